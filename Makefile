@@ -1,0 +1,63 @@
+# Two commands for newcomers: `make serve` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+JOBS ?= auto
+
+.PHONY: help serve test check format soak bench bench-quick docs clean
+
+help:
+	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
+	@echo "make test         install test tools into .venv and run the whole test suite"
+	@echo "make check        lint, types, room contracts, module sizes"
+	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
+	@echo "make docs         regenerate the reference pages from the code"
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Tidegate needs Python >= 3.11; $(PYTHON) is older. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check]'
+	@touch $@
+
+serve: $(VENV)/.base
+	@mkdir -p var
+	$(BIN)/tidegate serve --quickstart --config-dir var
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) -m "not soak"
+
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest -m soak
+
+check: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/module_sizes.py
+
+format: $(VENV)/.check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test
+	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/.test
+	$(BIN)/python -m bench --quick
+
+docs: $(VENV)/.base
+	$(BIN)/python tools/generate_reference.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contracts that third parties implement. Words like MUST are meant as in RFC 2119.
+
+Rules of this room: protocols and plain values only; imports `tidegate.model` and `tidegate.errors`.
+
+A backend is small by contract: stat, list, open, remove, mkdir, rmdir, rename. Everything else is a
+`Capability` that it declares; callers look at `capabilities` first and an undeclared operation raises
+`tidegate.errors.Unsupported`. A backend knows no user, no permission and no protocol. It is handed *keys*:
+relative paths without a leading slash, ``""`` for its own root, already free of ``.``, ``..``, empty
+components and NUL; it MUST refuse a key that is not. Every failure leaves a backend as an error of
+`tidegate.errors`, never as OSError.
+
+No method of a backend may block the event loop for longer than an operation on memory takes: what can wait
+on a device goes to a thread. The ``*_nowait`` methods answer at once or say that they would have to wait.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from typing_extensions import Buffer
+
+from tidegate.model import Account, Attrs, Entry, Peer, Space
+
+Key = str
+"""A backend's path: relative, clean, ``""`` for the root."""
+
+
+class Capability(enum.Flag):
+    """What a backend can do beyond the required contract."""
+
+    NONE = 0
+    LINKS = enum.auto()
+    """symlink, readlink, and `stat` with follow=False sees links"""
+    HARDLINKS = enum.auto()
+    MODES = enum.auto()
+    """`Attrs.mode` is kept"""
+    OWNERS = enum.auto()
+    TIMES = enum.auto()
+    TRUNCATE = enum.auto()
+    """set any size, on a path or a handle"""
+    RANDOM_WRITE = enum.auto()
+    """write at any offset, in any order"""
+    READ_WRITE = enum.auto()
+    """one handle both reads and writes"""
+    APPEND = enum.auto()
+    """open an existing file and go on at its end"""
+    PARTIALS = enum.auto()
+    """an unfinished upload can be kept aside and taken up again (`Publish.RESUMABLE`)"""
+    SERVER_COPY = enum.auto()
+    """copy without moving bytes through us"""
+    SPACE = enum.auto()
+    REAL_DIRECTORIES = enum.auto()
+    """empty directories exist by themselves and mkdir twice fails"""
+
+
+class Publish(enum.IntEnum):
+    """When a written file becomes visible; the numbers are those of `upload_mode`."""
+
+    INPLACE = 0
+    """bytes go to the target; what arrived stays, whatever happens"""
+    ATOMIC = 1
+    """nothing is visible before `WriteOutcome.COMMIT`; a failed upload leaves the old file untouched"""
+    RESUMABLE = 2
+    """as ATOMIC, and a failed upload is kept under a hidden name for resuming"""
+
+
+class Outcome(enum.Enum):
+    """How a file handle ends."""
+
+    COMMIT = "commit"
+    """the upload is complete: publish it"""
+    KEEP = "keep"
+    """the upload broke off: INPLACE leaves it, ATOMIC drops it, RESUMABLE keeps the partial"""
+    DROP = "drop"
+    """the upload was refused (quota, size, policy): leave nothing of it, keep the old file if one survives"""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOptions:
+    """How to open a file.
+
+    Attributes:
+        read: reading is wanted.
+        write: writing is wanted.
+        create: create if missing.
+        exclusive: with create: fail with `AlreadyExists` if anything has that name.
+        truncate: start empty.
+        append: every write goes to the end, whatever its offset.
+        publish: see `Publish`. ATOMIC and RESUMABLE apply when the file is created or truncated; a file
+            opened without truncate is edited in place (a RESUMABLE partial of it, if there is one and no
+            finished file, is taken up instead).
+        mode: permission bits of a new file before the umask; None takes the backend's default.
+        uid: owner of a new file; None leaves the server's own.
+        gid: group of a new file; None leaves the server's own.
+        fsync: make the content durable before COMMIT returns.
+    """
+
+    read: bool = False
+    write: bool = False
+    create: bool = False
+    exclusive: bool = False
+    truncate: bool = False
+    append: bool = False
+    publish: Publish = Publish.INPLACE
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    fsync: bool = False
+
+
+class FileHandle(Protocol):
+    """An open file. Reads and writes may run concurrently; `close` is called once, after all of them.
+
+    Attributes:
+        existed_size: size in bytes of the file this handle replaces or continues, None if it is new.
+            What quota accounting needs to charge differences.
+    """
+
+    existed_size: int | None
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only at the end, ``b""`` at or past it."""
+        ...
+
+    def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
+        """Fill `buffers` in order from `offset` with what is in memory already.
+
+        Returns:
+            bytes read, 0 at or past the end, None if it would have to wait (or this handle cannot do it).
+            A short count that is not at the end of the file is allowed; the caller reads on.
+        """
+        ...
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        """Write all of `data` at `offset`. The buffer is free for reuse when this returns."""
+        ...
+
+    def write_nowait(self, offset: int, data: Buffer) -> bool:
+        """Write all of `data` if that needs no waiting; False means nothing was written."""
+        ...
+
+    async def stat(self) -> Entry:
+        """Attributes now; the size counts what was written."""
+        ...
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        """Set attributes; times MUST still hold after `close`."""
+        ...
+
+    async def sync(self) -> None:
+        """Make what was written durable."""
+        ...
+
+    async def close(self, outcome: Outcome = Outcome.COMMIT) -> None:
+        """End the handle. For a read handle the outcome has no meaning.
+
+        Raises:
+            TidegateError: the file could not be published; the old file, if any, is untouched.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Where bytes live. One instance serves one root (a directory, a bucket prefix).
+
+    Life: constructed (pure), `open`, used, `close` (legal after a failed open).
+    """
+
+    @property
+    def capabilities(self) -> Capability:
+        """What is possible beyond the required contract."""
+        ...
+
+    async def open(self) -> None:
+        """Connect or open the root; MUST create a missing root directory when asked to by its options.
+
+        Also removes what a crash left behind (unfinished ATOMIC uploads).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything."""
+        ...
+
+    async def stat(self, key: Key, *, follow: bool = True) -> Entry:
+        """Attributes of `key`.
+
+        Raises:
+            NotFound: nothing there.
+            Denied: the path leads outside the root.
+        """
+        ...
+
+    def list(self, key: Key) -> AsyncIterator[list[Entry]]:
+        """Entries of a directory in batches of a bounded size, each stat'ed once, links not followed.
+
+        Unfinished uploads are left out. The iterator MUST release its resources on `aclose`.
+        """
+        ...
+
+    async def open_file(self, key: Key, options: OpenOptions) -> FileHandle:
+        """Open a file.
+
+        Raises:
+            IsADirectory, NotFound, AlreadyExists, Denied, Unsupported.
+        """
+        ...
+
+    async def remove(self, key: Key) -> None:
+        """Remove a file or a link, never a directory (`IsADirectory`)."""
+        ...
+
+    async def mkdir(
+        self, key: Key, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
+    ) -> None:
+        """Create one directory; its parent MUST exist."""
+        ...
+
+    async def rmdir(self, key: Key) -> None:
+        """Remove an empty directory (`DirectoryNotEmpty`, `NotADirectory` for a link to one)."""
+        ...
+
+    async def rename(self, source: Key, target: Key, *, replace: bool) -> None:
+        """Rename a file, link or directory.
+
+        With replace False an existing target is `AlreadyExists`; test and act are one step where the
+        system offers that (RENAME_NOREPLACE). With replace True a file may replace a file; a directory
+        never replaces anything but an empty directory.
+        """
+        ...
+
+    # -- optional: declared by `capabilities`, else Unsupported -------------------------------------------
+
+    async def set_attrs(self, key: Key, attrs: Attrs, *, follow: bool = True) -> None:
+        """MODES, OWNERS, TIMES, TRUNCATE."""
+        ...
+
+    async def symlink(self, text: str, key: Key) -> None:
+        """LINKS. `text` is the link's text, relative or absolute within this root."""
+        ...
+
+    async def readlink(self, key: Key) -> str:
+        """LINKS. The link's text as a path within this root (absolute ones start with ``/``).
+
+        Raises:
+            Denied: the link points outside the root.
+        """
+        ...
+
+    async def hardlink(self, source: Key, target: Key) -> None:
+        """HARDLINKS."""
+        ...
+
+    async def copy(self, source: Key, target: Key, *, replace: bool) -> int:
+        """SERVER_COPY of one file; returns the bytes copied."""
+        ...
+
+    async def space(self, key: Key) -> Space:
+        """SPACE."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes events. Life: constructed, `open`, `handle` for each event, `close`."""
+
+    async def open(self) -> None:
+        """Get ready."""
+        ...
+
+    async def handle(self, event: object) -> None:
+        """Take one event; the bus calls this from one task, in order."""
+        ...
+
+    async def close(self) -> None:
+        """Flush and release."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What somebody offers to prove who they are.
+
+    Attributes:
+        kind: ``password``, ``publickey`` or ``keyboard-interactive``.
+        secret: the password.
+        public_key: the key blob in SSH wire form (RFC 4253, 6.6); possession is proved by the door.
+    """
+
+    kind: str
+    secret: str = ""
+    public_key: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Credential(kind={self.kind!r})"
+
+
+class Authenticator(Protocol):
+    """Says who somebody is. Tried in the configured order."""
+
+    async def authenticate(self, peer: Peer, username: str, credential: Credential) -> Account | None:
+        """The account, or None if this authenticator does not know the user.
+
+        Raises:
+            LoginRefused: the user is known here and the credential is wrong.
+        """
+        ...
+
+
+class KeyValue(Protocol):
+    """A small shared map with expiry, for live state of several nodes."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, None if missing or expired."""
+        ...
+
+    async def set(self, key: str, value: bytes, *, ttl_seconds: float | None = None) -> None:
+        """Store a value."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Forget a value; missing is no error."""
+        ...
+
+
+__all__ = [
+    "Authenticator",
+    "Backend",
+    "Capability",
+    "Credential",
+    "FileHandle",
+    "Key",
+    "KeyValue",
+    "OpenOptions",
+    "Outcome",
+    "Publish",
+    "Sink",
+]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is connected now: counting, listing and closing connections of this process."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidegate.errors import LoginRefused
+from tidegate.model import Peer
+
+
+class LiveTransfer(Protocol):
+    """A transfer that is going on."""
+
+    operation_type: str
+    virtual_path: str
+    started: float
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class LiveConnection:
+    """One logged-in connection or channel.
+
+    Attributes:
+        peer: the other end.
+        username: who.
+        disconnect: ends it; the argument says by whom, for the log.
+        connected_at: seconds since the epoch.
+        last_activity: seconds since the epoch.
+        command: the SSH command, if any.
+        transfers: what is being moved now.
+    """
+
+    peer: Peer
+    username: str
+    disconnect: Callable[[str], None]
+    connected_at: float = field(default_factory=time.time)
+    last_activity: float = field(default_factory=time.time)
+    command: str = ""
+    transfers: set[LiveTransfer] = field(default_factory=set)
+
+
+class Registry:
+    """Live connections of this process, by id and by user."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, LiveConnection] = {}
+        self._per_user: Counter[str] = Counter()
+
+    def add(self, connection: LiveConnection, *, max_sessions: int = 0) -> None:
+        """Enter a connection.
+
+        Raises:
+            LoginRefused: the user has `max_sessions` already (0: no limit).
+        """
+        if max_sessions and self._per_user[connection.username] >= max_sessions:
+            raise LoginRefused("sessions", rule="max_sessions", username=connection.username)
+        self._live[connection.peer.connection_id] = connection
+        self._per_user[connection.username] += 1
+
+    def remove(self, connection: LiveConnection) -> None:
+        """Forget a connection; unknown is no error."""
+        if self._live.pop(connection.peer.connection_id, None) is not None:
+            self._per_user[connection.username] -= 1
+            if not self._per_user[connection.username]:
+                del self._per_user[connection.username]
+
+    def count(self, username: str | None = None) -> int:
+        """Live connections, of one user or in all."""
+        return len(self._live) if username is None else self._per_user[username]
+
+    def all(self) -> list[LiveConnection]:
+        """Every live connection, oldest first."""
+        return list(self._live.values())
+
+    def get(self, connection_id: str) -> LiveConnection | None:
+        """One connection, None if it is gone."""
+        return self._live.get(connection_id)
+
+    def close(self, connection_id: str, *, by: str) -> bool:
+        """End one connection; False if it is gone."""
+        connection = self._live.get(connection_id)
+        if connection is None:
+            return False
+        connection.disconnect(by)
+        return True
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every connection of a user; returns how many there were."""
+        found = [c for c in self._live.values() if c.username == username]
+        for connection in found:
+            connection.disconnect(by)
+        return len(found)

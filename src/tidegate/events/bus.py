@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bounded bus between those who act and those who keep record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from tidegate.abc import Sink
+from tidegate.events.kinds import Event
+
+QUEUE_LIMIT: Final = 10_000
+"""Events waiting for one sink; beyond it the sink loses the newest, and says so once it has caught up."""
+
+log = logging.getLogger(__name__)
+
+
+class Bus:
+    """Hands each event to every sink, in order, from one task a sink.
+
+    Life: constructed, `open`, `emit`..., `close` (delivers what is queued, at most `drain_seconds`).
+    """
+
+    def __init__(self, sinks: Sequence[Sink], *, queue_limit: int = QUEUE_LIMIT) -> None:
+        self._lanes = [_Lane(sink, queue_limit) for sink in sinks]
+
+    async def open(self) -> None:
+        """Open the sinks and start delivering."""
+        for lane in self._lanes:
+            await lane.open()
+
+    def emit(self, event: Event) -> None:
+        """Queue an event for every sink. Never blocks, never raises."""
+        for lane in self._lanes:
+            lane.put(event)
+
+    async def close(self, drain_seconds: float = 5.0) -> None:
+        """Deliver what is queued, then close the sinks."""
+        for lane in self._lanes:
+            await lane.close(drain_seconds)
+
+
+class _Lane:
+    """One sink with its queue."""
+
+    def __init__(self, sink: Sink, limit: int) -> None:
+        self._sink = sink
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue(limit + 1)  # one place kept for the end mark
+        self._limit = limit
+        self._lost = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self._sink.open()
+        self._task = asyncio.create_task(self._run(), name=f"sink {type(self._sink).__name__}")
+
+    def put(self, event: Event) -> None:
+        if self._queue.qsize() >= self._limit:
+            self._lost += 1
+        else:
+            self._queue.put_nowait(event)
+
+    async def _run(self) -> None:
+        while (event := await self._queue.get()) is not None:
+            try:
+                await self._sink.handle(event)
+            except Exception:  # a sink's fault must not stop the others' record
+                log.exception("sink %s failed on %s", type(self._sink).__name__, type(event).__name__)
+            if self._lost and self._queue.empty():
+                log.warning("sink %s lost %d events", type(self._sink).__name__, self._lost)
+                self._lost = 0
+
+    async def close(self, drain_seconds: float) -> None:
+        if self._task is not None:
+            self._queue.put_nowait(None)
+            try:
+                await asyncio.wait_for(self._task, drain_seconds)
+            except TimeoutError:
+                log.warning("sink %s did not drain in %s s", type(self._sink).__name__, drain_seconds)
+            self._task = None
+        await self._sink.close()

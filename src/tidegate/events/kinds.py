@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Event kinds. Field names are those of the log lines; times are seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Common part of all events.
+
+    Attributes:
+        connection_id: the connection it happened on, empty if none.
+        username: who did it, empty if unknown.
+        protocol: the door, empty if none.
+        ip: remote address without port.
+    """
+
+    connection_id: str = ""
+    username: str = ""
+    protocol: str = ""
+    ip: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(Event):
+    """A client reached a door; `Disconnected` follows."""
+
+    remote_address: str = ""
+    local_address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected(Event):
+    """The connection ended. `by` names who ended it when it was not the client (admin, idle, shutdown)."""
+
+    duration: float = 0.0
+    by: str = ""
+    client_version: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn(Event):
+    """A login was accepted."""
+
+    method: str = ""
+    client_version: str = ""
+    local_address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginFailed(Event):
+    """A login was refused, or a connection ended without one (`login_type` no_auth_tried)."""
+
+    login_type: str = ""
+    reason: str = ""
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred(Event):
+    """A transfer ended, well or badly.
+
+    Attributes:
+        kind: upload or download.
+        status: ``ok``, ``failed``, or ``quota`` (stopped by a limit).
+        virtual_path: what the client calls it.
+        size: bytes moved.
+        elapsed: seconds.
+        file_path: place on the host or key, for operators only.
+    """
+
+    kind: Literal["upload", "download"] = "upload"
+    status: Literal["ok", "failed", "quota"] = "ok"
+    virtual_path: str = ""
+    file_path: str = ""
+    size: int = 0
+    elapsed: float = 0.0
+    error: str = ""
+    local_address: str = ""
+    remote_address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operated(Event):
+    """Something other than a transfer was done.
+
+    Attributes:
+        operation: Rename, Rmdir, Mkdir, Symlink, Link, Remove, Chmod, Chown, Chtimes, Truncate, Copy,
+            SSHCommand.
+        details: operation specific fields of the log line (filemode, uid, gid, times, size, ssh_command).
+    """
+
+    operation: str = ""
+    virtual_path: str = ""
+    virtual_target_path: str = ""
+    file_path: str = ""
+    target_path: str = ""
+    elapsed: float = 0.0
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """Policy refused an act; the rule that decided is named."""
+
+    intent: str = ""
+    virtual_path: str = ""
+    rule: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaWarning(Event):
+    """Usage crossed a mark upwards."""
+
+    limit: str = ""
+    percent: int = 0
+    used: int = 0
+    allowed: int = 0

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the house talks about: paths, entries, accounts, principals, peers, intents.
+
+Rules of this room: frozen values only; imports the standard library and `tidegate.errors`, nothing else
+of ours; no I/O.
+"""
+
+from tidegate.model.account import (
+    Account,
+    Admin,
+    AdminFilters,
+    ApiKey,
+    BandwidthLimit,
+    FilePatterns,
+    Filters,
+    Folder,
+    FolderMount,
+    Tally,
+    TallyLimits,
+    TimeWindow,
+)
+from tidegate.model.entry import Attrs, Entry, Kind, Space
+from tidegate.model.intent import Intent, Permission
+from tidegate.model.path import ROOT, VPath
+from tidegate.model.peer import Peer, Protocol
+from tidegate.model.principal import Principal
+
+__all__ = [
+    "ROOT",
+    "Account",
+    "Admin",
+    "AdminFilters",
+    "ApiKey",
+    "Attrs",
+    "BandwidthLimit",
+    "Entry",
+    "FilePatterns",
+    "Filters",
+    "Folder",
+    "FolderMount",
+    "Intent",
+    "Kind",
+    "Peer",
+    "Permission",
+    "Principal",
+    "Protocol",
+    "Space",
+    "Tally",
+    "TallyLimits",
+    "TimeWindow",
+    "VPath",
+]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is at the other end of a connection."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Protocol(enum.StrEnum):
+    """Door names as logs, filters and hooks spell them."""
+
+    SSH = "SSH"
+    SFTP = "SFTP"
+    SCP = "SCP"
+    FTP = "FTP"
+    DAV = "DAV"
+    HTTP = "HTTP"
+
+    @property
+    def family(self) -> str:
+        """The word used in `denied_protocols`: SSH, FTP, DAV or HTTP."""
+        return "SSH" if self in (Protocol.SFTP, Protocol.SCP) else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One connection's other end.
+
+    Attributes:
+        connection_id: unique id bound to every log line of the connection.
+        protocol: the door.
+        remote_ip: address of the client, without port.
+        remote_port: 0 if unknown.
+        local_address: ``host:port`` the client reached.
+        client_version: what the client says it is.
+    """
+
+    connection_id: str
+    protocol: Protocol
+    remote_ip: str
+    remote_port: int = 0
+    local_address: str = ""
+    client_version: str = ""
+
+    @property
+    def remote_address(self) -> str:
+        """``host:port``, with brackets for IPv6."""
+        host = f"[{self.remote_ip}]" if ":" in self.remote_ip else self.remote_ip
+        return f"{host}:{self.remote_port}" if self.remote_port else host

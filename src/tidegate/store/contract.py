@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The provider contract that every driver keeps (sqlite, postgresql, mysql, bolt, memory)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from tidegate.model import Account, Admin, ApiKey, Folder, Tally
+
+Order = Literal["ASC", "DESC"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDelta:
+    """A change of counters; may be negative. Applied as increments, so concurrent writers add up.
+
+    Attributes:
+        size: bytes of `used_quota_size`.
+        files: `used_quota_files`.
+        upload: bytes of `used_upload_data_transfer`.
+        download: bytes of `used_download_data_transfer`.
+        tally: change of the ProFTPD-style counters.
+    """
+
+    size: int = 0
+    files: int = 0
+    upload: int = 0
+    download: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a dump holds, decoded and checked."""
+
+    users: Sequence[Account] = ()
+    folders: Sequence[Folder] = ()
+    admins: Sequence[Admin] = ()
+    api_keys: Sequence[ApiKey] = ()
+
+
+class Provider(Protocol):
+    """A data provider.
+
+    Every method may raise `ProviderUnavailable`, after which the provider MUST recover by itself when its
+    database does. Reads by name return None if nothing has that name; writes raise `NotFound` or
+    `AlreadyExists`. Stored values are exactly the given ones but for `id`, `created_at`, `updated_at`.
+    Writing an account creates or updates the folders its mounts describe with a `mapped_path`.
+    """
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """Connect; bring the schema up to date if `migrate`.
+
+        Raises:
+            ProviderError: the schema is newer than this version, or older and `migrate` is False.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+    async def check(self) -> None:
+        """Return if the provider works now, else raise `ProviderUnavailable`."""
+        ...
+
+    # -- users -----------------------------------------------------------------------------------------
+
+    async def user(self, username: str) -> Account | None:
+        """One account with its folder mounts."""
+        ...
+
+    async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
+        """A page of accounts by name."""
+        ...
+
+    def iter_users(self) -> AsyncIterator[Account]:
+        """Every account by name, without holding them all."""
+        ...
+
+    async def count_users(self) -> int:
+        """How many accounts there are."""
+        ...
+
+    async def add_user(self, account: Account) -> Account:
+        """Store a new account; returns it with `id` and times."""
+        ...
+
+    async def update_user(self, account: Account, *, keep_usage: bool = True) -> Account:
+        """Replace an account by name; with `keep_usage` the stored counters and last login stay."""
+        ...
+
+    async def delete_user(self, username: str) -> None:
+        """Remove an account."""
+        ...
+
+    async def set_password(self, username: str, password_hash: str, *, changed_at: int | None = None) -> None:
+        """Replace the hash alone (upgrade at login, or change)."""
+        ...
+
+    async def touch_login(self, username: str, when_ms: int) -> None:
+        """Set `last_login`."""
+        ...
+
+    async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
+        """Set `first_upload` or `first_download` if it is not set yet."""
+        ...
+
+    # -- usage -----------------------------------------------------------------------------------------
+
+    async def add_usage(self, username: str, delta: UsageDelta) -> None:
+        """Add to an account's counters; they never go below zero."""
+        ...
+
+    async def set_usage(self, username: str, *, size: int, files: int) -> None:
+        """Set the quota counters (scan, or by hand)."""
+        ...
+
+    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
+        """Set the transfer counters."""
+        ...
+
+    async def add_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Add to a folder's counters."""
+        ...
+
+    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Set a folder's counters."""
+        ...
+
+    async def mark_usage(self, username: str, *, dirty: bool) -> None:
+        """Remember that an account's counters may be behind (before uploads), or are settled again."""
+        ...
+
+    async def dirty_usage(self) -> list[str]:
+        """Accounts whose counters may be behind, to be scanned at start."""
+        ...
+
+    # -- folders ---------------------------------------------------------------------------------------
+
+    async def folder(self, name: str) -> Folder | None:
+        """One folder."""
+        ...
+
+    async def folders(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Folder]:
+        """A page of folders by name."""
+        ...
+
+    async def folder_users(self, name: str) -> list[str]:
+        """Names of the accounts that mount a folder."""
+        ...
+
+    async def add_folder(self, folder: Folder) -> Folder:
+        """Store a new folder."""
+        ...
+
+    async def update_folder(self, folder: Folder) -> Folder:
+        """Replace a folder by name, keeping its counters."""
+        ...
+
+    async def delete_folder(self, name: str) -> None:
+        """Remove a folder and every mount of it."""
+        ...
+
+    # -- admins and API keys ---------------------------------------------------------------------------
+
+    async def admin(self, username: str) -> Admin | None:
+        """One administrator."""
+        ...
+
+    async def admins(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Admin]:
+        """A page of administrators by name."""
+        ...
+
+    async def add_admin(self, admin: Admin) -> Admin:
+        """Store a new administrator."""
+        ...
+
+    async def update_admin(self, admin: Admin) -> Admin:
+        """Replace an administrator by name."""
+        ...
+
+    async def delete_admin(self, username: str) -> None:
+        """Remove an administrator and the API keys bound to them."""
+        ...
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        """One API key."""
+        ...
+
+    async def api_keys(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[ApiKey]:
+        """A page of API keys by id."""
+        ...
+
+    async def add_api_key(self, key: ApiKey) -> ApiKey:
+        """Store a new API key."""
+        ...
+
+    async def update_api_key(self, key: ApiKey) -> ApiKey:
+        """Replace an API key by id."""
+        ...
+
+    async def delete_api_key(self, key_id: str) -> None:
+        """Remove an API key."""
+        ...
+
+    # -- small persistent facts --------------------------------------------------------------------------
+
+    async def setting(self, name: str) -> str | None:
+        """A value the server keeps for itself (token revocation mark, instance id)."""
+        ...
+
+    async def set_setting(self, name: str, value: str | None) -> None:
+        """Store such a value, or forget it."""
+        ...
+
+    # -- all or nothing ----------------------------------------------------------------------------------
+
+    async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
+        """Add (mode 1) or add and update (modes 0 and 2) everything in one transaction.
+
+        Raises:
+            BadRecord: nothing was changed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did, record by record.
+
+    Attributes:
+        rows: (kind, name, action) with action one of ``added``, ``updated``, ``kept``.
+    """
+
+    rows: Sequence[tuple[str, str, str]] = ()

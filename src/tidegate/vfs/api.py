@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract between doors and the vfs.
+
+Doors are typed against these protocols, so that a dialogue can be tested with a session of any kind.
+Every method raises errors of `tidegate.errors` only. Cancelling a call leaves each file either as it was
+or with some prefix of the operation's bytes, never half-renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from typing_extensions import Buffer
+
+from tidegate.model import Attrs, Entry, Peer, Principal, Space, VPath
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFlags:
+    """How a client wants a file opened; the names are those of POSIX and SFTP v3."""
+
+    read: bool = False
+    write: bool = False
+    append: bool = False
+    create: bool = False
+    truncate: bool = False
+    exclusive: bool = False
+
+
+class File(Protocol):
+    """An open file as a door sees it: policy, quota, bandwidth and accounting are inside.
+
+    Reads and writes may run concurrently. `close` or `abort` is called once, after all of them ended;
+    after either every method raises `InvalidHandle`.
+    """
+
+    path: VPath
+    readable: bool
+    writable: bool
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes; ``b""`` at or past the end. Waits for bandwidth."""
+        ...
+
+    def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
+        """As `FileHandle.readinto_nowait`; None also if bandwidth would have to be waited for."""
+        ...
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        """Write all of `data`.
+
+        Raises:
+            QuotaExceeded, TooLarge: a limit was reached. The upload is lost: later writes raise the same,
+                and `close` raises it again after removing what the rules say must go.
+        """
+        ...
+
+    def write_nowait(self, offset: int, data: Buffer) -> bool:
+        """Write all of `data` if nothing has to be waited for; False means nothing happened."""
+        ...
+
+    async def stat(self) -> Entry:
+        """Attributes now."""
+        ...
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        """FSETSTAT; never fails a finished upload for want of a capability."""
+        ...
+
+    async def sync(self) -> None:
+        """Fsync."""
+        ...
+
+    async def close(self) -> None:
+        """The client closed the file: publish an upload, settle quota, log the transfer."""
+        ...
+
+    async def abort(self) -> None:
+        """The client vanished: end a transfer as failed, by the rules of the upload mode. Never raises."""
+        ...
+
+
+class Session(Protocol):
+    """One principal's view of the tree through one connection (or channel)."""
+
+    principal: Principal
+    peer: Peer
+    start_directory: VPath
+
+    async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
+        """STAT, or LSTAT with follow False. The entry's `name` is the path's own last component."""
+        ...
+
+    def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
+        """Entries of a directory in batches: hidden ones left out, virtual folders put in, no ``.`` or ``..``."""
+        ...
+
+    async def open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> File:
+        """Open a file; the permissions for everything the flags allow are decided here, once."""
+        ...
+
+    async def remove(self, path: VPath) -> None:
+        """Remove a file or link."""
+        ...
+
+    async def mkdir(self, path: VPath, attrs: Attrs | None = None) -> None:
+        """Create one directory."""
+        ...
+
+    async def rmdir(self, path: VPath) -> None:
+        """Remove an empty directory."""
+        ...
+
+    async def rename(self, source: VPath, target: VPath, *, replace: bool) -> None:
+        """Rename; with replace False an existing target is `AlreadyExists`."""
+        ...
+
+    async def symlink(self, text: str, link: VPath) -> None:
+        """Create `link` with `text` (a virtual path, relative to the link's directory or absolute)."""
+        ...
+
+    async def readlink(self, path: VPath) -> str:
+        """The text of a link as a virtual path."""
+        ...
+
+    async def hardlink(self, source: VPath, target: VPath) -> None:
+        """Give a file a second name."""
+        ...
+
+    async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
+        """SETSTAT: size, mode, owner, times, by `setstat_mode` and permission."""
+        ...
+
+    async def space(self, path: VPath) -> Space:
+        """Room at `path`, narrowed by quota."""
+        ...
+
+    async def copy_range(
+        self, source: File, offset: int, length: int, target: File, target_offset: int
+    ) -> int:
+        """copy-data: `length` 0 copies to the end of `source`; returns the bytes copied."""
+        ...
+
+    async def copy(self, source: VPath, target: VPath, *, replace: bool) -> None:
+        """copy-file, server side where the backend can."""
+        ...
+
+    async def checksum(
+        self, file: VPath | File, algorithm: str, offset: int = 0, length: int = 0, block: int = 0
+    ) -> Sequence[bytes]:
+        """Digests of a range (length 0: to the end), one for each `block` bytes (0: one in all).
+
+        Args:
+            file: a path or an open readable file.
+            algorithm: md5, sha1, sha224, sha256, sha384, sha512, crc32 or blake3.
+
+        Raises:
+            Unsupported: unknown algorithm.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Abort what is open and release the mounts. Never raises; safe to call twice."""
+        ...
+
+
+class Sessions(Protocol):
+    """Opens sessions; what the composition root hands to doors."""
+
+    async def open(self, principal: Principal, peer: Peer) -> Session:
+        """A session for a principal: home created if missing, mounts ready.
+
+        Raises:
+            LoginRefused: the account's limit of concurrent sessions is reached.
+            WorldError: the home's storage cannot be used.
+        """
+        ...
