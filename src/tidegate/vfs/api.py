@@ -94,7 +94,7 @@ class Session(Protocol):
         ...
 
     def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
-        """Entries of a directory in batches: hidden ones left out, virtual folders put in, no ``.`` or ``..``."""
+        """Entries of a directory in batches: hidden ones left out, folders put in, no ``.`` or ``..``."""
         ...
 
     async def open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> File:
