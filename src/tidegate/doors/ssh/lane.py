@@ -1,0 +1,477 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast lane: channel data of AEAD connections sealed and opened by us, all else left to asyncssh.
+
+Theory of operation. asyncssh made the connection, the keys and the channel. When a file-transfer channel
+starts, `Lane.attach` puts itself between the transport and the connection:
+
+* inward it is the transport's `BufferedProtocol`. It opens every record into the reassembly buffer of the
+  channel that spoke last. If the packet is CHANNEL_DATA for a channel of ours, it is consumed there, without
+  another copy. Any other packet goes to asyncssh, which runs its own state machine over it; the encryption
+  object that asyncssh holds is replaced by one (`_Opened`) that hands out what the lane decrypted already.
+* outward it seals records in place in one shared buffer and writes a batch with one system call. asyncssh
+  seals its own packets through the same counter (`_Sealed`), so the order on the wire is one.
+
+What it relies on inside asyncssh is listed in `REQUIRED` and proved by `self_check` at start; if a name is
+missing the lane stays off and the plain channel serves, complete and correct.
+
+Rekeying: asyncssh installs new encryption objects; the lane sees that the object it installed is gone and
+wraps the new one. While keys are exchanged nothing but key exchange may be sent (RFC 4253 section 7.1):
+`ready` is false and channels keep their bytes.
+
+Sharing: the event loop runs one callback at a time and both buffers are empty between callbacks (a record
+that is not complete yet is kept in `_tail`), so all connections of a process share them and an idle one
+costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncssh.connection import SSHConnection, SSHServerConnection
+from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
+from cryptography.exceptions import InvalidTag
+
+from tidegate.doors.ssh import records
+from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, ChachaRecords, GcmRecords, Records
+
+if TYPE_CHECKING:
+    from tidegate.doors.ssh.lane_channel import LaneChannel
+
+REQUIRED: Final = (
+    "_recv_data", "_recv_pkthdr", "_recv_packet", "_finish_recv_packet", "_send_kexinit", "send_packet",
+    "connection_lost", "eof_received", "_reset_keepalive_timer", "_force_close",
+)  # fmt: skip
+"""Methods of asyncssh's connection that the lane calls or replaces."""
+
+REQUIRED_STATE: Final = (
+    "_inpbuf", "_packet", "_recv_handler", "_recv_encryption", "_send_encryption", "_recv_seq", "_send_seq",
+    "_kex_complete", "_auth_complete", "_rekey_bytes", "_rekey_bytes_sent", "_deferred_packets", "_transport",
+    "_compressor", "_decompressor", "_max_recv_pktlen", "_kexinit_sent", "_recv_macsize", "_strict_kex",
+)  # fmt: skip
+"""Instance attributes of asyncssh's connection that the lane reads or sets."""
+
+MAX_RECORD: Final = 300 * 1024
+"""Longest record taken by the lane, bytes; asyncssh's own limit on packets is 256 KiB."""
+
+INPUT_SIZE: Final = 512 * 1024
+"""Bytes of the shared input buffer: how much one receive call can bring."""
+
+OUTPUT_SIZE: Final = 1024 * 1024
+"""Bytes of the shared output buffer; a batch beyond it is written in parts."""
+
+MSG_CHANNEL_DATA: Final = 94
+
+_input = memoryview(bytearray(INPUT_SIZE))
+_output = memoryview(bytearray(OUTPUT_SIZE))
+_scratch = memoryview(bytearray(MAX_RECORD))
+
+_PADDING_POOL: Final = 64 * 1024
+
+
+class _Padding:
+    """Random padding drawn in bulk; each byte is used once (RFC 4253 section 6 asks for random bytes)."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
+
+    def take(self, size: int) -> bytes:
+        if self._used + size > len(self._pool):
+            self._pool = os.urandom(_PADDING_POOL)
+            self._used = 0
+        self._used += size
+        return self._pool[self._used - size : self._used]
+
+
+_padding = _Padding()
+
+
+class _Sealed(Encryption):
+    """What asyncssh seals its own packets with: the lane's counter, after the lane's pending batch."""
+
+    def __init__(self, lane: Lane, key: Records) -> None:
+        self._lane = lane
+        self.key = key
+
+    def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
+        self._lane.write_out()
+        record = memoryview(bytearray(header + packet + bytes(TAG_SIZE)))
+        self.key.seal(record, seq)
+        return bytes(record[:-TAG_SIZE]), bytes(record[-TAG_SIZE:])
+
+
+class _Opened(Encryption):
+    """What asyncssh "decrypts" with: the lane has done it and left the result here."""
+
+    def __init__(self, key: Records) -> None:
+        self.key = key
+        self.length = 0
+        self.plain: bytes | None = None
+
+    def decrypt_header(self, seq: int, first_block: bytes, header_len: int) -> tuple[bytes, bytes]:
+        return first_block, self.length.to_bytes(HEADER_SIZE, "big")
+
+    def decrypt_packet(
+        self,
+        seq: int,
+        first: bytes,
+        rest: bytes,
+        header_len: int,
+        mac: bytes,
+    ) -> bytes | None:
+        plain, self.plain = self.plain, None
+        return plain
+
+
+def _key_of(encryption: object) -> Records | None:
+    """The lane's own form of the key in one of asyncssh's encryption objects, None if it has none."""
+    cipher: Any = getattr(encryption, "_cipher", None)
+    if isinstance(encryption, GCMEncryption):
+        return GcmRecords(cipher._key, cipher._iv)
+    if isinstance(encryption, ChachaEncryption):
+        return ChachaRecords(cipher._key + cipher._adkey)
+    return None
+
+
+def self_check() -> str:
+    """Why the lane cannot be used with the installed libraries; empty if it can."""
+    missing = [name for name in REQUIRED if not callable(getattr(SSHServerConnection, name, None))]
+    source = set(SSHConnection.__init__.__code__.co_names)
+    missing += [name for name in REQUIRED_STATE if name not in source]
+    if missing:
+        return f"asyncssh has no {', '.join(missing)}"
+    try:
+        records.self_check()
+    except Exception as error:  # whatever the library does wrong, the plain channel must still serve
+        return str(error)
+    return ""
+
+
+class Lane(asyncio.BufferedProtocol):
+    """One connection's fast lane. Made by `attach`, shared by all its file-transfer channels."""
+
+    def __init__(
+        self, connection: Any, transport: asyncio.Transport, opened: _Opened, sealed: _Sealed
+    ) -> None:
+        self.connection = connection
+        self.transport = transport
+        self._fd: int = transport.get_extra_info("socket").fileno()
+        self._opened = opened
+        self._sealed = sealed
+        self._tail = b""
+        self._used = 0
+        self._output_used = 0
+        self._blocked = False
+        self._detached = False
+        self._write_paused = False
+        self.channels: dict[int, LaneChannel] = {}
+        self._last: LaneChannel | None = None
+
+    # -- coming and going ------------------------------------------------------------------------------
+
+    @classmethod
+    def attach(cls, connection: Any) -> Lane | None:
+        """Take over a connection between two of its events.
+
+        Returns:
+            The connection's lane (an earlier one if there is), None if it cannot have one: cipher without
+            a lane, compression, no socket, or a packet half processed.
+        """
+        existing: Lane | None = getattr(connection, "_tidegate_lane", None)
+        if existing is not None:
+            return None if existing._detached else existing
+        transport = connection._transport
+        receive, send = _key_of(connection._recv_encryption), _key_of(connection._send_encryption)
+        if (
+            receive is None
+            or send is None
+            or connection._compressor is not None
+            or connection._decompressor is not None
+            or not connection._kex_complete
+            or transport is None
+            or transport.get_extra_info("socket") is None
+            or connection._recv_handler not in (connection._recv_pkthdr, connection._recv_packet)
+        ):
+            return None
+        lane = cls.__new__(cls)
+        opened, sealed = _Opened(receive), _Sealed(lane, send)
+        lane.__init__(connection, transport, opened, sealed)  # type: ignore[misc]
+        connection._tidegate_lane = lane
+        # A header that asyncssh has looked at already goes back in front. Its bytes are still as received:
+        # both AEADs leave the first block unchanged. No packet of it was decrypted, so counters agree.
+        lane._tail = bytes(connection._packet) + bytes(connection._inpbuf)
+        if connection._recv_handler == connection._recv_pkthdr:
+            lane._tail = bytes(connection._inpbuf)
+        connection._packet = b""
+        connection._inpbuf = b""
+        connection._recv_handler = connection._recv_pkthdr
+        connection._recv_encryption = opened
+        connection._send_encryption = sealed
+        finish = connection._finish_recv_packet
+
+        def finish_recv_packet(pkttype: int, seq: int, task: Any = None, is_async: bool = False) -> None:
+            finish(pkttype, seq, task, is_async)
+            if is_async and lane._blocked:
+                lane._unblock()
+
+        connection._finish_recv_packet = finish_recv_packet
+        transport.pause_reading()
+        transport.set_protocol(lane)
+        transport.set_write_buffer_limits(high=0)
+        transport.resume_reading()
+        if lane._tail:
+            tail, lane._tail = lane._tail, b""
+            lane._take(memoryview(tail), len(tail))
+        return lane
+
+    def _detach(self) -> None:
+        """Hand the connection back to asyncssh for good (it changed to a cipher without a lane)."""
+        self.write_out()
+        self._detached = True
+        connection, transport = self.connection, self.transport
+        if connection._transport is not None:
+            transport.pause_reading()
+            transport.set_protocol(connection)
+            transport.resume_reading()
+            for channel in list(self.channels.values()):
+                channel.lane_lost()
+            tail, self._tail = self._tail, b""
+            if tail:
+                connection.data_received(tail)
+
+    # -- inward ----------------------------------------------------------------------------------------
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The shared input buffer, behind what is left of the last record."""
+        used = self._used = len(self._tail)
+        if used:
+            _input[:used] = self._tail
+            return _input[used:]
+        return _input
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes arrived in the shared input buffer."""
+        self._take(_input, self._used + nbytes)
+
+    def _take(self, view: memoryview, end: int) -> None:
+        """Process every complete record in ``view[:end]`` and keep the rest."""
+        connection = self.connection
+        position = 0
+        touched: set[LaneChannel] = set()
+        connection._reset_keepalive_timer()
+        while end - position >= 16 and connection._transport is not None and not self._blocked:
+            opened = self._opened
+            seq = connection._recv_seq
+            length = opened.length or opened.key.length(bytes(view[position : position + HEADER_SIZE]), seq)
+            opened.length = length
+            total = HEADER_SIZE + length + TAG_SIZE
+            if length > connection._max_recv_pktlen or total > MAX_RECORD or length < 8:
+                self._pump(touched)
+                self._refuse(length)
+                return
+            if end - position < total:
+                break
+            opened.length = 0
+            record = view[position : position + total]
+            position += total
+            channel = self._last
+            plain: memoryview | None = None
+            try:
+                if channel is not None:
+                    plain = channel.open_record(opened.key, record, length, seq)
+                    if plain is None:
+                        connection._recv_seq = (seq + 1) & 0xFFFFFFFF
+                        touched.add(channel)
+                        continue
+                else:
+                    plain = _scratch[:length]
+                    opened.key.open(record, plain, seq)
+            except InvalidTag:
+                plain = None
+            if plain is not None and plain[1] == MSG_CHANNEL_DATA:
+                other = self.channels.get(int.from_bytes(plain[2:6], "big"))
+                if other is not None and other.take_plain(plain):
+                    self._last = other
+                    connection._recv_seq = (seq + 1) & 0xFFFFFFFF
+                    touched.add(other)
+                    continue
+            self._pump(touched)
+            self._hand_over(length, record, plain)
+            if self._detached:
+                self._tail = b""
+                connection.data_received(bytes(view[position:end]))
+                return
+        self._tail = bytes(view[position:end])
+        self._pump(touched)
+
+    def _pump(self, touched: set[LaneChannel]) -> None:
+        for channel in touched:
+            channel.pump()
+        touched.clear()
+        self.write_out()
+
+    def _hand_over(self, length: int, record: memoryview, plain: memoryview | None) -> None:
+        """Let asyncssh process one packet; `plain` None is a record that failed its check."""
+        connection, opened = self.connection, self._opened
+        opened.length = length
+        opened.plain = None if plain is None else bytes(plain)
+        connection._inpbuf = bytes(record)
+        connection._recv_data()
+        opened.length = 0
+        if connection._transport is None:
+            return
+        if connection._recv_handler != connection._recv_pkthdr:
+            # asyncssh processes this packet in a task; nothing may overtake it.
+            self._blocked = True
+            self.transport.pause_reading()
+        self._follow_rekey()
+        if self.channels and not self._detached:
+            for channel in list(self.channels.values()):
+                channel.room()
+
+    def _refuse(self, length: int) -> None:
+        """Let asyncssh refuse a length that no packet has, and end the connection."""
+        connection = self.connection
+        self._opened.length = length
+        self._opened.plain = None
+        connection._inpbuf = bytes(max(32, HEADER_SIZE + min(length, 8) + TAG_SIZE))
+        connection._recv_data()
+        if connection._transport is not None:
+            connection._force_close(None)
+
+    def _unblock(self) -> None:
+        self._blocked = False
+        if self.connection._transport is None:
+            return
+        self.transport.resume_reading()
+        self._follow_rekey()
+        for channel in list(self.channels.values()):
+            channel.room()
+        tail, self._tail = self._tail, b""
+        if tail:
+            self._take(memoryview(tail), len(tail))
+
+    def _follow_rekey(self) -> None:
+        """Wrap the encryption objects that a key exchange installed."""
+        connection = self.connection
+        if connection._recv_encryption is not self._opened:
+            key = _key_of(connection._recv_encryption)
+            if key is None or connection._decompressor is not None:
+                self._detach()
+                return
+            self._opened = connection._recv_encryption = _Opened(key)
+        if connection._send_encryption is not self._sealed:
+            self.write_out()
+            key = _key_of(connection._send_encryption)
+            if key is None or connection._compressor is not None:
+                self._detach()
+                return
+            self._sealed = connection._send_encryption = _Sealed(self, key)
+
+    # -- outward ---------------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether the socket took less than it was given."""
+        return self._write_paused
+
+    def ready(self) -> bool:
+        """Whether channel data may be sealed now: no key exchange is going on, none is due."""
+        connection = self.connection
+        if (
+            connection._transport is None
+            or not connection._kex_complete
+            or connection._deferred_packets
+            or self._detached
+        ):
+            return False
+        if connection._send_encryption is not self._sealed:
+            self._follow_rekey()
+            if self._detached:
+                return False
+        if connection._rekey_bytes_sent >= connection._rekey_bytes:
+            self.write_out()
+            connection._send_kexinit()  # as asyncssh's send_packet does before the next packet
+            connection._kexinit_sent = True
+            return False
+        return True
+
+    def slot(self, size: int) -> memoryview:
+        """Room for `size` bytes in the output buffer, contiguous with what is sealed already."""
+        if self._output_used + size > OUTPUT_SIZE:
+            self.write_out()
+        return _output[self._output_used : self._output_used + size]
+
+    def record_size(self, payload: int) -> tuple[int, int]:
+        """Bytes of the whole record and of its padding for a packet of `payload` bytes."""
+        block = self._sealed.key.block
+        padding = -(1 + payload) % block
+        if padding < 4:
+            padding += block
+        return HEADER_SIZE + 1 + payload + padding + TAG_SIZE, padding
+
+    def seal(self, record: memoryview, padding: int) -> None:
+        """Seal the record that `slot` gave room for; its payload is in place."""
+        connection = self.connection
+        total = len(record)
+        length = total - HEADER_SIZE - TAG_SIZE
+        record[:HEADER_SIZE] = length.to_bytes(HEADER_SIZE, "big")
+        record[HEADER_SIZE] = padding
+        record[total - TAG_SIZE - padding : total - TAG_SIZE] = _padding.take(padding)
+        seq = connection._send_seq
+        self._sealed.key.seal(record, seq)
+        connection._send_seq = (seq + 1) & 0xFFFFFFFF
+        connection._rekey_bytes_sent += length
+        self._output_used += total
+
+    def write_out(self) -> None:
+        """Put the sealed batch on the wire: straight to the socket if nothing waits before it."""
+        used, self._output_used = self._output_used, 0
+        if not used:
+            return
+        transport = self.transport
+        sent = 0
+        if not self._write_paused and transport.get_write_buffer_size() == 0 and not transport.is_closing():
+            try:
+                sent = os.write(self._fd, _output[:used])
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                sent = 0  # the transport meets the same error and reports it to connection_lost
+        if sent < used and not transport.is_closing():
+            transport.write(bytes(_output[sent:used]))
+
+    @property
+    def batched(self) -> int:
+        """Sealed bytes that are not on the wire yet."""
+        return self._output_used
+
+    def forget(self, channel: LaneChannel) -> None:
+        """A channel ended."""
+        self.channels.pop(channel.number, None)
+        if self._last is channel:
+            self._last = None
+
+    # -- the transport's other calls -------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The socket took everything."""
+        self._write_paused = False
+        for channel in list(self.channels.values()):
+            channel.room()
+        self.write_out()
+
+    def eof_received(self) -> bool | None:
+        """The peer closed its side."""
+        self.connection.eof_received()
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; asyncssh tells the channels."""
+        self.connection.connection_lost(exc)

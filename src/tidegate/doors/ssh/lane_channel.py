@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file-transfer channel on the fast lane: reassembly, windows, and replies read straight into records.
+
+Implements `tidegate.doors.sftp.outlet.Outlet`. Flow control is the channel's window (RFC 4254 section 5.2):
+what the dialogue has not consumed is not given back to the peer's window, so a peer that sends faster than
+storage takes stops by itself; what the peer's window or the socket does not take waits in `_pending`, and
+while anything waits there `congested` is true and the dialogue takes no further request.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import Any, Final, Protocol
+
+from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, Lane
+from tidegate.doors.ssh.records import HEADER_SIZE, Records
+from tidegate.errors import ProtocolViolation
+from tidegate.vfs.api import File
+
+HEADROOM: Final = 16
+"""Bytes before the reassembly area; a record's 10 bytes of header are decrypted over what precedes it."""
+
+PACKET_HEADER: Final = 10
+"""padding_length, message number, recipient channel, string length."""
+
+MAX_CHUNK: Final = 64 * 1024
+"""Longest channel data sent in one packet, bytes, however large the peer's limit is."""
+
+SMALL_LIMIT: Final = 30 * 1024
+"""Replies gathered before they are sealed together, bytes."""
+
+WRITE_AT: Final = 256 * 1024
+"""Sealed bytes that are put on the wire without waiting for the end of the batch: what stays in cache."""
+
+FXP_DATA: Final = 103
+MSG_CHANNEL_WINDOW_ADJUST: Final = 93
+
+_DATA_HEADER = struct.Struct(">IBII")
+_CHANNEL_HEADER = struct.Struct(">BII")
+_CHANNEL_OFFSET: Final = HEADER_SIZE + 1
+_PAYLOAD_OFFSET: Final = _CHANNEL_OFFSET + _CHANNEL_HEADER.size
+
+BUFFER_SIZE: Final = 640 * 1024
+"""Bytes of a reassembly buffer; one that must be larger is not kept."""
+
+_free_buffers: list[memoryview] = []
+_FREE_BUFFERS_KEPT: Final = 8
+
+
+class Dialogue(Protocol):
+    """What a carrier drives; see `tidegate.doors.sftp.outlet`."""
+
+    def feed(self, data: memoryview) -> int:
+        """Consume complete packets."""
+        ...
+
+    def drained(self) -> None:
+        """There is room for replies again."""
+        ...
+
+
+class LaneChannel:
+    """Carries one dialogue's bytes over a lane.
+
+    Args:
+        lane: the connection's lane.
+        channel: asyncssh's channel, open.
+    """
+
+    def __init__(self, lane: Lane, channel: Any) -> None:
+        self._lane = lane
+        self._channel = channel
+        self.number: int = channel._recv_chan
+        self._dialogue: Dialogue | None = None
+        self._view: memoryview | None = None
+        self._begin = self._end = HEADROOM
+        self._unacknowledged = 0
+        self._acknowledge_at: int = channel._init_recv_window // 4
+        self._chunk = min(channel._send_pktsize, MAX_CHUNK)
+        self._small: list[bytes | bytearray] = []
+        self._small_size = 0
+        self._pending: deque[memoryview] = deque()
+        self._stalled = False
+        self._feeding = False
+        self._on_eof = False
+        self._closing: bool | None = None
+        self._gone = False
+        lane.channels[self.number] = self
+
+    def start(self, dialogue: Dialogue) -> None:
+        """Bind the dialogue; bytes flow from here on."""
+        self._dialogue = dialogue
+
+    # -- inward ----------------------------------------------------------------------------------------
+
+    def open_record(self, key: Records, record: memoryview, length: int, seq: int) -> memoryview | None:
+        """Open a record behind what is reassembled.
+
+        Returns:
+            None if it was data of this channel (consumed), else the plain packet.
+
+        Raises:
+            InvalidTag: the record failed its check; the connection is lost.
+        """
+        start = self._room_for(length)
+        view = self._view
+        assert view is not None
+        plain = view[start : start + length]
+        end = self._end
+        saved = bytes(view[start:end])
+        key.open(record, plain, seq)
+        if plain[1] == MSG_CHANNEL_DATA and int.from_bytes(plain[2:6], "big") == self.number:
+            size = int.from_bytes(plain[6:10], "big")
+            if self._accepts(size) and size + PACKET_HEADER + plain[0] == length:
+                view[start:end] = saved
+                self._end = end + size
+                return None
+        other = memoryview(bytes(plain))
+        view[start:end] = saved
+        return other
+
+    def take_plain(self, plain: memoryview) -> bool:
+        """Take a packet that was opened elsewhere; False if asyncssh must judge it."""
+        size = int.from_bytes(plain[6:10], "big")
+        if size + PACKET_HEADER + plain[0] != len(plain) or not self._accepts(size):
+            return False
+        self._append(plain[PACKET_HEADER : PACKET_HEADER + size])
+        return True
+
+    def _accepts(self, size: int) -> bool:
+        """Whether data of `size` bytes keeps the rules; counts it against the window."""
+        channel = self._channel
+        if (
+            self._gone
+            or channel._recv_state != "open"
+            or channel._send_state in {"close_pending", "closed"}
+            or channel._recv_buf
+            or size > channel._recv_window
+        ):
+            return False
+        channel._recv_window -= size
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Data that asyncssh delivered itself (before the lane was attached, or after it was lost)."""
+        # asyncssh refills the peer's window by itself for what it delivers.
+        self._append(data)
+        self._unacknowledged -= len(data)
+        self.pump()
+        self._lane.write_out()
+
+    def _append(self, data: bytes | memoryview) -> None:
+        self._room_for(len(data) + PACKET_HEADER)
+        view = self._view
+        assert view is not None
+        view[self._end : self._end + len(data)] = data
+        self._end += len(data)
+
+    def _room_for(self, length: int) -> int:
+        """Make room for a record behind what is reassembled; returns where it may be opened."""
+        view = self._view
+        if view is None:
+            view = self._view = _free_buffers.pop() if _free_buffers else memoryview(bytearray(BUFFER_SIZE))
+        if self._end + length > len(view):
+            held = self._end - self._begin
+            need = HEADROOM + held + length
+            if need <= len(view):
+                view[HEADROOM : HEADROOM + held] = bytes(view[self._begin : self._end])
+            else:  # bounded by the channel's window: nothing beyond it is accepted
+                larger = memoryview(bytearray(max(need, 2 * len(view))))
+                larger[HEADROOM : HEADROOM + held] = view[self._begin : self._end]
+                self._view = larger
+            self._begin, self._end = HEADROOM, HEADROOM + held
+        return self._end - PACKET_HEADER
+
+    def pump(self) -> None:
+        """Offer the dialogue what is there, and give the peer window for what it consumed."""
+        if self._feeding or self._dialogue is None:
+            return
+        view = self._view
+        if view is not None and self._end > self._begin:
+            self._feeding = True
+            try:
+                consumed = self._dialogue.feed(view[self._begin : self._end])
+            finally:
+                self._feeding = False
+            self._begin += consumed
+            self._unacknowledged += consumed
+            if self._unacknowledged >= self._acknowledge_at:
+                self._adjust_window()
+        if self._begin == self._end:
+            self._release()
+
+    def _release(self) -> None:
+        self._begin = self._end = HEADROOM
+        view, self._view = self._view, None
+        if view is not None and len(view) == BUFFER_SIZE and len(_free_buffers) < _FREE_BUFFERS_KEPT:
+            _free_buffers.append(view)
+
+    def _adjust_window(self) -> None:
+        channel = self._channel
+        if channel._send_state in {"close_pending", "closed"} or self._gone:
+            return
+        grant, self._unacknowledged = self._unacknowledged, 0
+        channel._recv_window += grant
+        if not self._lane.ready():
+            channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, grant.to_bytes(4, "big"))
+            return
+        total, padding = self._lane.record_size(9)
+        record = self._lane.slot(total)
+        _CHANNEL_HEADER.pack_into(
+            record, _CHANNEL_OFFSET, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant
+        )
+        self._lane.seal(record, padding)
+
+    # -- outward: Outlet -------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer's window or the socket holds replies back."""
+        if self._pending or self._lane.congested:
+            self._stalled = True
+            return True
+        return False
+
+    def send(self, packet: bytes | bytearray) -> None:
+        """Queue one SFTP packet; small ones are sealed together."""
+        if self._gone:
+            return
+        self._small.append(packet)
+        self._small_size += len(packet)
+        if self._small_size >= SMALL_LIMIT:
+            self._emit_small()
+
+    def send_data(self, request_id: int, file: File, offset: int, size: int) -> int | None:
+        """Read `file` straight into outgoing records; see `Outlet.send_data`."""
+        if self._gone:
+            return None
+        if self._small:
+            self._emit_small()
+        lane, channel, chunk = self._lane, self._channel, self._chunk
+        length = _DATA_HEADER.size + size
+        if self._pending or channel._send_window < length or not lane.ready():
+            packet = bytearray(length)
+            count = file.readinto_nowait(offset, [memoryview(packet)[_DATA_HEADER.size :]])
+            if count:
+                _DATA_HEADER.pack_into(packet, 0, 9 + count, FXP_DATA, request_id, count)
+                self._emit(memoryview(packet)[: _DATA_HEADER.size + count])
+            return count
+        full, _ = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + chunk)
+        area = lane.slot((length // chunk + 1) * full)
+        targets = []
+        place, left, skip = _PAYLOAD_OFFSET, length, _DATA_HEADER.size
+        while left > 0:
+            part = min(left, chunk)
+            if part > skip:
+                targets.append(area[place + skip : place + part])
+                skip = 0
+            else:
+                skip -= part  # a peer with tiny packets: the reply's header alone fills this one
+            place += full
+            left -= part
+        count = file.readinto_nowait(offset, targets)
+        if not count:
+            return count
+        length = _DATA_HEADER.size + count
+        header = _DATA_HEADER.pack(9 + count, FXP_DATA, request_id, count)
+        place = written = 0
+        number = channel._send_chan
+        while length > 0:
+            part = min(length, chunk)
+            total, padding = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + part)
+            record = area[place : place + total]
+            _CHANNEL_HEADER.pack_into(record, _CHANNEL_OFFSET, MSG_CHANNEL_DATA, number, part)
+            if written < len(header):
+                piece = header[written : written + part]
+                record[_PAYLOAD_OFFSET : _PAYLOAD_OFFSET + len(piece)] = piece
+            lane.seal(record, padding)
+            written += part
+            channel._send_window -= part
+            place += full
+            length -= part
+        if lane.batched >= WRITE_AT:
+            lane.write_out()
+        return count
+
+    def flush(self) -> None:
+        """Seal what is gathered and put the batch on the wire."""
+        if self._small:
+            self._emit_small()
+        self._lane.write_out()
+        if self._closing is not None:
+            self._finish()
+
+    def close(self, *, clean: bool) -> None:
+        """End the channel after what is queued."""
+        if self._closing is None:
+            self._closing = clean
+            self.flush()
+
+    def _emit_small(self) -> None:
+        data = self._small[0] if len(self._small) == 1 else b"".join(self._small)
+        self._small.clear()
+        self._small_size = 0
+        self._emit(memoryview(data))
+
+    def _emit(self, data: memoryview) -> None:
+        """Seal as much as window and key exchange allow; the rest waits."""
+        if self._pending:
+            self._pending.append(data)
+        else:
+            rest = self._seal_some(data)
+            if rest is not None:
+                self._pending.append(rest)
+
+    def _seal_some(self, data: memoryview) -> memoryview | None:
+        lane, channel = self._lane, self._channel
+        start, size = 0, len(data)
+        while start < size:
+            if not lane.ready():
+                return data[start:]
+            part = min(size - start, channel._send_window, self._chunk)
+            if part <= 0:
+                return data[start:]
+            total, padding = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + part)
+            record = lane.slot(total)
+            _CHANNEL_HEADER.pack_into(record, _CHANNEL_OFFSET, MSG_CHANNEL_DATA, channel._send_chan, part)
+            record[_PAYLOAD_OFFSET : _PAYLOAD_OFFSET + part] = data[start : start + part]
+            lane.seal(record, padding)
+            channel._send_window -= part
+            start += part
+        return None
+
+    def room(self) -> None:
+        """The window grew, the socket drained or a key exchange ended: go on with what waited."""
+        if self._gone or self._channel._send_state in {"close_pending", "closed"}:
+            return
+        while self._pending:
+            rest = self._seal_some(self._pending[0])
+            if rest is not None:
+                self._pending[0] = rest
+                return
+            self._pending.popleft()
+        if self._closing is not None:
+            self.flush()
+        elif self._stalled and not self._lane.congested and self._dialogue is not None and not self._feeding:
+            self._stalled = False
+            self._dialogue.drained()
+            self.pump()
+            self._lane.write_out()
+
+    def _finish(self) -> None:
+        if not self._gone and not self._pending and not self._small and self._channel._send_state == "open":
+            self._channel.exit(0 if self._closing else 1)
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    @property
+    def unconsumed(self) -> int:
+        """Bytes received that the dialogue has not consumed."""
+        return self._end - self._begin
+
+    def lane_lost(self) -> None:
+        """The connection changed to a cipher without a lane: go on through the plain channel."""
+        raise ProtocolViolation
+
+    def connection_lost(self) -> None:
+        """The channel is gone."""
+        self._gone = True
+        self._pending.clear()
+        self._small.clear()
+        self._lane.forget(self)
+        self._release()

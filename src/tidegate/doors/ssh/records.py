@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sealing and opening of SSH binary packets with AEAD ciphers, in place and without fresh buffers.
+
+A record on the wire is ``uint32 packet_length | ciphertext | tag`` (RFC 4253 section 6; RFC 5647 for AES-GCM
+as OpenSSH's PROTOCOL narrows it; PROTOCOL.chacha20poly1305). Each class here holds one direction of one key:
+asyncssh makes a new cipher object for every packet, which costs as much as the encryption of 13 KB.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import constant_time
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from cryptography.hazmat.primitives.poly1305 import Poly1305
+
+TAG_SIZE: Final = 16
+"""Bytes behind the ciphertext, for both families."""
+
+HEADER_SIZE: Final = 4
+
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+
+
+class Records(Protocol):
+    """One direction of one key. `seq` is the SSH packet sequence number."""
+
+    aligned_header: int
+    """Bytes of the length field that count for padding: 0, both AEADs leave it out"""
+
+    block: int
+    """Padding granularity in bytes"""
+
+    def length(self, header: bytes, seq: int) -> int:
+        """The packet length that a record's first four bytes say."""
+        ...
+
+    def seal(self, record: memoryview, seq: int) -> None:
+        """Encrypt in place: `record` holds the length, the plain packet and 16 bytes of room."""
+        ...
+
+    def open(self, record: memoryview, plain: memoryview, seq: int) -> None:
+        """Decrypt `record` into `plain`, which is 20 bytes shorter.
+
+        Raises:
+            InvalidTag: the record was not made with this key, or not at this place of the stream.
+        """
+        ...
+
+
+class GcmRecords:
+    """aes128-gcm@openssh.com and aes256-gcm@openssh.com: the nonce is a counter, the length is in clear."""
+
+    aligned_header = 0
+    block = 16
+
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        self._aead = AESGCM(key)
+        self._fixed = iv[:4]
+        self._counter = int.from_bytes(iv[4:12], "big")
+
+    def length(self, header: bytes, seq: int) -> int:  # noqa: ARG002 - one signature for both families
+        """See `Records.length`."""
+        return int.from_bytes(header, "big")
+
+    def _nonce(self) -> bytes:
+        counter = self._counter
+        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
+        return self._fixed + counter.to_bytes(8, "big")
+
+    def seal(self, record: memoryview, seq: int) -> None:  # noqa: ARG002
+        """See `Records.seal`."""
+        self._aead.encrypt_into(self._nonce(), record[4:-16], record[:4], record[4:])
+
+    def open(self, record: memoryview, plain: memoryview, seq: int) -> None:  # noqa: ARG002
+        """See `Records.open`."""
+        self._aead.decrypt_into(self._nonce(), record[4:], record[:4], plain)
+
+
+class ChachaRecords:
+    """chacha20-poly1305@openssh.com: two keys, the sequence number is the nonce, the length is hidden."""
+
+    aligned_header = 0
+    block = 8
+
+    def __init__(self, key: bytes) -> None:
+        # PROTOCOL.chacha20poly1305: the first 32 bytes are K_2 (payload), the rest K_1 (length).
+        self._payload = Cipher(ChaCha20(key[:32], bytes(16)), mode=None).encryptor()
+        self._header = Cipher(ChaCha20(key[32:], bytes(16)), mode=None).encryptor()
+
+    def length(self, header: bytes, seq: int) -> int:
+        """See `Records.length`."""
+        self._header.reset_nonce(bytes(8) + _U64.pack(seq))
+        return int.from_bytes(self._header.update(header), "big")
+
+    def _one_time_key(self, seq: int) -> bytes:
+        # Block counter 0 makes the Poly1305 key; the payload starts at block 1, so 64 bytes are drawn.
+        self._payload.reset_nonce(bytes(8) + _U64.pack(seq))
+        return self._payload.update(bytes(64))[:32]
+
+    def seal(self, record: memoryview, seq: int) -> None:
+        """See `Records.seal`."""
+        self._header.reset_nonce(bytes(8) + _U64.pack(seq))
+        record[:4] = self._header.update(bytes(record[:4]))
+        key = self._one_time_key(seq)
+        self._payload.update_into(record[4:-16], record[4:-16])
+        record[-16:] = Poly1305.generate_tag(key, record[:-16])
+
+    def open(self, record: memoryview, plain: memoryview, seq: int) -> None:
+        """See `Records.open`."""
+        key = self._one_time_key(seq)
+        if not constant_time.bytes_eq(Poly1305.generate_tag(key, record[:-16]), bytes(record[-16:])):
+            raise InvalidTag
+        self._payload.update_into(record[4:-16], plain)
+
+
+def self_check() -> None:
+    """Prove that in-place work of the installed cryptography library gives the standard result.
+
+    Raises:
+        RuntimeError: it does not; the lane must stay off.
+    """
+    key, iv, text = bytes(range(16)), bytes(range(12)), bytes(range(256)) * 3
+    expected = AESGCM(key).encrypt(iv, text, _U32.pack(len(text)))
+    record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(TAG_SIZE)))
+    GcmRecords(key, iv).seal(record, 0)
+    plain = bytearray(len(text))
+    GcmRecords(key, iv).open(record, memoryview(plain), 0)
+    if bytes(record[4:]) != expected or plain != text:
+        raise RuntimeError("AES-GCM in place gives another result than out of place")
+    key = bytes(range(64))
+    record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(TAG_SIZE)))
+    ChachaRecords(key).seal(record, 7)
+    plain = bytearray(len(text))
+    reader = ChachaRecords(key)
+    if reader.length(bytes(record[:4]), 7) != len(text):
+        raise RuntimeError("ChaCha20 does not give back a packet length")
+    reader.open(record, memoryview(plain), 7)
+    if plain != text:
+        raise RuntimeError("ChaCha20-Poly1305 in place gives another result than out of place")
