@@ -24,6 +24,7 @@ from tidegate.model.intent import Intent, Permission
 from tidegate.model.path import ROOT, VPath
 from tidegate.model.peer import Peer, Protocol
 from tidegate.model.principal import Principal
+from tidegate.model.usage import UsageDelta
 
 __all__ = [
     "ROOT",
@@ -48,5 +49,6 @@ __all__ = [
     "Tally",
     "TallyLimits",
     "TimeWindow",
+    "UsageDelta",
     "VPath",
 ]

@@ -4,31 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from tidegate.model import Account, Admin, ApiKey, Folder, Tally
+from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
+
+__all__ = ["LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
 
 Order = Literal["ASC", "DESC"]
-
-
-@dataclass(frozen=True, slots=True)
-class UsageDelta:
-    """A change of counters; may be negative. Applied as increments, so concurrent writers add up.
-
-    Attributes:
-        size: bytes of `used_quota_size`.
-        files: `used_quota_files`.
-        upload: bytes of `used_upload_data_transfer`.
-        download: bytes of `used_download_data_transfer`.
-        tally: change of the ProFTPD-style counters.
-    """
-
-    size: int = 0
-    files: int = 0
-    upload: int = 0
-    download: int = 0
-    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
