@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""argon2id and argon2i (RFC 9106) in the encoded form of the reference implementation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import Argon2Error, InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.low_level import verify_secret
+
+from tidegate.identity.passwords.limits import (
+    MAX_ARGON2_ITERATIONS,
+    MAX_ARGON2_PARALLELISM,
+    MAX_MEMORY_KIB,
+    Unusable,
+)
+
+PREFIXES: Final = ("$argon2id$", "$argon2i$")
+
+
+def verify(password: bytes, stored: str) -> bool:
+    """Whether `password` has this hash.
+
+    Raises:
+        Unusable: the hash is malformed or asks for too much.
+    """
+    try:
+        found = extract_parameters(stored)
+    except InvalidHashError:
+        raise Unusable("malformed argon2 hash") from None
+    if (
+        found.memory_cost > MAX_MEMORY_KIB
+        or found.time_cost > MAX_ARGON2_ITERATIONS
+        or found.parallelism > MAX_ARGON2_PARALLELISM
+    ):
+        raise Unusable("argon2 hash asks for more memory, iterations or lanes than allowed")
+    kind = Type.ID if stored.startswith("$argon2id$") else Type.I
+    try:
+        return verify_secret(stored.encode("ascii"), password, kind)
+    except VerifyMismatchError:
+        return False
+    except (Argon2Error, VerificationError, UnicodeEncodeError):
+        raise Unusable("malformed argon2 hash") from None
+
+
+def hash_password(password: bytes, memory_kib: int, iterations: int, parallelism: int) -> str:
+    """A new argon2id hash with a 16 byte salt and a 32 byte tag (RFC 9106, section 4)."""
+    return _hasher(memory_kib, iterations, parallelism).hash(password)
+
+
+def is_current(stored: str, memory_kib: int, iterations: int, parallelism: int) -> bool:
+    """Whether `stored` is argon2id with exactly these parameters."""
+    try:
+        return not _hasher(memory_kib, iterations, parallelism).check_needs_rehash(stored)
+    except InvalidHashError:
+        return False
+
+
+def _hasher(memory_kib: int, iterations: int, parallelism: int) -> PasswordHasher:
+    return PasswordHasher(time_cost=iterations, memory_cost=memory_kib, parallelism=parallelism)

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is it, and may they come in now, by this door, from there?
+
+The order is fixed and matters: first the credential, then the rules. A refusal by a rule (expired, wrong
+network, denied method) can therefore only be seen, by time or otherwise, by somebody who had the right
+credential; everybody else meets the same answer after the same work, whether or not the user exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from tidegate.abc import Authenticator, Credential
+from tidegate.errors import LoginRefused, OperatorError, ProviderUnavailable, TidegateError
+from tidegate.events.kinds import Event, LoggedIn, LoginFailed
+from tidegate.identity.accounts import ProviderAuthenticator, holds_key
+from tidegate.identity.api import LoginService, PartialLogin
+from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
+from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
+from tidegate.identity.names import DEFAULT_NAMING_RULES, normalise_username
+from tidegate.identity.passwords import HashOptions, check
+from tidegate.model import Account, Peer, Principal
+from tidegate.policy.login import judge_login, remaining_methods
+from tidegate.store.contract import Provider
+
+_MAX_TOUCHED: Final = 10_000
+"""User names whose last touch is remembered."""
+_MAX_BACKGROUND: Final = 1000
+"""Upgrades and touches under way; what comes beyond is left to a later login."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityOptions:
+    """How logins are checked.
+
+    Attributes:
+        hashing: what new and upgraded password hashes look like.
+        password_caching: remember right passwords by keyed digest (`identity.cache`).
+        cache_seconds: how long.
+        upgrade_hashes: replace hashes of other kinds or costs at login.
+        naming_rules: bits; 2 compares names in lower case, 4 ignores blanks around them.
+        touch_seconds: `last_login` is written at most this often for each user.
+        hash_workers: password checks computed at once.
+        max_waiting: password checks asked for and not done.
+    """
+
+    hashing: HashOptions = field(default_factory=HashOptions)
+    password_caching: bool = True
+    cache_seconds: float = TTL_SECONDS
+    upgrade_hashes: bool = True
+    naming_rules: int = DEFAULT_NAMING_RULES
+    touch_seconds: float = 600.0
+    hash_workers: int = WORKERS
+    max_waiting: int = MAX_WAITING
+
+
+class Identity:
+    """Implements `tidegate.identity.api.LoginService`. Life: constructed in a loop or not, used, `close`.
+
+    Args:
+        authenticators: asked in order before the provider's accounts.
+        clock: Unix seconds; also decides expiry and hours.
+        monotonic: seconds, for the password cache.
+        emit: takes `LoggedIn` and `LoginFailed` events; None if the doors tell themselves.
+        check: checks one password against one hash; replaced in tests that count.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        options: IdentityOptions | None = None,
+        *,
+        authenticators: Sequence[Authenticator] = (),
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        emit: Callable[[Event], None] | None = None,
+        check: Check = check,
+    ) -> None:
+        self._options = options or IdentityOptions()
+        self._provider = provider
+        self._clock = clock
+        self._emit = emit
+        self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
+        entries = MAX_ENTRIES if self._options.password_caching else 0
+        self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
+        self.passwords = PasswordChecker(self._pool, self._cache, options=self._options.hashing, check=check)
+        self._stored_accounts = ProviderAuthenticator(provider, self.passwords)
+        self._authenticators = tuple(authenticators)
+        self._touched: OrderedDict[str, float] = OrderedDict()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Finish upgrades and touches under way, then stop the threads."""
+        await self.settle()
+        await self._pool.close()
+
+    async def settle(self) -> None:
+        """Wait for upgrades and touches under way."""
+        while self._background:
+            await asyncio.wait(set(self._background))
+
+    # -- LoginService ------------------------------------------------------------------------------------
+
+    async def authenticate(
+        self, peer: Peer, username: str, credential: Credential, *, after: PartialLogin | None = None
+    ) -> Principal | PartialLogin:
+        """See `LoginService`."""
+        name = normalise_username(username, self._options.naming_rules)
+        method = credential.kind if after is None else f"{after.done}+{credential.kind}"
+        try:
+            if name is None:
+                raise LoginRefused("bad_username")
+            outcome = await self._login(peer, name, credential, method, after)
+        except LoginRefused as error:
+            refused = LoginRefused(error.reason, rule=error.rule, username=name or "")
+            self._tell_failed(peer, name or "", method, refused)
+            raise refused from None
+        if isinstance(outcome, Principal) and self._emit is not None:
+            self._emit(
+                LoggedIn(
+                    connection_id=peer.connection_id,
+                    username=outcome.username,
+                    protocol=peer.protocol.value,
+                    ip=peer.remote_ip,
+                    method=method,
+                    client_version=peer.client_version,
+                    local_address=peer.local_address,
+                )
+            )
+        return outcome
+
+    async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
+        """See `LoginService`. False while the provider is away."""
+        name = normalise_username(username, self._options.naming_rules)
+        if name is None:
+            return False
+        credential = Credential("publickey", public_key=public_key)
+        try:
+            for authenticator in self._authenticators:
+                if await authenticator.authenticate(peer, name, credential) is not None:
+                    return True
+            return holds_key(await self._provider.user(name), public_key)
+        except LoginRefused:
+            return False
+        except TidegateError as error:
+            _log.error("key of user %r cannot be looked up: %s", name, error)
+            return False
+
+    # -- steps -------------------------------------------------------------------------------------------
+
+    async def _login(
+        self, peer: Peer, name: str, credential: Credential, method: str, after: PartialLogin | None
+    ) -> Principal | PartialLogin:
+        if after is not None and (after.username != name or credential.kind not in after.remaining):
+            raise LoginRefused("method")
+        account = await self._find(peer, name, credential)
+        now_ms = int(self._clock() * 1000)
+        if after is None:
+            follow = remaining_methods(account, credential.kind, protocol=peer.protocol)
+            if follow:
+                # The other rules are judged now too: a disabled user gets no further than the first step.
+                _require(account, peer, f"{credential.kind}+{follow[0]}", now_ms)
+                return PartialLogin(name, credential.kind, follow)
+        _require(account, peer, method, now_ms)
+        if credential.secret and account.password and self._options.upgrade_hashes:
+            self._start(self._upgrade(account, credential.secret))
+        self._touch(account, now_ms)
+        # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
+        return Principal(replace(account, password=""), method, peer.remote_ip)
+
+    async def _find(self, peer: Peer, name: str, credential: Credential) -> Account:
+        """The account that the credential proves."""
+        try:
+            for authenticator in (*self._authenticators, self._stored_accounts):
+                account = await authenticator.authenticate(peer, name, credential)
+                if account is not None:
+                    return account
+        except ProviderUnavailable as error:
+            _log.error("login of user %r refused, data provider unavailable: %s", name, error)
+            raise LoginRefused("provider_unavailable") from error
+        except OperatorError as error:
+            _log.error("login of user %r refused, data provider error: %s", name, error)
+            raise LoginRefused("provider_error") from error
+        raise LoginRefused("unknown_user")
+
+    def _tell_failed(self, peer: Peer, name: str, method: str, refused: LoginRefused) -> None:
+        if self._emit is not None:
+            self._emit(
+                LoginFailed(
+                    connection_id=peer.connection_id,
+                    username=name,
+                    protocol=peer.protocol.value,
+                    ip=peer.remote_ip,
+                    login_type=method,
+                    reason=refused.reason,
+                    rule=refused.rule,
+                )
+            )
+
+    # -- off the path ------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        if len(self._background) >= _MAX_BACKGROUND:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _upgrade(self, account: Account, password: str) -> None:
+        """Replace a stored hash that is not of the preferred kind; failure is no harm."""
+        try:
+            made = await self.passwords.replacement(account.username, account.password, password)
+            if made is None:
+                return
+            # Somebody may have set another password meanwhile; that one must not be undone.
+            current = await self._provider.user(account.username)
+            if current is not None and current.password == account.password:
+                await self._provider.set_password(account.username, made)
+        except TidegateError as error:
+            _log.warning("password hash of user %r was not upgraded: %s", account.username, error)
+
+    def _touch(self, account: Account, now_ms: int) -> None:
+        name, now = account.username, now_ms / 1000
+        if now - self._touched.get(name, account.last_login / 1000) < self._options.touch_seconds:
+            return
+        self._touched[name] = now
+        self._touched.move_to_end(name)
+        if len(self._touched) > _MAX_TOUCHED:
+            self._touched.popitem(last=False)
+        self._start(self._write_touch(name, now_ms))
+
+    async def _write_touch(self, name: str, now_ms: int) -> None:
+        try:
+            await self._provider.touch_login(name, now_ms)
+        except TidegateError as error:
+            _log.warning("last login of user %r was not stored: %s", name, error)
+
+
+def _require(account: Account, peer: Peer, method: str, now_ms: int) -> None:
+    """Ask every login rule.
+
+    Raises:
+        LoginRefused: with the first rule that denied; its name up to a bracket is the reason.
+    """
+    for step in judge_login(account, protocol=peer.protocol, method=method, ip=peer.remote_ip, now_ms=now_ms):
+        if step.verdict == "deny":
+            raise LoginRefused(step.rule.partition("[")[0], rule=step.rule)
+
+
+def _keeps_contract(identity: Identity) -> LoginService:
+    return identity
