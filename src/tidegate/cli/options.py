@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the flags of `serve` and `portable` say, handed to `tidegate.app`. Field names are flag names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidegate.logs import LogOptions
+from tidegate.model import FilePatterns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Flags of ``tidegate serve``.
+
+    Attributes:
+        config_dir: directory of the configuration; relative names in it are relative to this. Absolute.
+        config_file: name to look for there, to be handed to `config.load.load` again on SIGHUP.
+        log: where and how to log; `tidegate.logs.open_log` takes it.
+        grace_time: seconds that running transfers get after SIGTERM or SIGINT.
+        quickstart: make what is missing: host keys, provider, one account with a generated password.
+    """
+
+    config_dir: Path = Path()
+    config_file: str = "tidegate"
+    log: LogOptions = field(default_factory=LogOptions)
+    grace_time: int = 0
+    quickstart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortableOptions:
+    """Flags of ``tidegate portable``.
+
+    Attributes:
+        directory: what is shared; absolute and existing.
+        sftpd_port: port to listen on, 0 takes a free one.
+        username: the one user's name; never empty, generated if nobody gave one.
+        password: the one user's password in plain; empty if only keys are accepted.
+        public_keys: accepted keys in OpenSSH one-line form.
+        permissions: what the user may do everywhere; ``("*",)`` is everything.
+        ssh_commands: SSH commands that may be run.
+        log: `LogOptions.file_path` empty logs nothing.
+        advertise_service: announce the service by multicast DNS.
+        advertise_credentials: put user name and password into the announcement.
+        file_patterns: from --allowed-patterns and --denied-patterns, one entry a directory.
+        grace_time: seconds that running transfers get after Ctrl-C.
+    """
+
+    directory: Path
+    sftpd_port: int = 0
+    username: str = ""
+    password: str = ""
+    public_keys: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ("list", "download")
+    ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd")
+    log: LogOptions = field(default_factory=LogOptions)
+    advertise_service: bool = False
+    advertise_credentials: bool = False
+    file_patterns: tuple[FilePatterns, ...] = ()
+    grace_time: int = 0
+
+    def __repr__(self) -> str:
+        return f"PortableOptions(directory={self.directory!r}, username={self.username!r})"

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is accepted and deserves a word to the operator."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tidegate.config.origin import Layer
+from tidegate.config.schema.base import is_off, trait
+from tidegate.config.schema.settings import Settings
+from tidegate.config.schema.sftpd import SSH_COMMANDS_LATER
+from tidegate.config.schema.walk import KeyPath, dotted, field_at
+
+
+def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
+    """Notes on keys without effect and on secrets that others can read."""
+    notes: list[str] = []
+    _unavailable(settings, (), merged, notes)
+    for index, command in enumerate(settings.sftpd.enabled_ssh_commands):
+        if command in SSH_COMMANDS_LATER:
+            origin = merged.origin(("sftpd", "enabled_ssh_commands", index))
+            notes.append(f"{origin}: SSH command {command} is not available in this version")
+    if file is not None and _holds_secret(merged):
+        try:
+            exposed = stat.S_IMODE(file.stat().st_mode) & 0o004
+        except OSError:
+            exposed = 0
+        if exposed:
+            notes.append(
+                f"{file}: holds a secret and everybody on this host can read it; chmod 640 {file.name}"
+            )
+    return notes
+
+
+def _unavailable(model: BaseModel, above: KeyPath, merged: Layer, notes: list[str]) -> None:
+    for name in type(model).model_fields:
+        field = type(model).model_fields[name]
+        value = getattr(model, name)
+        path = (*above, name)
+        if trait(field, "available") is False:
+            if name in model.model_fields_set and value != field.default and not _off(field, value):
+                notes.append(
+                    f"{merged.origin(path)}: {dotted(path)} is not available in this version, no effect"
+                )
+        elif isinstance(value, BaseModel):
+            _unavailable(value, path, merged, notes)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    _unavailable(item, (*path, index), merged, notes)
+
+
+def _off(field: Any, value: object) -> bool:
+    switch = trait(field, "switch")
+    if switch and isinstance(value, dict):
+        return is_off(value.get(switch))
+    return is_off(value)
+
+
+def _holds_secret(merged: Layer) -> bool:
+    for path, (value, origin) in merged.values.items():
+        field = field_at(path)
+        if origin.kind == "file" and value and field is not None and trait(field, "secret"):
+            return True
+    return False

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a key is declared: type, default, one sentence, and what kind of key it is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+MASK: Final = "********"
+"""What is shown in place of a secret that is set."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, nothing is converted silently, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=False)
+
+
+def key(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    secret: bool = False,
+    available: bool = True,
+    switch: str = "",
+    ge: float | None = None,
+    le: float | None = None,
+    pattern: str | None = None,
+) -> Any:
+    """Declare a configuration key.
+
+    Args:
+        default: its value when nobody sets it.
+        doc: one sentence for documentation, help and error messages.
+        unit: unit of the number, for instance ``seconds``.
+        secret: masked wherever it is shown.
+        available: False for keys of the compatible configuration that this version does not act on; setting
+            one to anything but an "off" value is reported.
+        switch: for an unavailable section: the key inside that switches it on.
+        ge: least value.
+        le: greatest value.
+        pattern: regular expression for texts.
+    """
+    return Field(
+        default=default,
+        description=doc,
+        ge=ge,
+        le=le,
+        pattern=pattern,
+        json_schema_extra={"unit": unit, "secret": secret, "available": available, "switch": switch},
+    )
+
+
+def trait(field: FieldInfo, name: str) -> Any:
+    """What `key` was told about a field: unit, secret, available or switch."""
+    extra = field.json_schema_extra
+    return extra.get(name) if isinstance(extra, dict) else None
+
+
+def is_off(value: object) -> bool:
+    """Whether a value of an unavailable key switches nothing on.
+
+    Off are empty and zero values, lists and tables of such, and tables that say so themselves
+    (``enabled`` false, ``port`` or ``bind_port`` 0, ``average`` 0).
+    """
+    match value:
+        case dict():
+            for name in ("enabled", "port", "bind_port", "average"):
+                if name in value and not value[name]:
+                    return True
+            return all(map(is_off, value.values()))
+        case list():
+            return all(map(is_off, value))
+        case str():
+            return value.strip() in ("", "0", "false")
+        case _:
+            return not value

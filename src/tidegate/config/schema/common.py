@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section ``common``: what holds for every protocol."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tidegate.config.schema.base import Section, key
+
+
+class Common(Section):
+    """What holds for every protocol."""
+
+    idle_timeout: int = key(
+        15,
+        "Minutes after which a connection without activity is closed; running transfers count as activity; "
+        "0 never.",
+        unit="minutes",
+        ge=0,
+        le=525_600,
+    )
+    upload_mode: int = key(
+        0,
+        "0 writes into the target; 1 writes beside it and replaces it when the upload is complete; 2 as 1, "
+        "and keeps the part of a broken upload, hidden, for resuming.",
+        ge=0,
+        le=2,
+    )
+    setstat_mode: int = key(
+        0,
+        "0 applies mode, owner and times that clients send; 1 ignores them silently; 2 ignores those the "
+        "storage cannot keep.",
+        ge=0,
+        le=2,
+    )
+    umask: str = key(
+        "0022",
+        "Permission bits taken away from new files and directories, octal digits as a text; empty keeps the "
+        "umask of the process.",
+        pattern=r"^(0?[0-7]{3})?$",
+    )
+    fsync: bool = key(
+        False, "Make each upload durable on disk before the client is told that it is complete."
+    )
+    max_total_connections: int = key(
+        0, "Connections of all clients together; 0 no limit.", ge=0, le=10_000_000
+    )
+    max_per_host_connections: int = key(
+        20, "Connections of one client address; 0 no limit.", ge=0, le=10_000_000
+    )
+    server_version: Literal["", "short"] = key(
+        "", "What servers say they are: empty tells name and version, `short` the name alone."
+    )
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    rename_mode: int = key(0, "Recursive rename on object storage.", available=False)
+    symlink_mode: int = key(
+        0,
+        "Storage kinds on which links may be created (the permission create_symlinks decides here).",
+        available=False,
+    )
+    temp_path: str = key(
+        "", "Directory for unfinished uploads (they live beside their target).", available=False
+    )
+    resume_max_size: int = key(0, "Largest file to resume on object storage.", available=False)
+    proxy_protocol: int = key(0, "PROXY protocol: 1 use, 2 require.", available=False)
+    proxy_allowed: list[str] = key([], "Networks that may send the PROXY header.", available=False)
+    proxy_skipped: list[str] = key([], "Networks that send no PROXY header.", available=False)
+    actions: dict[str, Any] = key(
+        {}, "Program or URL to call on file events.", available=False, switch="execute_on"
+    )
+    startup_hook: str = key("", "Program or URL to call at start.", available=False)
+    post_connect_hook: str = key("", "Program or URL that may refuse a new connection.", available=False)
+    post_disconnect_hook: str = key("", "Program or URL to call when a connection ended.", available=False)
+    data_retention_hook: str = key("", "Program or URL to call after a retention check.", available=False)
+    allowlist_status: int = key(0, "1 lets only listed addresses connect.", available=False)
+    whitelist_file: str = key("", "File with addresses that may connect.", available=False)
+    allow_self_connections: int = key(0, "Allow SFTP storage that points at this server.", available=False)
+    defender: dict[str, Any] = key({}, "Bans addresses by score.", available=False, switch="enabled")
+    rate_limiters: list[dict[str, Any]] = key([], "Limits of new connections or requests.", available=False)
+    tz: str = key("", "Time zone of schedules.", available=False)
+    metadata: dict[str, Any] = key({}, "Reading object metadata.", available=False)
+    event_manager: dict[str, Any] = key({}, "Event rules.", available=False)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section ``data_provider``: where accounts are kept."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tidegate.config.schema.base import Section, key
+
+
+class Argon2Options(Section):
+    """Cost of argon2id."""
+
+    memory: int = key(65_536, "Memory for one hash.", unit="KiB", ge=8, le=4_194_304)
+    iterations: int = key(1, "Passes over the memory.", ge=1, le=1000)
+    parallelism: int = key(2, "Threads for one hash.", ge=1, le=255)
+
+
+class BcryptOptions(Section):
+    """Cost of bcrypt."""
+
+    cost: int = key(10, "Cost; each step doubles the time.", ge=4, le=31)
+
+
+class PasswordHashing(Section):
+    """How new passwords are hashed; old hashes are replaced at the next login."""
+
+    algo: Literal["argon2id", "bcrypt"] = key("argon2id", "Hash for new passwords.")
+    argon2_options: Argon2Options = key(Argon2Options(), "Cost of argon2id.")
+    bcrypt_options: BcryptOptions = key(BcryptOptions(), "Cost of bcrypt.")
+
+
+class PasswordRules(Section):
+    """What a new password must have."""
+
+    min_entropy: float = key(
+        0,
+        "Least strength of a new password; 0 accepts any, 60 and above is strong.",
+        unit="bits",
+        ge=0,
+        le=1000,
+    )
+
+
+class PasswordValidation(Section):
+    """What new passwords must have."""
+
+    admins: PasswordRules = key(PasswordRules(), "Rules for administrators.")
+    users: PasswordRules = key(PasswordRules(), "Rules for users.")
+
+
+class DataProvider(Section):
+    """Where accounts, folders, administrators and counters are kept."""
+
+    driver: Literal["sqlite", "postgresql", "mysql", "bolt", "memory"] = key(
+        "sqlite", "Kind of data provider: `bolt` is an embedded key/value file, `mysql` includes MariaDB."
+    )
+    name: str = key(
+        "tidegate.db",
+        "Database name; for sqlite and bolt a file, for memory an optional dump file to read, relative to "
+        "the configuration directory.",
+    )
+    host: str = key("", "Database host; an absolute path is a unix socket directory.")
+    port: int = key(0, "Database port; 0 uses the driver's own.", ge=0, le=65_535)
+    username: str = key("", "Database user.")
+    password: str = key("", "Database password.", secret=True)
+    password_file: str = key(
+        "",
+        "File that holds the database password, relative to the configuration directory; used if "
+        "`password` is empty.",
+    )
+    sslmode: int = key(
+        0,
+        "TLS to the database: 0 off, 1 required, 2 PostgreSQL verifies the authority and MySQL nothing, "
+        "3 PostgreSQL verifies the host name too and MySQL uses TLS if it can.",
+        ge=0,
+        le=3,
+    )
+    root_cert: str = key("", "File with the authority that signed the database's certificate.")
+    client_cert: str = key("", "Client certificate for the database.")
+    client_key: str = key("", "Key of the client certificate.")
+    connection_string: str = key(
+        "",
+        "Complete address of the database; replaces host, port, name, user, password and TLS keys.",
+        secret=True,
+    )
+    read_host: str = key(
+        "", "Host (or host:port) of a replica that answers listings; empty asks the main database."
+    )
+    pool_size: int = key(0, "Open database connections at most; 0 lets the driver choose.", ge=0, le=10_000)
+    sql_tables_prefix: str = key(
+        "", "Put before every table name.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,30}$|^$"
+    )
+    users_table: str = key(
+        "users", "Name of the accounts table or view.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+    )
+    manage_users: int = key(
+        1, "0 never writes accounts (the table may be a read-only view), 1 manages them.", ge=0, le=1
+    )
+    track_quota: int = key(
+        2, "Quota counting: 0 off, 1 for everybody, 2 for accounts and folders that have a limit.", ge=0, le=2
+    )
+    update_mode: int = key(
+        0, "Schema changes of a new version: 0 made at start, 1 only by `tidegate initprovider`.", ge=0, le=1
+    )
+    users_base_dir: str = key(
+        "", "Absolute directory for homes: an account without home_dir gets this directory plus its name."
+    )
+    backups_path: str = key(
+        "backups",
+        "Directory that dumps are written to and read from over REST, relative to the configuration "
+        "directory.",
+    )
+    password_hashing: PasswordHashing = key(PasswordHashing(), "How new passwords are hashed.")
+    password_validation: PasswordValidation = key(PasswordValidation(), "What new passwords must have.")
+    password_caching: bool = key(
+        True, "Remember verified passwords in memory (as keyed digests), so that repeated logins are quick."
+    )
+    naming_rules: int = key(
+        5, "Sum of: 1 any UTF-8 name is allowed, 2 names become lower case, 4 names are trimmed.", ge=0, le=7
+    )
+    create_default_admin: bool = key(
+        False,
+        "Create the first administrator from TIDEGATE_DEFAULT_ADMIN_USERNAME and "
+        "TIDEGATE_DEFAULT_ADMIN_PASSWORD.",
+    )
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    disable_sni: bool = key(False, "No server name in the TLS handshake.", available=False)
+    target_session_attrs: str = key("", "PostgreSQL session kind.", available=False)
+    delayed_quota_update: int = key(0, "Batching of quota writes.", available=False)
+    is_shared: int = key(0, "Several nodes use this provider.", available=False)
+    node: dict[str, Any] = key({}, "Address of this node for the others.", available=False, switch="host")
+    actions: dict[str, Any] = key(
+        {}, "Program or URL to call on account changes.", available=False, switch="execute_on"
+    )
+    external_auth_hook: str = key("", "Program or URL that checks credentials.", available=False)
+    external_auth_scope: int = key(0, "Credentials the hook is asked about.", available=False)
+    pre_login_hook: str = key("", "Program or URL that may change an account before login.", available=False)
+    post_login_hook: str = key("", "Program or URL to call after a login.", available=False)
+    post_login_scope: int = key(0, "Logins the hook is told of.", available=False)
+    check_password_hook: str = key("", "Program or URL that checks passwords.", available=False)
+    check_password_scope: int = key(0, "Protocols the hook is asked for.", available=False)
+    credentials_path: str = key("credentials", "Directory for storage credentials.", available=False)
+    prefer_database_credentials: bool = key(
+        False, "Keep storage credentials in the database.", available=False
+    )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section ``httpd``: the REST API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.config.schema.base import Section, key
+
+
+class HttpBinding(Section):
+    """One address that the HTTP server listens on."""
+
+    port: int = key(8080, "TCP port; 0 switches the binding off.", ge=0, le=65_535)
+    address: str = key("127.0.0.1", "Address to listen on; empty listens on every address.")
+    enable_rest_api: bool = key(True, "Serve the REST API here.")
+    render_openapi: bool = key(True, "Serve the API's description and its page here.")
+    enable_https: bool = key(False, "Serve HTTPS; needs a certificate and its key.")
+    certificate_file: str = key(
+        "", "Certificate, relative to the configuration directory; read again on SIGHUP."
+    )
+    certificate_key_file: str = key("", "Key of the certificate.")
+    min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    proxy_allowed: list[str] = key([], "Networks of proxies whose client address header is believed.")
+    client_ip_proxy_header: str = key(
+        "", "Header with the client's address, believed from `proxy_allowed` only; empty uses none."
+    )
+    client_ip_header_depth: int = key(0, "Which address of that header counts, from the right.", ge=0, le=100)
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    enable_web_admin: bool = key(False, "Web pages for administrators.", available=False)
+    enable_web_client: bool = key(False, "Web pages for users.", available=False)
+    enabled_login_methods: int = key(0, "Login methods of the pages.", available=False)
+    disabled_login_methods: int = key(0, "Login methods the pages refuse.", available=False)
+    client_auth_type: int = key(0, "Client certificates.", available=False)
+    tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
+    tls_protocols: list[str] = key([], "HTTP versions.", available=False)
+    proxy_mode: int = key(0, "PROXY protocol.", available=False)
+    hide_login_url: int = key(0, "Hides links of the pages.", available=False)
+    login_page_redirect: bool = key(False, "Redirects to the login page.", available=False)
+    base_url: str = key("", "Address used in links.", available=False)
+    languages: list[str] = key([], "Languages of the pages.", available=False)
+    web_client_integrations: list[Any] = key([], "External viewers.", available=False)
+    oidc: dict[str, Any] = key({}, "OpenID Connect.", available=False, switch="config_url")
+    security: dict[str, Any] = key({}, "Security headers.", available=False, switch="enabled")
+    branding: dict[str, Any] = key({}, "Names and logos of the pages.", available=False)
+    extra_css: list[Any] = key([], "Style sheets of the pages.", available=False)
+
+
+class Httpd(Section):
+    """The HTTP server: REST API, health."""
+
+    bindings: list[HttpBinding] = key([HttpBinding()], "Addresses to listen on.")
+    auth_user_file: str = key(
+        "",
+        "File in htpasswd form (bcrypt or apr1) for basic authentication of the REST API, relative to the "
+        "configuration directory; empty uses administrators of the data provider.",
+    )
+    signing_passphrase: str = key(
+        "", "Secret that signs tokens; empty makes a new one at each start.", secret=True
+    )
+    signing_passphrase_file: str = key(
+        "", "File that holds that secret; used if `signing_passphrase` is empty."
+    )
+    token_validation: int = key(0, "0 binds a token to the address it was given to, 1 does not.", ge=0, le=1)
+    jwt_lifetime: int = key(20, "Life of a token.", unit="minutes", ge=1, le=720)
+    max_request_size: int = key(
+        20 * 1024 * 1024, "Largest body of a request.", unit="bytes", ge=1024, le=1 << 31
+    )
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    templates_path: str = key("templates", "Templates of the pages.", available=False)
+    static_files_path: str = key("static", "Files of the pages.", available=False)
+    openapi_path: str = key("openapi", "Files of the API description.", available=False)
+    web_root: str = key("", "Path prefix of the pages.", available=False)
+    certificates: list[Any] = key([], "Further certificates.", available=False)
+    ca_certificates: list[str] = key([], "Authorities of client certificates.", available=False)
+    ca_revocation_lists: list[str] = key([], "Revoked client certificates.", available=False)
+    cookie_lifetime: int = key(20, "Life of the pages' cookies.", unit="minutes", available=False)
+    share_cookie_lifetime: int = key(120, "Life of cookies of shares.", unit="minutes", available=False)
+    max_upload_file_size: int = key(0, "Largest upload over HTTP.", unit="bytes", available=False)
+    cors: dict[str, Any] = key({}, "Cross-origin requests.", available=False, switch="enabled")
+    setup: dict[str, Any] = key({}, "First-start page.", available=False)
+    hide_support_link: bool = key(False, "A link of the pages.", available=False)
+    acme: dict[str, Any] = key({}, "Automatic certificates.", available=False)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All sections together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.common import Common
+from tidegate.config.schema.data_provider import DataProvider
+from tidegate.config.schema.httpd import Httpd
+from tidegate.config.schema.sftpd import Sftpd
+
+
+class Settings(Section):
+    """The whole configuration, every value settled."""
+
+    common: Common = key(Common(), "What holds for every protocol.")
+    sftpd: Sftpd = key(Sftpd(), "The SSH server: SFTP, and SSH commands.")
+    data_provider: DataProvider = key(
+        DataProvider(), "Where accounts, folders, administrators and counters are kept."
+    )
+    httpd: Httpd = key(Httpd(), "The HTTP server: REST API, health.")
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    ftpd: dict[str, Any] = key({}, "FTP and FTPS server.", available=False, switch="bindings")
+    webdavd: dict[str, Any] = key({}, "WebDAV server.", available=False, switch="bindings")
+    telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
+    http: dict[str, Any] = key({}, "HTTP client of hooks.", available=False, switch="certificates")
+    command: dict[str, Any] = key(
+        {}, "Environment and limits of hook programs.", available=False, switch="commands"
+    )
+    kms: dict[str, Any] = key({}, "Encryption of stored secrets.", available=False, switch="secrets")
+    mfa: dict[str, Any] = key({}, "Second factors.", available=False, switch="totp")
+    smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
+    acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")
+    plugins: list[dict[str, Any]] = key([], "Plugin programs.", available=False)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section ``sftpd``: the SSH server and what runs over it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.config.schema.base import Section, key
+
+SSH_COMMANDS: Final = ("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd")
+"""SSH commands of this version."""
+
+SSH_COMMANDS_LATER: Final = (
+    "scp",
+    "sftpgo-copy",
+    "sftpgo-remove",
+    "git-receive-pack",
+    "git-upload-pack",
+    "git-upload-archive",
+    "rsync",
+)
+"""SSH commands that the compatible configuration knows and this version does not have."""
+
+
+class SftpBinding(Section):
+    """One address that the SSH server listens on."""
+
+    port: int = key(2022, "TCP port; 0 switches the binding off.", ge=0, le=65_535)
+    address: str = key("", "Address or host name to listen on; empty listens on every address.")
+    apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.")
+
+
+class Sftpd(Section):
+    """The SSH server: SFTP, and SSH commands."""
+
+    bindings: list[SftpBinding] = key([SftpBinding()], "Addresses to listen on.")
+    host_keys: list[str] = key(
+        [],
+        "Private host key files, relative to the configuration directory; empty uses id_ed25519, id_ecdsa "
+        "and id_rsa there, and files of these names are generated if missing.",
+    )
+    banner: str = key(
+        "",
+        "Software name in the SSH identification line; empty tells Tidegate's (see `common.server_version`).",
+        pattern=r"^[!-,.-~]{0,200}$",
+    )
+    login_banner_file: str = key(
+        "", "Text file sent before the login, relative to the configuration directory; empty sends none."
+    )
+    max_auth_tries: int = key(
+        0, "Failed login attempts in one connection: 0 means 6, negative no limit.", ge=-1, le=1000
+    )
+    login_timeout: int = key(
+        120, "Time a client has to log in after connecting.", unit="seconds", ge=1, le=3600
+    )
+    password_authentication: bool = key(True, "Whether passwords are accepted over SSH.")
+    keyboard_interactive_authentication: bool = key(
+        True, "Whether the password may be given by keyboard-interactive too."
+    )
+    kex_algorithms: list[str] = key(
+        [], "Key exchange algorithms, best first; empty uses the safe ones, post-quantum first."
+    )
+    ciphers: list[str] = key([], "Ciphers, best first; empty uses AEAD ciphers, then AES in counter mode.")
+    macs: list[str] = key([], "Message authentication codes, best first; empty uses SHA-2 ones.")
+    host_key_algorithms: list[str] = key(
+        [], "Signature algorithms for host keys, best first; empty uses the safe ones (no SHA-1)."
+    )
+    public_key_algorithms: list[str] = key(
+        [], "Signature algorithms accepted from clients; empty accepts the safe ones (no SHA-1)."
+    )
+    enabled_ssh_commands: list[str] = key(
+        ["md5sum", "sha1sum", "sha256sum", "cd", "pwd"],
+        "SSH commands that may be run, of " + ", ".join(SSH_COMMANDS) + "; `*` means all.",
+    )
+    rekey_bytes: int = key(
+        1 << 30, "Data after which keys are exchanged again.", unit="bytes", ge=64 * 1024, le=1 << 40
+    )
+    rekey_seconds: int = key(
+        3600, "Time after which keys are exchanged again; 0 by data alone.", unit="seconds", ge=0, le=86_400
+    )
+    keepalive_interval: int = key(
+        0,
+        "Time of silence after which the client is asked whether it is there; 0 never asks.",
+        unit="seconds",
+        ge=0,
+        le=86_400,
+    )
+    keepalive_count: int = key(
+        3, "Keepalives without an answer after which the connection is closed.", ge=1, le=100
+    )
+    fast_lane: bool = key(
+        True,
+        "Seal and open channel data of AEAD ciphers on the short path; switch off to exclude it as a cause.",
+    )
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    host_certificates: list[str] = key([], "Certificates of the host keys.", available=False)
+    moduli: list[str] = key([], "Files with Diffie-Hellman groups.", available=False)
+    trusted_user_ca_keys: list[str] = key([], "Certificate authorities of users.", available=False)
+    revoked_user_certs_file: str = key("", "Revoked user certificates.", available=False)
+    opkssh_path: str = key("", "OpenPubkey verifier.", available=False)
+    opkssh_checksum: str = key("", "Checksum of the OpenPubkey verifier.", available=False)
+    keyboard_interactive_auth_hook: str = key(
+        "", "Program or URL that asks the keyboard-interactive questions.", available=False
+    )
+    folder_prefix: str = key("", "Prefix shown to SFTP clients.", available=False)
