@@ -20,11 +20,16 @@ class Step:
         rule: stable name with its place, for instance ``permissions[/in]`` or ``file_patterns[/in]``.
         verdict: what it said.
         why: one sentence for a person, for instance ``/in grants list, download; upload is not among them``.
+        where: place in the account document that holds the rule, for instance ``permissions./in`` or
+            ``filters.denied_ip[2]``; empty if it is not configurable.
+        hint: for a refusal, what would have to change for the answer to change.
     """
 
     rule: str
     verdict: Verdict
     why: str
+    where: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File patterns: which names may be used in which directory.
+
+The entry on the nearest directory decides. Within it a name is asked of the allowed patterns, then of the
+denied ones, then (when something is written) of the preset; a file that no pattern names is refused if
+there is an allow-list. An allow-list alone speaks of files; together with a denied ``*`` it lets only
+matching sub directories through. A directory that has an entry of its own is never refused by name: who
+configures rules for its content means it to be used.
+
+``deny_policy`` 0 leaves what is refused visible and concerns the entry itself. ``deny_policy`` 1 hides it,
+and everything below a hidden directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.errors import InvalidPath
+from tidegate.model import FilePatterns, VPath
+from tidegate.policy.globs import NameMatcher, fold
+from tidegate.policy.permissions import MAX_MEMO
+from tidegate.policy.presets import PRESETS
+
+HIDE: Final = 1
+"""`FilePatterns.deny_policy`: refused names look as if they did not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A name that patterns have something to say about.
+
+    Attributes:
+        refused: whether the name may not be used.
+        hidden: refused, and not to be seen either.
+        rule: for instance ``file_patterns[/in]``.
+        where: field path in the account, for instance ``filters.file_patterns[0].denied_patterns[2]``.
+        why: one sentence.
+        hint: what would have to change.
+    """
+
+    refused: bool
+    hidden: bool
+    rule: str
+    where: str
+    why: str
+    hint: str = ""
+
+
+class PatternRule:
+    """One entry of `Filters.file_patterns`, compiled."""
+
+    __slots__ = ("allowed", "denied", "hides", "path", "preset", "where")
+
+    def __init__(self, entry: FilePatterns, path: VPath, where: str) -> None:
+        self.path = path
+        self.where = where
+        self.allowed = NameMatcher(entry.allowed_patterns)
+        self.denied = NameMatcher(entry.denied_patterns)
+        self.hides = entry.deny_policy == HIDE
+        self.preset = entry.preset
+
+    @property
+    def rule(self) -> str:
+        """The rule's name."""
+        return f"file_patterns[{self.path}]"
+
+    def refuses(self, name: str, *, is_dir: bool, write: bool) -> bool:
+        """Whether a base name is refused; `write` says that it would be created or written."""
+        folded = fold(name)
+        if self.allowed.matches(folded):
+            return False
+        if self.denied.matches(folded):
+            return True
+        if write and self.preset:
+            preset = PRESETS.get(self.preset)
+            if preset is None or preset.refuses(name, is_dir=is_dir):
+                return True
+        return bool(self.allowed) and not is_dir
+
+    def explain(self, name: str, *, is_dir: bool, write: bool) -> Hit:
+        """What `refuses` finds, with its reason."""
+        folded = fold(name)
+        if (index := self.allowed.first(folded)) is not None:
+            where = f"{self.where}.allowed_patterns[{index}]"
+            why = f"{name} matches allowed pattern {self.allowed.patterns[index]}"
+            return Hit(refused=False, hidden=False, rule=self.rule, where=where, why=why)
+        if (index := self.denied.first(folded)) is not None:
+            return self._refusal(
+                f".denied_patterns[{index}]",
+                f"{name} matches denied pattern {self.denied.patterns[index]}",
+                f"remove that pattern, or add one for {name} to allowed_patterns (asked first)",
+                hidden=self.hides,
+            )
+        if write and self.preset:
+            preset = PRESETS.get(self.preset)
+            reason = preset.refuses(name, is_dir=is_dir) if preset else "no such preset exists"
+            if reason:
+                # A preset speaks of what is brought in, never of what is there, so it hides nothing.
+                return self._refusal(
+                    ".preset",
+                    f"{name} is refused by preset {self.preset}: {reason}",
+                    f"add a pattern for {name} to allowed_patterns (asked first), or take the preset away"
+                    if preset
+                    else f"use one of the presets {', '.join(PRESETS)}",
+                    hidden=False,
+                )
+        if self.allowed and not is_dir:
+            return self._refusal(
+                ".allowed_patterns",
+                f"{name} matches none of the allowed patterns {', '.join(self.allowed.patterns)}",
+                f"add a pattern for {name} to allowed_patterns",
+                hidden=self.hides,
+            )
+        why = f"no pattern on {self.path} has anything against {name}"
+        return Hit(refused=False, hidden=False, rule=self.rule, where=self.where, why=why)
+
+    def _refusal(self, place: str, why: str, hint: str, *, hidden: bool) -> Hit:
+        return Hit(refused=True, hidden=hidden, rule=self.rule, where=self.where + place, why=why, hint=hint)
+
+
+class PatternTable:
+    """An account's file patterns, ready to be asked. Never raises for any path."""
+
+    __slots__ = ("_any_hides", "_depth", "_dirs", "_entries", "_memo")
+
+    def __init__(self, entries: Iterable[FilePatterns]) -> None:
+        self._entries: dict[str, tuple[PatternRule, ...]] = {}
+        self._depth = 0
+        for index, entry in enumerate(entries):
+            try:
+                path = VPath.parse(entry.path)
+            except InvalidPath:
+                continue  # the store refuses such an entry; one that is no path covers no directory
+            rule = PatternRule(entry, path, f"filters.file_patterns[{index}]")
+            # Entries for the same directory all have to agree.
+            self._entries[path] = (*self._entries.get(path, ()), rule)
+            self._depth = max(self._depth, len(path.parts))
+        self._any_hides = any(rule.hides for rules in self._entries.values() for rule in rules)
+        self._memo: dict[str, tuple[PatternRule, ...]] = {}
+        self._dirs: dict[str, Hit | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def governing(self, directory: VPath) -> tuple[PatternRule, ...]:
+        """The entries that speak for names in `directory`."""
+        parts = directory.split("/", self._depth + 1)[: self._depth + 1]
+        head = "/".join(parts)
+        found = self._memo.get(head)
+        if found is None:
+            named = [part for part in parts if part]
+            found = ()
+            for count in range(len(named), -1, -1):
+                if (entry := self._entries.get("/" + "/".join(named[:count]))) is not None:
+                    found = entry
+                    break
+            if len(self._memo) >= MAX_MEMO:
+                self._memo.clear()
+            self._memo[head] = found
+        return found
+
+    def judge(self, path: VPath, *, is_dir: bool, write: bool) -> list[Hit]:
+        """What is to be said about `path`: of every rule asked, up to the first refusal.
+
+        A directory above that hides everything below it is asked first. Empty if nothing governs.
+        """
+        if not self._entries or path == "/":
+            return []
+        parent = path.parent
+        if self._any_hides and (hit := self._hidden_above(parent)) is not None:
+            return [hit]
+        if is_dir and path in self._entries:
+            rule = self._entries[path][0]
+            why = f"{path} has patterns of its own and so is not judged by name"
+            return [Hit(refused=False, hidden=False, rule=rule.rule, where=rule.where, why=why)]
+        hits: list[Hit] = []
+        for rule in self.governing(parent):
+            hits.append(rule.explain(path.name, is_dir=is_dir, write=write))
+            if hits[-1].refused:
+                break
+        return hits
+
+    def clean(self, path: VPath, *, is_dir: bool, write: bool) -> bool:
+        """Whether `judge` would refuse nothing; the quick way to ask."""
+        if not self._entries or path == "/":
+            return True
+        parent = path.parent
+        if self._any_hides and self._hidden_above(parent) is not None:
+            return False
+        if is_dir and path in self._entries:
+            return True
+        name = path.name
+        return not any(rule.refuses(name, is_dir=is_dir, write=write) for rule in self.governing(parent))
+
+    def _hidden_above(self, directory: VPath) -> Hit | None:
+        """The hit that hides `directory` or a directory above it, None if all are in sight."""
+        if directory in self._dirs:
+            return self._dirs[directory]
+        found: Hit | None = None
+        end = 0
+        while found is None and end < len(directory) and directory != "/":
+            start = end + 1
+            end = directory.find("/", start)
+            end = len(directory) if end < 0 else end
+            if directory[:end] in self._entries:
+                continue
+            for rule in self.governing(VPath(directory[: start - 1] or "/")):
+                if rule.hides and rule.refuses(directory[start:end], is_dir=True, write=False):
+                    found = rule.explain(directory[start:end], is_dir=True, write=False)
+                    break
+        if len(self._dirs) >= MAX_MEMO:
+            self._dirs.clear()
+        self._dirs[directory] = found
+        return found
+
+    def name_filter(self, directory: VPath) -> Callable[[str, bool], bool] | None:
+        """A function (name, is_dir) that says whether an entry shows in a listing; None if all do."""
+        rules = [rule for rule in self.governing(directory) if rule.hides] if self._any_hides else []
+        if not rules:
+            return None
+        entries = self._entries
+        prefix = "/" if directory == "/" else directory + "/"
+
+        def shows(name: str, is_dir: bool) -> bool:
+            if is_dir and prefix + name in entries:
+                return True
+            return not any(rule.refuses(name, is_dir=is_dir, write=False) for rule in rules)
+
+        return shows
+
+    def same_rules(self, source: VPath, target: VPath) -> PatternRule | None:
+        """For moving a whole directory: a rule that would cease or begin to apply to what is inside.
+
+        None means that source and target are governed by the same entries throughout.
+        """
+        inside = [
+            rules[0]
+            for path, rules in self._entries.items()
+            if VPath(path).is_within(source) or VPath(path).is_within(target)
+        ]
+        if inside:
+            return inside[0]
+        here, there = self.governing(source), self.governing(target)
+        if here is there or here == there:
+            return None
+        return (here or there)[0]
