@@ -1,0 +1,132 @@
+"""Tidegate against OpenSSH and others, interleaved, on one machine: ``python -m bench [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from bench import distance
+from bench.clients import make_key, sftp
+from bench.report import Result, print_targets, write
+from bench.rows import ROWS, Plan, Row, prepare
+from bench.servers import AsyncsshServer, OpenSSH, ParamikoServer, Server, Tidegate, TidegatePlain
+
+QUICK = {"get, aes128-gcm", "put, aes128-gcm", "get -r small files", "put -r small files", "login and ls",
+         "ls of a large directory", "idle sessions"}  # fmt: skip
+
+
+def measure(row: Row, servers: list[Server], plan: Plan, scratch: Path) -> list[Result]:
+    """All servers in turn, `pairs` times: A B C A B C ..."""
+    pairs = row.pairs or plan.pairs
+    figures: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
+    for turn in range(pairs):
+        for server in servers:
+            if server.name in ("asyncssh", "paramiko") and turn >= max(1, pairs // 2):
+                continue  # peers for orientation: half the runs, they are slow
+            figures[server.name].append(row.run(server, plan, scratch))
+    results = []
+    for server in servers:
+        runs = figures[server.name]
+        values = {name: median(run[name] for run in runs) for name in runs[0]}
+        base = figures["OpenSSH"]
+        ratios = {
+            name: median(run[name] / max(b[name], 1e-9) for run, b in zip(runs, base)) for name in runs[0]
+        }
+        results.append(Result(row.name, server.name, values, ratios, len(runs)))
+        print(
+            f"  {server.name:20}",
+            "  ".join(f"{n} {v:9.3f} (x{ratios[n]:.2f})" for n, v in values.items()),
+            flush=True,
+        )
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="the rows of the target table, small, under two minutes"
+    )
+    parser.add_argument("--rows", help="only rows whose name contains this")
+    parser.add_argument("--pairs", type=int, help="runs of each server")
+    parser.add_argument("--dir", type=Path, help="where to put the files (default: a temporary directory)")
+    parser.add_argument("--no-write", action="store_true", help="do not write bench/RESULTS.md")
+    chosen = parser.parse_args()
+    plan = (
+        Plan(big=256 << 20, small_files=400, entries=20_000, logins=10, idle=60, pairs=3)
+        if chosen.quick
+        else Plan()
+    )
+    if chosen.pairs:
+        plan.pairs = chosen.pairs
+    rows = [r for r in ROWS if (not chosen.quick or r.name in QUICK) and (chosen.rows or "") in r.name]
+    base = chosen.dir or Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+    base.mkdir(parents=True, exist_ok=True)
+    files, scratch = base / "files", base / "scratch"
+    scratch.mkdir(exist_ok=True)
+    begun = time.time()
+    results: list[Result] = []
+    servers: list[Server] = []
+    notes: list[str] = []
+    try:
+        prepare(files, plan)
+        key = make_key(base)
+        kinds = (
+            [OpenSSH, Tidegate]
+            if chosen.quick
+            else [OpenSSH, Tidegate, TidegatePlain, AsyncsshServer, ParamikoServer]
+        )
+        near = [r for r in rows if r.name != "100 ms away"]
+        if near:
+            servers = [kind(base, files, key) for kind in kinds]
+            for server in servers:
+                server.start()
+                sftp(server, f"ls {server.remote('in')}")
+            for row in near:
+                print(row.name, flush=True)
+                taking = [
+                    s for s in servers
+                    if s.name in ("OpenSSH", "Tidegate") or s.name in row.peers
+                    or (s.name == "Tidegate, lane off" and "cl" not in row.name and row.name.startswith(("get", "put")))
+                ]  # fmt: skip
+                results += measure(row, taking, plan, scratch)
+            versions = {s.name: s.version() for s in servers}
+            for server in servers:
+                server.stop()
+        else:
+            versions = {}
+        far = [r for r in rows if r.name == "100 ms away"]
+        if far:
+            reason = distance.available()
+            if reason:
+                notes.append(f"100 ms away: left out, {reason}")
+            else:
+                with distance.far_side() as address:
+                    servers = [
+                        k(base / "far", files, key, address) for k in (OpenSSH, Tidegate, AsyncsshServer)
+                    ]
+                    for server in servers:
+                        server.start()
+                    print(far[0].name, flush=True)
+                    results += measure(far[0], servers, plan, scratch)
+                    for server in servers:
+                        server.stop()
+        print_targets(results)
+        if not chosen.no_write and not chosen.rows and not chosen.quick:
+            write(Path(__file__).with_name("RESULTS.md"), results, plan, versions, notes, time.time() - begun)
+    finally:
+        for server in servers:
+            server.stop()
+        if not chosen.dir:
+            shutil.rmtree(base, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.pop("SSH_AUTH_SOCK", None)
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The servers that are compared. Each serves one directory to one user with one key, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ALGORITHMS = (
+    "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes128-ctr"
+)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_port(address: str, port: int, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"server ended with {process.returncode}: {process.args}")
+        try:
+            with socket.create_connection((address, port), 0.5) as probe:
+                probe.recv(4)
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on {address}:{port}")
+
+
+class Server:
+    """A server under measurement."""
+
+    name = ""
+
+    def __init__(self, work: Path, files: Path, key: Path, address: str = "127.0.0.1") -> None:
+        self.work = work / self.name.replace(" ", "-")
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.files, self.key, self.address = files, key, address
+        self.user = "root" if os.geteuid() == 0 else os.environ.get("USER", "bench")
+        self.port = free_port(address)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def remote(self, path: str) -> str:
+        """What the client calls a file of the served directory."""
+        return f"{self.files}/{path}"
+
+    def version(self) -> str:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        log = (self.work / "log").open("wb")
+        self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
+        wait_port(self.address, self.port, self.process)
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def stop(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class OpenSSH(Server):
+    name = "OpenSSH"
+
+    def command(self) -> list[str]:
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        host_key = self.work / "host"
+        if not host_key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
+        config = self.work / "sshd_config"
+        config.write_text(
+            f"Port {self.port}\nListenAddress {self.address}\nHostKey {host_key}\nPidFile none\n"
+            f"AuthorizedKeysFile {self.key}.pub\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
+            f"Subsystem sftp internal-sftp\nLogLevel ERROR\nMaxStartups 2000\nMaxSessions 1000\nCiphers {ALGORITHMS}\n"
+        )
+        sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+        return [sshd, "-D", "-e", "-f", str(config)]
+
+    def version(self) -> str:
+        return subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.strip()
+
+
+class Tidegate(Server):
+    name = "Tidegate"
+    settings: dict[str, str] = {}
+
+    def command(self) -> list[str]:
+        program = str(Path(sys.executable).with_name("tidegate"))
+        environment = {
+            "TIDEGATE_SFTPD__BINDINGS__0__PORT": str(self.port),
+            "TIDEGATE_SFTPD__BINDINGS__0__ADDRESS": self.address,
+            "TIDEGATE_HTTPD__BINDINGS__0__PORT": "0",
+            "TIDEGATE_COMMON__MAX_PER_HOST_CONNECTIONS": "0",
+            **self.settings,
+        }
+        os.environ.update(environment)
+        if not (self.work / "tidegate.db").exists():
+            # Policy is on: permissions in two directories, a quota and a bandwidth limit too high to bite.
+            subprocess.run(
+                [
+                    program, "user", "add", self.user, "-c", str(self.work), "--home", str(self.files),
+                    "--permission", "/:*", "--permission", "/never:list", "--public-key", f"{self.key}.pub",
+                    "--quota-size", str(1 << 50), "--quota-files", "100000000",
+                    "--upload-bandwidth", str(1 << 32), "--download-bandwidth", str(1 << 32),
+                ],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        return [program, "serve", "-c", str(self.work), "--log-level", "info"]
+
+    def remote(self, path: str) -> str:
+        return f"/{path}"
+
+    def version(self) -> str:
+        import tidegate
+
+        return tidegate.__version__
+
+
+class TidegatePlain(Tidegate):
+    name = "Tidegate, lane off"
+    settings = {"TIDEGATE_SFTPD__FAST_LANE": "false"}
+
+
+class Script(Server):
+    """A server in a few lines of Python, from `bench/peers/`."""
+
+    script = ""
+
+    def command(self) -> list[str]:
+        return [
+            sys.executable, str(HERE / "peers" / self.script), self.address, str(self.port), str(self.files), f"{self.key}.pub",
+        ]  # fmt: skip
+
+    def remote(self, path: str) -> str:
+        return f"/{path}"
+
+
+class AsyncsshServer(Script):
+    name = "asyncssh"
+    script = "asyncssh_server.py"
+
+    def version(self) -> str:
+        import asyncssh
+
+        return asyncssh.__version__
+
+
+class ParamikoServer(Script):
+    name = "paramiko"
+    script = "paramiko_server.py"
+
+    def version(self) -> str:
+        import paramiko
+
+        return paramiko.__version__

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the operator wrote to what each room needs to know. Pure; part of the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tidegate import __version__
+from tidegate.config.load import Loaded
+from tidegate.doors.ssh.algorithms import Algorithms
+from tidegate.doors.ssh.options import Binding, SshOptions
+from tidegate.identity.passwords import HashOptions
+from tidegate.identity.service import IdentityOptions
+from tidegate.store.options import ProviderOptions
+
+
+def ssh_options(loaded: Loaded) -> SshOptions:
+    """Options of the SSH door from `sftpd` and `common`."""
+    sftpd, common = loaded.settings.sftpd, loaded.settings.common
+    banner = sftpd.banner or ("Tidegate" if common.server_version == "short" else f"Tidegate_{__version__}")
+    no_limit = 1 << 30
+    return SshOptions(
+        config_dir=loaded.config_dir,
+        bindings=tuple(Binding(b.address, b.port) for b in sftpd.bindings if b.port),
+        host_keys=tuple(sftpd.host_keys),
+        algorithms=Algorithms(
+            kex_algorithms=tuple(sftpd.kex_algorithms),
+            ciphers=tuple(sftpd.ciphers),
+            macs=tuple(sftpd.macs),
+            host_key_algorithms=tuple(sftpd.host_key_algorithms),
+            public_key_algorithms=tuple(sftpd.public_key_algorithms),
+        ),
+        banner=banner,
+        login_banner_file=sftpd.login_banner_file,
+        password_authentication=sftpd.password_authentication,
+        keyboard_interactive_authentication=sftpd.keyboard_interactive_authentication,
+        max_auth_tries=sftpd.max_auth_tries,
+        login_seconds=float(sftpd.login_timeout),
+        idle_seconds=common.idle_timeout * 60.0,
+        rekey_bytes=sftpd.rekey_bytes,
+        rekey_seconds=float(sftpd.rekey_seconds),
+        keepalive_seconds=float(sftpd.keepalive_interval),
+        keepalive_max=sftpd.keepalive_count,
+        enabled_ssh_commands=tuple(sftpd.enabled_ssh_commands),
+        fast_lane=sftpd.fast_lane,
+        max_connections=common.max_total_connections or no_limit,
+        max_per_host=common.max_per_host_connections or no_limit,
+    )
+
+
+def hash_options(loaded: Loaded) -> HashOptions:
+    """How new passwords are hashed."""
+    hashing = loaded.settings.data_provider.password_hashing
+    return HashOptions(
+        algorithm=hashing.algo,
+        argon2_memory_kib=hashing.argon2_options.memory,
+        argon2_iterations=hashing.argon2_options.iterations,
+        argon2_parallelism=hashing.argon2_options.parallelism,
+        bcrypt_cost=hashing.bcrypt_options.cost,
+    )
+
+
+def identity_options(loaded: Loaded) -> IdentityOptions:
+    """How logins are checked."""
+    provider = loaded.settings.data_provider
+    return IdentityOptions(
+        hashing=hash_options(loaded),
+        password_caching=provider.password_caching,
+        naming_rules=provider.naming_rules,
+    )
+
+
+def provider_options(loaded: Loaded, hash_password: Callable[[str], str] | None = None) -> ProviderOptions:
+    """Options of the data provider."""
+    section = loaded.settings.data_provider
+    password = section.password
+    if not password and section.password_file:
+        password = loaded.resolve(section.password_file).read_text(encoding="utf-8").strip()
+
+    def file(name: str) -> str:
+        return str(loaded.resolve(name)) if name else ""
+
+    return ProviderOptions(
+        driver=section.driver,
+        name=section.name,
+        base_dir=Path(loaded.config_dir),
+        host=section.host,
+        port=section.port,
+        username=section.username,
+        password=password,
+        sslmode=section.sslmode,
+        root_cert=file(section.root_cert),
+        client_cert=file(section.client_cert),
+        client_key=file(section.client_key),
+        connection_string=section.connection_string,
+        sql_tables_prefix=section.sql_tables_prefix,
+        users_table=section.users_table,
+        manage_users=bool(section.manage_users),
+        track_quota=section.track_quota,
+        pool_size=section.pool_size,
+        read_host=section.read_host,
+        users_base_dir=section.users_base_dir,
+        naming_rules=section.naming_rules,
+        hash_password=hash_password,
+    )
