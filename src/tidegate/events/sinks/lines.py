@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each event looks like as a log line: sender, level, fields. Pure; the reference page is made from it.
+
+Senders and field names are those that log readers of the field already know. Absent numbers are -1, absent
+texts empty, so that a line of one sender always has the same fields. Times are milliseconds where the name
+says ``_ms``, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tidegate.events import kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log line before time and secrets are seen to."""
+
+    level: int
+    sender: str
+    fields: dict[str, Any]
+
+
+FIELDS: Final[dict[str, str]] = {
+    "access_time": "Access time the client set, seconds since 1970; -1 none.",
+    "allowed": "The limit.",
+    "by": "Who ended the connection when it was not the client: admin name, idle, shutdown.",
+    "client": "What the client says it is.",
+    "client_ip": "Address of the client.",
+    "connection_id": "Id of the connection; the same in every line about it.",
+    "duration_ms": "Milliseconds the connection lasted.",
+    "elapsed": "Milliseconds the operation took; -1 unknown.",
+    "elapsed_ms": "Milliseconds the transfer took.",
+    "encrypted": "Whether the connection is encrypted.",
+    "error": "What went wrong, empty if nothing.",
+    "file_path": "Place on the host, or key in the store.",
+    "filemode": "Mode the client set, octal; empty none.",
+    "gid": "Group the client set; -1 none.",
+    "intent": "What was asked for.",
+    "ip": "Address of the client.",
+    "limit": "Name of the limit.",
+    "local_addr": "Our end of the connection.",
+    "login_type": "Login method that was tried: password, publickey, ..., or no_auth_tried.",
+    "method": "Login method that was accepted.",
+    "modification_time": "Modification time the client set, seconds since 1970; -1 none.",
+    "percent": "Mark that was crossed.",
+    "protocol": "Door: SFTP, SCP, SSH, FTP, DAV, HTTP.",
+    "remote_addr": "The client's end of the connection.",
+    "rule": "Rule that decided.",
+    "size": "Bytes the operation was about; -1 none.",
+    "size_bytes": "Bytes moved.",
+    "ssh_command": "The SSH command, empty none.",
+    "status": "ok, failed, or quota (stopped by a limit).",
+    "target_path": "As file_path, for the operation's target.",
+    "text": "What the client was told.",
+    "uid": "Owner the client set; -1 none.",
+    "used": "What is used now.",
+    "username": "Account name.",
+    "virtual_path": "Path as the client knows it.",
+    "virtual_target_path": "As virtual_path, for the operation's target.",
+}
+"""Every field of event lines, explained."""
+
+OPERATIONS: Final = (
+    "Rename",
+    "Rmdir",
+    "Mkdir",
+    "Symlink",
+    "Link",
+    "Remove",
+    "Chmod",
+    "Chown",
+    "Chtimes",
+    "Truncate",
+    "Copy",
+    "SSHCommand",
+)
+"""Senders of `Operated` events."""
+
+SENDERS: Final[dict[str, str]] = {
+    "Upload": "An upload ended.",
+    "Download": "A download ended.",
+    **dict.fromkeys(OPERATIONS, "The operation of that name was done."),
+    "login": "A login was accepted.",
+    "connection_failed": "A login was refused, or a connection ended without one.",
+    "connected": "A client reached a door; `disconnected` follows.",
+    "disconnected": "A connection ended.",
+    "refused": "Policy refused an act; `rule` names the rule.",
+    "quota_warning": "Usage crossed a mark.",
+}
+"""Every sender of event lines, explained."""
+
+
+def line_of(event: object) -> Line | None:
+    """The line of an event, None for kinds that are not logged."""
+    match event:
+        case kinds.Transferred():
+            return _transferred(event)
+        case kinds.Operated():
+            return _operated(event)
+        case kinds.LoggedIn():
+            return Line(
+                logging.INFO,
+                "login",
+                {
+                    "ip": event.ip,
+                    "username": event.username,
+                    "method": event.method,
+                    "protocol": event.protocol,
+                    "client": event.client_version,
+                    "encrypted": True,
+                    "local_addr": event.local_address,
+                    "connection_id": event.connection_id,
+                },
+            )
+        case kinds.LoginFailed():
+            return Line(
+                logging.DEBUG,
+                "connection_failed",
+                {
+                    "client_ip": event.ip,
+                    "username": event.username,
+                    "login_type": event.login_type,
+                    "protocol": event.protocol,
+                    "error": event.reason,
+                    "rule": event.rule,
+                    "connection_id": event.connection_id,
+                },
+            )
+        case kinds.Connected():
+            return Line(
+                logging.DEBUG,
+                "connected",
+                {
+                    "ip": event.ip,
+                    "remote_addr": event.remote_address,
+                    "local_addr": event.local_address,
+                    "protocol": event.protocol,
+                    "connection_id": event.connection_id,
+                },
+            )
+        case kinds.Disconnected():
+            return Line(
+                logging.INFO,
+                "disconnected",
+                {
+                    "ip": event.ip,
+                    "username": event.username,
+                    "protocol": event.protocol,
+                    "duration_ms": _ms(event.duration),
+                    "client": event.client_version,
+                    "by": event.by,
+                    "error": event.error,
+                    "connection_id": event.connection_id,
+                },
+            )
+        case kinds.Refused():
+            return Line(
+                logging.INFO,
+                "refused",
+                {
+                    "username": event.username,
+                    "intent": event.intent,
+                    "virtual_path": event.virtual_path,
+                    "rule": event.rule,
+                    "text": event.text,
+                    "ip": event.ip,
+                    "protocol": event.protocol,
+                    "connection_id": event.connection_id,
+                },
+            )
+        case kinds.QuotaWarning():
+            return Line(
+                logging.WARNING,
+                "quota_warning",
+                {
+                    "username": event.username,
+                    "limit": event.limit,
+                    "percent": event.percent,
+                    "used": event.used,
+                    "allowed": event.allowed,
+                    "protocol": event.protocol,
+                    "connection_id": event.connection_id,
+                },
+            )
+        case _:
+            return None
+
+
+def _transferred(event: kinds.Transferred) -> Line:
+    return Line(
+        logging.INFO if event.status == "ok" else logging.WARNING,
+        "Upload" if event.kind == "upload" else "Download",
+        {
+            "local_addr": event.local_address,
+            "remote_addr": event.remote_address,
+            "elapsed_ms": _ms(event.elapsed),
+            "size_bytes": event.size,
+            "username": event.username,
+            "file_path": event.file_path,
+            "virtual_path": event.virtual_path,
+            "connection_id": event.connection_id,
+            "protocol": event.protocol,
+            "status": event.status,
+            "error": event.error,
+        },
+    )
+
+
+def _operated(event: kinds.Operated) -> Line:
+    details = event.details
+    mode = details.get("filemode", "")
+    return Line(
+        logging.INFO,
+        event.operation,
+        {
+            "username": event.username,
+            "file_path": event.file_path,
+            "target_path": event.target_path,
+            "virtual_path": event.virtual_path,
+            "virtual_target_path": event.virtual_target_path,
+            "filemode": f"{mode:04o}" if isinstance(mode, int) and mode >= 0 else mode or "",
+            "uid": details.get("uid", -1),
+            "gid": details.get("gid", -1),
+            "access_time": details.get("access_time", -1),
+            "modification_time": details.get("modification_time", -1),
+            "size": details.get("size", -1),
+            "elapsed": _ms(event.elapsed),
+            "ssh_command": details.get("ssh_command", ""),
+            "connection_id": event.connection_id,
+            "protocol": event.protocol,
+        },
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
