@@ -5,32 +5,22 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_USERNAME_CHARS: Final = 255
-"""Longest user name; what the SQL providers can store."""
+from tidegate.store.validate import Rules, can_be_stored, fold_name
 
-LOWER_CASE: Final = 2
-"""Bit of `naming_rules`: names are compared in lower case."""
-TRIM: Final = 4
-"""Bit of `naming_rules`: blanks around a name do not count."""
-DEFAULT_NAMING_RULES: Final = 5
+DEFAULT_NAMING_RULES: Final = 1
+"""Bits: 2 lower-cases names, 4 trims them, as `tidegate.store.validate` does for stored ones."""
+
+MAX_TYPED_CHARS: Final = 1024
+"""Longest name that is looked at, before trimming."""
 
 
 def normalise_username(raw: str, naming_rules: int = DEFAULT_NAMING_RULES) -> str | None:
     """The name to look up, or None if nobody can be called that.
 
-    Impossible names are empty, too long, not Unicode, or hold control characters. Telling them apart at once
-    reveals nothing about who exists.
+    Impossible names are empty, too long, not Unicode, or hold control characters (which would also forge
+    log lines). Telling them apart at once reveals nothing about who exists.
     """
-    if len(raw) > MAX_USERNAME_CHARS:
+    if len(raw) > MAX_TYPED_CHARS:
         return None
-    name = raw.strip() if naming_rules & TRIM else raw
-    name = name.lower() if naming_rules & LOWER_CASE else name
-    if not name or len(name) > MAX_USERNAME_CHARS:
-        return None
-    # C0, DEL, C1; line and paragraph separators; lone surrogates (bytes that were not UTF-8).
-    if any(
-        char < " " or "\x7f" <= char <= "\x9f" or char in "\u2028\u2029" or "\ud800" <= char <= "\udfff"
-        for char in name
-    ):
-        return None
-    return name
+    name = fold_name(raw, Rules(naming_rules=naming_rules))
+    return name if can_be_stored(name) and name.isprintable() else None

@@ -18,6 +18,7 @@ from tidegate.identity.passwords.limits import (
     MAX_PASSWORD_BYTES,
     Unusable,
 )
+from tidegate.store.validate import looks_hashed
 
 _VERIFIERS: Final[dict[str, Callable[[bytes, str], bool]]] = {
     prefix: family.verify
@@ -25,7 +26,7 @@ _VERIFIERS: Final[dict[str, Callable[[bytes, str], bool]]] = {
     for prefix in family.PREFIXES
 }
 PREFIXES: Final = tuple(_VERIFIERS)
-"""What a stored password starts with if it is a hash; anything else is plain text still to be hashed."""
+"""How stored passwords begin that can be checked here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,11 @@ def verify(password: str, stored: str) -> bool:
 
 
 def is_hashed(stored: str) -> bool:
-    """Whether `stored` claims to be a hash of a kind known here (its form is not checked)."""
-    return _prefix(stored) is not None
+    """Whether `stored` claims to be a hash, not plain text still to be hashed; its form is not checked.
+
+    True for kinds that cannot be checked here too: the hash must not become the password.
+    """
+    return looks_hashed(stored) or _prefix(stored) is not None
 
 
 def hash_password(password: str, options: HashOptions = DEFAULT_OPTIONS) -> str:
