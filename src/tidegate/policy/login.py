@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Login rules: may this account come in now, by this door, from there, in this way?
+
+Everything but the credential itself. The order is that of `judge_login`; the first refusal decides. A
+client is never told which rule it was.
+
+A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``method``, ``hours``,
+``password_expired``, ``password_change``, ``home``), with what matched in brackets: ``address[10.0.0.0/8]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Final
+
+from tidegate.errors import LoginRefused
+from tidegate.model import Account, Protocol
+from tidegate.policy.addresses import AddressList, parse_address
+from tidegate.policy.decision import Step
+from tidegate.policy.hours import DAYS, describe, local_time, open_window
+from tidegate.policy.methods import denied_by, remaining_methods, uses_password, wants_two_steps
+
+__all__ = ["Attempt", "judge_login", "refusal", "remaining_methods", "require_login"]
+
+MS_PER_DAY: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A login as its rules see it.
+
+    Attributes:
+        account: who.
+        protocol: by which door.
+        method: a full method, for instance ``publickey+password``; empty if it is not known yet.
+        ip: from where.
+        now_ms: Unix milliseconds.
+        partial: `method` is the first of two steps and asked as such.
+        tz: time zone of `access_time`.
+    """
+
+    account: Account
+    protocol: Protocol | str
+    method: str
+    ip: str
+    now_ms: int
+    partial: bool = False
+    tz: tzinfo = UTC
+
+    @property
+    def family(self) -> str:
+        """SSH, FTP, DAV or HTTP."""
+        try:
+            return Protocol(str(self.protocol)).family
+        except ValueError:
+            return str(self.protocol)
+
+
+def _status(a: Attempt) -> Step:
+    if a.account.status == 1:
+        return Step("disabled", "pass", "the account is enabled", "status")
+    return Step("disabled", "deny", "the account is disabled", "status", "set status to 1")
+
+
+def _expiration(a: Attempt) -> Step:
+    rule, where = "expired", "expiration_date"
+    limit = a.account.expiration_date
+    if limit <= 0:
+        return Step(rule, "pass", "the account never expires", where)
+    when = _when(limit)
+    if a.now_ms <= limit:
+        return Step(rule, "pass", f"the account is valid until {when}", where)
+    return Step(rule, "deny", f"the account expired at {when}", where, "set a later expiration_date, or 0")
+
+
+def _denied_ip(a: Attempt) -> Step:
+    texts = a.account.filters.denied_ip
+    networks = AddressList(texts)
+    where = "filters.denied_ip"
+    if not networks:
+        return Step("address", "pass", "no network is denied", where)
+    if (bad := networks.unreadable()) is not None:
+        why = f"{texts[bad]!r} is no network, so it cannot be ruled out that {a.ip} is in it"
+        return Step("address", "deny", why, f"{where}[{bad}]", "write it as CIDR, for instance 10.0.0.0/8")
+    if parse_address(a.ip) is None:
+        hint = "find out why the door knows no address (PROXY protocol?)"
+        return Step("address", "deny", f"{a.ip!r} is no address", where, hint)
+    if (index := networks.match(a.ip)) is not None:
+        why = f"{a.ip} is in {texts[index]}, which is denied before allowed networks are asked"
+        return Step(
+            f"address[{texts[index]}]",
+            "deny",
+            why,
+            f"{where}[{index}]",
+            f"remove or narrow {where}[{index}]",
+        )
+    return Step("address", "pass", f"{a.ip} is in none of {', '.join(texts)}", where)
+
+
+def _allowed_ip(a: Attempt) -> Step:
+    texts = a.account.filters.allowed_ip
+    where = "filters.allowed_ip"
+    if not texts:
+        return Step("address", "pass", "every network is allowed", where)
+    index = AddressList(texts).match(a.ip)
+    if index is not None:
+        return Step(f"address[{texts[index]}]", "allow", f"{a.ip} is in {texts[index]}", f"{where}[{index}]")
+    why = f"{a.ip} is in none of {', '.join(texts)}"
+    return Step("address", "deny", why, where, f"add a network that holds {a.ip}")
+
+
+def _protocol(a: Attempt) -> Step:
+    denied = a.account.filters.denied_protocols
+    where = "filters.denied_protocols"
+    index = next((i for i, word in enumerate(denied) if word in {a.family, str(a.protocol)}), None)
+    if index is not None:
+        why = f"{a.protocol} is denied by {denied[index]}"
+        rule = f"protocol[{denied[index]}]"
+        return Step(rule, "deny", why, f"{where}[{index}]", f"remove {denied[index]} from {where}")
+    return Step("protocol", "pass", f"{a.family} is not denied", where)
+
+
+def _method(a: Attempt) -> Step:
+    rule, where = "method", "filters.denied_login_methods"
+    if not a.method:
+        return Step(rule, "pass", "no method is given", where)
+    if a.family == "SSH" and a.partial:
+        following = remaining_methods(a.account, a.method)
+        if following:
+            why = f"{a.method} is the first of two steps; {' or '.join(following)} has to follow"
+            return Step(rule, "pass", why, where)
+        why = f"{a.method} is not the first of two steps"
+        return Step(rule, "deny", why, where, _two_steps_hint(a.account))
+    index = denied_by(a.account, a.method, a.protocol)
+    if index is not None:
+        word = a.account.filters.denied_login_methods[index]
+        why = f"{a.method} over {a.family} is denied by {word}"
+        return Step(f"{rule}[{word}]", "deny", why, f"{where}[{index}]", f"remove {word} from {where}")
+    if a.family == "SSH" and "+" in a.method and not wants_two_steps(a.account):
+        # Reached only by a door that asks for more than it has to; two right answers are no less than one.
+        why = f"{a.method} is not denied, though one step would do"
+        return Step(rule, "pass", why, where)
+    return Step(rule, "pass", f"{a.method} over {a.family} is not denied", where)
+
+
+def _two_steps_hint(account: Account) -> str:
+    if wants_two_steps(account):
+        return "begin with publickey"
+    return "two steps need publickey, password and keyboard-interactive all denied and a pair of them not"
+
+
+def _hours(a: Attempt) -> Step:
+    windows = a.account.filters.access_time
+    where = "filters.access_time"
+    if not windows:
+        return Step("hours", "pass", "logging in is allowed at any time", where)
+    moment = local_time(a.now_ms, a.tz)
+    said = f"{DAYS[(moment.weekday() + 1) % 7]} {moment:%H:%M %Z}" if moment else f"{a.now_ms} ms"
+    index = open_window(windows, a.now_ms, a.tz)
+    if index is not None:
+        why = f"{said} is within {describe(windows[index])}"
+        return Step(f"hours[{index}]", "allow", why, f"{where}[{index}]")
+    why = f"{said} is in none of the windows {', '.join(map(describe, windows))}"
+    return Step("hours", "deny", why, where, "add a window, or wait for one")
+
+
+def _password_age(a: Attempt) -> Step:
+    rule, where = "password_expired", "filters.password_expiration"
+    days = a.account.filters.password_expiration
+    if days <= 0:
+        return Step(rule, "pass", "passwords do not expire", where)
+    if not uses_password(a.method):
+        return Step(rule, "pass", f"{a.method or 'the method'} uses no password", where)
+    changed = a.account.last_password_change or a.account.created_at
+    if changed > 0 and a.now_ms <= changed + days * MS_PER_DAY:
+        why = f"the password of {_when(changed)} is valid until {_when(changed + days * MS_PER_DAY)}"
+        return Step(rule, "pass", why, where)
+    since = f"is of {_when(changed)}" if changed > 0 else "is of unknown age"
+    why = f"the password {since} and was good for {days} days"
+    return Step(rule, "deny", why, where, "set a new password, or raise password_expiration")
+
+
+def _password_change(a: Attempt) -> Step:
+    rule, where = "password_change", "filters.require_password_change"
+    if not a.account.filters.require_password_change:
+        return Step(rule, "pass", "the password need not be changed first", where)
+    if not uses_password(a.method):
+        return Step(rule, "pass", f"{a.method or 'the method'} uses no password", where)
+    if a.family == "HTTP":
+        return Step(rule, "pass", "the password has to be changed, which can be done over HTTP", where)
+    why = f"the password has to be changed first, which cannot be done over {a.family}"
+    return Step(rule, "deny", why, where, "set a new password for the user, or let them change it over HTTP")
+
+
+def _home(a: Attempt) -> Step:
+    home = a.account.home_dir
+    if a.account.filesystem.get("provider") not in (None, 0, "", "0", "local") and not home:
+        return Step("home", "pass", "the home is not on local disk", "home_dir")
+    # Not os.path: a Windows path is no home on this host, and the other way round.
+    if home.startswith("/") and "\0" not in home:
+        return Step("home", "pass", "the home is an absolute directory", "home_dir")
+    why = "the home is not set" if not home else "the home is no absolute directory"
+    return Step("home", "deny", why, "home_dir", "set home_dir to an absolute directory of the host")
+
+
+_RULES: Final[tuple[Callable[[Attempt], Step], ...]] = (
+    _status,
+    _expiration,
+    _denied_ip,
+    _allowed_ip,
+    _protocol,
+    _method,
+    _hours,
+    _password_age,
+    _password_change,
+    _home,
+)
+"""In the order of asking."""
+
+
+def judge_login(
+    account: Account,
+    *,
+    protocol: Protocol | str,
+    method: str,
+    ip: str,
+    now_ms: int,
+    partial: bool = False,
+    tz: tzinfo = UTC,
+    stop: bool = True,
+) -> list[Step]:
+    """Ask every login rule in order. Pure, and total over any account and input.
+
+    Args:
+        account: who wants to come in.
+        protocol: the door.
+        method: ``password``, ``publickey``, ``keyboard-interactive``, ``publickey+password``...; empty leaves
+            out the rules about methods.
+        ip: the client's address.
+        now_ms: Unix milliseconds.
+        partial: `method` is offered as the first of two steps, see `remaining_methods`.
+        tz: time zone of `access_time`.
+        stop: end at the first refusal, as the server does; False asks the rest as well, for `explain`.
+
+    Returns:
+        the rules asked. With `stop` only the last one can refuse; see `refusal`.
+    """
+    steps: list[Step] = []
+    attempt = Attempt(account, protocol, method, ip, now_ms, partial, tz)
+    for rule in _RULES:
+        steps.append(rule(attempt))
+        if stop and steps[-1].verdict == "deny":
+            break
+    return steps
+
+
+def refusal(steps: list[Step], username: str = "") -> LoginRefused | None:
+    """The error for the first refusal among login steps, with its reason word; None if there is none."""
+    for step in steps:
+        if step.verdict == "deny":
+            return LoginRefused(step.rule.partition("[")[0], rule=step.rule, username=username)
+    return None
+
+
+def require_login(
+    account: Account,
+    *,
+    protocol: Protocol | str,
+    method: str,
+    ip: str,
+    now_ms: int,
+    partial: bool = False,
+    tz: tzinfo = UTC,
+) -> None:
+    """Return if every login rule lets the account in.
+
+    Raises:
+        LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``, ``method``, ``hours``,
+            ``password_expired``, ``password_change`` or ``home``.
+    """
+    steps = judge_login(
+        account, protocol=protocol, method=method, ip=ip, now_ms=now_ms, partial=partial, tz=tz
+    )
+    refused = refusal(steps, account.username)
+    if refused is not None:
+        raise refused
+
+
+def _when(ms: int) -> str:
+    moment = local_time(ms)
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else f"{ms} ms"
