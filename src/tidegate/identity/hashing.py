@@ -149,6 +149,14 @@ class PasswordChecker:
         """
         return await self._pool.run(source, lambda: hash_password(password, self._options))
 
+    async def off_loop(self, source: str, function: Callable[[], _T]) -> _T:
+        """Call something short that blocks in one of the hashing threads.
+
+        Raises:
+            LoginRefused: too many checks are waiting (reason ``busy``).
+        """
+        return await self._pool.run(source, function)
+
     def _compute(self, stored: str, password: str) -> tuple[bool, str]:
         """In a thread: whether it fits, and what is wrong with the stored hash."""
         problem = ""

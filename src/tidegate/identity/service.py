@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential
@@ -26,7 +27,8 @@ from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, Pas
 from tidegate.identity.names import DEFAULT_NAMING_RULES, normalise_username
 from tidegate.identity.passwords import HashOptions, check
 from tidegate.model import Account, Peer, Principal
-from tidegate.policy.login import judge_login, remaining_methods
+from tidegate.policy.login import require_login
+from tidegate.policy.methods import combined, remaining_methods
 from tidegate.store.contract import Provider
 
 _MAX_TOUCHED: Final = 10_000
@@ -50,6 +52,7 @@ class IdentityOptions:
         touch_seconds: `last_login` is written at most this often for each user.
         hash_workers: password checks computed at once.
         max_waiting: password checks asked for and not done.
+        access_time_zone: what the hours of `access_time` are in.
     """
 
     hashing: HashOptions = field(default_factory=HashOptions)
@@ -60,6 +63,7 @@ class IdentityOptions:
     touch_seconds: float = 600.0
     hash_workers: int = WORKERS
     max_waiting: int = MAX_WAITING
+    access_time_zone: tzinfo = UTC
 
 
 class Identity:
@@ -114,7 +118,7 @@ class Identity:
     ) -> Principal | PartialLogin:
         """See `LoginService`."""
         name = normalise_username(username, self._options.naming_rules)
-        method = credential.kind if after is None else f"{after.done}+{credential.kind}"
+        method = combined(after.done if after is not None else "", credential.kind)
         try:
             if name is None:
                 raise LoginRefused("bad_username")
@@ -163,18 +167,31 @@ class Identity:
             raise LoginRefused("method")
         account = await self._find(peer, name, credential)
         now_ms = int(self._clock() * 1000)
-        if after is None:
-            follow = remaining_methods(account, credential.kind, protocol=peer.protocol)
+        if after is None and peer.protocol.family == "SSH":
+            follow = remaining_methods(account, credential.kind)
             if follow:
-                # The other rules are judged now too: a disabled user gets no further than the first step.
-                _require(account, peer, f"{credential.kind}+{follow[0]}", now_ms)
+                # The other rules are asked now too: a disabled user gets no further than the first step.
+                self._require(account, peer, credential.kind, now_ms, partial=True)
                 return PartialLogin(name, credential.kind, follow)
-        _require(account, peer, method, now_ms)
+        self._require(account, peer, method, now_ms)
         if credential.secret and account.password and self._options.upgrade_hashes:
             self._start(self._upgrade(account, credential.secret))
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
         return Principal(replace(account, password=""), method, peer.remote_ip)
+
+    def _require(
+        self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False
+    ) -> None:
+        require_login(
+            account,
+            protocol=peer.protocol,
+            method=method,
+            ip=peer.remote_ip,
+            now_ms=now_ms,
+            partial=partial,
+            tz=self._options.access_time_zone,
+        )
 
     async def _find(self, peer: Peer, name: str, credential: Credential) -> Account:
         """The account that the credential proves."""
@@ -243,17 +260,6 @@ class Identity:
             await self._provider.touch_login(name, now_ms)
         except TidegateError as error:
             _log.warning("last login of user %r was not stored: %s", name, error)
-
-
-def _require(account: Account, peer: Peer, method: str, now_ms: int) -> None:
-    """Ask every login rule.
-
-    Raises:
-        LoginRefused: with the first rule that denied; its name up to a bracket is the reason.
-    """
-    for step in judge_login(account, protocol=peer.protocol, method=method, ip=peer.remote_ip, now_ms=now_ms):
-        if step.verdict == "deny":
-            raise LoginRefused(step.rule.partition("[")[0], rule=step.rule)
 
 
 def _keeps_contract(identity: Identity) -> LoginService:
