@@ -4,8 +4,9 @@
 Everything but the credential itself. The order is that of `judge_login`; the first refusal decides. A
 client is never told which rule it was.
 
-A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``method``, ``hours``,
-``password_expired``, ``password_change``, ``home``), with what matched in brackets: ``address[10.0.0.0/8]``.
+A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``method``,
+``hours``, ``password_expired``, ``password_change``, ``home``), with what matched in brackets, for instance
+``address[10.0.0.0/8]``.
 """
 
 from __future__ import annotations
@@ -137,6 +138,8 @@ def _method(a: Attempt) -> Step:
     if index is not None:
         word = a.account.filters.denied_login_methods[index]
         why = f"{a.method} over {a.family} is denied by {word}"
+        if a.family == "SSH" and (following := remaining_methods(a.account, a.method)):
+            why = f"{a.method} alone is denied by {word}; {' or '.join(following)} has to follow it"
         return Step(f"{rule}[{word}]", "deny", why, f"{where}[{index}]", f"remove {word} from {where}")
     if a.family == "SSH" and "+" in a.method and not wants_two_steps(a.account):
         # Reached only by a door that asks for more than it has to; two right answers are no less than one.

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explain: would the server do this, and if not, which rule says so, where, why, and what would change it?
+
+The rules are the server's own, asked in its order: login, sessions, gate, amounts. The first refusal
+decides; rules after it are asked all the same, so that who repairs one sees the next. Nothing here holds
+a password, a hash or a key, and every text is made safe for a terminal and for JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Final, Literal
+
+from tidegate.errors import InvalidArgument, LoginRefused, NotFound
+from tidegate.model import Account, Intent, Principal, Protocol, VPath
+from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, session_step
+from tidegate.policy.decision import ALLOWED, Decision, Step
+from tidegate.policy.gate import Gate
+from tidegate.policy.hours import local_time
+from tidegate.policy.login import judge_login
+from tidegate.policy.requirements import REQUIREMENTS
+
+__all__ = ["Explanation", "Row", "Usage", "explain", "parse_operation"]
+
+Section = Literal["login", "sessions", "gate", "amounts"]
+
+_TITLES: Final[dict[Section, str]] = {
+    "login": "may the account come in?",
+    "sessions": "is there room for one more session?",
+    "gate": "may it do this here?",
+    "amounts": "do limits and counters allow it?",
+}
+
+_KINDS: Final[dict[str, tuple[Intent, Intent]]] = {
+    "delete": (Intent.DELETE_FILE, Intent.DELETE_DIR),
+    "remove": (Intent.DELETE_FILE, Intent.DELETE_DIR),
+    "rm": (Intent.DELETE_FILE, Intent.DELETE_DIR),
+    "rename": (Intent.RENAME_FILE, Intent.RENAME_DIR),
+    "mv": (Intent.RENAME_FILE, Intent.RENAME_DIR),
+}
+"""Words whose intent depends on the kind of the path: (file, directory)."""
+
+_WORDS: Final[dict[str, Intent]] = {
+    **{intent.value: intent for intent in Intent},
+    "ls": Intent.LIST,
+    "readdir": Intent.LIST,
+    "lstat": Intent.STAT,
+    "get": Intent.DOWNLOAD,
+    "read": Intent.DOWNLOAD,
+    "put": Intent.UPLOAD,
+    "write": Intent.UPLOAD,
+    "append": Intent.OVERWRITE,
+    "truncate": Intent.OVERWRITE,
+    "unlink": Intent.DELETE_FILE,
+    "delete_files": Intent.DELETE_FILE,
+    "delete_dirs": Intent.DELETE_DIR,
+    "rename_files": Intent.RENAME_FILE,
+    "rename_dirs": Intent.RENAME_DIR,
+    "rmdir": Intent.DELETE_DIR,
+    "create_dirs": Intent.MKDIR,
+    "create_symlinks": Intent.SYMLINK,
+    "link": Intent.HARDLINK,
+    "touch": Intent.CHTIMES,
+    "cp": Intent.COPY,
+    "hash": Intent.CHECKSUM,
+    "df": Intent.SPACE,
+    "statvfs": Intent.SPACE,
+}
+
+
+def parse_operation(text: str, *, is_dir: bool = False) -> Intent:
+    """The intent that an operator's word means.
+
+    Args:
+        text: an intent, a permission name, or what a client calls it (``ls``, ``get``, ``put``, ``rm``...).
+        is_dir: whether it is about a directory, for words that leave it open (``delete``, ``rename``).
+
+    Raises:
+        InvalidArgument: no such operation; the text lists what there is.
+    """
+    word = text.strip().lower()
+    if word in _KINDS:
+        return _KINDS[word][is_dir]
+    if word in _WORDS:
+        return _WORDS[word]
+    known = ", ".join(sorted({*_KINDS, *(intent.value for intent in Intent)}))
+    raise InvalidArgument(f"operation {safe(text[:40])!r}: not one of {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rule that was asked.
+
+    Attributes:
+        section: which part of the way it belongs to.
+        step: the rule, its verdict and its reason.
+        state: ``asked``, ``decided`` (the first refusal) or ``later`` (the server would not have got there).
+    """
+
+    section: Section
+    step: Step
+    state: Literal["asked", "decided", "later"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The whole answer.
+
+    Attributes:
+        username: whose account was asked.
+        protocol, ip, method, now_ms: how and when the client came.
+        intent: what is wanted, after taking into account whether the file exists.
+        path: of what.
+        target: second path, or None.
+        rows: every rule in order.
+        decision: the server's answer; `Decision.text` is what the client would be told.
+    """
+
+    username: str
+    protocol: str
+    ip: str
+    method: str
+    now_ms: int
+    intent: Intent
+    path: VPath
+    target: VPath | None
+    rows: tuple[Row, ...]
+    decision: Decision
+
+    @property
+    def steps(self) -> list[Step]:
+        """The rules the server asks, in order; a refusal is the last one."""
+        return [row.step for row in self.rows if row.state != "later"]
+
+    @property
+    def decided_by(self) -> Step | None:
+        """The rule that refused, None if nothing did."""
+        return next((row.step for row in self.rows if row.state == "decided"), None)
+
+    @property
+    def also(self) -> list[Step]:
+        """Refusals that would follow once the first one is repaired."""
+        return [row.step for row in self.rows if row.state == "later" and row.step.verdict == "deny"]
+
+    def to_document(self) -> dict[str, object]:
+        """A JSON-ready document (REST, ``--json``); texts are printable and valid UTF-8."""
+        decided = self.decided_by
+        moment = local_time(self.now_ms)
+        return {
+            "username": safe(self.username),
+            "protocol": safe(self.protocol),
+            "ip": safe(self.ip),
+            "method": safe(self.method),
+            "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else str(self.now_ms),
+            "operation": self.intent.value,
+            "path": safe(self.path),
+            "target": None if self.target is None else safe(self.target),
+            "allowed": self.decision.allowed,
+            "hidden": self.decision.hidden,
+            "client_text": safe(self.decision.text),
+            "decided_by": None if decided is None else _step_document(decided),
+            "steps": [
+                {"section": row.section, "state": row.state, **_step_document(row.step)} for row in self.rows
+            ],
+            "also": [_step_document(step) for step in self.also],
+        }
+
+    def render_text(self) -> str:
+        """Lines for a terminal: the answer first, then every rule in order."""
+        decided = self.decided_by
+        what = f"{self.intent.value} {safe(self.path)}" + (f" -> {safe(self.target)}" if self.target else "")
+        how = f"{safe(self.username)} from {safe(self.ip)} by {safe(self.protocol)}"
+        lines = [f"{'ALLOWED' if decided is None else 'DENIED'}  {what}", f"  who     {how}"]
+        if self.method:
+            lines[-1] += f", {safe(self.method)}"
+        if decided is not None:
+            lines += [
+                f"  rule    {safe(decided.rule)}",
+                f"  where   {safe(decided.where) or '(not configurable)'}",
+                f"  why     {safe(decided.why)}",
+                f"  change  {safe(decided.hint) or '(nothing would help)'}",
+                f"  client  {safe(self.decision.text)}",
+            ]
+        width = max((len(safe(row.step.rule)) for row in self.rows), default=0)
+        section: str = ""
+        for row in self.rows:
+            if row.section != section:
+                section = row.section
+                lines += ["", f"  {_TITLES[row.section]}"]
+            lines.append(f"  {_mark(row)} {safe(row.step.rule):<{width}}  {safe(row.step.why)}")
+        if self.also:
+            lines += ["", "  once that is repaired, these would refuse next:"]
+            lines += [f"    {safe(s.rule)} ({safe(s.where)}): {safe(s.hint or s.why)}" for s in self.also]
+        return "\n".join(lines) + "\n"
+
+
+def explain(
+    account: Account,
+    *,
+    ip: str,
+    protocol: Protocol | str,
+    op: str | Intent,
+    path: VPath | str,
+    now_ms: int,
+    target: VPath | str | None = None,
+    method: str | None = None,
+    is_dir: bool | None = None,
+    exists: bool | None = None,
+    target_exists: bool = False,
+    size: int | None = None,
+    usage: Usage | None = None,
+    tz: tzinfo = UTC,
+) -> Explanation:
+    """Ask every rule about one act.
+
+    Args:
+        account: whose.
+        ip: where the client is.
+        protocol: by which door it comes.
+        op: what it wants; words as of `parse_operation`.
+        path: of what. A trailing slash says that it is a directory, if `is_dir` is None.
+        now_ms: Unix milliseconds.
+        target: second path of renames, copies and links.
+        method: login method; None leaves out the rules about methods.
+        is_dir: whether `path` is a directory.
+        exists: whether `path` exists, where uploading is wanted; None takes `op` by its word.
+        target_exists: whether `target` exists.
+        size: bytes of the file, if known.
+        usage: live counters; None takes those stored with the account.
+        tz: time zone of `access_time`.
+
+    Raises:
+        InvalidArgument: `op` is no operation, or a path is no path.
+    """
+    if is_dir is None:
+        is_dir = len(path) > 1 and path.endswith("/")
+    subject = path if isinstance(path, VPath) else VPath.parse(path)
+    second = target if target is None or isinstance(target, VPath) else VPath.parse(target)
+    intent = op if isinstance(op, Intent) else parse_operation(op, is_dir=is_dir)
+    if exists is not None and intent in (Intent.UPLOAD, Intent.OVERWRITE):
+        intent = Intent.OVERWRITE if exists else Intent.UPLOAD
+    usage = usage or Usage()
+    gate = Gate(Principal(account, method or "", ip), protocol)
+
+    steps: list[tuple[Section, Step]] = [
+        ("login", step)
+        for step in judge_login(
+            account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
+        )
+    ]
+    if (session := session_step(account, usage)) is not None:
+        steps.append(("sessions", session))
+    steps += [
+        ("gate", step)
+        for step in gate.trace(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
+    ]
+    written = second if intent is Intent.COPY and second is not None else subject
+    new_file = intent is Intent.UPLOAD or (intent is Intent.COPY and not target_exists)
+    amount = Amount(intent, written, size, new_file)
+    steps += [("amounts", step) for step in amount_steps(account, ip, amount, usage)]
+
+    rows: list[Row] = []
+    decided: Row | None = None
+    for section, step in steps:
+        if decided is None and step.verdict == "deny":
+            decided = Row(section, step, "decided")
+            rows.append(decided)
+        else:
+            rows.append(Row(section, step, "asked" if decided is None else "later"))
+    decision = ALLOWED
+    if decided is not None and decided.section == "gate":
+        decision = gate.decide(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
+        if decision.hidden:
+            decision = Decision(
+                allowed=False, rule=decision.rule, text=NotFound.default_text, hidden=decision.hidden
+            )
+    elif decided is not None:
+        text = LoginRefused.default_text
+        if decided.section == "amounts":
+            text = client_text(decided.step.rule, intent)
+        decision = Decision(allowed=False, rule=decided.step.rule, text=text)
+    return Explanation(
+        username=account.username,
+        protocol=str(protocol),
+        ip=ip,
+        method=method or "",
+        now_ms=now_ms,
+        intent=intent,
+        path=subject,
+        target=second if REQUIREMENTS[intent].target is not None else None,
+        rows=tuple(rows),
+        decision=decision,
+    )
+
+
+def safe(text: str) -> str:
+    """`text` with everything escaped that could move a cursor, hide or reorder text, or not be encoded."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _mark(row: Row) -> str:
+    if row.state == "decided":
+        return "NO! "
+    if row.state == "later":
+        return "(no)" if row.step.verdict == "deny" else "(ok)"
+    return "ok  "
+
+
+def _step_document(step: Step) -> dict[str, str]:
+    return {
+        "rule": safe(step.rule),
+        "verdict": step.verdict,
+        "why": safe(step.why),
+        "where": safe(step.where),
+        "hint": safe(step.hint),
+    }
