@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's own keys: found, checked, or made on the first run.
+
+A key that others on the host can read proves nothing any more, so such a file is refused, not repaired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import asyncssh
+
+from tidegate.errors import ConfigError
+
+DEFAULT_HOST_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
+"""File names, in order of preference, for a server that names none."""
+
+RSA_BITS: Final = 3072
+"""128-bit strength (NIST SP 800-57) at half the signing time of 4096 bits."""
+
+MAX_KEY_BYTES: Final = 64 * 1024
+"""Longest private key file that is read."""
+
+_MADE: Final = {
+    "id_ed25519": ("ssh-ed25519", {}),
+    "id_ecdsa": ("ecdsa-sha2-nistp256", {}),
+    "id_rsa": ("ssh-rsa", {"key_size": RSA_BITS}),
+}
+
+log = logging.getLogger(__name__)
+
+
+def load_host_keys(directory: Path, names: Sequence[str] = ()) -> list[asyncssh.SSHKey]:
+    """Load the host keys; those with a default file name are made if they are missing.
+
+    Blocking: reads and writes files, and makes keys.
+
+    Args:
+        directory: what relative names are relative to.
+        names: paths; empty for `DEFAULT_HOST_KEYS`.
+
+    Raises:
+        ConfigError: a key is missing, readable by others, encrypted, or no private key.
+    """
+    return [_load(directory / name) for name in names or DEFAULT_HOST_KEYS]
+
+
+def _load(path: Path) -> asyncssh.SSHKey:
+    if not path.exists():
+        if path.name not in _MADE:
+            known = ", ".join(DEFAULT_HOST_KEYS)
+            raise ConfigError(f"host key {path} does not exist (only {known} are generated)")
+        _generate(path)
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise ConfigError(
+                    f"host key {path} can be used by group or others (mode {mode:04o}); run: chmod 600 {path}"
+                )
+            content = file.read(MAX_KEY_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"host key {path} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_KEY_BYTES:
+        raise ConfigError(f"host key {path} is longer than {MAX_KEY_BYTES} bytes")
+    try:
+        return asyncssh.import_private_key(content)
+    except asyncssh.KeyEncryptionError:
+        raise ConfigError(
+            f"host key {path} is protected by a passphrase; the server cannot ask for it"
+        ) from None
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise ConfigError(f"host key {path} is not a private key: {error}") from None
+
+
+def _generate(path: Path) -> None:
+    algorithm, options = _MADE[path.name]
+    key = asyncssh.generate_private_key(algorithm, comment="tidegate", **options)
+    try:
+        if _publish(path, key.export_private_key("openssh"), 0o600):
+            with contextlib.suppress(OSError):
+                _publish(path.with_name(path.name + ".pub"), key.export_public_key("openssh"), 0o644)
+    except OSError as error:
+        raise ConfigError(f"host key {path} cannot be written: {error.strerror}") from None
+    log.info("host key %s generated: %s", path, key.get_fingerprint())
+
+
+def _publish(path: Path, content: bytes, mode: int) -> bool:
+    """Write a file whole or not at all; False if somebody else made it meanwhile."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask is
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(scratch, path)  # unlike rename, never replaces a key that another process has just made
+        except FileExistsError:
+            return False
+        except OSError:  # file systems without hard links
+            os.rename(scratch, path)
+            return True
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(scratch)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SSH door: sockets, limits, reload, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Coroutine
+from typing import Any, Final, cast
+
+import asyncssh
+
+from tidegate.cluster.registry import Registry
+from tidegate.doors.ssh.admission import Admission, plain_address
+from tidegate.doors.ssh.connection import DoorConnection, self_check
+from tidegate.doors.ssh.options import SshOptions
+from tidegate.doors.ssh.server import SshLogin
+from tidegate.doors.ssh.setup import Setup, prepare
+from tidegate.errors import ConfigError
+from tidegate.events.bus import Bus
+from tidegate.events.kinds import Refused
+from tidegate.identity.api import LoginService
+from tidegate.model import Peer, Protocol
+from tidegate.vfs.api import Sessions
+
+CLOSE_SECONDS: Final = 5.0
+"""How long closing connections and their tasks may take before they are left behind."""
+
+DRAIN_LOOK_SECONDS: Final = 0.05
+"""How often a draining door looks whether the last transfers have ended."""
+
+log = logging.getLogger(__name__)
+
+
+class SshDoor:
+    """Listens for SSH connections.
+
+    Life: constructed, `start`, `reload`..., `drain`, `stop` (legal at any time).
+    """
+
+    def __init__(
+        self, options: SshOptions, login: LoginService, sessions: Sessions, bus: Bus, registry: Registry
+    ) -> None:
+        self.login = login
+        self.sessions = sessions
+        self.bus = bus
+        self.registry = registry
+        self.draining = False
+        self._options = options
+        self._setup: Setup | None = None
+        self._servers: list[asyncio.Server] = []
+        self._admission = Admission()
+        self._logins: set[SshLogin] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    @property
+    def setup(self) -> Setup:
+        """What new connections are made with."""
+        assert self._setup is not None
+        return self._setup
+
+    @property
+    def ports(self) -> list[int]:
+        """Ports that are listened on, one for each binding."""
+        return [server.sockets[0].getsockname()[1] for server in self._servers if server.sockets]
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return self._admission.connections
+
+    async def start(self) -> None:
+        """Load host keys and listen.
+
+        Raises:
+            ConfigError: an option cannot be used, or an address is taken.
+            OperatorError: the installed asyncssh is not supported.
+        """
+        self_check()
+        # Its messages at INFO hold user names and command lines; ours say what is worth saying.
+        asyncssh.set_log_level(logging.WARNING)
+        self._setup = await prepare(self._options, self._new_owner)
+        loop = asyncio.get_running_loop()
+        try:
+            for binding in self._options.bindings:
+                try:
+                    server = await loop.create_server(
+                        lambda: Doorman(self),
+                        binding.address or None,
+                        binding.port,
+                        backlog=self._options.backlog,
+                    )
+                except OSError as error:
+                    where = f"{binding.address or '*'}:{binding.port}"
+                    raise ConfigError(f"sftpd.bindings: cannot listen on {where}: {error.strerror}") from None
+                self._servers.append(server)
+        except ConfigError:
+            await self._close_servers()
+            raise
+        log.info(
+            "listening for SSH on ports %s, host keys %s", self.ports, ", ".join(self._setup.fingerprints)
+        )
+
+    async def reload(self, options: SshOptions) -> None:
+        """Use other options for new connections; bindings stay as they are.
+
+        Raises:
+            ConfigError: an option cannot be used; nothing has changed then.
+        """
+        self._setup = await prepare(options, self._new_owner)
+        if options.bindings != self._options.bindings:
+            log.warning("sftpd.bindings changed; restart the server to apply that")
+        self._options = options
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Let no one in any more; end idle connections now, others when their transfers end or time is up."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        deadline = time.monotonic() + grace_seconds
+        while self._logins:
+            for login in list(self._logins):
+                if not login.busy:
+                    login.end("shutdown", text="server is shutting down")
+            if not any(login.busy for login in self._logins) or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+        for login in list(self._logins):
+            login.end("shutdown", text="server is shutting down")
+        await self._wait_closed()
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection."""
+        self.draining = True
+        for login in list(self._logins):
+            login.end("shutdown", text="server is shutting down")
+        await self._wait_closed()
+        for login in list(self._logins):
+            login.abort("shutdown")
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        await self._close_servers()
+
+    async def _wait_closed(self) -> None:
+        waiters = [asyncio.ensure_future(login.closed.wait()) for login in self._logins]
+        if waiters:
+            await asyncio.wait(waiters, timeout=CLOSE_SECONDS)
+        for waiter in waiters:
+            waiter.cancel()
+        if self._tasks:  # those that release what the connections held
+            await asyncio.wait(list(self._tasks), timeout=CLOSE_SECONDS)
+
+    async def _close_servers(self) -> None:
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every connection of a user, also those without an open channel; returns how many."""
+        found = [login for login in self._logins if login.principal and login.principal.username == username]
+        for login in found:
+            login.end(by)
+        return len(found)
+
+    # -- for connections ---------------------------------------------------------------------------------
+
+    def _new_owner(self) -> SshLogin:
+        return SshLogin(self)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a channel's work; `stop` waits for it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def accept(self, transport: asyncio.Transport) -> None:
+        """A socket was accepted: refuse it, or let asyncssh speak."""
+        address = _address(transport.get_extra_info("peername"))
+        if self.draining or self._setup is None:
+            transport.abort()
+            return
+        refusal = self._admission.enter(address, self.setup.options)
+        if refusal is not None:
+            transport.abort()
+            reported = self._admission.worth_reporting(refusal, time.monotonic())
+            if reported is not None:
+                more = f", {reported.unreported} more since the last report" if reported.unreported else ""
+                log.warning("connection from %s refused: %s: %s%s", address, refusal.rule, refusal.text, more)
+                self.bus.emit(
+                    Refused(
+                        protocol=Protocol.SSH.value,
+                        ip=address,
+                        intent="connect",
+                        rule=refusal.rule,
+                        text=f"{refusal.text}{more}",
+                    )
+                )
+            return
+        connection = DoorConnection(asyncio.get_running_loop(), self.setup.connection)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+
+    def peer_of(self, connection: asyncssh.SSHServerConnection) -> Peer:
+        """The peer of a new connection, with an id of its own."""
+        peer = connection.get_extra_info("peername") or ("", 0)
+        local = connection.get_extra_info("sockname") or ("", 0)
+        here = plain_address(local[0])
+        return Peer(
+            secrets.token_hex(8),
+            Protocol.SSH,
+            plain_address(peer[0]),
+            peer[1],
+            f"[{here}]:{local[1]}" if ":" in here else f"{here}:{local[1]}",
+        )
+
+    def entered(self, login: SshLogin) -> None:
+        """A connection came in."""
+        self._logins.add(login)
+
+    def logged_in(self, login: SshLogin) -> None:  # noqa: ARG002
+        """A connection logged in."""
+        self._admission.logged_in()
+
+    def left(self, login: SshLogin, *, logged_in: bool) -> None:
+        """A connection ended."""
+        self._logins.discard(login)
+        self._admission.leave(login.peer.remote_ip, logged_in=logged_in)
+
+
+class Doorman(asyncio.Protocol):
+    """Meets each socket first, so that refusing one costs next to nothing."""
+
+    def __init__(self, door: SshDoor) -> None:
+        self._door = door
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A socket was accepted."""
+        self._door.accept(cast("asyncio.Transport", transport))
+
+
+def _address(peername: Any) -> str:
+    return plain_address(peername[0]) if peername else ""

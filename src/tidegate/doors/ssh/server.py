@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logging in by SSH: attempts are counted, judged by the login service, and put on record.
+
+Rules of this file: nobody is logged in but through `_judge`; a public key reaches `_judge` only after its
+signature was verified; a principal is forgotten as soon as another attempt begins, so the login that asyncssh
+completes is always the one that was judged last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncssh
+
+from tidegate.abc import Credential
+from tidegate.doors.ssh.session import SshSession
+from tidegate.errors import LoginRefused, TidegateError
+from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
+from tidegate.identity.api import PartialLogin
+from tidegate.model import Peer, Principal, Protocol
+
+if TYPE_CHECKING:
+    from tidegate.doors.ssh.connection import DoorConnection
+    from tidegate.doors.ssh.listener import SshDoor
+
+MAX_KEY_OFFERS: Final = 100
+"""Key probes of one connection; agents hold a few keys, a search for known keys needs many."""
+
+MAX_CLIENT_VERSION: Final = 128
+"""Characters of the client's version that are put on record."""
+
+log = logging.getLogger(__name__)
+
+
+class SshLogin(asyncssh.SSHServer):
+    """The owner of one connection."""
+
+    def __init__(self, door: SshDoor) -> None:
+        self.door = door
+        self.setup = door.setup
+        self.options = door.setup.options
+        self.principal: Principal | None = None
+        self.sessions: set[SshSession] = set()
+        self.peer = Peer("", Protocol.SSH, "")
+        self.closed = asyncio.Event()
+        self._conn: DoorConnection | None = None
+        self._started = time.monotonic()
+        self._logged_in = False
+        self._username = ""
+        self._partial: PartialLogin | None = None
+        self._partial_now = False
+        self._pending = False
+        self._proving = False
+        self._asked = False
+        self._attempts = 0
+        self._turn = 0
+        self._failures = 0
+        self._offers = 0
+        self._offers_refused = 0
+        self._recorded = 0
+        self._last_method = ""
+        self._question_open = False
+        self._ended_by = ""
+        self._next_channel = 0
+        self._activity = self._started
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    # -- the connection's life ---------------------------------------------------------------------------
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """A client came in."""
+        self._conn = conn  # type: ignore[assignment]
+        assert self._conn is not None
+        self._conn.door_owner = self
+        self.peer = self.door.peer_of(conn)
+        self.door.entered(self)
+        self.door.bus.emit(
+            Connected(
+                **self._common(),
+                remote_address=self.peer.remote_address,
+                local_address=self.peer.local_address,
+            )
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection ended, for whatever reason."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        error = "" if exc is None else str(exc)
+        if not self._logged_in:
+            by = "login deadline" if "Login timeout" in error else self._ended_by
+            self._ended_by = by
+            self._record_no_login(error or by)
+        self.door.bus.emit(
+            Disconnected(
+                **self._common(),
+                duration=time.monotonic() - self._started,
+                by=self._ended_by,
+                client_version=self._client_version(),
+                error=error,
+            )
+        )
+        self.door.left(self, logged_in=self._logged_in)
+        if self._conn is not None:
+            self._conn.door_owner = None
+            self._conn = None
+        self.closed.set()
+
+    def _record_no_login(self, reason: str) -> None:
+        if self._recorded:
+            return  # each refusal is on record already
+        if self._attempts:
+            self._failed(self._last_method, "incomplete", "")
+        elif self._offers:
+            # Agents offer keys one by one: refused offers count as a failed login only if nothing followed.
+            self._failed("publickey", "unknown_key" if self._offers_refused else "incomplete", "")
+        else:
+            self._failed("no_auth_tried", reason, "")
+
+    def end(self, by: str, *, code: int = asyncssh.DISC_BY_APPLICATION, text: str = "") -> None:
+        """End the connection; `by` is put on record."""
+        if self._conn is not None:
+            self._ended_by = self._ended_by or by
+            self._conn.disconnect(code, text or f"disconnected: {by}")
+
+    def abort(self, by: str) -> None:
+        """End the connection without a word and without waiting."""
+        if self._conn is not None:
+            self._ended_by = self._ended_by or by
+            self._conn.abort()
+
+    def debug_msg_received(self, msg: str, lang: str, always_display: bool) -> None:
+        """Client debug messages have no use here."""
+
+    # -- what may be tried -------------------------------------------------------------------------------
+
+    def _may_try(self, method: str) -> bool:
+        return self._partial is None or method in self._partial.remaining
+
+    def begin_auth(self, username: str) -> bool:
+        """A user name was given, or changed: what was proved before is void (RFC 4252 section 5)."""
+        first = not self._username
+        self._username = username
+        self._turn += 1
+        self._partial = None
+        self._partial_now = False
+        self.principal = None
+        if first and self.setup.banner and self._conn is not None:
+            self._conn.send_auth_banner(self.setup.banner)
+        return True  # never "no authentication needed", whoever asks
+
+    def password_auth_supported(self) -> bool:
+        """Whether the password method is offered now."""
+        return self.options.password_authentication and self._may_try("password")
+
+    def public_key_auth_supported(self) -> bool:
+        """Whether the public key method is offered now."""
+        return self._may_try("publickey")
+
+    def kbdint_auth_supported(self) -> bool:
+        """Whether keyboard-interactive is offered now."""
+        return self.options.keyboard_interactive_authentication and self._may_try("keyboard-interactive")
+
+    # -- counting ----------------------------------------------------------------------------------------
+
+    def begin_attempt(self, method: str) -> int:
+        """An attempt begins; one that was abandoned for it counts as failed.
+
+        Returns:
+            the attempt's number: a verdict that comes when another attempt has begun is void.
+
+        Raises:
+            asyncssh.DisconnectError: there were too many.
+        """
+        self.principal = None
+        self._attempts += 1
+        self._last_method = method
+        self._turn += 1
+        abandoned, self._pending = self._pending, True
+        if abandoned:
+            self._count_failure()
+        return self._turn
+
+    def attempt_answered(self) -> bool:
+        """A failure is about to be sent; whether it is a partial success.
+
+        Raises:
+            asyncssh.DisconnectError: there were too many.
+        """
+        partial, self._partial_now = self._partial_now, False
+        self.principal = None
+        self._pending = self._question_open = False
+        if partial:
+            return True
+        # The first request of method "none" only asks what is offered, so one failure of a connection that
+        # has tried nothing yet is free.
+        if self._attempts or self._offers or self._asked:
+            self._count_failure()
+        self._asked = True
+        return False
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        limit = self.options.auth_tries
+        if limit and self._failures >= limit:
+            self._ended_by = "max_auth_tries"
+            raise asyncssh.DisconnectError(
+                asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many authentication failures"
+            )
+
+    # -- credentials -------------------------------------------------------------------------------------
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        """The password method."""
+        turn = self.begin_attempt("password")
+        return await self._judge(turn, username, Credential(kind="password", secret=password))
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
+        """Ask for the password."""
+        self._question_open = True
+        return "", "", "", [("Password: ", False)]
+
+    async def validate_kbdint_response(self, username: str, responses: Any) -> bool:
+        """The answer to the question."""
+        asked, self._question_open = self._question_open, False
+        turn = self.begin_attempt("keyboard-interactive")
+        if not asked or len(responses) != 1:
+            return False
+        return await self._judge(turn, username, Credential(kind="keyboard-interactive", secret=responses[0]))
+
+    @contextlib.contextmanager
+    def proving(self) -> Iterator[None]:
+        """Within, asyncssh verifies a signature."""
+        self._proving = True
+        try:
+            yield
+        finally:
+            self._proving = False
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        """Let asyncssh go on to verify the signature; says nothing about the login."""
+        return self._proving
+
+    def signature_allowed(self, algorithm: str) -> bool:
+        """Whether clients may sign with this algorithm."""
+        return algorithm in self.setup.algorithms.public_key_algorithms
+
+    async def key_offered(self, username: str, key_data: bytes) -> bool:
+        """Whether it makes sense to sign with this key."""
+        self._offers += 1
+        if self._offers > MAX_KEY_OFFERS:
+            self._ended_by = "max_key_offers"
+            raise asyncssh.DisconnectError(
+                asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many keys offered"
+            )
+        known = False
+        size = int.from_bytes(key_data[:4], "big")
+        if key_data[4 : 4 + size] in self.setup.key_types:
+            try:
+                known = await self.door.login.key_is_known(self.peer, username, key_data)
+            except TidegateError as error:
+                log.error(
+                    "%s: key of %r could not be looked up: %s", self.peer.connection_id, username, error
+                )
+            except Exception:
+                log.exception("%s: looking up a key failed", self.peer.connection_id)
+        if not known:
+            self._offers_refused += 1
+        return known
+
+    def key_not_proved(self) -> None:
+        """A signature was wrong, or made by an algorithm that is not allowed."""
+        self._failed("publickey", "bad_signature", "")
+
+    async def key_proved(self, turn: int, username: str, key_data: bytes) -> bool:
+        """A key whose possession is proved."""
+        return await self._judge(turn, username, Credential(kind="publickey", public_key=key_data))
+
+    async def _judge(self, turn: int, username: str, credential: Credential) -> bool:
+        after = self._partial
+        try:
+            outcome = await self.door.login.authenticate(self.peer, username, credential, after=after)
+        except LoginRefused as refusal:
+            self._failed(credential.kind, refusal.reason, refusal.rule)
+            return False
+        except TidegateError as error:
+            log.error("%s: login of %r could not be judged: %s", self.peer.connection_id, username, error)
+            self._failed(credential.kind, "provider_unavailable", "")
+            return False
+        except Exception:
+            log.exception("%s: judging a login failed", self.peer.connection_id)
+            self._failed(credential.kind, "internal_error", "")
+            return False
+        if turn != self._turn:
+            return False
+        if isinstance(outcome, PartialLogin):
+            self._partial = outcome
+            self._partial_now = True
+            return False
+        self.principal = outcome
+        return True
+
+    def _failed(self, login_type: str, reason: str, rule: str) -> None:
+        self._recorded += 1
+        self.door.bus.emit(LoginFailed(**self._common(), login_type=login_type, reason=reason, rule=rule))
+
+    def auth_completed(self) -> None:
+        """The client was told that it is in.
+
+        Raises:
+            asyncssh.DisconnectError: nobody was judged; cannot happen, and must not.
+        """
+        if self.principal is None:
+            log.critical("%s: login completed without a principal", self.peer.connection_id)
+            raise asyncssh.DisconnectError(asyncssh.DISC_PROTOCOL_ERROR, "authentication failed")
+        self._logged_in = True
+        self._partial = None
+        self._username = self.principal.username
+        client = self._client_version()
+        self.peer = Peer(
+            self.peer.connection_id,
+            Protocol.SSH,
+            self.peer.remote_ip,
+            self.peer.remote_port,
+            self.peer.local_address,
+            client,
+        )
+        self.door.logged_in(self)
+        self.door.bus.emit(
+            LoggedIn(
+                **self._common(),
+                method=self.principal.method,
+                client_version=client,
+                local_address=self.peer.local_address,
+            )
+        )
+        if self.door.draining:
+            self.end("shutdown")
+            return
+        self.touch()
+        self._watch_idle()
+
+    # -- channels ----------------------------------------------------------------------------------------
+
+    def session_requested(self) -> Any:
+        """A session channel; what it is for comes later."""
+        if self.principal is None or self._conn is None or self.door.draining:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "not now")
+        if len(self.sessions) >= self.options.max_channels:
+            log.warning("%s: refused: max_channels (%d)", self.peer.connection_id, self.options.max_channels)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
+        session = SshSession(self, self.principal, f"{self.peer.connection_id}_{self._next_channel}")
+        self._next_channel += 1
+        self.sessions.add(session)
+        return self._conn.create_server_channel(), session
+
+    def connection_requested(self, *_: Any) -> bool:
+        """Direct TCP/IP channels are refused."""
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "no forwarding here")
+
+    def unix_connection_requested(self, *_: Any) -> bool:
+        """Direct socket channels are refused."""
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "no forwarding here")
+
+    def transport_full(self, full: bool) -> None:
+        """The socket stopped or went on taking bytes."""
+        for session in list(self.sessions):
+            session.transport_full(full)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transfer or a command is going on."""
+        return any(session.busy for session in self.sessions)
+
+    # -- idleness ----------------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Something happened."""
+        self._activity = time.monotonic()
+
+    def _watch_idle(self) -> None:
+        limit = self.options.idle_seconds
+        if limit <= 0:
+            return
+        moved = [session.moved() for session in self.sessions]  # each of them must look
+        if any(moved):
+            self.touch()
+        left = self._activity + limit - time.monotonic()
+        if left <= 0:
+            self.end("idle_timeout", text="idle timeout")
+        else:
+            self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
+
+    # -- for the record ----------------------------------------------------------------------------------
+
+    def _common(self) -> dict[str, str]:
+        return {
+            "connection_id": self.peer.connection_id,
+            "username": self._username,
+            "protocol": Protocol.SSH.value,
+            "ip": self.peer.remote_ip,
+        }
+
+    def _client_version(self) -> str:
+        version = "" if self._conn is None else self._conn.get_extra_info("client_version", "")
+        return "".join(char for char in version[:MAX_CLIENT_VERSION] if char.isprintable())

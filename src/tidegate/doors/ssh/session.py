@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One session channel: the sftp subsystem or one command, and a polite no to everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncssh
+
+from tidegate.cluster.registry import LiveConnection
+from tidegate.doors.ssh import commands
+from tidegate.doors.ssh.subsystem import Carrier, SftpSubsystem
+from tidegate.errors import LoginRefused, TidegateError
+from tidegate.events.kinds import Operated, Refused
+from tidegate.model import Peer, Principal, Protocol
+from tidegate.vfs.api import Session
+
+if TYPE_CHECKING:
+    from tidegate.doors.ssh.server import SshLogin
+
+NO_SHELL: Final = "this server offers file transfer only"
+
+MAX_LOGGED_COMMAND: Final = 1024
+"""Characters of a command line that are put on record."""
+
+log = logging.getLogger(__name__)
+
+
+class SshSession(asyncssh.SSHServerSession[bytes]):
+    """What a client does with one channel.
+
+    Args:
+        login: the owner of the connection.
+        principal: who logged in.
+        connection_id: id of this channel on record.
+    """
+
+    def __init__(self, login: SshLogin, principal: Principal, connection_id: str) -> None:
+        self._login = login
+        self._principal = principal
+        self._id = connection_id
+        self._chan: asyncssh.SSHServerChannel[bytes] | None = None
+        self._work: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._live: LiveConnection | None = None
+        self._subsystem: SftpSubsystem | None = None
+        self._carrier: Carrier | None = None
+        self._stdin: commands.Input | None = None
+        self._early = bytearray()
+        self._early_eof = False
+        self._channel_full = False
+        self._transport_full = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._running = False
+        self._task: asyncio.Task[None] | None = None
+        self._moved = 0
+
+    # -- what the door asks ------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transfer or a command is going on."""
+        return self._running or bool(self._live is not None and self._live.transfers)
+
+    def moved(self) -> bool:
+        """Whether transfers of this channel moved bytes since the last call."""
+        if self._live is None:
+            return False
+        total = sum(transfer.size for transfer in self._live.transfers)
+        moved, self._moved = total != self._moved, total
+        return moved
+
+    def touch(self) -> None:
+        """Something happened on this channel."""
+        self._login.touch()
+        if self._live is not None:
+            self._live.last_activity = time.time()
+
+    # -- what clients ask for ----------------------------------------------------------------------------
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        """The channel is open."""
+        self._chan = chan
+
+    def pty_requested(self, *_: Any) -> bool:
+        """No terminals."""
+        return False
+
+    def shell_requested(self) -> bool:
+        """No shell; the client is told so."""
+        self._work = self._refuse_shell
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """The sftp subsystem, none else."""
+        if subsystem != "sftp":
+            self._refused("subsystem", subsystem, "only sftp is offered")
+            return False
+        self._work = self._serve_sftp
+        return self._enter(Protocol.SFTP)
+
+    def exec_requested(self, command: str) -> bool:
+        """One of the commands that are enabled."""
+        invocation = commands.parse(command, self._login.options.enabled_ssh_commands)
+        if invocation is None:
+            self._refused("ssh_command", command, "not among enabled_ssh_commands, or malformed")
+            return False
+        self._work = lambda: self._run_command(invocation)
+        self._stdin = commands.Input(self._hold, self._let_go)
+        return self._enter(Protocol.SSH, command)
+
+    def _refused(self, intent: str, what: str, why: str) -> None:
+        what = what[:MAX_LOGGED_COMMAND]
+        log.info("%s: refused %s %r: %s", self._id, intent, what, why)
+        rule = "enabled_ssh_commands" if intent == "ssh_command" else intent
+        self._login.door.bus.emit(
+            Refused(**self._common(Protocol.SSH), intent=intent, rule=rule, text=f"{what}: {why}")
+        )
+
+    def _enter(self, protocol: Protocol, command: str = "") -> bool:
+        """Count this channel among the account's sessions; False if there are too many."""
+        login = self._login
+        peer = Peer(
+            self._id,
+            protocol,
+            login.peer.remote_ip,
+            login.peer.remote_port,
+            login.peer.local_address,
+            login.peer.client_version,
+        )
+        live = LiveConnection(peer, self._principal.username, login.end, command=command[:MAX_LOGGED_COMMAND])
+        try:
+            login.door.registry.add(live, max_sessions=self._principal.account.max_sessions)
+        except LoginRefused as refusal:
+            self._refused("session", protocol.value, refusal.rule)
+            return False
+        self._live = live
+        return True
+
+    def session_started(self) -> None:
+        """The client was told yes."""
+        self.touch()
+        if self._work is not None:
+            self._task = self._login.door.spawn(self._guarded(self._work()), f"channel {self._id}")
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except TidegateError as error:
+            log.warning("%s: %s", self._id, error)
+            self._complain(error.text)
+        except OSError as error:  # the channel closed below us
+            log.debug("%s: %s", self._id, error)
+        except Exception:
+            log.exception("%s: channel failed", self._id)
+            self._complain("internal error")
+
+    def _complain(self, text: str) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            with contextlib.suppress(OSError):
+                self._chan.write_stderr(f"{text}\n".encode())
+            self._chan.exit(1)
+
+    # -- shell -------------------------------------------------------------------------------------------
+
+    async def _refuse_shell(self) -> None:
+        self._complain(NO_SHELL)
+
+    # -- sftp --------------------------------------------------------------------------------------------
+
+    async def _serve_sftp(self) -> None:
+        assert self._live is not None
+        door = self._login.door
+        try:
+            session = await door.sessions.open(self._principal, self._live.peer)
+        except LoginRefused as refusal:
+            self._refused("session", "sftp", refusal.rule or refusal.reason)
+            raise
+        chan = self._chan
+        if chan is None:
+            await session.close()
+            return
+        try:
+            self._subsystem = SftpSubsystem(
+                session, chan, self.touch, fast_lane=self._login.options.fast_lane
+            )
+        except BaseException:
+            await session.close()
+            raise
+        self._carrier = carrier = self._subsystem.carrier
+        if self._channel_full or self._transport_full:
+            carrier.pause_writing()
+        if self._early:
+            early, self._early = bytes(self._early), bytearray()
+            carrier.data_received(early)
+        if self._early_eof:
+            carrier.eof_received()
+        else:
+            chan.resume_reading()
+
+    # -- commands ----------------------------------------------------------------------------------------
+
+    async def _run_command(self, invocation: commands.Invocation) -> None:
+        assert self._live is not None
+        assert self._stdin is not None
+        started = time.monotonic()
+        self._running = True
+        status = 1
+        session: Session | None = None
+        try:
+            session = await self._login.door.sessions.open(self._principal, self._live.peer)
+            status = await commands.run(commands.Call(invocation, session, self._stdin, self))
+        finally:
+            self._running = False
+            if session is not None:
+                await session.close()
+            details: dict[str, object] = {
+                "ssh_command": invocation.line[:MAX_LOGGED_COMMAND],
+                "exit_status": status,
+            }
+            self._login.door.bus.emit(
+                Operated(
+                    **self._common(Protocol.SSH),
+                    operation="SSHCommand",
+                    elapsed=time.monotonic() - started,
+                    details=details,
+                )
+            )
+        if self._chan is not None:
+            self._chan.exit(status)
+
+    async def write(self, data: bytes) -> None:
+        """Standard output of a command; see `commands.Output`."""
+        await self._writable.wait()
+        if self._chan is not None:
+            self._chan.write(data)
+
+    async def error(self, text: str) -> None:
+        """Standard error of a command; see `commands.Output`."""
+        await self._writable.wait()
+        if self._chan is not None:
+            self._chan.write_stderr(f"{text}\n".encode("utf-8", "surrogateescape"))
+
+    # -- bytes -------------------------------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        if self._chan is not None:
+            self._chan.pause_reading()
+
+    def _let_go(self) -> None:
+        if self._chan is not None:
+            self._chan.resume_reading()
+
+    def data_received(self, data: bytes, datatype: Any = None) -> None:  # noqa: ARG002
+        """The client sent bytes."""
+        self.touch()
+        if self._carrier is not None:
+            self._carrier.data_received(data)
+        elif self._stdin is not None:
+            self._stdin.put(data)
+        elif self._live is not None:
+            # The session is being opened: keep what is here and ask for no more.
+            self._early += data
+            self._hold()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; True keeps our direction open."""
+        if self._carrier is not None:
+            self._carrier.eof_received()
+        elif self._stdin is not None:
+            self._stdin.end()
+        else:
+            self._early_eof = True
+        return True
+
+    def pause_writing(self) -> None:
+        """The client's window is full."""
+        self._channel_full = self._flow(full=True, before=self._channel_full or self._transport_full)
+
+    def resume_writing(self) -> None:
+        """The client takes bytes again."""
+        self._channel_full = False
+        if not self._transport_full:
+            self._flow(full=False, before=True)
+
+    def transport_full(self, full: bool) -> None:
+        """The socket stopped or went on taking bytes."""
+        before = self._channel_full or self._transport_full
+        self._transport_full = full
+        if (full or self._channel_full) != before:
+            self._flow(full=full, before=before)
+
+    def _flow(self, *, full: bool, before: bool) -> bool:
+        if full != before:
+            if full:
+                self._writable.clear()
+            else:
+                self._writable.set()
+            if self._carrier is not None:
+                (self._carrier.pause_writing if full else self._carrier.resume_writing)()
+        return full
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The channel is gone."""
+        self._chan = None
+        self._login.sessions.discard(self)
+        if self._live is not None:
+            self._login.door.registry.remove(self._live)
+        if self._subsystem is not None:
+            self._subsystem.carrier.connection_lost(exc)
+            self._login.door.spawn(self._subsystem.wait_closed(), f"end of channel {self._id}")
+        elif self._running and self._task is not None:
+            self._task.cancel()
+        self._writable.set()
+
+    def _common(self, protocol: Protocol) -> dict[str, str]:
+        return {
+            "connection_id": self._id,
+            "username": self._principal.username,
+            "protocol": protocol.value,
+            "ip": self._login.peer.remote_ip,
+        }

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a channel to an SFTP dialogue: which carrier takes its bytes, and how the two end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import asyncssh
+
+from tidegate.doors.sftp.carrier import ChannelCarrier
+from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
+from tidegate.doors.sftp.outlet import Outlet
+from tidegate.vfs.api import Session
+
+
+class Carrier(Outlet, Protocol):
+    """What the channel's callbacks drive: `ChannelCarrier`, or the fast lane's counterpart."""
+
+    def attach(self, dialogue: SftpDialogue) -> None:
+        """Name the dialogue, before any event."""
+        ...
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived by way of asyncssh."""
+        ...
+
+    def eof_received(self) -> bool:
+        """No more bytes will arrive."""
+        ...
+
+    def pause_writing(self) -> None:
+        """The channel's window or the socket is full."""
+        ...
+
+    def resume_writing(self) -> None:
+        """Sending can go on."""
+        ...
+
+    def connection_lost(self, exc: BaseException | None = None) -> None:
+        """The channel is gone."""
+        ...
+
+
+def make_carrier(chan: asyncssh.SSHServerChannel[bytes], *, fast_lane: bool) -> Carrier:  # noqa: ARG001
+    """The carrier for an SFTP channel that is open and whose subsystem request was answered.
+
+    This is where the fast lane plugs in: with `fast_lane` true and a connection that can have one, return
+    its carrier instead.
+    """
+    return ChannelCarrier(chan)
+
+
+class _WatchedDialogue(SftpDialogue):
+    """A dialogue that says when its peer sent something; works with every carrier."""
+
+    def __init__(
+        self, session: Session, carrier: Carrier, limits: SftpLimits, touch: Callable[[], None]
+    ) -> None:
+        super().__init__(session, carrier, limits)
+        self._touch = touch
+
+    def feed(self, view: memoryview) -> int:
+        self._touch()
+        return super().feed(view)
+
+
+class SftpSubsystem:
+    """One SFTP conversation: session, dialogue and carrier together.
+
+    Args:
+        session: closed by `wait_closed`.
+        chan: the channel.
+        touch: called whenever the client sends something.
+        fast_lane: use the accelerator if the connection can have it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        chan: asyncssh.SSHServerChannel[bytes],
+        touch: Callable[[], None],
+        *,
+        fast_lane: bool,
+    ) -> None:
+        self._session = session
+        self.carrier = make_carrier(chan, fast_lane=fast_lane)
+        self._dialogue = _WatchedDialogue(session, self.carrier, SftpLimits(), touch)
+        self.carrier.attach(self._dialogue)
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of the conversation, then close the session."""
+        try:
+            await self._dialogue.wait_closed()
+        finally:
+            await self._session.close()
