@@ -70,8 +70,9 @@ class LaneChannel:
 
     def __init__(self, lane: Lane, channel: Any) -> None:
         self._lane = lane
-        self._channel = channel
         self.number: int = channel._recv_chan
+        # The channel itself: what asyncssh hands to sessions may be a wrapper with other attributes.
+        self._channel = channel = lane.connection._channels[self.number]
         self._dialogue: Dialogue | None = None
         self._view: memoryview | None = None
         self._begin = self._end = HEADROOM
