@@ -126,7 +126,7 @@ def find_file(config_dir: Path, config_file: str) -> Path | None:
 
 def _settle_names(layer: Layer, notes: list[str]) -> Layer:
     """The layer with older names moved to those of today."""
-    today = Layer()
+    today = Layer(wholes={w for w in layer.wholes if legacy.find(w) is None})
     moved: list[tuple[legacy.Older, KeyPath, Any, Origin]] = []
     for path, (value, origin) in layer.values.items():
         found = legacy.find(path)
@@ -145,24 +145,29 @@ def _settle_names(layer: Layer, notes: list[str]) -> Layer:
             notes.append(f"{origin}: ignored, {dotted(rival)} is given too")
         else:
             today.values[path] = (value, origin)
+            today.wholes |= {_now(whole) for whole in layer.wholes if legacy.find(whole) is not None}
     return today
+
+
+def _now(path: KeyPath) -> KeyPath:
+    found = legacy.find(path)
+    return found[1] if found is not None else path
 
 
 def _problem(details: ErrorDetails, merged: Layer) -> Problem:
     path: KeyPath = tuple(details["loc"])
-    origin = merged.origin(path)
-    where = str(origin)
-    if origin.kind == "file" and origin.place and legacy.find((*_parts(origin.key),)) is None:
-        where = f"{origin.place}: {dotted(path)}"
+    where = merged.where(path)
     if details["type"] == "extra_forbidden":
         return Problem(where, "unknown key" + _nearest(path))
     known = field_at(path)
+    if details["type"] == "value_error":
+        return Problem(where, str(details["ctx"]["error"]))
+    if details["type"] == "string_pattern_mismatch" and known is not None:
+        expected = f"expected {trait(known, 'like')}"
+    else:
+        expected = _expected(details)
     got = "" if known is not None and trait(known, "secret") else f", got {_shown(details['input'])}"
-    return Problem(where, _expected(details) + got)
-
-
-def _parts(key: str) -> list[str]:
-    return key.split(".")
+    return Problem(where, expected + got)
 
 
 def _shown(value: object) -> str:
@@ -195,10 +200,6 @@ def _expected(details: ErrorDetails) -> str:
             return f"expected {context['le']} or less"
         case "literal_error":
             return f"expected one of {context['expected']}"
-        case "string_pattern_mismatch":
-            return f"expected a text like {context['pattern']}"
-        case "value_error":
-            return str(context["error"])
         case _:
             return details["msg"][:1].lower() + details["msg"][1:]
 

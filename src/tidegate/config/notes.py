@@ -13,7 +13,7 @@ from tidegate.config.origin import Layer
 from tidegate.config.schema.base import is_off, trait
 from tidegate.config.schema.settings import Settings
 from tidegate.config.schema.sftpd import SSH_COMMANDS_LATER
-from tidegate.config.schema.walk import KeyPath, dotted, field_at
+from tidegate.config.schema.walk import KeyPath, field_at
 
 
 def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
@@ -22,8 +22,8 @@ def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
     _unavailable(settings, (), merged, notes)
     for index, command in enumerate(settings.sftpd.enabled_ssh_commands):
         if command in SSH_COMMANDS_LATER:
-            origin = merged.origin(("sftpd", "enabled_ssh_commands", index))
-            notes.append(f"{origin}: SSH command {command} is not available in this version")
+            where = merged.where(("sftpd", "enabled_ssh_commands", index))
+            notes.append(f"{where}: SSH command {command} is not available in this version")
     if file is not None and _holds_secret(merged):
         try:
             exposed = stat.S_IMODE(file.stat().st_mode) & 0o004
@@ -43,9 +43,7 @@ def _unavailable(model: BaseModel, above: KeyPath, merged: Layer, notes: list[st
         path = (*above, name)
         if trait(field, "available") is False:
             if name in model.model_fields_set and value != field.default and not _off(field, value):
-                notes.append(
-                    f"{merged.origin(path)}: {dotted(path)} is not available in this version, no effect"
-                )
+                notes.append(f"{merged.where(path)}: not available in this version, no effect")
         elif isinstance(value, BaseModel):
             _unavailable(value, path, merged, notes)
         elif isinstance(value, list):

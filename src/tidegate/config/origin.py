@@ -36,20 +36,33 @@ DEFAULT = Origin("default")
 
 @dataclass(slots=True)
 class Layer:
-    """The values of one source, flat: key path to value and origin."""
+    """The values of one source, flat: key path to value and origin.
+
+    Attributes:
+        values: leaf path to value and origin.
+        wholes: lists that were written as a whole, and so replace all of a weaker layer's.
+    """
 
     values: dict[KeyPath, tuple[Any, Origin]] = field(default_factory=dict)
+    wholes: set[KeyPath] = field(default_factory=set)
 
     def put(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Set a value, replacing what was set at, above or below the path; containers are taken apart."""
         for other in [p for p in self.values if p[: len(path)] == path or path[: len(p)] == p]:
             del self.values[other]
+        if isinstance(value, list):
+            self.wholes.add(path)
         for leaf, scalar in leaves(value, path):
             self.values[leaf] = (scalar, origin if leaf == path else _deeper(origin, path, leaf))
 
     def over(self, below: Layer) -> Layer:
         """This layer's values upon those of a weaker one."""
-        merged = Layer(dict(below.values))
+        weaker = {
+            path: kept
+            for path, kept in below.values.items()
+            if not any(path[: len(whole)] == whole for whole in self.wholes)
+        }
+        merged = Layer(weaker)
         for path, (value, origin) in self.values.items():
             for other in [p for p in merged.values if p[: len(path)] == path or path[: len(p)] == p]:
                 del merged.values[other]
@@ -62,6 +75,15 @@ class Layer:
             if path[:length] in self.values:
                 return self.values[path[:length]][1]
         return next((o for p, (_, o) in self.values.items() if p[: len(path)] == path), DEFAULT)
+
+    def where(self, path: KeyPath) -> str:
+        """Place and key of a path as an operator would look for them."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.values:
+                origin = self.values[path[:length]][1]
+                return str(_deeper(origin, path[:length], path)) if length < len(path) else str(origin)
+        origin = self.origin(path)
+        return f"{origin.place}: {dotted(path)}" if origin.kind == "file" else str(origin)
 
     def document(self) -> dict[str, Any]:
         """The values as a nested document.

@@ -29,6 +29,7 @@ def key(
     ge: float | None = None,
     le: float | None = None,
     pattern: str | None = None,
+    like: str = "",
 ) -> Any:
     """Declare a configuration key.
 
@@ -43,6 +44,7 @@ def key(
         ge: least value.
         le: greatest value.
         pattern: regular expression for texts.
+        like: the pattern in words, for error messages.
     """
     return Field(
         default=default,
@@ -50,12 +52,18 @@ def key(
         ge=ge,
         le=le,
         pattern=pattern,
-        json_schema_extra={"unit": unit, "secret": secret, "available": available, "switch": switch},
+        json_schema_extra={
+            "unit": unit,
+            "secret": secret,
+            "available": available,
+            "switch": switch,
+            "like": like,
+        },
     )
 
 
 def trait(field: FieldInfo, name: str) -> Any:
-    """What `key` was told about a field: unit, secret, available or switch."""
+    """What `key` was told about a field: unit, secret, available, switch or like."""
     extra = field.json_schema_extra
     return extra.get(name) if isinstance(extra, dict) else None
 

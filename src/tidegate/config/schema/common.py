@@ -38,6 +38,7 @@ class Common(Section):
         "Permission bits taken away from new files and directories, octal digits as a text; empty keeps the "
         "umask of the process.",
         pattern=r"^(0?[0-7]{3})?$",
+        like='octal digits as a text, such as "0022"',
     )
     fsync: bool = key(
         False, "Make each upload durable on disk before the client is told that it is complete."

@@ -89,10 +89,16 @@ class DataProvider(Section):
     )
     pool_size: int = key(0, "Open database connections at most; 0 lets the driver choose.", ge=0, le=10_000)
     sql_tables_prefix: str = key(
-        "", "Put before every table name.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,30}$|^$"
+        "",
+        "Put before every table name.",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,30}$|^$",
+        like="a letter or underscore, then letters, digits or underscores, 31 at most",
     )
     users_table: str = key(
-        "users", "Name of the accounts table or view.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+        "users",
+        "Name of the accounts table; a view of another system's accounts needs `manage_users` 0.",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        like="a letter or underscore, then letters, digits or underscores, 63 at most",
     )
     manage_users: int = key(
         1, "0 never writes accounts (the table may be a read-only view), 1 manages them.", ge=0, le=1
@@ -104,7 +110,10 @@ class DataProvider(Section):
         0, "Schema changes of a new version: 0 made at start, 1 only by `tidegate initprovider`.", ge=0, le=1
     )
     users_base_dir: str = key(
-        "", "Absolute directory for homes: an account without home_dir gets this directory plus its name."
+        "",
+        "Absolute directory for homes: an account without home_dir gets this directory plus its name.",
+        pattern=r"^(/.*)?$",
+        like="an absolute path",
     )
     backups_path: str = key(
         "backups",

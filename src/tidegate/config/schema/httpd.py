@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
+
+from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
 
@@ -26,6 +29,24 @@ class HttpBinding(Section):
         "", "Header with the client's address, believed from `proxy_allowed` only; empty uses none."
     )
     client_ip_header_depth: int = key(0, "Which address of that header counts, from the right.", ge=0, le=100)
+
+    @field_validator("proxy_allowed")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        for network in networks:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"expected addresses or networks such as 10.0.0.0/8, got {network!r}"
+                ) from None
+        return networks
+
+    @model_validator(mode="after")
+    def _https_has_certificate(self) -> HttpBinding:
+        if self.enable_https and not (self.certificate_file and self.certificate_key_file):
+            raise ValueError("enable_https needs certificate_file and certificate_key_file")
+        return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     enable_web_admin: bool = key(False, "Web pages for administrators.", available=False)

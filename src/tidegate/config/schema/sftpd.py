@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from pydantic import field_validator
+
 from tidegate.config.schema.base import Section, key
 
 SSH_COMMANDS: Final = ("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd")
@@ -43,6 +45,7 @@ class Sftpd(Section):
         "",
         "Software name in the SSH identification line; empty tells Tidegate's (see `common.server_version`).",
         pattern=r"^[!-,.-~]{0,200}$",
+        like="up to 200 printable ASCII characters without space and minus",
     )
     login_banner_file: str = key(
         "", "Text file sent before the login, relative to the configuration directory; empty sends none."
@@ -92,6 +95,15 @@ class Sftpd(Section):
         True,
         "Seal and open channel data of AEAD ciphers on the short path; switch off to exclude it as a cause.",
     )
+
+    @field_validator("enabled_ssh_commands")
+    @classmethod
+    def _known_commands(cls, commands: list[str]) -> list[str]:
+        known = ("*", *SSH_COMMANDS, *SSH_COMMANDS_LATER)
+        unknown = next((command for command in commands if command not in known), None)
+        if unknown is not None:
+            raise ValueError(f"unknown SSH command {unknown!r}, expected some of {', '.join(known)}")
+        return commands
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     host_certificates: list[str] = key([], "Certificates of the host keys.", available=False)
