@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`LocalBackend`: the contract of `tidegate.abc.Backend` on a directory of this host."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
+from tidegate.backends.local import links
+from tidegate.backends.local.attrs import check_attrs, check_regular, entry_of, set_on_path
+from tidegate.backends.local.device import Device, Devices
+from tidegate.backends.local.errors import translate
+from tidegate.backends.local.files import BIG_FILE, LocalFile
+from tidegate.backends.local.journal import Journal
+from tidegate.backends.local.listing import Listing, clear_hidden
+from tidegate.backends.local.names import check_key
+from tidegate.backends.local.root import Root, make_root
+from tidegate.backends.local.uploads import Opener, Upload, forget_partial, move_noreplace, partial_of
+from tidegate.backends.local.walk import LOOK
+from tidegate.errors import (
+    AlreadyExists,
+    ConfigError,
+    DirectoryNotEmpty,
+    InvalidArgument,
+    InvalidHandle,
+    IsADirectory,
+    NotFound,
+    StorageFailed,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Space
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_DIRECTORY_MODE: Final = 0o777
+COPY_SLICE: Final = 64 * 1024 * 1024
+"""Bytes copied in one turn of a thread, so that a large copy leaves room for others."""
+
+
+class _Opened(NamedTuple):
+    fd: int
+    found: os.stat_result
+    upload: Upload | None
+
+    def undo(self) -> None:
+        if self.upload is not None:
+            self.upload.finish(Outcome.KEEP, None)
+        else:
+            os.close(self.fd)
+
+
+class LocalBackend:
+    """One directory of this host.
+
+    Args:
+        root: absolute path of the directory; it may itself be a link.
+        create: make it, with missing parents, if it is not there.
+        umask: taken from the mode of new files and directories; the process's own umask has no effect.
+        uid: owner of a root that is created; only when the server runs as root.
+        gid: group of it.
+        follow_links: follow links inside the root; False refuses every path with a link in it.
+        devices: threads and what is known of devices, shared by all backends; None makes its own.
+        journal_dir: where named temporaries are noted for `sweep_journal`; None notes nothing.
+        kernel: False forces the portable containment even where openat2(2) works; for tests.
+    """
+
+    capabilities = (
+        Capability.LINKS
+        | Capability.HARDLINKS
+        | Capability.MODES
+        | Capability.OWNERS
+        | Capability.TIMES
+        | Capability.TRUNCATE
+        | Capability.RANDOM_WRITE
+        | Capability.READ_WRITE
+        | Capability.APPEND
+        | Capability.PARTIALS
+        | Capability.SERVER_COPY
+        | Capability.SPACE
+        | Capability.REAL_DIRECTORIES
+    )
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        create: bool = False,
+        umask: int = 0o022,
+        uid: int | None = None,
+        gid: int | None = None,
+        follow_links: bool = True,
+        devices: Devices | None = None,
+        journal_dir: str | None = None,
+        kernel: bool | None = None,
+    ) -> None:
+        if not root.startswith("/") or "\0" in root:
+            raise ConfigError("local storage: the root must be an absolute path")
+        if not 0 <= umask <= 0o777:
+            raise ConfigError("local storage: umask must be between 0 and 0777")
+        self._root = Root(root, follow_links=follow_links, kernel=kernel)
+        self._create = create
+        self._umask = umask
+        self._owner = (uid, gid)
+        self._own_devices = devices is None
+        self._devices = devices or Devices()
+        self._journal = Journal(journal_dir, root)
+        self._opener = Opener(self._root, umask, self._journal)
+        self._super = os.geteuid() == 0
+        self._device: Device | None = None
+        self._mounts: list[tuple[str, Device]] = []
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """See `tidegate.abc.Backend.open`.
+
+        Leftovers of a crash are `sweep_journal`'s matter and, where there is no journal, that of listings:
+        opening never searches a tree.
+
+        Raises:
+            StorageFailed: the root is missing or cannot be used.
+            ConfigError: the process does not use UTF-8 for file names.
+        """
+        if sys.getfilesystemencoding() != "utf-8":
+            raise ConfigError(
+                "local storage: file names must be UTF-8; start with PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+            )
+        # Always in a thread: nothing is known yet of the device, which may be a file server that is down.
+        self._device, self._mounts = await self._devices.thread(
+            self._devices.unknown, self._open, orphan=lambda _: self._root.close()
+        )
+
+    def _open(self) -> tuple[Device, list[tuple[str, Device]]]:
+        root = self._root
+        try:
+            if self._create:
+                uid, gid = self._owner
+                make_root(root.path, mode=DEFAULT_DIRECTORY_MODE & ~self._umask, uid=uid, gid=gid)
+            root.open()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StorageFailed("storage root is missing or not a directory") from None
+        except PermissionError:
+            raise StorageFailed("storage root cannot be opened") from None
+        try:
+            self._journal.open()
+            device = self._devices.of(root.fd, os.fstat(root.fd).st_dev)
+            return device, self._devices.mounted_below(os.path.realpath(root.path))
+        except BaseException:
+            root.close()
+            raise
+
+    async def close(self) -> None:
+        """See `tidegate.abc.Backend.close`. Open files live on until they are closed."""
+        self._root.close()
+        if self._own_devices:
+            self._devices.close()
+
+    # -- running -----------------------------------------------------------------------------------------
+
+    def _device_of(self, key: str) -> Device:
+        for mount, device in self._mounts:
+            if key.startswith(mount) and (len(key) == len(mount) or key[len(mount)] == "/"):
+                return device
+        if self._device is None:
+            raise InvalidHandle("storage is closed")
+        return self._device
+
+    async def _run(
+        self, key: str, call: Callable[Concatenate[Root, bytes, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        raw = check_key(key)
+        device = self._device_of(key) if self._mounts else self._device
+        if device is None:
+            raise InvalidHandle("storage is closed")
+        if device.fast():
+            return self._devices.inline(device, call, self._root, raw, *args, **kwargs)
+        return await self._devices.thread(device, partial(_pinned, self._root, call, raw, *args, **kwargs))
+
+    async def _run_in_thread(self, key: str, call: Callable[[], T]) -> T:
+        return await self._devices.thread(self._device_of(key), partial(_pinned_call, self._root, call))
+
+    # -- the required contract -----------------------------------------------------------------------------
+
+    async def stat(self, key: str, *, follow: bool = True) -> Entry:
+        """See `tidegate.abc.Backend.stat`. A missing file with a partial has the partial's attributes."""
+        return await self._run(key, _stat, key[key.rfind("/") + 1 :], follow=follow)
+
+    def list(self, key: str) -> AsyncIterator[list[Entry]]:
+        """See `tidegate.abc.Backend.list`."""
+        return Listing(self._root, check_key(key), self._devices, self._device_of(key))
+
+    async def open_file(self, key: str, options: OpenOptions) -> FileHandle:
+        """See `tidegate.abc.Backend.open_file`."""
+        if not options.read and not options.write:
+            raise InvalidArgument("invalid argument: neither read nor write")
+        raw = check_key(key)
+        device = self._device_of(key)
+        call = partial(self._open_file, raw, options, device)
+        if device.fast():
+            opened = self._devices.inline(device, call)
+        else:
+            opened = await self._devices.thread(
+                device, partial(_pinned_call, self._root, call), orphan=_Opened.undo
+            )
+        fd, found, upload = opened
+        return LocalFile(
+            fd,
+            key[key.rfind("/") + 1 :],
+            self._devices,
+            self._devices.of(fd, found.st_dev),
+            readable=options.read,
+            writable=options.write,
+            upload=upload,
+            append=options.append and options.write,
+            existed_size=found.st_size if upload is None else upload.existed_size,
+        )
+
+    def _open_file(self, raw: bytes, options: OpenOptions, device: Device) -> _Opened:
+        if options.write or options.create:
+            upload = self._opener.open(raw, options, device)
+            return _Opened(upload.fd, os.fstat(upload.fd), upload)
+        fd = self._root.resolve(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            check_regular(found.st_mode)
+        except BaseException:
+            os.close(fd)
+            raise
+        return _Opened(fd, found, None)
+
+    async def remove(self, key: str) -> None:
+        """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""
+        if not key:
+            raise IsADirectory
+        if not await self._run(key, _remove):
+            raw = check_key(key)
+            await self._run_in_thread(key, partial(_remove, self._root, raw, heavy=True))
+
+    async def mkdir(
+        self, key: str, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
+    ) -> None:
+        """See `tidegate.abc.Backend.mkdir`."""
+        if not key:
+            raise AlreadyExists
+        check_attrs(Attrs(uid=uid, gid=gid))
+        wanted = (DEFAULT_DIRECTORY_MODE if mode is None else mode) & 0o777 & ~self._umask
+        await self._run(key, _mkdir, wanted, *((uid, gid) if self._super else (None, None)))
+
+    async def rmdir(self, key: str) -> None:
+        """See `tidegate.abc.Backend.rmdir`. Leftover partials do not make a directory non-empty."""
+        await self._run(key, _rmdir)
+
+    async def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """See `tidegate.abc.Backend.rename`."""
+        await self._run(source, _rename, check_key(target), replace=replace)
+
+    # -- capabilities ------------------------------------------------------------------------------------
+
+    async def set_attrs(self, key: str, attrs: Attrs, *, follow: bool = True) -> None:
+        """See `tidegate.abc.Backend.set_attrs`. Order: size, owner, mode, times."""
+        check_attrs(attrs)
+        await self._run(key, set_on_path, attrs, follow=follow)
+
+    async def symlink(self, text: str, key: str) -> None:
+        """See `tidegate.abc.Backend.symlink`. An absolute text is stored relative."""
+        await self._run(key, _symlink, text)
+
+    async def readlink(self, key: str) -> str:
+        """See `tidegate.abc.Backend.readlink`."""
+        if not key:
+            raise InvalidArgument("invalid argument: not a link")
+        return await self._run(key, links.readlink)
+
+    async def hardlink(self, source: str, target: str) -> None:
+        """See `tidegate.abc.Backend.hardlink`. For regular files only; a link is followed first."""
+        await self._run(source, _hardlink, check_key(target))
+
+    async def copy(self, source: str, target: str, *, replace: bool) -> int:
+        """See `tidegate.abc.Backend.copy`. The target appears when it is complete."""
+        reader = await self.open_file(source, OpenOptions(read=True))
+        try:
+            found = await reader.stat()
+            options = OpenOptions(
+                write=True,
+                create=True,
+                truncate=True,
+                exclusive=not replace,
+                publish=Publish.ATOMIC,
+                mode=found.mode,
+            )
+            writer = await self.open_file(target, options)
+            outcome = Outcome.DROP
+            try:
+                assert isinstance(reader, LocalFile)
+                assert isinstance(writer, LocalFile)
+                done = 0
+                while count := await writer.copy_from(reader, done, COPY_SLICE):
+                    done += count
+                outcome = Outcome.COMMIT
+            finally:
+                await writer.close(outcome)
+        finally:
+            await reader.close()
+        return done
+
+    async def space(self, key: str) -> Space:
+        """See `tidegate.abc.Backend.space`."""
+        return await self._run(key, _space)
+
+
+# -- what runs inline or in a thread; each takes the root and the bytes of a key ----------------------------
+
+
+def _pinned(
+    root: Root, call: Callable[Concatenate[Root, bytes, P], T], raw: bytes, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    root.pin()
+    try:
+        return call(root, raw, *args, **kwargs)
+    finally:
+        root.unpin()
+
+
+def _pinned_call(root: Root, call: Callable[[], T]) -> T:
+    root.pin()
+    try:
+        return call()
+    finally:
+        root.unpin()
+
+
+def _stat(root: Root, raw: bytes, name: str, *, follow: bool) -> Entry:
+    if not raw:
+        if root.fd < 0:
+            raise InvalidHandle("storage is closed")
+        return entry_of("", os.fstat(root.fd))
+    with root.parent(raw) as parent:
+        found = parent.lstat()
+        if found is None:
+            found = partial_of(parent)
+            if found is None:
+                raise NotFound
+    if follow and stat.S_ISLNK(found.st_mode):
+        fd = root.resolve(raw, LOOK)
+        try:
+            found = os.fstat(fd)
+        finally:
+            os.close(fd)
+    return entry_of(name, found)
+
+
+def _remove(root: Root, raw: bytes, *, heavy: bool = False) -> bool:
+    """Remove a file or link; False if it is so big that it has to be done with `heavy`, in a thread."""
+    with root.parent(raw) as parent:
+        found = parent.lstat()
+        if found is None:
+            if forget_partial(parent.fd, parent.name):
+                return True
+            raise NotFound
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectory
+        if found.st_size >= BIG_FILE and found.st_nlink == 1 and not heavy:
+            return False
+        os.unlink(parent.name, dir_fd=parent.fd)
+        forget_partial(parent.fd, parent.name)
+    return True
+
+
+def _mkdir(root: Root, raw: bytes, mode: int, uid: int | None, gid: int | None) -> None:
+    with root.parent(raw) as parent:
+        os.mkdir(parent.name, mode, dir_fd=parent.fd)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(parent.name, flags, dir_fd=parent.fd)
+        except PermissionError:
+            return  # the mode asked for shuts us out ourselves
+        try:
+            found = os.fstat(fd)
+            wanted = (found.st_uid if uid is None else uid, found.st_gid if gid is None else gid)
+            if wanted != (found.st_uid, found.st_gid):
+                os.fchown(fd, *wanted)
+            # A set-group-id bit that came from the parent directory stays.
+            if found.st_mode & 0o777 != mode:
+                os.fchmod(fd, mode | (found.st_mode & stat.S_ISGID))
+        finally:
+            os.close(fd)
+
+
+def _rmdir(root: Root, raw: bytes) -> None:
+    with root.parent(raw) as parent:
+        try:
+            os.rmdir(parent.name, dir_fd=parent.fd)
+        except OSError as error:
+            failure = translate(error)
+            if not isinstance(failure, DirectoryNotEmpty | AlreadyExists):  # POSIX allows either errno
+                raise
+            if not clear_hidden(parent.fd, parent.name):
+                raise DirectoryNotEmpty from None
+            os.rmdir(parent.name, dir_fd=parent.fd)
+
+
+def _rename(root: Root, raw: bytes, target: bytes, *, replace: bool) -> None:
+    with root.parent(raw) as old, root.parent(target) as new:
+        found = old.lstat()
+        if found is None:
+            raise NotFound
+        is_dir = stat.S_ISDIR(found.st_mode)
+        try:
+            if replace:
+                os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            else:
+                move_noreplace(old.fd, old.name, new.fd, new.name)
+        except FileExistsError:
+            raise (DirectoryNotEmpty if replace else AlreadyExists) from None
+        except OSError as error:
+            if is_dir and target.startswith(raw + b"/"):
+                raise Unsupported("operation unsupported: a directory cannot move into itself") from None
+            failure = translate(error)
+            if is_dir and isinstance(failure, InvalidArgument):
+                raise Unsupported("operation unsupported: a directory cannot move into itself") from None
+            raise
+        if not is_dir:
+            forget_partial(old.fd, old.name)
+
+
+def _symlink(root: Root, raw: bytes, text: str) -> None:
+    links.symlink(root, text, raw)
+
+
+def _hardlink(root: Root, raw: bytes, target: bytes) -> None:
+    parent, found = root.locate(raw)
+    with parent, root.parent(target) as new:
+        if found is None:
+            raise NotFound
+        check_regular(found.st_mode)
+        os.link(parent.name, new.name, src_dir_fd=parent.fd, dst_dir_fd=new.fd, follow_symlinks=False)
+
+
+def _space(root: Root, raw: bytes) -> Space:
+    fd = root.resolve(raw, LOOK)
+    try:
+        found = os.fstatvfs(fd)
+    finally:
+        os.close(fd)
+    block = found.f_frsize or found.f_bsize
+    return Space(
+        block_size=block,
+        total=found.f_blocks * block,
+        free=found.f_bavail * block,
+        files_total=found.f_files,
+        files_free=found.f_favail,
+        name_max=found.f_namemax,
+        read_only=bool(found.f_flag & os.ST_RDONLY),
+    )
+
+
+def _proof(backend: LocalBackend) -> Backend:
+    """The type checker's word that the contract is kept."""
+    return backend
+
+
+__all__ = ["LocalBackend"]

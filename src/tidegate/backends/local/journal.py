@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remembers the named temporaries of uploads, so that a crash leaves nothing that must be searched for.
+
+One small file for each active one in a directory of the server's own. Most uploads need none: an ATOMIC
+upload has no name at all until it is published (O_TMPFILE). At start `sweep_journal` goes through the journal
+and not through the users' trees.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.backends.local.names import PART_PREFIX, UPLOAD_PREFIX
+from tidegate.backends.local.root import Root
+from tidegate.errors import TidegateError
+
+PARTIAL_KEEP_DAYS: Final = 7
+"""Days after its last write until a partial that nobody took up again is removed."""
+STALE_UPLOAD_SECONDS: Final = 3600
+"""Age from which a listing removes a named temporary nobody writes to."""
+MAX_ENTRY_BYTES: Final = 64 * 1024
+"""Longest journal file that is read."""
+_SUFFIX: Final = ".pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What `sweep_journal` did.
+
+    Attributes:
+        removed: temporaries removed.
+        kept: partials that are young enough, or in use.
+        gone: entries whose file had gone already.
+        failed: entries that could not be judged now (their storage is not there); they are tried again.
+    """
+
+    removed: int = 0
+    kept: int = 0
+    gone: int = 0
+    failed: int = 0
+
+
+class Journal:
+    """Writes entries for one root. Methods block for a few system calls.
+
+    Args:
+        directory: where entries are kept, mode 0700; None keeps none.
+        root: host path of the storage root.
+    """
+
+    __slots__ = ("_directory", "_root")
+
+    def __init__(self, directory: str | None, root: str) -> None:
+        self._directory = directory
+        self._root = root
+
+    def open(self) -> None:
+        """Make the directory."""
+        if self._directory is not None:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+
+    def add(self, folder: bytes, name: bytes) -> str | None:
+        """Note that `name` in the directory with key `folder` exists; returns what `drop` wants."""
+        if self._directory is None:
+            return None
+        body = json.dumps({"root": self._root, "folder": os.fsdecode(folder), "name": os.fsdecode(name)})
+        tag = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        path = os.path.join(self._directory, tag + _SUFFIX)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, body.encode())
+        finally:
+            os.close(fd)
+        return path
+
+    @staticmethod
+    def drop(entry: str | None) -> None:
+        """Forget an entry; a missing one is no error."""
+        if entry is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(entry)
+
+
+def sweep_journal(journal_dir: str, *, partial_keep_days: float = PARTIAL_KEEP_DAYS) -> Swept:
+    """Remove what a crash left behind. Blocks; run it at start, in a thread.
+
+    Leftovers of ATOMIC uploads go; partials of RESUMABLE ones stay for `partial_keep_days` after their last
+    write. A file that another process is writing is left alone.
+    """
+    removed = kept = gone = failed = 0
+    with suppress(FileNotFoundError), os.scandir(journal_dir) as entries:
+        for entry in entries:
+            if not entry.name.endswith(_SUFFIX) or not entry.is_file(follow_symlinks=False):
+                continue
+            try:
+                verdict = _sweep_one(entry.path, partial_keep_days * 86400)
+            except (OSError, TidegateError):
+                failed += 1
+                continue
+            removed += verdict == "removed"
+            kept += verdict == "kept"
+            gone += verdict == "gone"
+            if verdict != "kept":
+                Journal.drop(entry.path)
+    return Swept(removed, kept, gone, failed)
+
+
+def _sweep_one(path: str, keep_seconds: float) -> str:
+    with open(path, "rb") as file:
+        text = file.read(MAX_ENTRY_BYTES)
+    try:
+        body = json.loads(text)
+        where, folder, name = body["root"], os.fsencode(body["folder"]), os.fsencode(body["name"])
+    except (ValueError, KeyError, TypeError):
+        return "gone"  # cut off by the crash itself, before the file it would have named
+    if b"/" in name or not name.startswith((PART_PREFIX, UPLOAD_PREFIX)):
+        return "gone"
+    root = Root(where)
+    root.open()
+    try:
+        with root.parent(folder + b"/" + name if folder else name) as parent:
+            return remove_stale(parent.fd, name, UPLOAD_PREFIX, 0) or remove_stale(
+                parent.fd, name, PART_PREFIX, keep_seconds
+            )
+    except FileNotFoundError:
+        return "gone"
+    finally:
+        root.close()
+
+
+def remove_stale(dir_fd: int, name: bytes, prefix: bytes, age_seconds: float) -> str:
+    """Remove a hidden file with `prefix` if it is old enough and nobody writes to it.
+
+    Returns:
+        ``removed``, ``kept``, ``gone``, or empty if the name does not have the prefix.
+    """
+    if not name.startswith(prefix):
+        return ""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return "gone"
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime < age_seconds:
+            return "kept"
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return "kept"
+        # Locked by us: whoever opens it now waits or turns away, and looks at the name again after.
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=dir_fd)
+        return "removed"
+    finally:
+        os.close(fd)

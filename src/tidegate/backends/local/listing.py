@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listings: bounded batches, each name stat'ed once and relative to the directory's descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Self
+
+from tidegate.backends.local.attrs import entry_of
+from tidegate.backends.local.device import Device, Devices
+from tidegate.backends.local.journal import (
+    PARTIAL_KEEP_DAYS,
+    STALE_UPLOAD_SECONDS,
+    remove_stale,
+)
+from tidegate.backends.local.names import HIDDEN, PART_PREFIX, UPLOAD_PREFIX, is_hidden
+from tidegate.backends.local.root import Root
+from tidegate.errors import InvalidHandle, NotADirectory, NotFound
+from tidegate.model import Entry, Kind
+
+BATCH: Final = 256
+"""Entries in a batch: about half a millisecond inline."""
+HOLD_NS: Final = 5_000_000
+"""How long (5 ms) a listing may go on inline before it lets others run."""
+
+
+class Listing:
+    """Iterates over a directory's entries in batches. Opened by the first step.
+
+    Releases its descriptor at the end, on `aclose`, and when it is forgotten.
+    """
+
+    __slots__ = ("_closed", "_device", "_devices", "_entries", "_fd", "_lock", "_raw", "_root", "_since")
+
+    def __init__(self, root: Root, raw: bytes, devices: Devices, device: Device) -> None:
+        self._root = root
+        self._raw = raw
+        self._devices = devices
+        self._device = device
+        self._fd = -1
+        self._entries: Iterator[os.DirEntry[str]] | None = None
+        self._closed = False
+        self._since = 0
+        self._lock = threading.Lock()  # between a step in a thread and `aclose`
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Entry]:
+        if self._closed:
+            raise StopAsyncIteration
+        try:
+            if self._device.fast():
+                batch = self._devices.inline(self._device, self._step)
+                now = time.monotonic_ns()
+                if now - self._since > HOLD_NS:
+                    if self._since:
+                        await asyncio.sleep(0)
+                    self._since = time.monotonic_ns()
+            else:
+                batch = await self._devices.thread(self._device, self._pinned_step)
+        except BaseException:
+            self._release()
+            raise
+        if not batch:
+            self._release()
+            raise StopAsyncIteration
+        return batch
+
+    async def aclose(self) -> None:
+        """Release the directory."""
+        self._release()
+
+    def __del__(self) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        self._closed = True
+        # A step under way in a thread closes after itself, see _pinned_step.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+
+    def _close(self) -> None:
+        entries, self._entries = self._entries, None
+        fd, self._fd = self._fd, -1
+        if entries is not None:
+            entries.close()  # type: ignore[attr-defined]
+        if fd >= 0:
+            os.close(fd)
+
+    def _pinned_step(self) -> list[Entry]:
+        self._root.pin()
+        try:
+            with self._lock:
+                if self._closed:
+                    raise InvalidHandle
+                return self._step()
+        finally:
+            self._root.unpin()
+            if self._closed:
+                self._release()
+
+    def _step(self) -> list[Entry]:
+        if self._entries is None:
+            self._open()
+        entries = self._entries
+        assert entries is not None
+        batch: list[Entry] = []
+        seen = True
+        while seen and not batch:
+            seen = False
+            for entry in islice(entries, BATCH):
+                seen = True
+                name = entry.name
+                if name.startswith(HIDDEN) and is_hidden(name):
+                    sweep(self._fd, os.fsencode(name))
+                    continue
+                try:
+                    batch.append(entry_of(name, entry.stat(follow_symlinks=False)))
+                except FileNotFoundError:
+                    continue
+                except PermissionError:
+                    batch.append(Entry(name, _kind_of(entry), 0, 0))
+        return batch
+
+    def _open(self) -> None:
+        try:
+            self._fd = self._root.resolve(self._raw, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except NotADirectoryError:
+            with self._root.parent(self._raw) as parent:  # NotFound if a file is on the way
+                found = parent.lstat()
+            raise (NotFound if found is None else NotADirectory) from None
+        self._entries = os.scandir(self._fd)
+
+
+def sweep(dir_fd: int, name: bytes) -> bool:
+    """Remove the hidden file `name` if it is a leftover; whether it was removed."""
+    try:
+        return "removed" in {
+            remove_stale(dir_fd, name, UPLOAD_PREFIX, STALE_UPLOAD_SECONDS),
+            remove_stale(dir_fd, name, PART_PREFIX, PARTIAL_KEEP_DAYS * 86400),
+        }
+    except OSError:
+        return False
+
+
+def clear_hidden(dir_fd: int, name: bytes) -> bool:
+    """Make a directory that looks empty to users empty: remove unfinished uploads nobody is writing.
+
+    Returns:
+        whether it holds nothing else now. Nothing is removed if there are other entries.
+    """
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        with os.scandir(fd) as entries:
+            hidden = []
+            for entry in entries:
+                if not is_hidden(entry.name):
+                    return False
+                hidden.append(os.fsencode(entry.name))
+        return all(
+            "removed" in {remove_stale(fd, temp, UPLOAD_PREFIX, 0), remove_stale(fd, temp, PART_PREFIX, 0)}
+            for temp in hidden
+        )
+    finally:
+        os.close(fd)
+
+
+def _kind_of(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_symlink():
+        return Kind.LINK
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.DIRECTORY
+    return Kind.FILE if entry.is_file(follow_symlinks=False) else Kind.OTHER

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and hidden names: what may name a file here, and how unfinished uploads are called."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Final
+
+from tidegate.errors import InvalidPath, NotFound
+
+MAX_KEY_BYTES: Final = 4095
+"""Longest key, PATH_MAX of Linux without its NUL."""
+
+HIDDEN: Final = ".tidegate-"
+UPLOAD_PREFIX: Final = b".tidegate-upload."
+"""Named temporary file of an ATOMIC upload: dropped whenever nobody writes to it any more."""
+PART_PREFIX: Final = b".tidegate-part."
+"""Partial of a RESUMABLE upload: kept for resuming."""
+
+_RESERVED: Final = (".tidegate-upload.", ".tidegate-part.")
+
+
+def check_key(key: str) -> bytes:
+    """The bytes of a key.
+
+    Raises:
+        InvalidPath: not a clean relative path.
+        NotFound: it names an unfinished upload, which nobody can see.
+    """
+    if not key:
+        return b""
+    try:
+        raw = key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidPath("invalid path: not encodable") from None
+    if len(raw) > MAX_KEY_BYTES:
+        raise InvalidPath("invalid path: too long")
+    if b"\0" in raw:
+        raise InvalidPath("invalid path: NUL byte")
+    # One pass over the text finds every unclean form; most keys have none of these pieces.
+    padded = b"/" + raw + b"/"
+    if b"//" in padded or b"/./" in padded or b"/../" in padded:
+        raise InvalidPath("invalid path: not a clean relative path")
+    if HIDDEN in key and names_hidden(key):
+        raise NotFound
+    return raw
+
+
+def names_hidden(path: str) -> bool:
+    """Whether any component of `path` is a reserved name."""
+    return any(part.startswith(_RESERVED) for part in path.split("/"))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether `name` is that of an unfinished upload."""
+    return name.startswith(_RESERVED)
+
+
+def part_name(name: bytes) -> bytes:
+    """The hidden name of the partial of `name`: deterministic, so that a later session finds it."""
+    return PART_PREFIX + hashlib.blake2b(name, digest_size=16).hexdigest().encode()
+
+
+def upload_name(name: bytes) -> bytes:
+    """A fresh hidden name for a temporary beside `name`."""
+    tag = hashlib.blake2b(name, digest_size=4).hexdigest().encode()
+    return UPLOAD_PREFIX + secrets.token_hex(8).encode() + b"." + tag
