@@ -70,7 +70,7 @@ class AdminLogin:
     ) -> None:
         self._provider = provider
         self._checker = checker
-        self._throttle = throttle or LoginThrottle()
+        self._throttle = throttle if throttle is not None else LoginThrottle()
         self._naming_rules = naming_rules
         self._clock = clock
         self._monotonic = monotonic
