@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries as READDIR sends them: name, a line shaped like ``ls -l``, attributes.
+
+The columns are those of OpenSSH's server, which old graphical clients and scripts take apart. This is the
+innermost loop of a listing, so what repeats from file to file (mode, owner, minute) is formatted once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from struct import Struct, error
+from typing import Final
+
+from tidegate.doors.sftp.names import Names
+from tidegate.doors.sftp.wire import constants as c
+from tidegate.doors.sftp.wire import replies
+from tidegate.model import Entry, Kind
+
+MAX_NAMES: Final = 128
+"""Most names in one READDIR answer; clients are used to about 100."""
+
+MAX_NAMES_BYTES: Final = 32 * 1024
+"""A READDIR answer takes no further name once it is this long: every client takes 34000 bytes (section 3)."""
+
+_CACHE_ENTRIES: Final = 4096
+_HALF_YEAR_SECONDS: Final = 365 * 24 * 3600 // 2
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_TYPE_LETTER: Final = {Kind.FILE: "-", Kind.DIRECTORY: "d", Kind.LINK: "l", Kind.OTHER: "p"}
+_NS: Final = 1_000_000_000
+
+_U32: Final = Struct(">I").pack
+_LENGTH_AND_ATTRS: Final = Struct(">IQIIIII").pack
+_ATTRS_KNOWN: Final = c.ATTR_SIZE | c.ATTR_OWNER | c.ATTR_MODE | c.ATTR_TIMES
+
+
+def mode_letters(kind: Kind, mode: int) -> str:
+    """The ten letters of ``ls -l``, for instance ``-rwxr-sr-t``."""
+    letters = [_TYPE_LETTER[kind]]
+    for shift, special, mark in ((6, 0o4000, "s"), (3, 0o2000, "s"), (0, 0o1000, "t")):
+        bits = mode >> shift
+        letters.append("r" if bits & 4 else "-")
+        letters.append("w" if bits & 2 else "-")
+        if mode & special:
+            letters.append(mark if bits & 1 else mark.upper())
+        else:
+            letters.append("x" if bits & 1 else "-")
+    return "".join(letters)
+
+
+class Longnames:
+    """Formats entries for one session.
+
+    Args:
+        names: what owners are called.
+        clock: seconds since the epoch; entries of the last half year show the time of day, others the year.
+    """
+
+    def __init__(self, names: Names, clock: Callable[[], float] = time.time) -> None:
+        self._names = names
+        self._clock = clock
+        self._now = 0
+        self._heads: dict[tuple[Kind, int, int, int, int], tuple[bytes, int]] = {}
+        self._times: dict[int, bytes] = {}
+
+    def _head(self, key: tuple[Kind, int, int, int, int]) -> tuple[bytes, int]:
+        kind, mode, uid, gid, nlink = key
+        user = self._names.user(uid) or str(uid)
+        group = self._names.group(gid) or str(gid)
+        line = f"{mode_letters(kind, mode)}  {nlink:3d} {user:<8} {group:<8} "
+        made = line.encode("utf-8", "replace"), replies.TYPE_BITS[kind] | (mode & 0o7777)
+        if len(self._heads) >= _CACHE_ENTRIES:
+            self._heads.clear()
+        self._heads[key] = made
+        return made
+
+    def _time(self, minute: int) -> bytes:
+        try:
+            when = time.localtime(minute * 60)
+        except (OverflowError, OSError, ValueError):
+            when = time.gmtime(0)
+        month = _MONTHS[when.tm_mon - 1]
+        if 0 <= self._now - minute * 60 < _HALF_YEAR_SECONDS:
+            text = f" {month} {when.tm_mday:2d} {when.tm_hour:02d}:{when.tm_min:02d} "
+        else:
+            text = f" {month} {when.tm_mday:2d}  {when.tm_year:4d} "
+        made = text.encode("ascii")
+        if len(self._times) >= _CACHE_ENTRIES:
+            self._times.clear()
+        self._times[minute] = made
+        return made
+
+    def line(self, entry: Entry) -> bytes:
+        """The longname of one entry."""
+        self._refresh()
+        head, _ = self._head((entry.kind, entry.mode, entry.uid, entry.gid, entry.nlink))
+        when = self._time(entry.mtime_ns // _NS // 60)
+        return b"%b%8d%b%b" % (head, entry.size, when, entry.name.encode("utf-8", "surrogateescape"))
+
+    def _refresh(self) -> None:
+        """Forget formatted times when the minute changes: what counts as recent moves on."""
+        now = int(self._clock())
+        if now // 60 != self._now // 60:
+            self._times.clear()
+        self._now = now
+
+    def packet(self, request_id: int, entries: Sequence[Entry], first: int) -> tuple[bytes, int]:
+        """A NAME packet with entries from index `first` on.
+
+        Returns:
+            the packet, and the index of the first entry that did not fit.
+        """
+        self._refresh()
+        heads, times = self._heads, self._times
+        parts: list[bytes] = []
+        add = parts.append
+        size = 0
+        index = first
+        for index in range(first, min(first + MAX_NAMES, len(entries))):
+            name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry = entries[index]
+            raw = name.encode("utf-8", "surrogateescape")
+            key = (kind, mode, uid, gid, nlink)
+            head, bits = heads.get(key) or self._head(key)
+            mtime = mtime_ns // _NS
+            when = times.get(mtime // 60) or self._time(mtime // 60)
+            line = b"%b%8d%b%b" % (head, length, when, raw)
+            try:
+                attrs = _LENGTH_AND_ATTRS(_ATTRS_KNOWN, length, uid, gid, bits, atime_ns // _NS, mtime)
+            except error:
+                attrs = replies.entry_attrs(entry)
+            size += 40 + len(raw) + len(line)
+            if size > MAX_NAMES_BYTES and index > first:
+                break
+            add(b"%b%b%b%b%b" % (_U32(len(raw)), raw, _U32(len(line)), line, attrs))
+        else:
+            index += 1
+        return replies.names(request_id, len(parts), parts), index

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names for owner ids, for longnames and users-groups-by-id@openssh.com.
+
+A gateway's users are virtual, and the host's user database is none of their business: by default only the
+account's own ids have a name, everything else is a number.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+from tidegate.model import Principal
+
+
+class Names(Protocol):
+    """Says what ids are called. Both methods answer from memory."""
+
+    def user(self, uid: int) -> str | None:
+        """Name of a user id, None if unknown."""
+        ...
+
+    def group(self, gid: int) -> str | None:
+        """Name of a group id, None if unknown."""
+        ...
+
+
+class AccountNames:
+    """Knows one account: files of its uid and gid, or of the server's own, belong to the account's name."""
+
+    def __init__(self, principal: Principal) -> None:
+        account = principal.account
+        name = "".join("_" if char.isspace() or not char.isprintable() else char for char in account.username)
+        self._users = {os.geteuid(): name} if account.uid == 0 else {account.uid: name}
+        self._groups = {os.getegid(): name} if account.gid == 0 else {account.gid: name}
+
+    def user(self, uid: int) -> str | None:
+        """Name of a user id."""
+        return self._users.get(uid)
+
+    def group(self, gid: int) -> str | None:
+        """Name of a group id."""
+        return self._groups.get(gid)

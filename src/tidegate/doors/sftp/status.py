@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table from errors to SFTP status codes.
+
+Codes follow what clients of version 3 expect of OpenSSH and of the field's other gateway: a missing path is
+NO_SUCH_FILE (rclone's mkdir depends on it), a refusal PERMISSION_DENIED, a backend that cannot is
+OP_UNSUPPORTED, everything else FAILURE.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate import errors as e
+from tidegate.doors.sftp.wire import constants as c
+from tidegate.doors.sftp.wire import replies
+
+CODES: Final[dict[type[e.TidegateError], int]] = {
+    e.NotFound: c.NO_SUCH_FILE,
+    e.AlreadyExists: c.FAILURE,
+    e.NotADirectory: c.FAILURE,
+    e.IsADirectory: c.FAILURE,
+    e.DirectoryNotEmpty: c.FAILURE,
+    e.Denied: c.PERMISSION_DENIED,
+    e.QuotaExceeded: c.FAILURE,
+    e.TooLarge: c.FAILURE,
+    e.Unsupported: c.OP_UNSUPPORTED,
+    e.InvalidArgument: c.FAILURE,
+    e.InvalidPath: c.FAILURE,
+    e.InvalidHandle: c.FAILURE,
+    # OpenSSH's server answers ELOOP so, and clients then show a broken link instead of giving up.
+    e.TooManyLinks: c.NO_SUCH_FILE,
+    e.Conflict: c.FAILURE,
+    e.ProtocolViolation: c.BAD_MESSAGE,
+    e.PeerLimit: c.FAILURE,
+    # CONNECTION_LOST (7) must not be sent by a server (section 7).
+    e.PeerGone: c.FAILURE,
+    e.LoginRefused: c.PERMISSION_DENIED,
+    e.ConfigError: c.FAILURE,
+    e.BadRecord: c.FAILURE,
+    e.ProviderError: c.FAILURE,
+    e.ProviderUnavailable: c.FAILURE,
+    e.StorageFull: c.FAILURE,
+    e.StorageReadOnly: c.FAILURE,
+    e.StorageFailed: c.FAILURE,
+}
+"""Error class to status code; a test holds every leaf class of `tidegate.errors` against it."""
+
+INTERNAL_TEXT: Final = "internal error"
+"""What a client is told about an exception that nobody foresaw."""
+
+
+def code_of(error: e.TidegateError) -> int:
+    """The status code of an error, by its class or the nearest class above it that has a row."""
+    for cls in type(error).__mro__:
+        code = CODES.get(cls)
+        if code is not None:
+            return code
+    return c.FAILURE
+
+
+def text_of(error: e.TidegateError) -> str:
+    """What the client may read.
+
+    The texts of the operator's errors name files and settings of the host, and a login is never explained;
+    for those the fixed text of the class is sent instead.
+    """
+    if isinstance(error, (e.OperatorError, e.LoginRefused)):
+        return type(error).default_text
+    return error.text
+
+
+def reply(request_id: int, error: e.TidegateError) -> bytes:
+    """The STATUS packet for an error."""
+    return replies.status(request_id, code_of(error), text_of(error))
+
+
+def internal(request_id: int) -> bytes:
+    """The STATUS packet for an unforeseen exception, which the caller has logged."""
+    return replies.status(request_id, c.FAILURE, INTERNAL_TEXT)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each request of version 3 does: one method per request, from request to reply packet.
+
+Methods run in order of arrival, one at a time (see `dialogue`). What they raise becomes a STATUS.
+READ and WRITE are the dialogue's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from tidegate.doors.sftp.handles import HandleTable, Listing, OpenFile
+from tidegate.doors.sftp.longname import Longnames
+from tidegate.doors.sftp.wire import constants as c
+from tidegate.doors.sftp.wire import replies
+from tidegate.doors.sftp.wire import requests as r
+from tidegate.errors import (
+    Conflict,
+    InvalidArgument,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    TidegateError,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Kind, VPath
+from tidegate.model.path import MAX_PATH_BYTES
+from tidegate.vfs.api import OpenFlags, Session
+
+Handler = Callable[[int, Any, tuple[OpenFile | Listing, ...]], Awaitable[bytes]]
+"""Takes the request id, the request and what its handles stand for; returns the reply packet."""
+
+_WRITE_IMPLIED: Final = c.FLAG_APPEND | c.FLAG_CREATE | c.FLAG_TRUNCATE
+
+
+def open_flags(bits: int) -> OpenFlags:
+    """The FLAG_ bits as `OpenFlags`.
+
+    Creating, truncating and appending change the file, so they ask for writing even where a client left
+    the bit out; neither bit at all means reading, as OpenSSH takes it.
+    """
+    write = bool(bits & (c.FLAG_WRITE | _WRITE_IMPLIED))
+    return OpenFlags(
+        read=bool(bits & c.FLAG_READ) or not write,
+        write=write,
+        append=bool(bits & c.FLAG_APPEND),
+        create=bool(bits & c.FLAG_CREATE),
+        truncate=bool(bits & c.FLAG_TRUNCATE),
+        exclusive=bool(bits & c.FLAG_EXCLUSIVE),
+    )
+
+
+class Verbs:
+    """The requests of the draft.
+
+    Args:
+        session: where they are carried out.
+        handles: what is open.
+        longnames: formats listings.
+    """
+
+    def __init__(self, session: Session, handles: HandleTable, longnames: Longnames) -> None:
+        self._session = session
+        self._handles = handles
+        self._longnames = longnames
+        self.refuse_opens = False
+        self.committing = False
+
+    def table(self) -> dict[type[r.Request], Handler]:
+        """Request class to method."""
+        return {
+            r.Open: self.open,
+            r.Close: self.close,
+            r.Stat: self.stat,
+            r.Fstat: self.fstat,
+            r.Setstat: self.setstat,
+            r.Fsetstat: self.fsetstat,
+            r.Opendir: self.opendir,
+            r.Readdir: self.readdir,
+            r.Remove: self.remove,
+            r.Mkdir: self.mkdir,
+            r.Rmdir: self.rmdir,
+            r.Realpath: self.realpath,
+            r.Rename: self.rename,
+            r.Readlink: self.readlink,
+            r.Symlink: self.symlink,
+        }
+
+    def path(self, raw: bytes) -> VPath:
+        """A path as received; relative ones start at the session's start directory.
+
+        Raises:
+            InvalidPath: it cannot be a path.
+        """
+        return VPath.parse(raw, self._session.start_directory)
+
+    def _check_open(self) -> None:
+        if self.refuse_opens:
+            raise Conflict("server is shutting down")
+        self._handles.check_room()
+
+    async def open(self, rid: int, q: r.Open, _: object) -> bytes:
+        """OPEN."""
+        self._check_open()
+        flags = open_flags(q.flags)
+        attrs = q.attrs if q.attrs != _NO_ATTRS else None
+        try:
+            file = await self._session.open(self.path(q.path), flags, attrs)
+        except IsADirectory:
+            if flags.write:
+                raise Unsupported("is a directory") from None
+            raise
+        return replies.handle(rid, self._handles.add_file(OpenFile(file, append=flags.append)))
+
+    async def close(self, rid: int, _: r.Close, targets: tuple[OpenFile | Listing, ...]) -> bytes:
+        """CLOSE. What was read or written has ended by now; an upload is published here."""
+        (target,) = targets
+        # From here on it is settled, even if the peer goes away meanwhile.
+        self._handles.closing.discard(target)
+        if isinstance(target, Listing):
+            await target.close()
+        else:
+            self.committing = True
+            try:
+                await target.file.close()
+            finally:
+                self.committing = False
+        return replies.status_ok(rid)
+
+    async def stat(self, rid: int, q: r.Stat, _: object) -> bytes:
+        """STAT and LSTAT."""
+        try:
+            return replies.attrs(rid, await self._session.stat(self.path(q.path), follow=q.follow))
+        except NotADirectory:
+            # A file stands where a directory was named: to clients the path does not exist.
+            raise NotFound from None
+
+    async def fstat(self, rid: int, _: r.Fstat, targets: tuple[OpenFile | Listing, ...]) -> bytes:
+        """FSTAT, of directories too."""
+        (target,) = targets
+        if isinstance(target, Listing):
+            return replies.attrs(rid, await self._session.stat(target.path))
+        return replies.attrs(rid, await target.file.stat())
+
+    async def setstat(self, rid: int, q: r.Setstat, _: object) -> bytes:
+        """SETSTAT and lsetstat@openssh.com."""
+        await self._session.set_attrs(self.path(q.path), q.attrs, follow=q.follow)
+        return replies.status_ok(rid)
+
+    async def fsetstat(self, rid: int, q: r.Fsetstat, targets: tuple[OpenFile | Listing, ...]) -> bytes:
+        """FSETSTAT. That a backend has no modes or times must not fail an upload that is complete."""
+        (target,) = targets
+        if isinstance(target, Listing):
+            await self._session.set_attrs(target.path, q.attrs)
+        else:
+            try:
+                await target.file.set_attrs(q.attrs)
+            except Unsupported:
+                if q.attrs.size is not None:
+                    raise
+        return replies.status_ok(rid)
+
+    async def opendir(self, rid: int, q: r.Opendir, _: object) -> bytes:
+        """OPENDIR. The first batch is fetched here, so that a refusal answers the right request."""
+        self._check_open()
+        path = self.path(q.path)
+        source = self._session.list(path)
+        batch = await anext(source, None)
+        listing = Listing(path, source, [])
+        try:
+            own = await self._dot(path, ".")
+            dots = [own] if len(path) == 1 else [own, await self._dot(path.parent, "..")]
+        except BaseException:
+            await listing.close()
+            raise
+        listing.batch = dots + (batch or [])
+        return replies.handle(rid, self._handles.add_listing(listing))
+
+    async def _dot(self, path: VPath, name: str) -> Entry:
+        """The entry ``.`` or ``..``; where its attributes are refused, an ordinary directory is shown."""
+        try:
+            return (await self._session.stat(path))._replace(name=name)
+        except TidegateError:
+            return Entry(name, Kind.DIRECTORY, 0, 0o755)
+
+    async def readdir(self, rid: int, _: r.Readdir, targets: tuple[OpenFile | Listing, ...]) -> bytes:
+        """READDIR: the next names, EOF after the last."""
+        (listing,) = targets
+        if not isinstance(listing, Listing):
+            raise NotADirectory
+        if listing.position >= len(listing.batch) and not await listing.refill():
+            return replies.status_eof(rid)
+        packet, listing.position = self._longnames.packet(rid, listing.batch, listing.position)
+        return packet
+
+    async def remove(self, rid: int, q: r.Remove, _: object) -> bytes:
+        """REMOVE."""
+        await self._session.remove(self.path(q.path))
+        return replies.status_ok(rid)
+
+    async def mkdir(self, rid: int, q: r.Mkdir, _: object) -> bytes:
+        """MKDIR."""
+        attrs = q.attrs if q.attrs != _NO_ATTRS else None
+        await self._session.mkdir(self.path(q.path), attrs)
+        return replies.status_ok(rid)
+
+    async def rmdir(self, rid: int, q: r.Rmdir, _: object) -> bytes:
+        """RMDIR."""
+        await self._session.rmdir(self.path(q.path))
+        return replies.status_ok(rid)
+
+    async def realpath(self, rid: int, q: r.Realpath, _: object) -> bytes:
+        """REALPATH: the clean path, whether it exists or not; links are not resolved."""
+        return replies.name(rid, self.path(q.path).to_bytes())
+
+    async def rename(self, rid: int, q: r.Rename, _: object) -> bytes:
+        """RENAME refuses an existing target, posix-rename@openssh.com replaces it."""
+        await self._session.rename(self.path(q.source), self.path(q.target), replace=q.replace)
+        return replies.status_ok(rid)
+
+    async def readlink(self, rid: int, q: r.Readlink, _: object) -> bytes:
+        """READLINK."""
+        text = await self._session.readlink(self.path(q.path))
+        return replies.name(rid, text.encode("utf-8", "surrogateescape"))
+
+    async def symlink(self, rid: int, q: r.Symlink, _: object) -> bytes:
+        """SYMLINK; the text is kept as it came, the vfs judges where it leads."""
+        if not q.text or b"\0" in q.text or len(q.text) > MAX_PATH_BYTES:
+            raise InvalidArgument("invalid link text")
+        await self._session.symlink(q.text.decode("utf-8", "surrogateescape"), self.path(q.link))
+        return replies.status_ok(rid)
+
+
+_NO_ATTRS: Final = Attrs()

@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What clients ask: packets to frozen requests.
+
+READ and WRITE have requests here for completeness and tests; the dialogue takes those two apart in place.
+Bytes after the known fields are tolerated in every request (rclone 1.60 sends some). Strings stay bytes:
+what is a path is the dialogue's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import Struct
+from typing import ClassVar, Final
+
+from tidegate.doors.sftp.wire import constants as c
+from tidegate.errors import ProtocolViolation
+from tidegate.model import Attrs
+
+_U32: Final = Struct(">I").unpack_from
+_U64: Final = Struct(">Q").unpack_from
+_NS: Final = 1_000_000_000
+
+IO_HEADER: Final = Struct(">IBIIQQI")
+"""A READ or WRITE whose handle has `HANDLE_BYTES` bytes: length, type, id, handle length, handle, offset,
+size. WRITE's data follows."""
+
+
+class Reader:
+    """Takes fields off the front of a packet's payload."""
+
+    __slots__ = ("_data", "_position")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def u8(self) -> int:
+        """One byte.
+
+        Raises:
+            ProtocolViolation: the packet ends here; so do all methods below.
+        """
+        position = self._position
+        if position >= len(self._data):
+            raise ProtocolViolation
+        self._position = position + 1
+        return self._data[position]
+
+    def u32(self) -> int:
+        """A uint32."""
+        position = self._position
+        end = position + 4
+        if end > len(self._data):
+            raise ProtocolViolation
+        self._position = end
+        value: int = _U32(self._data, position)[0]
+        return value
+
+    def u64(self) -> int:
+        """A uint64."""
+        position = self._position
+        end = position + 8
+        if end > len(self._data):
+            raise ProtocolViolation
+        self._position = end
+        value: int = _U64(self._data, position)[0]
+        return value
+
+    def string(self) -> bytes:
+        """A string: uint32 length, bytes."""
+        data = self._data
+        start = self._position + 4
+        if start > len(data):
+            raise ProtocolViolation
+        end: int = start + _U32(data, start - 4)[0]
+        if end > len(data):
+            raise ProtocolViolation
+        self._position = end
+        return data[start:end]
+
+    def attrs(self) -> Attrs:
+        """ATTRS (section 5). Unknown flag bits are ignored, extended pairs are skipped."""
+        flags = self.u32()
+        size = self.u64() if flags & c.ATTR_SIZE else None
+        uid = gid = mode = atime = mtime = None
+        if flags & c.ATTR_OWNER:
+            uid, gid = self.u32(), self.u32()
+        if flags & c.ATTR_MODE:
+            mode = self.u32() & 0o7777
+        if flags & c.ATTR_TIMES:
+            atime, mtime = self.u32() * _NS, self.u32() * _NS
+        if flags & c.ATTR_EXTENDED:
+            count = self.u32()
+            if count > c.MAX_ATTR_EXTENSIONS:
+                raise ProtocolViolation
+            for _ in range(count):
+                self.string()
+                self.string()
+        return Attrs(size, mode, uid, gid, atime, mtime)
+
+    def done(self) -> bool:
+        """Whether nothing is left."""
+        return self._position >= len(self._data)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Base of all requests. `HANDLES` names the fields that hold handles."""
+
+    HANDLES: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Init(Request):
+    """INIT: the highest version the client speaks, and its extensions."""
+
+    version: int
+    extensions: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Request):
+    """OPEN; `flags` are the FLAG_ bits."""
+
+    path: bytes
+    flags: int
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class HandleRequest(Request):
+    """A request that names one handle."""
+
+    HANDLES = ("handle",)
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close(HandleRequest):
+    """CLOSE of a file or a listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fstat(HandleRequest):
+    """FSTAT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readdir(HandleRequest):
+    """READDIR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fsetstat(HandleRequest):
+    """FSETSTAT."""
+
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class Read(HandleRequest):
+    """READ."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write(HandleRequest):
+    """WRITE."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stat(Request):
+    """STAT, or LSTAT with `follow` False."""
+
+    path: bytes
+    follow: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Setstat(Request):
+    """SETSTAT, or lsetstat@openssh.com with `follow` False."""
+
+    path: bytes
+    attrs: Attrs
+    follow: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mkdir(Request):
+    """MKDIR."""
+
+    path: bytes
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class PathRequest(Request):
+    """A request that names one path and nothing else."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opendir(PathRequest):
+    """OPENDIR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remove(PathRequest):
+    """REMOVE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rmdir(PathRequest):
+    """RMDIR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Realpath(PathRequest):
+    """REALPATH."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readlink(PathRequest):
+    """READLINK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rename(Request):
+    """RENAME, or posix-rename@openssh.com with `replace` True."""
+
+    source: bytes
+    target: bytes
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink(Request):
+    """SYMLINK in OpenSSH's order of arguments: the link's text first (the draft has it the other way)."""
+
+    text: bytes
+    link: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hardlink(Request):
+    """hardlink@openssh.com."""
+
+    source: bytes
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Statvfs(PathRequest):
+    """statvfs@openssh.com."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fstatvfs(HandleRequest):
+    """fstatvfs@openssh.com."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fsync(HandleRequest):
+    """fsync@openssh.com."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskLimits(Request):
+    """limits@openssh.com."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandPath(PathRequest):
+    """expand-path@openssh.com: REALPATH that knows ``~`` and ``~user``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeDirectory(Request):
+    """home-directory: where a user's home is; an empty name means oneself."""
+
+    username: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CopyData(Request):
+    """copy-data; `length` 0 copies to the end of the source."""
+
+    HANDLES = ("source", "target")
+
+    source: bytes
+    offset: int
+    length: int
+    target: bytes
+    target_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFile(Request):
+    """copy-file."""
+
+    source: bytes
+    target: bytes
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckName(Request):
+    """check-file-name: digests of a range of a file."""
+
+    path: bytes
+    algorithms: bytes
+    offset: int
+    length: int
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckHandle(HandleRequest):
+    """check-file-handle; `echo` for paramiko's ``check-file``, whose answer repeats the extension's name."""
+
+    algorithms: bytes
+    offset: int
+    length: int
+    block: int
+    echo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceAvailable(PathRequest):
+    """space-available."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesById(Request):
+    """users-groups-by-id@openssh.com."""
+
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Request):
+    """A packet type or an extension that this server does not have."""
+
+    kind: int
+    extension: bytes = b""
+
+
+def _ids(packed: bytes) -> tuple[int, ...]:
+    if len(packed) % 4:
+        raise ProtocolViolation
+    return Struct(f">{len(packed) // 4}I").unpack(packed)
+
+
+def _check_name(r: Reader) -> CheckName:
+    return CheckName(r.string(), r.string(), r.u64(), r.u64(), r.u32())
+
+
+def _check_handle(r: Reader) -> CheckHandle:
+    return CheckHandle(r.string(), r.string(), r.u64(), r.u64(), r.u32())
+
+
+def _check_paramiko(r: Reader) -> CheckHandle:
+    return CheckHandle(r.string(), r.string(), r.u64(), r.u64(), r.u32(), echo=True)
+
+
+def _copy_data(r: Reader) -> CopyData:
+    return CopyData(r.string(), r.u64(), r.u64(), r.string(), r.u64())
+
+
+EXTENSIONS: Final[dict[bytes, Callable[[Reader], Request]]] = {
+    b"posix-rename@openssh.com": lambda r: Rename(r.string(), r.string(), replace=True),
+    b"statvfs@openssh.com": lambda r: Statvfs(r.string()),
+    b"fstatvfs@openssh.com": lambda r: Fstatvfs(r.string()),
+    b"hardlink@openssh.com": lambda r: Hardlink(r.string(), r.string()),
+    b"fsync@openssh.com": lambda r: Fsync(r.string()),
+    b"lsetstat@openssh.com": lambda r: Setstat(r.string(), r.attrs(), follow=False),
+    b"limits@openssh.com": lambda _: AskLimits(),
+    b"expand-path@openssh.com": lambda r: ExpandPath(r.string()),
+    b"copy-data": _copy_data,
+    b"copy-file": lambda r: CopyFile(r.string(), r.string(), bool(r.u8())),
+    b"home-directory": lambda r: HomeDirectory(r.string()),
+    b"users-groups-by-id@openssh.com": lambda r: NamesById(_ids(r.string()), _ids(r.string())),
+    b"check-file-name": _check_name,
+    b"check-file-handle": _check_handle,
+    b"check-file": _check_paramiko,
+    b"space-available": lambda r: SpaceAvailable(r.string()),
+}
+"""Extension name to its decoder."""
+
+
+def _extended(r: Reader) -> Request:
+    name = r.string()
+    decoder = EXTENSIONS.get(name)
+    return Unknown(c.EXTENDED, name) if decoder is None else decoder(r)
+
+
+_DECODERS: Final[dict[int, Callable[[Reader], Request]]] = {
+    c.OPEN: lambda r: Open(r.string(), r.u32(), r.attrs()),
+    c.CLOSE: lambda r: Close(r.string()),
+    c.READ: lambda r: Read(r.string(), r.u64(), r.u32()),
+    c.WRITE: lambda r: Write(r.string(), r.u64(), r.string()),
+    c.LSTAT: lambda r: Stat(r.string(), follow=False),
+    c.FSTAT: lambda r: Fstat(r.string()),
+    c.SETSTAT: lambda r: Setstat(r.string(), r.attrs()),
+    c.FSETSTAT: lambda r: Fsetstat(r.string(), r.attrs()),
+    c.OPENDIR: lambda r: Opendir(r.string()),
+    c.READDIR: lambda r: Readdir(r.string()),
+    c.REMOVE: lambda r: Remove(r.string()),
+    c.MKDIR: lambda r: Mkdir(r.string(), r.attrs()),
+    c.RMDIR: lambda r: Rmdir(r.string()),
+    c.REALPATH: lambda r: Realpath(r.string()),
+    c.STAT: lambda r: Stat(r.string()),
+    c.RENAME: lambda r: Rename(r.string(), r.string()),
+    c.READLINK: lambda r: Readlink(r.string()),
+    c.SYMLINK: lambda r: Symlink(r.string(), r.string()),
+    c.EXTENDED: _extended,
+}
+
+
+def decode(kind: int, body: bytes) -> Request:
+    """Take a request apart.
+
+    Args:
+        kind: the packet type.
+        body: what follows the request id.
+
+    Raises:
+        ProtocolViolation: the fields do not fit the packet.
+    """
+    decoder = _DECODERS.get(kind)
+    return Unknown(kind) if decoder is None else decoder(Reader(body))
+
+
+def decode_init(body: bytes) -> Init:
+    """Take INIT apart (it has no request id).
+
+    Args:
+        body: what follows the packet type.
+
+    Raises:
+        ProtocolViolation: no version, or a broken extension pair.
+    """
+    r = Reader(body)
+    version = r.u32()
+    pairs: list[tuple[bytes, bytes]] = []
+    while not r.done():
+        pairs.append((r.string(), r.string()))
+    return Init(version, tuple(pairs))
