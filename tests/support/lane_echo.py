@@ -34,8 +34,13 @@ class Echo:
         self.outlet.flush()
         return used
 
-    def drained(self) -> None:
-        pass
+    saturated = False
+
+    def eof_received(self) -> None:
+        self.outlet.close(clean=True)
+
+    def connection_lost(self) -> None:
+        self.lost = True
 
 
 class EchoSession(asyncssh.SSHServerSession[bytes]):
@@ -60,11 +65,11 @@ class EchoSession(asyncssh.SSHServerSession[bytes]):
         self.server.lanes.add(lane)
         self.carrier = LaneChannel(lane, self.chan)
         self.server.carriers.append(self.carrier)
-        self.carrier.start(Echo(self.carrier))
+        self.carrier.attach(Echo(self.carrier))
         if self.early:
             self.carrier.data_received(self.early)
         if self.eof:
-            self.carrier.close(clean=True)
+            self.carrier.eof_received()
 
     def data_received(self, data: bytes, datatype: Any) -> None:
         if self.carrier is None:
@@ -75,7 +80,7 @@ class EchoSession(asyncssh.SSHServerSession[bytes]):
     def eof_received(self) -> bool:
         self.eof = True
         if self.carrier is not None:
-            self.carrier.close(clean=True)
+            self.carrier.eof_received()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

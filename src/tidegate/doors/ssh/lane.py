@@ -253,6 +253,8 @@ class Lane(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes arrived in the shared input buffer."""
+        if self._blocked:
+            self.transport.pause_reading()
         self._take(_input, self._used + nbytes)
 
     def _take(self, view: memoryview, end: int) -> None:
@@ -457,12 +459,14 @@ class Lane(asyncio.BufferedProtocol):
     # -- the transport's other calls -------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """The socket is full."""
+        """The socket is full: replies wait, and so does reading (asyncssh answers what it reads)."""
         self._write_paused = True
+        self.connection.pause_writing()
 
     def resume_writing(self) -> None:
         """The socket took everything."""
         self._write_paused = False
+        self.connection.resume_writing()
         for channel in list(self.channels.values()):
             channel.room()
         self.write_out()

@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 
 from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, Lane
 from tidegate.doors.ssh.records import HEADER_SIZE, Records
-from tidegate.errors import ProtocolViolation
 from tidegate.vfs.api import File
 
 HEADROOM: Final = 16
@@ -51,12 +50,21 @@ _FREE_BUFFERS_KEPT: Final = 8
 class Dialogue(Protocol):
     """What a carrier drives; see `tidegate.doors.sftp.outlet`."""
 
+    @property
+    def saturated(self) -> bool:
+        """Whether the dialogue holds as much as its bounds allow."""
+        ...
+
     def feed(self, data: memoryview) -> int:
         """Consume complete packets."""
         ...
 
-    def drained(self) -> None:
-        """There is room for replies again."""
+    def eof_received(self) -> None:
+        """The peer sends no more."""
+        ...
+
+    def connection_lost(self) -> None:
+        """The channel is gone."""
         ...
 
 
@@ -82,15 +90,15 @@ class LaneChannel:
         self._small: list[bytes | bytearray] = []
         self._small_size = 0
         self._pending: deque[memoryview] = deque()
-        self._stalled = False
         self._feeding = False
-        self._on_eof = False
+        self._eof = False
+        self._plain = False
         self._closing: bool | None = None
         self._gone = False
         lane.channels[self.number] = self
 
-    def start(self, dialogue: Dialogue) -> None:
-        """Bind the dialogue; bytes flow from here on."""
+    def attach(self, dialogue: Dialogue) -> None:
+        """Name the dialogue; before any event is passed on."""
         self._dialogue = dialogue
 
     # -- inward ----------------------------------------------------------------------------------------
@@ -145,11 +153,28 @@ class LaneChannel:
 
     def data_received(self, data: bytes) -> None:
         """Data that asyncssh delivered itself (before the lane was attached, or after it was lost)."""
+        if self._gone:
+            return
         # asyncssh refills the peer's window by itself for what it delivers.
         self._append(data)
         self._unacknowledged -= len(data)
         self.pump()
         self._lane.write_out()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more. True: the other direction stays open until the dialogue is done."""
+        self._eof = True
+        self.pump()
+        self._lane.write_out()
+        return True
+
+    def pause_writing(self) -> None:
+        """Nothing: the lane watches window and socket itself."""
+
+    def resume_writing(self) -> None:
+        """Nothing, but after the lane was lost: the plain channel has room again."""
+        if self._plain:
+            self.pump()
 
     def _append(self, data: bytes | memoryview) -> None:
         self._room_for(len(data) + PACKET_HEADER)
@@ -175,23 +200,37 @@ class LaneChannel:
             self._begin, self._end = HEADROOM, HEADROOM + held
         return self._end - PACKET_HEADER
 
+    def _blocked(self) -> bool:
+        dialogue = self._dialogue
+        return self.congested or dialogue is None or dialogue.saturated
+
     def pump(self) -> None:
         """Offer the dialogue what is there, and give the peer window for what it consumed."""
-        if self._feeding or self._dialogue is None:
+        dialogue = self._dialogue
+        if self._feeding or dialogue is None or self._gone:
             return
-        view = self._view
-        if view is not None and self._end > self._begin:
-            self._feeding = True
-            try:
-                consumed = self._dialogue.feed(view[self._begin : self._end])
-            finally:
-                self._feeding = False
-            self._begin += consumed
-            self._unacknowledged += consumed
-            if self._unacknowledged >= self._acknowledge_at:
-                self._adjust_window()
+        self._feeding = True
+        try:
+            while self._end > self._begin and not self._blocked() and not self._gone:
+                view = self._view
+                assert view is not None
+                consumed = dialogue.feed(view[self._begin : self._end])
+                self._begin += consumed
+                self._unacknowledged += consumed
+                if not consumed:
+                    break
+        finally:
+            self._feeding = False
+        if self._gone:
+            return
+        if self._unacknowledged >= self._acknowledge_at:
+            self._adjust_window()
         if self._begin == self._end:
             self._release()
+        if self._eof and not self._blocked():
+            # What is still held is the beginning of a packet whose end will never come.
+            self._release()
+            dialogue.eof_received()
 
     def _release(self) -> None:
         self._begin = self._end = HEADROOM
@@ -205,7 +244,7 @@ class LaneChannel:
             return
         grant, self._unacknowledged = self._unacknowledged, 0
         channel._recv_window += grant
-        if not self._lane.ready():
+        if self._plain or not self._lane.ready():
             channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, grant.to_bytes(4, "big"))
             return
         total, padding = self._lane.record_size(9)
@@ -220,10 +259,7 @@ class LaneChannel:
     @property
     def congested(self) -> bool:
         """Whether the peer's window or the socket holds replies back."""
-        if self._pending or self._lane.congested:
-            self._stalled = True
-            return True
-        return False
+        return bool(self._pending) or self._lane.congested
 
     def send(self, packet: bytes | bytearray) -> None:
         """Queue one SFTP packet; small ones are sealed together."""
@@ -317,6 +353,9 @@ class LaneChannel:
 
     def _seal_some(self, data: memoryview) -> memoryview | None:
         lane, channel = self._lane, self._channel
+        if self._plain:
+            channel.write(bytes(data))
+            return None
         start, size = 0, len(data)
         while start < size:
             if not lane.ready():
@@ -337,6 +376,8 @@ class LaneChannel:
         """The window grew, the socket drained or a key exchange ended: go on with what waited."""
         if self._gone or self._channel._send_state in {"close_pending", "closed"}:
             return
+        if self._feeding:  # feed's own loop goes on with what it emits; the rest waits for its end
+            return
         while self._pending:
             rest = self._seal_some(self._pending[0])
             if rest is not None:
@@ -345,11 +386,14 @@ class LaneChannel:
             self._pending.popleft()
         if self._closing is not None:
             self.flush()
-        elif self._stalled and not self._lane.congested and self._dialogue is not None and not self._feeding:
-            self._stalled = False
-            self._dialogue.drained()
+        elif self._end > self._begin or self._eof:
             self.pump()
             self._lane.write_out()
+
+    def resume(self) -> None:
+        """The dialogue is no longer saturated."""
+        self.pump()
+        self._lane.write_out()
 
     def _finish(self) -> None:
         if not self._gone and not self._pending and not self._small and self._channel._send_state == "open":
@@ -364,12 +408,17 @@ class LaneChannel:
 
     def lane_lost(self) -> None:
         """The connection changed to a cipher without a lane: go on through the plain channel."""
-        raise ProtocolViolation
+        self._plain = True
+        self.room()
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, exc: BaseException | None = None) -> None:
         """The channel is gone."""
+        del exc
         self._gone = True
         self._pending.clear()
         self._small.clear()
         self._lane.forget(self)
-        self._release()
+        if not self._feeding:
+            self._release()
+        if self._dialogue is not None:
+            self._dialogue.connection_lost()
