@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +12,13 @@ from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
 __all__ = ["LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
 
 Order = Literal["ASC", "DESC"]
+
+Record = Account | Folder | Admin | ApiKey
+"""Anything that a dump holds."""
+
+LoadRow = tuple[str, str, str]
+"""(kind, name, action): kind ``user``, ``folder``, ``admin`` or ``api_key``; action ``added``,
+``updated`` or ``kept``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,19 @@ class Snapshot:
     folders: Sequence[Folder] = ()
     admins: Sequence[Admin] = ()
     api_keys: Sequence[ApiKey] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did, record by record.
+
+    Attributes:
+        rows: one for each record.
+        notes: what was accepted and has no effect in this version.
+    """
+
+    rows: Sequence[LoadRow] = ()
+    notes: Sequence[str] = ()
 
 
 class Provider(Protocol):
@@ -199,6 +219,10 @@ class Provider(Protocol):
         """Store such a value, or forget it."""
         ...
 
+    async def reload(self) -> None:
+        """Take over what changed outside (the dump file of the memory driver); nothing elsewhere."""
+        ...
+
     # -- all or nothing ----------------------------------------------------------------------------------
 
     async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
@@ -209,13 +233,10 @@ class Provider(Protocol):
         """
         ...
 
+    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+        """As `load`, for more records than should be held at once.
 
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What a load did, record by record.
-
-    Attributes:
-        rows: (kind, name, action) with action one of ``added``, ``updated``, ``kept``.
-    """
-
-    rows: Sequence[tuple[str, str, str]] = ()
+        Folders come before the accounts that mount them without a `mapped_path`. Whatever the iterator
+        raises undoes everything.
+        """
+        ...

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The edge codec: JSON documents of REST, the command line and dumps, to and from model values.
+
+Field names are the JSON names that users of the field's other gateway know; documents of its 0.9 and 2.x
+generations both decode (`store.eras` rewrites the older spellings). Decoding is strict: an unknown key is
+an error that names its path and the nearest key there is. With `lenient` (dumps written by other
+versions) unknown keys are kept in `extra` and noted instead. Keys that are known elsewhere and not built
+here are always kept and, if they ask for something, noted.
+
+Nothing that is secret leaves through `encode_*` unless `confidential` is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from tidegate.errors import BadRecord
+from tidegate.model import (
+    Account,
+    Admin,
+    AdminFilters,
+    ApiKey,
+    BandwidthLimit,
+    FilePatterns,
+    Filters,
+    Folder,
+    FolderMount,
+    Tally,
+    TallyLimits,
+    TimeWindow,
+)
+from tidegate.store import eras, secrecy, validate
+from tidegate.store.contract import Snapshot
+from tidegate.store.validate import DEFAULT_RULES, Rules
+
+Document = dict[str, Any]
+
+DUMP_VERSION: Final = 17
+"""Version number in dumps we write: the 2.x format that loads here and there."""
+
+MAX_DEPTH: Final = 32
+"""Nesting of a document; deeper ones are refused before they reach recursive code."""
+
+_ACCOUNT: Final = TypeAdapter(Account)
+_FOLDER: Final = TypeAdapter(Folder)
+_ADMIN: Final = TypeAdapter(Admin)
+_API_KEY: Final = TypeAdapter(ApiKey)
+
+Record = TypeVar("Record")
+
+
+def decode_account(
+    document: object,
+    *,
+    base: Account | None = None,
+    where: str = "",
+    lenient: bool = False,
+    notes: list[str] | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> Account:
+    """Decode and check one user document.
+
+    Args:
+        document: parsed JSON.
+        base: the stored account that the document replaces: an absent or empty password, absent
+            permissions and what REST never shows are taken from it.
+        where: prefix of error fields, for instance ``users[3].``.
+        lenient: keep unknown keys instead of refusing them.
+        notes: receives one line for each thing that was accepted and has no effect here.
+        rules: settings that decide what is valid.
+
+    Raises:
+        BadRecord: with the JSON path of the first mistake.
+    """
+    found = _Keys(where, lenient=lenient, notes=notes)
+    plain = found.plain(document)
+    eras.modernise_account(plain, where)
+    foreign = found.split(plain, Account, eras.USER_KEYS)
+    filters = found.inner(plain, "filters", Filters, eras.FILTER_KEYS)
+    extra = filters.pop("extra", {}) if filters is not None else {}
+    if foreign:
+        extra = {**extra, secrecy.OUTER: foreign}
+    if filters is not None:
+        for name, kind in (
+            ("file_patterns", FilePatterns),
+            ("bandwidth_limits", BandwidthLimit),
+            ("access_time", TimeWindow),
+        ):
+            found.items(filters, f"filters.{name}", name, kind)
+        found.inner(filters, "filters.tally_limits", TallyLimits)
+    found.items(plain, "virtual_folders", "virtual_folders", FolderMount, eras.MOUNT_KEYS)
+    found.inner(plain, "tally", Tally)
+    found.filesystem(plain)
+    if extra:
+        plain.setdefault("filters", {})["extra"] = extra
+    if base is not None:
+        plain.setdefault("username", base.username)
+        plain["password"] = plain.get("password") or base.password
+        if not plain.get("permissions"):
+            plain["permissions"] = {path: list(names) for path, names in base.permissions.items()}
+    account = _validated(_ACCOUNT, plain, where)
+    if base is not None:
+        kept = secrecy.keep_hidden(account.filters.extra, base.filters.extra)
+        account = replace(
+            account,
+            filters=replace(account.filters, extra=kept),
+            filesystem=secrecy.keep_hidden(account.filesystem, base.filesystem),
+        )
+    return validate.check_account(account, rules, where)
+
+
+def encode_account(account: Account, *, confidential: bool) -> Document:
+    """The user document of an account.
+
+    Args:
+        account: what to write.
+        confidential: include the password hash and secrets of kept foreign fields (dumps). Otherwise
+            the answer says only ``has_password``.
+    """
+    document: Document = _ACCOUNT.dump_python(account, mode="json")
+    filters: Document = document["filters"]
+    for window in filters["access_time"]:
+        window["from"] = window.pop("from_")
+    extra: Document = filters.pop("extra")
+    if filters["tally_limits"] is None:
+        del filters["tally_limits"]
+    outer = extra.pop(secrecy.OUTER, {})
+    if not confidential:
+        extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)
+        document["filesystem"] = secrecy.without_secrets(document["filesystem"])
+        del document["password"]
+    document["has_password"] = bool(account.password)
+    document["filters"] = {**extra, **filters}
+    document["filesystem"] = document["filesystem"] or {"provider": 0}
+    return {**outer, **document}
+
+
+def decode_folder(
+    document: object,
+    *,
+    base: Folder | None = None,
+    where: str = "",
+    lenient: bool = False,
+    notes: list[str] | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> Folder:
+    """Decode and check one folder document; arguments as `decode_account`.
+
+    Raises:
+        BadRecord: with the JSON path of the first mistake.
+    """
+    found = _Keys(where, lenient=lenient, notes=notes)
+    plain = found.plain(document)
+    found.split(plain, Folder, eras.FOLDER_KEYS)
+    found.filesystem(plain)
+    if base is not None:
+        plain.setdefault("name", base.name)
+    folder = _validated(_FOLDER, plain, where)
+    if base is not None:
+        folder = replace(folder, filesystem=secrecy.keep_hidden(folder.filesystem, base.filesystem))
+    return validate.check_folder(folder, rules, where)
+
+
+def encode_folder(folder: Folder, *, confidential: bool, users: list[str] | None = None) -> Document:
+    """The folder document; `users` adds the names of the accounts that mount it."""
+    document: Document = _FOLDER.dump_python(folder, mode="json")
+    if not confidential:
+        document["filesystem"] = secrecy.without_secrets(document["filesystem"])
+    document["filesystem"] = document["filesystem"] or {"provider": 0}
+    if users is not None:
+        document["users"] = users
+    return document
+
+
+def decode_admin(
+    document: object,
+    *,
+    base: Admin | None = None,
+    where: str = "",
+    lenient: bool = False,
+    notes: list[str] | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> Admin:
+    """Decode and check one administrator document; arguments as `decode_account`.
+
+    Raises:
+        BadRecord: with the JSON path of the first mistake.
+    """
+    found = _Keys(where, lenient=lenient, notes=notes)
+    plain = found.plain(document)
+    foreign = found.split(plain, Admin, eras.ADMIN_KEYS)
+    filters = found.inner(plain, "filters", AdminFilters, eras.ADMIN_FILTER_KEYS)
+    extra = filters.pop("extra", {}) if filters is not None else {}
+    if foreign:
+        extra = {**extra, secrecy.OUTER: foreign}
+    if extra:
+        plain.setdefault("filters", {})["extra"] = extra
+    if base is not None:
+        plain.setdefault("username", base.username)
+        plain["password"] = plain.get("password") or base.password
+    admin = _validated(_ADMIN, plain, where)
+    if base is not None:
+        kept = secrecy.keep_hidden(admin.filters.extra, base.filters.extra)
+        admin = replace(admin, filters=replace(admin.filters, extra=kept))
+    return validate.check_admin(admin, rules, where)
+
+
+def encode_admin(admin: Admin, *, confidential: bool) -> Document:
+    """The administrator document; the hash only if `confidential`."""
+    document: Document = _ADMIN.dump_python(admin, mode="json")
+    filters: Document = document["filters"]
+    extra: Document = filters.pop("extra")
+    outer = extra.pop(secrecy.OUTER, {})
+    if not confidential:
+        extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)
+        del document["password"]
+    document["filters"] = {**extra, **filters}
+    return {**outer, **document}
+
+
+def decode_api_key(
+    document: object,
+    *,
+    base: ApiKey | None = None,
+    where: str = "",
+    lenient: bool = False,
+    notes: list[str] | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> ApiKey:
+    """Decode and check one API key document; `key` is the stored hash and is taken from `base` if absent.
+
+    Raises:
+        BadRecord: with the JSON path of the first mistake.
+    """
+    found = _Keys(where, lenient=lenient, notes=notes)
+    plain = found.plain(document)
+    found.split(plain, ApiKey, eras.API_KEY_KEYS)
+    if base is not None:
+        plain.setdefault("id", base.id)
+        plain["key"] = plain.get("key") or base.key
+    return validate.check_api_key(_validated(_API_KEY, plain, where), rules, where)
+
+
+def encode_api_key(key: ApiKey, *, confidential: bool) -> Document:
+    """The API key document; the hash of the secret only if `confidential`."""
+    document: Document = _API_KEY.dump_python(key, mode="json")
+    if not confidential:
+        del document["key"]
+    return document
+
+
+def decode_snapshot(
+    document: object,
+    *,
+    lenient: bool = True,
+    notes: list[str] | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> Snapshot:
+    """Decode a whole dump that is small enough to be held; `store.dump.load_file` streams large ones.
+
+    Raises:
+        BadRecord: with the JSON path of the first mistake; nothing has been stored.
+    """
+    if not isinstance(document, Mapping):
+        raise BadRecord("", "a dump must be a JSON object")
+    found: dict[str, list[Any]] = {}
+    decoders: dict[str, Any] = {
+        "users": decode_account,
+        "folders": decode_folder,
+        "admins": decode_admin,
+        "api_keys": decode_api_key,
+    }
+    for key, value in document.items():
+        if key == "version" or value is None:
+            continue
+        if key not in decoders:
+            eras.note_section(str(key), value, lenient=lenient, notes=notes)
+            continue
+        if not isinstance(value, list):
+            raise BadRecord(key, "should be a list")
+        found[key] = [
+            decoders[key](item, where=f"{key}[{index}].", lenient=lenient, notes=notes, rules=rules)
+            for index, item in enumerate(value)
+        ]
+    return Snapshot(
+        users=found.get("users", ()),
+        folders=found.get("folders", ()),
+        admins=found.get("admins", ()),
+        api_keys=found.get("api_keys", ()),
+    )
+
+
+def encode_snapshot(snapshot: Snapshot) -> Document:
+    """A whole dump, secrets included."""
+    return {
+        "users": [encode_account(user, confidential=True) for user in snapshot.users],
+        "folders": [encode_folder(folder, confidential=True) for folder in snapshot.folders],
+        "admins": [encode_admin(admin, confidential=True) for admin in snapshot.admins],
+        "api_keys": [encode_api_key(key, confidential=True) for key in snapshot.api_keys],
+        "version": DUMP_VERSION,
+    }
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+class _Keys:
+    """Walks one document and settles what to do with each key that the model does not have."""
+
+    def __init__(self, where: str, *, lenient: bool, notes: list[str] | None) -> None:
+        self._where = where
+        self._lenient = lenient
+        self._notes = notes
+
+    def plain(self, document: object) -> Document:
+        """A copy of the document that may be changed, without nulls at the top."""
+        if not isinstance(document, Mapping):
+            raise BadRecord(self._where.rstrip("."), "should be a JSON object")
+        _check_depth(document, self._where)
+        return {str(key): _copied(value) for key, value in document.items() if value is not None}
+
+    def split(self, plain: Document, model: type, foreign: Mapping[str, str], path: str = "") -> Document:
+        """Take out what is not the model's: derived keys are dropped, foreign ones returned."""
+        known = _names(model)
+        kept: Document = {}
+        for key in [key for key in plain if key not in known]:
+            value = plain.pop(key)
+            treatment = foreign.get(key)
+            if treatment == eras.DERIVED:
+                continue
+            if treatment is None and not self._lenient:
+                raise BadRecord(f"{self._where}{path}{key}", _unknown(key, {*known, *foreign}))
+            kept[key] = value
+            if value or value not in (None, False, 0, "", [], {}):
+                self._note(f"{path}{key}", "not available in this version" if treatment else "unknown, kept")
+        return kept
+
+    def inner(
+        self, holder: Document, path: str, model: type, foreign: Mapping[str, str] | None = None
+    ) -> Document | None:
+        """Settle the keys of a nested object in place."""
+        name = path.rsplit(".", 1)[-1]
+        value = holder.get(name)
+        if value is None:
+            holder.pop(name, None)
+            return None
+        if not isinstance(value, dict):
+            raise BadRecord(f"{self._where}{path}", "should be a JSON object")
+        _drop_nulls(value)
+        given = value.pop("extra", None) if foreign is not None else None
+        kept = self.split(value, model, foreign or {}, f"{path}.")
+        if isinstance(given, dict):
+            kept = {**given, **kept}
+        if kept and foreign is not None:
+            value["extra"] = kept
+        return value
+
+    def items(
+        self, holder: Document, path: str, name: str, model: type, foreign: Mapping[str, str] | None = None
+    ) -> None:
+        """Settle the keys of each object of a nested list in place."""
+        items = holder.get(name)
+        if not isinstance(items, list):
+            return
+        for index, item in enumerate(items):
+            spot = f"{path}[{index}]"
+            if not isinstance(item, dict):
+                raise BadRecord(f"{self._where}{spot}", "should be a JSON object")
+            _drop_nulls(item)
+            if model is TimeWindow:
+                if "from_" in item:
+                    raise BadRecord(f"{self._where}{spot}.from_", "unknown key, did you mean from?")
+                if "from" in item:
+                    item["from_"] = item.pop("from")
+            self.split(item, model, foreign or {}, f"{spot}.")
+
+    def filesystem(self, plain: Document) -> None:
+        """Local storage is the default and stored as nothing; other storage is kept and noted."""
+        value = plain.get("filesystem")
+        if not isinstance(value, dict):
+            return
+        provider = eras.provider_number(value.get("provider", 0))
+        if provider is None:
+            raise BadRecord(
+                f"{self._where}filesystem.provider", f"{value.get('provider')!r} is not a provider"
+            )
+        if provider:
+            value["provider"] = provider
+            self._note("filesystem.provider", f"storage {provider} is not available in this version")
+        elif not any(value.get(key) for key in ("osconfig",)):
+            plain["filesystem"] = {}
+
+    def _note(self, path: str, what: str) -> None:
+        if self._notes is not None:
+            self._notes.append(f"{self._where}{path}: {what}")
+
+
+def _validated(adapter: TypeAdapter[Record], plain: Document, where: str) -> Record:
+    """Types only; strict as JSON is, so that text never passes for a number."""
+    try:
+        text = json.dumps(plain)
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        if first["type"] == "missing":
+            what = "is missing"
+        elif first["type"] == "json_invalid":
+            raise BadRecord(where.rstrip("."), "holds an unpaired surrogate or is not JSON") from None
+        else:
+            what = first["msg"].removeprefix("Input ") + _shown(first["loc"], first["input"])
+        raise BadRecord(where + _path(first["loc"]), what) from None
+    except (TypeError, ValueError) as error:
+        raise BadRecord(where.rstrip("."), f"is not JSON: {error}") from None
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif text.endswith("permissions"):
+            text += f'["{part[:200]}"]'
+        else:
+            part = "from" if part == "from_" else part
+            text += f".{part}" if text else part
+    return text
+
+
+def _shown(location: tuple[int | str, ...], value: object) -> str:
+    """The wrong value, unless it is or may hold a secret."""
+    if secrecy.is_hidden(str(location[-1])) or isinstance(value, (dict, list)):
+        return ""
+    text = repr(value)
+    return f", not {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _unknown(key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key, did you mean {near[0].rstrip('_')}?" if near else "unknown key"
+
+
+def _drop_nulls(value: Document) -> None:
+    for key in [key for key, item in value.items() if item is None]:
+        del value[key]
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _check_depth(value: object, where: str, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise BadRecord(where.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels")
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for child in children:
+        if isinstance(child, (Mapping, list)):
+            _check_depth(child, where, depth + 1)
+
+
+_NAMES: dict[type, frozenset[str]] = {}
+
+
+def _names(model: type) -> frozenset[str]:
+    known = _NAMES.get(model)
+    if known is None:
+        known = frozenset(item.name for item in fields(model))
+        _NAMES[model] = known
+    return known

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What documents of other versions look like: older spellings, and keys that are not ours."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from typing import Any, Final
+
+from tidegate.errors import BadRecord
+
+DERIVED: Final = "derived"
+"""Computed from other records when a document is written; nothing to keep."""
+_ABSENT: Final = "absent"
+"""A feature of other versions that is not here: kept, and noted if it is used."""
+
+
+def _table(absent: str, derived: str = "") -> dict[str, str]:
+    return {**dict.fromkeys(absent.split(), _ABSENT), **dict.fromkeys(derived.split(), DERIVED)}
+
+
+USER_KEYS: Final = _table("role groups oidc_custom_fields", "has_password")
+FILTER_KEYS: Final = _table(
+    "tls_username tls_certs hooks web_client user_type data_transfer_limits two_factor_protocols "
+    "ftp_security is_anonymous default_shares_expiration max_shares_expiration totp_config "
+    "recovery_codes additional_emails check_password_disabled custom1 custom_placeholders"
+)
+MOUNT_KEYS: Final = _table("subpath", "id filesystem users groups")
+FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_files")
+ADMIN_KEYS: Final = _table("groups role", "has_password")
+ADMIN_FILTER_KEYS: Final = _table("require_two_factor totp_config recovery_codes preferences")
+API_KEY_KEYS: Final = _table("", "has_key")
+SECTIONS: Final = frozenset("groups shares event_actions event_rules roles ip_lists configs".split())
+"""Parts of 2.x dumps that describe features which are not here."""
+
+_PROVIDER_NAMES: Final = {
+    "osfs": 0,
+    "s3fs": 1,
+    "gcsfs": 2,
+    "azblobfs": 3,
+    "cryptfs": 4,
+    "sftpfs": 5,
+    "httpfs": 6,
+}
+
+
+def modernise_account(plain: dict[str, Any], where: str) -> None:
+    """Rewrite 0.9 spellings in place: permission lists, extension filters, inline folders."""
+    permissions = plain.get("permissions")
+    if isinstance(permissions, list):
+        plain["permissions"] = {"/": permissions}
+    elif isinstance(permissions, dict):
+        plain["permissions"] = {path: [] if names is None else names for path, names in permissions.items()}
+    filters = plain.get("filters")
+    if isinstance(filters, dict):
+        _modernise_extensions(filters, f"{where}filters.")
+    mounts = plain.get("virtual_folders")
+    if isinstance(mounts, list):
+        for mount in mounts:
+            if (
+                isinstance(mount, dict)
+                and not mount.get("name")
+                and isinstance(mount.get("mapped_path"), str)
+            ):
+                mount["name"] = folder_name(mount["mapped_path"])
+
+
+def _modernise_extensions(filters: dict[str, Any], where: str) -> None:
+    """0.9.6 compared suffixes; a pattern ``*suffix`` does the same."""
+    old = filters.pop("file_extensions", None)
+    if not old:
+        return
+    if not isinstance(old, list):
+        raise BadRecord(f"{where}file_extensions", "should be a list")
+    patterns = filters.get("file_patterns") or []
+    if not isinstance(patterns, list):
+        raise BadRecord(f"{where}file_patterns", "should be a list")
+    for index, item in enumerate(old):
+        spot = f"{where}file_extensions[{index}]"
+        if not isinstance(item, dict):
+            raise BadRecord(spot, "should be a JSON object")
+        patterns.append(
+            {
+                "path": item.get("path", "/"),
+                "allowed_patterns": _suffixes(item.get("allowed_extensions"), f"{spot}.allowed_extensions"),
+                "denied_patterns": _suffixes(item.get("denied_extensions"), f"{spot}.denied_extensions"),
+            }
+        )
+    filters["file_patterns"] = patterns
+
+
+def _suffixes(value: object, where: str) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadRecord(where, "should be a list of texts")
+    # A bracket opens a class in a pattern and was plain text in a suffix.
+    escaped = (item.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]") for item in value)
+    return [f"*{item}" for item in escaped]
+
+
+def folder_name(mapped_path: str) -> str:
+    """The name of a folder that a 0.9 document gives only by its directory.
+
+    The path with dashes for slashes; where that alone could mean two directories, a digest is added.
+    """
+    clean = posixpath.normpath(mapped_path or "/")
+    plain = clean.strip("/").replace("/", "-") or "root"
+    if (
+        "-" in clean
+        or len(plain.encode("utf-8", "replace")) > 200
+        or not plain.isprintable()
+        or plain != plain.strip()
+    ):
+        digest = hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()[:12]
+        readable = "".join(char if char.isascii() and char.isalnum() else "-" for char in plain)[:100]
+        plain = f"{readable}-{digest}"
+    return plain if plain not in (".", "..") else f"dir-{len(plain)}"
+
+
+def provider_number(value: object) -> int | None:
+    """The storage number of `filesystem.provider`, which some versions spell as a name."""
+    if isinstance(value, str):
+        return _PROVIDER_NAMES.get(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 6:
+        return value
+    return None
+
+
+def note_section(name: str, value: object, *, lenient: bool, notes: list[str] | None) -> None:
+    """Settle a part of a dump that has no place here.
+
+    Raises:
+        BadRecord: the part is unknown and the caller is strict.
+    """
+    if name not in SECTIONS and not lenient:
+        raise BadRecord(name, "unknown key")
+    if value and notes is not None:
+        count = f"{len(value)} records, " if isinstance(value, (list, dict)) else ""
+        notes.append(f"{name}: {count}not available in this version, left out")

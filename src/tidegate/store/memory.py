@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `memory` driver: records in dictionaries, optionally read from a dump file, never written back."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import AsyncIterable, Callable, Sequence
+from typing import Final, TypeVar
+
+from tidegate.model import Account
+from tidegate.store import records
+from tidegate.store.book import BookProvider
+from tidegate.store.contract import LoadReport, LoadRow, Order, Record
+from tidegate.store.options import ProviderOptions
+from tidegate.store.records import Shelf, Shelves
+
+T = TypeVar("T")
+
+
+class _State:
+    """Everything that is remembered. Changes are noted so that a failed transaction can be undone."""
+
+    def __init__(self) -> None:
+        self.shelves: Final[dict[Shelf, dict[str, Record]]] = {
+            "users": {},
+            "folders": {},
+            "admins": {},
+            "api_keys": {},
+        }
+        self.names: Final[dict[Shelf, list[str]]] = {shelf: [] for shelf in self.shelves}
+        self.links: Final[dict[str, set[str]]] = {}
+        self.dirty: Final[set[str]] = set()
+        self.settings: Final[dict[str, str]] = {}
+        self.last_id = 0
+        self.undo: Final[list[Callable[[], None]]] = []
+
+    # -- Shelves -------------------------------------------------------------------------------------------
+
+    def get(self, shelf: Shelf, name: str) -> Record | None:
+        return self.shelves[shelf].get(name)
+
+    def put(self, shelf: Shelf, name: str, record: Record) -> None:
+        old = self.shelves[shelf].get(name)
+        if old is None:
+            self._insert(shelf, name)
+            self.undo.append(lambda: self._delete(shelf, name))
+        else:
+            self.undo.append(lambda: self.shelves[shelf].__setitem__(name, old))
+        self.shelves[shelf][name] = record
+
+    def drop(self, shelf: Shelf, name: str) -> None:
+        old = self.shelves[shelf][name]
+        self._delete(shelf, name)
+
+        def back() -> None:
+            self._insert(shelf, name)
+            self.shelves[shelf][name] = old
+
+        self.undo.append(back)
+
+    def page(self, shelf: Shelf, offset: int, limit: int, order: Order) -> list[Record]:
+        names = self.names[shelf]
+        if order == "DESC":
+            end = max(len(names) - offset, 0)
+            picked = names[max(end - limit, 0) : end][::-1]
+        else:
+            picked = names[offset : offset + limit]
+        return [self.shelves[shelf][name] for name in picked]
+
+    def after(self, shelf: Shelf, name: str, limit: int) -> list[Record]:
+        start = bisect.bisect_right(self.names[shelf], name)
+        return [self.shelves[shelf][found] for found in self.names[shelf][start : start + limit]]
+
+    def count(self, shelf: Shelf) -> int:
+        return len(self.names[shelf])
+
+    def next_id(self) -> int:
+        self.last_id += 1
+        return self.last_id
+
+    def link(self, folder: str, user: str) -> None:
+        self._swap(self.links.setdefault(folder, set()), user, there=True)
+
+    def unlink(self, folder: str, user: str) -> None:
+        self._swap(self.links.setdefault(folder, set()), user, there=False)
+
+    def linked(self, folder: str) -> list[str]:
+        return sorted(self.links.get(folder, ()))
+
+    def mark(self, user: str, *, dirty: bool) -> None:
+        self._swap(self.dirty, user, there=dirty)
+
+    def marked(self) -> list[str]:
+        return sorted(self.dirty)
+
+    def setting(self, name: str) -> str | None:
+        return self.settings.get(name)
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        old = self.settings.get(name)
+        self._set(name, value)
+        self.undo.append(lambda: self._set(name, old))
+
+    # -- pieces ----------------------------------------------------------------------------------------------
+
+    def roll_back(self) -> None:
+        while self.undo:
+            self.undo.pop()()
+
+    def _insert(self, shelf: Shelf, name: str) -> None:
+        names = self.names[shelf]
+        if not names or names[-1] < name:
+            names.append(name)
+        else:
+            bisect.insort(names, name)
+
+    def _delete(self, shelf: Shelf, name: str) -> None:
+        del self.shelves[shelf][name]
+        names = self.names[shelf]
+        del names[bisect.bisect_left(names, name)]
+
+    def _swap(self, group: set[str], name: str, *, there: bool) -> None:
+        if (name in group) == there:
+            return
+        (group.add if there else group.discard)(name)
+        self.undo.append(lambda: (group.discard if there else group.add)(name))
+
+    def _set(self, name: str, value: str | None) -> None:
+        if value is None:
+            self.settings.pop(name, None)
+        else:
+            self.settings[name] = value
+
+
+class MemoryProvider(BookProvider):
+    """Accounts and the rest in memory.
+
+    Work runs between two awaits, hence alone. `notes` holds what the last load of the dump file remarked.
+    """
+
+    def __init__(self, options: ProviderOptions) -> None:
+        super().__init__(options)
+        self._state = _State()
+        self.notes: Sequence[str] = ()
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """Load the dump file, if `name` gives one."""
+        await self.reload()
+
+    async def close(self) -> None:
+        """Forget nothing: a provider may be opened again."""
+
+    async def reload(self) -> None:
+        """Replace everything by what the dump file holds now; a bad file changes nothing.
+
+        Raises:
+            BadRecord: the file holds an invalid record.
+            ProviderError: the file cannot be read.
+        """
+        if not self._options.name:
+            return
+        from tidegate.store.dump import file_batches
+
+        fresh = _State()
+        notes: list[str] = []
+        async for batch in file_batches(self._options.file, self._options, notes):
+            records.store(fresh, batch, 0)
+            fresh.undo.clear()
+        # Settings are this process's own; a dump has none.
+        fresh.settings.update(self._state.settings)
+        self._state = fresh
+        self.notes = tuple(notes)
+
+    async def _read(self, work: Callable[[Shelves], T]) -> T:
+        return work(self._state)
+
+    async def _write(self, work: Callable[[Shelves], T]) -> T:
+        state = self._state
+        try:
+            done = work(state)
+        except BaseException:
+            state.roll_back()
+            raise
+        state.undo.clear()
+        return done
+
+    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+        """Store everything or nothing. The batches are gathered first: they end up in memory anyway."""
+        gathered: list[Sequence[Record]] = []
+        async for batch in batches:
+            if any(isinstance(record, Account) for record in batch):
+                self._rules.require_users()
+            gathered.append(batch)
+
+        def work(shelves: Shelves) -> list[LoadRow]:
+            return [row for batch in gathered for row in records.store(shelves, batch, mode)]
+
+        report: list[LoadRow] = await self._write(work)
+        return LoadReport(report)

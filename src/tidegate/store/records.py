@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the contract asks of drivers that keep whole records under names: `memory` and `bolt`.
+
+`Shelves` is the little that such a driver offers inside one transaction; everything else (mounts that make
+folders, counters that stay, what goes when an account goes) is here once for both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
+
+from tidegate.errors import AlreadyExists, BadRecord, NotFound
+from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
+from tidegate.store.contract import LoadRow, Order, Record, UsageDelta
+
+Shelf = Literal["users", "folders", "admins", "api_keys"]
+
+KINDS: Final[dict[Shelf, str]] = {
+    "users": "user",
+    "folders": "folder",
+    "admins": "admin",
+    "api_keys": "API key",
+}
+ADD_ONLY: Final = 1
+"""The load mode that leaves existing records as they are."""
+
+R = TypeVar("R", bound=Record)
+
+
+class Shelves(Protocol):
+    """One transaction on named records; it is undone if an error leaves it."""
+
+    def get(self, shelf: Shelf, name: str) -> Record | None:
+        """A record."""
+        ...
+
+    def put(self, shelf: Shelf, name: str, record: Record) -> None:
+        """Store or replace a record."""
+        ...
+
+    def drop(self, shelf: Shelf, name: str) -> None:
+        """Remove a record that exists."""
+        ...
+
+    def page(self, shelf: Shelf, offset: int, limit: int, order: Order) -> list[Record]:
+        """Records by name."""
+        ...
+
+    def after(self, shelf: Shelf, name: str, limit: int) -> list[Record]:
+        """Records that follow a name."""
+        ...
+
+    def count(self, shelf: Shelf) -> int:
+        """How many records there are."""
+        ...
+
+    def next_id(self) -> int:
+        """A number never given before."""
+        ...
+
+    def link(self, folder: str, user: str) -> None:
+        """Remember that an account mounts a folder."""
+        ...
+
+    def unlink(self, folder: str, user: str) -> None:
+        """Forget it."""
+        ...
+
+    def linked(self, folder: str) -> list[str]:
+        """Accounts that mount a folder, by name."""
+        ...
+
+    def mark(self, user: str, *, dirty: bool) -> None:
+        """Set or clear the mark of unsettled counters."""
+        ...
+
+    def marked(self) -> list[str]:
+        """Accounts with that mark, by name."""
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """A small value."""
+        ...
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        """Store or forget a small value."""
+        ...
+
+
+def name_of(record: Record) -> tuple[Shelf, str]:
+    """Where a record belongs and what it is called."""
+    if isinstance(record, Account):
+        return "users", record.username
+    if isinstance(record, Folder):
+        return "folders", record.name
+    if isinstance(record, Admin):
+        return "admins", record.username
+    return "api_keys", record.id
+
+
+def now_ms() -> int:
+    """The clock of stored times."""
+    return time.time_ns() // 1_000_000
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def user(shelves: Shelves, name: str) -> Account | None:
+    """One account with what its folders are now."""
+    found = shelves.get("users", name)
+    return None if found is None else _filled(shelves, cast("Account", found))
+
+
+def users(shelves: Shelves, offset: int, limit: int, order: Order) -> list[Account]:
+    """A page of accounts."""
+    return [_filled(shelves, cast("Account", item)) for item in shelves.page("users", offset, limit, order)]
+
+
+def users_after(shelves: Shelves, name: str, limit: int) -> list[Account]:
+    """The accounts that follow a name."""
+    return [_filled(shelves, cast("Account", item)) for item in shelves.after("users", name, limit)]
+
+
+def _filled(shelves: Shelves, account: Account) -> Account:
+    if not account.virtual_folders:
+        return account
+    mounts: list[FolderMount] = []
+    for mount in account.virtual_folders:
+        folder = cast("Folder | None", shelves.get("folders", mount.name))
+        if folder is not None:
+            mounts.append(
+                replace(
+                    mount,
+                    mapped_path=folder.mapped_path,
+                    description=folder.description,
+                    used_quota_size=folder.used_quota_size,
+                    used_quota_files=folder.used_quota_files,
+                    last_quota_update=folder.last_quota_update,
+                )
+            )
+    return replace(account, virtual_folders=tuple(mounts))
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def add(shelves: Shelves, record: R, *, keep_created: bool = False) -> R:
+    """Store a new record.
+
+    Raises:
+        AlreadyExists: something has that name.
+    """
+    shelf, name = name_of(record)
+    if shelves.get(shelf, name) is not None:
+        raise AlreadyExists(f"{KINDS[shelf]} {name!r} already exists")
+    now = now_ms()
+    values: dict[str, Any] = {}
+    if not isinstance(record, Folder):
+        values = {"created_at": (record.created_at if keep_created else 0) or now, "updated_at": now}
+    if isinstance(record, (Account, Admin)):
+        values["id"] = shelves.next_id()
+    stored = replace(record, **values)
+    if isinstance(stored, Account):
+        stored = _with_folders(shelves, stored)
+    shelves.put(shelf, name, stored)
+    return _filled(shelves, stored) if isinstance(stored, Account) else stored
+
+
+def change(shelves: Shelves, record: R, *, keep_usage: bool = True) -> R:
+    """Replace a record by name; counters stay unless told otherwise.
+
+    Raises:
+        NotFound: nothing has that name.
+    """
+    shelf, name = name_of(record)
+    old = _existing(shelves, shelf, name)
+    values: dict[str, Any] = {}
+    if isinstance(record, Folder):
+        values = _usage(old, "used_quota_size", "used_quota_files", "last_quota_update")
+    else:
+        timed = cast("Account | Admin | ApiKey", old)
+        values = {"created_at": timed.created_at, "updated_at": max(now_ms(), timed.updated_at + 1)}
+    if isinstance(record, (Account, Admin)):
+        values["id"] = cast("Account | Admin", old).id
+    if isinstance(record, Account) and keep_usage:
+        values |= _usage(
+            old,
+            "used_quota_size",
+            "used_quota_files",
+            "last_quota_update",
+            "used_upload_data_transfer",
+            "used_download_data_transfer",
+            "last_login",
+            "first_download",
+            "first_upload",
+            "tally",
+        )
+    stored = replace(record, **values)
+    if isinstance(stored, Account):
+        for mount in cast("Account", old).virtual_folders:
+            shelves.unlink(mount.name, name)
+        stored = _with_folders(shelves, stored)
+    shelves.put(shelf, name, stored)
+    return _filled(shelves, stored) if isinstance(stored, Account) else stored
+
+
+def remove(shelves: Shelves, shelf: Shelf, name: str) -> None:
+    """Remove a record and what belongs to it.
+
+    Raises:
+        NotFound: nothing has that name.
+    """
+    old = _existing(shelves, shelf, name)
+    if isinstance(old, Account):
+        for mount in old.virtual_folders:
+            shelves.unlink(mount.name, name)
+        shelves.mark(name, dirty=False)
+    elif isinstance(old, Folder):
+        for username in shelves.linked(name):
+            account = cast("Account", shelves.get("users", username))
+            mounts = tuple(mount for mount in account.virtual_folders if mount.name != name)
+            shelves.put("users", username, replace(account, virtual_folders=mounts))
+            shelves.unlink(name, username)
+    shelves.drop(shelf, name)
+    if isinstance(old, (Account, Admin)):
+        bound = "user" if isinstance(old, Account) else "admin"
+        for key in [key for key in _every_key(shelves) if getattr(key, bound) == name]:
+            shelves.drop("api_keys", key.id)
+
+
+def patch(shelves: Shelves, name: str, **values: Any) -> None:
+    """Set fields of an account.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    old = cast("Account", _existing(shelves, "users", name))
+    shelves.put("users", name, replace(old, **values))
+
+
+def set_password(shelves: Shelves, name: str, password: str, changed_at: int | None) -> None:
+    """Replace the hash alone."""
+    old = cast("Account", _existing(shelves, "users", name))
+    changed = old.last_password_change if changed_at is None else changed_at
+    updated = max(now_ms(), old.updated_at + 1)
+    patch(shelves, name, password=password, last_password_change=changed, updated_at=updated)
+
+
+def touch_first(shelves: Shelves, name: str, field: str, when_ms: int) -> None:
+    """Set a time that is not set yet."""
+    old = _existing(shelves, "users", name)
+    if not getattr(old, field):
+        patch(shelves, name, **{field: when_ms})
+
+
+def add_usage(shelves: Shelves, name: str, delta: UsageDelta) -> None:
+    """Add to an account's counters; they stop at zero."""
+    old = cast("Account", _existing(shelves, "users", name))
+    tally = Tally(
+        **{
+            item.name: max(getattr(old.tally, item.name) + getattr(delta.tally, item.name), 0)
+            for item in fields(Tally)
+        }
+    )
+    patch(
+        shelves,
+        name,
+        used_quota_size=max(old.used_quota_size + delta.size, 0),
+        used_quota_files=max(old.used_quota_files + delta.files, 0),
+        used_upload_data_transfer=max(old.used_upload_data_transfer + delta.upload, 0),
+        used_download_data_transfer=max(old.used_download_data_transfer + delta.download, 0),
+        last_quota_update=now_ms() if delta.size or delta.files else old.last_quota_update,
+        tally=tally,
+    )
+
+
+def add_folder_usage(shelves: Shelves, name: str, size: int, files: int) -> None:
+    """Add to a folder's counters; they stop at zero."""
+    old = cast("Folder", _existing(shelves, "folders", name))
+    set_folder_usage(shelves, name, max(old.used_quota_size + size, 0), max(old.used_quota_files + files, 0))
+
+
+def set_folder_usage(shelves: Shelves, name: str, size: int, files: int) -> None:
+    """Set a folder's counters."""
+    old = cast("Folder", _existing(shelves, "folders", name))
+    new = replace(old, used_quota_size=size, used_quota_files=files, last_quota_update=now_ms())
+    shelves.put("folders", name, new)
+
+
+def mark(shelves: Shelves, name: str, *, dirty: bool) -> None:
+    """Set or clear the mark of unsettled counters."""
+    _existing(shelves, "users", name)
+    shelves.mark(name, dirty=dirty)
+
+
+def store(shelves: Shelves, batch: Sequence[Record], mode: int) -> list[LoadRow]:
+    """Store one batch of a load."""
+    report: list[LoadRow] = []
+    for record in batch:
+        shelf, name = name_of(record)
+        kind = shelf.removesuffix("s")
+        if shelves.get(shelf, name) is None:
+            add(shelves, record, keep_created=isinstance(record, Account))
+            report.append((kind, name, "added"))
+        elif mode == ADD_ONLY:
+            report.append((kind, name, "kept"))
+        else:
+            change(shelves, record)
+            report.append((kind, name, "updated"))
+    return report
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+def _existing(shelves: Shelves, shelf: Shelf, name: str) -> Record:
+    found = shelves.get(shelf, name)
+    if found is None:
+        raise NotFound(f"{KINDS[shelf]} {name!r} does not exist")
+    return found
+
+
+def _usage(old: Record, *names: str) -> dict[str, Any]:
+    return {name: getattr(old, name) for name in names}
+
+
+def _with_folders(shelves: Shelves, account: Account) -> Account:
+    """Make or move the folders that mounts describe, and keep of the mounts what is the account's."""
+    mounts: list[FolderMount] = []
+    for mount in account.virtual_folders:
+        folder = cast("Folder | None", shelves.get("folders", mount.name))
+        if folder is None:
+            if not mount.mapped_path:
+                raise BadRecord(
+                    "virtual_folders", f"folder {mount.name!r} does not exist and no mapped_path is given"
+                )
+            shelves.put("folders", mount.name, Folder(name=mount.name, mapped_path=mount.mapped_path))
+        elif mount.mapped_path and mount.mapped_path != folder.mapped_path:
+            shelves.put("folders", mount.name, replace(folder, mapped_path=mount.mapped_path))
+        shelves.link(mount.name, account.username)
+        mounts.append(
+            FolderMount(
+                name=mount.name,
+                virtual_path=mount.virtual_path,
+                quota_size=mount.quota_size,
+                quota_files=mount.quota_files,
+            )
+        )
+    return replace(account, virtual_folders=tuple(mounts))
+
+
+def _every_key(shelves: Shelves) -> Iterator[ApiKey]:
+    last = ""
+    while batch := shelves.after("api_keys", last, 500):
+        yield from cast("list[ApiKey]", batch)
+        last = cast("ApiKey", batch[-1]).id

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a kept foreign document may be shown, and how a hidden part survives an update."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+OUTER: Final = "_record"
+"""Key in `extra` that holds foreign keys of the record itself, as against those of its filters."""
+
+_HIDDEN: Final = frozenset(
+    "totp_config recovery_codes tls_certs password payload key access_secret sse_customer_key account_key "
+    "sas_url credentials passphrase private_key key_passphrase api_key session_token secret "
+    "additional_data".split()
+)
+"""Names whose values are secrets, or may hold one, in the documents of the field's other gateway."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a value of this name may be a secret."""
+    return name in _HIDDEN
+
+
+def without_secrets(document: dict[str, Any]) -> dict[str, Any]:
+    """A copy without any value whose name says that it may be secret."""
+    shown: dict[str, Any] = {}
+    for key, value in document.items():
+        if key in _HIDDEN:
+            continue
+        if isinstance(value, dict):
+            value = without_secrets(value)
+        elif isinstance(value, list):
+            value = [without_secrets(item) if isinstance(item, dict) else item for item in value]
+        shown[key] = value
+    return shown
+
+
+def keep_hidden(given: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """What an update leaves: the given values, and the stored ones for hidden names it does not give.
+
+    A document that was read without its secrets and is written back thereby loses none of them.
+    """
+    kept = dict(given)
+    for key, value in stored.items():
+        if key in _HIDDEN:
+            kept.setdefault(key, value)
+        elif isinstance(value, dict) and isinstance(kept.get(key), dict):
+            kept[key] = keep_hidden(kept[key], value)
+    return kept

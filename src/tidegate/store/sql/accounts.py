@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements on accounts, their mounts and their counters. Each function is work for one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, Select, Table, case, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.errors import AlreadyExists, BadRecord, NotFound
+from tidegate.model import Account, FolderMount, Tally
+from tidegate.store.contract import Order, UsageDelta
+from tidegate.store.sql import rows
+from tidegate.store.sql.tables import Tables
+
+Values = dict[str, Any]
+
+BATCH: Final = 500
+"""Records of one statement that handles many."""
+
+
+def now_ms() -> int:
+    """The clock of stored times."""
+    return time.time_ns() // 1_000_000
+
+
+def _mount_columns(tables: Tables) -> list[ColumnElement[Any]]:
+    folders, mounts = tables.folders.c, tables.mounts.c
+    return [
+        mounts.user_id.label("user_id"),
+        mounts.virtual_path.label("virtual_path"),
+        mounts.quota_size.label("mount_quota_size"),
+        mounts.quota_files.label("mount_quota_files"),
+        folders.name.label("folder_name"),
+        folders.mapped_path.label("mapped_path"),
+        folders.description.label("folder_description"),
+        folders.used_quota_size.label("folder_used_size"),
+        folders.used_quota_files.label("folder_used_files"),
+        folders.last_quota_update.label("folder_last_update"),
+    ]
+
+
+async def get(connection: AsyncConnection, tables: Tables, name: str) -> Account | None:
+    """One account and its mounts in one round trip."""
+    users = tables.users
+    joined = users.outerjoin(tables.mounts, tables.mounts.c.user_id == users.c.id).outerjoin(
+        tables.folders, tables.folders.c.id == tables.mounts.c.folder_id
+    )
+    query = (
+        select(users, *_mount_columns(tables))
+        .select_from(joined)
+        .where(users.c.username == name)
+        .order_by(tables.mounts.c.id)
+    )
+    found = (await connection.execute(query)).mappings().all()
+    # MySQL compares "a" and "a " as equal whatever the collation.
+    if not found or found[0][users.c.username] != name:
+        return None
+    mounts = tuple(rows.mount_of(row) for row in found if row["folder_name"] is not None)
+    return rows.account_of(found[0], mounts)
+
+
+async def page(
+    connection: AsyncConnection, tables: Tables, *, offset: int, limit: int, order: Order
+) -> list[Account]:
+    """A page by name. The rows before the page are skipped in the index, not in the table."""
+    users = tables.users
+    direction = users.c.username.desc() if order == "DESC" else users.c.username.asc()
+    wanted = select(users.c.id).order_by(direction).limit(limit).offset(offset).subquery()
+    query = select(users).join(wanted, wanted.c.id == users.c.id).order_by(direction)
+    return await _with_mounts(connection, tables, query)
+
+
+async def after(connection: AsyncConnection, tables: Tables, name: str, limit: int) -> list[Account]:
+    """The accounts that follow a name."""
+    users = tables.users
+    query = select(users).where(users.c.username > name).order_by(users.c.username).limit(limit)
+    return await _with_mounts(connection, tables, query)
+
+
+async def _with_mounts(connection: AsyncConnection, tables: Tables, query: Select[Any]) -> list[Account]:
+    found = (await connection.execute(query)).mappings().all()
+    mounts = await _mounts_of(connection, tables, [row["id"] for row in found])
+    return [rows.account_of(row, mounts.get(row["id"], ())) for row in found]
+
+
+async def _mounts_of(
+    connection: AsyncConnection, tables: Tables, users: Sequence[int]
+) -> dict[int, tuple[FolderMount, ...]]:
+    found: dict[int, tuple[FolderMount, ...]] = {}
+    for start in range(0, len(users), BATCH):
+        query = (
+            select(*_mount_columns(tables))
+            .join(tables.folders, tables.folders.c.id == tables.mounts.c.folder_id)
+            .where(tables.mounts.c.user_id.in_(users[start : start + BATCH]))
+            .order_by(tables.mounts.c.id)
+        )
+        for row in (await connection.execute(query)).mappings():
+            found[row["user_id"]] = (*found.get(row["user_id"], ()), rows.mount_of(row))
+    return found
+
+
+async def count(connection: AsyncConnection, table: Table) -> int:
+    """Rows of a table."""
+    return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
+
+
+async def add(connection: AsyncConnection, tables: Tables, account: Account) -> Account:
+    """Store a new account."""
+    name = account.username
+    if await _id(connection, tables, name) is not None:
+        raise AlreadyExists(f"user {name!r} already exists")
+    now = now_ms()
+    values = {**rows.account_values(account), "created_at": now, "updated_at": now}
+    try:
+        result = await connection.execute(insert(tables.users).values(values))
+    except IntegrityError:
+        raise AlreadyExists(f"user {name!r} already exists") from None
+    key = result.inserted_primary_key
+    assert key is not None
+    await put_mounts(connection, tables, {key[0]: account.virtual_folders})
+    return await _again(connection, tables, name)
+
+
+async def change(
+    connection: AsyncConnection, tables: Tables, account: Account, *, keep_usage: bool
+) -> Account:
+    """Replace an account by name."""
+    name = account.username
+    number = await _id(connection, tables, name, lock=True)
+    if number is None:
+        raise _missing(name)
+    values = change_values(account, keep_usage=keep_usage)
+    users = tables.users
+    await connection.execute(
+        update(users).where(users.c.id == number).values(values | {"updated_at": _later(users.c.updated_at)})
+    )
+    await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id == number))
+    await put_mounts(connection, tables, {number: account.virtual_folders})
+    return await _again(connection, tables, name)
+
+
+def change_values(account: Account, *, keep_usage: bool) -> Values:
+    """The columns that replacing an account sets."""
+    kept = {"created_at", "updated_at", "username", *(rows.USAGE if keep_usage else ())}
+    return {key: value for key, value in rows.account_values(account).items() if key not in kept}
+
+
+async def remove(connection: AsyncConnection, tables: Tables, name: str) -> None:
+    """Remove an account, its mounts and its API keys."""
+    number = await _id(connection, tables, name, lock=True)
+    if number is None:
+        raise _missing(name)
+    await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id == number))
+    await connection.execute(delete(tables.api_keys).where(tables.api_keys.c.user == name))
+    await connection.execute(delete(tables.users).where(tables.users.c.id == number))
+
+
+async def set_columns(connection: AsyncConnection, tables: Tables, name: str, values: Values) -> None:
+    """Set some columns of an account."""
+    result = await connection.execute(
+        update(tables.users).where(tables.users.c.username == name).values(values)
+    )
+    if result.rowcount == 0:
+        raise _missing(name)
+
+
+async def set_password(
+    connection: AsyncConnection, tables: Tables, name: str, password: str, changed_at: int | None
+) -> None:
+    """Replace the hash alone."""
+    values: Values = {"password": password, "updated_at": _later(tables.users.c.updated_at)}
+    if changed_at is not None:
+        values |= {"last_password_change": changed_at}
+    await set_columns(connection, tables, name, values)
+
+
+async def touch_first(
+    connection: AsyncConnection, tables: Tables, name: str, column: str, when_ms: int
+) -> None:
+    """Set a time that is not set yet."""
+    field = tables.users.c[column]
+    await set_columns(connection, tables, name, {column: case((field == 0, when_ms), else_=field)})
+
+
+async def add_usage(connection: AsyncConnection, tables: Tables, name: str, delta: UsageDelta) -> None:
+    """Add to counters in the database, so that concurrent writers add up."""
+    users = tables.users.c
+    values: Values = {}
+    changes = {
+        "used_quota_size": delta.size,
+        "used_quota_files": delta.files,
+        "used_upload_data_transfer": delta.upload,
+        "used_download_data_transfer": delta.download,
+        **{f"tally_{label}": getattr(delta.tally, label) for label in rows.TALLY},
+    }
+    for column, amount in changes.items():
+        if amount:
+            values[column] = raised(users[column], amount)
+    if not values:
+        return
+    if delta.size or delta.files:
+        values["last_quota_update"] = now_ms()
+    await set_columns(connection, tables, name, values)
+
+
+def raised(column: Column[Any], amount: int) -> ColumnElement[int]:
+    """The column plus an amount, but never below zero."""
+    if amount >= 0:
+        return column + amount
+    return case((column < -amount, 0), else_=column - (-amount))
+
+
+async def set_tally(connection: AsyncConnection, tables: Tables, name: str, tally: Tally) -> None:
+    """Set the ProFTPD-style counters."""
+    values = {f"tally_{label}": getattr(tally, label) for label in rows.TALLY}
+    await set_columns(connection, tables, name, values)
+
+
+async def dirty(connection: AsyncConnection, tables: Tables) -> list[str]:
+    """Names of accounts whose counters may be behind."""
+    users = tables.users.c
+    query = select(users.username).where(users.usage_dirty == 1).order_by(users.username)
+    return [str(name) for name in (await connection.execute(query)).scalars()]
+
+
+async def put_mounts(
+    connection: AsyncConnection, tables: Tables, mounts: dict[int, Sequence[FolderMount]]
+) -> None:
+    """Store the mounts of accounts that have none, making the folders that they describe.
+
+    Raises:
+        BadRecord: a mount names a folder that does not exist and does not describe it.
+    """
+    wanted: dict[str, str] = {}
+    for several in mounts.values():
+        for mount in several:
+            wanted[mount.name] = mount.mapped_path or wanted.get(mount.name, "")
+    if not wanted:
+        return
+    folders = tables.folders
+    known: dict[str, tuple[int, str]] = {}
+    names = list(wanted)
+    for start in range(0, len(names), BATCH):
+        query = select(folders.c.name, folders.c.id, folders.c.mapped_path).where(
+            folders.c.name.in_(names[start : start + BATCH])
+        )
+        for row in await connection.execute(query):
+            known[row.name] = (row.id, row.mapped_path)
+    for name, mapped in wanted.items():
+        if name in known:
+            if mapped and mapped != known[name][1]:
+                await connection.execute(
+                    update(folders).where(folders.c.id == known[name][0]).values(mapped_path=mapped)
+                )
+            continue
+        if not mapped:
+            raise BadRecord("virtual_folders", f"folder {name!r} does not exist and no mapped_path is given")
+        result = await connection.execute(
+            insert(folders).values(name=name, mapped_path=mapped, description="", filesystem="{}")
+        )
+        key = result.inserted_primary_key
+        assert key is not None
+        known[name] = (key[0], mapped)
+    values = [
+        {
+            "user_id": user,
+            "folder_id": known[mount.name][0],
+            "virtual_path": mount.virtual_path,
+            "quota_size": mount.quota_size,
+            "quota_files": mount.quota_files,
+        }
+        for user, several in mounts.items()
+        for mount in several
+    ]
+    await connection.execute(insert(tables.mounts), values)
+
+
+async def _id(connection: AsyncConnection, tables: Tables, name: str, *, lock: bool = False) -> int | None:
+    query = select(tables.users.c.id).where(tables.users.c.username == name)
+    found = (await connection.execute(query.with_for_update() if lock else query)).scalar_one_or_none()
+    return None if found is None else int(found)
+
+
+async def _again(connection: AsyncConnection, tables: Tables, name: str) -> Account:
+    stored = await get(connection, tables, name)
+    if stored is None:
+        raise _missing(name)
+    return stored
+
+
+def _later(column: Column[Any]) -> ColumnElement[int]:
+    """Now, or just after the stored time if the clock has not moved on."""
+    now = now_ms()
+    return case((column >= now, column + 1), else_=now)
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(f"user {name!r} does not exist")

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to SQLite, PostgreSQL and MySQL/MariaDB from the `data_provider` settings.
+
+`sslmode` means what it means elsewhere in this field:
+
+=====  =================================  ==========================================================
+value  postgresql                         mysql
+=====  =================================  ==========================================================
+0      disable                            no TLS
+1      require (TLS, nobody is checked)   TLS, certificate and host name checked
+2      verify-ca                          TLS, nobody is checked
+3      verify-full                        TLS if the server offers it, nobody is checked
+=====  =================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from psycopg import conninfo
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from tidegate.errors import ProviderError
+from tidegate.store.options import ProviderOptions
+
+CONNECT_SECONDS: Final = 5
+"""How long one attempt to reach a database server may take."""
+POOL_WAIT_SECONDS: Final = 5
+"""How long an operation waits for a free connection."""
+DEFAULT_POOL: Final = 10
+"""Connections to a database server, unless `pool_size` says otherwise."""
+SQLITE_POOL: Final = 4
+"""Connections to an SQLite file: one writes at a time, more only help readers."""
+SQLITE_BUSY_MS: Final = 5_000
+RECYCLE_SECONDS: Final = 1_800
+"""Age at which a connection is replaced, so that address changes and balancers are followed."""
+
+WRITES: Final = "tidegate_writes"
+"""Execution option of connections that are going to write."""
+
+_PG_SSL: Final = ("disable", "require", "verify-ca", "verify-full")
+_GO_DSN: Final = re.compile(
+    r"(?:(?P<user>[^:@/]*)(?::(?P<password>.*))?@)?(?:(?P<net>tcp|unix)\((?P<address>[^)]*)\))?"
+    r"/(?P<name>[^?]*)(?:\?(?P<options>.*))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One database to connect to.
+
+    Attributes:
+        url: driver and, for SQLite, the file.
+        arguments: for the driver's connect function; holds the password.
+        label: how texts name it; no secret in it.
+        secrets: texts that must not show up in any message.
+        tls: a connection without TLS is to be dropped.
+    """
+
+    url: URL
+    label: str
+    arguments: dict[str, Any] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    tls: bool = False
+
+    def masked(self, text: str) -> str:
+        """One line of `text` without any secret of this target."""
+        line = " ".join(text.split())
+        for secret in self.secrets:
+            if secret:
+                line = line.replace(secret, "***")
+        return line[:300]
+
+
+def target_of(options: ProviderOptions, *, replica: bool = False) -> Target:
+    """What the settings say to connect to.
+
+    Raises:
+        ProviderError: the settings cannot name a database.
+    """
+    if options.driver == "sqlite":
+        return _sqlite(options)
+    if options.driver == "postgresql":
+        return _postgresql(options, replica=replica)
+    if options.driver == "mysql":
+        return _mysql(options, replica=replica)
+    raise ProviderError(f"data_provider.driver: {options.driver!r} is not an SQL driver")
+
+
+def make_engine(target: Target, options: ProviderOptions) -> AsyncEngine:
+    """An engine whose connections are bounded in number and in waiting; connects lazily."""
+    if options.driver == "sqlite":
+        engine = create_async_engine(
+            target.url,
+            connect_args=target.arguments,
+            pool_size=SQLITE_POOL,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_SECONDS,
+        )
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    engine = create_async_engine(
+        target.url,
+        connect_args=target.arguments,
+        pool_size=options.pool_size or DEFAULT_POOL,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+        pool_recycle=RECYCLE_SECONDS,
+    )
+    if target.tls and options.driver == "mysql":
+        event.listen(engine.sync_engine, "connect", _require_tls)
+    return engine
+
+
+def _sqlite(options: ProviderOptions) -> Target:
+    text = options.connection_string
+    path = str(options.file)
+    if text:
+        path = text.removeprefix("sqlite://").removeprefix("file:").split("?", 1)[0]
+        if text.startswith("sqlite://"):
+            path = path.removeprefix("/")
+        path = str((options.base_dir / path).absolute())
+    return Target(
+        URL.create("sqlite+aiosqlite", database=path),
+        f"sqlite file {os.path.basename(path)}",
+        {"timeout": SQLITE_BUSY_MS / 1000},
+    )
+
+
+def sqlite_file(target: Target) -> str:
+    """The database file of an SQLite target."""
+    return target.url.database or ""
+
+
+def _postgresql(options: ProviderOptions, *, replica: bool) -> Target:
+    settings: dict[str, Any]
+    if options.connection_string:
+        text = re.sub(r"^postgresql\+\w+://", "postgresql://", options.connection_string)
+        try:
+            settings = dict(conninfo.conninfo_to_dict(text))
+        except Exception:
+            raise ProviderError(
+                "data_provider.connection_string: is not a postgresql URL or keyword=value list"
+            ) from None
+    else:
+        settings = {
+            "host": options.host or "127.0.0.1",
+            "port": options.port or 5432,
+            "dbname": options.name,
+            "user": options.username,
+            "password": options.password,
+            "sslmode": _PG_SSL[options.sslmode],
+            "sslrootcert": options.root_cert,
+            "sslcert": options.client_cert,
+            "sslkey": options.client_key,
+        }
+        settings = {key: value for key, value in settings.items() if value != ""}
+    if replica:
+        settings["host"], settings["port"] = _host_port(options.read_host, settings.get("port", 5432))
+    settings.setdefault("connect_timeout", CONNECT_SECONDS)
+    settings.setdefault("application_name", "tidegate")
+    settings |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}
+    label = f"postgresql at {settings.get('host', 'local socket')}:{settings.get('port', 5432)}"
+    return Target(
+        URL.create("postgresql+psycopg"),
+        label,
+        settings,
+        _secrets(options, settings.get("password")),
+    )
+
+
+def _mysql(options: ProviderOptions, *, replica: bool) -> Target:
+    settings: dict[str, Any] = {
+        "host": options.host or "127.0.0.1",
+        "port": options.port or 3306,
+        "database": options.name,
+        "user": options.username,
+        "password": options.password,
+    }
+    mode = options.sslmode
+    if options.connection_string:
+        settings, mode = _mysql_string(options.connection_string, mode)
+    if replica:
+        settings["host"], settings["port"] = _host_port(options.read_host, settings["port"])
+        settings.pop("unix_socket", None)
+    if str(settings["host"]).startswith("/"):
+        settings["unix_socket"] = settings.pop("host")
+    settings |= {"connect_timeout": CONNECT_SECONDS, "charset": "utf8mb4"}
+    if mode:
+        settings["ssl"] = _mysql_tls(options, checked=mode == 1)
+    where = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
+    return Target(
+        URL.create("mysql+asyncmy"),
+        f"mysql at {where}",
+        settings,
+        _secrets(options, settings["password"]),
+        tls=mode in (1, 2),
+    )
+
+
+def _mysql_string(text: str, mode: int) -> tuple[dict[str, Any], int]:
+    """Settings from a URL or from the ``user:password@tcp(host:port)/name`` form."""
+    bad = ProviderError(
+        "data_provider.connection_string: is not mysql://user:password@host:port/name or "
+        "user:password@tcp(host:port)/name"
+    )
+    if "://" in text:
+        try:
+            url = urllib.parse.urlsplit(text)
+            port = url.port or 3306
+        except ValueError:
+            raise bad from None
+        user, password = urllib.parse.unquote(url.username or ""), urllib.parse.unquote(url.password or "")
+        host, name, options = url.hostname or "127.0.0.1", url.path.removeprefix("/"), url.query
+        settings = {"host": host, "port": port}
+    else:
+        found = _GO_DSN.fullmatch(text)
+        if found is None:
+            raise bad
+        user, password, name = found["user"] or "", found["password"] or "", found["name"]
+        options = found["options"] or ""
+        if found["net"] == "unix":
+            settings = {"host": found["address"], "port": 3306}
+        else:
+            host, port = _host_port(found["address"] or "127.0.0.1", 3306)
+            settings = {"host": host, "port": port}
+    asked = dict(urllib.parse.parse_qsl(options)).get("tls", "")
+    modes = {"false": 0, "true": 1, "skip-verify": 2, "preferred": 3}
+    if asked and asked not in modes:
+        raise ProviderError(f"data_provider.connection_string: tls={asked} is not one of {', '.join(modes)}")
+    return {**settings, "database": name, "user": user, "password": password}, modes.get(asked, mode)
+
+
+def _mysql_tls(options: ProviderOptions, *, checked: bool) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=options.root_cert or None)
+        if options.client_cert:
+            context.load_cert_chain(options.client_cert, options.client_key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ProviderError(f"data_provider: cannot read the TLS files: {error.strerror or error}") from None
+    if not checked:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _host_port(text: str, port: object) -> tuple[str, int]:
+    """Split ``host``, ``host:port`` or ``[v6]:port``."""
+    found = re.fullmatch(
+        r"\[(?P<six>[0-9A-Fa-f:.]+)\](?::(?P<p6>[0-9]{1,5}))?|(?P<host>[^:]+):(?P<p4>[0-9]{1,5})", text
+    )
+    if found is None:
+        return text, int(str(port))
+    return found["six"] or found["host"], int(found["p6"] or found["p4"] or str(port))
+
+
+def _secrets(options: ProviderOptions, password: object) -> tuple[str, ...]:
+    text = str(password or "")
+    return tuple(
+        secret
+        for secret in (options.connection_string, text, urllib.parse.quote(text), options.password)
+        if secret
+    )
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # The driver must not open transactions by itself: ours say whether they will write.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL: what was acknowledged survives a power failure too.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a transaction that reads first and then writes could
+    # otherwise fail in the middle, without the busy timeout being waited for.
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _require_tls(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # The driver goes on in plain text if the server does not offer TLS.
+    transport = getattr(connection.driver_connection, "_transport", None)
+    if transport is None or transport.get_extra_info("ssl_object") is None:
+        raise ProviderError("the database server offers no TLS and data_provider.sslmode requires it")

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs work on the database: one transaction each, bounded in time, with failures translated.
+
+Work is a function that may be run again from the start: a deadlock that the server resolved against us
+and a replica that went away are not the caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NoReturn, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy import exc as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tidegate.errors import Conflict, ProviderError, ProviderUnavailable
+from tidegate.store.options import ProviderOptions
+from tidegate.store.sql.engines import WRITES, Target, make_engine, target_of
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+OPERATION_SECONDS: Final = 15.0
+"""Longest time of one read or write; loading a dump and migrations are exempt."""
+ATTEMPTS: Final = 5
+"""Runs of one piece of work that the server keeps choosing as a deadlock's victim."""
+REPLICA_LAG_SECONDS: Final = 5.0
+"""After a write of ours, reads of what was written go to the writer for this long."""
+REPLICA_RETRY_SECONDS: Final = 10.0
+"""How long a failed replica is left alone."""
+MAX_REMEMBERED_WRITES: Final = 10_000
+
+_RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
+"""Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
+
+
+class Link:
+    """The connections of one provider: a writer and, if `read_host` is set, a replica for reads."""
+
+    def __init__(self, options: ProviderOptions) -> None:
+        self.target: Final = target_of(options)
+        self.driver: Final = options.driver
+        self._options = options
+        self._replica_target = (
+            target_of(options, replica=True) if options.read_host and options.driver != "sqlite" else None
+        )
+        self._engine: AsyncEngine | None = None
+        self._replica: AsyncEngine | None = None
+        self._replica_rest = 0.0
+        self._written: dict[str, float] = {}
+        # SQLite has one writer; queueing here is fair, its own busy handler is not.
+        self._one_writer = asyncio.Lock() if options.driver == "sqlite" else None
+
+    def start(self) -> None:
+        """Make the engines; they connect when first used."""
+        if self._engine is None:
+            self._engine = make_engine(self.target, self._options)
+            if self._replica_target is not None:
+                self._replica = make_engine(self._replica_target, self._options)
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        for engine in (self._engine, self._replica):
+            if engine is not None:
+                await engine.dispose()
+        self._engine = self._replica = None
+
+    async def read(self, work: Work[T], *, about: str = "", fresh: bool = False) -> T:
+        """Run reading work, on the replica if there is one.
+
+        Args:
+            work: what to run.
+            about: what is read; goes to the writer if this process wrote it a moment ago.
+            fresh: always ask the writer.
+
+        Raises:
+            ProviderUnavailable: no database answered in time.
+        """
+        if self._replica is not None and not fresh and not self._recently_written(about):
+            now = time.monotonic()
+            if now >= self._replica_rest and self._replica_target is not None:
+                try:
+                    return await self._run(self._replica, self._replica_target, work, OPERATION_SECONDS)
+                except ProviderUnavailable:
+                    self._replica_rest = time.monotonic() + REPLICA_RETRY_SECONDS
+        return await self._run(self._writer(), self.target, work, OPERATION_SECONDS)
+
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        about: tuple[str, ...] = (),
+        seconds: float | None = OPERATION_SECONDS,
+        again: bool = True,
+    ) -> T:
+        """Run writing work in one transaction.
+
+        Args:
+            work: what to run.
+            about: what is written, for `read`.
+            seconds: longest time; None for no bound.
+            again: the work may be run again after a deadlock.
+
+        Raises:
+            ProviderUnavailable: nothing is known to be stored.
+            Conflict: somebody else kept changing the same records.
+        """
+        self._remember(about)
+        try:
+            async with self._one_writer or contextlib.nullcontext():
+                return await self._run(self._writer(), self.target, work, seconds, writes=True, again=again)
+        finally:
+            self._remember(about)
+
+    @contextlib.asynccontextmanager
+    async def raw(self) -> AsyncIterator[AsyncConnection]:
+        """A writing connection outside any transaction, for migrations."""
+        try:
+            async with self._one_writer or contextlib.nullcontext(), self._writer().connect() as connection:
+                yield await connection.execution_options(**{WRITES: True})
+        except sa.SQLAlchemyError as error:
+            _fail(error, self.target)
+        except (OSError, TimeoutError) as error:
+            _fail(error, self.target)
+
+    def _writer(self) -> AsyncEngine:
+        if self._engine is None:
+            raise ProviderUnavailable("data provider unavailable: not opened")
+        return self._engine
+
+    async def _run(
+        self,
+        engine: AsyncEngine,
+        target: Target,
+        work: Work[T],
+        seconds: float | None,
+        *,
+        writes: bool = False,
+        again: bool = True,
+    ) -> T:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with asyncio.timeout(seconds), engine.connect() as connection:
+                    if writes:
+                        connection = await connection.execution_options(**{WRITES: True})
+                    async with connection.begin():
+                        return await work(connection)
+            except (sa.SQLAlchemyError, OSError, TimeoutError) as error:
+                if again and attempt < ATTEMPTS and _worth_retrying(error, writes=writes):
+                    await asyncio.sleep(0.005 * attempt)
+                    continue
+                _fail(error, target)
+
+    def _remember(self, about: tuple[str, ...]) -> None:
+        if self._replica is None:
+            return
+        now = time.monotonic()
+        for name in about:
+            self._written.pop(name, None)
+            self._written[name] = now
+        while self._written:
+            oldest = next(iter(self._written))
+            if (
+                len(self._written) <= MAX_REMEMBERED_WRITES
+                and now - self._written[oldest] < REPLICA_LAG_SECONDS
+            ):
+                break
+            del self._written[oldest]
+
+    def _recently_written(self, about: str) -> bool:
+        written = self._written.get(about)
+        return written is not None and time.monotonic() - written < REPLICA_LAG_SECONDS
+
+
+async def ping(connection: AsyncConnection) -> None:
+    """The smallest statement there is."""
+    await connection.execute(text("SELECT 1"))
+
+
+def _code(error: BaseException) -> str:
+    origin = getattr(error, "orig", None)
+    state = getattr(origin, "sqlstate", None)
+    if state:
+        return str(state)
+    arguments = getattr(origin, "args", ())
+    return str(arguments[0]) if arguments else ""
+
+
+def _worth_retrying(error: BaseException, *, writes: bool) -> bool:
+    if isinstance(error, sa.IntegrityError):
+        # Two writers made the same folder, or one removed what the other refers to: look again.
+        return True
+    if isinstance(error, sa.DBAPIError):
+        return _code(error) in _RETRY_CODES or (error.connection_invalidated and not writes)
+    return False
+
+
+def _fail(error: BaseException, target: Target) -> NoReturn:
+    """Raise what the contract says; the cause's text only masked, since drivers quote their settings."""
+    detail = target.masked(str(getattr(error, "orig", None) or error))
+    if isinstance(error, sa.IntegrityError):
+        raise Conflict("the record was changed by somebody else meanwhile") from None
+    if isinstance(error, (OSError, TimeoutError, sa.TimeoutError)):
+        what = "no answer in time" if isinstance(error, (TimeoutError, sa.TimeoutError)) else detail
+        raise ProviderUnavailable(f"data provider unavailable: {target.label}: {what}") from None
+    if isinstance(error, sa.DBAPIError):
+        lost = isinstance(error, (sa.OperationalError, sa.InterfaceError)) or error.connection_invalidated
+        if lost and not _is_schema_trouble(error):
+            raise ProviderUnavailable(f"data provider unavailable: {target.label}: {detail}") from None
+    raise ProviderError(f"{target.label}: {detail}") from None
+
+
+def _is_schema_trouble(error: sa.DBAPIError) -> bool:
+    """SQLite and MySQL report missing tables, read-only files and refused rights as operational errors."""
+    detail = str(error.orig).lower()
+    words = ("no such table", "no such column", "readonly database", "already exists", "denied to user")
+    return any(word in detail for word in words) or _code(error) in {"1142", "1044", "1050", "1054", "1146"}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storing many records in one transaction, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.store.contract import LoadRow, Record
+from tidegate.store.sql import accounts, rows
+from tidegate.store.sql.shelf import Shelf, admin_shelf, api_key_shelf, folder_shelf
+from tidegate.store.sql.tables import Tables
+
+ADD_ONLY: Final = 1
+"""The load mode that leaves existing records as they are."""
+
+
+async def store(
+    connection: AsyncConnection, tables: Tables, batch: Sequence[Record], mode: int
+) -> list[LoadRow]:
+    """Store one batch of records, of one kind or of several."""
+    users = [record for record in batch if isinstance(record, Account)]
+    report = await _users(connection, tables, users, mode) if users else []
+    for record in batch:
+        if isinstance(record, Folder):
+            report.append(await _one(connection, folder_shelf(tables), record, record.name, "folder", mode))
+        elif isinstance(record, Admin):
+            report.append(await _one(connection, admin_shelf(tables), record, record.username, "admin", mode))
+        elif isinstance(record, ApiKey):
+            report.append(await _one(connection, api_key_shelf(tables), record, record.id, "api_key", mode))
+    return report
+
+
+async def _one(
+    connection: AsyncConnection, shelf: Shelf[Any], record: Record, name: str, kind: str, mode: int
+) -> LoadRow:
+    if await shelf.get(connection, name) is None:
+        await shelf.add(connection, record)
+        return kind, name, "added"
+    if mode == ADD_ONLY:
+        return kind, name, "kept"
+    await shelf.change(connection, record)
+    return kind, name, "updated"
+
+
+async def _users(
+    connection: AsyncConnection, tables: Tables, batch: Sequence[Account], mode: int
+) -> list[LoadRow]:
+    # A name may come twice in one file: the later record then updates the earlier one.
+    report: list[LoadRow] = []
+    pending = list(batch)
+    while pending:
+        seen: set[str] = set()
+        now: list[Account] = []
+        later: list[Account] = []
+        for account in pending:
+            (later if account.username in seen else now).append(account)
+            seen.add(account.username)
+        report.extend(await _distinct_users(connection, tables, now, mode))
+        pending = later
+    return report
+
+
+async def _distinct_users(
+    connection: AsyncConnection, tables: Tables, batch: Sequence[Account], mode: int
+) -> list[LoadRow]:
+    users = tables.users
+    known = await _ids(connection, tables, [account.username for account in batch])
+    fresh = [account for account in batch if account.username not in known]
+    stale = [] if mode == ADD_ONLY else [account for account in batch if account.username in known]
+    now = accounts.now_ms()
+    if fresh:
+        values = [
+            {**rows.account_values(account), "created_at": account.created_at or now, "updated_at": now}
+            for account in fresh
+        ]
+        await connection.execute(insert(users), values)
+    if stale:
+        changes = [
+            {
+                **accounts.change_values(account, keep_usage=True),
+                "row_id": known[account.username],
+                "updated_at": now,
+            }
+            for account in stale
+        ]
+        await connection.execute(update(users).where(users.c.id == bindparam("row_id")), changes)
+        numbers = [known[account.username] for account in stale]
+        await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id.in_(numbers)))
+    mounted = [account for account in (*fresh, *stale) if account.virtual_folders]
+    if mounted:
+        ids = await _ids(connection, tables, [account.username for account in mounted])
+        await accounts.put_mounts(
+            connection, tables, {ids[account.username]: account.virtual_folders for account in mounted}
+        )
+    added = {account.username for account in fresh}
+    word = "kept" if mode == ADD_ONLY else "updated"
+    return [("user", account.username, "added" if account.username in added else word) for account in batch]
+
+
+async def _ids(connection: AsyncConnection, tables: Tables, names: Sequence[str]) -> dict[str, int]:
+    users = tables.users.c
+    found: dict[str, int] = {}
+    for start in range(0, len(names), accounts.BATCH):
+        query = select(users.username, users.id).where(
+            users.username.in_(names[start : start + accounts.BATCH])
+        )
+        for row in await connection.execute(query):
+            found[row.username] = row.id
+    return found

@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The provider contract on SQL: opens and migrates, then hands each call to the statements' modules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.errors import NotFound, ProviderError
+from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.store.contract import LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.options import ProviderOptions, WriteRules
+from tidegate.store.sql import accounts, loading, outside, schema
+from tidegate.store.sql.engines import sqlite_file
+from tidegate.store.sql.link import Link, ping
+from tidegate.store.sql.shelf import admin_shelf, api_key_shelf, folder_shelf
+from tidegate.store.sql.tables import make_tables
+from tidegate.store.streams import MAX_PAGE, batches_of
+from tidegate.store.validate import can_be_stored
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class SqlProvider:
+    """Accounts and the rest in SQLite, PostgreSQL or MySQL/MariaDB."""
+
+    def __init__(self, options: ProviderOptions) -> None:
+        self._options: Final = options
+        self._rules: Final = WriteRules(options.manage_users, options.track_quota != 0)
+        self._tables: Final = make_tables(
+            options.sql_tables_prefix, options.users_table, outside=bool(options.outside_users)
+        )
+        self._link: Final = Link(options)
+        self._folders: Final = folder_shelf(self._tables)
+        self._admins: Final = admin_shelf(self._tables)
+        self._keys: Final = api_key_shelf(self._tables)
+        self._outside: outside.OutsideUsers | None = None
+        # False while only a foreign table can be read, in a database that we may not write.
+        self._complete = True
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """Connect and settle the schema."""
+        if self._link.driver == "sqlite":
+            await asyncio.to_thread(_make_private_file, sqlite_file(self._link.target))
+        self._link.start()
+        try:
+            await self._settle_schema(migrate=migrate)
+            if self._options.outside_users:
+                self._outside = outside.OutsideUsers(self._options.outside_users)
+                await self._link.read(self._outside.learn, fresh=True)
+        except BaseException:
+            await self._link.stop()
+            raise
+
+    async def _settle_schema(self, *, migrate: bool) -> None:
+        if migrate:
+            try:
+                await schema.upgrade(self._link, self._options, self._tables)
+            except ProviderError:
+                if not self._options.outside_users or await schema.current(self._link, self._options) != "0":
+                    raise
+                self._complete = False
+            return
+        version = await schema.current(self._link, self._options)
+        schema.refuse_newer(version)
+        if version != schema.latest():
+            raise ProviderError(
+                f"the database has schema version {version}, this version of Tidegate needs {schema.latest()}: "
+                "run tidegate initprovider"
+            )
+
+    async def schema_version(self) -> str:
+        """The schema version that the database has now, ``0`` for none; for a provider that is not open."""
+        async with self._briefly():
+            return await schema.current(self._link, self._options)
+
+    async def revert(self, to: str) -> bool:
+        """Take the schema back; for a provider that is not open.
+
+        Returns:
+            False if it was at that version already.
+        """
+        async with self._briefly():
+            return await schema.downgrade(self._link, self._options, to)
+
+    @contextlib.asynccontextmanager
+    async def _briefly(self) -> AsyncIterator[None]:
+        if self._link.driver == "sqlite":
+            await asyncio.to_thread(_make_private_file, sqlite_file(self._link.target))
+        self._link.start()
+        try:
+            yield
+        finally:
+            await self._link.stop()
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._link.stop()
+
+    async def check(self) -> None:
+        """Ask the writer for a sign of life."""
+        await self._link.read(ping, fresh=True)
+
+    async def reload(self) -> None:
+        """Nothing: the database is always current."""
+
+    # -- users -------------------------------------------------------------------------------------------
+
+    async def user(self, username: str) -> Account | None:
+        """One account."""
+        if not can_be_stored(username):
+            return None
+        if self._outside is not None:
+            return await self._link.read(_do(self._outside.get, username))
+        found = await self._link.read(_do(accounts.get, self._tables, username), about=f"user {username}")
+        if found is None and self._options.read_host:
+            # Another node may have made it a moment ago.
+            found = await self._link.read(_do(accounts.get, self._tables, username), fresh=True)
+        return found
+
+    async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
+        """A page of accounts by name."""
+        offset, limit = max(offset, 0), min(max(limit, 0), MAX_PAGE)
+        if self._outside is not None:
+            return await self._link.read(_do(self._outside.page, offset=offset, limit=limit, order=order))
+        work = _do(accounts.page, self._tables, offset=offset, limit=limit, order=order)
+        return await self._link.read(work, about="users")
+
+    async def iter_users(self) -> AsyncIterator[Account]:
+        """Every account by name, a batch at a time; one read for each batch, so that no transaction is
+        held open while the caller thinks."""
+        last = ""
+        while True:
+            if self._outside is not None:
+                batch = await self._link.read(_do(self._outside.after, last, accounts.BATCH))
+            else:
+                batch = await self._link.read(
+                    _do(accounts.after, self._tables, last, accounts.BATCH), fresh=True
+                )
+            for account in batch:
+                yield account
+            if len(batch) < accounts.BATCH:
+                return
+            last = batch[-1].username
+
+    async def count_users(self) -> int:
+        """How many accounts there are."""
+        if self._outside is not None:
+            return await self._link.read(_do(self._outside.count))
+        return await self._link.read(_do(accounts.count, self._tables.users), about="users")
+
+    async def add_user(self, account: Account) -> Account:
+        """Store a new account."""
+        self._rules.require_users()
+        return await self._write_user(account.username, _do(accounts.add, self._tables, account))
+
+    async def update_user(self, account: Account, *, keep_usage: bool = True) -> Account:
+        """Replace an account by name."""
+        self._rules.require_users()
+        work = _do(accounts.change, self._tables, account, keep_usage=keep_usage)
+        return await self._write_user(account.username, work)
+
+    async def delete_user(self, username: str) -> None:
+        """Remove an account."""
+        self._rules.require_users()
+        await self._write_user(username, _do(accounts.remove, self._tables, username))
+
+    async def set_password(self, username: str, password_hash: str, *, changed_at: int | None = None) -> None:
+        """Replace the hash alone."""
+        self._rules.require_users()
+        work = _do(accounts.set_password, self._tables, username, password_hash, changed_at)
+        await self._write_user(username, work)
+
+    async def touch_login(self, username: str, when_ms: int) -> None:
+        """Set `last_login`; nothing happens where accounts are read-only."""
+        if self._rules.manage_users:
+            await self._set_user(username, {"last_login": when_ms})
+
+    async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
+        """Set `first_upload` or `first_download` once; nothing happens where accounts are read-only."""
+        if self._rules.manage_users:
+            work = _do(accounts.touch_first, self._tables, username, f"first_{kind}", when_ms)
+            await self._write_user(username, work)
+
+    # -- usage -------------------------------------------------------------------------------------------
+
+    async def add_usage(self, username: str, delta: UsageDelta) -> None:
+        """Add to an account's counters; nothing happens where usage is not tracked."""
+        if self._rules.keeps_usage:
+            await self._write_user(username, _do(accounts.add_usage, self._tables, username, delta))
+
+    async def set_usage(self, username: str, *, size: int, files: int) -> None:
+        """Set the quota counters."""
+        self._rules.require_usage()
+        values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": accounts.now_ms()}
+        await self._set_user(username, values)
+
+    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
+        """Set the transfer counters."""
+        self._rules.require_usage()
+        values = {"used_upload_data_transfer": upload, "used_download_data_transfer": download}
+        await self._set_user(username, values)
+
+    async def add_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Add to a folder's counters; nothing happens where usage is not tracked."""
+        if self._rules.track_quota:
+            columns = self._tables.folders.c
+            values: dict[str, Any] = {
+                "used_quota_size": accounts.raised(columns.used_quota_size, size),
+                "used_quota_files": accounts.raised(columns.used_quota_files, files),
+                "last_quota_update": accounts.now_ms(),
+            }
+            await self._link.write(
+                _do(self._folders.set_columns, name, values), about=("folders", f"folder {name}")
+            )
+
+    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Set a folder's counters."""
+        self._rules.require_tracking()
+        values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": accounts.now_ms()}
+        await self._link.write(
+            _do(self._folders.set_columns, name, values), about=("folders", f"folder {name}")
+        )
+
+    async def mark_usage(self, username: str, *, dirty: bool) -> None:
+        """Remember that an account's counters may be behind."""
+        if self._rules.keeps_usage:
+            await self._set_user(username, {"usage_dirty": int(dirty)})
+
+    async def dirty_usage(self) -> list[str]:
+        """Accounts whose counters may be behind."""
+        return await self._link.read(_do(accounts.dirty, self._tables), fresh=True) if self._complete else []
+
+    # -- folders -----------------------------------------------------------------------------------------
+
+    async def folder(self, name: str) -> Folder | None:
+        """One folder."""
+        if not self._complete or not can_be_stored(name):
+            return None
+        return await self._link.read(_do(self._folders.get, name), about=f"folder {name}")
+
+    async def folders(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Folder]:
+        """A page of folders by name."""
+        return await self._page(self._folders.page, "folders", offset, limit, order)
+
+    async def folder_users(self, name: str) -> list[str]:
+        """Names of the accounts that mount a folder."""
+        if not self._complete or not can_be_stored(name):
+            return []
+        users, mounts, folders = self._tables.users, self._tables.mounts, self._tables.folders
+        query = (
+            select(users.c.username)
+            .join(mounts, mounts.c.user_id == users.c.id)
+            .join(folders, folders.c.id == mounts.c.folder_id)
+            .where(folders.c.name == name)
+            .distinct()
+            .order_by(users.c.username)
+        )
+
+        async def work(connection: AsyncConnection) -> list[str]:
+            return list((await connection.execute(query)).scalars())
+
+        return await self._link.read(work, fresh=True)
+
+    async def add_folder(self, folder: Folder) -> Folder:
+        """Store a new folder."""
+        return await self._link.write(
+            _do(self._folders.add, folder), about=("folders", f"folder {folder.name}")
+        )
+
+    async def update_folder(self, folder: Folder) -> Folder:
+        """Replace a folder by name, keeping its counters."""
+        return await self._link.write(
+            _do(self._folders.change, folder), about=("folders", f"folder {folder.name}")
+        )
+
+    async def delete_folder(self, name: str) -> None:
+        """Remove a folder and every mount of it."""
+        mounts, folders = self._tables.mounts, self._tables.folders
+        held = select(folders.c.id).where(folders.c.name == name).scalar_subquery()
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(mounts).where(mounts.c.folder_id == held))
+            await self._folders.remove(connection, name)
+
+        await self._link.write(work, about=("folders", f"folder {name}"))
+
+    # -- administrators and API keys: always the writer, since they are about rights ----------------------
+
+    async def admin(self, username: str) -> Admin | None:
+        """One administrator."""
+        if not self._complete or not can_be_stored(username):
+            return None
+        return await self._link.read(_do(self._admins.get, username), fresh=True)
+
+    async def admins(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Admin]:
+        """A page of administrators by name."""
+        return await self._page(self._admins.page, "admins", offset, limit, order)
+
+    async def add_admin(self, admin: Admin) -> Admin:
+        """Store a new administrator."""
+        return await self._link.write(_do(self._admins.add, admin), about=("admins",))
+
+    async def update_admin(self, admin: Admin) -> Admin:
+        """Replace an administrator by name."""
+        return await self._link.write(_do(self._admins.change, admin), about=("admins",))
+
+    async def delete_admin(self, username: str) -> None:
+        """Remove an administrator and the API keys bound to them."""
+        keys = self._tables.api_keys
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._admins.remove(connection, username)
+            await connection.execute(delete(keys).where(keys.c.admin == username))
+
+        await self._link.write(work, about=("admins", "api_keys"))
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        """One API key."""
+        if not self._complete or not can_be_stored(key_id):
+            return None
+        return await self._link.read(_do(self._keys.get, key_id), fresh=True)
+
+    async def api_keys(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[ApiKey]:
+        """A page of API keys by id."""
+        return await self._page(self._keys.page, "api_keys", offset, limit, order)
+
+    async def add_api_key(self, key: ApiKey) -> ApiKey:
+        """Store a new API key."""
+        return await self._link.write(_do(self._keys.add, key), about=("api_keys",))
+
+    async def update_api_key(self, key: ApiKey) -> ApiKey:
+        """Replace an API key by id."""
+        return await self._link.write(_do(self._keys.change, key), about=("api_keys",))
+
+    async def delete_api_key(self, key_id: str) -> None:
+        """Remove an API key."""
+        await self._link.write(_do(self._keys.remove, key_id), about=("api_keys",))
+
+    # -- small persistent facts ----------------------------------------------------------------------------
+
+    async def setting(self, name: str) -> str | None:
+        """A value the server keeps for itself."""
+        if not self._complete:
+            return None
+        query = select(self._tables.settings.c.value).where(self._tables.settings.c.name == name)
+
+        async def work(connection: AsyncConnection) -> str | None:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+        return await self._link.read(work, fresh=True)
+
+    async def set_setting(self, name: str, value: str | None) -> None:
+        """Store such a value, or forget it."""
+        table = self._tables.settings
+
+        async def work(connection: AsyncConnection) -> None:
+            if value is None:
+                await connection.execute(delete(table).where(table.c.name == name))
+                return
+            changed = await connection.execute(update(table).where(table.c.name == name).values(value=value))
+            if changed.rowcount == 0:
+                await connection.execute(insert(table).values(name=name, value=value))
+
+        await self._link.write(work)
+
+    # -- all or nothing --------------------------------------------------------------------------------------
+
+    async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
+        """Store everything in one transaction."""
+        return await self.load_batches(batches_of(snapshot), mode=mode)
+
+    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+        """Store everything in one transaction, a batch at a time."""
+        report: list[LoadRow] = []
+
+        async def work(connection: AsyncConnection) -> None:
+            async for batch in batches:
+                if any(isinstance(record, Account) for record in batch):
+                    self._rules.require_users()
+                report.extend(await loading.store(connection, self._tables, batch, mode))
+
+        about = ("users", "folders", "admins", "api_keys")
+        # The batches can be read once only, hence no second run.
+        await self._link.write(work, about=about, seconds=None, again=False)
+        return LoadReport(report)
+
+    # -- pieces ------------------------------------------------------------------------------------------------
+
+    async def _page(
+        self,
+        page: Callable[[AsyncConnection, int, int, Order], Awaitable[list[T]]],
+        about: str,
+        offset: int,
+        limit: int,
+        order: Order,
+    ) -> list[T]:
+        if not self._complete:
+            return []
+        work = _do(page, max(offset, 0), min(max(limit, 0), MAX_PAGE), order)
+        return await self._link.read(work, about=about, fresh=about in ("admins", "api_keys"))
+
+    async def _write_user(self, name: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        if not can_be_stored(name):
+            raise NotFound("no user can have this name")
+        return await self._link.write(work, about=(f"user {name}", "users", "folders"))
+
+    async def _set_user(self, name: str, values: dict[str, Any]) -> None:
+        await self._write_user(name, _do(accounts.set_columns, self._tables, name, values))
+
+
+def _do(
+    function: Callable[Concatenate[AsyncConnection, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> Callable[[AsyncConnection], Awaitable[T]]:
+    """Work that calls a statements' function with everything but the connection filled in."""
+
+    def work(connection: AsyncConnection) -> Awaitable[T]:
+        return function(connection, *args, **kwargs)
+
+    return work
+
+
+def _make_private_file(path: str) -> None:
+    """Make an SQLite file that only the server's user can read: it holds password hashes."""
+    if not Path(path).parent.is_dir():
+        raise ProviderError(f"data_provider.name: the directory {Path(path).parent} does not exist")
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise ProviderError(f"data_provider.name: cannot create {path}: {error.strerror}") from None
+
+
+def _keeps_the_contract(provider: SqlProvider) -> Provider:
+    return provider

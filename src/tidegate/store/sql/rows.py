@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows to values and back. JSON columns are decoded by the same adapters that check documents."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import RowMapping
+
+from tidegate.errors import BadRecord, ProviderError
+from tidegate.model import Account, Admin, AdminFilters, ApiKey, Filters, Folder, FolderMount, Tally
+from tidegate.store.documents import decode_account
+
+Values = dict[str, Any]
+
+_FILTERS: Final = TypeAdapter(Filters)
+_ADMIN_FILTERS: Final = TypeAdapter(AdminFilters)
+_TEXTS: Final = TypeAdapter(tuple[str, ...])
+_PERMISSIONS: Final = TypeAdapter(dict[str, tuple[str, ...]])
+_OBJECT: Final = TypeAdapter(dict[str, Any])
+
+_JSON: Final = ("public_keys", "permissions", "filters", "filesystem", "virtual_folders")
+_PLAIN: Final = tuple(
+    item.name for item in fields(Account) if item.name not in (*_JSON, "tally", "id", "username")
+)
+TALLY: Final = tuple(item.name for item in fields(Tally))
+USAGE: Final = (
+    "used_quota_size",
+    "used_quota_files",
+    "last_quota_update",
+    "used_upload_data_transfer",
+    "used_download_data_transfer",
+    "last_login",
+    "first_download",
+    "first_upload",
+    *(f"tally_{name}" for name in TALLY),
+)
+"""Columns that an update of the record leaves alone."""
+
+
+def account_values(account: Account) -> Values:
+    """The columns of an account, without `id`."""
+    values: Values = {name: getattr(account, name) for name in _PLAIN}
+    values.update({f"tally_{name}": getattr(account.tally, name) for name in TALLY})
+    values.update(
+        username=account.username,
+        public_keys=json.dumps(account.public_keys),
+        permissions=json.dumps(account.permissions),
+        filters=_FILTERS.dump_json(account.filters, exclude_defaults=True).decode(),
+        filesystem=json.dumps(account.filesystem),
+    )
+    return values
+
+
+def account_of(row: RowMapping, mounts: tuple[FolderMount, ...]) -> Account:
+    """An account from our own table.
+
+    Raises:
+        ProviderError: a JSON column was changed by hand into something unreadable.
+    """
+    try:
+        return Account(
+            id=row["id"],
+            username=row["username"],
+            public_keys=_TEXTS.validate_json(row["public_keys"]),
+            permissions=_PERMISSIONS.validate_json(row["permissions"]),
+            filters=_FILTERS.validate_json(row["filters"]),
+            filesystem=_OBJECT.validate_json(row["filesystem"]),
+            tally=Tally(**{name: row[f"tally_{name}"] for name in TALLY}),
+            virtual_folders=mounts,
+            **{name: row[name] for name in _PLAIN},
+        )
+    except ValidationError as error:
+        raise _unreadable(f"user {row['username']!r}", error) from None
+
+
+def outside_account_of(row: RowMapping) -> Account:
+    """An account from a foreign table or view: any subset of the columns, JSON of any version.
+
+    Raises:
+        ProviderError: the row does not make an account.
+    """
+    document: Values = {}
+    for name, value in row.items():
+        if value is None:
+            continue
+        if name in _JSON:
+            try:
+                value = json.loads(value) if value else None
+            except ValueError:
+                raise ProviderError(f"user {row['username']!r}: column {name} is not JSON") from None
+        document[name] = value
+    try:
+        return decode_account(document, lenient=True)
+    except BadRecord as error:
+        raise ProviderError(f"user {row['username']!r}: {error}") from None
+
+
+OUTSIDE_COLUMNS: Final = frozenset(("username", "id", *_PLAIN, *_JSON))
+"""Columns of a foreign table that are looked at."""
+
+
+def mount_of(row: RowMapping) -> FolderMount:
+    """A mount from a row of `accounts`' join of mounts and folders."""
+    return FolderMount(
+        name=row["folder_name"],
+        virtual_path=row["virtual_path"],
+        quota_size=row["mount_quota_size"],
+        quota_files=row["mount_quota_files"],
+        mapped_path=row["mapped_path"],
+        description=row["folder_description"],
+        used_quota_size=row["folder_used_size"],
+        used_quota_files=row["folder_used_files"],
+        last_quota_update=row["folder_last_update"],
+    )
+
+
+def folder_values(folder: Folder) -> Values:
+    """The columns of a folder."""
+    values = _fields(folder)
+    values["filesystem"] = json.dumps(folder.filesystem)
+    return values
+
+
+def folder_of(row: RowMapping) -> Folder:
+    """A folder from its row."""
+    values = _columns(row, Folder)
+    values["filesystem"] = _json(f"folder {row['name']!r}", row["filesystem"], _OBJECT)
+    return Folder(**values)
+
+
+def admin_values(admin: Admin) -> Values:
+    """The columns of an administrator, without `id`."""
+    values = _fields(admin)
+    del values["id"]
+    values["permissions"] = json.dumps(admin.permissions)
+    values["filters"] = _ADMIN_FILTERS.dump_json(admin.filters, exclude_defaults=True).decode()
+    return values
+
+
+def admin_of(row: RowMapping) -> Admin:
+    """An administrator from a row."""
+    values = _columns(row, Admin)
+    who = f"admin {row['username']!r}"
+    values["permissions"] = _json(who, row["permissions"], _TEXTS)
+    values["filters"] = _json(who, row["filters"], _ADMIN_FILTERS)
+    return Admin(**values)
+
+
+def api_key_values(key: ApiKey) -> Values:
+    """The columns of an API key."""
+    return _fields(key)
+
+
+def api_key_of(row: RowMapping) -> ApiKey:
+    """An API key from its row."""
+    return ApiKey(**_columns(row, ApiKey))
+
+
+def _fields(record: Folder | Admin | ApiKey) -> Values:
+    return {item.name: getattr(record, item.name) for item in fields(record)}
+
+
+def _columns(row: RowMapping, model: type[Folder | Admin | ApiKey]) -> Values:
+    return {item.name: row[item.name] for item in fields(model)}
+
+
+def _json(what: str, text: str, adapter: TypeAdapter[Any]) -> Any:
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        raise _unreadable(what, error) from None
+
+
+def _unreadable(what: str, error: ValidationError) -> ProviderError:
+    where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+    return ProviderError(f"{what}: the stored record is unreadable{f' at {where}' if where else ''}")

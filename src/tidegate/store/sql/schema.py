@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings a database up and down between schema versions, and checks what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sqla
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.errors import ProviderError
+from tidegate.store.options import ProviderOptions
+from tidegate.store.sql.link import Link
+from tidegate.store.sql.tables import Tables, users_table_name
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+LOCK_SECONDS: Final = 60
+"""How long a node waits for another that is migrating the same database."""
+_LOCK_NAME: Final = "tidegate_schema"
+_LOCK_NUMBER: Final = 0x7469_6465
+"""The advisory lock's number on PostgreSQL: "tide" in ASCII."""
+
+# Alembic reaches the running migration through module globals.
+_ONE_AT_A_TIME: Final = asyncio.Lock()
+
+
+async def current(link: Link, options: ProviderOptions) -> str:
+    """The schema version of the database; ``0`` if there is none."""
+
+    async def work(connection: AsyncConnection) -> str:
+        return await connection.run_sync(_current, options)
+
+    return await link.read(work, fresh=True)
+
+
+def latest() -> str:
+    """The schema version that this code works with."""
+    head = _scripts().get_current_head()
+    assert head is not None
+    return head
+
+
+async def upgrade(link: Link, options: ProviderOptions, tables: Tables) -> bool:
+    """Bring the schema to the latest version.
+
+    Returns:
+        False if it was there already.
+
+    Raises:
+        ProviderError: the schema is newer than this code, or the result is not what it should be.
+    """
+    before = await current(link, options)
+    refuse_newer(before)
+    if before == latest():
+        return False
+    await _migrate(link, options, "up", latest())
+    await verify(link, tables)
+    return True
+
+
+async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
+    """Take the schema back to an older version; ``0`` removes it.
+
+    Returns:
+        False if it was there already.
+
+    Raises:
+        ProviderError: there is no such version, or it is not older.
+    """
+    before = await current(link, options)
+    refuse_newer(before)
+    known = ["0", *versions()]
+    if to not in known:
+        raise ProviderError(f"there is no schema version {to}; known are {', '.join(known)}")
+    if known.index(to) > known.index(before):
+        raise ProviderError(f"schema version {to} is not older than {before}")
+    if to == before:
+        return False
+    await _migrate(link, options, "down", "base" if to == "0" else to)
+    return True
+
+
+def versions() -> list[str]:
+    """All schema versions, oldest first."""
+    return [script.revision for script in reversed(list(_scripts().walk_revisions()))]
+
+
+def refuse_newer(version: str) -> None:
+    """Stop before a schema that this code does not know.
+
+    Raises:
+        ProviderError: the version is not one of ours.
+    """
+    if version != "0" and version not in versions():
+        raise ProviderError(
+            f"the database has schema version {version}, newer than {latest()}, the newest this version of "
+            "Tidegate knows; upgrade Tidegate, or take the schema back with the version that made it"
+        )
+
+
+async def verify(link: Link, tables: Tables) -> None:
+    """Compare the tables there are with those that the code expects.
+
+    Raises:
+        ProviderError: naming each missing table or column.
+    """
+
+    async def work(connection: AsyncConnection) -> list[str]:
+        return await connection.run_sync(_missing, tables)
+
+    missing = await link.read(work, fresh=True)
+    if missing:
+        raise ProviderError(f"the database schema is incomplete, missing: {', '.join(missing[:10])}")
+
+
+def _missing(connection: Connection, tables: Tables) -> list[str]:
+    inspector = sqla.inspect(connection)
+    there = set(inspector.get_table_names())
+    missing: list[str] = []
+    for table in tables.metadata.sorted_tables:
+        if table.name not in there:
+            missing.append(f"table {table.name}")
+            continue
+        columns = {column["name"] for column in inspector.get_columns(table.name)}
+        missing.extend(f"column {table.name}.{name}" for name in table.c.keys() if name not in columns)
+    return missing
+
+
+def _current(connection: Connection, options: ProviderOptions) -> str:
+    context = MigrationContext.configure(connection, opts={"version_table": _version_table(options)})
+    return context.get_current_revision() or "0"
+
+
+async def _migrate(link: Link, options: ProviderOptions, direction: str, to: str) -> None:
+    config = _config()
+    async with _ONE_AT_A_TIME, link.raw() as connection:
+        await _lock(connection, link.driver)
+        try:
+            async with connection.begin():
+                await connection.run_sync(_run, config, options, direction, to)
+        finally:
+            await _unlock(connection, link.driver)
+
+
+def _run(connection: Connection, config: Config, options: ProviderOptions, direction: str, to: str) -> None:
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = _version_table(options)
+    config.attributes["prefix"] = options.sql_tables_prefix
+    config.attributes["users_table"] = users_table_name(
+        options.sql_tables_prefix, options.users_table, outside=bool(options.outside_users)
+    )
+    if direction == "up":
+        # Another node may have been faster while we waited for the lock.
+        if _current(connection, options) != to:
+            command.upgrade(config, to)
+    else:
+        command.downgrade(config, to)
+
+
+async def _lock(connection: AsyncConnection, driver: str) -> None:
+    if driver == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _LOCK_NUMBER})
+        await connection.commit()
+    elif driver == "mysql":
+        query = text("SELECT GET_LOCK(:name, :seconds)")
+        got = (await connection.execute(query, {"name": _LOCK_NAME, "seconds": LOCK_SECONDS})).scalar()
+        await connection.commit()
+        if got != 1:
+            raise ProviderError("another node has been migrating this database for too long")
+
+
+async def _unlock(connection: AsyncConnection, driver: str) -> None:
+    if connection.invalidated or connection.closed:
+        return
+    if driver == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": _LOCK_NUMBER})
+        await connection.commit()
+    elif driver == "mysql":
+        await connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK_NAME})
+        await connection.commit()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _version_table(options: ProviderOptions) -> str:
+    return f"{options.sql_tables_prefix}schema_version"

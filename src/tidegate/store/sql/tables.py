@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables as this version expects them. `migrations/` makes them; a check compares the two at start.
+
+Columns carry the JSON names of the record's fields, so that a view over foreign data is easy to write.
+Lists and objects are JSON text. Names compare byte by byte on every database: two accounts that differ in
+case are two accounts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql, postgresql
+
+NAME_CHARS = 255
+
+Name = (
+    String(NAME_CHARS)
+    .with_variant(mysql.VARCHAR(NAME_CHARS, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    .with_variant(postgresql.VARCHAR(NAME_CHARS, collation="C"), "postgresql")
+)
+LongText = Text().with_variant(
+    mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
+)
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits everywhere; SQLite numbers rows by itself only in a column spelt INTEGER."""
+
+
+def _number(name: str, default: int = 0) -> Column[int]:
+    return Column(name, Number, nullable=False, server_default=str(default))
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, LongText, nullable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one provider.
+
+    Attributes:
+        users: accounts.
+        mounts: which account sees which folder, in order of `id`.
+    """
+
+    metadata: MetaData
+    users: Table
+    folders: Table
+    mounts: Table
+    admins: Table
+    api_keys: Table
+    settings: Table
+
+
+def users_table_name(prefix: str, users_table: str, *, outside: bool) -> str:
+    """The name of our own accounts table.
+
+    Args:
+        prefix: `sql_tables_prefix`.
+        users_table: `users_table`; empty or ``users`` is the default name.
+        outside: accounts are read from `users_table`, so ours must not be called that (nor ``users``,
+            which the foreign data is likely to be called).
+    """
+    if outside:
+        return f"{prefix}tidegate_users"
+    return users_table if users_table not in ("", "users") else f"{prefix}users"
+
+
+def make_tables(prefix: str = "", users_table: str = "", *, outside: bool = False) -> Tables:
+    """Describe the schema under a prefix that `ProviderOptions.check` has accepted."""
+    metadata = MetaData()
+    users = Table(
+        users_table_name(prefix, users_table, outside=outside),
+        metadata,
+        Column("id", Number, primary_key=True, autoincrement=True),
+        Column("username", Name, nullable=False, unique=True),
+        _number("status", 1),
+        _text("email"),
+        _text("description"),
+        _text("additional_info"),
+        _number("expiration_date"),
+        _text("password"),
+        _text("public_keys"),
+        _text("home_dir"),
+        _number("uid"),
+        _number("gid"),
+        _number("max_sessions"),
+        _number("quota_size"),
+        _number("quota_files"),
+        _text("permissions"),
+        _number("used_quota_size"),
+        _number("used_quota_files"),
+        _number("last_quota_update"),
+        _number("upload_bandwidth"),
+        _number("download_bandwidth"),
+        _number("upload_data_transfer"),
+        _number("download_data_transfer"),
+        _number("total_data_transfer"),
+        _number("used_upload_data_transfer"),
+        _number("used_download_data_transfer"),
+        _number("last_login"),
+        _number("first_download"),
+        _number("first_upload"),
+        _number("last_password_change"),
+        _number("created_at"),
+        _number("updated_at"),
+        _text("filters"),
+        _text("filesystem"),
+        _number("tally_bytes_in"),
+        _number("tally_bytes_out"),
+        _number("tally_bytes_xfer"),
+        _number("tally_files_in"),
+        _number("tally_files_out"),
+        _number("tally_files_xfer"),
+        Column("usage_dirty", Integer, nullable=False, server_default="0", index=True),
+    )
+    folders = Table(
+        f"{prefix}folders",
+        metadata,
+        Column("id", Number, primary_key=True, autoincrement=True),
+        Column("name", Name, nullable=False, unique=True),
+        _text("mapped_path"),
+        _text("description"),
+        _number("used_quota_size"),
+        _number("used_quota_files"),
+        _number("last_quota_update"),
+        _text("filesystem"),
+    )
+    mounts = Table(
+        f"{prefix}users_folders",
+        metadata,
+        Column("id", Number, primary_key=True, autoincrement=True),
+        Column("user_id", Number, ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False, index=True),
+        Column("folder_id", Number, ForeignKey(folders.c.id, ondelete="CASCADE"), nullable=False, index=True),
+        _text("virtual_path"),
+        _number("quota_size"),
+        _number("quota_files"),
+    )
+    admins = Table(
+        f"{prefix}admins",
+        metadata,
+        Column("id", Number, primary_key=True, autoincrement=True),
+        Column("username", Name, nullable=False, unique=True),
+        _number("status", 1),
+        _text("description"),
+        _text("password"),
+        _text("email"),
+        _text("permissions"),
+        _text("filters"),
+        _text("additional_info"),
+        _number("created_at"),
+        _number("updated_at"),
+        _number("last_login"),
+    )
+    api_keys = Table(
+        f"{prefix}api_keys",
+        metadata,
+        Column("id", Name, primary_key=True),
+        _text("name"),
+        _text("key"),
+        _number("scope", 1),
+        Column("user", Name, nullable=False, index=True),
+        Column("admin", Name, nullable=False, index=True),
+        _text("description"),
+        _number("expires_at"),
+        _number("created_at"),
+        _number("updated_at"),
+        _number("last_use_at"),
+    )
+    settings = Table(f"{prefix}settings", metadata, Column("name", Name, primary_key=True), _text("value"))
+    return Tables(metadata, users, folders, mounts, admins, api_keys, settings)

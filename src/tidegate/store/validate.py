@@ -1,0 +1,513 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a record makes sense. Each check names the JSON path and the value that is wrong.
+
+The functions return the record in its canonical spelling (paths without double or trailing slashes,
+addresses as networks); what is stored is therefore what the rest of the house expects to read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Final, TypeVar
+
+from tidegate.errors import BadRecord
+from tidegate.model import (
+    Account,
+    Admin,
+    ApiKey,
+    BandwidthLimit,
+    FilePatterns,
+    Filters,
+    Folder,
+    FolderMount,
+    Permission,
+    TallyLimits,
+    TimeWindow,
+)
+
+MAX_NAME_BYTES: Final = 255
+"""Bytes of a user, folder, admin or key name: fits an indexed column and an LMDB key (511)."""
+MAX_PATH_BYTES: Final = 4096
+MAX_TEXT_CHARS: Final = 65_536
+"""Characters of a free text such as a description."""
+MAX_ITEMS: Final = 10_000
+"""Entries of any list in a record."""
+MAX_INTEGER: Final = 2**63 - 1
+MAX_ID: Final = 2**32 - 2
+"""Largest uid or gid; 2**32 - 1 means "leave it" to chown."""
+
+PERMISSIONS: Final = frozenset(str(name) for name in Permission)
+ADMIN_PERMISSIONS: Final = frozenset(
+    "* add_users edit_users del_users view_users view_conns close_conns view_status manage_folders "
+    "manage_groups quota_scans manage_defender view_defender view_events disable_mfa "
+    # names of 2.2 to 2.5, kept so that their dumps load
+    "manage_admins manage_apikeys manage_system manage_event_rules manage_roles manage_ip_lists "
+    "retention_checks metadata_checks".split()
+)
+LOGIN_METHODS: Final = (
+    "publickey",
+    "password",
+    "password-over-SSH",
+    "keyboard-interactive",
+    "publickey+password",
+    "publickey+keyboard-interactive",
+    "TLSCertificate",
+    "TLSCertificate+password",
+)
+PROTOCOLS: Final = ("SSH", "FTP", "DAV", "HTTP")
+PATTERN_PRESETS: Final = ("openbridge",)
+LIMIT_TYPES: Final = ("soft", "hard")
+KEY_TYPES: Final = (
+    "ssh-ed25519",
+    "ssh-ed448",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "ssh-dss",
+)
+"""Public keys that may be stored; which of them may log in is the SSH door's setting."""
+
+HASH_PREFIXES: Final = (
+    "$argon2id$",
+    "$argon2i$",
+    "$argon2d$",
+    "$2a$",
+    "$2b$",
+    "$2x$",
+    "$2y$",
+    "$pbkdf2-sha1$",
+    "$pbkdf2-sha256$",
+    "$pbkdf2-sha512$",
+    "$pbkdf2-b64salt-sha256$",
+    "$1$",
+    "$apr1$",
+    "$5$",
+    "$6$",
+    "$y$",
+    "$gy$",
+    "$7$",
+    "$scrypt$",
+    "{CRYPT}",
+    "{OPENBRIDGE-SHA256}",
+    "{MD5}",
+    "{SHA256}",
+    "{SHA512}",
+)
+"""How stored passwords begin; anything else in a document is plain text that has to be hashed."""
+
+Item = TypeVar("Item")
+
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-._~]+")
+_CLOCK: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Settings that decide what a valid record is.
+
+    Attributes:
+        users_base_dir: parent of homes that a record leaves out; empty makes `home_dir` mandatory.
+        naming_rules: bit mask: 1 any UTF-8 in names (else only unreserved URI characters), 2 lower-case,
+            4 trim.
+        root_mounts: whether a folder may be mounted at ``/``.
+    """
+
+    users_base_dir: str = ""
+    naming_rules: int = 1
+    root_mounts: bool = False
+
+
+DEFAULT_RULES: Final = Rules()
+
+
+def looks_hashed(text: str) -> bool:
+    """Whether a password is a stored hash rather than plain text to be hashed."""
+    return text.startswith(HASH_PREFIXES)
+
+
+def can_be_stored(name: str) -> bool:
+    """Whether a name could exist in any provider; asked before a lookup, so that odd bytes from a login
+    attempt mean "unknown" and not a database error."""
+    if not 0 < len(name) <= MAX_NAME_BYTES or "\0" in name:
+        return False
+    try:
+        return len(name.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def fold_name(name: str, rules: Rules = DEFAULT_RULES) -> str:
+    """Apply the lower-case and trim bits of `naming_rules`; to be used on stored and on typed names."""
+    if rules.naming_rules & 4:
+        name = name.strip()
+    return name.lower() if rules.naming_rules & 2 else name
+
+
+def check_account(account: Account, rules: Rules = DEFAULT_RULES, where: str = "") -> Account:
+    """Check an account and return its canonical form.
+
+    Args:
+        account: what a document said.
+        rules: settings that decide.
+        where: prefix for the field of an error, for instance ``users[3].``.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    name = fold_name(account.username, rules)
+    check_name(f"{where}username", name, rules)
+    _integers(account, where)
+    _flag(f"{where}status", account.status, (0, 1))
+    for label in ("uid", "gid"):
+        if getattr(account, label) > MAX_ID:
+            raise BadRecord(f"{where}{label}", f"{getattr(account, label)} is above {MAX_ID}")
+    for label in ("email", "description", "additional_info", "password"):
+        check_text(f"{where}{label}", getattr(account, label))
+    home = account.home_dir
+    if not home and rules.users_base_dir:
+        home = f"{rules.users_base_dir.rstrip('/')}/{name}"
+    if not home:
+        raise BadRecord(f"{where}home_dir", "is missing: an absolute directory is needed")
+    return replace(
+        account,
+        username=name,
+        home_dir=check_path(f"{where}home_dir", home),
+        public_keys=tuple(
+            check_public_key(f"{where}public_keys[{index}]", key)
+            for index, key in enumerate(_bounded(f"{where}public_keys", account.public_keys))
+        ),
+        permissions=check_permissions(f"{where}permissions", account.permissions),
+        filters=_check_filters(account.filters, f"{where}filters."),
+        virtual_folders=_check_mounts(account.virtual_folders, rules, f"{where}virtual_folders"),
+        tally=_checked_integers(account.tally, f"{where}tally."),
+    )
+
+
+def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") -> Folder:
+    """Check a folder and return its canonical form.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    check_name(f"{where}name", folder.name, rules)
+    _integers(folder, where)
+    check_text(f"{where}description", folder.description)
+    if not folder.mapped_path and not folder.filesystem:
+        raise BadRecord(f"{where}mapped_path", "is missing: an absolute directory is needed")
+    if not folder.mapped_path:
+        return folder
+    return replace(folder, mapped_path=check_path(f"{where}mapped_path", folder.mapped_path))
+
+
+def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> Admin:
+    """Check an administrator and return the canonical form.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    name = fold_name(admin.username, rules)
+    check_name(f"{where}username", name, rules)
+    _integers(admin, where)
+    _flag(f"{where}status", admin.status, (0, 1))
+    for label in ("email", "description", "additional_info", "password"):
+        check_text(f"{where}{label}", getattr(admin, label))
+    if not admin.permissions:
+        raise BadRecord(f"{where}permissions", "is empty: give at least one permission")
+    _known(f"{where}permissions", admin.permissions, ADMIN_PERMISSIONS)
+    allowed = check_networks(f"{where}filters.allow_list", admin.filters.allow_list)
+    return replace(admin, username=name, filters=replace(admin.filters, allow_list=allowed))
+
+
+def check_api_key(key: ApiKey, rules: Rules = DEFAULT_RULES, where: str = "") -> ApiKey:
+    """Check an API key.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    check_name(f"{where}id", key.id, Rules(naming_rules=0))
+    _integers(key, where)
+    if not key.name:
+        raise BadRecord(f"{where}name", "is empty")
+    for label in ("name", "description", "key"):
+        check_text(f"{where}{label}", getattr(key, label))
+    _flag(f"{where}scope", key.scope, (1, 2))
+    for label, scope in (("admin", 1), ("user", 2)):
+        bound = getattr(key, label)
+        if bound and key.scope != scope:
+            raise BadRecord(f"{where}{label}", f"{bound!r} is given, but scope {key.scope} is not for it")
+        if bound:
+            check_name(f"{where}{label}", bound, rules)
+    return key
+
+
+# --- parts that other rooms use too -------------------------------------------------------------------
+
+
+def check_name(where: str, name: str, rules: Rules = DEFAULT_RULES) -> None:
+    """Refuse a name that cannot name a user, folder or admin.
+
+    Raises:
+        BadRecord: empty, too long, with control characters or slashes, ``.`` or ``..``.
+    """
+    if not name:
+        raise BadRecord(where, "is empty")
+    if not can_be_stored(name):
+        raise BadRecord(
+            where, f"{name[:64]!r} is not a name: at most {MAX_NAME_BYTES} bytes of UTF-8, no NUL"
+        )
+    if name in (".", "..") or "/" in name or not name.isprintable():
+        raise BadRecord(where, f"{name!r} is not a name: no '/', no control characters, not '.' or '..'")
+    if name != name.strip():
+        raise BadRecord(where, f"{name!r} begins or ends with a space")
+    if not rules.naming_rules & 1 and not _UNRESERVED.fullmatch(name):
+        raise BadRecord(where, f"{name!r} may hold only letters, digits and - . _ ~ (naming_rules)")
+
+
+def check_text(where: str, text: str) -> None:
+    """Refuse text that some database could not keep.
+
+    Raises:
+        BadRecord: NUL, a lone surrogate, or longer than `MAX_TEXT_CHARS`.
+    """
+    if len(text) > MAX_TEXT_CHARS:
+        raise BadRecord(where, f"is longer than {MAX_TEXT_CHARS} characters")
+    if "\0" in text or not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise BadRecord(where, "holds a NUL or an unpaired surrogate")
+
+
+def check_path(where: str, path: str) -> str:
+    """An absolute path without empty, ``.`` or ``..`` components and without a trailing slash.
+
+    Raises:
+        BadRecord: relative, with ``..`` or control characters, or too long.
+    """
+    check_text(where, path)
+    if not path.startswith("/"):
+        raise BadRecord(where, f"{path[:200]!r} is not an absolute path")
+    if len(path.encode()) > MAX_PATH_BYTES:
+        raise BadRecord(where, f"is longer than {MAX_PATH_BYTES} bytes")
+    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+        raise BadRecord(where, f"{path[:200]!r} holds a control character")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise BadRecord(where, f"{path[:200]!r} holds '..'")
+    return "/" + "/".join(parts)
+
+
+def check_permissions(where: str, permissions: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Check a permission table: ``/`` is mandatory and grants something, names are known.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    if len(permissions) > MAX_ITEMS:
+        raise BadRecord(where, f"has more than {MAX_ITEMS} directories")
+    checked: dict[str, tuple[str, ...]] = {}
+    for path, names in permissions.items():
+        spot = f'{where}["{path[:200]}"]'
+        clean = check_path(spot, path)
+        if clean in checked:
+            raise BadRecord(spot, f"{clean!r} is given twice")
+        _known(spot, names, PERMISSIONS)
+        checked[clean] = tuple(dict.fromkeys(names))
+    if not checked.get("/"):
+        raise BadRecord(where, 'needs at least one permission for "/"')
+    return checked
+
+
+def check_networks(where: str, networks: Sequence[str]) -> tuple[str, ...]:
+    """Check addresses in CIDR form; a plain address becomes the network of itself.
+
+    Raises:
+        BadRecord: not an address or network.
+    """
+    checked = []
+    for index, text in enumerate(_bounded(where, networks)):
+        try:
+            if "%" in text:
+                raise ValueError("zone")
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise BadRecord(
+                f"{where}[{index}]", f"{text[:100]!r} is not a network such as 10.0.0.0/8"
+            ) from None
+        checked.append(text if "/" in text else str(network))
+    return tuple(checked)
+
+
+def check_public_key(where: str, text: str) -> str:
+    """Check an OpenSSH public key line: type, base64, comment.
+
+    The blob is walked to its end (RFC 4253 section 6.6: a run of length-prefixed strings that starts with
+    the type). Other spellings of keys are converted by the identity room before they get here.
+
+    Raises:
+        BadRecord: not one line, an unknown type, or a broken blob.
+    """
+    line = text.strip()
+    words = line.split(None, 2)
+    if len(words) < 2 or "\n" in line or "\r" in line:
+        raise BadRecord(where, f"{line[:40]!r} is not an OpenSSH public key line")
+    if words[0] not in KEY_TYPES:
+        raise BadRecord(where, f"key type {words[0][:40]!r} is not supported")
+    check_text(where, line)
+    try:
+        blob = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRecord(where, f"{words[0]} key: not valid base64") from None
+    parts: list[bytes] = []
+    offset = 0
+    while offset < len(blob):
+        size = int.from_bytes(blob[offset : offset + 4])
+        offset += 4 + size
+        if offset > len(blob):
+            raise BadRecord(where, f"{words[0]} key: cut off")
+        parts.append(blob[offset - size : offset])
+    if len(parts) < 2 or parts[0] != words[0].encode():
+        raise BadRecord(where, f"{words[0]} key: the data is of another type")
+    return line
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+def _check_filters(filters: Filters, where: str) -> Filters:
+    _integers(filters, where)
+    _some_left(f"{where}denied_login_methods", filters.denied_login_methods, LOGIN_METHODS)
+    _some_left(f"{where}denied_protocols", filters.denied_protocols, PROTOCOLS)
+    seen: set[str] = set()
+    patterns: list[FilePatterns] = []
+    for index, item in enumerate(_bounded(f"{where}file_patterns", filters.file_patterns)):
+        patterns.append(_check_patterns(item, f"{where}file_patterns[{index}].", seen))
+    limits: list[BandwidthLimit] = []
+    for index, limit in enumerate(_bounded(f"{where}bandwidth_limits", filters.bandwidth_limits)):
+        spot = f"{where}bandwidth_limits[{index}]."
+        if not limit.sources:
+            raise BadRecord(f"{spot}sources", "is empty: name at least one network")
+        limits.append(
+            replace(_checked_integers(limit, spot), sources=check_networks(f"{spot}sources", limit.sources))
+        )
+    for index, window in enumerate(_bounded(f"{where}access_time", filters.access_time)):
+        _check_window(window, f"{where}access_time[{index}].")
+    if filters.tally_limits is not None:
+        _check_tally_limits(filters.tally_limits, f"{where}tally_limits.")
+    start = filters.start_directory
+    return replace(
+        filters,
+        allowed_ip=check_networks(f"{where}allowed_ip", filters.allowed_ip),
+        denied_ip=check_networks(f"{where}denied_ip", filters.denied_ip),
+        file_patterns=tuple(patterns),
+        bandwidth_limits=tuple(limits),
+        start_directory=check_path(f"{where}start_directory", start) if start else "",
+    )
+
+
+def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatterns:
+    path = check_path(f"{where}path", item.path)
+    if path in seen:
+        raise BadRecord(f"{where}path", f"{path!r} is given twice")
+    seen.add(path)
+    _flag(f"{where}deny_policy", item.deny_policy, (0, 1))
+    if item.preset and item.preset not in PATTERN_PRESETS:
+        raise BadRecord(f"{where}preset", f"{item.preset!r} is not one of {', '.join(PATTERN_PRESETS)}")
+    if not item.allowed_patterns and not item.denied_patterns and not item.preset:
+        raise BadRecord(where.rstrip("."), "has neither allowed_patterns nor denied_patterns")
+    for label in ("allowed_patterns", "denied_patterns"):
+        for index, pattern in enumerate(_bounded(f"{where}{label}", getattr(item, label))):
+            if not pattern or "/" in pattern or len(pattern) > MAX_NAME_BYTES or not pattern.isprintable():
+                raise BadRecord(
+                    f"{where}{label}[{index}]", f"{pattern[:100]!r} is not a pattern for file names"
+                )
+    return replace(item, path=path)
+
+
+def _check_window(window: TimeWindow, where: str) -> None:
+    _flag(f"{where}day_of_week", window.day_of_week, range(7))
+    for label, clock in (("from", window.from_), ("to", window.to)):
+        if not _CLOCK.fullmatch(clock):
+            raise BadRecord(f"{where}{label}", f"{clock[:20]!r} is not a time such as 08:30")
+    if window.from_ > window.to:
+        raise BadRecord(f"{where}from", f"{window.from_} is after {window.to}")
+
+
+def _check_tally_limits(limits: TallyLimits, where: str) -> None:
+    _integers(limits, where)
+    if limits.limit_type not in LIMIT_TYPES:
+        raise BadRecord(f"{where}limit_type", f"{limits.limit_type[:20]!r} is not one of soft, hard")
+
+
+def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tuple[FolderMount, ...]:
+    checked: list[FolderMount] = []
+    seen: set[str] = set()
+    for index, mount in enumerate(_bounded(where, mounts)):
+        spot = f"{where}[{index}]."
+        check_name(f"{spot}name", mount.name, rules)
+        _integers(mount, spot, least={"quota_size": -1, "quota_files": -1})
+        check_text(f"{spot}description", mount.description)
+        if (mount.quota_size < 0) != (mount.quota_files < 0):
+            raise BadRecord(f"{spot}quota_size", "and quota_files must both be -1 or both be 0 or more")
+        path = check_path(f"{spot}virtual_path", mount.virtual_path)
+        if path == "/" and not rules.root_mounts:
+            raise BadRecord(f"{spot}virtual_path", "a folder cannot be mounted at '/'")
+        if path in seen:
+            raise BadRecord(f"{spot}virtual_path", f"{path!r} is given twice")
+        seen.add(path)
+        mapped = check_path(f"{spot}mapped_path", mount.mapped_path) if mount.mapped_path else ""
+        checked.append(replace(mount, virtual_path=path, mapped_path=mapped))
+    return tuple(checked)
+
+
+def _bounded(where: str, items: Sequence[Item]) -> Sequence[Item]:
+    if len(items) > MAX_ITEMS:
+        raise BadRecord(where, f"has more than {MAX_ITEMS} entries")
+    return items
+
+
+def _known(where: str, names: Sequence[str], known: Iterable[str]) -> None:
+    known = frozenset(known)
+    for index, name in enumerate(_bounded(where, names)):
+        if name not in known:
+            raise BadRecord(f"{where}[{index}]", f"{name[:64]!r} is not one of {', '.join(sorted(known))}")
+
+
+def _some_left(where: str, denied: Sequence[str], known: Sequence[str]) -> None:
+    _known(where, denied, known)
+    if set(denied) >= set(known):
+        raise BadRecord(where, "denies all of them: set status to 0 instead")
+
+
+def _flag(where: str, value: int, allowed: Sequence[int]) -> None:
+    if value not in allowed:
+        raise BadRecord(where, f"{value} is not one of {', '.join(map(str, allowed))}")
+
+
+def _integers(record: object, where: str, least: Mapping[str, int] | None = None) -> None:
+    """Every integer of a record is 0 or more and fits a database column."""
+    for name in _integer_fields(type(record)):
+        value = getattr(record, name)
+        if not (least or {}).get(name, 0) <= value <= MAX_INTEGER:
+            raise BadRecord(f"{where}{name}", f"{value} is out of range")
+
+
+def _checked_integers(record: Item, where: str) -> Item:
+    _integers(record, where)
+    return record
+
+
+_INTEGERS: dict[type, tuple[str, ...]] = {}
+
+
+def _integer_fields(record: type) -> tuple[str, ...]:
+    known = _INTEGERS.get(record)
+    if known is None:
+        known = tuple(item.name for item in fields(record) if item.type == "int")
+        _INTEGERS[record] = known
+    return known
