@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,7 +13,11 @@ import asyncssh
 from tidegate.doors.sftp.carrier import ChannelCarrier
 from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
 from tidegate.doors.sftp.outlet import Outlet
+from tidegate.doors.ssh.lane import Lane, self_check
+from tidegate.doors.ssh.lane_channel import LaneChannel
 from tidegate.vfs.api import Session
+
+log = logging.getLogger(__name__)
 
 
 class Carrier(Outlet, Protocol):
@@ -42,13 +48,19 @@ class Carrier(Outlet, Protocol):
         ...
 
 
-def make_carrier(chan: asyncssh.SSHServerChannel[bytes], *, fast_lane: bool) -> Carrier:  # noqa: ARG001
-    """The carrier for an SFTP channel that is open and whose subsystem request was answered.
+@functools.cache
+def lane_usable() -> bool:
+    """Whether the installed libraries can have a fast lane; says so once if they cannot."""
+    reason = self_check()
+    if reason:
+        log.warning("the fast lane stays off: %s; transfers work, and cost more CPU", reason)
+    return not reason
 
-    This is where the fast lane plugs in: with `fast_lane` true and a connection that can have one, return
-    its carrier instead.
-    """
-    return ChannelCarrier(chan)
+
+def make_carrier(chan: asyncssh.SSHServerChannel[bytes], *, fast_lane: bool) -> Carrier:
+    """The carrier for an SFTP channel that is open and whose subsystem request was answered."""
+    lane = Lane.attach(chan.get_connection()) if fast_lane and lane_usable() else None
+    return ChannelCarrier(chan) if lane is None else LaneChannel(lane, chan)
 
 
 class _WatchedDialogue(SftpDialogue):
