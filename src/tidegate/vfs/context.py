@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the parts of one session share: who acts, the gate, mounts, books, and the way to the event bus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tidegate.abc import Publish
+from tidegate.errors import Denied, QuotaExceeded, TidegateError, TooLarge
+from tidegate.events.kinds import Event, Operated, Refused
+from tidegate.model import Intent, Peer, Principal, VPath
+from tidegate.policy.decision import Decision
+from tidegate.policy.gate import Gate
+from tidegate.policy.throttle import Throttle
+from tidegate.vfs.extents import Places
+from tidegate.vfs.mounts import Mount, MountTable
+from tidegate.vfs.usage import AccountBook, Books
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tidegate.vfs.files import File
+
+MAX_OPEN_FILES: Final = 1024
+"""Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VfsOptions:
+    """Settings of the server that concern files.
+
+    Attributes:
+        upload_mode: when an upload becomes visible.
+        setstat_mode: 0 sets what is asked; 1 ignores mode, owner and times silently; 2 ignores those the
+            storage does not have.
+        map_owners: give new files and directories the account's uid and gid; possible as root only.
+        max_open_files: files one session may have open.
+        fsync: make uploads durable before they are acknowledged.
+    """
+
+    upload_mode: Publish = Publish.INPLACE
+    setstat_mode: int = 0
+    map_owners: bool = False
+    max_open_files: int = MAX_OPEN_FILES
+    fsync: bool = False
+
+
+class LiveTransfer(Protocol):
+    """As `cluster.registry.LiveTransfer`."""
+
+    operation_type: str
+    virtual_path: str
+    started: float
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """One session's surroundings.
+
+    Attributes:
+        up: the buckets that uploads pay, None if bandwidth is free; down likewise.
+        transfers: what is being moved now; the registry shows it.
+        files: open files.
+    """
+
+    principal: Principal
+    peer: Peer
+    gate: Gate
+    table: MountTable
+    books: Books
+    book: AccountBook
+    places: Places
+    options: VfsOptions
+    emit: Callable[[Event], None]
+    up: Throttle | None = None
+    down: Throttle | None = None
+    transfers: set[LiveTransfer] = field(default_factory=set)
+    files: set[File] = field(default_factory=set)
+    opening: int = 0
+
+    def require(
+        self,
+        intent: Intent,
+        path: VPath,
+        *,
+        target: VPath | None = None,
+        is_dir: bool = False,
+        exists: bool | None = None,
+        target_exists: bool = False,
+    ) -> None:
+        """Ask the gate; a refusal goes on record and is raised.
+
+        Raises:
+            Denied, NotFound: refused.
+        """
+        decision = self.gate.decide(
+            intent, path, target=target, is_dir=is_dir, exists=exists, target_exists=target_exists
+        )
+        if not decision.allowed:
+            self.refuse(intent, path, decision)
+
+    def refuse(self, intent: Intent, path: VPath, decision: Decision) -> None:
+        """Record a refusal and raise it."""
+        self._record(intent, path, decision.rule, decision.text)
+        decision.require()
+
+    def deny(self, intent: Intent, path: VPath, text: str, rule: str) -> Denied:
+        """Record a refusal that is decided here; returns the error to raise."""
+        self._record(intent, path, rule, text)
+        return Denied(text, rule=rule)
+
+    def over(self, intent: Intent, path: VPath, error: QuotaExceeded | TooLarge) -> None:
+        """Record that a limit said no."""
+        rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
+        self._record(intent, path, rule, error.text)
+
+    @contextmanager
+    def limits(self, intent: Intent, path: VPath) -> Iterator[None]:
+        """Record a limit that says no within."""
+        try:
+            yield
+        except (QuotaExceeded, TooLarge) as error:
+            self.over(intent, path, error)
+            raise
+
+    def _record(self, intent: Intent, path: VPath, rule: str, text: str) -> None:
+        self.emit(
+            Refused(
+                connection_id=self.peer.connection_id,
+                username=self.principal.username,
+                protocol=str(self.peer.protocol),
+                ip=self.peer.remote_ip,
+                intent=intent.value,
+                virtual_path=path,
+                rule=rule,
+                text=text,
+            )
+        )
+
+    def operated(
+        self,
+        operation: str,
+        path: VPath,
+        file_path: str,
+        started: float,
+        *,
+        target: VPath | str = "",
+        target_path: str = "",
+        details: dict[str, object] | None = None,
+    ) -> None:
+        """Record something done; `started` is of `time.monotonic`."""
+        self.emit(
+            Operated(
+                connection_id=self.peer.connection_id,
+                username=self.principal.username,
+                protocol=str(self.peer.protocol),
+                ip=self.peer.remote_ip,
+                operation=operation,
+                virtual_path=path,
+                virtual_target_path=str(target),
+                file_path=file_path,
+                target_path=target_path,
+                elapsed=time.monotonic() - started,
+                details=details or {},
+            )
+        )
+
+    @property
+    def owner(self) -> tuple[int | None, int | None]:
+        """Owner and group for new files; None leaves the server's own."""
+        account = self.principal.account
+        if not self.options.map_owners:
+            return None, None
+        return account.uid or None, account.gid or None
+
+    async def begin(self, mount: Mount) -> None:
+        """Usage of a mount is about to change."""
+        await self.books.begin(self.book, mount.book)
+
+    def changed(self) -> None:
+        """Usage changed."""
+        self.books.changed(self.book)
+
+
+def rejected(error: BaseException) -> bool:
+    """Whether an upload ended because a limit said no."""
+    return isinstance(error, (QuotaExceeded, TooLarge))
+
+
+def text_of(error: BaseException | None) -> str:
+    """What a log line says about an error."""
+    if error is None:
+        return ""
+    return error.text if isinstance(error, TidegateError) else type(error).__name__

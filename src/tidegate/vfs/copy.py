@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying within the server: whole files (copy-file) and ranges between open files (copy-data)."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from time import monotonic
+from typing import Final
+
+from tidegate.abc import Capability, OpenOptions, Outcome, Publish
+from tidegate.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    IsADirectory,
+    NotFound,
+    TidegateError,
+    TooLarge,
+    Unsupported,
+)
+from tidegate.model import Entry, Intent, VPath
+from tidegate.vfs.context import Context
+from tidegate.vfs.files import File
+from tidegate.vfs.mounts import Spot
+
+CHUNK_BYTES: Final = 262_144
+"""Bytes held while copying through the server."""
+
+
+async def copy_file(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
+    """Copy one file; creates no directories."""
+    started = monotonic()
+    context.require(Intent.COPY, source, target=target)
+    table = context.table
+    if table.is_point(source) or table.holds_points(source):
+        raise IsADirectory
+    if table.is_point(target) or table.holds_points(target):
+        raise Unsupported("target is a directory")
+    origin, goal = await table.at(source), await table.at(target)
+    if origin.backend is goal.backend and origin.key == goal.key:
+        raise Unsupported("source and target are the same")
+    async with context.places.locked(goal[1:]):
+        entry = await origin.backend.stat(origin.key)
+        if entry.is_dir:
+            raise IsADirectory
+        if not entry.is_file:
+            raise Unsupported("only files are copied")
+        if replace and await stat_or_none(goal) is not None:
+            context.require(Intent.COPY, source, target=target, target_exists=True)
+        await context.begin(goal.mount)
+        with context.limits(Intent.COPY, target):
+            copied = await transfer(context, origin, goal, entry, replace=replace)
+        context.changed()
+    context.operated(
+        "Copy",
+        source,
+        origin.host_path,
+        started,
+        target=target,
+        target_path=goal.host_path,
+        details={"size": copied},
+    )
+
+
+async def stat_or_none(spot: Spot) -> Entry | None:
+    """What is there, links not followed; None for nothing."""
+    try:
+        return await spot.backend.stat(spot.key, follow=False)
+    except NotFound:
+        return None
+
+
+async def transfer(context: Context, origin: Spot, goal: Spot, entry: Entry, *, replace: bool) -> int:
+    """Copy one file's content and charge it; the caller holds the target's lock.
+
+    The whole size is charged before the first byte moves, what turns out different afterwards.
+
+    Returns:
+        bytes copied.
+    """
+    meter, to_backend, to_key = goal.mount.meter, goal.backend, goal.key
+    old = await stat_or_none(goal)
+    if old is not None and not replace:
+        raise AlreadyExists
+    if old is not None and old.is_dir:
+        raise Unsupported("target is a directory")
+    if entry.size > meter.max_file:
+        raise TooLarge
+    place = context.places.hold(to_backend, to_key)
+    try:
+        counted = old is not None and old.is_file
+        replaced = place.extent.charged if place.extent is not None else old.size if counted and old else 0
+        files = 0 if counted else 1
+        meter.charge(entry.size - replaced, files)
+        try:
+            if origin.backend is to_backend and Capability.SERVER_COPY in to_backend.capabilities:
+                copied = await to_backend.copy(origin.key, to_key, replace=replace)
+            else:
+                copied = await _stream(context, origin, goal, entry, replace=replace)
+        except BaseException:
+            meter.credit(replaced - entry.size, -files)
+            raise
+        meter.credit(copied - entry.size, 0)
+        place.abandon()
+        place.version += 1
+    finally:
+        context.places.let_go(to_backend, to_key)
+    return copied
+
+
+async def _stream(context: Context, origin: Spot, goal: Spot, entry: Entry, *, replace: bool) -> int:
+    """Copy through bounded memory; the target appears complete or not at all."""
+    uid, gid = context.owner
+    options = OpenOptions(
+        write=True,
+        create=True,
+        exclusive=not replace,
+        truncate=replace,
+        publish=Publish.ATOMIC,
+        mode=entry.mode,
+        uid=uid,
+        gid=gid,
+        fsync=context.options.fsync,
+    )
+    reader = await origin.backend.open_file(origin.key, OpenOptions(read=True))
+    try:
+        writer = await goal.backend.open_file(goal.key, options)
+        copied = 0
+        try:
+            while data := await reader.read(copied, CHUNK_BYTES):
+                if copied + len(data) > entry.size:
+                    data = data[: entry.size - copied]  # the original grows: copy what was charged
+                    if not data:
+                        break
+                await writer.write(copied, data)
+                copied += len(data)
+        except BaseException:
+            await _drop(writer.close(Outcome.DROP))
+            raise
+        await writer.close(Outcome.COMMIT)
+        return copied
+    finally:
+        await _drop(reader.close())
+
+
+async def _drop(closing: Coroutine[None, None, None]) -> None:
+    try:
+        await closing
+    except TidegateError:
+        return
+
+
+async def copy_range(source: File, offset: int, length: int, target: File, target_offset: int) -> int:
+    """copy-data: bytes from one open file into another, charged as growth and not as traffic.
+
+    Raises:
+        InvalidArgument: the ranges lie in one file and overlap (as the draft demands).
+    """
+    if offset < 0 or length < 0 or target_offset < 0:
+        raise InvalidArgument("negative offset or length")
+    handle = source.handle
+    if length == 0:
+        length = max(0, (await handle.stat()).size - offset)
+    if source.place == target.place and offset < target_offset + length and target_offset < offset + length:
+        raise InvalidArgument("ranges of one file overlap")
+    copied = 0
+    while copied < length:
+        data = await handle.read(offset + copied, min(CHUNK_BYTES, length - copied))
+        if not data:
+            break
+        await target.store(target_offset + copied, memoryview(data), received=False)
+        copied += len(data)
+    return copied

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens sessions: `VfsSessions` is what the composition root hands to doors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tidegate.errors import NotFound
+from tidegate.events.kinds import Event
+from tidegate.model import ROOT, Peer, Principal, VPath
+from tidegate.policy.gate import Gate
+from tidegate.policy.throttle import Throttle, TokenBucket, bandwidth_bucket, rates_for
+from tidegate.vfs.context import Context, VfsOptions
+from tidegate.vfs.extents import Places
+from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend, folder_spec, home_spec
+from tidegate.vfs.scan import Scans
+from tidegate.vfs.session import Session
+from tidegate.vfs.usage import AccountBook, Books, FolderBook, UsageStore, session_tally
+
+
+class VfsSessions:
+    """`vfs.api.Sessions`, and everything that sessions of one process share.
+
+    Life: constructed, `reconcile` (before doors open), `open`..., `close` (after doors closed).
+
+    Bandwidth: the rate that applies to a client (its network's entry in `bandwidth_limits`, else the
+    account's) bounds all sessions of the account that come under the same entry together, and so each of
+    them. Clients of different entries do not share.
+
+    Args:
+        build: makes an unopened backend for a storage root; the root is created if missing.
+        store: the data provider, None to remember nothing.
+        emit: takes events; never blocks.
+        options: see `VfsOptions`.
+        track_quota: as in the `data_provider` section.
+
+    Attributes:
+        books: live usage.
+        scans: quota scans.
+    """
+
+    def __init__(
+        self,
+        build: OpenBackend,
+        store: UsageStore | None,
+        *,
+        emit: Callable[[Event], None],
+        options: VfsOptions | None = None,
+        track_quota: int = 2,
+    ) -> None:
+        self._emit = emit
+        self._options = options or VfsOptions()
+        self._places = Places()
+        self._pool = BackendPool(build)
+        self.books = Books(store, track_quota=track_quota, emit=emit)
+        self.scans = Scans(self.books, self._pool)
+
+    async def reconcile(self) -> list[str]:
+        """Count again what a crash left uncertain; returns the accounts concerned."""
+        return await self.scans.reconcile()
+
+    async def open(self, principal: Principal, peer: Peer) -> Session:
+        """A session for a principal: home created if missing, mounts ready.
+
+        Raises:
+            WorldError: the home's storage cannot be used.
+            ProviderUnavailable: usage cannot be read.
+        """
+        account = principal.account
+        book = await self.books.account(account)
+        folders: list[FolderBook] = []
+        table: MountTable | None = None
+        try:
+            tally = session_tally(account)
+            home = Mount(
+                ROOT, home_spec(account), self.books.meter(account, book, tally, None, None), None, None
+            )
+            mounts = [home]
+            for mounted in account.virtual_folders:
+                folder = await self.books.folder(mounted)
+                folders.append(folder)
+                meter = self.books.meter(account, book, tally, mounted, folder)
+                path = VPath.parse(mounted.virtual_path)
+                mounts.append(Mount(path, folder_spec(account, mounted), meter, mounted, folder))
+            table = MountTable(self._pool, mounts)
+            await table.prepare()
+        except BaseException:
+            if table is not None:
+                await table.close()
+            self.books.release(book, folders)
+            raise
+        up, down = _throttles(book, principal, peer)
+        context = Context(
+            principal=principal,
+            peer=peer,
+            gate=Gate(principal, peer.protocol),
+            table=table,
+            books=self.books,
+            book=book,
+            places=self._places,
+            options=self._options,
+            emit=self._emit,
+            up=up,
+            down=down,
+        )
+        start = VPath.parse(account.filters.start_directory or "/")
+        return Session(context, start, folders)
+
+    async def set_usage(self, username: str, *, size: int, files: int, add: bool = False) -> None:
+        """Set (or add to) an account's quota numbers by hand.
+
+        Raises:
+            NotFound: no such account.
+            Conflict: a scan of it runs.
+        """
+        self.scans.check_idle("user", username)
+        if add:
+            await self.books.settle(username)
+            account = await self.books.store.user(username) if self.books.store else None
+            if account is None:
+                raise NotFound(f"no user {username}")
+            size, files = size + account.used_quota_size, files + account.used_quota_files
+        await self.books.set_usage(username, size=size, files=files)
+
+    async def close(self) -> None:
+        """Stop scans, write usage, close backends."""
+        await self.scans.close()
+        await self.books.close()
+        await self._pool.close()
+
+
+def _throttles(
+    book: AccountBook, principal: Principal, peer: Peer
+) -> tuple[Throttle | None, Throttle | None]:
+    rates = rates_for(principal.account, peer.remote_ip)
+    pair: list[Throttle | None] = []
+    for direction, rate in (("up", rates.upload), ("down", rates.download)):
+        key = (direction, rates.where, rate)
+        bucket = book.shared.get(key)
+        if bucket is None:
+            bucket = bandwidth_bucket(rate)
+            if bucket is not None:
+                book.shared[key] = bucket
+        pair.append(Throttle(bucket) if isinstance(bucket, TokenBucket) else None)
+    return pair[0], pair[1]

@@ -1,0 +1,545 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open files: reading and writing under quota and bandwidth, and what happens at the end.
+
+The ``*_nowait`` methods are the hot path: everything they need was worked out when the file was opened, and
+what costs more than a few comparisons is left to the asynchronous twins by answering None or False.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Final, Literal
+
+from typing_extensions import Buffer
+
+from tidegate.abc import Backend, FileHandle, Key, Outcome
+from tidegate.errors import (
+    InvalidArgument,
+    InvalidHandle,
+    PeerGone,
+    QuotaExceeded,
+    TidegateError,
+    TooLarge,
+)
+from tidegate.events.kinds import Transferred
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.policy.throttle import PIECE_BYTES, Throttle
+from tidegate.vfs.attributes import supported
+from tidegate.vfs.context import Context, rejected, text_of
+from tidegate.vfs.gauges import Counts, Limits, require
+from tidegate.vfs.mounts import Spot
+from tidegate.vfs.uploads import Upload
+
+SLACK_SECONDS: Final = 0.005
+"""Bandwidth debt below which nobody waits: timers are no finer, and a high limit costs nothing."""
+
+Ending = Literal["ok", "failed", "quota"]
+
+
+class File:
+    """`vfs.api.File`; also a live transfer of the registry.
+
+    Attributes:
+        operation_type: ``upload`` or ``download``.
+        virtual_path: what the client calls it.
+        started: seconds since the epoch.
+        size: bytes moved.
+    """
+
+    __slots__ = (
+        "_append",
+        "_clock",
+        "_closed",
+        "_context",
+        "_down",
+        "_down_limits",
+        "_end_limit",
+        "_exact",
+        "_failure",
+        "_grow",
+        "_grow_limits",
+        "_handle",
+        "_lane",
+        "_paid_at",
+        "_readinto",
+        "_readslow",
+        "_received",
+        "_spot",
+        "_throttle_down",
+        "_throttle_up",
+        "_up",
+        "_up_limits",
+        "_upload",
+        "_write",
+        "_writeslow",
+        "operation_type",
+        "path",
+        "readable",
+        "size",
+        "started",
+        "virtual_path",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        spot: Spot,
+        handle: FileHandle,
+        path: VPath,
+        *,
+        readable: bool,
+        upload: Upload | None,
+        append: bool,
+    ) -> None:
+        self.path = path
+        self.readable = readable
+        self.writable = upload is not None
+        self.operation_type = "upload" if upload is not None else "download"
+        self.virtual_path: str = path
+        self.started = time.time()
+        self.size = 0
+        self._context = context
+        self._spot = spot
+        self._handle = handle
+        self._upload = upload
+        self._append = append
+        self._clock = monotonic()
+        self._closed = False
+        self._failure: TidegateError | None = None
+        self._exact = True
+        self._received = 0
+        self._paid_at = 0.0
+        self._lane: asyncio.Lock | None = None
+        meter = spot.mount.meter
+        self._grow: Counts = meter.grow
+        self._grow_limits: Limits = meter.grow_limits
+        self._up: Counts = meter.up
+        self._up_limits: Limits = meter.up_limits
+        self._down: Counts = meter.down
+        self._down_limits: Limits = meter.down_limits
+        self._end_limit = meter.max_file
+        self._throttle_up: Throttle | None = context.up
+        self._throttle_down: Throttle | None = context.down
+        self._readinto = handle.readinto_nowait
+        self._write = handle.write_nowait
+        self._readslow = not readable
+        self._writeslow = upload is None or append
+        context.files.add(self)
+        context.transfers.add(self)
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
+        """Fill `buffers` from memory; None if anything has to be waited for or refused.
+
+        Raises:
+            InvalidHandle: the file is closed.
+        """
+        if self._readslow:
+            if self._closed:
+                raise InvalidHandle
+            return None
+        throttle = self._throttle_down
+        if throttle is not None and throttle.debt(monotonic()) > SLACK_SECONDS:
+            return None
+        limits = self._down_limits
+        if limits:
+            wanted = sum(map(len, buffers))
+            for gauge in limits:
+                if gauge.count.used + wanted > gauge.ceiling:
+                    return None
+        done = self._readinto(offset, buffers)
+        if done:
+            self.size += done
+            for count in self._down:
+                count.used += done
+            for gauge in limits:
+                if gauge.count.used >= gauge.warn_at:
+                    gauge.moved()
+            if throttle is not None:
+                now = monotonic()
+                self._paid_at = now + throttle.take(done, now)
+        return done
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes; ``b""`` at or past the end.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            QuotaExceeded: the transfer allowance is used up.
+        """
+        if self._closed:
+            raise InvalidHandle
+        if not self.readable:
+            raise InvalidArgument("file is not open for reading")
+        if self._throttle_down is None:
+            return await self._read(offset, size)
+        async with self._turn():
+            data = await self._read(offset, size)
+            await self._pay(self._throttle_down, len(data))
+            return data
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        room = min((gauge.ceiling - gauge.count.used for gauge in self._down_limits), default=size)
+        if room < size:
+            # At the very limit the end of the file is still worth telling.
+            if room <= 0:
+                if not await self._handle.read(offset, 1):
+                    return b""
+                try:
+                    require(self._down_limits, 1, reading=True)
+                except QuotaExceeded as error:
+                    self._fail(error, Intent.DOWNLOAD)
+                    raise
+            size = max(1, room)
+        for count in self._down:
+            count.add(size)
+        done = 0
+        try:
+            data = await self._handle.read(offset, size)
+            done = len(data)
+        except TidegateError as error:
+            self._failure = self._failure or error
+            raise
+        finally:
+            if done != size:
+                for count in self._down:
+                    count.add(done - size)
+        self.size += done
+        return data
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def write_nowait(self, offset: int, data: Buffer) -> bool:
+        """Write all of `data` at once; False if anything has to be waited for or refused.
+
+        Raises:
+            InvalidHandle: the file is closed.
+        """
+        if self._writeslow:
+            if self._closed:
+                raise InvalidHandle
+            return False
+        upload = self._upload
+        assert upload is not None
+        throttle = self._throttle_up
+        if throttle is not None and throttle.debt(monotonic()) > SLACK_SECONDS:
+            return False
+        size = len(data)  # type: ignore[arg-type]  # bytes or a byte view
+        extent = upload.extent
+        end = offset + size
+        grow = end - extent.charged
+        limits = self._grow_limits
+        if grow > 0:
+            if end > self._end_limit:
+                return False
+            for gauge in limits:
+                if gauge.count.used + grow > gauge.ceiling:
+                    return False
+        for gauge in self._up_limits:
+            if gauge.count.used + size > gauge.ceiling:
+                return False
+        if not self._write(offset, data):
+            return False
+        if end > upload.high:  # noqa: PLR1730  # max() costs twice as much here
+            upload.high = end
+        if grow > 0:
+            extent.charged = end
+            for count in self._grow:
+                count.used += grow
+            for gauge in limits:
+                if gauge.count.used >= gauge.warn_at:
+                    gauge.moved()
+        for count in self._up:
+            count.used += size
+        for gauge in self._up_limits:
+            if gauge.count.used >= gauge.warn_at:
+                gauge.moved()
+        self.size += size
+        self._received += size
+        if throttle is not None:
+            now = monotonic()
+            self._paid_at = now + throttle.take(size, now)
+        return True
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        """Write all of `data`.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            QuotaExceeded, TooLarge: a limit says no; the upload is lost.
+        """
+        self._may_write()
+        view = memoryview(data)
+        size = view.nbytes
+        if self._throttle_up is None:
+            await self.store(offset, view)
+        else:
+            async with self._turn():
+                await self._pay(self._throttle_up, size)
+                self._may_write()
+                await self.store(offset, view)
+        self.size += size
+        self._received += size
+
+    async def store(self, offset: int, view: memoryview, *, received: bool = True) -> None:
+        """Charge and write, without bandwidth; `received` is False for bytes that never left the server.
+
+        Raises:
+            QuotaExceeded, TooLarge: a limit says no; the upload is lost.
+        """
+        self._may_write()
+        upload = self._upload
+        assert upload is not None
+        size = view.nbytes
+        extent = upload.extent
+        start = offset
+        if self._append:
+            start = extent.charged if upload.inplace else upload.high
+        end = start + size
+        grow = end - extent.charged
+        try:
+            if end > self._end_limit and grow > 0:
+                raise TooLarge
+            if grow > 0:
+                require(self._grow_limits, grow)
+            if received:
+                require(self._up_limits, size)
+        except (QuotaExceeded, TooLarge) as error:
+            self._fail(error, Intent.UPLOAD)
+            raise
+        if grow > 0:
+            extent.charged = end
+            for count in self._grow:
+                count.add(grow)
+        if received:
+            for count in self._up:
+                count.add(size)
+        upload.high = max(upload.high, end)
+        try:
+            await self._handle.write(offset, view)
+        except TidegateError as error:
+            self._exact = False
+            self._failure = self._failure or error
+            self._writeslow = True
+            raise
+        except BaseException:
+            self._exact = False
+            raise
+
+    def _may_write(self) -> None:
+        if self._closed:
+            raise InvalidHandle
+        if self._upload is None:
+            raise InvalidArgument("file is not open for writing")
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: QuotaExceeded | TooLarge, intent: Intent) -> None:
+        """A limit ends this transfer."""
+        self._failure = error
+        self._writeslow = True
+        if intent is Intent.DOWNLOAD:
+            self._readslow = True
+        self._context.over(intent, self.path, error)
+
+    # -- bandwidth -----------------------------------------------------------------------------------
+
+    def _turn(self) -> asyncio.Lock:
+        """One piece of one file at a time asks for bandwidth: that is what shares it evenly between files."""
+        if self._lane is None:
+            self._lane = asyncio.Lock()
+        return self._lane
+
+    async def _pay(self, throttle: Throttle, size: int) -> None:
+        while size > 0:
+            piece = min(size, PIECE_BYTES)
+            now = monotonic()
+            wait = throttle.take(piece, now)
+            self._paid_at = now + wait
+            if wait > SLACK_SECONDS:
+                await asyncio.sleep(wait)
+            size -= piece
+
+    # -- the rest ------------------------------------------------------------------------------------
+
+    async def stat(self) -> Entry:
+        """Attributes now."""
+        if self._closed:
+            raise InvalidHandle
+        return (await self._handle.stat())._replace(name=self.path.name)
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        """FSETSTAT; what the storage lacks is left out silently, what policy forbids is refused.
+
+        Raises:
+            Denied: a permission is missing.
+            QuotaExceeded, TooLarge: the new size does not fit.
+        """
+        if self._closed:
+            raise InvalidHandle
+        context, path = self._context, self.path
+        if attrs.size is not None and self._upload is None:
+            raise InvalidArgument("file is not open for writing")
+        if attrs.mode is not None:
+            context.require(Intent.CHMOD, path)
+        if attrs.uid is not None or attrs.gid is not None:
+            context.require(Intent.CHOWN, path)
+        if attrs.mtime_ns is not None or attrs.atime_ns is not None:
+            context.require(Intent.CHTIMES, path)
+        wanted = supported(attrs, self._spot.backend.capabilities, context.options.setstat_mode, lenient=True)
+        started = monotonic()
+        if wanted.size is not None and self._upload is not None:
+            self._may_write()
+            if wanted.size > self._end_limit:
+                error = TooLarge()
+                self._fail(error, Intent.UPLOAD)
+                raise error
+            with context.limits(Intent.UPLOAD, path):
+                self._upload.resize(wanted.size)
+            try:
+                await self._handle.set_attrs(Attrs(size=wanted.size))
+            except TidegateError:
+                self._exact = False
+                raise
+            self._record("Truncate", started, {"size": wanted.size})
+        rest = replace(wanted, size=None)
+        if rest != Attrs():
+            await self._handle.set_attrs(rest)
+            if rest.mode is not None:
+                self._record("Chmod", started, {"filemode": f"{rest.mode:04o}"})
+            if rest.uid is not None or rest.gid is not None:
+                self._record("Chown", started, {"uid": rest.uid, "gid": rest.gid})
+            if rest.mtime_ns is not None or rest.atime_ns is not None:
+                times: dict[str, object] = {"access_time": rest.atime_ns, "modification_time": rest.mtime_ns}
+                self._record("Chtimes", started, times)
+
+    def _record(self, operation: str, started: float, details: dict[str, object]) -> None:
+        host = self._spot.host_path
+        self._context.operated(operation, self.path, host, started, details=details)
+
+    async def sync(self) -> None:
+        """Fsync."""
+        if self._closed:
+            raise InvalidHandle
+        await self._handle.sync()
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Publish an upload, settle quota, log the transfer.
+
+        Once begun it runs to its end, even if the caller is cancelled.
+
+        Raises:
+            QuotaExceeded, TooLarge: the upload was refused while it ran; nothing of it is left.
+            TidegateError: the file could not be published.
+        """
+        if self._closed:
+            raise InvalidHandle
+        self._shut()
+        wait = self._paid_at - monotonic()
+        if wait > 0:
+            try:
+                await asyncio.sleep(wait)  # what was let through in advance is paid for before it counts
+            except asyncio.CancelledError:
+                await self._end(Outcome.KEEP, PeerGone())
+                raise
+        failure = self._failure
+        if self._upload is None:
+            await self._end(Outcome.COMMIT, failure)
+            return
+        if failure is None:
+            outcome = Outcome.COMMIT
+        else:
+            outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
+        ending = asyncio.ensure_future(self._end(outcome, failure))
+        await asyncio.shield(ending)
+
+    async def abort(self) -> None:
+        """End the transfer as failed. Never raises."""
+        if self._closed:
+            return
+        self._shut()
+        failure = self._failure or PeerGone()
+        try:
+            await self._end(Outcome.DROP if rejected(failure) else Outcome.KEEP, failure)
+        except TidegateError:
+            return
+
+    def _shut(self) -> None:
+        self._closed = self._readslow = self._writeslow = True
+
+    async def _end(self, outcome: Outcome, failure: TidegateError | None) -> None:
+        """Close the handle, settle, record.
+
+        Raises:
+            TidegateError: `failure` of an upload, or what went wrong now.
+        """
+        upload, context = self._upload, self._context
+        try:
+            if upload is None:
+                await self._handle.close()
+            else:
+                await upload.finish(self._handle, outcome, exact=self._exact)
+        except TidegateError as error:
+            failure = failure or error
+        finally:
+            context.files.discard(self)
+            context.transfers.discard(self)
+        self._report(failure)
+        if failure is not None and (upload is not None or not isinstance(failure, (QuotaExceeded, PeerGone))):
+            raise failure
+
+    def _report(self, failure: TidegateError | None) -> None:
+        context = self._context
+        kind: Literal["upload", "download"] = "upload" if self._upload is not None else "download"
+        status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
+        if failure is None:
+            context.books.touch(context.book, kind)
+        if self._down and self.size != self._received:
+            context.changed()
+        peer = context.peer
+        context.emit(
+            Transferred(
+                connection_id=peer.connection_id,
+                username=context.principal.username,
+                protocol=str(peer.protocol),
+                ip=peer.remote_ip,
+                kind=kind,
+                status=status,
+                virtual_path=self.path,
+                file_path=self._spot.host_path,
+                size=self._received if kind == "upload" else self.size,
+                elapsed=monotonic() - self._clock,
+                error=text_of(failure),
+                local_address=peer.local_address,
+                remote_address=peer.remote_address,
+            )
+        )
+
+    # -- what the session's copy and checksum use ----------------------------------------------------
+
+    @property
+    def handle(self) -> FileHandle:
+        """The backend's handle, for reading without bandwidth and accounting.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            InvalidArgument: it is not open for reading.
+        """
+        if self._closed:
+            raise InvalidHandle
+        if not self.readable:
+            raise InvalidArgument("file is not open for reading")
+        return self._handle
+
+    @property
+    def place(self) -> tuple[Backend, Key]:
+        """Where the file lives."""
+        return self._spot.backend, self._spot.key

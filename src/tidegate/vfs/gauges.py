@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counters with limits: the smallest parts of the usage book, made for the hot path.
+
+A `Count` is what is used; a `Gauge` is one limit on one count. A `Meter` holds everything one session has
+to charge for one mount, worked out when the session opens, so that a write costs a few additions.
+All of it belongs to one event loop and is synchronous: check and charge happen in one step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.errors import QuotaExceeded
+from tidegate.policy.quota import READ_TEXT, WARNING_MARKS, WRITE_TEXT
+
+UNLIMITED: Final = sys.maxsize
+
+Warn = Callable[[str, int, int, int], None]
+"""(limit, percent, used, allowed)"""
+
+
+class Count:
+    """What is used of one thing.
+
+    Attributes:
+        used: the live number; never below zero.
+        saved: what the store was told last.
+        gauges: limits on this count.
+    """
+
+    __slots__ = ("gauges", "saved", "used")
+
+    def __init__(self, used: int = 0) -> None:
+        self.used = self.saved = max(0, used)
+        self.gauges: dict[tuple[str, int, bool], Gauge] = {}
+
+    def add(self, amount: int) -> None:
+        """Charge, or credit if negative; tells gauges."""
+        self.used = max(0, self.used + amount)
+        for gauge in self.gauges.values():
+            gauge.moved()
+
+    def reset(self, used: int) -> None:
+        """Set used and saved alike."""
+        self.used = self.saved = max(0, used)
+        for gauge in self.gauges.values():
+            gauge.moved(quiet=True)
+
+    def rebase(self, used: int, since: int) -> None:
+        """The store now says `used`; what was charged on top of `since` meanwhile is still to be told."""
+        moved = self.used - since
+        self.reset(used)
+        self.used = max(0, self.used + moved)
+
+    def gauge(self, name: str, limit: int, *, soft: bool = False, unit: str = "bytes", warn: Warn) -> Gauge:
+        """The gauge for a limit; sessions with the same limit share it, so that a warning comes once."""
+        key = (name, limit, soft)
+        found = self.gauges.get(key)
+        if found is None:
+            found = self.gauges[key] = Gauge(self, name, limit, soft=soft, unit=unit, warn=warn)
+        return found
+
+
+class Gauge:
+    """One limit on one count.
+
+    Attributes:
+        count: what is measured.
+        name: the limit's name in accounts.
+        limit: at or above it nothing new may start.
+        ceiling: the count may never pass it; `UNLIMITED` for a soft limit.
+        warn_at: the next mark that is worth a warning.
+    """
+
+    __slots__ = ("_level", "_warn", "ceiling", "count", "limit", "name", "unit", "warn_at")
+
+    def __init__(self, count: Count, name: str, limit: int, *, soft: bool, unit: str, warn: Warn) -> None:
+        self.count = count
+        self.name = name
+        self.limit = limit
+        self.ceiling = UNLIMITED if soft else limit
+        self.unit = unit
+        self._warn = warn
+        self._level = 0
+        self.warn_at = UNLIMITED
+        self.moved(quiet=True)
+
+    def moved(self, *, quiet: bool = False) -> None:
+        """The count changed: warn once for each mark crossed upwards, arm again for those left below."""
+        used, limit = self.count.used, self.limit
+        level = sum(1 for percent in WARNING_MARKS if used * 100 >= limit * percent)
+        if level > self._level and not quiet:
+            self._warn(self.name, WARNING_MARKS[level - 1], used, limit)
+        self._level = level
+        if level < len(WARNING_MARKS):
+            self.warn_at = max(1, -(-limit * WARNING_MARKS[level] // 100))
+        else:
+            self.warn_at = UNLIMITED
+
+    def error(self, *, reading: bool = False) -> QuotaExceeded:
+        """The refusal, worded for the client."""
+        used = min(self.count.used, self.limit) if self.ceiling != UNLIMITED else self.count.used
+        if self.unit == "files":
+            amount = f"{used} of {self.limit} files"
+        else:
+            amount = f"{megabytes(used)} of {megabytes(self.limit)}"
+        act = READ_TEXT if reading else WRITE_TEXT
+        return QuotaExceeded(
+            f"{act}: {amount} used ({self.name})", limit=self.name.rpartition(".")[2], rule=self.name
+        )
+
+
+def megabytes(size: int) -> str:
+    """A size for people: ``10.0 MB``; small ones in bytes."""
+    return f"{size / 1_048_576:.1f} MB" if size >= 104_858 else f"{size} bytes"
+
+
+Limits = tuple[Gauge, ...]
+Counts = tuple[Count, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What one session charges on one mount.
+
+    Attributes:
+        grow_limits: limits on how much the files of the mount may grow.
+        grow: counts that growth is added to.
+        file_limits: limits on the number of files.
+        files: counts of files.
+        up_limits: limits on bytes received.
+        up: counts of bytes received.
+        down_limits: limits on bytes sent.
+        down: counts of bytes sent.
+        fetch_limits: limits on files sent.
+        fetches: counts of files sent.
+        max_file: largest file that may be uploaded, `UNLIMITED` if any.
+        space: the gauge that `space` shows for bytes, and the one for files.
+        owner: what tells whether moving a file between two mounts moves its charge.
+    """
+
+    grow_limits: Limits = ()
+    grow: Counts = ()
+    file_limits: Limits = ()
+    files: Counts = ()
+    up_limits: Limits = ()
+    up: Counts = ()
+    down_limits: Limits = ()
+    down: Counts = ()
+    fetch_limits: Limits = ()
+    fetches: Counts = ()
+    max_file: int = UNLIMITED
+    space: tuple[Gauge | None, Gauge | None] = (None, None)
+    owner: tuple[object, ...] = ()
+
+    def charge(self, size: int, files: int) -> None:
+        """Change bytes and files in one step, or nothing.
+
+        Raises:
+            QuotaExceeded: the change is upwards and does not fit.
+        """
+        if size > 0:
+            require(self.grow_limits, size)
+        if files > 0:
+            require(self.file_limits, files)
+        self.credit(size, files)
+
+    def credit(self, size: int, files: int) -> None:
+        """Change bytes and files without asking."""
+        if size:
+            for count in self.grow:
+                count.add(size)
+        if files:
+            for count in self.files:
+                count.add(files)
+
+    def may_upload(self, *, new: bool, replaced: int) -> None:
+        """Whether an upload may start.
+
+        Args:
+            new: the file does not exist yet.
+            replaced: bytes that are given back when the old content goes.
+
+        Raises:
+            QuotaExceeded: a limit is reached already; overwriting when over the limit is refused too.
+        """
+        for gauge in self.grow_limits:
+            used = gauge.count.used
+            if used > gauge.limit or used - replaced >= gauge.limit:
+                raise gauge.error()
+        if new:
+            self._below(self.file_limits)
+        self._below(self.up_limits)
+
+    def may_download(self) -> None:
+        """Whether a download may start.
+
+        Raises:
+            QuotaExceeded: a limit is reached already.
+        """
+        self._below(self.down_limits, reading=True)
+        self._below(self.fetch_limits, reading=True)
+
+    @staticmethod
+    def _below(limits: Iterable[Gauge], *, reading: bool = False) -> None:
+        for gauge in limits:
+            if gauge.count.used >= gauge.limit:
+                raise gauge.error(reading=reading)
+
+
+def require(limits: Limits, amount: int, *, reading: bool = False) -> None:
+    """Return if every limit leaves room for `amount`.
+
+    Raises:
+        QuotaExceeded: one does not.
+    """
+    for gauge in limits:
+        if gauge.count.used + amount > gauge.ceiling:
+            raise gauge.error(reading=reading)

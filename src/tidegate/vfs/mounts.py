@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backend serves which part of the tree: the home and the virtual folders of one session.
+
+Backends are shared: `BackendPool` keeps one per storage root, however many sessions use it, and keeps
+it open for a while after the last one, because opening sweeps what a crash left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from tidegate.abc import Backend, Key
+from tidegate.errors import TidegateError
+from tidegate.model import Account, Entry, FolderMount, Kind, VPath
+from tidegate.vfs.gauges import Meter
+from tidegate.vfs.usage import FolderBook
+
+MAX_IDLE_BACKENDS: Final = 256
+"""Backends kept open without a session; each holds a descriptor or two."""
+IDLE_SECONDS: Final = 60.0
+"""After this time without a session a backend is opened afresh, so that a replaced directory is noticed."""
+SYNTHETIC_MODE: Final = 0o755
+"""Permission bits of a directory that exists only because a folder is mounted below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpec:
+    """What the composition root needs to build a backend.
+
+    Attributes:
+        root: absolute directory of the host, or what else names the storage.
+        filesystem: storage document of the account or folder; empty means local disk.
+        uid: owner of the root directory if it has to be created; 0 leaves the server's own.
+        gid: likewise.
+    """
+
+    root: str
+    filesystem: dict[str, object] = field(default_factory=dict, compare=False)
+    uid: int = field(default=0, compare=False)
+    gid: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> str:
+        """Equal for specs that mean the same storage root."""
+        return f"{self.root}\0{json.dumps(self.filesystem, sort_keys=True, default=str)}"
+
+    @property
+    def resource(self) -> object:
+        """Equal for roots between which files may be moved: the kind of storage and who pays for it."""
+        provider = self.filesystem.get("provider", 0)
+        return provider if provider in (0, "osfs", "local") else self.key
+
+
+OpenBackend = Callable[[BackendSpec], Backend]
+"""Builds (does not open) a backend; the root is to be created if missing."""
+
+
+class _Shared:
+    """One pooled backend."""
+
+    __slots__ = ("backend", "idle_since", "lock", "opened", "refs")
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.refs = 0
+        self.idle_since = 0.0
+        self.opened = False
+        self.lock = asyncio.Lock()
+
+
+class BackendPool:
+    """Backends by storage root, shared by all sessions.
+
+    Args:
+        build: makes an unopened backend.
+    """
+
+    def __init__(self, build: OpenBackend) -> None:
+        self._build = build
+        self._shared: dict[str, _Shared] = {}
+        self._idle: OrderedDict[str, _Shared] = OrderedDict()
+
+    async def acquire(self, spec: BackendSpec) -> Backend:
+        """An open backend for `spec`, until `release`.
+
+        Raises:
+            WorldError: it cannot be opened.
+        """
+        key = spec.key
+        shared = self._shared.get(key)
+        if shared is not None and not shared.refs and time.monotonic() - shared.idle_since > IDLE_SECONDS:
+            self._idle.pop(key, None)
+            del self._shared[key]
+            await _close(shared.backend)
+            shared = self._shared.get(key)
+        if shared is None:
+            shared = self._shared[key] = _Shared(self._build(spec))
+        self._idle.pop(key, None)
+        shared.refs += 1
+        try:
+            if not shared.opened:
+                async with shared.lock:
+                    if not shared.opened:
+                        await shared.backend.open()
+                        shared.opened = True
+        except BaseException:
+            shared.refs -= 1
+            if not shared.refs and self._shared.get(key) is shared:
+                del self._shared[key]
+                await _close(shared.backend)
+            raise
+        return shared.backend
+
+    async def release(self, spec: BackendSpec) -> None:
+        """End one `acquire`."""
+        key = spec.key
+        shared = self._shared.get(key)
+        if shared is None:
+            return
+        shared.refs -= 1
+        if shared.refs > 0:
+            return
+        shared.idle_since = time.monotonic()
+        self._idle[key] = shared
+        while len(self._idle) > MAX_IDLE_BACKENDS:
+            old_key, old = self._idle.popitem(last=False)
+            del self._shared[old_key]
+            await _close(old.backend)
+
+    async def close(self) -> None:
+        """Close every backend."""
+        everything = list(self._shared.values())
+        self._shared.clear()
+        self._idle.clear()
+        for shared in everything:
+            await _close(shared.backend)
+
+
+async def _close(backend: Backend) -> None:
+    try:
+        await backend.close()
+    except TidegateError:
+        return  # nothing of ours is open there any more
+
+
+class Mount:
+    """A part of the tree.
+
+    Attributes:
+        path: where it is seen.
+        spec: its storage.
+        folder: the folder mount, None for the home.
+        book: live usage of the folder, None for the home.
+        meter: what is charged here.
+        backend: open once it was needed.
+    """
+
+    __slots__ = ("backend", "book", "folder", "meter", "path", "spec")
+
+    def __init__(
+        self,
+        path: VPath,
+        spec: BackendSpec,
+        meter: Meter,
+        folder: FolderMount | None,
+        book: FolderBook | None,
+    ) -> None:
+        self.path = path
+        self.spec = spec
+        self.folder = folder
+        self.book = book
+        self.meter = meter
+        self.backend: Backend | None = None
+
+    def host_path(self, key: Key) -> str:
+        """Place on the host, for operators."""
+        return f"{self.spec.root.rstrip('/')}/{key}" if key else self.spec.root
+
+    def virtual(self, key: Key) -> VPath:
+        """The virtual path of a key."""
+        return VPath(f"{'' if self.path == '/' else self.path}/{key}" if key else str(self.path))
+
+
+class Spot(NamedTuple):
+    """Where a virtual path lives."""
+
+    mount: Mount
+    backend: Backend
+    key: Key
+
+    @property
+    def host_path(self) -> str:
+        """Place on the host, for operators."""
+        return self.mount.host_path(self.key)
+
+
+@asynccontextmanager
+async def listing(backend: Backend, key: Key) -> AsyncIterator[AsyncIterator[list[Entry]]]:
+    """A backend's listing, whose resources are released however the walk ends."""
+    batches = backend.list(key)
+    try:
+        yield batches
+    finally:
+        release = getattr(batches, "aclose", None)
+        if release is not None:
+            await release()
+
+
+class MountTable:
+    """The mounts of one session.
+
+    Args:
+        pool: where backends come from.
+        mounts: home (at ``/``) and folders; a folder at ``/`` replaces the home.
+    """
+
+    def __init__(self, pool: BackendPool, mounts: Iterable[Mount]) -> None:
+        self._pool = pool
+        by_path = {mount.path: mount for mount in mounts}
+        self._deepest = sorted(by_path.values(), key=lambda mount: len(mount.path), reverse=True)
+        self._points = frozenset(path for path in by_path if path != "/")
+        self._above = {above for point in self._points for above in point.ancestors()[1:]}
+        self.root = by_path[VPath("/")]
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """Every mount, deepest first."""
+        return self._deepest
+
+    async def at(self, path: VPath) -> Spot:
+        """The mount that serves `path`, its backend (opened at first use) and the key there."""
+        mount = self.root
+        if self._points:
+            for candidate in self._deepest:
+                if path.is_within(candidate.path):
+                    mount = candidate
+                    break
+        backend = mount.backend
+        if backend is None:
+            acquired = await self._pool.acquire(mount.spec)
+            if mount.backend is None:
+                backend = mount.backend = acquired
+            else:  # two operations opened it at the same time
+                await self._pool.release(mount.spec)
+                backend = mount.backend
+        return Spot(mount, backend, path[1:] if len(mount.path) == 1 else path.relative_to(mount.path))
+
+    def is_point(self, path: VPath) -> bool:
+        """Whether a folder is mounted exactly there."""
+        return path in self._points
+
+    def holds_points(self, path: VPath) -> bool:
+        """Whether a folder is mounted below `path`."""
+        return path in self._above
+
+    def overlay(self, directory: VPath) -> dict[str, bool]:
+        """Names that mounts put into a directory: True for a mount point, False for a way to one."""
+        if directory not in self._above:
+            return {}
+        names: dict[str, bool] = {}
+        for point in self._points:
+            if point != directory and point.is_within(directory):
+                first, _, rest = point.relative_to(directory).partition("/")
+                names[first] = names.get(first, False) or not rest
+        return names
+
+    async def prepare(self) -> None:
+        """Open the root mount, and create directories that lead to mount points where that is possible."""
+        await self.at(VPath("/"))
+        for above in sorted(self._above, key=len):
+            if above == "/" or above in self._points:
+                continue
+            try:
+                _, backend, key = await self.at(above)
+                await backend.mkdir(key)
+            except TidegateError:
+                continue  # it exists, or is shown without existing
+
+    async def close(self) -> None:
+        """Give the backends back."""
+        for mount in self._deepest:
+            if mount.backend is not None:
+                mount.backend = None
+                await self._pool.release(mount.spec)
+
+
+def synthetic(name: str) -> Entry:
+    """A directory that is seen without being there."""
+    return Entry(name, Kind.DIRECTORY, 0, SYNTHETIC_MODE)
+
+
+def home_spec(account: Account) -> BackendSpec:
+    """Storage of an account's home."""
+    return BackendSpec(account.home_dir, account.filesystem, account.uid, account.gid)
+
+
+def folder_spec(account: Account, mount: FolderMount) -> BackendSpec:
+    """Storage of a folder that an account mounts."""
+    return BackendSpec(mount.mapped_path, {}, account.uid, account.gid)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a file: what has to be allowed, what is charged, which handle the backend is asked for."""
+
+from __future__ import annotations
+
+from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish
+from tidegate.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    IsADirectory,
+    NotFound,
+    PeerLimit,
+    TidegateError,
+    TooLarge,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.api import OpenFlags
+from tidegate.vfs.context import Context
+from tidegate.vfs.files import File
+from tidegate.vfs.uploads import Upload
+
+
+async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
+    """Open a file; see `vfs.api.Session.open`."""
+    write = flags.write or flags.append
+    if not write and not flags.read:
+        raise InvalidArgument("open needs read or write")
+    if not write and (flags.create or flags.truncate):
+        raise InvalidArgument("create and truncate need write")
+    if len(context.files) + context.opening >= context.options.max_open_files:
+        raise PeerLimit(f"too many open files: {context.options.max_open_files}")
+    context.opening += 1
+    try:
+        if write:
+            return await _open_upload(context, path, flags, attrs)
+        return await _open_download(context, path)
+    finally:
+        context.opening -= 1
+
+
+async def _open_download(context: Context, path: VPath) -> File:
+    context.require(Intent.DOWNLOAD, path)
+    _no_mount(context, path, writing=False)
+    spot = await context.table.at(path)
+    mount, backend, key = spot
+    with context.limits(Intent.DOWNLOAD, path):
+        mount.meter.may_download()
+    handle = await backend.open_file(key, OpenOptions(read=True))
+    for count in mount.meter.fetches:
+        count.add(1)
+    return File(context, spot, handle, path, readable=True, upload=None, append=False)
+
+
+async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
+    if flags.read:
+        context.require(Intent.DOWNLOAD, path)
+    if not context.gate.decide(Intent.OVERWRITE, path).allowed:
+        context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
+    _no_mount(context, path, writing=True)
+    spot = await context.table.at(path)
+    mount, backend, key = spot
+    entry = await _look(backend, key)
+    _judge(context, path, flags, entry)
+    if entry is not None and entry.is_link:
+        # A link counts as a new file; what it points to is replaced all the same.
+        behind = await _look(backend, key, follow=True)
+        if behind is not None:
+            if behind.is_dir:
+                raise Unsupported("is a directory")
+            context.require(Intent.OVERWRITE, path)
+    _capable(backend, flags, entry)
+
+    options = context.options
+    fresh = entry is None or flags.truncate
+    inplace = options.upload_mode is Publish.INPLACE or not fresh
+    old = entry.size if entry is not None and entry.is_file else 0
+    with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
+        mount.meter.may_upload(new=entry is None, replaced=old if flags.truncate else 0)
+        if entry is not None and not flags.truncate and old >= mount.meter.max_file:
+            raise TooLarge
+    uid, gid = context.owner
+    wanted = OpenOptions(
+        read=flags.read,
+        write=True,
+        create=flags.create,
+        exclusive=flags.exclusive and flags.create,
+        truncate=flags.truncate,
+        append=flags.append,
+        publish=options.upload_mode if fresh else Publish.INPLACE,
+        mode=attrs.mode if attrs is not None else None,
+        uid=uid,
+        gid=gid,
+        fsync=options.fsync,
+    )
+    await context.begin(mount)
+    upload = Upload(context, spot, inplace=inplace)
+    handle: FileHandle | None = None
+    try:
+        with context.limits(Intent.UPLOAD, path):
+            if entry is None:
+                upload.charge_new()
+            handle = await backend.open_file(key, wanted)
+            partial = (
+                entry is None
+                and wanted.publish is Publish.RESUMABLE
+                and not flags.truncate
+                and handle.existed_size is not None
+            )
+            upload.opened(handle.existed_size, truncate=flags.truncate, partial=partial)
+    except BaseException:
+        upload.never_opened()
+        if handle is not None:
+            await _drop(handle)
+        context.changed()
+        raise
+    if flags.read:
+        for count in mount.meter.fetches:
+            count.add(1)
+    return File(context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append)
+
+
+def _no_mount(context: Context, path: VPath, *, writing: bool) -> None:
+    """A mount point, and a directory that leads to one, is no file."""
+    if path == "/" or context.table.is_point(path) or context.table.holds_points(path):
+        raise Unsupported("is a directory") if writing else IsADirectory
+
+
+async def _look(backend: Backend, key: Key, *, follow: bool = False) -> Entry | None:
+    try:
+        return await backend.stat(key, follow=follow)
+    except NotFound:
+        return None
+
+
+def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None) -> None:
+    """Permissions again, now that the object is known."""
+    if entry is None or entry.is_link:
+        context.require(Intent.UPLOAD, path)
+        if entry is None and not flags.create:
+            raise NotFound
+        if entry is not None and flags.create and flags.exclusive:
+            raise AlreadyExists
+        return
+    if flags.create and flags.exclusive:
+        raise AlreadyExists
+    if entry.is_dir:
+        raise Unsupported("is a directory")
+    context.require(Intent.OVERWRITE, path)
+
+
+def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:
+    capabilities = backend.capabilities
+    if flags.read and Capability.READ_WRITE not in capabilities:
+        raise Unsupported("this storage cannot read and write one file at a time")
+    if (
+        entry is not None
+        and not flags.truncate
+        and not capabilities & (Capability.RANDOM_WRITE | Capability.APPEND | Capability.PARTIALS)
+    ):
+        raise Unsupported("this storage cannot continue a file")
+
+
+async def _drop(handle: FileHandle) -> None:
+    try:
+        await handle.close(Outcome.DROP)
+    except TidegateError:
+        return

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One principal's view of the tree: the only file API that doors call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from time import monotonic
+
+from tidegate.abc import Backend, Capability, Key, OpenOptions
+from tidegate.errors import (
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    TidegateError,
+    TooLarge,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
+from tidegate.vfs import api, tree
+from tidegate.vfs.attributes import supported
+from tidegate.vfs.checksums import digest_range
+from tidegate.vfs.context import Context, LiveTransfer
+from tidegate.vfs.copy import copy_file, copy_range
+from tidegate.vfs.files import File
+from tidegate.vfs.mounts import Spot, listing, synthetic
+from tidegate.vfs.opening import open_file
+from tidegate.vfs.usage import FolderBook
+
+SPACE_BLOCK_BYTES = 4096
+"""Block size reported where only the quota knows how much room there is."""
+MANY_FILES = 2**32 - 1
+"""Files reported where nothing limits their number."""
+
+
+class Session:
+    """`vfs.api.Session`.
+
+    Attributes:
+        transfers: live transfers; `cluster.registry.LiveConnection` shows this very set.
+    """
+
+    __slots__ = ("_closed", "_context", "_folders", "peer", "principal", "start_directory", "transfers")
+
+    def __init__(self, context: Context, start_directory: VPath, folders: list[FolderBook]) -> None:
+        self._context = context
+        self._folders = folders
+        self._closed = False
+        self.principal: Principal = context.principal
+        self.peer: Peer = context.peer
+        self.start_directory = start_directory
+        self.transfers: set[LiveTransfer] = context.transfers
+
+    # -- looking -------------------------------------------------------------------------------------
+
+    async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
+        """Attributes of a path.
+
+        Raises:
+            NotFound: nothing there, or hidden.
+            Denied: no `list` permission, or it leads outside.
+        """
+        context = self._context
+        first = context.gate.decide(Intent.STAT, path)
+        if not first.allowed and not first.hidden:
+            context.refuse(Intent.STAT, path, first)
+        table = context.table
+        try:
+            _, backend, key = await table.at(path)
+            entry = await backend.stat(key, follow=follow)
+        except TidegateError:
+            if not (table.is_point(path) or table.holds_points(path)):
+                if not first.allowed:
+                    context.refuse(Intent.STAT, path, first)
+                raise
+            entry = synthetic(path.name)
+        if entry.is_dir:
+            context.require(Intent.STAT, path, is_dir=True)
+        elif not first.allowed:
+            context.refuse(Intent.STAT, path, first)
+        return entry._replace(name=path.name)
+
+    async def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
+        """Entries of a directory in batches.
+
+        Raises:
+            NotFound, NotADirectory, Denied: at the first step.
+        """
+        context = self._context
+        context.require(Intent.LIST, path)
+        shows = context.gate.name_filter(path)
+        table = context.table
+        overlay = table.overlay(path)
+        points = [name for name, mounted in overlay.items() if mounted]
+        ways = {name for name, mounted in overlay.items() if not mounted}
+        if points:
+            mounted = [await self._mounted(path.child(name)) for name in points]
+            mounted = [entry for entry in mounted if shows is None or shows(entry.name, True)]
+            if mounted:
+                yield mounted
+        hidden = frozenset(points)
+        try:
+            _, backend, key = await table.at(path)
+            async with listing(backend, key) as batches:
+                async for batch in batches:
+                    if hidden or ways:
+                        ways.difference_update(entry.name for entry in batch)
+                        batch = [entry for entry in batch if entry.name not in hidden]
+                    if shows is not None:
+                        batch = [entry for entry in batch if shows(entry.name, entry.is_dir)]
+                    if batch:
+                        yield batch
+        except (NotFound, NotADirectory):
+            if not overlay:
+                raise
+        rest = [synthetic(name) for name in sorted(ways) if shows is None or shows(name, True)]
+        if rest:
+            yield rest
+
+    async def _mounted(self, point: VPath) -> Entry:
+        try:
+            _, backend, key = await self._context.table.at(point)
+            return (await backend.stat(key))._replace(name=point.name)
+        except TidegateError:
+            return synthetic(point.name)
+
+    async def readlink(self, path: VPath) -> str:
+        """The text of a link as a virtual path."""
+        return await tree.readlink(self._context, path)
+
+    async def space(self, path: VPath) -> Space:
+        """Room at `path`, narrowed by quota.
+
+        Raises:
+            Unsupported: neither the storage nor a quota knows.
+        """
+        context = self._context
+        context.require(Intent.SPACE, path)
+        mount, backend, key = await context.table.at(path)
+        known = Capability.SPACE in backend.capabilities
+        space = await self._disk(path, backend, key) if known else None
+        bytes_gauge, files_gauge = mount.meter.space
+        if space is None:
+            if bytes_gauge is None and files_gauge is None:
+                raise Unsupported("this storage does not tell its size")
+            space = Space(SPACE_BLOCK_BYTES, 2**63 - 1, 2**63 - 1, MANY_FILES, MANY_FILES)
+        if bytes_gauge is not None:
+            free = max(0, bytes_gauge.limit - bytes_gauge.count.used)
+            space = replace(space, total=bytes_gauge.limit, free=min(free, space.free))
+        if files_gauge is not None:
+            left = max(0, files_gauge.limit - files_gauge.count.used)
+            space = replace(space, files_total=files_gauge.limit, files_free=min(left, space.files_free))
+        return space
+
+    async def _disk(self, path: VPath, backend: Backend, key: Key) -> Space:
+        try:
+            return await backend.space(key)
+        except NotFound:
+            if self._context.table.holds_points(path):
+                return await backend.space("")
+            raise
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    async def open(self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None) -> File:
+        """Open a file.
+
+        Raises:
+            Denied, NotFound, AlreadyExists, IsADirectory, Unsupported: as the object and the rules are.
+            QuotaExceeded, TooLarge: a limit is reached already.
+            PeerLimit: too many open files.
+        """
+        return await open_file(self._context, path, flags, attrs)
+
+    async def remove(self, path: VPath) -> None:
+        """Remove a file or link."""
+        await tree.remove(self._context, path)
+
+    async def mkdir(self, path: VPath, attrs: Attrs | None = None) -> None:
+        """Create one directory."""
+        await tree.mkdir(self._context, path, attrs)
+
+    async def rmdir(self, path: VPath) -> None:
+        """Remove an empty directory."""
+        await tree.rmdir(self._context, path)
+
+    async def rename(self, source: VPath, target: VPath, *, replace: bool) -> None:
+        """Rename; with replace False an existing target is `AlreadyExists`."""
+        await tree.rename(self._context, source, target, replace=replace)
+
+    async def symlink(self, text: str, link: VPath) -> None:
+        """Create a link."""
+        await tree.symlink(self._context, text, link)
+
+    async def hardlink(self, source: VPath, target: VPath) -> None:
+        """Give a file a second name."""
+        await tree.hardlink(self._context, source, target)
+
+    async def copy_range(
+        self, source: api.File, offset: int, length: int, target: api.File, target_offset: int
+    ) -> int:
+        """copy-data."""
+        return await copy_range(_own(source), offset, length, _own(target), target_offset)
+
+    async def copy(self, source: VPath, target: VPath, *, replace: bool) -> None:
+        """copy-file."""
+        await copy_file(self._context, source, target, replace=replace)
+
+    async def checksum(
+        self, file: VPath | api.File, algorithm: str, offset: int = 0, length: int = 0, block: int = 0
+    ) -> Sequence[bytes]:
+        """Digests of a range of a file; needs `list` on its directory, and a name that patterns allow."""
+        context = self._context
+        if not isinstance(file, str):
+            context.require(Intent.CHECKSUM, file.path)
+            return await digest_range(_own(file).handle, algorithm, offset, length, block)
+        context.require(Intent.CHECKSUM, file)
+        if context.table.is_point(file) or context.table.holds_points(file):
+            raise IsADirectory
+        _, backend, key = await context.table.at(file)
+        handle = await backend.open_file(key, OpenOptions(read=True))
+        try:
+            return await digest_range(handle, algorithm, offset, length, block)
+        finally:
+            await handle.close()
+
+    # -- attributes ----------------------------------------------------------------------------------
+
+    async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
+        """SETSTAT: every permission is asked before anything is set."""
+        context = self._context
+        mode, owner = attrs.mode is not None, attrs.uid is not None or attrs.gid is not None
+        times = attrs.atime_ns is not None or attrs.mtime_ns is not None
+        intents = [
+            intent
+            for intent, wanted in (
+                (Intent.CHTIMES, times),
+                (Intent.CHMOD, mode),
+                (Intent.CHOWN, owner),
+                (Intent.OVERWRITE, attrs.size is not None),
+            )
+            if wanted
+        ]
+        for intent in intents:
+            context.require(intent, path)
+        spot = await context.table.at(path)
+        backend, key = spot.backend, spot.key
+        started = monotonic()
+        wanted = supported(attrs, backend.capabilities, context.options.setstat_mode)
+        if wanted == Attrs():
+            await backend.stat(key, follow=follow)
+            return
+        if wanted.size is not None:
+            await self._resize(path, spot, wanted.size, follow=follow)
+            context.operated("Truncate", path, spot.host_path, started, details={"size": wanted.size})
+        rest = replace(wanted, size=None)
+        if rest == Attrs():
+            return
+        await backend.set_attrs(key, rest, follow=follow)
+        host = spot.host_path
+        if rest.mtime_ns is not None or rest.atime_ns is not None:
+            when: dict[str, object] = {
+                "access_time": rest.atime_ns,
+                "modification_time": rest.mtime_ns,
+            }
+            context.operated("Chtimes", path, host, started, details=when)
+        if rest.mode is not None:
+            context.operated("Chmod", path, host, started, details={"filemode": f"{rest.mode:04o}"})
+        if rest.uid is not None or rest.gid is not None:
+            context.operated("Chown", path, host, started, details={"uid": rest.uid, "gid": rest.gid})
+
+    async def _resize(self, path: VPath, spot: Spot, size: int, *, follow: bool) -> None:
+        """Truncate or extend a file by path, charging the difference."""
+        context = self._context
+        mount, backend, key = spot
+        async with context.places.locked((backend, key)) as (place,):
+            entry = await backend.stat(key, follow=follow)
+            if entry.is_dir:
+                raise IsADirectory
+            if not entry.is_file:
+                raise Unsupported("only files have a size to set")
+            await context.begin(mount)
+            old = place.extent.charged if place.extent is not None else entry.size
+            with context.limits(Intent.OVERWRITE, path):
+                if size > mount.meter.max_file and size > entry.size:
+                    raise TooLarge
+                mount.meter.charge(size - old, 0)
+            try:
+                await backend.set_attrs(key, Attrs(size=size), follow=follow)
+            except BaseException:
+                mount.meter.credit(old - size, 0)
+                raise
+            if place.extent is not None:
+                place.extent.charged = size
+            place.version += 1
+            context.changed()
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Abort what is open and release the mounts. Never raises; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        context = self._context
+        for file in list(context.files):
+            await file.abort()
+        context.transfers.clear()
+        await context.table.close()
+        context.books.release(context.book, self._folders)
+
+
+def _own(file: api.File) -> File:
+    """Doors hand back what `open` gave them."""
+    if not isinstance(file, File):
+        raise Unsupported("not a file of this server")
+    return file

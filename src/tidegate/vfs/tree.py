@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Acts on names: remove, mkdir, rmdir, rename, links.
+
+Every act asks the gate before it looks at the storage, and again once it knows what the object is. Usage
+is settled under the lock of the places concerned, so that overlapping acts of several sessions add up.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from tidegate.abc import Backend, Capability
+from tidegate.errors import (
+    AlreadyExists,
+    Conflict,
+    Denied,
+    IsADirectory,
+    NotADirectory,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.context import Context
+from tidegate.vfs.copy import stat_or_none, transfer
+from tidegate.vfs.extents import Place
+from tidegate.vfs.mounts import Mount, Spot
+from tidegate.vfs.scan import measure
+
+MAX_MOVED_FILES: Final = 1_000_000
+"""Files of a directory that may be moved from one quota to another in one rename."""
+
+
+async def remove(context: Context, path: VPath) -> None:
+    """Remove a file or link."""
+    started = monotonic()
+    if path == "/" or context.table.is_point(path):
+        context.require(Intent.DELETE_FILE, path)
+        raise IsADirectory
+    context.require(Intent.DELETE_FILE, path)
+    mount, backend, key = await context.table.at(path)
+    async with context.places.locked((backend, key)) as (place,):
+        entry = await backend.stat(key, follow=False)
+        if entry.is_dir:
+            raise IsADirectory
+        if entry.is_file:
+            await context.begin(mount)
+        await backend.remove(key)
+        if entry.is_file:
+            _forget(mount, place, entry.size)
+            context.changed()
+    context.operated("Remove", path, mount.host_path(key), started)
+
+
+def _forget(mount: Mount, place: Place, size: int) -> None:
+    """A visible file went away."""
+    visible = place.extent.charged if place.extent is not None else size
+    mount.meter.credit(-visible, -1)
+    place.abandon()
+    place.version += 1
+
+
+async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
+    """Create one directory."""
+    started = monotonic()
+    context.require(Intent.MKDIR, path)
+    if context.table.is_point(path):
+        raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
+    if path == "/" or context.table.holds_points(path):
+        raise AlreadyExists
+    mount, backend, key = await context.table.at(path)
+    uid, gid = context.owner
+    await backend.mkdir(key, mode=attrs.mode if attrs is not None else None, uid=uid, gid=gid)
+    context.operated("Mkdir", path, mount.host_path(key), started)
+
+
+async def rmdir(context: Context, path: VPath) -> None:
+    """Remove an empty directory."""
+    started = monotonic()
+    context.require(Intent.DELETE_DIR, path)
+    if context.table.is_point(path):
+        raise context.deny(
+            Intent.DELETE_DIR, path, "permission: a folder is mounted there", "virtual_folders"
+        )
+    if context.table.holds_points(path):
+        raise Unsupported("a folder is mounted inside")
+    mount, backend, key = await context.table.at(path)
+    await backend.rmdir(key)
+    context.operated("Rmdir", path, mount.host_path(key), started)
+
+
+async def rename(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
+    """Rename within one storage root, or move a file between two of the same kind."""
+    started = monotonic()
+    if not context.gate.decide(Intent.RENAME_DIR, source, target=target).allowed:
+        context.require(Intent.RENAME_FILE, source, target=target)
+    table = context.table
+    if table.is_point(source) or table.is_point(target):
+        raise context.deny(
+            Intent.RENAME_DIR, source, "permission: a folder is mounted there", "virtual_folders"
+        )
+    origin, goal = await table.at(source), await table.at(target)
+    async with context.places.locked(origin[1:], goal[1:]) as (here, there):
+        entry = await origin.backend.stat(origin.key, follow=False)
+        old = await stat_or_none(goal)
+        intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
+        context.require(intent, source, target=target, target_exists=old is not None and replace)
+        if source == target:
+            raise Unsupported("source and target are the same")
+        if target.is_within(source) or source.is_within(target):
+            raise Unsupported("source and target lie within each other")
+        if table.holds_points(source) or table.holds_points(target):
+            raise Unsupported("a folder is mounted inside")
+        _fits_name(entry, old, replace=replace)
+        if entry.is_link:
+            await _relink(context, origin, source, target)
+        if origin.backend is goal.backend:
+            change = _Change(origin, goal, entry, old, here, there)
+            await _rename_charged(context, change, replace=replace)
+        elif origin.mount.spec.resource != goal.mount.spec.resource:
+            raise context.deny(intent, source, "permission: rename between storages", "storage")
+        else:
+            await _move(context, target, _Change(origin, goal, entry, old, here, there), replace=replace)
+    context.operated("Rename", source, origin.host_path, started, target=target, target_path=goal.host_path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A rename whose objects are known."""
+
+    origin: Spot
+    goal: Spot
+    entry: Entry
+    old: Entry | None
+    here: Place
+    there: Place
+
+
+def _fits_name(entry: Entry, old: Entry | None, *, replace: bool) -> None:
+    if old is None:
+        return
+    if not replace:
+        raise AlreadyExists
+    if old.is_dir:
+        raise Unsupported("target is a directory")
+    if entry.is_dir:
+        raise NotADirectory
+
+
+async def _rename_charged(context: Context, change: _Change, *, replace: bool) -> None:
+    """Rename on one backend, taking charges along."""
+    entry, old, here, there = change.entry, change.old, change.here, change.there
+    backend, from_key, to_key = change.origin.backend, change.origin.key, change.goal.key
+    from_mount, to_mount = change.origin.mount, change.goal.mount
+    size = files = 0
+    if entry.is_file:
+        size = here.extent.charged if here.extent is not None else entry.size
+        files = 1
+    moves = from_mount.meter.owner != to_mount.meter.owner
+    if moves and entry.is_dir:
+        size, files = await measure(backend, from_key, limit=MAX_MOVED_FILES)
+    replaced = 0
+    if old is not None and old.is_file:
+        replaced = there.extent.charged if there.extent is not None else old.size
+    if moves or (old is not None and old.is_file):
+        await context.begin(from_mount)
+        await context.begin(to_mount)
+    if moves:
+        with context.limits(Intent.RENAME_FILE, to_mount.virtual(to_key)):
+            to_mount.meter.charge(size, files)
+    try:
+        await backend.rename(from_key, to_key, replace=replace)
+    except BaseException:
+        if moves:
+            to_mount.meter.credit(-size, -files)
+        raise
+    if moves:
+        from_mount.meter.credit(-size, -files)
+    if old is not None and old.is_file:
+        to_mount.meter.credit(-replaced, -1)
+    there.abandon()
+    there.version += 1
+    here.version += 1
+    if not moves:
+        there.extent, here.extent = here.extent, None
+    else:
+        here.abandon()
+    context.changed()
+
+
+async def _move(context: Context, target: VPath, change: _Change, *, replace: bool) -> None:
+    """Move one file between two roots of one kind of storage: copy, then remove the original."""
+    origin, goal, entry, here = change.origin, change.goal, change.entry, change.here
+    if not entry.is_file:
+        raise Unsupported("only files move between storages")
+    if here.extent is not None:
+        raise Conflict("file is being written")
+    await context.begin(origin.mount)
+    await context.begin(goal.mount)
+    with context.limits(Intent.RENAME_FILE, target):
+        await transfer(context, origin, goal, entry, replace=replace)
+    await origin.backend.remove(origin.key)
+    _forget(origin.mount, here, entry.size)
+    context.changed()
+
+
+async def _relink(context: Context, origin: Spot, source: VPath, target: VPath) -> None:
+    """A moved link may point elsewhere than where it was made: judge it as a new one."""
+    try:
+        text = await origin.backend.readlink(origin.key)
+    except Denied:
+        return  # it leads out of the root and stays unusable wherever it lies
+    points = VPath.parse(_absolute(origin.mount, text), base=target.parent)
+    if points != VPath.parse(_absolute(origin.mount, text), base=source.parent):
+        context.require(Intent.SYMLINK, points, target=target)
+
+
+async def symlink(context: Context, text: str, link: VPath) -> None:
+    """Create a link; its text is checked as the path it means."""
+    started = monotonic()
+    points = VPath.parse(text, base=link.parent)
+    context.require(Intent.SYMLINK, points, target=link)
+    if context.table.is_point(link) or context.table.is_point(points):
+        raise Unsupported("links do not cross folders")
+    mount, backend, key = await context.table.at(link)
+    other, _, other_key = await context.table.at(points)
+    if other is not mount:
+        raise Unsupported("links do not cross folders")
+    _needs(backend, Capability.LINKS, "links")
+    if context.table.holds_points(link):
+        raise AlreadyExists
+    # The text is made anew from the checked path: what is stored is what was judged.
+    stored = f"/{other_key}" if text.startswith("/") else posixpath.relpath(points, link.parent)
+    await backend.symlink(stored, key)
+    context.operated(
+        "Symlink",
+        points,
+        other.host_path(other_key),
+        started,
+        target=link,
+        target_path=mount.host_path(key),
+    )
+
+
+async def readlink(context: Context, path: VPath) -> str:
+    """The text of a link as a virtual path."""
+    context.require(Intent.READLINK, path)
+    mount, backend, key = await context.table.at(path)
+    _needs(backend, Capability.LINKS, "links")
+    return _absolute(mount, await backend.readlink(key))
+
+
+def _absolute(mount: Mount, text: str) -> str:
+    if not text.startswith("/"):
+        return text
+    return str(mount.virtual(VPath.parse(text).key))
+
+
+async def hardlink(context: Context, source: VPath, target: VPath) -> None:
+    """Give a file a second name; each name counts in the quota, as a scan counts them."""
+    started = monotonic()
+    context.require(Intent.HARDLINK, source, target=target)
+    table = context.table
+    mount, backend, key = await table.at(source)
+    to_mount, to_backend, to_key = await table.at(target)
+    if to_backend is not backend or mount.meter.owner != to_mount.meter.owner:
+        raise Unsupported("links do not cross folders")
+    _needs(backend, Capability.HARDLINKS, "hard links")
+    if table.is_point(target) or table.holds_points(target):
+        raise AlreadyExists
+    async with context.places.locked((backend, key), (backend, to_key)) as (here, there):
+        entry = await backend.stat(key, follow=False)
+        if entry.is_dir:
+            raise IsADirectory
+        if not entry.is_file:
+            raise Unsupported("only files have hard links")
+        size = here.extent.charged if here.extent is not None else entry.size
+        await context.begin(to_mount)
+        with context.limits(Intent.HARDLINK, source):
+            to_mount.meter.charge(size, 1)
+        try:
+            await backend.hardlink(key, to_key)
+        except BaseException:
+            to_mount.meter.credit(-size, -1)
+            raise
+        there.version += 1
+        context.changed()
+    context.operated(
+        "Link",
+        source,
+        mount.host_path(key),
+        started,
+        target=target,
+        target_path=to_mount.host_path(to_key),
+    )
+
+
+def _needs(backend: Backend, capability: Capability, what: str) -> None:
+    if capability not in backend.capabilities:
+        raise Unsupported(f"this storage has no {what}")

@@ -1,0 +1,575 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live usage book: what accounts and folders use now, shared by all sessions of the process.
+
+Rules of this module:
+
+* One `AccountBook` per account and one `FolderBook` per folder exist at a time. Charging and crediting are
+  plain synchronous additions on one event loop, done *before* the bytes are handed to storage, so that
+  several uploads fighting for one quota can never pass it together.
+* The store sees increments. They are written in the background, at once after a change and then at most
+  every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again.
+* Before the first change of an idle account the store is told that its numbers may be behind (`mark_usage`);
+  the mark goes when everything is written and no upload is open. Accounts found marked at start are scanned
+  (`tidegate.vfs.scan`), which makes the numbers right after a crash. If the store cannot be reached, files
+  still move: the numbers stay here and are written when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, Literal, Protocol
+
+from tidegate.errors import TidegateError
+from tidegate.events.kinds import Event, QuotaWarning
+from tidegate.model import Account, Folder, FolderMount, Tally, UsageDelta
+from tidegate.policy.quota import BYTES_PER_MB, counts_in_account
+from tidegate.vfs.gauges import UNLIMITED, Count, Counts, Gauge, Limits, Meter, Warn
+
+SAVE_GAP_SECONDS: Final = 0.25
+"""Least time between two background writes of one book: bounds the load, does not delay the first."""
+SAVE_INTERVAL_SECONDS: Final = 2.0
+"""How often usage is written while an upload runs."""
+LINGER_SECONDS: Final = 1.0
+"""How long the mark stays after the last change: a burst of small files sets it once, not once a file."""
+RETRY_SECONDS: Final = 5.0
+"""Pause before a write that failed is tried again."""
+TALLY_NAMES: Final = ("bytes_in", "bytes_out", "bytes_xfer", "files_in", "files_out", "files_xfer")
+
+log = logging.getLogger(__name__)
+
+
+class UsageStore(Protocol):
+    """The part of a data provider that the vfs needs; names and meaning are those of `store.contract`."""
+
+    async def user(self, username: str) -> Account | None:
+        """One account with its folder mounts."""
+        ...
+
+    async def folder(self, name: str) -> Folder | None:
+        """One folder."""
+        ...
+
+    async def add_usage(self, username: str, delta: UsageDelta) -> None:
+        """Add to an account's counters."""
+        ...
+
+    async def set_usage(self, username: str, *, size: int, files: int) -> None:
+        """Set the quota counters."""
+        ...
+
+    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
+        """Set the transfer counters."""
+        ...
+
+    async def add_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Add to a folder's counters."""
+        ...
+
+    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Set a folder's counters."""
+        ...
+
+    async def mark_usage(self, username: str, *, dirty: bool) -> None:
+        """Remember that an account's counters may be behind, or are settled again."""
+        ...
+
+    async def dirty_usage(self) -> list[str]:
+        """Accounts whose counters may be behind."""
+        ...
+
+    async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
+        """Set `first_upload` or `first_download` if it is not set yet."""
+        ...
+
+
+class Reserving(Protocol):
+    """An open upload as a scan sees it."""
+
+    @property
+    def reserved(self) -> int:
+        """Bytes charged for content that a listing does not show yet."""
+        ...
+
+    @property
+    def reserved_files(self) -> int:
+        """Files charged that a listing does not show yet."""
+        ...
+
+
+class FolderBook:
+    """Live usage of one folder."""
+
+    __slots__ = ("files", "name", "refs", "size")
+
+    def __init__(self, name: str, size: int, files: int) -> None:
+        self.name = name
+        self.size = Count(size)
+        self.files = Count(files)
+        self.refs = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether the store is behind."""
+        return self.size.used != self.size.saved or self.files.used != self.files.saved
+
+
+class AccountBook:
+    """Live usage of one account.
+
+    Attributes:
+        size: bytes of `used_quota_size`; files likewise.
+        upload: bytes received; download and total likewise.
+        tally: the six cumulative counters of `TALLY_NAMES`.
+        uploads: open uploads that charge here or on one of the account's folders.
+        shared: what sessions of the account share beside counters (bandwidth).
+    """
+
+    __slots__ = (
+        "download",
+        "files",
+        "folders",
+        "lock",
+        "marked",
+        "name",
+        "refs",
+        "shared",
+        "size",
+        "tally",
+        "task",
+        "total",
+        "touch",
+        "touched_at",
+        "uncertain",
+        "upload",
+        "uploads",
+        "wake",
+    )
+
+    def __init__(self, account: Account) -> None:
+        self.name = account.username
+        self.size = Count(account.used_quota_size)
+        self.files = Count(account.used_quota_files)
+        self.upload = Count(account.used_upload_data_transfer)
+        self.download = Count(account.used_download_data_transfer)
+        self.total = Count(self.upload.used + self.download.used)
+        self.tally = {name: Count(getattr(account.tally, name)) for name in TALLY_NAMES}
+        self.touch: dict[Literal["upload", "download"], bool] = {
+            "upload": account.first_upload == 0,
+            "download": account.first_download == 0,
+        }
+        self.touched_at: dict[Literal["upload", "download"], int] = {}
+        self.uploads: set[Reserving] = set()
+        self.folders: set[FolderBook] = set()
+        self.shared: dict[object, object] = {}
+        self.refs = 0
+        self.marked = False
+        self.uncertain = False
+        self.lock = asyncio.Lock()
+        self.wake = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def delta(self) -> UsageDelta:
+        """What the store does not know yet."""
+        tally = Tally(**{name: count.used - count.saved for name, count in self.tally.items()})
+        return UsageDelta(
+            size=self.size.used - self.size.saved,
+            files=self.files.used - self.files.saved,
+            upload=self.upload.used - self.upload.saved,
+            download=self.download.used - self.download.saved,
+            tally=tally,
+        )
+
+    @property
+    def pending(self) -> bool:
+        """Whether the store is behind, for this account or for a folder it changed."""
+        return (
+            bool(self.touched_at)
+            or self.delta() != NO_CHANGE
+            or any(folder.pending for folder in self.folders)
+        )
+
+
+NO_CHANGE: Final = UsageDelta()
+
+
+class Books:
+    """Every live book of the process, and the way to the store.
+
+    Args:
+        store: the data provider; None keeps everything in memory.
+        track_quota: 0 counts nothing, 1 counts for everybody, 2 for accounts with limits and for folders.
+        emit: takes `QuotaWarning` events.
+    """
+
+    def __init__(
+        self, store: UsageStore | None, *, track_quota: int = 2, emit: Callable[[Event], None]
+    ) -> None:
+        self.store = store
+        self.track_quota = track_quota
+        self._emit = emit
+        self._accounts: dict[str, AccountBook] = {}
+        self._folders: dict[str, FolderBook] = {}
+        self._loading = asyncio.Lock()
+        self._stopping = False
+
+    # -- life of a book ------------------------------------------------------------------------------
+
+    async def account(self, account: Account) -> AccountBook:
+        """The book of an account, held until `release`."""
+        book = self._accounts.get(account.username)
+        if book is None:
+            async with self._loading:
+                book = self._accounts.get(account.username)
+                if book is None:
+                    fresh = await self.store.user(account.username) if self.store else None
+                    book = self._accounts[account.username] = AccountBook(fresh or account)
+        book.refs += 1
+        return book
+
+    async def folder(self, mount: FolderMount) -> FolderBook:
+        """The book of a mounted folder, held until `release`."""
+        book = self._folders.get(mount.name)
+        if book is None:
+            async with self._loading:
+                book = self._folders.get(mount.name)
+                if book is None:
+                    fresh = await self.store.folder(mount.name) if self.store else None
+                    known: Folder | FolderMount = fresh or mount
+                    book = FolderBook(mount.name, known.used_quota_size, known.used_quota_files)
+                    self._folders[mount.name] = book
+        book.refs += 1
+        return book
+
+    def release(self, book: AccountBook, folders: list[FolderBook]) -> None:
+        """A session ended."""
+        for folder in folders:
+            folder.refs -= 1
+        book.refs -= 1
+        if book.task is None:
+            self._forget(book)
+
+    def _forget(self, book: AccountBook) -> None:
+        """Drop what nobody holds, so that the next login reads the store's numbers."""
+        if book.refs <= 0 and not book.uploads and not book.pending and self._accounts.get(book.name) is book:
+            del self._accounts[book.name]
+        for folder in list(book.folders):
+            if not folder.pending:
+                book.folders.discard(folder)
+        for name, folder in list(self._folders.items()):
+            if folder.refs <= 0 and not folder.pending:
+                del self._folders[name]
+
+    def live(self, username: str) -> AccountBook | None:
+        """The book of an account that is in use now."""
+        return self._accounts.get(username)
+
+    def live_folder(self, name: str) -> FolderBook | None:
+        """The book of a folder that is in use now."""
+        return self._folders.get(name)
+
+    # -- what a session charges ----------------------------------------------------------------------
+
+    def meter(
+        self,
+        account: Account,
+        book: AccountBook,
+        session_tally: dict[str, Count] | None,
+        mount: FolderMount | None,
+        folder: FolderBook | None,
+    ) -> Meter:
+        """Work out what one session charges on one mount.
+
+        A mount with ``quota_size`` and ``quota_files`` -1 charges the account and the folder and is limited
+        by the account; any other charges the folder alone and is limited by the mount.
+        """
+        warn = self._warner(account.username)
+        own = mount is not None and not counts_in_account(mount)
+        grow: list[Count] = []
+        files: list[Count] = []
+        grow_limits: list[Gauge] = []
+        file_limits: list[Gauge] = []
+        limited = account.quota_size > 0 or account.quota_files > 0
+        if self.track_quota:
+            if folder is not None:
+                grow.append(folder.size)
+                files.append(folder.files)
+            if not own and (self.track_quota == 1 or limited):
+                grow.append(book.size)
+                files.append(book.files)
+            if own and mount is not None and folder is not None:
+                place = f"virtual_folders[{account.virtual_folders.index(mount)}]."
+                size_limit, files_limit = mount.quota_size, mount.quota_files
+                size_count, files_count = folder.size, folder.files
+            else:
+                place, size_limit, files_limit = "", account.quota_size, account.quota_files
+                size_count, files_count = book.size, book.files
+            if size_limit > 0:
+                grow_limits.append(size_count.gauge(f"{place}quota_size", size_limit, warn=warn))
+            if files_limit > 0:
+                file_limits.append(
+                    files_count.gauge(f"{place}quota_files", files_limit, unit="files", warn=warn)
+                )
+        space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
+        up: Counts = (book.upload, book.total) if self.track_quota else ()
+        down: Counts = (book.download, book.total) if self.track_quota else ()
+        up_limits: list[Gauge] = []
+        down_limits: list[Gauge] = []
+        if self.track_quota:
+            for name, count, wanted in (
+                ("upload_data_transfer", book.upload, (up_limits,)),
+                ("download_data_transfer", book.download, (down_limits,)),
+                ("total_data_transfer", book.total, (up_limits, down_limits)),
+            ):
+                megabytes_allowed = getattr(account, name)
+                if megabytes_allowed > 0:
+                    gauge = count.gauge(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
+                    for limits in wanted:
+                        limits.append(gauge)
+            if self.track_quota == 2 and not up_limits and not down_limits:
+                up = down = ()
+        tally = _TallyParts(account, session_tally or book.tally, warn)
+        return Meter(
+            grow_limits=(*grow_limits, *tally.limits("bytes_in", "bytes_xfer")),
+            grow=(*grow, *tally.counts("bytes_in", "bytes_xfer")),
+            file_limits=(*file_limits, *tally.limits("files_in", "files_xfer")),
+            files=(*files, *tally.counts("files_in", "files_xfer")),
+            up_limits=tuple(up_limits),
+            up=up,
+            down_limits=(*down_limits, *tally.limits("bytes_out", "bytes_xfer")),
+            down=(*down, *tally.counts("bytes_out", "bytes_xfer")),
+            fetch_limits=tally.limits("files_out", "files_xfer"),
+            fetches=tally.counts("files_out", "files_xfer"),
+            max_file=account.filters.max_upload_file_size or UNLIMITED,
+            space=space,
+            owner=(*grow, *tally.counts("bytes_in")),
+        )
+
+    def _warner(self, username: str) -> Warn:
+        def warn(limit: str, percent: int, used: int, allowed: int) -> None:
+            self._emit(
+                QuotaWarning(username=username, limit=limit, percent=percent, used=used, allowed=allowed)
+            )
+
+        return warn
+
+    # -- the way to the store ------------------------------------------------------------------------
+
+    async def begin(self, book: AccountBook, folder: FolderBook | None = None) -> None:
+        """Something is about to change: make sure that the store knows the numbers may fall behind."""
+        if folder is not None:
+            book.folders.add(folder)
+        if self.store is None or not self.track_quota:
+            return
+        if not book.marked:
+            async with book.lock:
+                if not book.marked:
+                    try:
+                        await self.store.mark_usage(book.name, dirty=True)
+                    except TidegateError:
+                        log.warning("usage of %s: the store cannot be told that it changes", book.name)
+                    else:
+                        book.marked = True
+        self.changed(book)
+
+    def changed(self, book: AccountBook) -> None:
+        """Numbers changed: have them written soon."""
+        if self.store is None:
+            return
+        book.wake.set()
+        if book.task is None and not self._stopping:
+            book.task = asyncio.create_task(self._keep(book), name=f"usage {book.name}")
+
+    def touch(self, book: AccountBook, kind: Literal["upload", "download"]) -> None:
+        """A transfer ended well: remember if it was the account's first."""
+        if book.touch[kind]:
+            book.touch[kind] = False
+            if self.store is not None:
+                book.touched_at[kind] = int(time.time() * 1000)
+                self.changed(book)
+
+    async def settle(self, username: str | None = None) -> None:
+        """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""
+        for book in list(self._accounts.values()):
+            if (username is None or book.name == username) and book.pending:
+                await self._write(book)
+
+    async def close(self) -> None:
+        """Write everything and stop."""
+        self._stopping = True
+        books = list(self._accounts.values())
+        for book in books:
+            book.wake.set()
+        tasks = [book.task for book in books if book.task is not None]
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for book in books:
+            await self._finish(book)
+
+    async def _finish(self, book: AccountBook) -> None:
+        try:
+            if book.pending:
+                await self._write(book)
+            await self._unmark(book)
+        except TidegateError:
+            log.warning("usage of %s could not be written; it will be scanned at the next start", book.name)
+
+    async def _keep(self, book: AccountBook) -> None:
+        """Write a book until it is settled."""
+        idle_since: float | None = None
+        try:
+            while not self._stopping:
+                book.wake.clear()
+                pause = SAVE_GAP_SECONDS
+                try:
+                    if book.pending:
+                        idle_since = None
+                        await self._write(book)
+                    elif not book.uploads:
+                        now = asyncio.get_running_loop().time()
+                        idle_since = now if idle_since is None else idle_since
+                        if now - idle_since >= LINGER_SECONDS:
+                            await self._unmark(book)
+                            if not book.wake.is_set():
+                                break
+                    else:
+                        pause = SAVE_INTERVAL_SECONDS
+                except TidegateError:
+                    log.warning("usage of %s cannot be written now; trying again", book.name)
+                    pause = RETRY_SECONDS
+                await asyncio.sleep(SAVE_GAP_SECONDS)
+                if pause > SAVE_GAP_SECONDS and not self._stopping:
+                    await _wait(book.wake, pause - SAVE_GAP_SECONDS)
+        finally:
+            book.task = None
+            self._forget(book)
+
+    async def _write(self, book: AccountBook) -> None:
+        store = self.store
+        if store is None:
+            return
+        async with book.lock:
+            delta = book.delta()
+            if delta != NO_CHANGE:
+                try:
+                    await store.add_usage(book.name, delta)
+                except TidegateError:
+                    book.uncertain = True  # it may or may not have been counted: only a scan knows
+                    raise
+                book.size.saved += delta.size
+                book.files.saved += delta.files
+                book.upload.saved += delta.upload
+                book.download.saved += delta.download
+                for name, count in book.tally.items():
+                    count.saved += getattr(delta.tally, name)
+            for folder in list(book.folders):
+                size, files = folder.size.used - folder.size.saved, folder.files.used - folder.files.saved
+                if size or files:
+                    folder.size.saved += size
+                    folder.files.saved += files
+                    try:
+                        await store.add_folder_usage(folder.name, size=size, files=files)
+                    except BaseException:
+                        folder.size.saved -= size
+                        folder.files.saved -= files
+                        book.uncertain = True
+                        raise
+            for kind, when in list(book.touched_at.items()):
+                await store.touch_first(book.name, kind, when)
+                del book.touched_at[kind]
+
+    async def _unmark(self, book: AccountBook) -> None:
+        if self.store is None or not book.marked:
+            return
+        async with book.lock:
+            if book.marked and not book.uploads and not book.pending and not book.uncertain:
+                book.marked = False
+                await self.store.mark_usage(book.name, dirty=False)
+
+    # -- by hand -------------------------------------------------------------------------------------
+
+    async def set_usage(self, username: str, *, size: int, files: int) -> None:
+        """Set an account's numbers here and in the store (scan, or an operator)."""
+        book = self._accounts.get(username)
+        if book is None:
+            if self.store is not None:
+                await self.store.set_usage(username, size=size, files=files)
+            return
+        async with book.lock:
+            before = book.size.used, book.files.used
+            if self.store is not None:
+                await self.store.set_usage(username, size=size, files=files)
+            book.size.rebase(size, before[0])
+            book.files.rebase(files, before[1])
+            book.uncertain = False
+
+    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
+        """Set an account's transfer numbers here and in the store."""
+        book = self._accounts.get(username)
+        if book is None:
+            if self.store is not None:
+                await self.store.set_transfer_usage(username, upload=upload, download=download)
+            return
+        async with book.lock:
+            before = book.upload.used, book.download.used, book.total.used
+            if self.store is not None:
+                await self.store.set_transfer_usage(username, upload=upload, download=download)
+            book.upload.rebase(upload, before[0])
+            book.download.rebase(download, before[1])
+            book.total.rebase(upload + download, before[2])
+
+    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Set a folder's numbers here and in the store."""
+        book = self._folders.get(name)
+        before = (book.size.used, book.files.used) if book is not None else (0, 0)
+        if self.store is not None:
+            await self.store.set_folder_usage(name, size=size, files=files)
+        if book is not None:
+            book.size.rebase(size, before[0])
+            book.files.rebase(files, before[1])
+
+
+class _TallyParts:
+    """The gauges and counts that an account's `TallyLimits` asks for; an unlimited counter is not kept."""
+
+    def __init__(self, account: Account, counts: dict[str, Count], warn: Warn) -> None:
+        self._limits = account.filters.tally_limits
+        self._counts = counts
+        self._warn = warn
+
+    def _allowed(self, name: str) -> int:
+        return int(getattr(self._limits, name)) if self._limits is not None else 0
+
+    def counts(self, *names: str) -> Counts:
+        return tuple(self._counts[name] for name in names if self._allowed(name) > 0)
+
+    def limits(self, *names: str) -> Limits:
+        if self._limits is None:
+            return ()
+        soft = self._limits.limit_type == "soft"
+        return tuple(
+            self._counts[name].gauge(
+                f"tally_limits.{name}",
+                self._allowed(name),
+                soft=soft,
+                unit="files" if name.startswith("files") else "bytes",
+                warn=self._warn,
+            )
+            for name in names
+            if self._allowed(name) > 0
+        )
+
+
+def session_tally(account: Account) -> dict[str, Count] | None:
+    """Fresh counters if the account's tally limits are per session."""
+    limits = account.filters.tally_limits
+    return {name: Count() for name in TALLY_NAMES} if limits is not None and limits.per_session else None
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
