@@ -55,6 +55,10 @@ class VfsSessions:
         self.books = Books(store, track_quota=track_quota, emit=emit)
         self.scans = Scans(self.books, self._pool)
 
+    def reconfigure(self, options: VfsOptions) -> None:
+        """Take other options for new sessions; those that are open keep theirs."""
+        self._options = options
+
     async def reconcile(self) -> list[str]:
         """Count again what a crash left uncertain; returns the accounts concerned."""
         return await self.scans.reconcile()

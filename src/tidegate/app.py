@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: configuration in, running doors out.
+
+Every object is made here by its constructor and handed down; nothing else in the house looks anything up.
+Order of starting: record (bus), memory (provider), bytes (backends), people (identity), files (vfs), doors.
+Order of stopping: the reverse, so that what a door still has to say is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from tidegate.abc import Backend, Publish, Sink
+from tidegate.backends.local import LocalBackend
+from tidegate.backends.local.device import Devices
+from tidegate.backends.local.journal import sweep_journal
+from tidegate.cluster.registry import Registry
+from tidegate.config.load import Loaded
+from tidegate.doors.ssh.listener import SshDoor
+from tidegate.doors.ssh.options import Binding, SshOptions
+from tidegate.errors import ProviderError, ProviderUnavailable, StorageFailed
+from tidegate.events.bus import Bus
+from tidegate.events.sinks.log import LogSink
+from tidegate.identity.passwords import hash_password
+from tidegate.identity.service import Identity
+from tidegate.store.contract import Provider
+from tidegate.store.factory import create_provider
+from tidegate.vfs.context import VfsOptions
+from tidegate.vfs.factory import VfsSessions
+from tidegate.vfs.mounts import BackendSpec
+from tidegate.wiring import hash_options, identity_options, provider_options, ssh_options
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tidegate.cli.options import PortableOptions, ServeOptions
+    from tidegate.web.server import HttpDoor
+
+PROVIDER_RETRY_SECONDS: Final = 3.0
+"""How often a data provider that was down at start is tried again."""
+
+JOURNAL_DIRECTORY: Final = "uploads.journal"
+"""Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """One server. Life: constructed (pure), `start`, `reload`..., `drain`, `stop` (legal at any time).
+
+    Args:
+        loaded: the configuration.
+        sinks: who else is told what happens, besides the log.
+        provider: accounts to use instead of those that the configuration names.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        sinks: Sequence[Sink] = (),
+        provider: Provider | None = None,
+        log_events: bool = True,
+    ) -> None:
+        self.loaded = loaded
+        self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
+        self.registry = Registry()
+        hash_new = partial(hash_password, options=hash_options(loaded))
+        self.provider = provider or create_provider(provider_options(loaded, hash_new))
+        self.provider_ready = False
+        self._devices: Devices | None = None
+        self._identity: Identity | None = None
+        self._sessions: VfsSessions | None = None
+        self.ssh: SshDoor | None = None
+        self.http: HttpDoor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def identity(self) -> Identity:
+        """Who may come in; there once started."""
+        assert self._identity is not None
+        return self._identity
+
+    @property
+    def sessions(self) -> VfsSessions:
+        """Files; there once started."""
+        assert self._sessions is not None
+        return self._sessions
+
+    # -- starting --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open everything and listen.
+
+        A data provider that cannot be reached is no reason not to start: logins are refused until it is
+        there, health says so, and it is tried again.
+
+        Raises:
+            OperatorError: something in the configuration cannot be used.
+        """
+        for note in self.loaded.notes:
+            log.warning("%s", note)
+        await self.bus.open()
+        await self._open_provider()
+        self._devices = Devices()
+        journal = str(self.loaded.config_dir / JOURNAL_DIRECTORY)
+        swept = await asyncio.to_thread(sweep_journal, journal)
+        if swept.removed:
+            log.info("removed %d uploads that a crash had left unfinished", swept.removed)
+        self._identity = Identity(self.provider, identity_options(self.loaded))
+        self._sessions = VfsSessions(
+            self._build_backend, self.provider, options=self._vfs_options(), emit=self.bus.emit,
+            track_quota=self.loaded.settings.data_provider.track_quota,
+        )  # fmt: skip
+        if self.provider_ready:
+            self._spawn(self._reconcile(), "reconcile usage")
+        if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._random_port:
+            self.ssh = SshDoor(self._ssh_options(), self._identity, self._sessions, self.bus, self.registry)
+            await self.ssh.start()
+        if any(b.port for b in self.loaded.settings.httpd.bindings) and find_spec("tidegate.web.server"):
+            from tidegate.web.server import HttpDoor
+
+            self.http = HttpDoor(self)
+            await self.http.start()
+
+    _random_port = False
+    """Listen on one free port although no binding names a port; portable mode."""
+
+    def listen_anywhere(self) -> None:
+        """Take a free port for SSH; `ssh.ports` tells which."""
+        self._random_port = True
+
+    def _ssh_options(self) -> SshOptions:
+        options = ssh_options(self.loaded)
+        if not options.bindings and self._random_port:
+            options = replace(options, bindings=(Binding("", 0),))
+        return options
+
+    def _vfs_options(self) -> VfsOptions:
+        common = self.loaded.settings.common
+        return VfsOptions(
+            upload_mode=Publish(common.upload_mode),
+            setstat_mode=common.setstat_mode,
+            map_owners=hasattr(os, "geteuid") and os.geteuid() == 0,
+            fsync=common.fsync,
+        )
+
+    def _build_backend(self, spec: BackendSpec) -> Backend:
+        """The storage that an account or folder names."""
+        provider = spec.filesystem.get("provider", 0)
+        if provider not in (0, "osfs", "local"):
+            raise StorageFailed(f"storage provider {provider} is not available in this version")
+        umask = self.loaded.settings.common.umask
+        return LocalBackend(
+            spec.root,
+            create=True,
+            umask=int(umask, 8) if umask else _process_umask(),
+            uid=spec.uid or None,
+            gid=spec.gid or None,
+            devices=self._devices,
+            journal_dir=str(self.loaded.config_dir / JOURNAL_DIRECTORY),
+        )
+
+    async def _open_provider(self) -> None:
+        try:
+            await self.provider.open(migrate=self.loaded.settings.data_provider.update_mode == 0)
+            self.provider_ready = True
+        except ProviderUnavailable as error:
+            log.error("data provider: %s; logins are refused until it answers", error)
+            self._spawn(self._await_provider(), "await data provider")
+
+    async def _await_provider(self) -> None:
+        while not self.provider_ready:
+            await asyncio.sleep(PROVIDER_RETRY_SECONDS)
+            try:
+                await self.provider.open(migrate=self.loaded.settings.data_provider.update_mode == 0)
+            except ProviderUnavailable:
+                continue
+            except ProviderError as error:
+                log.error("data provider: %s", error)
+                continue
+            self.provider_ready = True
+            log.info("data provider: answers again, logins are possible")
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
+        """Count again what a crash left uncounted."""
+        try:
+            await self.sessions.reconcile()
+        except ProviderUnavailable as error:
+            log.warning("usage was not reconciled: %s", error)
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+    # -- changing --------------------------------------------------------------------------------------
+
+    async def reload(self, loaded: Loaded) -> None:
+        """Take over what can change while running; the rest keeps its value until a restart.
+
+        Raises:
+            ConfigError: the new configuration cannot be used; nothing has changed then.
+        """
+        if self.ssh is not None:
+            await self.ssh.reload(ssh_options(loaded))
+        self.loaded = loaded
+        self.sessions.reconfigure(self._vfs_options())
+        if hasattr(self.provider, "reload"):
+            await self.provider.reload()
+        if self.http is not None:
+            await self.http.reload()
+        log.info("configuration reloaded")
+
+    # -- stopping --------------------------------------------------------------------------------------
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Let nobody in any more and give running transfers some time."""
+        if self.ssh is not None:
+            await self.ssh.drain(grace_seconds)
+
+    async def stop(self) -> None:
+        """Stop everything, in reverse order; every step is taken whatever the one before did."""
+        for task in list(self._tasks):
+            task.cancel()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.bus.close)
+            stack.push_async_callback(self.provider.close)
+            if self._devices is not None:
+                stack.callback(self._devices.close)
+            if self._identity is not None:
+                stack.push_async_callback(self._identity.close)
+            if self._sessions is not None:
+                stack.push_async_callback(self._sessions.close)
+            if self.ssh is not None:
+                stack.push_async_callback(self.ssh.stop)
+            if self.http is not None:
+                stack.push_async_callback(self.http.stop)
+
+
+def _process_umask() -> int:
+    """The umask this process was started with (reading it is setting it)."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def run_serve(loaded: Loaded, options: ServeOptions) -> int:
+    """Run ``tidegate serve`` until it is told to stop; returns the exit code."""
+    from tidegate.serving import serve
+
+    return serve(loaded, options)
+
+
+def run_portable(options: PortableOptions) -> int:
+    """Run ``tidegate portable`` until it is told to stop; returns the exit code."""
+    from tidegate.portable import share
+
+    return share(options)
