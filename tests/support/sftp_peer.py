@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
+
 from tidegate.doors.sftp.carrier import ChannelCarrier
 from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
 

@@ -115,7 +115,6 @@ class Longnames:
         parts: list[bytes] = []
         add = parts.append
         size = 0
-        index = first
         for index in range(first, min(first + MAX_NAMES, len(entries))):
             name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry = entries[index]
             raw = name.encode("utf-8", "surrogateescape")
@@ -132,6 +131,4 @@ class Longnames:
             if size > MAX_NAMES_BYTES and index > first:
                 break
             add(b"%b%b%b%b%b" % (_U32(len(raw)), raw, _U32(len(line)), line, attrs))
-        else:
-            index += 1
-        return replies.names(request_id, len(parts), parts), index
+        return replies.names(request_id, len(parts), parts), first + len(parts)
