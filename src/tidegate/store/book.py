@@ -52,6 +52,7 @@ class BookProvider(abc.ABC):
 
     async def reload(self) -> None:
         """Nothing, unless a driver says otherwise."""
+        return
 
     # -- users -------------------------------------------------------------------------------------------
 

@@ -30,18 +30,12 @@ FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_f
 ADMIN_KEYS: Final = _table("groups role", "has_password")
 ADMIN_FILTER_KEYS: Final = _table("require_two_factor totp_config recovery_codes preferences")
 API_KEY_KEYS: Final = _table("", "has_key")
-SECTIONS: Final = frozenset("groups shares event_actions event_rules roles ip_lists configs".split())
+SECTIONS: Final = frozenset(
+    ["groups", "shares", "event_actions", "event_rules", "roles", "ip_lists", "configs"]
+)
 """Parts of 2.x dumps that describe features which are not here."""
 
-_PROVIDER_NAMES: Final = {
-    "osfs": 0,
-    "s3fs": 1,
-    "gcsfs": 2,
-    "azblobfs": 3,
-    "cryptfs": 4,
-    "sftpfs": 5,
-    "httpfs": 6,
-}
+_PROVIDER_NAMES: Final = ("osfs", "s3fs", "gcsfs", "azblobfs", "cryptfs", "sftpfs", "httpfs")
 
 
 def modernise_account(plain: dict[str, Any], where: str) -> None:
@@ -115,13 +109,13 @@ def folder_name(mapped_path: str) -> str:
         digest = hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()[:12]
         readable = "".join(char if char.isascii() and char.isalnum() else "-" for char in plain)[:100]
         plain = f"{readable}-{digest}"
-    return plain if plain not in (".", "..") else f"dir-{len(plain)}"
+    return plain
 
 
 def provider_number(value: object) -> int | None:
     """The storage number of `filesystem.provider`, which some versions spell as a name."""
     if isinstance(value, str):
-        return _PROVIDER_NAMES.get(value)
+        return _PROVIDER_NAMES.index(value) if value in _PROVIDER_NAMES else None
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 6:
         return value
     return None

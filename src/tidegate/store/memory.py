@@ -143,7 +143,7 @@ class MemoryProvider(BookProvider):
         self._state = _State()
         self.notes: Sequence[str] = ()
 
-    async def open(self, *, migrate: bool = True) -> None:
+    async def open(self, *, migrate: bool = True) -> None:  # noqa: ARG002  (the contract's signature)
         """Load the dump file, if `name` gives one."""
         await self.reload()
 

@@ -86,8 +86,8 @@ class ProviderOptions:
         """
         if self.sql_tables_prefix and not TABLE_PREFIX.fullmatch(self.sql_tables_prefix):
             raise ProviderError(
-                f"data_provider.sql_tables_prefix: {self.sql_tables_prefix!r} must be a letter or underscore, "
-                "then letters, digits or underscores, 31 at most"
+                f"data_provider.sql_tables_prefix: {self.sql_tables_prefix!r} must be a letter or underscore"
+                ", then letters, digits or underscores, 31 at most"
             )
         if self.users_table and not TABLE_NAME.fullmatch(self.users_table):
             raise ProviderError(

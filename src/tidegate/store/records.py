@@ -163,11 +163,7 @@ def add(shelves: Shelves, record: R, *, keep_created: bool = False) -> R:
         values = {"created_at": (record.created_at if keep_created else 0) or now, "updated_at": now}
     if isinstance(record, (Account, Admin)):
         values["id"] = shelves.next_id()
-    stored = replace(record, **values)
-    if isinstance(stored, Account):
-        stored = _with_folders(shelves, stored)
-    shelves.put(shelf, name, stored)
-    return _filled(shelves, stored) if isinstance(stored, Account) else stored
+    return _put(shelves, replace(record, **values))
 
 
 def change(shelves: Shelves, record: R, *, keep_usage: bool = True) -> R:
@@ -199,13 +195,10 @@ def change(shelves: Shelves, record: R, *, keep_usage: bool = True) -> R:
             "first_upload",
             "tally",
         )
-    stored = replace(record, **values)
-    if isinstance(stored, Account):
-        for mount in cast("Account", old).virtual_folders:
+    if isinstance(old, Account):
+        for mount in old.virtual_folders:
             shelves.unlink(mount.name, name)
-        stored = _with_folders(shelves, stored)
-    shelves.put(shelf, name, stored)
-    return _filled(shelves, stored) if isinstance(stored, Account) else stored
+    return _put(shelves, replace(record, **values))
 
 
 def remove(shelves: Shelves, shelf: Shelf, name: str) -> None:
@@ -326,6 +319,17 @@ def _existing(shelves: Shelves, shelf: Shelf, name: str) -> Record:
 
 def _usage(old: Record, *names: str) -> dict[str, Any]:
     return {name: getattr(old, name) for name in names}
+
+
+def _put(shelves: Shelves, record: R) -> R:
+    """Store a record; an account comes back with what its folders are."""
+    shelf, name = name_of(record)
+    if isinstance(record, Account):
+        account = _with_folders(shelves, record)
+        shelves.put(shelf, name, account)
+        return cast("R", _filled(shelves, account))
+    shelves.put(shelf, name, record)
+    return record
 
 
 def _with_folders(shelves: Shelves, account: Account) -> Account:

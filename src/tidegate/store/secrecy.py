@@ -9,9 +9,26 @@ OUTER: Final = "_record"
 """Key in `extra` that holds foreign keys of the record itself, as against those of its filters."""
 
 _HIDDEN: Final = frozenset(
-    "totp_config recovery_codes tls_certs password payload key access_secret sse_customer_key account_key "
-    "sas_url credentials passphrase private_key key_passphrase api_key session_token secret "
-    "additional_data".split()
+    (
+        "totp_config",
+        "recovery_codes",
+        "tls_certs",
+        "password",
+        "payload",
+        "key",
+        "access_secret",
+        "sse_customer_key",
+        "account_key",
+        "sas_url",
+        "credentials",
+        "passphrase",
+        "private_key",
+        "key_passphrase",
+        "api_key",
+        "session_token",
+        "secret",
+        "additional_data",
+    )
 )
 """Names whose values are secrets, or may hold one, in the documents of the field's other gateway."""
 

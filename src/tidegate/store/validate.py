@@ -43,11 +43,32 @@ MAX_ID: Final = 2**32 - 2
 
 PERMISSIONS: Final = frozenset(str(name) for name in Permission)
 ADMIN_PERMISSIONS: Final = frozenset(
-    "* add_users edit_users del_users view_users view_conns close_conns view_status manage_folders "
-    "manage_groups quota_scans manage_defender view_defender view_events disable_mfa "
-    # names of 2.2 to 2.5, kept so that their dumps load
-    "manage_admins manage_apikeys manage_system manage_event_rules manage_roles manage_ip_lists "
-    "retention_checks metadata_checks".split()
+    (
+        "*",
+        "add_users",
+        "edit_users",
+        "del_users",
+        "view_users",
+        "view_conns",
+        "close_conns",
+        "view_status",
+        "manage_folders",
+        "manage_groups",
+        "quota_scans",
+        "manage_defender",
+        "view_defender",
+        "view_events",
+        "disable_mfa",
+        # names of 2.2 to 2.5, kept so that their dumps load
+        "manage_admins",
+        "manage_apikeys",
+        "manage_system",
+        "manage_event_rules",
+        "manage_roles",
+        "manage_ip_lists",
+        "retention_checks",
+        "metadata_checks",
+    )
 )
 LOGIN_METHODS: Final = (
     "publickey",
@@ -134,8 +155,10 @@ def looks_hashed(text: str) -> bool:
 
 
 def can_be_stored(name: str) -> bool:
-    """Whether a name could exist in any provider; asked before a lookup, so that odd bytes from a login
-    attempt mean "unknown" and not a database error."""
+    """Whether a name could exist in any provider.
+
+    Asked before a lookup, so that odd bytes from a login attempt mean "unknown" and not a database error.
+    """
     if not 0 < len(name) <= MAX_NAME_BYTES or "\0" in name:
         return False
     try:
@@ -279,7 +302,7 @@ def check_text(where: str, text: str) -> None:
     """
     if len(text) > MAX_TEXT_CHARS:
         raise BadRecord(where, f"is longer than {MAX_TEXT_CHARS} characters")
-    if "\0" in text or not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+    if "\0" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
         raise BadRecord(where, "holds a NUL or an unpaired surrogate")
 
 

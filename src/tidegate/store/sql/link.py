@@ -13,8 +13,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, NoReturn, TypeVar
 
-from sqlalchemy import text
 from sqlalchemy import exc as sa
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tidegate.errors import Conflict, ProviderError, ProviderUnavailable

@@ -27,16 +27,22 @@ async def store(
     report = await _users(connection, tables, users, mode) if users else []
     for record in batch:
         if isinstance(record, Folder):
-            report.append(await _one(connection, folder_shelf(tables), record, record.name, "folder", mode))
+            report.append(
+                await _one(connection, folder_shelf(tables), record, record.name, kind="folder", mode=mode)
+            )
         elif isinstance(record, Admin):
-            report.append(await _one(connection, admin_shelf(tables), record, record.username, "admin", mode))
+            report.append(
+                await _one(connection, admin_shelf(tables), record, record.username, kind="admin", mode=mode)
+            )
         elif isinstance(record, ApiKey):
-            report.append(await _one(connection, api_key_shelf(tables), record, record.id, "api_key", mode))
+            report.append(
+                await _one(connection, api_key_shelf(tables), record, record.id, kind="api_key", mode=mode)
+            )
     return report
 
 
 async def _one(
-    connection: AsyncConnection, shelf: Shelf[Any], record: Record, name: str, kind: str, mode: int
+    connection: AsyncConnection, shelf: Shelf[Any], record: Record, name: str, *, kind: str, mode: int
 ) -> LoadRow:
     if await shelf.get(connection, name) is None:
         await shelf.add(connection, record)

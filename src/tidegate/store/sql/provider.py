@@ -75,7 +75,7 @@ class SqlProvider:
         schema.refuse_newer(version)
         if version != schema.latest():
             raise ProviderError(
-                f"the database has schema version {version}, this version of Tidegate needs {schema.latest()}: "
+                f"the database has schema version {version}, but {schema.latest()} is needed: "
                 "run tidegate initprovider"
             )
 
@@ -137,8 +137,10 @@ class SqlProvider:
         return await self._link.read(work, about="users")
 
     async def iter_users(self) -> AsyncIterator[Account]:
-        """Every account by name, a batch at a time; one read for each batch, so that no transaction is
-        held open while the caller thinks."""
+        """Every account by name, a batch at a time.
+
+        One read for each batch, so that no transaction is held open while the caller thinks.
+        """
         last = ""
         while True:
             if self._outside is not None:
@@ -395,7 +397,7 @@ class SqlProvider:
         await self._link.write(work, about=about, seconds=None, again=False)
         return LoadReport(report)
 
-    # -- pieces ------------------------------------------------------------------------------------------------
+    # -- pieces ----------------------------------------------------------------------------------------
 
     async def _page(
         self,

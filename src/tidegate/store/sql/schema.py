@@ -129,7 +129,9 @@ def _missing(connection: Connection, tables: Tables) -> list[str]:
             missing.append(f"table {table.name}")
             continue
         columns = {column["name"] for column in inspector.get_columns(table.name)}
-        missing.extend(f"column {table.name}.{name}" for name in table.c.keys() if name not in columns)
+        missing.extend(
+            f"column {table.name}.{name}" for column in table.c if (name := column.name) not in columns
+        )
     return missing
 
 

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backup and restore as a stream: one JSON object with a list for each kind of record.
+
+Writing holds one batch of records at a time, reading one record and one batch, so that 100 000 accounts need
+no more memory than a hundred. Loading is one transaction: an invalid record anywhere means that nothing
+was changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn, TypeVar
+
+from tidegate.errors import BadRecord, ProviderError
+from tidegate.model import Admin, ApiKey, Folder
+from tidegate.store import eras
+from tidegate.store.contract import LoadReport, Order, Provider, Record
+from tidegate.store.documents import (
+    DUMP_VERSION,
+    decode_account,
+    decode_admin,
+    decode_api_key,
+    decode_folder,
+    encode_account,
+    encode_admin,
+    encode_api_key,
+    encode_folder,
+)
+from tidegate.store.options import ProviderOptions
+from tidegate.store.streams import BATCH_RECORDS
+from tidegate.store.validate import DEFAULT_RULES, Rules, looks_hashed
+
+T = TypeVar("T")
+
+SCOPES: Final = ("users", "folders", "admins", "api_keys")
+MAX_RECORD_CHARS: Final = 16 * 1024 * 1024
+"""Longest single record of a dump."""
+READ_BYTES: Final = 256 * 1024
+MAX_NOTES: Final = 1_000
+"""Remarks that one load keeps; the rest is counted."""
+MODES: Final = (0, 1, 2)
+
+_ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",))
+"""What has to be stored before what; each group is one pass over the file."""
+
+Hasher = Callable[[str], str]
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+async def dump(
+    provider: Provider, scopes: Iterable[str] = SCOPES, *, indent: bool = False
+) -> AsyncGenerator[bytes, None]:
+    """The whole provider, secrets included, as chunks of one JSON document.
+
+    Args:
+        provider: an open provider.
+        scopes: which of `SCOPES` to write.
+        indent: one record over several lines, for people.
+
+    Raises:
+        BadRecord: a scope does not exist.
+    """
+    wanted = list(dict.fromkeys(scopes))
+    for scope in wanted:
+        if scope not in SCOPES:
+            raise BadRecord("scopes", f"{scope!r} is not one of {', '.join(SCOPES)}")
+    pages: dict[str, AsyncIterator[dict[str, Any]]] = {
+        "folders": _folders(provider),
+        "admins": _admins(provider),
+        "users": _users(provider),
+        "api_keys": _api_keys(provider),
+    }
+    yield b"{"
+    for scope, records in pages.items():
+        if scope not in wanted:
+            continue
+        yield f'"{scope}":['.encode()
+        first = True
+        async with contextlib.aclosing(_chunks(records, indent=indent)) as chunks:
+            async for chunk in chunks:
+                yield chunk if first else b"," + chunk
+                first = False
+        yield b"],\n"
+    yield f'"version":{DUMP_VERSION}}}\n'.encode()
+
+
+async def _chunks(records: AsyncIterator[dict[str, Any]], *, indent: bool) -> AsyncGenerator[bytes, None]:
+    batch: list[str] = []
+    async for record in records:
+        batch.append(json.dumps(record, indent=2 if indent else None, ensure_ascii=False))
+        if len(batch) == BATCH_RECORDS:
+            yield ",\n".join(batch).encode()
+            batch.clear()
+    if batch:
+        yield ",\n".join(batch).encode()
+
+
+async def _users(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    async for account in provider.iter_users():
+        yield encode_account(account, confidential=True)
+
+
+async def _folders(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    async for folder in _paged(provider.folders):
+        yield encode_folder(folder, confidential=True)
+
+
+async def _admins(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    async for admin in _paged(provider.admins):
+        yield encode_admin(admin, confidential=True)
+
+
+async def _api_keys(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    async for key in _paged(provider.api_keys):
+        yield encode_api_key(key, confidential=True)
+
+
+async def _paged(page: Callable[..., Awaitable[list[T]]]) -> AsyncIterator[T]:
+    order: Order = "ASC"
+    offset = 0
+    while batch := await page(offset=offset, limit=BATCH_RECORDS, order=order):
+        for record in batch:
+            yield record
+        offset += len(batch)
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+async def load_file(
+    provider: Provider,
+    source: Path | BinaryIO,
+    *,
+    mode: int = 0,
+    rules: Rules = DEFAULT_RULES,
+    hash_password: Hasher | None = None,
+) -> LoadReport:
+    """Load a dump, ours or of SFTPGo 0.9 or 2.x, in one transaction.
+
+    Args:
+        provider: an open provider.
+        source: the file, or a seekable binary stream.
+        mode: 0 adds and updates, 1 only adds, 2 as 0 (the caller also ends the sessions of what changed).
+        rules: settings that decide what is valid.
+        hash_password: turns plain-text passwords into hashes, off the loop; without it they are refused.
+
+    Returns:
+        what became of each record, and remarks on what has no effect here.
+
+    Raises:
+        BadRecord: with the JSON path of the first mistake; nothing was changed.
+    """
+    if mode not in MODES:
+        raise BadRecord("mode", f"{mode} is not one of 0, 1, 2")
+    notes = _Notes()
+    async with contextlib.aclosing(_batches(source, rules, hash_password, notes)) as batches:
+        report = await provider.load_batches(batches, mode=mode)
+    return replace(report, notes=notes.lines())
+
+
+async def file_batches(
+    path: Path, options: ProviderOptions, notes: list[str]
+) -> AsyncGenerator[Sequence[Record], None]:
+    """The records of a dump file as a provider's own options read them; for the memory driver."""
+    rules = Rules(users_base_dir=options.users_base_dir, naming_rules=options.naming_rules)
+    kept = _Notes()
+    async with contextlib.aclosing(_batches(path, rules, options.hash_password, kept)) as batches:
+        async for batch in batches:
+            yield batch
+    notes.extend(kept.lines())
+
+
+async def _batches(
+    source: Path | BinaryIO, rules: Rules, hash_password: Hasher | None, notes: _Notes
+) -> AsyncGenerator[Sequence[Record], None]:
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, Path):
+            try:
+                stream: BinaryIO = stack.enter_context(await asyncio.to_thread(source.open, "rb"))
+            except OSError as error:
+                raise ProviderError(f"cannot read the dump {source.name}: {error.strerror}") from None
+        else:
+            stream = source
+        for index, group in enumerate(_ORDER):
+            reader = _Reader(stream, group, rules, hash_password, notes, first=index == 0)
+            records = reader.records()
+            while batch := await asyncio.to_thread(reader.take, records):
+                yield batch
+
+
+class _Notes(list[str]):
+    """Remarks, of which only so many are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = 0
+
+    def append(self, line: str) -> None:
+        if len(self) < MAX_NOTES:
+            super().append(line)
+        else:
+            self._more += 1
+
+    def lines(self) -> tuple[str, ...]:
+        """All that was kept, and how much was not."""
+        return (*self, f"and {self._more} more remarks") if self._more else tuple(self)
+
+
+class _Reader:
+    """One pass over a dump that decodes the sections of one group. Blocking: runs in a thread."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        group: Sequence[str],
+        rules: Rules,
+        hash_password: Hasher | None,
+        notes: _Notes,
+        *,
+        first: bool,
+    ) -> None:
+        self._group = group
+        self._rules = rules
+        self._hash = hash_password
+        self._notes = notes
+        self._first = first
+        self._text = _Window(stream)
+
+    def take(self, records: Iterator[Record]) -> list[Record]:
+        """The next batch; empty at the end."""
+        batch: list[Record] = []
+        for record in records:
+            batch.append(record)
+            if len(batch) == BATCH_RECORDS:
+                break
+        return batch
+
+    def records(self) -> Iterator[Record]:
+        """Walk the document."""
+        text = self._text
+        text.rewind()
+        text.expect("{", "a dump must be a JSON object")
+        seen: set[str] = set()
+        closed = text.peek() == "}"
+        while not closed:
+            key = text.value("")
+            if not isinstance(key, str):
+                text.fail("", "a key must be a text")
+            if key in seen:
+                raise BadRecord(key, "is given twice")
+            seen.add(key)
+            text.expect(":", "':' is missing after a key")
+            if key in SCOPES and text.peek() == "[":
+                yield from self._section(key)
+            else:
+                self._other(key, text.value(key))
+            closed = text.peek() == "}"
+            if not closed:
+                text.expect(",", "',' or '}' is missing")
+        text.expect("}", "'}' is missing")
+        if text.peek():
+            text.fail("", "something follows the end of the document")
+
+    def _section(self, key: str) -> Iterator[Record]:
+        text = self._text
+        text.expect("[", "'[' is missing")
+        index = 0
+        closed = text.peek() == "]"
+        while not closed:
+            document = text.value(f"{key}[{index}]")
+            if key in self._group:
+                yield self._record(key, document, f"{key}[{index}].")
+            index += 1
+            closed = text.peek() == "]"
+            if not closed:
+                text.expect(",", f"{key}[{index}]: ',' or ']' is missing")
+        text.expect("]", "']' is missing")
+
+    def _other(self, key: str, value: object) -> None:
+        if key in SCOPES and value is not None:
+            raise BadRecord(key, "should be a list")
+        if self._first and key not in ("version", *SCOPES):
+            eras.note_section(key, value, lenient=True, notes=self._notes)
+
+    def _record(self, key: str, document: object, where: str) -> Record:
+        if key == "users":
+            account = decode_account(
+                document, where=where, lenient=True, notes=self._notes, rules=self._rules
+            )
+            return replace(account, password=self._hashed(account.password, f"{where}password"))
+        if key == "admins":
+            admin: Admin = decode_admin(
+                document, where=where, lenient=True, notes=self._notes, rules=self._rules
+            )
+            return replace(admin, password=self._hashed(admin.password, f"{where}password"))
+        if key == "folders":
+            folder: Folder = decode_folder(
+                document, where=where, lenient=True, notes=self._notes, rules=self._rules
+            )
+            return folder
+        api_key: ApiKey = decode_api_key(
+            document, where=where, lenient=True, notes=self._notes, rules=self._rules
+        )
+        return replace(api_key, key=self._hashed(api_key.key, f"{where}key"))
+
+    def _hashed(self, password: str, where: str) -> str:
+        if not password or looks_hashed(password):
+            return password
+        if self._hash is None:
+            raise BadRecord(where, "is not a known hash, and plain text is not accepted here")
+        return self._hash(password)
+
+
+class _Window:
+    """JSON text of any size, looked at through a window that slides; values come one at a time."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decoder = json.JSONDecoder(parse_constant=_no_constant)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")("strict")
+        self._buffer = ""
+        self._at = 0
+        self._end = False
+
+    def rewind(self) -> None:
+        """Begin again."""
+        self._stream.seek(0)
+        self._reset()
+
+    def peek(self) -> str:
+        """The next character that is not a space; empty at the end."""
+        while True:
+            while self._at < len(self._buffer):
+                if self._buffer[self._at] not in " \t\r\n":
+                    return self._buffer[self._at]
+                self._at += 1
+            if not self._more(READ_BYTES):
+                return ""
+
+    def expect(self, character: str, otherwise: str) -> None:
+        """Step over one character.
+
+        Raises:
+            BadRecord: something else is there.
+        """
+        if self.peek() != character:
+            self.fail("", otherwise)
+        self._at += 1
+
+    def value(self, where: str) -> object:
+        """Decode the next value.
+
+        Raises:
+            BadRecord: it is not JSON, or too long.
+        """
+        self.peek()
+        size = READ_BYTES
+        while True:
+            problem = ""
+            try:
+                found, end = self._decoder.raw_decode(self._buffer, self._at)
+            except RecursionError:
+                self.fail(where, "is nested too deep")
+            except ValueError as error:
+                # Cut off or wrong? More text tells, as long as there is some.
+                problem = f"is not JSON: {getattr(error, 'msg', error)}"
+            else:
+                # A number may go on in what was not read yet.
+                if end < len(self._buffer) or self._end:
+                    self._at = end
+                    return found
+            if problem and self._end:
+                self.fail(where, problem)
+            if len(self._buffer) - self._at > MAX_RECORD_CHARS:
+                self.fail(where, f"is not JSON, or longer than {MAX_RECORD_CHARS} characters")
+            self._more(size)
+            size *= 2
+
+    def fail(self, where: str, what: str) -> NoReturn:
+        """Raise for what is wrong here."""
+        raise BadRecord(where, what)
+
+    def _more(self, size: int) -> bool:
+        """Slide the window on; False at the end."""
+        if self._end:
+            return False
+        data = self._stream.read(size)
+        try:
+            text = self._utf8.decode(data, final=not data)
+        except UnicodeDecodeError:
+            self.fail("", "is not UTF-8 text")
+        self._end = not data
+        self._buffer = self._buffer[self._at :] + text
+        self._at = 0
+        return not self._end
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `bolt` driver: an embedded key/value store (LMDB) in one file.
+
+Several processes may have the file open. LMDB calls block, so all of them run on threads of the provider's
+own: one that writes, a few that read. The map (the largest size the file may take) grows when it is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import lmdb
+from pydantic import TypeAdapter, ValidationError
+
+from tidegate.errors import ProviderError, ProviderUnavailable
+from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.store import records
+from tidegate.store.book import BookProvider
+from tidegate.store.contract import LoadReport, LoadRow, Order, Record
+from tidegate.store.options import ProviderOptions
+from tidegate.store.records import Shelf, Shelves
+
+T = TypeVar("T")
+
+SCHEMA_VERSION: Final = 1
+FIRST_MAP_BYTES: Final = 256 * 1024 * 1024
+"""Address space the file may grow into at first; disk is used only for what is stored."""
+LARGEST_MAP_BYTES: Final = 1024 * 1024 * 1024 * 1024
+LOAD_ROOM_BYTES: Final = 8 * 1024 * 1024 * 1024
+"""Address space that is free when a dump starts loading, which cannot be begun again half-way."""
+READER_THREADS: Final = 2
+MARK_EVERY: Final = 256
+"""Names between two bookmarks that make skipping to a page cheap."""
+
+_SHELVES: Final[tuple[Shelf, ...]] = ("users", "folders", "admins", "api_keys")
+_TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "meta")
+_ADAPTERS: Final[dict[Shelf, TypeAdapter[Any]]] = {
+    "users": TypeAdapter(Account),
+    "folders": TypeAdapter(Folder),
+    "admins": TypeAdapter(Admin),
+    "api_keys": TypeAdapter(ApiKey),
+}
+_VERSION: Final = b"schema"
+_LAST_ID: Final = b"last_id"
+
+
+class _Bookmarks:
+    """Every so many names of a shelf, valid until a name is added or removed."""
+
+    def __init__(self) -> None:
+        self._marks: dict[Shelf, tuple[bytes, list[bytes]]] = {}
+
+    def skip(
+        self, transaction: Any, table: Any, shelf: Shelf, offset: int, generation: bytes
+    ) -> bytes | None:
+        """The name to start from when skipping `offset` names; None starts at the beginning."""
+        if offset < MARK_EVERY:
+            return None
+        known = self._marks.get(shelf)
+        if known is None or known[0] != generation:
+            names = transaction.cursor(db=table).iternext(keys=True, values=False)
+            known = generation, [bytes(name) for index, name in enumerate(names) if index % MARK_EVERY == 0]
+            self._marks[shelf] = known
+        index = offset // MARK_EVERY
+        return known[1][index] if index < len(known[1]) else b"\xff" * 8
+
+
+class _LmdbShelves:
+    """`Shelves` on one LMDB transaction."""
+
+    def __init__(self, transaction: Any, tables: dict[str, Any], bookmarks: _Bookmarks) -> None:
+        self._transaction = transaction
+        self._tables = tables
+        self._bookmarks = bookmarks
+
+    def get(self, shelf: Shelf, name: str) -> Record | None:
+        value = self._transaction.get(name.encode(), db=self._tables[shelf])
+        return None if value is None else _decoded(shelf, name.encode(), value)
+
+    def put(self, shelf: Shelf, name: str, record: Record) -> None:
+        key, table = name.encode(), self._tables[shelf]
+        if self._transaction.get(key, db=table) is None:
+            self._count_up(shelf)
+        self._transaction.put(key, _ADAPTERS[shelf].dump_json(record), db=table)
+
+    def drop(self, shelf: Shelf, name: str) -> None:
+        self._transaction.delete(name.encode(), db=self._tables[shelf])
+        self._count_up(shelf)
+
+    def page(self, shelf: Shelf, offset: int, limit: int, order: Order) -> list[Record]:
+        total = self.count(shelf)
+        if order == "DESC":
+            end = max(total - offset, 0)
+            start = max(end - limit, 0)
+            return self._slice(shelf, start, end - start)[::-1]
+        return self._slice(shelf, offset, limit) if offset < total else []
+
+    def _slice(self, shelf: Shelf, offset: int, limit: int) -> list[Record]:
+        generation = self._transaction.get(_generation(shelf), db=self._tables["meta"], default=b"")
+        table = self._tables[shelf]
+        first = self._bookmarks.skip(self._transaction, table, shelf, offset, generation)
+        found: list[Record] = []
+        with self._transaction.cursor(db=table) as cursor:
+            if not (cursor.first() if first is None else cursor.set_range(first)):
+                return found
+            skipped = offset if first is None else offset % MARK_EVERY
+            for index, key in enumerate(cursor.iternext(keys=True, values=False)):
+                if index >= skipped + limit:
+                    break
+                if index >= skipped:
+                    found.append(_decoded(shelf, bytes(key), cursor.value()))
+        return found
+
+    def after(self, shelf: Shelf, name: str, limit: int) -> list[Record]:
+        found: list[Record] = []
+        with self._transaction.cursor(db=self._tables[shelf]) as cursor:
+            # No name holds a NUL, so this is the least key that follows.
+            if not (cursor.set_range(name.encode() + b"\0") if name else cursor.first()):
+                return found
+            for key, value in cursor.iternext():
+                if len(found) == limit:
+                    break
+                found.append(_decoded(shelf, bytes(key), value))
+        return found
+
+    def count(self, shelf: Shelf) -> int:
+        return int(self._transaction.stat(self._tables[shelf])["entries"])
+
+    def next_id(self) -> int:
+        return self._raise(_LAST_ID)
+
+    def link(self, folder: str, user: str) -> None:
+        self._transaction.put(f"{folder}\0{user}".encode(), b"", db=self._tables["links"])
+
+    def unlink(self, folder: str, user: str) -> None:
+        self._transaction.delete(f"{folder}\0{user}".encode(), db=self._tables["links"])
+
+    def linked(self, folder: str) -> list[str]:
+        start = f"{folder}\0".encode()
+        return [name[len(start) :].decode() for name in self._names("links", start)]
+
+    def mark(self, user: str, *, dirty: bool) -> None:
+        if dirty:
+            self._transaction.put(user.encode(), b"", db=self._tables["dirty"])
+        else:
+            self._transaction.delete(user.encode(), db=self._tables["dirty"])
+
+    def marked(self) -> list[str]:
+        return [name.decode() for name in self._names("dirty", b"")]
+
+    def setting(self, name: str) -> str | None:
+        value = self._transaction.get(name.encode(), db=self._tables["settings"])
+        return None if value is None else bytes(value).decode()
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        if value is None:
+            self._transaction.delete(name.encode(), db=self._tables["settings"])
+        else:
+            self._transaction.put(name.encode(), value.encode(), db=self._tables["settings"])
+
+    def _names(self, table: str, start: bytes) -> Iterator[bytes]:
+        with self._transaction.cursor(db=self._tables[table]) as cursor:
+            if cursor.set_range(start) if start else cursor.first():
+                for key in cursor.iternext(keys=True, values=False):
+                    if not bytes(key).startswith(start):
+                        break
+                    yield bytes(key)
+
+    def _count_up(self, shelf: Shelf) -> None:
+        self._raise(_generation(shelf))
+
+    def _raise(self, key: bytes) -> int:
+        number = int(self._transaction.get(key, db=self._tables["meta"], default=b"0")) + 1
+        self._transaction.put(key, str(number).encode(), db=self._tables["meta"])
+        return number
+
+
+class LmdbProvider(BookProvider):
+    """Accounts and the rest in an LMDB file."""
+
+    def __init__(self, options: ProviderOptions) -> None:
+        super().__init__(options)
+        self._environment: Any = None
+        self._tables: dict[str, Any] = {}
+        self._bookmarks = _Bookmarks()
+        self._gate = _Gate()
+        self._readers: ThreadPoolExecutor | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: Final = asyncio.Lock()
+
+    async def open(self, *, migrate: bool = True) -> None:
+        """Open or create the file.
+
+        Raises:
+            ProviderError: the file is not ours, or its schema is newer (or older, without `migrate`).
+        """
+        if self._environment is not None:
+            return
+        self._readers = ThreadPoolExecutor(READER_THREADS, "bolt-read")
+        self._writer = ThreadPoolExecutor(1, "bolt-write")
+        try:
+            await self._on(self._writer, lambda: self._open_file(self._options.file, migrate=migrate))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the file once running work is done."""
+        for executor in (self._readers, self._writer):
+            if executor is not None:
+                await asyncio.to_thread(executor.shutdown)
+        self._readers = self._writer = None
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            environment.close()
+
+    async def revert(self, to: str) -> bool:
+        """Take the schema back; ``0`` removes everything. For a provider that is not open.
+
+        Returns:
+            False if it was at that version already.
+
+        Raises:
+            ProviderError: there is no such version.
+        """
+        if to not in ("0", str(SCHEMA_VERSION)):
+            raise ProviderError(f"there is no schema version {to}; known are 0, {SCHEMA_VERSION}")
+        if not self._options.file.exists():
+            return False
+        await self.open()
+        try:
+            if to == str(SCHEMA_VERSION):
+                return False
+            await self._write(self._empty)
+            return True
+        finally:
+            await self.close()
+
+    def _empty(self, shelves: Shelves) -> None:
+        assert isinstance(shelves, _LmdbShelves)
+        for table in self._tables.values():
+            shelves._transaction.drop(table, delete=False)  # noqa: SLF001  (same module, same driver)
+
+    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+        """Store everything in one transaction, a batch at a time."""
+        writer = self._running(self._writer)
+        report: list[LoadRow] = []
+        async with self._writing, contextlib.AsyncExitStack() as stack:
+            transaction = await self._on(writer, lambda: self._begin_load(stack))
+            shelves = _LmdbShelves(transaction, self._tables, self._bookmarks)
+            try:
+                async for batch in batches:
+                    if any(isinstance(record, Account) for record in batch):
+                        self._rules.require_users()
+                    report += await self._on(writer, functools.partial(records.store, shelves, batch, mode))
+                await self._on(writer, transaction.commit)
+            except BaseException:
+                # Queued behind whatever still runs on the one writing thread.
+                await asyncio.shield(self._on(writer, transaction.abort))
+                raise
+        return LoadReport(report)
+
+    # -- running work ------------------------------------------------------------------------------------
+
+    async def _read(self, work: Callable[[Shelves], T]) -> T:
+        return await self._on(self._running(self._readers), lambda: self._run(work, writes=False))
+
+    async def _write(self, work: Callable[[Shelves], T]) -> T:
+        async with self._writing:
+            return await self._on(self._running(self._writer), lambda: self._run(work, writes=True))
+
+    @staticmethod
+    def _running(executor: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
+        if executor is None:
+            raise ProviderUnavailable("data provider unavailable: not opened")
+        return executor
+
+    async def _on(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except lmdb.Error as error:
+            raise self._translated(error) from None
+
+    def _translated(self, error: lmdb.Error) -> ProviderError:
+        name = self._options.file.name
+        if isinstance(error, (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError)):
+            return ProviderError(f"bolt file {name}: is damaged or not a bolt database")
+        if isinstance(error, lmdb.MapFullError):
+            return ProviderError(f"bolt file {name}: no room is left in the map")
+        return ProviderUnavailable(f"data provider unavailable: bolt file {name}: {error}")
+
+    def _run(self, work: Callable[[Shelves], T], *, writes: bool) -> T:
+        """One transaction, on the calling thread; begun again when the map had to grow."""
+        while True:
+            try:
+                with self._gate.use(), self._environment.begin(write=writes) as transaction:
+                    return work(_LmdbShelves(transaction, self._tables, self._bookmarks))
+            except lmdb.MapFullError:
+                self._grow(2)
+            except lmdb.MapResizedError:
+                # Another process made the map larger; 0 takes over its size.
+                with self._gate.alone():
+                    self._environment.set_mapsize(0)
+
+    def _grow(self, factor: int, room: int = 0) -> None:
+        with self._gate.alone():
+            size = int(self._environment.info()["map_size"])
+            wanted = min(max(size * factor, size + room), LARGEST_MAP_BYTES)
+            if wanted <= size:
+                raise lmdb.MapFullError("map at its limit")
+            self._environment.set_mapsize(wanted)
+
+    def _begin_load(self, stack: contextlib.AsyncExitStack) -> Any:
+        information = self._environment.info()
+        used = (int(information["last_pgno"]) + 1) * int(self._environment.stat()["psize"])
+        if int(information["map_size"]) - used < LOAD_ROOM_BYTES:
+            self._grow(1, LOAD_ROOM_BYTES)
+        # The transaction counts as a user of the map until the load is over.
+        stack.enter_context(self._gate.use())
+        return self._environment.begin(write=True)
+
+    # -- opening -----------------------------------------------------------------------------------------
+
+    def _open_file(self, path: Path, *, migrate: bool) -> None:
+        if not path.parent.is_dir():
+            raise ProviderError(f"data_provider.name: the directory {path.parent} does not exist")
+        try:
+            size = max(FIRST_MAP_BYTES, path.stat().st_size * 2) if path.exists() else FIRST_MAP_BYTES
+            self._environment = lmdb.open(
+                str(path), map_size=size, subdir=False, max_dbs=len(_TABLES), mode=0o600, max_spare_txns=4
+            )
+        except OSError as error:
+            raise ProviderError(f"bolt file {path.name}: {error.strerror}") from None
+        self._environment.reader_check()
+        version = self._version()
+        if version > SCHEMA_VERSION:
+            raise ProviderError(
+                f"bolt file {path.name} has schema version {version}, newer than {SCHEMA_VERSION}, the "
+                "newest this version of Tidegate knows; upgrade Tidegate"
+            )
+        if version < SCHEMA_VERSION and not migrate:
+            raise ProviderError(
+                f"bolt file {path.name} has schema version {version}, but {SCHEMA_VERSION} is needed: "
+                "run tidegate initprovider"
+            )
+        self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
+        with self._environment.begin(write=True) as transaction:
+            transaction.put(_VERSION, str(SCHEMA_VERSION).encode(), db=self._tables["meta"])
+
+    def _version(self) -> int:
+        try:
+            meta = self._environment.open_db(b"meta", create=False)
+        except lmdb.NotFoundError:
+            return 0
+        with self._environment.begin() as transaction:
+            return int(transaction.get(_VERSION, db=meta, default=b"0"))
+
+
+class _Gate:
+    """Lets many transactions run, or one change of the map's size when none does (LMDB demands it)."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._users = 0
+        self._closed = False
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._closed = True
+            self._changed.wait_for(lambda: self._users == 0)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._closed = False
+                self._changed.notify_all()
+
+
+def _decoded(shelf: Shelf, key: bytes, value: bytes) -> Record:
+    try:
+        record: Record = _ADAPTERS[shelf].validate_json(bytes(value))
+    except ValidationError:
+        name = key.decode("utf-8", "replace")
+        raise ProviderError(f"{records.KINDS[shelf]} {name!r}: the stored record is unreadable") from None
+    return record
+
+
+def _generation(shelf: Shelf) -> bytes:
+    return f"generation.{shelf}".encode()
