@@ -32,8 +32,9 @@ READ_MAX: Final = 64 * 1024 * 1024
 """Bytes; the most one `read` returns room for."""
 
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
-_NOT_SUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
-_NO_KERNEL_COPY: Final = _NOT_SUPPORTED | {errno.EXDEV, errno.EPERM, errno.EBADF}
+_NOT_SUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+_NO_KERNEL_COPY: Final = _NOT_SUPPORTED | {errno.EINVAL, errno.EXDEV, errno.EPERM, errno.EBADF}
+_END_OF_ALL: Final = MAX_OFFSET - READ_MAX
 _COPY_BUFFER: Final = 1024 * 1024
 _preadv = getattr(os, "preadv", None)
 
@@ -109,7 +110,7 @@ class LocalFile:
         """See `tidegate.abc.FileHandle.readinto_nowait`."""
         if self._closed or not self._readable:
             raise InvalidHandle
-        if not 0 <= offset <= MAX_OFFSET:
+        if not 0 <= offset < _END_OF_ALL:
             return _past_the_end(offset)
         device = self._device
         if device.nowait:
@@ -133,17 +134,21 @@ class LocalFile:
         if size < 0:
             raise InvalidArgument("invalid argument: size")
         size = min(size, READ_MAX)
-        if not size or offset > MAX_OFFSET:
-            self._check(reading=True)
-            return b""
         buffer = bytearray(size)
+        done = 0
         with memoryview(buffer) as view:
-            count = self.readinto_nowait(offset, (view,)) or 0
-        if count == size:
-            return bytes(buffer)
-        # Short: the end of the file, or the edge of what is in memory.
-        rest = await self._in_thread(partial(_pread_all, self._fd, size - count, offset + count))
-        return bytes(buffer[:count]) + rest if count else rest
+            while done < size:
+                count = self.readinto_nowait(offset + done, (view[done:],))
+                if count == 0:
+                    return bytes(view[:done])
+                if count is None:
+                    break
+                done += count
+            else:
+                self._check(reading=True)
+                return bytes(buffer)
+        rest = await self._in_thread(partial(_pread_all, self._fd, size - done, offset + done))
+        return bytes(buffer[:done]) + rest if done else rest
 
     # -- writing -----------------------------------------------------------------------------------------
 

@@ -165,8 +165,17 @@ class Root:
             flags: of open(2), without O_CREAT and O_TRUNC.
 
         Raises:
-            Denied: it leads outside. OSError: as open(2).
+            Denied: it leads outside.
+            OSError: as open(2), but ENOENT if a file is where a directory is needed on the way.
         """
+        try:
+            return self._open_beneath(path, flags)
+        except NotADirectoryError:
+            if flags & os.O_DIRECTORY:  # the last component itself may be meant
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+
+    def _open_beneath(self, path: bytes, flags: int) -> int:
         if self.fd < 0:
             raise InvalidHandle("storage is closed")
         if self._kernel:
