@@ -391,3 +391,51 @@ async def test_switched_off_methods_are_not_offered(tmp_path):
             await world.connect(username="ada", password="secret")
         await world.recorder.wait(Disconnected)
         assert world.logins.asked == []
+
+
+async def test_paramiko_client_tries_its_keys_and_then_the_password(tmp_path):
+    wrong = [make_key(tmp_path, kind, kind)[0] for kind in ("ssh-ed25519", "ecdsa-sha2-nistp256")]
+    async with ssh_world(tmp_path) as world:
+
+        def client() -> bytes:
+            with paramiko.SSHClient() as ssh:
+                ssh.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+                ssh.connect(
+                    "127.0.0.1", world.port, "ada", "secret", key_filename=[str(path) for path in wrong],
+                    allow_agent=False, look_for_keys=False,
+                )  # fmt: skip
+                _, stdout, _ = ssh.exec_command("pwd")
+                with ssh.open_sftp() as sftp:
+                    assert sftp.listdir("/start") == []
+                return stdout.read()
+
+        assert await asyncio.to_thread(client) == b"/start\n"
+        assert (await world.recorder.wait(LoggedIn)).method == "password"
+        # it signs without asking first, so these were attempts
+        assert [failed.login_type for failed in world.recorder.of(LoginFailed)] == ["publickey", "publickey"]
+
+
+@pytest.mark.skipif(shutil.which("plink") is None, reason="plink is not installed")
+async def test_putty(tmp_path):
+    async with ssh_world(tmp_path) as world:
+        fingerprint = world.door.setup.fingerprints[0].split()[1]
+        argv = [
+            "-batch",
+            "-P",
+            str(world.port),
+            "-l",
+            "ada",
+            "-pw",
+            "secret",
+            "-hostkey",
+            fingerprint,
+            "127.0.0.1",
+        ]
+        status, out, err = await run_program("plink", *argv, "pwd", env={"HOME": str(tmp_path)})
+        assert (status, out) == (0, b"/start\n"), err
+        world.sessions.files["/start/x"] = b"x"
+        status, out, err = await run_program(
+            "psftp", "-b", "/dev/stdin", *argv, stdin=b"ls /start\nquit\n", env={"HOME": str(tmp_path)}
+        )
+        assert status == 0, err
+        assert b" x\n" in out

@@ -23,7 +23,8 @@ from tidegate.errors import LoginRefused, NotFound
 from tidegate.events.bus import Bus
 from tidegate.events.kinds import Event
 from tidegate.identity.api import PartialLogin
-from tidegate.model import Account, Peer, Principal, VPath
+from tidegate.model import Account, Attrs, Entry, Kind, Peer, Principal, VPath
+from tidegate.vfs.api import OpenFlags
 
 SSH = [
     "-F",
@@ -124,13 +125,96 @@ class Logins:
         return person is not None and public_key in person.keys
 
 
-class MemorySession:
-    """As much of a session as exec commands use."""
+class MemoryFile:
+    def __init__(self, session: MemorySession, path: VPath, flags: OpenFlags) -> None:
+        self.session, self.path = session, path
+        self.readable, self.writable = flags.read, flags.write
+        self.content = bytearray(b"" if flags.truncate else session.files.get(path, b""))
+        self.outcome = ""
+        self.started, self.operation_type, self.virtual_path, self.size = 0.0, "x", str(path), 0
+        live = session.registry.get(session.peer.connection_id) if session.registry else None
+        self.transfers: set[Any] = live.transfers if live else set()
+        self.transfers.add(self)
 
-    def __init__(self, files: dict[str, bytes], principal: Principal, peer: Peer) -> None:
-        self.principal, self.peer, self.files = principal, peer, files
+    async def read(self, offset: int, size: int) -> bytes:
+        self.size += size
+        return bytes(self.content[offset : offset + size])
+
+    def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
+        done = 0
+        for buffer in buffers:
+            piece = self.content[offset + done : offset + done + len(buffer)]
+            buffer[: len(piece)] = piece
+            done += len(piece)
+        self.size += done
+        return done
+
+    async def write(self, offset: int, data: Any) -> None:
+        self.write_nowait(offset, data)
+
+    def write_nowait(self, offset: int, data: Any) -> bool:
+        if len(self.content) < offset:
+            self.content += bytes(offset - len(self.content))
+        self.content[offset : offset + len(data)] = data
+        self.size += len(data)
+        return True
+
+    async def stat(self) -> Entry:
+        return Entry(self.path.name, Kind.FILE, len(self.content), 0o644)
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        pass
+
+    async def sync(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.outcome = "closed"
+        self.transfers.discard(self)
+        if self.writable:
+            self.session.files[self.path] = bytes(self.content)
+
+    async def abort(self) -> None:
+        self.outcome = "aborted"
+        self.transfers.discard(self)
+
+
+class MemorySession:
+    """As much of a session as these tests use: one flat directory of files."""
+
+    def __init__(
+        self, files: dict[str, bytes], principal: Principal, peer: Peer, registry: Registry | None
+    ) -> None:
+        self.principal, self.peer, self.files, self.registry = principal, peer, files, registry
         self.start_directory = VPath("/start")
         self.closed = False
+        self.handles: list[MemoryFile] = []
+
+    async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
+        if path in ("/", "/start"):
+            return Entry(path.name, Kind.DIRECTORY, 0, 0o755)
+        if path not in self.files:
+            raise NotFound
+        return Entry(path.name, Kind.FILE, len(self.files[path]), 0o644)
+
+    async def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
+        names = [VPath(name) for name in self.files]
+        yield [
+            Entry(name.name, Kind.FILE, len(self.files[name]), 0o644) for name in names if name.parent == path
+        ]
+
+    async def open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> MemoryFile:
+        if not flags.create and path not in self.files:
+            raise NotFound
+        self.handles.append(MemoryFile(self, path, flags))
+        return self.handles[-1]
+
+    async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
+        pass
+
+    async def remove(self, path: VPath) -> None:
+        if self.files.pop(path, None) is None:
+            raise NotFound
 
     async def checksum(
         self, file: VPath, algorithm: str, offset: int = 0, length: int = 0, block: int = 0
@@ -149,11 +233,12 @@ class MemorySessions:
         self.files: dict[str, bytes] = {}
         self.opened: list[MemorySession] = []
         self.failure: Exception | None = None
+        self.registry: Registry | None = None
 
     async def open(self, principal: Principal, peer: Peer) -> Any:
         if self.failure is not None:
             raise self.failure
-        session = MemorySession(self.files, principal, peer)
+        session = MemorySession(self.files, principal, peer, self.registry)
         self.opened.append(session)
         return session
 
@@ -194,6 +279,7 @@ async def ssh_world(
     logins = Logins(people if people is not None else {"ada": Person("secret")})
     sessions = sessions if sessions is not None else MemorySessions()
     registry = Registry()
+    sessions.registry = registry
     make_host_key(directory)
     options = {
         "config_dir": directory,

@@ -72,11 +72,10 @@ def _load(path: Path) -> asyncssh.SSHKey:
         raise ConfigError(f"host key {path} is longer than {MAX_KEY_BYTES} bytes")
     try:
         return asyncssh.import_private_key(content)
-    except asyncssh.KeyEncryptionError:
-        raise ConfigError(
-            f"host key {path} is protected by a passphrase; the server cannot ask for it"
-        ) from None
-    except (asyncssh.KeyImportError, ValueError) as error:
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
+        if "assphrase" in str(error):
+            why = "is protected by a passphrase; the server cannot ask for it"
+            raise ConfigError(f"host key {path} {why}") from None
         raise ConfigError(f"host key {path} is not a private key: {error}") from None
 
 

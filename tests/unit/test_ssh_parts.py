@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the SSH door by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+
+import asyncssh
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.doors.ssh import commands, connection
+from tidegate.doors.ssh.admission import REPORT_SECONDS, Admission, host_of, plain_address
+from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
+from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS, load_host_keys
+from tidegate.doors.ssh.options import SshOptions
+from tidegate.doors.ssh.setup import prepare
+from tidegate.errors import ConfigError, OperatorError
+
+
+def test_defaults_hold_nothing_weak():
+    chosen = resolve(Algorithms())
+    everything = [
+        name
+        for names in (
+            chosen.kex_algorithms, chosen.ciphers, chosen.macs, chosen.host_key_algorithms, chosen.public_key_algorithms,
+        )
+        for name in names
+    ]  # fmt: skip
+    for weak in ("sha1", "cbc", "arcfour", "3des", "md5", "-96", "ssh-dss", "umac-64"):
+        assert not [name for name in everything if weak in name]
+    assert "ssh-rsa" not in everything
+    assert chosen.ciphers[:3] == (
+        "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
+    )  # fmt: skip
+    assert chosen.kex_algorithms[0] == "mlkem768x25519-sha256"
+    assert all(name.endswith("-etm@openssh.com") for name in chosen.macs[:2])
+
+
+def test_an_unknown_algorithm_is_named_with_its_nearest():
+    with pytest.raises(ConfigError) as error:
+        resolve(Algorithms(ciphers=("aes128-gmc@openssh.com", "aes256-ctr"), macs=("hmac-sha2_256",)))
+    assert [str(problem) for problem in error.value.problems] == [
+        "sftpd.ciphers: unknown algorithm 'aes128-gmc@openssh.com'; the nearest valid one is 'aes128-gcm@openssh.com'",
+        "sftpd.macs: unknown algorithm 'hmac-sha2_256'; the nearest valid one is 'hmac-sha2-256'",
+    ]
+
+
+def test_legacy_names_are_kept_in_the_given_order_once():
+    chosen = resolve(Algorithms(ciphers=("3des-cbc", "aes128-ctr", "3des-cbc")))
+    assert chosen.ciphers == ("3des-cbc", "aes128-ctr")
+
+
+def test_key_types():
+    assert key_types(("rsa-sha2-256", "rsa-sha2-512")) == {b"ssh-rsa"}
+    assert key_types(("sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256")) == {
+        b"sk-ssh-ed25519@openssh.com",
+        b"ecdsa-sha2-nistp256",
+    }
+
+
+def test_host_keys_are_made_once_and_private(tmp_path):
+    os.umask(os.umask(0o077) | 0o022)
+    first = load_host_keys(tmp_path)
+    assert [key.get_algorithm() for key in first] == ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"]
+    for name in DEFAULT_HOST_KEYS:
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+        assert asyncssh.read_public_key(tmp_path / f"{name}.pub")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*DEFAULT_HOST_KEYS, *(f"{name}.pub" for name in DEFAULT_HOST_KEYS)]
+    )
+    assert [key.public_data for key in load_host_keys(tmp_path)] == [key.public_data for key in first]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o660, 0o644])
+def test_host_keys_that_others_can_use_are_refused(tmp_path, mode):
+    load_host_keys(tmp_path, ["id_ed25519"])
+    (tmp_path / "id_ed25519").chmod(mode)
+    with pytest.raises(
+        ConfigError, match=rf"id_ed25519 can be used by group or others \(mode {mode:04o}\); run: chmod"
+    ):
+        load_host_keys(tmp_path, ["id_ed25519"])
+
+
+def test_bad_host_keys_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="mykey does not exist"):
+        load_host_keys(tmp_path, ["mykey"])
+    (tmp_path / "mykey").touch(0o600)
+    with pytest.raises(ConfigError, match="mykey is not a private key"):
+        load_host_keys(tmp_path, ["mykey"])
+    locked = asyncssh.generate_private_key("ssh-ed25519").export_private_key("pkcs8-pem", passphrase="x")
+    (tmp_path / "mykey").write_bytes(locked)
+    with pytest.raises(ConfigError, match="mykey is protected by a passphrase"):
+        load_host_keys(tmp_path, ["mykey"])
+    (tmp_path / "mykey").write_bytes(b"x" * 100_000)
+    with pytest.raises(ConfigError, match="longer than"):
+        load_host_keys(tmp_path, ["mykey"])
+
+
+async def test_options_are_checked(tmp_path):
+    keys = {"config_dir": tmp_path, "host_keys": ("id_ed25519",)}
+    setup = await prepare(SshOptions(**keys), asyncssh.SSHServer)
+    assert list(setup.connection.server_host_keys) == [b"ssh-ed25519"]
+    for bad, text in (
+        ({"banner": "new\nline"}, "sftpd.banner"),
+        ({"banner": "x" * 300}, "sftpd.banner"),
+        ({"login_banner_file": "none.txt"}, "none.txt cannot be read: No such file"),
+        ({"algorithms": Algorithms(host_key_algorithms=("rsa-sha2-256",))}, "none fits the host keys"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            await prepare(SshOptions(**keys, **bad), asyncssh.SSHServer)
+    (tmp_path / "banner").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        await prepare(SshOptions(**keys, login_banner_file="banner"), asyncssh.SSHServer)
+
+
+def test_admission_counts():
+    admission = Admission()
+    options = SshOptions(max_connections=3, max_startups=2, max_per_host=2)
+    assert admission.enter("192.0.2.1", options) is None
+    assert admission.enter("192.0.2.1", options) is None
+    assert admission.enter("192.0.2.2", options).rule == "max_startups"
+    admission.logged_in()
+    assert admission.enter("192.0.2.1", options).rule == "max_per_host"
+    assert admission.enter("192.0.2.2", options) is None
+    admission.logged_in()
+    assert admission.enter("192.0.2.3", options).rule == "max_connections"
+    admission.leave("192.0.2.1", logged_in=True)
+    admission.leave("192.0.2.1", logged_in=True)
+    admission.leave("192.0.2.2", logged_in=False)
+    assert (admission.connections, admission.starting) == (0, 0)
+    assert not admission._hosts
+
+
+def test_refusals_are_reported_now_and_then():
+    admission = Admission()
+    options = SshOptions(max_connections=1)
+    assert admission.enter("192.0.2.1", options) is None
+    refusal = admission.enter("192.0.2.1", options)
+    assert admission.worth_reporting(refusal, 100.0).unreported == 0
+    assert admission.worth_reporting(refusal, 101.0) is None
+    assert admission.worth_reporting(refusal, 102.0) is None
+    assert admission.worth_reporting(refusal, 100.0 + REPORT_SECONDS).unreported == 2
+
+
+def test_addresses():
+    assert plain_address("::ffff:192.0.2.1") == "192.0.2.1"
+    assert plain_address("fe80::1%eth0") == "fe80::1"
+    assert host_of("2001:db8::1") == host_of("2001:db8::2") != host_of("2001:db8:0:1::1")
+    assert host_of("192.0.2.1") == "192.0.2.1"
+
+
+ALL = ("*",)
+
+
+@pytest.mark.parametrize(
+    ("line", "enabled", "expected"),
+    [
+        ("md5sum a", ("md5sum",), ("md5sum", ("a",))),
+        ("md5sum 'a b' \"c\" d\\ e", ALL, ("md5sum", ("a b", "c", "d e"))),
+        ("md5sum $(id) `id` *", ALL, ("md5sum", ("$(id)", "`id`", "*"))),
+        ("md5sum a", ("sha1sum",), None),
+        ("md5sum 'a", ALL, None),
+        ("sh -c id", ALL, None),
+        ("", ALL, None),
+        ("  ", ALL, None),
+        ("md5sum a\0b", ALL, None),
+        ("md5sum " + "a" * commands.MAX_COMMAND, ALL, None),
+        ("md5sum" + " a" * commands.MAX_ARGUMENTS, ALL, None),
+    ],
+)
+def test_command_lines(line, enabled, expected):
+    found = commands.parse(line, enabled)
+    assert (found and (found.name, found.arguments)) == expected
+
+
+@given(st.text(max_size=200))
+def test_parsing_never_fails(line):
+    commands.parse(line, ALL)
+
+
+async def test_input_holds_the_client_back():
+    calls: list[str] = []
+    source = commands.Input(lambda: calls.append("pause"), lambda: calls.append("resume"))
+    source.put(bytes(commands.STDIN_LIMIT))
+    assert calls == []
+    source.put(b"x")
+    assert calls == ["pause"]
+    reader = aiter(source)
+    assert len(await anext(reader)) == commands.STDIN_LIMIT
+    assert calls == ["pause", "resume"]
+    assert await anext(reader) == b"x"
+    waiting = asyncio.ensure_future(anext(reader, None))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    source.end()
+    assert await waiting is None
+
+
+def test_self_check_accepts_this_library_and_refuses_a_changed_one(monkeypatch):
+    connection.self_check()
+    with monkeypatch.context() as patch:
+        patch.setattr(connection.SSHServerConnection, "validate_public_key", lambda self, username: True)
+        with pytest.raises(
+            OperatorError, match=r"asyncssh .* is not supported: SSHServerConnection\.validate_public_key"
+        ):
+            connection.self_check()
+    with monkeypatch.context() as patch:
+        patch.delattr(asyncssh.SSHServerChannel, "_process_env_request")
+        with pytest.raises(OperatorError, match="_process_env_request"):
+            connection.self_check()
+
+
+def test_tiny_packets_for_a_paused_channel_are_held_in_one_piece():
+    channel = connection.DoorChannel.__new__(connection.DoorChannel)
+    channel._recv_paused, channel._recv_buf, channel._send_state, channel._recv_window = True, [], "open", 100
+    for number in range(50):
+        channel._accept_data(bytes([number]))
+    assert len(channel._recv_buf) == 1
+    assert bytes(channel._recv_buf[0][0]) == bytes(range(50))
+    assert channel._recv_window == 50
