@@ -9,6 +9,7 @@ while anything waits there `congested` is true and the dialogue takes no further
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections import deque
 from typing import Any, Final, Protocol
@@ -31,6 +32,13 @@ SMALL_LIMIT: Final = 30 * 1024
 
 WRITE_AT: Final = 256 * 1024
 """Sealed bytes that are put on the wire without waiting for the end of the batch: what stays in cache."""
+
+FULL_REPLY: Final = 261120 + 13
+"""Bytes of the longest answer to a READ. A request is left waiting until the peer's window holds one: sealing a
+part and keeping the rest costs a copy into a fresh buffer, and OpenSSH lowers its read size after a short answer."""
+
+NUDGE_SECONDS: Final = 0.02
+"""After this time requests are answered in parts all the same: a peer may refill its window only when empty."""
 
 FXP_DATA: Final = 103
 MSG_CHANNEL_WINDOW_ADJUST: Final = 93
@@ -93,6 +101,9 @@ class LaneChannel:
         self._feeding = False
         self._eof = False
         self._plain = False
+        self._enough_window = min(FULL_REPLY, channel._send_window // 4)
+        self._nudge: asyncio.TimerHandle | None = None
+        self._nudged = False
         self._closing: bool | None = None
         self._gone = False
         lane.channels[self.number] = self
@@ -259,7 +270,19 @@ class LaneChannel:
     @property
     def congested(self) -> bool:
         """Whether the peer's window or the socket holds replies back."""
-        return bool(self._pending) or self._lane.congested
+        if self._pending or self._lane.congested:
+            return True
+        if self._channel._send_window >= self._enough_window or self._nudged or self._plain:
+            return False
+        if self._nudge is None:
+            self._nudge = asyncio.get_running_loop().call_later(NUDGE_SECONDS, self._after_nudge)
+        return True
+
+    def _after_nudge(self) -> None:
+        self._nudge = None
+        self._nudged = True
+        self.room()
+        self._nudged = False
 
     def send(self, packet: bytes | bytearray) -> None:
         """Queue one SFTP packet; small ones are sealed together."""
@@ -374,6 +397,9 @@ class LaneChannel:
 
     def room(self) -> None:
         """The window grew, the socket drained or a key exchange ended: go on with what waited."""
+        if self._nudge is not None and self._channel._send_window >= self._enough_window:
+            self._nudge.cancel()
+            self._nudge = None
         if self._gone or self._channel._send_state in {"close_pending", "closed"}:
             return
         if self._feeding:  # feed's own loop goes on with what it emits; the rest waits for its end
@@ -415,6 +441,9 @@ class LaneChannel:
         """The channel is gone."""
         del exc
         self._gone = True
+        if self._nudge is not None:
+            self._nudge.cancel()
+            self._nudge = None
         self._pending.clear()
         self._small.clear()
         self._lane.forget(self)
