@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
@@ -264,6 +264,18 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class ListsPartials(Protocol):
+    """What a backend with PARTIALS SHOULD have beside `Backend`, so that a quota scan misses nothing."""
+
+    def partials(self, key: Key) -> AsyncIterator[list[Entry]]:
+        """Unfinished uploads kept in a directory, under the names they are kept for.
+
+        Only those that `stat` shows under that name (no finished file has it) and that nobody is writing.
+        """
+        ...
+
+
 class Sink(Protocol):
     """Takes events. Life: constructed, `open`, `handle` for each event, `close`."""
 
@@ -334,6 +346,7 @@ __all__ = [
     "FileHandle",
     "Key",
     "KeyValue",
+    "ListsPartials",
     "OpenOptions",
     "Outcome",
     "Publish",

@@ -72,7 +72,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     _capable(backend, flags, entry)
 
     options = context.options
-    fresh = entry is None or flags.truncate
+    # What is continued grows where it is seen, be it a file or an unfinished upload.
+    fresh = entry is None or flags.truncate or flags.exclusive
     inplace = options.upload_mode is Publish.INPLACE or not fresh
     old = entry.size if entry is not None and entry.is_file else 0
     with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
@@ -87,7 +88,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         exclusive=flags.exclusive and flags.create,
         truncate=flags.truncate,
         append=flags.append,
-        publish=options.upload_mode if fresh else Publish.INPLACE,
+        publish=options.upload_mode,
         mode=attrs.mode if attrs is not None else None,
         uid=uid,
         gid=gid,
@@ -101,13 +102,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             if entry is None:
                 upload.charge_new()
             handle = await backend.open_file(key, wanted)
-            partial = (
-                entry is None
-                and wanted.publish is Publish.RESUMABLE
-                and not flags.truncate
-                and handle.existed_size is not None
-            )
-            upload.opened(handle.existed_size, truncate=flags.truncate, partial=partial)
+            upload.opened(handle.existed_size, truncate=flags.truncate)
     except BaseException:
         upload.never_opened()
         if handle is not None:
@@ -139,14 +134,11 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
         context.require(Intent.UPLOAD, path)
         if entry is None and not flags.create:
             raise NotFound
-        if entry is not None and flags.create and flags.exclusive:
-            raise AlreadyExists
         return
-    if flags.create and flags.exclusive:
-        raise AlreadyExists
     if entry.is_dir:
-        raise Unsupported("is a directory")
-    context.require(Intent.OVERWRITE, path)
+        raise AlreadyExists if flags.create and flags.exclusive else Unsupported("is a directory")
+    # With exclusive nothing is overwritten: the backend refuses, or only takes an unfinished upload's place.
+    context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
 
 
 def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:

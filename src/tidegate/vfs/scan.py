@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counting what is really there: quota scans in the background, and reconciling after a crash.
 
-A scan counts regular files, each name once; links and unfinished uploads are not counted, exactly as
-live accounting does. One scan per account (and one per folder) runs at a time.
+A scan counts regular files, each name once, and unfinished uploads that are kept, but no links: what live
+accounting counts. One scan per account (and one per folder) runs at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Coroutine
 from typing import Final, Literal
 
-from tidegate.abc import Backend, Key
+from tidegate.abc import Backend, Key, ListsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, TidegateError, Unsupported
 from tidegate.model import Account, FolderMount
 from tidegate.policy.quota import counts_in_account
@@ -79,6 +79,10 @@ async def measure(
                     if seen >= ENTRIES_PER_BREATH:
                         seen = 0
                         await asyncio.sleep(0)
+            if isinstance(backend, ListsPartials):
+                async for batch in backend.partials(directory):
+                    size += sum(entry.size for entry in batch)
+                    files += len(batch)
         except (NotFound, NotADirectory):
             if directory == key:
                 return 0, 0

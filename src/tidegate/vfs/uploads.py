@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tidegate.abc import Backend, FileHandle, Key, Outcome
+from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
 from tidegate.errors import NotFound, QuotaExceeded, TidegateError
 from tidegate.vfs.context import Context
 from tidegate.vfs.extents import Extent, Place
@@ -67,19 +67,18 @@ class Upload:
         self._mount.meter.charge(0, 1)
         self.new = True
 
-    def opened(self, existed_size: int | None, *, truncate: bool, partial: bool) -> None:
+    def opened(self, existed_size: int | None, *, truncate: bool) -> None:
         """The handle is open: take over what is charged already.
 
         Args:
             existed_size: as in `FileHandle`.
             truncate: it starts empty.
-            partial: an unfinished upload is taken up, which nothing visible stands for.
 
         Raises:
-            QuotaExceeded: a partial, or a file that appeared meanwhile, does not fit.
+            QuotaExceeded: the file was removed meanwhile, and a new one does not fit.
         """
         meter = self._mount.meter
-        self._existed = existed_size is not None and not partial
+        self._existed = existed_size is not None
         if self._existed and self.new:  # somebody created it since we looked
             meter.credit(0, -1)
             self.new = False
@@ -99,9 +98,6 @@ class Upload:
         else:
             floor = size if self._existed else 0
             self.extent = Extent(floor, floor)
-            if partial and size:
-                meter.charge(size, 0)
-                self.extent.charged = size
         self._context.book.uploads.add(self)
 
     def resize(self, size: int) -> None:
@@ -184,9 +180,26 @@ class Upload:
         if outcome is Outcome.COMMIT:
             place.version += 1
             place.abandon()
+        elif self._keeps_partial(outcome):
+            kept = await size_of(self._backend, self._key)
+            meter.credit((kept or 0) - extent.charged, (kept is not None) - 1)
+            place.version += 1
         else:
             meter.credit(extent.floor - extent.charged, -self.new)
         return failure
+
+    def _keeps_partial(self, outcome: Outcome) -> bool:
+        """Whether what arrived may now stand for the path (`Publish.RESUMABLE`).
+
+        An unfinished upload that is kept counts in the quota like a file: otherwise breaking uploads off
+        would be a way around it. One that no path shows, because a finished file is there, does not.
+        """
+        return (
+            self._context.options.upload_mode is Publish.RESUMABLE
+            and outcome is Outcome.KEEP
+            and self.place.extent is None
+            and self.place.version == self._version
+        )
 
     async def _finish_inplace(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
