@@ -9,10 +9,10 @@ import zlib
 
 import pytest
 from blake3 import blake3
-
 from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
+
 from tidegate.doors.sftp.extensions import ADVERTISED
 from tidegate.doors.sftp.names import AccountNames
 from tidegate.model import Account, Principal
@@ -101,7 +101,12 @@ async def test_lsetstat_does_not_follow(peer):
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("~", "/home/alice"), ("~/x/../y", "/home/alice/y"), ("~alice/z", "/home/alice/z"), ("a", "/home/alice/a")]
+    [
+        ("~", "/home/alice"),
+        ("~/x/../y", "/home/alice/y"),
+        ("~alice/z", "/home/alice/z"),
+        ("a", "/home/alice/a"),
+    ]
     + [("/etc/./x", "/etc/x"), ("x~", "/home/alice/x~"), ("~/../../..", "/")],
 )
 async def test_expand_path(peer, path, expected):
@@ -110,7 +115,10 @@ async def test_expand_path(peer, path, expected):
 
 
 async def test_homes_of_others_are_not_told(peer):
-    assert status(await peer.ask(p.extended, "expand-path@openssh.com", p.s("~root/x"))) == (2, "no such user")
+    assert status(await peer.ask(p.extended, "expand-path@openssh.com", p.s("~root/x"))) == (
+        2,
+        "no such user",
+    )
     assert status(await peer.ask(p.extended, "home-directory", p.s("root"))) == (2, "no such user")
 
 
@@ -132,9 +140,15 @@ async def test_copy_data(peer):
     assert status(await peer.ask(p.extended, "copy-data", copy(5, 0, 3))) == OK
     assert peer.session.data("/b") == b"23456789"
     same = copy(0, 0, 0, source, source)
-    assert status(await peer.ask(p.extended, "copy-data", same)) == (4, "source and target are the same handle")
+    assert status(await peer.ask(p.extended, "copy-data", same)) == (
+        4,
+        "source and target are the same handle",
+    )
     assert status(await peer.ask(p.extended, "copy-data", copy(0, 0, 0, target, source)))[0] == 3
-    assert status(await peer.ask(p.extended, "copy-data", copy(0, 0, 0, b"x", target))) == (4, "invalid handle")
+    assert status(await peer.ask(p.extended, "copy-data", copy(0, 0, 0, b"x", target))) == (
+        4,
+        "invalid handle",
+    )
     assert (await peer.ask(p.read, source, 0, 2)).data == b"01"
     for handle in (source, target):
         assert status(await peer.ask(p.close, handle)) == OK
@@ -143,7 +157,10 @@ async def test_copy_data(peer):
 async def test_copy_file(peer):
     peer.session.put("/a", b"A")
     peer.session.put("/b", b"B")
-    assert status(await peer.ask(p.extended, "copy-file", p.s("/a") + p.s("/b") + b"\0")) == (4, "already exists")
+    assert status(await peer.ask(p.extended, "copy-file", p.s("/a") + p.s("/b") + b"\0")) == (
+        4,
+        "already exists",
+    )
     assert status(await peer.ask(p.extended, "copy-file", p.s("/a") + p.s("/b") + b"\1")) == OK
     assert peer.session.data("/b") == b"A"
 
@@ -155,7 +172,9 @@ def check(target, algorithms, offset=0, length=0, block=0):
     return p.s(target) + p.s(algorithms) + p.u64(offset) + p.u64(length) + p.u32(block)
 
 
-@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "crc32", "blake3"])
+@pytest.mark.parametrize(
+    "algorithm", ["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "crc32", "blake3"]
+)
 async def test_check_file_by_name_and_by_handle(peer, algorithm):
     peer.session.put("/f", DATA)
     handle = await peer.open("/f")
@@ -186,7 +205,10 @@ async def test_check_file_refuses(peer):
     peer.session.put("/f", DATA)
     peer.session.put("/big", bytes(256 * 10000))
     ask = peer.ask
-    assert status(await ask(p.extended, "check-file-name", check(b"/f", "rot13"))) == (8, "no supported hash algorithm")
+    assert status(await ask(p.extended, "check-file-name", check(b"/f", "rot13"))) == (
+        8,
+        "no supported hash algorithm",
+    )
     assert status(await ask(p.extended, "check-file-name", check(b"/f", "md5", block=255)))[0] == 4
     assert status(await ask(p.extended, "check-file-name", check(b"/none", "md5")))[0] == 2
     assert status(await ask(p.extended, "check-file-name", check(b"/big", "md5", block=256))) == (

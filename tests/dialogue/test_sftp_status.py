@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.support import sftp_packets as p
+
 from tidegate import errors
 from tidegate.doors.sftp import status
 
@@ -18,7 +18,11 @@ def every_class(base=errors.TidegateError):
 
 
 def leaves():
-    return [cls for cls in every_class() if not any(c.__module__ == "tidegate.errors" for c in cls.__subclasses__())]
+    return [
+        cls
+        for cls in every_class()
+        if not any(c.__module__ == "tidegate.errors" for c in cls.__subclasses__())
+    ]
 
 
 def test_every_leaf_has_a_row():

@@ -6,10 +6,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-
 from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
+
 from tidegate import errors
 from tidegate.model import Attrs, Kind
 from tidegate.vfs.api import OpenFlags
@@ -242,8 +242,18 @@ async def test_remove_mkdir_rmdir(peer):
 
 @pytest.mark.parametrize(
     ("path", "clean"),
-    [(b".", b"/home/al"), (b"", b"/home/al"), (b"x/../y", b"/home/al/y"), (b"/no/./such//dir/", b"/no/such/dir")]
-    + [(b"/../..", b"/"), (b"..", b"/home"), (b"\xff\xfe", b"/home/al/\xff\xfe"), (b"a b\xc3\xa9", b"/home/al/a b\xc3\xa9")],
+    [
+        (b".", b"/home/al"),
+        (b"", b"/home/al"),
+        (b"x/../y", b"/home/al/y"),
+        (b"/no/./such//dir/", b"/no/such/dir"),
+    ]
+    + [
+        (b"/../..", b"/"),
+        (b"..", b"/home"),
+        (b"\xff\xfe", b"/home/al/\xff\xfe"),
+        (b"a b\xc3\xa9", b"/home/al/a b\xc3\xa9"),
+    ],
 )
 async def test_realpath(path, clean):
     async with Peer(MemorySession(start="/home/al")) as peer:
@@ -308,7 +318,9 @@ async def test_an_unforeseen_error_is_answered_and_logged(peer, call, caplog):
     peer.session.put("/f", b"abc")
     handle = await peer.open("/f", "r+")
     names = {"readinto_nowait": "read", "write_nowait": "write"}
-    peer.session.errors[names.get(call, call) if peer.session.slow else call] = ZeroDivisionError("/host/path")
+    peer.session.errors[names.get(call, call) if peer.session.slow else call] = ZeroDivisionError(
+        "/host/path"
+    )
     build = {
         "stat": lambda rid: p.stat(rid, "/f"),
         "open": lambda rid: p.open_(rid, "/f"),

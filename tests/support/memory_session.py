@@ -16,7 +16,7 @@ from tidegate.errors import (
     IsADirectory,
     NotADirectory,
     NotFound,
-    TidegateError,
+    TooLarge,
     Unsupported,
 )
 from tidegate.model import (
@@ -32,6 +32,8 @@ from tidegate.model import (
     VPath,
 )
 from tidegate.vfs.api import OpenFlags
+
+MAX_FILE_BYTES = 128 * 1024 * 1024
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Node:
 
     def apply(self, attrs: Attrs) -> None:
         if attrs.size is not None:
+            if attrs.size > MAX_FILE_BYTES:
+                raise TooLarge
             grown = attrs.size - len(self.data)
             if grown > 0:
                 self.data.extend(bytes(grown))
@@ -81,6 +85,8 @@ class MemoryFile:
         self._alive()
         self.session.log.append(("put", self.path, offset, len(data)))
         at = len(self.node.data) if self.append else offset
+        if at + len(data) > MAX_FILE_BYTES:
+            raise TooLarge
         if at > len(self.node.data):
             self.node.data.extend(bytes(at - len(self.node.data)))
         self.node.data[at : at + len(data)] = data
@@ -342,6 +348,3 @@ class MemorySession:
 
     async def close(self) -> None:
         self.closed = True
-
-
-__all__ = ["MemoryFile", "MemorySession", "Node", "TidegateError"]

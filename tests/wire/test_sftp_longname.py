@@ -8,8 +8,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.support import sftp_packets as p
+
 from tidegate.doors.sftp.longname import MAX_NAMES, MAX_NAMES_BYTES, Longnames, mode_letters
 from tidegate.model import Entry, Kind
 
@@ -37,8 +37,8 @@ def made(clock=lambda: NOW):
     return Longnames(Ids(), clock)
 
 
-def entry(name="f", kind=Kind.FILE, size=5, mode=0o644, uid=0, gid=0, mtime=NOW, nlink=1):
-    return Entry(name, kind, size, mode, uid, gid, mtime * 10**9, 0, nlink)
+def entry(name="f", *, size=5, uid=0, gid=0, mtime=NOW, nlink=1):
+    return Entry(name, Kind.FILE, size, 0o644, uid, gid, mtime * 10**9, 0, nlink)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,10 @@ def test_mode_letters(kind, mode, expected):
     [
         (entry("a b", uid=1000, gid=1000), b"-rw-r--r--    1 alice    staff           5 Nov 14 22:13 a b"),
         (entry("f", nlink=12), b"-rw-r--r--   12 0        0               5 Nov 14 22:13 f"),
-        (entry("old", mtime=0, size=123456789012), b"-rw-r--r--    1 0        0        123456789012 Jan  1  1970 old"),
+        (
+            entry("old", mtime=0, size=123456789012),
+            b"-rw-r--r--    1 0        0        123456789012 Jan  1  1970 old",
+        ),
         (entry("new", mtime=NOW + 86400), b"-rw-r--r--    1 0        0               5 Nov 15  2023 new"),
         (entry("u", uid=7), b"-rw-r--r--    1 averylongusername 0               5 Nov 14 22:13 u"),
         (entry("\udcff"), b"-rw-r--r--    1 0        0               5 Nov 14 22:13 \xff"),
@@ -121,7 +124,9 @@ def test_the_caches_stay_bounded():
     st.lists(
         st.builds(
             Entry,
-            st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20),
+            st.text(
+                st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+            ),
             st.sampled_from(Kind),
             st.integers(-5, 2**64 + 5),
             st.integers(0, 0o7777),

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.support import sftp_packets as p
+
 from tidegate.doors.sftp.wire import replies
 from tidegate.model import Entry, Kind, Space
 
@@ -54,7 +54,9 @@ def test_a_reply_written_by_hand(packet, expected):
     assert int.from_bytes(packet[:4], "big") == len(packet) - 4
 
 
-@pytest.mark.parametrize(("kind", "bits"), [(Kind.FILE, 0o100000), (Kind.DIRECTORY, 0o040000), (Kind.LINK, 0o120000)])
+@pytest.mark.parametrize(
+    ("kind", "bits"), [(Kind.FILE, 0o100000), (Kind.DIRECTORY, 0o040000), (Kind.LINK, 0o120000)]
+)
 def test_the_mode_carries_the_type(kind, bits):
     reply = p.parse(replies.attrs(1, Entry("x", kind, 0, 0o1777))[4:])
     assert reply.attrs["mode"] == bits | 0o1777

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.support import sftp_packets as p
+
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import requests as r
 from tidegate.errors import ProtocolViolation

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SFTP conversation of one channel: packets in, calls of the session, packets out.
 
-Order. READs and WRITEs run concurrently, but for those of one handle that overlap with a WRITE. Everything
+Order. READs and WRITEs run concurrently, but for those of one handle that touch the same bytes. Everything
 else runs in order of arrival, one at a time. A request about an open file (CLOSE, FSTAT, FSETSTAT, fsync,
 check-file-handle, copy-data) also waits for what was sent before it on that handle, and what is sent after
 it on that handle waits for it. Every wait is for something that arrived earlier, hence no deadlock. Replies

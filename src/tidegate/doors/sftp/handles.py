@@ -31,8 +31,16 @@ class Operation:
         self._waiters: list[asyncio.Future[None]] = []
 
     def conflicts(self, other: Operation) -> bool:
-        """Whether the two must not run at the same time: ranges overlap and one of them writes."""
-        return (self._writes or other._writes) and self.start < other.end and other.start < self.end
+        """Whether the two must not run at the same time.
+
+        Two WRITEs are kept apart if they overlap. A READ is kept apart from every WRITE that does not end
+        before it begins: one further on moves the end of the file, and with it what the READ finds.
+        """
+        if self._writes:
+            if other._writes:
+                return self.start < other.end and other.start < self.end
+            return other.start < self.end
+        return other._writes and self.start < other.end
 
     def finish(self) -> None:
         """The operation ended, well or not: whoever waits for it goes on."""
