@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounts of the Openbridge gateway: rows of its MySQL tables, turned into ours.
+
+The tables are those of ProFTPD's mod_sql, mod_quotatab_sql, mod_sftp_sql and mod_wrap2_sql; see
+`openbridge_access` for the last. `openbridge_tables` reads them from a server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from tidegate.errors import BadRecord
+from tidegate.model import Account, Filters, Tally, TallyLimits
+from tidegate.store.imports.common import ALL_PERMISSIONS, DEFAULT_RULES, Harvest, Rules, ids_of
+from tidegate.store.imports.openbridge_access import AccessRules, judge_access
+from tidegate.store.validate import looks_hashed
+
+Row = Mapping[str, Any]
+
+_HEX_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
+_COUNTERS: Final = ("bytes_in", "bytes_out", "bytes_xfer", "files_in", "files_out", "files_xfer")
+_MOST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenbridgeTables:
+    """Rows by table, each a mapping from column to value as the database gave it.
+
+    Attributes:
+        quotalimit: keyed by the column `name`, or `userid` as older versions call it; likewise quotatally.
+        missing: tables that do not exist and were taken for empty.
+    """
+
+    user: Sequence[Row] = ()
+    salt: Sequence[Row] = ()
+    userkey: Sequence[Row] = ()
+    group: Sequence[Row] = ()
+    quotalimit: Sequence[Row] = ()
+    quotatally: Sequence[Row] = ()
+    allow: Sequence[Row] = ()
+    deny: Sequence[Row] = ()
+    missing: Sequence[str] = field(default=())
+
+
+def parse_openbridge(
+    tables: OpenbridgeTables,
+    *,
+    parse_key: Callable[[str], str],
+    closed_by_default: bool = False,
+    rules: Rules = DEFAULT_RULES,
+) -> Harvest:
+    """Accounts of the tables.
+
+    Args:
+        tables: the rows.
+        parse_key: turns a public key of any form into an OpenSSH line or raises `BadRecord`
+            (`tidegate.identity.keys.parse_public_key`).
+        closed_by_default: the old server had ``builtin:all`` for a deny table: only `ftpd_allow` comes in.
+        rules: what names are valid.
+    """
+    harvest = Harvest()
+    harvest.notes += [f"there is no table {name}" for name in tables.missing]
+    access = judge_access(tables.allow, tables.deny, closed_by_default=closed_by_default, harvest=harvest)
+    salts = _by_name(tables.salt, "ftpd_salt", "salt", harvest)
+    keys = _keys(tables.userkey, parse_key, harvest)
+    quotas = _Quotas(tables, harvest)
+    seen: set[str] = set()
+    for index, row in enumerate(tables.user):
+        if harvest.full:
+            break
+        where = f"ftpd_user[{index}]"
+        name = _text(row, "userid")
+        seen.add(name)
+        says, notes = {"uid", "gid", "home_dir", "status"}, list[str]()
+        try:
+            account = _account(row, says, notes)
+            account = _with_hash(account, _text(row, "passwd"), salts.get(name, ""), says, notes)
+        except BadRecord as error:
+            harvest.problem(where, str(error))
+            continue
+        if found := keys.get(name):
+            account = replace(account, public_keys=tuple(dict.fromkeys(found)))
+            says.add("public_keys")
+        account = _with_access(account, access, says)
+        try:
+            account = quotas.apply(account, says, notes)
+        except BadRecord as error:
+            harvest.problem(f"{where} {error.field}", error.what)
+            continue
+        harvest.add(where, account, says, notes, rules)
+    for table, names in (("ftpd_salt", salts.keys()), ("ftpd_userkey", keys.keys())):
+        if strangers := names - seen:
+            harvest.notes.append(f"{len(strangers)} names of {table} are not in ftpd_user")
+    return harvest
+
+
+def _account(row: Row, says: set[str], notes: list[str]) -> Account:
+    uid, gid = ids_of(_text(row, "uid"), _text(row, "gid"))
+    if not uid:
+        raise BadRecord("uid", "0 is root: files of this user would belong to the system")
+    status = _text(row, "status").lower()
+    if status not in ("active", "inactive"):
+        notes.append(f"status {status[:40]!r} is unknown: imported disabled")
+    account = Account(
+        username=_text(row, "userid"),
+        status=1 if status == "active" else 0,
+        uid=uid,
+        gid=gid,
+        home_dir=_text(row, "homedir"),
+        permissions=dict(ALL_PERMISSIONS),
+    )
+    if subscription := _text(row, "subscriptionid"):
+        account = replace(account, additional_info=subscription)
+        says.add("additional_info")
+    accessed = row.get("accessed")
+    if isinstance(accessed, datetime) and _text(row, "count") not in ("", "0"):
+        # Only for new accounts: an update of an existing one keeps its own last login.
+        account = replace(account, last_login=int(accessed.replace(tzinfo=UTC).timestamp() * 1000))
+    return account
+
+
+def _with_hash(account: Account, stored: str, salt: str, says: set[str], notes: list[str]) -> Account:
+    """The password: hex SHA-256 of salt and password, salt first; without a salt row, of the password."""
+    if not stored:
+        notes.append("has no password")
+        return account
+    if _HEX_SHA256.fullmatch(stored):
+        if salt:
+            stored = f"{{OPENBRIDGE-SHA256}}{salt}${stored.lower()}"
+        else:
+            notes.append("has no row in ftpd_salt: taken for an unsalted SHA-256")
+            stored = f"{{SHA256}}{stored.lower()}"
+    elif not looks_hashed(stored):
+        raise BadRecord("passwd", "neither 64 hex digits nor a hash of a known kind")
+    says.add("password")
+    return replace(account, password=stored)
+
+
+def _with_access(account: Account, access: AccessRules, says: set[str]) -> Account:
+    if not access.allowed_ip and not access.denied_ip:
+        return account
+    says.update(("filters.allowed_ip", "filters.denied_ip"))
+    filters = replace(account.filters, allowed_ip=access.allowed_ip, denied_ip=access.denied_ip)
+    return replace(account, filters=filters)
+
+
+def _keys(rows: Sequence[Row], parse_key: Callable[[str], str], harvest: Harvest) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for index, row in enumerate(rows):
+        try:
+            line = parse_key(_text(row, "publickey"))
+        except BadRecord as error:
+            harvest.problem(f"ftpd_userkey[{index}] of {_text(row, 'userid')[:64]!r}", error.what)
+            continue
+        found.setdefault(_text(row, "userid"), []).append(line)
+    return found
+
+
+def _by_name(rows: Sequence[Row], table: str, column: str, harvest: Harvest) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index, row in enumerate(rows):
+        name = _text(row, "userid")
+        if name in found:
+            harvest.problem(f"{table}[{index}]", f"user {name[:64]!r} has two rows")
+        found[name] = _text(row, column)
+    return found
+
+
+class _Quotas:
+    """Picks the one limit that applies to a user, as mod_quotatab looks it up.
+
+    User, then primary group, then other groups, then ``all``. Limits of groups and of all are shared by
+    their members there; here each member gets the limit alone, and a note says so.
+    """
+
+    def __init__(self, tables: OpenbridgeTables, harvest: Harvest) -> None:
+        self._limits = _by_kind(tables.quotalimit, "ftpd_quotalimit", harvest)
+        self._tallies = _by_kind(tables.quotatally, "ftpd_quotatally", harvest, lenient=True)
+        self._group_of = {_text(row, "gid"): _text(row, "groupname") for row in tables.group}
+        self._members = {
+            _text(row, "groupname"): {part.strip() for part in _text(row, "members").split(",")}
+            for row in tables.group
+        }
+        if any(kind == "class" for kind, _ in self._limits):
+            harvest.notes.append("limits of the type class are not kept: there are no connection classes")
+
+    def apply(self, account: Account, says: set[str], notes: list[str]) -> Account:
+        """The account with its limit and what it has used of it."""
+        found = next((key for key in self._candidates(account) if key in self._limits), None)
+        if found is None:
+            return account
+        kind, name = found
+        limit, tally = self._limits[found], self._tallies.get(("user", account.username), {})
+        place = f"ftpd_quotalimit[{name}]"
+        limit_type = _text(limit, "limit_type").lower()
+        if limit_type not in ("soft", "hard"):
+            raise BadRecord(place, f"limit_type {limit_type[:40]!r} is neither soft nor hard")
+        limits = TallyLimits(
+            limit_type=limit_type,
+            per_session=_flag(limit, "per_session", place),
+            **{counter: _count(limit, f"{counter}_avail", place) for counter in _COUNTERS},
+        )
+        if kind != "user":
+            notes.append(
+                f"the limit of {kind} {name!r} was shared; here this user has it alone".replace(" ''", "")
+            )
+        says.add("filters.tally_limits")
+        filters: Filters = replace(account.filters, tally_limits=limits)
+        account = replace(account, filters=filters)
+        if limits.per_session or not tally:
+            return account
+        place = f"ftpd_quotatally[{account.username}]"
+        used = Tally(**{counter: _count(tally, f"{counter}_used", place) for counter in _COUNTERS})
+        return replace(account, tally=used)
+
+    def _candidates(self, account: Account) -> Iterable[tuple[str, str]]:
+        yield "user", account.username
+        primary = self._group_of.get(str(account.gid))
+        if primary:
+            yield "group", primary
+        for group, members in self._members.items():
+            if account.username in members and group != primary:
+                yield "group", group
+        yield "all", ""
+
+
+def _by_kind(
+    rows: Sequence[Row], table: str, harvest: Harvest, *, lenient: bool = False
+) -> dict[tuple[str, str], Row]:
+    found: dict[tuple[str, str], Row] = {}
+    for index, row in enumerate(rows):
+        kind = _text(row, "quota_type").lower() or "user"
+        name = _text(row, "name") or _text(row, "userid")
+        key = (kind, "" if kind == "all" else name)
+        if kind not in ("user", "group", "class", "all"):
+            harvest.problem(f"{table}[{index}]", f"quota_type {kind[:40]!r} is not user, group, class or all")
+        elif key in found and not lenient:
+            harvest.problem(f"{table}[{index}]", f"{kind} {name[:64]!r} has two rows")
+        else:
+            found.setdefault(key, row)
+    return found
+
+
+def _count(row: Row, column: str, place: str) -> int:
+    """A counter; the columns are often FLOAT and may be negative, which means 0 (no limit, or none used)."""
+    value = row.get(column)
+    try:
+        number = int(float(value)) if value is not None and value != "" else 0
+        exact = int(value) if isinstance(value, int | str) and str(value).lstrip("-").isdigit() else number
+    except (ValueError, OverflowError, TypeError):
+        raise BadRecord(place, f"{column} {str(value)[:40]!r} is not a number") from None
+    if exact > _MOST:
+        raise BadRecord(place, f"{column} is larger than {_MOST}")
+    return max(0, exact)
+
+
+def _flag(row: Row, column: str, place: str) -> bool:
+    value = _text(row, column).lower()
+    if value not in ("true", "false", "1", "0"):
+        raise BadRecord(place, f"{column} {value[:40]!r} is neither true nor false")
+    return value in ("true", "1")
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
