@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import socket
 
 import asyncssh
 import pytest
@@ -20,6 +21,12 @@ needs_rclone = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone
 
 ADA = {"username": "ada", "password": "secret"}
 DATA = bytes(range(256)) * 5000
+
+
+@pytest.fixture(params=[True, False], ids=["lane", "plain"], autouse=True)
+def lane(request, monkeypatch):
+    """Everything here runs with and without the fast lane."""
+    monkeypatch.setattr("tests.support.ssh_world.FAST_LANE", request.param)
 
 
 async def names(sftp):
@@ -279,3 +286,34 @@ async def test_an_upload_that_breaks_off_is_aborted(tmp_path):
         await world.recorder.wait(Disconnected)
     assert [handle.outcome for handle in world.sessions.opened[0].handles] == ["aborted"]
     assert "/start/half" not in world.sessions.files
+
+
+async def test_a_download_that_nobody_reads_waits_on_storage_not_in_memory(tmp_path):
+    async with ssh_world(tmp_path) as world:
+        world.sessions.files["/start/big"] = bytes(64 * 1024 * 1024)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        sock.connect(("127.0.0.1", world.port))
+        client = await world.connect(**ADA, sock=sock, window=2**28)
+        sftp = await client.start_sftp_client()
+        file = await sftp.open("/start/big", "rb")
+        (login,) = world.door._logins
+        transport = login._conn.door_transport
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        handle = world.sessions.opened[0].handles[0]
+        pulls = [asyncio.ensure_future(file.read(1024 * 1024, offset)) for offset in range(0, 2**25, 2**20)]
+        while not handle.size:
+            await asyncio.sleep(0)
+        client._transport.pause_reading()
+        before = -1
+        while handle.size != before:  # until the server has stopped by itself
+            before = handle.size
+            for _ in range(50):
+                await asyncio.sleep(0)
+        assert transport.get_write_buffer_size() < 4 * 1024 * 1024
+        assert handle.size < 16 * 1024 * 1024
+        client._transport.resume_reading()
+        for pull in pulls:
+            assert len(await pull) == 1024 * 1024
+        client.close()
+        await client.wait_closed()

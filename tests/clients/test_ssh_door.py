@@ -188,13 +188,17 @@ async def test_a_client_that_asks_and_never_reads_is_held_back(tmp_path):
     """Requests that want answers must not pile the answers up in memory."""
     from asyncssh.packet import Boolean, String
 
-    async with ssh_world(tmp_path) as world, world.connect(**ADA) as client:
+    async with ssh_world(tmp_path) as world:
+        sock = socket.socket()
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 4096
+        )  # the kernel would hold megabytes of answers
+        sock.connect(("127.0.0.1", world.port))
+        client = await world.connect(**ADA, sock=sock)
         await world.recorder.wait(LoggedIn)
         (login,) = world.door._logins
         transport = login._conn.door_transport
-        # The kernel would hold megabytes of small answers.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         transport.set_write_buffer_limits(high=16 * 1024, low=1024)
         client._transport.pause_reading()
         packet = String("keepalive@openssh.com") + Boolean(True)
@@ -211,6 +215,8 @@ async def test_a_client_that_asks_and_never_reads_is_held_back(tmp_path):
         assert transport.get_write_buffer_size() < 1024 * 1024
         client._transport.resume_reading()
         assert (await client.run("pwd")).stdout == "/start\n"  # and it goes on when the client reads
+        client.close()
+        await client.wait_closed()
 
 
 async def test_idle_connections_end(tmp_path):

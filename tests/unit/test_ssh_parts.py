@@ -17,8 +17,10 @@ from tidegate.doors.ssh.admission import REPORT_SECONDS, Admission, host_of, pla
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
 from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS, load_host_keys
 from tidegate.doors.ssh.options import SshOptions
+from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import prepare
 from tidegate.errors import ConfigError, OperatorError
+from tidegate.model import Peer, Protocol
 
 
 def test_defaults_hold_nothing_weak():
@@ -222,3 +224,10 @@ def test_tiny_packets_for_a_paused_channel_are_held_in_one_piece():
     assert len(channel._recv_buf) == 1
     assert bytes(channel._recv_buf[0][0]) == bytes(range(50))
     assert channel._recv_window == 50
+
+
+def test_a_login_that_nobody_judged_is_cut_off():
+    login = SshLogin.__new__(SshLogin)
+    login.principal, login.peer = None, Peer("id", Protocol.SSH, "192.0.2.1")
+    with pytest.raises(asyncssh.DisconnectError):
+        login.auth_completed()
