@@ -310,6 +310,70 @@ async def test_drain_gives_up_after_the_grace_time(tmp_path):
         assert world.sessions.opened[0].handles[0].outcome == "aborted"
 
 
+async def test_every_interface_has_one_port_and_plain_addresses(tmp_path):
+    async with ssh_world(tmp_path, bindings=(Binding("", 0),), rekey_bytes=0, rekey_seconds=0) as world:
+        for number, host in enumerate(["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]):
+            async with world.connect(**ADA, host=host) as client:
+                assert (await client.run("pwd")).stdout == "/start\n"
+            assert (await world.recorder.wait(LoggedIn, count=number + 1)).ip == host
+
+
+@pytest.mark.parametrize("algorithm", ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-256", "rsa-sha2-512"])
+async def test_every_host_key_signs(tmp_path_factory, algorithm):
+    directory = tmp_path_factory.getbasetemp() / "host_keys"  # RSA keys take their time
+    directory.mkdir(exist_ok=True)
+    async with ssh_world(directory, host_keys=()) as world:
+        other = "rsa-sha2-512" if algorithm == "rsa-sha2-256" else "rsa-sha2-256"
+        clients = await asyncio.gather(
+            *(world.connect(**ADA, server_host_key_algs=[name]) for name in [algorithm, other] * 3)
+        )
+        for client in clients:
+            client.close()
+            await client.wait_closed()
+        with pytest.raises(asyncssh.KeyExchangeFailed):
+            await world.connect(**ADA, server_host_key_algs=["ssh-rsa"])
+
+
+@needs_ssh
+async def test_openssh_asks_for_everything_and_gets_its_command(tmp_path):
+    async with ssh_world(tmp_path) as world:
+        status, out, err = await run_program(
+            "ssh", *SSH, "-A", "-X", "-C", "-R", "0:127.0.0.1:1", "-o", "SetEnv=LD_PRELOAD=x",
+            "-o", "ServerAliveInterval=1", "-p", str(world.port), "ada@127.0.0.1", "pwd",
+            env=askpass(tmp_path, "secret"),
+        )  # fmt: skip
+        assert (status, out) == (0, b"/start\n"), err
+        assert b"remote port forwarding failed" in err
+
+
+async def test_connections_leave_nothing_behind(tmp_path):
+    import gc
+
+    from tidegate.doors.ssh.connection import DoorChannel, DoorConnection
+    from tidegate.doors.ssh.server import SshLogin
+    from tidegate.doors.ssh.session import SshSession
+
+    async with ssh_world(tmp_path) as world:
+        for _ in range(5):
+            async with world.connect(**ADA) as client:
+                await client.start_sftp_client()
+                await client.run("pwd")
+            reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+            writer.write(b"SSH-2.0-x\r\nnonsense")
+            await reader.readline()
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        await world.recorder.wait(Disconnected, count=10)
+        del client, reader, writer
+        for _ in range(10):
+            await asyncio.sleep(0)
+        gc.collect()
+        kinds = (DoorConnection, DoorChannel, SshLogin, SshSession)
+        assert [found for found in gc.get_objects() if isinstance(found, kinds)] == []
+        assert world.door._tasks == set()
+
+
 async def test_an_address_in_use_is_one_clear_line(tmp_path):
     async with ssh_world(tmp_path) as world:
         with pytest.raises(ConfigError, match=r"sftpd\.bindings: cannot listen on 127\.0\.0\.1:\d+: "):
@@ -335,8 +399,9 @@ async def test_under_uvloop(tmp_path):
     program = f"""
 import asyncio, sys, uvloop, pathlib
 from tests.support.ssh_world import ssh_world
+from tidegate.doors.ssh.options import Binding
 async def main():
-    async with ssh_world(pathlib.Path({str(tmp_path)!r}), max_per_host=2) as world:
+    async with ssh_world(pathlib.Path({str(tmp_path)!r}), max_per_host=2, bindings=(Binding("", 0),)) as world:
         print(world.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 uvloop.run(main())

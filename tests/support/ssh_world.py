@@ -268,7 +268,7 @@ class World:
             "gss_host": None,
             **options,
         }
-        return asyncssh.connect("127.0.0.1", self.port, **options)
+        return asyncssh.connect(options.pop("host", "127.0.0.1"), self.port, **options)
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 import time
 from collections.abc import Coroutine
 from typing import Any, Final, cast
@@ -15,7 +16,7 @@ import asyncssh
 from tidegate.cluster.registry import Registry
 from tidegate.doors.ssh.admission import Admission, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
-from tidegate.doors.ssh.options import SshOptions
+from tidegate.doors.ssh.options import Binding, SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
 from tidegate.errors import ConfigError
@@ -89,10 +90,7 @@ class SshDoor:
             for binding in self._options.bindings:
                 try:
                     server = await loop.create_server(
-                        lambda: Doorman(self),
-                        binding.address or None,
-                        binding.port,
-                        backlog=self._options.backlog,
+                        lambda: Doorman(self), **_where(binding), backlog=self._options.backlog
                     )
                 except OSError as error:
                     where = f"{binding.address or '*'}:{binding.port}"
@@ -244,6 +242,19 @@ class Doorman(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A socket was accepted."""
         self._door.accept(cast("asyncio.Transport", transport))
+
+
+def _where(binding: Binding) -> dict[str, Any]:
+    """Arguments of `create_server`: for every interface one socket for both families, hence one port."""
+    if binding.address:
+        return {"host": binding.address, "port": binding.port}
+    if socket.has_dualstack_ipv6():
+        return {
+            "sock": socket.create_server(
+                ("", binding.port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=False
+            )
+        }
+    return {"host": "0.0.0.0", "port": binding.port}  # noqa: S104  # every interface is what was asked for
 
 
 def _address(peername: Any) -> str:
