@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
+"""``tidegate user``: accounts, on the provider directly."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from tidegate.cli import flags
+from tidegate.cli.documents import (
+    AccountFlags,
+    account_rows,
+    parse_permissions,
+    read_document,
+    read_keys,
+)
+from tidegate.cli.provider import Desk, opened, run
+from tidegate.cli.terminal import confirm, read_password, say, say_json, say_table
+from tidegate.errors import InvalidArgument, NotFound
+from tidegate.model import Account
+
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Add, show, change and remove accounts.",
+)
+
+DEFAULT_PERMISSIONS: Final = ("list", "download")
+
+Name = Annotated[str, typer.Argument(help="User name.", show_default=False)]
+Home = Annotated[
+    str | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="Absolute directory that the user sees as /. Without it: "
+        "data_provider.users_base_dir/NAME, or files/NAME in the configuration directory.",
+    ),
+]
+Permissions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--permission",
+        "-g",
+        metavar="/DIR:NAMES",
+        help="What is allowed in a directory and below, for "
+        "instance /:* for everything or /in:list,upload. Repeat for more directories; "
+        "the nearest one counts. A new user may list and download.",
+    ),
+]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--public-key", "-k", metavar="FILE", help="File with public keys; - is standard input. Repeatable."
+    ),
+]
+QuotaSize = Annotated[
+    str | None,
+    typer.Option("--quota-size", metavar="SIZE", help="Most bytes, for instance 500M or 10G; 0 no limit."),
+]
+QuotaFiles = Annotated[int | None, typer.Option("--quota-files", min=0, help="Most files; 0 no limit.")]
+MaxSessions = Annotated[
+    int | None, typer.Option("--max-sessions", min=0, help="Sessions at a time; 0 no limit.")
+]
+UploadBandwidth = Annotated[
+    int | None, typer.Option("--upload-bandwidth", min=0, metavar="KB/S", help="KB a second; 0 no limit.")
+]
+DownloadBandwidth = Annotated[
+    int | None, typer.Option("--download-bandwidth", min=0, metavar="KB/S", help="KB a second; 0 no limit.")
+]
+Uid = Annotated[
+    int | None, typer.Option("--uid", min=0, help="Owner of new files, if the server runs as root.")
+]
+Gid = Annotated[
+    int | None, typer.Option("--gid", min=0, help="Group of new files, if the server runs as root.")
+]
+Expires = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="DATE", help="Last moment: 2026-12-31, 2026-12-31T18:00, or never."),
+]
+AllowedIp = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-ip", metavar="NET", help="Address or network to come from. Repeatable."),
+]
+DeniedIp = Annotated[
+    list[str] | None,
+    typer.Option("--denied-ip", metavar="NET", help="Address or network refused. Repeatable."),
+]
+Email = Annotated[str | None, typer.Option("--email", help="Mail address.")]
+Description = Annotated[str | None, typer.Option("--description", help="Free text.")]
+Document = Annotated[
+    Path | None,
+    typer.Option(
+        "--document",
+        metavar="FILE",
+        help="JSON document with any fields of an account (- is standard input), "
+        "as `user show --json` prints them; flags win over it.",
+    ),
+]
+Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Whether the user may log in.")]
+
+
+@app.command("add")
+def add(
+    name: Name,
+    home: Home = None,
+    permission: Permissions = None,
+    public_key: Keys = None,
+    password_stdin: flags.PasswordStdin = False,
+    password_file: flags.PasswordFile = None,
+    quota_size: QuotaSize = None,
+    quota_files: QuotaFiles = None,
+    max_sessions: MaxSessions = None,
+    upload_bandwidth: UploadBandwidth = None,
+    download_bandwidth: DownloadBandwidth = None,
+    uid: Uid = None,
+    gid: Gid = None,
+    expires: Expires = None,
+    allowed_ip: AllowedIp = None,
+    denied_ip: DeniedIp = None,
+    email: Email = None,
+    description: Description = None,
+    document: Document = None,
+    enabled: Enabled = None,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Add an account. Asks for a password unless a key or another way is given."""
+    given = AccountFlags(
+        home=home,
+        permission=permission,
+        public_key=public_key,
+        quota_size=quota_size,
+        quota_files=quota_files,
+        max_sessions=max_sessions,
+        upload_bandwidth=upload_bandwidth,
+        download_bandwidth=download_bandwidth,
+        uid=uid,
+        gid=gid,
+        expires=expires,
+        allowed_ip=allowed_ip,
+        denied_ip=denied_ip,
+        email=email,
+        description=description,
+        enabled=enabled,
+    )
+    fields = {**read_document(document), **given.fields(), "username": name}
+    fields.setdefault("permissions", {"/": list(DEFAULT_PERMISSIONS)})
+    filters = {**fields.get("filters", {}), **given.filters()}
+    if filters:
+        fields["filters"] = filters
+    has_key = bool(fields.get("public_keys"))
+    password = ""
+    if password_stdin or password_file is not None or not (has_key or fields.get("password")):
+        password = read_password(name, stdin=password_stdin, file=password_file)
+
+    async def work() -> None:
+        from tidegate.store.documents import decode_account, encode_account
+
+        async with opened(config_dir, config_file) as desk:
+            _settle_password(desk, fields, password)
+            if not fields.get("home_dir") and not desk.rules.users_base_dir:
+                fields["home_dir"] = str(desk.loaded.resolve("files") / name) if "/" not in name else ""
+            account = await desk.provider.add_user(decode_account(fields, rules=desk.rules))
+            if as_json:
+                say_json(encode_account(account, confidential=False))
+                return
+            allowed = ", ".join(account.permissions["/"])
+            say(f"added {account.username}: home {account.home_dir}, may {allowed} in /")
+            if account.permissions == {"/": DEFAULT_PERMISSIONS}:
+                say(f"to allow more: tidegate user set {account.username} --permission '/:*'")
+
+    run(work())
+
+
+@app.command("set")
+def change(
+    name: Name,
+    home: Home = None,
+    permission: Permissions = None,
+    public_key: Keys = None,
+    quota_size: QuotaSize = None,
+    quota_files: QuotaFiles = None,
+    max_sessions: MaxSessions = None,
+    upload_bandwidth: UploadBandwidth = None,
+    download_bandwidth: DownloadBandwidth = None,
+    uid: Uid = None,
+    gid: Gid = None,
+    expires: Expires = None,
+    allowed_ip: AllowedIp = None,
+    denied_ip: DeniedIp = None,
+    email: Email = None,
+    description: Description = None,
+    document: Document = None,
+    enabled: Enabled = None,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Change an account; what is not named stays.
+
+    A directory named with --permission replaces its own entry only; /dir: alone removes one. Keys replace
+    all keys; `user key` adds and removes single ones.
+    """
+    given = AccountFlags(
+        home=home,
+        permission=permission,
+        public_key=public_key,
+        quota_size=quota_size,
+        quota_files=quota_files,
+        max_sessions=max_sessions,
+        upload_bandwidth=upload_bandwidth,
+        download_bandwidth=download_bandwidth,
+        uid=uid,
+        gid=gid,
+        expires=expires,
+        allowed_ip=allowed_ip,
+        denied_ip=denied_ip,
+        email=email,
+        description=description,
+        enabled=enabled,
+    )
+    written = read_document(document)
+    fields = {**written, **given.fields()}
+    filters = given.filters()
+    if not fields and not filters:
+        raise InvalidArgument("nothing to change: name at least one flag (see tidegate user set --help)")
+    if fields.get("username", name) != name:
+        raise InvalidArgument("--document: username cannot be changed")
+
+    async def work() -> None:
+        from tidegate.store.documents import decode_account, encode_account
+
+        async with opened(config_dir, config_file) as desk:
+            account = await _account(desk, name)
+            stored = encode_account(account, confidential=True)
+            merged: dict[str, Any] = {**stored, **fields}
+            if permission:
+                kept: dict[str, list[str]] = written.get("permissions") or stored["permissions"]
+                table = {**kept, **parse_permissions(permission)}
+                merged["permissions"] = {path: names for path, names in table.items() if names or path == "/"}
+            merged["filters"] = {**stored["filters"], **fields.get("filters", {}), **filters}
+            _settle_password(desk, merged, "")
+            changed = decode_account(merged, rules=desk.rules)
+            account = await desk.provider.update_user(changed)
+            if as_json:
+                say_json(encode_account(account, confidential=False))
+            else:
+                say(f"changed {account.username}")
+
+    run(work())
+
+
+@app.command("list")
+def list_users(
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """List accounts by name."""
+
+    async def work() -> None:
+        from tidegate.store.documents import encode_account
+
+        async with opened(config_dir, config_file) as desk:
+            if as_json:
+                say_json([encode_account(a, confidential=False) async for a in desk.provider.iter_users()])
+                return
+            rows = [account_rows(account) async for account in desk.provider.iter_users()]
+            say_table(("name", "status", "home", "in / may", "used", "last login"), rows)
+
+    run(work())
+
+
+@app.command("show")
+def show(
+    name: Name,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show one account; its password is never shown."""
+
+    async def work() -> None:
+        from tidegate.cli.documents import detail_rows
+        from tidegate.store.documents import encode_account
+
+        async with opened(config_dir, config_file) as desk:
+            document = encode_account(await _account(desk, name), confidential=False)
+        if as_json:
+            say_json(document)
+        else:
+            say_table(("field", "value"), detail_rows(document))
+
+    run(work())
+
+
+@app.command("del")
+def delete(
+    name: Name,
+    yes: flags.Yes = False,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+) -> None:
+    """Remove an account; its files stay."""
+
+    async def work() -> None:
+        async with opened(config_dir, config_file) as desk:
+            account = await _account(desk, name)
+            confirm(f"Remove the account {account.username} (files in {account.home_dir} stay)?", yes=yes)
+            await desk.provider.delete_user(account.username)
+            say(f"removed {account.username}; files in {account.home_dir} stay")
+
+    run(work())
+
+
+@app.command("passwd")
+def passwd(
+    name: Name,
+    password_stdin: flags.PasswordStdin = False,
+    password_file: flags.PasswordFile = None,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+) -> None:
+    """Set a new password."""
+
+    async def work() -> None:
+        async with opened(config_dir, config_file) as desk:
+            account = await _account(desk, name)
+            password = read_password(account.username, stdin=password_stdin, file=password_file)
+            await desk.provider.set_password(
+                account.username, desk.hash_password(password), changed_at=_now_ms()
+            )
+            say(f"changed the password of {account.username}")
+
+    run(work())
+
+
+@app.command("key")
+def key(
+    name: Name,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--add", metavar="FILE", help="File with public keys to add; - is standard input. Repeatable."
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="FINGERPRINT", help="Key to remove, as SHA256:... Repeatable."),
+    ] = None,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """List an account's public keys, after adding and removing some."""
+
+    async def work() -> None:
+        from dataclasses import replace
+
+        from tidegate.identity.keys import fingerprint, key_blob
+
+        added = read_keys(add or [])
+        async with opened(config_dir, config_file) as desk:
+            account = await _account(desk, name)
+            keys = {fingerprint(line): line for line in account.public_keys}
+            for wanted in remove or []:
+                if keys.pop(wanted, None) is None:
+                    raise NotFound(f"{account.username} has no key {wanted}")
+            known = {key_blob(line) for line in keys.values()}
+            lines = [*keys.values(), *(line for line in added if key_blob(line) not in known)]
+            if tuple(lines) != account.public_keys:
+                account = await desk.provider.update_user(replace(account, public_keys=tuple(lines)))
+        rows = [
+            (fingerprint(line), line.split(None, 2)[0], " ".join(line.split(None, 2)[2:]))
+            for line in account.public_keys
+        ]
+        if as_json:
+            say_json([dict(zip(("fingerprint", "type", "comment"), row, strict=True)) for row in rows])
+        else:
+            say_table(("fingerprint", "type", "comment"), rows)
+
+    run(work())
+
+
+async def _account(desk: Desk, name: str) -> Account:
+    from tidegate.store.validate import fold_name
+
+    account = await desk.provider.user(fold_name(name, desk.rules))
+    if account is None:
+        raise NotFound(f"no such user: {name}")
+    return account
+
+
+def _settle_password(desk: Desk, fields: dict[str, Any], password: str) -> None:
+    """Hash a plain password, be it typed or written in a document."""
+    from tidegate.identity.passwords import is_hashed
+
+    plain = password or fields.get("password", "")
+    if not isinstance(plain, str) or not plain or (not password and is_hashed(plain)):
+        return
+    fields["password"] = desk.hash_password(plain)
+    fields["last_password_change"] = _now_ms()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

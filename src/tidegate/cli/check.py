@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tidegate check``: is this configuration going to work, and what would listen where?"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.cli import flags
+from tidegate.cli.provider import load_settings, run
+from tidegate.cli.terminal import say
+from tidegate.errors import ConfigError, OperatorError, Problem, ProviderError
+
+if TYPE_CHECKING:
+    from tidegate.config.load import Loaded
+
+
+def check(
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Check configuration and environment; changes nothing.
+
+    Names the key and the file of every problem, and says what would listen where.
+    """
+    from tidegate.cli.terminal import note, say_json
+
+    loaded = load_settings(config_dir, config_file, quiet=as_json)
+    problems: list[Problem] = []
+    facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
+    for inspect in (_ssh, _http, _files):
+        facts += inspect(loaded, problems)
+    facts.append(run(_provider(loaded, problems)))
+    if as_json:
+        say_json(
+            {
+                "ok": not problems,
+                "facts": facts,
+                "notes": list(loaded.notes),
+                "problems": [{"where": problem.where, "what": problem.what} for problem in problems],
+            }
+        )
+    else:
+        for fact in facts:
+            say(fact)
+    if problems:
+        raise ConfigError(problems)
+    if not as_json:
+        if loaded.notes:
+            note(f"{len(loaded.notes)} remarks above")
+        say("no problems found")
+
+
+def _where(loaded: Loaded, *path: str | int) -> str:
+    from tidegate.config.schema.walk import dotted
+
+    origin = loaded.origin(path)
+    return dotted(path) if origin.kind == "default" else str(origin)
+
+
+def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate import wiring
+    from tidegate.doors.ssh.algorithms import resolve
+
+    section = loaded.settings.sftpd
+    try:
+        resolve(wiring.ssh_options(loaded).algorithms)
+    except ConfigError as error:
+        problems += error.problems
+    for index, binding in enumerate(section.bindings):
+        if binding.port:
+            where = _where(loaded, "sftpd", "bindings", index, "port")
+            yield f"SSH (SFTP): {_listening(binding.address, binding.port, where, problems)}"
+    if not any(binding.port for binding in section.bindings):
+        yield "SSH (SFTP): off"
+    for index, name in enumerate(section.host_keys):
+        path = loaded.resolve(name)
+        if path.name not in ("id_ed25519", "id_ecdsa", "id_rsa") or path.exists():
+            _private_key(path, _where(loaded, "sftpd", "host_keys", index), problems)
+    if not section.host_keys:
+        for name in ("id_ed25519", "id_ecdsa", "id_rsa"):
+            path = loaded.resolve(name)
+            if path.exists():
+                _private_key(path, "sftpd.host_keys", problems)
+
+
+def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    section = loaded.settings.httpd
+    for index, binding in enumerate(section.bindings):
+        if not binding.port:
+            continue
+        kind = "HTTPS" if binding.enable_https else "HTTP"
+        where = _where(loaded, "httpd", "bindings", index, "port")
+        yield f"{kind} (REST API): {_listening(binding.address, binding.port, where, problems)}"
+        if not binding.enable_https and binding.address not in ("127.0.0.1", "::1", "localhost"):
+            yield "  passwords and tokens travel unencrypted here: set enable_https, or listen on 127.0.0.1"
+        if binding.enable_https:
+            for name in ("certificate_file", "certificate_key_file"):
+                file = loaded.resolve(getattr(binding, name))
+                _readable(file, _where(loaded, "httpd", "bindings", index, name), problems)
+    if not any(binding.port for binding in section.bindings):
+        yield "HTTP (REST API): off"
+
+
+def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    settings = loaded.settings
+    for path in (
+        ("sftpd", "login_banner_file"),
+        ("data_provider", "password_file"),
+        ("data_provider", "root_cert"),
+        ("data_provider", "client_cert"),
+        ("data_provider", "client_key"),
+        ("httpd", "auth_user_file"),
+        ("httpd", "signing_passphrase_file"),
+    ):
+        name = getattr(getattr(settings, path[0]), path[1])
+        if name:
+            _readable(loaded.resolve(name), _where(loaded, *path), problems)
+    base = settings.data_provider.users_base_dir
+    if base and not Path(base).is_dir():
+        problems.append(
+            Problem(_where(loaded, "data_provider", "users_base_dir"), f"{base} is not a directory")
+        )
+    if not os.access(loaded.config_dir, os.W_OK):
+        yield f"configuration directory: {loaded.config_dir} is not writable: no host keys can be made"
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        yield "user: root; new files get the owner that an account names"
+
+
+async def _provider(loaded: Loaded, problems: list[Problem]) -> str:
+    from tidegate import wiring
+    from tidegate.store.factory import create_provider
+
+    section = loaded.settings.data_provider
+    where = _where(loaded, "data_provider", "driver")
+    try:
+        options = wiring.provider_options(loaded)
+    except OSError as error:
+        problems.append(Problem(_where(loaded, "data_provider", "password_file"), str(error.strerror)))
+        return f"data provider: {section.driver}, not asked"
+    place = str(options.file) if section.driver in ("sqlite", "bolt") else section.host or "localhost"
+    if section.driver == "memory":
+        return "data provider: memory, accounts are gone when the server ends"
+    if section.driver in ("sqlite", "bolt") and not options.file.exists():
+        if not options.file.parent.is_dir():
+            problems.append(
+                Problem(_where(loaded, "data_provider", "name"), f"{options.file.parent} is no directory")
+            )
+        return f"data provider: {section.driver} {place}, made at the first start"
+    provider = None
+    try:
+        provider = create_provider(options)
+        await provider.open(migrate=False)
+        count = await provider.count_users()
+    except ProviderError as error:
+        if section.update_mode == 0 and "initprovider" in str(error):
+            return f"data provider: {section.driver} {place}, brought up to date at the next start"
+        problems.append(Problem(where, str(error)))
+        return f"data provider: {section.driver} {place}, not usable"
+    except OperatorError as error:
+        problems.append(Problem(where, str(error)))
+        return f"data provider: {section.driver} {place}, not usable"
+    finally:
+        if provider is not None:
+            await provider.close()
+    return f"data provider: {section.driver} {place}, {count} users"
+
+
+def _listening(address: str, port: int, where: str, problems: list[Problem]) -> str:
+    """What would listen, after trying whether it can."""
+    shown = f"[{address}]" if ":" in address else address or "*"
+    text = f"{shown}:{port}"
+    try:
+        found = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError):
+        problems.append(Problem(where, f"{address} is no address of this host"))
+        return text
+    for family, kind, protocol, _, target in found:
+        try:
+            trial = socket.socket(family, kind, protocol)
+        except OSError:
+            continue  # no IPv6 in this kernel
+        with trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                trial.bind(target)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return f"{text} (in use now: is the server running?)"
+                if error.errno == errno.EADDRNOTAVAIL and not address:
+                    continue  # an address family without an address
+                problems.append(Problem(where, f"{text}: {error.strerror}"))
+                return text
+    return text
+
+
+def _readable(path: Path, where: str, problems: list[Problem]) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        problems.append(Problem(where, f"{path}: {error.strerror}"))
+
+
+def _private_key(path: Path, where: str, problems: list[Problem]) -> None:
+    before = len(problems)
+    _readable(path, where, problems)
+    if len(problems) == before and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        problems.append(Problem(where, f"{path}: others can read this private key; chmod 600"))

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between flags and the JSON documents of accounts, and from documents to what a person reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tidegate.cli.flags import size
+from tidegate.cli.terminal import read_json, read_text
+from tidegate.errors import InvalidArgument
+from tidegate.model import Account
+
+_TIMES: Final = frozenset(
+    {
+        "expiration_date",
+        "last_quota_update",
+        "last_login",
+        "first_download",
+        "first_upload",
+        "last_password_change",
+        "created_at",
+        "updated_at",
+        "last_use_at",
+        "expires_at",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountFlags:
+    """What `user add` and `user set` were told; None is not told."""
+
+    home: str | None
+    permission: list[str] | None
+    public_key: list[Path] | None
+    quota_size: str | None
+    quota_files: int | None
+    max_sessions: int | None
+    upload_bandwidth: int | None
+    download_bandwidth: int | None
+    uid: int | None
+    gid: int | None
+    expires: str | None
+    allowed_ip: list[str] | None
+    denied_ip: list[str] | None
+    email: str | None
+    description: str | None
+    enabled: bool | None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the account's document that the flags say.
+
+        Raises:
+            InvalidArgument, BadRecord: a flag cannot be understood.
+        """
+        found: dict[str, Any] = {
+            "home_dir": None if self.home is None else str(Path(self.home).expanduser().absolute()),
+            "permissions": parse_permissions(self.permission) if self.permission else None,
+            "public_keys": read_keys(self.public_key) if self.public_key else None,
+            "quota_size": None if self.quota_size is None else size(self.quota_size),
+            "quota_files": self.quota_files,
+            "max_sessions": self.max_sessions,
+            "upload_bandwidth": self.upload_bandwidth,
+            "download_bandwidth": self.download_bandwidth,
+            "uid": self.uid,
+            "gid": self.gid,
+            "expiration_date": None if self.expires is None else parse_expiry(self.expires),
+            "email": self.email,
+            "description": self.description,
+            "status": None if self.enabled is None else int(self.enabled),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def filters(self) -> dict[str, Any]:
+        """Likewise for ``filters``; an empty text empties a list."""
+        found = {"allowed_ip": self.allowed_ip, "denied_ip": self.denied_ip}
+        return {name: [item for item in value if item] for name, value in found.items() if value is not None}
+
+
+def parse_permissions(texts: list[str]) -> dict[str, list[str]]:
+    """``/in:list,upload`` flags as a permission table.
+
+    Raises:
+        InvalidArgument: not of that form.
+    """
+    table: dict[str, list[str]] = {}
+    for text in texts:
+        directory, separator, names = text.rpartition(":")
+        if not separator or not directory.startswith("/"):
+            raise InvalidArgument(f"--permission: {text[:80]!r} is not of the form /dir:list,download")
+        table[directory] = [name for part in names.split(",") if (name := part.strip())]
+    return table
+
+
+def parse_expiry(text: str) -> int:
+    """Unix milliseconds of the end of a day or of a moment (UTC unless it says otherwise); 0 for never.
+
+    Raises:
+        InvalidArgument: no date.
+    """
+    if text.strip().lower() in ("never", "0", ""):
+        return 0
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidArgument(
+            f"--expires: {text[:40]!r} is not a date such as 2026-12-31, or never"
+        ) from None
+    if len(text.strip()) == len("2026-12-31"):
+        moment = moment.replace(hour=23, minute=59, second=59)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    milliseconds = int(moment.timestamp() * 1000)
+    if milliseconds <= 0:
+        raise InvalidArgument(f"--expires: {text[:40]!r} is before 1970")
+    return milliseconds
+
+
+def read_keys(files: list[Path]) -> list[str]:
+    """The public keys in files, as OpenSSH lines.
+
+    Raises:
+        InvalidArgument, BadRecord: a file cannot be read or holds something else.
+    """
+    if not files:
+        return []
+    from tidegate.identity.keys import parse_public_keys
+
+    return [key.line for file in files for key in parse_public_keys(read_text(file, "--public-key"))]
+
+
+def read_document(path: Path | None) -> dict[str, Any]:
+    """A JSON object from a file; empty without a file.
+
+    Raises:
+        InvalidArgument: it is no JSON object.
+    """
+    if path is None:
+        return {}
+    document = read_json(path, "--document")
+    if not isinstance(document, dict):
+        raise InvalidArgument(f"--document: {path}: expected one JSON object")
+    # What `user show --json` adds for information is not a field to set.
+    for name in ("has_password", "id", "created_at", "updated_at"):
+        document.pop(name, None)
+    return document
+
+
+def account_rows(account: Account) -> tuple[str, ...]:
+    """One account as a row of a list."""
+    quota = f"/{amount(account.quota_size)}" if account.quota_size else ""
+    return (
+        account.username,
+        "enabled" if account.status == 1 else "disabled",
+        account.home_dir,
+        ",".join(account.permissions.get("/", ())),
+        f"{amount(account.used_quota_size)}{quota} in {account.used_quota_files} files",
+        when(account.last_login) or "never",
+    )
+
+
+def detail_rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A document's fields that say something, one a row."""
+    for name, value in document.items():
+        if name == "filters" and isinstance(value, dict):
+            yield from ((f"filters.{inner}", _shown(inner, item)) for inner, item in value.items() if item)
+        elif name in ("status", "has_password") or _says_something(value):
+            yield name, _shown(name, value)
+
+
+def _says_something(value: Any) -> bool:
+    """Whether a value is more than zeros and emptiness."""
+    if isinstance(value, dict):
+        return any(map(_says_something, value.values()))
+    return bool(value)
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in _TIMES and isinstance(value, int):
+        return when(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def when(milliseconds: int) -> str:
+    """A moment for people, empty for none."""
+    if not milliseconds:
+        return ""
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return str(milliseconds)
+
+
+def amount(size_bytes: int) -> str:
+    """Bytes for people."""
+    value = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"

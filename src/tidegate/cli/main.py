@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``tidegate``.
+
+Modules of commands import nothing heavy at their top, so that every command starts quickly; an error is
+one line on standard error and exit code 1. ``TIDEGATE_DEBUG=1`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from tidegate.cli.terminal import visible
+from tidegate.errors import ConfigError, TidegateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMANDS: Final = {
+    "serve": ("serve", "serve"),
+    "portable": ("portable", "portable"),
+    "user": ("accounts", "app"),
+    "folder": ("folders", "app"),
+    "admin": ("admins", "app"),
+    "explain": ("explain", "explain"),
+    "check": ("check", "check"),
+    "config": ("show", "app"),
+    "initprovider": ("schema", "initprovider"),
+    "revertprovider": ("schema", "revertprovider"),
+    "resetprovider": ("schema", "resetprovider"),
+    "dumpdata": ("backup", "dumpdata"),
+    "loaddata": ("backup", "loaddata"),
+    "import": ("imports", "app"),
+    "version": ("version", "version"),
+}
+"""Command name to the module of this room and what it is there."""
+
+_USAGE_ERROR: Final[type[Exception]] = next(
+    kind
+    for kind in typer.BadParameter.__mro__
+    if issubclass(kind, Exception) and kind.__name__ == "ClickException"
+)
+"""The parser's own error; where it is imported from differs between versions of typer."""
+
+
+class Commands(TyperGroup):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the help page."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One command, None if there is no such."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module, name = COMMANDS[cmd_name]
+            found = getattr(import_module(f"tidegate.cli.{module}"), name)
+            command = typer.main.get_command(found if isinstance(found, typer.Typer) else _single(found))
+            command.name = cmd_name
+            self.commands[cmd_name] = command
+        return self.commands[cmd_name]
+
+
+def _single(function: Callable[..., Any]) -> typer.Typer:
+    single = typer.Typer(add_completion=False, context_settings=CONTEXT, pretty_exceptions_enable=False)
+    single.command()(function)
+    return single
+
+
+CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="tidegate",
+    cls=Commands,
+    help="A file-transfer gateway: SFTP in front of your disks, with accounts, policy and evidence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=CONTEXT,
+    epilog="Share a directory right now:  tidegate portable -d DIR",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """A file-transfer gateway: SFTP in front of your disks, with accounts, policy and evidence."""
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    debug = os.environ.get("TIDEGATE_DEBUG", "") not in ("", "0")
+    try:
+        code = app(args, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+    except typer.Abort:
+        return _fail("interrupted")
+    except typer.Exit as done:
+        return done.exit_code
+    except _USAGE_ERROR as error:
+        return _usage(error)
+    except BrokenPipeError:
+        # The reader went away (`| head`); nothing more can be told to anybody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ConfigError as error:
+        if debug:
+            raise
+        for problem in error.problems:
+            _fail(str(problem))
+        return 1
+    except TidegateError as error:
+        if debug:
+            raise
+        return _fail(str(error))
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}")
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(f"unexpected {type(error).__name__}: {error} (TIDEGATE_DEBUG=1 shows where)")
+
+
+def _usage(error: Any) -> int:
+    """A command line that cannot be understood; without any command, the help page."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{error.format_message()}\n")
+        return 0
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    return _fail(f"{error.format_message()}{hint}")
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"tidegate: {visible(' '.join(text.split()))}\n")
+    return 1
+
+
+def main() -> None:
+    """Entry point of the command."""
+    from tidegate.cli.environment import export_flags
+
+    try:
+        export_flags(sys.argv[1:])
+    except TidegateError as error:
+        sys.exit(_fail(str(error)))
+    sys.exit(run())

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
+"""``tidegate portable``."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tidegate.cli import flags
+from tidegate.cli.options import PortableOptions
+from tidegate.cli.serve import LevelFlag, LogLevel, level_of
+from tidegate.errors import InvalidArgument
+from tidegate.logs.options import LogOptions
+from tidegate.model import FilePatterns, Permission
+from tidegate.model.path import VPath
+
+USERNAME_BYTES: Final = 3
+PASSWORD_CHARS: Final = 16
+_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+"""Without characters that look alike."""
+
+
+def portable(
+    directory: Annotated[
+        Path, typer.Option("--directory", "-d", metavar="DIR", help="Directory to share.")
+    ] = Path("."),
+    sftpd_port: Annotated[
+        int,
+        typer.Option(
+            "--sftpd-port", "-s", min=0, max=65535, metavar="PORT", help="Port; 0 takes a free one."
+        ),
+    ] = 0,
+    username: Annotated[str, typer.Option("--username", "-u", help="User name; generated if empty.")] = "",
+    password: Annotated[
+        str,
+        typer.Option(
+            "--password",
+            "-p",
+            help="Password; generated if neither this nor a key is given. Others on this host can see it "
+            "while the server runs: prefer --password-file.",
+        ),
+    ] = "",
+    password_file: flags.PasswordFile = None,
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--public-key",
+            "-k",
+            metavar="FILE|KEY",
+            help="Public key to accept: a file or the key line itself. Repeat for more.",
+        ),
+    ] = None,
+    permissions: Annotated[
+        str,
+        typer.Option("--permissions", "-g", help="What the user may do, comma separated; * is everything."),
+    ] = "list,download",
+    ssh_commands: Annotated[
+        str,
+        typer.Option("--ssh-commands", "-c", help="SSH commands that may be run, comma separated; * is all."),
+    ] = "md5sum,sha1sum,sha256sum,cd,pwd",
+    log_file_path: Annotated[
+        str,
+        typer.Option(
+            "--log-file-path", "-l", metavar="FILE", help="Log file; - is standard error, empty none."
+        ),
+    ] = "",
+    log_level: LevelFlag = LogLevel.INFO,
+    advertise_service: Annotated[
+        bool,
+        typer.Option("--advertise-service", "-S", help="Announce the service on the local network (mDNS)."),
+    ] = False,
+    advertise_credentials: Annotated[
+        bool,
+        typer.Option(
+            "--advertise-credentials",
+            "-C",
+            help="Put user name and password into the announcement, for everybody on the network to read.",
+        ),
+    ] = False,
+    allowed_patterns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-patterns",
+            metavar="/DIR::PATTERNS",
+            help="File names allowed in a directory and below, "
+            "for instance /pictures::*.jpg,a*b?.png. Repeat for more directories.",
+        ),
+    ] = None,
+    denied_patterns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--denied-patterns", metavar="/DIR::PATTERNS", help="File names refused, written in the same way."
+        ),
+    ] = None,
+    grace_time: flags.GraceTime = 0,
+) -> None:
+    """Share one directory over SFTP now; no configuration, nothing left behind.
+
+    Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it.
+    """
+    shared = directory.resolve()
+    if not shared.is_dir():
+        raise InvalidArgument(f"--directory: {directory} is not a directory")
+    if password and password_file is not None:
+        raise InvalidArgument("give --password or --password-file, not both")
+    if password_file is not None:
+        from tidegate.cli.terminal import read_password
+
+        password = read_password(username, stdin=False, file=password_file)
+    if advertise_credentials and not advertise_service:
+        raise InvalidArgument("--advertise-credentials needs --advertise-service")
+    keys = tuple(_public_key(text) for text in public_key or ())
+    if not password and not keys:
+        password = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
+    options = PortableOptions(
+        directory=shared,
+        sftpd_port=sftpd_port,
+        username=username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
+        password=password,
+        public_keys=keys,
+        permissions=_permissions(permissions),
+        ssh_commands=_ssh_commands(ssh_commands),
+        log=LogOptions(
+            file_path=str(Path(log_file_path).absolute())
+            if log_file_path not in ("", "-")
+            else log_file_path,
+            level=level_of(log_level),
+        ),
+        advertise_service=advertise_service,
+        advertise_credentials=advertise_credentials,
+        file_patterns=file_patterns(allowed_patterns or [], denied_patterns or []),
+        grace_time=grace_time,
+    )
+    from tidegate import app
+
+    raise typer.Exit(app.run_portable(options))
+
+
+def _public_key(text: str) -> str:
+    from tidegate.cli.terminal import read_text
+    from tidegate.identity.keys import parse_public_key
+
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):
+        is_file = False
+    if not is_file and not text.lstrip().startswith(("ssh-", "ecdsa-", "sk-", "-----BEGIN", "---- BEGIN")):
+        raise InvalidArgument(f"--public-key: {text[:80]}: no such file")
+    return parse_public_key(read_text(path, "--public-key") if is_file else text)
+
+
+def _permissions(text: str) -> tuple[str, ...]:
+    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    known = {permission.value for permission in Permission}
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise InvalidArgument(f"--permissions: {unknown!r} is not one of {', '.join(sorted(known))}")
+    if not names:
+        raise InvalidArgument("--permissions: name at least one")
+    return names
+
+
+def _ssh_commands(text: str) -> tuple[str, ...]:
+    from tidegate.config.schema.sftpd import SSH_COMMANDS
+
+    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    if "*" in names:
+        return SSH_COMMANDS
+    unknown = next((name for name in names if name not in SSH_COMMANDS), None)
+    if unknown is not None:
+        raise InvalidArgument(f"--ssh-commands: {unknown!r} is not one of {', '.join(SSH_COMMANDS)}")
+    return names
+
+
+def file_patterns(allowed: list[str], denied: list[str]) -> tuple[FilePatterns, ...]:
+    """Rules from ``/dir::*.jpg,a*b?.png`` flags, one entry a directory.
+
+    Raises:
+        InvalidArgument: a flag is not of that form.
+    """
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    for index, (flag, texts) in enumerate((("--allowed-patterns", allowed), ("--denied-patterns", denied))):
+        for text in texts:
+            directory, separator, listed = text.partition("::")
+            patterns = tuple(item for part in listed.split(",") if (item := part.strip()))
+            if not separator or not directory.startswith("/") or not patterns:
+                raise InvalidArgument(f"{flag}: {text[:80]!r} is not of the form /dir::*.jpg,a*b?.png")
+            if (wrong := next((item for item in patterns if "/" in item), None)) is not None:
+                raise InvalidArgument(f"{flag}: pattern {wrong!r} must be of a file name, without '/'")
+            both = found.setdefault(VPath.parse(directory), ((), ()))
+            found[VPath.parse(directory)] = (
+                (both[0] + patterns, both[1]) if index == 0 else (both[0], both[1] + patterns)
+            )
+    return tuple(
+        FilePatterns(path=path, allowed_patterns=yes, denied_patterns=no) for path, (yes, no) in found.items()
+    )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
+"""``tidegate serve``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from tidegate.cli import flags
+from tidegate.cli.options import ServeOptions
+from tidegate.logs.options import LogOptions
+
+DEFAULT_LOG: Final = "tidegate.log"
+
+
+class LogLevel(StrEnum):
+    """Levels as flags spell them."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+LevelFlag = Annotated[
+    LogLevel,
+    typer.Option("--log-level", envvar=flags.envs("LOG_LEVEL"), help="Least level that is logged."),
+]
+
+
+def serve(
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    log_file_path: Annotated[
+        str,
+        typer.Option(
+            "--log-file-path",
+            "-l",
+            envvar=flags.envs("LOG_FILE_PATH"),
+            metavar="FILE",
+            help="Log file, relative to the configuration directory; - (or empty) logs to standard error.",
+        ),
+    ] = DEFAULT_LOG,
+    log_max_size: flags.LogMaxSize = 10,
+    log_max_backups: flags.LogMaxBackups = 5,
+    log_max_age: flags.LogMaxAge = 28,
+    log_compress: flags.LogCompress = False,
+    log_level: LevelFlag = LogLevel.INFO,
+    grace_time: flags.GraceTime = 0,
+    quickstart: Annotated[
+        bool,
+        typer.Option(
+            "--quickstart",
+            envvar=flags.envs("QUICKSTART"),
+            help="Make everything that is missing: directory, host keys, database and one account with a "
+            "generated password; print once what to type.",
+        ),
+    ] = False,
+) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    SIGHUP reads the configuration again, SIGUSR1 rotates the log.
+    """
+    directory = config_dir.absolute()
+    if quickstart:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not directory.is_dir():
+        raise typer.BadParameter(f"{config_dir} is not a directory", param_hint="--config-dir")
+    path = log_file_path or "-"
+    options = ServeOptions(
+        config_dir=directory,
+        config_file=config_file,
+        log=LogOptions(
+            file_path=path if path == "-" else str(directory / path),
+            max_size=log_max_size,
+            max_backups=log_max_backups,
+            max_age=log_max_age,
+            compress=log_compress,
+            level=level_of(log_level),
+        ),
+        grace_time=grace_time,
+        quickstart=quickstart,
+    )
+    from tidegate.cli.provider import load_settings
+
+    loaded = load_settings(directory, config_file)
+    from tidegate import app
+
+    raise typer.Exit(app.run_serve(loaded, options))
+
+
+def level_of(level: LogLevel) -> Literal["debug", "info", "warn", "error"]:
+    """The level as log options spell it."""
+    match level:
+        case LogLevel.DEBUG:
+            return "debug"
+        case LogLevel.WARN:
+            return "warn"
+        case LogLevel.ERROR:
+            return "error"
+        case _:
+            return "info"

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Talking with the person or program at the terminal: tables, JSON, passwords, questions."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tidegate.errors import InvalidArgument
+
+TEXT_LIMIT: Final = 16 * 1024 * 1024
+"""bytes of a file or of standard input that a command reads"""
+
+
+def say(text: str) -> None:
+    """A line of result."""
+    sys.stdout.write(f"{visible(text)}\n")
+
+
+def note(text: str) -> None:
+    """A line beside the result."""
+    sys.stderr.write(f"note: {visible(text)}\n")
+
+
+def visible(text: str) -> str:
+    """Text without characters that a terminal would obey; names come from outside."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def say_json(value: Any) -> None:
+    """A document for machines. ASCII, so that any byte in a name survives any locale."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table; columns are as wide as their texts, and plain when piped."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(visible, row))
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+    if not sys.stdout.isatty():
+        console.width = 10_000
+    console.print(table)
+
+
+def read_text(path: Path, what: str) -> str:
+    """A file's text, or standard input for ``-``.
+
+    Raises:
+        InvalidArgument: it cannot be read, is too long or not UTF-8.
+    """
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(TEXT_LIMIT + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(TEXT_LIMIT + 1)
+    except OSError as error:
+        raise InvalidArgument(f"{what}: {path}: {error.strerror}") from None
+    if len(raw) > TEXT_LIMIT:
+        raise InvalidArgument(f"{what}: {path}: longer than {TEXT_LIMIT} bytes")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{what}: {path}: not UTF-8 text") from None
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A JSON document from a file or standard input.
+
+    Raises:
+        InvalidArgument: it is not one.
+    """
+    try:
+        return json.loads(read_text(path, what))
+    except json.JSONDecodeError as error:
+        raise InvalidArgument(f"{what}: {path}: not JSON: {error.msg} at line {error.lineno}") from None
+    except RecursionError:
+        raise InvalidArgument(f"{what}: {path}: nested too deep") from None
+
+
+def read_password(who: str, *, stdin: bool, file: Path | None) -> str:
+    """A password: from standard input, from a file, or asked for twice.
+
+    Raises:
+        InvalidArgument: both ways named, nothing there, no terminal to ask at, or the two answers differ.
+    """
+    if stdin and file is not None:
+        raise InvalidArgument("give --password-stdin or --password-file, not both")
+    if stdin or file is not None:
+        lines = read_text(file or Path("-"), "password").splitlines()
+        if not lines or not lines[0]:
+            raise InvalidArgument("the password is empty")
+        return lines[0]
+    if not sys.stdin.isatty():
+        raise InvalidArgument("no terminal to ask for the password: use --password-stdin or --password-file")
+    first = getpass.getpass(f"Password for {visible(who)}: ")
+    if not first:
+        raise InvalidArgument("the password is empty")
+    if getpass.getpass("Again: ") != first:
+        raise InvalidArgument("the two passwords differ")
+    return first
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Return if the person agrees.
+
+    Raises:
+        InvalidArgument: they do not, or there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidArgument("no terminal to ask at: add --yes if you are sure")
+    sys.stdout.write(f"{visible(question)} [y/N] ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InvalidArgument("nothing was changed")
