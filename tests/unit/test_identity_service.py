@@ -15,7 +15,7 @@ import pytest
 from tests.support.people import CHEAP, HASHED, LEGACY, NOW, SECRET, People, peer, person
 
 from tidegate.abc import Credential
-from tidegate.errors import LoginRefused, ProviderError
+from tidegate.errors import LoginRefused, ProviderError, StorageFailed
 from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity import passwords
 from tidegate.identity.api import PartialLogin
@@ -476,6 +476,25 @@ async def test_authenticators_are_asked_in_order_and_rules_apply_to_their_accoun
         assert isinstance(await identity.authenticate(peer(), "alice", password()), Principal)
         assert await identity.key_is_known(peer(), "carol", key_blob(KEY))
         assert not await identity.key_is_known(peer(), "alice", key_blob(KEY))
+
+
+async def test_secret_of_another_authenticator_never_becomes_the_stored_password() -> None:
+    people = People(person("carol", password=LEGACY))
+    outside = Outside(person("carol", password=LEGACY), lambda given: given.secret == "token")
+    async with identity_of(people, authenticators=[outside]) as (identity, _):
+        assert isinstance(await identity.authenticate(peer(), "carol", password("token")), Principal)
+        await identity.settle()
+    assert people.accounts["carol"].password == LEGACY
+
+
+async def test_failing_authenticator_refuses_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: Credential) -> bool:
+        raise StorageFailed("program gave no answer")
+
+    async with identity_of(People(person()), authenticators=[Outside(person(), broken)]) as (identity, _):
+        assert (await refusal(identity, "alice", password())).reason == "provider_error"
+        assert not await identity.key_is_known(peer(), "alice", key_blob(KEY))
+    assert "login of user 'alice' refused, it could not be checked: program gave no answer" in caplog.text
 
 
 async def test_credentials_never_show_their_secret(caplog: pytest.LogCaptureFixture) -> None:

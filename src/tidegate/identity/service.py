@@ -18,7 +18,7 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential
-from tidegate.errors import LoginRefused, OperatorError, ProviderUnavailable, TidegateError
+from tidegate.errors import LoginRefused, NotFound, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, LoggedIn, LoginFailed
 from tidegate.identity.accounts import ProviderAuthenticator, holds_key
 from tidegate.identity.api import LoginService, PartialLogin
@@ -165,7 +165,7 @@ class Identity:
     ) -> Principal | PartialLogin:
         if after is not None and (after.username != name or credential.kind not in after.remaining):
             raise LoginRefused("method")
-        account = await self._find(peer, name, credential)
+        account, is_stored = await self._find(peer, name, credential)
         now_ms = int(self._clock() * 1000)
         if after is None and peer.protocol.family == "SSH":
             follow = remaining_methods(account, credential.kind)
@@ -174,7 +174,8 @@ class Identity:
                 self._require(account, peer, credential.kind, now_ms, partial=True)
                 return PartialLogin(name, credential.kind, follow)
         self._require(account, peer, method, now_ms)
-        if credential.secret and account.password and self._options.upgrade_hashes:
+        # Another authenticator's secret says nothing about a hash that the account may carry.
+        if is_stored and credential.secret and self._options.upgrade_hashes:
             self._start(self._upgrade(account, credential.secret))
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
@@ -193,18 +194,20 @@ class Identity:
             tz=self._options.access_time_zone,
         )
 
-    async def _find(self, peer: Peer, name: str, credential: Credential) -> Account:
-        """The account that the credential proves."""
+    async def _find(self, peer: Peer, name: str, credential: Credential) -> tuple[Account, bool]:
+        """The account that the credential proves, and whether the provider's own hash or key proved it."""
         try:
             for authenticator in (*self._authenticators, self._stored_accounts):
                 account = await authenticator.authenticate(peer, name, credential)
                 if account is not None:
-                    return account
+                    return account, authenticator is self._stored_accounts
+        except LoginRefused:
+            raise
         except ProviderUnavailable as error:
             _log.error("login of user %r refused, data provider unavailable: %s", name, error)
             raise LoginRefused("provider_unavailable") from error
-        except OperatorError as error:
-            _log.error("login of user %r refused, data provider error: %s", name, error)
+        except TidegateError as error:
+            _log.error("login of user %r refused, it could not be checked: %s", name, error)
             raise LoginRefused("provider_error") from error
         raise LoginRefused("unknown_user")
 
@@ -258,6 +261,9 @@ class Identity:
     async def _write_touch(self, name: str, now_ms: int) -> None:
         try:
             await self._provider.touch_login(name, now_ms)
+        except NotFound:
+            # An account that only another authenticator knows, or one that was just deleted.
+            return
         except TidegateError as error:
             _log.warning("last login of user %r was not stored: %s", name, error)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from argon2 import PasswordHasher, Type, extract_parameters
-from argon2.exceptions import Argon2Error, InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from argon2.low_level import verify_secret
 
 from tidegate.identity.passwords.limits import (
@@ -40,8 +40,9 @@ def verify(password: bytes, stored: str) -> bool:
         return verify_secret(stored.encode("ascii"), password, kind)
     except VerifyMismatchError:
         return False
-    except (Argon2Error, VerificationError, UnicodeEncodeError):
-        raise Unusable("malformed argon2 hash") from None
+    except Argon2Error as error:
+        # The library's own fixed words, for instance that memory could not be had.
+        raise Unusable(f"argon2 hash cannot be checked: {error}") from None
 
 
 def hash_password(password: bytes, memory_kib: int, iterations: int, parallelism: int) -> str:
