@@ -45,8 +45,9 @@ COPY_SLICE: Final = 64 * 1024 * 1024
 
 class _Opened(NamedTuple):
     fd: int
-    found: os.stat_result
+    st_dev: int
     upload: Upload | None
+    existed_size: int | None
 
     def undo(self) -> None:
         if self.upload is not None:
@@ -208,23 +209,23 @@ class LocalBackend:
             opened = await self._devices.thread(
                 device, partial(_pinned_call, self._root, call), orphan=_Opened.undo
             )
-        fd, found, upload = opened
+        fd, st_dev, upload, existed_size = opened
         return LocalFile(
             fd,
             key[key.rfind("/") + 1 :],
             self._devices,
-            self._devices.of(fd, found.st_dev),
+            self._devices.of(fd, st_dev),
             readable=options.read,
             writable=options.write,
             upload=upload,
             append=options.append and options.write,
-            existed_size=found.st_size if upload is None else upload.existed_size,
+            existed_size=existed_size,
         )
 
     def _open_file(self, raw: bytes, options: OpenOptions, device: Device) -> _Opened:
         if options.write or options.create:
             upload = self._opener.open(raw, options, device)
-            return _Opened(upload.fd, os.fstat(upload.fd), upload)
+            return _Opened(upload.fd, upload.st_dev, upload, upload.existed_size)
         fd = self._root.resolve(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
@@ -232,7 +233,7 @@ class LocalBackend:
         except BaseException:
             os.close(fd)
             raise
-        return _Opened(fd, found, None)
+        return _Opened(fd, found.st_dev, None, found.st_size)
 
     async def remove(self, key: str) -> None:
         """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""

@@ -58,6 +58,8 @@ class Upload:
         exclusive: publishing may not replace anything.
         base_size: bytes that DROP restores an edited file to.
         existed_size: see `tidegate.abc.FileHandle`.
+        entry: of the journal.
+        st_dev: device of the file.
     """
 
     fd: int
@@ -72,6 +74,7 @@ class Upload:
     base_size: int | None = None
     existed_size: int | None = None
     entry: str | None = None
+    st_dev: int = 0
 
     # -- endings: each closes both descriptors, whatever happens ------------------------------------------
 
@@ -238,10 +241,11 @@ class Opener:
             found = os.fstat(upload.fd)
             check_regular(found.st_mode)
             upload.existed_size = found.st_size
-            if options.truncate:
-                os.ftruncate(upload.fd, 0)
-            else:
+            upload.st_dev = found.st_dev
+            if not options.truncate:
                 upload.base_size = found.st_size
+            elif found.st_size:
+                os.ftruncate(upload.fd, 0)
             return
         if not options.create:
             raise NotFound
@@ -253,7 +257,7 @@ class Opener:
                 raise AlreadyExists from None
             raise _RacedError from None
         try:
-            self._settle(upload.fd, mode, options.uid, options.gid)
+            upload.st_dev = self._settle(upload.fd, mode, options.uid, options.gid)
         except BaseException:
             upload._drop()  # noqa: SLF001
             raise
@@ -275,7 +279,7 @@ class Opener:
             raise NotFound
         else:
             self._fresh(upload, device, folder, access | append, mode)
-        self._settle(upload.fd, mode, uid, gid, strict=not upload.existed)
+        upload.st_dev = self._settle(upload.fd, mode, uid, gid, strict=not upload.existed)
 
     @staticmethod
     def _look_at_old(upload: Upload) -> os.stat_result:
@@ -337,7 +341,8 @@ class Opener:
                 if not _still_named(fd, upload.dir_fd, part):
                     os.close(fd)
                     continue
-                if options.truncate or options.exclusive:
+                # Not for an empty one: ext4 flushes a file at close once it was truncated.
+                if (options.truncate or options.exclusive) and found.st_size:
                     os.ftruncate(fd, 0)
             except BaseException:
                 with suppress(OSError):
@@ -355,8 +360,8 @@ class Opener:
         mode = DEFAULT_FILE_MODE if options.mode is None else options.mode
         return mode & 0o777 & ~self._umask
 
-    def _settle(self, fd: int, mode: int, uid: int | None, gid: int | None, *, strict: bool = True) -> None:
-        """Owner and exact mode (the process's own umask has had its way) of a new file."""
+    def _settle(self, fd: int, mode: int, uid: int | None, gid: int | None, *, strict: bool = True) -> int:
+        """Owner and exact mode (the process's own umask has had its way) of a new file; its device."""
         found = os.fstat(fd)
         wanted = (found.st_uid if uid is None else uid, found.st_gid if gid is None else gid)
         if self._super and wanted != (found.st_uid, found.st_gid):
@@ -367,6 +372,7 @@ class Opener:
                     raise
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(fd, mode)
+        return found.st_dev
 
 
 def partial_of(parent: Parent) -> os.stat_result | None:
