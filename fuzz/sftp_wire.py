@@ -183,7 +183,7 @@ def main() -> int:
                 codec(bytes([200]) + p.s(chance.choice(EXTENSIONS)) + fields(chance, []))
             asyncio.run(conversation(here))
             if hasattr(strict, "seen"):
-                raise AssertionError(strict.seen.getMessage())
+                raise AssertionError(strict.seen.getMessage()) from (strict.seen.exc_info or (0, None))[1]
         except BaseException:
             print(f"failed: python fuzz/sftp_wire.py --seed {here} --count 1", file=sys.stderr)
             raise

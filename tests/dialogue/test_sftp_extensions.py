@@ -106,8 +106,10 @@ async def test_lsetstat_does_not_follow(peer):
         ("~/x/../y", "/home/alice/y"),
         ("~alice/z", "/home/alice/z"),
         ("a", "/home/alice/a"),
-    ]
-    + [("/etc/./x", "/etc/x"), ("x~", "/home/alice/x~"), ("~/../../..", "/")],
+        ("/etc/./x", "/etc/x"),
+        ("x~", "/home/alice/x~"),
+        ("~/../../..", "/"),
+    ],
 )
 async def test_expand_path(peer, path, expected):
     reply = await peer.ask(p.extended, "expand-path@openssh.com", p.s(path))

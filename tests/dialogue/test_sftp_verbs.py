@@ -234,7 +234,7 @@ async def test_remove_mkdir_rmdir(peer):
     assert status(await peer.ask(p.mkdir, "/d")) == (4, "already exists")
     assert status(await peer.ask(p.remove, "/d")) == (4, "is a directory")
     assert status(await peer.ask(p.rmdir, "/f")) == (4, "not a directory")
-    assert status(await peer.ask(p.rmdir, "/")) == (4, "directory not empty")
+    assert status(await peer.ask(p.rmdir, "/"))[0] == 3
     assert status(await peer.ask(p.rmdir, "/d")) == OK
     assert status(await peer.ask(p.remove, "/f")) == OK
     assert status(await peer.ask(p.remove, "/f"))[0] == 2
@@ -247,8 +247,6 @@ async def test_remove_mkdir_rmdir(peer):
         (b"", b"/home/al"),
         (b"x/../y", b"/home/al/y"),
         (b"/no/./such//dir/", b"/no/such/dir"),
-    ]
-    + [
         (b"/../..", b"/"),
         (b"..", b"/home"),
         (b"\xff\xfe", b"/home/al/\xff\xfe"),

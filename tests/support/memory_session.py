@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.errors import (
     AlreadyExists,
+    Denied,
     DirectoryNotEmpty,
     InvalidHandle,
     IsADirectory,
     NotADirectory,
     NotFound,
     TooLarge,
+    TooManyLinks,
     Unsupported,
 )
 from tidegate.model import (
@@ -199,7 +201,7 @@ class MemorySession:
 
     # -- the session
 
-    def _node(self, path: VPath, *, follow: bool = True) -> Node:
+    def _node(self, path: VPath, *, follow: bool = True, hops: int = 0) -> Node:
         node = self.nodes.get(path)
         if node is None:
             for above in path.ancestors()[1:]:
@@ -208,7 +210,9 @@ class MemorySession:
                     raise NotFound if found.kind is Kind.DIRECTORY else NotADirectory
             raise NotFound
         if follow and node.kind is Kind.LINK:
-            return self._node(VPath.parse(node.text, path.parent))
+            if hops > 10:
+                raise TooManyLinks
+            return self._node(VPath.parse(node.text, path.parent), hops=hops + 1)
         return node
 
     def _parent(self, path: VPath) -> None:
@@ -270,6 +274,8 @@ class MemorySession:
         await self.pass_gate("rmdir", path)
         if self._node(path, follow=False).kind is not Kind.DIRECTORY:
             raise NotADirectory
+        if path == ROOT:
+            raise Denied
         if any(p.parent == path and p != path for p in self.nodes):
             raise DirectoryNotEmpty
         del self.nodes[path]
@@ -279,6 +285,8 @@ class MemorySession:
         self._node(source, follow=False)
         if target in self.nodes and not replace:
             raise AlreadyExists
+        if source == ROOT or target.is_within(source):
+            raise Unsupported
         self._parent(target)
         for path in [p for p in self.nodes if p.is_within(source)]:
             rest = path.relative_to(source)

@@ -91,14 +91,17 @@ class _Turn:
         self.request = request
         self.targets = targets
         self.cost = cost
-        self.barriers: list[Operation] = []
-        self.earlier: list[Operation] = []
-        for target in targets:
+        self.barriers: tuple[Operation, ...] = ()
+        self.earlier: tuple[Operation, ...] = ()
+
+    def hold(self) -> None:
+        """Take a place in the order of each file the request is about."""
+        for target in self.targets:
             if type(target) is OpenFile:
                 barrier, before = target.barrier()
                 # copy-data may name one handle twice; it must not wait for itself.
-                self.earlier += [other for other in before if other not in self.barriers]
-                self.barriers.append(barrier)
+                self.earlier += tuple(other for other in before if other not in self.barriers)
+                self.barriers += (barrier,)
 
 
 class SftpDialogue:
@@ -337,9 +340,17 @@ class SftpDialogue:
         self._pending += 1
         self._held += turn.cost
         if self._running:
+            turn.hold()
             self._queue.append(turn)
-        else:
-            self._run(turn)
+            return
+        for target in targets:
+            if type(target) is OpenFile and target.operations:
+                turn.hold()
+                break
+        self._run(turn)
+        if self._running and not turn.barriers:
+            # It did not end at once, and nothing can have come between.
+            turn.hold()
 
     def _greet(self, kind: int, body: bytes) -> None:
         if kind != c.INIT:

@@ -24,7 +24,7 @@ from tidegate.errors import (
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Attrs, Entry, Kind, VPath
+from tidegate.model import Entry, Kind, VPath
 from tidegate.model.path import MAX_PATH_BYTES
 from tidegate.vfs.api import OpenFlags, Session
 
@@ -49,6 +49,9 @@ def open_flags(bits: int) -> OpenFlags:
         truncate=bool(bits & c.FLAG_TRUNCATE),
         exclusive=bool(bits & c.FLAG_EXCLUSIVE),
     )
+
+
+_OPEN_FLAGS: Final = tuple(open_flags(bits) for bits in range(0x40))
 
 
 class Verbs:
@@ -103,8 +106,8 @@ class Verbs:
     async def open(self, rid: int, q: r.Open, _: object) -> bytes:
         """OPEN."""
         self._check_open()
-        flags = open_flags(q.flags)
-        attrs = q.attrs if q.attrs != _NO_ATTRS else None
+        flags = _OPEN_FLAGS[q.flags & 0x3F]
+        attrs = q.attrs if q.attrs is not r.NO_ATTRS else None
         try:
             file = await self._session.open(self.path(q.path), flags, attrs)
         except IsADirectory:
@@ -201,7 +204,7 @@ class Verbs:
 
     async def mkdir(self, rid: int, q: r.Mkdir, _: object) -> bytes:
         """MKDIR."""
-        attrs = q.attrs if q.attrs != _NO_ATTRS else None
+        attrs = q.attrs if q.attrs is not r.NO_ATTRS else None
         await self._session.mkdir(self.path(q.path), attrs)
         return replies.status_ok(rid)
 
@@ -230,6 +233,3 @@ class Verbs:
             raise InvalidArgument("invalid link text")
         await self._session.symlink(q.text.decode("utf-8", "surrogateescape"), self.path(q.link))
         return replies.status_ok(rid)
-
-
-_NO_ATTRS: Final = Attrs()

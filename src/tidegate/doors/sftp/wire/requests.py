@@ -21,6 +21,9 @@ _U32: Final = Struct(">I").unpack_from
 _U64: Final = Struct(">Q").unpack_from
 _NS: Final = 1_000_000_000
 
+NO_ATTRS: Final = Attrs()
+"""What a request that sets no attribute carries: always this object."""
+
 IO_HEADER: Final = Struct(">IBIIQQI")
 """A READ or WRITE whose handle has `HANDLE_BYTES` bytes: length, type, id, handle length, handle, offset,
 size. WRITE's data follows."""
@@ -82,6 +85,8 @@ class Reader:
     def attrs(self) -> Attrs:
         """ATTRS (section 5). Unknown flag bits are ignored, extended pairs are skipped."""
         flags = self.u32()
+        if not flags:
+            return NO_ATTRS
         size = self.u64() if flags & c.ATTR_SIZE else None
         uid = gid = mode = atime = mtime = None
         if flags & c.ATTR_OWNER:
@@ -97,6 +102,8 @@ class Reader:
             for _ in range(count):
                 self.string()
                 self.string()
+        if not flags & (c.ATTR_SIZE | c.ATTR_OWNER | c.ATTR_MODE | c.ATTR_TIMES):
+            return NO_ATTRS
         return Attrs(size, mode, uid, gid, atime, mtime)
 
     def done(self) -> bool:
