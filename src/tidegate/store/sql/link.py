@@ -17,7 +17,7 @@ from sqlalchemy import exc as sa
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tidegate.errors import Conflict, ProviderError, ProviderUnavailable
+from tidegate.errors import BadRecord, Conflict, ProviderError, ProviderUnavailable
 from tidegate.store.options import ProviderOptions
 from tidegate.store.sql.engines import WRITES, Target, make_engine, target_of
 
@@ -151,6 +151,8 @@ class Link:
                         connection = await connection.execution_options(**{WRITES: True})
                     async with connection.begin():
                         return await work(connection)
+            except UnicodeEncodeError:
+                raise BadRecord("", "holds an unpaired surrogate") from None
             except (sa.SQLAlchemyError, OSError, TimeoutError) as error:
                 if again and attempt < ATTEMPTS and _worth_retrying(error, writes=writes):
                     await asyncio.sleep(0.005 * attempt)

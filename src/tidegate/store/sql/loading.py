@@ -23,21 +23,21 @@ async def store(
     connection: AsyncConnection, tables: Tables, batch: Sequence[Record], mode: int
 ) -> list[LoadRow]:
     """Store one batch of records, of one kind or of several."""
+    report: list[LoadRow] = []
     users = [record for record in batch if isinstance(record, Account)]
-    report = await _users(connection, tables, users, mode) if users else []
     for record in batch:
         if isinstance(record, Folder):
-            report.append(
-                await _one(connection, folder_shelf(tables), record, record.name, kind="folder", mode=mode)
-            )
+            shelf = folder_shelf(tables)
+            report.append(await _one(connection, shelf, record, record.name, kind="folder", mode=mode))
         elif isinstance(record, Admin):
-            report.append(
-                await _one(connection, admin_shelf(tables), record, record.username, kind="admin", mode=mode)
-            )
-        elif isinstance(record, ApiKey):
-            report.append(
-                await _one(connection, api_key_shelf(tables), record, record.id, kind="api_key", mode=mode)
-            )
+            admins = admin_shelf(tables)
+            report.append(await _one(connection, admins, record, record.username, kind="admin", mode=mode))
+    if users:
+        report.extend(await _users(connection, tables, users, mode))
+    for record in batch:
+        if isinstance(record, ApiKey):
+            keys = api_key_shelf(tables)
+            report.append(await _one(connection, keys, record, record.id, kind="api_key", mode=mode))
     return report
 
 

@@ -288,6 +288,7 @@ class SqlProvider:
 
     async def delete_folder(self, name: str) -> None:
         """Remove a folder and every mount of it."""
+        self._folders.require_name(name)
         mounts, folders = self._tables.mounts, self._tables.folders
         held = select(folders.c.id).where(folders.c.name == name).scalar_subquery()
 

@@ -17,6 +17,7 @@ from tidegate.store.contract import Order
 from tidegate.store.sql import rows
 from tidegate.store.sql.accounts import now_ms
 from tidegate.store.sql.tables import Tables
+from tidegate.store.validate import can_be_stored
 
 R = TypeVar("R", Folder, Admin, ApiKey)
 
@@ -83,14 +84,21 @@ class Shelf(Generic[R]):
 
     async def set_columns(self, connection: AsyncConnection, name: str, values: dict[str, Any]) -> None:
         """Set some columns of a record."""
+        self.require_name(name)
         result = await connection.execute(update(self.table).where(self.key == name).values(values))
         if result.rowcount == 0:
             raise self.missing(name)
 
     async def remove(self, connection: AsyncConnection, name: str) -> None:
         """Remove a record."""
+        self.require_name(name)
         result = await connection.execute(delete(self.table).where(self.key == name))
         if result.rowcount == 0:
+            raise self.missing(name)
+
+    def require_name(self, name: str) -> None:
+        """Say "not found" for what no database would take as a name."""
+        if not can_be_stored(name):
             raise self.missing(name)
 
     def missing(self, name: str) -> NotFound:

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real PostgreSQL and MariaDB servers for tests: temporary, on free ports, shared by parallel workers.
+
+`postgresql(root)` and `mariadb(root)` are context managers. The first user starts the server, the last one
+ends it by its process id; a file lock below `root` keeps the count. Servers refuse to run as root, so they
+run as their own system user then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import ipaddress
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running database server.
+
+    Attributes:
+        certificate: the certificate authority (and server certificate) of its TLS.
+    """
+
+    kind: str
+    pid: int
+    port: int
+    username: str
+    password: str
+    database: str
+    directory: str
+    certificate: str
+
+
+def need(program: str | Path) -> str:
+    """The path of a program; the test is skipped by name without it, or fails where CI=true."""
+    found = shutil.which(str(program), path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin")
+    if found is None:
+        text = f"needs {Path(program).name}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)
+    return found
+
+
+@contextlib.contextmanager
+def postgresql(root: Path) -> Iterator[Server]:
+    """A PostgreSQL server."""
+    need(POSTGRES_BIN / "initdb")
+    with _shared(root, "postgresql", _start_postgresql) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def mariadb(root: Path) -> Iterator[Server]:
+    """A MariaDB server."""
+    need("mariadbd")
+    need("mariadb-install-db")
+    with _shared(root, "mariadb", _start_mariadb) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _shared(root: Path, kind: str, start: Callable[[], Server]) -> Iterator[Server]:
+    state = root / f"{kind}.json"
+    with _locked(root / f"{kind}.lock"):
+        known = json.loads(state.read_text()) if state.exists() else None
+        if known is None:
+            known = {"users": 0, "server": asdict(start())}
+        known["users"] += 1
+        state.write_text(json.dumps(known))
+    try:
+        yield Server(**known["server"])
+    finally:
+        with _locked(root / f"{kind}.lock"):
+            known = json.loads(state.read_text())
+            known["users"] -= 1
+            if known["users"]:
+                state.write_text(json.dumps(known))
+            else:
+                state.unlink()
+                _stop(Server(**known["server"]))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start_postgresql() -> Server:
+    directory, owner = _directory("postgres")
+    password, port = secrets.token_hex(8), _free_port()
+    data = directory / "data"
+    (directory / "password").write_text(password)
+    _certificate(directory)
+    _own(directory, owner)
+    _run(
+        [
+            *_as(owner),
+            str(POSTGRES_BIN / "initdb"),
+            "--no-sync",
+            "--no-instructions",
+            "--auth=scram-sha-256",
+            "--username=tide",
+            f"--pwfile={directory / 'password'}",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            f"--pgdata={data}",
+        ],
+        directory,
+    )
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": str(directory),
+        "fsync": "off",
+        "shared_buffers": "16MB",
+        "max_connections": "60",
+        "ssl": "on",
+        "ssl_cert_file": str(directory / "server.crt"),
+        "ssl_key_file": str(directory / "server.key"),
+    }
+    command = [*_as(owner), str(POSTGRES_BIN / "postgres"), "-D", str(data)]
+    command += [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    pid = _spawn(command, directory, port)
+    return Server(
+        "postgresql", pid, port, "tide", password, "postgres", str(directory), str(directory / "server.crt")
+    )
+
+
+def _start_mariadb() -> Server:
+    directory, owner = _directory("mysql")
+    password, port = secrets.token_hex(8), _free_port()
+    _certificate(directory)
+    (directory / "first.sql").write_text(
+        "CREATE DATABASE tide CHARACTER SET utf8mb4;\n"
+        f"CREATE USER 'tide'@'%' IDENTIFIED BY '{password}';\n"
+        "GRANT ALL ON *.* TO 'tide'@'%' WITH GRANT OPTION;\n"
+    )
+    _own(directory, owner)
+    _run(
+        [
+            *_as(owner),
+            need("mariadb-install-db"),
+            "--no-defaults",
+            f"--datadir={directory / 'data'}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ],
+        directory,
+    )
+    command = [
+        *_as(owner),
+        need("mariadbd"),
+        "--no-defaults",
+        f"--datadir={directory / 'data'}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--socket={directory / 'sock'}",
+        f"--pid-file={directory / 'pid'}",
+        f"--init-file={directory / 'first.sql'}",
+        f"--ssl-cert={directory / 'server.crt'}",
+        f"--ssl-key={directory / 'server.key'}",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-buffer-pool-size=32M",
+        "--skip-name-resolve",
+        "--skip-log-bin",
+    ]
+    pid = _spawn(command, directory, port)
+    return Server(
+        "mysql", pid, port, "tide", password, "tide", str(directory), str(directory / "server.crt")
+    )
+
+
+def _directory(system_user: str) -> tuple[Path, str]:
+    """A new directory that the server's user may own (pytest's own are closed to it)."""
+    directory = Path(tempfile.mkdtemp(prefix=f"tidegate-{system_user}-"))
+    (directory / "home").mkdir()
+    return directory, system_user if os.geteuid() == 0 else ""
+
+
+def _own(directory: Path, owner: str) -> None:
+    (directory / "server.key").chmod(0o600)
+    if owner:
+        person = pwd.getpwnam(owner)
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, person.pw_uid, person.pw_gid)
+
+
+def _as(owner: str) -> list[str]:
+    """The words that make a command run as another user."""
+    if not owner:
+        return []
+    person = pwd.getpwnam(owner)
+    return [
+        need("setpriv"),
+        f"--reuid={person.pw_uid}",
+        f"--regid={person.pw_gid}",
+        "--clear-groups",
+    ]
+
+
+def _run(command: list[str], directory: Path) -> None:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=_environment(directory),
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stdout.decode()} {done.stderr.decode()}")
+
+
+def _spawn(command: list[str], directory: Path, port: int) -> int:
+    """Start a server that outlives this worker; returns its process id once it answers."""
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=directory, env=_environment(directory), stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as line:
+            line.settimeout(1)
+            # MariaDB greets; PostgreSQL answers an SSL request with one letter.
+            if "postgres" in command[-1] or any("postgres" in word for word in command):
+                line.sendall(bytes.fromhex("0000000804d2162f"))
+            if line.recv(1):
+                process.returncode = 0  # whoever is last ends it by id
+                return process.pid
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    raise RuntimeError(f"no answer from {command}: {(directory / 'log').read_text()[-2000:]}")
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(directory / "home"), "LC_ALL": "C"}
+
+
+def _stop(server: Server) -> None:
+    sign = signal.SIGINT if server.kind == "postgresql" else signal.SIGTERM
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(server.pid, sign)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _alive(server.pid):
+        if time.monotonic() > deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server.pid, signal.SIGKILL)
+            break
+        time.sleep(0.02)
+    shutil.rmtree(server.directory, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _certificate(directory: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=7))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "server.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "server.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
