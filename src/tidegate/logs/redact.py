@@ -22,11 +22,12 @@ DEPTH_LIMIT: Final = 8
 ITEMS_LIMIT: Final = 256
 """items of one nested value"""
 
-SECRET_NAMES: Final = re.compile(
-    r"pass(word|wd|phrase|code)?s?$|^pw$|password|passphrase|secret|token|credential|authori[sz]ation|cookie|"
-    r"private_?key|priv_?key|host_?key_?data|api_?key|signature|connection_string|(^|_)hash(es)?$|totp|otp$|recovery_code",
-    re.IGNORECASE,
+_WORDS: Final = (
+    r"pass(?:words?|wd|phrases?|codes?)|pwd|secret|token|credential|authori[sz]ation|cookie|private_?key|priv_?key|"
+    r"api[_-]?key|connection_string|hash(?:es)?\b|totp|otp\b|recovery_code"
 )
+
+SECRET_NAMES: Final = re.compile(rf"{_WORDS}|^pass$|^pw$|signature", re.IGNORECASE)
 """Field names that are masked whatever they hold."""
 
 PATH_NAMES: Final = frozenset(
@@ -72,8 +73,8 @@ _LOOKS: Final = (
     # password=..., "password": "...", 'secret': '...', Credential(secret='...')
     (
         re.compile(
-            r"""(["']?\b\w{0,40}(?:password|passwd|passphrase|secret|token|api_?key|private_?key|credential)s?["']?"""
-            r"""\s{0,4}(?:=>|[=:])\s{0,4})(b?"(?:[^"\\]|\\.)*"?|b?'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]]+)""",
+            rf"""((?:{_WORDS})\w{{0,40}}["']?\s{{0,4}}(?:=>|[=:])\s{{0,4}})"""
+            r"""(b?"(?:[^"\\]|\\.)*"?|b?'(?:[^'\\]|\\.)*'?|[\[({][^\[\](){}]*[\])}]?|[^\s,;&)}\]]+)""",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",

@@ -12,7 +12,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -109,7 +109,7 @@ class LogFile:
         """Rotated files, oldest first."""
         pattern = re.compile(
             re.escape(self.path.stem)
-            + r"-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}(\.\d+)?"
+            + r"-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}"
             + re.escape(self.path.suffix)
             + r"(\.gz)?"
         )
@@ -150,13 +150,12 @@ class LogFile:
 
     def _aside_name(self) -> Path:
         moment = datetime.fromtimestamp(self._clock(), UTC)
-        stamp = moment.strftime("%Y-%m-%dT%H-%M-%S.") + f"{moment.microsecond // 1000:03}"
-        name = self.path.with_name(f"{self.path.stem}-{stamp}{self.path.suffix}")
-        counter = 0
-        while name.exists() or name.with_name(name.name + ".gz").exists():
-            counter += 1
-            name = self.path.with_name(f"{self.path.stem}-{stamp}.{counter}{self.path.suffix}")
-        return name
+        while True:
+            stamp = moment.strftime("%Y-%m-%dT%H-%M-%S.") + f"{moment.microsecond // 1000:03}"
+            name = self.path.with_name(f"{self.path.stem}-{stamp}{self.path.suffix}")
+            if not name.exists() and not name.with_name(name.name + ".gz").exists():
+                return name
+            moment += timedelta(milliseconds=1)  # names sort by age even when made in one millisecond
 
     def _compress_file(self, path: Path) -> None:
         packed = path.with_name(path.name + ".gz")

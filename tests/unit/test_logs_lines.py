@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log: what each event looks like, rotation, no loss, no death."""
+
+import asyncio
+import gzip
+import json
+import logging
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from tidegate.errors import ConfigError
+from tidegate.events import kinds
+from tidegate.events.bus import Bus
+from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, line_of
+from tidegate.events.sinks.log import LogSink
+from tidegate.logs import Log, LogOptions, open_log
+from tidegate.logs.rotation import LogFile
+
+COMMON = {"connection_id": "c1", "username": "alice", "protocol": "SFTP", "ip": "192.0.2.7"}
+
+EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
+    (
+        kinds.Transferred(
+            **COMMON, kind="upload", virtual_path="/in/x", file_path="/srv/a/in/x", size=3, elapsed=0.0126,
+            local_address="127.0.0.1:2022", remote_address="192.0.2.7:5000",
+        ),
+        "Upload",
+        "info",
+        {
+            "local_addr": "127.0.0.1:2022", "remote_addr": "192.0.2.7:5000", "elapsed_ms": 13, "size_bytes": 3,
+            "username": "alice", "file_path": "/srv/a/in/x", "virtual_path": "/in/x", "connection_id": "c1",
+            "protocol": "SFTP", "status": "ok", "error": "",
+        },
+    ),
+    (
+        kinds.Transferred(**COMMON, kind="download", status="failed", virtual_path="/x", error="connection lost"),
+        "Download",
+        "warn",
+        {
+            "local_addr": "", "remote_addr": "", "elapsed_ms": 0, "size_bytes": 0, "username": "alice",
+            "file_path": "", "virtual_path": "/x", "connection_id": "c1", "protocol": "SFTP", "status": "failed",
+            "error": "connection lost",
+        },
+    ),
+    (
+        kinds.Operated(**COMMON, operation="Rename", virtual_path="/a", virtual_target_path="/b", elapsed=0.002),
+        "Rename",
+        "info",
+        {
+            "username": "alice", "file_path": "", "target_path": "", "virtual_path": "/a",
+            "virtual_target_path": "/b", "filemode": "", "uid": -1, "gid": -1, "access_time": -1,
+            "modification_time": -1, "size": -1, "elapsed": 2, "ssh_command": "", "connection_id": "c1",
+            "protocol": "SFTP",
+        },
+    ),
+    (
+        kinds.Operated(**COMMON, operation="Chmod", virtual_path="/a", details={"filemode": 0o640}),
+        "Chmod",
+        "info",
+        {
+            "username": "alice", "file_path": "", "target_path": "", "virtual_path": "/a",
+            "virtual_target_path": "", "filemode": "0640", "uid": -1, "gid": -1, "access_time": -1,
+            "modification_time": -1, "size": -1, "elapsed": 0, "ssh_command": "", "connection_id": "c1",
+            "protocol": "SFTP",
+        },
+    ),
+    (
+        kinds.LoginFailed(**COMMON, login_type="password", reason="bad_credential", rule=""),
+        "connection_failed",
+        "debug",
+        {
+            "client_ip": "192.0.2.7", "username": "alice", "login_type": "password", "protocol": "SFTP",
+            "error": "bad_credential", "rule": "", "connection_id": "c1",
+        },
+    ),
+    (
+        kinds.LoggedIn(**COMMON, method="publickey", client_version="SSH-2.0-OpenSSH_9", local_address="a:1"),
+        "login",
+        "info",
+        {
+            "ip": "192.0.2.7", "username": "alice", "method": "publickey", "protocol": "SFTP",
+            "client": "SSH-2.0-OpenSSH_9", "encrypted": True, "local_addr": "a:1", "connection_id": "c1",
+        },
+    ),
+    (
+        kinds.Connected(connection_id="c1", protocol="SSH", ip="192.0.2.7", remote_address="192.0.2.7:5"),
+        "connected",
+        "debug",
+        {
+            "ip": "192.0.2.7", "remote_addr": "192.0.2.7:5", "local_addr": "", "protocol": "SSH",
+            "connection_id": "c1",
+        },
+    ),
+    (
+        kinds.Disconnected(**COMMON, duration=1.5, by="admin root"),
+        "disconnected",
+        "info",
+        {
+            "ip": "192.0.2.7", "username": "alice", "protocol": "SFTP", "duration_ms": 1500, "client": "",
+            "by": "admin root", "error": "", "connection_id": "c1",
+        },
+    ),
+    (
+        kinds.Refused(**COMMON, intent="upload", virtual_path="/x.exe", rule="file_patterns[/]", text="no"),
+        "refused",
+        "info",
+        {
+            "username": "alice", "intent": "upload", "virtual_path": "/x.exe", "rule": "file_patterns[/]",
+            "text": "no", "ip": "192.0.2.7", "protocol": "SFTP", "connection_id": "c1",
+        },
+    ),
+    (
+        kinds.QuotaWarning(**COMMON, limit="quota_size", percent=80, used=8, allowed=10),
+        "quota_warning",
+        "warn",
+        {
+            "username": "alice", "limit": "quota_size", "percent": 80, "used": 8, "allowed": 10,
+            "protocol": "SFTP", "connection_id": "c1",
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[tuple[Log, Path]]:
+    path = tmp_path / "tidegate.log"
+    log = open_log(LogOptions(file_path=str(path)))
+    yield log, path
+    log.close()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("event", "sender", "level", "fields"), EVENTS, ids=lambda v: getattr(v, "sender", None)
+)
+async def test_each_event_is_one_line(
+    record: tuple[Log, Path], event: kinds.Event, sender: str, level: str, fields: dict[str, Any]
+) -> None:
+    log, path = record
+
+    await LogSink().handle(event)
+    await asyncio.to_thread(log.wait_written)
+
+    (line,) = lines(path)
+    moment = line.pop("time")
+    assert line == {"level": level, "sender": sender, **fields}
+    assert len(moment) == len("2026-11-22T01:47:06.123Z")
+    assert moment.endswith("Z")
+    assert list(json.loads(path.read_bytes()))[:3] == ["time", "level", "sender"]
+
+
+def test_every_event_kind_has_a_line_and_every_field_a_word() -> None:
+    seen = {type(event).__name__ for event, *_ in EVENTS}
+    every = {kind.__name__ for kind in kinds.Event.__subclasses__()}
+
+    assert seen == every
+    for event, *_ in EVENTS:
+        line = line_of(event)
+        assert line is not None
+        assert line.sender in SENDERS
+        assert set(line.fields) <= set(FIELDS)
+    assert set(FIELDS) == {name for event, *_ in EVENTS for name in line_of(event).fields}  # type: ignore[union-attr]
+    assert set(OPERATIONS) <= set(SENDERS)
+    assert line_of(object()) is None
+
+
+def test_numbers_that_are_absent_are_minus_one() -> None:
+    line = line_of(kinds.Operated(operation="Chtimes", details={"access_time": 5, "modification_time": 7}))
+
+    assert line is not None
+    assert (line.fields["uid"], line.fields["gid"], line.fields["size"]) == (-1, -1, -1)
+    assert (line.fields["access_time"], line.fields["modification_time"]) == (5, 7)
+
+
+async def test_logins_are_recorded_at_level_info_and_not_at_warn(tmp_path: Path) -> None:
+    event = kinds.LoginFailed(**COMMON, login_type="password", reason="bad_credential")
+    for level, expected in (("info", 1), ("warn", 0)):
+        path = tmp_path / f"{level}.log"
+        log = open_log(LogOptions(file_path=str(path), level=level))  # type: ignore[arg-type]
+        try:
+            await LogSink().handle(event)
+            await LogSink().handle(kinds.QuotaWarning(**COMMON, limit="quota_size"))
+            logging.getLogger("tidegate.x").debug("developer detail")
+        finally:
+            log.close()
+        senders = [line["sender"] for line in lines(path)]
+        assert senders == ["connection_failed"] * expected + ["quota_warning"]
+
+
+def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> None:
+    log, path = record
+
+    logging.getLogger("asyncssh").info("chatter")
+    logging.getLogger("asyncssh").warning("key exchange with %s failed", "192.0.2.1")
+    logging.getLogger("uvicorn.error").info("started")
+    structlog.get_logger("tidegate.app").info("ready", port=2022)
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logging.getLogger("tidegate.y").exception("it failed")
+    log.wait_written()
+
+    found = lines(path)
+    assert [(line["sender"], line["level"], line["message"]) for line in found] == [
+        ("asyncssh", "warn", "key exchange with 192.0.2.1 failed"),
+        ("uvicorn.error", "info", "started"),
+        ("tidegate.app", "info", "ready"),
+        ("tidegate.y", "error", "it failed"),
+    ]
+    assert found[2]["port"] == 2022
+    assert "ValueError: broken" in found[3]["error"]
+
+
+async def test_context_is_bound_once_and_stays_apart(record: tuple[Log, Path]) -> None:
+    log, path = record
+    logger = logging.getLogger("tidegate.door")
+
+    async def connection(name: str) -> None:
+        structlog.contextvars.bind_contextvars(connection_id=name)
+        await asyncio.sleep(0)
+        logger.info("hello")
+
+    await asyncio.gather(connection("a"), connection("b"))
+    await asyncio.to_thread(log.wait_written)
+
+    assert sorted(line["connection_id"] for line in lines(path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb\r{}", 'q"uote\\', "\x1b[2J\x9b\u2028\u202e", "caf\u00e9 \U0001f30a", os.fsdecode(b"raw\xff\xfe")]
+)  # fmt: skip
+async def test_a_name_cannot_break_its_line(record: tuple[Log, Path], name: str) -> None:
+    log, path = record
+
+    await LogSink().handle(kinds.Transferred(**COMMON, virtual_path=f"/{name}"))
+    await asyncio.to_thread(log.wait_written)
+
+    raw = path.read_bytes()
+    assert raw.count(b"\n") == 1
+    assert not any(byte < 0x20 for byte in raw[:-1])
+    text = raw.decode("utf-8")
+    assert not any(char in text for char in "\x7f\x9b\u2028\u202e")
+    assert json.loads(text)["virtual_path"] == f"/{name}"
+
+
+def test_nothing_is_lost_on_a_normal_stop(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    log = open_log(LogOptions(file_path=str(path)))
+    logger = logging.getLogger("tidegate.z")
+
+    def work(thread: int) -> None:
+        for number in range(500):
+            logger.info("%d-%d", thread, number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    log.close()
+
+    assert {line["message"] for line in lines(path)} == {f"{t}-{n}" for t in range(4) for n in range(500)}
+    assert logging.getLogger().handlers.count(log._handler) == 0
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    before = os.umask(0)
+    try:
+        open_log(LogOptions(file_path=str(path), compress=True)).close()
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_log_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "x.log"
+
+    with pytest.raises(ConfigError) as caught:
+        open_log(LogOptions(file_path=str(path)))
+
+    assert str(caught.value) == f"--log-file-path: {path} cannot be written: No such file or directory"
+
+
+def test_no_log_at_all_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    log = open_log(LogOptions())
+    logging.getLogger("tidegate.q").error("nobody hears")
+    log.rotate()
+    log.close()
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    log = open_log(LogOptions(file_path="-"))
+    logging.getLogger("tidegate.q").error("heard")
+    log.close()
+
+    assert json.loads(capfd.readouterr().err)["message"] == "heard"
+
+
+# -- rotation ------------------------------------------------------------------------------------------------
+
+
+def test_rotation_by_size_keeps_every_line(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "t.log", max_bytes=100)
+    file.open()
+    for number in range(30):
+        file.write(b"%029d\n" % number)
+    file.close()
+
+    pieces = [*file.backups(), file.path]
+    assert all(piece.stat().st_size <= 100 for piece in pieces)
+    assert b"".join(p.read_bytes() for p in pieces) == b"".join(b"%029d\n" % n for n in range(30))
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in pieces)
+
+
+def test_backups_are_counted_aged_and_compressed(tmp_path: Path) -> None:
+    now = [1_000_000_000.0]
+    file = LogFile(
+        tmp_path / "t.log", max_bytes=10, max_backups=2, max_age_days=28, compress=True, clock=lambda: now[0]
+    )
+    other = tmp_path / "t-notes.log"
+    other.write_text("not ours")
+    file.open()
+    for number in range(5):
+        now[0] += 1
+        file.write(b"line %d..\n" % number)
+    assert [gzip.decompress(p.read_bytes()) for p in file.backups()] == [b"line 2..\n", b"line 3..\n"]
+    assert all(p.name.endswith(".log.gz") for p in file.backups())
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in file.backups())
+
+    os.utime(file.backups()[0], (now[0] - 29 * 86400,) * 2)
+    os.utime(file.backups()[1], (now[0] - 27 * 86400,) * 2)
+    now[0] += 1
+    file.rotate()
+    file.close()
+
+    assert [gzip.decompress(p.read_bytes()) for p in file.backups()] == [b"line 3..\n", b"line 4..\n"]
+    assert other.read_text() == "not ours"
+
+
+def test_rotation_on_request_and_after_somebody_moved_the_file(record: tuple[Log, Path]) -> None:
+    log, path = record
+    logger = logging.getLogger("tidegate.r")
+
+    logger.info("one")
+    log.rotate()
+    logger.info("two")
+    log.wait_written()
+    backup = next(p for p in path.parent.iterdir() if p != path)
+    assert [line["message"] for line in lines(backup)] == ["one"]
+    assert [line["message"] for line in lines(path)] == ["two"]
+
+    moved = path.with_name("moved")
+    path.rename(moved)
+    log.rotate()
+    logger.info("three")
+    log.wait_written()
+    assert [line["message"] for line in lines(moved)] == ["two"]
+    assert [line["message"] for line in lines(path)] == ["three"]
+
+
+def test_a_full_disk_loses_lines_and_not_the_server(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidegate.logs import rotation
+
+    monkeypatch.setattr(rotation, "REOPEN_SECONDS", 0.0)
+    file = LogFile(Path("/dev/full"))
+    file.open()
+    file.write(b"lost\n")
+    file.write(b"lost too\n")
+    assert file.lost == 2
+    assert "No space left on device" in capfd.readouterr().err
+
+    file.path = tmp_path / "x.log"
+    file.write(b"kept\n")
+    file.close()
+
+    first, second = (tmp_path / "x.log").read_bytes().splitlines()
+    assert json.loads(first)["message"] == "2 lines could not be written"
+    assert second == b"kept"
+    assert file.lost == 0
+
+
+def test_a_special_file_is_never_rotated(tmp_path: Path) -> None:
+    link = tmp_path / "x.log"
+    link.symlink_to("/dev/null")
+    file = LogFile(link, max_bytes=1)
+    file.open()
+    for _ in range(5):
+        file.write(b"line\n")
+    file.rotate()
+    file.close()
+
+    assert link.is_symlink()
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_a_slow_disk_costs_lines_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidegate.logs import setup
+
+    monkeypatch.setattr(setup, "QUEUE_LIMIT", 4)
+    path = tmp_path / "x.log"
+    log = Log(LogOptions(file_path=str(path)))
+    gate = threading.Event()
+    log.open()
+    assert log._file is not None
+    write = log._file.write
+
+    def slow(line: bytes) -> None:
+        gate.wait(30)
+        write(line)
+
+    log._file.write = slow  # type: ignore[method-assign]
+    logger = logging.getLogger("tidegate.slow")
+    for number in range(20):
+        logger.info("%d", number)
+    lost = log._handler.lost
+    assert lost >= 15
+    gate.set()
+    log.close()
+
+    found = [line["message"] for line in lines(path)]
+    assert f"{lost} lines lost: the disk is too slow" in found
+    assert len([text for text in found if text.isdigit()]) == 20 - lost
+
+
+async def test_the_bus_feeds_the_log(record: tuple[Log, Path]) -> None:
+    log, path = record
+    bus = Bus([LogSink()])
+    await bus.open()
+    for event, *_ in EVENTS:
+        bus.emit(event)
+    await bus.close()
+    await asyncio.to_thread(log.wait_written)
+
+    assert [line["sender"] for line in lines(path)] == [sender for _, sender, *_ in EVENTS]
+
+
+def test_a_record_that_cannot_be_shown_is_still_a_line(record: tuple[Log, Path]) -> None:
+    log, path = record
+
+    class Hostile:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    for message, argument in (("%s", Hostile()), ("%d", "not a number")):
+        log._handler.emit(logging.makeLogRecord({"name": "tidegate.h", "msg": message, "args": (argument,)}))
+    log.wait_written()
+
+    assert [line["message"] for line in lines(path)] == [
+        "unprintable record of tidegate.h: RuntimeError",
+        "unprintable record of tidegate.h: TypeError",
+    ]
