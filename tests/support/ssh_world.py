@@ -135,8 +135,7 @@ class MemoryFile:
         self.content = bytearray(b"" if flags.truncate else session.files.get(path, b""))
         self.outcome = ""
         self.started, self.operation_type, self.virtual_path, self.size = 0.0, "x", str(path), 0
-        live = session.registry.get(session.peer.connection_id) if session.registry else None
-        self.transfers: set[Any] = live.transfers if live else set()
+        self.transfers = session.transfers
         self.transfers.add(self)
 
     async def read(self, offset: int, size: int) -> bytes:
@@ -185,12 +184,11 @@ class MemoryFile:
 class MemorySession:
     """As much of a session as these tests use: one flat directory of files."""
 
-    def __init__(
-        self, files: dict[str, bytes], principal: Principal, peer: Peer, registry: Registry | None
-    ) -> None:
-        self.principal, self.peer, self.files, self.registry = principal, peer, files, registry
+    def __init__(self, files: dict[str, bytes], principal: Principal, peer: Peer) -> None:
+        self.principal, self.peer, self.files = principal, peer, files
         self.start_directory = VPath("/start")
         self.closed = False
+        self.transfers: set[Any] = set()
         self.handles: list[MemoryFile] = []
 
     async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
@@ -236,12 +234,11 @@ class MemorySessions:
         self.files: dict[str, bytes] = {}
         self.opened: list[MemorySession] = []
         self.failure: Exception | None = None
-        self.registry: Registry | None = None
 
     async def open(self, principal: Principal, peer: Peer) -> Any:
         if self.failure is not None:
             raise self.failure
-        session = MemorySession(self.files, principal, peer, self.registry)
+        session = MemorySession(self.files, principal, peer)
         self.opened.append(session)
         return session
 
@@ -282,7 +279,6 @@ async def ssh_world(
     logins = Logins(people if people is not None else {"ada": Person("secret")})
     sessions = sessions if sessions is not None else MemorySessions()
     registry = Registry()
-    sessions.registry = registry
     make_host_key(directory)
     options = {
         "fast_lane": FAST_LANE,

@@ -166,6 +166,17 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 self._chan.write_stderr(f"{text}\n".encode())
             self._chan.exit(1)
 
+    async def _open_session(self) -> Session:
+        assert self._live is not None
+        try:
+            session = await self._login.door.sessions.open(self._principal, self._live.peer)
+        except LoginRefused as refusal:
+            self._refused("session", self._live.peer.protocol.value, refusal.rule or refusal.reason)
+            raise
+        # Sessions that keep their live transfers share the set, so that the registry shows them.
+        self._live.transfers = getattr(session, "transfers", self._live.transfers)
+        return session
+
     # -- shell -------------------------------------------------------------------------------------------
 
     async def _refuse_shell(self) -> None:
@@ -174,13 +185,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
     # -- sftp --------------------------------------------------------------------------------------------
 
     async def _serve_sftp(self) -> None:
-        assert self._live is not None
-        door = self._login.door
-        try:
-            session = await door.sessions.open(self._principal, self._live.peer)
-        except LoginRefused as refusal:
-            self._refused("session", "sftp", refusal.rule or refusal.reason)
-            raise
+        session = await self._open_session()
         chan = self._chan
         if chan is None:
             await session.close()
@@ -206,14 +211,13 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
     # -- commands ----------------------------------------------------------------------------------------
 
     async def _run_command(self, invocation: commands.Invocation) -> None:
-        assert self._live is not None
         assert self._stdin is not None
         started = time.monotonic()
         self._running = True
         status = 1
         session: Session | None = None
         try:
-            session = await self._login.door.sessions.open(self._principal, self._live.peer)
+            session = await self._open_session()
             status = await commands.run(commands.Call(invocation, session, self._stdin, self))
         finally:
             self._running = False
