@@ -232,12 +232,21 @@ async def test_upgrade_can_be_off_and_its_failure_is_no_harm(caplog: pytest.LogC
     assert people.accounts["alice"].password == LEGACY
 
     async def read_only(*_: object, **__: object) -> None:
+        tries.append(1)
         raise ProviderError("accounts are read-only")
 
-    people.set_password = read_only  # type: ignore[method-assign]
-    async with identity_of(people) as (identity, _):
-        await identity.authenticate(peer(), "alice", password("password"))
-    assert "was not upgraded: accounts are read-only" in caplog.text
+    tries: list[int] = []
+    people.set_password = people.touch_login = read_only  # type: ignore[method-assign]
+    async with identity_of(people, touch_seconds=0.0) as (identity, _):
+        for _ in range(3):
+            await identity.authenticate(peer(), "alice", password("password"))
+            await identity.settle()
+    # Said once and not tried again: a read-only view must not fill the log.
+    assert caplog.messages == [
+        "last logins are not stored: accounts are read-only",
+        "password hashes are not upgraded: accounts are read-only",
+    ]
+    assert len(tries) == 2
 
 
 async def test_password_changed_meanwhile_is_not_undone() -> None:

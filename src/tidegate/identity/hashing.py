@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import secrets
 from collections import Counter, OrderedDict
@@ -78,7 +79,7 @@ class HashPool:
 
         def done(_: Future[_T]) -> None:
             # The loop may have ended while a thread was still computing; then nobody counts any more.
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._leave, source)
 
         job.add_done_callback(done)

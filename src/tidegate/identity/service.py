@@ -18,7 +18,7 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential
-from tidegate.errors import LoginRefused, NotFound, ProviderUnavailable, TidegateError
+from tidegate.errors import LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, LoggedIn, LoginFailed
 from tidegate.identity.accounts import ProviderAuthenticator, holds_key
 from tidegate.identity.api import LoginService, PartialLogin
@@ -100,6 +100,7 @@ class Identity:
         self._authenticators = tuple(authenticators)
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._background: set[asyncio.Task[None]] = set()
+        self._given_up: set[str] = set()
 
     async def close(self) -> None:
         """Finish upgrades and touches under way, then stop the threads."""
@@ -175,7 +176,12 @@ class Identity:
                 return PartialLogin(name, credential.kind, follow)
         self._require(account, peer, method, now_ms)
         # Another authenticator's secret says nothing about a hash that the account may carry.
-        if is_stored and credential.secret and self._options.upgrade_hashes:
+        if (
+            is_stored
+            and credential.secret
+            and self._options.upgrade_hashes
+            and "password" not in self._given_up
+        ):
             self._start(self._upgrade(account, credential.secret))
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
@@ -245,11 +251,17 @@ class Identity:
             current = await self._provider.user(account.username)
             if current is not None and current.password == account.password:
                 await self._provider.set_password(account.username, made)
+        except ProviderUnavailable as error:
+            _log.warning("password hash of user %r was not upgraded: %s", account.username, error)
+        except ProviderError as error:
+            self._give_up("password", f"password hashes are not upgraded: {error}")
         except TidegateError as error:
             _log.warning("password hash of user %r was not upgraded: %s", account.username, error)
 
     def _touch(self, account: Account, now_ms: int) -> None:
         name, now = account.username, now_ms / 1000
+        if "touch" in self._given_up:
+            return
         if now - self._touched.get(name, account.last_login / 1000) < self._options.touch_seconds:
             return
         self._touched[name] = now
@@ -264,8 +276,18 @@ class Identity:
         except NotFound:
             # An account that only another authenticator knows, or one that was just deleted.
             return
+        except ProviderUnavailable as error:
+            _log.warning("last login of user %r was not stored: %s", name, error)
+        except ProviderError as error:
+            self._give_up("touch", f"last logins are not stored: {error}")
         except TidegateError as error:
             _log.warning("last login of user %r was not stored: %s", name, error)
+
+    def _give_up(self, what: str, why: str) -> None:
+        """Stop trying what this provider does not take, for instance because accounts are read-only."""
+        if what not in self._given_up:
+            self._given_up.add(what)
+            _log.warning("%s", why)
 
 
 def _keeps_contract(identity: Identity) -> LoginService:
