@@ -118,8 +118,8 @@ async def test_reads_of_what_is_not_in_memory(backend: LocalBackend, tmp_path: P
     await handle.close()
 
 
-async def test_without_nowait(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File systems that do not know RWF_NOWAIT are read in threads, memory ones inline."""
+async def test_without_nowait(backend: LocalBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems that do not know RWF_NOWAIT are read inline while they are quick, else in threads."""
     await put(backend, "f", b"content")
     handle = await backend.open_file("f", READ)
     device = handle._device  # type: ignore[attr-defined]
@@ -134,11 +134,15 @@ async def test_without_nowait(backend: LocalBackend, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "preadv", refusing)
     room = [memoryview(bytearray(100))]
-    device.in_memory = False
+    device.in_memory, device.threaded = False, True
     assert handle.readinto_nowait(0, room) is None
     assert handle.readinto_nowait(0, room) is None
     assert flags_seen == [os.RWF_NOWAIT]
     assert await handle.read(0, 100) == b"content"
+    device.threaded = False
+    assert handle.readinto_nowait(0, room) == 7
+    device.slow_until = clock.now + 1
+    assert handle.readinto_nowait(0, room) is None
     device.in_memory = True
     assert handle.readinto_nowait(0, room) == 7
     await handle.close()
@@ -189,6 +193,10 @@ def test_network_mounts_below_the_root(
     below = devices.mounted_below("/srv/u")
     assert [key for key, _ in below] == ["far away"]
     assert below[0][1].threaded
+    assert devices.guess("/srv/user2/x") is not devices.guess("/srv/u/x")
+    assert devices.guess("/srv/user2/x").threaded
+    assert not devices.guess("/srv/u").threaded
+    assert devices.guess("/srv/u/far away/x") is below[0][1]
     backend = LocalBackend("/srv/u", devices=devices)
     backend._mounts = below
     backend._device = Device("ext4", 1, time.monotonic_ns, threaded=False)
@@ -390,6 +398,49 @@ async def test_attributes_without_proc(backend: LocalBackend, monkeypatch: pytes
     await backend.set_attrs("l", Attrs(atime_ns=10**9, mtime_ns=3 * 10**9), follow=False)
     assert (await backend.stat("l", follow=False)).mtime_ns == 3 * 10**9
     assert (await backend.stat("f")).mtime_ns == 2 * 10**9
+
+
+async def test_big_files_are_freed_in_threads(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def watch(real):
+        def watched(*args, **kwargs):
+            threads.append(threading.current_thread().name)
+            return real(*args, **kwargs)
+
+        return watched
+
+    for function in ("unlink", "rename"):
+        monkeypatch.setattr(os, function, watch(getattr(os, function)))
+    for size, inline in ((1000, True), (files_module.BIG_FILE, False)):
+        await put(backend, "f", b"")
+        await backend.set_attrs("f", Attrs(size=size))
+        threads.clear()
+        await put(backend, "f", b"new", options_for(Publish.ATOMIC))
+        assert threads and all((name == "MainThread") is inline for name in threads)
+        await backend.set_attrs("f", Attrs(size=size))
+        threads.clear()
+        await backend.remove("f")
+        assert threads and all((name == "MainThread") is inline for name in threads)
+
+
+async def test_remote_uploads_are_flushed_before_they_replace(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server may report a full disk only when flushed: the old file must still be there then."""
+    await put(backend, "f", b"old")
+    the_device(backend).threaded = True
+    handle = await backend.open_file("f", options_for(Publish.ATOMIC))
+    await handle.write(0, b"new")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.StorageFull):
+        await handle.close()
+    assert await get(backend, "f") == b"old"
+    assert os.listdir(backend._root.path) == ["f"]
 
 
 async def test_forgotten_handles_warn(backend: LocalBackend) -> None:

@@ -404,6 +404,37 @@ async def test_unwritable_files_are_not_replaced(tmp_path: Path, backend: LocalB
     assert os.listdir(home) == ["f"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping rights needs root")
+async def test_read_only_files_can_be_resumed(
+    tmp_path: Path, backend: LocalBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that asks for mode 0444 can take its partial up again, and has 0444 in the end.
+
+    That the journal cannot be written meanwhile is told and refuses nothing.
+    """
+    (tmp_path / "home").chmod(0o777)
+    start = options_for(Publish.RESUMABLE, mode=0o444)
+    os.seteuid(65534)
+    try:
+        await put(backend, "f", b"one", start, Outcome.KEEP)
+        handle = await backend.open_file("f", RESUME)
+        await handle.set_attrs(Attrs(mode=0o400))
+        await handle.write(3, b"two")
+        await handle.close(Outcome.KEEP)
+        handle = await backend.open_file("f", OpenOptions(write=True, mode=0o444, publish=Publish.RESUMABLE))
+        await handle.write(6, b"three")
+        await handle.close()
+        assert (await backend.stat("f")).mode == 0o444
+        assert await get(backend, "f") == b"onetwothree"
+        handle = await backend.open_file("g", start)
+        await handle.set_attrs(Attrs(mode=0o600))
+        await handle.close()
+        assert (await backend.stat("g")).mode == 0o600
+        assert "upload journal cannot be written: EACCES" in caplog.text
+    finally:
+        os.seteuid(0)
+
+
 async def test_missing_root(tmp_path: Path, devices: Devices) -> None:
     for path in (tmp_path / "none", tmp_path / "none/deeper"):
         backend = LocalBackend(str(path), devices=devices)

@@ -56,7 +56,7 @@ ODD_NAMES: Final = (
     "\udcff\udc80raw",
 )
 """Names that every backend keeps as they are."""
-MANY: Final = 1500
+MANY: Final = 700
 """Entries in the large directory of `check_listing`."""
 
 _READ: Final = OpenOptions(read=True)

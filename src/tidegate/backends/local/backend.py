@@ -134,7 +134,7 @@ class LocalBackend:
             )
         # Always in a thread: nothing is known yet of the device, which may be a file server that is down.
         self._device, self._mounts = await self._devices.thread(
-            self._devices.unknown, self._open, orphan=lambda _: self._root.close()
+            self._devices.guess(self._root.path), self._open, orphan=lambda _: self._root.close()
         )
 
     def _open(self) -> tuple[Device, list[tuple[str, Device]]]:

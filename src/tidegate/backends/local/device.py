@@ -37,6 +37,8 @@ DEFAULT_WORKERS: Final = 16
 """Threads for storage in all."""
 MAX_DEVICES: Final = 4096
 """Devices remembered; what comes later shares one that always uses threads."""
+MOUNT_TABLE_NS: Final = 10_000_000_000
+"""How long (10 s) the mount table is believed before it is read again."""
 MAX_MOUNTINFO: Final = 4 * 1024 * 1024
 """Bytes read of the mount table."""
 
@@ -144,6 +146,8 @@ class Devices:
         self._known: dict[int, Device] = {}
         self.unknown = Device("", self._share, clock, threaded=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._table: list[tuple[str, str, str, str]] | None = None
+        self._table_read = 0
 
     def close(self) -> None:
         """End the threads; calls that wait for one fail."""
@@ -155,14 +159,32 @@ class Devices:
     def of(self, fd: int, st_dev: int) -> Device:
         """The device of an open file."""
         known = self._known.get(st_dev)
-        return known if known is not None else self._remember(st_dev, _type_of(fd))
+        return known if known is not None else self._remember(st_dev, self._type_of(fd))
+
+    def guess(self, path: str) -> Device:
+        """The device a host path is probably on, without touching the path: by the mount table.
+
+        For calls that must go to a thread because nothing is known yet; it decides whose share they use.
+        """
+        best, found = -1, self.unknown
+        for _, number, point, fstype in self._mounts():
+            inside = path == point or path.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= best:  # the later of two mounts at one point covers the other
+                best, found = len(point), self._mounted(number, fstype)
+        return found
+
+    def _mounted(self, number: str, fstype: str) -> Device:
+        major, _, minor = number.partition(":")
+        st_dev = os.makedev(int(major), int(minor))
+        known = self._known.get(st_dev)
+        return known if known is not None else self._remember(st_dev, fstype)
 
     def _remember(self, st_dev: int, fstype: str) -> Device:
         if len(self._known) >= MAX_DEVICES:
             return self.unknown
         threaded = fstype.startswith(NETWORK_PREFIXES)
-        device = self._known[st_dev] = Device(fstype, self._share, self._clock, threaded=threaded)
-        return device
+        device = Device(fstype, self._share, self._clock, threaded=threaded)
+        return self._known.setdefault(st_dev, device)  # threads come here too
 
     def mounted_below(self, path: str) -> list[tuple[str, Device]]:
         """Network file systems mounted below `path` now: their keys relative to it, longest first.
@@ -171,13 +193,30 @@ class Devices:
         """
         found = []
         prefix = path.rstrip("/") + "/"
-        for _, number, point, fstype in _mounts():
+        for _, number, point, fstype in self._mounts():
             if point.startswith(prefix) and fstype.startswith(NETWORK_PREFIXES):
-                major, _, minor = number.partition(":")
-                st_dev = os.makedev(int(major), int(minor))
-                device = self._known.get(st_dev) or self._remember(st_dev, fstype)
-                found.append((point[len(prefix) :], device))
+                found.append((point[len(prefix) :], self._mounted(number, fstype)))
         return sorted(found, key=lambda pair: -len(pair[0]))
+
+    def _mounts(self) -> list[tuple[str, str, str, str]]:
+        now = self._clock()
+        if self._table is None or now - self._table_read > MOUNT_TABLE_NS:
+            self._table, self._table_read = _read_mounts(), now
+        return self._table
+
+    def _type_of(self, fd: int) -> str:
+        """The file system type an open file is on, by its mount id; empty if that cannot be told."""
+        try:
+            with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+                ids = [line.split()[1] for line in info if line.startswith("mnt_id:")]
+        except OSError:
+            return ""
+        for _ in range(2):
+            for mount, _, _, fstype in self._mounts():
+                if ids and mount == ids[0]:
+                    return fstype
+            self._table = None  # perhaps mounted since the table was read
+        return ""
 
     # -- running -----------------------------------------------------------------------------------------
 
@@ -267,7 +306,7 @@ def _abandoned(orphan: Callable[[T], object], job: Future[T]) -> None:
         orphan(job.result())
 
 
-def _mounts() -> list[tuple[str, str, str, str]]:
+def _read_mounts() -> list[tuple[str, str, str, str]]:
     """Mount id, ``major:minor``, mount point and type of each mount; empty where there is no table."""
     try:
         with open("/proc/self/mountinfo", "rb") as table:
@@ -287,16 +326,6 @@ def _unescape(text: str) -> str:
     for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, char)
     return text
-
-
-def _type_of(fd: int) -> str:
-    """The file system type an open file is on, by its mount id; empty if that cannot be told."""
-    try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
-            ids = [line.split()[1] for line in info if line.startswith("mnt_id:")]
-    except OSError:
-        return ""
-    return next((fstype for mount, _, _, fstype in _mounts() if ids and mount == ids[0]), "")
 
 
 __all__ = ["DEFAULT_WORKERS", "Device", "Devices"]

@@ -28,6 +28,8 @@ INLINE_WRITE_MAX: Final = 4 * 1024 * 1024
 """Bytes; a larger single write goes to a thread even on a quick device."""
 BIG_FILE: Final = 64 * 1024 * 1024
 """Bytes; freeing a file of this size may take long, so replacing or removing one goes to a thread."""
+READ_LEASH: Final = 4
+"""An inline read counts this many times its duration against its device: 5 ms are a strike."""
 READ_MAX: Final = 64 * 1024 * 1024
 """Bytes; the most one `read` returns room for."""
 
@@ -122,12 +124,18 @@ class LocalFile:
                 if error.errno not in _NOT_SUPPORTED:
                     raise translate(error) from error
                 device.nowait = False
-        if device.in_memory and _preadv is not None:
-            try:
-                return os.preadv(self._fd, buffers, offset)
-            except OSError as error:
-                raise translate(error) from error
-        return None
+        if _preadv is None or not (device.in_memory or device.fast()):
+            return None
+        # No way to ask first. A local disk that has been quick is trusted, on a shorter leash than writes
+        # and metadata: cold reads are where a disk waits.
+        clock = device.clock
+        start = clock()
+        try:
+            return os.preadv(self._fd, buffers, offset)
+        except OSError as error:
+            raise translate(error) from error
+        finally:
+            device.note((clock() - start) * READ_LEASH)
 
     async def read(self, offset: int, size: int) -> bytes:
         """See `tidegate.abc.FileHandle.read`."""
@@ -221,6 +229,8 @@ class LocalFile:
         times = await self._run(partial(set_on_fd, self._fd, attrs))
         if times is not None:
             self._times = times
+        if attrs.mode is not None and self._upload is not None:
+            self._upload.final_mode = None
 
     async def sync(self) -> None:
         """See `tidegate.abc.FileHandle.sync`."""

@@ -8,9 +8,11 @@ and not through the users' trees.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import stat
 import time
@@ -29,6 +31,8 @@ STALE_UPLOAD_SECONDS: Final = 3600
 MAX_ENTRY_BYTES: Final = 64 * 1024
 """Longest journal file that is read."""
 _SUFFIX: Final = ".pending"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +72,32 @@ class Journal:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
     def add(self, folder: bytes, name: bytes) -> str | None:
-        """Note that `name` in the directory with key `folder` exists; returns what `drop` wants."""
+        """Note that `name` in the directory with key `folder` exists, as well as that goes.
+
+        Returns:
+            what `drop` wants.
+        """
         if self._directory is None:
             return None
         body = json.dumps({"root": self._root, "folder": os.fsdecode(folder), "name": os.fsdecode(name)})
         tag = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         path = os.path.join(self._directory, tag + _SUFFIX)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, body.encode())
-        finally:
-            os.close(fd)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, body.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            # No reason to refuse an upload: listings sweep too.
+            logger.warning("upload journal cannot be written: %s", errno.errorcode.get(error.errno or 0, "?"))
         return path
 
     @staticmethod
     def drop(entry: str | None) -> None:
-        """Forget an entry; a missing one is no error."""
+        """Forget an entry; one that cannot be removed is found without its file by the next sweep."""
         if entry is not None:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.unlink(entry)
 
 
@@ -145,7 +157,8 @@ def remove_stale(dir_fd: int, name: bytes, prefix: bytes, age_seconds: float) ->
     if not name.startswith(prefix):
         return ""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        # For writing, because some network file systems lock nothing else; ours are always writable.
+        fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     except FileNotFoundError:
         return "gone"
     try:

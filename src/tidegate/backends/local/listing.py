@@ -167,7 +167,8 @@ def clear_hidden(dir_fd: int, name: bytes) -> bool:
                     return False
                 hidden.append(os.fsencode(entry.name))
         return all(
-            "removed" in {remove_stale(fd, temp, UPLOAD_PREFIX, 0), remove_stale(fd, temp, PART_PREFIX, 0)}
+            {"removed", "gone"}
+            & {remove_stale(fd, temp, prefix, 0) for prefix in (UPLOAD_PREFIX, PART_PREFIX)}
             for temp in hidden
         )
     finally:

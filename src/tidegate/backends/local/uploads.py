@@ -60,6 +60,9 @@ class Upload:
         existed_size: see `tidegate.abc.FileHandle`.
         entry: of the journal.
         st_dev: device of the file.
+        final_mode: mode to set when published, if it is not the one the partial has.
+        remote: on a file system that may tell of a failed write only when flushed; so it is flushed before
+            anything is replaced.
     """
 
     fd: int
@@ -75,6 +78,8 @@ class Upload:
     existed_size: int | None = None
     entry: str | None = None
     st_dev: int = 0
+    final_mode: int | None = None
+    remote: bool = False
 
     # -- endings: each closes both descriptors, whatever happens ------------------------------------------
 
@@ -88,14 +93,18 @@ class Upload:
             else:
                 self._drop()
         finally:
-            os.close(self.fd)
-            os.close(self.dir_fd)
+            try:
+                os.close(self.fd)
+            finally:
+                os.close(self.dir_fd)
 
     def _commit(self, times: tuple[int, int] | None) -> None:
+        if self.final_mode is not None:
+            os.fchmod(self.fd, self.final_mode)
         if times is not None:
             os.utime(self.fd, ns=times)
         try:
-            if self.fsync:
+            if self.fsync or (self.remote and self.staged):
                 os.fsync(self.fd)
             if self.staged:
                 self._publish()
@@ -132,7 +141,11 @@ class Upload:
             return
         if not self.resumable or os.fstat(self.fd).st_size == 0:
             self._unname()
-        elif self.temp is None or self.temp != part_name(self.name):
+            return
+        found = os.fstat(self.fd)
+        if found.st_mode & 0o600 != 0o600:  # who resumes must be able to open it
+            os.fchmod(self.fd, stat.S_IMODE(found.st_mode) | 0o600)
+        if self.temp is None or self.temp != part_name(self.name):
             # A second upload to the same target: its bytes become the partial if there is none.
             with suppress(FileExistsError):
                 if self.temp is None:
@@ -264,6 +277,7 @@ class Opener:
 
     def _stage(self, upload: Upload, options: OpenOptions, device: Device, folder: bytes) -> None:
         upload.staged = True
+        upload.remote = device.threaded
         upload.resumable = options.publish is Publish.RESUMABLE
         access = os.O_RDWR if options.read else os.O_WRONLY
         append = os.O_APPEND if options.append else 0
@@ -273,6 +287,8 @@ class Opener:
             # As if it had been written into: mode and owner stay, set-id bits go.
             mode, uid, gid = old.st_mode & 0o1777, old.st_uid, old.st_gid
             upload.existed_size = old.st_size
+        if upload.resumable and mode & 0o600 != 0o600:
+            upload.final_mode, mode = mode, mode | 0o600
         if upload.resumable and self._take_partial(upload, options, access | append, mode):
             upload.entry = self._journal.add(folder, upload.temp or b"")
         elif not upload.existed and not options.create:
