@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.abc import Backend
 from tidegate.backends.local import LocalBackend
-from tidegate.errors import NotFound, ProviderUnavailable
+from tidegate.errors import NotFound, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event
 from tidegate.model import Account, Filters, Folder, FolderMount, Peer, Principal, Protocol, UsageDelta, VPath
 from tidegate.vfs.api import OpenFlags
@@ -207,10 +207,8 @@ async def put(session: Session, path: str, data: bytes, flags: OpenFlags = PUT, 
         for offset in range(0, len(data), chunk):
             await file.write(offset, data[offset : offset + chunk])
     except BaseException:
-        try:
+        with suppress(TidegateError):  # the error of the write is the one that matters
             await file.close()
-        except Exception:  # the error of the write is the one that matters
-            pass
         raise
     await file.close()
 

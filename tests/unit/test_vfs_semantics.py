@@ -7,8 +7,8 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.support.vfs_world import GET, PUT, RESUME, World, get, names, p, put, vfs_world
+
 from tidegate import errors as e
 from tidegate.events.kinds import Operated, Refused, Transferred
 from tidegate.model import Attrs, FilePatterns, Kind

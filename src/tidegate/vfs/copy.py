@@ -87,9 +87,8 @@ async def transfer(context: Context, origin: Spot, goal: Spot, entry: Entry, *, 
         raise TooLarge
     place = context.places.hold(to_backend, to_key)
     try:
-        counted = old is not None and old.is_file
-        replaced = place.extent.charged if place.extent is not None else old.size if counted and old else 0
-        files = 0 if counted else 1
+        visible = place.learn(old.size) if old is not None and old.is_file else None
+        replaced, files = visible or 0, 1 if visible is None else 0
         meter.charge(entry.size - replaced, files)
         try:
             if origin.backend is to_backend and Capability.SERVER_COPY in to_backend.capabilities:
@@ -99,11 +98,11 @@ async def transfer(context: Context, origin: Spot, goal: Spot, entry: Entry, *, 
         except BaseException:
             meter.credit(replaced - entry.size, -files)
             raise
-        meter.credit(copied - entry.size, 0)
-        place.abandon()
-        place.version += 1
+        grown = (place.learn(replaced) or 0) - replaced if visible is not None else 0
+        meter.credit(copied - entry.size - grown, 0)
+        place.becomes(copied)
     finally:
-        context.places.let_go(to_backend, to_key)
+        context.places.let_go(place)
     return copied
 
 

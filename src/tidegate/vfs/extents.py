@@ -27,13 +27,15 @@ class Extent:
         charged: content up to this size is paid for.
         floor: what was paid before this extent began (0 for a shared one: it owns what it charged).
         writers: handles that share it.
+        place: where a shared one is visible; a rename moves it.
         gone: the path was removed or replaced under the writers; nothing of it is visible any more.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
-    __slots__ = ("charged", "floor", "gone", "suspect", "writers")
+    __slots__ = ("charged", "floor", "gone", "place", "suspect", "writers")
 
-    def __init__(self, charged: int, floor: int = 0) -> None:
+    def __init__(self, place: Place, charged: int, floor: int = 0) -> None:
+        self.place = place
         self.charged = charged
         self.floor = floor
         self.writers = 0
@@ -45,23 +47,44 @@ class Place:
     """One path of one backend while it is being changed.
 
     Attributes:
+        at: backend and key; renaming a directory above changes the key.
         extent: shared by in-place writers, None if there are none.
-        version: grows whenever the visible file changes by other means than a shared extent.
+        known: whether `visible` has been found out.
+        visible: bytes the books hold for the file of that name, None if they hold none; while there is a
+            shared extent, that counts instead.
     """
 
-    __slots__ = ("extent", "lock", "users", "version")
+    __slots__ = ("at", "extent", "known", "lock", "users", "visible")
 
-    def __init__(self) -> None:
+    def __init__(self, at: tuple[Backend, Key]) -> None:
+        self.at = at
         self.extent: Extent | None = None
         self.lock = asyncio.Lock()
         self.users = 0
-        self.version = 0
+        self.known = False
+        self.visible: int | None = None
 
-    def abandon(self) -> None:
-        """The visible file went away or was replaced, and whoever did it has settled its size.
+    def learn(self, found: int | None) -> int | None:
+        """What the books hold for the visible file; `found` is what storage says, believed at first sight."""
+        if self.extent is not None:
+            return self.extent.charged
+        if not self.known:
+            self.known, self.visible = True, found
+        return self.visible
+
+    def resized(self, old: int, size: int) -> None:
+        """The visible file went from `old` to `size`, and that is settled."""
+        if self.extent is not None:
+            self.extent.charged += size - old
+            self.extent.suspect = True  # who wrote meanwhile did so before or after
+        self.known, self.visible = True, size
+
+    def becomes(self, size: int | None) -> None:
+        """Another file, or none, is visible now, and whoever did it has settled the difference.
 
         In-place writers go on writing what nobody sees; they settle what they charge from now on.
         """
+        self.known, self.visible = True, size
         if self.extent is not None:
             self.extent.gone = True
             self.extent.floor = self.extent.charged
@@ -82,31 +105,50 @@ class Places:
         at = (id(backend), key)
         place = self._places.get(at)
         if place is None:
-            place = self._places[at] = Place()
+            place = self._places[at] = Place((backend, key))
         place.users += 1
         return place
 
-    def let_go(self, backend: Backend, key: Key) -> None:
+    def let_go(self, place: Place) -> None:
         """End one `hold`."""
-        at = (id(backend), key)
-        place = self._places[at]
         place.users -= 1
         if not place.users:
-            del self._places[at]
+            backend, key = place.at
+            del self._places[id(backend), key]
+
+    def moved(self, here: Place, there: Place) -> None:
+        """A file was renamed: those who write it in place go along; who has yet to publish stays."""
+        extent, here.extent = here.extent, None
+        there.extent = extent
+        if extent is not None:
+            extent.place = there
+            here.users -= extent.writers  # the renaming act still holds both
+            there.users += extent.writers
+
+    def moved_tree(self, backend: Backend, source: Key, target: Key) -> None:
+        """A directory was renamed, with everything in it."""
+        prefix = f"{source}/"
+        for (of, key), place in list(self._places.items()):
+            if of == id(backend) and key.startswith(prefix):
+                goes = f"{target}/{key[len(prefix) :]}"
+                if (of, goes) not in self._places:
+                    del self._places[of, key]
+                    self._places[of, goes] = place
+                    place.at = (backend, goes)
 
     @asynccontextmanager
     async def locked(self, *paths: tuple[Backend, Key]) -> AsyncIterator[list[Place]]:
         """Hold and lock some paths; always taken in one order, so two renames never wait for each other."""
-        held = [(self.hold(backend, key), backend, key) for backend, key in paths]
-        ordered = sorted({id(place): place for place, _, _ in held}.items())
+        held = [self.hold(backend, key) for backend, key in paths]
+        ordered = sorted({id(place): place for place in held}.items())
         taken: list[Place] = []
         try:
             for _, place in ordered:
                 await place.lock.acquire()
                 taken.append(place)
-            yield [place for place, _, _ in held]
+            yield held
         finally:
             for place in taken:
                 place.lock.release()
-            for _, backend, key in held:
-                self.let_go(backend, key)
+            for place in held:
+                self.let_go(place)

@@ -101,8 +101,9 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         with context.limits(Intent.UPLOAD, path):
             if entry is None:
                 upload.charge_new()
-            handle = await backend.open_file(key, wanted)
-            upload.opened(handle.existed_size, truncate=flags.truncate)
+            async with upload.place.lock:  # nobody removes or renames it between opening and taking over
+                handle = await backend.open_file(key, wanted)
+                upload.opened(handle.existed_size, truncate=flags.truncate)
     except BaseException:
         upload.never_opened()
         if handle is not None:

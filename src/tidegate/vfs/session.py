@@ -280,7 +280,7 @@ class Session:
             if not entry.is_file:
                 raise Unsupported("only files have a size to set")
             await context.begin(mount)
-            old = place.extent.charged if place.extent is not None else entry.size
+            old = place.learn(entry.size) or 0
             with context.limits(Intent.OVERWRITE, path):
                 if size > mount.meter.max_file and size > entry.size:
                     raise TooLarge
@@ -290,9 +290,7 @@ class Session:
             except BaseException:
                 mount.meter.credit(old - size, 0)
                 raise
-            if place.extent is not None:
-                place.extent.charged = size
-            place.version += 1
+            place.resized(old, size)
             context.changed()
 
     # -- the end -------------------------------------------------------------------------------------

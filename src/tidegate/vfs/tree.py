@@ -55,10 +55,10 @@ async def remove(context: Context, path: VPath) -> None:
 
 def _forget(mount: Mount, place: Place, size: int) -> None:
     """A visible file went away."""
-    visible = place.extent.charged if place.extent is not None else size
-    mount.meter.credit(-visible, -1)
-    place.abandon()
-    place.version += 1
+    visible = place.learn(size)
+    if visible is not None:  # None: an upload that is going on was seen, which its own end settles
+        mount.meter.credit(-visible, -1)
+    place.becomes(None)
 
 
 async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
@@ -155,15 +155,17 @@ async def _rename_charged(context: Context, change: _Change, *, replace: bool) -
     from_mount, to_mount = change.origin.mount, change.goal.mount
     size = files = 0
     if entry.is_file:
-        size = here.extent.charged if here.extent is not None else entry.size
+        size = here.learn(entry.size) or 0
         files = 1
     moves = from_mount.meter.owner != to_mount.meter.owner
+    if moves and here.extent is not None:
+        raise Conflict("file is being written")
     if moves and entry.is_dir:
         size, files = await measure(backend, from_key, limit=MAX_MOVED_FILES)
-    replaced = 0
+    replaced: int | None = None
     if old is not None and old.is_file:
-        replaced = there.extent.charged if there.extent is not None else old.size
-    if moves or (old is not None and old.is_file):
+        replaced = there.learn(old.size)
+    if moves or replaced is not None:
         await context.begin(from_mount)
         await context.begin(to_mount)
     if moves:
@@ -175,17 +177,26 @@ async def _rename_charged(context: Context, change: _Change, *, replace: bool) -
         if moves:
             to_mount.meter.credit(-size, -files)
         raise
+    if (
+        entry.nlink > 1
+        and old is not None
+        and old.nlink > 1
+        and await stat_or_none(change.origin) is not None
+    ):
+        # rename(2) of one name of a file onto another name of it does nothing, and says that it did.
+        if moves:
+            to_mount.meter.credit(-size, -files)
+        context.changed()
+        return
     if moves:
         from_mount.meter.credit(-size, -files)
-    if old is not None and old.is_file:
-        to_mount.meter.credit(-replaced, -1)
-    there.abandon()
-    there.version += 1
-    here.version += 1
-    if not moves:
-        there.extent, here.extent = here.extent, None
-    else:
-        here.abandon()
+    if replaced is not None:  # asked again: somebody may have gone on writing to it
+        to_mount.meter.credit(-(there.learn(replaced) or 0), -1)
+    there.becomes(size if entry.is_file else None)
+    context.places.moved(here, there)
+    here.becomes(None)
+    if entry.is_dir:
+        context.places.moved_tree(backend, from_key, to_key)
     context.changed()
 
 
@@ -275,7 +286,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
             raise IsADirectory
         if not entry.is_file:
             raise Unsupported("only files have hard links")
-        size = here.extent.charged if here.extent is not None else entry.size
+        size = here.learn(entry.size) or 0
         await context.begin(to_mount)
         with context.limits(Intent.HARDLINK, source):
             to_mount.meter.charge(size, 1)
@@ -284,7 +295,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
         except BaseException:
             to_mount.meter.credit(-size, -1)
             raise
-        there.version += 1
+        there.becomes(size)
         context.changed()
     context.operated(
         "Link",

@@ -24,29 +24,28 @@ class Upload:
     """
 
     __slots__ = (
-        "_backend",
         "_context",
-        "_existed",
-        "_key",
         "_mount",
-        "_version",
+        "_place",
         "extent",
         "high",
         "inplace",
         "new",
-        "place",
     )
 
     def __init__(self, context: Context, spot: Spot, *, inplace: bool) -> None:
         self._context = context
-        self._mount, self._backend, self._key = spot
+        self._mount = spot.mount
         self.inplace = inplace
-        self.place: Place = context.places.hold(spot.backend, spot.key)
-        self.extent = Extent(0)
+        self._place: Place = context.places.hold(spot.backend, spot.key)
+        self.extent = Extent(self._place, 0)
         self.high = 0
         self.new = False
-        self._existed = False
-        self._version = self.place.version
+
+    @property
+    def place(self) -> Place:
+        """The path that is written, wherever it was renamed to."""
+        return self.extent.place if self.inplace else self._place
 
     @property
     def reserved(self) -> int:
@@ -78,26 +77,25 @@ class Upload:
             QuotaExceeded: the file was removed meanwhile, and a new one does not fit.
         """
         meter = self._mount.meter
-        self._existed = existed_size is not None
-        if self._existed and self.new:  # somebody created it since we looked
+        visible = self.place.learn(existed_size)
+        if visible is not None and self.new:  # somebody created it since we looked
             meter.credit(0, -1)
             self.new = False
-        elif not self._existed and not self.new:  # somebody removed it since we looked
+        elif visible is None and not self.new:  # somebody removed it since we looked
             self.charge_new()
-        size = existed_size or 0
-        self.high = 0 if truncate else size
+        paid = visible or 0
+        self.high = 0 if truncate else existed_size or 0
         if self.inplace:
             shared = self.place.extent
             if shared is None:
-                shared = self.place.extent = Extent(size if self._existed else 0)
+                shared = self.place.extent = Extent(self._place, paid)
             if truncate and shared.charged:
                 meter.credit(-shared.charged, 0)
                 shared.charged = 0
             shared.writers += 1
             self.extent = shared
         else:
-            floor = size if self._existed else 0
-            self.extent = Extent(floor, floor)
+            self.extent = Extent(self._place, paid, paid)
         self._context.book.uploads.add(self)
 
     def resize(self, size: int) -> None:
@@ -107,18 +105,19 @@ class Upload:
             QuotaExceeded: it grows and does not fit.
         """
         extent, meter = self.extent, self._mount.meter
-        charged = size if self.inplace else max(extent.floor, size)
+        charged = max(extent.floor, size)
         if charged > extent.charged:
             require(meter.grow_limits, charged - extent.charged)
         meter.credit(charged - extent.charged, 0)
         extent.charged = charged
+        extent.suspect = extent.suspect or extent.writers > 1
         self.high = size
 
     def never_opened(self) -> None:
         """Opening failed: give everything back."""
         if self.new:
             self._mount.meter.credit(0, -1)
-        self._context.places.let_go(self._backend, self._key)
+        self._context.places.let_go(self._place)
 
     async def finish(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> None:
         """Close the handle and settle.
@@ -130,29 +129,25 @@ class Upload:
             QuotaExceeded: what is visible changed meanwhile and the upload does not fit any more.
             TidegateError: the handle could not be closed well; accounts are settled all the same.
         """
-        places, backend, key = self._context.places, self._backend, self._key
         failure: TidegateError | None = None
+        while True:
+            place = self.place
+            await place.lock.acquire()
+            if self.place is place:
+                break
+            place.lock.release()  # renamed while we waited
         try:
-            async with places.locked((backend, key)):
-                if self.inplace:
-                    failure = await self._finish_inplace(handle, outcome, exact=exact)
-                else:
-                    failure = await self._finish_private(handle, outcome, exact=exact)
+            if self.inplace:
+                failure = await self._finish_inplace(handle, outcome, exact=exact)
+            else:
+                failure = await self._finish_private(handle, outcome, exact=exact)
         finally:
             self._context.book.uploads.discard(self)
-            places.let_go(backend, key)
+            place.lock.release()
+            self._context.places.let_go(place)
             self._context.changed()
         if failure is not None:
             raise failure
-
-    async def _visible(self) -> int | None:
-        """Size of the file that the path shows now, None for none."""
-        shared = self.place.extent
-        if shared is not None:
-            return shared.charged
-        if self.place.version == self._version:
-            return self.extent.floor if self._existed else None
-        return await size_of(self._backend, self._key)
 
     async def _finish_private(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
@@ -160,10 +155,12 @@ class Upload:
         meter, extent, place = self._mount.meter, self.extent, self.place
         failure: TidegateError | None = None
         size = files = 0
+        visible: int | None = None
+        resumable = self._context.options.upload_mode is Publish.RESUMABLE
         if outcome is Outcome.COMMIT:
             if not exact:
                 self.high = (await handle.stat()).size
-            visible = await self._visible()
+            visible = place.learn(None)
             size = (self.high - (visible or 0)) - (extent.charged - extent.floor)
             files = (visible is None) - self.new
             try:
@@ -178,28 +175,20 @@ class Upload:
                 meter.credit(-size, -files)
                 outcome = Outcome.KEEP
         if outcome is Outcome.COMMIT:
-            place.version += 1
-            place.abandon()
-        elif self._keeps_partial(outcome):
-            kept = await size_of(self._backend, self._key)
-            meter.credit((kept or 0) - extent.charged, (kept is not None) - 1)
-            place.version += 1
+            meter.credit(
+                (visible or 0) - (place.learn(visible) or 0), 0
+            )  # in-place writers went on meanwhile
+            place.becomes(self.high)
+        elif outcome is Outcome.KEEP and resumable and place.extent is None:
+            # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
+            # would be a way around the quota. One that a finished file of that name hides does not.
+            visible, kept = place.learn(None), await size_of(*self.place.at)
+            size = (kept or 0) - (visible or 0) - (extent.charged - extent.floor)
+            meter.credit(size, (kept is not None) - (visible is not None) - self.new)
+            place.becomes(kept)
         else:
             meter.credit(extent.floor - extent.charged, -self.new)
         return failure
-
-    def _keeps_partial(self, outcome: Outcome) -> bool:
-        """Whether what arrived may now stand for the path (`Publish.RESUMABLE`).
-
-        An unfinished upload that is kept counts in the quota like a file: otherwise breaking uploads off
-        would be a way around it. One that no path shows, because a finished file is there, does not.
-        """
-        return (
-            self._context.options.upload_mode is Publish.RESUMABLE
-            and outcome is Outcome.KEEP
-            and self.place.extent is None
-            and self.place.version == self._version
-        )
 
     async def _finish_inplace(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
@@ -218,15 +207,15 @@ class Upload:
                 meter.credit(extent.floor - extent.charged, 0)
             return failure
         if extent.suspect:
-            actual = await size_of(self._backend, self._key)
+            actual = await size_of(*self.place.at)
             meter.credit((actual or 0) - extent.charged, -1 if actual is None else 0)
             extent.charged = actual or 0
             extent.suspect = False
             if actual is None:
-                place.abandon()
-        place.version += 1
+                place.becomes(None)
         if not extent.writers and place.extent is extent:
             place.extent = None
+            place.known, place.visible = True, extent.charged
         return failure
 
 
