@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 import socket
 
 import asyncssh
@@ -16,8 +15,8 @@ from tests.support.ssh_world import SSH, Person, askpass, run_program, ssh_world
 from tidegate.errors import StorageFailed
 from tidegate.events.kinds import Disconnected, LoggedIn, Operated, Refused
 
-needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
-needs_rclone = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
+needs_ssh = pytest.mark.needs("ssh")
+needs_rclone = pytest.mark.needs("rclone")
 
 ADA = {"username": "ada", "password": "secret"}
 DATA = bytes(range(256)) * 5000

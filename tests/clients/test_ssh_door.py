@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import socket
 import sys
 
@@ -19,7 +18,7 @@ from tidegate.doors.ssh.options import Binding
 from tidegate.errors import ConfigError
 from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed, Refused
 
-needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+needs_ssh = pytest.mark.needs("ssh")
 
 ADA = {"username": "ada", "password": "secret"}
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import asyncssh
@@ -14,7 +13,7 @@ from tests.support.ssh_world import SSH, Person, askpass, run_program, ssh_world
 
 from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
 
-needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+needs_ssh = pytest.mark.needs("ssh")
 
 KEY_TYPES = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp521", "ssh-rsa"]
 
@@ -44,6 +43,26 @@ async def test_password_with_asyncssh_and_its_record(tmp_path):
         assert gone.by == ""
         assert gone.connection_id == login.connection_id == world.recorder.of(Connected)[0].connection_id
         assert not world.recorder.of(LoginFailed)
+
+
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+async def test_passwords_are_judged_as_typed(tmp_path, method):
+    word = "x² 😀\u00a0ﬁn"
+
+    def client(port: int) -> None:
+        transport = paramiko.Transport(("127.0.0.1", port))
+        try:
+            transport.start_client(timeout=10)
+            if method == "password":
+                transport.auth_password("ada", word, fallback=False)
+            else:
+                transport.auth_interactive("ada", lambda *_: [word])
+        finally:
+            transport.close()
+
+    async with ssh_world(tmp_path, {"ada": Person(word)}) as world:
+        await asyncio.to_thread(client, world.port)
+        assert (await world.recorder.wait(LoggedIn)).method == method
 
 
 async def test_wrong_password_and_unknown_user_look_alike_and_are_recorded(tmp_path):
@@ -415,7 +434,7 @@ async def test_paramiko_client_tries_its_keys_and_then_the_password(tmp_path):
         assert [failed.login_type for failed in world.recorder.of(LoginFailed)] == ["publickey", "publickey"]
 
 
-@pytest.mark.skipif(shutil.which("plink") is None, reason="plink is not installed")
+@pytest.mark.needs("plink", "psftp")
 async def test_putty(tmp_path):
     async with ssh_world(tmp_path) as world:
         fingerprint = world.door.setup.fingerprints[0].split()[1]

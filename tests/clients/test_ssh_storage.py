@@ -26,10 +26,6 @@ def lane(request, monkeypatch):
     monkeypatch.setattr("tests.support.ssh_world.FAST_LANE", request.param)
 
 
-def needs(program):
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
 @contextlib.asynccontextmanager
 async def storage(tmp_path, **account):
     """An SSH door over local disk; ada's home is ``world.home``."""
@@ -50,7 +46,7 @@ async def storage(tmp_path, **account):
             yield world
 
 
-@needs("sftp")
+@pytest.mark.needs("sftp")
 async def test_openssh_sftp_round_trip_with_odd_names(tmp_path):
     async with storage(tmp_path) as world:
         up, down = tmp_path / "up", tmp_path / "down"
@@ -78,7 +74,7 @@ async def test_openssh_sftp_round_trip_with_odd_names(tmp_path):
         assert (down / "up" / "sub" / "renamed").read_bytes() == b""
 
 
-@needs("scp")
+@pytest.mark.needs("scp")
 async def test_openssh_scp(tmp_path):
     async with storage(tmp_path) as world:
         (tmp_path / "a").write_bytes(DATA)
@@ -91,7 +87,7 @@ async def test_openssh_scp(tmp_path):
         assert (tmp_path / "b").read_bytes() == DATA
 
 
-@needs("lftp")
+@pytest.mark.needs("lftp")
 async def test_lftp(tmp_path):
     async with storage(tmp_path) as world:
         (tmp_path / "a").write_bytes(DATA)
@@ -108,7 +104,7 @@ async def test_lftp(tmp_path):
         assert str(len(DATA)).encode() in out
 
 
-@needs("rclone")
+@pytest.mark.needs("rclone")
 async def test_rclone_sync_and_check(tmp_path):
     async with storage(tmp_path) as world:
         source = tmp_path / "source"
@@ -127,7 +123,7 @@ async def test_rclone_sync_and_check(tmp_path):
         assert sorted(os.listdir(world.home / "copy")) == sorted(os.listdir(source))
 
 
-@needs("sshfs")
+@pytest.mark.needs("sshfs")
 @pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="FUSE is not available")
 async def test_sshfs(tmp_path):
     async with storage(tmp_path) as world:

@@ -3,7 +3,7 @@
 
 asyncssh has no public way to answer "partial success" and hands a public key to the application before the
 signature is verified. Both are settled by overriding two methods that carry no underscore:
-`send_userauth_failure` and `validate_public_key`. Everything else here bounds memory. `self_check` proves at
+`send_userauth_failure` and `validate_public_key`. Most of the rest bounds memory. `self_check` proves at
 start that the methods are there and are called as this file believes; the dependency is pinned to a minor
 range besides.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncssh
 from asyncssh.auth import get_supported_server_auth_methods
 from asyncssh.connection import SSHConnection, SSHServerConnection
-from asyncssh.packet import PacketDecodeError, SSHPacket
+from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from tidegate.errors import OperatorError
@@ -42,6 +42,7 @@ _EXPECTED: Final = {
         "validate_public_key": ("self", "username", "key_data", "msg", "signature"),
         "validate_password": ("self", "username", "password"),
         "send_userauth_success": ("self",),
+        "_finish_userauth": ("self", "begin_auth", "method", "packet"),
         "reload_config": ("self",),
         "create_server_channel": ("self", "encoding", "errors", "window", "max_pktsize"),
         "_update_recv_pktlen": ("self", "max_pktsize"),
@@ -92,6 +93,7 @@ class DoorConnection(SSHServerConnection):
 
     door_transport: asyncio.Transport | None = None
     door_owner: SshLogin | None = None
+    _typed_password: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the conversation, with a bound on what may wait to be sent."""
@@ -112,6 +114,31 @@ class DoorConnection(SSHServerConnection):
 
     async def reload_config(self) -> None:
         """Do nothing: there is no OpenSSH configuration file that could depend on the user name."""
+
+    async def _finish_userauth(self, begin_auth: bool, method: bytes, packet: SSHPacket) -> None:
+        # asyncssh normalises passwords (SASLprep) and ends the connection at characters younger than
+        # Unicode 3.2, such as emoji. Other doors and the stored hashes know passwords as they were typed.
+        self._typed_password = None
+        if method == b"password":
+            packet = self._keep_password(packet)
+        await super()._finish_userauth(begin_auth, method, packet)
+
+    def _keep_password(self, packet: SSHPacket) -> SSHPacket:
+        request = SSHPacket(packet.get_remaining_payload())
+        if request.get_boolean():
+            return packet  # a change of password, which is refused
+        try:
+            typed = request.get_string().decode("utf-8")
+        except UnicodeDecodeError:
+            return packet  # asyncssh ends the connection
+        request.check_end()
+        self._typed_password = typed
+        return SSHPacket(Boolean(False) + String(b""))
+
+    async def validate_password(self, username: str, password: str) -> bool:  # noqa: ARG002
+        """Judge the password as it was typed."""
+        typed, self._typed_password = self._typed_password, None
+        return typed is not None and await super().validate_password(username, typed)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
         """Answer a refused attempt, or a right one that is not enough.
