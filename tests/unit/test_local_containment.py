@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -385,12 +387,20 @@ async def test_directory_swapped_for_a_link(home: Path, kernel: bool | None) -> 
     def swap() -> None:
         real, link = os.fspath(home / "d"), os.fspath(home / "link")
         aside = os.fspath(home / "aside")
+        dice = random.Random(1)
+
+        def linger() -> None:  # so that each state is met; without it the lock of the interpreter decides
+            if dice.random() < 0.5:
+                time.sleep(dice.random() / 2000)
+
         while not stop.is_set():
             os.symlink("../outside", link)
             os.rename(real, aside)
             os.rename(link, real)
+            linger()
             os.unlink(real)
             os.rename(aside, real)
+            linger()
 
     devices = Devices(workers=2)
     backend = LocalBackend(str(home), kernel=kernel, devices=devices)
@@ -409,7 +419,9 @@ async def test_directory_swapped_for_a_link(home: Path, kernel: bool | None) -> 
         return result
 
     try:
-        for turn in range(150):
+        for turn in range(2000):
+            if turn > 400 and {"done", "Denied", "NotFound"} <= outcomes:
+                break
             content = await attempt(get(backend, "d/secret"))
             assert content in {None, b"inside content"}
             listed = await attempt(names(backend, "d"))
@@ -433,4 +445,4 @@ async def test_directory_swapped_for_a_link(home: Path, kernel: bool | None) -> 
         devices.close()
     assert world(home) == before
     assert "done" in outcomes, "the race never let anything through: the test proves nothing"
-    assert outcomes & {"Denied", "NotFound"}, "the race never hit: the test proves nothing"
+    assert "Denied" in outcomes, "the race never hit: the test proves nothing"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files on disks of this host.
 
-One concern a module: `root` and `walk` contain, `uploads` publishes, `files` are the handles, `listing`
-lists, `links` and `attrs` do what their names say, `device` decides inline or thread, `journal` remembers
-temporaries, `errors` translates errno, `backend` is the contract put together.
+One concern a module: `root` and `walk` contain, `opening` and `uploads` publish, `files` are the handles,
+`listing` lists, `links` and `attrs` do what their names say, `device` decides inline or thread, `journal`
+remembers temporaries, `errors` translates errno, `operations` are the blocking halves, and `backend` is the
+contract put together.
 
 Rules of this room: those of `tidegate.backends`; no path string of a user is ever joined to the root's, and
 nothing follows a link but `root`.

@@ -4,34 +4,29 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
-from tidegate.backends.local import links
-from tidegate.backends.local.attrs import check_attrs, check_regular, entry_of, set_on_path
+from tidegate.backends.local import links, operations
+from tidegate.backends.local.attrs import check_attrs, check_regular, set_on_path
 from tidegate.backends.local.device import Device, Devices
-from tidegate.backends.local.errors import translate
-from tidegate.backends.local.files import BIG_FILE, LocalFile
+from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import Journal
-from tidegate.backends.local.listing import Listing, clear_hidden
+from tidegate.backends.local.listing import Listing
 from tidegate.backends.local.names import check_key
+from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
-from tidegate.backends.local.uploads import Opener, Upload, forget_partial, move_noreplace, partial_of
-from tidegate.backends.local.walk import LOOK
+from tidegate.backends.local.uploads import Upload
 from tidegate.errors import (
     AlreadyExists,
     ConfigError,
-    DirectoryNotEmpty,
     InvalidArgument,
     InvalidHandle,
     IsADirectory,
-    NotFound,
     StorageFailed,
-    Unsupported,
 )
 from tidegate.model import Attrs, Entry, Space
 
@@ -181,16 +176,20 @@ class LocalBackend:
             raise InvalidHandle("storage is closed")
         if device.fast():
             return self._devices.inline(device, call, self._root, raw, *args, **kwargs)
-        return await self._devices.thread(device, partial(_pinned, self._root, call, raw, *args, **kwargs))
+        return await self._devices.thread(
+            device, partial(operations.pinned, self._root, call, raw, *args, **kwargs)
+        )
 
     async def _run_in_thread(self, key: str, call: Callable[[], T]) -> T:
-        return await self._devices.thread(self._device_of(key), partial(_pinned_call, self._root, call))
+        return await self._devices.thread(
+            self._device_of(key), partial(operations.pinned_call, self._root, call)
+        )
 
     # -- the required contract -----------------------------------------------------------------------------
 
     async def stat(self, key: str, *, follow: bool = True) -> Entry:
         """See `tidegate.abc.Backend.stat`. A missing file with a partial has the partial's attributes."""
-        return await self._run(key, _stat, key[key.rfind("/") + 1 :], follow=follow)
+        return await self._run(key, operations.look, key[key.rfind("/") + 1 :], follow=follow)
 
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
         """See `tidegate.abc.Backend.list`."""
@@ -207,7 +206,7 @@ class LocalBackend:
             opened = self._devices.inline(device, call)
         else:
             opened = await self._devices.thread(
-                device, partial(_pinned_call, self._root, call), orphan=_Opened.undo
+                device, partial(operations.pinned_call, self._root, call), orphan=_Opened.undo
             )
         fd, st_dev, upload, existed_size = opened
         return LocalFile(
@@ -239,9 +238,9 @@ class LocalBackend:
         """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""
         if not key:
             raise IsADirectory
-        if not await self._run(key, _remove):
+        if not await self._run(key, operations.remove):
             raw = check_key(key)
-            await self._run_in_thread(key, partial(_remove, self._root, raw, heavy=True))
+            await self._run_in_thread(key, partial(operations.remove, self._root, raw, heavy=True))
 
     async def mkdir(
         self, key: str, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
@@ -251,15 +250,15 @@ class LocalBackend:
             raise AlreadyExists
         check_attrs(Attrs(uid=uid, gid=gid))
         wanted = (DEFAULT_DIRECTORY_MODE if mode is None else mode) & 0o777 & ~self._umask
-        await self._run(key, _mkdir, wanted, *((uid, gid) if self._super else (None, None)))
+        await self._run(key, operations.mkdir, wanted, *((uid, gid) if self._super else (None, None)))
 
     async def rmdir(self, key: str) -> None:
         """See `tidegate.abc.Backend.rmdir`. Leftover partials do not make a directory non-empty."""
-        await self._run(key, _rmdir)
+        await self._run(key, operations.rmdir)
 
     async def rename(self, source: str, target: str, *, replace: bool) -> None:
         """See `tidegate.abc.Backend.rename`."""
-        await self._run(source, _rename, check_key(target), replace=replace)
+        await self._run(source, operations.rename, check_key(target), replace=replace)
 
     # -- capabilities ------------------------------------------------------------------------------------
 
@@ -270,7 +269,7 @@ class LocalBackend:
 
     async def symlink(self, text: str, key: str) -> None:
         """See `tidegate.abc.Backend.symlink`. An absolute text is stored relative."""
-        await self._run(key, _symlink, text)
+        await self._run(key, operations.symlink, text)
 
     async def readlink(self, key: str) -> str:
         """See `tidegate.abc.Backend.readlink`."""
@@ -280,7 +279,7 @@ class LocalBackend:
 
     async def hardlink(self, source: str, target: str) -> None:
         """See `tidegate.abc.Backend.hardlink`. For regular files only; a link is followed first."""
-        await self._run(source, _hardlink, check_key(target))
+        await self._run(source, operations.hardlink, check_key(target))
 
     async def copy(self, source: str, target: str, *, replace: bool) -> int:
         """See `tidegate.abc.Backend.copy`. The target appears when it is complete."""
@@ -312,153 +311,7 @@ class LocalBackend:
 
     async def space(self, key: str) -> Space:
         """See `tidegate.abc.Backend.space`."""
-        return await self._run(key, _space)
-
-
-# -- what runs inline or in a thread; each takes the root and the bytes of a key ----------------------------
-
-
-def _pinned(
-    root: Root, call: Callable[Concatenate[Root, bytes, P], T], raw: bytes, *args: P.args, **kwargs: P.kwargs
-) -> T:
-    root.pin()
-    try:
-        return call(root, raw, *args, **kwargs)
-    finally:
-        root.unpin()
-
-
-def _pinned_call(root: Root, call: Callable[[], T]) -> T:
-    root.pin()
-    try:
-        return call()
-    finally:
-        root.unpin()
-
-
-def _stat(root: Root, raw: bytes, name: str, *, follow: bool) -> Entry:
-    if not raw:
-        if root.fd < 0:
-            raise InvalidHandle("storage is closed")
-        return entry_of("", os.fstat(root.fd))
-    with root.parent(raw) as parent:
-        found = parent.lstat()
-        if found is None:
-            found = partial_of(parent)
-            if found is None:
-                raise NotFound
-    if follow and stat.S_ISLNK(found.st_mode):
-        fd = root.resolve(raw, LOOK)
-        try:
-            found = os.fstat(fd)
-        finally:
-            os.close(fd)
-    return entry_of(name, found)
-
-
-def _remove(root: Root, raw: bytes, *, heavy: bool = False) -> bool:
-    """Remove a file or link; False if it is so big that it has to be done with `heavy`, in a thread."""
-    with root.parent(raw) as parent:
-        found = parent.lstat()
-        if found is None:
-            if forget_partial(parent.fd, parent.name):
-                return True
-            raise NotFound
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectory
-        if found.st_size >= BIG_FILE and found.st_nlink == 1 and not heavy:
-            return False
-        os.unlink(parent.name, dir_fd=parent.fd)
-        forget_partial(parent.fd, parent.name)
-    return True
-
-
-def _mkdir(root: Root, raw: bytes, mode: int, uid: int | None, gid: int | None) -> None:
-    with root.parent(raw) as parent:
-        os.mkdir(parent.name, mode, dir_fd=parent.fd)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            fd = os.open(parent.name, flags, dir_fd=parent.fd)
-        except PermissionError:
-            return  # the mode asked for shuts us out ourselves
-        try:
-            found = os.fstat(fd)
-            wanted = (found.st_uid if uid is None else uid, found.st_gid if gid is None else gid)
-            if wanted != (found.st_uid, found.st_gid):
-                os.fchown(fd, *wanted)
-            # A set-group-id bit that came from the parent directory stays.
-            if found.st_mode & 0o777 != mode:
-                os.fchmod(fd, mode | (found.st_mode & stat.S_ISGID))
-        finally:
-            os.close(fd)
-
-
-def _rmdir(root: Root, raw: bytes) -> None:
-    with root.parent(raw) as parent:
-        try:
-            os.rmdir(parent.name, dir_fd=parent.fd)
-        except OSError as error:
-            failure = translate(error)
-            if not isinstance(failure, DirectoryNotEmpty | AlreadyExists):  # POSIX allows either errno
-                raise
-            if not clear_hidden(parent.fd, parent.name):
-                raise DirectoryNotEmpty from None
-            os.rmdir(parent.name, dir_fd=parent.fd)
-
-
-def _rename(root: Root, raw: bytes, target: bytes, *, replace: bool) -> None:
-    with root.parent(raw) as old, root.parent(target) as new:
-        found = old.lstat()
-        if found is None:
-            raise NotFound
-        is_dir = stat.S_ISDIR(found.st_mode)
-        try:
-            if replace:
-                os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
-            else:
-                move_noreplace(old.fd, old.name, new.fd, new.name)
-        except FileExistsError:
-            raise (DirectoryNotEmpty if replace else AlreadyExists) from None
-        except OSError as error:
-            if is_dir and target.startswith(raw + b"/"):
-                raise Unsupported("operation unsupported: a directory cannot move into itself") from None
-            failure = translate(error)
-            if is_dir and isinstance(failure, InvalidArgument):
-                raise Unsupported("operation unsupported: a directory cannot move into itself") from None
-            raise
-        if not is_dir:
-            forget_partial(old.fd, old.name)
-
-
-def _symlink(root: Root, raw: bytes, text: str) -> None:
-    links.symlink(root, text, raw)
-
-
-def _hardlink(root: Root, raw: bytes, target: bytes) -> None:
-    parent, found = root.locate(raw)
-    with parent, root.parent(target) as new:
-        if found is None:
-            raise NotFound
-        check_regular(found.st_mode)
-        os.link(parent.name, new.name, src_dir_fd=parent.fd, dst_dir_fd=new.fd, follow_symlinks=False)
-
-
-def _space(root: Root, raw: bytes) -> Space:
-    fd = root.resolve(raw, LOOK)
-    try:
-        found = os.fstatvfs(fd)
-    finally:
-        os.close(fd)
-    block = found.f_frsize or found.f_bsize
-    return Space(
-        block_size=block,
-        total=found.f_blocks * block,
-        free=found.f_bavail * block,
-        files_total=found.f_files,
-        files_free=found.f_favail,
-        name_max=found.f_namemax,
-        read_only=bool(found.f_flag & os.ST_RDONLY),
-    )
+        return await self._run(key, operations.space)
 
 
 def _proof(backend: LocalBackend) -> Backend:

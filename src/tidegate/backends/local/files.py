@@ -117,7 +117,12 @@ class LocalFile:
         device = self._device
         if device.nowait:
             try:
-                return os.preadv(self._fd, buffers, offset, _NOWAIT)
+                count = os.preadv(self._fd, buffers, offset, _NOWAIT)
+                # Short is the end of the file, or the end of what is cached; the peer must not be told the
+                # one for the other (OpenSSH lowers its read size for good after a short answer).
+                if 0 < count < sum(map(len, buffers)):
+                    return self._rest_nowait(offset, buffers, count)
+                return count
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -136,6 +141,26 @@ class LocalFile:
             raise translate(error) from error
         finally:
             device.note((clock() - start) * READ_LEASH)
+
+    def _rest_nowait(self, offset: int, buffers: Sequence[memoryview], count: int) -> int | None:
+        """Go on after a short read: the whole count, also if the file ends there, or None if it would wait.
+
+        Raises:
+            OSError: as preadv; EAGAIN means that the rest is not in memory.
+        """
+        done = count
+        rest = list(buffers)
+        while rest:
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if not rest:
+                break
+            rest[0] = rest[0][count:]
+            count = os.preadv(self._fd, rest, offset + done, _NOWAIT)
+            if not count:
+                break
+            done += count
+        return done
 
     async def read(self, offset: int, size: int) -> bytes:
         """See `tidegate.abc.FileHandle.read`."""

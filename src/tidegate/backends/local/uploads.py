@@ -22,25 +22,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.abc import OpenOptions, Outcome, Publish
-from tidegate.backends.local.attrs import check_regular
-from tidegate.backends.local.device import Device
+from tidegate.abc import Outcome
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.names import part_name, upload_name
-from tidegate.backends.local.root import RACE_RETRIES, Parent, Root
+from tidegate.backends.local.root import Parent
 from tidegate.backends.local.syscalls import rename_noreplace
-from tidegate.errors import AlreadyExists, Conflict, InvalidArgument, IsADirectory, NotFound
+from tidegate.errors import AlreadyExists
 
-DEFAULT_FILE_MODE: Final = 0o666
-_SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NO_TMPFILE: Final = frozenset(
-    {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
-)
+SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
-
-
-class _RacedError(Exception):
-    """The tree changed between two looks; look again."""
 
 
 @dataclass(slots=True)
@@ -91,7 +81,7 @@ class Upload:
             elif outcome is Outcome.KEEP:
                 self._keep(times)
             else:
-                self._drop()
+                self.drop()
         finally:
             try:
                 os.close(self.fd)
@@ -110,7 +100,7 @@ class Upload:
                 self._publish()
         except BaseException:
             if self.staged and not self.resumable:
-                self._unname()
+                self.unname()
             raise
         if self.fsync and (self.staged or not self.existed):
             _sync_directory(self.dir_fd)
@@ -140,7 +130,7 @@ class Upload:
         if not self.staged:
             return
         if not self.resumable or os.fstat(self.fd).st_size == 0:
-            self._unname()
+            self.unname()
             return
         found = os.fstat(self.fd)
         if found.st_mode & 0o600 != 0o600:  # who resumes must be able to open it
@@ -153,11 +143,12 @@ class Upload:
                 else:
                     move_noreplace(self.dir_fd, self.temp, self.dir_fd, part_name(self.name))
                     self.temp = None
-            self._unname()
+            self.unname()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Leave nothing of what was uploaded."""
         if self.staged:
-            self._unname()
+            self.unname()
             return
         if self.base_size is not None:
             if os.fstat(self.fd).st_size > self.base_size:
@@ -169,226 +160,13 @@ class Upload:
             if (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino):
                 os.unlink(self.name, dir_fd=self.dir_fd)
 
-    def _unname(self) -> None:
+    def unname(self) -> None:
+        """Remove the hidden name, and with it the file."""
         if self.temp is not None:
             with suppress(FileNotFoundError):
                 os.unlink(self.temp, dir_fd=self.dir_fd)
             self.temp = None
         Journal.drop(self.entry)
-
-
-class Opener:
-    """Opens uploads for one root.
-
-    Args:
-        root: where.
-        umask: taken from the mode of new files.
-        journal: of named temporaries.
-    """
-
-    __slots__ = ("_journal", "_root", "_super", "_umask")
-
-    def __init__(self, root: Root, umask: int, journal: Journal) -> None:
-        self._root = root
-        self._umask = umask
-        self._journal = journal
-        self._super = os.geteuid() == 0
-
-    def open(self, raw: bytes, options: OpenOptions, device: Device) -> Upload:
-        """Open `raw` for writing (or for creating it).
-
-        Raises:
-            IsADirectory, NotFound, AlreadyExists, Denied, Unsupported, Conflict, OSError.
-        """
-        if not raw:
-            raise IsADirectory
-        if options.truncate and not options.write:
-            raise InvalidArgument("invalid argument: truncate without write")
-        if options.exclusive and not options.create:
-            raise InvalidArgument("invalid argument: exclusive without create")
-        for _ in range(RACE_RETRIES):
-            with suppress(_RacedError):
-                return self._open(raw, options, device)
-        raise Conflict
-
-    def _open(self, raw: bytes, options: OpenOptions, device: Device) -> Upload:
-        if options.exclusive:
-            parent = self._root.parent(raw)
-            found = parent.lstat()
-            if found is not None:
-                parent.close()
-                raise AlreadyExists
-        else:
-            parent, found = self._root.locate(raw)
-        with parent:
-            if found is not None:
-                check_regular(found.st_mode)
-            upload = Upload(
-                -1, parent.detach(), parent.name, exclusive=options.exclusive, fsync=options.fsync
-            )
-        upload.existed = found is not None
-        folder = raw.rpartition(b"/")[0]
-        try:
-            if options.publish is Publish.INPLACE or (found is not None and not options.truncate):
-                self._in_place(upload, options)
-            else:
-                self._stage(upload, options, device, folder)
-        except BaseException:
-            if upload.fd >= 0:
-                if upload.staged and upload.base_size is None:
-                    upload._unname()  # noqa: SLF001
-                os.close(upload.fd)
-            os.close(upload.dir_fd)
-            raise
-        return upload
-
-    def _in_place(self, upload: Upload, options: OpenOptions) -> None:
-        access = _access(options)
-        if upload.existed:
-            try:
-                upload.fd = os.open(upload.name, access, dir_fd=upload.dir_fd)
-            except OSError as error:
-                if error.errno in {errno.ENOENT, errno.ELOOP}:
-                    raise _RacedError from None
-                raise
-            found = os.fstat(upload.fd)
-            check_regular(found.st_mode)
-            upload.existed_size = found.st_size
-            upload.st_dev = found.st_dev
-            if not options.truncate:
-                upload.base_size = found.st_size
-            elif found.st_size:
-                os.ftruncate(upload.fd, 0)
-            return
-        if not options.create:
-            raise NotFound
-        mode = self._mode(options)
-        try:
-            upload.fd = os.open(upload.name, access | os.O_CREAT | os.O_EXCL, mode, dir_fd=upload.dir_fd)
-        except FileExistsError:
-            if options.exclusive:
-                raise AlreadyExists from None
-            raise _RacedError from None
-        try:
-            upload.st_dev = self._settle(upload.fd, mode, options.uid, options.gid)
-        except BaseException:
-            upload._drop()  # noqa: SLF001
-            raise
-
-    def _stage(self, upload: Upload, options: OpenOptions, device: Device, folder: bytes) -> None:
-        upload.staged = True
-        upload.remote = device.threaded
-        upload.resumable = options.publish is Publish.RESUMABLE
-        access = os.O_RDWR if options.read else os.O_WRONLY
-        append = os.O_APPEND if options.append else 0
-        mode, uid, gid = self._mode(options), options.uid, options.gid
-        if upload.existed:
-            old = self._look_at_old(upload)
-            # As if it had been written into: mode and owner stay, set-id bits go.
-            mode, uid, gid = old.st_mode & 0o1777, old.st_uid, old.st_gid
-            upload.existed_size = old.st_size
-        if upload.resumable and mode & 0o600 != 0o600:
-            upload.final_mode, mode = mode, mode | 0o600
-        if upload.resumable and self._take_partial(upload, options, access | append, mode):
-            upload.entry = self._journal.add(folder, upload.temp or b"")
-        elif not upload.existed and not options.create:
-            raise NotFound
-        else:
-            self._fresh(upload, device, folder, access | append, mode)
-        upload.st_dev = self._settle(upload.fd, mode, uid, gid, strict=not upload.existed)
-
-    @staticmethod
-    def _look_at_old(upload: Upload) -> os.stat_result:
-        # Opening it for writing proves that we may, which the rename that replaces it would not.
-        try:
-            fd = os.open(upload.name, os.O_WRONLY | _SAFE, dir_fd=upload.dir_fd)
-        except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ELOOP}:
-                raise _RacedError from None
-            raise
-        try:
-            old = os.fstat(fd)
-            check_regular(old.st_mode)
-            return old
-        finally:
-            os.close(fd)
-
-    def _fresh(self, upload: Upload, device: Device, folder: bytes, access: int, mode: int) -> None:
-        if device.tmpfile:
-            try:
-                flags = access | os.O_TMPFILE | os.O_CLOEXEC
-                upload.fd = os.open(b".", flags, mode, dir_fd=upload.dir_fd)
-                return
-            except OSError as error:
-                if error.errno not in _NO_TMPFILE or os.fstat(upload.dir_fd).st_nlink == 0:
-                    raise
-                device.tmpfile = False
-        temp = upload_name(upload.name)
-        upload.fd = os.open(temp, access | _SAFE | os.O_CREAT | os.O_EXCL, mode, dir_fd=upload.dir_fd)
-        upload.temp = temp
-        _lock(upload.fd)
-        upload.entry = self._journal.add(folder, temp)
-
-    @staticmethod
-    def _take_partial(upload: Upload, options: OpenOptions, access: int, mode: int) -> bool:
-        """Open and lock the target's partial, or make one; False if this upload must do without."""
-        part = part_name(upload.name)
-        for _ in range(RACE_RETRIES):
-            fresh = False
-            try:
-                fd = os.open(part, access | _SAFE, dir_fd=upload.dir_fd)
-            except FileNotFoundError:
-                if not upload.existed and not options.create:
-                    return False
-                try:
-                    fd = os.open(part, access | _SAFE | os.O_CREAT | os.O_EXCL, mode, dir_fd=upload.dir_fd)
-                except FileExistsError:
-                    continue
-                fresh = True
-            try:
-                found = os.fstat(fd)
-                if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-                    raise Conflict  # not made by us
-                if not _lock(fd):
-                    if not options.truncate and not options.exclusive and found.st_size:
-                        raise Conflict("upload still in progress")
-                    os.close(fd)
-                    return False
-                if not _still_named(fd, upload.dir_fd, part):
-                    os.close(fd)
-                    continue
-                # Not for an empty one: ext4 flushes a file at close once it was truncated.
-                if (options.truncate or options.exclusive) and found.st_size:
-                    os.ftruncate(fd, 0)
-            except BaseException:
-                with suppress(OSError):
-                    os.close(fd)
-                raise
-            upload.fd, upload.temp = fd, part
-            if not upload.existed and not fresh:
-                upload.existed_size = found.st_size
-            if not fresh and not options.truncate:
-                upload.base_size = 0  # not to be removed if opening fails after all
-            return True
-        raise Conflict
-
-    def _mode(self, options: OpenOptions) -> int:
-        mode = DEFAULT_FILE_MODE if options.mode is None else options.mode
-        return mode & 0o777 & ~self._umask
-
-    def _settle(self, fd: int, mode: int, uid: int | None, gid: int | None, *, strict: bool = True) -> int:
-        """Owner and exact mode (the process's own umask has had its way) of a new file; its device."""
-        found = os.fstat(fd)
-        wanted = (found.st_uid if uid is None else uid, found.st_gid if gid is None else gid)
-        if self._super and wanted != (found.st_uid, found.st_gid):
-            try:
-                os.fchown(fd, *wanted)
-            except PermissionError:
-                if strict:
-                    raise
-        if stat.S_IMODE(found.st_mode) != mode:
-            os.fchmod(fd, mode)
-        return found.st_dev
 
 
 def partial_of(parent: Parent) -> os.stat_result | None:
@@ -404,11 +182,11 @@ def forget_partial(dir_fd: int, name: bytes) -> bool:
     """Remove the partial of `name` unless an upload is writing to it; whether there was one."""
     part = part_name(name)
     try:
-        fd = os.open(part, os.O_RDONLY | _SAFE, dir_fd=dir_fd)
+        fd = os.open(part, os.O_RDONLY | SAFE, dir_fd=dir_fd)
     except OSError:
         return False
     try:
-        if not _lock(fd):
+        if not lock(fd):
             return False
         with suppress(FileNotFoundError):
             os.unlink(part, dir_fd=dir_fd)
@@ -461,20 +239,12 @@ def _is_directory(dir_fd: int, name: bytes) -> bool:
     return stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode)
 
 
-def _access(options: OpenOptions) -> int:
-    if not options.write:
-        access = os.O_RDONLY
-    else:
-        access = os.O_RDWR if options.read else os.O_WRONLY
-    return access | _SAFE | (os.O_APPEND if options.append else 0)
-
-
 def _name_it(fd: int, dir_fd: int, name: bytes) -> None:
     # linkat(2) with AT_SYMLINK_FOLLOW; os.link calls linkat only when it is given a dir_fd.
     os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=True)
 
 
-def _lock(fd: int) -> bool:
+def lock(fd: int) -> bool:
     """Take the writer's lock; a file system without locks counts as locked by us."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -484,15 +254,6 @@ def _lock(fd: int) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
     return True
-
-
-def _still_named(fd: int, dir_fd: int, name: bytes) -> bool:
-    try:
-        there = os.lstat(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(fd)
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _sync_directory(dir_fd: int) -> None:
