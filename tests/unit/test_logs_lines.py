@@ -55,8 +55,8 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         "info",
         {
             "username": "alice", "file_path": "", "target_path": "", "virtual_path": "/a",
-            "virtual_target_path": "/b", "filemode": "", "uid": -1, "gid": -1, "access_time": -1,
-            "modification_time": -1, "size": -1, "elapsed": 2, "ssh_command": "", "connection_id": "c1",
+            "virtual_target_path": "/b", "filemode": "", "uid": -1, "gid": -1, "access_time": "",
+            "modification_time": "", "size": -1, "elapsed": 2, "ssh_command": "", "connection_id": "c1",
             "protocol": "SFTP",
         },
     ),
@@ -66,8 +66,8 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         "info",
         {
             "username": "alice", "file_path": "", "target_path": "", "virtual_path": "/a",
-            "virtual_target_path": "", "filemode": "0640", "uid": -1, "gid": -1, "access_time": -1,
-            "modification_time": -1, "size": -1, "elapsed": 0, "ssh_command": "", "connection_id": "c1",
+            "virtual_target_path": "", "filemode": "0640", "uid": -1, "gid": -1, "access_time": "",
+            "modification_time": "", "size": -1, "elapsed": 0, "ssh_command": "", "connection_id": "c1",
             "protocol": "SFTP",
         },
     ),
@@ -174,12 +174,20 @@ def test_every_event_kind_has_a_line_and_every_field_a_word() -> None:
     assert line_of(object()) is None
 
 
-def test_numbers_that_are_absent_are_minus_one() -> None:
-    line = line_of(kinds.Operated(operation="Chtimes", details={"access_time": 5, "modification_time": 7}))
+def test_what_is_absent_and_times() -> None:
+    details: dict[str, object] = {
+        "access_time": None,
+        "modification_time": 1_700_000_000_999_999_999,
+        "uid": None,
+    }
+    line = line_of(kinds.Operated(operation="Chtimes", details=details))
+    beyond = line_of(kinds.Operated(operation="Chtimes", details={"modification_time": 10**30}))
 
     assert line is not None
+    assert beyond is not None
     assert (line.fields["uid"], line.fields["gid"], line.fields["size"]) == (-1, -1, -1)
-    assert (line.fields["access_time"], line.fields["modification_time"]) == (5, 7)
+    assert (line.fields["access_time"], line.fields["modification_time"]) == ("", "2023-11-14T22:13:20Z")
+    assert beyond.fields["modification_time"] == str(10**30)
 
 
 async def test_logins_are_recorded_at_level_info_and_not_at_warn(tmp_path: Path) -> None:

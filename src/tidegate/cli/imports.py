@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
 from tidegate.cli import flags
 from tidegate.cli.provider import Desk, opened, run
-from tidegate.cli.terminal import note, say, say_json, say_table
+from tidegate.cli.terminal import note, read_password, say, say_json, say_table
 
 if TYPE_CHECKING:
     from tidegate.store.imports.common import Harvest
@@ -116,6 +117,61 @@ def proftpd(
                 read_text(groups) if groups is not None else "",
                 users_name=str(users),
                 groups_name=str(groups or ""),
+                rules=desk.rules,
+            )
+            await _carry_out(
+                desk, harvest, mode, keep_passwords=keep_passwords, dry_run=dry_run, as_json=as_json
+            )
+
+    run(work())
+
+
+@app.command("openbridge")
+def openbridge(
+    host: Annotated[
+        str, typer.Option("--host", help="MySQL or MariaDB server of the gateway.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its port.")] = 3306,
+    database: Annotated[str, typer.Option("--database", help="Database with the ftpd_ tables.")] = "ftpd",
+    username: Annotated[str, typer.Option("--username", "-u", help="Database user.")] = "ftpd",
+    password_stdin: flags.PasswordStdin = False,
+    password_file: flags.PasswordFile = None,
+    tls: Annotated[
+        str, typer.Option("--tls", help="false, true (checked), skip-verify or preferred.")
+    ] = "false",
+    closed_by_default: Annotated[
+        bool,
+        typer.Option(
+            "--closed-by-default", help="The old server refused addresses that ftpd_allow does not name."
+        ),
+    ] = False,
+    mode: Mode = 0,
+    keep_passwords: KeepPasswords = False,
+    dry_run: DryRun = False,
+    config_dir: flags.ConfigDir = Path("."),
+    config_file: flags.ConfigFile = "tidegate",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Take over users of the Openbridge gateway from its database; nothing is written there."""
+    if tls not in ("false", "true", "skip-verify", "preferred"):
+        raise typer.BadParameter(f"{tls!r} is not false, true, skip-verify or preferred", param_hint="--tls")
+    password = read_password(f"{username} at {host}", stdin=password_stdin, file=password_file)
+    place = f"[{host}]" if ":" in host else host
+    login = f"{quote(username, safe='')}:{quote(password, safe='')}"
+    url = f"mysql://{login}@{place}:{port}/{quote(database, safe='')}"
+    if tls != "false":
+        url += f"?tls={tls}"
+
+    async def work() -> None:
+        from tidegate.identity.keys import parse_public_key
+        from tidegate.store.imports.openbridge import parse_openbridge
+        from tidegate.store.imports.openbridge_tables import read_openbridge
+
+        async with opened(config_dir, config_file) as desk:
+            harvest = parse_openbridge(
+                await read_openbridge(url),
+                parse_key=parse_public_key,
+                closed_by_default=closed_by_default,
                 rules=desk.rules,
             )
             await _carry_out(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from tidegate.events import kinds
@@ -25,7 +26,7 @@ class Line:
 
 
 FIELDS: Final[dict[str, str]] = {
-    "access_time": "Access time the client set, seconds since 1970; -1 none.",
+    "access_time": "Access time the client set, UTC; empty none.",
     "allowed": "The limit.",
     "by": "Who ended the connection when it was not the client: admin name, idle, shutdown.",
     "client": "What the client says it is.",
@@ -45,7 +46,7 @@ FIELDS: Final[dict[str, str]] = {
     "local_addr": "Our end of the connection.",
     "login_type": "Login method that was tried: password, publickey, ..., or no_auth_tried.",
     "method": "Login method that was accepted.",
-    "modification_time": "Modification time the client set, seconds since 1970; -1 none.",
+    "modification_time": "Modification time the client set, UTC; empty none.",
     "percent": "Mark that was crossed.",
     "protocol": "Door: SFTP, SCP, SSH, FTP, DAV, HTTP.",
     "remote_addr": "The client's end of the connection.",
@@ -223,17 +224,32 @@ def _operated(event: kinds.Operated) -> Line:
             "virtual_path": event.virtual_path,
             "virtual_target_path": event.virtual_target_path,
             "filemode": f"{mode:04o}" if isinstance(mode, int) and mode >= 0 else mode or "",
-            "uid": details.get("uid", -1),
-            "gid": details.get("gid", -1),
-            "access_time": details.get("access_time", -1),
-            "modification_time": details.get("modification_time", -1),
-            "size": details.get("size", -1),
+            "uid": _number(details.get("uid")),
+            "gid": _number(details.get("gid")),
+            "access_time": _when(details.get("access_time")),
+            "modification_time": _when(details.get("modification_time")),
+            "size": _number(details.get("size")),
             "elapsed": _ms(event.elapsed),
             "ssh_command": details.get("ssh_command", ""),
             "connection_id": event.connection_id,
             "protocol": event.protocol,
         },
     )
+
+
+def _number(value: object) -> object:
+    return -1 if value is None else value
+
+
+def _when(value: object) -> str:
+    """A file's time, given in nanoseconds since 1970."""
+    if not isinstance(value, int):
+        return str(value or "")
+    try:
+        moment = datetime.fromtimestamp(value // 1_000_000_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(value)  # a client may set times that no calendar knows
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _ms(seconds: float) -> int:
