@@ -10,6 +10,8 @@ from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
+from tidegate import errors
+
 
 @pytest.fixture
 async def peer():
@@ -182,3 +184,49 @@ async def test_draining_ends_when_the_peer_goes(peer):
     await peer.drop()
     await asyncio.wait_for(draining, 5)
     assert peer.session.log[-1][0] == "abort"
+
+
+@pytest.mark.parametrize("how", ["close", "lost"])
+async def test_a_listing_that_is_fetching_ahead_is_released(peer, how):
+    for i in range(300):
+        peer.session.put(f"/d/{i:03}")
+    peer.session.batch = 100
+    handle = (await peer.ask(p.opendir, "/d")).handle
+    gate = peer.session.gates["list"] = asyncio.Event()
+    assert len((await peer.ask(p.readdir, handle)).names) == 102
+    await peer.turns()
+    assert [e[0] for e in peer.session.entered].count("list") == 2
+    assert peer.session.open_listings == 1
+    if how == "close":
+        assert (await peer.ask(p.close, handle)).code == 0
+    else:
+        await peer.drop()
+    assert peer.session.open_listings == 0
+    gate.set()
+
+
+async def test_a_listing_that_fails_ahead_fails_the_readdir_that_follows(peer):
+    for i in range(200):
+        peer.session.put(f"/d/{i:03}")
+    peer.session.batch = 100
+    for slow in (False, True):
+        handle = (await peer.ask(p.opendir, "/d")).handle
+        peer.session.slow = slow
+        peer.session.errors["list"] = errors.StorageFailed()
+        assert len((await peer.ask(p.readdir, handle)).names) == 102
+        await peer.turns()
+        assert (await peer.ask(p.readdir, handle)).text == "storage failure"
+        assert (await peer.ask(p.readdir, handle)).code == 1
+        assert (await peer.ask(p.close, handle)).code == 0
+        peer.session.errors.clear()
+
+
+async def test_a_readdir_that_comes_before_the_look_ahead(peer):
+    for i in range(250):
+        peer.session.put(f"/d/{i:03}")
+    peer.session.batch = 50
+    handle = (await peer.ask(p.opendir, "/d")).handle
+    peer.send(*(p.readdir(rid, handle) for rid in range(10)))
+    replies = await peer.replies(10)
+    assert sum(len(r.names) for r in replies) == 252
+    assert [r.code for r in replies if r.kind == 101] == [1] * 5

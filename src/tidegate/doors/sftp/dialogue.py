@@ -221,7 +221,7 @@ class SftpDialogue:
         if size == 0 or offset > MAX_OFFSET - size:
             self._outlet.send(replies.status_eof(rid))
             return
-        if not entry.operations:
+        if not entry.writing:
             try:
                 sent = self._outlet.send_data(rid, entry.file, offset, size)
             except Exception as error:

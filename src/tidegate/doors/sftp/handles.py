@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
+from tidegate.doors import eager
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.errors import InvalidHandle, PeerLimit
 from tidegate.model import Entry, VPath
@@ -48,6 +49,7 @@ class Operation:
             return
         self.finished = True
         self.file.operations.remove(self)
+        self.file.writing -= self._writes
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -71,11 +73,13 @@ class OpenFile:
     """A file handle.
 
     Attributes:
-        operations: what is under way, in order of arrival. While it is empty, READ and WRITE may be answered
-            on the spot.
+        operations: what is under way, in order of arrival. While it is empty, a WRITE may be answered on the
+            spot.
+        writing: how many of them write. While there is none, a READ may be answered on the spot; waiting for
+            other READs would keep the whole pipeline of a client on threads after one cache miss.
     """
 
-    __slots__ = ("append", "file", "operations", "readable", "writable")
+    __slots__ = ("append", "file", "operations", "readable", "writable", "writing")
 
     def __init__(self, file: File, *, append: bool) -> None:
         self.file = file
@@ -83,6 +87,7 @@ class OpenFile:
         self.readable = file.readable
         self.writable = file.writable
         self.operations: list[Operation] = []
+        self.writing = 0
 
     def enter(self, start: int, end: int, *, writes: bool) -> tuple[Operation, list[Operation]]:
         """Register an operation.
@@ -93,6 +98,7 @@ class OpenFile:
         operation = Operation(self, start, end, writes=writes)
         earlier = [other for other in self.operations if operation.conflicts(other)]
         self.operations.append(operation)
+        self.writing += writes
         return operation, earlier
 
     def barrier(self) -> tuple[Operation, list[Operation]]:
@@ -100,33 +106,77 @@ class OpenFile:
         operation = Operation(self, 0, MAX_OFFSET + 1, writes=True)
         earlier = self.operations.copy()
         self.operations.append(operation)
+        self.writing += 1
         return operation, earlier
 
 
 class Listing:
-    """A directory handle: a batch of entries in hand, and the iterator that brings more."""
+    """A directory handle: a batch of entries in hand, and the iterator that brings more.
 
-    __slots__ = ("_source", "batch", "path", "position")
+    When the batch in hand is used up, the next one is fetched while the client still reads the last answer.
+    """
 
-    def __init__(self, path: VPath, source: AsyncIterator[list[Entry]], batch: list[Entry]) -> None:
+    __slots__ = ("_ahead", "_failure", "_loop", "_over", "_planned", "_source", "batch", "path", "position")
+
+    def __init__(self, path: VPath, source: AsyncIterator[list[Entry]]) -> None:
         self.path = path
-        self.batch = batch
+        self.batch: list[Entry] = []
         self.position = 0
         self._source = source
+        self._loop = asyncio.get_running_loop()
+        self._over = False
+        self._planned: asyncio.Handle | None = None
+        self._ahead: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+
+    async def _fetch(self) -> None:
+        """Replace a batch that is used up."""
+        while self.position >= len(self.batch) and not self._over:
+            batch = await anext(self._source, None)
+            self._over = batch is None
+            self.batch = batch or []
+            self.position = 0
+
+    def look_ahead(self) -> None:
+        """Fetch the next batch, if this one is used up, once the reply is on its way."""
+        if self.position >= len(self.batch) and not self._over and self._planned is None:
+            self._planned = self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._planned = None
+        try:
+            self._ahead, _ = eager.start(self._fetch(), self._loop)
+        except Exception as error:
+            self._failure = error
 
     async def refill(self) -> bool:
         """Make sure that an entry is in hand; False at the end."""
-        while self.position >= len(self.batch):
-            batch = await anext(self._source, None)
-            self.position = 0
-            if batch is None:
-                self.batch = []
-                return False
-            self.batch = batch
-        return True
+        if self._planned is not None:
+            self._planned.cancel()
+            self._planned = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead
+        else:
+            await self._fetch()
+        return self.position < len(self.batch)
 
     async def close(self) -> None:
         """Release the iterator."""
+        self._over = True
+        if self._planned is not None:
+            self._planned.cancel()
+            self._planned = None
+        if self._ahead is not None:
+            # An iterator cannot be closed while it runs.
+            self._ahead.cancel()
+            await asyncio.wait([self._ahead])
+            if not self._ahead.cancelled():
+                self._ahead.exception()
+            self._ahead = None
         close = getattr(self._source, "aclose", None)
         if close is not None:
             await close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from struct import Struct, error
 from typing import Final
 
@@ -29,8 +30,6 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 _TYPE_LETTER: Final = {Kind.FILE: "-", Kind.DIRECTORY: "d", Kind.LINK: "l", Kind.OTHER: "p"}
 _NS: Final = 1_000_000_000
 
-_U32: Final = Struct(">I").pack
-_LENGTH_AND_ATTRS: Final = Struct(">IQIIIII").pack
 _ATTRS_KNOWN: Final = c.ATTR_SIZE | c.ATTR_OWNER | c.ATTR_MODE | c.ATTR_TIMES
 
 
@@ -48,6 +47,17 @@ def mode_letters(kind: Kind, mode: int) -> str:
     return "".join(letters)
 
 
+_records: dict[tuple[int, int], Callable[..., bytes]] = {}
+
+
+def _record(name: int, line: int) -> Callable[..., bytes]:
+    """The packer of one entry whose name and line have these lengths: two strings and ATTRS in one go."""
+    if len(_records) >= _CACHE_ENTRIES:
+        _records.clear()
+    made = _records[name, line] = Struct(f">I{name}sI{line}sIQIIIII").pack
+    return made
+
+
 class Longnames:
     """Formats entries for one session.
 
@@ -63,15 +73,14 @@ class Longnames:
         self._heads: dict[tuple[Kind, int, int, int, int], tuple[bytes, int]] = {}
         self._times: dict[int, bytes] = {}
 
-    def _head(self, key: tuple[Kind, int, int, int, int]) -> tuple[bytes, int]:
-        kind, mode, uid, gid, nlink = key
+    def _head(self, kind: Kind, mode: int, uid: int, gid: int, nlink: int) -> tuple[bytes, int]:
         user = self._names.user(uid) or str(uid)
         group = self._names.group(gid) or str(gid)
         line = f"{mode_letters(kind, mode)}  {nlink:3d} {user:<8} {group:<8} "
         made = line.encode("utf-8", "replace"), replies.TYPE_BITS[kind] | (mode & 0o7777)
         if len(self._heads) >= _CACHE_ENTRIES:
             self._heads.clear()
-        self._heads[key] = made
+        self._heads[kind, mode, uid, gid, nlink] = made
         return made
 
     def _time(self, minute: int) -> bytes:
@@ -93,7 +102,7 @@ class Longnames:
     def line(self, entry: Entry) -> bytes:
         """The longname of one entry."""
         self._refresh()
-        head, _ = self._head((entry.kind, entry.mode, entry.uid, entry.gid, entry.nlink))
+        head, _ = self._head(entry.kind, entry.mode, entry.uid, entry.gid, entry.nlink)
         when = self._time(entry.mtime_ns // _NS // 60)
         return b"%b%8d%b%b" % (head, entry.size, when, entry.name.encode("utf-8", "surrogateescape"))
 
@@ -111,24 +120,37 @@ class Longnames:
             the packet, and the index of the first entry that did not fit.
         """
         self._refresh()
-        heads, times = self._heads, self._times
+        heads, times, records = self._heads, self._times, _records
         parts: list[bytes] = []
         add = parts.append
         size = 0
-        for index in range(first, min(first + MAX_NAMES, len(entries))):
-            name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry = entries[index]
+        for entry in islice(entries, first, first + MAX_NAMES):
+            name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry
             raw = name.encode("utf-8", "surrogateescape")
-            key = (kind, mode, uid, gid, nlink)
-            head, bits = heads.get(key) or self._head(key)
+            head, bits = heads.get((kind, mode, uid, gid, nlink)) or self._head(kind, mode, uid, gid, nlink)
             mtime = mtime_ns // _NS
             when = times.get(mtime // 60) or self._time(mtime // 60)
             line = b"%b%8d%b%b" % (head, length, when, raw)
+            shape = (len(raw), len(line))
+            record = records.get(shape) or _record(*shape)
             try:
-                attrs = _LENGTH_AND_ATTRS(_ATTRS_KNOWN, length, uid, gid, bits, atime_ns // _NS, mtime)
+                encoded = record(
+                    shape[0],
+                    raw,
+                    shape[1],
+                    line,
+                    _ATTRS_KNOWN,
+                    length,
+                    uid,
+                    gid,
+                    bits,
+                    atime_ns // _NS,
+                    mtime,
+                )
             except error:
-                attrs = replies.entry_attrs(entry)
-            size += 40 + len(raw) + len(line)
-            if size > MAX_NAMES_BYTES and index > first:
+                encoded = replies.string(raw) + replies.string(line) + replies.entry_attrs(entry)
+            size += len(encoded)
+            if size > MAX_NAMES_BYTES and parts:
                 break
-            add(b"%b%b%b%b%b" % (_U32(len(raw)), raw, _U32(len(line)), line, attrs))
+            add(encoded)
         return replies.names(request_id, len(parts), parts), first + len(parts)

@@ -45,7 +45,7 @@ class Outlet(Protocol):
 
         Returns:
             bytes sent; 0 at or past the end of the file (nothing is sent); None if `file` would have to
-            wait (nothing is sent). A short count is allowed.
+            wait (nothing is sent). A short count means that the file ends there.
 
         Raises:
             TidegateError: `file` refused; nothing is sent.

@@ -168,16 +168,15 @@ class Verbs:
         """OPENDIR. The first batch is fetched here, so that a refusal answers the right request."""
         self._check_open()
         path = self.path(q.path)
-        source = self._session.list(path)
-        batch = await anext(source, None)
-        listing = Listing(path, source, [])
+        listing = Listing(path, self._session.list(path))
         try:
+            await listing.refill()
             own = await self._dot(path, ".")
             dots = [own] if len(path) == 1 else [own, await self._dot(path.parent, "..")]
         except BaseException:
             await listing.close()
             raise
-        listing.batch = dots + (batch or [])
+        listing.batch = dots + listing.batch
         return replies.handle(rid, self._handles.add_listing(listing))
 
     async def _dot(self, path: VPath, name: str) -> Entry:
@@ -195,6 +194,7 @@ class Verbs:
         if listing.position >= len(listing.batch) and not await listing.refill():
             return replies.status_eof(rid)
         packet, listing.position = self._longnames.packet(rid, listing.batch, listing.position)
+        listing.look_ahead()
         return packet
 
     async def remove(self, rid: int, q: r.Remove, _: object) -> bytes:
