@@ -12,7 +12,7 @@ from tests.support.sftp_peer import Peer
 
 from tidegate.doors.sftp import carrier as carrier_module
 from tidegate.doors.sftp.carrier import BATCH_BYTES
-from tidegate.doors.sftp.dialogue import SftpLimits
+from tidegate.doors.sftp.dialogue import MAX_BURST, SftpLimits
 
 KIB = 1024
 SIZE = 64 * KIB * KIB
@@ -177,3 +177,14 @@ async def test_no_task_is_made_for_what_is_answered_at_once():
             peer.send(build)
             assert len(peer.take()) == 1
         assert asyncio.all_tasks() == before
+
+
+async def test_a_flood_of_small_requests_lets_others_have_their_turn():
+    async with Peer() as peer:
+        peer.session.put("/f", b"x" * 100)
+        handle = await peer.open("/f")
+        peer.send(*(p.read(rid, handle, 0, 1) for rid in range(5000)))
+        assert len(peer.take()) == MAX_BURST
+        assert not peer.channel.reading
+        assert [r.rid for r in await peer.replies(5000 - MAX_BURST)] == list(range(MAX_BURST, 5000))
+        assert peer.channel.reading

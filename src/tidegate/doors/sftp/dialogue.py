@@ -50,6 +50,9 @@ logger = logging.getLogger(__name__)
 _U32: Final = Struct(">I").unpack_from
 _IO_HEADER: Final = r.IO_HEADER.unpack_from
 _IO_HEADER_BYTES: Final = r.IO_HEADER.size
+MAX_BURST: Final = 1024
+"""Requests taken in one call of `feed`; then the loop serves others first."""
+
 _QUEUED_OVERHEAD_BYTES: Final = 256
 """What a waiting request costs beside the bytes of its packet, roughly."""
 
@@ -167,7 +170,9 @@ class SftpDialogue:
         position = 0
         self._feeding = True
         try:
-            while size - position >= 5:
+            for _ in range(MAX_BURST):
+                if size - position < 5:
+                    break
                 length: int = _U32(view, position)[0]
                 if not 1 <= length <= most:
                     raise ProtocolViolation
@@ -182,6 +187,10 @@ class SftpDialogue:
                 else:
                     self._other(kind, view, position, end)
                 position = end
+            else:
+                # Other sessions want their turn.
+                self.saturated = True
+                self._plan_resume()
         except ProtocolViolation:
             self._violate()
             position = size
@@ -416,12 +425,10 @@ class SftpDialogue:
             self._loop.call_soon(self._flush)
         if (
             self.saturated
-            and not self._resume_planned
             and self._pending <= self._limits.requests // 2
             and self._held <= self._limits.held_bytes // 2
         ):
-            self._resume_planned = True
-            self._loop.call_soon(self._resume)
+            self._plan_resume()
         if self._pending == 0 and self._idle_waiters:
             self._loop.call_soon(self._wake)
 
@@ -429,6 +436,11 @@ class SftpDialogue:
         self._flush_planned = False
         if not self._gone:
             self._outlet.flush()
+
+    def _plan_resume(self) -> None:
+        if not self._resume_planned:
+            self._resume_planned = True
+            self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
         self._resume_planned = False
