@@ -131,7 +131,8 @@ class FileHandle(Protocol):
 
         Returns:
             bytes read, 0 at or past the end, None if it would have to wait (or this handle cannot do it).
-            A short count that is not at the end of the file is allowed; the caller reads on.
+            A short count MUST mean that the file ends there: clients take it for that, or ask for less
+            from then on. What is in memory only in part is None.
         """
         ...
 
