@@ -482,19 +482,22 @@ class File:
             TidegateError: `failure` of an upload, or what went wrong now.
         """
         upload, context = self._upload, self._context
+        ending: TidegateError | None = None
         try:
             if upload is None:
                 await self._handle.close()
             else:
                 await upload.finish(self._handle, outcome, exact=self._exact)
         except TidegateError as error:
-            failure = failure or error
+            ending = error
         finally:
             context.files.discard(self)
             context.transfers.discard(self)
-        self._report(failure)
-        if failure is not None and (upload is not None or not isinstance(failure, (QuotaExceeded, PeerGone))):
+        self._report(failure or ending)
+        if upload is not None and failure is not None:
             raise failure
+        if ending is not None:
+            raise ending
 
     def _report(self, failure: TidegateError | None) -> None:
         context = self._context

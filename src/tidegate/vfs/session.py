@@ -12,6 +12,7 @@ from tidegate.errors import (
     IsADirectory,
     NotADirectory,
     NotFound,
+    PeerGone,
     TidegateError,
     TooLarge,
     Unsupported,
@@ -170,7 +171,11 @@ class Session:
             QuotaExceeded, TooLarge: a limit is reached already.
             PeerLimit: too many open files.
         """
-        return await open_file(self._context, path, flags, attrs)
+        file = await open_file(self._context, path, flags, attrs)
+        if self._closed:  # the session ended while the storage was opening it
+            await file.abort()
+            raise PeerGone
+        return file
 
     async def remove(self, path: VPath) -> None:
         """Remove a file or link."""

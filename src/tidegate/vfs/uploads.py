@@ -179,7 +179,7 @@ class Upload:
                 (visible or 0) - (place.learn(visible) or 0), 0
             )  # in-place writers went on meanwhile
             place.becomes(self.high)
-        elif outcome is Outcome.KEEP and resumable and place.extent is None:
+        elif resumable and place.extent is None:
             # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
             # would be a way around the quota. One that a finished file of that name hides does not.
             visible, kept = place.learn(None), await size_of(*self.place.at)

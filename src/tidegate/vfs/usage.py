@@ -20,13 +20,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from tidegate.errors import TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
-from tidegate.model import Account, Folder, FolderMount, Tally, UsageDelta
-from tidegate.policy.quota import BYTES_PER_MB, counts_in_account
-from tidegate.vfs.gauges import UNLIMITED, Count, Counts, Gauge, Limits, Meter, Warn
+from tidegate.model import Account, Folder, FolderMount
+from tidegate.vfs.books import NO_CHANGE, AccountBook, FolderBook, UsageStore
+from tidegate.vfs.gauges import Count, Meter, Warn
+from tidegate.vfs.meters import build_meter, session_tally
 
 SAVE_GAP_SECONDS: Final = 0.25
 """Least time between two background writes of one book: bounds the load, does not delay the first."""
@@ -36,163 +37,10 @@ LINGER_SECONDS: Final = 1.0
 """How long the mark stays after the last change: a burst of small files sets it once, not once a file."""
 RETRY_SECONDS: Final = 5.0
 """Pause before a write that failed is tried again."""
-TALLY_NAMES: Final = ("bytes_in", "bytes_out", "bytes_xfer", "files_in", "files_out", "files_xfer")
 
 log = logging.getLogger(__name__)
 
-
-class UsageStore(Protocol):
-    """The part of a data provider that the vfs needs; names and meaning are those of `store.contract`."""
-
-    async def user(self, username: str) -> Account | None:
-        """One account with its folder mounts."""
-        ...
-
-    async def folder(self, name: str) -> Folder | None:
-        """One folder."""
-        ...
-
-    async def add_usage(self, username: str, delta: UsageDelta) -> None:
-        """Add to an account's counters."""
-        ...
-
-    async def set_usage(self, username: str, *, size: int, files: int) -> None:
-        """Set the quota counters."""
-        ...
-
-    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
-        """Set the transfer counters."""
-        ...
-
-    async def add_folder_usage(self, name: str, *, size: int, files: int) -> None:
-        """Add to a folder's counters."""
-        ...
-
-    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
-        """Set a folder's counters."""
-        ...
-
-    async def mark_usage(self, username: str, *, dirty: bool) -> None:
-        """Remember that an account's counters may be behind, or are settled again."""
-        ...
-
-    async def dirty_usage(self) -> list[str]:
-        """Accounts whose counters may be behind."""
-        ...
-
-    async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
-        """Set `first_upload` or `first_download` if it is not set yet."""
-        ...
-
-
-class Reserving(Protocol):
-    """An open upload as a scan sees it."""
-
-    @property
-    def reserved(self) -> int:
-        """Bytes charged for content that a listing does not show yet."""
-        ...
-
-    @property
-    def reserved_files(self) -> int:
-        """Files charged that a listing does not show yet."""
-        ...
-
-
-class FolderBook:
-    """Live usage of one folder."""
-
-    __slots__ = ("files", "name", "refs", "size")
-
-    def __init__(self, name: str, size: int, files: int) -> None:
-        self.name = name
-        self.size = Count(size)
-        self.files = Count(files)
-        self.refs = 0
-
-    @property
-    def pending(self) -> bool:
-        """Whether the store is behind."""
-        return self.size.used != self.size.saved or self.files.used != self.files.saved
-
-
-class AccountBook:
-    """Live usage of one account.
-
-    Attributes:
-        size: bytes of `used_quota_size`; files likewise.
-        upload: bytes received; download and total likewise.
-        tally: the six cumulative counters of `TALLY_NAMES`.
-        uploads: open uploads that charge here or on one of the account's folders.
-        shared: what sessions of the account share beside counters (bandwidth).
-    """
-
-    __slots__ = (
-        "download",
-        "files",
-        "folders",
-        "lock",
-        "marked",
-        "name",
-        "refs",
-        "shared",
-        "size",
-        "tally",
-        "task",
-        "total",
-        "touch",
-        "touched_at",
-        "uncertain",
-        "upload",
-        "uploads",
-        "wake",
-    )
-
-    def __init__(self, account: Account) -> None:
-        self.name = account.username
-        self.size = Count(account.used_quota_size)
-        self.files = Count(account.used_quota_files)
-        self.upload = Count(account.used_upload_data_transfer)
-        self.download = Count(account.used_download_data_transfer)
-        self.total = Count(self.upload.used + self.download.used)
-        self.tally = {name: Count(getattr(account.tally, name)) for name in TALLY_NAMES}
-        self.touch: dict[Literal["upload", "download"], bool] = {
-            "upload": account.first_upload == 0,
-            "download": account.first_download == 0,
-        }
-        self.touched_at: dict[Literal["upload", "download"], int] = {}
-        self.uploads: set[Reserving] = set()
-        self.folders: set[FolderBook] = set()
-        self.shared: dict[object, object] = {}
-        self.refs = 0
-        self.marked = False
-        self.uncertain = False
-        self.lock = asyncio.Lock()
-        self.wake = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def delta(self) -> UsageDelta:
-        """What the store does not know yet."""
-        tally = Tally(**{name: count.used - count.saved for name, count in self.tally.items()})
-        return UsageDelta(
-            size=self.size.used - self.size.saved,
-            files=self.files.used - self.files.saved,
-            upload=self.upload.used - self.upload.saved,
-            download=self.download.used - self.download.saved,
-            tally=tally,
-        )
-
-    @property
-    def pending(self) -> bool:
-        """Whether the store is behind, for this account or for a folder it changed."""
-        return (
-            bool(self.touched_at)
-            or self.delta() != NO_CHANGE
-            or any(folder.pending for folder in self.folders)
-        )
-
-
-NO_CHANGE: Final = UsageDelta()
+__all__ = ["AccountBook", "Books", "FolderBook", "UsageStore", "session_tally"]
 
 
 class Books:
@@ -280,72 +128,9 @@ class Books:
         mount: FolderMount | None,
         folder: FolderBook | None,
     ) -> Meter:
-        """Work out what one session charges on one mount.
-
-        A mount with ``quota_size`` and ``quota_files`` -1 charges the account and the folder and is limited
-        by the account; any other charges the folder alone and is limited by the mount.
-        """
+        """What one session charges on one mount; see `build_meter`."""
         warn = self._warner(account.username)
-        own = mount is not None and not counts_in_account(mount)
-        grow: list[Count] = []
-        files: list[Count] = []
-        grow_limits: list[Gauge] = []
-        file_limits: list[Gauge] = []
-        limited = account.quota_size > 0 or account.quota_files > 0
-        if self.track_quota:
-            if folder is not None:
-                grow.append(folder.size)
-                files.append(folder.files)
-            if not own and (self.track_quota == 1 or limited):
-                grow.append(book.size)
-                files.append(book.files)
-            if own and mount is not None and folder is not None:
-                place = f"virtual_folders[{account.virtual_folders.index(mount)}]."
-                size_limit, files_limit = mount.quota_size, mount.quota_files
-                size_count, files_count = folder.size, folder.files
-            else:
-                place, size_limit, files_limit = "", account.quota_size, account.quota_files
-                size_count, files_count = book.size, book.files
-            if size_limit > 0:
-                grow_limits.append(size_count.gauge(f"{place}quota_size", size_limit, warn=warn))
-            if files_limit > 0:
-                file_limits.append(
-                    files_count.gauge(f"{place}quota_files", files_limit, unit="files", warn=warn)
-                )
-        space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
-        up: Counts = (book.upload, book.total) if self.track_quota else ()
-        down: Counts = (book.download, book.total) if self.track_quota else ()
-        up_limits: list[Gauge] = []
-        down_limits: list[Gauge] = []
-        if self.track_quota:
-            for name, count, wanted in (
-                ("upload_data_transfer", book.upload, (up_limits,)),
-                ("download_data_transfer", book.download, (down_limits,)),
-                ("total_data_transfer", book.total, (up_limits, down_limits)),
-            ):
-                megabytes_allowed = getattr(account, name)
-                if megabytes_allowed > 0:
-                    gauge = count.gauge(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
-                    for limits in wanted:
-                        limits.append(gauge)
-            if self.track_quota == 2 and not up_limits and not down_limits:
-                up = down = ()
-        tally = _TallyParts(account, session_tally or book.tally, warn)
-        return Meter(
-            grow_limits=(*grow_limits, *tally.limits("bytes_in", "bytes_xfer")),
-            grow=(*grow, *tally.counts("bytes_in", "bytes_xfer")),
-            file_limits=(*file_limits, *tally.limits("files_in", "files_xfer")),
-            files=(*files, *tally.counts("files_in", "files_xfer")),
-            up_limits=tuple(up_limits),
-            up=up,
-            down_limits=(*down_limits, *tally.limits("bytes_out", "bytes_xfer")),
-            down=(*down, *tally.counts("bytes_out", "bytes_xfer")),
-            fetch_limits=tally.limits("files_out", "files_xfer"),
-            fetches=tally.counts("files_out", "files_xfer"),
-            max_file=account.filters.max_upload_file_size or UNLIMITED,
-            space=space,
-            owner=(*grow, *tally.counts("bytes_in")),
-        )
+        return build_meter(self.track_quota, warn, account, book, session_tally, mount=mount, folder=folder)
 
     def _warner(self, username: str) -> Warn:
         def warn(limit: str, percent: int, used: int, allowed: int) -> None:
@@ -529,43 +314,6 @@ class Books:
         if book is not None:
             book.size.rebase(size, before[0])
             book.files.rebase(files, before[1])
-
-
-class _TallyParts:
-    """The gauges and counts that an account's `TallyLimits` asks for; an unlimited counter is not kept."""
-
-    def __init__(self, account: Account, counts: dict[str, Count], warn: Warn) -> None:
-        self._limits = account.filters.tally_limits
-        self._counts = counts
-        self._warn = warn
-
-    def _allowed(self, name: str) -> int:
-        return int(getattr(self._limits, name)) if self._limits is not None else 0
-
-    def counts(self, *names: str) -> Counts:
-        return tuple(self._counts[name] for name in names if self._allowed(name) > 0)
-
-    def limits(self, *names: str) -> Limits:
-        if self._limits is None:
-            return ()
-        soft = self._limits.limit_type == "soft"
-        return tuple(
-            self._counts[name].gauge(
-                f"tally_limits.{name}",
-                self._allowed(name),
-                soft=soft,
-                unit="files" if name.startswith("files") else "bytes",
-                warn=self._warn,
-            )
-            for name in names
-            if self._allowed(name) > 0
-        )
-
-
-def session_tally(account: Account) -> dict[str, Count] | None:
-    """Fresh counters if the account's tally limits are per session."""
-    limits = account.filters.tally_limits
-    return {name: Count() for name in TALLY_NAMES} if limits is not None and limits.per_session else None
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
