@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
-
 from tests.support.databases import Server, mariadb, postgresql
+
 from tidegate.store.contract import Provider
 from tidegate.store.factory import ProviderOptions, create_provider
 from tidegate.store.sql.provider import SqlProvider

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
-
 from tests.contract.conftest import Opened, OptionsOf
 from tests.support.accounts import full_account, full_admin, full_folder, full_key, plain_account
+
 from tidegate.errors import AlreadyExists, BadRecord, NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
 from tidegate.store.contract import Provider, Record, Snapshot, UsageDelta

@@ -9,7 +9,7 @@ run as their own system user then.
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import fcntl
 import ipaddress
 import json
@@ -193,9 +193,7 @@ def _start_mariadb() -> Server:
         "--skip-log-bin",
     ]
     pid = _spawn(command, directory, port)
-    return Server(
-        "mysql", pid, port, "tide", password, "tide", str(directory), str(directory / "server.crt")
-    )
+    return Server("mysql", pid, port, "tide", password, "tide", str(directory), str(directory / "server.crt"))
 
 
 def _directory(system_user: str) -> tuple[Path, str]:
@@ -243,7 +241,12 @@ def _spawn(command: list[str], directory: Path, port: int) -> int:
     """Start a server that outlives this worker; returns its process id once it answers."""
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=directory, env=_environment(directory), stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=directory,
+            env=_environment(directory),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -299,7 +302,7 @@ def _free_port() -> int:
 def _certificate(directory: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     certificate = (
         x509.CertificateBuilder()
@@ -307,8 +310,8 @@ def _certificate(directory: Path) -> None:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=7))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=7))
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from tidegate.errors import ProviderError
 from tidegate.store.contract import Provider
+from tidegate.store.kv import LmdbProvider
+from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
-from tidegate.store.sql import schema
 from tidegate.store.sql.provider import SqlProvider
 
 __all__ = ["DRIVERS", "ProviderOptions", "create_provider", "initialise", "revert"]
@@ -24,12 +25,8 @@ def create_provider(options: ProviderOptions) -> Provider:
     if options.driver in ("sqlite", "postgresql", "mysql"):
         return SqlProvider(options)
     if options.driver == "memory":
-        from tidegate.store.memory import MemoryProvider
-
         return MemoryProvider(options)
     if options.driver == "bolt":
-        from tidegate.store.kv import LmdbProvider
-
         return LmdbProvider(options)
     raise ProviderError(f"data_provider.driver: {options.driver!r} is not one of {', '.join(DRIVERS)}")
 
@@ -45,18 +42,16 @@ async def initialise(options: ProviderOptions) -> str:
         ProviderError: the schema is newer than this version.
     """
     provider = create_provider(options)
-    if isinstance(provider, SqlProvider):
-        before = await provider.schema_version()
-        await provider.open()
-        await provider.close()
-        if before == schema.latest():
-            return f"{options.driver}: schema version {before} is already up to date"
-        return f"{options.driver}: schema brought from version {before} to {schema.latest()}"
+    versioned = _versioned(provider)
+    before = await versioned.schema_version() if versioned is not None else ""
     await provider.open()
     await provider.close()
-    if options.driver == "memory":
-        return "memory: nothing to initialise"
-    return f"{options.driver}: ready"
+    if versioned is None:
+        return f"{options.driver}: nothing to initialise"
+    after = await versioned.schema_version()
+    if before == after:
+        return f"{options.driver}: schema version {before} is already up to date"
+    return f"{options.driver}: schema brought from version {before} to {after}"
 
 
 async def revert(options: ProviderOptions, to: str) -> str:
@@ -68,16 +63,14 @@ async def revert(options: ProviderOptions, to: str) -> str:
     Raises:
         ProviderError: the driver or the version does not allow it.
     """
-    provider = create_provider(options)
-    if isinstance(provider, SqlProvider):
-        if await provider.revert(to):
-            return f"{options.driver}: schema taken back to version {to}"
-        return f"{options.driver}: schema version {to} is already there"
-    if options.driver == "memory":
-        raise ProviderError("memory: there is no schema to revert")
-    from tidegate.store.kv import LmdbProvider
-
-    assert isinstance(provider, LmdbProvider)
-    if await provider.revert(to):
+    versioned = _versioned(create_provider(options))
+    if versioned is None:
+        raise ProviderError(f"{options.driver}: there is no schema to revert")
+    if await versioned.revert(to):
         return f"{options.driver}: schema taken back to version {to}"
     return f"{options.driver}: schema version {to} is already there"
+
+
+def _versioned(provider: Provider) -> SqlProvider | LmdbProvider | None:
+    """The provider, if what it keeps has a schema."""
+    return provider if isinstance(provider, (SqlProvider, LmdbProvider)) else None

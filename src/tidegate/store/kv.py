@@ -221,6 +221,10 @@ class LmdbProvider(BookProvider):
         if environment is not None:
             environment.close()
 
+    async def schema_version(self) -> str:
+        """The schema version of the file, ``0`` for none; for a provider that is not open."""
+        return await asyncio.to_thread(self._look)
+
     async def revert(self, to: str) -> bool:
         """Take the schema back; ``0`` removes everything. For a provider that is not open.
 
@@ -232,12 +236,10 @@ class LmdbProvider(BookProvider):
         """
         if to not in ("0", str(SCHEMA_VERSION)):
             raise ProviderError(f"there is no schema version {to}; known are 0, {SCHEMA_VERSION}")
-        if not self._options.file.exists():
+        if to == await self.schema_version() or not self._options.file.exists():
             return False
         await self.open()
         try:
-            if to == str(SCHEMA_VERSION):
-                return False
             await self._write(self._empty)
             return True
         finally:
@@ -327,6 +329,19 @@ class LmdbProvider(BookProvider):
         return self._environment.begin(write=True)
 
     # -- opening -----------------------------------------------------------------------------------------
+
+    def _look(self) -> str:
+        path = self._options.file
+        if not path.exists():
+            return "0"
+        try:
+            with lmdb.open(str(path), subdir=False, max_dbs=len(_TABLES), readonly=True) as environment:
+                self._environment = environment
+                return str(self._version())
+        except lmdb.Error as error:
+            raise self._translated(error) from None
+        finally:
+            self._environment = None
 
     def _open_file(self, path: Path, *, migrate: bool) -> None:
         if not path.parent.is_dir():

@@ -22,6 +22,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import asyncmy
 from psycopg import conninfo
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -51,6 +52,10 @@ _GO_DSN: Final = re.compile(
     r"(?:(?P<user>[^:@/]*)(?::(?P<password>.*))?@)?(?:(?P<net>tcp|unix)\((?P<address>[^)]*)\))?"
     r"/(?P<name>[^?]*)(?:\?(?P<options>.*))?"
 )
+
+
+_REFUSALS: Final = (1044, 1045, 1049, 1129, 1130)
+"""Errors of a MySQL server that has heard who asks: access denied, unknown database, blocked host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,8 @@ def _mysql(options: ProviderOptions, *, replica: bool) -> Target:
     settings |= {"connect_timeout": CONNECT_SECONDS, "charset": "utf8mb4"}
     if mode:
         settings["ssl"] = _mysql_tls(options, checked=mode == 1)
+    if mode == 3:
+        settings["async_creator_fn"] = _connect_preferring_tls
     where = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
     return Target(
         URL.create("mysql+asyncmy"),
@@ -214,7 +221,7 @@ def _mysql_string(text: str, mode: int) -> tuple[dict[str, Any], int]:
         "data_provider.connection_string: is not mysql://user:password@host:port/name or "
         "user:password@tcp(host:port)/name"
     )
-    if "://" in text:
+    if re.match(r"(?:mysql|mariadb)(?:\+\w+)?://", text):
         try:
             url = urllib.parse.urlsplit(text)
             port = url.port or 3306
@@ -294,8 +301,18 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+async def _connect_preferring_tls(**arguments: Any) -> Any:
+    """Connect with TLS, or without it to a server that hangs up on the question."""
+    try:
+        return await asyncmy.connect(**arguments)
+    except (asyncmy.errors.OperationalError, OSError) as error:
+        if error.args and error.args[0] in _REFUSALS:
+            raise
+        return await asyncmy.connect(**{**arguments, "ssl": None})
+
+
 def _require_tls(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    # The driver goes on in plain text if the server does not offer TLS.
+    # Some versions of the driver go on in plain text if the server does not offer TLS.
     transport = getattr(connection.driver_connection, "_transport", None)
     if transport is None or transport.get_extra_info("ssl_object") is None:
         raise ProviderError("the database server offers no TLS and data_provider.sslmode requires it")

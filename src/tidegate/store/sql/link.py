@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, NoReturn, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final, NoReturn, TypeVar
 
 from sqlalchemy import exc as sa
 from sqlalchemy import text
@@ -52,6 +52,7 @@ class Link:
         self._replica: AsyncEngine | None = None
         self._replica_rest = 0.0
         self._written: dict[str, float] = {}
+        self._leaving: set[asyncio.Task[Any]] = set()
         # SQLite has one writer; queueing here is fair, its own busy handler is not.
         self._one_writer = asyncio.Lock() if options.driver == "sqlite" else None
 
@@ -63,7 +64,9 @@ class Link:
                 self._replica = make_engine(self._replica_target, self._options)
 
     async def stop(self) -> None:
-        """Close all connections."""
+        """Close all connections, once work that was given up has let go of them."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=OPERATION_SECONDS)
         for engine in (self._engine, self._replica):
             if engine is not None:
                 await engine.dispose()
@@ -146,11 +149,7 @@ class Link:
         while True:
             attempt += 1
             try:
-                async with asyncio.timeout(seconds), engine.connect() as connection:
-                    if writes:
-                        connection = await connection.execution_options(**{WRITES: True})
-                    async with connection.begin():
-                        return await work(connection)
+                return await self._in_time(_transaction(engine, work, writes=writes), seconds)
             except UnicodeEncodeError:
                 raise BadRecord("", "holds an unpaired surrogate") from None
             except (sa.SQLAlchemyError, OSError, TimeoutError) as error:
@@ -158,6 +157,35 @@ class Link:
                     await asyncio.sleep(0.005 * attempt)
                     continue
                 _fail(error, target)
+
+    async def _in_time(self, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
+        """Wait only so long.
+
+        A driver may need seconds more to give up on a silent server; that goes on behind the caller's back,
+        and `stop` waits for it.
+        """
+        if seconds is None:
+            return await work
+        task = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            self._give_up(task)
+            raise
+        if not done:
+            self._give_up(task)
+            raise TimeoutError
+        return task.result()
+
+    def _give_up(self, task: asyncio.Task[Any]) -> None:
+        task.cancel()
+        self._leaving.add(task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[Any]) -> None:
+        self._leaving.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody is left to hear it
 
     def _remember(self, about: tuple[str, ...]) -> None:
         if self._replica is None:
@@ -178,6 +206,14 @@ class Link:
     def _recently_written(self, about: str) -> bool:
         written = self._written.get(about)
         return written is not None and time.monotonic() - written < REPLICA_LAG_SECONDS
+
+
+async def _transaction(engine: AsyncEngine, work: Work[T], *, writes: bool) -> T:
+    async with engine.connect() as connection:
+        if writes:
+            connection = await connection.execution_options(**{WRITES: True})
+        async with connection.begin():
+            return await work(connection)
 
 
 async def ping(connection: AsyncConnection) -> None:

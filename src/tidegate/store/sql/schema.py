@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,10 @@ _LOCK_NAME: Final = "tidegate_schema"
 _LOCK_NUMBER: Final = 0x7469_6465
 """The advisory lock's number on PostgreSQL: "tide" in ASCII."""
 
-# Alembic reaches the running migration through module globals.
-_ONE_AT_A_TIME: Final = asyncio.Lock()
+# Alembic reaches the running migration through module globals: one at a time in each loop.
+_TURNS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 async def current(link: Link, options: ProviderOptions) -> str:
@@ -142,7 +145,8 @@ def _current(connection: Connection, options: ProviderOptions) -> str:
 
 async def _migrate(link: Link, options: ProviderOptions, direction: str, to: str) -> None:
     config = _config()
-    async with _ONE_AT_A_TIME, link.raw() as connection:
+    turn = _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    async with turn, link.raw() as connection:
         await _lock(connection, link.driver)
         try:
             async with connection.begin():
