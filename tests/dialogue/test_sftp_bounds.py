@@ -10,7 +10,6 @@ from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
-from tidegate.doors.sftp import carrier as carrier_module
 from tidegate.doors.sftp.carrier import BATCH_BYTES
 from tidegate.doors.sftp.dialogue import MAX_BURST, SftpLimits
 
@@ -120,28 +119,6 @@ async def test_a_peer_that_reads_in_sips_gets_everything(window):
             == (bytes(range(256)) * 1200)[:300_000]
         )
         assert rounds > 1 or window == 5000
-
-
-async def test_a_backlog_below_the_channel_holds_requests_back(monkeypatch):
-    monkeypatch.setattr(carrier_module, "BACKLOG_POLL_SECONDS", 0.001)
-    backlog = [0]
-    async with Peer(backlog=lambda: backlog[0]) as peer:
-        peer.session.put("/f", bytes(32768))
-        handle = await peer.open("/f")
-        backlog[0] = carrier_module.MAX_BACKLOG_BYTES + 1
-        # The backlog is looked at after something was handed over, so this one still goes out.
-        peer.send(p.stat(1, "/f"))
-        assert len(await peer.replies(1)) == 1
-        assert peer.carrier.congested
-        assert not peer.channel.reading
-        peer.send(p.read(2, handle, 0, 32768))
-        await peer.turns()
-        assert peer.take() == []
-        backlog[0] = 0
-        async with asyncio.timeout(2):
-            while not peer.carrier._dialogue or peer.carrier.congested:
-                await asyncio.sleep(0.001)
-        assert [len(r.data) for r in await peer.replies(1)] == [32768]
 
 
 async def test_replies_of_one_burst_go_out_together():

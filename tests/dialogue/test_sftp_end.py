@@ -230,3 +230,15 @@ async def test_a_readdir_that_comes_before_the_look_ahead(peer):
     replies = await peer.replies(10)
     assert sum(len(r.names) for r in replies) == 252
     assert [r.code for r in replies if r.kind == 101] == [1] * 5
+
+
+async def test_waiting_for_the_end_lasts_until_the_connection_is_gone(peer):
+    waiting = asyncio.create_task(peer.dialogue.wait_closed())
+    await peer.open("/f", "w")
+    peer.carrier.eof_received()
+    assert await exit_status(peer) == 0
+    await peer.turns()
+    assert not waiting.done()
+    peer.carrier.connection_lost(None)
+    await asyncio.wait_for(waiting, 5)
+    assert peer.session.open_files == []

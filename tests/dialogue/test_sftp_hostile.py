@@ -104,6 +104,28 @@ async def test_handles_that_were_never_issued(handle):
             assert (reply.code, reply.text) == (4, "invalid handle")
 
 
+async def test_numbers_that_no_file_can_have():
+    async with Peer() as peer:
+        peer.session.put("/f", b"abc")
+        one, two = await peer.open("/f", "r+"), await peer.open("/g", "w+")
+        huge = p.attrs(size=2**63)
+        copy = p.s(one) + p.u64(2**63) + p.u64(0) + p.s(two) + p.u64(0)
+        copy_far = p.s(one) + p.u64(0) + p.u64(0) + p.s(two) + p.u64(2**64 - 1)
+        check = p.s(one) + p.s("md5") + p.u64(2**64 - 1) + p.u64(0) + p.u32(256)
+        for build in (
+            lambda rid: p.setstat(rid, "/f", huge),
+            lambda rid: p.fsetstat(rid, one, huge),
+            lambda rid: p.open_(rid, "/h", "w", huge),
+            lambda rid: p.mkdir(rid, "/d", huge),
+            lambda rid: p.extended(rid, "copy-data", copy),
+            lambda rid: p.extended(rid, "copy-data", copy_far),
+            lambda rid: p.extended(rid, "check-file-handle", check),
+        ):
+            reply = await peer.ask(build)
+            assert (reply.code, reply.text) == (4, "offset or size out of range")
+        assert "/h" not in peer.session.nodes
+
+
 async def test_handles_are_not_issued_twice_and_differ_between_sessions():
     async with Peer() as one, Peer() as two:
         seen = set()

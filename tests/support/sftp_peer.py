@@ -90,11 +90,10 @@ class Peer:
         limits: SftpLimits | None = None,
         window: int | None = None,
         greet: bool = True,
-        backlog: Callable[[], int] | None = None,
     ) -> None:
         self.session = session or MemorySession()
         self.channel = MemoryChannel(window=window)
-        self.carrier = ChannelCarrier(self.channel, backlog)
+        self.carrier = ChannelCarrier(self.channel)
         self.channel.carrier = self.carrier
         self.dialogue = SftpDialogue(self.session, self.carrier, limits)
         self.carrier.attach(self.dialogue)

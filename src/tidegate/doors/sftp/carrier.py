@@ -7,8 +7,6 @@ of `ChannelCarrier` are named after those of ``asyncssh.SSHServerSession``.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from tidegate.doors.sftp.dialogue import SftpDialogue
@@ -18,12 +16,6 @@ from tidegate.vfs.api import File
 
 BATCH_BYTES: Final = 512 * 1024
 """Replies are collected up to this many bytes before they are handed to the channel."""
-
-MAX_BACKLOG_BYTES: Final = 4 * 1024 * 1024
-"""No request is taken while more bytes than this wait in the connection below the channel."""
-
-BACKLOG_POLL_SECONDS: Final = 0.01
-"""How often a backlog below the channel is looked at again."""
 
 _SPARE_BUFFERS: Final = 4
 
@@ -80,13 +72,10 @@ class ChannelCarrier:
 
     Args:
         channel: the channel.
-        backlog: bytes that wait in the transport below the channel. An SSH window may be gigabytes wide, so
-            the channel's own bound does not hold back a peer that asks and does not read.
     """
 
-    def __init__(self, channel: Channel, backlog: Callable[[], int] | None = None) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._backlog = backlog
         self._dialogue: SftpDialogue | None = None
         self._held = bytearray()
         self._out: memoryview | None = None
@@ -96,7 +85,6 @@ class ChannelCarrier:
         self._pumping = False
         self._eof = False
         self._closed = False
-        self._poll: asyncio.TimerHandle | None = None
 
     def attach(self, dialogue: SftpDialogue) -> None:
         """Name the dialogue; before any event is passed on."""
@@ -135,7 +123,11 @@ class ChannelCarrier:
         return True
 
     def pause_writing(self) -> None:
-        """The channel holds too much."""
+        """The channel holds too much, or the connection below it.
+
+        The owner MUST pass on the second too: a peer may open a window of gigabytes and not read, and then
+        the channel itself never holds anything back.
+        """
         self._write_paused = True
 
     def resume_writing(self) -> None:
@@ -149,9 +141,6 @@ class ChannelCarrier:
         self._closed = True
         self._held = bytearray()
         self._drop_output()
-        if self._poll is not None:
-            self._poll.cancel()
-            self._poll = None
         if self._dialogue is not None:
             self._dialogue.connection_lost()
 
@@ -205,18 +194,7 @@ class ChannelCarrier:
     @property
     def congested(self) -> bool:
         """Whether the channel, or the connection below it, holds too much."""
-        return self._write_paused or self._poll is not None
-
-    def _look_below(self) -> None:
-        """Take no request while the connection's backlog is too long."""
-        self._poll = None
-        if self._backlog is not None and self._backlog() > MAX_BACKLOG_BYTES and not self._closed:
-            self._poll = asyncio.get_running_loop().call_later(BACKLOG_POLL_SECONDS, self._look_again)
-
-    def _look_again(self) -> None:
-        self._look_below()
-        if self._poll is None:
-            self._pump()
+        return self._write_paused
 
     def _room(self, size: int) -> memoryview | None:
         """A buffer with room for `size` bytes after `_used`, None if it would never fit."""
@@ -274,8 +252,6 @@ class ChannelCarrier:
         except OSError:
             # The channel is closed for writing; its end is reported by `connection_lost`.
             return
-        if self._backlog is not None and self._poll is None:
-            self._look_below()
 
     def _drop_output(self) -> None:
         if self._out is not None:

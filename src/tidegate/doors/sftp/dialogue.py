@@ -523,8 +523,9 @@ class SftpDialogue:
                 logger.exception("sftp: unforeseen error while releasing a handle")
 
     async def wait_closed(self) -> None:
-        """Return when everything the channel held is released. Call it after `connection_lost`."""
-        if self._cleanup is not None:
-            await self._released()
+        """Return when the channel is gone and everything it held is released."""
+        while not self._gone:
+            await self._next_idle()
+        await self._released()
         if self._finisher is not None:
             await self._finisher

@@ -8,7 +8,7 @@ from typing import Final
 
 from tidegate.doors.sftp.handles import Listing, OpenFile
 from tidegate.doors.sftp.names import Names
-from tidegate.doors.sftp.verbs import Handler, Verbs
+from tidegate.doors.sftp.verbs import Handler, Verbs, check_range
 from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r
 from tidegate.errors import Denied, InvalidArgument, InvalidHandle, NotFound, Unsupported
@@ -169,6 +169,7 @@ class Extensions:
     async def copy_data(self, rid: int, q: r.CopyData, targets: tuple[OpenFile | Listing, ...]) -> bytes:
         """copy-data between two open files."""
         source, target = _file(targets[0]), _file(targets[1])
+        check_range(q.offset, q.length, q.target_offset)
         if source is target:
             raise InvalidArgument("source and target are the same handle")
         if not source.readable:
@@ -220,6 +221,7 @@ class Extensions:
     async def _digests(
         self, rid: int, target: VPath | File, algorithm: str, q: r.CheckName | r.CheckHandle, *, echo: bool
     ) -> bytes:
+        check_range(q.offset, q.length)
         found = await self._session.checksum(target, algorithm, q.offset, q.length, q.block)
         body = replies.string(algorithm.encode()) + b"".join(found)
         if len(body) > 2 * MAX_CHECK_REPLY_BYTES:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from tidegate.doors.sftp.handles import HandleTable, Listing, OpenFile
+from tidegate.doors.sftp.handles import MAX_OFFSET, HandleTable, Listing, OpenFile
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
@@ -24,7 +24,7 @@ from tidegate.errors import (
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Entry, Kind, VPath
+from tidegate.model import Attrs, Entry, Kind, VPath
 from tidegate.model.path import MAX_PATH_BYTES
 from tidegate.vfs.api import OpenFlags, Session
 
@@ -32,6 +32,27 @@ Handler = Callable[[int, Any, tuple[OpenFile | Listing, ...]], Awaitable[bytes]]
 """Takes the request id, the request and what its handles stand for; returns the reply packet."""
 
 _WRITE_IMPLIED: Final = c.FLAG_APPEND | c.FLAG_CREATE | c.FLAG_TRUNCATE
+
+
+def check_range(*values: int) -> None:
+    """Refuse offsets, lengths and sizes that no file can have.
+
+    Raises:
+        InvalidArgument: one is.
+    """
+    if max(values) > MAX_OFFSET:
+        raise InvalidArgument("offset or size out of range")
+
+
+def check_attrs(attrs: Attrs) -> Attrs:
+    """The attributes, if the size among them is one that a file can have.
+
+    Raises:
+        InvalidArgument: it is not.
+    """
+    if attrs.size is not None:
+        check_range(attrs.size)
+    return attrs
 
 
 def open_flags(bits: int) -> OpenFlags:
@@ -107,7 +128,7 @@ class Verbs:
         """OPEN."""
         self._check_open()
         flags = _OPEN_FLAGS[q.flags & 0x3F]
-        attrs = q.attrs if q.attrs is not r.NO_ATTRS else None
+        attrs = check_attrs(q.attrs) if q.attrs is not r.NO_ATTRS else None
         try:
             file = await self._session.open(self.path(q.path), flags, attrs)
         except IsADirectory:
@@ -148,17 +169,17 @@ class Verbs:
 
     async def setstat(self, rid: int, q: r.Setstat, _: object) -> bytes:
         """SETSTAT and lsetstat@openssh.com."""
-        await self._session.set_attrs(self.path(q.path), q.attrs, follow=q.follow)
+        await self._session.set_attrs(self.path(q.path), check_attrs(q.attrs), follow=q.follow)
         return replies.status_ok(rid)
 
     async def fsetstat(self, rid: int, q: r.Fsetstat, targets: tuple[OpenFile | Listing, ...]) -> bytes:
         """FSETSTAT. That a backend has no modes or times must not fail an upload that is complete."""
         (target,) = targets
         if isinstance(target, Listing):
-            await self._session.set_attrs(target.path, q.attrs)
+            await self._session.set_attrs(target.path, check_attrs(q.attrs))
         else:
             try:
-                await target.file.set_attrs(q.attrs)
+                await target.file.set_attrs(check_attrs(q.attrs))
             except Unsupported:
                 if q.attrs.size is not None:
                     raise
@@ -204,7 +225,7 @@ class Verbs:
 
     async def mkdir(self, rid: int, q: r.Mkdir, _: object) -> bytes:
         """MKDIR."""
-        attrs = q.attrs if q.attrs is not r.NO_ATTRS else None
+        attrs = check_attrs(q.attrs) if q.attrs is not r.NO_ATTRS else None
         await self._session.mkdir(self.path(q.path), attrs)
         return replies.status_ok(rid)
 
