@@ -118,6 +118,34 @@ async def test_reads_of_what_is_not_in_memory(backend: LocalBackend, tmp_path: P
     await handle.close()
 
 
+async def test_short_answers_mean_the_end(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cached only in part is not answered in part: a peer would take that for the end."""
+    await put(backend, "f", b"0123456789")
+    handle = await backend.open_file("f", READ)
+    real = os.preadv
+
+    def edge(fd: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        if offset >= edge_at:
+            raise BlockingIOError(errno.EAGAIN, "")
+        whole = bytearray(min(edge_at - offset, sum(map(len, buffers))))
+        count = real(fd, [whole], offset)
+        for buffer in buffers:
+            piece, whole = whole[: len(buffer)], whole[len(buffer) :]
+            buffer[: len(piece)] = piece
+        return count
+
+    first, second, third = (memoryview(bytearray(size)) for size in (4, 4, 20))
+    monkeypatch.setattr(os, "preadv", edge)
+    edge_at = 6
+    assert handle.readinto_nowait(0, [first, second]) is None
+    assert await handle.read(0, 100) == b"0123456789"
+    assert handle.readinto_nowait(0, [first]) == 4
+    monkeypatch.setattr(os, "preadv", real)
+    assert handle.readinto_nowait(0, [first, second, third]) == 10
+    assert bytes(first) + bytes(second) + bytes(third[:2]) == b"0123456789"
+    await handle.close()
+
+
 async def test_without_nowait(backend: LocalBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """File systems that do not know RWF_NOWAIT are read inline while they are quick, else in threads."""
     await put(backend, "f", b"content")

@@ -109,7 +109,7 @@ class LocalFile:
     # -- reading -----------------------------------------------------------------------------------------
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
-        """See `tidegate.abc.FileHandle.readinto_nowait`."""
+        """See `tidegate.abc.FileHandle.readinto_nowait`; here a short count is always the end of the file."""
         if self._closed or not self._readable:
             raise InvalidHandle
         if not 0 <= offset < _END_OF_ALL:
@@ -168,20 +168,12 @@ class LocalFile:
             raise InvalidArgument("invalid argument: size")
         size = min(size, READ_MAX)
         buffer = bytearray(size)
-        done = 0
         with memoryview(buffer) as view:
-            while done < size:
-                count = self.readinto_nowait(offset + done, (view[done:],))
-                if count == 0:
-                    return bytes(view[:done])
-                if count is None:
-                    break
-                done += count
-            else:
-                self._check(reading=True)
-                return bytes(buffer)
-        rest = await self._in_thread(partial(_pread_all, self._fd, size - done, offset + done))
-        return bytes(buffer[:done]) + rest if done else rest
+            count = self.readinto_nowait(offset, (view,))
+        if count is None:
+            return await self._in_thread(partial(_pread_all, self._fd, size, offset))
+        del buffer[count:]
+        return bytes(buffer)
 
     # -- writing -----------------------------------------------------------------------------------------
 

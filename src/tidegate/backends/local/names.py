@@ -18,6 +18,7 @@ UPLOAD_PREFIX: Final = b".tidegate-upload."
 PART_PREFIX: Final = b".tidegate-part."
 """Partial of a RESUMABLE upload: kept for resuming."""
 
+_SUSPECT: Final = b"./"
 _RESERVED: Final = (".tidegate-upload.", ".tidegate-part.")
 
 
@@ -38,10 +39,11 @@ def check_key(key: str) -> bytes:
         raise InvalidPath("invalid path: too long")
     if b"\0" in raw:
         raise InvalidPath("invalid path: NUL byte")
-    # One pass over the text finds every unclean form; most keys have none of these pieces.
-    padded = b"/" + raw + b"/"
-    if b"//" in padded or b"/./" in padded or b"/../" in padded:
-        raise InvalidPath("invalid path: not a clean relative path")
+    # Whatever is unclean has one of these pieces; most keys have none and are done here.
+    if raw[0] in _SUSPECT or raw[-1] in _SUSPECT or b"//" in raw or b"/." in raw:
+        padded = b"/" + raw + b"/"
+        if b"//" in padded or b"/./" in padded or b"/../" in padded:
+            raise InvalidPath("invalid path: not a clean relative path")
     if HIDDEN in key and names_hidden(key):
         raise NotFound
     return raw
