@@ -61,7 +61,9 @@ INPUT_SIZE: Final = 512 * 1024
 OUTPUT_SIZE: Final = 1024 * 1024
 """Bytes of the shared output buffer; a batch beyond it is written in parts."""
 
+MSG_CHANNEL_WINDOW_ADJUST: Final = 93
 MSG_CHANNEL_DATA: Final = 94
+_OURS: Final = (MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_DATA)
 
 _input = memoryview(bytearray(INPUT_SIZE))
 _output = memoryview(bytearray(OUTPUT_SIZE))
@@ -292,10 +294,11 @@ class Lane(asyncio.BufferedProtocol):
                     opened.key.open(record, plain, seq)
             except InvalidTag:
                 plain = None
-            if plain is not None and plain[1] == MSG_CHANNEL_DATA:
+            if plain is not None and plain[1] in _OURS:
                 other = self.channels.get(int.from_bytes(plain[2:6], "big"))
                 if other is not None and other.take_plain(plain):
-                    self._last = other
+                    if plain[1] == MSG_CHANNEL_DATA:
+                        self._last = other
                     connection._recv_seq = (seq + 1) & 0xFFFFFFFF
                     touched.add(other)
                     continue
@@ -310,7 +313,7 @@ class Lane(asyncio.BufferedProtocol):
 
     def _pump(self, touched: set[LaneChannel]) -> None:
         for channel in touched:
-            channel.pump()
+            channel.room()
         touched.clear()
         self.write_out()
 

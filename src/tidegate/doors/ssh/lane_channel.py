@@ -14,7 +14,7 @@ import struct
 from collections import deque
 from typing import Any, Final, Protocol
 
-from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, Lane
+from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Lane
 from tidegate.doors.ssh.records import HEADER_SIZE, Records
 from tidegate.vfs.api import File
 
@@ -34,14 +34,16 @@ WRITE_AT: Final = 256 * 1024
 """Sealed bytes that are put on the wire without waiting for the end of the batch: what stays in cache."""
 
 FULL_REPLY: Final = 261120 + 13
-"""Bytes of the longest answer to a READ. A request is left waiting until the peer's window holds one: sealing a
-part and keeping the rest costs a copy into a fresh buffer, and OpenSSH lowers its read size after a short answer."""
+"""Bytes of the longest answer to a READ.
+
+A request is left waiting until the peer's window holds one: sealing a part and keeping the rest costs a copy
+into a fresh buffer, and OpenSSH lowers its read size for good after a short answer.
+"""
 
 NUDGE_SECONDS: Final = 0.02
-"""After this time requests are answered in parts all the same: a peer may refill its window only when empty."""
+"""After this time requests are answered in parts all the same: a peer may refill only an empty window."""
 
 FXP_DATA: Final = 103
-MSG_CHANNEL_WINDOW_ADJUST: Final = 93
 
 _DATA_HEADER = struct.Struct(">IBII")
 _CHANNEL_HEADER = struct.Struct(">BII")
@@ -104,6 +106,7 @@ class LaneChannel:
         self._enough_window = min(FULL_REPLY, channel._send_window // 4)
         self._nudge: asyncio.TimerHandle | None = None
         self._nudged = False
+        self._window_then = 0
         self._closing: bool | None = None
         self._gone = False
         lane.channels[self.number] = self
@@ -141,7 +144,19 @@ class LaneChannel:
         return other
 
     def take_plain(self, plain: memoryview) -> bool:
-        """Take a packet that was opened elsewhere; False if asyncssh must judge it."""
+        """Take data, or more window, from a packet that was opened; False if asyncssh must judge it."""
+        if plain[1] == MSG_CHANNEL_WINDOW_ADJUST:
+            # OpenSSH sends one for every 96 KiB it has taken: worth sparing asyncssh the trouble.
+            channel = self._channel
+            if (
+                self._gone
+                or channel._recv_state != "open"
+                or channel._send_buf
+                or len(plain) != 10 + plain[0]
+            ):
+                return False
+            channel._send_window += int.from_bytes(plain[6:10], "big")
+            return True
         size = int.from_bytes(plain[6:10], "big")
         if size + PACKET_HEADER + plain[0] != len(plain) or not self._accepts(size):
             return False
@@ -275,14 +290,19 @@ class LaneChannel:
         if self._channel._send_window >= self._enough_window or self._nudged or self._plain:
             return False
         if self._nudge is None:
+            self._window_then = self._channel._send_window
             self._nudge = asyncio.get_running_loop().call_later(NUDGE_SECONDS, self._after_nudge)
         return True
 
     def _after_nudge(self) -> None:
+        """The timer outlives the shortage it was set for; only a window that stands still is one."""
         self._nudge = None
-        self._nudged = True
-        self.room()
-        self._nudged = False
+        if self._channel._send_window == self._window_then:
+            self._nudged = True
+            self.room()
+            self._nudged = False
+        else:
+            self.room()
 
     def send(self, packet: bytes | bytearray) -> None:
         """Queue one SFTP packet; small ones are sealed together."""
@@ -397,9 +417,6 @@ class LaneChannel:
 
     def room(self) -> None:
         """The window grew, the socket drained or a key exchange ended: go on with what waited."""
-        if self._nudge is not None and self._channel._send_window >= self._enough_window:
-            self._nudge.cancel()
-            self._nudge = None
         if self._gone or self._channel._send_state in {"close_pending", "closed"}:
             return
         if self._feeding:  # feed's own loop goes on with what it emits; the rest waits for its end
