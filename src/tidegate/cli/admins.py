@@ -49,7 +49,7 @@ def add(
     config_file: flags.ConfigFile = "tidegate",
 ) -> None:
     """Add an administrator, with all permissions unless some are named."""
-    names = [name for text in permission or ["*"] for part in text.split(",") if (name := part.strip())]
+    names = [part.strip() for text in permission or ["*"] for part in text.split(",") if part.strip()]
     document = {
         "username": name,
         "permissions": names,

@@ -8,6 +8,7 @@ one line on standard error and exit code 1. ``TIDEGATE_DEBUG=1`` shows the trace
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +47,9 @@ _USAGE_ERROR: Final[type[Exception]] = next(
     if issubclass(kind, Exception) and kind.__name__ == "ClickException"
 )
 """The parser's own error; where it is imported from differs between versions of typer."""
+
+_VARIABLES: Final = re.compile(r" \(env var: '[^)]*'\)")
+"""The parser's list of variables in an error; the help page has them."""
 
 
 class Commands(TyperGroup):
@@ -98,7 +102,7 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     debug = os.environ.get("TIDEGATE_DEBUG", "") not in ("", "0")
     try:
-        code = app(args, standalone_mode=False)
+        code = app(args, prog_name="tidegate", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return _fail("interrupted")
@@ -140,7 +144,8 @@ def _usage(error: Any) -> int:
         sys.stdout.write(f"{error.format_message()}\n")
         return 0
     hint = f" (see {context.command_path} --help)" if context is not None else ""
-    return _fail(f"{error.format_message()}{hint}")
+    text = _VARIABLES.sub("", error.format_message())
+    return _fail(f"{text.rstrip('.')}{hint}")
 
 
 def _fail(text: str) -> int:

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E501  prose
+"""Write docs/reference/{configuration,cli,logs}.md from the code; `--check` only compares.
+
+The schema, the flags and the table of log lines are the truth; a test fails when a page is out of date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import typer
+
+from tidegate.cli.main import app
+from tidegate.config.formats import PARSERS
+from tidegate.config.legacy import OLDER
+from tidegate.config.schema import Settings
+from tidegate.config.schema.base import trait
+from tidegate.config.schema.walk import declared, dotted, is_model, variable
+from tidegate.events import kinds
+from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, Line, line_of
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
+HEAD = "<!-- Made by tools/generate_reference.py from the code; `make docs` writes it again. -->\n\n"
+
+
+def escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def table(headers: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
+    lines += [f"| {' | '.join(map(escaped, row))} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+# --- configuration ------------------------------------------------------------------------------------------
+
+
+def type_words(annotation: Any, metadata: list[Any]) -> str:
+    origin = get_origin(annotation)
+    if origin is list:
+        return f"list of {type_words(get_args(annotation)[0], [])}s"
+    if origin is dict or annotation is dict:
+        return "table"
+    if origin is not None and "Literal" in str(origin):
+        return "one of " + ", ".join(f"`{value or chr(34) * 2}`" for value in get_args(annotation))
+    words = {int: "number", float: "number", str: "text", bool: "true/false"}.get(annotation, "value")
+    least = next((m.ge for m in metadata if hasattr(m, "ge")), None)
+    most = next((m.le for m in metadata if hasattr(m, "le")), None)
+    if least is not None and most is not None:
+        words += f" {least} to {most}"
+    return words
+
+
+def configuration() -> str:
+    """The page of keys."""
+    page = HEAD + "# Configuration\n\n"
+    page += (
+        "One file in the configuration directory (`--config-dir`, default `.`), named `tidegate` with one of the "
+        f"extensions {', '.join(f'`{suffix}`' for suffix in PARSERS)}; another name with `--config-file`. No file is "
+        "needed: defaults and variables hold. All formats say the same; relative file names are relative to the "
+        "configuration directory. `tidegate check` names every mistake, `tidegate config show` every value and "
+        "where it came from.\n\n"
+        "## Precedence\n\n"
+        "Strongest first:\n\n"
+        "1. `TIDEGATE_<SECTION>__<KEY>` variables; list elements by index "
+        f"(`{variable(('sftpd', 'bindings', 0, 'port'))}`), lists comma separated or as JSON\n"
+        "2. the same in files of `env.d` in the configuration directory (`KEY=VALUE` lines; the first file by name "
+        "wins)\n"
+        "3. `SFTPGO_<SECTION>__<KEY>` variables, then those of `env.d`\n"
+        "4. the configuration file\n"
+        "5. defaults\n\n"
+        "A list given by a stronger source replaces the whole list; an element given by index replaces that "
+        "element. An unknown key or variable is an error. Keys of the compatible configuration that this version "
+        "does not act on are accepted, and reported at start when they are set to more than an off value.\n"
+    )
+    for name, section in Settings.model_fields.items():
+        if trait(section, "available") is False:
+            continue
+        page += f"\n## `{name}`\n\n{section.description}\n\n"
+        rows = []
+        for path, field in declared(section.annotation, (name,)):  # type: ignore[arg-type]
+            if trait(field, "available") is False:
+                continue
+            doc = field.description or ""
+            if unit := trait(field, "unit"):
+                doc += f" Unit: {unit}."
+            if trait(field, "secret"):
+                doc += " Masked wherever it is shown."
+            shown = "" if is_model(field.annotation) else f"`{json.dumps(field.default)}`"
+            rows.append((f"`{dotted(path[1:])}`", type_words(field.annotation, field.metadata), shown, doc))
+        page += table(("key", "type", "default", "meaning"), iter(rows))
+    page += "\n## Older names\n\n"
+    page += (
+        "Still accepted. Within one source the name of today wins if both are given, and the older one is "
+        "reported; between sources the stronger source wins, whichever name it uses.\n\n"
+    )
+    page += table(
+        ("older key", "today", "remark"),
+        (
+            (f"`{dotted(o.path)}`", f"`{dotted(o.now)}`" if o.now else "", o.doc)
+            for o in sorted(OLDER.values(), key=lambda o: dotted(o.path))
+        ),
+    )
+    page += "\n## Accepted, not available in this version\n\n"
+    page += table(("key", "what it is for"), iter(unavailable()))
+    return page
+
+
+def unavailable() -> list[tuple[str, str]]:
+    return [
+        (f"`{dotted(path)}`", field.description or "")
+        for path, field in declared()
+        if trait(field, "available") is False
+    ]
+
+
+# --- command line -------------------------------------------------------------------------------------------
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "list_commands", None)
+    if inner is None:
+        yield name, command
+        return
+    for sub in inner(None):
+        yield from commands(command.get_command(None, sub), f"{name} {sub}")
+
+
+def flag_rows(command: Any) -> Iterator[tuple[str, str, str, str]]:
+    for parameter in command.params:
+        if parameter.name in ("help", "install_completion", "show_completion"):
+            continue
+        if parameter.param_type_name == "argument":
+            written = f"`{parameter.name.upper()}`"
+        else:
+            written = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
+            if parameter.metavar and not parameter.is_flag:
+                written += f" {parameter.metavar}"
+        default = parameter.default
+        shown = (
+            ""
+            if default is None or default is False or default == "" or callable(default)
+            else f"`{default}`"
+        )
+        variables = parameter.envvar or []
+        first = variables if isinstance(variables, str) else next(iter(variables), "")
+        yield written, shown, f"`{first}`" if first else "", " ".join((parameter.help or "").split())
+
+
+def cli() -> str:
+    """The page of commands."""
+    page = HEAD + "# Command line\n\n"
+    page += (
+        "Every command explains itself with `--help`. An error is one line on standard error and exit code 1; "
+        "`TIDEGATE_DEBUG=1` shows where it happened. Flags have variables: each `TIDEGATE_` name below is accepted "
+        "with the prefix `SFTPGO_` too, and in the files of `env.d`. A password is asked for, or read from standard "
+        "input or a file; only `portable` takes one on the command line.\n"
+    )
+    for name, command in commands(typer.main.get_command(app), "tidegate"):
+        page += f"\n## `{name}`\n\n{inspect.cleandoc(command.help or '')}\n\n"
+        rows = list(flag_rows(command))
+        if rows:
+            page += table(("flag", "default", "variable", "meaning"), iter(rows))
+    return page
+
+
+# --- logs ---------------------------------------------------------------------------------------------------
+
+
+def sample_lines() -> Iterator[Line]:
+    """One line of each event kind."""
+    for kind in kinds.Event.__subclasses__():
+        if hasattr(kind, "__slots__") and (line := line_of(kind())) is not None:
+            yield line
+    yield from (line for line in [line_of(kinds.Transferred(kind="download"))] if line)
+    yield from (line for line in [line_of(kinds.Operated(operation="Rename"))] if line)
+
+
+def logs() -> str:
+    """The page of log lines."""
+    page = HEAD + "# Logs\n\n"
+    page += (
+        "JSON, one object a line; every line begins with `time` (UTC, milliseconds), `level` (`debug`, `info`, "
+        "`warn`, `error`) and `sender`. The senders below are records of what clients did; any other sender is the "
+        "module or library that speaks, with its text in `message` and, after an error, its traceback in `error`. "
+        "Lines of one connection share `connection_id`.\n\n"
+        "Passwords, hashes, private keys and tokens are taken out of every line (`********`). Strange characters in "
+        "names are escaped; bytes that are not UTF-8 appear as `\\udcXX`.\n\n"
+        "Logins (`connection_failed`, `connected`) are marked `debug` for the tools that look for them and written "
+        "at `--log-level info` too.\n\n"
+        "The file has mode 0600. It is rotated at `--log-max-size` MB and on SIGUSR1; rotated files stand beside it "
+        "as `<name>-<time>.log` (`.gz` with `--log-compress`). If the disk fails or is too slow, lines are lost, the "
+        "loss is logged, and the server goes on.\n\n## Senders\n\n"
+    )
+    fields = {line.sender: line for line in sample_lines()}
+    page += table(
+        ("sender", "level", "when", "fields"),
+        (
+            (
+                f"`{sender}`",
+                LEVELS[fields[sender].level if sender in fields else logging.INFO],
+                meaning,
+                ", ".join(f"`{n}`" for n in fields[sender].fields) if sender in fields else "as `Rename`",
+            )
+            for sender, meaning in SENDERS.items()
+        ),
+    )
+    page += (
+        "\nAll of "
+        + ", ".join(f"`{name}`" for name in OPERATIONS)
+        + " have the same fields.\n\n## Fields\n\n"
+    )
+    page += table(("field", "meaning"), ((f"`{name}`", meaning) for name, meaning in sorted(FIELDS.items())))
+    return page
+
+
+PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": cli, "logs.md": logs}
+
+
+def main(arguments: list[str]) -> int:
+    folder = ROOT / "docs" / "reference"
+    stale = 0
+    for name, make in PAGES.items():
+        path, text = folder / name, re.sub(r"[ \t]+\n", "\n", make())
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        if "--check" in arguments:
+            print(f"{path} is out of date: make docs")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
+    return int(bool(stale) and "--check" in arguments)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main(sys.argv[1:]))
