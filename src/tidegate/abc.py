@@ -118,6 +118,9 @@ class FileHandle(Protocol):
     Attributes:
         existed_size: size in bytes of the file this handle replaces or continues, None if it is new.
             What quota accounting needs to charge differences.
+
+    A handle of a backend with PARTIALS SHOULD also have ``staged: bool``, whether what is written lies beside
+    the target until COMMIT: only the backend knows if it continues a finished file or an unfinished upload.
     """
 
     existed_size: int | None

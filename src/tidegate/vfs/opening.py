@@ -72,7 +72,6 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     _capable(backend, flags, entry)
 
     options = context.options
-    # What is continued grows where it is seen, be it a file or an unfinished upload.
     fresh = entry is None or flags.truncate or flags.exclusive
     inplace = options.upload_mode is Publish.INPLACE or not fresh
     old = entry.size if entry is not None and entry.is_file else 0
@@ -103,6 +102,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                 upload.charge_new()
             async with upload.place.lock:  # nobody removes or renames it between opening and taking over
                 handle = await backend.open_file(key, wanted)
+                # Only the backend knows if an unfinished upload was taken up, which stays beside the target.
+                upload.inplace = not getattr(handle, "staged", not inplace)
                 upload.opened(handle.existed_size, truncate=flags.truncate)
     except BaseException:
         upload.never_opened()

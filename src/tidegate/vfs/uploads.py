@@ -95,6 +95,7 @@ class Upload:
             shared.writers += 1
             self.extent = shared
         else:
+            # A partial that is taken up is paid for; growth starts behind it.
             self.extent = Extent(self._place, paid, paid)
         self._context.book.uploads.add(self)
 

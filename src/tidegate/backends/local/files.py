@@ -106,6 +106,11 @@ class LocalFile:
         call = partial(copy_range, source._fd, self._fd, offset, size)
         return await self._devices.thread(self._device, call, jobs=(self._jobs, source._jobs))
 
+    @property
+    def staged(self) -> bool:
+        """Whether what is written lies beside the target until COMMIT."""
+        return self._upload is not None and self._upload.staged
+
     # -- reading -----------------------------------------------------------------------------------------
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
