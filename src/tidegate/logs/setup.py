@@ -47,7 +47,16 @@ _LEVEL_NAMES: Final = {
     logging.ERROR: "error",
     logging.CRITICAL: "error",
 }
-_CHATTY: Final = ("asyncssh", "uvicorn.access", "aiosqlite", "sqlalchemy", "asyncio", "multipart", "zeroconf")
+_CHATTY: Final = (
+    "asyncssh",
+    "alembic",
+    "uvicorn.access",
+    "aiosqlite",
+    "sqlalchemy",
+    "asyncio",
+    "multipart",
+    "zeroconf",
+)
 """Loggers of libraries whose information is our debugging."""
 
 _CONTROL: Final = {

@@ -29,7 +29,7 @@ class SftpBinding(Section):
 
     port: int = key(2022, "TCP port; 0 switches the binding off.", ge=0, le=65_535)
     address: str = key("", "Address or host name to listen on; empty listens on every address.")
-    apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.")
+    apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.", available=False)
 
 
 class Sftpd(Section):
