@@ -494,3 +494,24 @@ async def test_scans_run_once_each_and_count_what_is_there(tmp_path):
         await world.vfs.set_usage("alice", size=5, files=1)
         await world.vfs.set_usage("alice", size=5, files=1, add=True)
         assert await world.used() == (10, 2)
+
+
+async def test_names_that_hide_an_unfinished_upload_take_its_charge_away(tmp_path):
+    async with vfs_world(tmp_path, upload_mode=Publish.RESUMABLE) as world:
+        world.account(quota_size=100_000)
+        s = await world.login()
+        await put(s, "/f", b"f" * 10)
+        for name, act in (
+            ("/a", lambda: s.mkdir(p("/a"))),
+            ("/b", lambda: s.symlink("f", p("/b"))),
+            ("/c", lambda: s.hardlink(p("/f"), p("/c"))),
+        ):
+            file = await s.open(p(name), PUT)
+            await file.write(0, b"n" * 300)
+            await file.abort()
+            assert await world.used() == (310, 2)
+            await act()
+            if name == "/c":
+                assert await world.used() == (20, 2)
+            else:
+                assert await world.used() == (10, 1)

@@ -8,11 +8,13 @@ is settled under the lock of the places concerned, so that overlapping acts of s
 from __future__ import annotations
 
 import posixpath
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from tidegate.abc import Backend, Capability
+from tidegate.abc import Backend, Capability, Publish
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -71,8 +73,35 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         raise AlreadyExists
     mount, backend, key = await context.table.at(path)
     uid, gid = context.owner
-    await backend.mkdir(key, mode=attrs.mode if attrs is not None else None, uid=uid, gid=gid)
+    async with _new_name(context, Spot(mount, backend, key)):
+        await backend.mkdir(key, mode=attrs.mode if attrs is not None else None, uid=uid, gid=gid)
     context.operated("Mkdir", path, mount.host_path(key), started)
+
+
+async def _unfinished(context: Context, spot: Spot, place: Place) -> Entry | None:
+    """The kept unfinished upload that a new name will hide, if it counts in the quota."""
+    if context.options.upload_mode is not Publish.RESUMABLE:
+        return None
+    entry = await stat_or_none(spot)
+    if entry is None or not entry.is_file or place.learn(entry.size) is None:
+        return None
+    return entry
+
+
+@asynccontextmanager
+async def _new_name(context: Context, spot: Spot) -> AsyncIterator[None]:
+    """Settle what a name that comes into being within hides."""
+    if context.options.upload_mode is not Publish.RESUMABLE:
+        yield
+        return
+    async with context.places.locked(spot[1:]) as (place,):
+        hidden = await _unfinished(context, spot, place)
+        yield
+        if hidden is not None:
+            await context.begin(spot.mount)
+            spot.mount.meter.credit(-(place.learn(hidden.size) or 0), -1)
+            place.becomes(None)
+            context.changed()
 
 
 async def rmdir(context: Context, path: VPath) -> None:
@@ -243,7 +272,8 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
         raise AlreadyExists
     # The text is made anew from the checked path: what is stored is what was judged.
     stored = f"/{other_key}" if text.startswith("/") else posixpath.relpath(points, link.parent)
-    await backend.symlink(stored, key)
+    async with _new_name(context, Spot(mount, backend, key)):
+        await backend.symlink(stored, key)
     context.operated(
         "Symlink",
         points,
@@ -287,6 +317,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
         if not entry.is_file:
             raise Unsupported("only files have hard links")
         size = here.learn(entry.size) or 0
+        hidden = await _unfinished(context, Spot(to_mount, to_backend, to_key), there)
         await context.begin(to_mount)
         with context.limits(Intent.HARDLINK, source):
             to_mount.meter.charge(size, 1)
@@ -295,6 +326,8 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
         except BaseException:
             to_mount.meter.credit(-size, -1)
             raise
+        if hidden is not None:
+            to_mount.meter.credit(-(there.learn(hidden.size) or 0), -1)
         there.becomes(size)
         context.changed()
     context.operated(
