@@ -241,9 +241,11 @@ def test_every_mistake_is_listed_with_place_and_expectation(tmp_path: Path) -> N
             "sftpd.bind_prot: unknown key; did you mean sftpd.bind_port?",
             "sftpd.ciphers: expected a list, got 'aes'",
             "sftpd.banner: expected up to 200 printable ASCII characters without space and minus, got 'two words'",
-            "sftpd.enabled_ssh_commands: unknown SSH command 'bash', expected some of *, md5sum, sha1sum, sha256sum, "
-            "sha384sum, sha512sum, cd, pwd, scp, sftpgo-copy, sftpgo-remove, git-receive-pack, git-upload-pack, "
-            "git-upload-archive, rsync",
+            (
+                "sftpd.enabled_ssh_commands: unknown SSH command 'bash', expected some of *, md5sum, sha1sum, sha256sum, "
+                "sha384sum, sha512sum, cd, pwd, scp, sftpgo-copy, sftpgo-remove, git-receive-pack, git-upload-pack, "
+                "git-upload-archive, rsync"
+            ),
             "common.idle_timeout: expected a whole number, got true",
             "common.umask: expected a text (in quotes), got 18",
             "common.fsync: expected true or false, got 1",
