@@ -26,9 +26,10 @@ from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.doors.ssh.listener import SshDoor
 from tidegate.doors.ssh.options import Binding, SshOptions
-from tidegate.errors import ProviderError, ProviderUnavailable, StorageFailed
+from tidegate.errors import OperatorError, ProviderError, ProviderUnavailable, StorageFailed
 from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
+from tidegate.first_admin import create_first_admin
 from tidegate.identity.passwords import hash_password
 from tidegate.identity.service import Identity
 from tidegate.store.contract import Provider
@@ -121,6 +122,7 @@ class App:
             track_quota=self.loaded.settings.data_provider.track_quota,
         )  # fmt: skip
         if self.provider_ready:
+            await create_first_admin(self.provider, self.loaded, os.environ)
             self._spawn(self._reconcile(), "reconcile usage")
         if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._random_port:
             self.ssh = SshDoor(self._ssh_options(), self._identity, self._sessions, self.bus, self.registry)
@@ -189,6 +191,10 @@ class App:
                 continue
             self.provider_ready = True
             log.info("data provider: answers again, logins are possible")
+            try:
+                await create_first_admin(self.provider, self.loaded, os.environ)
+            except OperatorError as error:
+                log.error("the first administrator was not made: %s", error)
             await self._reconcile()
 
     async def _reconcile(self) -> None:

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""uvicorn inside our loop: its HTTP, our sockets, deadlines, signals and log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tidegate.errors import ConfigError
+
+MAX_CONNECTIONS: Final = 500
+"""HTTP connections of one binding at a time; more are cut at once."""
+MAX_REQUESTS: Final = 400
+"""Requests of one binding under way; more are answered with 503."""
+HEAD_SECONDS: Final = 10.0
+"""How long a client may take for the head of a request, and for a TLS handshake."""
+STALL_SECONDS: Final = 30.0
+"""How long a client may leave an answer unread."""
+KEEP_ALIVE_SECONDS: Final = 15
+STOP_SECONDS: Final = 3
+"""How long requests under way may take to end when the server stops."""
+MAX_HEAD_BYTES: Final = 32 * 1024
+BACKLOG: Final = 256
+
+_log = logging.getLogger(__name__)
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 with deadlines for what uvicorn waits for without end: heads, and clients that do not read."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connected."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            _log.warning("more than %d HTTP connections; one was cut", MAX_CONNECTIONS)
+            transport.abort()
+            return
+        self._deadline = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; a head that has begun must end before the deadline, however it trickles in."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._cancel_deadline()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        """The answer is out; uvicorn's own keep-alive timer takes over."""
+        self._cancel_deadline()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection ended."""
+        self._cancel_deadline()
+        self._cancel_stall()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        super().pause_writing()
+        self._cancel_stall()
+        self._stall = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._cancel_stall()
+        super().resume_writing()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cancel_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+
+class Listener(uvicorn.Server):
+    """One binding. Life: constructed, `open`, `close`. Handles no signals and configures no logging.
+
+    Args:
+        app: the ASGI application.
+        sock: bound.
+        context: for HTTPS, None for HTTP.
+    """
+
+    def __init__(self, app: ASGIApp, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        config = uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=MAX_REQUESTS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        )
+        super().__init__(config)
+        self._sock = sock
+        self._context = context
+        self._ticking: asyncio.Task[None] | None = None
+        self.port: int = sock.getsockname()[1]
+
+    async def open(self) -> None:
+        """Listen."""
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        secure: dict[str, Any] = {}
+        if self._context is not None:
+            secure = {"ssl": self._context, "ssl_handshake_timeout": HEAD_SECONDS}
+        server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=self._sock, backlog=BACKLOG, **secure
+        )
+        self.servers = [server]
+        self.started = True
+        self._ticking = asyncio.create_task(self._tick(), name="http date")
+
+    def _protocol(self) -> Protocol:
+        return Protocol(self.config, self.server_state, {})
+
+    async def _tick(self) -> None:
+        """Keep the Date header right."""
+        while not await self.on_tick(0):  # noqa: ASYNC110  the time passing is the event
+            await asyncio.sleep(1)
+
+    async def close(self) -> None:
+        """Let requests under way end, then cut what is left."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+            self._ticking = None
+        if self.started:
+            self.started = False
+            await self.shutdown()
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # aborted transports tell their protocols in the loop's next round
+        self._sock.close()
+
+
+async def bind(address: str, port: int, label: str) -> socket.socket:
+    """A listening socket.
+
+    Args:
+        address: host name or address; empty for every interface.
+        port: TCP port; 0 takes a free one.
+        label: of the binding, for errors.
+
+    Raises:
+        ConfigError: it cannot be had; says why on one line.
+    """
+    where = f"{address or '*'}:{port}"
+    try:
+        if not address:
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(
+                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+                )
+            return socket.create_server(("", port), backlog=BACKLOG)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, name = found[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(name)
+            sock.listen(BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not an address"
+        raise ConfigError(f"{label}: cannot listen on {where}: {reason}") from None

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/users``: accounts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from tidegate.errors import NotFound
+from tidegate.model import Account, Tally
+from tidegate.store.documents import decode_account, encode_account
+from tidegate.web import schemas
+from tidegate.web.access import EVERYTHING, AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With
+from tidegate.web.bodies import Json, read_object, said
+from tidegate.web.credentials import is_given, now_ms, stored_form, user_bits
+from tidegate.web.paging import DEFAULT_PAGE, Confidential, Flag, Limit, Name, Offset, Sort, folded, same_name
+from tidegate.web.services import Services
+
+router = APIRouter(tags=["users"])
+
+
+@router.get("/users", responses={200: schemas.many("User")})
+async def list_users(
+    with_: With, who: ViewUsers, offset: Offset = 0, limit: Limit = DEFAULT_PAGE, order: Sort = "ASC"
+) -> Response:
+    """List accounts by name; passwords and secrets are left out."""
+    del who
+    page = await with_.provider.users(offset=offset, limit=limit, order=order)
+    return Json([encode_account(account, confidential=False) for account in page])
+
+
+@router.post(
+    "/users", status_code=201, responses={201: schemas.one("User")}, openapi_extra=schemas.body("User")
+)
+async def add_user(
+    request: Request, with_: With, who: AddUsers, ip: Ip, confidential_data: Confidential = 0
+) -> Response:
+    """Add an account. Counters and times of the document are ignored."""
+    document = await read_object(request)
+    account = _fresh(decode_account(document, rules=with_.rules))
+    if is_given(document):
+        password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))
+        account = replace(account, password=password, last_password_change=now_ms())
+    stored = await with_.provider.add_user(account)
+    answer = encode_account(stored, confidential=bool(confidential_data) and who.may(EVERYTHING))
+    return Json(answer, 201, headers={"Location": f"/api/v2/users/{quote(stored.username, safe='')}"})
+
+
+@router.get("/users/{username}", responses={200: schemas.one("User")})
+async def get_user(
+    with_: With, who: ViewUsers, username: Name, confidential_data: Confidential = 0
+) -> Response:
+    """One account with its live counters."""
+    name = folded(with_, username, "user")
+    await with_.sessions.books.settle(name)
+    account = await _stored(with_, name)
+    return Json(encode_account(account, confidential=bool(confidential_data) and who.may(EVERYTHING)))
+
+
+@router.put(
+    "/users/{username}",
+    responses={200: {"model": schemas.ApiResponse}},
+    openapi_extra=schemas.body("User"),
+)
+async def update_user(  # noqa: PLR0917
+    request: Request, with_: With, who: EditUsers, ip: Ip, username: Name, disconnect: Flag = 0
+) -> Response:
+    """Replace an account. An absent or empty password, absent permissions and hidden secrets stay.
+
+    With `disconnect` 1 the user's connections are closed afterwards.
+    """
+    name = folded(with_, username, "user")
+    stored = await _stored(with_, name)
+    document = await read_object(request)
+    same_name(with_, document, "username", name)
+    account = decode_account(document, base=stored, rules=with_.rules)
+    changed_at = stored.last_password_change
+    if is_given(document):
+        password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))
+        account, changed_at = replace(account, password=password), now_ms()
+    await with_.provider.update_user(
+        replace(account, id=stored.id, created_at=stored.created_at, last_password_change=changed_at)
+    )
+    if disconnect:
+        with_.close_user(name, by=who.name)
+    return said("User updated")
+
+
+@router.delete("/users/{username}", responses={200: {"model": schemas.ApiResponse}})
+async def delete_user(with_: With, who: DeleteUsers, username: Name) -> Response:
+    """Remove an account and close its connections; its files stay."""
+    name = folded(with_, username, "user")
+    await _stored(with_, name)
+    await with_.provider.delete_user(name)
+    with_.close_user(name, by=who.name)
+    return said("User deleted")
+
+
+async def _stored(with_: Services, name: str) -> Account:
+    account = await with_.provider.user(name)
+    if account is None:
+        raise NotFound(f"no such user: {name}")
+    return account
+
+
+def _fresh(account: Account) -> Account:
+    """Without what only the server may know about a user."""
+    return replace(
+        account,
+        id=0,
+        used_quota_size=0,
+        used_quota_files=0,
+        last_quota_update=0,
+        used_upload_data_transfer=0,
+        used_download_data_transfer=0,
+        last_login=0,
+        first_download=0,
+        first_upload=0,
+        last_password_change=0,
+        created_at=0,
+        updated_at=0,
+        tally=Tally(),
+    )

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of requests and answers that are not records of the data provider, for checks and for OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from tidegate.model import Account, Admin, ApiKey, Folder
+
+MAX_NUMBER: Final = 2**63 - 1
+MAX_PASSWORD_CHARS: Final = 4096
+
+
+class Shape(BaseModel):
+    """Base: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiResponse(BaseModel):
+    """What was done, or what went wrong."""
+
+    message: str = Field(description="Short text.")
+    error: str = Field("", description="What exactly was wrong; empty if nothing.")
+
+
+class Token(BaseModel):
+    """A token for the ``Authorization: Bearer`` header."""
+
+    access_token: str
+    expires_at: str = Field(description="RFC 3339.")
+
+
+class PasswordChange(Shape):
+    """A change of one's own password."""
+
+    current_password: str = Field(max_length=MAX_PASSWORD_CHARS)
+    new_password: str = Field(min_length=1, max_length=MAX_PASSWORD_CHARS)
+
+
+class Profile(Shape):
+    """What an administrator may change about themselves."""
+
+    email: str = ""
+    description: str = ""
+    allow_api_key_auth: bool = False
+
+
+class QuotaUsage(Shape):
+    """What is used of a quota."""
+
+    used_quota_size: int = Field(0, ge=0, le=MAX_NUMBER, description="Bytes.")
+    used_quota_files: int = Field(0, ge=0, le=MAX_NUMBER)
+
+
+class TransferUsage(Shape):
+    """What is used of an allowance."""
+
+    used_upload_data_transfer: int = Field(0, ge=0, le=MAX_NUMBER, description="Bytes.")
+    used_download_data_transfer: int = Field(0, ge=0, le=MAX_NUMBER, description="Bytes.")
+
+
+class Transfer(BaseModel):
+    """Something that is being moved now."""
+
+    operation_type: str = Field(description="upload or download.")
+    path: str
+    start_time: int = Field(description="Unix milliseconds.")
+    size: int = Field(description="Bytes moved so far.")
+
+
+class ConnectionStatus(BaseModel):
+    """A live connection."""
+
+    username: str
+    connection_id: str
+    client_version: str
+    remote_address: str
+    connection_time: int = Field(description="Unix milliseconds.")
+    command: str
+    last_activity: int = Field(description="Unix milliseconds.")
+    protocol: str
+    active_transfers: list[Transfer]
+    node: str
+
+
+class UserScan(BaseModel):
+    """A running quota scan of a user."""
+
+    username: str
+    start_time: int = Field(description="Unix milliseconds.")
+    used_quota_size: int = Field(description="Bytes counted so far.")
+    used_quota_files: int = Field(description="Files counted so far.")
+
+
+class FolderScan(BaseModel):
+    """A running quota scan of a folder."""
+
+    name: str
+    start_time: int = Field(description="Unix milliseconds.")
+    used_quota_size: int = Field(description="Bytes counted so far.")
+    used_quota_files: int = Field(description="Files counted so far.")
+
+
+class Version(BaseModel):
+    """What is running."""
+
+    version: str
+    build_date: str
+    commit_hash: str
+    features: list[str]
+
+
+class NewKey(BaseModel):
+    """A new API key; the only time that `key` is seen."""
+
+    message: str
+    key: str
+
+
+class Question(Shape):
+    """What to explain."""
+
+    user: str = Field(description="Whose account.")
+    op: str = Field(description="What they want: list, upload, download, delete, rename...")
+    path: str = Field("/", description="Path as the client knows it.")
+    target: str | None = Field(None, description="Second path of a rename, copy or link.")
+    ip: str = Field("127.0.0.1", description="Where the client is.")
+    protocol: str = Field("SFTP", description="SFTP, SCP, SSH, FTP, DAV or HTTP.")
+    method: str | None = Field(None, description="Login method; any without it.")
+    size: int | None = Field(None, ge=0, le=MAX_NUMBER, description="Bytes of the file.")
+    is_dir: bool | None = Field(None, description="Whether the path is a directory.")
+    exists: bool | None = Field(None, description="Whether the path exists, where uploading is wanted.")
+    target_exists: bool = False
+
+
+RECORDS: Final[dict[str, Any]] = {
+    "User": TypeAdapter(Account),
+    "Folder": TypeAdapter(Folder),
+    "Admin": TypeAdapter(Admin),
+    "APIKey": TypeAdapter(ApiKey),
+}
+"""Records of the provider; `record_schemas` describes their documents."""
+
+_GIVEN_ONLY: Final = {"User": ("password",), "Admin": ("password",)}
+_NEVER: Final = {"APIKey": ("key",)}
+
+
+def record_schemas() -> dict[str, Any]:
+    """JSON schemas of the documents of records, by component name."""
+    found: dict[str, Any] = {}
+    for name, adapter in RECORDS.items():
+        schema = adapter.json_schema(ref_template="#/components/schemas/{model}")
+        found.update(schema.pop("$defs", {}))
+        found[name] = schema
+        for key in _GIVEN_ONLY.get(name, ()):
+            schema["properties"][key]["writeOnly"] = True
+        for key in _NEVER.get(name, ()):
+            del schema["properties"][key]
+    found["APIKey"]["required"] = ["name"]
+    found["APIKey"]["properties"]["id"]["readOnly"] = True
+    for name, schema in found.items():
+        schema.pop("title", None)
+        properties = schema.get("properties", {})
+        properties.pop("extra", None)
+        if "from_" in properties:
+            properties["from"] = properties.pop("from_")
+        # The texts of the model's classes are written for its readers, not for users of the API.
+        schema["description"] = _TITLES.get(name, name)
+    return found
+
+
+_TITLES: Final = {
+    "User": "An account. `password` is plain text or a known hash; it is never given back.",
+    "Folder": "A directory that accounts can mount.",
+    "Admin": "Somebody who may manage the server.",
+    "APIKey": "A key for programs.",
+}
+
+
+def body(name: str) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes a document of this component."""
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def one(name: str, description: str = "The record.") -> dict[str, Any]:
+    """OpenAPI answer: one document."""
+    return _answer({"$ref": f"#/components/schemas/{name}"}, description)
+
+
+def many(name: str) -> dict[str, Any]:
+    """OpenAPI answer: a page of documents."""
+    return _answer({"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}, "A page.")
+
+
+def _answer(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

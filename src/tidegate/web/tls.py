@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server certificates that can be exchanged while connections are open."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+from tidegate.errors import ConfigError
+
+VERSIONS: Final = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
+
+_Mark = tuple[tuple[int, int, int], ...]
+
+
+class Certificate:
+    """A certificate with its key, read again when its files change.
+
+    Listeners hold `context` for good. Each handshake is switched to the newest pair, which was loaded into a
+    context of its own, off the loop: a pair that does not fit together is never half in use.
+
+    Args:
+        certificate: PEM file, the chain included.
+        key: PEM file, without a passphrase.
+        min_version: 12 or 13.
+        label: of the binding, for errors.
+    """
+
+    def __init__(self, certificate: Path, key: Path, *, min_version: int, label: str) -> None:
+        self._files = (certificate, key)
+        self._min_version = min_version
+        self._label = label
+        self._current: ssl.SSLContext | None = None
+        self._seen: _Mark = ()
+        self._outer: ssl.SSLContext | None = None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What listeners use; there once loaded."""
+        assert self._outer is not None
+        return self._outer
+
+    async def load(self) -> None:
+        """Read the files now.
+
+        Raises:
+            ConfigError: they cannot be used; what was loaded before stays in use.
+        """
+        fresh, seen = await asyncio.to_thread(self._read)
+        self._current, self._seen = fresh, seen
+        if self._outer is None:
+            self._outer = fresh
+            fresh.sni_callback = self._switch
+
+    async def refresh(self) -> bool:
+        """Read the files if they changed; returns whether they did.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        if await asyncio.to_thread(self._mark) == self._seen:
+            return False
+        await self.load()
+        return True
+
+    def _switch(self, connection: Any, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Called in every handshake, with or without a server name."""
+        if self._current is not None:
+            connection.context = self._current
+
+    def _read(self) -> tuple[ssl.SSLContext, _Mark]:
+        certificate, key = self._files
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = VERSIONS[self._min_version]
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.set_alpn_protocols(["http/1.1"])
+        seen = self._mark()
+        try:
+            # A key with a passphrase would have the library ask on the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+        except ssl.SSLError as error:
+            reason = (error.reason or "cannot be read").replace("_", " ").lower()
+            raise ConfigError(f"{self._label}: {certificate} with {key}: {reason}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"{self._label}: {certificate} with {key} cannot be read: {error.strerror}"
+            ) from None
+        return context, seen
+
+    def _mark(self) -> _Mark:
+        found = []
+        for path in self._files:
+            try:
+                status = path.stat()
+            except OSError:
+                found.append((0, 0, 0))
+            else:
+                found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        return tuple(found)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole server with its REST API on loopback, an administrator, and clients that are logged in."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.people import CHEAP
+from tidegate.app import App
+from tidegate.config.load import Loaded
+from tidegate.config.schema import Settings
+from tidegate.identity.passwords import hash_password
+from tidegate.model import Admin, AdminFilters
+
+ADMIN, PASSWORD = "boss", "a long and boring administrator password"
+_HASH = hash_password(PASSWORD, CHEAP)
+
+CHEAP_HASHING = {"argon2_options": {"memory": 64, "iterations": 1, "parallelism": 1}}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+@dataclass
+class WebWorld:
+    app: App
+    home: Path
+    client: httpx.AsyncClient
+    """logged in as an administrator who may do everything"""
+
+    @property
+    def url(self) -> str:
+        assert self.app.http is not None
+        return self.app.http.url
+
+    def anonymous(self, **more: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, **more)
+
+    async def token(self, name: str = ADMIN, password: str = PASSWORD) -> str:
+        async with self.anonymous() as client:
+            answer = await client.get("/api/v2/token", auth=(name, password))
+            assert answer.status_code == 200, answer.text
+            return str(answer.json()["access_token"])
+
+    async def add_admin(self, name: str, *permissions: str, **filters: Any) -> Admin:
+        admin = Admin(
+            username=name, password=_HASH, permissions=permissions, filters=AdminFilters(**filters)
+        )
+        return await self.app.provider.add_admin(admin)
+
+    @contextlib.asynccontextmanager
+    async def acting_as(self, name: str, password: str = PASSWORD) -> AsyncIterator[httpx.AsyncClient]:
+        headers = {"Authorization": f"Bearer {await self.token(name, password)}"}
+        async with self.anonymous(headers=headers) as client:
+            yield client
+
+    def user(self, name: str, **more: Any) -> dict[str, Any]:
+        """A user document."""
+        home = str(self.home / "homes" / name)
+        return {"username": name, "home_dir": home, "permissions": {"/": ["*"]}, **more}
+
+
+def settings(**sections: dict[str, Any]) -> dict[str, Any]:
+    """A configuration for tests: sections given replace the keys they name."""
+    base: dict[str, dict[str, Any]] = {
+        "sftpd": {"bindings": []},
+        "data_provider": {"driver": "memory", "name": "", "password_hashing": CHEAP_HASHING},
+        "httpd": {"bindings": [{"port": free_port()}]},
+    }
+    for name, keys in sections.items():
+        base[name] = {**base.get(name, {}), **keys}
+    return base
+
+
+@contextlib.asynccontextmanager
+async def web_world(home: Path, *, ssh: bool = False, **sections: dict[str, Any]) -> AsyncIterator[WebWorld]:
+    """A running server; `sections` are parts of its configuration."""
+    app = App(Loaded(Settings.model_validate(settings(**sections)), config_dir=home), log_events=False)
+    if ssh:
+        app.listen_anywhere()
+    try:
+        await app.start()
+        world = WebWorld(app, home, httpx.AsyncClient())
+        await world.client.aclose()
+        await world.add_admin(ADMIN, "*")
+        async with world.acting_as(ADMIN) as world.client:
+            yield world
+    finally:
+        await app.stop()
