@@ -278,10 +278,10 @@ class _Reader:
             document = text.value(f"{key}[{index}]")
             if key in self._group:
                 yield self._record(key, document, f"{key}[{index}].")
-            index += 1
             closed = text.peek() == "]"
             if not closed:
                 text.expect(",", f"{key}[{index}]: ',' or ']' is missing")
+            index += 1
         text.expect("]", "']' is missing")
 
     def _other(self, key: str, value: object) -> None:
