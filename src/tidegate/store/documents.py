@@ -322,8 +322,8 @@ class _Keys:
         """A copy of the document that may be changed, without nulls at the top."""
         if not isinstance(document, Mapping):
             raise BadRecord(self._where.rstrip("."), "should be a JSON object")
-        _check_depth(document, self._where)
-        return {str(key): _copied(value) for key, value in document.items() if value is not None}
+        where = self._where
+        return {str(key): _copied(value, where) for key, value in document.items() if value is not None}
 
     def split(self, plain: Document, model: type, foreign: Mapping[str, str], path: str = "") -> Document:
         """Take out what is not the model's: derived keys are dropped, foreign ones returned."""
@@ -450,21 +450,15 @@ def _drop_nulls(value: Document) -> None:
         del value[key]
 
 
-def _copied(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _copied(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copied(item) for item in value]
-    return value
-
-
-def _check_depth(value: object, where: str, depth: int = 0) -> None:
-    if depth > MAX_DEPTH:
+def _copied(value: object, where: str, depth: int = 1) -> object:
+    """A copy of parsed JSON; refuses what is nested too deep before other code walks it."""
+    if depth > MAX_DEPTH and isinstance(value, (dict, list)):
         raise BadRecord(where.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels")
-    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    for child in children:
-        if isinstance(child, (Mapping, list)):
-            _check_depth(child, where, depth + 1)
+    if isinstance(value, dict):
+        return {str(key): _copied(item, where, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item, where, depth + 1) for item in value]
+    return value
 
 
 _NAMES: dict[type, frozenset[str]] = {}
