@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 PROVIDER_RETRY_SECONDS: Final = 3.0
 """How often a data provider that was down at start is tried again."""
 
+RECONCILE_SECONDS: Final = 20.0
+"""How long doors wait for usage that a crash left uncertain to be counted; it goes on behind them."""
+
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
 
@@ -204,10 +207,11 @@ class App:
         except ProviderUnavailable as error:
             log.warning("usage was not reconciled: %s", error)
 
-    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

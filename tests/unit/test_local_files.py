@@ -252,13 +252,13 @@ async def test_a_slow_device_has_only_its_share(devices: Devices) -> None:
 
 async def test_cancelled_calls_give_their_place_back(devices: Devices) -> None:
     device = Device("nfs", 1, time.monotonic_ns, threaded=True)
-    gate = threading.Event()
+    started, gate = threading.Event(), threading.Event()
     undone: list[str] = []
     running = asyncio.ensure_future(
-        devices.thread(device, lambda: (gate.wait(10), "opened")[1], orphan=undone.append)
+        devices.thread(device, lambda: (started.set(), gate.wait(10), "opened")[2], orphan=undone.append)
     )
     waiting = asyncio.ensure_future(devices.thread(device, lambda: "never"))
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(started.wait, 10)
     for job in (running, waiting):
         job.cancel()
     await asyncio.wait([running, waiting])
