@@ -52,12 +52,13 @@ _CHATTY: Final = (
     "alembic",
     "uvicorn.access",
     "aiosqlite",
-    "sqlalchemy",
     "asyncio",
     "multipart",
     "zeroconf",
 )
 """Loggers of libraries whose information is our debugging."""
+_SILENT: Final = ("sqlalchemy",)
+"""Loggers of libraries whose information is statements with their values: hashes, keys, what users stored."""
 
 _CONTROL: Final = {
     code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), 0xFEFF)
@@ -138,13 +139,16 @@ class Log:
     def _take(self, level: int, handler: logging.Handler | None) -> None:
         root = logging.getLogger()
         chatty = [logging.getLogger(name) for name in _CHATTY]
+        silent = [logging.getLogger(name) for name in _SILENT]
         record = logging.getLogger(RECORD_LOGGER)
-        self._before = [(lg, lg.level, lg.propagate) for lg in (root, record, *chatty)]
+        self._before = [(lg, lg.level, lg.propagate) for lg in (root, record, *chatty, *silent)]
         root.setLevel(level)
         root.addHandler(handler or _NOTHING)
         record.setLevel(logging.DEBUG if level == logging.INFO else level)
         for logger in chatty:
             logger.setLevel(max(level, logging.INFO if level <= logging.DEBUG else logging.WARNING))
+        for logger in silent:
+            logger.setLevel(max(level, logging.WARNING))
 
     def _run(self) -> None:
         """The writing thread."""

@@ -128,6 +128,9 @@ class Verbs:
         """OPEN."""
         self._check_open()
         flags = _OPEN_FLAGS[q.flags & 0x3F]
+        if flags.write and q.path.endswith(b"/"):
+            # POSIX: such a name is a directory's. `scp file host:dir/` must not make a file called dir.
+            raise Unsupported("is a directory")
         attrs = check_attrs(q.attrs) if q.attrs is not r.NO_ATTRS else None
         try:
             file = await self._session.open(self.path(q.path), flags, attrs)
