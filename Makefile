@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve test check format soak bench bench-quick docs clean
+.PHONY: help serve test check format soak bench bench-quick bench-memory docs clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -52,6 +52,9 @@ format: $(VENV)/.check
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench
+
+bench-memory: $(VENV)/.test
+	$(BIN)/python -m bench.memory --openssh
 
 bench-quick: $(VENV)/.test
 	$(BIN)/python -m bench --quick

@@ -1,6 +1,5 @@
 """asyncssh's own SFTP server on uvloop, for comparison."""
 
-import asyncio
 import sys
 
 import asyncssh
