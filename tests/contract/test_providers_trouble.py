@@ -63,6 +63,25 @@ async def test_recovers_when_the_server_does(
         await provider.close()
 
 
+async def test_opens_when_tried_again(server_driver: str, options_of: OptionsOf) -> None:
+    options = options_of(server_driver)
+    async with CutLine(options.port) as line:
+        provider = create_provider(replace(options, port=line.port))
+        await line.cut()
+        for _ in range(2):
+            with pytest.raises(ProviderUnavailable):
+                await provider.open()
+            with pytest.raises(ProviderUnavailable):
+                await provider.user("ana")
+        await line.restore()
+
+        await provider.open()
+
+        await provider.add_user(plain_account("ana"))
+        assert await provider.count_users() == 1
+        await provider.close()
+
+
 async def test_silent_server_does_not_hold_callers(
     server_driver: str, options_of: OptionsOf, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,7 +274,7 @@ async def test_own_writes_are_read_from_the_writer(
     server_driver: str, options_of: OptionsOf, opened: Opened
 ) -> None:
     options = options_of(server_driver)
-    # A replica that never learns anything: another prefix would be empty, so take a dead line instead.
+    # The line to the replica counts who comes: nobody, as long as the writer knows better.
     async with CutLine(options.port) as reader:
         provider = await opened(replace(options, read_host=f"127.0.0.1:{reader.port}"))
         await provider.add_user(plain_account("ana"))

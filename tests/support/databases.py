@@ -257,11 +257,29 @@ def _spawn(command: list[str], directory: Path, port: int) -> int:
                 line.sendall(bytes.fromhex("0000000804d2162f"))
             if line.recv(1):
                 process.returncode = 0  # whoever is last ends it by id
+                _guard(process.pid, directory)
                 return process.pid
         time.sleep(0.05)
     process.kill()
     process.wait()
     raise RuntimeError(f"no answer from {command}: {(directory / 'log').read_text()[-2000:]}")
+
+
+def _guard(pid: int, directory: Path) -> None:
+    """End a server whose test run was killed before it could: watch the process that all workers hang on."""
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    watch = (
+        'while kill -0 "$1" && kill -0 "$2"; do sleep 1; done; '
+        'kill -0 "$1" || { kill -INT "$2"; kill -TERM "$2"; rm -rf "$3"; }'
+    )
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", watch, "watch", str(run), str(pid), str(directory)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    guard.returncode = 0  # it ends by itself once the server is gone
 
 
 def _environment(directory: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from tidegate.model import Account
 from tidegate.store import records
 from tidegate.store.book import BookProvider
 from tidegate.store.contract import LoadReport, LoadRow, Order, Record
-from tidegate.store.options import ProviderOptions
+from tidegate.store.options import DEFAULT_NAME, ProviderOptions
 from tidegate.store.records import Shelf, Shelves
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ class MemoryProvider(BookProvider):
             BadRecord: the file holds an invalid record.
             ProviderError: the file cannot be read.
         """
-        if not self._options.name:
+        if self._options.name in ("", DEFAULT_NAME):
             return
         from tidegate.store.dump import file_batches
 

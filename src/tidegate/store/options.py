@@ -18,6 +18,10 @@ TABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 """63 characters is the longest identifier that every supported database keeps whole."""
 
 
+DEFAULT_NAME: Final = "tidegate.db"
+"""The database file, unless `name` says otherwise; for the memory driver this means no dump file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderOptions:
     """The `data_provider` section as far as the store needs it.
@@ -46,7 +50,7 @@ class ProviderOptions:
     """
 
     driver: str = "sqlite"
-    name: str = "tidegate.db"
+    name: str = DEFAULT_NAME
     base_dir: Path = Path()
     host: str = ""
     port: int = 0
