@@ -270,7 +270,7 @@ def _guard(pid: int, directory: Path) -> None:
     run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     watch = (
         'while kill -0 "$1" && kill -0 "$2"; do sleep 1; done; '
-        'kill -0 "$1" || { kill -INT "$2"; kill -TERM "$2"; rm -rf "$3"; }'
+        'kill -0 "$1" || { kill -INT "$2"; kill -TERM "$2"; sleep 3; rm -rf "$3"; }'
     )
     guard = subprocess.Popen(
         ["/bin/sh", "-c", watch, "watch", str(run), str(pid), str(directory)],
