@@ -52,9 +52,7 @@ class WebWorld:
             return str(answer.json()["access_token"])
 
     async def add_admin(self, name: str, *permissions: str, **filters: Any) -> Admin:
-        admin = Admin(
-            username=name, password=_HASH, permissions=permissions, filters=AdminFilters(**filters)
-        )
+        admin = Admin(username=name, password=_HASH, permissions=permissions, filters=AdminFilters(**filters))
         return await self.app.provider.add_admin(admin)
 
     @contextlib.asynccontextmanager

@@ -21,8 +21,8 @@ def _table(absent: str, derived: str = "") -> dict[str, str]:
 
 USER_KEYS: Final = _table("role groups oidc_custom_fields", "has_password")
 FILTER_KEYS: Final = _table(
-    "tls_username tls_certs hooks web_client user_type data_transfer_limits two_factor_protocols 2fa_protocols "
-    "ftp_security is_anonymous default_shares_expiration max_shares_expiration totp_config "
+    "tls_username tls_certs hooks web_client user_type data_transfer_limits two_factor_protocols "
+    "2fa_protocols ftp_security is_anonymous default_shares_expiration max_shares_expiration totp_config "
     "recovery_codes additional_emails check_password_disabled custom1 custom_placeholders"
 )
 MOUNT_KEYS: Final = _table("subpath", "id filesystem users groups")

@@ -173,6 +173,15 @@ async def token_holder(who: Annotated[Caller, Depends(caller)]) -> Caller:
     return who
 
 
+async def profiled(who: Annotated[Caller, Depends(Need())]) -> Caller:
+    """The caller, who may see and change their profile.
+
+    Raises:
+        Denied: as `token_holder`, or they must change their password first.
+    """
+    return await token_holder(who)
+
+
 async def key_manager(who: Annotated[Caller, Depends(Need(EVERYTHING))]) -> Caller:
     """The caller, who may manage API keys: with all permissions, and not by an API key.
 
@@ -189,6 +198,7 @@ Ip = Annotated[str, Depends(client_ip)]
 Anybody = Annotated[Caller, Depends(Need())]
 Owner = Annotated[Caller, Depends(Need(EVERYTHING))]
 TokenHolder = Annotated[Caller, Depends(token_holder)]
+Profiled = Annotated[Caller, Depends(profiled)]
 KeyManager = Annotated[Caller, Depends(key_manager)]
 ViewUsers = Annotated[Caller, Depends(Need("view_users"))]
 AddUsers = Annotated[Caller, Depends(Need("add_users"))]

@@ -19,7 +19,13 @@ from tidegate.identity.admins import Throttled
 from tidegate.web import docs, schemas
 from tidegate.web.bodies import Json
 from tidegate.web.routes import (
+    admins,
+    api_keys,
+    backup,
     connections,
+    explain,
+    folders,
+    quotas,
     server,
     tokens,
     users,
@@ -60,7 +66,7 @@ def build(services: Services) -> FastAPI:
             code: {"model": schemas.ApiResponse, "description": text} for code, text in _REFUSALS.items()
         },
     )
-    for module in (tokens, users, connections, server):
+    for module in (tokens, users, folders, admins, api_keys, connections, quotas, backup, explain, server):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(server.health_router)
@@ -156,6 +162,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         kept.pop(name, None)
     kept.update(schemas.record_schemas())
+    kept.update(schemas.shape_schemas())
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-SFTPGO-API-KEY"},

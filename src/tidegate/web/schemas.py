@@ -172,6 +172,14 @@ def record_schemas() -> dict[str, Any]:
     return found
 
 
+def shape_schemas() -> dict[str, Any]:
+    """JSON schemas of the other documents that requests hold, by component name."""
+    return {
+        shape.__name__: shape.model_json_schema()
+        for shape in (PasswordChange, Profile, QuotaUsage, TransferUsage, Question)
+    }
+
+
 _TITLES: Final = {
     "User": "An account. `password` is plain text or a known hash; it is never given back.",
     "Folder": "A directory that accounts can mount.",

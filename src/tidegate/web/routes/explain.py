@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/explain``: would the server do this, and which rule decides?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from tidegate.errors import InvalidArgument, NotFound
+from tidegate.model import Protocol
+from tidegate.policy.addresses import parse_address
+from tidegate.policy.explain import Usage
+from tidegate.policy.explain import explain as ask
+from tidegate.web import schemas
+from tidegate.web.access import ViewUsers, With
+from tidegate.web.bodies import Json, read_model
+from tidegate.web.credentials import now_ms
+from tidegate.web.paging import folded
+from tidegate.web.services import Services
+
+router = APIRouter(tags=["explain"])
+
+_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Every rule in order, and the one that decided; as `tidegate explain --json`."}
+}
+
+
+@router.get("/explain", responses=_ANSWER)
+async def explain(with_: With, who: ViewUsers, question: Annotated[schemas.Question, Query()]) -> Response:
+    """Every rule that is asked about an act, in order, and which one decides."""
+    del who
+    return await _explained(with_, question)
+
+
+@router.post("/explain", responses=_ANSWER, openapi_extra=schemas.body("Question"))
+async def explain_document(request: Request, with_: With, who: ViewUsers) -> Response:
+    """The same for a question as a document."""
+    del who
+    return await _explained(with_, await read_model(request, schemas.Question))
+
+
+async def _explained(with_: Services, question: schemas.Question) -> Response:
+    door = question.protocol.upper()
+    if door not in Protocol.__members__:
+        raise InvalidArgument(f"protocol: not one of {', '.join(Protocol.__members__)}")
+    if parse_address(question.ip) is None:
+        raise InvalidArgument("ip: not an address")
+    name = folded(with_, question.user, "user")
+    await with_.sessions.books.settle(name)
+    account = await with_.provider.user(name)
+    if account is None:
+        raise NotFound("no such user")
+    answer = ask(
+        account,
+        ip=question.ip,
+        protocol=Protocol(door),
+        op=question.op,
+        path=question.path,
+        target=question.target,
+        method=question.method,
+        is_dir=question.is_dir,
+        exists=question.exists,
+        target_exists=question.target_exists,
+        size=question.size,
+        usage=Usage(sessions=with_.registry.count(name)),
+        now_ms=now_ms(),
+    )
+    return Json(answer.to_document())

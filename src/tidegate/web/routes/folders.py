@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/folders``: directories that accounts can mount."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from tidegate.errors import NotFound
+from tidegate.model import Folder
+from tidegate.store.documents import decode_folder, encode_folder
+from tidegate.web import schemas
+from tidegate.web.access import EVERYTHING, ManageFolders, With
+from tidegate.web.bodies import Json, read_object, said
+from tidegate.web.paging import (
+    DEFAULT_PAGE,
+    Confidential,
+    Limit,
+    Name,
+    Offset,
+    Sort,
+    folded,
+    same_name,
+)
+from tidegate.web.services import Services
+
+router = APIRouter(tags=["folders"])
+
+
+@router.get("/folders", responses={200: schemas.many("Folder")})
+async def list_folders(
+    with_: With, who: ManageFolders, offset: Offset = 0, limit: Limit = DEFAULT_PAGE, order: Sort = "ASC"
+) -> Response:
+    """List folders by name, each with the accounts that mount it."""
+    del who
+    page = await with_.provider.folders(offset=offset, limit=limit, order=order)
+    return Json(
+        [
+            encode_folder(folder, confidential=False, users=await with_.provider.folder_users(folder.name))
+            for folder in page
+        ]
+    )
+
+
+@router.post(
+    "/folders", status_code=201, responses={201: schemas.one("Folder")}, openapi_extra=schemas.body("Folder")
+)
+async def add_folder(
+    request: Request, with_: With, who: ManageFolders, confidential_data: Confidential = 0
+) -> Response:
+    """Add a folder. Its counters begin at zero."""
+    folder = decode_folder(await read_object(request), rules=with_.rules)
+    stored = await with_.provider.add_folder(
+        replace(folder, used_quota_size=0, used_quota_files=0, last_quota_update=0)
+    )
+    answer = encode_folder(stored, confidential=bool(confidential_data) and who.may(EVERYTHING), users=[])
+    return Json(answer, 201, headers={"Location": f"/api/v2/folders/{quote(stored.name, safe='')}"})
+
+
+@router.get("/folders/{name}", responses={200: schemas.one("Folder")})
+async def get_folder(
+    with_: With, who: ManageFolders, name: Name, confidential_data: Confidential = 0
+) -> Response:
+    """One folder, with the accounts that mount it."""
+    folder = await _stored(with_, folded(with_, name, "folder"))
+    users = await with_.provider.folder_users(folder.name)
+    confidential = bool(confidential_data) and who.may(EVERYTHING)
+    return Json(encode_folder(folder, confidential=confidential, users=users))
+
+
+@router.put(
+    "/folders/{name}",
+    responses={200: {"model": schemas.ApiResponse}},
+    openapi_extra=schemas.body("Folder"),
+)
+async def update_folder(request: Request, with_: With, who: ManageFolders, name: Name) -> Response:
+    """Replace a folder; its counters stay. Sessions that mount it end when its place changes."""
+    stored = await _stored(with_, folded(with_, name, "folder"))
+    document = await read_object(request)
+    same_name(with_, document, "name", stored.name)
+    folder = decode_folder(document, base=stored, rules=with_.rules)
+    await with_.provider.update_folder(folder)
+    if (folder.mapped_path, folder.filesystem) != (stored.mapped_path, stored.filesystem):
+        for username in await with_.provider.folder_users(stored.name):
+            with_.close_user(username, by=who.name)
+    return said("Folder updated")
+
+
+@router.delete("/folders/{name}", responses={200: {"model": schemas.ApiResponse}})
+async def delete_folder(with_: With, who: ManageFolders, name: Name) -> Response:
+    """Remove a folder and its mounts, and close the connections of those who mounted it; its files stay."""
+    stored = await _stored(with_, folded(with_, name, "folder"))
+    users = await with_.provider.folder_users(stored.name)
+    await with_.provider.delete_folder(stored.name)
+    for username in users:
+        with_.close_user(username, by=who.name)
+    return said("Folder deleted")
+
+
+async def _stored(with_: Services, name: str) -> Folder:
+    folder = await with_.provider.folder(name)
+    if folder is None:
+        raise NotFound(f"no such folder: {name}")
+    return folder
