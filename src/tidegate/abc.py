@@ -281,7 +281,11 @@ class ListsPartials(Protocol):
 
 
 class Sink(Protocol):
-    """Takes events. Life: constructed, `open`, `handle` for each event, `close`."""
+    """Takes events. Life: constructed, `open`, `handle` for each event, `close`.
+
+    A sink that never waits MAY also have ``handle_nowait(event) -> None``; the bus then calls that instead,
+    which spares a task's wake-up for every event.
+    """
 
     async def open(self) -> None:
         """Get ready."""

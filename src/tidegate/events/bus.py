@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tidegate.abc import Sink
@@ -18,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class Bus:
-    """Hands each event to every sink, in order, from one task a sink.
+    """Hands each event to every sink, in order, from one task a sink (or a callback, if it never waits).
 
     Life: constructed, `open`, `emit`..., `close` (delivers what is queued, at most `drain_seconds`).
     """
 
     def __init__(self, sinks: Sequence[Sink], *, queue_limit: int = QUEUE_LIMIT) -> None:
-        self._lanes = [_Lane(sink, queue_limit) for sink in sinks]
+        self._lanes = [_lane(sink, queue_limit) for sink in sinks]
 
     async def open(self) -> None:
         """Open the sinks and start delivering."""
@@ -81,3 +82,58 @@ class _Lane:
                 log.warning("sink %s did not drain in %s s", type(self._sink).__name__, drain_seconds)
             self._task = None
         await self._sink.close()
+
+
+class _QuickLane:
+    """A sink that never waits, with its queue: emptied by a callback of the loop, after what is running now.
+
+    So whoever emitted first answers its client, and no task is woken.
+    """
+
+    def __init__(self, sink: Sink, handle: Callable[[Event], None], limit: int) -> None:
+        self._sink = sink
+        self._handle = handle
+        self._waiting: deque[Event] = deque()
+        self._limit = limit
+        self._lost = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._planned = False
+
+    async def open(self) -> None:
+        await self._sink.open()
+        self._loop = asyncio.get_running_loop()
+        self._drain()
+
+    def put(self, event: Event) -> None:
+        if len(self._waiting) >= self._limit:
+            self._lost += 1
+            return
+        self._waiting.append(event)
+        if not self._planned and self._loop is not None:
+            self._planned = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._planned = False
+        waiting = self._waiting
+        while waiting:
+            event = waiting.popleft()
+            try:
+                self._handle(event)
+            except Exception:  # a sink's fault must not stop the others' record
+                log.exception("sink %s failed on %s", type(self._sink).__name__, type(event).__name__)
+        if self._lost:
+            log.warning("sink %s lost %d events", type(self._sink).__name__, self._lost)
+            self._lost = 0
+
+    async def close(self, drain_seconds: float) -> None:
+        del drain_seconds
+        if self._loop is not None:
+            self._drain()
+            self._loop = None
+        await self._sink.close()
+
+
+def _lane(sink: Sink, limit: int) -> _Lane | _QuickLane:
+    handle = getattr(sink, "handle_nowait", None)
+    return _Lane(sink, limit) if handle is None else _QuickLane(sink, handle, limit)

@@ -9,6 +9,7 @@ left alone but for private keys: no program puts a secret into a path, and a fil
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 MASK: Final = "********"
@@ -82,14 +83,30 @@ _LOOKS: Final = (
 )
 
 
+@lru_cache(1024)
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name is masked whatever it holds."""
+    return SECRET_NAMES.search(name) is not None
+
+
 def text(value: str) -> str:
-    """A text without what looks like a secret."""
+    """A text without what looks like a secret; the very same object if there was nothing to take out."""
     if len(value) > TEXT_LIMIT:
         value = value[:TEXT_LIMIT] + "..."
-    if "KEY" in value or "Key-File" in value or "b3BlbnNzaC1rZXk" in value:
-        value = _PRIVATE_KEYS.sub(MASK, value)
+    value = _without_private_keys(value)
     for pattern, replacement in _LOOKS:
         value = pattern.sub(replacement, value)
+    return value
+
+
+def path(value: str) -> str:
+    """A path without private keys."""
+    return _without_private_keys(value if len(value) <= TEXT_LIMIT else value[:TEXT_LIMIT])
+
+
+def _without_private_keys(value: str) -> str:
+    if "KEY" in value or "Key-File" in value or "b3BlbnNzaC1rZXk" in value:
+        return _PRIVATE_KEYS.sub(MASK, value)
     return value
 
 
@@ -99,11 +116,11 @@ def fields(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(name: str, value: Any, depth: int) -> Any:
-    if name and SECRET_NAMES.search(name) and not isinstance(value, bool) and value not in (None, "", 0, -1):
+    if name and is_secret_name(name) and not isinstance(value, bool) and value not in (None, "", 0, -1):
         return MASK
     if isinstance(value, str):
         if name in PATH_NAMES:
-            return _PRIVATE_KEYS.sub(MASK, value[:TEXT_LIMIT])
+            return path(value)
         return text(value)
     if value is None or isinstance(value, bool | int | float):
         return value

@@ -64,23 +64,35 @@ class LogFile:
         self._size = status.st_size
         self._regular = stat.S_ISREG(status.st_mode)
 
-    def write(self, line: bytes) -> None:
-        """Append one line (its end included), rotating first if it would not fit."""
-        if self._max_bytes and self._regular and self._size and self._size + len(line) > self._max_bytes:
-            self.rotate()
+    def write(self, lines: bytes) -> None:
+        """Append whole lines (the last one's end included), rotating before the first that would not fit."""
+        while lines:
+            end = len(lines)
+            if self._max_bytes and self._regular and self._size + end > self._max_bytes:
+                end = lines.rfind(b"\n", 0, max(0, self._max_bytes - self._size)) + 1
+                if not end and self._size:
+                    self.rotate()
+                    if self._size:  # it could not be set aside
+                        end = len(lines)
+                elif not end:
+                    end = lines.find(b"\n") + 1 or len(lines)  # longer than a whole file
+            if end:
+                self._write(lines if end == len(lines) else lines[:end])
+                lines = lines[end:]
+
+    def _write(self, lines: bytes) -> None:
         if self._fd < 0 and not self._reopen():
-            self.lost += 1
+            self.lost += lines.count(b"\n")
             return
         if self.lost:
             notice = (
                 b'{"level":"error","sender":"log","message":"%d lines could not be written"}\n' % self.lost
             )
-            if not self._append(notice):
-                self.lost += 1
+            if self._append(notice) < len(notice):
+                self.lost += lines.count(b"\n")
                 return
             self.lost = 0
-        if not self._append(line):
-            self.lost += 1
+        self.lost += lines.count(b"\n", self._append(lines))
 
     def rotate(self) -> None:
         """Set the file aside, begin a new one, and tidy up old ones."""
@@ -117,19 +129,19 @@ class LogFile:
             return sorted(p for p in self.path.parent.iterdir() if pattern.fullmatch(p.name))
         return []
 
-    def _append(self, line: bytes) -> bool:
-        view = memoryview(line)
+    def _append(self, lines: bytes) -> int:
+        """How many bytes were written: all of them, or those before an error."""
+        done = 0
         try:
-            while view:
-                written = os.write(self._fd, view)
+            while done < len(lines):
+                written = os.write(self._fd, memoryview(lines)[done:])
                 self._size += written
-                view = view[written:]
+                done += written
         except OSError as error:
             self._complain(error)
             self._close_fd()
             self._retry_at = time.monotonic() + REOPEN_SECONDS
-            return False
-        return True
+        return done
 
     def _reopen(self, *, now: bool = False) -> bool:
         if not now and time.monotonic() < self._retry_at:

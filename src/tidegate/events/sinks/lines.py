@@ -97,6 +97,8 @@ SENDERS: Final[dict[str, str]] = {
 
 def line_of(event: object) -> Line | None:
     """The line of an event, None for kinds that are not logged."""
+    if type(event) is kinds.Transferred:  # by far the commonest
+        return _transferred(event)
     match event:
         case kinds.Transferred():
             return _transferred(event)
