@@ -14,7 +14,9 @@ import struct
 from collections import deque
 from typing import Any, Final, Protocol
 
-from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Lane
+from cryptography.exceptions import InvalidTag
+
+from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, OUTPUT_SIZE, Lane
 from tidegate.doors.ssh.records import HEADER_SIZE, Records
 from tidegate.vfs.api import File
 
@@ -40,7 +42,7 @@ A request is left waiting until the peer's window holds one: sealing a part and 
 into a fresh buffer, and OpenSSH lowers its read size for good after a short answer.
 """
 
-NUDGE_SECONDS: Final = 0.02
+NUDGE_SECONDS: Final = 0.005
 """After this time requests are answered in parts all the same: a peer may refill only an empty window."""
 
 FXP_DATA: Final = 103
@@ -132,7 +134,13 @@ class LaneChannel:
         plain = view[start : start + length]
         end = self._end
         saved = bytes(view[start:end])
-        key.open(record, plain, seq)
+        try:
+            key.open(record, plain, seq)
+        except InvalidTag:
+            # The library has written what it decrypted, unproved, over the last bytes of data that was proved
+            # and that the dialogue may still be given.
+            view[start:end] = saved
+            raise
         if plain[1] == MSG_CHANNEL_DATA and int.from_bytes(plain[2:6], "big") == self.number:
             size = int.from_bytes(plain[6:10], "big")
             if self._accepts(size) and size + PACKET_HEADER + plain[0] == length:
@@ -321,15 +329,17 @@ class LaneChannel:
             self._emit_small()
         lane, channel, chunk = self._lane, self._channel, self._chunk
         length = _DATA_HEADER.size + size
-        if self._pending or channel._send_window < length or not lane.ready():
+        full, _ = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + chunk)
+        # A peer that takes a few bytes a packet makes the records of one reply larger than the buffer.
+        room = (length // chunk + 1) * full
+        if self._pending or channel._send_window < length or room > OUTPUT_SIZE or not lane.ready():
             packet = bytearray(length)
             count = file.readinto_nowait(offset, [memoryview(packet)[_DATA_HEADER.size :]])
             if count:
                 _DATA_HEADER.pack_into(packet, 0, 9 + count, FXP_DATA, request_id, count)
                 self._emit(memoryview(packet)[: _DATA_HEADER.size + count])
             return count
-        full, _ = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + chunk)
-        area = lane.slot((length // chunk + 1) * full)
+        area = lane.slot(room)
         targets = []
         place, left, skip = _PAYLOAD_OFFSET, length, _DATA_HEADER.size
         while left > 0:
