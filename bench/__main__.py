@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench import distance
 from bench.clients import make_key, sftp
 from bench.report import Result, print_targets, write
 from bench.rows import ROWS, Plan, Row, prepare
@@ -36,7 +35,8 @@ def measure(row: Row, servers: list[Server], plan: Plan, scratch: Path) -> list[
         values = {name: median(run[name] for run in runs) for name in runs[0]}
         base = figures["OpenSSH"]
         ratios = {
-            name: median(run[name] / max(b[name], 1e-9) for run, b in zip(runs, base)) for name in runs[0]
+            name: median(run[name] / max(b[name], 1e-9) for run, b in zip(runs, base, strict=False))
+            for name in runs[0]
         }
         results.append(Result(row.name, server.name, values, ratios, len(runs)))
         print(
@@ -72,7 +72,6 @@ def main() -> int:
     begun = time.time()
     results: list[Result] = []
     servers: list[Server] = []
-    notes: list[str] = []
     try:
         prepare(files, plan)
         key = make_key(base)
@@ -81,44 +80,22 @@ def main() -> int:
             if chosen.quick
             else [OpenSSH, Tidegate, TidegatePlain, AsyncsshServer, ParamikoServer]
         )
-        near = [r for r in rows if r.name != "100 ms away"]
-        if near:
-            servers = [kind(base, files, key) for kind in kinds]
-            for server in servers:
-                server.start()
-                sftp(server, f"ls {server.remote('in')}")
-            for row in near:
-                print(row.name, flush=True)
-                taking = [
-                    s for s in servers
-                    if s.name in ("OpenSSH", "Tidegate") or s.name in row.peers
-                    or (s.name == "Tidegate, lane off" and "cl" not in row.name and row.name.startswith(("get", "put")))
-                ]  # fmt: skip
-                results += measure(row, taking, plan, scratch)
-            versions = {s.name: s.version() for s in servers}
-            for server in servers:
-                server.stop()
-        else:
-            versions = {}
-        far = [r for r in rows if r.name == "100 ms away"]
-        if far:
-            reason = distance.available()
-            if reason:
-                notes.append(f"100 ms away: left out, {reason}")
-            else:
-                with distance.far_side() as address:
-                    servers = [
-                        k(base / "far", files, key, address) for k in (OpenSSH, Tidegate, AsyncsshServer)
-                    ]
-                    for server in servers:
-                        server.start()
-                    print(far[0].name, flush=True)
-                    results += measure(far[0], servers, plan, scratch)
-                    for server in servers:
-                        server.stop()
+        servers = [kind(base, files, key) for kind in kinds]
+        for server in servers:
+            server.start()
+            sftp(server, f"ls {server.remote('in')}")
+        versions = {s.name: s.version() for s in servers}
+        for row in rows:
+            print(row.name, flush=True)
+            taking = [
+                s for s in servers
+                if s.name in ("OpenSSH", "Tidegate") or s.name in row.peers
+                or (s.name == "Tidegate, lane off" and row.name.startswith(("get", "put")))
+            ]  # fmt: skip
+            results += measure(row, taking, plan, scratch)
         print_targets(results)
         if not chosen.no_write and not chosen.rows and not chosen.quick:
-            write(Path(__file__).with_name("RESULTS.md"), results, plan, versions, notes, time.time() - begun)
+            write(Path(__file__).with_name("RESULTS.md"), results, plan, versions, time.time() - begun)
     finally:
         for server in servers:
             server.stop()

@@ -69,19 +69,17 @@ def _cpu_model() -> str:
     return platform.processor()
 
 
-def write(
-    path: Path, results: list[Result], plan: Plan, versions: dict[str, str], notes: list[str], seconds: float
-) -> None:
+def write(path: Path, results: list[Result], plan: Plan, versions: dict[str, str], seconds: float) -> None:
     import os
 
     lines = [
         "# Results", "",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; took {seconds / 60:.0f} minutes.", "",
         f"Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.release()}, Python {platform.python_version()}.",
-        f"One {plan.big >> 20} MiB file; {plan.small_files} files of {plan.small_size} bytes; {plan.entries} entries; "
+        (f"One {plan.big >> 20} MiB file; {plan.small_files} files of {plan.small_size} bytes; {plan.entries} entries; "
         f"{plan.logins} logins; {plan.idle} idle sessions. Client: OpenSSH sftp on the same machine, servers in turn, "
         f"medians of {plan.pairs} pairs. CPU is user + sys of the server with its children. Policy is on in Tidegate: "
-        "permissions, quota, bandwidth limits too high to bite.", "",
+        "permissions, quota, bandwidth limits too high to bite."), "",
         "| server | version |", "|---|---|", *(f"| {n} | {v} |" for n, v in versions.items()), "",
         "## Targets: Tidegate / OpenSSH", "", "| what | figure | ratio | must | aim | verdict |", "|---|---|---|---|---|---|",
         *(f"| {r} | {f} | {x:.2f} | {m:.2f} | {a:.2f} | {v} |" for r, f, x, m, a, v in judge(results)), "",
@@ -90,5 +88,4 @@ def write(
     for result in results:
         figures = ", ".join(f"{v:.3g} {n} ({result.ratios[n]:.2f})" for n, v in result.values.items())
         lines.append(f"| {result.row} | {result.server} | {figures} | {result.runs} |")
-    lines += ["", *notes]
     path.write_text("\n".join(lines).rstrip() + "\n")

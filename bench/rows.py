@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.clients import finish, options, sftp, sftp_process
 from bench.measure import Timer, pss_bytes, settle
-from bench.servers import Server
+from bench.servers import HERE, Server, free_port, wait_port
 
 Figures = dict[str, float]
 GCM = "aes128-gcm@openssh.com"
@@ -164,8 +167,6 @@ def idle(server: Server, plan: Plan, scratch: Path) -> Figures:
             held += await asyncio.gather(*(one() for _ in range(min(10, plan.idle - start))))
         memory = (pss_bytes(server.pid) - before) / plan.idle
         process = sftp_process(server, f"get {server.remote('big')} {scratch}/beside")
-        import time
-
         begun = time.perf_counter()
         await asyncio.to_thread(finish, process)
         wall = time.perf_counter() - begun
@@ -179,22 +180,33 @@ def idle(server: Server, plan: Plan, scratch: Path) -> Figures:
     return asyncio.run(hold())
 
 
-def distant(server: Server, plan: Plan, scratch: Path) -> Figures:
-    """A client 100 ms away; the server object listens on the namespace's side (see `bench.distance`)."""
-    from bench.distance import prefix
+ONE_WAY_MS = 50
 
+
+def distant(server: Server, plan: Plan, scratch: Path) -> Figures:
+    """A client 100 ms away, behind a relay that keeps every byte for 50 ms in each direction."""
     size = min(plan.big, 256 << 20)
     source = server.files / "far"
     if not source.exists() or source.stat().st_size != size:
         subprocess.run(
             ["head", "-c", str(size), str(server.files / "big")], stdout=source.open("wb"), check=True
         )
-    with Timer(server.pid) as timer:
-        finish(sftp_process(server, f"get {server.remote('far')} {scratch}/far", prefix=prefix()))
-    figures = {"get MB/s": size / 1e6 / timer.wall}
-    with Timer(server.pid) as timer:
-        finish(sftp_process(server, f"put {scratch}/far {server.remote('in/far')}", prefix=prefix()))
-    figures["put MB/s"] = size / 1e6 / timer.wall
+    far = copy.copy(server)
+    far.port = free_port()
+    relay = subprocess.Popen(
+        [sys.executable, str(HERE / "peers" / "delay.py"), str(far.port), str(server.port), str(ONE_WAY_MS)]
+    )
+    try:
+        wait_port("127.0.0.1", far.port, relay)
+        with Timer(server.pid) as timer:
+            sftp(far, f"get {server.remote('far')} {scratch}/far")
+        figures = {"get MB/s": size / 1e6 / timer.wall}
+        with Timer(server.pid) as timer:
+            sftp(far, f"put {scratch}/far {server.remote('in/far')}")
+        figures["put MB/s"] = size / 1e6 / timer.wall
+    finally:
+        relay.terminate()
+        relay.wait()
     (scratch / "far").unlink()
     (server.files / "in" / "far").unlink()
     return figures

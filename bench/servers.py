@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 HERE = Path(__file__).parent
 ALGORITHMS = (
@@ -105,7 +106,7 @@ class OpenSSH(Server):
 
 class Tidegate(Server):
     name = "Tidegate"
-    settings: dict[str, str] = {}
+    settings: ClassVar[dict[str, str]] = {}
 
     def command(self) -> list[str]:
         program = str(Path(sys.executable).with_name("tidegate"))
@@ -141,7 +142,7 @@ class Tidegate(Server):
 
 class TidegatePlain(Tidegate):
     name = "Tidegate, lane off"
-    settings = {"TIDEGATE_SFTPD__FAST_LANE": "false"}
+    settings: ClassVar[dict[str, str]] = {"TIDEGATE_SFTPD__FAST_LANE": "false"}
 
 
 class Script(Server):
