@@ -70,6 +70,8 @@ def event_line(created: float, level: int, sender: str, fields: dict[str, Any]) 
             values.append("true" if value else "false")
         elif value is None:
             values.append("null")
+        elif isinstance(value, str):  # a path
+            values.append(_quoted(value, is_path))
         else:
             return _general(created, level, sender, fields)
     head = stamp(created), LEVEL_NAMES.get(level, "info"), known.get(sender) or _quoted(sender, False)
