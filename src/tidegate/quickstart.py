@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``serve --quickstart``: from an empty directory to a server one can log in to, with nothing to configure."""
+"""``serve --quickstart``: from an empty directory to a server one can log in to, nothing to configure."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def announce(app: App, options: ServeOptions, welcome: Welcome, out: TextIO) -> 
         lines.append(f"  password   {welcome.password}      (shown only now)")
     else:
         lines.append(
-            f"  password   as before; a new one: tidegate user passwd {welcome.username} -c {options.config_dir}"
+            "  password   as before; a new one: "
+            f"tidegate user passwd {welcome.username} -c {options.config_dir}"
         )
     lines.append(f"  files      {welcome.home}")
     if options.log.file_path and options.log.file_path != "-":
