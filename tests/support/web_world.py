@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from tests.support.people import CHEAP
+
 from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
@@ -43,7 +43,8 @@ class WebWorld:
         return self.app.http.url
 
     def anonymous(self, **more: Any) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, **more)
+        # Without TLS there is nothing to verify, and reading the authorities takes longer than most tests.
+        return httpx.AsyncClient(base_url=self.url, **{"verify": False, **more})
 
     async def token(self, name: str = ADMIN, password: str = PASSWORD) -> str:
         async with self.anonymous() as client:
@@ -80,16 +81,19 @@ def settings(**sections: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def web_world(home: Path, *, ssh: bool = False, **sections: dict[str, Any]) -> AsyncIterator[WebWorld]:
-    """A running server; `sections` are parts of its configuration."""
+async def web_world(
+    home: Path, *, ssh: bool = False, first: bool = True, **sections: dict[str, Any]
+) -> AsyncIterator[WebWorld]:
+    """A running server; `sections` are parts of its configuration, `first` adds the administrator."""
     app = App(Loaded(Settings.model_validate(settings(**sections)), config_dir=home), log_events=False)
     if ssh:
         app.listen_anywhere()
     try:
         await app.start()
-        world = WebWorld(app, home, httpx.AsyncClient())
+        world = WebWorld(app, home, httpx.AsyncClient(verify=False))
         await world.client.aclose()
-        await world.add_admin(ADMIN, "*")
+        if first:
+            await world.add_admin(ADMIN, "*")
         async with world.acting_as(ADMIN) as world.client:
             yield world
     finally:

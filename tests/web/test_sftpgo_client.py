@@ -10,7 +10,6 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-
 from tests.support.sftpgo_client_venv import client_python
 from tests.support.web_world import ADMIN, PASSWORD, web_world
 

@@ -60,12 +60,7 @@ def build(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    api = APIRouter(
-        prefix=BASE,
-        responses={
-            code: {"model": schemas.ApiResponse, "description": text} for code, text in _REFUSALS.items()
-        },
-    )
+    api = APIRouter(prefix=BASE)
     for module in (tokens, users, folders, admins, api_keys, connections, quotas, backup, explain, server):
         api.include_router(module.router)
     app.include_router(api)
@@ -169,7 +164,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         "basic": {"type": "http", "scheme": "basic"},
     }
     made["security"] = [{"bearer": []}, {"apiKey": []}]
-    for item in made["paths"].values():
+    # Said once here and not on every route: FastAPI would build a model of each for each at start.
+    refusals = {str(code): schemas.one("ApiResponse", text) for code, text in _REFUSALS.items()}
+    for path, item in made["paths"].items():
         for operation in item.values():
             operation["responses"].pop("422", None)  # mistakes in parameters are answered with 400
+            if path.startswith(BASE):
+                operation["responses"] |= refusals
     return made

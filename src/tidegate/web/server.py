@@ -79,8 +79,6 @@ class HttpDoor:
         """
         loaded = self._root.loaded
         htpasswd = await self._user_file(loaded)
-        if htpasswd is not None:
-            await asyncio.to_thread(htpasswd.load)
         httpd = loaded.settings.httpd
         tokens = Tokens(
             await _signing_key(loaded),
@@ -112,8 +110,9 @@ class HttpDoor:
         htpasswd = before.htpasswd
         try:
             htpasswd = await self._user_file(loaded)
-            if htpasswd is not None:
-                await asyncio.to_thread(htpasswd.load)
+        except ConfigError as error:
+            _log.error("not reloaded: %s", error)
+        try:
             before.tokens.reconfigure(
                 await _signing_key(loaded),
                 lifetime_seconds=httpd.jwt_lifetime * 60,
@@ -172,8 +171,17 @@ class HttpDoor:
         )
 
     async def _user_file(self, loaded: Loaded) -> HtpasswdFile | None:
+        """The user file, read.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
         name = loaded.settings.httpd.auth_user_file
-        return HtpasswdFile(loaded.resolve(name), self._root.identity.passwords) if name else None
+        if not name:
+            return None
+        file = HtpasswdFile(loaded.resolve(name), self._root.identity.passwords)
+        await asyncio.to_thread(file.load)
+        return file
 
     async def _listen(self, loaded: Loaded, binding: HttpBinding, label: str) -> None:
         certificate: Certificate | None = None
