@@ -7,24 +7,24 @@ import asyncio
 
 import asyncssh
 import pytest
-
 from tests.support.lane_echo import connect, exchange, frame, open_echo, running_echo
-from tidegate.doors.ssh import lane, records
+
+from tidegate.doors.ssh import lane_keys, records
 
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
 SIZES = [0, 1, 3, 15, 16, 17, 1000, 32755, 32756, 32768, 100_000, 255_000, 5, 600_000]
 
 
 def test_self_check_accepts_the_installed_libraries():
-    assert lane.self_check() == ""
+    assert lane_keys.self_check() == ""
     records.self_check()
 
 
 def test_self_check_names_what_is_missing(monkeypatch):
-    monkeypatch.setattr(lane, "REQUIRED", (*lane.REQUIRED, "_gone"))
-    monkeypatch.setattr(lane, "REQUIRED_STATE", (*lane.REQUIRED_STATE, "_gone_too"))
+    monkeypatch.setattr(lane_keys, "REQUIRED", (*lane_keys.REQUIRED, "_gone"))
+    monkeypatch.setattr(lane_keys, "REQUIRED_STATE", (*lane_keys.REQUIRED_STATE, "_gone_too"))
 
-    assert lane.self_check() == "asyncssh has no _gone, _gone_too"
+    assert lane_keys.self_check() == "asyncssh has no _gone, _gone_too"
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)

@@ -7,12 +7,12 @@ starts, `Lane.attach` puts itself between the transport and the connection:
 * inward it is the transport's `BufferedProtocol`. It opens every record into the reassembly buffer of the
   channel that spoke last. If the packet is CHANNEL_DATA for a channel of ours, it is consumed there, without
   another copy. Any other packet goes to asyncssh, which runs its own state machine over it; the encryption
-  object that asyncssh holds is replaced by one (`_Opened`) that hands out what the lane decrypted already.
+  object that asyncssh holds is replaced by one (`Opened`) that hands out what the lane decrypted already.
 * outward it seals records in place in one shared buffer and writes a batch with one system call. asyncssh
-  seals its own packets through the same counter (`_Sealed`), so the order on the wire is one.
+  seals its own packets through the same counter (`Sealed`), so the order on the wire is one.
 
-What it relies on inside asyncssh is listed in `REQUIRED` and proved by `self_check` at start; if a name is
-missing the lane stays off and the plain channel serves, complete and correct.
+What it relies on inside asyncssh is listed in `lane_keys.REQUIRED` and proved by `lane_keys.self_check` at
+start; if a name is missing the lane stays off and the plain channel serves, complete and correct.
 
 Rekeying: asyncssh installs new encryption objects; the lane sees that the object it installed is gone and
 wraps the new one. While keys are exchanged nothing but key exchange may be sent (RFC 4253 section 7.1):
@@ -27,33 +27,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncssh.connection import SSHConnection, SSHServerConnection
-from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
 from cryptography.exceptions import InvalidTag
 
-from tidegate.doors.ssh import records
-from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, ChachaRecords, GcmRecords, Records
+from tidegate.doors.ssh.lane_keys import Opened, Sealed, key_of, random_padding
+from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE
 
 if TYPE_CHECKING:
     from tidegate.doors.ssh.lane_channel import LaneChannel
 
-REQUIRED: Final = (
-    "_recv_data", "_recv_pkthdr", "_recv_packet", "_finish_recv_packet", "_send_kexinit", "send_packet",
-    "connection_lost", "eof_received", "_reset_keepalive_timer", "_force_close",
-)  # fmt: skip
-"""Methods of asyncssh's connection that the lane calls or replaces."""
-
-REQUIRED_STATE: Final = (
-    "_inpbuf", "_packet", "_recv_handler", "_recv_encryption", "_send_encryption", "_recv_seq", "_send_seq",
-    "_kex_complete", "_auth_complete", "_rekey_bytes", "_rekey_bytes_sent", "_deferred_packets", "_transport",
-    "_compressor", "_decompressor", "_max_recv_pktlen", "_kexinit_sent", "_recv_macsize", "_strict_kex",
-)  # fmt: skip
-"""Instance attributes of asyncssh's connection that the lane reads or sets."""
-
 MAX_RECORD: Final = 300 * 1024
 """Longest record taken by the lane, bytes; asyncssh's own limit on packets is 256 KiB."""
+
+SMALL_RECORD: Final = 2048
+"""Packets up to this length, bytes, are opened aside and copied: cheaper than opening them in place."""
 
 INPUT_SIZE: Final = 512 * 1024
 """Bytes of the shared input buffer: how much one receive call can bring."""
@@ -65,98 +54,18 @@ MSG_CHANNEL_WINDOW_ADJUST: Final = 93
 MSG_CHANNEL_DATA: Final = 94
 _OURS: Final = (MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_DATA)
 
+_HEAD = struct.Struct(">IBBII")
+"""packet length, padding length, message number, channel, length of the data (RFC 4254 section 5.2)."""
+
 _input = memoryview(bytearray(INPUT_SIZE))
 _output = memoryview(bytearray(OUTPUT_SIZE))
 _scratch = memoryview(bytearray(MAX_RECORD))
-
-_PADDING_POOL: Final = 64 * 1024
-
-
-class _Padding:
-    """Random padding drawn in bulk; each byte is used once (RFC 4253 section 6 asks for random bytes)."""
-
-    def __init__(self) -> None:
-        self._pool = b""
-        self._used = 0
-
-    def take(self, size: int) -> bytes:
-        if self._used + size > len(self._pool):
-            self._pool = os.urandom(_PADDING_POOL)
-            self._used = 0
-        self._used += size
-        return self._pool[self._used - size : self._used]
-
-
-_padding = _Padding()
-
-
-class _Sealed(Encryption):
-    """What asyncssh seals its own packets with: the lane's counter, after the lane's pending batch."""
-
-    def __init__(self, lane: Lane, key: Records) -> None:
-        self._lane = lane
-        self.key = key
-
-    def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
-        self._lane.write_out()
-        record = memoryview(bytearray(header + packet + bytes(TAG_SIZE)))
-        self.key.seal(record, seq)
-        return bytes(record[:-TAG_SIZE]), bytes(record[-TAG_SIZE:])
-
-
-class _Opened(Encryption):
-    """What asyncssh "decrypts" with: the lane has done it and left the result here."""
-
-    def __init__(self, key: Records) -> None:
-        self.key = key
-        self.length = 0
-        self.plain: bytes | None = None
-
-    def decrypt_header(self, seq: int, first_block: bytes, header_len: int) -> tuple[bytes, bytes]:
-        return first_block, self.length.to_bytes(HEADER_SIZE, "big")
-
-    def decrypt_packet(
-        self,
-        seq: int,
-        first: bytes,
-        rest: bytes,
-        header_len: int,
-        mac: bytes,
-    ) -> bytes | None:
-        plain, self.plain = self.plain, None
-        return plain
-
-
-def _key_of(encryption: object) -> Records | None:
-    """The lane's own form of the key in one of asyncssh's encryption objects, None if it has none."""
-    cipher: Any = getattr(encryption, "_cipher", None)
-    if isinstance(encryption, GCMEncryption):
-        return GcmRecords(cipher._key, cipher._iv)
-    if isinstance(encryption, ChachaEncryption):
-        return ChachaRecords(cipher._key + cipher._adkey)
-    return None
-
-
-def self_check() -> str:
-    """Why the lane cannot be used with the installed libraries; empty if it can."""
-    missing = [name for name in REQUIRED if not callable(getattr(SSHServerConnection, name, None))]
-    source = set(SSHConnection.__init__.__code__.co_names)
-    missing += [name for name in REQUIRED_STATE if name not in source]
-    if missing:
-        return f"asyncssh has no {', '.join(missing)}"
-    try:
-        records.self_check()
-    except Exception as error:  # whatever the library does wrong, the plain channel must still serve
-        return str(error)
-    return ""
 
 
 class Lane(asyncio.BufferedProtocol):
     """One connection's fast lane. Made by `attach`, shared by all its file-transfer channels."""
 
-    def __init__(
-        self, connection: Any, transport: asyncio.Transport, opened: _Opened, sealed: _Sealed
-    ) -> None:
+    def __init__(self, connection: Any, transport: asyncio.Transport, opened: Opened, sealed: Sealed) -> None:
         self.connection = connection
         self.transport = transport
         self._fd: int = transport.get_extra_info("socket").fileno()
@@ -185,7 +94,7 @@ class Lane(asyncio.BufferedProtocol):
         if existing is not None:
             return None if existing._detached else existing
         transport = connection._transport
-        receive, send = _key_of(connection._recv_encryption), _key_of(connection._send_encryption)
+        receive, send = key_of(connection._recv_encryption), key_of(connection._send_encryption)
         if (
             receive is None
             or send is None
@@ -198,7 +107,7 @@ class Lane(asyncio.BufferedProtocol):
         ):
             return None
         lane = cls.__new__(cls)
-        opened, sealed = _Opened(receive), _Sealed(lane, send)
+        opened, sealed = Opened(receive), Sealed(lane, send)
         lane.__init__(connection, transport, opened, sealed)  # type: ignore[misc]
         connection._tidegate_lane = lane
         # A header that asyncssh has looked at already goes back in front. Its bytes are still as received:
@@ -283,7 +192,7 @@ class Lane(asyncio.BufferedProtocol):
             channel = self._last
             plain: memoryview | None = None
             try:
-                if channel is not None:
+                if channel is not None and length > SMALL_RECORD:
                     plain = channel.open_record(opened.key, record, length, seq)
                     if plain is None:
                         connection._recv_seq = (seq + 1) & 0xFFFFFFFF
@@ -362,18 +271,18 @@ class Lane(asyncio.BufferedProtocol):
         """Wrap the encryption objects that a key exchange installed."""
         connection = self.connection
         if connection._recv_encryption is not self._opened:
-            key = _key_of(connection._recv_encryption)
+            key = key_of(connection._recv_encryption)
             if key is None or connection._decompressor is not None:
                 self._detach()
                 return
-            self._opened = connection._recv_encryption = _Opened(key)
+            self._opened = connection._recv_encryption = Opened(key)
         if connection._send_encryption is not self._sealed:
             self.write_out()
-            key = _key_of(connection._send_encryption)
+            key = key_of(connection._send_encryption)
             if key is None or connection._compressor is not None:
                 self._detach()
                 return
-            self._sealed = connection._send_encryption = _Sealed(self, key)
+            self._sealed = connection._send_encryption = Sealed(self, key)
 
     # -- outward ---------------------------------------------------------------------------------------
 
@@ -417,14 +326,21 @@ class Lane(asyncio.BufferedProtocol):
             padding += block
         return HEADER_SIZE + 1 + payload + padding + TAG_SIZE, padding
 
-    def seal(self, record: memoryview, padding: int) -> None:
-        """Seal the record that `slot` gave room for; its payload is in place."""
+    def seal(self, record: memoryview, padding: int, kind: int, number: int, value: int) -> None:
+        """Seal the record that `slot` gave room for; what follows its head is in place.
+
+        Args:
+            record: the whole record.
+            padding: as `record_size` said.
+            kind: CHANNEL_DATA or CHANNEL_WINDOW_ADJUST.
+            number: the peer's channel.
+            value: length of the data, or bytes of window.
+        """
         connection = self.connection
         total = len(record)
-        length = total - HEADER_SIZE - TAG_SIZE
-        record[:HEADER_SIZE] = length.to_bytes(HEADER_SIZE, "big")
-        record[HEADER_SIZE] = padding
-        record[total - TAG_SIZE - padding : total - TAG_SIZE] = _padding.take(padding)
+        length = total - (HEADER_SIZE + TAG_SIZE)
+        _HEAD.pack_into(record, 0, length, padding, kind, number, value)
+        record[total - TAG_SIZE - padding : total - TAG_SIZE] = random_padding.take(padding)
         seq = connection._send_seq
         self._sealed.key.seal(record, seq)
         connection._send_seq = (seq + 1) & 0xFFFFFFFF

@@ -48,9 +48,10 @@ NUDGE_SECONDS: Final = 0.005
 FXP_DATA: Final = 103
 
 _DATA_HEADER = struct.Struct(">IBII")
-_CHANNEL_HEADER = struct.Struct(">BII")
-_CHANNEL_OFFSET: Final = HEADER_SIZE + 1
-_PAYLOAD_OFFSET: Final = _CHANNEL_OFFSET + _CHANNEL_HEADER.size
+_CHANNEL_HEAD: Final = 9
+"""Bytes of message number, channel and length before channel data."""
+
+_PAYLOAD_OFFSET: Final = HEADER_SIZE + 1 + _CHANNEL_HEAD
 
 BUFFER_SIZE: Final = 640 * 1024
 """Bytes of a reassembly buffer; one that must be larger is not kept."""
@@ -143,7 +144,7 @@ class LaneChannel:
             raise
         if plain[1] == MSG_CHANNEL_DATA and int.from_bytes(plain[2:6], "big") == self.number:
             size = int.from_bytes(plain[6:10], "big")
-            if self._accepts(size) and size + PACKET_HEADER + plain[0] == length:
+            if size + PACKET_HEADER + plain[0] == length and self._accepts(size):
                 view[start:end] = saved
                 self._end = end + size
                 return None
@@ -283,10 +284,7 @@ class LaneChannel:
             return
         total, padding = self._lane.record_size(9)
         record = self._lane.slot(total)
-        _CHANNEL_HEADER.pack_into(
-            record, _CHANNEL_OFFSET, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant
-        )
-        self._lane.seal(record, padding)
+        self._lane.seal(record, padding, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant)
 
     # -- outward: Outlet -------------------------------------------------------------------------------
 
@@ -329,7 +327,7 @@ class LaneChannel:
             self._emit_small()
         lane, channel, chunk = self._lane, self._channel, self._chunk
         length = _DATA_HEADER.size + size
-        full, _ = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + chunk)
+        full, full_padding = lane.record_size(_CHANNEL_HEAD + chunk)
         # A peer that takes a few bytes a packet makes the records of one reply larger than the buffer.
         room = (length // chunk + 1) * full
         if self._pending or channel._send_window < length or room > OUTPUT_SIZE or not lane.ready():
@@ -359,18 +357,19 @@ class LaneChannel:
         place = written = 0
         number = channel._send_chan
         while length > 0:
-            part = min(length, chunk)
-            total, padding = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + part)
+            part, total, padding = chunk, full, full_padding
+            if length < chunk:
+                part = length
+                total, padding = lane.record_size(_CHANNEL_HEAD + part)
             record = area[place : place + total]
-            _CHANNEL_HEADER.pack_into(record, _CHANNEL_OFFSET, MSG_CHANNEL_DATA, number, part)
             if written < len(header):
                 piece = header[written : written + part]
                 record[_PAYLOAD_OFFSET : _PAYLOAD_OFFSET + len(piece)] = piece
-            lane.seal(record, padding)
+            lane.seal(record, padding, MSG_CHANNEL_DATA, number, part)
             written += part
-            channel._send_window -= part
             place += full
             length -= part
+        channel._send_window -= written
         if lane.batched >= WRITE_AT:
             lane.write_out()
         return count
@@ -416,11 +415,10 @@ class LaneChannel:
             part = min(size - start, channel._send_window, self._chunk)
             if part <= 0:
                 return data[start:]
-            total, padding = lane.record_size(_PAYLOAD_OFFSET - _CHANNEL_OFFSET + part)
+            total, padding = lane.record_size(_CHANNEL_HEAD + part)
             record = lane.slot(total)
-            _CHANNEL_HEADER.pack_into(record, _CHANNEL_OFFSET, MSG_CHANNEL_DATA, channel._send_chan, part)
             record[_PAYLOAD_OFFSET : _PAYLOAD_OFFSET + part] = data[start : start + part]
-            lane.seal(record, padding)
+            lane.seal(record, padding, MSG_CHANNEL_DATA, channel._send_chan, part)
             channel._send_window -= part
             start += part
         return None

@@ -68,18 +68,21 @@ class GcmRecords:
         """See `Records.length`."""
         return int.from_bytes(header, "big")
 
-    def _nonce(self) -> bytes:
-        counter = self._counter
-        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
-        return self._fixed + counter.to_bytes(8, "big")
+    # RFC 5647 section 7.1: 4 bytes fixed, 8 bytes of a counter that goes up by one for each packet.
 
     def seal(self, record: memoryview, seq: int) -> None:  # noqa: ARG002
         """See `Records.seal`."""
-        self._aead.encrypt_into(self._nonce(), record[4:-16], record[:4], record[4:])
+        counter = self._counter
+        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
+        nonce = self._fixed + counter.to_bytes(8, "big")
+        self._aead.encrypt_into(nonce, record[4:-16], record[:4], record[4:])
 
     def open(self, record: memoryview, plain: memoryview, seq: int) -> None:  # noqa: ARG002
         """See `Records.open`."""
-        self._aead.decrypt_into(self._nonce(), record[4:], record[:4], plain)
+        counter = self._counter
+        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
+        nonce = self._fixed + counter.to_bytes(8, "big")
+        self._aead.decrypt_into(nonce, record[4:], record[:4], plain)
 
 
 class ChachaRecords:

@@ -13,8 +13,9 @@ import asyncssh
 from tidegate.doors.sftp.carrier import ChannelCarrier
 from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
 from tidegate.doors.sftp.outlet import Outlet
-from tidegate.doors.ssh.lane import Lane, self_check
+from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_channel import LaneChannel
+from tidegate.doors.ssh.lane_keys import self_check
 from tidegate.vfs.api import Session
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fast lane puts into asyncssh's hands instead of its encryption objects, and what it needs there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncssh.connection import SSHConnection, SSHServerConnection
+from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
+
+from tidegate.doors.ssh import records
+from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, ChachaRecords, GcmRecords, Records
+
+if TYPE_CHECKING:
+    from tidegate.doors.ssh.lane import Lane
+
+REQUIRED: Final = (
+    "_recv_data", "_recv_pkthdr", "_recv_packet", "_finish_recv_packet", "_send_kexinit", "send_packet",
+    "connection_lost", "eof_received", "_reset_keepalive_timer", "_force_close",
+)  # fmt: skip
+"""Methods of asyncssh's connection that the lane calls or replaces."""
+
+REQUIRED_STATE: Final = (
+    "_inpbuf", "_packet", "_recv_handler", "_recv_encryption", "_send_encryption", "_recv_seq", "_send_seq",
+    "_kex_complete", "_auth_complete", "_rekey_bytes", "_rekey_bytes_sent", "_deferred_packets", "_transport",
+    "_compressor", "_decompressor", "_max_recv_pktlen", "_kexinit_sent", "_recv_macsize", "_strict_kex",
+)  # fmt: skip
+"""Instance attributes of asyncssh's connection that the lane reads or sets."""
+
+_PADDING_POOL: Final = 64 * 1024
+
+
+class Padding:
+    """Random padding drawn in bulk; each byte is used once (RFC 4253 section 6 asks for random bytes)."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
+
+    def take(self, size: int) -> bytes:
+        """The next `size` random bytes."""
+        if self._used + size > len(self._pool):
+            self._pool = os.urandom(_PADDING_POOL)
+            self._used = 0
+        self._used += size
+        return self._pool[self._used - size : self._used]
+
+
+random_padding: Final = Padding()
+
+
+class Sealed(Encryption):
+    """What asyncssh seals its own packets with: the lane's counter, after the lane's pending batch."""
+
+    def __init__(self, lane: Lane, key: Records) -> None:
+        self._lane = lane
+        self.key = key
+
+    def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
+        """Seal a packet of asyncssh's: the record without its tag, and the tag."""
+        self._lane.write_out()
+        record = memoryview(bytearray(header + packet + bytes(TAG_SIZE)))
+        self.key.seal(record, seq)
+        return bytes(record[:-TAG_SIZE]), bytes(record[-TAG_SIZE:])
+
+
+class Opened(Encryption):
+    """What asyncssh "decrypts" with: the lane has done it and left the result here."""
+
+    def __init__(self, key: Records) -> None:
+        self.key = key
+        self.length = 0
+        self.plain: bytes | None = None
+
+    def decrypt_header(self, seq: int, first_block: bytes, header_len: int) -> tuple[bytes, bytes]:
+        """The first block as it came, and the packet length that the lane has found."""
+        return first_block, self.length.to_bytes(HEADER_SIZE, "big")
+
+    def decrypt_packet(
+        self,
+        seq: int,
+        first: bytes,
+        rest: bytes,
+        header_len: int,
+        mac: bytes,
+    ) -> bytes | None:
+        """What the lane opened; None if the record failed its check."""
+        plain, self.plain = self.plain, None
+        return plain
+
+
+def key_of(encryption: object) -> Records | None:
+    """The lane's own form of the key in one of asyncssh's encryption objects, None if it has none."""
+    cipher: Any = getattr(encryption, "_cipher", None)
+    if isinstance(encryption, GCMEncryption):
+        return GcmRecords(cipher._key, cipher._iv)
+    if isinstance(encryption, ChachaEncryption):
+        return ChachaRecords(cipher._key + cipher._adkey)
+    return None
+
+
+def self_check() -> str:
+    """Why the lane cannot be used with the installed libraries; empty if it can."""
+    missing = [name for name in REQUIRED if not callable(getattr(SSHServerConnection, name, None))]
+    source = set(SSHConnection.__init__.__code__.co_names)
+    missing += [name for name in REQUIRED_STATE if name not in source]
+    if missing:
+        return f"asyncssh has no {', '.join(missing)}"
+    try:
+        records.self_check()
+    except Exception as error:  # whatever the library does wrong, the plain channel must still serve
+        return str(error)
+    return ""
