@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fast lane puts into asyncssh's hands instead of its encryption objects, and what it needs there."""
+"""What the fast lane gives asyncssh instead of its encryption objects, and what it needs of it."""
 
 from __future__ import annotations
 
