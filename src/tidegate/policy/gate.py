@@ -98,6 +98,15 @@ class Gate:
 
     explain = trace
 
+    @property
+    def uniform(self) -> bool:
+        """Whether one entry speaks for the whole tree: then it does not matter where a link leads."""
+        return self._permissions.uniform and not self._patterns
+
+    def judge_link(self, points: VPath, link: VPath) -> Decision:
+        """Whether a link that exists gives no more at `link` than what it points to (rule ``links``)."""
+        return self._links(points, link, False, None) or ALLOWED
+
     def grants(self, directory: VPath) -> frozenset[Permission]:
         """Every permission in a directory; ``*`` is among them if all are given."""
         return self._permissions.lookup(directory).names
@@ -175,14 +184,16 @@ class Gate:
         """A link is judged by where it lies, so what it points to has to grant at least as much.
 
         A symbolic link may come to lead to a directory, whatever the caller found: entries for the path
-        itself and below it count as well. The same goes for file patterns.
+        itself and below it count as well. So do entries for the link and below it, which speak for what is
+        reached through it. The same goes for file patterns.
         """
         given = self._permissions.lookup(target.parent)
+        names = given.names.union(*(grant.names for grant in self._permissions.below(target)))
         behind = [self._permissions.lookup(path.parent), *self._permissions.below(path)]
         if is_dir:
             behind.append(self._permissions.lookup(path))
         for grant in behind:
-            extra = given.names - grant.names - {Permission.ANY}
+            extra = names - grant.names - {Permission.ANY}
             if extra:
                 if steps is not None:
                     why = (

@@ -113,6 +113,11 @@ class PermissionTable:
         self._root = self._exact.get("/", NOTHING)
         self._memo: dict[str, Grant] = {}
 
+    @property
+    def uniform(self) -> bool:
+        """Whether one entry (or none) speaks for every directory."""
+        return not self._depth
+
     def lookup(self, directory: VPath) -> Grant:
         """What is granted in `directory`: by its own entry or that of its nearest ancestor."""
         if not self._depth:

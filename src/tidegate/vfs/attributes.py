@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from tidegate.abc import Capability
 from tidegate.errors import Unsupported
 from tidegate.model import Attrs
+
+SET_ID_BITS: Final = 0o6000
+"""Bits of a mode that clients never set. A set-user-id file would run as the server on behalf of whoever has
+a shell on the host, so these two bits are left out silently, as they are for new files."""
 
 
 def supported(attrs: Attrs, capabilities: Capability, setstat_mode: int, *, lenient: bool = False) -> Attrs:
@@ -23,6 +28,8 @@ def supported(attrs: Attrs, capabilities: Capability, setstat_mode: int, *, leni
     """
     if setstat_mode == 1:
         attrs = replace(attrs, mode=None, uid=None, gid=None, atime_ns=None, mtime_ns=None)
+    if attrs.mode is not None:
+        attrs = replace(attrs, mode=attrs.mode & ~SET_ID_BITS)
     skip = lenient or setstat_mode == 2
     if attrs.mode is not None and Capability.MODES not in capabilities:
         _skip_or_refuse("mode", skip=skip)

@@ -214,12 +214,17 @@ class Session:
     async def checksum(
         self, file: VPath | api.File, algorithm: str, offset: int = 0, length: int = 0, block: int = 0
     ) -> Sequence[bytes]:
-        """Digests of a range of a file; needs `list` on its directory, and a name that patterns allow."""
+        """Digests of a file; needs `list` on its directory, and a name that patterns allow.
+
+        A part of a file needs `download` as well: digests of single bytes would tell the content.
+        """
         context = self._context
         if not isinstance(file, str):
             context.require(Intent.CHECKSUM, file.path)
             return await digest_range(_own(file).handle, algorithm, offset, length, block)
         context.require(Intent.CHECKSUM, file)
+        if offset or length or block:
+            context.require(Intent.DOWNLOAD, file)
         if context.table.is_point(file) or context.table.holds_points(file):
             raise IsADirectory
         _, backend, key = await context.table.at(file)

@@ -7,7 +7,6 @@ is settled under the lock of the places concerned, so that overlapping acts of s
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from tidegate.abc import Backend, Capability, Publish
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
-    Denied,
     IsADirectory,
     NotADirectory,
     Unsupported,
@@ -27,6 +25,7 @@ from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.vfs.context import Context
 from tidegate.vfs.copy import stat_or_none, transfer
 from tidegate.vfs.extents import Place
+from tidegate.vfs.links import absolute, judge_moved_link, judge_moved_tree, taking_turns, text_to_store
 from tidegate.vfs.mounts import Mount, Spot
 from tidegate.vfs.scan import measure
 
@@ -130,7 +129,10 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             Intent.RENAME_DIR, source, "permission: a folder is mounted there", "virtual_folders"
         )
     origin, goal = await table.at(source), await table.at(target)
-    async with context.places.locked(origin[1:], goal[1:]) as (here, there):
+    async with (
+        taking_turns(context, origin.backend),
+        context.places.locked(origin[1:], goal[1:]) as (here, there),
+    ):
         entry = await origin.backend.stat(origin.key, follow=False)
         old = await stat_or_none(goal)
         intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
@@ -143,7 +145,9 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             raise Unsupported("a folder is mounted inside")
         _fits_name(entry, old, replace=replace)
         if entry.is_link:
-            await _relink(context, origin, source, target)
+            await judge_moved_link(context, origin, goal, source, target)
+        elif entry.is_dir:
+            await judge_moved_tree(context, origin, goal, source, target)
         if origin.backend is goal.backend:
             change = _Change(origin, goal, entry, old, here, there)
             await _rename_charged(context, change, replace=replace)
@@ -245,17 +249,6 @@ async def _move(context: Context, target: VPath, change: _Change, *, replace: bo
     context.changed()
 
 
-async def _relink(context: Context, origin: Spot, source: VPath, target: VPath) -> None:
-    """A moved link may point elsewhere than where it was made: judge it as a new one."""
-    try:
-        text = await origin.backend.readlink(origin.key)
-    except Denied:
-        return  # it leads out of the root and stays unusable wherever it lies
-    points = VPath.parse(_absolute(origin.mount, text), base=target.parent)
-    if points != VPath.parse(_absolute(origin.mount, text), base=source.parent):
-        context.require(Intent.SYMLINK, points, target=target)
-
-
 async def symlink(context: Context, text: str, link: VPath) -> None:
     """Create a link; its text is checked as the path it means."""
     started = monotonic()
@@ -270,10 +263,9 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     _needs(backend, Capability.LINKS, "links")
     if context.table.holds_points(link):
         raise AlreadyExists
-    # The text is made anew from the checked path: what is stored is what was judged.
-    stored = f"/{other_key}" if text.startswith("/") else posixpath.relpath(points, link.parent)
-    async with _new_name(context, Spot(mount, backend, key)):
-        await backend.symlink(stored, key)
+    spot = Spot(mount, backend, key)
+    async with taking_turns(context, backend), _new_name(context, spot):
+        await backend.symlink(await text_to_store(context, spot, text, points, link), key)
     context.operated(
         "Symlink",
         points,
@@ -289,13 +281,7 @@ async def readlink(context: Context, path: VPath) -> str:
     context.require(Intent.READLINK, path)
     mount, backend, key = await context.table.at(path)
     _needs(backend, Capability.LINKS, "links")
-    return _absolute(mount, await backend.readlink(key))
-
-
-def _absolute(mount: Mount, text: str) -> str:
-    if not text.startswith("/"):
-        return text
-    return str(mount.virtual(VPath.parse(text).key))
+    return absolute(mount, await backend.readlink(key))
 
 
 async def hardlink(context: Context, source: VPath, target: VPath) -> None:

@@ -106,6 +106,8 @@ class Opener:
             check_regular(found.st_mode)
             upload.existed_size = found.st_size
             upload.st_dev = found.st_dev
+            if self._super and options.write and found.st_mode & (stat.S_ISUID | stat.S_ISGID):
+                os.fchmod(upload.fd, found.st_mode & 0o1777)  # the system does it for everybody but root
             if not options.truncate:
                 upload.base_size = found.st_size
             elif found.st_size:
