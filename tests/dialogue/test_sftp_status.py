@@ -37,7 +37,7 @@ def test_no_row_sends_a_code_that_servers_must_not_send():
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (errors.NotFound(), 2, "no such file or directory"),
+        (errors.NotFound(), 2, "No such file or directory"),
         (errors.Denied("permission: upload on /in", rule="permissions[/in]"), 3, "permission: upload on /in"),
         (errors.QuotaExceeded(), 4, "denying write due to space limit"),
         (errors.Unsupported(), 8, "operation unsupported"),

@@ -112,7 +112,7 @@ async def test_append_writes_at_the_end_whatever_the_offset(peer):
 
 async def test_open_errors(peer):
     peer.session.put("/d/f")
-    assert status(await peer.ask(p.open_, "/nope")) == (2, "no such file or directory")
+    assert status(await peer.ask(p.open_, "/nope")) == (2, "No such file or directory")
     assert status(await peer.ask(p.open_, "/d", "w"))[0] == 8
     assert status(await peer.ask(p.open_, "/d", "r"))[0] == 4
     assert status(await peer.ask(p.open_, "/no/dir/f", "w"))[0] == 2

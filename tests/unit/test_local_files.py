@@ -425,6 +425,10 @@ async def test_attributes_without_proc(backend: LocalBackend, monkeypatch: pytes
         await backend.set_attrs("l", Attrs(mode=0o600), follow=False)
     await backend.set_attrs("l", Attrs(atime_ns=10**9, mtime_ns=3 * 10**9), follow=False)
     assert (await backend.stat("l", follow=False)).mtime_ns == 3 * 10**9
+    link_mode = (await backend.stat("l", follow=False)).mode
+    await backend.set_attrs("l", Attrs(mode=link_mode, atime_ns=10**9, mtime_ns=4 * 10**9), follow=False)
+    assert (await backend.stat("l", follow=False)).mtime_ns == 4 * 10**9
+    assert (await backend.stat("l")).mode != link_mode
     assert (await backend.stat("f")).mtime_ns == 2 * 10**9
 
 

@@ -133,7 +133,8 @@ def _set_through_proc(fd: int, found: os.stat_result, attrs: Attrs) -> None:
 def _set_on_link(dir_fd: int, name: bytes, found: os.stat_result, attrs: Attrs) -> None:
     if attrs.size is not None:
         raise InvalidArgument("invalid argument: size of a link")
-    if attrs.mode is not None:
+    # Clients that preserve attributes send the mode that every link has; only another one cannot be had.
+    if attrs.mode is not None and attrs.mode != stat.S_IMODE(found.st_mode):
         raise Unsupported("operation unsupported: mode of a link")
     if attrs.uid is not None or attrs.gid is not None:
         uid = -1 if attrs.uid is None else attrs.uid

@@ -45,6 +45,9 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
 }
 """Error class to status code; a test holds every leaf class of `tidegate.errors` against it."""
 
+NOT_FOUND_TEXT: Final = "No such file or directory"
+"""A missing path, in the words of the system: programs on top of paramiko look for its beginning."""
+
 INTERNAL_TEXT: Final = "internal error"
 """What a client is told about an exception that nobody foresaw."""
 
@@ -66,6 +69,8 @@ def text_of(error: e.TidegateError) -> str:
     """
     if isinstance(error, (e.OperatorError, e.LoginRefused)):
         return type(error).default_text
+    if type(error) is e.NotFound and error.text == e.NotFound.default_text:
+        return NOT_FOUND_TEXT
     return error.text
 
 
