@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
@@ -197,3 +198,27 @@ async def test_blind_drop_tells_and_gives_nothing(world):
         await session.open(p("/there"), exclusive)
     assert (world.home() / "there").read_bytes() == b"theirs"
     assert os.listdir(world.home() / "dir") == []
+
+
+async def test_sparse_giants_are_refused_and_do_not_stop_the_counting(world, monkeypatch):
+    world.account(quota_files=100)
+    session = await world.login()
+    giant = await session.open(p("/giant"), PUT)
+    with pytest.raises(e.TooLarge):
+        await giant.write(2**62, b"x")
+    with pytest.raises(e.TooLarge):
+        await giant.close()
+
+    async def overflows(*_, **__):
+        refused.set()
+        raise OverflowError("Python int too large to convert to SQLite INTEGER")
+
+    monkeypatch.setattr("tidegate.vfs.usage.RETRY_SECONDS", 0.01)
+    with monkeypatch.context() as patch:
+        refused = asyncio.Event()
+        patch.setattr(world.store, "add_usage", overflows)
+        await put(session, "/f", b"data")
+        await asyncio.wait_for(refused.wait(), 5)
+    async with asyncio.timeout(5):
+        while world.store.accounts["alice"].used_quota_size != 4:
+            await asyncio.sleep(0.01)

@@ -17,6 +17,8 @@ from tidegate.errors import QuotaExceeded
 from tidegate.policy.quota import READ_TEXT, WARNING_MARKS, WRITE_TEXT
 
 UNLIMITED: Final = sys.maxsize
+MAX_FILE_BYTES: Final = 1 << 53
+"""Largest file where no limit is set (8 PiB): a few sparse files must not exceed what a store counts."""
 
 Warn = Callable[[str, int, int, int], None]
 """(limit, percent, used, allowed)"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from tidegate.model import Account, FolderMount
 from tidegate.policy.quota import BYTES_PER_MB, counts_in_account
 from tidegate.vfs.books import TALLY_NAMES, AccountBook, FolderBook
-from tidegate.vfs.gauges import UNLIMITED, Count, Counts, Gauge, Limits, Meter, Warn
+from tidegate.vfs.gauges import MAX_FILE_BYTES, Count, Counts, Gauge, Limits, Meter, Warn
 
 
 def build_meter(
@@ -87,7 +87,7 @@ def build_meter(
         down=(*down, *tally.counts("bytes_out", "bytes_xfer")),
         fetch_limits=tally.limits("files_out", "files_xfer"),
         fetches=tally.counts("files_out", "files_xfer"),
-        max_file=account.filters.max_upload_file_size or UNLIMITED,
+        max_file=account.filters.max_upload_file_size or MAX_FILE_BYTES,
         space=space,
         owner=(*grow, *tally.counts("bytes_in")),
     )

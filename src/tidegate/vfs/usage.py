@@ -198,7 +198,7 @@ class Books:
             if book.pending:
                 await self._write(book)
             await self._unmark(book)
-        except TidegateError:
+        except (TidegateError, OverflowError):
             log.warning("usage of %s could not be written; it will be scanned at the next start", book.name)
 
     async def _keep(self, book: AccountBook) -> None:
@@ -221,7 +221,7 @@ class Books:
                                 break
                     else:
                         pause = SAVE_INTERVAL_SECONDS
-                except TidegateError:
+                except (TidegateError, OverflowError):  # sparse files can add up to more than a store holds
                     log.warning("usage of %s cannot be written now; trying again", book.name)
                     pause = RETRY_SECONDS
                 await asyncio.sleep(SAVE_GAP_SECONDS)
@@ -240,7 +240,7 @@ class Books:
             if delta != NO_CHANGE:
                 try:
                     await store.add_usage(book.name, delta)
-                except TidegateError:
+                except (TidegateError, OverflowError):
                     book.uncertain = True  # it may or may not have been counted: only a scan knows
                     raise
                 book.size.saved += delta.size
