@@ -17,12 +17,15 @@ help:
 $(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Tidegate needs Python >= 3.11; $(PYTHON) is older. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@echo "Installing into $(VENV), once; this takes a minute or two."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "python3 cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@echo "Installing the test tools into $(VENV), once."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
@@ -31,7 +34,7 @@ $(VENV)/.check: $(VENV)/.test
 
 serve: $(VENV)/.base
 	@mkdir -p var
-	$(BIN)/tidegate serve --quickstart --config-dir var
+	@$(BIN)/tidegate serve --quickstart --config-dir var
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak"

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tidegate.config.load import Loaded
@@ -57,9 +62,9 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
         admin_password = generate_password()
         hashed = hash_password(admin_password, options)
         await provider.add_admin(Admin(username=ADMIN, password=hashed, permissions=("*",)))
-    existing = await provider.users(limit=1)
-    if existing:
-        return Welcome(existing[0].username, home=existing[0].home_dir, admin_password=admin_password)
+    existing = await provider.user(ACCOUNT) or next(iter(await provider.users(limit=1)), None)
+    if existing is not None:
+        return Welcome(existing.username, home=existing.home_dir, admin_password=admin_password)
     password = generate_password()
     home = (loaded.config_dir / FILES / ACCOUNT).absolute()
     await provider.add_user(
@@ -72,6 +77,18 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
         )
     )
     return Welcome(ACCOUNT, password, str(home), admin_password)
+
+
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    return shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+
+
+def _program() -> str:
+    """How this program is started from here: by its name, or by its path where the shell does not find it."""
+    if shutil.which("tidegate") or not Path(sys.argv[0]).is_file():
+        return "tidegate"
+    return _near(Path(sys.argv[0]).absolute())
 
 
 def announce(app: App, options: ServeOptions, welcome: Welcome, out: TextIO) -> None:

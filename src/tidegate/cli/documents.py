@@ -154,12 +154,15 @@ def read_document(path: Path | None) -> dict[str, Any]:
 def account_rows(account: Account) -> tuple[str, ...]:
     """One account as a row of a list."""
     quota = f"/{amount(account.quota_size)}" if account.quota_size else ""
+    used = f"{amount(account.used_quota_size)}{quota} in {account.used_quota_files} files"
+    if not any((account.quota_size, account.quota_files, account.used_quota_size, account.used_quota_files)):
+        used = "-"  # accounts without a limit are not counted by default (track_quota 2); 0 would be a lie
     return (
         account.username,
         "enabled" if account.status == 1 else "disabled",
         account.home_dir,
         ",".join(account.permissions.get("/", ())),
-        f"{amount(account.used_quota_size)}{quota} in {account.used_quota_files} files",
+        used,
         when(account.last_login) or "never",
     )
 
