@@ -273,7 +273,7 @@ class ListsPartials(Protocol):
     """What a backend with PARTIALS SHOULD have beside `Backend`, so that a quota scan misses nothing."""
 
     def partials(self, key: Key) -> AsyncIterator[list[Entry]]:
-        """Unfinished uploads kept in a directory, under the names they are kept for.
+        """Unfinished uploads kept in a directory; under the names they are kept for, where those are known.
 
         Only those that `stat` shows under that name (no finished file has it) and that nobody is writing.
         """

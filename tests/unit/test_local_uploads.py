@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.abc import OpenOptions, Outcome, Publish
+from tidegate.abc import ListsPartials, OpenOptions, Outcome, Publish
 from tidegate.backends.local import Devices, LocalBackend, sweep_journal
 from tidegate.backends.local import uploads as uploads_module
 from tidegate.backends.local.device import Device
@@ -71,7 +71,7 @@ def hidden(folder: Path) -> list[str]:
 CHILD = textwrap.dedent(
     """
     import asyncio, sys
-    from tidegate.abc import OpenOptions, Publish
+    from tidegate.abc import ListsPartials, OpenOptions, Publish
     from tidegate.backends.local import Devices, LocalBackend
 
     async def main():
@@ -141,6 +141,24 @@ async def test_kill_in_mid_upload(tmp_path: Path, publish: Publish, named: str, 
         assert hidden(home) == []
         assert os.listdir(journal) == []
     await backend.close()
+
+
+async def test_kept_partials_are_told_for_the_quota(backend: LocalBackend) -> None:
+    """Those that `stat` shows: not under a finished file, not while somebody writes."""
+    start = options_for(Publish.RESUMABLE)
+    assert isinstance(backend, ListsPartials)
+    await backend.mkdir("d")
+    for name, size in (("d/kept", 5), ("d/hidden", 7), ("other", 11)):
+        await put(backend, name, b"x" * size, start, Outcome.KEEP)
+    await put(backend, "d/finished", b"x", start)
+    (Path(backend._root.path) / "d" / "hidden").write_bytes(b"finished")
+    busy = await backend.open_file("d/busy", start)
+    await busy.write(0, b"xxx")
+    assert [entry.size async for batch in backend.partials("d") for entry in batch] == [5]
+    await busy.close(Outcome.KEEP)
+    assert sorted([entry.size async for batch in backend.partials("d") for entry in batch]) == [3, 5]
+    with pytest.raises(NotFound):
+        _ = [batch async for batch in backend.partials("missing")]
 
 
 async def test_old_partials_are_swept(tmp_path: Path, backend: LocalBackend) -> None:

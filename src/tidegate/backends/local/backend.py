@@ -15,7 +15,7 @@ from tidegate.backends.local.attrs import check_attrs, check_regular, set_on_pat
 from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import Journal
-from tidegate.backends.local.listing import Listing
+from tidegate.backends.local.listing import BATCH, Listing, find_partials
 from tidegate.backends.local.names import check_key
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
@@ -49,6 +49,9 @@ class _Opened(NamedTuple):
             self.upload.finish(Outcome.KEEP, None)
         else:
             os.close(self.fd)
+
+
+Batches = AsyncIterator[list[Entry]]
 
 
 class LocalBackend:
@@ -194,6 +197,12 @@ class LocalBackend:
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
         """See `tidegate.abc.Backend.list`."""
         return Listing(self._root, check_key(key), self._devices, self._device_of(key))
+
+    async def partials(self, key: str) -> Batches:
+        """See `tidegate.abc.ListsPartials`."""
+        found = await self._run_in_thread(key, partial(find_partials, self._root, check_key(key)))
+        for start in range(0, len(found), BATCH):
+            yield found[start : start + BATCH]
 
     async def open_file(self, key: str, options: OpenOptions) -> FileHandle:
         """See `tidegate.abc.Backend.open_file`."""

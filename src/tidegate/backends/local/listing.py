@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from tidegate.backends.local.journal import (
     STALE_UPLOAD_SECONDS,
     remove_stale,
 )
-from tidegate.backends.local.names import HIDDEN, PART_PREFIX, UPLOAD_PREFIX, is_hidden
+from tidegate.backends.local.names import HIDDEN, PART_PREFIX, UPLOAD_PREFIX, is_hidden, part_name
 from tidegate.backends.local.root import Root
+from tidegate.backends.local.uploads import SAFE, lock
 from tidegate.errors import InvalidHandle, NotADirectory, NotFound
 from tidegate.model import Entry, Kind
 
@@ -139,6 +141,39 @@ class Listing:
                 found = parent.lstat()
             raise (NotFound if found is None else NotADirectory) from None
         self._entries = os.scandir(self._fd)
+
+
+def find_partials(root: Root, raw: bytes) -> list[Entry]:
+    """Partials in a directory that nobody is writing and that no finished file hides.
+
+    A partial's name follows from its target's and not the other way round, so entries have the hidden names.
+
+    Raises:
+        NotFound, NotADirectory.
+    """
+    fd = root.resolve(raw, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(fd) as entries:
+            found = {name for entry in entries if (name := os.fsencode(entry.name)).startswith(PART_PREFIX)}
+        if not found:
+            return []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                found.discard(part_name(os.fsencode(entry.name)))
+        kept = []
+        for name in found:
+            try:
+                part = os.open(name, os.O_RDONLY | SAFE, dir_fd=fd)
+            except OSError:
+                continue
+            try:
+                if lock(part) and stat.S_ISREG((at := os.fstat(part)).st_mode):
+                    kept.append(entry_of(os.fsdecode(name), at))
+            finally:
+                os.close(part)
+        return kept
+    finally:
+        os.close(fd)
 
 
 def sweep(dir_fd: int, name: bytes) -> bool:
