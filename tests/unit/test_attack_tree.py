@@ -222,3 +222,33 @@ async def test_sparse_giants_are_refused_and_do_not_stop_the_counting(world, mon
     async with asyncio.timeout(5):
         while world.store.accounts["alice"].used_quota_size != 4:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", ["write", "append", "fsetstat", "setstat"])
+async def test_growing_under_one_name_is_not_given_back_under_another(world, how):
+    world.account(quota_size=1000)
+    session = await world.login()
+    await put(session, "/a", b"x")
+    await session.hardlink(p("/a"), p("/b"))
+    if how == "setstat":
+        await session.set_attrs(p("/a"), Attrs(size=400))
+    else:
+        file = await session.open(p("/a"), OpenFlags(write=True, append=how == "append"))
+        if how == "fsetstat":
+            await file.set_attrs(Attrs(size=400))
+        else:
+            await file.write(0 if how == "write" else 1, b"y" * (400 if how == "write" else 399))
+        await file.close()
+    assert await world.used() == (800, 2)
+    await session.remove(p("/b"))
+    assert await world.used() == (400, 1)
+
+
+async def test_a_file_that_is_written_gets_no_second_name(world):
+    world.account(quota_size=1000)
+    session = await world.login()
+    file = await session.open(p("/a"), PUT)
+    with pytest.raises(e.Conflict):
+        await session.hardlink(p("/a"), p("/b"))
+    await file.close()
+    await session.hardlink(p("/a"), p("/b"))

@@ -128,7 +128,7 @@ class File:
         self._readinto = handle.readinto_nowait
         self._write = handle.write_nowait
         self._readslow = not readable
-        self._writeslow = upload is None or append
+        self._writeslow = upload is None or append or upload.names > 1
         context.files.add(self)
         context.transfers.add(self)
 
@@ -307,7 +307,7 @@ class File:
             if end > self._end_limit and grow > 0:
                 raise TooLarge
             if grow > 0:
-                require(self._grow_limits, grow)
+                require(self._grow_limits, grow * upload.names)
             if received:
                 require(self._up_limits, size)
         except (QuotaExceeded, TooLarge) as error:
@@ -316,7 +316,7 @@ class File:
         if grow > 0:
             extent.charged = end
             for count in self._grow:
-                count.add(grow)
+                count.add(grow * upload.names)
         if received:
             for count in self._up:
                 count.add(size)

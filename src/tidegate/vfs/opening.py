@@ -104,6 +104,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                 handle = await backend.open_file(key, wanted)
                 # Only the backend knows if an unfinished upload was taken up, which stays beside the target.
                 upload.inplace = not getattr(handle, "staged", not inplace)
+                if upload.inplace and mount.meter.grow_limits:
+                    upload.names = max(1, (await handle.stat()).nlink)
                 upload.opened(handle.existed_size, truncate=flags.truncate)
     except BaseException:
         upload.never_opened()

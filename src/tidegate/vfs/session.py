@@ -294,11 +294,14 @@ class Session:
             with context.limits(Intent.OVERWRITE, path):
                 if size > mount.meter.max_file and size > entry.size:
                     raise TooLarge
-                mount.meter.charge(size - old, 0)
+                change = size - old
+                if change > 0:
+                    change *= max(1, entry.nlink)  # each name of the file counts, and all of them grow
+                mount.meter.charge(change, 0)
             try:
                 await backend.set_attrs(key, Attrs(size=size), follow=follow)
             except BaseException:
-                mount.meter.credit(old - size, 0)
+                mount.meter.credit(-change, 0)
                 raise
             place.resized(old, size)
             context.changed()

@@ -302,6 +302,8 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
             raise IsADirectory
         if not entry.is_file:
             raise Unsupported("only files have hard links")
+        if here.extent is not None and mount.meter.grow_limits:
+            raise Conflict("file is being written")  # its growth is charged for the names it had when opened
         size = here.learn(entry.size) or 0
         hidden = await _unfinished(context, Spot(to_mount, to_backend, to_key), there)
         await context.begin(to_mount)

@@ -21,6 +21,8 @@ class Upload:
         high: end of what this handle wrote or found.
         new: a file was charged for it.
         inplace: bytes are visible as they are written.
+        names: hard links of a file that is written in place. Each name counts, so growth is charged for all
+            of them; what shrinks is given back once, because the others may have gone meanwhile.
     """
 
     __slots__ = (
@@ -30,6 +32,7 @@ class Upload:
         "extent",
         "high",
         "inplace",
+        "names",
         "new",
     )
 
@@ -40,6 +43,7 @@ class Upload:
         self._place: Place = context.places.hold(spot.backend, spot.key)
         self.extent = Extent(self._place, 0)
         self.high = 0
+        self.names = 1
         self.new = False
 
     @property
@@ -107,9 +111,11 @@ class Upload:
         """
         extent, meter = self.extent, self._mount.meter
         charged = max(extent.floor, size)
-        if charged > extent.charged:
-            require(meter.grow_limits, charged - extent.charged)
-        meter.credit(charged - extent.charged, 0)
+        change = charged - extent.charged
+        if change > 0:
+            change *= self.names
+            require(meter.grow_limits, change)
+        meter.credit(change, 0)
         extent.charged = charged
         extent.suspect = extent.suspect or extent.writers > 1
         self.high = size
