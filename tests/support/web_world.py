@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ class WebWorld:
             assert answer.status_code == 200, answer.text
             return str(answer.json()["access_token"])
 
+    def issue(self, admin: Admin) -> str:
+        """A token without a login, for tests with many administrators."""
+        assert self.app.http is not None
+        return self.app.http.services.tokens.issue(admin, "127.0.0.1")[0]
+
     async def add_admin(self, name: str, *permissions: str, **filters: Any) -> Admin:
         admin = Admin(username=name, password=_HASH, permissions=permissions, filters=AdminFilters(**filters))
         return await self.app.provider.add_admin(admin)
@@ -82,10 +87,17 @@ def settings(**sections: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def web_world(
-    home: Path, *, ssh: bool = False, first: bool = True, **sections: dict[str, Any]
+    home: Path,
+    *,
+    ssh: bool = False,
+    first: bool = True,
+    sinks: Sequence[Any] = (),
+    **sections: dict[str, Any],
 ) -> AsyncIterator[WebWorld]:
-    """A running server; `sections` are parts of its configuration, `first` adds the administrator."""
-    app = App(Loaded(Settings.model_validate(settings(**sections)), config_dir=home), log_events=False)
+    """A running server; `sections` are parts of its configuration, `first` adds the administrator and logs in."""
+    app = App(
+        Loaded(Settings.model_validate(settings(**sections)), config_dir=home), sinks=sinks, log_events=False
+    )
     if ssh:
         app.listen_anywhere()
     try:
@@ -94,7 +106,9 @@ async def web_world(
         await world.client.aclose()
         if first:
             await world.add_admin(ADMIN, "*")
-        async with world.acting_as(ADMIN) as world.client:
+            async with world.acting_as(ADMIN) as world.client:
+                yield world
+        else:
             yield world
     finally:
         await app.stop()

@@ -11,7 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.accounts import BCRYPT, full_account
-from tests.support.web_world import WebWorld, web_world
+from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate.identity.passwords import verify
 from tidegate.model import Tally
@@ -267,18 +267,21 @@ async def test_deleting_and_disconnecting_close_the_connections(tmp_path: Path):
 
 
 async def test_accounts_that_are_only_read_are_not_written(tmp_path: Path):
-    async with web_world(tmp_path, data_provider={"driver": "sqlite", "name": "t.db"}) as world:
+    database = {"driver": "sqlite", "name": "t.db"}
+    async with web_world(tmp_path, data_provider=database) as world:
         await made(world)
-    async with web_world(
-        tmp_path, first=False, data_provider={"driver": "sqlite", "name": "t.db", "manage_users": 0, "track_quota": 0}
-    ) as world:  # fmt: skip
+    database |= {"manage_users": 0, "track_quota": 0}
+    async with (
+        web_world(tmp_path, first=False, data_provider=database) as world,
+        world.acting_as(ADMIN) as client,
+    ):
         for answer in (
-            await world.client.post(USERS, json=world.user("v")),
-            await world.client.put(f"{USERS}/u", json=world.user("u")),
-            await world.client.delete(f"{USERS}/u"),
+            await client.post(USERS, json=world.user("v")),
+            await client.put(f"{USERS}/u", json=world.user("u")),
+            await client.delete(f"{USERS}/u"),
         ):
             assert answer.status_code == 403, answer.text
-        assert (await world.client.get(f"{USERS}/u")).status_code == 200
+        assert (await client.get(f"{USERS}/u")).status_code == 200
 
 
 # --- folders ----------------------------------------------------------------------------------------------

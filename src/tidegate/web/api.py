@@ -18,6 +18,7 @@ from tidegate.errors import Denied, LoginRefused, ProviderError, ProviderUnavail
 from tidegate.identity.admins import Throttled
 from tidegate.web import docs, schemas
 from tidegate.web.bodies import Json
+from tidegate.web.front import crashed
 from tidegate.web.routes import (
     admins,
     api_keys,
@@ -68,6 +69,7 @@ def build(services: Services) -> FastAPI:
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_bad_parameter)
     app.exception_handler(TidegateError)(_our_error)
+    app.exception_handler(Exception)(_fault)
     _describe(app)
     return app
 
@@ -114,6 +116,11 @@ async def _our_error(request: Request, error: Exception) -> Response:
     if code >= 500:
         _log.error("%s %s: %s", request.method, request.url.path, error)
     return refused(code, error.text)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    del error  # goes on to `front`, which logs it
+    return refused(500, crashed(request.scope))
 
 
 # --- description ------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Front:
             return
         options = self.options
         exchange = _Exchange(scope, receive, send, options)
-        scope["tidegate.ip"] = exchange.ip
+        scope["tidegate.ip"], scope["tidegate.request"] = exchange.ip, exchange.request_id
         started = time.monotonic()
         try:
             if exchange.announced > options.max_body:
@@ -97,9 +97,7 @@ class Front:
         except Exception:
             _log.exception("request %s failed", exchange.request_id)
             if not exchange.status:
-                await _answer(
-                    exchange.send, 500, "Internal error", f"see the log, request {exchange.request_id}"
-                )
+                await _answer(exchange.send, 500, "Internal error", crashed(scope))
         finally:
             exchange.record(time.monotonic() - started)
 
@@ -190,6 +188,11 @@ class _Exchange:
             "request_id": self.request_id,
         }
         _record.info("", extra={"sender": "httpd", "fields": fields})
+
+
+def crashed(scope: Scope) -> str:
+    """What a client is told about a fault of ours: where in the log it stands, and nothing else."""
+    return f"see the log, request {scope['tidegate.request']}"
 
 
 def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options: FrontOptions) -> str:

@@ -46,6 +46,9 @@ class Protocol(H11Protocol):
             _log.warning("more than %d HTTP connections; one was cut", MAX_CONNECTIONS)
             transport.abort()
             return
+        # Head and body of an answer are two writes. The loop sets this by itself only for sockets whose
+        # protocol number was given when they were made.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:

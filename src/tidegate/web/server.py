@@ -40,12 +40,10 @@ class HttpDoor:
 
     Args:
         app: the composition root, already started but for this door; kept for `reload` alone.
-        poll_seconds: see `CERTIFICATE_POLL_SECONDS`.
     """
 
-    def __init__(self, app: App, *, poll_seconds: float = CERTIFICATE_POLL_SECONDS) -> None:
+    def __init__(self, app: App) -> None:
         self._root = app
-        self._poll_seconds = poll_seconds
         self._throttle = LoginThrottle()
         self._jobs = Jobs()
         self._services: Services | None = None
@@ -201,7 +199,7 @@ class HttpDoor:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
             for bound in self._bound:
                 await bound.renew()
 

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is connected, ending that, quota scans, status and health, with real partners on the line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from tests.support.ssh_world import Recorder
+from tests.support.web_world import ADMIN, WebWorld, web_world
+
+from tidegate import __version__
+from tidegate.errors import ProviderUnavailable
+from tidegate.events.kinds import Disconnected, Transferred
+from tidegate.vfs import scan as scans
+
+API = "/api/v2"
+
+
+@contextlib.asynccontextmanager
+async def partner(world: WebWorld) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    assert world.app.ssh is not None
+    async with asyncssh.connect(
+        "127.0.0.1", world.app.ssh.ports[0], username="u", password="a password of u",
+        known_hosts=None, client_keys=None, config=None,
+    ) as connection:  # fmt: skip
+        yield connection
+
+
+async def add(world: WebWorld, **more: Any) -> None:
+    answer = await world.client.post(f"{API}/users", json=world.user("u", password="a password of u", **more))
+    assert answer.status_code == 201, answer.text
+
+
+async def test_a_transfer_is_seen_and_cut_off(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "tidegate")
+    record = Recorder()
+    async with web_world(tmp_path, ssh=True, sinks=[record]) as world:
+        await add(world)
+        async with partner(world) as connection, connection.start_sftp_client() as sftp:
+            file = await sftp.open("/up.bin", "wb")
+            await file.write(b"x" * 50_000)
+            (live,) = (await world.client.get(f"{API}/connections")).json()
+            (transfer,) = live.pop("active_transfers")
+            assert transfer.pop("start_time") > 1_700_000_000_000
+            assert transfer == {"operation_type": "upload", "path": "/up.bin", "size": 50_000}
+            assert live.pop("connection_time") <= live.pop("last_activity")
+            assert live.pop("remote_address").startswith("127.0.0.1:")
+            assert "AsyncSSH" in live.pop("client_version")
+            key = live.pop("connection_id")
+            assert live == {"username": "u", "command": "", "protocol": "SFTP", "node": ""}
+            assert (await world.client.delete(f"{API}/connections/{key}?node=other")).status_code == 404
+            answer = await world.client.delete(f"{API}/connections/{key}")
+            assert answer.json() == {"message": "Connection closed", "error": ""}
+            await asyncio.wait_for(sftp.wait_closed(), 5)
+            with pytest.raises((asyncssh.SFTPError, ConnectionError, OSError)):
+                await file.write(b"y")
+        cut = await record.wait(Transferred)
+        assert (cut.status, cut.size) == ("failed", 50_000)
+        ended = await record.wait(Disconnected, lambda event: event.by == ADMIN)
+        assert ended.username == "u"
+        assert (await world.client.get(f"{API}/connections")).json() == []
+        assert (await world.client.delete(f"{API}/connections/{key}")).status_code == 404
+    assert any("closed by administrator 'boss'" in text for text in caplog.messages)
+
+
+async def test_a_scan_counts_and_only_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gate = asyncio.Event()
+    measure = scans.measure
+
+    async def slow(*arguments: Any, **named: Any) -> tuple[int, int]:
+        await gate.wait()
+        return await measure(*arguments, **named)
+
+    monkeypatch.setattr(scans, "measure", slow)
+    async with web_world(tmp_path) as world:
+        await add(world)
+        shared = {"name": "shared", "mapped_path": str(tmp_path / "shared")}
+        assert (await world.client.post(f"{API}/folders", json=shared)).status_code == 201
+        for place, sizes in ((tmp_path / "homes" / "u", (3, 4)), (tmp_path / "shared", (5,))):
+            place.mkdir(parents=True)
+            for number, size in enumerate(sizes):
+                (place / f"f{number}").write_bytes(b"x" * size)
+        usage = {"used_quota_size": 1, "used_quota_files": 1}
+        for kind, name, label in (("users", "u", "username"), ("folders", "shared", "name")):
+            path = f"{API}/quotas/{kind}/{name}"
+            answer = await world.client.post(f"{path}/scan")
+            assert (answer.status_code, answer.json()) == (202, {"message": "Scan started", "error": ""})
+            assert (await world.client.post(f"{path}/scan")).status_code == 409
+            assert (await world.client.put(f"{path}/usage", json=usage)).status_code == 409
+            (running,) = (await world.client.get(f"{API}/quotas/{kind}/scans")).json()
+            assert running[label] == name
+            assert running["start_time"] > 1_700_000_000_000
+        transfer = await world.client.put(f"{API}/quotas/users/u/transfer-usage", json={})
+        assert transfer.status_code == 409
+        gate.set()
+        async with asyncio.timeout(5):
+            while (await world.client.get(f"{API}/quotas/users/scans")).json() or (
+                await world.client.get(f"{API}/quotas/folders/scans")
+            ).json():
+                pass
+        user = (await world.client.get(f"{API}/users/u")).json()
+        assert (user["used_quota_size"], user["used_quota_files"]) == (7, 2)
+        folder = (await world.client.get(f"{API}/folders/shared")).json()
+        assert (folder["used_quota_size"], folder["used_quota_files"]) == (5, 1)
+        for kind in ("users", "folders"):
+            assert (await world.client.post(f"{API}/quotas/{kind}/nobody/scan")).status_code == 404
+
+
+async def test_usage_is_set_and_added_to_also_while_somebody_uploads(tmp_path: Path):
+    async with web_world(tmp_path, ssh=True) as world:
+        await add(world, quota_size=10_000_000)
+        shared = {"name": "shared", "mapped_path": str(tmp_path / "shared")}
+        await world.client.post(f"{API}/folders", json=shared)
+
+        async def put(path: str, mode: str, **usage: Any) -> int:
+            answer = await world.client.put(f"{API}/quotas/{path}", params={"mode": mode}, json=usage)
+            return answer.status_code
+
+        async def used(path: str) -> tuple[int, ...]:
+            document = (await world.client.get(f"{API}/{path}")).json()
+            return tuple(document[key] for key in document if key.startswith("used_"))
+
+        async with partner(world) as connection, connection.start_sftp_client() as sftp:
+            async with sftp.open("/a", "wb") as file:
+                await file.write(b"x" * 100)
+            assert (await used("users/u"))[:2] == (100, 1)
+            assert await put("users/u/usage", "add", used_quota_size=10, used_quota_files=2) == 200
+            assert (await used("users/u"))[:2] == (110, 3)
+            assert await put("users/u/usage", "reset", used_quota_size=5, used_quota_files=1) == 200
+            async with sftp.open("/b", "wb") as file:
+                await file.write(b"x" * 7)
+            assert (await used("users/u"))[:2] == (12, 2)
+        assert await put("users/u/transfer-usage", "reset", used_upload_data_transfer=3) == 200
+        assert await put("users/u/transfer-usage", "add", used_download_data_transfer=4) == 200
+        assert (await used("users/u"))[2:] == (3, 4)
+        assert await put("folders/shared/usage", "reset", used_quota_size=3, used_quota_files=1) == 200
+        assert await put("folders/shared/usage", "add", used_quota_size=3) == 200
+        assert await used("folders/shared") == (6, 1)
+        before = await used("users/u")
+        for path in ("users/u/usage", "users/u/transfer-usage", "folders/shared/usage"):
+            assert await put(path, "twice") == 400
+            assert await put(path, "add", used_files=1) == 400
+            for field in ("used_quota_size", "used_upload_data_transfer"):
+                for bad in (-1, 2**63, "7", 1.5, True, None):
+                    assert await put(path, "reset", **{field: bad}) == 400, (path, field, bad)
+            assert await put(path.replace("/u/", "/nobody/").replace("/shared/", "/nobody/"), "reset") == 404
+        assert await put("users/u/usage", "add", used_quota_size=2**63 - 1) == 400
+        assert await put("folders/shared/usage", "add", used_quota_size=2**63 - 1) == 400
+        assert await used("users/u") == before
+
+
+async def test_without_tracking_nothing_is_counted(tmp_path: Path):
+    async with web_world(tmp_path, data_provider={"track_quota": 0}) as world:
+        await add(world)
+        await world.client.post(f"{API}/folders", json={"name": "f", "mapped_path": "/srv/f"})
+        for path in ("users/u", "folders/f"):
+            assert (await world.client.post(f"{API}/quotas/{path}/scan")).status_code == 403
+            answer = await world.client.put(f"{API}/quotas/{path}/usage", json={"used_quota_size": 1})
+            assert answer.status_code == 403
+
+
+async def test_version_status_and_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with web_world(tmp_path, ssh=True) as world:
+        version = (await world.client.get(f"{API}/version")).json()
+        assert version["version"] == __version__
+        assert "+sftp" in version["features"]
+        status = (await world.client.get(f"{API}/status")).json()
+        assert status["data_provider"] == {"is_active": True, "driver": "memory", "error": ""}
+        assert status["ssh"]["is_active"]
+        assert status["ssh"]["bindings"][0]["port"] == world.app.ssh.ports[0]
+        assert status["ssh"]["host_keys"][0]["fingerprint"].startswith("SHA256:")
+        async with world.anonymous() as client:
+            answer = await client.get("/healthz")
+            assert (answer.status_code, answer.text) == (200, "ok")
+
+        async def down() -> None:
+            raise ProviderUnavailable("the database at db.example does not answer")
+
+        monkeypatch.setattr(world.app.provider, "check", down)
+        world.app.http.services.health._asked = None
+        async with world.anonymous() as client:
+            answer = await client.get("/healthz")
+        assert (answer.status_code, answer.text) == (503, "data provider unavailable")
+        status = (await world.client.get(f"{API}/status")).json()
+        assert status["data_provider"]["is_active"] is False
+        assert "does not answer" in status["data_provider"]["error"]
+
+
+async def test_a_provider_that_is_away_answers_503(world: WebWorld, monkeypatch: pytest.MonkeyPatch):
+    async def down(*_: Any, **__: Any) -> None:
+        raise ProviderUnavailable
+
+    monkeypatch.setattr(world.app.provider, "users", down)
+    answer = await world.client.get(f"{API}/users")
+    assert (answer.status_code, answer.json()["error"]) == (503, "data provider unavailable")
+    monkeypatch.setattr(world.app.provider, "admin", down)
+    assert (await world.client.get(f"{API}/users")).status_code == 503
+    async with world.anonymous() as client:
+        assert (await client.get(f"{API}/token", auth=(ADMIN, "x"))).status_code == 503
+
+
+async def test_health_asks_a_provider_seldom_and_not_for_long(
+    world: WebWorld, monkeypatch: pytest.MonkeyPatch
+):
+    asked = 0
+
+    async def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(world.app.provider, "check", count)
+    async with world.anonymous() as client:
+        answers = await asyncio.gather(*(client.get("/healthz") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert asked <= 2
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.app.provider, "check", hang)
+    monkeypatch.setattr("tidegate.web.health.CHECK_SECONDS", 0.05)
+    world.app.http.services.health._asked = None
+    async with world.anonymous() as client:
+        assert (await client.get("/healthz")).status_code == 503
+
+
+# --- explain ----------------------------------------------------------------------------------------------
+
+
+async def test_explain_answers_as_the_command_does(world: WebWorld):
+    await add(world, permissions={"/": ["*"], "/in": ["list"]}, filters={"denied_ip": ["192.0.2.0/24"]})
+    question = {"user": "u", "op": "upload", "path": "/in/x.exe"}
+    by_query = await world.client.get(f"{API}/explain", params=question)
+    by_body = await world.client.post(f"{API}/explain", json=question)
+    assert by_query.status_code == by_body.status_code == 200, by_query.text
+    for answer in (by_query.json(), by_body.json()):
+        assert answer["allowed"] is False
+        assert answer["decided_by"]["rule"] == "permissions[/in]"
+        assert [step["state"] for step in answer["steps"]].count("decided") == 1
+    away = await world.client.get(f"{API}/explain", params={**question, "ip": "192.0.2.1"})
+    assert away.json()["decided_by"]["where"] == "filters.denied_ip[0]"
+    fine = await world.client.post(f"{API}/explain", json={**question, "path": "/x", "size": 5})
+    assert fine.json()["allowed"] is True
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"user": "nobody"}, 404),
+        ({"op": "fly"}, 400),
+        ({"path": "a\0b"}, 400),
+        ({"ip": "nowhere"}, 400),
+        ({"protocol": "SMB"}, 400),
+        ({"size": -1}, 400),
+        ({"is_dir": "perhaps"}, 400),
+        ({"colour": "red"}, 400),
+    ],
+)
+async def test_explain_names_mistakes(world: WebWorld, wrong: dict[str, Any], code: int):
+    await add(world)
+    question = {"user": "u", "op": "upload", "path": "/x", **wrong}
+    for answer in (
+        await world.client.get(f"{API}/explain", params=question),
+        await world.client.post(f"{API}/explain", json=question),
+    ):
+        assert answer.status_code == code, answer.text
+        if code == 400 and "path" not in wrong and "op" not in wrong:
+            assert next(iter(wrong)) in answer.json()["error"]
