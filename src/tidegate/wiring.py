@@ -9,7 +9,7 @@ from pathlib import Path
 from tidegate import __version__
 from tidegate.config.load import Loaded
 from tidegate.doors.ssh.algorithms import Algorithms
-from tidegate.doors.ssh.options import Binding, SshOptions
+from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions
 from tidegate.identity.service import IdentityOptions
 from tidegate.store.options import ProviderOptions
@@ -18,7 +18,10 @@ from tidegate.store.options import ProviderOptions
 def ssh_options(loaded: Loaded) -> SshOptions:
     """Options of the SSH door from `sftpd` and `common`."""
     sftpd, common = loaded.settings.sftpd, loaded.settings.common
-    banner = sftpd.banner or ("Tidegate" if common.server_version == "short" else f"Tidegate_{__version__}")
+    banner = sftpd.banner
+    if not banner:
+        banner = "Tidegate" if common.server_version == "short" else f"Tidegate_{__version__}"
+        banner += ORDER_MARK
     no_limit = 1 << 30
     return SshOptions(
         config_dir=loaded.config_dir,

@@ -16,6 +16,13 @@ DEFAULT_MAX_AUTH_TRIES: Final = 6
 MAX_BANNER_BYTES: Final = 64 * 1024
 """Longest login banner that is sent."""
 
+ORDER_MARK: Final = "_OpenSSH"
+"""End of our own version text.
+
+We read the arguments of SSH_FXP_SYMLINK as OpenSSH does (target, link). Clients that go by the banner (WinSCP,
+asyncssh) send that order only to a server whose version names OpenSSH; to others they would make reversed links.
+"""
+
 MAX_VERSION_CHARACTERS: Final = 245
 """RFC 4253 section 4.2: 255 with ``SSH-2.0-`` and CR LF."""
 
@@ -57,7 +64,7 @@ class SshOptions:
         bindings: addresses; changing them needs a restart.
         host_keys: private key files; empty for id_ed25519, id_ecdsa and id_rsa, made if missing.
         algorithms: see `Algorithms`.
-        banner: software version shown after ``SSH-2.0-``; empty for ``Tidegate_<version>``.
+        banner: software version shown after ``SSH-2.0-``; empty for ``Tidegate_<version>_OpenSSH``.
         login_banner_file: text shown before the login; empty for none.
         password_authentication: offer the password method.
         keyboard_interactive_authentication: offer the password by question and answer.
@@ -107,7 +114,7 @@ class SshOptions:
     @property
     def version(self) -> str:
         """What follows ``SSH-2.0-`` in the identification line."""
-        return self.banner or f"Tidegate_{__version__}"
+        return self.banner or f"Tidegate_{__version__}{ORDER_MARK}"
 
     @property
     def auth_tries(self) -> int:
