@@ -109,13 +109,18 @@ async def _our_error(request: Request, error: Exception) -> Response:
         case ProviderUnavailable():
             _log.error("%s %s: %s", request.method, request.url.path, error)
             return refused(503, ProviderUnavailable.default_text, {"Retry-After": "5"})
-        case ProviderError() if "read-only" in error.text or "not tracked" in error.text:
+        case ProviderError() if not _provider_writable(request):
             return refused(403, error.text)
         case Denied() if error.rule:
             _log.info("%s %s refused: %s", request.method, request.url.path, error.rule)
     if code >= 500:
         _log.error("%s %s: %s", request.method, request.url.path, error)
     return refused(code, error.text)
+
+
+def _provider_writable(request: Request) -> bool:
+    services: Services = request.app.state.services
+    return bool(services.loaded.settings.data_provider.manage_users)
 
 
 async def _fault(request: Request, error: Exception) -> Response:
