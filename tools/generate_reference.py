@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: E501  prose
-"""Write docs/reference/{configuration,cli,logs}.md from the code; `--check` only compares.
+"""Write the generated pages of docs/reference from the code; `--check` only compares.
 
 The schema, the flags and the table of log lines are the truth; a test fails when a page is out of date.
 """
@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import typer
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools import reference_inside as inside
 
 from tidegate.cli.main import app
 from tidegate.config.formats import PARSERS
@@ -224,7 +229,15 @@ def logs() -> str:
     return page
 
 
-PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": cli, "logs.md": logs}
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "cli.md": cli,
+    "logs.md": logs,
+    "sftp.md": lambda: HEAD + inside.sftp(),
+    "errors.md": lambda: HEAD + inside.error_page(),
+    "permissions.md": lambda: HEAD + inside.permissions(),
+    "events.md": lambda: HEAD + inside.events(),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -245,5 +258,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main(sys.argv[1:]))

@@ -5,11 +5,16 @@ import re
 
 import pytest
 from tools.generate_reference import PAGES, ROOT, main
+from tools.reference_inside import EXTENDED, MEANS, classes, missing
 
+from tidegate import errors
 from tidegate.cli.main import COMMANDS
 from tidegate.config.legacy import OLDER
 from tidegate.config.schema.walk import declared, dotted
+from tidegate.doors.sftp.wire.requests import EXTENSIONS
+from tidegate.events import kinds
 from tidegate.events.sinks.lines import FIELDS, SENDERS
+from tidegate.model import Intent, Permission
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -41,3 +46,40 @@ def test_nothing_is_left_out() -> None:
         assert f"## `tidegate {command}" in cli
     for name in (*SENDERS, *FIELDS):
         assert f"| `{name}` |" in logs
+
+
+def test_nothing_inside_is_left_out() -> None:
+    sftp, failures, permissions, events = (
+        PAGES[name]() for name in ("sftp.md", "errors.md", "permissions.md", "events.md")
+    )
+
+    assert missing() == []
+    for extension in EXTENSIONS:
+        assert f"| `{extension.decode()}` |" in sftp
+    for cls in classes(errors.TidegateError):
+        if not cls.__subclasses__() or cls is errors.ProviderError:
+            assert f"| `{cls.__name__}` |" in failures
+    for name in Permission:
+        assert f"| `{name}` | {MEANS[name]} |" in permissions
+    for intent in Intent:
+        assert f"\n| `{intent}` | " in permissions
+    for event in classes(kinds.Event):
+        assert events.count(f"| `{event.__name__}` |") == 1
+
+
+def test_what_is_new_and_has_no_sentence_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTENSIONS, b"new@example.org", lambda _: None)
+    monkeypatch.delitem(EXTENDED, "copy-data")
+    monkeypatch.delitem(MEANS, Permission.CHMOD)
+
+    assert missing() == ["extension copy-data", "extension new@example.org", "permission chmod"]
+
+
+def test_an_event_that_is_new_is_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Renamed(kinds.Event):
+        """Something has a new name."""
+
+    monkeypatch.setattr(kinds, "Renamed", Renamed, raising=False)
+    Renamed.__module__ = kinds.__name__
+
+    assert "| `Renamed` | Something has a new name. |" in PAGES["events.md"]()
