@@ -8,7 +8,7 @@ import contextvars
 
 import pytest
 
-from tidegate.doors import eager
+from tidegate import eager
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="outside")
 

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from typing_extensions import Buffer
 
+from tidegate import eager
 from tidegate.abc import Backend, FileHandle, Key, Outcome
 from tidegate.errors import (
     InvalidArgument,
@@ -458,8 +459,10 @@ class File:
             outcome = Outcome.COMMIT
         else:
             outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
-        ending = asyncio.ensure_future(self._end(outcome, failure))
-        await asyncio.shield(ending)
+        # Most uploads end without waiting for anything; then there is nothing to shield.
+        ending, _ = eager.start(self._end(outcome, failure), asyncio.get_running_loop())
+        if ending is not None:
+            await asyncio.shield(ending)
 
     async def abort(self) -> None:
         """End the transfer as failed. Never raises."""

@@ -11,7 +11,7 @@ Bounds. Unfinished requests are counted, and so are the bytes that they hold (co
 the room that READs will need). At either bound `saturated` is true and `feed` takes nothing more.
 
 Speed. A READ or WRITE that needs no waiting is answered inside `feed`, without a coroutine; any other request
-costs a task only if it has to wait (`doors.eager`).
+costs a task only if it has to wait (`tidegate.eager`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
 
-from tidegate.doors import eager
+from tidegate import eager
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
 from tidegate.doors.sftp.handles import (

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
-from tidegate.doors import eager
+from tidegate import eager
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.errors import InvalidHandle, PeerLimit
 from tidegate.model import Entry, VPath
