@@ -280,6 +280,18 @@ class ListsPartials(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsPlaces(Protocol):
+    """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys."""
+
+    async def place_of(self, key: Key, *, follow: bool) -> Key:
+        """The key without links on the way to its last component, and with `follow` of that one too.
+
+        The last component need not exist; a key that cannot be resolved is returned as it is.
+        """
+        ...
+
+
 class Sink(Protocol):
     """Takes events. Life: constructed, `open`, `handle` for each event, `close`.
 
@@ -354,6 +366,7 @@ __all__ = [
     "FileHandle",
     "Key",
     "KeyValue",
+    "KnowsPlaces",
     "ListsPartials",
     "OpenOptions",
     "Outcome",

@@ -252,3 +252,53 @@ async def test_a_file_that_is_written_gets_no_second_name(world):
         await session.hardlink(p("/a"), p("/b"))
     await file.close()
     await session.hardlink(p("/a"), p("/b"))
+
+
+@pytest.mark.parametrize("other", ["/l", "/dl/a"])
+async def test_two_ways_to_one_file_are_charged_and_given_back_once(world, other):
+    world.account(quota_size=1000)
+    session = await world.login()
+    await session.mkdir(p("/d"))
+    await put(session, "/d/a", b"x" * 500)
+    await put(session, "/b", b"x" * 400)
+    await session.symlink("d/a", p("/l"))
+    await session.symlink("d", p("/dl"))
+    write = OpenFlags(write=True)
+    first, second = await session.open(p("/d/a"), write), await session.open(p(other), write)
+    await first.set_attrs(Attrs(size=0))
+    await second.set_attrs(Attrs(size=0))
+    await first.close()
+    await second.close()
+    assert await world.used() == (400, 2)
+
+
+async def test_a_file_removed_by_another_way_is_given_back_once(world):
+    world.account(quota_size=1000)
+    session = await world.login()
+    await session.mkdir(p("/d"))
+    await put(session, "/d/a", b"x" * 500)
+    await put(session, "/b", b"x" * 400)
+    await session.symlink("d", p("/dl"))
+    file = await session.open(p("/d/a"), OpenFlags(write=True))
+    await session.remove(p("/dl/a"))
+    await file.set_attrs(Attrs(size=0))
+    await file.close()
+    assert await world.used() == (400, 1)
+
+
+async def test_statvfs_does_not_tell_who_only_uploads_which_names_exist(world):
+    world.account(permissions={"/": ("upload",)})
+    (world.home() / "there").write_bytes(b"")
+    session = await world.login()
+    assert await session.space(p("/there")) == await session.space(p("/none"))
+
+
+async def test_a_file_renamed_onto_itself_by_another_way_stays_charged(world):
+    world.account(quota_size=1000)
+    session = await world.login()
+    await session.mkdir(p("/d"))
+    await put(session, "/d/a", b"x" * 500)
+    await session.symlink("d", p("/dl"))
+    with pytest.raises(e.Unsupported):
+        await session.rename(p("/dl/a"), p("/d/a"), replace=True)
+    assert await world.used() == (500, 1)

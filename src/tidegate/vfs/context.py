@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tidegate.abc import Publish
+from tidegate.abc import KnowsPlaces, Publish
 from tidegate.errors import Denied, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import Event, Operated, Refused
 from tidegate.model import Intent, Peer, Principal, VPath
@@ -17,12 +16,10 @@ from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import Throttle
 from tidegate.vfs.extents import Places
-from tidegate.vfs.mounts import Mount, MountTable
+from tidegate.vfs.mounts import Mount, MountTable, Spot
 from tidegate.vfs.usage import AccountBook, Books
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tidegate.vfs.files import File
 
 MAX_OPEN_FILES: Final = 1024
@@ -119,14 +116,9 @@ class Context:
         rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
         self._record(intent, path, rule, error.text)
 
-    @contextmanager
-    def limits(self, intent: Intent, path: VPath) -> Iterator[None]:
+    def limits(self, intent: Intent, path: VPath) -> _Limits:
         """Record a limit that says no within."""
-        try:
-            yield
-        except (QuotaExceeded, TooLarge) as error:
-            self.over(intent, path, error)
-            raise
+        return _Limits(self, intent, path)
 
     def _record(self, intent: Intent, path: VPath, rule: str, text: str) -> None:
         self.emit(
@@ -178,6 +170,16 @@ class Context:
             return None, None
         return account.uid or None, account.gid or None
 
+    async def charged(self, path: VPath, *, follow: bool = False) -> Spot:
+        """Where a path lives whose usage may change: one file has one place, whatever links lead there.
+
+        Only where a limit makes it matter.
+        """
+        spot = await self.table.at(path)
+        if not spot.mount.meter.grow_limits or not isinstance(spot.backend, KnowsPlaces):
+            return spot
+        return spot._replace(key=await spot.backend.place_of(spot.key, follow=follow))
+
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change."""
         await self.books.begin(self.book, mount.book)
@@ -185,6 +187,24 @@ class Context:
     def changed(self) -> None:
         """Usage changed."""
         self.books.changed(self.book)
+
+
+class _Limits:
+    """`Context.limits`; a generator would cost more than what stands within."""
+
+    __slots__ = ("_context", "_intent", "_path")
+
+    def __init__(self, context: Context, intent: Intent, path: VPath) -> None:
+        self._context = context
+        self._intent = intent
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and isinstance(error, QuotaExceeded | TooLarge):
+            self._context.over(self._intent, self._path, error)
 
 
 def rejected(error: BaseException) -> bool:

@@ -35,8 +35,8 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise IsADirectory
     if table.is_point(target) or table.holds_points(target):
         raise Unsupported("target is a directory")
-    origin, goal = await table.at(source), await table.at(target)
-    if origin.backend is goal.backend and origin.key == goal.key:
+    origin, goal = await table.at(source), await context.charged(target)
+    if source == target or (origin.backend is goal.backend and origin.key == goal.key):
         raise Unsupported("source and target are the same")
     async with context.places.locked(goal[1:]):
         entry = await origin.backend.stat(origin.key)

@@ -47,7 +47,7 @@ async def text_to_store(context: Context, spot: Spot, text: str, points: VPath, 
     if text.startswith("/"):
         return absolute
     relative = posixpath.relpath(points, link.parent)
-    return absolute if await _astray(context, spot, relative) else relative
+    return absolute if await _astray(context, spot, link, relative) else relative
 
 
 async def judge_moved_link(context: Context, origin: Spot, goal: Spot, source: VPath, target: VPath) -> None:
@@ -67,7 +67,7 @@ async def judge_moved_link(context: Context, origin: Spot, goal: Spot, source: V
         context.require(Intent.SYMLINK, points, target=target)
     else:
         _judge(context, points, target)
-    if await _astray(context, goal, text):
+    if await _astray(context, goal, target, text):
         raise context.deny(Intent.RENAME_FILE, source, "permission: link below a link", "links")
 
 
@@ -81,7 +81,7 @@ async def judge_moved_tree(context: Context, origin: Spot, goal: Spot, source: V
     backend = origin.backend
     if context.gate.uniform or Capability.LINKS not in backend.capabilities:
         return
-    astray = await _astray(context, goal, "..")
+    astray = await _astray(context, goal, target, "..")
     seen = 0
     todo = [""]
     while todo:
@@ -128,11 +128,11 @@ def _judge(context: Context, points: VPath, link: VPath) -> None:
         context.refuse(Intent.SYMLINK, points, decision)
 
 
-async def _astray(context: Context, spot: Spot, text: str) -> bool:
+async def _astray(context: Context, spot: Spot, link: VPath, text: str) -> bool:
     """Whether a text climbs at a place whose way holds a link, so that it would climb from elsewhere."""
     if context.gate.uniform or not _climbs(text):
         return False
-    way = posixpath.dirname(spot.key)
+    way = posixpath.dirname(link.relative_to(spot.mount.path))
     while way:
         try:
             if (await spot.backend.stat(way, follow=False)).is_link:

@@ -58,7 +58,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     if not context.gate.decide(Intent.OVERWRITE, path).allowed:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
     _no_mount(context, path, writing=True)
-    spot = await context.table.at(path)
+    spot = await context.charged(path)
     mount, backend, key = spot
     entry = await _look(backend, key)
     _judge(context, path, flags, entry)
@@ -69,6 +69,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             if behind.is_dir:
                 raise Unsupported("is a directory")
             context.require(Intent.OVERWRITE, path)
+        spot = await context.charged(path, follow=True)
+        mount, backend, key = spot
     _capable(backend, flags, entry)
 
     options = context.options

@@ -138,6 +138,8 @@ class Session:
         context = self._context
         context.require(Intent.SPACE, path)
         mount, backend, key = await context.table.at(path)
+        if not context.gate.decide(Intent.LIST, path).allowed:
+            key = ""  # an answer about the path itself would tell whether it exists
         known = Capability.SPACE in backend.capabilities
         space = await self._disk(path, backend, key) if known else None
         bytes_gauge, files_gauge = mount.meter.space
@@ -261,6 +263,7 @@ class Session:
             await backend.stat(key, follow=follow)
             return
         if wanted.size is not None:
+            spot = await context.charged(path, follow=follow)
             await self._resize(path, spot, wanted.size, follow=follow)
             context.operated("Truncate", path, spot.host_path, started, details={"size": wanted.size})
         rest = replace(wanted, size=None)

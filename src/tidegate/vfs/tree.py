@@ -40,7 +40,7 @@ async def remove(context: Context, path: VPath) -> None:
         context.require(Intent.DELETE_FILE, path)
         raise IsADirectory
     context.require(Intent.DELETE_FILE, path)
-    mount, backend, key = await context.table.at(path)
+    mount, backend, key = await context.charged(path)
     async with context.places.locked((backend, key)) as (place,):
         entry = await backend.stat(key, follow=False)
         if entry.is_dir:
@@ -128,7 +128,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
         raise context.deny(
             Intent.RENAME_DIR, source, "permission: a folder is mounted there", "virtual_folders"
         )
-    origin, goal = await table.at(source), await table.at(target)
+    origin, goal = await context.charged(source), await context.charged(target)
     async with (
         taking_turns(context, origin.backend),
         context.places.locked(origin[1:], goal[1:]) as (here, there),
@@ -137,7 +137,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
         old = await stat_or_none(goal)
         intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
         context.require(intent, source, target=target, target_exists=old is not None and replace)
-        if source == target:
+        if source == target or (origin.backend is goal.backend and origin.key == goal.key):
             raise Unsupported("source and target are the same")
         if target.is_within(source) or source.is_within(target):
             raise Unsupported("source and target lie within each other")
@@ -289,8 +289,8 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     started = monotonic()
     context.require(Intent.HARDLINK, source, target=target)
     table = context.table
-    mount, backend, key = await table.at(source)
-    to_mount, to_backend, to_key = await table.at(target)
+    mount, backend, key = await context.charged(source)
+    to_mount, to_backend, to_key = await context.charged(target)
     if to_backend is not backend or mount.meter.owner != to_mount.meter.owner:
         raise Unsupported("links do not cross folders")
     _needs(backend, Capability.HARDLINKS, "hard links")

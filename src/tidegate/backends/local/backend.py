@@ -286,6 +286,10 @@ class LocalBackend:
             raise InvalidArgument("invalid argument: not a link")
         return await self._run(key, links.readlink)
 
+    async def place_of(self, key: str, *, follow: bool) -> str:
+        """See `tidegate.abc.KnowsPlaces`."""
+        return await self._run(key, links.place_of, follow=follow)
+
     async def hardlink(self, source: str, target: str) -> None:
         """See `tidegate.abc.Backend.hardlink`. For regular files only; a link is followed first."""
         await self._run(source, operations.hardlink, check_key(target))

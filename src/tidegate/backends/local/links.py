@@ -10,7 +10,7 @@ from typing import Final
 from tidegate.backends.local.names import names_hidden
 from tidegate.backends.local.root import Root
 from tidegate.backends.local.walk import LOOK
-from tidegate.errors import Denied, InvalidArgument, InvalidPath, TooManyLinks
+from tidegate.errors import Denied, InvalidArgument, InvalidPath, TidegateError, TooManyLinks
 
 MAX_LINK_BYTES: Final = 4095
 """Longest text of a link."""
@@ -68,6 +68,26 @@ def readlink(root: Root, raw: bytes) -> str:
         return "/" if inside == b"." else "/" + os.fsdecode(inside)
     _check_inside(root, raw.rpartition(b"/")[0], text)
     return os.fsdecode(text)
+
+
+def place_of(root: Root, raw: bytes, *, follow: bool) -> str:
+    """The key without links on the way to it; `raw` itself where that cannot be found out."""
+    plain = os.fsdecode(raw)
+    if not raw or (b"/" not in raw and not follow):
+        return plain
+    try:
+        parent = root.locate(raw).parent if follow else root.parent(raw)
+        with parent:
+            here = os.readlink(f"/proc/self/fd/{parent.fd}".encode())
+            home = os.readlink(f"/proc/self/fd/{root.fd}".encode())
+    except (OSError, TidegateError):
+        return plain
+    if here == home:
+        return os.fsdecode(parent.name)
+    home = home.rstrip(b"/") + b"/"
+    if not here.startswith(home):
+        return plain
+    return os.fsdecode(here[len(home) :] + b"/" + parent.name)
 
 
 def _check_inside(root: Root, folder: bytes, text: bytes) -> None:
