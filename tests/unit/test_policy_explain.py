@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.gates import path
 
-from tidegate.errors import InvalidArgument
+from tidegate.errors import InvalidArgument, InvalidPath
 from tidegate.model import (
     Account,
     BandwidthLimit,
@@ -24,6 +24,7 @@ from tidegate.model import (
     Protocol,
     Tally,
     TallyLimits,
+    VPath,
 )
 from tidegate.policy.amounts import Usage
 from tidegate.policy.explain import Explanation, explain, parse_operation
@@ -337,6 +338,12 @@ def test_document() -> None:
 )
 def test_texts_are_safe_and_the_answer_is_the_gates(name: str, op: Intent, ip: str) -> None:
     """No escape sequence, no right-to-left override, no surrogate and no secret reaches a terminal or JSON."""
+    try:
+        VPath.parse(f"/in/{name}")
+    except InvalidPath:  # half a surrogate pair is no path
+        with pytest.raises(InvalidPath):
+            ask(op=op.value, where=f"/in/{name}", ip=ip)
+        return
     explanation = ask(op=op.value, where=f"/in/{name}\x1b\u202e\udcff", target=f"/in/{name}", ip=ip)
     text = explanation.render_text()
     assert all(line.isprintable() for line in text.splitlines())

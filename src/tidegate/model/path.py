@@ -35,7 +35,7 @@ class VPath(str):
             base: what a relative path is relative to; the root by default.
 
         Raises:
-            InvalidPath: NUL byte or longer than `MAX_PATH_BYTES`.
+            InvalidPath: NUL byte, half a surrogate pair, or longer than `MAX_PATH_BYTES`.
         """
         text = raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else str(raw)
         if len(text) > MAX_PATH_BYTES or "\0" in text:
@@ -55,8 +55,13 @@ class VPath(str):
                 else:
                     parts.append(part)
             clean = "/" + "/".join(parts)
-        if not clean.isascii() and len(clean.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
-            raise InvalidPath("invalid path: too long")
+        if not clean.isascii():
+            try:
+                size = len(clean.encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError:  # half a surrogate pair, from JSON: neither text nor bytes
+                raise InvalidPath("invalid path: not valid Unicode") from None
+            if size > MAX_PATH_BYTES:
+                raise InvalidPath("invalid path: too long")
         return cls(clean)
 
     @property
