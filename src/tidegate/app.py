@@ -42,7 +42,6 @@ from tidegate.wiring import hash_options, identity_options, provider_options, ss
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from tidegate.cli.options import PortableOptions, ServeOptions
     from tidegate.web.server import HttpDoor
 
 PROVIDER_RETRY_SECONDS: Final = 3.0
@@ -267,17 +266,3 @@ def _process_umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
-
-
-def run_serve(loaded: Loaded, options: ServeOptions) -> int:
-    """Run ``tidegate serve`` until it is told to stop; returns the exit code."""
-    from tidegate.serving import serve
-
-    return serve(loaded, options)
-
-
-def run_portable(options: PortableOptions) -> int:
-    """Run ``tidegate portable`` until it is told to stop; returns the exit code."""
-    from tidegate.portable import share
-
-    return share(options)

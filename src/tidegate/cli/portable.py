@@ -135,9 +135,9 @@ def portable(
         file_patterns=file_patterns(allowed_patterns or [], denied_patterns or []),
         grace_time=grace_time,
     )
-    from tidegate import app
+    from tidegate import portable as portable_mode
 
-    raise typer.Exit(app.run_portable(options))
+    raise typer.Exit(portable_mode.share(options))
 
 
 def _public_key(text: str) -> str:

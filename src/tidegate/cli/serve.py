@@ -88,9 +88,9 @@ def serve(
     from tidegate.cli.provider import load_settings
 
     loaded = load_settings(directory, config_file)
-    from tidegate import app
+    from tidegate import serving
 
-    raise typer.Exit(app.run_serve(loaded, options))
+    raise typer.Exit(serving.serve(loaded, options))
 
 
 def level_of(level: LogLevel) -> Literal["debug", "info", "warn", "error"]:
