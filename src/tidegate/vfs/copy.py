@@ -29,7 +29,9 @@ CHUNK_BYTES: Final = 262_144
 async def copy_file(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
     """Copy one file; creates no directories."""
     started = monotonic()
-    context.require(Intent.COPY, source, target=target)
+    replaces = context.gate.decide(Intent.COPY, source, target=target, target_exists=True)
+    if not (replace and replaces.allowed):
+        context.require(Intent.COPY, source, target=target)  # before anything is touched
     table = context.table
     if table.is_point(source) or table.holds_points(source):
         raise IsADirectory
@@ -44,8 +46,8 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             raise IsADirectory
         if not entry.is_file:
             raise Unsupported("only files are copied")
-        if replace and await stat_or_none(goal) is not None:
-            context.require(Intent.COPY, source, target=target, target_exists=True)
+        exists = replace and await stat_or_none(goal) is not None
+        context.require(Intent.COPY, source, target=target, target_exists=exists)
         await context.begin(goal.mount)
         with context.limits(Intent.COPY, target):
             copied = await transfer(context, origin, goal, entry, replace=replace)
