@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from tidegate.abc import KnowsPlaces, Publish
+from tidegate.abc import Backend, KnowsPlaces, Publish
 from tidegate.errors import Denied, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import Event, Operated, Refused
 from tidegate.model import Intent, Peer, Principal, VPath
@@ -176,9 +176,12 @@ class Context:
         Only where a limit makes it matter.
         """
         spot = await self.table.at(path)
-        if not spot.mount.meter.grow_limits or not isinstance(spot.backend, KnowsPlaces):
+        if not spot.mount.meter.grow_limits:
             return spot
-        return spot._replace(key=await spot.backend.place_of(spot.key, follow=follow))
+        backend = _knowing(spot.backend)
+        if backend is None:
+            return spot
+        return spot._replace(key=await backend.place_of(spot.key, follow=follow))
 
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change."""
@@ -187,6 +190,18 @@ class Context:
     def changed(self) -> None:
         """Usage changed."""
         self.books.changed(self.book)
+
+
+def _knowing(backend: Backend) -> KnowsPlaces | None:
+    """The backend, if it knows places."""
+    kind = type(backend)
+    knows = _kinds.get(kind)
+    if knows is None:  # asking a runtime protocol costs as much as opening the file
+        knows = _kinds[kind] = isinstance(backend, KnowsPlaces)
+    return cast("KnowsPlaces", backend) if knows else None
+
+
+_kinds: dict[type, bool] = {}
 
 
 class _Limits:
