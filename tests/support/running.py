@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,7 +93,8 @@ class Running:
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self.output = ""
-        self._seen = 0
+        self._log_lines: list[dict[str, Any]] = []
+        self._log_read = self._log_inode = 0
         self.homes.mkdir(parents=True)
         self.key = directory / "client_key"
         make_key(self.key)
@@ -217,14 +218,20 @@ class Running:
 
     def lines(self, sender: str = "", **fields: object) -> list[dict[str, Any]]:
         """Lines of the log, of a sender, with these fields."""
-        found = []
-        for text in self.log_file.read_text().splitlines():
-            line = json.loads(text)
-            if (not sender or line["sender"] == sender) and all(
-                line.get(name) == value for name, value in fields.items()
-            ):
-                found.append(line)
-        return found
+        with open(self.log_file, "rb") as file:
+            if os.fstat(file.fileno()).st_ino != self._log_inode:  # rotated
+                self._log_inode, self._log_read = os.fstat(file.fileno()).st_ino, 0
+            file.seek(self._log_read)
+            fresh = file.read()
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self._log_read += len(whole)
+        self._log_lines += [json.loads(text) for text in whole.splitlines()]
+        return [
+            line
+            for line in self._log_lines
+            if (not sender or line["sender"] == sender)
+            and all(line.get(name) == value for name, value in fields.items())
+        ]
 
     def wait_line(self, sender: str, **fields: object) -> dict[str, Any]:
         """The first line of a sender with these fields, as soon as it is there."""
@@ -241,29 +248,33 @@ class Running:
 
     def account(self, name: str = "", **fields: Any) -> Person:
         """Add an account with a key and a password; it may do everything unless `fields` say otherwise."""
-        name = name or f"u{secrets.token_hex(4)}"
-        password = secrets.token_urlsafe(12)
-        home = self.homes / name
-        home.mkdir(exist_ok=True)
+        return self.accounts([{"username": name, **fields}])[0]
+
+    def accounts(self, documents: Sequence[dict[str, Any]]) -> list[Person]:
+        """Add several; see `account`."""
+        people = []
         public = self.key.with_suffix(".pub").read_text().strip()
-        account = Account(
-            **{
-                "username": name,
-                "password": password,
-                "public_keys": (public,),
-                "home_dir": str(home),
-                "permissions": {"/": ("*",)},
-                **fields,
-            }
-        )
+        for fields in documents:
+            name = fields.get("username") or f"u{secrets.token_hex(4)}"
+            home = self.homes / name
+            home.mkdir(exist_ok=True)
+            people.append(Person(self, name, secrets.token_urlsafe(12), self.key, home))
 
         async def add() -> None:
             async with opened(self.directory, "tidegate", quiet=True) as desk:
-                hashed = desk.hash_password(password)
-                await desk.provider.add_user(replace(account, password=hashed))
+                for person, fields in zip(people, documents, strict=True):
+                    account = {
+                        "public_keys": (public,),
+                        "home_dir": str(person.home),
+                        "permissions": {"/": ("*",)},
+                        **fields,
+                        "username": person.name,
+                        "password": desk.hash_password(person.password),
+                    }
+                    await desk.provider.add_user(Account(**account))
 
         in_thread(add)
-        return Person(self, name, password, self.key, home)
+        return people
 
     def stored(self, name: str) -> Account:
         """The account as the database has it."""
