@@ -87,6 +87,8 @@ def read_json(path: Path, what: str) -> Any:
         raise InvalidArgument(f"{what}: {path}: not JSON: {error.msg} at line {error.lineno}") from None
     except RecursionError:
         raise InvalidArgument(f"{what}: {path}: nested too deep") from None
+    except ValueError:  # of int(): Python refuses thousands of digits
+        raise InvalidArgument(f"{what}: {path}: holds a number that is too long") from None
 
 
 def read_password(who: str, *, stdin: bool, file: Path | None) -> str:

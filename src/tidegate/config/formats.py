@@ -52,6 +52,8 @@ def read(path: Path) -> Layer:
         raise ConfigError([Problem(str(path), str(error))]) from None
     except RecursionError:
         raise ConfigError([Problem(str(path), f"nested deeper than {DEPTH_LIMIT} levels")]) from None
+    except ValueError:  # of int(): Python refuses thousands of digits
+        raise ConfigError([Problem(str(path), "holds a number that is too long")]) from None
 
 
 class _Malformed(Exception):
