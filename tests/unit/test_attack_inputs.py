@@ -27,6 +27,6 @@ def test_a_number_without_end_in_a_configuration_is_a_mistake_on_one_line(tmp_pa
 
 
 def test_a_number_without_end_in_a_document_is_a_mistake_on_one_line(tmp_path):
-    (tmp_path / "a.json").write_text(f'{{{{"uid":{DIGITS}}}}}')
+    (tmp_path / "a.json").write_text(f'{{"uid":{DIGITS}}}')
     with pytest.raises(InvalidArgument, match="too long"):
         read_json(tmp_path / "a.json", "--document")
