@@ -81,7 +81,7 @@ def get(cipher: str) -> Callable[[Server, Plan, Path], Figures]:
 
 
 def put(cipher: str) -> Callable[[Server, Plan, Path], Figures]:
-    def run(server: Server, plan: Plan, scratch: Path) -> Figures:  # noqa: ARG001
+    def run(server: Server, plan: Plan, scratch: Path) -> Figures:
         target = server.files / "in" / "put"
         with Timer(server.pid) as timer:
             sftp(server, f"put {server.files / 'big'} {server.remote('in/put')}", cipher=cipher)
@@ -94,6 +94,7 @@ def put(cipher: str) -> Callable[[Server, Plan, Path], Figures]:
 
 
 def get_small(server: Server, plan: Plan, scratch: Path) -> Figures:
+    shutil.rmtree(scratch / "small", ignore_errors=True)
     with Timer(server.pid) as timer:
         sftp(server, f"get -r {server.remote('small')} {scratch}/small")
     if len(list((scratch / "small").iterdir())) != plan.small_files:
@@ -105,7 +106,8 @@ def get_small(server: Server, plan: Plan, scratch: Path) -> Figures:
     }
 
 
-def put_small(server: Server, plan: Plan, scratch: Path) -> Figures:  # noqa: ARG001
+def put_small(server: Server, plan: Plan, scratch: Path) -> Figures:
+    shutil.rmtree(server.files / "in" / "small", ignore_errors=True)
     with Timer(server.pid) as timer:
         sftp(server, f"put -r {server.files / 'small'} {server.remote('in')}/small")
     if len(list((server.files / "in" / "small").iterdir())) != plan.small_files:
@@ -117,13 +119,13 @@ def put_small(server: Server, plan: Plan, scratch: Path) -> Figures:  # noqa: AR
     }
 
 
-def listing(server: Server, plan: Plan, scratch: Path) -> Figures:  # noqa: ARG001
+def listing(server: Server, plan: Plan, scratch: Path) -> Figures:
     with Timer(server.pid) as timer:
         sftp(server, f"ls -f1 {server.remote('many')}")
     return {"cpu s": timer.cpu, "wall s": timer.wall}
 
 
-def logins(server: Server, plan: Plan, scratch: Path) -> Figures:  # noqa: ARG001
+def logins(server: Server, plan: Plan, scratch: Path) -> Figures:
     with Timer(server.pid) as timer:
         for _ in range(plan.logins):
             sftp(server, f"ls {server.remote('in')}")
