@@ -47,6 +47,9 @@ RECYCLE_SECONDS: Final = 1_800
 WRITES: Final = "tidegate_writes"
 """Execution option of connections that are going to write."""
 
+SINGLE: Final = "tidegate_single"
+"""Execution option: the transaction is one SELECT, which needs no BEGIN in SQLite."""
+
 _PG_SSL: Final = ("disable", "require", "verify-ca", "verify-full")
 _GO_DSN: Final = re.compile(
     r"(?:(?P<user>[^:@/]*)(?::(?P<password>.*))?@)?(?:(?P<net>tcp|unix)\((?P<address>[^)]*)\))?"
@@ -297,7 +300,10 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
 def _begin_sqlite(connection: Connection) -> None:
     # IMMEDIATE takes the write lock at once: a transaction that reads first and then writes could
     # otherwise fail in the middle, without the busy timeout being waited for.
-    writes = connection.get_execution_options().get(WRITES)
+    options = connection.get_execution_options()
+    if options.get(SINGLE):
+        return
+    writes = options.get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

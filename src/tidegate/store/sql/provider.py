@@ -122,10 +122,12 @@ class SqlProvider:
             return None
         if self._outside is not None:
             return await self._link.read(_do(self._outside.get, username))
-        found = await self._link.read(_do(accounts.get, self._tables, username), about=f"user {username}")
+        found = await self._link.read(
+            _do(accounts.get, self._tables, username), about=f"user {username}", single=True
+        )
         if found is None and self._options.read_host:
             # Another node may have made it a moment ago.
-            found = await self._link.read(_do(accounts.get, self._tables, username), fresh=True)
+            found = await self._link.read(_do(accounts.get, self._tables, username), fresh=True, single=True)
         return found
 
     async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
