@@ -17,7 +17,7 @@ from tidegate.doors.sftp import status
 from tidegate.doors.sftp.dialogue import SftpLimits
 from tidegate.doors.sftp.extensions import ADVERTISED, DIGEST_BYTES, MAX_IDS, MIN_CHECK_BLOCK_BYTES
 from tidegate.doors.sftp.wire import constants as c
-from tidegate.doors.sftp.wire.requests import _DECODERS, EXTENSIONS
+from tidegate.doors.sftp.wire.requests import EXTENSIONS
 from tidegate.events import kinds
 from tidegate.events.sinks.lines import line_of
 from tidegate.model import Intent, Permission
@@ -123,18 +123,17 @@ def sentence(text: str | None) -> str:
 
 
 def request_names() -> dict[int, str]:
-    wanted = {
-        number: name for name, number in vars(c).items() if isinstance(number, int) and name in REQUESTS
-    }
-    return {number: wanted.get(number, "") for number in _DECODERS}
+    """Packet types of requests: the constants from OPEN up to the first reply, and EXTENDED."""
+    names = list(vars(c))
+    names = [*names[names.index("OPEN") : names.index("STATUS")], "EXTENDED"]
+    return {vars(c)[name]: name for name in names}
 
 
 def missing() -> list[str]:
     """What the code has and the tables here do not, and the other way round."""
     extensions = {name.decode() for name in EXTENSIONS}
     left = {f"extension {name}" for name in extensions ^ EXTENDED.keys()}
-    left |= {f"packet type {number}" for number, name in request_names().items() if not name}
-    left |= {f"request {name}" for name in REQUESTS.keys() - set(request_names().values())}
+    left |= {f"request {name}" for name in REQUESTS.keys() ^ set(request_names().values())}
     left |= {f"permission {name}" for name in set(Permission) ^ MEANS.keys()}
     left |= {f"intent {name}" for name in set(Intent) ^ REQUIREMENTS.keys()}
     left |= {f"status code {code}" for code in set(status.CODES.values()) - NAMES_OF_CODES.keys()}

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documentation shows holds: links lead somewhere, commands parse, examples of configuration load."""
+
+import functools
+import io
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import javaproperties
+import pytest
+import typer
+import yaml
+
+from tidegate.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+INLINE = re.compile(r"(?<!`)`(tidegate [^`\n]+)`")
+LOADERS = {
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+    "hcl": hcl2.loads,
+    "properties": lambda text: javaproperties.load(io.StringIO(text)),
+}
+
+
+def fences(text: str) -> Iterator[tuple[str, str]]:
+    """Language and content of each block of code."""
+    for match in FENCE.finditer(text):
+        indent = len(match[1])
+        yield match[2], "".join(line[indent:] for line in match[3].splitlines(keepends=True))
+
+
+def prose(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def anchors(text: str) -> set[str]:
+    """Ids of headings as web pages make them."""
+    titles = re.findall(r"^#+ +(.+?) *$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", title).lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    """Relative links of a page that lead nowhere."""
+    found = []
+    for link in LINK.findall(prose(text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if (
+            not target.exists()
+            or not target.is_relative_to(ROOT)
+            or (anchor and anchor not in anchors(target.read_text(encoding="utf-8")))
+        ):
+            found.append(link)
+    return found
+
+
+def commands(block: str) -> Iterator[list[str]]:
+    """The words after `tidegate` of each call in a block of shell lines."""
+    for line in block.replace("\\\n", " ").splitlines():
+        if not line.startswith(("$ ", "# ", "ExecStart=", "ExecStartPre=")):
+            continue
+        typed = re.sub(r"^([$#] |\w+=)", "", line)
+        lexer = shlex.shlex(typed, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        part: list[str] = []
+        for token in [*lexer, ";"]:
+            if token and set(token) <= set("|&;<>()"):
+                yield from called(part)
+                part = []
+            else:
+                part.append(token)
+
+
+def called(words: list[str]) -> Iterator[list[str]]:
+    """What follows the program in one call, if the program is `tidegate`."""
+    while words and (words[0] == "sudo" or re.fullmatch(r"[A-Z_0-9]+=.*", words[0])):
+        words = words[3:] if words[:2] == ["sudo", "-u"] else words[1:]
+    if words and words[0].rpartition("/")[2] == "tidegate":
+        yield words[1:]
+
+
+@functools.cache
+def program() -> Any:
+    return typer.main.get_command(app)
+
+
+def refuse(words: list[str], *, whole: bool) -> str | None:
+    """Why the command line does not parse, None if it does.
+
+    Args:
+        words: what follows `tidegate`.
+        whole: whether everything must be there; otherwise only what is there must be right.
+    """
+    command, rest = program(), list(words)
+    while rest and hasattr(command, "get_command"):
+        if rest[0].startswith("-"):
+            break
+        name, command = rest[0], command.get_command(None, rest.pop(0))
+        if command is None:
+            return f"no command {name}"
+    if rest == ["--help"]:
+        return None
+    if whole:
+        try:
+            command.make_context("tidegate", rest)
+        except Exception as error:
+            return str(getattr(error, "message", "")) or type(error).__name__
+        return None
+    known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    return next((f"no option {word}" for word in rest if word.startswith("-") and word not in known), None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page, page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_parse(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    wrong = [
+        (" ".join(words), why)
+        for language, block in fences(text)
+        if language in ("console", "ini")
+        for words in commands(block)
+        if (why := refuse(words, whole=True))
+    ]
+    wrong += [
+        (inline, why)
+        for inline in INLINE.findall(prose(text))
+        if (why := refuse(shlex.split(inline)[1:], whole=False))
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_examples_load(page: Path) -> None:
+    for language, block in fences(page.read_text(encoding="utf-8")):
+        if language in LOADERS:
+            assert LOADERS[language](block) is not None
+        assert language, f"a block of code says no language: {block[:60]}"
+
+
+def test_every_page_can_be_found() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    linked = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in LINK.findall(index)}
+
+    assert [
+        name for page, name in zip(PAGES, NAMES, strict=True) if "docs/" in name and page not in linked
+    ] == ["docs/index.md"]
+
+
+def test_the_checks_see_mistakes() -> None:
+    page = ROOT / "docs" / "index.md"
+    assert broken_links(page, "[a](nowhere.md) [b](../README.md) [c](../README.md#nowhere)") == [
+        "nowhere.md",
+        "../README.md#nowhere",
+    ]
+    assert list(commands("$ echo x | A=1 .venv/bin/tidegate user add x --password-stdin > f\n")) == [
+        ["user", "add", "x", "--password-stdin"]
+    ]
+    assert list(commands("$ cd tidegate && sudo -u t tidegate \\\n  check\noutput tidegate x\n")) == [
+        ["check"]
+    ]
+    assert refuse(["user", "ad"], whole=True) == "no command ad"
+    assert refuse(["check", "--nothing"], whole=True)
+    assert refuse(["explain"], whole=True)
+    assert refuse(["explain"], whole=False) is None
+    assert refuse(["user", "add", "--password"], whole=False) == "no option --password"
+    with pytest.raises(json.JSONDecodeError):
+        LOADERS["json"]("{")
