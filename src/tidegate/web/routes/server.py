@@ -17,7 +17,7 @@ from tidegate.web.bodies import Json
 router = APIRouter(tags=["maintenance"])
 health_router = APIRouter(tags=["health"])
 
-FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "+scp", "+rsync", "+git")
+FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "-scp", "-rsync", "-git")
 """What this version can do, as the field's other gateway spells it."""
 
 
