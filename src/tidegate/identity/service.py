@@ -33,6 +33,10 @@ from tidegate.store.contract import Provider
 
 _MAX_TOUCHED: Final = 10_000
 """User names whose last touch is remembered."""
+_MAX_PROVED: Final = 10_000
+"""Logins by key (user, key, address) that are remembered."""
+_PROVED_SECONDS: Final = 5.0
+"""How long a key that logged in is taken as known when it is only asked whether signing makes sense."""
 _MAX_BACKGROUND: Final = 1000
 """Upgrades and touches under way; what comes beyond is left to a later login."""
 
@@ -99,6 +103,7 @@ class Identity:
         self._stored_accounts = ProviderAuthenticator(provider, self.passwords)
         self._authenticators = tuple(authenticators)
         self._touched: OrderedDict[str, float] = OrderedDict()
+        self._proved: OrderedDict[tuple[str, bytes, str], float] = OrderedDict()
         self._background: set[asyncio.Task[None]] = set()
         self._given_up: set[str] = set()
 
@@ -143,10 +148,17 @@ class Identity:
         return outcome
 
     async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
-        """See `LoginService`. False while the provider is away."""
+        """See `LoginService`. False while the provider is away.
+
+        A key that logged in a moment ago from the same address is known without asking: half of what a burst
+        of logins asks the provider. It decides nothing; the login itself always asks.
+        """
         name = normalise_username(username, self._options.naming_rules)
         if name is None:
             return False
+        proved = self._proved.get((name, public_key, peer.remote_ip))
+        if proved is not None and time.monotonic() - proved < _PROVED_SECONDS:
+            return True
         credential = Credential("publickey", public_key=public_key)
         try:
             for authenticator in self._authenticators:
@@ -166,6 +178,7 @@ class Identity:
     ) -> Principal | PartialLogin:
         if after is not None and (after.username != name or credential.kind not in after.remaining):
             raise LoginRefused("method")
+        asked = time.monotonic()
         account, is_stored = await self._find(peer, name, credential)
         now_ms = int(self._clock() * 1000)
         if after is None and peer.protocol.family == "SSH":
@@ -175,6 +188,8 @@ class Identity:
                 self._require(account, peer, credential.kind, now_ms, partial=True)
                 return PartialLogin(name, credential.kind, follow)
         self._require(account, peer, method, now_ms)
+        if credential.public_key:
+            self._remember_key((name, credential.public_key, peer.remote_ip))
         # Another authenticator's secret says nothing about a hash that the account may carry.
         if (
             is_stored
@@ -185,7 +200,8 @@ class Identity:
             self._start(self._upgrade(account, credential.secret))
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
-        return Principal(replace(account, password=""), method, peer.remote_ip)
+        principal = replace(account, password="")
+        return Principal(principal, method, peer.remote_ip, asked if is_stored else 0.0)
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False
@@ -257,6 +273,13 @@ class Identity:
             self._give_up("password", f"password hashes are not upgraded: {error}")
         except TidegateError as error:
             _log.warning("password hash of user %r was not upgraded: %s", account.username, error)
+
+    def _remember_key(self, login: tuple[str, bytes, str]) -> None:
+        proved = self._proved
+        proved[login] = time.monotonic()
+        proved.move_to_end(login)
+        if len(proved) > _MAX_PROVED:
+            proved.popitem(last=False)
 
     def _touch(self, account: Account, now_ms: int) -> None:
         name, now = account.username, now_ms / 1000

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidegate.model.account import Account
 
@@ -17,11 +17,13 @@ class Principal:
             counters (quota, transfer allowance) are asked of the usage book.
         method: the login method that was accepted, for instance ``password`` or ``publickey+password``.
         login_ip: address the login came from.
+        asked: `time.monotonic` of just before the data provider was asked for the account; 0 if it was not.
     """
 
     account: Account
     method: str
     login_ip: str
+    asked: float = field(default=0.0, compare=False)
 
     @property
     def username(self) -> str:

@@ -71,7 +71,7 @@ class VfsSessions:
             ProviderUnavailable: usage cannot be read.
         """
         account = principal.account
-        book = await self.books.account(account)
+        book = await self.books.account(account, principal.asked)
         folders: list[FolderBook] = []
         table: MountTable | None = None
         try:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from tidegate.errors import TidegateError
@@ -35,6 +35,8 @@ SAVE_INTERVAL_SECONDS: Final = 2.0
 """How often usage is written while an upload runs."""
 LINGER_SECONDS: Final = 1.0
 """How long the mark stays after the last change: a burst of small files sets it once, not once a file."""
+FRESH_SECONDS: Final = 1.0
+"""How old the numbers of a login may be; older ones are asked for again when a session begins."""
 RETRY_SECONDS: Final = 5.0
 """Pause before a write that failed is tried again."""
 
@@ -61,18 +63,29 @@ class Books:
         self._accounts: dict[str, AccountBook] = {}
         self._folders: dict[str, FolderBook] = {}
         self._loading = asyncio.Lock()
+        self._writing = 0  # writes of anybody's numbers under way
+        self._wrote = 0.0  # when the last one ended (`time.monotonic`)
         self._stopping = False
 
     # -- life of a book ------------------------------------------------------------------------------
 
-    async def account(self, account: Account) -> AccountBook:
-        """The book of an account, held until `release`."""
+    async def account(self, account: Account, asked: float = 0.0) -> AccountBook:
+        """The book of an account, held until `release`.
+
+        Args:
+            account: as the login found it.
+            asked: `time.monotonic` of just before the store was asked for it. Its numbers are used if that
+                was a moment ago and nothing has been written since; it spares a login one of two questions.
+        """
         book = self._accounts.get(account.username)
         if book is None:
             async with self._loading:
                 book = self._accounts.get(account.username)
                 if book is None:
-                    fresh = await self.store.user(account.username) if self.store else None
+                    fresh: Account | None = None
+                    recent = asked > max(self._wrote, time.monotonic() - FRESH_SECONDS)
+                    if self.store and (self._writing or not recent):
+                        fresh = await self.store.user(account.username)
                     book = self._accounts[account.username] = AccountBook(fresh or account)
         book.refs += 1
         return book
@@ -239,7 +252,7 @@ class Books:
             delta = book.delta()
             if delta != NO_CHANGE:
                 try:
-                    await store.add_usage(book.name, delta)
+                    await self._noted(store.add_usage(book.name, delta))
                 except (TidegateError, OverflowError):
                     book.uncertain = True  # it may or may not have been counted: only a scan knows
                     raise
@@ -273,6 +286,15 @@ class Books:
                 book.marked = False
                 await self.store.mark_usage(book.name, dirty=False)
 
+    async def _noted(self, write: Awaitable[None]) -> None:
+        """Write numbers of an account, and remember when."""
+        self._writing += 1
+        try:
+            await write
+        finally:
+            self._writing -= 1
+            self._wrote = time.monotonic()
+
     # -- by hand -------------------------------------------------------------------------------------
 
     async def set_usage(self, username: str, *, size: int, files: int) -> None:
@@ -280,12 +302,12 @@ class Books:
         book = self._accounts.get(username)
         if book is None:
             if self.store is not None:
-                await self.store.set_usage(username, size=size, files=files)
+                await self._noted(self.store.set_usage(username, size=size, files=files))
             return
         async with book.lock:
             before = book.size.used, book.files.used
             if self.store is not None:
-                await self.store.set_usage(username, size=size, files=files)
+                await self._noted(self.store.set_usage(username, size=size, files=files))
             book.size.rebase(size, before[0])
             book.files.rebase(files, before[1])
             book.uncertain = False
@@ -295,12 +317,12 @@ class Books:
         book = self._accounts.get(username)
         if book is None:
             if self.store is not None:
-                await self.store.set_transfer_usage(username, upload=upload, download=download)
+                await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
             return
         async with book.lock:
             before = book.upload.used, book.download.used, book.total.used
             if self.store is not None:
-                await self.store.set_transfer_usage(username, upload=upload, download=download)
+                await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
             book.upload.rebase(upload, before[0])
             book.download.rebase(download, before[1])
             book.total.rebase(upload + download, before[2])
