@@ -75,6 +75,8 @@ def place_of(root: Root, raw: bytes, *, follow: bool) -> str:
     plain = os.fsdecode(raw)
     if not raw or (b"/" not in raw and not follow):
         return plain
+    if root.free_of_links(raw if follow else raw.rpartition(b"/")[0]):
+        return plain  # nearly always; what follows takes eight system calls
     try:
         parent = root.locate(raw).parent if follow else root.parent(raw)
         with parent:

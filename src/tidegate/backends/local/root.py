@@ -31,7 +31,7 @@ from tidegate.backends.local.syscalls import (
     openat2,
     openat2_works,
 )
-from tidegate.backends.local.walk import DIRECTORY, MAX_LINKS, strip_host, walk
+from tidegate.backends.local.walk import DIRECTORY, LOOK, MAX_LINKS, strip_host, walk
 from tidegate.errors import Denied, InvalidHandle, IsADirectory, StorageFailed, TooManyLinks
 
 RACE_RETRIES: Final = 8
@@ -156,6 +156,17 @@ class Root:
             os.close(fd)
 
     # -- the ways down -----------------------------------------------------------------------------------
+
+    def free_of_links(self, raw: bytes) -> bool:
+        """Whether no step of a path is a link, asked in one step; False also if that cannot be asked."""
+        if not self._kernel:
+            return False
+        try:
+            os.close(openat2(self.fd, raw or b".", LOOK, self._resolve | RESOLVE_NO_SYMLINKS))
+        except OSError as error:
+            # Every step before a missing one was looked at, and was a directory.
+            return error.errno == errno.ENOENT
+        return True
 
     def resolve(self, path: bytes, flags: int) -> int:
         """Open what `path` leads to, following links inside.
