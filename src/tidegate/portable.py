@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
-from tidegate.errors import ConfigError
 from tidegate.identity.passwords import hash_password
 from tidegate.logs import open_log
 from tidegate.model import Account, Filters
@@ -128,13 +127,3 @@ def invitation(options: PortableOptions, port: int) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def check_directory(path: Path) -> None:
-    """Refuse what cannot be shared.
-
-    Raises:
-        ConfigError: it is no directory.
-    """
-    if not path.is_dir():
-        raise ConfigError(f"{path} is not a directory")

@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shlex
-import shutil
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tidegate.config.load import Loaded
@@ -77,18 +72,6 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
         )
     )
     return Welcome(ACCOUNT, password, str(home), admin_password)
-
-
-def _near(path: Path) -> str:
-    """A path as one would type it here."""
-    return shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
-
-
-def _program() -> str:
-    """How this program is started from here: by its name, or by its path where the shell does not find it."""
-    if shutil.which("tidegate") or not Path(sys.argv[0]).is_file():
-        return "tidegate"
-    return _near(Path(sys.argv[0]).absolute())
 
 
 def announce(app: App, options: ServeOptions, welcome: Welcome, out: TextIO) -> None:

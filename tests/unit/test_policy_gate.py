@@ -253,18 +253,6 @@ def test_link_does_not_get_round_patterns(intent: Intent) -> None:
     assert made.decide(intent, path("/in/x"), target=path("/in/l")).allowed
 
 
-def test_grants() -> None:
-    made = gate({"/": ["*"], "/in": ["delete_files", "delete_dirs", "list"], "/none": []})
-    assert made.grants(path("/x/y")) == frozenset(Permission)
-    assert made.grants(path("/in/deep")) == {
-        Permission.DELETE,
-        Permission.DELETE_FILES,
-        Permission.DELETE_DIRS,
-        Permission.LIST,
-    }
-    assert made.grants(path("/none")) == frozenset()
-
-
 def test_trace_names_place_and_remedy() -> None:
     steps = gate({"/in/": ["list", "download"]}).trace(Intent.UPLOAD, path("/in/sub/a"))
     assert len(steps) == 1
@@ -357,7 +345,6 @@ def test_never_raises_for_any_path(raw: str | bytes, intent: Intent) -> None:
     )
     made.decide(intent, anything, target=anything)
     made.trace(intent, anything, target=anything)
-    made.grants(anything)
     shows = made.name_filter(anything)
     assert shows is not None
     shows(anything.name, False)

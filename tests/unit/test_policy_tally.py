@@ -9,70 +9,31 @@ from tidegate.model import Tally, TallyLimits
 from tidegate.policy.tally import (
     COUNTERS,
     Transfer,
-    add,
     check_bytes,
     check_start,
-    keeps,
-    settle_delete,
-    settle_download,
-    settle_upload,
     start_tally,
 )
 
 MIB = 1024 * 1024
 HARD = TallyLimits(limit_type="hard", bytes_in=100, files_in=3)
 SOFT = TallyLimits(limit_type="soft", bytes_in=100, files_in=3)
-ALL = dict.fromkeys(COUNTERS, 1000)
 
 
-def test_hard_exactly_at_the_limit_is_kept() -> None:
-    done = settle_upload(HARD, Tally(bytes_in=60), Transfer.STORE, old_size=None, new_size=40)
-    assert (done.remove, done.over, done.delta) == (False, None, Tally(bytes_in=40, files_in=1))
-
-
-def test_hard_strictly_over_is_removed_and_rolled_back() -> None:
-    done = settle_upload(HARD, Tally(bytes_in=60), Transfer.STORE, old_size=None, new_size=41)
-    assert done.remove
-    assert done.delta == Tally()
-    assert done.over is not None
-    assert (done.over.limit, done.over.rule) == ("bytes_in", "filters.tally_limits.bytes_in")
-    assert "101 of 100" in done.over.text
-
-
-def test_soft_lets_one_file_cross_and_refuses_the_next() -> None:
-    done = settle_upload(SOFT, Tally(bytes_in=60), Transfer.STORE, old_size=None, new_size=500)
-    assert not done.remove
-    assert done.over is not None
-    used = add(Tally(bytes_in=60), done.delta)
-    assert used.bytes_in == 560
-    over = check_start(SOFT, used, Transfer.STORE)
+def test_soft_limit_that_was_crossed_refuses_the_next_file() -> None:
+    over = check_start(SOFT, Tally(bytes_in=560), Transfer.STORE)
     assert over is not None
     assert over.limit == "bytes_in"
     assert over.text == "denying write due to space limit: bytes_in, used 560 of 100"
-    used = add(used, settle_delete(SOFT, 500))
-    assert check_start(SOFT, used, Transfer.STORE) is None
+    assert check_start(SOFT, Tally(bytes_in=60), Transfer.STORE) is None
 
 
 def test_soft_never_stops_a_running_transfer() -> None:
     assert check_bytes(SOFT, Tally(bytes_in=99), Transfer.STORE, 10**9) is None
     assert check_bytes(HARD, Tally(bytes_in=99), Transfer.STORE, 1) is None
-    assert check_bytes(HARD, Tally(bytes_in=99), Transfer.STORE, 2) is not None
-
-
-def test_overwrite_charges_the_difference_and_no_file() -> None:
-    done = settle_upload(HARD, Tally(bytes_in=90, files_in=3), Transfer.STORE, old_size=50, new_size=60)
-    assert (done.delta, done.remove) == (Tally(bytes_in=10), False)
-    done = settle_upload(HARD, Tally(bytes_in=90), Transfer.STORE, old_size=50, new_size=5)
-    assert done.delta == Tally(bytes_in=-45)
-    assert add(Tally(bytes_in=10), done.delta).bytes_in == 0
-
-
-def test_append_counts_bytes_only() -> None:
-    limits = TallyLimits(bytes_in=100, files_in=1, bytes_xfer=1000, files_xfer=1)
-    full = Tally(bytes_in=10, files_in=1, files_xfer=1)
-    assert check_start(limits, full, Transfer.APPEND) is None
-    done = settle_upload(limits, full, Transfer.APPEND, old_size=10, new_size=30)
-    assert done.delta == Tally(bytes_in=20, bytes_xfer=20)
+    over = check_bytes(HARD, Tally(bytes_in=99), Transfer.STORE, 2)
+    assert over is not None
+    assert (over.limit, over.rule) == ("bytes_in", "filters.tally_limits.bytes_in")
+    assert "101 of 100" in over.text
 
 
 def test_files_are_asked_only_for_new_targets() -> None:
@@ -85,27 +46,17 @@ def test_files_are_asked_only_for_new_targets() -> None:
 
 def test_download() -> None:
     limits = TallyLimits(bytes_out=100, files_out=2, bytes_xfer=1000, files_xfer=1000)
-    done = settle_download(limits, Tally(), 60)
-    assert done.delta == Tally(bytes_out=60, files_out=1, bytes_xfer=60, files_xfer=1)
     over = check_start(limits, Tally(bytes_out=100), Transfer.RETRIEVE)
     assert over is not None
     assert over.text == "denying read due to quota limit: bytes_out, used 100 of 100"
     assert check_start(limits, Tally(bytes_out=100), Transfer.STORE) is None
     assert check_start(limits, Tally(files_out=2), Transfer.RETRIEVE) is not None
-    assert not settle_download(TallyLimits(bytes_out=10), Tally(), 20).remove
-
-
-def test_delete_gives_back_in_and_xfer() -> None:
-    assert settle_delete(TallyLimits(**ALL), 30) == Tally(
-        bytes_in=-30, bytes_xfer=-30, files_in=-1, files_xfer=-1
-    )
 
 
 @pytest.mark.parametrize(
     ("transfer", "counter"),
     [
         *[(Transfer.STORE, n) for n in ("bytes_in", "bytes_xfer", "files_in", "files_xfer")],
-        *[(Transfer.APPEND, n) for n in ("bytes_in", "bytes_xfer")],
         *[(Transfer.RETRIEVE, n) for n in ("bytes_out", "bytes_xfer", "files_out", "files_xfer")],
     ],
 )
@@ -135,18 +86,16 @@ def test_first_limit_in_order_denies_and_low_xfer_shadows_in() -> None:
 
 
 @pytest.mark.parametrize("unlimited", [0, -1])
-def test_counters_without_limit_are_not_kept(unlimited: int) -> None:
+def test_counters_without_limit_refuse_nothing(unlimited: int) -> None:
     limits = TallyLimits(bytes_in=unlimited, files_in=5, bytes_xfer=unlimited, files_xfer=unlimited)
-    done = settle_upload(limits, Tally(bytes_in=10**15), Transfer.STORE, old_size=None, new_size=10)
-    assert done.delta == Tally(files_in=1)
+    assert check_start(limits, Tally(bytes_in=10**15, bytes_xfer=10**15), Transfer.STORE) is None
+    assert check_bytes(limits, Tally(bytes_in=10**15), Transfer.STORE, 10) is None
 
 
-def test_per_session_counters_start_at_zero_and_are_not_kept() -> None:
+def test_per_session_counters_start_at_zero() -> None:
     stored = Tally(bytes_in=99)
     assert start_tally(TallyLimits(per_session=True), stored) == Tally()
     assert start_tally(TallyLimits(), stored) == stored
-    assert keeps(TallyLimits())
-    assert not keeps(TallyLimits(per_session=True))
 
 
 @pytest.mark.parametrize("name", COUNTERS)
@@ -166,6 +115,5 @@ def test_seed_example_rows(name: str) -> None:
         transfer = Transfer.RETRIEVE if name.endswith("out") else Transfer.STORE
         assert check_start(limits, Tally(**{name: limit - 1}), transfer) is None
         assert check_start(limits, Tally(**{name: limit}), transfer) is not None
-    done = settle_upload(hard, Tally(), Transfer.STORE, old_size=None, new_size=15 * MIB)
-    assert not done.remove
-    assert settle_upload(hard, Tally(), Transfer.STORE, old_size=None, new_size=15 * MIB + 1).remove
+    assert check_bytes(hard, Tally(), Transfer.STORE, 15 * MIB) is None
+    assert check_bytes(hard, Tally(), Transfer.STORE, 15 * MIB + 1) is not None

@@ -72,16 +72,7 @@ def test_debt_is_allowed_and_told() -> None:
     assert bucket.take(100, 0.0) == pytest.approx(11)
     assert bucket.debt(1.0) == pytest.approx(10)
     assert bucket.debt(20.0) == 0.0
-    assert not bucket.try_take(1, 5.0)
     assert bucket.debt(5.0) == pytest.approx(6)
-
-
-def test_try_take_grants_only_what_is_due() -> None:
-    bucket = TokenBucket(1000, 100)
-    assert not bucket.try_take(10, 0.0)
-    bucket.take(1000, 0.0)
-    assert bucket.try_take(40, 1.05)
-    assert not bucket.try_take(40, 1.05)
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, -1)])

@@ -46,10 +46,6 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option("--password-file", metavar="FILE", help="Read the password from the first line of a file."),
 ]
-LogFilePath = Annotated[
-    str,
-    typer.Option("--log-file-path", "-l", envvar=envs("LOG_FILE_PATH"), metavar="FILE", help="Log file."),
-]
 LogMaxSize = Annotated[
     int,
     typer.Option(

@@ -96,8 +96,6 @@ class Gate:
         self._judge(intent, path, target, is_dir, exists, target_exists, steps)
         return steps
 
-    explain = trace
-
     @property
     def uniform(self) -> bool:
         """Whether one entry speaks for the whole tree: then it does not matter where a link leads."""
@@ -106,10 +104,6 @@ class Gate:
     def judge_link(self, points: VPath, link: VPath) -> Decision:
         """Whether a link that exists gives no more at `link` than what it points to (rule ``links``)."""
         return self._links(points, link, False, None) or ALLOWED
-
-    def grants(self, directory: VPath) -> frozenset[Permission]:
-        """Every permission in a directory; ``*`` is among them if all are given."""
-        return self._permissions.lookup(directory).names
 
     def name_filter(self, directory: VPath) -> Callable[[str, bool], bool] | None:
         """For a listing of `directory`: a function (name, is_dir) that says what shows; None if all does."""

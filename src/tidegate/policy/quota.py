@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tidegate.errors import QuotaExceeded, TooLarge
 from tidegate.model import Account, FolderMount
 
 BYTES_PER_MB: Final = 1024 * 1024
@@ -35,12 +34,6 @@ class Charge:
 
     size: int = 0
     files: int = 0
-
-    def __add__(self, other: Charge) -> Charge:
-        return Charge(self.size + other.size, self.files + other.files)
-
-    def __neg__(self) -> Charge:
-        return Charge(-self.size, -self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +72,6 @@ class Over:
     wanted: int
     allowed: int
     text: str
-
-    def error(self) -> QuotaExceeded:
-        """The error to raise."""
-        return QuotaExceeded(self.text, limit=self.limit, rule=self.rule)
-
-
-# -- charges: what an act does to the counters (behaviour B.5) ------------------------------------------
-
-
-def charge_upload(old_size: int | None, new_size: int) -> Charge:
-    """An upload that ended; `old_size` is that of the file it replaced or continued, None for a new file."""
-    return Charge(new_size, 1) if old_size is None else Charge(new_size - old_size, 0)
-
-
-def charge_delete(size: int, *, is_link: bool = False) -> Charge:
-    """A removed file; links are not counted."""
-    return Charge() if is_link else Charge(-size, -1)
-
-
-def charge_rename_over(old_target_size: int | None) -> Charge:
-    """A rename within one quota; `old_target_size` is that of the file it replaced, None for none."""
-    return Charge() if old_target_size is None else Charge(-old_target_size, -1)
 
 
 # -- space --------------------------------------------------------------------------------------------
@@ -145,19 +116,6 @@ def check_charge(quota: Quota, charge: Charge) -> Over | None:
 
 def _over(quota: Quota, name: str, used: int, wanted: int, allowed: int) -> Over:
     return Over(name, f"{quota.where}{name}", used, wanted, allowed, f"{WRITE_TEXT}: {name}")
-
-
-# -- size of one file ---------------------------------------------------------------------------------
-
-
-def check_file_size(max_upload_file_size: int, size: int) -> None:
-    """Refuse an upload that has grown beyond the account's limit.
-
-    Raises:
-        TooLarge: `size` bytes are more than `max_upload_file_size` (0: no limit).
-    """
-    if 0 < max_upload_file_size < size:
-        raise TooLarge
 
 
 # -- transfer allowance -------------------------------------------------------------------------------
@@ -213,14 +171,3 @@ def check_transfer(
         if limit > 0 and (used >= limit if wanted == 0 else used + wanted > limit):
             return Over(name, name, used, wanted, limit, f"{text}: {name}")
     return None
-
-
-# -- warnings -----------------------------------------------------------------------------------------
-
-
-def crossed_mark(limit: int, before: int, after: int) -> int | None:
-    """The highest of `WARNING_MARKS` that a change from `before` to `after` crossed upwards, else None."""
-    if limit <= 0 or after <= before:
-        return None
-    crossed = [mark for mark in WARNING_MARKS if before * 100 < mark * limit <= after * 100]
-    return crossed[-1] if crossed else None

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 from tidegate.model import Tally, TallyLimits
@@ -28,45 +28,13 @@ class Transfer(enum.Enum):
 
     STORE = ("bytes_in", "bytes_xfer", "files_in", "files_xfer")
     """an upload of a new file or over an old one"""
-    APPEND = ("bytes_in", "bytes_xfer")
-    """going on at the end of a file: bytes only"""
     RETRIEVE = ("bytes_out", "bytes_xfer", "files_out", "files_xfer")
     """a download"""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What a finished transfer comes to.
-
-    Attributes:
-        delta: change of the counters to keep, by addition.
-        over: the limit that was crossed; with `remove` False a notice only.
-        remove: hard limit crossed: the file has to go (or, for a hidden upload, not be published).
-    """
-
-    delta: Tally
-    over: Over | None = None
-    remove: bool = False
 
 
 def start_tally(limits: TallyLimits, stored: Tally) -> Tally:
     """The counters a session begins with."""
     return Tally() if limits.per_session else stored
-
-
-def keeps(limits: TallyLimits) -> bool:
-    """Whether counters are written back to the account."""
-    return not limits.per_session
-
-
-def add(one: Tally, other: Tally) -> Tally:
-    """Counters summed; none falls below zero."""
-    return Tally(**{name: max(0, getattr(one, name) + getattr(other, name)) for name in COUNTERS})
-
-
-def negate(tally: Tally) -> Tally:
-    """The change that takes another back."""
-    return Tally(**{name: -getattr(tally, name) for name in COUNTERS})
 
 
 def check_start(
@@ -93,56 +61,10 @@ def check_bytes(limits: TallyLimits, used: Tally, transfer: Transfer, moved: int
     """Whether `moved` bytes of a running transfer are strictly over a hard limit; soft ones never stop it."""
     if limits.limit_type != "hard":
         return None
-    return _crossed(limits, used, _charge(limits, transfer, moved, 0), transfer)
-
-
-def settle_upload(
-    limits: TallyLimits, used: Tally, transfer: Transfer, *, old_size: int | None, new_size: int
-) -> Settlement:
-    """Charge a finished upload.
-
-    Args:
-        limits: the account's limits.
-        used: its counters before, without this transfer.
-        transfer: STORE or APPEND.
-        old_size: bytes of the file before, None if there was none.
-        new_size: bytes of the file now.
-    """
-    files = 1 if transfer is Transfer.STORE and old_size is None else 0
-    delta = _charge(limits, transfer, new_size - (old_size or 0), files)
-    over = _crossed(limits, used, delta, transfer)
-    if over is not None and limits.limit_type == "hard":
-        return Settlement(Tally(), over, remove=True)
-    return Settlement(delta, over)
-
-
-def settle_download(limits: TallyLimits, used: Tally, sent: int) -> Settlement:
-    """Charge a finished download of `sent` bytes; there is nothing to remove."""
-    delta = _charge(limits, Transfer.RETRIEVE, sent, 1)
-    return Settlement(delta, _crossed(limits, used, delta, Transfer.RETRIEVE))
-
-
-def settle_delete(limits: TallyLimits, size: int) -> Tally:
-    """What removing a file of `size` bytes gives back."""
-    return negate(_charge(limits, Transfer.STORE, size, 1))
-
-
-def _charge(limits: TallyLimits, transfer: Transfer, size: int, files: int) -> Tally:
-    """The change a transfer makes; counters without a limit stay at zero."""
-    return Tally(
-        **{
-            name: size if name.startswith("bytes_") else files
-            for name in transfer.value
-            if getattr(limits, name) > 0
-        }
-    )
-
-
-def _crossed(limits: TallyLimits, used: Tally, delta: Tally, transfer: Transfer) -> Over | None:
-    for name in COUNTERS:
-        limit, change = getattr(limits, name), getattr(delta, name)
-        if limit > 0 and change > 0 and getattr(used, name) + change > limit:
-            return _over(name, getattr(used, name), change, limit, transfer)
+    for name in transfer.value:
+        limit, before = getattr(limits, name), getattr(used, name)
+        if name.startswith("bytes_") and moved > 0 and 0 < limit < before + moved:
+            return _over(name, before, moved, limit, transfer)
     return None
 
 

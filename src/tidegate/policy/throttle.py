@@ -74,17 +74,6 @@ class TokenBucket:
         self._paid_at = paid
         return paid - now if paid > now else 0.0
 
-    def try_take(self, size: int, now: float) -> bool:
-        """Grant `size` bytes only if nothing has to be waited for; False means nothing was granted."""
-        paid = self._paid_at
-        if paid < now - self._window:
-            paid = now
-        paid += size * self._seconds_per_byte
-        if paid > now:
-            return False
-        self._paid_at = paid
-        return True
-
     def debt(self, now: float) -> float:
         """Seconds until all that was granted is paid for."""
         return max(0.0, self._paid_at - now)
@@ -125,9 +114,6 @@ class Throttle:
         for bucket in self._buckets:
             wait = max(wait, bucket.debt(now))
         return wait
-
-
-UNLIMITED: Final = Throttle()
 
 
 @dataclass(frozen=True, slots=True)
