@@ -2,13 +2,17 @@
 """What the documentation shows holds: links lead somewhere, commands parse, examples of configuration load."""
 
 import functools
+import inspect
 import io
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hcl2
@@ -17,7 +21,11 @@ import pytest
 import typer
 import yaml
 
+from tidegate.abc import Capability
+from tidegate.backends.memory import MemoryBackend
 from tidegate.cli.main import app
+from tidegate.config.load import load
+from tidegate.config.schema import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -155,6 +163,54 @@ def test_examples_load(page: Path) -> None:
         if language in LOADERS:
             assert LOADERS[language](block) is not None
         assert language, f"a block of code says no language: {block[:60]}"
+
+
+def configurations(text: str) -> Iterator[tuple[str, str]]:
+    """Format and content of the examples that are a configuration: their top keys are sections."""
+    for language, block in fences(text):
+        if language in LOADERS:
+            found = LOADERS[language](block)
+            if isinstance(found, dict) and found and found.keys() <= Settings.model_fields.keys():
+                yield language, block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_configurations_are_valid(page: Path, tmp_path: Path) -> None:
+    for language, block in configurations(page.read_text(encoding="utf-8")):
+        (tmp_path / f"tidegate.{language}").write_text(block)
+        assert load(tmp_path, "tidegate", {}).notes == (), "an example must not use what is not there"
+        (tmp_path / f"tidegate.{language}").unlink()
+
+
+def test_the_backend_guide_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first example, with the backend that the guide recommends to read."""
+    text = (ROOT / "docs" / "how_to" / "write-a-backend.md").read_text(encoding="utf-8")
+    examples = [block for language, block in fences(text) if language == "python"]
+    mystore = ModuleType("mystore")
+    mystore.MyBackend = MemoryBackend  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mystore", mystore)
+
+    for example in examples[:2]:
+        names: dict[str, Any] = {}
+        exec(example, names)
+        assert inspect.iscoroutinefunction(names["test_contract"])
+    for capability in Capability:
+        assert capability is Capability.NONE or f"`{capability.name}`" in text
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "how_to" / "run-under-systemd.md").read_text(encoding="utf-8")
+    (unit,) = [block for language, block in fences(text) if language == "ini"]
+    there = unit.replace("/opt/tidegate/bin/tidegate", sys.executable)
+    (tmp_path / "tidegate.service").write_text(there)
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "tidegate.service")]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert there != unit
+    assert done.returncode == 0, done.stderr
+    assert "tidegate.service" not in done.stderr
 
 
 def test_every_page_can_be_found() -> None:
