@@ -296,6 +296,21 @@ async def test_public_key_comes_in_and_probes_are_answered() -> None:
     assert counted.stored == []
 
 
+async def test_a_key_that_was_just_in_is_probed_without_asking_and_judged_afresh() -> None:
+    people = People(person(password="", public_keys=(KEY,)))
+    async with identity_of(people) as (identity, _):
+        assert isinstance(await identity.authenticate(peer(), "alice", key()), Principal)
+        people.accounts["alice"] = person(password="", public_keys=(OTHER,))
+        people.down = True
+        assert await identity.key_is_known(peer(), "alice", key_blob(KEY))
+        assert not await identity.key_is_known(peer(ip="192.0.2.8"), "alice", key_blob(KEY))
+        people.down = False
+        with pytest.raises(LoginRefused) as caught:
+            await identity.authenticate(peer(), "alice", key())
+        assert caught.value.reason == "bad_credential"
+        assert not await identity.key_is_known(peer(ip="192.0.2.8"), "alice", key_blob(KEY))
+
+
 async def test_wrong_key_and_key_of_an_unknown_user() -> None:
     async with identity_of(People(person(public_keys=(OTHER,)))) as (identity, _):
         assert (await refusal(identity, "alice", key())).reason == "bad_credential"

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from tests.support.vfs_world import GET, PUT, RESUME, World, get, p, put, vfs_wo
 from tidegate import errors as e
 from tidegate.abc import Publish
 from tidegate.events.kinds import QuotaWarning, Refused, Transferred
-from tidegate.model import Attrs, TallyLimits
+from tidegate.model import Attrs, Peer, Principal, Protocol, TallyLimits
 from tidegate.vfs.api import OpenFlags
+from tidegate.vfs.usage import FRESH_SECONDS
 
 MODES = list(Publish)
 KB = 1024
@@ -515,3 +518,25 @@ async def test_names_that_hide_an_unfinished_upload_take_its_charge_away(tmp_pat
                 assert await world.used() == (20, 2)
             else:
                 assert await world.used() == (10, 1)
+
+
+async def test_numbers_of_a_login_serve_its_session_only_while_they_are_the_last_word(tmp_path):
+    async with vfs_world(tmp_path) as world:
+        account = world.account(quota_size=10_000)
+        peer = Peer("c9", Protocol.SFTP, "192.0.2.7", 4711, "127.0.0.1:2022", "SSH-2.0-test")
+
+        async def used(asked: float) -> tuple[int, int]:
+            """What a new session goes by, and how often the store was asked."""
+            world.store.calls.clear()
+            session = await world.vfs.open(Principal(account, "password", "192.0.2.7", asked), peer)
+            size = world.vfs.books.live("alice").size.used
+            await session.close()
+            return size, world.store.calls.count("user")
+
+        world.store.accounts["alice"] = replace(account, used_quota_size=77)
+        assert await used(time.monotonic()) == (0, 0)
+        assert await used(time.monotonic() - 2 * FRESH_SECONDS) == (77, 1)
+        assert await used(0.0) == (77, 1)
+        asked = time.monotonic()
+        await world.vfs.books.set_usage("alice", size=99, files=1)
+        assert await used(asked) == (99, 1)
