@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.vfs_world import GET, PUT, World, get, p, put, vfs_world
+from tests.support.vfs_world import GET, PUT, World, get, names, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.abc import OpenOptions
@@ -302,3 +302,40 @@ async def test_a_file_renamed_onto_itself_by_another_way_stays_charged(world):
     with pytest.raises(e.Unsupported):
         await session.rename(p("/dl/a"), p("/d/a"), replace=True)
     assert await world.used() == (500, 1)
+
+
+async def test_a_link_older_than_the_rules_gives_no_more_than_they_do(world):
+    world.account(permissions={"/": ("*",), "/closed": ("list",), "/shut": ("upload",)})
+    secret(world, "closed")
+    secret(world, "shut")
+    (world.home() / "l").symlink_to("closed")
+    (world.home() / "lf").symlink_to("closed/f")
+    (world.home() / "ls").symlink_to("shut")
+    session = await world.login()
+    assert await names(session, "/l") == {"f"}
+    for act in (
+        get(session, "/l/f"),
+        get(session, "/lf"),
+        put(session, "/l/new", b"x"),
+        put(session, "/l/f", b"x"),
+        put(session, "/lf", b"x"),
+        session.remove(p("/l/f")),
+        session.mkdir(p("/l/d")),
+        session.rmdir(p("/l/d")),
+        session.rename(p("/l/f"), p("/f"), replace=False),
+        session.rename(p("/l"), p("/l/x"), replace=False),
+        session.copy(p("/l/f"), p("/f"), replace=False),
+        session.set_attrs(p("/lf"), Attrs(mode=0o777)),
+        session.set_attrs(p("/l/f"), Attrs(size=0)),
+        session.hardlink(p("/l/f"), p("/h")),
+        session.checksum(p("/lf"), "md5", 0, 1),
+        session.checksum(p("/ls/f"), "md5"),
+        names(session, "/ls"),
+    ):
+        with pytest.raises(e.Denied):
+            await act
+    assert (world.home() / "closed" / "f").read_bytes() == b"secret"
+    upload = await session.open(p("/ls/new"), PUT)
+    with pytest.raises(e.Denied):
+        await upload.set_attrs(Attrs(mode=0o777))
+    await upload.close()

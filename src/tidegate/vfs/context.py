@@ -183,6 +183,32 @@ class Context:
             return spot
         return spot._replace(key=await backend.place_of(spot.key, follow=follow))
 
+    async def require_there(
+        self, intent: Intent, path: VPath, *, follow: bool = True, target: VPath | None = None
+    ) -> None:
+        """Ask the gate again for the place that links on the way lead to, if there are any.
+
+        Links are judged when they are made, but rules may have changed since, and the host makes links too:
+        no link gives more than what it points to.
+
+        Raises:
+            Denied, NotFound: refused.
+        """
+        if self.gate.uniform:
+            return
+        there = await self._there(path, follow=follow)
+        other = None if target is None else await self._there(target, follow=False)
+        if there != path or other != target:
+            self.require(intent, there, target=other)
+
+    async def _there(self, path: VPath, *, follow: bool) -> VPath:
+        mount, backend, key = await self.table.at(path)
+        knowing = _knowing(backend)
+        if not key or knowing is None:
+            return path
+        place = await knowing.place_of(key, follow=follow)
+        return path if place == key else mount.virtual(place)
+
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change."""
         await self.books.begin(self.book, mount.book)

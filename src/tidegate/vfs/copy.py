@@ -37,6 +37,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise IsADirectory
     if table.is_point(target) or table.holds_points(target):
         raise Unsupported("target is a directory")
+    await context.require_there(Intent.COPY, source, target=target)
     origin, goal = await table.at(source), await context.charged(target)
     if source == target or (origin.backend is goal.backend and origin.key == goal.key):
         raise Unsupported("source and target are the same")

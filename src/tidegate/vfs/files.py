@@ -387,12 +387,14 @@ class File:
         context, path = self._context, self.path
         if attrs.size is not None and self._upload is None:
             raise InvalidArgument("file is not open for writing")
-        if attrs.mode is not None:
-            context.require(Intent.CHMOD, path)
-        if attrs.uid is not None or attrs.gid is not None:
-            context.require(Intent.CHOWN, path)
-        if attrs.mtime_ns is not None or attrs.atime_ns is not None:
-            context.require(Intent.CHTIMES, path)
+        for intent, asked in (
+            (Intent.CHMOD, attrs.mode is not None),
+            (Intent.CHOWN, attrs.uid is not None or attrs.gid is not None),
+            (Intent.CHTIMES, attrs.mtime_ns is not None or attrs.atime_ns is not None),
+        ):
+            if asked:
+                context.require(intent, path)
+                await context.require_there(intent, path)
         wanted = supported(attrs, self._spot.backend.capabilities, context.options.setstat_mode, lenient=True)
         started = monotonic()
         if wanted.size is not None and self._upload is not None:

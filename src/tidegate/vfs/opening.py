@@ -42,6 +42,7 @@ async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attr
 async def _open_download(context: Context, path: VPath) -> File:
     context.require(Intent.DOWNLOAD, path)
     _no_mount(context, path, writing=False)
+    await context.require_there(Intent.DOWNLOAD, path)
     spot = await context.table.at(path)
     mount, backend, key = spot
     with context.limits(Intent.DOWNLOAD, path):
@@ -62,6 +63,9 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     mount, backend, key = spot
     entry = await _look(backend, key)
     _judge(context, path, flags, entry)
+    if flags.read:
+        await context.require_there(Intent.DOWNLOAD, path)
+    behind = entry
     if entry is not None and entry.is_link:
         # A link counts as a new file; what it points to is replaced all the same.
         behind = await _look(backend, key, follow=True)
@@ -71,6 +75,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             context.require(Intent.OVERWRITE, path)
         spot = await context.charged(path, follow=True)
         mount, backend, key = spot
+    new = behind is None or (flags.create and flags.exclusive)
+    await context.require_there(Intent.UPLOAD if new else Intent.OVERWRITE, path)
     _capable(backend, flags, entry)
 
     options = context.options

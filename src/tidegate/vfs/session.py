@@ -89,6 +89,7 @@ class Session:
         """
         context = self._context
         context.require(Intent.LIST, path)
+        await context.require_there(Intent.LIST, path)
         shows = context.gate.name_filter(path)
         table = context.table
         overlay = table.overlay(path)
@@ -229,6 +230,7 @@ class Session:
             context.require(Intent.DOWNLOAD, file)
         if context.table.is_point(file) or context.table.holds_points(file):
             raise IsADirectory
+        await context.require_there(Intent.DOWNLOAD if offset or length or block else Intent.CHECKSUM, file)
         _, backend, key = await context.table.at(file)
         handle = await backend.open_file(key, OpenOptions(read=True))
         try:
@@ -255,6 +257,7 @@ class Session:
         ]
         for intent in intents:
             context.require(intent, path)
+            await context.require_there(intent, path, follow=follow)
         spot = await context.table.at(path)
         backend, key = spot.backend, spot.key
         started = monotonic()

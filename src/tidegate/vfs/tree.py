@@ -40,6 +40,7 @@ async def remove(context: Context, path: VPath) -> None:
         context.require(Intent.DELETE_FILE, path)
         raise IsADirectory
     context.require(Intent.DELETE_FILE, path)
+    await context.require_there(Intent.DELETE_FILE, path, follow=False)
     mount, backend, key = await context.charged(path)
     async with context.places.locked((backend, key)) as (place,):
         entry = await backend.stat(key, follow=False)
@@ -70,6 +71,7 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
     if path == "/" or context.table.holds_points(path):
         raise AlreadyExists
+    await context.require_there(Intent.MKDIR, path, follow=False)
     mount, backend, key = await context.table.at(path)
     uid, gid = context.owner
     async with _new_name(context, Spot(mount, backend, key)):
@@ -113,6 +115,7 @@ async def rmdir(context: Context, path: VPath) -> None:
         )
     if context.table.holds_points(path):
         raise Unsupported("a folder is mounted inside")
+    await context.require_there(Intent.DELETE_DIR, path, follow=False)
     mount, backend, key = await context.table.at(path)
     await backend.rmdir(key)
     context.operated("Rmdir", path, mount.host_path(key), started)
@@ -137,6 +140,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
         old = await stat_or_none(goal)
         intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
         context.require(intent, source, target=target, target_exists=old is not None and replace)
+        await context.require_there(intent, source, follow=False, target=target)
         if source == target or (origin.backend is goal.backend and origin.key == goal.key):
             raise Unsupported("source and target are the same")
         if target.is_within(source) or source.is_within(target):
@@ -288,6 +292,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     """Give a file a second name; each name counts in the quota, as a scan counts them."""
     started = monotonic()
     context.require(Intent.HARDLINK, source, target=target)
+    await context.require_there(Intent.HARDLINK, source, target=target)
     table = context.table
     mount, backend, key = await context.charged(source)
     to_mount, to_backend, to_key = await context.charged(target)
