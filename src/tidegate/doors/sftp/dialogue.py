@@ -470,12 +470,16 @@ class SftpDialogue:
             self._outlet.flush()
             self._outlet.close(clean=True)
 
+    def refuse_opens(self) -> None:
+        """Let open files be finished, and no others be opened: the server is shutting down."""
+        self._verbs.refuse_opens = True
+
     async def drain(self) -> None:
         """Stop gracefully: refuse new handles, let open files be finished, then end the channel.
 
         Waits as long as the peer keeps files open; bound it with a time-out.
         """
-        self._verbs.refuse_opens = True
+        self.refuse_opens()
         while not self._gone and (self._files or self._pending):
             await self._next_idle()
         if not self._ended:

@@ -120,6 +120,9 @@ class SshDoor:
         for server in self._servers:
             server.close()
         deadline = time.monotonic() + grace_seconds
+        for login in self._logins:
+            for session in login.sessions:
+                session.refuse_opens()
         while self._logins:
             for login in list(self._logins):
                 if not login.busy:

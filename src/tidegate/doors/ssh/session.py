@@ -62,6 +62,11 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     # -- what the door asks ------------------------------------------------------------------------------
 
+    def refuse_opens(self) -> None:
+        """The server is shutting down: let open files be finished, and no others be opened."""
+        if self._subsystem is not None:
+            self._subsystem.refuse_opens()
+
     @property
     def busy(self) -> bool:
         """Whether a transfer or a command is going on."""
@@ -197,6 +202,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         except BaseException:
             await session.close()
             raise
+        if self._login.door.draining:
+            self._subsystem.refuse_opens()
         self._carrier = carrier = self._subsystem.carrier
         if self._channel_full or self._transport_full:
             carrier.pause_writing()

@@ -101,6 +101,10 @@ class SftpSubsystem:
         self._dialogue = _WatchedDialogue(session, self.carrier, SftpLimits(), touch)
         self.carrier.attach(self._dialogue)
 
+    def refuse_opens(self) -> None:
+        """Let open files be finished, and no others be opened."""
+        self._dialogue.refuse_opens()
+
     async def wait_closed(self) -> None:
         """Wait for the end of the conversation, then close the session."""
         try:
