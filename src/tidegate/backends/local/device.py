@@ -30,7 +30,11 @@ SLOW_CALL_NS: Final = 20_000_000
 STALL_NS: Final = 200_000_000
 """One call this long (200 ms) is enough by itself."""
 STRIKE_WINDOW_NS: Final = 1_000_000_000
-"""Two strikes within this time (1 s) make a device slow; one alone is often only a busy processor."""
+"""Two strikes within this time (1 s) make a device slow; one alone is often only a busy processor.
+
+So are two, if meanwhile this thread stood in line for a processor as long as the second one took: a starved
+server that served a quick disk by threads would be slower still (twice the CPU for each small upload).
+"""
 SLOW_PERIOD_NS: Final = 10_000_000_000
 """How long (10 s) a slow device is served by threads before it is tried inline again."""
 DEFAULT_WORKERS: Final = 16
@@ -81,6 +85,7 @@ class Device:
         "gate",
         "in_memory",
         "nowait",
+        "queued",
         "slow_until",
         "strike",
         "threaded",
@@ -97,6 +102,7 @@ class Device:
         self.clock = clock
         self.slow_until = 0
         self.strike = -STRIKE_WINDOW_NS
+        self.queued = 0
 
     def fast(self) -> bool:
         """Whether a call may run inline now."""
@@ -112,10 +118,11 @@ class Device:
         """Take notice of an inline call that took `elapsed` nanoseconds."""
         if elapsed < SLOW_CALL_NS:
             return
-        now = self.clock()
-        if elapsed >= STALL_NS or now - self.strike < STRIKE_WINDOW_NS:
+        now, queued = self.clock(), _time_in_line()
+        starved = queued - self.queued >= elapsed
+        if elapsed >= STALL_NS or (now - self.strike < STRIKE_WINDOW_NS and not starved):
             self.slow_until = now + SLOW_PERIOD_NS
-        self.strike = now
+        self.strike, self.queued = now, queued
 
 
 class Devices:
@@ -287,6 +294,15 @@ class Devices:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # looked at, so that an ending nobody waits for any more is no noise
+
+
+def _time_in_line() -> int:
+    """Nanoseconds this thread could have run and had no processor; 0 where the system does not say."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as figures:
+            return int(figures.read(128).split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _translated(call: Callable[[], T]) -> T:
