@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.model import Tally, TallyLimits
+from tidegate.model import TALLY_NAMES, Tally, TallyLimits
 from tidegate.policy.tally import (
-    COUNTERS,
     Transfer,
     check_bytes,
     check_start,
@@ -66,7 +65,7 @@ def test_each_limit_denies_what_it_concerns_and_nothing_else(transfer: Transfer,
     over = check_start(limits, Tally(**{counter: 10}), transfer)
     assert over is not None
     assert over.limit == counter
-    for other in COUNTERS:
+    for other in TALLY_NAMES:
         if other not in transfer.value:
             assert check_start(TallyLimits(**{other: 10}), Tally(**{other: 10}), transfer) is None
 
@@ -98,17 +97,17 @@ def test_per_session_counters_start_at_zero() -> None:
     assert start_tally(TallyLimits(), stored) == stored
 
 
-@pytest.mark.parametrize("name", COUNTERS)
+@pytest.mark.parametrize("name", TALLY_NAMES)
 def test_seed_example_rows(name: str) -> None:
     """200 GiB soft with 1000 files; 15 MiB hard with 100 files, six limits each."""
     soft = TallyLimits(
         limit_type="soft",
-        **{n: 214_748_364_800 if n.startswith("bytes") else 1000 for n in COUNTERS},
+        **{n: 214_748_364_800 if n.startswith("bytes") else 1000 for n in TALLY_NAMES},
     )
     hard = TallyLimits(
         limit_type="hard",
         per_session=True,
-        **{n: 15 * MIB if n.startswith("bytes") else 100 for n in COUNTERS},
+        **{n: 15 * MIB if n.startswith("bytes") else 100 for n in TALLY_NAMES},
     )
     for limits in (soft, hard):
         limit = getattr(limits, name)

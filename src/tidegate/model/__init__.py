@@ -6,6 +6,7 @@ of ours; no I/O.
 """
 
 from tidegate.model.account import (
+    TALLY_NAMES,
     Account,
     Admin,
     AdminFilters,
@@ -28,6 +29,7 @@ from tidegate.model.usage import UsageDelta
 
 __all__ = [
     "ROOT",
+    "TALLY_NAMES",
     "Account",
     "Admin",
     "AdminFilters",

@@ -9,7 +9,8 @@ and checks outside documents, `policy` gives the values their meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,10 @@ class Tally:
     files_in: int = 0
     files_out: int = 0
     files_xfer: int = 0
+
+
+TALLY_NAMES: Final = tuple(item.name for item in fields(Tally))
+"""The six counters, in the order in which their limits are asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import fields
-from typing import Final
 
 from tidegate.model import Tally, TallyLimits
 from tidegate.policy.quota import READ_TEXT, WRITE_TEXT, Over
-
-COUNTERS: Final = tuple(f.name for f in fields(Tally))
-"""Counter names in the order in which limits are asked: bytes in, out, xfer, then files."""
 
 
 class Transfer(enum.Enum):

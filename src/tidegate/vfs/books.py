@@ -6,10 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal, Protocol
 
-from tidegate.model import Account, Folder, Tally, UsageDelta
+from tidegate.model import TALLY_NAMES, Account, Folder, Tally, UsageDelta
 from tidegate.vfs.gauges import Count
-
-TALLY_NAMES: Final = ("bytes_in", "bytes_out", "bytes_xfer", "files_in", "files_out", "files_xfer")
 
 
 class UsageStore(Protocol):

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from tidegate.model import Account, FolderMount
+from tidegate.model import TALLY_NAMES, Account, FolderMount
 from tidegate.policy.quota import BYTES_PER_MB, counts_in_account
-from tidegate.vfs.books import TALLY_NAMES, AccountBook, FolderBook
+from tidegate.vfs.books import AccountBook, FolderBook
 from tidegate.vfs.gauges import MAX_FILE_BYTES, Count, Counts, Gauge, Limits, Meter, Warn
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tidegate.errors import BadRecord
-from tidegate.model import Account, Filters, Tally, TallyLimits
+from tidegate.model import TALLY_NAMES, Account, Filters, Tally, TallyLimits
 from tidegate.store.imports.common import ALL_PERMISSIONS, DEFAULT_RULES, Harvest, Rules, ids_of
 from tidegate.store.imports.openbridge_access import AccessRules, judge_access
 from tidegate.store.validate import looks_hashed
@@ -22,7 +22,6 @@ from tidegate.store.validate import looks_hashed
 Row = Mapping[str, Any]
 
 _HEX_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
-_COUNTERS: Final = ("bytes_in", "bytes_out", "bytes_xfer", "files_in", "files_out", "files_xfer")
 _MOST: Final = 2**63 - 1
 
 
@@ -202,7 +201,7 @@ class _Quotas:
         limits = TallyLimits(
             limit_type=limit_type,
             per_session=_flag(limit, "per_session", place),
-            **{counter: _count(limit, f"{counter}_avail", place) for counter in _COUNTERS},
+            **{counter: _count(limit, f"{counter}_avail", place) for counter in TALLY_NAMES},
         )
         if kind != "user":
             notes.append(
@@ -214,7 +213,7 @@ class _Quotas:
         if limits.per_session or not tally:
             return account
         place = f"ftpd_quotatally[{account.username}]"
-        used = Tally(**{counter: _count(tally, f"{counter}_used", place) for counter in _COUNTERS})
+        used = Tally(**{counter: _count(tally, f"{counter}_used", place) for counter in TALLY_NAMES})
         return replace(account, tally=used)
 
     def _candidates(self, account: Account) -> Iterable[tuple[str, str]]:

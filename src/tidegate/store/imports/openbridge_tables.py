@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Executable, column, inspect, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError, ProviderUnavailable
+from tidegate.model import TALLY_NAMES
 from tidegate.store.imports.openbridge import OpenbridgeTables, Row
 from tidegate.store.options import ProviderOptions
 from tidegate.store.sql.link import Link
@@ -20,7 +21,6 @@ MAX_ROWS: Final = 1_000_000
 READ_SECONDS: Final = 300.0
 """Longest time for all tables."""
 
-_COUNTERS: Final = ("bytes_in", "bytes_out", "bytes_xfer", "files_in", "files_out", "files_xfer")
 _USER: Final = (
     "userid", "passwd", "subscriptionid", "uid", "gid", "homedir", "status", "count", "accessed",
 )  # fmt: skip
@@ -32,11 +32,18 @@ _TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "group": (("ftpd_group",), ("groupname", "gid", "members")),
     "quotalimit": (
         ("ftpd_quotalimit",),
-        ("name", "userid", "quota_type", "per_session", "limit_type", *(f"{one}_avail" for one in _COUNTERS)),
+        (
+            "name",
+            "userid",
+            "quota_type",
+            "per_session",
+            "limit_type",
+            *(f"{one}_avail" for one in TALLY_NAMES),
+        ),
     ),
     "quotatally": (
         ("ftpd_quotatally",),
-        ("name", "userid", "quota_type", *(f"{one}_used" for one in _COUNTERS)),
+        ("name", "userid", "quota_type", *(f"{one}_used" for one in TALLY_NAMES)),
     ),
     "allow": (("ftpd_allow",), ("client_ip", "allowed")),
     "deny": (("ftpd_deny",), ("client_ip", "allowed")),
