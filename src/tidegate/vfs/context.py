@@ -183,6 +183,13 @@ class Context:
             return spot
         return spot._replace(key=await backend.place_of(spot.key, follow=follow))
 
+    def is_there(self, path: VPath, spot: Spot) -> bool:
+        """Whether `charged` looked where `path` leads and found no link on the way."""
+        mount = spot.mount
+        if not mount.meter.grow_limits or _knowing(spot.backend) is None:
+            return False
+        return mount.virtual(spot.key) == path
+
     async def require_there(
         self, intent: Intent, path: VPath, *, follow: bool = True, target: VPath | None = None
     ) -> None:

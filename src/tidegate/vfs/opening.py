@@ -76,7 +76,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         spot = await context.charged(path, follow=True)
         mount, backend, key = spot
     new = behind is None or (flags.create and flags.exclusive)
-    await context.require_there(Intent.UPLOAD if new else Intent.OVERWRITE, path)
+    if (entry is not None and entry.is_link) or not context.is_there(path, spot):
+        await context.require_there(Intent.UPLOAD if new else Intent.OVERWRITE, path)
     _capable(backend, flags, entry)
 
     options = context.options

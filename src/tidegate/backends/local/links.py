@@ -75,13 +75,15 @@ def place_of(root: Root, raw: bytes, *, follow: bool) -> str:
     plain = os.fsdecode(raw)
     if not raw or (b"/" not in raw and not follow):
         return plain
-    if root.free_of_links(raw if follow else raw.rpartition(b"/")[0]):
-        return plain  # nearly always; what follows takes eight system calls
     try:
         parent = root.locate(raw).parent if follow else root.parent(raw)
         with parent:
-            here = os.readlink(f"/proc/self/fd/{parent.fd}".encode())
-            home = os.readlink(f"/proc/self/fd/{root.fd}".encode())
+            if not parent.owned:  # the root itself
+                return os.fsdecode(parent.name)
+            here = os.readlink(b"/proc/self/fd/%d" % parent.fd)
+            if root.home + b"/" + raw == here + b"/" + parent.name:
+                return plain  # as nearly always: nothing on the way is a link
+            home = root.home = os.readlink(b"/proc/self/fd/%d" % root.fd)
     except (OSError, TidegateError):
         return plain
     if here == home:

@@ -91,13 +91,28 @@ class Root:
         path: absolute path on the host; may itself be a link.
         follow_links: whether links inside the root are followed at all.
         kernel: use openat2; None finds out, False forces the portable way.
+
+    Attributes:
+        home: where the directory was when `links.place_of` last looked; it may have been moved since.
     """
 
-    __slots__ = ("_closing", "_follow", "_hosts", "_kernel", "_lock", "_pins", "_resolve", "fd", "path")
+    __slots__ = (
+        "_closing",
+        "_follow",
+        "_hosts",
+        "_kernel",
+        "_lock",
+        "_pins",
+        "_resolve",
+        "fd",
+        "home",
+        "path",
+    )
 
     def __init__(self, path: str, *, follow_links: bool = True, kernel: bool | None = None) -> None:
         self.path = path
         self.fd = -1
+        self.home = b"?"
         self._follow = follow_links
         self._kernel = kernel
         self._resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (0 if follow_links else RESOLVE_NO_SYMLINKS)
