@@ -14,7 +14,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -30,14 +29,13 @@ from tidegate.errors import OperatorError, ProviderError, ProviderUnavailable, S
 from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
 from tidegate.first_admin import create_first_admin
-from tidegate.identity.passwords import hash_password
 from tidegate.identity.service import Identity
 from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.mounts import BackendSpec
-from tidegate.wiring import hash_options, identity_options, provider_options, ssh_options
+from tidegate.wiring import identity_options, provider_options, ssh_options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -46,9 +44,6 @@ if TYPE_CHECKING:
 
 PROVIDER_RETRY_SECONDS: Final = 3.0
 """How often a data provider that was down at start is tried again."""
-
-RECONCILE_SECONDS: Final = 20.0
-"""How long doors wait for usage that a crash left uncertain to be counted; it goes on behind them."""
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
@@ -76,8 +71,7 @@ class App:
         self.loaded = loaded
         self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
         self.registry = Registry()
-        hash_new = partial(hash_password, options=hash_options(loaded))
-        self.provider = provider or create_provider(provider_options(loaded, hash_new))
+        self.provider = provider or create_provider(provider_options(loaded))
         self.provider_ready = False
         self._devices: Devices | None = None
         self._identity: Identity | None = None
@@ -85,6 +79,8 @@ class App:
         self.ssh: SshDoor | None = None
         self.http: HttpDoor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._random_port = False
+        self._process_umask = 0o077
 
     @property
     def identity(self) -> Identity:
@@ -111,6 +107,7 @@ class App:
         """
         for note in self.loaded.notes:
             log.warning("%s", note)
+        self._process_umask = _read_umask()
         await self.bus.open()
         await self._open_provider()
         self._devices = Devices()
@@ -135,11 +132,8 @@ class App:
             self.http = HttpDoor(self)
             await self.http.start()
 
-    _random_port = False
-    """Listen on one free port although no binding names a port; portable mode."""
-
     def listen_anywhere(self) -> None:
-        """Take a free port for SSH; `ssh.ports` tells which."""
+        """Take a free port for SSH although no binding names one (portable mode); `ssh.ports` tells which."""
         self._random_port = True
 
     def _ssh_options(self) -> SshOptions:
@@ -166,7 +160,7 @@ class App:
         return LocalBackend(
             spec.root,
             create=True,
-            umask=int(umask, 8) if umask else _process_umask(),
+            umask=int(umask, 8) if umask else self._process_umask,
             uid=spec.uid or None,
             gid=spec.gid or None,
             devices=self._devices,
@@ -229,8 +223,7 @@ class App:
             await self.ssh.reload(ssh_options(loaded))
         self.loaded = loaded
         self.sessions.reconfigure(self._vfs_options())
-        if hasattr(self.provider, "reload"):
-            await self.provider.reload()
+        await self.provider.reload()
         if self.http is not None:
             await self.http.reload()
         log.info("configuration reloaded")
@@ -261,8 +254,11 @@ class App:
                 stack.push_async_callback(self.http.stop)
 
 
-def _process_umask() -> int:
-    """The umask this process was started with (reading it is setting it)."""
+def _read_umask() -> int:
+    """The umask this process was started with.
+
+    Reading it is setting it, for every thread: to be done before any of them makes files.
+    """
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

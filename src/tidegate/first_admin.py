@@ -10,12 +10,11 @@ from typing import Final
 
 from tidegate.config.load import Loaded
 from tidegate.errors import AlreadyExists, BadRecord, ConfigError, InvalidArgument
-from tidegate.identity.passwords import hash_password
-from tidegate.policy.strength import entropy_bits
+from tidegate.policy.strength import weakness
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_admin
 from tidegate.store.validate import Rules
-from tidegate.wiring import hash_options
+from tidegate.wiring import password_hasher
 
 PREFIXES: Final = ("TIDEGATE", "SFTPGO")
 """Of ``*_DEFAULT_ADMIN_USERNAME`` and ``*_DEFAULT_ADMIN_PASSWORD``; the first that is set counts."""
@@ -48,12 +47,10 @@ async def create_first_admin(provider: Provider, loaded: Loaded, environ: Mappin
         )
         return ""
     least = section.password_validation.admins.min_entropy
-    if least and (bits := entropy_bits(password)) < least:
-        raise ConfigError(
-            f"TIDEGATE_DEFAULT_ADMIN_PASSWORD is too weak: {bits:.0f} bits, {least:.0f} are needed"
-        )
+    if (weak := weakness(password, least)) is not None:
+        raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_PASSWORD {weak}")
     try:
-        stored = await asyncio.to_thread(hash_password, password, hash_options(loaded))
+        stored = await asyncio.to_thread(password_hasher(loaded), password)
         document = {"username": username, "password": stored, "permissions": ["*"]}
         admin = decode_admin(document, rules=Rules(naming_rules=section.naming_rules))
     except InvalidArgument as error:

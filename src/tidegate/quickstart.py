@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import secrets
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tidegate.config.load import Loaded
-from tidegate.identity.passwords import hash_password
 from tidegate.model import Account, Admin
-from tidegate.wiring import hash_options
+from tidegate.wiring import password_hasher
 
 if TYPE_CHECKING:
     from tidegate.app import App
@@ -51,11 +54,11 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
     """
     provider = app.provider
     await provider.open()
-    options = hash_options(loaded)
+    hash_password = password_hasher(loaded)
     admin_password = ""
     if not await provider.admins(limit=1):
         admin_password = generate_password()
-        hashed = hash_password(admin_password, options)
+        hashed = hash_password(admin_password)
         await provider.add_admin(Admin(username=ADMIN, password=hashed, permissions=("*",)))
     existing = await provider.user(ACCOUNT) or next(iter(await provider.users(limit=1)), None)
     if existing is not None:
@@ -65,7 +68,7 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
     await provider.add_user(
         Account(
             username=ACCOUNT,
-            password=hash_password(password, options),
+            password=hash_password(password),
             home_dir=str(home),
             permissions={"/": ("*",)},
             description="made by quickstart",
@@ -74,19 +77,31 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
     return Welcome(ACCOUNT, password, str(home), admin_password)
 
 
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _program() -> str:
+    """How this program is started from here: by its name, or by its path where the shell does not find it."""
+    started = Path(sys.argv[0]).absolute()
+    return "tidegate" if shutil.which("tidegate") or not started.is_file() else _near(started)
+
+
 def announce(app: App, options: ServeOptions, welcome: Welcome, out: TextIO) -> None:
     """Tell what to type; passwords are shown this once."""
     port = app.ssh.ports[0] if app.ssh and app.ssh.ports else 0
     lines = ["", "Tidegate is running.", ""]
     if port:
         lines.append(f"  connect    sftp -P {port} {welcome.username}@127.0.0.1")
+        if app.ssh is not None and (keys := app.ssh.setup.fingerprints):
+            lines.append(f"  host key   {keys[0].split()[-1]}      (what the client shows at first)")
     if welcome.password:
         lines.append(f"  password   {welcome.password}      (shown only now)")
     else:
-        lines.append(
-            "  password   as before; a new one: "
-            f"tidegate user passwd {welcome.username} -c {options.config_dir}"
-        )
+        renew = f"{_program()} user passwd {welcome.username} -c {_near(options.config_dir)}"
+        lines.append(f"  password   as before; a new one: {renew}")
     lines.append(f"  files      {welcome.home}")
     if options.log.file_path and options.log.file_path != "-":
         lines.append(f"  log        {options.log.file_path}")

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tidegate import __version__
 from tidegate.config.load import Loaded
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
-from tidegate.identity.passwords import HashOptions
+from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
 from tidegate.store.options import ProviderOptions
 
@@ -74,8 +75,17 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
     )
 
 
-def provider_options(loaded: Loaded, hash_password: Callable[[str], str] | None = None) -> ProviderOptions:
-    """Options of the data provider."""
+def password_hasher(loaded: Loaded) -> Callable[[str], str]:
+    """Hashes new passwords as the configuration says; costs what it says, so call it off the loop."""
+    return partial(hash_password, options=hash_options(loaded))
+
+
+def provider_options(loaded: Loaded) -> ProviderOptions:
+    """Options of the data provider.
+
+    Raises:
+        OSError: `password_file` cannot be read.
+    """
     section = loaded.settings.data_provider
     password = section.password
     if not password and section.password_file:
@@ -105,5 +115,5 @@ def provider_options(loaded: Loaded, hash_password: Callable[[str], str] | None 
         read_host=section.read_host,
         users_base_dir=section.users_base_dir,
         naming_rules=section.naming_rules,
-        hash_password=hash_password,
+        hash_password=password_hasher(loaded),
     )

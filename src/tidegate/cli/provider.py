@@ -64,14 +64,13 @@ class Desk:
             InvalidArgument: the password is too weak for the configuration.
         """
         from tidegate import wiring
-        from tidegate.identity.passwords import hash_password
-        from tidegate.policy.strength import entropy_bits
+        from tidegate.policy.strength import weakness
 
         rules = self.loaded.settings.data_provider.password_validation
         least = (rules.admins if admin else rules.users).min_entropy
-        if least and (bits := entropy_bits(password)) < least:
-            raise InvalidArgument(f"the password is too weak: {bits:.0f} bits, {least:.0f} are needed")
-        return hash_password(password, wiring.hash_options(self.loaded))
+        if (weak := weakness(password, least)) is not None:
+            raise InvalidArgument(f"the password {weak}")
+        return wiring.password_hasher(self.loaded)(password)
 
 
 @asynccontextmanager
@@ -84,13 +83,10 @@ async def opened(
         ConfigError, ProviderError: it cannot be opened.
     """
     from tidegate import wiring
-    from tidegate.identity.passwords import hash_password
     from tidegate.store.factory import create_provider
 
     loaded = load_settings(config_dir, config_file, quiet=quiet)
-    options = wiring.provider_options(
-        loaded, lambda password: hash_password(password, wiring.hash_options(loaded))
-    )
+    options = wiring.provider_options(loaded)
     if loaded.settings.data_provider.driver == "memory":
         note("the memory provider forgets changes when this command ends")
     provider = create_provider(options)

@@ -69,6 +69,18 @@ def entropy_bits(password: str) -> float:
     return effective_length(password) * math.log2(max(2, alphabet(password)))
 
 
+def weakness(password: str, least_bits: float) -> str | None:
+    """What is wrong with a new password, to follow its name in a sentence; None if it is strong enough.
+
+    Args:
+        password: in plain.
+        least_bits: entropy it needs; 0 asks for none.
+    """
+    if least_bits and (bits := entropy_bits(password)) < least_bits:
+        return f"is too weak: {bits:.0f} bits, {least_bits:.0f} are needed"
+    return None
+
+
 def _unit(text: str) -> str:
     """The shortest piece of which `text` is a whole repetition; `text` itself if there is none."""
     period = (text + text).find(text, 1)

@@ -9,7 +9,7 @@ from typing import Any
 from tidegate.errors import BadRecord, InvalidArgument
 from tidegate.identity.passwords import is_hashed
 from tidegate.model import Account
-from tidegate.policy.strength import entropy_bits
+from tidegate.policy.strength import weakness
 from tidegate.web.services import Services
 
 
@@ -25,8 +25,8 @@ async def hash_new(with_: Services, password: str, *, ip: str, least_bits: float
         BadRecord: too weak, or impossible.
         LoginRefused: too many hashes are waiting (reason ``busy``).
     """
-    if least_bits and (bits := entropy_bits(password)) < least_bits:
-        raise BadRecord(field, f"is too weak: {bits:.0f} bits, {least_bits:.0f} are needed")
+    if (weak := weakness(password, least_bits)) is not None:
+        raise BadRecord(field, weak)
     try:
         return await with_.passwords.hash(password, source=ip)
     except InvalidArgument as error:
