@@ -57,6 +57,7 @@ def test_meaning(pattern: str, matching: list[str], others: list[str]) -> None:
         ("x\\", "backslash"),
         ("a/b", "base name"),
         ("a\0", "NUL"),
+        ("a\x07", "cannot be printed"),
         ("a" * 2000, "longer"),
     ],
 )

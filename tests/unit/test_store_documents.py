@@ -194,6 +194,16 @@ def test_nulls_mean_absent() -> None:
             "'a/b' is not a pattern",
         ),
         (
+            {"filters": {"file_patterns": [{"denied_patterns": ["*.jpg", "*.ex[e"]}]}},
+            "filters.file_patterns[0].denied_patterns[1]",
+            "never closed",
+        ),
+        (
+            {"filters": {"file_patterns": [{"allowed_patterns": ["a\x07"]}]}},
+            "filters.file_patterns[0].allowed_patterns[0]",
+            "cannot be printed",
+        ),
+        (
             {"filters": {"file_patterns": [{"denied_patterns": ["*"], "deny_policy": 2}]}},
             "filters.file_patterns[0].deny_policy",
             "2 is not one of 0, 1",
@@ -504,6 +514,13 @@ fields = st.sampled_from(
         "password",
     ]
 )
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_numbers_that_json_cannot_hold_are_refused(text: str) -> None:
+    document = {**LEAST, "filters": json.loads(f'{{"unknown": [{text}]}}')}
+    with pytest.raises(BadRecord, match="not finite"):
+        decode_account(document, lenient=True)
 
 
 @given(st.dictionaries(fields, json_values, max_size=6), st.booleans())

@@ -38,9 +38,7 @@ def dumpdata(
     async def work() -> None:
         from tidegate.store.dump import SCOPES, dump
 
-        wanted = (
-            SCOPES if scopes is None else tuple(part.strip() for part in scopes.split(",") if part.strip())
-        )
+        wanted = SCOPES if scopes is None else flags.listed(scopes)
         async with opened(config_dir, config_file) as desk:
             chunks = dump(desk.provider, wanted, indent=indent)
             if str(file) == "-":
@@ -92,7 +90,6 @@ def loaddata(
 
     async def work() -> None:
         from tidegate import wiring
-        from tidegate.identity.passwords import hash_password
         from tidegate.store.dump import load_file
 
         if not file.is_file():
@@ -103,13 +100,12 @@ def loaddata(
             if dry_run:
                 rows, notes = await _compare(desk, file, mode)
             else:
-                options = wiring.hash_options(desk.loaded)
                 report = await load_file(
                     desk.provider,
                     file,
                     mode=mode,
                     rules=desk.rules,
-                    hash_password=lambda password: hash_password(password, options),
+                    hash_password=wiring.password_hasher(desk.loaded),
                 )
                 rows, notes = list(report.rows), list(report.notes)
                 if scan_quota:
@@ -129,13 +125,11 @@ def loaddata(
 async def _compare(desk: Desk, file: Path, mode: int) -> tuple[list[tuple[str, str, str]], list[str]]:
     """What a load would do, record by record; every record is decoded and checked as in a load."""
     from tidegate import wiring
-    from tidegate.identity.passwords import hash_password
     from tidegate.store.dump import file_batches
 
-    options = wiring.hash_options(desk.loaded)
-    provider_options = wiring.provider_options(desk.loaded, lambda password: hash_password(password, options))
+    options = wiring.provider_options(desk.loaded)
     provider, rows, notes = desk.provider, list[tuple[str, str, str]](), list[str]()
-    async with contextlib.aclosing(file_batches(file, provider_options, notes)) as batches:
+    async with contextlib.aclosing(file_batches(file, options, notes)) as batches:
         async for batch in batches:
             for record in batch:
                 stored: object

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tidegate.cli.flags import size
+from tidegate.cli.flags import listed, size
 from tidegate.cli.terminal import read_json, read_text
 from tidegate.errors import InvalidArgument
 from tidegate.model import Account
@@ -93,7 +93,7 @@ def parse_permissions(texts: list[str]) -> dict[str, list[str]]:
         directory, separator, names = text.rpartition(":")
         if not separator or not directory.startswith("/"):
             raise InvalidArgument(f"--permission: {text[:80]!r} is not of the form /dir:list,download")
-        table[directory] = [name for part in names.split(",") if (name := part.strip())]
+        table[directory] = list(listed(names))
     return table
 
 

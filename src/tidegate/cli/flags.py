@@ -95,6 +95,11 @@ GraceTime = Annotated[
 ]
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Items of a comma separated value; blanks around them and empty ones do not count."""
+    return tuple(item for part in text.split(",") if (item := part.strip()))
+
+
 def size(text: str) -> int:
     """Bytes from ``500``, ``10K``, ``2MB``, ``1.5`` is refused; units are of 1024.
 

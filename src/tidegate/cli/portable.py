@@ -17,6 +17,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.logs.options import LogOptions
 from tidegate.model import FilePatterns, Permission
 from tidegate.model.path import VPath
+from tidegate.policy.globs import problem
 
 USERNAME_BYTES: Final = 3
 PASSWORD_CHARS: Final = 16
@@ -155,7 +156,7 @@ def _public_key(text: str) -> str:
 
 
 def _permissions(text: str) -> tuple[str, ...]:
-    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    names = flags.listed(text)
     known = {permission.value for permission in Permission}
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
@@ -168,7 +169,7 @@ def _permissions(text: str) -> tuple[str, ...]:
 def _ssh_commands(text: str) -> tuple[str, ...]:
     from tidegate.config.schema.sftpd import SSH_COMMANDS
 
-    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    names = flags.listed(text)
     if "*" in names:
         return SSH_COMMANDS
     unknown = next((name for name in names if name not in SSH_COMMANDS), None)
@@ -187,11 +188,12 @@ def file_patterns(allowed: list[str], denied: list[str]) -> tuple[FilePatterns, 
     for index, (flag, texts) in enumerate((("--allowed-patterns", allowed), ("--denied-patterns", denied))):
         for text in texts:
             directory, separator, listed = text.partition("::")
-            patterns = tuple(item for part in listed.split(",") if (item := part.strip()))
+            patterns = flags.listed(listed)
             if not separator or not directory.startswith("/") or not patterns:
                 raise InvalidArgument(f"{flag}: {text[:80]!r} is not of the form /dir::*.jpg,a*b?.png")
-            if (wrong := next((item for item in patterns if "/" in item), None)) is not None:
-                raise InvalidArgument(f"{flag}: pattern {wrong!r} must be of a file name, without '/'")
+            for pattern in patterns:
+                if (wrong := problem(pattern)) is not None:
+                    raise InvalidArgument(f"{flag}: {pattern[:80]!r} is not a file name pattern: {wrong}")
             both = found.setdefault(VPath.parse(directory), ((), ()))
             found[VPath.parse(directory)] = (
                 (both[0] + patterns, both[1]) if index == 0 else (both[0], both[1] + patterns)

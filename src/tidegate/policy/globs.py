@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-MAX_PATTERN_CHARS: Final = 1024
+MAX_PATTERN_CHARS: Final = 255
 """Longest pattern that `problem` accepts."""
 
 _MAGIC: Final = frozenset("*?[\\")
@@ -42,6 +42,8 @@ def problem(pattern: str) -> str | None:
         return f"longer than {MAX_PATTERN_CHARS} characters"
     if "\0" in pattern or "/" in pattern:
         return "a pattern is matched against a base name: no '/' and no NUL"
+    if not pattern.isprintable():
+        return "holds a character that cannot be printed"
     index = 0
     while index < len(pattern):
         if pattern[index] == "\\":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
@@ -451,13 +452,18 @@ def _drop_nulls(value: Document) -> None:
 
 
 def _copied(value: object, where: str, depth: int = 1) -> object:
-    """A copy of parsed JSON; refuses what is nested too deep before other code walks it."""
+    """A copy of parsed JSON; refuses what is nested too deep before other code walks it.
+
+    Refuses infinities too: JSON has none (``1e999`` parses as one), and what is kept has to be written again.
+    """
     if depth > MAX_DEPTH and isinstance(value, (dict, list)):
         raise BadRecord(where.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
         return {str(key): _copied(item, where, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_copied(item, where, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRecord(where.rstrip("."), "holds a number that is not finite")
     return value
 
 

@@ -29,6 +29,10 @@ from tidegate.model import (
     TallyLimits,
     TimeWindow,
 )
+from tidegate.policy import globs
+from tidegate.policy.hours import parse_clock
+from tidegate.policy.methods import LOGIN_METHODS
+from tidegate.policy.presets import PRESETS
 
 MAX_NAME_BYTES: Final = 255
 """Bytes of a user, folder, admin or key name: fits an indexed column and an LMDB key (511)."""
@@ -70,18 +74,7 @@ ADMIN_PERMISSIONS: Final = frozenset(
         "metadata_checks",
     )
 )
-LOGIN_METHODS: Final = (
-    "publickey",
-    "password",
-    "password-over-SSH",
-    "keyboard-interactive",
-    "publickey+password",
-    "publickey+keyboard-interactive",
-    "TLSCertificate",
-    "TLSCertificate+password",
-)
 PROTOCOLS: Final = ("SSH", "FTP", "DAV", "HTTP")
-PATTERN_PRESETS: Final = ("openbridge",)
 LIMIT_TYPES: Final = ("soft", "hard")
 KEY_TYPES: Final = (
     "ssh-ed25519",
@@ -127,7 +120,6 @@ HASH_PREFIXES: Final = (
 Item = TypeVar("Item")
 
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-._~]+")
-_CLOCK: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,23 +431,23 @@ def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatte
         raise BadRecord(f"{where}path", f"{path!r} is given twice")
     seen.add(path)
     _flag(f"{where}deny_policy", item.deny_policy, (0, 1))
-    if item.preset and item.preset not in PATTERN_PRESETS:
-        raise BadRecord(f"{where}preset", f"{item.preset!r} is not one of {', '.join(PATTERN_PRESETS)}")
+    if item.preset and item.preset not in PRESETS:
+        raise BadRecord(f"{where}preset", f"{item.preset!r} is not one of {', '.join(PRESETS)}")
     if not item.allowed_patterns and not item.denied_patterns and not item.preset:
         raise BadRecord(where.rstrip("."), "has neither allowed_patterns nor denied_patterns")
     for label in ("allowed_patterns", "denied_patterns"):
         for index, pattern in enumerate(_bounded(f"{where}{label}", getattr(item, label))):
-            if not pattern or "/" in pattern or len(pattern) > MAX_NAME_BYTES or not pattern.isprintable():
-                raise BadRecord(
-                    f"{where}{label}[{index}]", f"{pattern[:100]!r} is not a pattern for file names"
-                )
+            wrong = globs.problem(pattern)
+            if wrong is not None:
+                spot = f"{where}{label}[{index}]"
+                raise BadRecord(spot, f"{pattern[:100]!r} is not a pattern for file names: {wrong}")
     return replace(item, path=path)
 
 
 def _check_window(window: TimeWindow, where: str) -> None:
     _flag(f"{where}day_of_week", window.day_of_week, range(7))
     for label, clock in (("from", window.from_), ("to", window.to)):
-        if not _CLOCK.fullmatch(clock):
+        if parse_clock(clock) is None:
             raise BadRecord(f"{where}{label}", f"{clock[:20]!r} is not a time such as 08:30")
     if window.from_ > window.to:
         raise BadRecord(f"{where}from", f"{window.from_} is after {window.to}")
