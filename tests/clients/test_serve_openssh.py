@@ -7,11 +7,12 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.programs import Done, digest, random_file, scp, sftp, ssh, tree
-from tests.support.running import Person
+from tests.support.programs import Done, digest, random_file, run, scp, sftp, ssh, tree
+from tests.support.running import COMMAND, Person, Running
 
 pytestmark = pytest.mark.needs("sftp", "scp", "ssh")
 
@@ -39,6 +40,40 @@ def test_get_and_put_byte_for_byte(person: Person, tmp_path: Path):
         expected = random_file(tmp_path / f"f{size}", size)
         sftp(person, f"put f{size}", f"get f{size} back{size}", cwd=tmp_path).ok()
         assert digest(person.home / f"f{size}") == digest(tmp_path / f"back{size}") == expected
+
+
+def test_an_account_made_by_command_can_log_in_at_once(servers: Callable[[bool], Running], tmp_path: Path):
+    """And is changed, barred and removed as fast; nothing has to be restarted."""
+    server = servers(True)
+    name = f"cli{os.urandom(4).hex()}"
+    public = server.key.with_suffix(".pub")
+
+    def user(*words: str) -> Done:
+        return run(*COMMAND, "user", *words, "-c", server.directory).ok()
+
+    user(
+        "add",
+        name,
+        "--home",
+        str(tmp_path / "home"),
+        "--permission",
+        "/:list,upload",
+        "--public-key",
+        str(public),
+    )
+    person = Person(server, name, "", server.key, tmp_path / "home")
+    (tmp_path / "f").write_bytes(b"content")
+    sftp(person, "put f", "ls", cwd=tmp_path).ok()
+    assert (person.home / "f").read_bytes() == b"content"
+    sftp(person, "rm f").failed("Permission denied")
+    user("set", name, "--permission", "/:*")
+    sftp(person, "rm f").ok()
+    user("set", name, "--disable")
+    sftp(person, "ls").failed("Permission denied")
+    user("set", name, "--enable")
+    sftp(person, "ls").ok()
+    user("del", name, "--yes")
+    sftp(person, "ls").failed("Permission denied")
 
 
 def test_names_of_every_kind(person: Person, tmp_path: Path):

@@ -109,9 +109,12 @@ async def test_drain_lets_a_transfer_finish(tmp_path: Path, number: int):
             await uploads.open("/another", "wb")
         await file.close()
         await down.close()
+        await uploads.utime("/f", (1_000_000_000, 1_000_000_000))  # as clients do when a file is complete
+        assert (await uploads.stat("/f")).size == len(data)
         with contextlib.suppress(asyncssh.Error, OSError):
             await asyncio.wait_for(busy.wait_closed(), 10)
         assert (person.home / "f").read_bytes() == data
+        assert (person.home / "f").stat().st_mtime == 1_000_000_000
         process = server.process
         assert process is not None
         assert await asyncio.to_thread(process.wait, 15) == 0  # long before the 30 s

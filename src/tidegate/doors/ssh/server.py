@@ -379,6 +379,11 @@ class SshLogin(asyncssh.SSHServer):
 
     # -- idleness ----------------------------------------------------------------------------------------
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long the client has sent nothing to its channels."""
+        return time.monotonic() - self._activity
+
     def touch(self) -> None:
         """Something happened."""
         self._activity = time.monotonic()
