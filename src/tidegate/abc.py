@@ -282,7 +282,11 @@ class ListsPartials(Protocol):
 
 @runtime_checkable
 class KnowsPlaces(Protocol):
-    """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys."""
+    """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
+
+    A handle for reading MAY have an attribute ``plain``: True if the storage knows that no link led from the
+    key to the file that is open. It spares `place_of`.
+    """
 
     async def place_of(self, key: Key, *, follow: bool) -> Key:
         """The key without links on the way to its last component, and with `follow` of that one too.

@@ -42,12 +42,22 @@ async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attr
 async def _open_download(context: Context, path: VPath) -> File:
     context.require(Intent.DOWNLOAD, path)
     _no_mount(context, path, writing=False)
-    await context.require_there(Intent.DOWNLOAD, path)
     spot = await context.table.at(path)
     mount, backend, key = spot
     with context.limits(Intent.DOWNLOAD, path):
         mount.meter.may_download()
-    handle = await backend.open_file(key, OpenOptions(read=True))
+    try:
+        handle = await backend.open_file(key, OpenOptions(read=True))
+    except TidegateError:
+        # What is behind a link stays unsaid to who may not have it, be it there or not.
+        await context.require_there(Intent.DOWNLOAD, path)
+        raise
+    if not getattr(handle, "plain", False):  # else the storage saw that no link led there
+        try:
+            await context.require_there(Intent.DOWNLOAD, path)
+        except BaseException:
+            await _drop(handle)
+            raise
     for count in mount.meter.fetches:
         count.add(1)
     return File(context, spot, handle, path, readable=True, upload=None, append=False)

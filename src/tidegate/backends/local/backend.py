@@ -43,6 +43,7 @@ class _Opened(NamedTuple):
     st_dev: int
     upload: Upload | None
     existed_size: int | None
+    plain: bool = False
 
     def undo(self) -> None:
         if self.upload is not None:
@@ -217,7 +218,7 @@ class LocalBackend:
             opened = await self._devices.thread(
                 device, partial(operations.pinned_call, self._root, call), orphan=_Opened.undo
             )
-        fd, st_dev, upload, existed_size = opened
+        fd, st_dev, upload, existed_size, plain = opened
         return LocalFile(
             fd,
             key[key.rfind("/") + 1 :],
@@ -228,6 +229,7 @@ class LocalBackend:
             upload=upload,
             append=options.append and options.write,
             existed_size=existed_size,
+            plain=plain,
         )
 
     def _open_file(self, raw: bytes, options: OpenOptions, device: Device) -> _Opened:
@@ -241,7 +243,7 @@ class LocalBackend:
         except BaseException:
             os.close(fd)
             raise
-        return _Opened(fd, found.st_dev, None, found.st_size)
+        return _Opened(fd, found.st_dev, None, found.st_size, self._root.reached_plainly(raw, fd))
 
     async def remove(self, key: str) -> None:
         """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""

@@ -21,6 +21,7 @@ import errno
 import os
 import stat
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -93,7 +94,7 @@ class Root:
         kernel: use openat2; None finds out, False forces the portable way.
 
     Attributes:
-        home: where the directory was when `links.place_of` last looked; it may have been moved since.
+        home: where the directory was when somebody last looked; it may have been moved since.
     """
 
     __slots__ = (
@@ -132,6 +133,8 @@ class Root:
             if self._kernel is None:
                 self._kernel = openat2_works(fd)
             real = os.path.realpath(self.path)
+            with suppress(OSError):
+                self.home = os.readlink(b"/proc/self/fd/%d" % fd)
         except BaseException:
             os.close(fd)
             raise
@@ -217,6 +220,13 @@ class Root:
                         raise
                     break
         return walk(self.fd, path, flags, self._hosts, max_links=MAX_LINKS if self._follow else 0)
+
+    def reached_plainly(self, path: bytes, fd: int) -> bool:
+        """Whether `path` led to the open file `fd` without a link; False also where that cannot be told."""
+        try:
+            return os.readlink(b"/proc/self/fd/%d" % fd) == self.home + b"/" + path
+        except OSError:
+            return False
 
     def parent(self, path: bytes) -> Parent:
         """The directory of `path`'s last component, which is not looked at.
