@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
     AlreadyExists,
     Denied,
@@ -159,6 +160,7 @@ class MemorySession:
         self.principal = Principal(Account(username=username, uid=1001, gid=1002), "password", "192.0.2.1")
         self.peer = Peer("c1", Protocol.SFTP, "192.0.2.1")
         self.start_directory = VPath.parse(start)
+        self.transfers: set[LiveTransfer] = set()
         self.nodes: dict[VPath, Node] = {ROOT: Node(Kind.DIRECTORY, mode=0o755)}
         self.slow = False
         self.gates: dict[str, asyncio.Event] = {}

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from typing_extensions import Buffer
 
+from tidegate.cluster.registry import LiveTransfer
 from tidegate.model import Attrs, Entry, Peer, Principal, Space, VPath
 
 
@@ -83,11 +84,16 @@ class File(Protocol):
 
 
 class Session(Protocol):
-    """One principal's view of the tree through one connection (or channel)."""
+    """One principal's view of the tree through one connection (or channel).
+
+    Attributes:
+        transfers: what is being moved now; the door shares this very set with its entry in the registry.
+    """
 
     principal: Principal
     peer: Peer
     start_directory: VPath
+    transfers: set[LiveTransfer]
 
     async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
         """STAT, or LSTAT with follow False. The entry's `name` is the path's own last component."""

@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from tidegate.abc import Backend, KnowsPlaces, Publish
+from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import Denied, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import Event, Operated, Refused
 from tidegate.model import Intent, Peer, Principal, VPath
@@ -44,15 +45,6 @@ class VfsOptions:
     map_owners: bool = False
     max_open_files: int = MAX_OPEN_FILES
     fsync: bool = False
-
-
-class LiveTransfer(Protocol):
-    """As `cluster.registry.LiveTransfer`."""
-
-    operation_type: str
-    virtual_path: str
-    started: float
-    size: int
 
 
 @dataclass(slots=True, eq=False)

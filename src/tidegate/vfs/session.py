@@ -8,6 +8,7 @@ from dataclasses import replace
 from time import monotonic
 
 from tidegate.abc import Backend, Capability, Key, OpenOptions
+from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
     IsADirectory,
     NotADirectory,
@@ -21,7 +22,7 @@ from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
 from tidegate.vfs import api, tree
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.checksums import digest_range
-from tidegate.vfs.context import Context, LiveTransfer
+from tidegate.vfs.context import Context
 from tidegate.vfs.copy import copy_file, copy_range
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot, listing, synthetic

@@ -178,8 +178,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         except LoginRefused as refusal:
             self._refused("session", self._live.peer.protocol.value, refusal.rule or refusal.reason)
             raise
-        # Sessions that keep their live transfers share the set, so that the registry shows them.
-        self._live.transfers = getattr(session, "transfers", self._live.transfers)
+        self._live.transfers = session.transfers
         return session
 
     # -- shell -------------------------------------------------------------------------------------------
