@@ -18,7 +18,6 @@ from tidegate.store.documents import (
     decode_admin,
     decode_api_key,
     decode_folder,
-    decode_snapshot,
     encode_account,
     encode_admin,
     encode_api_key,
@@ -442,17 +441,6 @@ def test_bad_folders(document: dict[str, Any], field: str) -> None:
     with pytest.raises(BadRecord) as caught:
         decode_folder(document)
     assert caught.value.field == field
-
-
-def test_snapshot_names_its_sections() -> None:
-    with pytest.raises(BadRecord) as caught:
-        decode_snapshot({"users": [LEAST, {**LEAST, "uid": "x"}]})
-    assert caught.value.field == "users[1].uid"
-    for bad in (3, {"users": 3}):
-        with pytest.raises(BadRecord):
-            decode_snapshot(bad)
-    with pytest.raises(BadRecord, match="userz"):
-        decode_snapshot({"userz": []}, lenient=False)
 
 
 @pytest.mark.parametrize(

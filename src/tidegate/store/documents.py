@@ -37,13 +37,9 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.store import eras, secrecy, validate
-from tidegate.store.contract import Snapshot
 from tidegate.store.validate import DEFAULT_RULES, Rules
 
 Document = dict[str, Any]
-
-DUMP_VERSION: Final = 17
-"""Version number in dumps we write: the 2.x format that loads here and there."""
 
 MAX_DEPTH: Final = 32
 """Nesting of a document; deeper ones are refused before they reach recursive code."""
@@ -254,58 +250,6 @@ def encode_api_key(key: ApiKey, *, confidential: bool) -> Document:
     if not confidential:
         del document["key"]
     return document
-
-
-def decode_snapshot(
-    document: object,
-    *,
-    lenient: bool = True,
-    notes: list[str] | None = None,
-    rules: Rules = DEFAULT_RULES,
-) -> Snapshot:
-    """Decode a whole dump that is small enough to be held; `store.dump.load_file` streams large ones.
-
-    Raises:
-        BadRecord: with the JSON path of the first mistake; nothing has been stored.
-    """
-    if not isinstance(document, Mapping):
-        raise BadRecord("", "a dump must be a JSON object")
-    found: dict[str, list[Any]] = {}
-    decoders: dict[str, Any] = {
-        "users": decode_account,
-        "folders": decode_folder,
-        "admins": decode_admin,
-        "api_keys": decode_api_key,
-    }
-    for key, value in document.items():
-        if key == "version" or value is None:
-            continue
-        if key not in decoders:
-            eras.note_section(str(key), value, lenient=lenient, notes=notes)
-            continue
-        if not isinstance(value, list):
-            raise BadRecord(key, "should be a list")
-        found[key] = [
-            decoders[key](item, where=f"{key}[{index}].", lenient=lenient, notes=notes, rules=rules)
-            for index, item in enumerate(value)
-        ]
-    return Snapshot(
-        users=found.get("users", ()),
-        folders=found.get("folders", ()),
-        admins=found.get("admins", ()),
-        api_keys=found.get("api_keys", ()),
-    )
-
-
-def encode_snapshot(snapshot: Snapshot) -> Document:
-    """A whole dump, secrets included."""
-    return {
-        "users": [encode_account(user, confidential=True) for user in snapshot.users],
-        "folders": [encode_folder(folder, confidential=True) for folder in snapshot.folders],
-        "admins": [encode_admin(admin, confidential=True) for admin in snapshot.admins],
-        "api_keys": [encode_api_key(key, confidential=True) for key in snapshot.api_keys],
-        "version": DUMP_VERSION,
-    }
 
 
 # --- pieces ---------------------------------------------------------------------------------------------

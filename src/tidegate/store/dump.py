@@ -22,7 +22,6 @@ from tidegate.model import Admin, ApiKey, Folder
 from tidegate.store import eras
 from tidegate.store.contract import LoadReport, Order, Provider, Record
 from tidegate.store.documents import (
-    DUMP_VERSION,
     decode_account,
     decode_admin,
     decode_api_key,
@@ -37,6 +36,9 @@ from tidegate.store.streams import BATCH_RECORDS
 from tidegate.store.validate import DEFAULT_RULES, Rules, looks_hashed
 
 T = TypeVar("T")
+
+DUMP_VERSION: Final = 17
+"""Version number in dumps we write: the 2.x format that loads here and there."""
 
 SCOPES: Final = ("users", "folders", "admins", "api_keys")
 MAX_RECORD_CHARS: Final = 16 * 1024 * 1024
