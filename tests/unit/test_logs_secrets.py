@@ -228,3 +228,23 @@ def test_environment_dump(path: Path) -> None:
         log.close()
 
     assert SECRET.encode() not in path.read_bytes()
+
+
+async def test_values_of_statements_stay_out_at_every_level(path: Path, tmp_path: Path) -> None:
+    """SQLAlchemy logs each statement with its values once its logger lets it."""
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    log = open_log(LogOptions(file_path=str(path), level="debug"))
+    try:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/db")
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT :value"), {"value": SECRET})
+        await engine.dispose()
+        logging.getLogger("tidegate.test").debug("still here")
+    finally:
+        log.close()
+    raw = path.read_bytes()
+    assert b"still here" in raw
+    assert b"SELECT" not in raw
+    assert SECRET.encode() not in raw
