@@ -225,6 +225,18 @@ def test_passwd_and_least_strength(place: Place) -> None:
     assert verify("second", place.stored("alice")["password"])
 
 
+def test_an_account_may_ask_for_stronger_passwords_than_the_configuration(place: Place) -> None:
+    document = place.path / "strict.json"
+    document.write_text('{"filters": {"password_strength": 70}, "password": "abc123"}')
+    weak = place("user", "add", "alice", "--document", document)
+    assert weak.err.startswith("tidegate: the password is too weak: ")
+    document.write_text('{"filters": {"password_strength": 70}}')
+    place.ok("user", "add", "alice", "--document", document, "--password-stdin", stdin="Vq7!xLp2#Rt9wz")
+    weak = place("user", "passwd", "alice", "--password-stdin", stdin="abc123")
+    assert weak.err.startswith("tidegate: the password is too weak: ")
+    assert verify("Vq7!xLp2#Rt9wz", place.stored("alice")["password"])
+
+
 def test_keys(place: Place) -> None:
     first, second = place.path / "a.pub", place.path / "b.pub"
     first.write_text(KEY_A)

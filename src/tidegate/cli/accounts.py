@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -163,10 +164,12 @@ def add(
         from tidegate.store.documents import decode_account, encode_account
 
         async with opened(config_dir, config_file) as desk:
-            _settle_password(desk, fields, password)
+            if password:
+                fields["password"] = password
             if not fields.get("home_dir") and not desk.rules.users_base_dir:
                 fields["home_dir"] = str(desk.loaded.resolve("files") / name) if "/" not in name else ""
-            account = await desk.provider.add_user(decode_account(fields, rules=desk.rules))
+            account = decode_account(fields, rules=desk.rules)
+            account = await desk.provider.add_user(_hashed(desk, account, typed=bool(password)))
             if as_json:
                 say_json(encode_account(account, confidential=False))
                 return
@@ -245,8 +248,7 @@ def change(
                 table = {**kept, **parse_permissions(permission)}
                 merged["permissions"] = {path: names for path, names in table.items() if names or path == "/"}
             merged["filters"] = {**stored["filters"], **fields.get("filters", {}), **filters}
-            _settle_password(desk, merged, "")
-            changed = decode_account(merged, rules=desk.rules)
+            changed = _hashed(desk, decode_account(merged, rules=desk.rules))
             account = await desk.provider.update_user(changed)
             if as_json:
                 say_json(encode_account(account, confidential=False))
@@ -333,9 +335,8 @@ def passwd(
         async with opened(config_dir, config_file) as desk:
             account = await _account(desk, name)
             password = read_password(account.username, stdin=password_stdin, file=password_file)
-            await desk.provider.set_password(
-                account.username, desk.hash_password(password), changed_at=_now_ms()
-            )
+            hashed = desk.hash_password(password, least_bits=account.filters.password_strength)
+            await desk.provider.set_password(account.username, hashed, changed_at=_now_ms())
             say(f"changed the password of {account.username}")
 
     run(work())
@@ -361,8 +362,6 @@ def key(
     """List an account's public keys, after adding and removing some."""
 
     async def work() -> None:
-        from dataclasses import replace
-
         from tidegate.identity.keys import fingerprint, key_blob
 
         added = read_keys(add or [])
@@ -397,15 +396,15 @@ async def _account(desk: Desk, name: str) -> Account:
     return account
 
 
-def _settle_password(desk: Desk, fields: dict[str, Any], password: str) -> None:
-    """Hash a plain password, be it typed or written in a document."""
+def _hashed(desk: Desk, account: Account, *, typed: bool = False) -> Account:
+    """The account with a hash for its plain password, be it typed or written in a document."""
     from tidegate.identity.passwords import is_hashed
 
-    plain = password or fields.get("password", "")
-    if not isinstance(plain, str) or not plain or (not password and is_hashed(plain)):
-        return
-    fields["password"] = desk.hash_password(plain)
-    fields["last_password_change"] = _now_ms()
+    plain = account.password
+    if not plain or (not typed and is_hashed(plain)):
+        return account
+    hashed = desk.hash_password(plain, least_bits=account.filters.password_strength)
+    return replace(account, password=hashed, last_password_change=_now_ms())
 
 
 def _now_ms() -> int:

@@ -49,7 +49,7 @@ def add(
     config_file: flags.ConfigFile = "tidegate",
 ) -> None:
     """Add an administrator, with all permissions unless some are named."""
-    names = [name for text in permission or ["*"] for name in flags.listed(text)]
+    names = [word for text in permission or ["*"] for word in flags.listed(text)]
     document = {
         "username": name,
         "permissions": names,

@@ -57,17 +57,22 @@ class Desk:
         section = self.loaded.settings.data_provider
         return Rules(users_base_dir=section.users_base_dir, naming_rules=section.naming_rules)
 
-    def hash_password(self, password: str, *, admin: bool = False) -> str:
+    def hash_password(self, password: str, *, admin: bool = False, least_bits: float = 0.0) -> str:
         """A new password's hash.
 
+        Args:
+            password: in plain.
+            admin: of an administrator; else of a user.
+            least_bits: what the account itself asks for, beside the configuration.
+
         Raises:
-            InvalidArgument: the password is too weak for the configuration.
+            InvalidArgument: the password is too weak for the configuration or the account.
         """
         from tidegate import wiring
         from tidegate.policy.strength import weakness
 
         rules = self.loaded.settings.data_provider.password_validation
-        least = (rules.admins if admin else rules.users).min_entropy
+        least = max((rules.admins if admin else rules.users).min_entropy, least_bits)
         if (weak := weakness(password, least)) is not None:
             raise InvalidArgument(f"the password {weak}")
         return wiring.password_hasher(self.loaded)(password)
