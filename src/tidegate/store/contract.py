@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
 
-__all__ = ["LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
+__all__ = ["ADD_ONLY", "LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
 
 Order = Literal["ASC", "DESC"]
+
+ADD_ONLY: Final = 1
+"""The load mode that leaves existing records as they are."""
 
 Record = Account | Folder | Admin | ApiKey
 """Anything that a dump holds."""

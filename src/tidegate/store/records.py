@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, BadRecord, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
-from tidegate.store.contract import LoadRow, Order, Record, UsageDelta
+from tidegate.store.contract import ADD_ONLY, LoadRow, Order, Record, UsageDelta
 
 Shelf = Literal["users", "folders", "admins", "api_keys"]
 
@@ -24,9 +24,6 @@ KINDS: Final[dict[Shelf, str]] = {
     "admins": "admin",
     "api_keys": "API key",
 }
-ADD_ONLY: Final = 1
-"""The load mode that leaves existing records as they are."""
-
 R = TypeVar("R", bound=Record)
 
 

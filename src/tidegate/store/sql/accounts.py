@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -25,8 +24,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, BadRecord, NotFound
-from tidegate.model import Account, FolderMount, Tally
+from tidegate.model import TALLY_NAMES, Account, FolderMount
 from tidegate.store.contract import Order, UsageDelta
+from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.tables import Tables
 
@@ -34,11 +34,6 @@ Values = dict[str, Any]
 
 BATCH: Final = 500
 """Records of one statement that handles many."""
-
-
-def now_ms() -> int:
-    """The clock of stored times."""
-    return time.time_ns() // 1_000_000
 
 
 def _mount_columns(tables: Tables) -> list[ColumnElement[Any]]:
@@ -222,7 +217,7 @@ async def add_usage(connection: AsyncConnection, tables: Tables, name: str, delt
         "used_quota_files": delta.files,
         "used_upload_data_transfer": delta.upload,
         "used_download_data_transfer": delta.download,
-        **{f"tally_{label}": getattr(delta.tally, label) for label in rows.TALLY},
+        **{f"tally_{label}": getattr(delta.tally, label) for label in TALLY_NAMES},
     }
     for column, amount in changes.items():
         if amount:
@@ -239,12 +234,6 @@ def raised(column: Column[Any], amount: int) -> ColumnElement[int]:
     if amount >= 0:
         return column + amount
     return case((column < -amount, 0), else_=column - (-amount))
-
-
-async def set_tally(connection: AsyncConnection, tables: Tables, name: str, tally: Tally) -> None:
-    """Set the ProFTPD-style counters."""
-    values = {f"tally_{label}": getattr(tally, label) for label in rows.TALLY}
-    await set_columns(connection, tables, name, values)
 
 
 async def dirty(connection: AsyncConnection, tables: Tables) -> list[str]:

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.model import Account, Admin, ApiKey, Folder
-from tidegate.store.contract import LoadRow, Record
+from tidegate.store.contract import ADD_ONLY, LoadRow, Record
+from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, rows
 from tidegate.store.sql.shelf import Shelf, admin_shelf, api_key_shelf, folder_shelf
 from tidegate.store.sql.tables import Tables
-
-ADD_ONLY: Final = 1
-"""The load mode that leaves existing records as they are."""
 
 
 async def store(
@@ -78,7 +76,7 @@ async def _distinct_users(
     known = await _ids(connection, tables, [account.username for account in batch])
     fresh = [account for account in batch if account.username not in known]
     stale = [] if mode == ADD_ONLY else [account for account in batch if account.username in known]
-    now = accounts.now_ms()
+    now = now_ms()
     if fresh:
         values = [
             {**rows.account_values(account), "created_at": account.created_at or now, "updated_at": now}

@@ -17,6 +17,7 @@ from tidegate.errors import NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
 from tidegate.store.options import ProviderOptions, WriteRules
+from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, loading, outside, schema
 from tidegate.store.sql.engines import sqlite_file
 from tidegate.store.sql.link import Link, ping
@@ -206,7 +207,7 @@ class SqlProvider:
     async def set_usage(self, username: str, *, size: int, files: int) -> None:
         """Set the quota counters."""
         self._rules.require_usage()
-        values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": accounts.now_ms()}
+        values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": now_ms()}
         await self._set_user(username, values)
 
     async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
@@ -222,7 +223,7 @@ class SqlProvider:
             values: dict[str, Any] = {
                 "used_quota_size": accounts.raised(columns.used_quota_size, size),
                 "used_quota_files": accounts.raised(columns.used_quota_files, files),
-                "last_quota_update": accounts.now_ms(),
+                "last_quota_update": now_ms(),
             }
             await self._link.write(
                 _do(self._folders.set_columns, name, values), about=("folders", f"folder {name}")
@@ -231,7 +232,7 @@ class SqlProvider:
     async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
         """Set a folder's counters."""
         self._rules.require_tracking()
-        values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": accounts.now_ms()}
+        values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": now_ms()}
         await self._link.write(
             _do(self._folders.set_columns, name, values), about=("folders", f"folder {name}")
         )

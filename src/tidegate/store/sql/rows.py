@@ -11,7 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import RowMapping
 
 from tidegate.errors import BadRecord, ProviderError
-from tidegate.model import Account, Admin, AdminFilters, ApiKey, Filters, Folder, FolderMount, Tally
+from tidegate.model import (
+    TALLY_NAMES,
+    Account,
+    Admin,
+    AdminFilters,
+    ApiKey,
+    Filters,
+    Folder,
+    FolderMount,
+    Tally,
+)
 from tidegate.store.documents import decode_account
 
 Values = dict[str, Any]
@@ -26,7 +36,6 @@ _JSON: Final = ("public_keys", "permissions", "filters", "filesystem", "virtual_
 _PLAIN: Final = tuple(
     item.name for item in fields(Account) if item.name not in (*_JSON, "tally", "id", "username")
 )
-TALLY: Final = tuple(item.name for item in fields(Tally))
 USAGE: Final = (
     "used_quota_size",
     "used_quota_files",
@@ -36,7 +45,7 @@ USAGE: Final = (
     "last_login",
     "first_download",
     "first_upload",
-    *(f"tally_{name}" for name in TALLY),
+    *(f"tally_{name}" for name in TALLY_NAMES),
 )
 """Columns that an update of the record leaves alone."""
 
@@ -44,7 +53,7 @@ USAGE: Final = (
 def account_values(account: Account) -> Values:
     """The columns of an account, without `id`."""
     values: Values = {name: getattr(account, name) for name in _PLAIN}
-    values.update({f"tally_{name}": getattr(account.tally, name) for name in TALLY})
+    values.update({f"tally_{name}": getattr(account.tally, name) for name in TALLY_NAMES})
     values.update(
         username=account.username,
         public_keys=json.dumps(account.public_keys),
@@ -69,7 +78,7 @@ def account_of(row: RowMapping, mounts: tuple[FolderMount, ...]) -> Account:
             permissions=_PERMISSIONS.validate_json(row["permissions"]),
             filters=_FILTERS.validate_json(row["filters"]),
             filesystem=_OBJECT.validate_json(row["filesystem"]),
-            tally=Tally(**{name: row[f"tally_{name}"] for name in TALLY}),
+            tally=Tally(**{name: row[f"tally_{name}"] for name in TALLY_NAMES}),
             virtual_folders=mounts,
             **{name: row[name] for name in _PLAIN},
         )

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Admin, ApiKey, Folder
 from tidegate.store.contract import Order
+from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
-from tidegate.store.sql.accounts import now_ms
 from tidegate.store.sql.tables import Tables
 from tidegate.store.validate import can_be_stored
 
