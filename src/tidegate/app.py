@@ -35,7 +35,7 @@ from tidegate.store.factory import create_provider
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.mounts import BackendSpec
-from tidegate.wiring import identity_options, provider_options, ssh_options
+from tidegate.wiring import identity_options, keys_that_wait, provider_options, ssh_options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -221,6 +221,8 @@ class App:
         """
         if self.ssh is not None:
             await self.ssh.reload(ssh_options(loaded))
+        if waiting := keys_that_wait(self.loaded, loaded):
+            log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded
         self.sessions.reconfigure(self._vfs_options())
         await self.provider.reload()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from tidegate import __version__
 from tidegate.config.load import Loaded
@@ -14,6 +15,22 @@ from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
 from tidegate.store.options import ProviderOptions
+
+_PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
+"""Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
+
+
+def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
+    """Keys that differ and that a running server does not take over; bindings are told by their doors."""
+    before, after = running.settings.data_provider, fresh.settings.data_provider
+    waiting = [
+        f"data_provider.{name}"
+        for name in type(after).model_fields
+        if name not in _PROVIDER_KEYS_READ_AGAIN and getattr(before, name) != getattr(after, name)
+    ]
+    if running.settings.common.umask != fresh.settings.common.umask:
+        waiting.append("common.umask")
+    return waiting
 
 
 def ssh_options(loaded: Loaded) -> SshOptions:

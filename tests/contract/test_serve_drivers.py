@@ -76,6 +76,28 @@ async def test_login_upload_and_charge(driver: str, tmp_path: Path, request: pyt
         await app.stop()
 
 
+async def test_what_waits_for_a_restart_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def configuration(**section: object) -> Loaded:
+        own = {"driver": "memory", "name": "", **section}
+        return Loaded(
+            Settings.model_validate(
+                {"sftpd": {"bindings": []}, "httpd": {"bindings": []}, "data_provider": own}
+            ),
+            config_dir=tmp_path,
+        )
+
+    app = App(configuration(), log_events=False)
+    await app.start()
+    try:
+        await app.reload(configuration(password_validation={"users": {"min_entropy": 60}}))
+        assert "restart" not in caplog.text
+        await app.reload(configuration(pool_size=7, password="hunter2"))
+        assert "data_provider.password, data_provider.pool_size changed; restart the server" in caplog.text
+        assert "hunter2" not in caplog.text
+    finally:
+        await app.stop()
+
+
 async def test_memory_takes_the_accounts_of_its_file_again_on_reload(tmp_path: Path) -> None:
     def write(*names: str) -> None:
         users = [

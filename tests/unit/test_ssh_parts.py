@@ -46,8 +46,8 @@ def test_an_unknown_algorithm_is_named_with_its_nearest():
     with pytest.raises(ConfigError) as error:
         resolve(Algorithms(ciphers=("aes128-gmc@openssh.com", "aes256-ctr"), macs=("hmac-sha2_256",)))
     assert [str(problem) for problem in error.value.problems] == [
-        "sftpd.ciphers: unknown algorithm 'aes128-gmc@openssh.com'; the nearest valid one is 'aes128-gcm@openssh.com'",
-        "sftpd.macs: unknown algorithm 'hmac-sha2_256'; the nearest valid one is 'hmac-sha2-256'",
+        "sftpd.ciphers[0]: unknown algorithm 'aes128-gmc@openssh.com'; the nearest valid one is 'aes128-gcm@openssh.com'",
+        "sftpd.macs[0]: unknown algorithm 'hmac-sha2_256'; the nearest valid one is 'hmac-sha2-256'",
     ]
 
 

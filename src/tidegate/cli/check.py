@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,9 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     try:
         resolve(wiring.ssh_options(loaded).algorithms)
     except ConfigError as error:
-        problems += error.problems
+        for problem in error.problems:
+            key, _, index = problem.where.removeprefix("sftpd.").rstrip("]").partition("[")
+            problems.append(replace(problem, where=_where(loaded, "sftpd", key, int(index))))
     for index, binding in enumerate(section.bindings):
         if binding.port:
             where = _where(loaded, "sftpd", "bindings", index, "port")

@@ -138,12 +138,13 @@ def resolve(chosen: Algorithms) -> Algorithms:
     for key in (item.name for item in fields(Algorithms)):
         wanted: Sequence[str] = getattr(chosen, key) or _DEFAULTS[key]()
         known = _KNOWN[key]()
-        for name in wanted:
+        for index, name in enumerate(wanted):
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
                 problems.append(
                     Problem(
-                        f"sftpd.{key}", f"unknown algorithm {name!r}; the nearest valid one is {near[0]!r}"
+                        f"sftpd.{key}[{index}]",
+                        f"unknown algorithm {name!r}; the nearest valid one is {near[0]!r}",
                     )
                 )
         resolved[key] = tuple(dict.fromkeys(wanted))
