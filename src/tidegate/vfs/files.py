@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, Literal
@@ -38,6 +38,9 @@ from tidegate.vfs.uploads import Upload
 SLACK_SECONDS: Final = 0.005
 """Bandwidth debt below which nobody waits: timers are no finer, and a high limit costs nothing."""
 
+SMALL_FILE_BYTES: Final = 64 * 1024
+"""Up to this size it pays to ask for the size before reading: clients ask for 255 KiB, whatever the size."""
+
 Ending = Literal["ok", "failed", "quota"]
 
 
@@ -49,6 +52,7 @@ class File:
         virtual_path: what the client calls it.
         started: seconds since the epoch.
         size: bytes moved.
+        is_small: `clip` is worth its while.
     """
 
     __slots__ = (
@@ -69,6 +73,7 @@ class File:
         "_readinto",
         "_readslow",
         "_received",
+        "_size_now",
         "_spot",
         "_throttle_down",
         "_throttle_up",
@@ -77,6 +82,7 @@ class File:
         "_upload",
         "_write",
         "_writeslow",
+        "is_small",
         "operation_type",
         "path",
         "readable",
@@ -128,10 +134,22 @@ class File:
         self._throttle_down: Throttle | None = context.down
         self._readinto = handle.readinto_nowait
         self._write = handle.write_nowait
+        self._size_now: Callable[[], int | None] | None = getattr(handle, "size_nowait", None)
+        self.is_small = (
+            upload is None
+            and self._size_now is not None
+            and 0 < (handle.existed_size or 0) <= SMALL_FILE_BYTES
+        )
         self._readslow = not readable
         self._writeslow = upload is None or append or upload.names > 1
         context.files.add(self)
         context.transfers.add(self)
+
+    def clip(self, offset: int, size: int) -> int:
+        """How much of `size` bytes at `offset` there is, as far as can be told without waiting."""
+        known = self._size_now() if self._size_now is not None else None
+        # Zero is what files say whose bytes are made up as they are read.
+        return size if not known else max(0, min(size, known - offset))
 
     # -- reading -------------------------------------------------------------------------------------
 

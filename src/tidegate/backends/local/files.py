@@ -114,6 +114,15 @@ class LocalFile:
         """Whether what is written lies beside the target until COMMIT."""
         return self._upload is not None and self._upload.staged
 
+    def size_nowait(self) -> int | None:
+        """Bytes in the file now, if that is known without waiting."""
+        if self._closed or not self._device.fast():
+            return None
+        try:
+            return os.fstat(self._fd).st_size
+        except OSError:
+            return None
+
     # -- reading -----------------------------------------------------------------------------------------
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:

@@ -227,6 +227,8 @@ class SftpDialogue:
             self._outlet.send(status.reply(rid, InvalidHandle(text)))
             return
         size = min(size, self._limits.read_bytes)
+        if entry.clip is not None and offset <= MAX_OFFSET:
+            size = entry.clip(offset, size)
         if size == 0 or offset > MAX_OFFSET - size:
             self._outlet.send(replies.status_eof(rid))
             return
