@@ -57,9 +57,9 @@ async def log_in(app: App) -> None:
             config=None,
         ) as connection,
         connection.start_sftp_client() as client,
+        client.open("/kept", "wb") as file,
     ):
-        async with client.open("/kept", "wb") as file:
-            await file.write(b"x" * 1000)
+        await file.write(b"x" * 1000)
 
 
 async def test_logins_are_refused_while_the_provider_is_down_and_work_again_after(

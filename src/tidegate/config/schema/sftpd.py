@@ -43,8 +43,8 @@ class Sftpd(Section):
     )
     banner: str = key(
         "",
-        "Software name in the SSH identification line; empty tells Tidegate's (see `common.server_version`). Some "
-        "clients make symbolic links the wrong way round if it does not contain `OpenSSH`.",
+        "Software name in the SSH identification line; empty tells Tidegate's (see `common.server_version`). "
+        "Some clients make symbolic links the wrong way round if it does not contain `OpenSSH`.",
         pattern=r"^[!-,.-~]{0,200}$",
         like="up to 200 printable ASCII characters without space and minus",
     )

@@ -177,7 +177,7 @@ class Lane(asyncio.BufferedProtocol):
         while end - position >= 16 and connection._transport is not None and not self._blocked:
             opened = self._opened
             seq = connection._recv_seq
-            length = opened.length or opened.key.length(bytes(view[position : position + HEADER_SIZE]), seq)
+            length = opened.length or opened.key.length(view[position : position + HEADER_SIZE], seq)
             opened.length = length
             total = HEADER_SIZE + length + TAG_SIZE
             if length > connection._max_recv_pktlen or total > MAX_RECORD or length < 8:
@@ -205,11 +205,13 @@ class Lane(asyncio.BufferedProtocol):
                 plain = None
             if plain is not None and plain[1] in _OURS:
                 other = self.channels.get(int.from_bytes(plain[2:6], "big"))
-                if other is not None and other.take_plain(plain):
-                    if plain[1] == MSG_CHANNEL_DATA:
-                        self._last = other
+                size = -1 if other is None else other.accept(plain)
+                if other is not None and size >= 0:
                     connection._recv_seq = (seq + 1) & 0xFFFFFFFF
                     touched.add(other)
+                    if plain[1] == MSG_CHANNEL_DATA:
+                        self._last = other
+                        other.deliver(plain[10 : 10 + size], last=position == end)
                     continue
             self._pump(touched)
             self._hand_over(length, record, plain)

@@ -152,8 +152,12 @@ class LaneChannel:
         view[start:end] = saved
         return other
 
-    def take_plain(self, plain: memoryview) -> bool:
-        """Take data, or more window, from a packet that was opened; False if asyncssh must judge it."""
+    def accept(self, plain: memoryview) -> int:
+        """Judge data, or take more window, of a packet that was opened aside.
+
+        Returns:
+            bytes of data, for `deliver`; 0 if it was window; -1 if asyncssh must judge the packet.
+        """
         if plain[1] == MSG_CHANNEL_WINDOW_ADJUST:
             # OpenSSH sends one for every 96 KiB it has taken: worth sparing asyncssh the trouble.
             channel = self._channel
@@ -163,14 +167,38 @@ class LaneChannel:
                 or channel._send_buf
                 or len(plain) != 10 + plain[0]
             ):
-                return False
+                return -1
             channel._send_window += int.from_bytes(plain[6:10], "big")
-            return True
+            return 0
         size = int.from_bytes(plain[6:10], "big")
         if size + PACKET_HEADER + plain[0] != len(plain) or not self._accepts(size):
-            return False
-        self._append(plain[PACKET_HEADER : PACKET_HEADER + size])
-        return True
+            return -1
+        return size
+
+    def deliver(self, data: memoryview, *, last: bool) -> None:
+        """Take accepted data; valid during the call only.
+
+        Args:
+            last: nothing more is at hand, so the dialogue may have it at once: the way of a client that
+                waits for each answer, without a copy.
+        """
+        if not last or self._end != self._begin or self._feeding or self._blocked() or self._gone:
+            self._append(data)
+            return
+        dialogue = self._dialogue
+        assert dialogue is not None
+        self._feeding = True
+        try:
+            consumed = dialogue.feed(data)
+        finally:
+            self._feeding = False
+        self._unacknowledged += consumed
+        if self._gone:
+            return
+        if consumed < len(data):
+            self._append(data[consumed:])
+        if self._unacknowledged >= self._acknowledge_at:
+            self._adjust_window()
 
     def _accepts(self, size: int) -> bool:
         """Whether data of `size` bytes keeps the rules; counts it against the window."""

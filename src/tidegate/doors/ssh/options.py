@@ -19,8 +19,9 @@ MAX_BANNER_BYTES: Final = 64 * 1024
 ORDER_MARK: Final = "_OpenSSH"
 """End of our own version text.
 
-We read the arguments of SSH_FXP_SYMLINK as OpenSSH does (target, link). Clients that go by the banner (WinSCP,
-asyncssh) send that order only to a server whose version names OpenSSH; to others they would make reversed links.
+We read the arguments of SSH_FXP_SYMLINK as OpenSSH does (target, link). Clients that go by the banner
+(WinSCP, asyncssh) send that order only to a server whose version names OpenSSH; with others their links
+come out reversed.
 """
 
 MAX_VERSION_CHARACTERS: Final = 245

@@ -36,7 +36,7 @@ class Records(Protocol):
     block: int
     """Padding granularity in bytes"""
 
-    def length(self, header: bytes, seq: int) -> int:
+    def length(self, header: memoryview, seq: int) -> int:
         """The packet length that a record's first four bytes say."""
         ...
 
@@ -64,7 +64,7 @@ class GcmRecords:
         self._fixed = iv[:4]
         self._counter = int.from_bytes(iv[4:12], "big")
 
-    def length(self, header: bytes, seq: int) -> int:  # noqa: ARG002 - one signature for both families
+    def length(self, header: memoryview, seq: int) -> int:  # noqa: ARG002 - one signature for both families
         """See `Records.length`."""
         return int.from_bytes(header, "big")
 
@@ -96,7 +96,7 @@ class ChachaRecords:
         self._payload = Cipher(ChaCha20(key[:32], bytes(16)), mode=None).encryptor()
         self._header = Cipher(ChaCha20(key[32:], bytes(16)), mode=None).encryptor()
 
-    def length(self, header: bytes, seq: int) -> int:
+    def length(self, header: memoryview, seq: int) -> int:
         """See `Records.length`."""
         self._header.reset_nonce(bytes(8) + _U64.pack(seq))
         return int.from_bytes(self._header.update(header), "big")
@@ -141,7 +141,7 @@ def self_check() -> None:
     ChachaRecords(key).seal(record, 7)
     plain = bytearray(len(text))
     reader = ChachaRecords(key)
-    if reader.length(bytes(record[:4]), 7) != len(text):
+    if reader.length(record[:4], 7) != len(text):
         raise RuntimeError("ChaCha20 does not give back a packet length")
     reader.open(record, memoryview(plain), 7)
     if plain != text:
