@@ -228,8 +228,8 @@ ROWS = [
     Row("ls of a large directory", listing),
     Row("login and ls", logins),
     Row("4 clients, get", parallel(4), ()),
-    Row("8 clients, get", parallel(8), ()),
+    Row("8 clients, get", parallel(8), (), pairs=2),
     Row("idle sessions", idle, ("asyncssh",), pairs=1),
-    Row("100 ms away", distant, ("asyncssh",), pairs=3),
+    Row("100 ms away", distant, ("asyncssh",), pairs=1),
 ]
 __all__ = ["ROWS", "Plan", "Row", "options", "prepare"]
