@@ -140,7 +140,7 @@ def _describe(app: FastAPI) -> None:
             made.update(_openapi(app))
         return made
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI asks for it
 
     async def document(request: Request) -> Response:
         del request

@@ -39,7 +39,7 @@ class Protocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client connected."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:

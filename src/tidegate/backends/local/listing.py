@@ -94,7 +94,7 @@ class Listing:
         entries, self._entries = self._entries, None
         fd, self._fd = self._fd, -1
         if entries is not None:
-            entries.close()  # type: ignore[attr-defined]
+            entries.close()  # type: ignore[attr-defined]  # an iterator of os.scandir
         if fd >= 0:
             os.close(fd)
 

@@ -94,7 +94,7 @@ def _account(fields: list[str], says: set[str], notes: list[str]) -> Account:
         permissions=dict(ALL_PERMISSIONS),
         filters=filters,
     )
-    return replace(account, **values)  # type: ignore[arg-type]
+    return replace(account, **values)  # type: ignore[arg-type]  # each by its own field
 
 
 def _rate(text: str, what: str) -> int:

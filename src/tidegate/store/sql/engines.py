@@ -156,7 +156,7 @@ def _postgresql(options: ProviderOptions, *, replica: bool) -> Target:
         text = re.sub(r"^postgresql\+\w+://", "postgresql://", options.connection_string)
         try:
             settings = dict(conninfo.conninfo_to_dict(text))
-        except Exception:
+        except Exception:  # of whatever kind: what the parser says may repeat the password
             raise ProviderError(
                 "data_provider.connection_string: is not a postgresql URL or keyword=value list"
             ) from None

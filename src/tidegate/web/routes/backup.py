@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 @router.get("/dumpdata", responses={200: {"description": "The dump, or that it was written."}})
-async def dump_data(  # noqa: PLR0917
+async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
     with_: With,
     who: Owner,
     output_file: Annotated[

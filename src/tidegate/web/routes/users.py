@@ -64,7 +64,7 @@ async def get_user(
     responses={200: {"model": schemas.ApiResponse}},
     openapi_extra=schemas.body("User"),
 )
-async def update_user(  # noqa: PLR0917
+async def update_user(  # noqa: PLR0917  a query parameter is a parameter
     request: Request, with_: With, who: EditUsers, ip: Ip, username: Name, disconnect: Flag = 0
 ) -> Response:
     """Replace an account. An absent or empty password, absent permissions and hidden secrets stay.
