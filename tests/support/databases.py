@@ -32,7 +32,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
+POSTGRES_BIN = max(
+    (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
+    key=lambda path: int(path.parent.name),
+    default=Path("/usr/lib/postgresql/bin"),
+)
+"""Debian and Ubuntu keep each major version in a directory of its own; the newest is taken."""
+
 START_SECONDS = 60
 STOP_SECONDS = 20
 

@@ -74,8 +74,8 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         resolve(wiring.ssh_options(loaded).algorithms)
     except ConfigError as error:
         for problem in error.problems:
-            key, _, index = problem.where.removeprefix("sftpd.").rstrip("]").partition("[")
-            problems.append(replace(problem, where=_where(loaded, "sftpd", key, int(index))))
+            key, _, place = problem.where.removeprefix("sftpd.").rstrip("]").partition("[")
+            problems.append(replace(problem, where=_where(loaded, "sftpd", key, int(place))))
     for index, binding in enumerate(section.bindings):
         if binding.port:
             where = _where(loaded, "sftpd", "bindings", index, "port")
