@@ -465,6 +465,32 @@ async def test_after_a_crash_usage_is_counted_again(world):
     assert await world.vfs.reconcile() == []
 
 
+async def test_who_logs_in_while_a_crash_is_counted_is_not_counted_twice(world, monkeypatch):
+    world.account(quota_size=1_000_000)
+    s = await world.login()
+    await put(s, "/a", b"x" * 1000)
+    await world.used()
+    await put(s, "/b", b"x" * 500)
+    await crash(world)
+    world.start()
+    scans = world.vfs.scans
+    count = scans._count
+    others = []
+
+    async def counted(spec, scan):
+        if not others:
+            others.append(await world.login())
+            await put(others[0], "/c", b"y" * 10)
+        return await count(spec, scan)
+
+    monkeypatch.setattr(scans, "_count", counted)
+
+    assert await world.vfs.reconcile() == ["alice"]
+    assert await world.used() == (1510, 3)
+    await others[0].remove(p("/a"))
+    assert await world.used() == (510, 2)
+
+
 async def test_scans_run_once_each_and_count_what_is_there(tmp_path):
     async with vfs_world(tmp_path) as world, asyncio.timeout(10):
         included = world.mount("inc", "/inc")

@@ -167,7 +167,8 @@ class Scans:
     async def reconcile(self) -> list[str]:
         """Scan every account that a crash left with uncertain numbers; returns their names.
 
-        To be called at start, before anybody can log in. What cannot be scanned now stays marked.
+        Meant for the start, before anybody can log in, and right beside sessions too (a provider may come
+        back later). What cannot be scanned now stays marked.
         """
         store = self._books.store
         if store is None or not self._books.track_quota:
@@ -180,7 +181,8 @@ class Scans:
             scan = self._enter("user", username)
             try:
                 await self._user(scan, account, every_folder=True)
-                await store.mark_usage(username, dirty=False)
+                if self._books.live(username) is None:  # else the book clears the mark when it is settled
+                    await store.mark_usage(username, dirty=False)
                 done.append(username)
             except TidegateError as error:
                 log.warning("usage of %s cannot be reconciled now: %s", username, error)
@@ -229,9 +231,10 @@ class Scans:
         own = [mount for mount in account.virtual_folders if not counts_in_account(mount)]
         specs: list[tuple[FolderMount | None, BackendSpec]] = [] if at_root else [(None, home_spec(account))]
         specs += [(mount, folder_spec(account, mount)) for mount in included]
-        for _ in range(STEADY_TRIES):
+        for attempt in range(2 * STEADY_TRIES):
             scan.size = scan.files = 0
-            before = _shown(self._books.live(account.username))
+            at_first = self._books.live(account.username)
+            before = _shown(at_first)
             folders: list[tuple[FolderMount, int, int]] = []
             size = files = 0
             for mount, spec in specs:
@@ -239,12 +242,14 @@ class Scans:
                 size, files = size + part[0], files + part[1]
                 if mount is not None:
                     folders.append((mount, *part))
-            if _shown(self._books.live(account.username)) == before:
+            book = self._books.live(account.username)
+            # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
+            if book is at_first and (_shown(book) == before or attempt >= STEADY_TRIES - 1):
                 break
-        book = self._books.live(account.username)
         if book is not None:  # what was charged and not shown when we began, or changed since
-            size += book.size.used - before[0]
-            files += book.files.used - before[1]
+            base = before if book is at_first else _shown(book)
+            size += book.size.used - base[0]
+            files += book.files.used - base[1]
         await self._books.set_usage(account.username, size=max(0, size), files=max(0, files))
         if every_folder:
             folders += [(mount, *await self._count(folder_spec(account, mount), scan)) for mount in own]
