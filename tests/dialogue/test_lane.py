@@ -80,6 +80,40 @@ async def test_two_channels_at_once_do_not_mix():
         assert len(server.lanes) == 1
 
 
+async def test_what_one_connection_has_sealed_survives_what_another_seals():
+    """All lanes of a process share one output buffer; a batch that waits in it belongs to its lane alone."""
+    async with running_echo() as server, connect(server) as ada, connect(server) as bob:
+        (ada_writer, ada_reader), (bob_writer, bob_reader) = await open_echo(ada), await open_echo(bob)
+        await exchange(ada_writer, ada_reader, [frame(10)])
+        await exchange(bob_writer, bob_reader, [frame(10)])
+        first = server.carriers[0]
+        waiting = frame(50_000)
+        first._emit(memoryview(waiting))  # sealed, and not on the wire yet
+        await exchange(bob_writer, bob_reader, [frame(n) for n in (1, 60_000)])
+        first.flush()
+
+        assert await ada_reader.readexactly(len(waiting)) == waiting
+        await exchange(ada_writer, ada_reader, [frame(1000)])
+
+
+async def test_many_connections_with_short_windows_at_once():
+    async with running_echo() as server:
+        clients = [await connect(server) for _ in range(5)]
+        try:
+            ends = [
+                await open_echo(client, window=size) for client, size in zip(clients, WINDOWS, strict=True)
+            ]
+            await asyncio.gather(*(exchange(w, r, [frame(n) for n in SIZES]) for w, r in ends))
+        finally:
+            for client in clients:
+                client.close()
+            for client in clients:
+                await client.wait_closed()
+
+
+WINDOWS = [3000, 40_000, 100_000, 300_000, 1 << 21]
+
+
 async def test_half_close_delivers_everything_and_exit_status_0():
     async with running_echo() as server, connect(server) as client:
         writer, reader = await open_echo(client)

@@ -97,12 +97,13 @@ class EchoServer(asyncssh.SSHServer):
         return False
 
     def session_requested(self) -> Any:
-        channel = self.running.connections[-1].create_server_channel(
+        channel = self.connection.create_server_channel(
             encoding=None, window=self.running.window, max_pktsize=self.running.packet
         )
         return channel, EchoSession(self.running)
 
     def connection_made(self, conn: Any) -> None:
+        self.connection = conn
         self.running.connections.append(conn)
 
 

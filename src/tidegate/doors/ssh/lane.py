@@ -18,9 +18,9 @@ Rekeying: asyncssh installs new encryption objects; the lane sees that the objec
 wraps the new one. While keys are exchanged nothing but key exchange may be sent (RFC 4253 section 7.1):
 `ready` is false and channels keep their bytes.
 
-Sharing: the event loop runs one callback at a time and both buffers are empty between callbacks (a record
-that is not complete yet is kept in `_tail`), so all connections of a process share them and an idle one
-costs nothing.
+Sharing: the event loop runs one callback at a time, so all connections of a process share an input and an
+output buffer and an idle one costs nothing. A record that is not complete yet is kept in `_tail`; a batch
+that is not on the wire yet is written out before another lane may use the buffer (`_waiting`).
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ _HEAD = struct.Struct(">IBBII")
 """packet length, padding length, message number, channel, length of the data (RFC 4254 section 5.2)."""
 
 _input = memoryview(bytearray(INPUT_SIZE))
+_waiting: list[Lane] = []
+"""The lane whose batch is in the output buffer, if there is one: whoever seals next writes it out first."""
+
 _output = memoryview(bytearray(OUTPUT_SIZE))
 _scratch = memoryview(bytearray(MAX_RECORD))
 
@@ -316,6 +319,8 @@ class Lane(asyncio.BufferedProtocol):
 
     def slot(self, size: int) -> memoryview:
         """Room for `size` bytes in the output buffer, contiguous with what is sealed already."""
+        if _waiting and _waiting[-1] is not self:
+            _waiting[-1].write_out()
         if self._output_used + size > OUTPUT_SIZE:
             self.write_out()
         return _output[self._output_used : self._output_used + size]
@@ -347,6 +352,8 @@ class Lane(asyncio.BufferedProtocol):
         self._sealed.key.seal(record, seq)
         connection._send_seq = (seq + 1) & 0xFFFFFFFF
         connection._rekey_bytes_sent += length
+        if not self._output_used:
+            _waiting.append(self)
         self._output_used += total
 
     def write_out(self) -> None:
@@ -354,6 +361,7 @@ class Lane(asyncio.BufferedProtocol):
         used, self._output_used = self._output_used, 0
         if not used:
             return
+        _waiting.clear()
         transport = self.transport
         sent = 0
         if not self._write_paused and transport.get_write_buffer_size() == 0 and not transport.is_closing():

@@ -461,13 +461,14 @@ class LaneChannel:
             rest = self._seal_some(self._pending[0])
             if rest is not None:
                 self._pending[0] = rest
+                self._lane.write_out()
                 return
             self._pending.popleft()
         if self._closing is not None:
             self.flush()
         elif self._end > self._begin or self._eof:
             self.pump()
-            self._lane.write_out()
+        self._lane.write_out()
 
     def resume(self) -> None:
         """The dialogue is no longer saturated."""
