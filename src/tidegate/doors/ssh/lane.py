@@ -364,14 +364,16 @@ class Lane(asyncio.BufferedProtocol):
         _waiting.clear()
         transport = self.transport
         sent = 0
-        if not self._write_paused and transport.get_write_buffer_size() == 0 and not transport.is_closing():
+        if transport.is_closing():
+            return  # its descriptor may be somebody else's by now
+        if not self._write_paused and transport.get_write_buffer_size() == 0:
             try:
                 sent = os.write(self._fd, _output[:used])
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
                 sent = 0  # the transport meets the same error and reports it to connection_lost
-        if sent < used and not transport.is_closing():
+        if sent < used:
             transport.write(bytes(_output[sent:used]))
 
     @property
