@@ -207,6 +207,7 @@ async def test_logins_are_recorded_at_level_info_and_not_at_warn(tmp_path: Path)
 
 def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> None:
     log, path = record
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)  # the HTTP door quiets it, once started
 
     logging.getLogger("asyncssh").info("chatter")
     logging.getLogger("asyncssh").warning("key exchange with %s failed", "192.0.2.1")
