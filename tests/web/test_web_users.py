@@ -218,7 +218,9 @@ async def test_secrets_are_shown_to_owners_who_ask_and_to_nobody_else(world: Web
     assert shown.json()["password"] == BCRYPT
     async with world.acting_as("half") as half:
         assert "password" not in (await half.get(f"{USERS}/u", params={"confidential_data": 1})).json()
-        new = await half.post(USERS, params={"confidential_data": 1}, json=world.user("v", password=BCRYPT))
+        document = world.user("v", password=BCRYPT, home_dir="/srv/v")
+        new = await half.post(USERS, params={"confidential_data": 1}, json=document)
+        assert new.status_code == 201, new.text
         assert "password" not in new.json()
 
 

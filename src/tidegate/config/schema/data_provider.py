@@ -111,7 +111,9 @@ class DataProvider(Section):
     )
     users_base_dir: str = key(
         "",
-        "Absolute directory for homes: an account without home_dir gets this directory plus its name.",
+        "Absolute directory for homes: an account without home_dir gets this directory plus its name. If it "
+        "is set, administrators without the permission `*` may give accounts and folders no directory "
+        "outside it over REST.",
         pattern=r"^(/.*)?$",
         like="an absolute path",
     )

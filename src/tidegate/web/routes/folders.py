@@ -24,6 +24,7 @@ from tidegate.web.paging import (
     folded,
     same_name,
 )
+from tidegate.web.places import judge_folder
 from tidegate.web.services import Services
 
 router = APIRouter(tags=["folders"])
@@ -50,8 +51,12 @@ async def list_folders(
 async def add_folder(
     request: Request, with_: With, who: ManageFolders, confidential_data: Confidential = 0
 ) -> Response:
-    """Add a folder. Its counters begin at zero."""
+    """Add a folder. Its counters begin at zero.
+
+    For administrators without `*`, `mapped_path` is limited as `home_dir` of accounts is.
+    """
     folder = decode_folder(await read_object(request), rules=with_.rules)
+    await judge_folder(with_, who, folder, None)
     stored = await with_.provider.add_folder(
         replace(folder, used_quota_size=0, used_quota_files=0, last_quota_update=0)
     )
@@ -81,6 +86,7 @@ async def update_folder(request: Request, with_: With, who: ManageFolders, name:
     document = await read_object(request)
     same_name(with_, document, "name", stored.name)
     folder = decode_folder(document, base=stored, rules=with_.rules)
+    await judge_folder(with_, who, folder, stored)
     await with_.provider.update_folder(folder)
     if (folder.mapped_path, folder.filesystem) != (stored.mapped_path, stored.filesystem):
         for username in await with_.provider.folder_users(stored.name):

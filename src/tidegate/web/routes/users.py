@@ -16,6 +16,7 @@ from tidegate.web.access import EVERYTHING, AddUsers, DeleteUsers, EditUsers, Ip
 from tidegate.web.bodies import Json, read_object, said
 from tidegate.web.credentials import is_given, now_ms, stored_form, user_bits
 from tidegate.web.paging import DEFAULT_PAGE, Confidential, Flag, Limit, Name, Offset, Sort, folded, same_name
+from tidegate.web.places import judge_account
 from tidegate.web.services import Services
 
 router = APIRouter(tags=["users"])
@@ -37,9 +38,14 @@ async def list_users(
 async def add_user(
     request: Request, with_: With, who: AddUsers, ip: Ip, confidential_data: Confidential = 0
 ) -> Response:
-    """Add an account. Counters and times of the document are ignored."""
+    """Add an account. Counters and times of the document are ignored.
+
+    Administrators without `*` may give only directories below `users_base_dir`, if it is set, and never the
+    configuration directory.
+    """
     document = await read_object(request)
     account = _fresh(decode_account(document, rules=with_.rules))
+    await judge_account(with_, who, account, None)
     if is_given(document):
         password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))
         account = replace(account, password=password, last_password_change=now_ms())
@@ -69,13 +75,15 @@ async def update_user(  # noqa: PLR0917  a query parameter is a parameter
 ) -> Response:
     """Replace an account. An absent or empty password, absent permissions and hidden secrets stay.
 
-    With `disconnect` 1 the user's connections are closed afterwards.
+    With `disconnect` 1 the user's connections are closed afterwards. Another `home_dir` must be one that the
+    administrator could give to a new account.
     """
     name = folded(with_, username, "user")
     stored = await _stored(with_, name)
     document = await read_object(request)
     same_name(with_, document, "username", name)
     account = decode_account(document, base=stored, rules=with_.rules)
+    await judge_account(with_, who, account, stored)
     changed_at = stored.last_password_change
     if is_given(document):
         password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directories of the host that administrators who may not do everything can give to accounts and folders."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.web_world import WebWorld, web_world
+
+from tidegate.web.places import BASE_KEY
+
+USERS, FOLDERS = "/api/v2/users", "/api/v2/folders"
+LIMITED = ("view_users", "add_users", "edit_users", "manage_folders")
+
+
+@dataclass
+class Place:
+    world: WebWorld
+    base: Path
+    config: Path
+    half: httpx.AsyncClient
+    """somebody who may manage users and folders, and nothing else"""
+
+    def user(self, name: str, **more: Any) -> dict[str, Any]:
+        return {"username": name, "permissions": {"/": ["*"]}, **more}
+
+
+@pytest.fixture(params=[True, False], ids=["with a base", "without a base"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    config, base = tmp_path / "etc", tmp_path / "homes"
+    config.mkdir()
+    base.mkdir()
+    keys = {"users_base_dir": str(base)} if request.param else {}
+    async with web_world(config, data_provider=keys) as world:
+        admin = await world.add_admin("half", *LIMITED)
+        async with world.anonymous(headers={"Authorization": f"Bearer {world.issue(admin)}"}) as half:
+            yield Place(world, base if request.param else Path(), config, half)
+
+
+def refused(answer: httpx.Response, field: str, *words: str) -> None:
+    assert answer.status_code == 403, answer.text
+    error = answer.json()["error"]
+    assert error.startswith(f"{field}: "), error
+    for word in words:
+        assert word in error
+
+
+async def every_way(place: Place, directory: str) -> list[tuple[str, httpx.Response]]:
+    """Each request by which a directory could be given away; none is stored under a name used before."""
+    for path, document in (
+        (USERS, place.user("old", home_dir=str(place.config.parent / "homes" / "old"))),
+        (FOLDERS, {"name": "old", "mapped_path": str(place.config.parent / "homes" / "shared")}),
+    ):
+        await place.world.client.post(path, json=document)
+    old = place.user("old", home_dir=str(place.config.parent / "homes" / "old"))
+    asked = [
+        ("home_dir", await place.half.post(USERS, json=place.user("new", home_dir=directory))),
+        ("home_dir", await place.half.put(f"{USERS}/old", json={**old, "home_dir": directory})),
+        ("mapped_path", await place.half.post(FOLDERS, json={"name": "new", "mapped_path": directory})),
+        (
+            "mapped_path",
+            await place.half.put(f"{FOLDERS}/old", json={"name": "old", "mapped_path": directory}),
+        ),
+    ]
+    for name in ("old", "made on the way"):
+        document = {
+            **old,
+            "virtual_folders": [{"name": name, "virtual_path": "/m", "mapped_path": directory}],
+        }
+        answer = await place.half.put(f"{USERS}/old", json=document)
+        asked.append(("virtual_folders[0].mapped_path", answer))
+    return asked
+
+
+async def test_the_configuration_directory_is_never_given_away(place: Place):
+    link = place.config.parent / "homes" / "innocent"
+    link.symlink_to(place.config)
+    for directory in (
+        place.config,
+        place.config / "files" / "x",
+        place.config.parent,
+        Path("/"),
+        link,
+        link / "files",
+        Path("/proc/self/root") / str(place.config)[1:],
+    ):
+        for field, answer in await every_way(place, str(directory)):
+            refused(answer, field)
+    stored = await place.world.app.provider.user("old")
+    assert stored is not None
+    assert stored.home_dir == str(place.config.parent / "homes" / "old")
+    assert [folder.name for folder in await place.world.app.provider.folders(offset=0, limit=9)] == ["old"]
+    assert await place.world.app.provider.count_users() == 1
+
+
+@pytest.mark.parametrize("place", [True], indirect=True)
+async def test_directories_outside_the_base_are_refused(place: Place, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    way_out = place.base / "way-out"
+    way_out.symlink_to(elsewhere)
+    for directory in (elsewhere, place.base, f"{place.base}-not/x", "/srv/x", way_out, way_out / "x"):
+        for field, answer in await every_way(place, str(directory)):
+            refused(answer, field, str(place.base), BASE_KEY)
+    answer = await place.half.post(USERS, json=place.user("new", home_dir=f"{place.base}/../elsewhere"))
+    assert answer.status_code == 400
+    assert "home_dir" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("place", [True], indirect=True)
+async def test_directories_inside_the_base_are_accepted(place: Place):
+    for field, answer in await every_way(place, f"{place.base}//team/./new/"):
+        assert answer.status_code in (200, 201), (field, answer.text)
+    left_out = await place.half.post(USERS, json=place.user("left-out"))
+    assert left_out.status_code == 201, left_out.text
+    assert left_out.json()["home_dir"] == f"{place.base}/left-out"
+
+
+@pytest.mark.parametrize("place", [False], indirect=True)
+async def test_without_a_base_homes_may_lie_anywhere_else(place: Place):
+    for field, answer in await every_way(place, "/srv/anywhere"):
+        assert answer.status_code in (200, 201), (field, answer.text)
+
+
+async def test_who_may_do_everything_is_not_limited(place: Place):
+    inside = str(place.config / "files" / "u")
+    added = await place.world.client.post(USERS, json=place.user("u", home_dir=inside))
+    assert added.status_code == 201, added.text
+    moved = await place.world.client.put(f"{USERS}/u", json={**added.json(), "home_dir": "/"})
+    assert moved.status_code == 200, moved.text
+    folder = {"name": "f", "mapped_path": str(place.config)}
+    assert (await place.world.client.post(FOLDERS, json=folder)).status_code == 201
+
+
+async def test_what_stays_as_it_is_may_stay(place: Place):
+    """Somebody who may do everything placed it there; others still change the rest of the account."""
+    outside, shared = str(place.config / "files" / "u"), str(place.config / "shared")
+    mounts = [{"name": "f", "virtual_path": "/m", "mapped_path": shared}]
+    made = await place.world.client.post(
+        USERS, json=place.user("u", home_dir=outside, virtual_folders=mounts)
+    )
+    assert made.status_code == 201, made.text
+    changed = await place.half.put(f"{USERS}/u", json={**made.json(), "email": "u@example.org"})
+    assert changed.status_code == 200, changed.text
+    folder = (await place.half.get(f"{FOLDERS}/f")).json()
+    changed = await place.half.put(f"{FOLDERS}/f", json={**folder, "description": "shared"})
+    assert changed.status_code == 200, changed.text
+    again = await place.half.put(f"{USERS}/u", json={**made.json(), "home_dir": f"{outside}/deeper"})
+    refused(again, "home_dir")
