@@ -21,6 +21,8 @@ QUESTIONS = [
     {"op": "upload", "path": "/in/x.exe"},
     {"op": "rename", "path": "/a", "target": "/b.csv", "ip": "192.0.2.1"},
     {"op": "upload", "path": "/x.csv", "size": "20"},
+    {"op": "upload", "path": "/y.csv", "size": "70"},
+    {"op": "upload", "path": "/y.csv", "size": "70", "replaced": "40"},
 ]
 
 
@@ -29,8 +31,12 @@ async def test_command_and_api_agree(tmp_path: Path) -> None:
     (tmp_path / "tidegate.json").write_text(json.dumps({"data_provider": store}))
     verdicts = []
     async with web_world(tmp_path, data_provider=store) as world:
-        added = await world.client.post("/api/v2/users", json=world.user("pat", filters=FILTERS))
+        added = await world.client.post(
+            "/api/v2/users", json=world.user("pat", filters=FILTERS, quota_size=100)
+        )
         assert added.status_code == 201, added.text
+        usage = {"used_quota_size": 50, "used_quota_files": 2}
+        assert (await world.client.put("/api/v2/quotas/users/pat/usage", json=usage)).status_code == 200
         for question in QUESTIONS:
             answer = await world.client.get("/api/v2/explain", params={"user": "pat", **question})
             assert answer.status_code == 200, answer.text
@@ -46,4 +52,4 @@ async def test_command_and_api_agree(tmp_path: Path) -> None:
             assert given.pop("time") >= expected.pop("time")
             expected["steps"] = [step for step in expected["steps"] if step["section"] != "sessions"]
             assert given == expected
-    assert verdicts == [False, False, True]
+    assert verdicts == [False, False, True, False, True]

@@ -33,6 +33,12 @@ def explain(
         str | None, typer.Option("--method", help="Login method: password, publickey, ... Without it, any.")
     ] = None,
     size: Annotated[str | None, typer.Option("--size", help="Size of the file, for instance 10M.")] = None,
+    replaced: Annotated[
+        str | None,
+        typer.Option(
+            "--replaced", metavar="SIZE", help="The file is there already; its size, which is given back."
+        ),
+    ] = None,
     config_dir: flags.ConfigDir = Path("."),
     config_file: flags.ConfigFile = "tidegate",
     as_json: flags.AsJson = False,
@@ -47,6 +53,7 @@ def explain(
 
         from tidegate.cli.terminal import say_json
         from tidegate.model import Protocol
+        from tidegate.policy.explain import Usage
         from tidegate.policy.explain import explain as ask
         from tidegate.store.validate import fold_name
 
@@ -57,6 +64,7 @@ def explain(
             )
         async with opened(config_dir, config_file) as desk:
             account = await desk.provider.user(fold_name(user, desk.rules))
+            tracked = bool(desk.loaded.settings.data_provider.track_quota)
         if account is None:
             raise NotFound(f"no such user: {user}")
         answer = ask(
@@ -68,6 +76,8 @@ def explain(
             target=target,
             method=method,
             size=None if size is None else flags.size(size),
+            replaced=None if replaced is None else flags.size(replaced),
+            usage=Usage(tracked=tracked),
             now_ms=time.time_ns() // 1_000_000,
         )
         if as_json:

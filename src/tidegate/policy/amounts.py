@@ -2,13 +2,14 @@
 """The rules about amounts, as steps for `explain`: space, size, allowance, tally, bandwidth.
 
 The server enforces these while bytes flow, on live counters; here the same arithmetic (`policy.quota`,
-`policy.tally`, `policy.throttle`) is applied to one moment and told in sentences.
+`policy.tally`, `policy.throttle`) is applied to one moment and told in sentences. An upload is asked whether
+it may begin and whether it fits; a copy on the server is charged whole and only has to fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tidegate.errors import TooLarge
@@ -19,6 +20,8 @@ from tidegate.policy.throttle import rates_for
 
 WRITES: Final = frozenset({Intent.UPLOAD, Intent.OVERWRITE, Intent.COPY})
 """Intents that use up space."""
+
+NOT_COUNTED: Final = "nothing is counted (data_provider.track_quota is 0)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Usage:
         tally: ProFTPD-style counters.
         folders: bytes and files by folder name.
         sessions: how many the user has open now; None asks nothing.
+        tracked: whether space and transfers are counted at all (`data_provider.track_quota`).
     """
 
     space: quota.Charge | None = None
@@ -39,6 +43,7 @@ class Usage:
     tally: Tally | None = None
     folders: Mapping[str, quota.Charge] = field(default_factory=dict)
     sessions: int | None = None
+    tracked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,21 @@ class Amount:
         path: where bytes go to or come from.
         size: bytes of the file; None if not known.
         new_file: whether the write makes a file that is not there yet.
+        replaced: bytes of the file that goes; they are given back.
     """
 
     intent: Intent
     path: VPath
     size: int | None
     new_file: bool
+    replaced: int = 0
+
+    @property
+    def growth(self) -> int | None:
+        """Bytes that are charged; None if not known. A copy whose size is not known copies something."""
+        if self.size is None:
+            return 1 if self.intent is Intent.COPY else None
+        return self.size - self.replaced
 
 
 def mount_of(account: Account, path: VPath) -> int | None:
@@ -91,6 +105,8 @@ def amount_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Ite
         directions.append("upload")
     if amount.intent is Intent.DOWNLOAD:
         directions.append("download")
+    if amount.intent is Intent.COPY and account.filters.tally_limits is not None:
+        yield _tally(account, amount, usage, "upload")
     for direction in directions:
         yield _allowance(account, amount, usage, direction)
         if account.filters.tally_limits is not None:
@@ -99,6 +115,9 @@ def amount_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Ite
 
 
 def _space(account: Account, amount: Amount, usage: Usage) -> Iterator[Step]:
+    if not usage.tracked:
+        yield Step("quota", "pass", NOT_COUNTED, "quota_size")
+        return
     index = mount_of(account, amount.path)
     mount = None if index is None else account.virtual_folders[index]
     if mount is None or quota.counts_in_account(mount):
@@ -108,22 +127,29 @@ def _space(account: Account, amount: Amount, usage: Usage) -> Iterator[Step]:
             yield Step("quota", "pass", why, f"virtual_folders[{index}].quota_size")
     else:
         limits = _folder_quota(mount, index or 0, usage)
-    over = quota.check_start(limits, new_file=amount.new_file)
-    if over is None and amount.size is not None:
-        over = quota.check_charge(limits, quota.Charge(amount.size, int(amount.new_file)))
-    for name, limit, used in (
-        ("quota_size", limits.size, limits.used.size),
-        ("quota_files", limits.files, limits.used.files),
+    for name, one, used in (
+        ("quota_size", replace(limits, files=0), limits.used.size),
+        ("quota_files", replace(limits, size=0), limits.used.files),
     ):
+        limit = one.size or one.files
         field_path = f"{limits.where}{name}"
         unit = "bytes" if name == "quota_size" else "files"
         if limit <= 0:
             yield Step(name, "pass", f"no limit ({used} {unit} used)", field_path)
-        elif over is not None and over.limit == name:
+        elif (over := _over_space(one, amount)) is not None:
             more = f", {over.wanted} more are wanted" if amount.size is not None else ""
             yield _refused(name, f"{used} of {limit} {unit} are used{more}", field_path)
         else:
             yield Step(name, "pass", f"{used} of {limit} {unit} are used", field_path)
+
+
+def _over_space(limits: quota.Quota, amount: Amount) -> quota.Over | None:
+    over: quota.Over | None = None
+    if amount.intent is not Intent.COPY:
+        over = quota.check_start(limits, new_file=amount.new_file, given_back=amount.replaced)
+    if over is None:
+        over = quota.check_charge(limits, quota.Charge(amount.growth or 0, int(amount.new_file)))
+    return over
 
 
 def _folder_quota(mount: FolderMount, index: int, usage: Usage) -> quota.Quota:
@@ -151,6 +177,8 @@ def _allowance(account: Account, amount: Amount, usage: Usage, direction: quota.
     up = account.used_upload_data_transfer if usage.upload is None else usage.upload
     down = account.used_download_data_transfer if usage.download is None else usage.download
     rule = f"{direction}_data_transfer"
+    if not usage.tracked:
+        return Step(rule, "pass", NOT_COUNTED, rule)
     for wanted in (0, amount.size or 0):
         over = quota.check_transfer(allowance, direction, wanted, used_upload=up, used_download=down)
         if over is not None:
@@ -167,9 +195,14 @@ def _tally(account: Account, amount: Amount, usage: Usage, direction: quota.Dire
     assert limits is not None
     used = usage.tally if usage.tally is not None else tally.start_tally(limits, account.tally)
     transfer = tally.Transfer.STORE if direction == "upload" else tally.Transfer.RETRIEVE
-    over = tally.check_start(limits, used, transfer, target_exists=not amount.new_file)
-    if over is None and direction == "upload" and amount.size is not None:
-        over = tally.check_bytes(limits, used, transfer, amount.size)
+    over: quota.Over | None = None
+    if amount.intent is not Intent.COPY:
+        exists = not amount.new_file
+        over = tally.check_start(limits, used, transfer, target_exists=exists, given_back=amount.replaced)
+    if over is None and direction == "upload":
+        over = tally.check_bytes(limits, used, transfer, amount.growth or 0, files=int(amount.new_file))
+    elif over is None:
+        over = tally.check_bytes(limits, used, transfer, amount.size or 0)
     where = "filters.tally_limits"
     if over is None:
         return Step("tally_limits", "pass", f"no {limits.limit_type} limit is reached", where)

@@ -209,6 +209,7 @@ def explain(
     exists: bool | None = None,
     target_exists: bool = False,
     size: int | None = None,
+    replaced: int | None = None,
     usage: Usage | None = None,
     tz: tzinfo = UTC,
 ) -> Explanation:
@@ -227,6 +228,7 @@ def explain(
         exists: whether `path` exists, where uploading is wanted; None takes `op` by its word.
         target_exists: whether `target` exists.
         size: bytes of the file, if known.
+        replaced: bytes of the file that an upload or a copy replaces; given, it says that there is one.
         usage: live counters; None takes those stored with the account.
         tz: time zone of `access_time`.
 
@@ -238,6 +240,8 @@ def explain(
     subject = path if isinstance(path, VPath) else VPath.parse(path)
     second = target if target is None or isinstance(target, VPath) else VPath.parse(target)
     intent = op if isinstance(op, Intent) else parse_operation(op, is_dir=is_dir)
+    if replaced is not None:
+        exists, target_exists = True, intent is Intent.COPY or target_exists
     if exists is not None and intent in (Intent.UPLOAD, Intent.OVERWRITE):
         intent = Intent.OVERWRITE if exists else Intent.UPLOAD
     usage = usage or Usage()
@@ -257,7 +261,7 @@ def explain(
     ]
     written = second if intent is Intent.COPY and second is not None else subject
     new_file = intent is Intent.UPLOAD or (intent is Intent.COPY and not target_exists)
-    amount = Amount(intent, written, size, new_file)
+    amount = Amount(intent, written, size, new_file, 0 if new_file else replaced or 0)
     steps += [("amounts", step) for step in amount_steps(account, ip, amount, usage)]
 
     rows: list[Row] = []

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quota arithmetic: what an act charges, what is left, which limit says no.
 
-Counters live elsewhere (live usage is shared by sessions); everything here is a function of numbers.
+Counters live elsewhere (live usage is shared by sessions); everything here is a function of numbers. The
+hot path (`vfs.gauges`) does the same sums on its own counters; a test holds the two together.
 0 or less as a limit means no limit. Sizes are bytes; transfer allowances are MB of 1048576 bytes.
 """
 
@@ -93,23 +94,36 @@ def remaining(limit: int, used: int) -> int | None:
     return None if limit <= 0 else max(0, limit - used)
 
 
-def check_start(quota: Quota, *, new_file: bool) -> Over | None:
+def reached(limit: int, used: int, given_back: int = 0) -> bool:
+    """Whether nothing that uses up more may begin.
+
+    Who is over the limit may not even replace; who is at it may, if that gives something back.
+    """
+    return limit > 0 and (used > limit or used - given_back >= limit)
+
+
+def passes(limit: int, used: int, wanted: int) -> bool:
+    """Whether `wanted` more would go over a limit; reaching it exactly fits, and so does what shrinks."""
+    return wanted > 0 and 0 < limit < used + wanted
+
+
+def check_start(quota: Quota, *, new_file: bool, given_back: int = 0) -> Over | None:
     """Whether a write may begin: a counter that has reached its limit refuses.
 
-    The number of files matters for a new file only.
+    The number of files matters for a new file only; `given_back` are bytes of the file that is replaced.
     """
-    if 0 < quota.size <= quota.used.size:
+    if reached(quota.size, quota.used.size, given_back):
         return _over(quota, "quota_size", quota.used.size, 1, quota.size)
-    if new_file and 0 < quota.files <= quota.used.files:
+    if new_file and reached(quota.files, quota.used.files):
         return _over(quota, "quota_files", quota.used.files, 1, quota.files)
     return None
 
 
 def check_charge(quota: Quota, charge: Charge) -> Over | None:
     """Whether a charge still fits; reaching a limit exactly does. What shrinks always fits."""
-    if charge.size > 0 and 0 < quota.size < quota.used.size + charge.size:
+    if passes(quota.size, quota.used.size, charge.size):
         return _over(quota, "quota_size", quota.used.size, charge.size, quota.size)
-    if charge.files > 0 and 0 < quota.files < quota.used.files + charge.files:
+    if passes(quota.files, quota.used.files, charge.files):
         return _over(quota, "quota_files", quota.used.files, charge.files, quota.files)
     return None
 
@@ -168,6 +182,6 @@ def check_transfer(
     """Whether `wanted` more bytes may be moved; 0 asks whether a transfer may begin at all."""
     text = WRITE_TEXT if direction == "upload" else READ_TEXT
     for name, limit, used in _transfer_limits(allowance, direction, used_upload, used_download):
-        if limit > 0 and (used >= limit if wanted == 0 else used + wanted > limit):
+        if passes(limit, used, wanted) or (wanted == 0 and reached(limit, used)):
             return Over(name, name, used, wanted, limit, f"{text}: {name}")
     return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 
 from tidegate.model import Tally, TallyLimits
-from tidegate.policy.quota import READ_TEXT, WRITE_TEXT, Over
+from tidegate.policy.quota import READ_TEXT, WRITE_TEXT, Over, passes, reached
 
 
 class Transfer(enum.Enum):
@@ -33,7 +33,12 @@ def start_tally(limits: TallyLimits, stored: Tally) -> Tally:
 
 
 def check_start(
-    limits: TallyLimits, used: Tally, transfer: Transfer, *, target_exists: bool = False
+    limits: TallyLimits,
+    used: Tally,
+    transfer: Transfer,
+    *,
+    target_exists: bool = False,
+    given_back: int = 0,
 ) -> Over | None:
     """Whether a transfer may begin.
 
@@ -42,24 +47,29 @@ def check_start(
         used: its counters now.
         transfer: what is about to happen.
         target_exists: for STORE: the file is there already, so the number of files does not matter.
+        given_back: for STORE: bytes of the file that is replaced.
     """
     for name in transfer.value:
-        if transfer is Transfer.STORE and target_exists and name.startswith("files_"):
+        is_files, is_store = name.startswith("files_"), transfer is Transfer.STORE
+        if is_store and target_exists and is_files:
             continue
         limit = getattr(limits, name)
-        if 0 < limit <= getattr(used, name):
+        if reached(limit, getattr(used, name), given_back if is_store and not is_files else 0):
             return _over(name, getattr(used, name), 0, limit, transfer)
     return None
 
 
-def check_bytes(limits: TallyLimits, used: Tally, transfer: Transfer, moved: int) -> Over | None:
-    """Whether `moved` bytes of a running transfer are strictly over a hard limit; soft ones never stop it."""
+def check_bytes(
+    limits: TallyLimits, used: Tally, transfer: Transfer, moved: int, *, files: int = 0
+) -> Over | None:
+    """Whether `moved` bytes (and new `files`) are strictly over a hard limit; soft ones stop nothing."""
     if limits.limit_type != "hard":
         return None
     for name in transfer.value:
         limit, before = getattr(limits, name), getattr(used, name)
-        if name.startswith("bytes_") and moved > 0 and 0 < limit < before + moved:
-            return _over(name, before, moved, limit, transfer)
+        wanted = files if name.startswith("files_") else moved
+        if passes(limit, before, wanted):
+            return _over(name, before, wanted, limit, transfer)
     return None
 
 

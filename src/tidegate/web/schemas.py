@@ -131,6 +131,9 @@ class Question(Shape):
     protocol: str = Field("SFTP", description="SFTP, SCP, SSH, FTP, DAV or HTTP.")
     method: str | None = Field(None, description="Login method; any without it.")
     size: int | None = Field(None, ge=0, le=MAX_NUMBER, description="Bytes of the file.")
+    replaced: int | None = Field(
+        None, ge=0, le=MAX_NUMBER, description="Bytes of the file that is there already and is replaced."
+    )
     is_dir: bool | None = Field(None, description="Whether the path is a directory.")
     exists: bool | None = Field(None, description="Whether the path exists, where uploading is wanted.")
     target_exists: bool = False

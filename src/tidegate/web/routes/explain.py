@@ -63,7 +63,11 @@ async def _explained(with_: Services, question: schemas.Question) -> Response:
         exists=question.exists,
         target_exists=question.target_exists,
         size=question.size,
-        usage=Usage(sessions=with_.registry.count(name)),
+        replaced=question.replaced,
+        usage=Usage(
+            sessions=with_.registry.count(name),
+            tracked=bool(with_.loaded.settings.data_provider.track_quota),
+        ),
         now_ms=now_ms(),
     )
     return Json(answer.to_document())
