@@ -10,6 +10,7 @@ from typing import Final
 
 from tidegate import __version__
 from tidegate.config.load import Loaded
+from tidegate.config.secret_files import read_secret
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
@@ -101,12 +102,12 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
     """Options of the data provider.
 
     Raises:
-        OSError: `password_file` cannot be read.
+        ConfigError: `password_file` cannot be used.
     """
     section = loaded.settings.data_provider
     password = section.password
     if not password and section.password_file:
-        password = loaded.resolve(section.password_file).read_text(encoding="utf-8").strip()
+        password = read_secret(loaded.resolve(section.password_file), "data_provider.password_file")
 
     def file(name: str) -> str:
         return str(loaded.resolve(name)) if name else ""

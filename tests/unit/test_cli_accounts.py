@@ -90,8 +90,9 @@ def test_password_from_a_file_and_never_on_the_command_line(place: Place) -> Non
     ("args", "stdin", "error"),
     [
         ([], "", "no terminal to ask for the password: use --password-stdin or --password-file"),
-        (["--password-stdin"], "", "the password is empty"),
-        (["--password-stdin"], "\nx\n", "the password is empty"),
+        (["--password-stdin"], "", "password: standard input is empty"),
+        (["--password-stdin"], "\nx\n", "password: the first line is empty"),
+        (["--password-file", "-"], "\n", "password: standard input is empty"),
         (["--password-stdin", "--password-file", "x"], "y", "give --password-stdin or --password-file, not both"),
         (["--password-file", "/nonexistent/p"], "", "password: /nonexistent/p: No such file or directory"),
         (["--password-stdin", "-g", "list"], "x", "--permission: 'list' is not of the form /dir:list,download"),

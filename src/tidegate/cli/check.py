@@ -112,19 +112,27 @@ def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 
 def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate.config.secret_files import read_secret
+
     settings = loaded.settings
     for path in (
         ("sftpd", "login_banner_file"),
-        ("data_provider", "password_file"),
         ("data_provider", "root_cert"),
         ("data_provider", "client_cert"),
         ("data_provider", "client_key"),
         ("httpd", "auth_user_file"),
-        ("httpd", "signing_passphrase_file"),
     ):
         name = getattr(getattr(settings, path[0]), path[1])
         if name:
             _readable(loaded.resolve(name), _where(loaded, *path), problems)
+    for path in (("data_provider", "password_file"), ("httpd", "signing_passphrase_file")):
+        section = getattr(settings, path[0])
+        name = getattr(section, path[1])
+        if name and not getattr(section, path[1].removesuffix("_file")):  # else nobody reads it
+            try:
+                read_secret(loaded.resolve(name), _where(loaded, *path))
+            except ConfigError as error:
+                problems += error.problems
     base = settings.data_provider.users_base_dir
     if base and not Path(base).is_dir():
         problems.append(
@@ -144,9 +152,8 @@ async def _provider(loaded: Loaded, problems: list[Problem]) -> str:
     where = _where(loaded, "data_provider", "driver")
     try:
         options = wiring.provider_options(loaded)
-    except OSError as error:
-        problems.append(Problem(_where(loaded, "data_provider", "password_file"), str(error.strerror)))
-        return f"data provider: {section.driver}, not asked"
+    except ConfigError:
+        return f"data provider: {section.driver}, not asked"  # `_files` says why
     place = str(options.file) if section.driver in ("sqlite", "bolt") else section.host or "localhost"
     if section.driver == "memory":
         return "data provider: memory, accounts are gone when the server ends"

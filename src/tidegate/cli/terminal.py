@@ -95,15 +95,22 @@ def read_password(who: str, *, stdin: bool, file: Path | None) -> str:
     """A password: from standard input, from a file, or asked for twice.
 
     Raises:
-        InvalidArgument: both ways named, nothing there, no terminal to ask at, or the two answers differ.
+        InvalidArgument: both ways named, no terminal to ask at, or the two answers differ.
+        ConfigError: the file or standard input holds no password.
     """
     if stdin and file is not None:
         raise InvalidArgument("give --password-stdin or --password-file, not both")
     if stdin or file is not None:
-        lines = read_text(file or Path("-"), "password").splitlines()
-        if not lines or not lines[0]:
-            raise InvalidArgument("the password is empty")
-        return lines[0]
+        from tidegate.config.secret_files import read_secret, read_secret_from_stdin
+
+        if file is None or str(file) == "-":
+            text = read_secret_from_stdin("password")
+        else:
+            text = read_secret(file, "password")
+        first = text.partition("\n")[0].removesuffix("\r")
+        if not first:
+            raise InvalidArgument("password: the first line is empty")
+        return first
     if not sys.stdin.isatty():
         raise InvalidArgument("no terminal to ask for the password: use --password-stdin or --password-file")
     first = getpass.getpass(f"Password for {visible(who)}: ")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema.httpd import HttpBinding
+from tidegate.config.secret_files import read_secret
 from tidegate.errors import ConfigError
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
@@ -257,17 +258,11 @@ async def _signing_key(loaded: Loaded) -> bytes | None:
     """The key of the configured passphrase, None without one.
 
     Raises:
-        ConfigError: the file that should hold it cannot be read.
+        ConfigError: the file that should hold it cannot be used.
     """
     httpd = loaded.settings.httpd
     passphrase = httpd.signing_passphrase
     if not passphrase and httpd.signing_passphrase_file:
         path = loaded.resolve(httpd.signing_passphrase_file)
-        try:
-            passphrase = (await asyncio.to_thread(path.read_text, "utf-8")).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-            raise ConfigError(f"httpd.signing_passphrase_file: {path}: {reason}") from None
-        if not passphrase:
-            raise ConfigError(f"httpd.signing_passphrase_file: {path} is empty")
+        passphrase = await asyncio.to_thread(read_secret, path, "httpd.signing_passphrase_file")
     return await asyncio.to_thread(derive_key, passphrase) if passphrase else None
