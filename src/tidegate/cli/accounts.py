@@ -24,111 +24,35 @@ from tidegate.cli.terminal import confirm, read_password, say, say_json, say_tab
 from tidegate.errors import InvalidArgument, NotFound
 from tidegate.model import Account
 
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Add, show, change and remove accounts.",
-)
+app = flags.group("Add, show, change and remove accounts.")
 
 DEFAULT_PERMISSIONS: Final = ("list", "download")
-
-Name = Annotated[str, typer.Argument(help="User name.", show_default=False)]
-Home = Annotated[
-    str | None,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        help="Absolute directory that the user sees as /. Without it: "
-        "data_provider.users_base_dir/NAME, or files/NAME in the configuration directory.",
-    ),
-]
-Permissions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--permission",
-        "-g",
-        metavar="/DIR:NAMES",
-        help="What is allowed in a directory and below, for "
-        "instance /:* for everything or /in:list,upload. Repeat for more directories; "
-        "the nearest one counts. A new user may list and download.",
-    ),
-]
-Keys = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--public-key", "-k", metavar="FILE", help="File with public keys; - is standard input. Repeatable."
-    ),
-]
-QuotaSize = Annotated[
-    str | None,
-    typer.Option("--quota-size", metavar="SIZE", help="Most bytes, for instance 500M or 10G; 0 no limit."),
-]
-QuotaFiles = Annotated[int | None, typer.Option("--quota-files", min=0, help="Most files; 0 no limit.")]
-MaxSessions = Annotated[
-    int | None, typer.Option("--max-sessions", min=0, help="Sessions at a time; 0 no limit.")
-]
-UploadBandwidth = Annotated[
-    int | None, typer.Option("--upload-bandwidth", min=0, metavar="KB/S", help="KB a second; 0 no limit.")
-]
-DownloadBandwidth = Annotated[
-    int | None, typer.Option("--download-bandwidth", min=0, metavar="KB/S", help="KB a second; 0 no limit.")
-]
-Uid = Annotated[
-    int | None, typer.Option("--uid", min=0, help="Owner of new files, if the server runs as root.")
-]
-Gid = Annotated[
-    int | None, typer.Option("--gid", min=0, help="Group of new files, if the server runs as root.")
-]
-Expires = Annotated[
-    str | None,
-    typer.Option("--expires", metavar="DATE", help="Last moment: 2026-12-31, 2026-12-31T18:00, or never."),
-]
-AllowedIp = Annotated[
-    list[str] | None,
-    typer.Option("--allowed-ip", metavar="NET", help="Address or network to come from. Repeatable."),
-]
-DeniedIp = Annotated[
-    list[str] | None,
-    typer.Option("--denied-ip", metavar="NET", help="Address or network refused. Repeatable."),
-]
-Email = Annotated[str | None, typer.Option("--email", help="Mail address.")]
-Description = Annotated[str | None, typer.Option("--description", help="Free text.")]
-Document = Annotated[
-    Path | None,
-    typer.Option(
-        "--document",
-        metavar="FILE",
-        help="JSON document with any fields of an account (- is standard input), "
-        "as `user show --json` prints them; flags win over it.",
-    ),
-]
-Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Whether the user may log in.")]
 
 
 @app.command("add")
 def add(
-    name: Name,
-    home: Home = None,
-    permission: Permissions = None,
-    public_key: Keys = None,
+    name: flags.UserName,
+    home: flags.Home = None,
+    permission: flags.Permissions = None,
+    public_key: flags.Keys = None,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    quota_size: QuotaSize = None,
-    quota_files: QuotaFiles = None,
-    max_sessions: MaxSessions = None,
-    upload_bandwidth: UploadBandwidth = None,
-    download_bandwidth: DownloadBandwidth = None,
-    uid: Uid = None,
-    gid: Gid = None,
-    expires: Expires = None,
-    allowed_ip: AllowedIp = None,
-    denied_ip: DeniedIp = None,
-    email: Email = None,
-    description: Description = None,
-    document: Document = None,
-    enabled: Enabled = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    quota_size: flags.QuotaSize = None,
+    quota_files: flags.QuotaFiles = None,
+    max_sessions: flags.MaxSessions = None,
+    upload_bandwidth: flags.UploadBandwidth = None,
+    download_bandwidth: flags.DownloadBandwidth = None,
+    uid: flags.Uid = None,
+    gid: flags.Gid = None,
+    expires: flags.Expires = None,
+    allowed_ip: flags.AllowedIp = None,
+    denied_ip: flags.DeniedIp = None,
+    email: flags.NewEmail = None,
+    description: flags.NewDescription = None,
+    document: flags.Document = None,
+    enabled: flags.Enabled = None,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Add an account. Asks for a password unless a key or another way is given."""
@@ -183,26 +107,26 @@ def add(
 
 @app.command("set")
 def change(
-    name: Name,
-    home: Home = None,
-    permission: Permissions = None,
-    public_key: Keys = None,
-    quota_size: QuotaSize = None,
-    quota_files: QuotaFiles = None,
-    max_sessions: MaxSessions = None,
-    upload_bandwidth: UploadBandwidth = None,
-    download_bandwidth: DownloadBandwidth = None,
-    uid: Uid = None,
-    gid: Gid = None,
-    expires: Expires = None,
-    allowed_ip: AllowedIp = None,
-    denied_ip: DeniedIp = None,
-    email: Email = None,
-    description: Description = None,
-    document: Document = None,
-    enabled: Enabled = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    name: flags.UserName,
+    home: flags.Home = None,
+    permission: flags.Permissions = None,
+    public_key: flags.Keys = None,
+    quota_size: flags.QuotaSize = None,
+    quota_files: flags.QuotaFiles = None,
+    max_sessions: flags.MaxSessions = None,
+    upload_bandwidth: flags.UploadBandwidth = None,
+    download_bandwidth: flags.DownloadBandwidth = None,
+    uid: flags.Uid = None,
+    gid: flags.Gid = None,
+    expires: flags.Expires = None,
+    allowed_ip: flags.AllowedIp = None,
+    denied_ip: flags.DeniedIp = None,
+    email: flags.NewEmail = None,
+    description: flags.NewDescription = None,
+    document: flags.Document = None,
+    enabled: flags.Enabled = None,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Change an account; what is not named stays.
@@ -260,8 +184,8 @@ def change(
 
 @app.command("list")
 def list_users(
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """List accounts by name."""
@@ -281,9 +205,9 @@ def list_users(
 
 @app.command("show")
 def show(
-    name: Name,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    name: flags.UserName,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Show one account; its password is never shown."""
@@ -304,10 +228,10 @@ def show(
 
 @app.command("del")
 def delete(
-    name: Name,
+    name: flags.UserName,
     yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Remove an account; its files stay."""
 
@@ -323,11 +247,11 @@ def delete(
 
 @app.command("passwd")
 def passwd(
-    name: Name,
+    name: flags.UserName,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Set a new password."""
 
@@ -344,7 +268,7 @@ def passwd(
 
 @app.command("key")
 def key(
-    name: Name,
+    name: flags.UserName,
     add: Annotated[
         list[Path] | None,
         typer.Option(
@@ -355,8 +279,8 @@ def key(
         list[str] | None,
         typer.Option("--remove", metavar="FINGERPRINT", help="Key to remove, as SHA256:... Repeatable."),
     ] = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """List an account's public keys, after adding and removing some."""

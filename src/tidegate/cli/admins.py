@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -19,34 +18,25 @@ from tidegate.model import Admin
 PAGE: Final = 500
 """records read at a time"""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Administrators of the REST API.",
-)
-
-Name = Annotated[str, typer.Argument(help="Name of the administrator.", show_default=False)]
+app = flags.group("Administrators of the REST API.")
 
 
 @app.command("add")
 def add(
-    name: Name,
+    name: flags.AdminName,
     permission: Annotated[
         list[str] | None,
         typer.Option(
             "--permission", "-g", help="What they may do, for instance view_users; * is everything."
         ),
     ] = None,
-    email: Annotated[str, typer.Option("--email", help="Mail address.")] = "",
-    description: Annotated[str, typer.Option("--description", help="Free text.")] = "",
-    allowed_ip: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-ip", metavar="NET", help="Address or network to come from. Repeatable."),
-    ] = None,
+    email: flags.Email = "",
+    description: flags.Description = "",
+    allowed_ip: flags.AllowedIp = None,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Add an administrator, with all permissions unless some are named."""
     names = [word for text in permission or ["*"] for word in flags.listed(text)]
@@ -72,8 +62,8 @@ def add(
 
 @app.command("list")
 def list_admins(
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """List administrators by name."""
@@ -104,10 +94,10 @@ def list_admins(
 
 @app.command("del")
 def delete(
-    name: Name,
+    name: flags.AdminName,
     yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Remove an administrator and their API keys."""
 
@@ -124,11 +114,11 @@ def delete(
 
 @app.command("passwd")
 def passwd(
-    name: Name,
+    name: flags.AdminName,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Set a new password."""
 

@@ -27,8 +27,8 @@ def dumpdata(
         typer.Option("--scopes", help="Only these, comma separated: users,folders,admins,api_keys."),
     ] = None,
     indent: Annotated[bool, typer.Option("--indent", help="Write for people to read.")] = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Write all accounts, folders, administrators and keys into one JSON file.
 
@@ -82,8 +82,8 @@ def loaddata(
         ),
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Read a dump into the data provider: all of it, or nothing if any record is wrong."""

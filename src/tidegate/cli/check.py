@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def check(
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Check configuration and environment; changes nothing.

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,8 +38,8 @@ def explain(
             "--replaced", metavar="SIZE", help="The file is there already; its size, which is given back."
         ),
     ] = None,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Show every rule that is asked about an act, in order, and which one decides.

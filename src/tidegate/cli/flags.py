@@ -1,15 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags that several commands share, each with its environment variable."""
+"""Flags and arguments that several commands share; a flag of one command alone stands with that command."""
 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 SIZE: Final = re.compile(r"(?P<number>\d{1,18})\s*(?P<unit>[KMGTP]?)(?:I?B)?", re.IGNORECASE)
+
+
+CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command."""
+
+HERE: Final = Path(".")
+"""Where the configuration is, if nobody says."""
+
+FILE: Final = "tidegate"
+"""What its file is called, if nobody says."""
+
+
+class LogLevel(StrEnum):
+    """Levels as flags spell them."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
 
 
 def envs(name: str) -> list[str]:
@@ -83,6 +103,10 @@ LogCompress = Annotated[
     bool,
     typer.Option("--log-compress", "-z", envvar=envs("LOG_COMPRESS"), help="Compress rotated log files."),
 ]
+LogLevelFlag = Annotated[
+    LogLevel,
+    typer.Option("--log-level", envvar=envs("LOG_LEVEL"), help="Least level that is logged."),
+]
 GraceTime = Annotated[
     int,
     typer.Option(
@@ -93,6 +117,100 @@ GraceTime = Annotated[
         help="Time that running transfers get when the server is told to stop; 0 stops at once.",
     ),
 ]
+# Options whose type differs between commands: a new record has a text, a change may leave it out.
+_EMAIL: Final = typer.Option("--email", help="Mail address.")
+_DESCRIPTION: Final = typer.Option("--description", help="Free text.")
+
+# --- records ----------------------------------------------------------------------------------------------
+
+UserName = Annotated[str, typer.Argument(help="User name.", show_default=False)]
+FolderName = Annotated[str, typer.Argument(help="Folder name.", show_default=False)]
+AdminName = Annotated[str, typer.Argument(help="Name of the administrator.", show_default=False)]
+Email = Annotated[str, _EMAIL]
+NewEmail = Annotated[str | None, _EMAIL]
+Description = Annotated[str, _DESCRIPTION]
+NewDescription = Annotated[str | None, _DESCRIPTION]
+Home = Annotated[
+    str | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="Absolute directory that the user sees as /. Without it: "
+        "data_provider.users_base_dir/NAME, or files/NAME in the configuration directory.",
+    ),
+]
+Permissions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--permission",
+        "-g",
+        metavar="/DIR:NAMES",
+        help="What is allowed in a directory and below, for "
+        "instance /:* for everything or /in:list,upload. Repeat for more directories; "
+        "the nearest one counts. A new user may list and download.",
+    ),
+]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--public-key", "-k", metavar="FILE", help="File with public keys; - is standard input. Repeatable."
+    ),
+]
+QuotaSize = Annotated[
+    str | None,
+    typer.Option("--quota-size", metavar="SIZE", help="Most bytes, for instance 500M or 10G; 0 no limit."),
+]
+QuotaFiles = Annotated[int | None, typer.Option("--quota-files", min=0, help="Most files; 0 no limit.")]
+MaxSessions = Annotated[
+    int | None, typer.Option("--max-sessions", min=0, help="Sessions at a time; 0 no limit.")
+]
+UploadBandwidth = Annotated[
+    int | None, typer.Option("--upload-bandwidth", min=0, metavar="KB/S", help="KB a second; 0 no limit.")
+]
+DownloadBandwidth = Annotated[
+    int | None, typer.Option("--download-bandwidth", min=0, metavar="KB/S", help="KB a second; 0 no limit.")
+]
+Uid = Annotated[
+    int | None, typer.Option("--uid", min=0, help="Owner of new files, if the server runs as root.")
+]
+Gid = Annotated[
+    int | None, typer.Option("--gid", min=0, help="Group of new files, if the server runs as root.")
+]
+Expires = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="DATE", help="Last moment: 2026-12-31, 2026-12-31T18:00, or never."),
+]
+AllowedIp = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-ip", metavar="NET", help="Address or network to come from. Repeatable."),
+]
+DeniedIp = Annotated[
+    list[str] | None,
+    typer.Option("--denied-ip", metavar="NET", help="Address or network refused. Repeatable."),
+]
+Document = Annotated[
+    Path | None,
+    typer.Option(
+        "--document",
+        metavar="FILE",
+        help="JSON document with any fields of an account (- is standard input), "
+        "as `user show --json` prints them; flags win over it.",
+    ),
+]
+Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Whether the user may log in.")]
+
+# --- importing --------------------------------------------------------------------------------------------
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")]
+Mode = Annotated[int, typer.Option("--mode", min=0, max=1, help="0 adds and updates, 1 only adds.")]
+KeepPasswords = Annotated[
+    bool, typer.Option("--keep-passwords", help="Leave the passwords of users who have one already.")
+]
+
+
+def group(help: str) -> typer.Typer:  # noqa: A002  typer's own word
+    """A command with commands below it."""
+    return typer.Typer(no_args_is_help=True, context_settings=CONTEXT, help=help)
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -18,19 +18,13 @@ from tidegate.model import Folder
 PAGE: Final = 500
 """records read at a time"""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Directories that several accounts can mount.",
-)
-
-Name = Annotated[str, typer.Argument(help="Folder name.", show_default=False)]
+app = flags.group("Directories that several accounts can mount.")
 
 
 @app.command("list")
 def list_folders(
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """List folders by name."""
@@ -53,9 +47,9 @@ def list_folders(
 
 @app.command("show")
 def show(
-    name: Name,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    name: flags.FolderName,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Show one folder and who mounts it."""
@@ -79,11 +73,11 @@ def show(
 
 @app.command("add")
 def add(
-    name: Name,
+    name: flags.FolderName,
     directory: Annotated[Path, typer.Argument(help="Directory of this host.", show_default=False)],
-    description: Annotated[str, typer.Option("--description", help="Free text.")] = "",
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    description: flags.Description = "",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Add a folder. Accounts mount it with `user set NAME --document` and the field virtual_folders."""
 
@@ -100,10 +94,10 @@ def add(
 
 @app.command("del")
 def delete(
-    name: Name,
+    name: flags.FolderName,
     yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Remove a folder and every mount of it; its files stay."""
 

@@ -18,17 +18,7 @@ if TYPE_CHECKING:
     from tidegate.store.imports.common import Harvest
     from tidegate.store.imports.plan import PlanRow
 
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Take over accounts of other servers; --dry-run prints what would change.",
-)
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")]
-Mode = Annotated[int, typer.Option("--mode", min=0, max=1, help="0 adds and updates, 1 only adds.")]
-KeepPasswords = Annotated[
-    bool, typer.Option("--keep-passwords", help="Leave the passwords of users who have one already.")
-]
+app = flags.group("Take over accounts of other servers; --dry-run prints what would change.")
 
 
 @app.command("unix")
@@ -39,11 +29,11 @@ def unix(
     ] = None,
     least_uid: Annotated[int, typer.Option("--least-uid", min=1, help="Leave out smaller user ids.")] = 1000,
     most_uid: Annotated[int, typer.Option("--most-uid", min=1, help="Leave out larger user ids.")] = 60_000,
-    mode: Mode = 0,
-    keep_passwords: KeepPasswords = False,
-    dry_run: DryRun = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    mode: flags.Mode = 0,
+    keep_passwords: flags.KeepPasswords = False,
+    dry_run: flags.DryRun = False,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Take over system users from passwd and shadow files."""
@@ -72,11 +62,11 @@ def unix(
 @app.command("pureftpd")
 def pureftpd(
     file: Annotated[Path, typer.Argument(help="pureftpd.passwd file.", show_default=False)],
-    mode: Mode = 0,
-    keep_passwords: KeepPasswords = False,
-    dry_run: DryRun = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    mode: flags.Mode = 0,
+    keep_passwords: flags.KeepPasswords = False,
+    dry_run: flags.DryRun = False,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Take over virtual users of Pure-FTPd."""
@@ -98,11 +88,11 @@ def pureftpd(
 def proftpd(
     users: Annotated[Path, typer.Argument(help="AuthUserFile.", show_default=False)],
     groups: Annotated[Path | None, typer.Option("--groups", help="AuthGroupFile.")] = None,
-    mode: Mode = 0,
-    keep_passwords: KeepPasswords = False,
-    dry_run: DryRun = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    mode: flags.Mode = 0,
+    keep_passwords: flags.KeepPasswords = False,
+    dry_run: flags.DryRun = False,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Take over virtual users of ProFTPD (AuthUserFile, AuthGroupFile)."""
@@ -145,11 +135,11 @@ def openbridge(
             "--closed-by-default", help="The old server refused addresses that ftpd_allow does not name."
         ),
     ] = False,
-    mode: Mode = 0,
-    keep_passwords: KeepPasswords = False,
-    dry_run: DryRun = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    mode: flags.Mode = 0,
+    keep_passwords: flags.KeepPasswords = False,
+    dry_run: flags.DryRun = False,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """Take over users of the Openbridge gateway from its database; nothing is written there."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from tidegate.cli import flags
 from tidegate.cli.terminal import visible
 from tidegate.errors import ConfigError, TidegateError
 
@@ -75,12 +76,10 @@ class Commands(TyperGroup):
 
 
 def _single(function: Callable[..., Any]) -> typer.Typer:
-    single = typer.Typer(add_completion=False, context_settings=CONTEXT, pretty_exceptions_enable=False)
+    single = typer.Typer(add_completion=False, context_settings=flags.CONTEXT, pretty_exceptions_enable=False)
     single.command()(function)
     return single
 
-
-CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="tidegate",
@@ -88,7 +87,7 @@ app = typer.Typer(
     help="A file-transfer gateway: SFTP in front of your disks, with accounts, policy and evidence.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings=CONTEXT,
+    context_settings=flags.CONTEXT,
     epilog="Share a directory right now:  tidegate portable -d DIR",
 )
 

@@ -12,7 +12,7 @@ import typer
 
 from tidegate.cli import flags
 from tidegate.cli.options import PortableOptions
-from tidegate.cli.serve import LevelFlag, LogLevel, level_of
+from tidegate.cli.serve import level_of
 from tidegate.errors import InvalidArgument
 from tidegate.logs.options import LogOptions
 from tidegate.model import FilePatterns, Permission
@@ -69,7 +69,7 @@ def portable(
             "--log-file-path", "-l", metavar="FILE", help="Log file; - is standard error, empty none."
         ),
     ] = "",
-    log_level: LevelFlag = LogLevel.INFO,
+    log_level: flags.LogLevelFlag = flags.LogLevel.INFO,
     advertise_service: Annotated[
         bool,
         typer.Option("--advertise-service", "-S", help="Announce the service on the local network (mDNS)."),

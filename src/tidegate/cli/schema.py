@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tidegate.store.options import ProviderOptions
 
 
-def initprovider(config_dir: flags.ConfigDir = Path("."), config_file: flags.ConfigFile = "tidegate") -> None:
+def initprovider(
+    config_dir: flags.ConfigDir = flags.HERE, config_file: flags.ConfigFile = flags.FILE
+) -> None:
     """Make the data provider's tables, or bring them up to date. Safe to run again."""
     from tidegate.store import factory
 
@@ -29,8 +31,8 @@ def revertprovider(
         typer.Option("--to-version", metavar="N", help="Schema version to go back to.", show_default=False),
     ],
     yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Take the schema back to an older version, before going back to an older Tidegate."""
     from tidegate.store import factory
@@ -42,8 +44,8 @@ def revertprovider(
 
 def resetprovider(
     yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
     """Remove all accounts, folders, administrators and the schema. Users' files stay."""
     from tidegate.store import factory

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
@@ -17,24 +15,9 @@ from tidegate.logs.options import LogOptions
 DEFAULT_LOG: Final = "tidegate.log"
 
 
-class LogLevel(StrEnum):
-    """Levels as flags spell them."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARN = "warn"
-    ERROR = "error"
-
-
-LevelFlag = Annotated[
-    LogLevel,
-    typer.Option("--log-level", envvar=flags.envs("LOG_LEVEL"), help="Least level that is logged."),
-]
-
-
 def serve(
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     log_file_path: Annotated[
         str,
         typer.Option(
@@ -49,7 +32,7 @@ def serve(
     log_max_backups: flags.LogMaxBackups = 5,
     log_max_age: flags.LogMaxAge = 28,
     log_compress: flags.LogCompress = False,
-    log_level: LevelFlag = LogLevel.INFO,
+    log_level: flags.LogLevelFlag = flags.LogLevel.INFO,
     grace_time: flags.GraceTime = 0,
     quickstart: Annotated[
         bool,
@@ -93,14 +76,14 @@ def serve(
     raise typer.Exit(serving.serve(loaded, options))
 
 
-def level_of(level: LogLevel) -> Literal["debug", "info", "warn", "error"]:
+def level_of(level: flags.LogLevel) -> Literal["debug", "info", "warn", "error"]:
     """The level as log options spell it."""
     match level:
-        case LogLevel.DEBUG:
+        case flags.LogLevel.DEBUG:
             return "debug"
-        case LogLevel.WARN:
+        case flags.LogLevel.WARN:
             return "warn"
-        case LogLevel.ERROR:
+        case flags.LogLevel.ERROR:
             return "error"
         case _:
             return "info"

@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate.cli import flags
 
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look at the configuration.",
-)
+app = flags.group("Look at the configuration.")
 
 
 @app.callback()
@@ -24,8 +19,8 @@ def _config() -> None:
 
 @app.command("show")
 def show(
-    config_dir: flags.ConfigDir = Path("."),
-    config_file: flags.ConfigFile = "tidegate",
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
     changed: Annotated[bool, typer.Option("--changed", help="Only values that are not defaults.")] = False,
     as_json: flags.AsJson = False,
 ) -> None:
