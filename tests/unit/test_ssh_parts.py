@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.doors.ssh import commands, connection
-from tidegate.doors.ssh.admission import REPORT_SECONDS, Admission, host_of, plain_address
+from tidegate.doors.ssh.admission import REPORT_SECONDS, Admission, plain_address
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
 from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS, load_host_keys
 from tidegate.doors.ssh.options import SshOptions
@@ -151,8 +151,21 @@ def test_refusals_are_reported_now_and_then():
 def test_addresses():
     assert plain_address("::ffff:192.0.2.1") == "192.0.2.1"
     assert plain_address("fe80::1%eth0") == "fe80::1"
-    assert host_of("2001:db8::1") == host_of("2001:db8::2") != host_of("2001:db8:0:1::1")
-    assert host_of("192.0.2.1") == "192.0.2.1"
+    assert plain_address("no address") == "no address"
+
+
+def test_connections_are_counted_by_host():
+    admission = Admission()
+    options = SshOptions(max_per_host=1)
+    assert admission.enter("2001:db8::1", options) is None
+    refusal = admission.enter("2001:db8::2", options)
+    assert refusal.rule == "max_per_host"
+    assert refusal.text == "2001:db8::/64 has 1 connections"
+    assert admission.enter("2001:db8:0:1::1", options) is None
+    assert admission.enter("192.0.2.1", options) is None
+    assert admission.enter("192.0.2.2", options) is None
+    admission.leave("2001:db8::1", logged_in=False)
+    assert admission.enter("2001:db8::2", options) is None
 
 
 ALL = ("*",)

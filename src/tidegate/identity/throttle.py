@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
-from tidegate.policy.addresses import parse_address
+from tidegate.policy.addresses import host_of
 
 MAX_TRACKED: Final = 20_000
 """Names and addresses with recent attempts; the longest untouched is forgotten first."""
@@ -71,7 +70,7 @@ class LoginThrottle:
     def _keys(self, name: str, ip: str) -> tuple[tuple[tuple[str, str], int], ...]:
         return (
             (("name", name), self._limits.per_name),
-            (("address", network_of(ip)), self._limits.per_address),
+            (("address", host_of(ip)), self._limits.per_address),
         )
 
     def _level(self, key: tuple[str, str], limit: int, now: float) -> float:
@@ -83,11 +82,3 @@ class LoginThrottle:
         self._levels.move_to_end(key)
         if len(self._levels) > self._max_tracked:
             self._levels.popitem(last=False)
-
-
-def network_of(ip: str) -> str:
-    """What counts as one origin: an IPv4 address, or the /64 that one IPv6 customer has."""
-    address = parse_address(ip)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address) if address is not None else ip

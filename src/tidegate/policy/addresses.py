@@ -5,38 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-Address = IPv4Address | IPv6Address
+from tidegate.model.address import Address, host_of, parse_address
+
+__all__ = ["Address", "AddressList", "Network", "host_of", "parse_address", "parse_network"]
+
 Network = IPv4Network | IPv6Network
 
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _MAPPED_BITS: Final = 96
-
-
-def parse_address(text: str) -> Address | None:
-    """The address in `text`, None if it is none.
-
-    Brackets and the zone of a link-local address are taken off; ``::ffff:a.b.c.d`` is ``a.b.c.d``.
-    """
-    text = text.strip()
-    if text[:1] == "[" and text[-1:] == "]":
-        text = text[1:-1]
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 @lru_cache(maxsize=4096)

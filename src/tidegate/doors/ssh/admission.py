@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 from tidegate.doors.ssh.options import SshOptions
-
-IPV6_HOST_BITS: Final = 64
-"""Whoever has one IPv6 address usually has its /64, so that is what counts as one host."""
+from tidegate.model.address import host_of, parse_address
 
 REPORT_SECONDS: Final = 5.0
 """Refusals by one rule are reported at most this often, with the number of those kept back."""
@@ -19,22 +16,8 @@ REPORT_SECONDS: Final = 5.0
 
 def plain_address(address: str) -> str:
     """An address without scope, IPv4 written as IPv4; what is no address is returned as it is."""
-    try:
-        parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    except ValueError:
-        return address
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return str(mapped or parsed)
-
-
-def host_of(address: str) -> str:
-    """What counts as one host: the address, or the network of an IPv6 address."""
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.ip_network((address, IPV6_HOST_BITS), strict=False))
-    except ValueError:
-        return address
+    parsed = parse_address(address)
+    return address if parsed is None else str(parsed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses of clients: how they are read, and what counts as one host.
+
+It is here and not in `policy`, because doors count connections by host and may not ask policy.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+
+IPV6_HOST_BITS: Final = 64
+"""Whoever has one IPv6 address usually has its /64, so that is what counts as one host."""
+
+
+def parse_address(text: str) -> Address | None:
+    """The address in `text`, None if it is none.
+
+    Brackets and the zone of a link-local address are taken off; ``::ffff:a.b.c.d`` is ``a.b.c.d``.
+    """
+    text = text.strip()
+    if text[:1] == "[" and text[-1:] == "]":
+        text = text[1:-1]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def host_of(text: str) -> str:
+    """What counts as one host in limits by address: an IPv4 address, or the /64 of an IPv6 address.
+
+    What is no address is returned as it is.
+    """
+    address = parse_address(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address), IPV6_HOST_BITS), strict=False))
+    return str(address) if address is not None else text
