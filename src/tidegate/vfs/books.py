@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from tidegate.model import TALLY_NAMES, Account, Folder, Tally, UsageDelta
 from tidegate.vfs.gauges import Count
@@ -68,24 +68,96 @@ class Reserving(Protocol):
         ...
 
 
-class FolderBook:
-    """Live usage of one folder."""
+Numbers = tuple[int, ...]
+"""One number for each of a book's `counts`, in their order."""
 
-    __slots__ = ("files", "name", "refs", "size")
 
-    def __init__(self, name: str, size: int, files: int) -> None:
+class Book:
+    """What the store keeps of an account or a folder, and what it was told.
+
+    An addition whose reply never came may have been made or not, so it must not simply be sent again. It is
+    remembered in `sent` until the store's own numbers tell (`learn`).
+
+    Attributes:
+        name: of the account or folder.
+        counts: what the store keeps, in the order of `numbers_of`.
+        sent: changes that went to the store and were neither confirmed nor refused.
+        lock: held while the store is written, so that `sent` and `saved` belong together.
+        refs: sessions that hold the book.
+    """
+
+    __slots__ = ("counts", "lock", "name", "refs", "sent")
+
+    def __init__(self, name: str, counts: tuple[Count, ...]) -> None:
         self.name = name
-        self.size = Count(size)
-        self.files = Count(files)
+        self.counts = counts
+        self.sent: Numbers | None = None
+        self.lock = asyncio.Lock()
         self.refs = 0
+
+    def changes(self) -> Numbers:
+        """What the store does not know yet; what is in `sent` is part of it."""
+        return tuple(count.used - count.saved for count in self.counts)
 
     @property
     def pending(self) -> bool:
-        """Whether the store is behind."""
-        return self.size.used != self.size.saved or self.files.used != self.files.saved
+        """Whether the store is behind, or may be."""
+        return self.sent is not None or any(self.changes())
+
+    def told(self, changes: Numbers) -> None:
+        """The store has these changes now."""
+        for count, change in zip(self.counts, changes, strict=True):
+            count.saved += change
+        self.sent = None
+
+    def replaced(self, *counts: Count) -> None:
+        """The store's numbers of some counts were set: whether these were added to before means nothing."""
+        if self.sent is not None:
+            kept = tuple(
+                0 if any(count is one for one in counts) else change
+                for count, change in zip(self.counts, self.sent, strict=True)
+            )
+            self.sent = kept if any(kept) else None
+
+    def learn(self, now: Numbers | None) -> bool:
+        """Settle `sent` by what the store holds now; None if it has no such record.
+
+        Counts are never below zero here, so the store, which stops there, cannot have stopped short of
+        `after` unless somebody else wrote.
+
+        Returns:
+            False if the numbers are neither those before nor those after: somebody else wrote meanwhile.
+            No use may be lost then, so what was added counts as not stored and goes out again, and what
+            was given back counts as stored: the account may be charged too much until it is scanned, but
+            never too little.
+        """
+        sent = self.sent
+        if sent is None:
+            return True
+        before = tuple(count.saved for count in self.counts)
+        after = tuple(count.saved + change for count, change in zip(self.counts, sent, strict=True))
+        if now == after:
+            self.told(sent)
+        elif now == before:
+            self.sent = None
+        else:
+            self.told(tuple(min(change, 0) for change in sent))
+            return False
+        return True
 
 
-class AccountBook:
+class FolderBook(Book):
+    """Live usage of one folder."""
+
+    __slots__ = ("files", "size")
+
+    def __init__(self, name: str, size: int, files: int) -> None:
+        self.size = Count(size)
+        self.files = Count(files)
+        super().__init__(name, (self.size, self.files))
+
+
+class AccountBook(Book):
     """Live usage of one account.
 
     Attributes:
@@ -100,10 +172,7 @@ class AccountBook:
         "download",
         "files",
         "folders",
-        "lock",
         "marked",
-        "name",
-        "refs",
         "shared",
         "size",
         "tally",
@@ -111,20 +180,20 @@ class AccountBook:
         "total",
         "touch",
         "touched_at",
-        "uncertain",
         "upload",
         "uploads",
         "wake",
     )
 
     def __init__(self, account: Account) -> None:
-        self.name = account.username
         self.size = Count(account.used_quota_size)
         self.files = Count(account.used_quota_files)
         self.upload = Count(account.used_upload_data_transfer)
         self.download = Count(account.used_download_data_transfer)
         self.total = Count(self.upload.used + self.download.used)
         self.tally = {name: Count(getattr(account.tally, name)) for name in TALLY_NAMES}
+        stored = (self.size, self.files, self.upload, self.download, *self.tally.values())
+        super().__init__(account.username, stored)
         self.touch: dict[Literal["upload", "download"], bool] = {
             "upload": account.first_upload == 0,
             "download": account.first_download == 0,
@@ -133,32 +202,27 @@ class AccountBook:
         self.uploads: set[Reserving] = set()
         self.folders: set[FolderBook] = set()
         self.shared: dict[object, object] = {}
-        self.refs = 0
         self.marked = False
-        self.uncertain = False
-        self.lock = asyncio.Lock()
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
-    def delta(self) -> UsageDelta:
-        """What the store does not know yet."""
-        tally = Tally(**{name: count.used - count.saved for name, count in self.tally.items()})
-        return UsageDelta(
-            size=self.size.used - self.size.saved,
-            files=self.files.used - self.files.saved,
-            upload=self.upload.used - self.upload.saved,
-            download=self.download.used - self.download.saved,
-            tally=tally,
-        )
-
     @property
     def pending(self) -> bool:
-        """Whether the store is behind, for this account or for a folder it changed."""
-        return (
-            bool(self.touched_at)
-            or self.delta() != NO_CHANGE
-            or any(folder.pending for folder in self.folders)
-        )
+        """Whether the store is behind, or may be, for this account or for a folder it changed."""
+        return bool(self.touched_at) or super().pending or any(folder.pending for folder in self.folders)
 
 
-NO_CHANGE: Final = UsageDelta()
+def numbers_of(record: Account | Folder) -> Numbers:
+    """What the store holds, in the order of `Book.counts`."""
+    size, files = record.used_quota_size, record.used_quota_files
+    if isinstance(record, Folder):
+        return size, files
+    transfer = record.used_upload_data_transfer, record.used_download_data_transfer
+    return size, files, *transfer, *(getattr(record.tally, name) for name in TALLY_NAMES)
+
+
+def as_delta(changes: Numbers) -> UsageDelta:
+    """Changes of an account in the words of the store."""
+    size, files, upload, download, *tally = changes
+    by_name = dict(zip(TALLY_NAMES, tally, strict=True))
+    return UsageDelta(size=size, files=files, upload=upload, download=download, tally=Tally(**by_name))

@@ -7,7 +7,9 @@ Rules of this module:
   plain synchronous additions on one event loop, done *before* the bytes are handed to storage, so that
   several uploads fighting for one quota can never pass it together.
 * The store sees increments. They are written in the background, at once after a change and then at most
-  every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again.
+  every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again. If it is not known whether an
+  increment was stored (the line broke before the reply came), the store is asked for its numbers first; only
+  if they do not tell, because somebody else wrote too, the account stays marked until it is scanned.
 * Before the first change of an idle account the store is told that its numbers may be behind (`mark_usage`);
   the mark goes when everything is written and no upload is open. Accounts found marked at start are scanned
   (`tidegate.vfs.scan`), which makes the numbers right after a crash. If the store cannot be reached, files
@@ -22,10 +24,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from tidegate.errors import TidegateError
+from tidegate.errors import BadRecord, CallerError, TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
 from tidegate.model import Account, Folder, FolderMount
-from tidegate.vfs.books import NO_CHANGE, AccountBook, FolderBook, UsageStore
+from tidegate.vfs.books import AccountBook, Book, FolderBook, Numbers, UsageStore, as_delta, numbers_of
 from tidegate.vfs.gauges import Count, Meter, Warn
 from tidegate.vfs.meters import build_meter, session_tally
 
@@ -39,6 +41,9 @@ FRESH_SECONDS: Final = 1.0
 """How old the numbers of a login may be; older ones are asked for again when a session begins."""
 RETRY_SECONDS: Final = 5.0
 """Pause before a write that failed is tried again."""
+
+_REFUSED: Final = (CallerError, BadRecord, OverflowError)
+"""Failures of a write that say for certain that nothing was stored."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,9 @@ class Books:
         self._emit = emit
         self._accounts: dict[str, AccountBook] = {}
         self._folders: dict[str, FolderBook] = {}
+        # (account, folder or None): nobody can say any more what the store should hold. Outlives the books,
+        # so that the account's mark stays for the next start even if sessions come and go meanwhile.
+        self._doubts: set[tuple[str, str | None]] = set()
         self._loading = asyncio.Lock()
         self._writing = 0  # writes of anybody's numbers under way
         self._wrote = 0.0  # when the last one ended (`time.monotonic`)
@@ -165,11 +173,9 @@ class Books:
             async with book.lock:
                 if not book.marked:
                     try:
-                        await self.store.mark_usage(book.name, dirty=True)
+                        await self._mark(book, self.store)
                     except TidegateError:
                         log.warning("usage of %s: the store cannot be told that it changes", book.name)
-                    else:
-                        book.marked = True
         self.changed(book)
 
     def changed(self, book: AccountBook) -> None:
@@ -249,40 +255,63 @@ class Books:
         if store is None:
             return
         async with book.lock:
-            delta = book.delta()
-            if delta != NO_CHANGE:
-                try:
-                    await self._noted(store.add_usage(book.name, delta))
-                except (TidegateError, OverflowError):
-                    book.uncertain = True  # it may or may not have been counted: only a scan knows
-                    raise
-                book.size.saved += delta.size
-                book.files.saved += delta.files
-                book.upload.saved += delta.upload
-                book.download.saved += delta.download
-                for name, count in book.tally.items():
-                    count.saved += getattr(delta.tally, name)
+            if book.sent is not None:
+                # A write of the same record ends after one that is still under way (a transaction whose
+                # line broke holds its lock), and makes the reading that follows go to the writing server.
+                await self._mark(book, store)
+                self._learn(book, await store.user(book.name), (book.name, None))
+            changes = book.changes()
+            await self._send(
+                book, changes, lambda: self._noted(store.add_usage(book.name, as_delta(changes)))
+            )
             for folder in list(book.folders):
-                size, files = folder.size.used - folder.size.saved, folder.files.used - folder.files.saved
-                if size or files:
-                    folder.size.saved += size
-                    folder.files.saved += files
-                    try:
-                        await store.add_folder_usage(folder.name, size=size, files=files)
-                    except BaseException:
-                        folder.size.saved -= size
-                        folder.files.saved -= files
-                        book.uncertain = True
-                        raise
+                await self._write_folder(book, folder, store)
             for kind, when in list(book.touched_at.items()):
                 await store.touch_first(book.name, kind, when)
                 del book.touched_at[kind]
+
+    async def _write_folder(self, book: AccountBook, folder: FolderBook, store: UsageStore) -> None:
+        async with folder.lock:  # several accounts may have changed it
+            if folder.sent is not None:
+                if not book.marked:
+                    await self._mark(book, store)
+                await store.add_folder_usage(folder.name, size=0, files=0)  # for the reasons in `_write`
+                self._learn(folder, await store.folder(folder.name), (book.name, folder.name))
+            size, files = changes = folder.changes()
+            await self._send(
+                folder, changes, lambda: store.add_folder_usage(folder.name, size=size, files=files)
+            )
+
+    @staticmethod
+    async def _send(book: Book, changes: Numbers, write: Callable[[], Awaitable[None]]) -> None:
+        """Have changes stored; if it cannot be said whether they were, they stay in `book.sent`."""
+        if not any(changes):
+            return
+        book.sent = changes
+        try:
+            await write()
+        except _REFUSED:
+            book.sent = None
+            raise
+        book.told(changes)
+
+    def _learn(self, book: Book, found: Account | Folder | None, doubt: tuple[str, str | None]) -> None:
+        """Settle what became of `book.sent`, or note whose numbers only a scan can make right."""
+        if not book.learn(None if found is None else numbers_of(found)):
+            self._doubts.add(doubt)
+            log.warning("usage of %s is uncertain; it will be scanned at the next start", book.name)
+
+    @staticmethod
+    async def _mark(book: AccountBook, store: UsageStore) -> None:
+        await store.mark_usage(book.name, dirty=True)
+        book.marked = True
 
     async def _unmark(self, book: AccountBook) -> None:
         if self.store is None or not book.marked:
             return
         async with book.lock:
-            if book.marked and not book.uploads and not book.pending and not book.uncertain:
+            doubtful = any(name == book.name for name, _ in self._doubts)
+            if book.marked and not book.uploads and not book.pending and not doubtful:
                 book.marked = False
                 await self.store.mark_usage(book.name, dirty=False)
 
@@ -303,14 +332,16 @@ class Books:
         if book is None:
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
+            self._doubts.discard((username, None))
             return
         async with book.lock:
             before = book.size.used, book.files.used
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
+            book.replaced(book.size, book.files)
             book.size.rebase(size, before[0])
             book.files.rebase(files, before[1])
-            book.uncertain = False
+            self._doubts.discard((username, None))
 
     async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
         """Set an account's transfer numbers here and in the store."""
@@ -323,6 +354,7 @@ class Books:
             before = book.upload.used, book.download.used, book.total.used
             if self.store is not None:
                 await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
+            book.replaced(book.upload, book.download)
             book.upload.rebase(upload, before[0])
             book.download.rebase(download, before[1])
             book.total.rebase(upload + download, before[2])
@@ -330,12 +362,18 @@ class Books:
     async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
         """Set a folder's numbers here and in the store."""
         book = self._folders.get(name)
-        before = (book.size.used, book.files.used) if book is not None else (0, 0)
-        if self.store is not None:
-            await self.store.set_folder_usage(name, size=size, files=files)
-        if book is not None:
-            book.size.rebase(size, before[0])
-            book.files.rebase(files, before[1])
+        if book is None:
+            if self.store is not None:
+                await self.store.set_folder_usage(name, size=size, files=files)
+        else:
+            async with book.lock:
+                before = book.size.used, book.files.used
+                if self.store is not None:
+                    await self.store.set_folder_usage(name, size=size, files=files)
+                book.replaced(book.size, book.files)
+                book.size.rebase(size, before[0])
+                book.files.rebase(files, before[1])
+        self._doubts = {doubt for doubt in self._doubts if doubt[1] != name}
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
