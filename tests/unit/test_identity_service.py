@@ -425,17 +425,24 @@ async def test_full_queue_refuses_and_a_caller_that_leaves_makes_room() -> None:
         assert [type(one) for one in await asyncio.gather(first, third)] == [Principal, Principal]
 
 
-async def test_one_address_cannot_take_the_whole_queue() -> None:
+@pytest.mark.parametrize(
+    ("first", "again", "other"),
+    [
+        ("198.51.100.1", "::ffff:198.51.100.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1"),
+    ],
+)
+async def test_one_host_cannot_take_the_whole_queue(first: str, again: str, other: str) -> None:
     from tidegate.identity.hashing import HashPool
 
     pool, gate = HashPool(workers=1, max_waiting=8, max_waiting_per_source=2), threading.Event()
     try:
-        jobs = [asyncio.create_task(pool.run("198.51.100.1", gate.wait)) for _ in range(2)]
+        jobs = [asyncio.create_task(pool.run(first, gate.wait)) for _ in range(2)]
         while pool.waiting < 2:
             await asyncio.sleep(0)
         with pytest.raises(LoginRefused, match="busy"):
-            await pool.run("198.51.100.1", gate.wait)
-        jobs.append(asyncio.create_task(pool.run("192.0.2.1", gate.wait)))
+            await pool.run(again, gate.wait)
+        jobs.append(asyncio.create_task(pool.run(other, gate.wait)))
         await asyncio.sleep(0)
         gate.set()
         assert await asyncio.gather(*jobs) == [True, True, True]

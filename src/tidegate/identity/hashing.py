@@ -23,13 +23,14 @@ from tidegate.identity.passwords import (
     hash_password,
     needs_upgrade,
 )
+from tidegate.policy.addresses import host_of
 
 WORKERS: Final = 4
 """Hashes computed at once; argon2id takes 64 MiB for each by default."""
 MAX_WAITING: Final = 128
 """Hashes asked for and not done; the next login is refused as ``busy``."""
 MAX_WAITING_PER_SOURCE: Final = 32
-"""The share of one address, so that a single guesser cannot shut everybody else out."""
+"""The share of one host (IPv6: of one /64), so that a single guesser cannot shut everybody else out."""
 _MAX_REPORTED: Final = 1000
 """Unusable stored hashes that are remembered as reported."""
 
@@ -62,11 +63,13 @@ class HashPool:
         """Call `function` in a thread. A cancelled caller whose turn has not come leaves the queue.
 
         Args:
-            source: whose share of the queue this takes, usually an address; empty for our own work.
+            source: whose share of the queue this takes, usually an address (of which the host counts, so that
+                nobody fills the queue from one IPv6 network); empty for our own work.
 
         Raises:
             LoginRefused: the queue, or the source's share of it, is full; nothing was started.
         """
+        source = host_of(source)
         if self.waiting >= self._max_waiting or (source and self._waiting[source] >= self._max_per_source):
             raise LoginRefused("busy")
         loop = asyncio.get_running_loop()
