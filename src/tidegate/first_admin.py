@@ -13,8 +13,7 @@ from tidegate.errors import AlreadyExists, BadRecord, ConfigError, InvalidArgume
 from tidegate.policy.strength import weakness
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_admin
-from tidegate.store.validate import Rules
-from tidegate.wiring import password_hasher
+from tidegate.wiring import password_hasher, record_rules
 
 PREFIXES: Final = ("TIDEGATE", "SFTPGO")
 """Of ``*_DEFAULT_ADMIN_USERNAME`` and ``*_DEFAULT_ADMIN_PASSWORD``; the first that is set counts."""
@@ -52,7 +51,7 @@ async def create_first_admin(provider: Provider, loaded: Loaded, environ: Mappin
     try:
         stored = await asyncio.to_thread(password_hasher(loaded), password)
         document = {"username": username, "password": stored, "permissions": ["*"]}
-        admin = decode_admin(document, rules=Rules(naming_rules=section.naming_rules))
+        admin = decode_admin(document, rules=record_rules(loaded.settings))
     except InvalidArgument as error:
         raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_PASSWORD: {error.text}") from None
     except BadRecord as error:

@@ -10,12 +10,14 @@ from typing import Final
 
 from tidegate import __version__
 from tidegate.config.load import Loaded
+from tidegate.config.schema import Settings
 from tidegate.config.secret_files import read_secret
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
 from tidegate.store.options import ProviderOptions
+from tidegate.store.validate import Rules
 
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
@@ -83,6 +85,12 @@ def hash_options(loaded: Loaded) -> HashOptions:
     )
 
 
+def record_rules(settings: Settings) -> Rules:
+    """What a valid account, folder or administrator is."""
+    section = settings.data_provider
+    return Rules(users_base_dir=section.users_base_dir, naming_rules=section.naming_rules)
+
+
 def identity_options(loaded: Loaded) -> IdentityOptions:
     """How logins are checked."""
     provider = loaded.settings.data_provider
@@ -131,7 +139,6 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         track_quota=section.track_quota,
         pool_size=section.pool_size,
         read_host=section.read_host,
-        users_base_dir=section.users_base_dir,
-        naming_rules=section.naming_rules,
+        rules=record_rules(loaded.settings),
         hash_password=password_hasher(loaded),
     )

@@ -19,6 +19,7 @@ from tidegate.store.contract import Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
 from tidegate.store.dump import dump, load_file
 from tidegate.store.factory import ProviderOptions, create_provider
+from tidegate.store.validate import Rules
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -380,7 +381,7 @@ async def test_memory_takes_homes_and_hashes_from_its_options(tmp_path: Path) ->
         driver="memory",
         base_dir=tmp_path,
         name="d.json",
-        users_base_dir="/srv/homes",
+        rules=Rules(users_base_dir="/srv/homes"),
         hash_password=lambda plain: f"$1${plain}",
     )
     provider = create_provider(options)

@@ -52,10 +52,9 @@ class Desk:
     @property
     def rules(self) -> Rules:
         """What a valid record is, by the configuration."""
-        from tidegate.store.validate import Rules
+        from tidegate import wiring
 
-        section = self.loaded.settings.data_provider
-        return Rules(users_base_dir=section.users_base_dir, naming_rules=section.naming_rules)
+        return wiring.record_rules(self.loaded.settings)
 
     def hash_password(self, password: str, *, admin: bool = False, least_bits: float = 0.0) -> str:
         """A new password's hash.

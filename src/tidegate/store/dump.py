@@ -172,9 +172,8 @@ async def file_batches(
     path: Path, options: ProviderOptions, notes: list[str]
 ) -> AsyncGenerator[Sequence[Record], None]:
     """The records of a dump file as a provider's own options read them; for the memory driver."""
-    rules = Rules(users_base_dir=options.users_base_dir, naming_rules=options.naming_rules)
     kept = _Notes()
-    async with contextlib.aclosing(_batches(path, rules, options.hash_password, kept)) as batches:
+    async with contextlib.aclosing(_batches(path, options.rules, options.hash_password, kept)) as batches:
         async for batch in batches:
             yield batch
     notes.extend(kept.lines())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tidegate.errors import ProviderError
+from tidegate.store.validate import DEFAULT_RULES, Rules
 
 TABLE_PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 """What a table prefix may be: it becomes part of identifiers, so nothing that needs quoting."""
@@ -43,8 +44,7 @@ class ProviderOptions:
         track_quota: 0 keeps no usage, 1 keeps it for all accounts, 2 where it is asked for.
         pool_size: open connections to a database server at most; 0 takes the default.
         read_host: host (or ``host:port``) of a replica that answers reads.
-        users_base_dir: parent of the home of accounts that name none; absolute.
-        naming_rules: bit mask: 1 any UTF-8 in names, 2 lower-case them, 4 trim them.
+        rules: what a valid record of a dump file is.
         hash_password: turns a plain-text password of a dump file into a hash; without it, such a dump
             is refused.
     """
@@ -67,8 +67,7 @@ class ProviderOptions:
     track_quota: int = 2
     pool_size: int = 0
     read_host: str = ""
-    users_base_dir: str = ""
-    naming_rules: int = 1
+    rules: Rules = DEFAULT_RULES
     hash_password: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -9,6 +9,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from tidegate import wiring
 from tidegate.config.load import Loaded
 from tidegate.config.schema.httpd import HttpBinding
 from tidegate.config.secret_files import read_secret
@@ -17,7 +18,6 @@ from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.policy.addresses import AddressList
-from tidegate.store.validate import Rules
 from tidegate.web import api
 from tidegate.web.backups import Backups
 from tidegate.web.front import Front, FrontOptions
@@ -148,7 +148,7 @@ class HttpDoor:
         former = self._services
         return Services(
             loaded=loaded,
-            rules=Rules(users_base_dir=section.users_base_dir, naming_rules=section.naming_rules),
+            rules=wiring.record_rules(loaded.settings),
             provider=root.provider,
             health=Health(root.provider, lambda: root.provider_ready, time.monotonic),
             passwords=root.identity.passwords,

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a valid record is, is worked out of the configuration in one place."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import tidegate
+from tidegate.cli.provider import Desk
+from tidegate.config.load import Loaded
+from tidegate.config.schema import Settings
+from tidegate.store.factory import create_provider
+from tidegate.store.validate import Rules
+from tidegate.wiring import provider_options, record_rules
+
+
+def test_everybody_gets_the_same_rules() -> None:
+    section = {"driver": "memory", "name": "", "users_base_dir": "/srv/homes", "naming_rules": 6}
+    loaded = Loaded(Settings.model_validate({"data_provider": section}))
+
+    rules = record_rules(loaded.settings)
+
+    assert rules == Rules(users_base_dir="/srv/homes", naming_rules=6)
+    options = provider_options(loaded)
+    assert options.rules == rules
+    assert Desk(loaded, create_provider(options)).rules == rules
+
+
+def test_rules_are_made_of_settings_in_one_place() -> None:
+    source = Path(tidegate.__file__).parent
+    places = {
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "Rules"
+        and any(
+            "settings" in (text := ast.unparse(word.value)) or "section" in text for word in node.keywords
+        )
+    }
+    assert places == {"wiring.py"}
