@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+from tests.contract.conftest import Opened, OptionsOf
+from tests.support.accounts import plain_account
 from tests.support.cut_line import CutLine
 from tests.support.databases import Server
 
@@ -16,9 +20,13 @@ from tidegate import app as app_module
 from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
+from tidegate.errors import ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
-from tidegate.model import Account
+from tidegate.model import Account, Folder, FolderMount, UsageDelta
 from tidegate.store.factory import create_provider
+from tidegate.store.sql import accounts
+from tidegate.store.sql.provider import SqlProvider
+from tidegate.vfs.usage import Books
 from tidegate.wiring import provider_options
 
 PASSWORD = "a long enough word"
@@ -121,3 +129,86 @@ async def test_logins_are_refused_while_the_provider_is_down_and_work_again_afte
             assert (stored.used_quota_size, stored.used_quota_files) == (1000, 1)
         finally:
             await app.stop()
+
+
+@pytest.mark.parametrize("of_folder", [False, True], ids=["account", "folder"])
+@pytest.mark.parametrize("stored", [True, False], ids=["reply lost", "request lost"])
+@pytest.mark.parametrize("driver", ["postgresql", "mysql"])
+async def test_usage_counts_once_if_the_line_breaks_while_it_is_written(
+    driver: str, options_of: OptionsOf, opened: Opened, stored: bool, of_folder: bool
+) -> None:
+    options = options_of(driver)
+    directly = await opened(options)
+    mount = FolderMount(name="shared", virtual_path="/shared", mapped_path="/srv/shared")
+    await directly.add_folder(Folder(name="shared", mapped_path="/srv/shared"))
+    pat = await directly.add_user(replace(plain_account("pat"), virtual_folders=(mount,)))
+
+    async def counted() -> tuple[int, int]:
+        record = await (directly.folder("shared") if of_folder else directly.user("pat"))
+        assert record is not None
+        return record.used_quota_size, record.used_quota_files
+
+    async with CutLine(options.port) as line:
+        provider = await opened(replace(options, port=line.port))
+        books = Books(provider, emit=lambda event: None)
+        book, folder = await books.account(pat), await books.folder(mount)
+        await books.begin(book, folder)
+        charged = folder if of_folder else book
+        charged.size.add(1000)
+        charged.files.add(1)
+        line.cut_at(b"commit", deliver=stored)
+        async with asyncio.timeout(10):
+            with pytest.raises(ProviderUnavailable):
+                await books.settle()
+            await line.was_cut.wait()
+        assert await counted() == ((1000, 1) if stored else (0, 0))
+
+        await line.restore()
+        await books.settle()
+
+        assert await counted() == (1000, 1)
+        await books.close()
+        assert await counted() == (1000, 1)
+        assert await directly.dirty_usage() == []  # nothing is left to be scanned
+        await provider.close()
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "mysql"])
+async def test_an_addition_that_the_server_still_works_on_is_waited_for(
+    driver: str, options_of: OptionsOf, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = await opened(options_of(driver))
+    assert isinstance(provider, SqlProvider)
+    pat = await provider.add_user(plain_account("pat"))
+    books = Books(provider, emit=lambda event: None)
+    book = await books.account(pat)
+    held, release = asyncio.Event(), asyncio.Event()
+    under_way: list[asyncio.Task[None]] = []
+
+    async def slow(connection: AsyncConnection) -> None:
+        await accounts.add_usage(connection, provider._tables, "pat", UsageDelta(size=1000, files=1))
+        held.set()
+        await release.wait()
+
+    async def add_usage(username: str, delta: UsageDelta) -> None:
+        under_way.append(asyncio.create_task(provider._link.write(slow)))
+        await held.wait()
+        raise ProviderUnavailable  # our side of the line is gone, the server's transaction is not
+
+    book.size.add(1000)
+    book.files.add(1)
+    with monkeypatch.context() as broken:
+        broken.setattr(provider, "add_usage", add_usage)
+        with pytest.raises(ProviderUnavailable):
+            await books.settle()
+
+    settled = asyncio.create_task(books.settle())
+    assert not (await asyncio.wait({settled}, timeout=0.3))[0]  # it cannot be known yet
+    release.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(settled, *under_way)
+
+    stored = await provider.user("pat")
+    assert stored is not None
+    assert (stored.used_quota_size, stored.used_quota_files) == (1000, 1)
+    await books.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -13,6 +14,7 @@ class CutLine:
 
     Attributes:
         connections: how many connections were made through the line.
+        was_cut: set when the line cut itself, as `cut_at` asked.
     """
 
     def __init__(self, target: int) -> None:
@@ -23,6 +25,10 @@ class CutLine:
         self._silent = False
         self.port = 0
         self.connections = 0
+        self.was_cut = asyncio.Event()
+        self._word = b""
+        self._deliver = False
+        self._doomed: asyncio.StreamReader | None = None
 
     async def __aenter__(self) -> CutLine:
         await self.restore()
@@ -51,6 +57,44 @@ class CutLine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def cut_at(self, word: bytes, *, deliver: bool) -> None:
+        """Cut when the client next sends a word; then refuse connections until `restore`.
+
+        Args:
+            word: looked for within one piece that the client sends, any case.
+            deliver: pass it on and cut when the answer comes, instead of the answer; else cut at once.
+        """
+        self.was_cut.clear()
+        self._word, self._deliver = word.lower(), deliver
+
+    def _hear(self, data: bytes, answers: asyncio.StreamReader) -> bool:
+        """Whether what a client sent may be passed on."""
+        if not self._word or self._word not in data.lower():
+            return True
+        self._word = b""
+        if self._deliver:
+            self._doomed = answers
+            return True
+        self._break()
+        return False
+
+    def _answer(self, answers: asyncio.StreamReader) -> bool:
+        """Whether what the server sent may be passed on."""
+        if answers is not self._doomed:
+            return True
+        self._break()
+        return False
+
+    def _break(self) -> None:
+        """`cut`, from within: a connection's own task cannot wait for itself to end."""
+        self._doomed = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self.was_cut.set()
+
     def silence(self) -> None:
         """Keep and take connections, but pass nothing on any more."""
         self._silent = True
@@ -66,8 +110,8 @@ class CutLine:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(back)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, back))
-                group.create_task(self._pump(there, writer))
+                group.create_task(self._pump(reader, back, lambda data: self._hear(data, there)))
+                group.create_task(self._pump(there, writer, lambda _: self._answer(there)))
         except* (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -79,9 +123,11 @@ class CutLine:
                         await line.wait_closed()
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: Callable[[bytes], bool]
+    ) -> None:
         while data := await reader.read(65536):
-            if not self._silent:
+            if passes(data) and not self._silent:
                 writer.write(data)
                 await writer.drain()
         with contextlib.suppress(OSError):
