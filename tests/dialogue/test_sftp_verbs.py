@@ -38,6 +38,24 @@ async def test_version_answers_init(peer):
     assert b"blake3" in peer.version.extensions[b"check-file"]
 
 
+async def test_a_small_file_that_changes_while_it_is_read(peer):
+    peer.session.put("/f", b"0123456789")
+    handle = await peer.open("/f")
+    node = peer.session.open_files[-1].node
+    node.data += b"x" * 100_000
+    got = (await peer.ask(p.read, handle, 0, 261120)).data
+    while (reply := await peer.ask(p.read, handle, len(got), 261120)).kind == 103:
+        assert reply.data
+        got += reply.data
+    assert status(reply) == (1, "end of file")
+    assert got == b"0123456789" + b"x" * 100_000
+    del node.data[4:]
+    assert (await peer.ask(p.read, handle, 0, 261120)).data == b"0123"
+    assert status(await peer.ask(p.read, handle, 4, 261120)) == (1, "end of file")
+    node.data.clear()
+    assert status(await peer.ask(p.read, handle, 0, 261120)) == (1, "end of file")
+
+
 async def test_upload_and_download(peer):
     handle = await peer.open("/f", "w")
     assert status(await peer.ask(p.write, handle, 0, b"hello ")) == OK

@@ -35,6 +35,7 @@ from tidegate.model import (
     VPath,
 )
 from tidegate.vfs.api import OpenFlags
+from tidegate.vfs.files import SMALL_FILE_BYTES
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 
@@ -76,6 +77,8 @@ class MemoryFile:
     def __init__(self, session: MemorySession, path: VPath, node: Node, flags: OpenFlags) -> None:
         self.session, self.path, self.node = session, path, node
         self.readable, self.writable = flags.read, flags.write
+        small = flags.read and not flags.write and len(node.data) <= SMALL_FILE_BYTES
+        self.small = len(node.data) if small else 0
         self.append = flags.append
         self.ended = ""
         session.open_files.append(self)

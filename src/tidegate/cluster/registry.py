@@ -22,6 +22,28 @@ class LiveTransfer(Protocol):
     size: int
 
 
+class Activity:
+    """When a client last sent something. A plain attribute, because every request sets it.
+
+    Attributes:
+        at: seconds of `time.monotonic`.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def touch(self) -> None:
+        """Something happened."""
+        self.at = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing has happened."""
+        return time.monotonic() - self.at
+
+
 @dataclass(slots=True, eq=False)
 class LiveConnection:
     """One logged-in connection or channel.
@@ -31,7 +53,7 @@ class LiveConnection:
         username: who.
         disconnect: ends it; the argument says by whom, for the log.
         connected_at: seconds since the epoch.
-        last_activity: seconds since the epoch.
+        activity: when the client last sent something; channels of one connection share it.
         command: the SSH command, if any.
         transfers: what is being moved now.
     """
@@ -40,9 +62,14 @@ class LiveConnection:
     username: str
     disconnect: Callable[[str], None]
     connected_at: float = field(default_factory=time.time)
-    last_activity: float = field(default_factory=time.time)
+    activity: Activity = field(default_factory=Activity)
     command: str = ""
     transfers: set[LiveTransfer] = field(default_factory=set)
+
+    @property
+    def last_activity(self) -> float:
+        """When the client last sent something, seconds since the epoch."""
+        return time.time() - self.activity.silent_seconds
 
 
 class Registry:

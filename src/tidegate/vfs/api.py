@@ -35,11 +35,16 @@ class File(Protocol):
 
     Reads and writes may run concurrently. `close` or `abort` is called once, after all of them ended;
     after either every method raises `InvalidHandle`.
+
+    Attributes:
+        small: bytes that a small file held when it was opened for reading, 0 for all other files. A door
+            needs no room for more: clients ask for 255 KiB, whatever the size.
     """
 
     path: VPath
     readable: bool
     writable: bool
+    small: int
 
     async def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes; ``b""`` at or past the end. Waits for bandwidth."""

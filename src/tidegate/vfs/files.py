@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, Literal
@@ -39,7 +39,7 @@ SLACK_SECONDS: Final = 0.005
 """Bandwidth debt below which nobody waits: timers are no finer, and a high limit costs nothing."""
 
 SMALL_FILE_BYTES: Final = 64 * 1024
-"""Up to this size it pays to ask for the size before reading: clients ask for 255 KiB, whatever the size."""
+"""Up to this size a file is small; see `vfs.api.File`."""
 
 Ending = Literal["ok", "failed", "quota"]
 
@@ -73,7 +73,6 @@ class File:
         "_readinto",
         "_readslow",
         "_received",
-        "_size_now",
         "_spot",
         "_throttle_down",
         "_throttle_up",
@@ -82,11 +81,11 @@ class File:
         "_upload",
         "_write",
         "_writeslow",
-        "is_small",
         "operation_type",
         "path",
         "readable",
         "size",
+        "small",
         "started",
         "virtual_path",
         "writable",
@@ -134,22 +133,12 @@ class File:
         self._throttle_down: Throttle | None = context.down
         self._readinto = handle.readinto_nowait
         self._write = handle.write_nowait
-        self._size_now: Callable[[], int | None] | None = getattr(handle, "size_nowait", None)
-        self.is_small = (
-            upload is None
-            and self._size_now is not None
-            and 0 < (handle.existed_size or 0) <= SMALL_FILE_BYTES
-        )
+        known = handle.existed_size or 0
+        self.small = known if upload is None and known <= SMALL_FILE_BYTES else 0
         self._readslow = not readable
         self._writeslow = upload is None or append or upload.names > 1
         context.files.add(self)
         context.transfers.add(self)
-
-    def clip(self, offset: int, size: int) -> int:
-        """How much of `size` bytes at `offset` there is, as far as can be told without waiting."""
-        known = self._size_now() if self._size_now is not None else None
-        # Zero is what files say whose bytes are made up as they are read.
-        return size if not known else max(0, min(size, known - offset))
 
     # -- reading -------------------------------------------------------------------------------------
 

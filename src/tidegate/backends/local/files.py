@@ -114,15 +114,6 @@ class LocalFile:
         """Whether what is written lies beside the target until COMMIT."""
         return self._upload is not None and self._upload.staged
 
-    def size_nowait(self) -> int | None:
-        """Bytes in the file now, if that is known without waiting."""
-        if self._closed or not self._device.fast():
-            return None
-        try:
-            return os.fstat(self._fd).st_size
-        except OSError:
-            return None
-
     # -- reading -----------------------------------------------------------------------------------------
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
@@ -281,6 +272,10 @@ class LocalFile:
         if self._closed:
             raise InvalidHandle
         self._closed = True
+        if self._upload is None and not self._jobs and self._device.fast():
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            return
         ending = partial(self._finish, outcome)
         if not self._jobs and self._device.fast() and not self._is_heavy(outcome):
             self._devices.inline(self._device, ending)

@@ -22,9 +22,11 @@ from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from struct import Struct
+from time import monotonic
 from typing import Any, Final
 
 from tidegate import eager
+from tidegate.cluster.registry import Activity
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
 from tidegate.doors.sftp.handles import (
@@ -52,6 +54,9 @@ _IO_HEADER: Final = r.IO_HEADER.unpack_from
 _IO_HEADER_BYTES: Final = r.IO_HEADER.size
 MAX_BURST: Final = 1024
 """Requests taken in one call of `feed`; then the loop serves others first."""
+
+TAIL_BYTES: Final = 16 * 1024
+"""Room for a READ behind what a small file held when it was opened: nearly always that is its end."""
 
 _QUEUED_OVERHEAD_BYTES: Final = 256
 """What a waiting request costs beside the bytes of its packet, roughly."""
@@ -117,6 +122,7 @@ class SftpDialogue:
         outlet: takes replies.
         limits: bounds.
         names: what owner ids are called in listings; by default only the account's own have a name.
+        activity: takes note whenever the peer sends something.
     """
 
     def __init__(
@@ -126,11 +132,15 @@ class SftpDialogue:
         limits: SftpLimits | None = None,
         *,
         names: Names | None = None,
+        activity: Activity | None = None,
     ) -> None:
         limits = limits or SftpLimits()
         names = names or AccountNames(session.principal)
         self._outlet = outlet
         self._limits = limits
+        self._packet_bytes = limits.packet_bytes
+        self._read_bytes = limits.read_bytes
+        self._activity = activity or Activity()
         self._loop = asyncio.get_running_loop()
         self._handles = HandleTable(limits.handles)
         self._files = self._handles.files
@@ -165,8 +175,9 @@ class SftpDialogue:
         size = len(view)
         if self._ended:
             return size
+        self._activity.at = monotonic()
         outlet = self._outlet
-        most = self._limits.packet_bytes
+        most = self._packet_bytes
         position = 0
         self._feeding = True
         try:
@@ -226,9 +237,12 @@ class SftpDialogue:
             text = None if entry is None else "handle is not open for reading"
             self._outlet.send(status.reply(rid, InvalidHandle(text)))
             return
-        size = min(size, self._limits.read_bytes)
-        if entry.clip is not None and offset <= MAX_OFFSET:
-            size = entry.clip(offset, size)
+        most = self._read_bytes
+        if entry.small:
+            # Room for what clients ask for costs more than reading 2 KiB does.
+            left = entry.small - offset
+            most = left if left > 0 else TAIL_BYTES
+        size = min(size, most)
         if size == 0 or offset > MAX_OFFSET - size:
             self._outlet.send(replies.status_eof(rid))
             return

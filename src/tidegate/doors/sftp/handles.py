@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from tidegate import eager
@@ -77,20 +77,17 @@ class OpenFile:
             spot.
         writing: how many of them write. While there is none, a READ may be answered on the spot; waiting for
             other READs would keep the whole pipeline of a client on threads after one cache miss.
-        clip: for a small file, tells how much of a READ there is: room for the 255 KiB that clients ask for
-            costs more than reading 2 KiB does.
+        small: see `vfs.api.File`.
     """
 
-    __slots__ = ("append", "clip", "file", "operations", "readable", "writable", "writing")
+    __slots__ = ("append", "file", "operations", "readable", "small", "writable", "writing")
 
     def __init__(self, file: File, *, append: bool) -> None:
         self.file = file
         self.append = append
         self.readable = file.readable
         self.writable = file.writable
-        self.clip: Callable[[int, int], int] | None = None
-        if getattr(file, "is_small", False):
-            self.clip = getattr(file, "clip", None)
+        self.small = file.small
         self.operations: list[Operation] = []
         self.writing = 0
 

@@ -52,7 +52,17 @@ OUTPUT_SIZE: Final = 1024 * 1024
 
 MSG_CHANNEL_WINDOW_ADJUST: Final = 93
 MSG_CHANNEL_DATA: Final = 94
-_OURS: Final = (MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_DATA)
+
+_AROUND: Final = HEADER_SIZE + TAG_SIZE
+"""Bytes of a record that are not of its packet."""
+
+_LEAST_RECORD: Final = 16
+"""With fewer bytes at hand there is no record to look at."""
+
+_LEAST_OURS: Final = 10
+"""Bytes of a window adjustment, and in front of channel data: padding length, number, channel, value."""
+
+_PACKET = struct.Struct(">BBII").unpack_from
 
 _HEAD = struct.Struct(">IBBII")
 """packet length, padding length, message number, channel, length of the data (RFC 4254 section 5.2)."""
@@ -66,7 +76,12 @@ _scratch = memoryview(bytearray(MAX_RECORD))
 
 
 class Lane(asyncio.BufferedProtocol):
-    """One connection's fast lane. Made by `attach`, shared by all its file-transfer channels."""
+    """One connection's fast lane. Made by `attach`, shared by all its file-transfer channels.
+
+    Attributes:
+        congested: whether the socket took less than it was given.
+        channels: by our number of each.
+    """
 
     def __init__(self, connection: Any, transport: asyncio.Transport, opened: Opened, sealed: Sealed) -> None:
         self.connection = connection
@@ -79,7 +94,7 @@ class Lane(asyncio.BufferedProtocol):
         self._output_used = 0
         self._blocked = False
         self._detached = False
-        self._write_paused = False
+        self.congested = False
         self.channels: dict[int, LaneChannel] = {}
         self._last: LaneChannel | None = None
 
@@ -159,11 +174,13 @@ class Lane(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The shared input buffer, behind what is left of the last record."""
-        used = self._used = len(self._tail)
-        if used:
-            _input[:used] = self._tail
-            return _input[used:]
-        return _input
+        tail = self._tail
+        if not tail:
+            self._used = 0
+            return _input
+        used = self._used = len(tail)
+        _input[:used] = tail
+        return _input[used:]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes arrived in the shared input buffer."""
@@ -175,14 +192,16 @@ class Lane(asyncio.BufferedProtocol):
         """Process every complete record in ``view[:end]`` and keep the rest."""
         connection = self.connection
         position = 0
-        touched: set[LaneChannel] = set()
-        connection._reset_keepalive_timer()
-        while end - position >= 16 and connection._transport is not None and not self._blocked:
+        touched: list[LaneChannel] = []
+        if connection._keepalive_interval:
+            connection._reset_keepalive_timer()
+        while end - position >= _LEAST_RECORD and connection._transport is not None and not self._blocked:
             opened = self._opened
+            key = opened.key
             seq = connection._recv_seq
-            length = opened.length or opened.key.length(view[position : position + HEADER_SIZE], seq)
+            length = opened.length or key.length(view, position, seq)
             opened.length = length
-            total = HEADER_SIZE + length + TAG_SIZE
+            total = _AROUND + length
             if length > connection._max_recv_pktlen or total > MAX_RECORD or length < 8:
                 self._pump(touched)
                 self._refuse(length)
@@ -196,36 +215,48 @@ class Lane(asyncio.BufferedProtocol):
             plain: memoryview | None = None
             try:
                 if channel is not None and length > SMALL_RECORD:
-                    plain = channel.open_record(opened.key, record, length, seq)
+                    plain = channel.open_record(key, record, length, seq)
                     if plain is None:
                         connection._recv_seq = (seq + 1) & 0xFFFFFFFF
-                        touched.add(channel)
+                        _add(touched, channel)
                         continue
                 else:
                     plain = _scratch[:length]
-                    opened.key.open(record, plain, seq)
+                    key.open(record, plain, seq)
             except InvalidTag:
                 plain = None
-            if plain is not None and plain[1] in _OURS:
-                other = self.channels.get(int.from_bytes(plain[2:6], "big"))
-                size = -1 if other is None else other.accept(plain)
-                if other is not None and size >= 0:
-                    connection._recv_seq = (seq + 1) & 0xFFFFFFFF
-                    touched.add(other)
-                    if plain[1] == MSG_CHANNEL_DATA:
-                        self._last = other
-                        other.deliver(plain[10 : 10 + size], last=position == end)
-                    continue
+            if plain is not None and length >= _LEAST_OURS:
+                padding, kind, number, size = _PACKET(plain)
+                if channel is None or channel.number != number:
+                    channel = self.channels.get(number)
+                if channel is not None:
+                    if kind == MSG_CHANNEL_DATA:
+                        if _LEAST_OURS + size + padding == length and channel.accept(size):
+                            connection._recv_seq = (seq + 1) & 0xFFFFFFFF
+                            self._last = channel
+                            data = plain[_LEAST_OURS : _LEAST_OURS + size]
+                            if not channel.deliver(data, last=position == end):
+                                _add(touched, channel)
+                            continue
+                    elif (
+                        kind == MSG_CHANNEL_WINDOW_ADJUST
+                        and _LEAST_OURS + padding == length
+                        and channel.widen(size)
+                    ):
+                        connection._recv_seq = (seq + 1) & 0xFFFFFFFF
+                        _add(touched, channel)
+                        continue
             self._pump(touched)
             self._hand_over(length, record, plain)
             if self._detached:
                 self._tail = b""
                 connection.data_received(bytes(view[position:end]))
                 return
-        self._tail = bytes(view[position:end])
-        self._pump(touched)
+        self._tail = bytes(view[position:end]) if position < end else b""
+        if touched or self._output_used:
+            self._pump(touched)
 
-    def _pump(self, touched: set[LaneChannel]) -> None:
+    def _pump(self, touched: list[LaneChannel]) -> None:
         for channel in touched:
             channel.room()
         touched.clear()
@@ -291,11 +322,6 @@ class Lane(asyncio.BufferedProtocol):
 
     # -- outward ---------------------------------------------------------------------------------------
 
-    @property
-    def congested(self) -> bool:
-        """Whether the socket took less than it was given."""
-        return self._write_paused
-
     def ready(self) -> bool:
         """Whether channel data may be sealed now: no key exchange is going on, none is due."""
         connection = self.connection
@@ -331,7 +357,15 @@ class Lane(asyncio.BufferedProtocol):
         padding = -(1 + payload) % block
         if padding < 4:
             padding += block
-        return HEADER_SIZE + 1 + payload + padding + TAG_SIZE, padding
+        return _AROUND + 1 + payload + padding, padding
+
+    def put(self, number: int, data: bytes | bytearray) -> None:
+        """Seal `data` as one packet of channel `number`; `ready` was asked, and the window has room."""
+        size = len(data)
+        total, padding = self.record_size(_LEAST_OURS - 1 + size)
+        record = self.slot(total)
+        record[HEADER_SIZE + _LEAST_OURS : HEADER_SIZE + _LEAST_OURS + size] = data
+        self.seal(record, padding, MSG_CHANNEL_DATA, number, size)
 
     def seal(self, record: memoryview, padding: int, kind: int, number: int, value: int) -> None:
         """Seal the record that `slot` gave room for; what follows its head is in place.
@@ -345,7 +379,7 @@ class Lane(asyncio.BufferedProtocol):
         """
         connection = self.connection
         total = len(record)
-        length = total - (HEADER_SIZE + TAG_SIZE)
+        length = total - _AROUND
         _HEAD.pack_into(record, 0, length, padding, kind, number, value)
         record[total - TAG_SIZE - padding : total - TAG_SIZE] = random_padding.take(padding)
         seq = connection._send_seq
@@ -358,15 +392,16 @@ class Lane(asyncio.BufferedProtocol):
 
     def write_out(self) -> None:
         """Put the sealed batch on the wire: straight to the socket if nothing waits before it."""
-        used, self._output_used = self._output_used, 0
+        used = self._output_used
         if not used:
             return
+        self._output_used = 0
         _waiting.clear()
         transport = self.transport
         sent = 0
         if transport.is_closing():
             return  # its descriptor may be somebody else's by now
-        if not self._write_paused and transport.get_write_buffer_size() == 0:
+        if not self.congested and transport.get_write_buffer_size() == 0:
             try:
                 sent = os.write(self._fd, _output[:used])
             except (BlockingIOError, InterruptedError):
@@ -391,12 +426,12 @@ class Lane(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The socket is full: replies wait, and so does reading (asyncssh answers what it reads)."""
-        self._write_paused = True
+        self.congested = True
         self.connection.pause_writing()
 
     def resume_writing(self) -> None:
         """The socket took everything."""
-        self._write_paused = False
+        self.congested = False
         self.connection.resume_writing()
         for channel in list(self.channels.values()):
             channel.room()
@@ -410,3 +445,8 @@ class Lane(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; asyncssh tells the channels."""
         self.connection.connection_lost(exc)
+
+
+def _add(touched: list[LaneChannel], channel: LaneChannel) -> None:
+    if channel not in touched:
+        touched.append(channel)

@@ -53,6 +53,9 @@ _CHANNEL_HEAD: Final = 9
 
 _PAYLOAD_OFFSET: Final = HEADER_SIZE + 1 + _CHANNEL_HEAD
 
+_ENDING: Final = frozenset({"close_pending", "closed"})
+"""States of asyncssh's channel in which nothing is sent or taken any more."""
+
 BUFFER_SIZE: Final = 640 * 1024
 """Bytes of a reassembly buffer; one that must be larger is not kept."""
 
@@ -144,7 +147,7 @@ class LaneChannel:
             raise
         if plain[1] == MSG_CHANNEL_DATA and int.from_bytes(plain[2:6], "big") == self.number:
             size = int.from_bytes(plain[6:10], "big")
-            if size + PACKET_HEADER + plain[0] == length and self._accepts(size):
+            if size + PACKET_HEADER + plain[0] == length and self.accept(size):
                 view[start:end] = saved
                 self._end = end + size
                 return None
@@ -152,41 +155,50 @@ class LaneChannel:
         view[start:end] = saved
         return other
 
-    def accept(self, plain: memoryview) -> int:
-        """Judge data, or take more window, of a packet that was opened aside.
+    def widen(self, size: int) -> bool:
+        """Take more window from the peer; False if asyncssh must judge the packet."""
+        # OpenSSH sends one for every 96 KiB it has taken: worth sparing asyncssh the trouble.
+        channel = self._channel
+        if self._gone or channel._recv_state != "open" or channel._send_buf:
+            return False
+        channel._send_window += size
+        return True
 
-        Returns:
-            bytes of data, for `deliver`; 0 if it was window; -1 if asyncssh must judge the packet.
-        """
-        if plain[1] == MSG_CHANNEL_WINDOW_ADJUST:
-            # OpenSSH sends one for every 96 KiB it has taken: worth sparing asyncssh the trouble.
-            channel = self._channel
-            if (
-                self._gone
-                or channel._recv_state != "open"
-                or channel._send_buf
-                or len(plain) != 10 + plain[0]
-            ):
-                return -1
-            channel._send_window += int.from_bytes(plain[6:10], "big")
-            return 0
-        size = int.from_bytes(plain[6:10], "big")
-        if size + PACKET_HEADER + plain[0] != len(plain) or not self._accepts(size):
-            return -1
-        return size
+    def accept(self, size: int) -> bool:
+        """Whether data of `size` bytes keeps the rules; counts it against the window."""
+        channel = self._channel
+        if (
+            self._gone
+            or channel._recv_state != "open"
+            or channel._send_state in _ENDING
+            or channel._recv_buf
+            or size > channel._recv_window
+        ):
+            return False
+        channel._recv_window -= size
+        return True
 
-    def deliver(self, data: memoryview, *, last: bool) -> None:
+    def deliver(self, data: memoryview, *, last: bool) -> bool:
         """Take accepted data; valid during the call only.
 
         Args:
             last: nothing more is at hand, so the dialogue may have it at once: the way of a client that
                 waits for each answer, without a copy.
+
+        Returns:
+            False if some of it waits for `room`.
         """
-        if not last or self._end != self._begin or self._feeding or self._blocked() or self._gone:
-            self._append(data)
-            return
         dialogue = self._dialogue
-        assert dialogue is not None
+        if (
+            not last
+            or self._end != self._begin
+            or self._feeding
+            or self._gone
+            or dialogue is None
+            or dialogue.saturated
+        ):
+            self._append(data)
+            return False
         self._feeding = True
         try:
             consumed = dialogue.feed(data)
@@ -194,25 +206,13 @@ class LaneChannel:
             self._feeding = False
         self._unacknowledged += consumed
         if self._gone:
-            return
-        if consumed < len(data):
+            return True
+        done = consumed == len(data)
+        if not done:
             self._append(data[consumed:])
         if self._unacknowledged >= self._acknowledge_at:
             self._adjust_window()
-
-    def _accepts(self, size: int) -> bool:
-        """Whether data of `size` bytes keeps the rules; counts it against the window."""
-        channel = self._channel
-        if (
-            self._gone
-            or channel._recv_state != "open"
-            or channel._send_state in {"close_pending", "closed"}
-            or channel._recv_buf
-            or size > channel._recv_window
-        ):
-            return False
-        channel._recv_window -= size
-        return True
+        return done
 
     def data_received(self, data: bytes) -> None:
         """Data that asyncssh delivered itself (before the lane was attached, or after it was lost)."""
@@ -303,7 +303,7 @@ class LaneChannel:
 
     def _adjust_window(self) -> None:
         channel = self._channel
-        if channel._send_state in {"close_pending", "closed"} or self._gone:
+        if channel._send_state in _ENDING or self._gone:
             return
         grant, self._unacknowledged = self._unacknowledged, 0
         channel._recv_window += grant
@@ -355,6 +355,8 @@ class LaneChannel:
             self._emit_small()
         lane, channel, chunk = self._lane, self._channel, self._chunk
         length = _DATA_HEADER.size + size
+        if length <= chunk and length <= channel._send_window and not self._pending and lane.ready():
+            return self._send_one(request_id, file, offset, size)
         full, full_padding = lane.record_size(_CHANNEL_HEAD + chunk)
         # A peer that takes a few bytes a packet makes the records of one reply larger than the buffer.
         room = (length // chunk + 1) * full
@@ -402,6 +404,28 @@ class LaneChannel:
             lane.write_out()
         return count
 
+    def _send_one(self, request_id: int, file: File, offset: int, size: int) -> int | None:
+        """`send_data` for an answer that one record holds, with nothing in its way."""
+        lane = self._lane
+        length = _DATA_HEADER.size + size
+        total, padding = lane.record_size(_CHANNEL_HEAD + length)
+        record = lane.slot(total)
+        start = _PAYLOAD_OFFSET + _DATA_HEADER.size
+        count = file.readinto_nowait(offset, (record[start : start + size],))
+        if not count:
+            return count
+        if count < size:
+            length = _DATA_HEADER.size + count
+            total, padding = lane.record_size(_CHANNEL_HEAD + length)
+            record = record[:total]
+        _DATA_HEADER.pack_into(record, _PAYLOAD_OFFSET, 9 + count, FXP_DATA, request_id, count)
+        number = self._channel._send_chan
+        lane.seal(record, padding, MSG_CHANNEL_DATA, number, length)
+        self._channel._send_window -= length
+        if lane.batched >= WRITE_AT:
+            lane.write_out()
+        return count
+
     def flush(self) -> None:
         """Seal what is gathered and put the batch on the wire."""
         if self._small:
@@ -417,10 +441,22 @@ class LaneChannel:
             self.flush()
 
     def _emit_small(self) -> None:
-        data = self._small[0] if len(self._small) == 1 else b"".join(self._small)
-        self._small.clear()
+        small, lane, channel = self._small, self._lane, self._channel
+        data = small[0] if len(small) == 1 else b"".join(small)
+        small.clear()
+        size = self._small_size
         self._small_size = 0
-        self._emit(memoryview(data))
+        if (
+            size <= self._chunk
+            and size <= channel._send_window
+            and not self._pending
+            and not self._plain
+            and lane.ready()
+        ):
+            lane.put(channel._send_chan, data)
+            channel._send_window -= size
+        else:
+            self._emit(memoryview(data))
 
     def _emit(self, data: memoryview) -> None:
         """Seal as much as window and key exchange allow; the rest waits."""
@@ -453,7 +489,7 @@ class LaneChannel:
 
     def room(self) -> None:
         """The window grew, the socket drained or a key exchange ended: go on with what waited."""
-        if self._gone or self._channel._send_state in {"close_pending", "closed"}:
+        if self._gone or self._channel._send_state in _ENDING:
             return
         if self._feeding:  # feed's own loop goes on with what it emits; the rest waits for its end
             return

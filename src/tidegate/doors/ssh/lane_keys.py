@@ -24,7 +24,8 @@ REQUIRED: Final = (
 REQUIRED_STATE: Final = (
     "_inpbuf", "_packet", "_recv_handler", "_recv_encryption", "_send_encryption", "_recv_seq", "_send_seq",
     "_kex_complete", "_auth_complete", "_rekey_bytes", "_rekey_bytes_sent", "_deferred_packets", "_transport",
-    "_compressor", "_decompressor", "_max_recv_pktlen", "_kexinit_sent", "_recv_macsize", "_strict_kex",
+    "_compressor", "_decompressor", "_max_recv_pktlen", "_keepalive_interval", "_kexinit_sent",
+    "_recv_macsize", "_strict_kex",
 )  # fmt: skip
 """Instance attributes of asyncssh's connection that the lane reads or sets."""
 
@@ -40,11 +41,13 @@ class Padding:
 
     def take(self, size: int) -> bytes:
         """The next `size` random bytes."""
-        if self._used + size > len(self._pool):
+        start = self._used
+        end = self._used = start + size
+        if end > len(self._pool):
             self._pool = os.urandom(_PADDING_POOL)
-            self._used = 0
-        self._used += size
-        return self._pool[self._used - size : self._used]
+            start, end = 0, size
+            self._used = size
+        return self._pool[start:end]
 
 
 random_padding: Final = Padding()

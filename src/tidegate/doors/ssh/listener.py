@@ -130,7 +130,8 @@ class SshDoor:
         while self._logins:
             for login in list(self._logins):
                 # After CLOSE clients still set times and compare sizes, and without that call it a failure.
-                if not login.busy and (login not in finishing or login.silent_seconds > DRAIN_SILENT_SECONDS):
+                silent = login.activity.silent_seconds
+                if not login.busy and (login not in finishing or silent > DRAIN_SILENT_SECONDS):
                     login.end("shutdown", text="server is shutting down")
                     finishing.discard(login)
             if not any(login.busy or login in finishing for login in self._logins):

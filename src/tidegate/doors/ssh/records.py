@@ -30,14 +30,11 @@ _U64 = struct.Struct(">Q")
 class Records(Protocol):
     """One direction of one key. `seq` is the SSH packet sequence number."""
 
-    aligned_header: int
-    """Bytes of the length field that count for padding: 0, both AEADs leave it out"""
-
     block: int
-    """Padding granularity in bytes"""
+    """Padding granularity in bytes; both AEADs leave the length field out of what is padded"""
 
-    def length(self, header: memoryview, seq: int) -> int:
-        """The packet length that a record's first four bytes say."""
+    def length(self, view: memoryview, position: int, seq: int) -> int:
+        """The packet length that the first four bytes of the record at `position` say."""
         ...
 
     def seal(self, record: memoryview, seq: int) -> None:
@@ -56,39 +53,39 @@ class Records(Protocol):
 class GcmRecords:
     """aes128-gcm@openssh.com and aes256-gcm@openssh.com: the nonce is a counter, the length is in clear."""
 
-    aligned_header = 0
     block = 16
 
     def __init__(self, key: bytes, iv: bytes) -> None:
-        self._aead = AESGCM(key)
-        self._fixed = iv[:4]
+        aead = AESGCM(key)
+        self._encrypt, self._decrypt = aead.encrypt_into, aead.decrypt_into
+        self._nonce = bytearray(iv)
         self._counter = int.from_bytes(iv[4:12], "big")
 
-    def length(self, header: memoryview, seq: int) -> int:  # noqa: ARG002 - one signature for both families
+    def length(self, view: memoryview, position: int, seq: int) -> int:  # noqa: ARG002 - one signature for both families
         """See `Records.length`."""
-        return int.from_bytes(header, "big")
+        length: int = _U32.unpack_from(view, position)[0]
+        return length
 
     # RFC 5647 section 7.1: 4 bytes fixed, 8 bytes of a counter that goes up by one for each packet.
 
     def seal(self, record: memoryview, seq: int) -> None:  # noqa: ARG002
         """See `Records.seal`."""
         counter = self._counter
+        _U64.pack_into(self._nonce, 4, counter)
         self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
-        nonce = self._fixed + counter.to_bytes(8, "big")
-        self._aead.encrypt_into(nonce, record[4:-16], record[:4], record[4:])
+        self._encrypt(self._nonce, record[4:-16], record[:4], record[4:])
 
     def open(self, record: memoryview, plain: memoryview, seq: int) -> None:  # noqa: ARG002
         """See `Records.open`."""
         counter = self._counter
+        _U64.pack_into(self._nonce, 4, counter)
         self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
-        nonce = self._fixed + counter.to_bytes(8, "big")
-        self._aead.decrypt_into(nonce, record[4:], record[:4], plain)
+        self._decrypt(self._nonce, record[4:], record[:4], plain)
 
 
 class ChachaRecords:
     """chacha20-poly1305@openssh.com: two keys, the sequence number is the nonce, the length is hidden."""
 
-    aligned_header = 0
     block = 8
 
     def __init__(self, key: bytes) -> None:
@@ -96,10 +93,10 @@ class ChachaRecords:
         self._payload = Cipher(ChaCha20(key[:32], bytes(16)), mode=None).encryptor()
         self._header = Cipher(ChaCha20(key[32:], bytes(16)), mode=None).encryptor()
 
-    def length(self, header: memoryview, seq: int) -> int:
+    def length(self, view: memoryview, position: int, seq: int) -> int:
         """See `Records.length`."""
         self._header.reset_nonce(bytes(8) + _U64.pack(seq))
-        return int.from_bytes(self._header.update(header), "big")
+        return int.from_bytes(self._header.update(view[position : position + HEADER_SIZE]), "big")
 
     def _one_time_key(self, seq: int) -> bytes:
         # Block counter 0 makes the Poly1305 key; the payload starts at block 1, so 64 bytes are drawn.
@@ -141,7 +138,7 @@ def self_check() -> None:
     ChachaRecords(key).seal(record, 7)
     plain = bytearray(len(text))
     reader = ChachaRecords(key)
-    if reader.length(record[:4], 7) != len(text):
+    if reader.length(record, 0, 7) != len(text):
         raise RuntimeError("ChaCha20 does not give back a packet length")
     reader.open(record, memoryview(plain), 7)
     if plain != text:

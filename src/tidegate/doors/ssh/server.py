@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncssh
 
 from tidegate.abc import Credential
+from tidegate.cluster.registry import Activity
 from tidegate.doors.ssh.session import SshSession
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
@@ -67,7 +68,7 @@ class SshLogin(asyncssh.SSHServer):
         self._question_open = False
         self._ended_by = ""
         self._next_channel = 0
-        self._activity = self._started
+        self.activity = Activity()
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # -- the connection's life ---------------------------------------------------------------------------
@@ -342,7 +343,7 @@ class SshLogin(asyncssh.SSHServer):
         if self.door.draining:
             self.end("shutdown")
             return
-        self.touch()
+        self.activity.touch()
         self._watch_idle()
 
     # -- channels ----------------------------------------------------------------------------------------
@@ -379,23 +380,14 @@ class SshLogin(asyncssh.SSHServer):
 
     # -- idleness ----------------------------------------------------------------------------------------
 
-    @property
-    def silent_seconds(self) -> float:
-        """How long the client has sent nothing to its channels."""
-        return time.monotonic() - self._activity
-
-    def touch(self) -> None:
-        """Something happened."""
-        self._activity = time.monotonic()
-
     def _watch_idle(self) -> None:
         limit = self.options.idle_seconds
         if limit <= 0:
             return
         moved = [session.moved() for session in self.sessions]  # each of them must look
         if any(moved):
-            self.touch()
-        left = self._activity + limit - time.monotonic()
+            self.activity.touch()
+        left = limit - self.activity.silent_seconds
         if left <= 0:
             self.end("idle_timeout", text="idle timeout")
         else:
@@ -403,7 +395,7 @@ class SshLogin(asyncssh.SSHServer):
 
     # -- for the record ----------------------------------------------------------------------------------
 
-    def _common(self) -> dict[str, str]:
+    def _common(self) -> dict[str, Any]:
         return {
             "connection_id": self.peer.connection_id,
             "username": self._username,

@@ -80,12 +80,6 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         moved, self._moved = total != self._moved, total
         return moved
 
-    def touch(self) -> None:
-        """Something happened on this channel."""
-        self._login.touch()
-        if self._live is not None:
-            self._live.last_activity = time.time()
-
     # -- what clients ask for ----------------------------------------------------------------------------
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -138,7 +132,13 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             login.peer.local_address,
             login.peer.client_version,
         )
-        live = LiveConnection(peer, self._principal.username, login.end, command=command[:MAX_LOGGED_COMMAND])
+        live = LiveConnection(
+            peer,
+            self._principal.username,
+            login.end,
+            activity=login.activity,
+            command=command[:MAX_LOGGED_COMMAND],
+        )
         try:
             login.door.registry.add(live, max_sessions=self._principal.account.max_sessions)
         except LoginRefused as refusal:
@@ -149,7 +149,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def session_started(self) -> None:
         """The client was told yes."""
-        self.touch()
+        self._login.activity.touch()
         if self._work is not None:
             self._task = self._login.door.spawn(self._guarded(self._work()), f"channel {self._id}")
 
@@ -196,7 +196,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             return
         try:
             self._subsystem = SftpSubsystem(
-                session, chan, self.touch, fast_lane=self._login.options.fast_lane
+                session, chan, self._login.activity, fast_lane=self._login.options.fast_lane
             )
         except BaseException:
             await session.close()
@@ -268,7 +268,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:  # noqa: ARG002
         """The client sent bytes."""
-        self.touch()
+        self._login.activity.touch()
         if self._carrier is not None:
             self._carrier.data_received(data)
         elif self._stdin is not None:
@@ -328,7 +328,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._task.cancel()
         self._writable.set()
 
-    def _common(self, protocol: Protocol) -> dict[str, str]:
+    def _common(self, protocol: Protocol) -> dict[str, Any]:
         return {
             "connection_id": self._id,
             "username": self._principal.username,

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
 from typing import Protocol
 
 import asyncssh
 
+from tidegate.cluster.registry import Activity
 from tidegate.doors.sftp.carrier import ChannelCarrier
-from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
+from tidegate.doors.sftp.dialogue import SftpDialogue
 from tidegate.doors.sftp.outlet import Outlet
 from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_channel import LaneChannel
@@ -64,27 +64,13 @@ def make_carrier(chan: asyncssh.SSHServerChannel[bytes], *, fast_lane: bool) -> 
     return ChannelCarrier(chan) if lane is None else LaneChannel(lane, chan)
 
 
-class _WatchedDialogue(SftpDialogue):
-    """A dialogue that says when its peer sent something; works with every carrier."""
-
-    def __init__(
-        self, session: Session, carrier: Carrier, limits: SftpLimits, touch: Callable[[], None]
-    ) -> None:
-        super().__init__(session, carrier, limits)
-        self._touch = touch
-
-    def feed(self, view: memoryview) -> int:
-        self._touch()
-        return super().feed(view)
-
-
 class SftpSubsystem:
     """One SFTP conversation: session, dialogue and carrier together.
 
     Args:
         session: closed by `wait_closed`.
         chan: the channel.
-        touch: called whenever the client sends something.
+        activity: takes note whenever the client sends something.
         fast_lane: use the accelerator if the connection can have it.
     """
 
@@ -92,13 +78,13 @@ class SftpSubsystem:
         self,
         session: Session,
         chan: asyncssh.SSHServerChannel[bytes],
-        touch: Callable[[], None],
+        activity: Activity,
         *,
         fast_lane: bool,
     ) -> None:
         self._session = session
         self.carrier = make_carrier(chan, fast_lane=fast_lane)
-        self._dialogue = _WatchedDialogue(session, self.carrier, SftpLimits(), touch)
+        self._dialogue = SftpDialogue(session, self.carrier, activity=activity)
         self.carrier.attach(self._dialogue)
 
     def refuse_opens(self) -> None:
