@@ -117,7 +117,8 @@ class FileHandle(Protocol):
 
     Attributes:
         existed_size: size in bytes of the file this handle replaces or continues, None if it is new.
-            What quota accounting needs to charge differences.
+            What quota accounting needs to charge differences. Of a handle for reading, the size at opening if
+            that is known; doors then keep no room for more than a small file has.
 
     A handle of a backend with PARTIALS SHOULD also have ``staged: bool``, whether what is written lies beside
     the target until COMMIT: only the backend knows if it continues a finished file or an unfinished upload.
@@ -285,7 +286,9 @@ class KnowsPlaces(Protocol):
     """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
 
     A handle for reading MAY have an attribute ``plain``: True if the storage knows that no link led from the
-    key to the file that is open. It spares `place_of`.
+    key to the file that is open. It spares `place_of`. A backend MAY have ``async survey(key)``, which answers
+    ``place_of(key, follow=False)`` and ``stat`` of that place with `follow` False (None for `NotFound`) in one
+    step: what opening an upload asks.
     """
 
     async def place_of(self, key: Key, *, follow: bool) -> Key:

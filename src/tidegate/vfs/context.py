@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tidegate.abc import Backend, KnowsPlaces, Publish
 from tidegate.cluster.registry import LiveTransfer
-from tidegate.errors import Denied, QuotaExceeded, TidegateError, TooLarge
+from tidegate.errors import Denied, NotFound, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import Event, Operated, Refused
-from tidegate.model import Intent, Peer, Principal, VPath
+from tidegate.model import Entry, Intent, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import Throttle
@@ -175,12 +175,29 @@ class Context:
             return spot
         return spot._replace(key=await backend.place_of(spot.key, follow=follow))
 
+    async def survey(self, path: VPath) -> tuple[Spot, Entry | None]:
+        """`charged`, and what is there, not following; None if nothing is."""
+        spot = await self.table.at(path)
+        backend = spot.backend
+        if spot.mount.meter.grow_limits:
+            knowing = _knowing(backend)
+            survey = getattr(backend, "survey", None)
+            if knowing is not None and survey is not None:
+                key, entry = await survey(spot.key)
+                return (spot if key == spot.key else spot._replace(key=key)), entry
+            if knowing is not None:
+                spot = spot._replace(key=await knowing.place_of(spot.key, follow=False))
+        try:
+            return spot, await backend.stat(spot.key, follow=False)
+        except NotFound:
+            return spot, None
+
     def is_there(self, path: VPath, spot: Spot) -> bool:
         """Whether `charged` looked where `path` leads and found no link on the way."""
         mount = spot.mount
         if not mount.meter.grow_limits or _knowing(spot.backend) is None:
             return False
-        return mount.virtual(spot.key) == path
+        return path.relative_to(mount.path) == spot.key
 
     async def require_there(
         self, intent: Intent, path: VPath, *, follow: bool = True, target: VPath | None = None

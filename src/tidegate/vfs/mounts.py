@@ -219,6 +219,9 @@ class MountTable:
     Args:
         pool: where backends come from.
         mounts: home (at ``/``) and folders; a folder at ``/`` replaces the home.
+
+    Attributes:
+        has_points: whether anything is mounted below the root.
     """
 
     def __init__(self, pool: BackendPool, mounts: Iterable[Mount]) -> None:
@@ -227,6 +230,7 @@ class MountTable:
         self._deepest = sorted(by_path.values(), key=lambda mount: len(mount.path), reverse=True)
         self._points = frozenset(path for path in by_path if path != "/")
         self._above = {above for point in self._points for above in point.ancestors()[1:]}
+        self.has_points = bool(self._points)
         self.root = by_path[VPath("/")]
 
     @property

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish
 from tidegate.errors import (
     AlreadyExists,
@@ -10,6 +12,7 @@ from tidegate.errors import (
     IsADirectory,
     NotFound,
     PeerLimit,
+    QuotaExceeded,
     TidegateError,
     TooLarge,
     Unsupported,
@@ -19,6 +22,8 @@ from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
 from tidegate.vfs.uploads import Upload
+
+_FOR_READING: Final = OpenOptions(read=True)
 
 
 async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
@@ -44,10 +49,13 @@ async def _open_download(context: Context, path: VPath) -> File:
     _no_mount(context, path, writing=False)
     spot = await context.table.at(path)
     mount, backend, key = spot
-    with context.limits(Intent.DOWNLOAD, path):
-        mount.meter.may_download()
     try:
-        handle = await backend.open_file(key, OpenOptions(read=True))
+        mount.meter.may_download()
+    except QuotaExceeded as error:
+        context.over(Intent.DOWNLOAD, path, error)
+        raise
+    try:
+        handle = await backend.open_file(key, _FOR_READING)
     except TidegateError:
         # What is behind a link stays unsaid to who may not have it, be it there or not.
         await context.require_there(Intent.DOWNLOAD, path)
@@ -69,9 +77,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     if not context.gate.decide(Intent.OVERWRITE, path).allowed:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
     _no_mount(context, path, writing=True)
-    spot = await context.charged(path)
+    spot, entry = await context.survey(path)
     mount, backend, key = spot
-    entry = await _look(backend, key)
     _judge(context, path, flags, entry)
     if flags.read:
         await context.require_there(Intent.DOWNLOAD, path)
@@ -140,7 +147,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
 
 def _no_mount(context: Context, path: VPath, *, writing: bool) -> None:
     """A mount point, and a directory that leads to one, is no file."""
-    if path == "/" or context.table.is_point(path) or context.table.holds_points(path):
+    table = context.table
+    if path == "/" or (table.has_points and (table.is_point(path) or table.holds_points(path))):
         raise Unsupported("is a directory") if writing else IsADirectory
 
 

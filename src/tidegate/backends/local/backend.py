@@ -211,10 +211,10 @@ class LocalBackend:
             raise InvalidArgument("invalid argument: neither read nor write")
         raw = check_key(key)
         device = self._device_of(key)
-        call = partial(self._open_file, raw, options, device)
         if device.fast():
-            opened = self._devices.inline(device, call)
+            opened = self._devices.inline(device, self._open_file, raw, options, device)
         else:
+            call = partial(self._open_file, raw, options, device)
             opened = await self._devices.thread(
                 device, partial(operations.pinned_call, self._root, call), orphan=_Opened.undo
             )
@@ -236,14 +236,14 @@ class LocalBackend:
         if options.write or options.create:
             upload = self._opener.open(raw, options, device)
             return _Opened(upload.fd, upload.st_dev, upload, upload.existed_size)
-        fd = self._root.resolve(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd, plain = self._root.reach(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
             check_regular(found.st_mode)
         except BaseException:
             os.close(fd)
             raise
-        return _Opened(fd, found.st_dev, None, found.st_size, self._root.reached_plainly(raw, fd))
+        return _Opened(fd, found.st_dev, None, found.st_size, plain)
 
     async def remove(self, key: str) -> None:
         """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""
@@ -291,6 +291,10 @@ class LocalBackend:
     async def place_of(self, key: str, *, follow: bool) -> str:
         """See `tidegate.abc.KnowsPlaces`."""
         return await self._run(key, links.place_of, follow=follow)
+
+    async def survey(self, key: str) -> tuple[str, Entry | None]:
+        """See `tidegate.abc.KnowsPlaces`."""
+        return await self._run(key, operations.survey, key[key.rfind("/") + 1 :])
 
     async def hardlink(self, source: str, target: str) -> None:
         """See `tidegate.abc.Backend.hardlink`. For regular files only; a link is followed first."""

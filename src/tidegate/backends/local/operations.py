@@ -75,6 +75,22 @@ def look(root: Root, raw: bytes, name: str, *, follow: bool) -> Entry:
     return entry_of(name, found)
 
 
+def survey(root: Root, raw: bytes, name: str) -> tuple[str, Entry | None]:
+    """Where a name is without links on the way, and what it is; None if nothing is there."""
+    parent = root.plain_parent(raw)
+    if parent is not None:
+        with parent:
+            found = parent.lstat()
+            if found is None:
+                found = partial_of(parent)
+        return os.fsdecode(raw), None if found is None else entry_of(name, found)
+    place = links.place_of(root, raw, follow=False)
+    try:
+        return place, look(root, os.fsencode(place), name, follow=False)
+    except (NotFound, FileNotFoundError):
+        return place, None
+
+
 def remove(root: Root, raw: bytes, *, heavy: bool = False) -> bool:
     """Remove a file or link; False if it is so big that it has to be done with `heavy`, in a thread."""
     with root.parent(raw) as parent:

@@ -104,6 +104,7 @@ class Root:
         "_kernel",
         "_lock",
         "_pins",
+        "_plainly",
         "_resolve",
         "fd",
         "home",
@@ -117,6 +118,7 @@ class Root:
         self._follow = follow_links
         self._kernel = kernel
         self._resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (0 if follow_links else RESOLVE_NO_SYMLINKS)
+        self._plainly = self._resolve | RESOLVE_NO_SYMLINKS
         self._hosts: tuple[bytes, ...] = ()
         self._lock = threading.Lock()
         self._pins = 0
@@ -180,7 +182,7 @@ class Root:
         if not self._kernel:
             return False
         try:
-            os.close(openat2(self.fd, raw or b".", LOOK, self._resolve | RESOLVE_NO_SYMLINKS))
+            os.close(openat2(self.fd, raw or b".", LOOK, self._plainly))
         except OSError as error:
             # Every step before a missing one was looked at, and was a directory.
             return error.errno == errno.ENOENT
@@ -221,12 +223,26 @@ class Root:
                     break
         return walk(self.fd, path, flags, self._hosts, max_links=MAX_LINKS if self._follow else 0)
 
-    def reached_plainly(self, path: bytes, fd: int) -> bool:
-        """Whether `path` led to the open file `fd` without a link; False also where that cannot be told."""
+    def reach(self, path: bytes, flags: int) -> tuple[int, bool]:
+        """As `resolve`, and whether no link led there; that is False also where it cannot be told."""
+        if self._kernel and self.fd >= 0:
+            try:
+                return openat2(self.fd, path or b".", flags, self._plainly), True
+            except OSError:
+                pass  # a link, or nothing there: found out, and said in the right way, below
+        return self.resolve(path, flags), False
+
+    def plain_parent(self, path: bytes) -> Parent | None:
+        """As `parent`, if no link leads there; None if one does, or nothing, or if it cannot be told."""
+        if not path or not self._kernel or self.fd < 0:
+            return None
+        cut = path.rfind(b"/")
+        if cut < 0:
+            return Parent(self.fd, path, owned=False)
         try:
-            return os.readlink(b"/proc/self/fd/%d" % fd) == self.home + b"/" + path
+            return Parent(openat2(self.fd, path[:cut], DIRECTORY, self._plainly), path[cut + 1 :], owned=True)
         except OSError:
-            return False
+            return None
 
     def parent(self, path: bytes) -> Parent:
         """The directory of `path`'s last component, which is not looked at.
