@@ -15,6 +15,9 @@ from tidegate.events.kinds import Event
 QUEUE_LIMIT: Final = 10_000
 """Events waiting for one sink; beyond it the sink loses the newest, and says so once it has caught up."""
 
+GATHER_SECONDS: Final = 0.02
+"""How often at most a sink that never waits is given what has come; the first event goes at once."""
+
 log = logging.getLogger(__name__)
 
 
@@ -87,7 +90,8 @@ class _Lane:
 class _QuickLane:
     """A sink that never waits, with its queue: emptied by a callback of the loop, after what is running now.
 
-    So whoever emitted first answers its client, and no task is woken.
+    So whoever emitted first answers its client, and no task is woken. What comes soon after is gathered for a
+    moment: twenty events in a row cost half of what they cost one by one between other work.
     """
 
     def __init__(self, sink: Sink, handle: Callable[[Event], None], limit: int) -> None:
@@ -98,6 +102,7 @@ class _QuickLane:
         self._lost = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._planned = False
+        self._drained = 0.0
 
     async def open(self) -> None:
         await self._sink.open()
@@ -111,10 +116,16 @@ class _QuickLane:
         self._waiting.append(event)
         if not self._planned and self._loop is not None:
             self._planned = True
-            self._loop.call_soon(self._drain)
+            wait = self._drained + GATHER_SECONDS - self._loop.time()
+            if wait > 0:
+                self._loop.call_later(wait, self._drain)
+            else:
+                self._loop.call_soon(self._drain)
 
     def _drain(self) -> None:
         self._planned = False
+        if self._loop is not None:
+            self._drained = self._loop.time()
         waiting = self._waiting
         while waiting:
             event = waiting.popleft()

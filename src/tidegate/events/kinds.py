@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,12 +17,14 @@ class Event:
         username: who did it, empty if unknown.
         protocol: the door, empty if none.
         ip: remote address without port.
+        at: when, seconds since the epoch.
     """
 
     connection_id: str = ""
     username: str = ""
     protocol: str = ""
     ip: str = ""
+    at: float = field(default_factory=time.time, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tidegate.errors import ConfigError, Problem
 from tidegate.logs.lines import event_line, formatter, own_line
@@ -154,16 +154,29 @@ class _Handler(logging.Handler):
         return self._writer.lost
 
     def emit(self, record: logging.LogRecord) -> None:
+        fields = record.__dict__.get("fields")
+        if type(fields) is dict and not record.msg and not record.exc_info:
+            sender = record.__dict__.get("sender", record.name)
+            self.put_event(record.created, record.levelno, sender, fields)
+            return
         try:
-            fields = record.__dict__.get("fields")
-            if type(fields) is dict and not record.msg and not record.exc_info:
-                sender = record.__dict__.get("sender", record.name)
-                line = event_line(record.created, record.levelno, sender, fields)
-            else:
-                # Surrogates stand for bytes that are not UTF-8; \\udcXX is how JSON writes them.
-                line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+            # Surrogates stand for bytes that are not UTF-8; \\udcXX is how JSON writes them.
+            line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
         except Exception as error:  # a record that cannot be shown is still a record
             line = own_line(f"unprintable record of {record.name}: {type(error).__name__}")
+        self._writer.put(line)
+
+    def put_event(self, created: float, level: int, sender: str, fields: dict[str, Any]) -> None:
+        """Queue the line of an event. Never blocks, never raises.
+
+        Args:
+            created: seconds since the epoch.
+            level: of `logging`.
+        """
+        try:
+            line = event_line(created, level, sender, fields)
+        except Exception as error:  # a record that cannot be shown is still a record
+            line = own_line(f"unprintable record of {sender}: {type(error).__name__}")
         self._writer.put(line)
 
 

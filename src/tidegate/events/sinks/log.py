@@ -8,9 +8,12 @@ import time
 from typing import Final
 
 from tidegate.abc import Sink
+from tidegate.events.kinds import Event
 from tidegate.events.sinks.lines import Line, line_of
 
 _record = logging.getLogger("tidegate.record")
+_above = logging.getLogger("tidegate")
+_root = logging.getLogger()
 
 _COMMON: Final = logging.LogRecord(_record.name, logging.INFO, "", 0, "", None, None).__dict__
 
@@ -18,8 +21,7 @@ _COMMON: Final = logging.LogRecord(_record.name, logging.INFO, "", 0, "", None, 
 class _EventRecord(logging.LogRecord):
     """A record of an event: what it has in common with all others is not worked out again (5 us each)."""
 
-    def __init__(self, line: Line) -> None:
-        created = time.time()
+    def __init__(self, line: Line, created: float) -> None:
         self.__dict__ = {
             **_COMMON,
             "created": created,
@@ -44,8 +46,17 @@ class LogSink:
     def handle_nowait(self, event: object) -> None:
         """Log one event."""
         line = line_of(event)
-        if line is not None and _record.isEnabledFor(line.level):
-            _record.handle(_EventRecord(line))
+        if line is None or not _record.isEnabledFor(line.level):
+            return
+        created = event.at if isinstance(event, Event) else time.time()
+        handlers = _root.handlers
+        if len(handlers) == 1 and not _record.handlers and not _above.handlers and not _record.filters:
+            # Nobody but the server's own log listens, as nearly always: it needs no record.
+            put = getattr(handlers[0], "put_event", None)
+            if put is not None:
+                put(created, line.level, line.sender, line.fields)
+                return
+        _record.handle(_EventRecord(line, created))
 
     async def close(self) -> None:
         """Nothing to release: the log outlives its sinks."""
