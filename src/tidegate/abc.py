@@ -286,9 +286,9 @@ class KnowsPlaces(Protocol):
     """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
 
     A handle for reading MAY have an attribute ``plain``: True if the storage knows that no link led from the
-    key to the file that is open. It spares `place_of`. A backend MAY have ``async survey(key)``, which answers
-    ``place_of(key, follow=False)`` and ``stat`` of that place with `follow` False (None for `NotFound`) in one
-    step: what opening an upload asks.
+    key to the file that is open. It spares `place_of`. A backend MAY have ``async survey(key)``, which
+    answers ``place_of(key, follow=False)`` and ``stat`` of that place, not following (None for `NotFound`), in one step:
+    what opening an upload asks.
     """
 
     async def place_of(self, key: Key, *, follow: bool) -> Key:
