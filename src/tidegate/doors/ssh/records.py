@@ -25,6 +25,10 @@ HEADER_SIZE: Final = 4
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_BLOCK_AND_NONCE = struct.Struct(">QQ")
+"""What ChaCha20 starts from: block counter 0 in any byte order, and the nonce, a sequence number."""
+
+_ZEROS: Final = bytes(64)
 
 
 class Records(Protocol):
@@ -90,33 +94,40 @@ class ChachaRecords:
 
     def __init__(self, key: bytes) -> None:
         # PROTOCOL.chacha20poly1305: the first 32 bytes are K_2 (payload), the rest K_1 (length).
-        self._payload = Cipher(ChaCha20(key[:32], bytes(16)), mode=None).encryptor()
-        self._header = Cipher(ChaCha20(key[32:], bytes(16)), mode=None).encryptor()
+        payload = Cipher(ChaCha20(key[:32], bytes(16)), mode=None).encryptor()
+        header = Cipher(ChaCha20(key[32:], bytes(16)), mode=None).encryptor()
+        self._payload, self._begin_payload = payload.update_into, payload.reset_nonce
+        self._header, self._begin_header = header.update_into, header.reset_nonce
+        self._length = bytearray(HEADER_SIZE)
+        # Block counter 0 makes the Poly1305 key, the first 32 of its 64 bytes; the payload starts at block 1.
+        self._block = bytearray(64)
+        self._tag_key = memoryview(self._block)[:32]
 
     def length(self, view: memoryview, position: int, seq: int) -> int:
         """See `Records.length`."""
-        self._header.reset_nonce(bytes(8) + _U64.pack(seq))
-        return int.from_bytes(self._header.update(view[position : position + HEADER_SIZE]), "big")
-
-    def _one_time_key(self, seq: int) -> bytes:
-        # Block counter 0 makes the Poly1305 key; the payload starts at block 1, so 64 bytes are drawn.
-        self._payload.reset_nonce(bytes(8) + _U64.pack(seq))
-        return self._payload.update(bytes(64))[:32]
+        self._begin_header(_BLOCK_AND_NONCE.pack(0, seq))
+        self._header(view[position : position + HEADER_SIZE], self._length)
+        return int.from_bytes(self._length, "big")
 
     def seal(self, record: memoryview, seq: int) -> None:
         """See `Records.seal`."""
-        self._header.reset_nonce(bytes(8) + _U64.pack(seq))
-        record[:4] = self._header.update(bytes(record[:4]))
-        key = self._one_time_key(seq)
-        self._payload.update_into(record[4:-16], record[4:-16])
-        record[-16:] = Poly1305.generate_tag(key, record[:-16])
+        nonce = _BLOCK_AND_NONCE.pack(0, seq)
+        self._begin_header(nonce)
+        self._header(record[:4], record)
+        self._begin_payload(nonce)
+        self._payload(_ZEROS, self._block)
+        body = record[4:-16]
+        self._payload(body, body)
+        record[-16:] = Poly1305.generate_tag(self._tag_key, record[:-16])
 
     def open(self, record: memoryview, plain: memoryview, seq: int) -> None:
         """See `Records.open`."""
-        key = self._one_time_key(seq)
-        if not constant_time.bytes_eq(Poly1305.generate_tag(key, record[:-16]), bytes(record[-16:])):
+        self._begin_payload(_BLOCK_AND_NONCE.pack(0, seq))
+        self._payload(_ZEROS, self._block)
+        tag = Poly1305.generate_tag(self._tag_key, record[:-16])
+        if not constant_time.bytes_eq(tag, bytes(record[-16:])):
             raise InvalidTag
-        self._payload.update_into(record[4:-16], plain)
+        self._payload(record[4:-16], plain)
 
 
 def self_check() -> None:
