@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.clients import make_key, sftp
-from bench.report import Result, print_targets, write
+from bench.report import Result, interpreter_ms, print_targets, write
 from bench.rows import ROWS, Plan, Row, prepare
 from bench.servers import AsyncsshServer, OpenSSH, ParamikoServer, Server, Tidegate, TidegatePlain
 
@@ -68,12 +69,17 @@ def main() -> int:
     base = chosen.dir or Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
     base.mkdir(parents=True, exist_ok=True)
     files, scratch = base / "files", base / "scratch"
-    scratch.mkdir(exist_ok=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     begun = time.time()
     results: list[Result] = []
     servers: list[Server] = []
     try:
         prepare(files, plan)
+        print(
+            f"Python {platform.python_version()}: {interpreter_ms():.0f} ms for the reference loop",
+            flush=True,
+        )
         key = make_key(base)
         kinds = (
             [OpenSSH, Tidegate]

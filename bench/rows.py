@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from bench.measure import Timer, pss_bytes, settle
 from bench.servers import HERE, Server, free_port, wait_port
 
 Figures = dict[str, float]
+_numbers = itertools.count()
 GCM = "aes128-gcm@openssh.com"
 
 
@@ -64,7 +66,8 @@ def prepare(files: Path, plan: Plan) -> None:
         many.mkdir()
         for i in range(plan.entries):
             (many / f"an-ordinary-name-{i:06}.txt").touch()
-    (files / "in").mkdir(exist_ok=True)
+    shutil.rmtree(files / "in", ignore_errors=True)
+    (files / "in").mkdir()
 
 
 def get(cipher: str) -> Callable[[Server, Plan, Path], Figures]:
@@ -93,13 +96,19 @@ def put(cipher: str) -> Callable[[Server, Plan, Path], Figures]:
     return run
 
 
+def _fresh(folder: Path) -> Path:
+    """A name that was never used. Nothing is removed between runs: ext4 does not reuse an inode that was freed
+    within the last seconds, and looks at each of them whenever it creates a file, which costs 0.5 ms and more
+    after 2000 files were removed and hides what is measured."""
+    return folder / f"small-{next(_numbers)}"
+
+
 def get_small(server: Server, plan: Plan, scratch: Path) -> Figures:
-    shutil.rmtree(scratch / "small", ignore_errors=True)
+    target = _fresh(scratch)
     with Timer(server.pid) as timer:
-        sftp(server, f"get -r {server.remote('small')} {scratch}/small")
-    if len(list((scratch / "small").iterdir())) != plan.small_files:
+        sftp(server, f"get -r {server.remote('small')} {target}")
+    if len(list(target.iterdir())) != plan.small_files:
         raise RuntimeError(f"{server.name}: files are missing")
-    shutil.rmtree(scratch / "small")
     return {
         "cpu ms/file": timer.cpu * 1e3 / plan.small_files,
         "wall ms/file": timer.wall * 1e3 / plan.small_files,
@@ -107,12 +116,11 @@ def get_small(server: Server, plan: Plan, scratch: Path) -> Figures:
 
 
 def put_small(server: Server, plan: Plan, scratch: Path) -> Figures:
-    shutil.rmtree(server.files / "in" / "small", ignore_errors=True)
+    target = _fresh(server.files / "in")
     with Timer(server.pid) as timer:
-        sftp(server, f"put -r {server.files / 'small'} {server.remote('in')}/small")
-    if len(list((server.files / "in" / "small").iterdir())) != plan.small_files:
+        sftp(server, f"put -r {server.files / 'small'} {server.remote('in')}/{target.name}")
+    if len(list(target.iterdir())) != plan.small_files:
         raise RuntimeError(f"{server.name}: files are missing")
-    shutil.rmtree(server.files / "in" / "small")
     return {
         "cpu ms/file": timer.cpu * 1e3 / plan.small_files,
         "wall ms/file": timer.wall * 1e3 / plan.small_files,
