@@ -97,6 +97,7 @@ class OpenOptions:
         uid: owner of a new file; None leaves the server's own.
         gid: group of a new file; None leaves the server's own.
         fsync: make the content durable before COMMIT returns.
+        unseen: the caller has just looked and found nothing of that name; a backend MAY spare itself a look.
     """
 
     read: bool = False
@@ -110,6 +111,7 @@ class OpenOptions:
     uid: int | None = None
     gid: int | None = None
     fsync: bool = False
+    unseen: bool = False
 
 
 class FileHandle(Protocol):
@@ -287,8 +289,8 @@ class KnowsPlaces(Protocol):
 
     A handle for reading MAY have an attribute ``plain``: True if the storage knows that no link led from the
     key to the file that is open. It spares `place_of`. A backend MAY have ``async survey(key)``, which
-    answers ``place_of(key, follow=False)`` and ``stat`` of that place, not following (None for `NotFound`), in one step:
-    what opening an upload asks.
+    answers ``place_of(key, follow=False)`` and ``stat`` of that place, not following (None for `NotFound`),
+    in one step: what opening an upload asks.
     """
 
     async def place_of(self, key: Key, *, follow: bool) -> Key:

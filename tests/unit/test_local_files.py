@@ -237,14 +237,18 @@ async def test_a_slow_device_has_only_its_share(devices: Devices) -> None:
     slow, quick = (Device("nfs", 2, time.monotonic_ns, threaded=True) for _ in range(2))
     gate = threading.Event()
     running: list[int] = []
+    two = threading.Semaphore(0)
 
     def stuck(number: int) -> int:
         running.append(number)
+        two.release()
         gate.wait(10)
         return number
 
     jobs = [asyncio.ensure_future(devices.run(slow, stuck, number)) for number in range(6)]
     assert await devices.run(quick, lambda: "served") == "served"
+    for _ in range(2):
+        assert await asyncio.to_thread(two.acquire, timeout=10)
     assert sorted(running) == [0, 1], "more threads than the device's share were taken"
     gate.set()
     assert await asyncio.gather(*jobs) == list(range(6))

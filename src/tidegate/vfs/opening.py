@@ -118,6 +118,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         uid=uid,
         gid=gid,
         fsync=options.fsync,
+        unseen=entry is None,
     )
     await context.begin(mount)
     upload = Upload(context, spot, inplace=inplace)
@@ -130,7 +131,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                 handle = await backend.open_file(key, wanted)
                 # Only the backend knows if an unfinished upload was taken up, which stays beside the target.
                 upload.inplace = not getattr(handle, "staged", not inplace)
-                if upload.inplace and mount.meter.grow_limits:
+                if upload.inplace and mount.meter.grow_limits and handle.existed_size is not None:
                     upload.names = max(1, (await handle.stat()).nlink)
                 upload.opened(handle.existed_size, truncate=flags.truncate)
     except BaseException:

@@ -57,13 +57,19 @@ class Opener:
             raise InvalidArgument("invalid argument: truncate without write")
         if options.exclusive and not options.create:
             raise InvalidArgument("invalid argument: exclusive without create")
+        unseen = options.unseen and options.create and options.publish is Publish.INPLACE
         for _ in range(RACE_RETRIES):
-            with suppress(_RacedError):
-                return self._open(raw, options, device)
+            try:
+                return self._open(raw, options, device, unseen=unseen)
+            except _RacedError:
+                unseen = False
         raise Conflict
 
-    def _open(self, raw: bytes, options: OpenOptions, device: Device) -> Upload:
-        if options.exclusive:
+    def _open(self, raw: bytes, options: OpenOptions, device: Device, *, unseen: bool) -> Upload:
+        new_in = self._root.plain_parent(raw) if unseen else None
+        if new_in is not None:
+            parent, found = new_in, None  # if that is wrong, creating it says so
+        elif options.exclusive:
             parent = self._root.parent(raw)
             found = parent.lstat()
             if found is not None:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`OpenOptions.unseen`: a hint that may be wrong by the time it is used, and must then change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tidegate.abc import OpenOptions, Outcome, Publish
+from tidegate.backends.local import LocalBackend
+from tidegate.errors import AlreadyExists, Denied, IsADirectory, NotFound, TidegateError
+
+HINT = {"write": True, "create": True, "unseen": True}
+
+
+@pytest.fixture(params=[None, False], ids=["openat2", "portable"])
+async def backend(request, tmp_path):
+    (tmp_path / "root").mkdir()
+    backend = LocalBackend(str(tmp_path / "root"), kernel=request.param)
+    await backend.open()
+    yield backend
+    await backend.close()
+
+
+async def put(backend: LocalBackend, key: str, data: bytes, **options: object) -> int | None:
+    handle = await backend.open_file(key, OpenOptions(**{**HINT, **options}))
+    await handle.write(0, data)
+    await handle.close(Outcome.COMMIT)
+    return handle.existed_size
+
+
+@pytest.mark.parametrize("publish", list(Publish))
+async def test_a_right_hint_creates_the_file(backend, tmp_path: Path, publish: Publish):
+    assert await put(backend, "f", b"new", publish=publish, truncate=True, mode=0o640) is None
+    assert (tmp_path / "root/f").read_bytes() == b"new"
+    assert (tmp_path / "root/f").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("publish", list(Publish))
+async def test_a_wrong_hint_is_found_out(backend, tmp_path: Path, publish: Publish):
+    (tmp_path / "root/f").write_bytes(b"older")
+    assert await put(backend, "f", b"new", publish=publish, truncate=True) == 5
+    assert (tmp_path / "root/f").read_bytes() == b"new"
+    assert await put(backend, "f", b"N", publish=publish) == 3
+    assert (tmp_path / "root/f").read_bytes() == b"New"
+    with pytest.raises(AlreadyExists):
+        await put(backend, "f", b"x", publish=publish, exclusive=True)
+
+
+async def test_a_hint_leads_through_no_link(backend, tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "root/out").symlink_to(outside)
+    (tmp_path / "root/dangling").symlink_to("target")
+    (tmp_path / "root/astray").symlink_to(outside / "f")
+    (tmp_path / "root/d").mkdir()
+    (tmp_path / "root/in").symlink_to("d")
+    for key in ("out/f", "astray"):
+        with pytest.raises(Denied):
+            await put(backend, key, b"x")
+    assert list(outside.iterdir()) == []
+    await put(backend, "dangling", b"through")
+    assert (tmp_path / "root/target").read_bytes() == b"through"
+    await put(backend, "in/f", b"inside")
+    assert (tmp_path / "root/d/f").read_bytes() == b"inside"
+
+
+async def test_a_hint_does_not_hide_errors(backend, tmp_path: Path):
+    (tmp_path / "root/d").mkdir()
+    (tmp_path / "root/f").touch()
+    for key, error in (("no/f", NotFound), ("f/g", NotFound), ("", IsADirectory)):
+        with pytest.raises(error):
+            await put(backend, key, b"x")
+    with pytest.raises(TidegateError):
+        await put(backend, "d", b"x")
+    assert (tmp_path / "root/d").is_dir()
+
+
+async def test_survey_says_where_a_name_is_and_what(backend, tmp_path: Path):
+    (tmp_path / "root/d").mkdir()
+    (tmp_path / "root/d/f").write_bytes(b"abc")
+    (tmp_path / "root/in").symlink_to("d")
+    (tmp_path / "root/last").symlink_to("d/f")
+    for key in ("d/f", "in/f"):
+        place, entry = await backend.survey(key)
+        assert (place, entry.size, entry.name) == ("d/f", 3, "f")
+    place, entry = await backend.survey("last")
+    assert place == "last"
+    assert entry.is_link
+    assert await backend.survey("in/none") == ("d/none", None)
+    assert await backend.survey("none") == ("none", None)
+    assert await backend.survey("no/none") == ("no/none", None)
+    place, entry = await backend.survey("")
+    assert place == ""
+    assert entry.is_dir
