@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tests.support.web_world import WebWorld, web_world
 
-from tidegate.web.places import BASE_KEY
+from tidegate.web.places import BASE_KEY, objection
 
 USERS, FOLDERS = "/api/v2/users", "/api/v2/folders"
 LIMITED = ("view_users", "add_users", "edit_users", "manage_folders")
@@ -152,3 +152,25 @@ async def test_what_stays_as_it_is_may_stay(place: Place):
     assert changed.status_code == 200, changed.text
     again = await place.half.put(f"{USERS}/u", json={**made.json(), "home_dir": f"{outside}/deeper"})
     refused(again, "home_dir")
+
+
+def test_a_base_inside_the_configuration_directory_is_set_aside_for_homes(tmp_path: Path):
+    config = tmp_path / "var"
+    homes = config / "files"
+    homes.mkdir(parents=True)
+    (homes / "astray").symlink_to(config)
+
+    def why(path: Path) -> str | None:
+        return objection(str(path), base=str(homes), config_dir=config)
+
+    assert why(homes / "new") is None
+    for path in (
+        homes,
+        config,
+        config / "id_ed25519",
+        homes / "astray",
+        homes / "astray" / "x",
+        tmp_path,
+        Path("/"),
+    ):
+        assert why(path) is not None, path

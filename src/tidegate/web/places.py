@@ -70,15 +70,18 @@ def objection(path: str, *, base: str, config_dir: Path) -> str | None:
     Args:
         path: absolute.
         base: the only directory below which homes may lie; empty for anywhere.
-        config_dir: never given out, with all above and below it.
+        config_dir: never given out, with all above it, and all below it but for a `base` there.
     """
     if ".." in PurePosixPath(path).parts:
         return "may not hold '..'"
     for see in (os.path.abspath, os.path.realpath):
         place = PurePosixPath(see(path))
         own = PurePosixPath(see(config_dir))
+        homes = PurePosixPath(see(base)) if base else None
+        if homes is not None and homes not in place.parents:
+            return f"must be a directory inside {base} ({BASE_KEY})"
+        if homes is not None and own in homes.parents:
+            continue  # a part of the configuration directory that was set aside for homes, as quickstart does
         if place == own or own in place.parents or place in own.parents:
             return "may not hold the server's configuration directory nor lie in it"
-        if base and PurePosixPath(see(base)) not in place.parents:
-            return f"must be a directory inside {base} ({BASE_KEY})"
     return None
