@@ -234,11 +234,11 @@ async def test_a_transfer_that_moves_is_not_idle(tmp_path):
             world.sessions.opened[0].handles[
                 0
             ].size += 1  # bytes move without a request, as in a long download
-            login._activity -= 10  # nobody spoke for long
+            login.activity.at -= 10  # nobody spoke for long
             login._idle_timer.cancel()
             login._watch_idle()
             assert not world.recorder.of(Disconnected), step
-        login._activity -= 10
+        login.activity.at -= 10
         login._idle_timer.cancel()
         login._watch_idle()  # the handle is open, and nothing moves
         assert (await world.recorder.wait(Disconnected)).by == "idle_timeout"

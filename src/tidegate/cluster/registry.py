@@ -69,7 +69,7 @@ class LiveConnection:
     @property
     def last_activity(self) -> float:
         """When the client last sent something, seconds since the epoch."""
-        return time.time() - self.activity.silent_seconds
+        return max(self.connected_at, time.time() - self.activity.silent_seconds)
 
 
 class Registry:

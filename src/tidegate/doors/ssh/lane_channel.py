@@ -16,8 +16,15 @@ from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 
-from tidegate.doors.ssh.lane import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, OUTPUT_SIZE, Lane
-from tidegate.doors.ssh.records import HEADER_SIZE, Records
+from tidegate.doors.ssh.lane import Lane
+from tidegate.doors.ssh.lane_output import (
+    CHANNEL_HEAD,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    OUTPUT_SIZE,
+    PAYLOAD_OFFSET,
+)
+from tidegate.doors.ssh.records import Records
 from tidegate.vfs.api import File
 
 HEADROOM: Final = 16
@@ -48,11 +55,6 @@ NUDGE_SECONDS: Final = 0.005
 FXP_DATA: Final = 103
 
 _DATA_HEADER = struct.Struct(">IBII")
-_CHANNEL_HEAD: Final = 9
-"""Bytes of message number, channel and length before channel data."""
-
-_PAYLOAD_OFFSET: Final = HEADER_SIZE + 1 + _CHANNEL_HEAD
-
 _ENDING: Final = frozenset({"close_pending", "closed"})
 """States of asyncssh's channel in which nothing is sent or taken any more."""
 
@@ -94,6 +96,7 @@ class LaneChannel:
 
     def __init__(self, lane: Lane, channel: Any) -> None:
         self._lane = lane
+        self._out = lane.out
         self.number: int = channel._recv_chan
         # The channel itself: what asyncssh hands to sessions may be a wrapper with other attributes.
         self._channel = channel = lane.connection._channels[self.number]
@@ -222,13 +225,13 @@ class LaneChannel:
         self._append(data)
         self._unacknowledged -= len(data)
         self.pump()
-        self._lane.write_out()
+        self._out.write_out()
 
     def eof_received(self) -> bool:
         """The peer sends no more. True: the other direction stays open until the dialogue is done."""
         self._eof = True
         self.pump()
-        self._lane.write_out()
+        self._out.write_out()
         return True
 
     def pause_writing(self) -> None:
@@ -307,19 +310,19 @@ class LaneChannel:
             return
         grant, self._unacknowledged = self._unacknowledged, 0
         channel._recv_window += grant
-        if self._plain or not self._lane.ready():
+        if self._plain or not self._out.ready():
             channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, grant.to_bytes(4, "big"))
             return
-        total, padding = self._lane.record_size(9)
-        record = self._lane.slot(total)
-        self._lane.seal(record, padding, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant)
+        total, padding = self._out.record_size(CHANNEL_HEAD)
+        record = self._out.slot(total)
+        self._out.seal(record, padding, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant)
 
     # -- outward: Outlet -------------------------------------------------------------------------------
 
     @property
     def congested(self) -> bool:
         """Whether the peer's window or the socket holds replies back."""
-        if self._pending or self._lane.congested:
+        if self._pending or self._out.congested:
             return True
         if self._channel._send_window >= self._enough_window or self._nudged or self._plain:
             return False
@@ -353,23 +356,23 @@ class LaneChannel:
             return None
         if self._small:
             self._emit_small()
-        lane, channel, chunk = self._lane, self._channel, self._chunk
+        out, channel, chunk = self._out, self._channel, self._chunk
         length = _DATA_HEADER.size + size
-        if length <= chunk and length <= channel._send_window and not self._pending and lane.ready():
+        if length <= chunk and length <= channel._send_window and not self._pending and out.ready():
             return self._send_one(request_id, file, offset, size)
-        full, full_padding = lane.record_size(_CHANNEL_HEAD + chunk)
+        full, full_padding = out.record_size(CHANNEL_HEAD + chunk)
         # A peer that takes a few bytes a packet makes the records of one reply larger than the buffer.
         room = (length // chunk + 1) * full
-        if self._pending or channel._send_window < length or room > OUTPUT_SIZE or not lane.ready():
+        if self._pending or channel._send_window < length or room > OUTPUT_SIZE or not out.ready():
             packet = bytearray(length)
             count = file.readinto_nowait(offset, [memoryview(packet)[_DATA_HEADER.size :]])
             if count:
                 _DATA_HEADER.pack_into(packet, 0, 9 + count, FXP_DATA, request_id, count)
                 self._emit(memoryview(packet)[: _DATA_HEADER.size + count])
             return count
-        area = lane.slot(room)
+        area = out.slot(room)
         targets = []
-        place, left, skip = _PAYLOAD_OFFSET, length, _DATA_HEADER.size
+        place, left, skip = PAYLOAD_OFFSET, length, _DATA_HEADER.size
         while left > 0:
             part = min(left, chunk)
             if part > skip:
@@ -390,47 +393,47 @@ class LaneChannel:
             part, total, padding = chunk, full, full_padding
             if length < chunk:
                 part = length
-                total, padding = lane.record_size(_CHANNEL_HEAD + part)
+                total, padding = out.record_size(CHANNEL_HEAD + part)
             record = area[place : place + total]
             if written < len(header):
                 piece = header[written : written + part]
-                record[_PAYLOAD_OFFSET : _PAYLOAD_OFFSET + len(piece)] = piece
-            lane.seal(record, padding, MSG_CHANNEL_DATA, number, part)
+                record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + len(piece)] = piece
+            out.seal(record, padding, MSG_CHANNEL_DATA, number, part)
             written += part
             place += full
             length -= part
         channel._send_window -= written
-        if lane.batched >= WRITE_AT:
-            lane.write_out()
+        if out.batched >= WRITE_AT:
+            out.write_out()
         return count
 
     def _send_one(self, request_id: int, file: File, offset: int, size: int) -> int | None:
         """`send_data` for an answer that one record holds, with nothing in its way."""
-        lane = self._lane
+        out = self._out
         length = _DATA_HEADER.size + size
-        total, padding = lane.record_size(_CHANNEL_HEAD + length)
-        record = lane.slot(total)
-        start = _PAYLOAD_OFFSET + _DATA_HEADER.size
+        total, padding = out.record_size(CHANNEL_HEAD + length)
+        record = out.slot(total)
+        start = PAYLOAD_OFFSET + _DATA_HEADER.size
         count = file.readinto_nowait(offset, (record[start : start + size],))
         if not count:
             return count
         if count < size:
             length = _DATA_HEADER.size + count
-            total, padding = lane.record_size(_CHANNEL_HEAD + length)
+            total, padding = out.record_size(CHANNEL_HEAD + length)
             record = record[:total]
-        _DATA_HEADER.pack_into(record, _PAYLOAD_OFFSET, 9 + count, FXP_DATA, request_id, count)
+        _DATA_HEADER.pack_into(record, PAYLOAD_OFFSET, 9 + count, FXP_DATA, request_id, count)
         number = self._channel._send_chan
-        lane.seal(record, padding, MSG_CHANNEL_DATA, number, length)
+        out.seal(record, padding, MSG_CHANNEL_DATA, number, length)
         self._channel._send_window -= length
-        if lane.batched >= WRITE_AT:
-            lane.write_out()
+        if out.batched >= WRITE_AT:
+            out.write_out()
         return count
 
     def flush(self) -> None:
         """Seal what is gathered and put the batch on the wire."""
         if self._small:
             self._emit_small()
-        self._lane.write_out()
+        self._out.write_out()
         if self._closing is not None:
             self._finish()
 
@@ -441,7 +444,7 @@ class LaneChannel:
             self.flush()
 
     def _emit_small(self) -> None:
-        small, lane, channel = self._small, self._lane, self._channel
+        small, out, channel = self._small, self._out, self._channel
         data = small[0] if len(small) == 1 else b"".join(small)
         small.clear()
         size = self._small_size
@@ -451,9 +454,9 @@ class LaneChannel:
             and size <= channel._send_window
             and not self._pending
             and not self._plain
-            and lane.ready()
+            and out.ready()
         ):
-            lane.put(channel._send_chan, data)
+            out.put(channel._send_chan, data)
             channel._send_window -= size
         else:
             self._emit(memoryview(data))
@@ -468,21 +471,21 @@ class LaneChannel:
                 self._pending.append(rest)
 
     def _seal_some(self, data: memoryview) -> memoryview | None:
-        lane, channel = self._lane, self._channel
+        out, channel = self._out, self._channel
         if self._plain:
             channel.write(bytes(data))
             return None
         start, size = 0, len(data)
         while start < size:
-            if not lane.ready():
+            if not out.ready():
                 return data[start:]
             part = min(size - start, channel._send_window, self._chunk)
             if part <= 0:
                 return data[start:]
-            total, padding = lane.record_size(_CHANNEL_HEAD + part)
-            record = lane.slot(total)
-            record[_PAYLOAD_OFFSET : _PAYLOAD_OFFSET + part] = data[start : start + part]
-            lane.seal(record, padding, MSG_CHANNEL_DATA, channel._send_chan, part)
+            total, padding = out.record_size(CHANNEL_HEAD + part)
+            record = out.slot(total)
+            record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + part] = data[start : start + part]
+            out.seal(record, padding, MSG_CHANNEL_DATA, channel._send_chan, part)
             channel._send_window -= part
             start += part
         return None
@@ -497,19 +500,19 @@ class LaneChannel:
             rest = self._seal_some(self._pending[0])
             if rest is not None:
                 self._pending[0] = rest
-                self._lane.write_out()
+                self._out.write_out()
                 return
             self._pending.popleft()
         if self._closing is not None:
             self.flush()
         elif self._end > self._begin or self._eof:
             self.pump()
-        self._lane.write_out()
+        self._out.write_out()
 
     def resume(self) -> None:
         """The dialogue is no longer saturated."""
         self.pump()
-        self._lane.write_out()
+        self._out.write_out()
 
     def _finish(self) -> None:
         if not self._gone and not self._pending and not self._small and self._channel._send_state == "open":

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from asyncssh.connection import SSHConnection, SSHServerConnection
 from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
 
 from tidegate.doors.ssh import records
 from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, ChachaRecords, GcmRecords, Records
-
-if TYPE_CHECKING:
-    from tidegate.doors.ssh.lane import Lane
 
 REQUIRED: Final = (
     "_recv_data", "_recv_pkthdr", "_recv_packet", "_finish_recv_packet", "_send_kexinit", "send_packet",
@@ -54,15 +52,20 @@ random_padding: Final = Padding()
 
 
 class Sealed(Encryption):
-    """What asyncssh seals its own packets with: the lane's counter, after the lane's pending batch."""
+    """What asyncssh seals its own packets with: the lane's counter, after the lane's pending batch.
 
-    def __init__(self, lane: Lane, key: Records) -> None:
-        self._lane = lane
+    Args:
+        key: shared with the lane.
+        write_out: puts the pending batch on the wire.
+    """
+
+    def __init__(self, key: Records, write_out: Callable[[], None]) -> None:
         self.key = key
+        self._write_out = write_out
 
     def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
         """Seal a packet of asyncssh's: the record without its tag, and the tag."""
-        self._lane.write_out()
+        self._write_out()
         record = memoryview(bytearray(header + packet + bytes(TAG_SIZE)))
         self.key.seal(record, seq)
         return bytes(record[:-TAG_SIZE]), bytes(record[-TAG_SIZE:])

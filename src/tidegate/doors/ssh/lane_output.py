@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outward half of a fast lane: records sealed in place in one shared buffer, and one system call a batch.
+
+asyncssh seals its own packets through the same counter (`lane_keys.Sealed`), so the order on the wire is one.
+The event loop runs one callback at a time, so all connections of a process share the buffer; a batch that is
+not on the wire yet is written out before another connection may use it (`_waiting`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from tidegate.doors.ssh.lane_keys import Sealed, random_padding
+from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, Records
+
+OUTPUT_SIZE: Final = 1024 * 1024
+"""Bytes of the shared output buffer; a batch beyond it is written in parts."""
+
+MSG_CHANNEL_WINDOW_ADJUST: Final = 93
+MSG_CHANNEL_DATA: Final = 94
+
+AROUND: Final = HEADER_SIZE + TAG_SIZE
+"""Bytes of a record that are not of its packet."""
+
+CHANNEL_HEAD: Final = 9
+"""Bytes of message number, channel, and length of the data or bytes of window."""
+
+PAYLOAD_OFFSET: Final = HEADER_SIZE + 1 + CHANNEL_HEAD
+"""Where channel data begins in its record."""
+
+_HEAD = struct.Struct(">IBBII")
+"""packet length, padding length, message number, channel, length of the data (RFC 4254 section 5.2)."""
+
+_output = memoryview(bytearray(OUTPUT_SIZE))
+_waiting: list[Output] = []
+"""Whose batch is in the output buffer, if there is one: whoever seals next writes it out first."""
+
+
+class Output:
+    """What one connection seals and sends.
+
+    Args:
+        connection: asyncssh's; its encryption object for sending is replaced.
+        transport: below it.
+        key: to seal with.
+        follow_rekey: called when a key exchange has installed another encryption object.
+
+    Attributes:
+        congested: whether the socket took less than it was given.
+        batched: sealed bytes that are not on the wire yet.
+        ended: nothing is sealed here any more: the connection has a cipher without a lane.
+    """
+
+    __slots__ = (
+        "_connection", "_fd", "_follow_rekey", "_sealed", "_transport", "batched", "congested", "ended",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Any, transport: asyncio.Transport, key: Records, follow_rekey: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._fd: int = transport.get_extra_info("socket").fileno()
+        self._follow_rekey = follow_rekey
+        self.batched = 0
+        self.congested = False
+        self.ended = False
+        self.use(key)
+
+    def use(self, key: Records) -> None:
+        """Seal with `key` from here on; what is sealed already goes out."""
+        self.write_out()
+        self._sealed = self._connection._send_encryption = Sealed(key, self.write_out)
+
+    @property
+    def rekeyed(self) -> bool:
+        """Whether a key exchange has installed another encryption object."""
+        return self._connection._send_encryption is not self._sealed
+
+    def ready(self) -> bool:
+        """Whether channel data may be sealed now: no key exchange is going on, none is due."""
+        connection = self._connection
+        if (
+            connection._transport is None
+            or not connection._kex_complete
+            or connection._deferred_packets
+            or self.ended
+        ):
+            return False
+        if connection._send_encryption is not self._sealed:
+            self._follow_rekey()
+            if self.ended:
+                return False
+        if connection._rekey_bytes_sent >= connection._rekey_bytes:
+            self.write_out()
+            connection._send_kexinit()  # as asyncssh's send_packet does before the next packet
+            connection._kexinit_sent = True
+            return False
+        return True
+
+    def slot(self, size: int) -> memoryview:
+        """Room for `size` bytes in the output buffer, contiguous with what is sealed already."""
+        if _waiting and _waiting[-1] is not self:
+            _waiting[-1].write_out()
+        if self.batched + size > OUTPUT_SIZE:
+            self.write_out()
+        return _output[self.batched : self.batched + size]
+
+    def record_size(self, payload: int) -> tuple[int, int]:
+        """Bytes of the whole record and of its padding for a packet of `payload` bytes."""
+        block = self._sealed.key.block
+        padding = -(1 + payload) % block
+        if padding < 4:
+            padding += block
+        return AROUND + 1 + payload + padding, padding
+
+    def put(self, number: int, data: bytes | bytearray | memoryview) -> None:
+        """Seal `data` as one packet of channel `number`; `ready` was asked, and the window has room."""
+        size = len(data)
+        total, padding = self.record_size(CHANNEL_HEAD + size)
+        record = self.slot(total)
+        record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + size] = data
+        self.seal(record, padding, MSG_CHANNEL_DATA, number, size)
+
+    def seal(self, record: memoryview, padding: int, kind: int, number: int, value: int) -> None:
+        """Seal the record that `slot` gave room for; what follows its head is in place.
+
+        Args:
+            record: the whole record.
+            padding: as `record_size` said.
+            kind: CHANNEL_DATA or CHANNEL_WINDOW_ADJUST.
+            number: the peer's channel.
+            value: length of the data, or bytes of window.
+        """
+        connection = self._connection
+        total = len(record)
+        length = total - AROUND
+        _HEAD.pack_into(record, 0, length, padding, kind, number, value)
+        record[total - TAG_SIZE - padding : total - TAG_SIZE] = random_padding.take(padding)
+        seq = connection._send_seq
+        self._sealed.key.seal(record, seq)
+        connection._send_seq = (seq + 1) & 0xFFFFFFFF
+        connection._rekey_bytes_sent += length
+        if not self.batched:
+            _waiting.append(self)
+        self.batched += total
+
+    def write_out(self) -> None:
+        """Put the sealed batch on the wire: straight to the socket if nothing waits before it."""
+        used = self.batched
+        if not used:
+            return
+        self.batched = 0
+        _waiting.clear()
+        transport = self._transport
+        sent = 0
+        if transport.is_closing():
+            return  # its descriptor may be somebody else's by now
+        if not self.congested and transport.get_write_buffer_size() == 0:
+            try:
+                sent = os.write(self._fd, _output[:used])
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                sent = 0  # the transport meets the same error and reports it to connection_lost
+        if sent < used:
+            transport.write(bytes(_output[sent:used]))
