@@ -256,10 +256,14 @@ async def test_a_slow_device_has_only_its_share(devices: Devices) -> None:
 
 async def test_cancelled_calls_give_their_place_back(devices: Devices) -> None:
     device = Device("nfs", 1, time.monotonic_ns, threaded=True)
-    started, gate = threading.Event(), threading.Event()
+    started, gate, closed = threading.Event(), threading.Event(), threading.Event()
     undone: list[str] = []
     running = asyncio.ensure_future(
-        devices.thread(device, lambda: (started.set(), gate.wait(10), "opened")[2], orphan=undone.append)
+        devices.thread(
+            device,
+            lambda: (started.set(), gate.wait(10), "opened")[2],
+            orphan=lambda opened: (undone.append(opened), closed.set()),
+        )
     )
     waiting = asyncio.ensure_future(devices.thread(device, lambda: "never"))
     assert await asyncio.to_thread(started.wait, 10)
@@ -269,6 +273,7 @@ async def test_cancelled_calls_give_their_place_back(devices: Devices) -> None:
     assert running.cancelled() and waiting.cancelled()
     gate.set()
     assert await devices.run(device, lambda: "free again") == "free again"
+    assert await asyncio.to_thread(closed.wait, 10)  # by the thread, which gave its place back before
     assert undone == ["opened"]
 
 
