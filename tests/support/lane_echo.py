@@ -77,6 +77,14 @@ class EchoSession(asyncssh.SSHServerSession[bytes]):
         else:
             self.carrier.data_received(data)
 
+    def pause_writing(self) -> None:
+        if self.carrier is not None:
+            self.carrier.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self.carrier is not None:
+            self.carrier.resume_writing()
+
     def eof_received(self) -> bool:
         self.eof = True
         if self.carrier is not None:

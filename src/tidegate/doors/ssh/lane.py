@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MAX_RECORD: Final = 300 * 1024
 """Longest record taken by the lane, bytes; asyncssh's own limit on packets is 256 KiB."""
 
-SMALL_RECORD: Final = 2048
+SMALL_RECORD: Final = 8192
 """Packets up to this length, bytes, are opened aside and copied: cheaper than opening them in place."""
 
 INPUT_SIZE: Final = 512 * 1024
@@ -91,7 +91,7 @@ class Lane(asyncio.BufferedProtocol):
         """
         existing: Lane | None = getattr(connection, "_tidegate_lane", None)
         if existing is not None:
-            return None if existing._detached else existing
+            return None if existing.out.ended else existing
         transport = connection._transport
         receive, send = key_of(connection._recv_encryption), key_of(connection._send_encryption)
         if (
@@ -132,19 +132,27 @@ class Lane(asyncio.BufferedProtocol):
         return lane
 
     def _detach(self) -> None:
-        """Hand the connection back to asyncssh for good (it changed to a cipher without a lane)."""
-        self.out.write_out()
-        self._detached = self.out.ended = True
+        """Hand the connection back to asyncssh for good (the peer changed to a cipher without a lane)."""
+        self._detached = True
         connection, transport = self.connection, self.transport
         if connection._transport is not None:
             transport.pause_reading()
             transport.set_protocol(connection)
             transport.resume_reading()
+        self._end_outward()
+        tail, self._tail = self._tail, b""
+        if tail and connection._transport is not None:
+            connection.data_received(tail)
+
+    def _end_outward(self) -> None:
+        """Let asyncssh seal all that follows. What the peer sends may still need the lane's old key."""
+        if self.out.ended:
+            return
+        self.out.write_out()
+        self.out.ended = True
+        if self.connection._transport is not None:
             for channel in list(self.channels.values()):
                 channel.lane_lost()
-            tail, self._tail = self._tail, b""
-            if tail:
-                connection.data_received(tail)
 
     # -- inward ----------------------------------------------------------------------------------------
 
@@ -162,6 +170,7 @@ class Lane(asyncio.BufferedProtocol):
         """Bytes arrived in the shared input buffer."""
         if self._blocked:
             self.transport.pause_reading()
+        self._tail = b""  # it is in front of what came
         self._take(_input, self._used + nbytes)
 
     def _take(self, view: memoryview, end: int) -> None:
@@ -288,10 +297,10 @@ class Lane(asyncio.BufferedProtocol):
                 self._detach()
                 return
             self._opened = connection._recv_encryption = Opened(key)
-        if self.out.rekeyed:
+        if self.out.rekeyed and not self.out.ended:
             key = key_of(connection._send_encryption)
             if key is None or connection._compressor is not None:
-                self._detach()
+                self._end_outward()
                 return
             self.out.use(key)
 

@@ -112,6 +112,8 @@ class LaneChannel:
         self._feeding = False
         self._eof = False
         self._plain = False
+        self._paused = False  # what asyncssh holds, or the socket below it, is full
+        self._read_paused = False
         self._enough_window = min(FULL_REPLY, channel._send_window // 4)
         self._nudge: asyncio.TimerHandle | None = None
         self._nudged = False
@@ -235,10 +237,12 @@ class LaneChannel:
         return True
 
     def pause_writing(self) -> None:
-        """Nothing: the lane watches window and socket itself."""
+        """Counts after the lane was lost; before, the lane watches window and socket itself."""
+        self._paused = True
 
     def resume_writing(self) -> None:
-        """Nothing, but after the lane was lost: the plain channel has room again."""
+        """The plain channel has room again."""
+        self._paused = False
         if self._plain:
             self.pump()
 
@@ -297,6 +301,19 @@ class LaneChannel:
             # What is still held is the beginning of a packet whose end will never come.
             self._release()
             dialogue.eof_received()
+        if self._plain:
+            self._throttle()
+
+    def _throttle(self) -> None:
+        """Without the lane asyncssh gives window for all it delivers, so it must not deliver without end."""
+        held = self._end > self._begin and self._blocked()
+        if held == self._read_paused or self._gone:
+            return
+        self._read_paused = held
+        if held:
+            self._channel.pause_reading()
+        else:
+            self._channel.resume_reading()
 
     def _release(self) -> None:
         self._begin = self._end = HEADROOM
@@ -322,9 +339,11 @@ class LaneChannel:
     @property
     def congested(self) -> bool:
         """Whether the peer's window or the socket holds replies back."""
+        if self._plain:
+            return self._paused or bool(self._pending)
         if self._pending or self._out.congested:
             return True
-        if self._channel._send_window >= self._enough_window or self._nudged or self._plain:
+        if self._channel._send_window >= self._enough_window or self._nudged:
             return False
         if self._nudge is None:
             self._window_then = self._channel._send_window
