@@ -85,6 +85,8 @@ class UsageKeeper:
 
     async def add_folder_usage(self, name: str, *, size: int, files: int) -> None:
         self._alive("add_folder_usage")
+        if name not in self.folders:
+            raise NotFound
         old = self.folders[name]
         self.folders[name] = replace(
             old,

@@ -233,7 +233,7 @@ async def test_nothing_is_written_while_the_store_cannot_be_asked(store: Trouble
         assert store.added == 1
 
 
-@pytest.mark.parametrize("error", [e.Conflict(), e.NotFound(), e.BadRecord("", "no"), OverflowError()])
+@pytest.mark.parametrize("error", [e.Conflict(), e.BadRecord("", "no"), OverflowError()])
 async def test_a_refusal_needs_no_question(store: Troubled, error: Exception) -> None:
     async with node_of(store) as node:
         for charge, stored in (

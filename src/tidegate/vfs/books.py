@@ -110,6 +110,10 @@ class Book:
             count.saved += change
         self.sent = None
 
+    def deleted(self) -> None:
+        """There is no such record any more: nobody wants to know the changes."""
+        self.told(self.changes())
+
     def replaced(self, *counts: Count) -> None:
         """The store's numbers of some counts were set: whether these were added to before means nothing."""
         if self.sent is not None:
@@ -205,6 +209,12 @@ class AccountBook(Book):
         self.marked = False
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+
+    def deleted(self) -> None:
+        """See `Book.deleted`."""
+        super().deleted()
+        self.touched_at.clear()
+        self.marked = False
 
     @property
     def pending(self) -> bool:

@@ -19,12 +19,13 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from tidegate.errors import BadRecord, CallerError, TidegateError
+from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
 from tidegate.model import Account, Folder, FolderMount
 from tidegate.vfs.books import AccountBook, Book, FolderBook, Numbers, UsageStore, as_delta, numbers_of
@@ -41,6 +42,8 @@ FRESH_SECONDS: Final = 1.0
 """How old the numbers of a login may be; older ones are asked for again when a session begins."""
 RETRY_SECONDS: Final = 5.0
 """Pause before a write that failed is tried again."""
+CLOSE_SECONDS: Final = 20.0
+"""How long stopping waits for the store, all accounts together; what is not written is scanned later."""
 
 _REFUSED: Final = (CallerError, BadRecord, OverflowError)
 """Failures of a write that say for certain that nothing was stored."""
@@ -201,16 +204,23 @@ class Books:
                 await self._write(book)
 
     async def close(self) -> None:
-        """Write everything and stop."""
+        """Write everything and stop, in `CLOSE_SECONDS` at most."""
         self._stopping = True
         books = list(self._accounts.values())
         for book in books:
             book.wake.set()
         tasks = [book.task for book in books if book.task is not None]
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for book in books:
-            await self._finish(book)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                if tasks:
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                for book in books:
+                    await self._finish(book)
+        except TimeoutError:
+            behind = sum(book.pending or book.marked for book in books)
+            log.warning(
+                "the store does not answer: usage of %d accounts will be scanned at the next start", behind
+            )
 
     async def _finish(self, book: AccountBook) -> None:
         try:
@@ -255,32 +265,43 @@ class Books:
         if store is None:
             return
         async with book.lock:
-            if book.sent is not None:
-                # A write of the same record ends after one that is still under way (a transaction whose
-                # line broke holds its lock), and makes the reading that follows go to the writing server.
-                await self._mark(book, store)
-                self._learn(book, await store.user(book.name), (book.name, None))
-            changes = book.changes()
-            await self._send(
-                book, changes, lambda: self._noted(store.add_usage(book.name, as_delta(changes)))
-            )
+            try:
+                await self._write_account(book, store)
+            except NotFound:
+                log.info("usage of %s is dropped: the account was deleted", book.name)
+                book.deleted()
             for folder in list(book.folders):
                 await self._write_folder(book, folder, store)
-            for kind, when in list(book.touched_at.items()):
-                await store.touch_first(book.name, kind, when)
-                del book.touched_at[kind]
+
+    async def _write_account(self, book: AccountBook, store: UsageStore) -> None:
+        if book.sent is not None:
+            # A write of the same record ends after one that is still under way (a transaction whose
+            # line broke holds its lock), and makes the reading that follows go to the writing server.
+            await self._mark(book, store)
+            self._learn(book, await store.user(book.name), (book.name, None))
+        changes = book.changes()
+        await self._send(book, changes, lambda: self._noted(store.add_usage(book.name, as_delta(changes))))
+        for kind, when in list(book.touched_at.items()):
+            await store.touch_first(book.name, kind, when)
+            del book.touched_at[kind]
 
     async def _write_folder(self, book: AccountBook, folder: FolderBook, store: UsageStore) -> None:
         async with folder.lock:  # several accounts may have changed it
-            if folder.sent is not None:
-                if not book.marked:
+            if folder.sent is not None and not book.marked:
+                with contextlib.suppress(NotFound):  # the account was deleted; the folder may live on
                     await self._mark(book, store)
-                await store.add_folder_usage(folder.name, size=0, files=0)  # for the reasons in `_write`
-                self._learn(folder, await store.folder(folder.name), (book.name, folder.name))
-            size, files = changes = folder.changes()
-            await self._send(
-                folder, changes, lambda: store.add_folder_usage(folder.name, size=size, files=files)
-            )
+            try:
+                if folder.sent is not None:
+                    # For the reasons in `_write_account`.
+                    await store.add_folder_usage(folder.name, size=0, files=0)
+                    self._learn(folder, await store.folder(folder.name), (book.name, folder.name))
+                size, files = changes = folder.changes()
+                await self._send(
+                    folder, changes, lambda: store.add_folder_usage(folder.name, size=size, files=files)
+                )
+            except NotFound:
+                log.info("usage of folder %s is dropped: it was deleted", folder.name)
+                folder.deleted()
 
     @staticmethod
     async def _send(book: Book, changes: Numbers, write: Callable[[], Awaitable[None]]) -> None:
