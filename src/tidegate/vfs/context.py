@@ -217,6 +217,10 @@ class Context:
         if there != path or other != target:
             self.require(intent, there, target=other)
 
+    async def may_there(self, intent: Intent, path: VPath) -> bool:
+        """Whether the gate allows it at the place that links lead to; see `require_there`."""
+        return self.gate.uniform or self.gate.decide(intent, await self._there(path, follow=True)).allowed
+
     async def _there(self, path: VPath, *, follow: bool) -> VPath:
         mount, backend, key = await self.table.at(path)
         knowing = _knowing(backend)

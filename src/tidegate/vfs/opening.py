@@ -74,7 +74,8 @@ async def _open_download(context: Context, path: VPath) -> File:
 async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
     if flags.read:
         context.require(Intent.DOWNLOAD, path)
-    if not context.gate.decide(Intent.OVERWRITE, path).allowed:
+    may_replace = context.gate.decide(Intent.OVERWRITE, path).allowed
+    if not may_replace:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
     _no_mount(context, path, writing=True)
     spot, entry = await context.survey(path)
@@ -95,6 +96,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     new = behind is None or (flags.create and flags.exclusive)
     if (entry is not None and entry.is_link) or not context.is_there(path, spot):
         await context.require_there(Intent.UPLOAD if new else Intent.OVERWRITE, path)
+        may_replace = may_replace and await context.may_there(Intent.OVERWRITE, path)
     _capable(backend, flags, entry)
 
     options = context.options
@@ -110,7 +112,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         read=flags.read,
         write=True,
         create=flags.create,
-        exclusive=flags.exclusive and flags.create,
+        # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
+        exclusive=flags.create and (flags.exclusive or (entry is None and not may_replace)),
         truncate=flags.truncate,
         append=flags.append,
         publish=options.upload_mode,
