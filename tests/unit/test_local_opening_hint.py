@@ -9,7 +9,7 @@ import pytest
 
 from tidegate.abc import OpenOptions, Outcome, Publish
 from tidegate.backends.local import LocalBackend
-from tidegate.errors import AlreadyExists, Denied, IsADirectory, NotFound, TidegateError
+from tidegate.errors import AlreadyExists, Conflict, Denied, IsADirectory, NotFound, TidegateError
 
 HINT = {"write": True, "create": True, "unseen": True}
 
@@ -94,3 +94,23 @@ async def test_survey_says_where_a_name_is_and_what(backend, tmp_path: Path):
     place, entry = await backend.survey("")
     assert place == ""
     assert entry.is_dir
+
+
+@pytest.mark.parametrize("publish", list(Publish))
+async def test_what_must_be_reached_without_links_is(backend, tmp_path: Path, publish: Publish):
+    root = tmp_path / "root"
+    (root / "d").mkdir()
+    (root / "in").symlink_to("d")
+    (root / "last").symlink_to("d/f")
+    how = {"publish": publish, "truncate": True, "unlinked": True}
+    for unseen in (True, False):
+        for key in ("in/f", "last", "in/g"):
+            with pytest.raises(Conflict):
+                await put(backend, key, b"x", **how, unseen=unseen)
+        with pytest.raises(NotFound):
+            await put(backend, "no/f", b"x", **how, unseen=unseen)
+        await put(backend, "d/f", b"in the directory", **how, unseen=unseen)
+        await put(backend, "f", b"in the root", **how, unseen=unseen)
+    assert (root / "d/f").read_bytes() == b"in the directory"
+    assert (root / "f").read_bytes() == b"in the root"
+    assert sorted(path.name for path in (root / "d").iterdir()) == ["f"]

@@ -165,10 +165,10 @@ class Context:
     async def charged(self, path: VPath, *, follow: bool = False) -> Spot:
         """Where a path lives whose usage may change: one file has one place, whatever links lead there.
 
-        Only where a limit makes it matter.
+        Only where a limit makes it matter, or rules that differ from place to place.
         """
         spot = await self.table.at(path)
-        if not spot.mount.meter.grow_limits:
+        if not self._placed(spot.mount):
             return spot
         backend = _knowing(spot.backend)
         if backend is None:
@@ -179,7 +179,7 @@ class Context:
         """`charged`, and what is there, not following; None if nothing is."""
         spot = await self.table.at(path)
         backend = spot.backend
-        if spot.mount.meter.grow_limits:
+        if self._placed(spot.mount):
             knowing = _knowing(backend)
             survey = getattr(backend, "survey", None)
             if knowing is not None and survey is not None:
@@ -192,12 +192,17 @@ class Context:
         except NotFound:
             return spot, None
 
-    def is_there(self, path: VPath, spot: Spot) -> bool:
-        """Whether `charged` looked where `path` leads and found no link on the way."""
+    def _placed(self, mount: Mount) -> bool:
+        return bool(mount.meter.grow_limits) or not self.gate.uniform
+
+    def place(self, path: VPath, spot: Spot) -> VPath:
+        """The virtual path of where `charged` or `survey` found that `path` leads."""
         mount = spot.mount
-        if not mount.meter.grow_limits or _knowing(spot.backend) is None:
-            return False
-        return path.relative_to(mount.path) == spot.key
+        return path if path.relative_to(mount.path) == spot.key else mount.virtual(spot.key)
+
+    def unlinked(self, spot: Spot) -> bool:
+        """Whether what was judged at the place of `charged` or `survey` must not be reached by a link now."""
+        return not self.gate.uniform and _knowing(spot.backend) is not None
 
     async def require_there(
         self, intent: Intent, path: VPath, *, follow: bool = True, target: VPath | None = None
@@ -216,10 +221,6 @@ class Context:
         other = None if target is None else await self._there(target, follow=False)
         if there != path or other != target:
             self.require(intent, there, target=other)
-
-    async def may_there(self, intent: Intent, path: VPath) -> bool:
-        """Whether the gate allows it at the place that links lead to; see `require_there`."""
-        return self.gate.uniform or self.gate.decide(intent, await self._there(path, follow=True)).allowed
 
     async def _there(self, path: VPath, *, follow: bool) -> VPath:
         mount, backend, key = await self.table.at(path)

@@ -81,8 +81,6 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     spot, entry = await context.survey(path)
     mount, backend, key = spot
     _judge(context, path, flags, entry)
-    if flags.read:
-        await context.require_there(Intent.DOWNLOAD, path)
     behind = entry
     if entry is not None and entry.is_link:
         # A link counts as a new file; what it points to is replaced all the same.
@@ -94,9 +92,12 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         spot = await context.charged(path, follow=True)
         mount, backend, key = spot
     new = behind is None or (flags.create and flags.exclusive)
-    if (entry is not None and entry.is_link) or not context.is_there(path, spot):
-        await context.require_there(Intent.UPLOAD if new else Intent.OVERWRITE, path)
-        may_replace = may_replace and await context.may_there(Intent.OVERWRITE, path)
+    there = context.place(path, spot)
+    if there != path and not context.gate.uniform:
+        context.require(Intent.UPLOAD if new else Intent.OVERWRITE, there)
+        may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
+        if flags.read:
+            context.require(Intent.DOWNLOAD, there)
     _capable(backend, flags, entry)
 
     options = context.options
@@ -122,6 +123,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         gid=gid,
         fsync=options.fsync,
         unseen=entry is None,
+        unlinked=context.unlinked(spot),
     )
     await context.begin(mount)
     upload = Upload(context, spot, inplace=inplace)

@@ -66,9 +66,21 @@ class Opener:
         raise Conflict
 
     def _open(self, raw: bytes, options: OpenOptions, device: Device, *, unseen: bool) -> Upload:
-        new_in = self._root.plain_parent(raw) if unseen else None
-        if new_in is not None:
-            parent, found = new_in, None  # if that is wrong, creating it says so
+        plain = self._root.plain_parent(raw) if unseen or options.unlinked else None
+        if plain is not None:
+            parent = plain
+            found = None if unseen else parent.lstat()  # if unseen is wrong, creating it says so
+            if found is not None and (options.exclusive or stat.S_ISLNK(found.st_mode)):
+                parent.close()
+                if options.exclusive:
+                    raise AlreadyExists
+                if options.unlinked:
+                    self._root.locate(raw).parent.close()  # says what is wrong with the link, if anything is
+                    raise Conflict
+                raise _RacedError
+        elif options.unlinked:
+            self._root.parent(raw).close()  # says what is wrong, if it is not a link
+            raise Conflict
         elif options.exclusive:
             parent = self._root.parent(raw)
             found = parent.lstat()

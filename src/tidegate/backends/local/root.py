@@ -33,7 +33,14 @@ from tidegate.backends.local.syscalls import (
     openat2_works,
 )
 from tidegate.backends.local.walk import DIRECTORY, LOOK, MAX_LINKS, strip_host, walk
-from tidegate.errors import Denied, InvalidHandle, IsADirectory, StorageFailed, TooManyLinks
+from tidegate.errors import (
+    Denied,
+    InvalidHandle,
+    IsADirectory,
+    StorageFailed,
+    TidegateError,
+    TooManyLinks,
+)
 
 RACE_RETRIES: Final = 8
 """How often a step is tried again when the tree changed under it."""
@@ -233,16 +240,20 @@ class Root:
         return self.resolve(path, flags), False
 
     def plain_parent(self, path: bytes) -> Parent | None:
-        """As `parent`, if no link leads there; None if one does, or nothing, or if it cannot be told."""
-        if not path or not self._kernel or self.fd < 0:
+        """As `parent`, if no link leads there; None if one does, or nothing."""
+        if not path or self.fd < 0:
             return None
         cut = path.rfind(b"/")
         if cut < 0:
             return Parent(self.fd, path, owned=False)
         try:
-            return Parent(openat2(self.fd, path[:cut], DIRECTORY, self._plainly), path[cut + 1 :], owned=True)
-        except OSError:
+            if self._kernel:
+                fd = openat2(self.fd, path[:cut], DIRECTORY, self._plainly)
+            else:
+                fd = walk(self.fd, path[:cut], DIRECTORY, self._hosts, max_links=0)
+        except (OSError, TidegateError):
             return None
+        return Parent(fd, path[cut + 1 :], owned=True)
 
     def parent(self, path: bytes) -> Parent:
         """The directory of `path`'s last component, which is not looked at.
