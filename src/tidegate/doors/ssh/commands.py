@@ -170,7 +170,7 @@ async def _digest(call: Call) -> int:
     return status
 
 
-async def _change_directory(call: Call) -> int:  # noqa: ARG001
+async def _change_directory(call: Call) -> int:  # noqa: ARG001  every command takes one
     return 0  # each command has a session of its own, so there is nothing to change
 
 

@@ -135,7 +135,7 @@ class DoorConnection(SSHServerConnection):
         self._typed_password = typed
         return SSHPacket(Boolean(False) + String(b""))
 
-    async def validate_password(self, username: str, password: str) -> bool:  # noqa: ARG002
+    async def validate_password(self, username: str, password: str) -> bool:  # noqa: ARG002  asyncssh's was decoded; ours is as typed
         """Judge the password as it was typed."""
         typed, self._typed_password = self._typed_password, None
         return typed is not None and await super().validate_password(username, typed)
@@ -223,9 +223,10 @@ class DoorChannel(asyncssh.SSHServerChannel[bytes]):
         packet.check_end()
         return False
 
-    def _process_x11_req_request(self, packet: SSHPacket) -> bool | None:  # noqa: ARG002
+    def _process_x11_req_request(self, packet: SSHPacket) -> bool | None:  # noqa: ARG002  refused, whatever it holds
         return False
 
+    # asyncssh declares None, and takes a bool for the answer to the request.
     def _process_auth_agent_req_at_openssh_dot_com_request(self, packet: SSHPacket) -> bool:  # type: ignore[override]  # noqa: ARG002
         return False
 

@@ -235,7 +235,7 @@ class SshDoor:
         """A connection came in."""
         self._logins.add(login)
 
-    def logged_in(self, login: SshLogin) -> None:  # noqa: ARG002
+    def logged_in(self, login: SshLogin) -> None:  # noqa: ARG002  as its neighbours
         """A connection logged in."""
         self._admission.logged_in()
 

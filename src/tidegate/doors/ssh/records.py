@@ -72,14 +72,14 @@ class GcmRecords:
 
     # RFC 5647 section 7.1: 4 bytes fixed, 8 bytes of a counter that goes up by one for each packet.
 
-    def seal(self, record: memoryview, seq: int) -> None:  # noqa: ARG002
+    def seal(self, record: memoryview, seq: int) -> None:  # noqa: ARG002 - as `length`
         """See `Records.seal`."""
         counter = self._counter
         _U64.pack_into(self._nonce, 4, counter)
         self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
         self._encrypt(self._nonce, record[4:-16], record[:4], record[4:])
 
-    def open(self, record: memoryview, plain: memoryview, seq: int) -> None:  # noqa: ARG002
+    def open(self, record: memoryview, plain: memoryview, seq: int) -> None:  # noqa: ARG002 - as `length`
         """See `Records.open`."""
         counter = self._counter
         _U64.pack_into(self._nonce, 4, counter)
