@@ -174,6 +174,23 @@ class FileHandle(Protocol):
         ...
 
 
+@runtime_checkable
+class ClosesAtOnce(Protocol):
+    """What a `FileHandle` MAY have beside its contract; handles of `OpensAtOnce.open_nowait` MUST."""
+
+    def close_nowait(self, outcome: Outcome = Outcome.COMMIT) -> bool:
+        """As `FileHandle.close`, if that needs no waiting; False means that nothing happened.
+
+        Raises:
+            TidegateError: as `close`; the handle has ended.
+        """
+        ...
+
+
+class QuickHandle(FileHandle, ClosesAtOnce, Protocol):
+    """A handle with both."""
+
+
 class Backend(Protocol):
     """Where bytes live. One instance serves one root (a directory, a bucket prefix).
 
@@ -304,6 +321,21 @@ class KnowsPlaces(Protocol):
         ...
 
 
+@runtime_checkable
+class OpensAtOnce(Protocol):
+    """What a backend MAY have beside `Backend`: the ordinary ways to open a file, without a coroutine."""
+
+    def open_nowait(self, key: Key, options: OpenOptions) -> QuickHandle | None:
+        """As `Backend.open_file`, but only for what is simple and needs no waiting.
+
+        That is to read a regular file, or (``create`` and `Publish.INPLACE`, not ``read``, ``append`` or
+        ``fsync``) to create a file whose name nothing has. MUST do nothing and return None for everything
+        else: if the name is taken, if a link leads there, if the storage is slow or in doubt. It does not
+        say what is wrong, `open_file` does.
+        """
+        ...
+
+
 class Sink(Protocol):
     """Takes events. Life: constructed, `open`, `handle` for each event, `close`.
 
@@ -374,6 +406,7 @@ __all__ = [
     "Authenticator",
     "Backend",
     "Capability",
+    "ClosesAtOnce",
     "Credential",
     "FileHandle",
     "Key",
@@ -381,7 +414,9 @@ __all__ = [
     "KnowsPlaces",
     "ListsPartials",
     "OpenOptions",
+    "OpensAtOnce",
     "Outcome",
     "Publish",
+    "QuickHandle",
     "Sink",
 ]

@@ -176,6 +176,9 @@ class MemoryFile:
         if self.writable:
             self.session.files[self.path] = bytes(self.content)
 
+    def close_nowait(self) -> bool:
+        return False
+
     async def abort(self) -> None:
         self.outcome = "aborted"
         self.transfers.discard(self)
@@ -209,6 +212,9 @@ class MemorySession:
             raise NotFound
         self.handles.append(MemoryFile(self, path, flags))
         return self.handles[-1]
+
+    def open_nowait(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> None:
+        return None
 
     async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
         pass

@@ -83,6 +83,10 @@ class File(Protocol):
         """The client closed the file: publish an upload, settle quota, log the transfer."""
         ...
 
+    def close_nowait(self) -> bool:
+        """`close`, if all went well and nothing has to be waited for; False means nothing happened."""
+        ...
+
     async def abort(self) -> None:
         """The client vanished: end a transfer as failed, by the rules of the upload mode. Never raises."""
         ...
@@ -110,6 +114,13 @@ class Session(Protocol):
 
     async def open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> File:
         """Open a file; the permissions for everything the flags allow are decided here, once."""
+        ...
+
+    def open_nowait(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> File | None:
+        """As `open`, for what is simple, allowed and needs no waiting: to read a file, to write a new one.
+
+        None means that nothing happened and `open` must be asked. Never raises.
+        """
         ...
 
     async def remove(self, path: VPath) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
-from tidegate.abc import Backend, KnowsPlaces, Publish
+from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import Denied, NotFound, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import Event, Operated, Refused
@@ -55,6 +55,8 @@ class Context:
         up: the buckets that uploads pay, None if bandwidth is free; down likewise.
         transfers: what is being moved now; the registry shows it.
         files: open files.
+        opening: files about to be open.
+        created: how the last new file was created; a client mostly asks for the same again.
     """
 
     principal: Principal
@@ -71,6 +73,7 @@ class Context:
     transfers: set[LiveTransfer] = field(default_factory=set)
     files: set[File] = field(default_factory=set)
     opening: int = 0
+    created: OpenOptions | None = None
 
     def require(
         self,
@@ -233,6 +236,10 @@ class Context:
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change."""
         await self.books.begin(self.book, mount.book)
+
+    def begin_nowait(self, mount: Mount) -> bool:
+        """As `begin`; False if the store would have to be told first."""
+        return self.books.begin_nowait(self.book, mount.book)
 
     def changed(self) -> None:
         """Usage changed."""

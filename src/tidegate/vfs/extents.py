@@ -100,6 +100,10 @@ class Places:
     def __len__(self) -> int:
         return len(self._places)
 
+    def in_use(self, backend: Backend, key: Key) -> bool:
+        """Whether somebody writes the path or changes it."""
+        return (id(backend), key) in self._places
+
     def hold(self, backend: Backend, key: Key) -> Place:
         """The place of a path, until `let_go`."""
         at = (id(backend), key)

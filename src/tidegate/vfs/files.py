@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, Literal
@@ -58,6 +58,7 @@ class File:
     __slots__ = (
         "_append",
         "_clock",
+        "_close",
         "_closed",
         "_context",
         "_down",
@@ -133,6 +134,7 @@ class File:
         self._throttle_down: Throttle | None = context.down
         self._readinto = handle.readinto_nowait
         self._write = handle.write_nowait
+        self._close: Callable[[Outcome], bool] | None = getattr(handle, "close_nowait", None)
         known = handle.existed_size or 0
         self.small = known if upload is None and known <= SMALL_FILE_BYTES else 0
         self._readslow = not readable
@@ -472,6 +474,37 @@ class File:
         ending, _ = eager.start(self._end(outcome, failure), asyncio.get_running_loop())
         if ending is not None:
             await asyncio.shield(ending)
+
+    def close_nowait(self) -> bool:
+        """`close`, if all went well and nothing has to be waited for; False means nothing happened.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            TidegateError: as `close`.
+        """
+        if self._closed:
+            raise InvalidHandle
+        close, upload = self._close, self._upload
+        if close is None or self._failure is not None or not self._exact or self._paid_at > monotonic():
+            return False
+        failure: TidegateError | None = None
+        if upload is not None:
+            if not upload.finish_nowait(close):
+                return False
+        else:
+            try:
+                if not close(Outcome.COMMIT):
+                    return False
+            except TidegateError as error:
+                failure = error
+        self._shut()
+        context = self._context
+        context.files.discard(self)
+        context.transfers.discard(self)
+        self._report(failure)
+        if failure is not None:
+            raise failure
+        return True
 
     async def abort(self) -> None:
         """End the transfer as failed. Never raises."""

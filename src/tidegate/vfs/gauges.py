@@ -41,9 +41,10 @@ class Count:
 
     def add(self, amount: int) -> None:
         """Charge, or credit if negative; tells gauges."""
-        self.used = max(0, self.used + amount)
+        used = self.used = max(0, self.used + amount)
         for gauge in self.gauges.values():
-            gauge.moved()
+            if not gauge.calm_from <= used < gauge.warn_at:
+                gauge.moved()
 
     def reset(self, used: int) -> None:
         """Set used and saved alike."""
@@ -75,9 +76,10 @@ class Gauge:
         limit: at or above it nothing new may start.
         ceiling: the count may never pass it; `UNLIMITED` for a soft limit.
         warn_at: the next mark that is worth a warning.
+        calm_from: the last mark that was passed; below it the count has left that again.
     """
 
-    __slots__ = ("_level", "_warn", "ceiling", "count", "limit", "name", "unit", "warn_at")
+    __slots__ = ("_level", "_warn", "calm_from", "ceiling", "count", "limit", "name", "unit", "warn_at")
 
     def __init__(self, count: Count, name: str, limit: int, *, soft: bool, unit: str, warn: Warn) -> None:
         self.count = count
@@ -88,6 +90,7 @@ class Gauge:
         self._warn = warn
         self._level = 0
         self.warn_at = UNLIMITED
+        self.calm_from = 0
         self.moved(quiet=True)
 
     def moved(self, *, quiet: bool = False) -> None:
@@ -97,10 +100,9 @@ class Gauge:
         if level > self._level and not quiet:
             self._warn(self.name, WARNING_MARKS[level - 1], used, limit)
         self._level = level
-        if level < len(WARNING_MARKS):
-            self.warn_at = max(1, -(-limit * WARNING_MARKS[level] // 100))
-        else:
-            self.warn_at = UNLIMITED
+        marks = WARNING_MARKS
+        self.warn_at = _least(limit, marks[level]) if level < len(marks) else UNLIMITED
+        self.calm_from = _least(limit, marks[level - 1]) if level else 0
 
     def error(self, *, reading: bool = False) -> QuotaExceeded:
         """The refusal, worded for the client."""
@@ -113,6 +115,11 @@ class Gauge:
         return QuotaExceeded(
             f"{act}: {amount} used ({self.name})", limit=self.name.rpartition(".")[2], rule=self.name
         )
+
+
+def _least(limit: int, percent: int) -> int:
+    """The least number that is `percent` of `limit` or more."""
+    return max(1, -(-limit * percent // 100))
 
 
 def megabytes(size: int) -> str:

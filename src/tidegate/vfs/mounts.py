@@ -183,6 +183,10 @@ class Mount:
         """Place on the host, for operators."""
         return f"{self.spec.root.rstrip('/')}/{key}" if key else self.spec.root
 
+    def key(self, path: VPath) -> Key:
+        """The key of a virtual path that this mount serves."""
+        return path[1:] if len(self.path) == 1 else path.relative_to(self.path)
+
     def virtual(self, key: Key) -> VPath:
         """The virtual path of a key."""
         return VPath(f"{'' if self.path == '/' else self.path}/{key}" if key else str(self.path))
@@ -240,21 +244,29 @@ class MountTable:
 
     async def at(self, path: VPath) -> Spot:
         """The mount that serves `path`, its backend (opened at first use) and the key there."""
-        mount = self.root
+        spot = self.known(path)
+        if spot is not None:
+            return spot
+        mount = self._serving(path)
+        acquired = await self._pool.acquire(mount.spec)
+        if mount.backend is None:
+            mount.backend = acquired
+        else:  # two operations opened it at the same time
+            await self._pool.release(mount.spec)
+        return Spot(mount, mount.backend, mount.key(path))
+
+    def known(self, path: VPath) -> Spot | None:
+        """As `at`; None if the backend has yet to be opened."""
+        mount = self._serving(path)
+        backend = mount.backend
+        return None if backend is None else Spot(mount, backend, mount.key(path))
+
+    def _serving(self, path: VPath) -> Mount:
         if self._points:
             for candidate in self._deepest:
                 if path.is_within(candidate.path):
-                    mount = candidate
-                    break
-        backend = mount.backend
-        if backend is None:
-            acquired = await self._pool.acquire(mount.spec)
-            if mount.backend is None:
-                backend = mount.backend = acquired
-            else:  # two operations opened it at the same time
-                await self._pool.release(mount.spec)
-                backend = mount.backend
-        return Spot(mount, backend, path[1:] if len(mount.path) == 1 else path.relative_to(mount.path))
+                    return candidate
+        return self.root
 
     def is_point(self, path: VPath) -> bool:
         """Whether a folder is mounted exactly there."""

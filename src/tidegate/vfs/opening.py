@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish
+from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish, QuickHandle
 from tidegate.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -21,9 +22,12 @@ from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
+from tidegate.vfs.mounts import Spot
 from tidegate.vfs.uploads import Upload
 
 _FOR_READING: Final = OpenOptions(read=True)
+
+_OpenNow = Callable[[Key, OpenOptions], QuickHandle | None]
 
 
 async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
@@ -42,6 +46,77 @@ async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attr
         return await _open_download(context, path)
     finally:
         context.opening -= 1
+
+
+def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File | None:
+    """Open what is simple and needs no waiting; see `vfs.api.Session.open_nowait`.
+
+    It asks the same gate and the same meters as `open_file`, but never refuses: what is not allowed, or
+    depends on what is there, or might wait, is left to `open_file`, which says so and records it. The storage
+    vouches that no link was on the way, so the path that was judged is the place that is opened.
+    """
+    write = flags.write or flags.append
+    if write and (flags.read or flags.append or not flags.create):
+        return None
+    if len(context.files) + context.opening >= context.options.max_open_files:
+        return None
+    table = context.table
+    if table.has_points and (table.is_point(path) or table.holds_points(path)):
+        return None
+    spot = table.known(path)
+    if spot is None or not spot.key:
+        return None
+    open_now = _quick(spot.backend)
+    if open_now is None:
+        return None
+    if write:
+        return _create_nowait(context, path, spot, open_now, attrs)
+    meter = spot.mount.meter
+    if not flags.read or not context.gate.decide(Intent.DOWNLOAD, path).allowed:
+        return None
+    try:
+        meter.may_download()
+    except QuotaExceeded:
+        return None
+    handle = open_now(spot.key, _FOR_READING)
+    if handle is None:
+        return None
+    for count in meter.fetches:
+        count.add(1)
+    return File(context, spot, handle, path, readable=True, upload=None, append=False)
+
+
+def _create_nowait(
+    context: Context, path: VPath, spot: Spot, open_now: _OpenNow, attrs: Attrs | None
+) -> File | None:
+    mount, backend, key = spot
+    meter = mount.meter
+    if (
+        context.options.upload_mode is not Publish.INPLACE
+        or not context.gate.decide(Intent.UPLOAD, path).allowed
+        or context.places.in_use(backend, key)
+    ):
+        return None
+    try:
+        meter.may_upload(new=True, replaced=0)
+    except QuotaExceeded:
+        return None
+    if not context.begin_nowait(mount):
+        return None
+    mode = attrs.mode if attrs is not None else None
+    wanted = context.created
+    if wanted is None or wanted.mode != mode:
+        uid, gid = context.owner
+        wanted = context.created = OpenOptions(
+            write=True, create=True, exclusive=True, mode=mode, uid=uid, gid=gid, fsync=context.options.fsync
+        )
+    handle = open_now(key, wanted)
+    if handle is None:
+        return None
+    upload = Upload(context, spot, inplace=True)
+    upload.charge_new()  # `may_upload` has found room, and nobody can have come between
+    upload.opened(None, truncate=True)
+    return File(context, spot, handle, path, readable=False, upload=upload, append=False)
 
 
 async def _open_download(context: Context, path: VPath) -> File:
@@ -188,6 +263,12 @@ def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:
         and not capabilities & (Capability.RANDOM_WRITE | Capability.APPEND | Capability.PARTIALS)
     ):
         raise Unsupported("this storage cannot continue a file")
+
+
+def _quick(backend: Backend) -> _OpenNow | None:
+    """The backend's `OpensAtOnce.open_nowait`, if it has one."""
+    found: _OpenNow | None = getattr(backend, "open_nowait", None)
+    return found
 
 
 async def _drop(handle: FileHandle) -> None:

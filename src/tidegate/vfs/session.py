@@ -26,7 +26,7 @@ from tidegate.vfs.context import Context
 from tidegate.vfs.copy import copy_file, copy_range
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot, listing, synthetic
-from tidegate.vfs.opening import open_file
+from tidegate.vfs.opening import open_file, open_nowait
 from tidegate.vfs.usage import FolderBook
 
 SPACE_BLOCK_BYTES = 4096
@@ -180,6 +180,10 @@ class Session:
             await file.abort()
             raise PeerGone
         return file
+
+    def open_nowait(self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None) -> File | None:
+        """Open what is simple and needs no waiting; None leaves it to `open`."""
+        return None if self._closed else open_nowait(self._context, path, flags, attrs)
 
     async def remove(self, path: VPath) -> None:
         """Remove a file or link."""

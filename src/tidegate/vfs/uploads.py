@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
 from tidegate.errors import NotFound, QuotaExceeded, TidegateError
 from tidegate.vfs.context import Context
@@ -27,6 +29,7 @@ class Upload:
 
     __slots__ = (
         "_context",
+        "_failed",
         "_mount",
         "_place",
         "extent",
@@ -39,6 +42,7 @@ class Upload:
     def __init__(self, context: Context, spot: Spot, *, inplace: bool) -> None:
         self._context = context
         self._mount = spot.mount
+        self._failed: TidegateError | None = None
         self.inplace = inplace
         self._place: Place = context.places.hold(spot.backend, spot.key)
         self.extent = Extent(self._place, 0)
@@ -126,6 +130,37 @@ class Upload:
             self._mount.meter.credit(0, -1)
         self._context.places.let_go(self._place)
 
+    def finish_nowait(self, close: Callable[[Outcome], bool]) -> bool:
+        """`finish` an exact upload with COMMIT, if that needs no waiting; False means it is still to be done.
+
+        Args:
+            close: the handle's `ClosesAtOnce.close_nowait`. If it fails, `finish` settles that.
+        """
+        extent, place = self.extent, self.place
+        if not self.inplace or extent.suspect or extent.gone or place.lock.locked():
+            return False
+        try:
+            if not close(Outcome.COMMIT):
+                return False
+        except TidegateError as error:
+            self._failed = error
+            return False
+        extent.writers -= 1
+        self._settled(place)
+        self._end(place)
+        return True
+
+    def _settled(self, place: Place) -> None:
+        extent = self.extent
+        if not extent.writers and place.extent is extent:
+            place.extent = None
+            place.known, place.visible = True, extent.charged
+
+    def _end(self, place: Place) -> None:
+        self._context.book.uploads.discard(self)
+        self._context.places.let_go(place)
+        self._context.changed()
+
     async def finish(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> None:
         """Close the handle and settle.
 
@@ -149,10 +184,8 @@ class Upload:
             else:
                 failure = await self._finish_private(handle, outcome, exact=exact)
         finally:
-            self._context.book.uploads.discard(self)
             place.lock.release()
-            self._context.places.let_go(place)
-            self._context.changed()
+            self._end(place)
         if failure is not None:
             raise failure
 
@@ -201,11 +234,12 @@ class Upload:
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
     ) -> TidegateError | None:
         meter, extent, place = self._mount.meter, self.extent, self.place
-        failure: TidegateError | None = None
-        try:
-            await handle.close(outcome)
-        except TidegateError as error:
-            failure = error
+        failure = self._failed
+        if failure is None:
+            try:
+                await handle.close(outcome)
+            except TidegateError as error:
+                failure = error
         if failure is not None or outcome is not Outcome.COMMIT or not exact:
             extent.suspect = True
         extent.writers -= 1
@@ -220,9 +254,7 @@ class Upload:
             extent.suspect = False
             if actual is None:
                 place.becomes(None)
-        if not extent.writers and place.extent is extent:
-            place.extent = None
-            place.known, place.visible = True, extent.charged
+        self._settled(place)
         return failure
 
 

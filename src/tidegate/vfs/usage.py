@@ -168,18 +168,25 @@ class Books:
 
     async def begin(self, book: AccountBook, folder: FolderBook | None = None) -> None:
         """Something is about to change: make sure that the store knows the numbers may fall behind."""
+        if self.begin_nowait(book, folder) or self.store is None:
+            return
+        async with book.lock:
+            if not book.marked:
+                try:
+                    await self._mark(book, self.store)
+                except TidegateError:
+                    log.warning("usage of %s: the store cannot be told that it changes", book.name)
+        self.changed(book)
+
+    def begin_nowait(self, book: AccountBook, folder: FolderBook | None = None) -> bool:
+        """As `begin`, if the store knows already or need not; False means that it has to be told."""
         if folder is not None:
             book.folders.add(folder)
-        if self.store is None or not self.track_quota:
-            return
-        if not book.marked:
-            async with book.lock:
-                if not book.marked:
-                    try:
-                        await self._mark(book, self.store)
-                    except TidegateError:
-                        log.warning("usage of %s: the store cannot be told that it changes", book.name)
-        self.changed(book)
+        if self.store is not None and self.track_quota:
+            if not book.marked:
+                return False
+            self.changed(book)
+        return True
 
     def changed(self, book: AccountBook) -> None:
         """Numbers changed: have them written soon."""

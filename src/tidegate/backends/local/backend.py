@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -19,7 +20,7 @@ from tidegate.backends.local.listing import BATCH, Listing, find_partials
 from tidegate.backends.local.names import check_key
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
-from tidegate.backends.local.uploads import Upload
+from tidegate.backends.local.uploads import NewFile, Upload
 from tidegate.errors import (
     AlreadyExists,
     ConfigError,
@@ -34,6 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_DIRECTORY_MODE: Final = 0o777
+READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 COPY_SLICE: Final = 64 * 1024 * 1024
 """Bytes copied in one turn of a thread, so that a large copy leaves room for others."""
 
@@ -41,7 +43,7 @@ COPY_SLICE: Final = 64 * 1024 * 1024
 class _Opened(NamedTuple):
     fd: int
     st_dev: int
-    upload: Upload | None
+    upload: Upload | NewFile | None
     existed_size: int | None
     plain: bool = False
 
@@ -218,6 +220,9 @@ class LocalBackend:
             opened = await self._devices.thread(
                 device, partial(operations.pinned_call, self._root, call), orphan=_Opened.undo
             )
+        return self._file(key, options, opened)
+
+    def _file(self, key: str, options: OpenOptions, opened: _Opened) -> LocalFile:
         fd, st_dev, upload, existed_size, plain = opened
         return LocalFile(
             fd,
@@ -232,11 +237,46 @@ class LocalBackend:
             plain=plain,
         )
 
+    def open_nowait(self, key: str, options: OpenOptions) -> LocalFile | None:
+        """See `tidegate.abc.OpensAtOnce`."""
+        raw = check_key(key)
+        device = self._device_of(key) if self._mounts else self._device
+        if device is None or not device.fast():
+            return None
+        clock = device.clock
+        start = clock()
+        try:
+            opened = self._create_plain(raw, options) if options.write else self._open_plain(raw)
+        except OSError:
+            return None  # what is wrong is for `open_file` to find out
+        finally:
+            device.note(clock() - start)
+        if opened is None:
+            return None
+        return self._file(key, options, opened)
+
+    def _create_plain(self, raw: bytes, options: OpenOptions) -> _Opened | None:
+        inplace = options.create and options.publish is Publish.INPLACE
+        if not inplace or options.read or options.append or options.fsync:
+            return None
+        created = self._opener.create(raw, options)
+        return None if created is None else _Opened(created.fd, created.st_dev, created, None)
+
+    def _open_plain(self, raw: bytes) -> _Opened | None:
+        fd = self._root.plainly(raw, READ)
+        if fd is None:
+            return None
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(fd)
+            return None
+        return _Opened(fd, found.st_dev, None, found.st_size, True)
+
     def _open_file(self, raw: bytes, options: OpenOptions, device: Device) -> _Opened:
         if options.write or options.create:
             upload = self._opener.open(raw, options, device)
             return _Opened(upload.fd, upload.st_dev, upload, upload.existed_size)
-        fd, plain = self._root.reach(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd, plain = self._root.reach(raw, READ)
         try:
             found = os.fstat(fd)
             check_regular(found.st_mode)

@@ -18,7 +18,7 @@ from tidegate.abc import FileHandle, Outcome
 from tidegate.backends.local.attrs import MAX_OFFSET, check_attrs, entry_of, set_on_fd
 from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.errors import translate
-from tidegate.backends.local.uploads import Upload
+from tidegate.backends.local.uploads import NewFile, Upload
 from tidegate.errors import InvalidArgument, InvalidHandle
 from tidegate.model import Attrs, Entry
 
@@ -81,7 +81,7 @@ class LocalFile:
         *,
         readable: bool,
         writable: bool = False,
-        upload: Upload | None = None,
+        upload: Upload | NewFile | None = None,
         append: bool = False,
         existed_size: int | None = None,
         plain: bool = False,
@@ -269,18 +269,20 @@ class LocalFile:
 
         Once begun it runs to its end, even if the caller is cancelled.
         """
+        if not self.close_nowait(outcome):
+            self._closed = True
+            await self._devices.finish(self._close_slowly(partial(self._finish, outcome)))
+
+    def close_nowait(self, outcome: Outcome = Outcome.COMMIT) -> bool:
+        """See `tidegate.abc.ClosesAtOnce`."""
         if self._closed:
             raise InvalidHandle
+        device = self._device
+        if self._jobs or not device.fast() or self._is_heavy(outcome):
+            return False
         self._closed = True
-        if self._upload is None and not self._jobs and self._device.fast():
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-            return
-        ending = partial(self._finish, outcome)
-        if not self._jobs and self._device.fast() and not self._is_heavy(outcome):
-            self._devices.inline(self._device, ending)
-            return
-        await self._devices.finish(self._close_slowly(ending))
+        self._devices.inline(device, self._finish, outcome)
+        return True
 
     def _is_heavy(self, outcome: Outcome) -> bool:
         upload = self._upload

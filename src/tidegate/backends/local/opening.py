@@ -9,13 +9,13 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from tidegate.abc import OpenOptions, Publish
+from tidegate.abc import OpenOptions, Outcome, Publish
 from tidegate.backends.local.attrs import check_regular
 from tidegate.backends.local.device import Device
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.names import part_name, upload_name
 from tidegate.backends.local.root import RACE_RETRIES, Root
-from tidegate.backends.local.uploads import SAFE, Upload, lock
+from tidegate.backends.local.uploads import SAFE, NewFile, Upload, lock
 from tidegate.errors import AlreadyExists, Conflict, InvalidArgument, IsADirectory, NotFound
 
 DEFAULT_FILE_MODE: Final = 0o666
@@ -64,6 +64,29 @@ class Opener:
             except _RacedError:
                 unseen = False
         raise Conflict
+
+    def create(self, raw: bytes, options: OpenOptions) -> NewFile | None:
+        """Create a file in place, if nothing has its name and no link leads there.
+
+        An unfinished upload to that name stays as it is: in place it would not be taken up either.
+
+        Returns:
+            None if it cannot be, and nothing was done.
+
+        Raises:
+            OSError: owner or mode could not be set; the file is gone again.
+        """
+        mode = self._mode(options)
+        fd = self._root.plainly(raw, _access(options) | os.O_CREAT | os.O_EXCL, mode)
+        if fd is None:
+            return None
+        created = NewFile(self._root, raw, fd)
+        try:
+            created.st_dev = self._settle(fd, mode, options.uid, options.gid)
+        except BaseException:
+            created.finish(Outcome.DROP, None)
+            raise
+        return created
 
     def _open(self, raw: bytes, options: OpenOptions, device: Device, *, unseen: bool) -> Upload:
         plain = self._root.plain_parent(raw) if unseen or options.unlinked else None

@@ -230,14 +230,20 @@ class Root:
                     break
         return walk(self.fd, path, flags, self._hosts, max_links=MAX_LINKS if self._follow else 0)
 
-    def reach(self, path: bytes, flags: int) -> tuple[int, bool]:
-        """As `resolve`, and whether no link led there; that is False also where it cannot be told."""
+    def plainly(self, path: bytes, flags: int, mode: int = 0) -> int | None:
+        """Open, or create if `flags` say so, where no link leads; None if that fails or cannot be told."""
         if self._kernel and self.fd >= 0:
             try:
-                return openat2(self.fd, path or b".", flags, self._plainly), True
+                return openat2(self.fd, path or b".", flags, self._plainly, mode)
             except OSError:
-                pass  # a link, or nothing there: found out, and said in the right way, below
-        return self.resolve(path, flags), False
+                return None
+        return None
+
+    def reach(self, path: bytes, flags: int) -> tuple[int, bool]:
+        """As `resolve`, and whether no link led there; that is False also where it cannot be told."""
+        fd = self.plainly(path, flags)
+        # If it failed, why is found out, and said in the right way, by `resolve`.
+        return (self.resolve(path, flags), False) if fd is None else (fd, True)
 
     def plain_parent(self, path: bytes) -> Parent | None:
         """As `parent`, if no link leads there; None if one does, or nothing."""

@@ -33,14 +33,14 @@ if _renameat2 is not None:
     _renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
 
 
-def openat2(dir_fd: int, path: bytes, flags: int, resolve: int) -> int:
+def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -> int:
     """Open beneath a directory, by the system call of that name.
 
-    Never creates: the mode is always 0. The descriptor is close-on-exec.
+    The descriptor is close-on-exec. `mode` MUST be 0 unless `flags` say to create.
     """
     if not _LINUX:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    how = _HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
+    how = _HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
     while True:
         fd = int(_syscall(_NR_OPENAT2, dir_fd, path, how, _HOW.size))
         if fd >= 0:

@@ -82,7 +82,7 @@ class OpenFile:
 
     __slots__ = ("append", "file", "operations", "readable", "small", "writable", "writing")
 
-    def __init__(self, file: File, *, append: bool) -> None:
+    def __init__(self, file: File, *, append: bool = False) -> None:
         self.file = file
         self.append = append
         self.readable = file.readable
@@ -231,6 +231,17 @@ class HandleTable:
         key = self._issue()
         self.listings[key] = entry
         return key.to_bytes(c.HANDLE_BYTES, "big")
+
+    def idle_file(self, handle: bytes) -> OpenFile | None:
+        """The file a handle stands for, if nothing is under way on it."""
+        if len(handle) != c.HANDLE_BYTES:
+            return None
+        found = self.files.get(int.from_bytes(handle, "big"))
+        return None if found is None or found.operations else found
+
+    def forget(self, handle: bytes) -> None:
+        """The file of a handle that `idle_file` found is closed."""
+        del self.files[int.from_bytes(handle, "big")]
 
     def find(self, handle: bytes) -> OpenFile | Listing:
         """What a handle stands for.

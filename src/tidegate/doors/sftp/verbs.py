@@ -31,6 +31,9 @@ from tidegate.vfs.api import OpenFlags, Session
 Handler = Callable[[int, Any, tuple[OpenFile | Listing, ...]], Awaitable[bytes]]
 """Takes the request id, the request and what its handles stand for; returns the reply packet."""
 
+QuickHandler = Callable[[int, Any], bytes | None]
+"""As `Handler`, at once; None means that nothing happened and the `Handler` has to be run."""
+
 _WRITE_IMPLIED: Final = c.FLAG_APPEND | c.FLAG_CREATE | c.FLAG_TRUNCATE
 
 
@@ -111,6 +114,10 @@ class Verbs:
             r.Symlink: self.symlink,
         }
 
+    def quick_table(self) -> dict[type[r.Request], QuickHandler]:
+        """Those requests that are tried without waiting first."""
+        return {r.Open: self.open_nowait, r.Close: self.close_nowait}
+
     def path(self, raw: bytes) -> VPath:
         """A path as received; relative ones start at the session's start directory.
 
@@ -124,21 +131,43 @@ class Verbs:
             raise Conflict("server is shutting down")
         self._handles.check_room()
 
-    async def open(self, rid: int, q: r.Open, _: object) -> bytes:
-        """OPEN."""
+    def _opening(self, q: r.Open) -> tuple[VPath, OpenFlags, Attrs | None]:
         self._check_open()
         flags = _OPEN_FLAGS[q.flags & 0x3F]
         if flags.write and q.path.endswith(b"/"):
             # POSIX: such a name is a directory's. `scp file host:dir/` must not make a file called dir.
             raise Unsupported("is a directory")
-        attrs = check_attrs(q.attrs) if q.attrs is not r.NO_ATTRS else None
+        return self.path(q.path), flags, check_attrs(q.attrs) if q.attrs is not r.NO_ATTRS else None
+
+    async def open(self, rid: int, q: r.Open, _: object) -> bytes:
+        """OPEN."""
+        path, flags, attrs = self._opening(q)
         try:
-            file = await self._session.open(self.path(q.path), flags, attrs)
+            file = await self._session.open(path, flags, attrs)
         except IsADirectory:
             if flags.write:
                 raise Unsupported("is a directory") from None
             raise
         return replies.handle(rid, self._handles.add_file(OpenFile(file, append=flags.append)))
+
+    def open_nowait(self, rid: int, q: r.Open) -> bytes | None:
+        """OPEN, if it needs no waiting."""
+        file = self._session.open_nowait(*self._opening(q))
+        return None if file is None else replies.handle(rid, self._handles.add_file(OpenFile(file)))
+
+    def close_nowait(self, rid: int, q: r.Close) -> bytes | None:
+        """CLOSE of a file with nothing under way, if it needs no waiting."""
+        entry = self._handles.idle_file(q.handle)
+        if entry is None:
+            return None
+        try:
+            if not entry.file.close_nowait():
+                return None
+        except TidegateError:
+            self._handles.forget(q.handle)
+            raise
+        self._handles.forget(q.handle)
+        return replies.status_ok(rid)
 
     async def close(self, rid: int, _: r.Close, targets: tuple[OpenFile | Listing, ...]) -> bytes:
         """CLOSE. What was read or written has ended by now; an upload is published here."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import ClassVar, Final
@@ -415,10 +416,16 @@ def _extended(r: Reader) -> Request:
 def _open(body: bytes) -> Request:
     end = 4 + _U32(body)[0]
     flags, attributes = _TWO_U32(body, end)
-    if attributes:
-        r = Reader(body, end + 4)
-        return Open(body[4:end], flags, r.attrs())
-    return Open(body[4:end], flags, NO_ATTRS)
+    if not attributes:
+        return Open(body[4:end], flags, NO_ATTRS)
+    if attributes == c.ATTR_MODE:  # what OpenSSH and WinSCP send
+        return Open(body[4:end], flags, _mode_only(_U32(body, end + 8)[0] & 0o7777))
+    return Open(body[4:end], flags, Reader(body, end + 4).attrs())
+
+
+@lru_cache(maxsize=32)
+def _mode_only(mode: int) -> Attrs:
+    return Attrs(mode=mode)
 
 
 def _one_string(body: bytes) -> bytes:
