@@ -12,7 +12,6 @@ from tidegate.policy.throttle import (
     CATCH_UP_SECONDS,
     PIECE_BYTES,
     Rates,
-    Throttle,
     TokenBucket,
     bandwidth_bucket,
     rates_for,
@@ -21,13 +20,19 @@ from tidegate.policy.throttle import (
 SLACK = 1e-4  # milliseconds: what floating point loses on a clock that stands at 1e6 s
 
 
+def made(kb: int) -> TokenBucket:
+    bucket = bandwidth_bucket(kb)
+    assert bucket is not None
+    return bucket
+
+
 def transfer(
-    throttle: Throttle, size: int, now: float, *, piece: int = PIECE_BYTES, late: float = 0.0
+    bucket: TokenBucket, size: int, now: float, *, piece: int = PIECE_BYTES, late: float = 0.0
 ) -> float:
     """Move `size` bytes piece by piece, each wait being `late` seconds too long; returns the end."""
     while size > 0:
         moved = min(piece, size)
-        wait = throttle.take(moved, now)
+        wait = bucket.take(moved, now)
         now += wait + (late if wait else 0.0)
         size -= moved
     return now
@@ -38,10 +43,9 @@ def transfer(
 @pytest.mark.parametrize("late", [0.0, 0.001, 0.2])
 def test_lower_bound_of_throttled_transfers(kb: int, size: int, late: float) -> None:
     """N bytes at B KB/s take at least 1000 * (N div 1000) / B milliseconds, from a bucket fresh or rested."""
-    bucket = bandwidth_bucket(kb)
-    throttle = Throttle(bucket)
+    bucket = made(kb)
     for start in (0.0, 1e6):
-        took_ms = (transfer(throttle, size, start, late=late) - start) * 1000
+        took_ms = (transfer(bucket, size, start, late=late) - start) * 1000
         assert took_ms >= 1000 * (size // 1000) / kb - SLACK
 
 
@@ -49,7 +53,7 @@ def test_lower_bound_of_throttled_transfers(kb: int, size: int, late: float) -> 
 def test_not_much_slower_than_the_limit(kb: int) -> None:
     """Timers that fire a millisecond late cost nothing: lateness is caught up."""
     size = kb * 1000 * 3
-    took = transfer(Throttle(bandwidth_bucket(kb)), size, 0.0, late=0.001)
+    took = transfer(made(kb), size, 0.0, late=0.001)
     assert took <= 3.0 + CATCH_UP_SECONDS
 
 
@@ -112,13 +116,13 @@ def test_never_more_than_rate_times_time_plus_burst(
             assert total <= (rate * elapsed + burst) * (1 + 1e-6) + 1e-6 * rate + 1e-3
 
 
-def shares(throttles: list[Throttle], pieces: list[int], seconds: float) -> list[int]:
+def shares(buckets: list[TokenBucket], pieces: list[int], seconds: float) -> list[int]:
     """Bytes that parallel transfers move in `seconds`, each asking again once its wait is over."""
-    moved = [0] * len(throttles)
-    due = [0.0] * len(throttles)
+    moved = [0] * len(buckets)
+    due = [0.0] * len(buckets)
     while min(due) < seconds:
         who = due.index(min(due))
-        wait = throttles[who].take(pieces[who], due[who])
+        wait = buckets[who].take(pieces[who], due[who])
         due[who] += wait
         if due[who] <= seconds:
             moved[who] += pieces[who]
@@ -127,31 +131,11 @@ def shares(throttles: list[Throttle], pieces: list[int], seconds: float) -> list
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_shared_bucket_sums_and_is_fair(count: int) -> None:
-    user = bandwidth_bucket(1000)
-    moved = shares([Throttle(user) for _ in range(count)], [PIECE_BYTES] * count, 20.0)
+    user = made(1000)
+    moved = shares([user] * count, [PIECE_BYTES] * count, 20.0)
     assert sum(moved) <= 1_000_000 * 20 * 1.01
     assert sum(moved) >= 1_000_000 * 20 * 0.98 - count * PIECE_BYTES
     assert max(moved) - min(moved) <= 2 * PIECE_BYTES
-
-
-def test_slow_session_leaves_the_rest_to_others() -> None:
-    """A session with a lower limit of its own takes its own share only; the user's rest goes to the other."""
-    user = bandwidth_bucket(1000)
-    slow, fast = Throttle(user, bandwidth_bucket(100)), Throttle(user, None)
-    moved = shares([slow, fast], [10_000, 10_000], 20.0)
-    assert moved[0] == pytest.approx(2_000_000, rel=0.05)
-    assert moved[1] == pytest.approx(18_000_000, rel=0.05)
-
-
-def test_throttle_without_limits() -> None:
-    free = Throttle(None, bandwidth_bucket(0), bandwidth_bucket(-5))
-    assert not free.limited
-    assert free.take(10**12, 0.0) == 0.0
-    assert free.debt(0.0) == 0.0
-    both = Throttle(TokenBucket(10), TokenBucket(5))
-    assert both.limited
-    assert both.take(10, 0.0) == pytest.approx(2.0)
-    assert both.debt(0.5) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(

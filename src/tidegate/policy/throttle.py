@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bandwidth: buckets that say how long to wait, shared per user and per session.
+"""Bandwidth: buckets that say how long to wait, shared by the sessions of an account.
 
 A bucket keeps one number: the moment at which everything it has granted is paid for. Asking for bytes
 moves that moment forward and answers how far away it is; the caller waits that long before it answers the
@@ -85,35 +85,6 @@ def bandwidth_bucket(kb_per_s: int) -> TokenBucket | None:
         return None
     rate = kb_per_s * BYTES_PER_KB
     return TokenBucket(rate, rate * CATCH_UP_SECONDS)
-
-
-class Throttle:
-    """Several buckets that all have to agree, for instance a session's own and its user's.
-
-    Args:
-        buckets: None stands for no limit. A bucket may be part of many throttles; that is what sums.
-    """
-
-    __slots__ = ("_buckets", "limited")
-
-    def __init__(self, *buckets: TokenBucket | None) -> None:
-        self._buckets: tuple[TokenBucket, ...] = tuple(b for b in buckets if b is not None)
-        self.limited = bool(self._buckets)
-        """Whether any bucket is there; if not, callers need not ask."""
-
-    def take(self, size: int, now: float) -> float:
-        """Grant `size` bytes in every bucket; the longest wait counts."""
-        wait = 0.0
-        for bucket in self._buckets:
-            wait = max(wait, bucket.take(size, now))
-        return wait
-
-    def debt(self, now: float) -> float:
-        """Seconds until every bucket is paid up."""
-        wait = 0.0
-        for bucket in self._buckets:
-            wait = max(wait, bucket.debt(now))
-        return wait
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish
 from tidegate.cluster.registry import LiveTransfer
@@ -15,7 +15,7 @@ from tidegate.events.kinds import Event, Operated, Refused
 from tidegate.model import Entry, Intent, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
-from tidegate.policy.throttle import Throttle
+from tidegate.policy.throttle import TokenBucket
 from tidegate.vfs.extents import Places
 from tidegate.vfs.mounts import Mount, MountTable, Spot
 from tidegate.vfs.usage import AccountBook, Books
@@ -52,11 +52,13 @@ class Context:
     """One session's surroundings.
 
     Attributes:
-        up: the buckets that uploads pay, None if bandwidth is free; down likewise.
+        up: the bucket that uploads pay, None if bandwidth is free; down likewise.
         transfers: what is being moved now; the registry shows it.
         files: open files.
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
+        who: the fields that all events of the session share.
+        where: those that events of transfers have besides.
     """
 
     principal: Principal
@@ -68,12 +70,24 @@ class Context:
     places: Places
     options: VfsOptions
     emit: Callable[[Event], None]
-    up: Throttle | None = None
-    down: Throttle | None = None
+    up: TokenBucket | None = None
+    down: TokenBucket | None = None
     transfers: set[LiveTransfer] = field(default_factory=set)
     files: set[File] = field(default_factory=set)
     opening: int = 0
     created: OpenOptions | None = None
+    who: dict[str, Any] = field(init=False)
+    where: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        peer = self.peer
+        self.who = {
+            "connection_id": peer.connection_id,
+            "username": self.principal.username,
+            "protocol": str(peer.protocol),
+            "ip": peer.remote_ip,
+        }
+        self.where = {"local_address": peer.local_address, "remote_address": peer.remote_address}
 
     def require(
         self,
@@ -118,10 +132,7 @@ class Context:
     def _record(self, intent: Intent, path: VPath, rule: str, text: str) -> None:
         self.emit(
             Refused(
-                connection_id=self.peer.connection_id,
-                username=self.principal.username,
-                protocol=str(self.peer.protocol),
-                ip=self.peer.remote_ip,
+                **self.who,
                 intent=intent.value,
                 virtual_path=path,
                 rule=rule,
@@ -143,10 +154,7 @@ class Context:
         """Record something done; `started` is of `time.monotonic`."""
         self.emit(
             Operated(
-                connection_id=self.peer.connection_id,
-                username=self.principal.username,
-                protocol=str(self.peer.protocol),
-                ip=self.peer.remote_ip,
+                **self.who,
                 operation=operation,
                 virtual_path=path,
                 virtual_target_path=str(target),
@@ -236,10 +244,6 @@ class Context:
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change."""
         await self.books.begin(self.book, mount.book)
-
-    def begin_nowait(self, mount: Mount) -> bool:
-        """As `begin`; False if the store would have to be told first."""
-        return self.books.begin_nowait(self.book, mount.book)
 
     def changed(self) -> None:
         """Usage changed."""

@@ -9,7 +9,7 @@ from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
 from tidegate.model import ROOT, Peer, Principal, VPath
 from tidegate.policy.gate import Gate
-from tidegate.policy.throttle import Throttle, TokenBucket, bandwidth_bucket, rates_for
+from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.context import Context, VfsOptions
 from tidegate.vfs.extents import Places
 from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend, folder_spec, home_spec
@@ -135,9 +135,9 @@ class VfsSessions:
 
 def _throttles(
     book: AccountBook, principal: Principal, peer: Peer
-) -> tuple[Throttle | None, Throttle | None]:
+) -> tuple[TokenBucket | None, TokenBucket | None]:
     rates = rates_for(principal.account, peer.remote_ip)
-    pair: list[Throttle | None] = []
+    pair: list[TokenBucket | None] = []
     for direction, rate in (("up", rates.upload), ("down", rates.download)):
         key = (direction, rates.where, rate)
         bucket = book.shared.get(key)
@@ -145,5 +145,5 @@ def _throttles(
             bucket = bandwidth_bucket(rate)
             if bucket is not None:
                 book.shared[key] = bucket
-        pair.append(Throttle(bucket) if isinstance(bucket, TokenBucket) else None)
+        pair.append(bucket if isinstance(bucket, TokenBucket) else None)
     return pair[0], pair[1]

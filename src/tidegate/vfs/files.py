@@ -28,7 +28,7 @@ from tidegate.errors import (
 )
 from tidegate.events.kinds import Transferred
 from tidegate.model import Attrs, Entry, Intent, VPath
-from tidegate.policy.throttle import PIECE_BYTES, Throttle
+from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.gauges import Counts, Limits, require
@@ -130,8 +130,8 @@ class File:
         self._down: Counts = meter.down
         self._down_limits: Limits = meter.down_limits
         self._end_limit = meter.max_file
-        self._throttle_up: Throttle | None = context.up
-        self._throttle_down: Throttle | None = context.down
+        self._throttle_up: TokenBucket | None = context.up
+        self._throttle_down: TokenBucket | None = context.down
         self._readinto = handle.readinto_nowait
         self._write = handle.write_nowait
         self._close: Callable[[Outcome], bool] | None = getattr(handle, "close_nowait", None)
@@ -366,7 +366,7 @@ class File:
             self._lane = asyncio.Lock()
         return self._lane
 
-    async def _pay(self, throttle: Throttle, size: int) -> None:
+    async def _pay(self, throttle: TokenBucket, size: int) -> None:
         while size > 0:
             piece = min(size, PIECE_BYTES)
             now = monotonic()
@@ -552,22 +552,18 @@ class File:
             context.books.touch(context.book, kind)
         if self._down and self.size != self._received:
             context.changed()
-        peer = context.peer
+        spot = self._spot
         context.emit(
             Transferred(
-                connection_id=peer.connection_id,
-                username=context.principal.username,
-                protocol=str(peer.protocol),
-                ip=peer.remote_ip,
+                **context.who,
+                **context.where,
                 kind=kind,
                 status=status,
                 virtual_path=self.path,
-                file_path=self._spot.host_path,
+                file_path=spot.mount.host_path(spot.key),
                 size=self._received if kind == "upload" else self.size,
                 elapsed=monotonic() - self._clock,
-                error=text_of(failure),
-                local_address=peer.local_address,
-                remote_address=peer.remote_address,
+                error="" if failure is None else text_of(failure),
             )
         )
 

@@ -257,15 +257,14 @@ class MountTable:
 
     def known(self, path: VPath) -> Spot | None:
         """As `at`; None if the backend has yet to be opened."""
-        mount = self._serving(path)
+        mount = self._serving(path) if self.has_points else self.root
         backend = mount.backend
         return None if backend is None else Spot(mount, backend, mount.key(path))
 
     def _serving(self, path: VPath) -> Mount:
-        if self._points:
-            for candidate in self._deepest:
-                if path.is_within(candidate.path):
-                    return candidate
+        for candidate in self._deepest:
+            if path.is_within(candidate.path):
+                return candidate
         return self.root
 
     def is_point(self, path: VPath) -> bool:

@@ -66,7 +66,7 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
     spot = table.known(path)
     if spot is None or not spot.key:
         return None
-    open_now = _quick(spot.backend)
+    open_now: _OpenNow | None = getattr(spot.backend, "open_nowait", None)
     if open_now is None:
         return None
     if write:
@@ -101,7 +101,7 @@ def _create_nowait(
         meter.may_upload(new=True, replaced=0)
     except QuotaExceeded:
         return None
-    if not context.begin_nowait(mount):
+    if not context.books.begin_nowait(context.book, mount.book):
         return None
     mode = attrs.mode if attrs is not None else None
     wanted = context.created
@@ -114,8 +114,7 @@ def _create_nowait(
     if handle is None:
         return None
     upload = Upload(context, spot, inplace=True)
-    upload.charge_new()  # `may_upload` has found room, and nobody can have come between
-    upload.opened(None, truncate=True)
+    upload.created()
     return File(context, spot, handle, path, readable=False, upload=upload, append=False)
 
 
@@ -263,12 +262,6 @@ def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:
         and not capabilities & (Capability.RANDOM_WRITE | Capability.APPEND | Capability.PARTIALS)
     ):
         raise Unsupported("this storage cannot continue a file")
-
-
-def _quick(backend: Backend) -> _OpenNow | None:
-    """The backend's `OpensAtOnce.open_nowait`, if it has one."""
-    found: _OpenNow | None = getattr(backend, "open_nowait", None)
-    return found
 
 
 async def _drop(handle: FileHandle) -> None:

@@ -44,8 +44,9 @@ class Upload:
         self._mount = spot.mount
         self._failed: TidegateError | None = None
         self.inplace = inplace
-        self._place: Place = context.places.hold(spot.backend, spot.key)
-        self.extent = Extent(self._place, 0)
+        place: Place = context.places.hold(spot.backend, spot.key)
+        self._place = place
+        self.extent = Extent(place, 0)
         self.high = 0
         self.names = 1
         self.new = False
@@ -73,6 +74,19 @@ class Upload:
         """
         self._mount.meter.charge(0, 1)
         self.new = True
+
+    def created(self) -> None:
+        """A handle is open in place on a file that did not exist, at a place that nobody else holds.
+
+        Charges one file. `Meter.may_upload` was asked, and nobody can have come between.
+        """
+        self._mount.meter.credit(0, 1)
+        self.new = True
+        place, extent = self._place, self.extent
+        place.known = True
+        place.extent = extent
+        extent.writers = 1
+        self._context.book.uploads.add(self)
 
     def opened(self, existed_size: int | None, *, truncate: bool) -> None:
         """The handle is open: take over what is charged already.

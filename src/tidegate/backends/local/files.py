@@ -281,7 +281,14 @@ class LocalFile:
         if self._jobs or not device.fast() or self._is_heavy(outcome):
             return False
         self._closed = True
-        self._devices.inline(device, self._finish, outcome)
+        clock = device.clock
+        start = clock()
+        try:
+            self._finish(outcome)
+        except OSError as error:
+            raise translate(error) from error
+        finally:
+            device.note(clock() - start)
         return True
 
     def _is_heavy(self, outcome: Outcome) -> bool:

@@ -71,13 +71,16 @@ class Opener:
         An unfinished upload to that name stays as it is: in place it would not be taken up either.
 
         Returns:
-            None if it cannot be, and nothing was done.
+            None if it cannot be, or something else is asked for; nothing was done.
 
         Raises:
             OSError: owner or mode could not be set; the file is gone again.
         """
+        inplace = options.create and options.publish is Publish.INPLACE
+        if not inplace or options.read or options.append or options.fsync:
+            return None
         mode = self._mode(options)
-        fd = self._root.plainly(raw, _access(options) | os.O_CREAT | os.O_EXCL, mode)
+        fd = self._root.plainly(raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, mode)
         if fd is None:
             return None
         created = NewFile(self._root, raw, fd)

@@ -137,7 +137,8 @@ class SftpDialogue:
         limits = limits or SftpLimits()
         names = names or AccountNames(session.principal)
         self._outlet = outlet
-        self._limits = limits
+        self._most_pending = limits.requests
+        self._most_held = limits.held_bytes
         self._packet_bytes = limits.packet_bytes
         self._read_bytes = limits.read_bytes
         self._activity = activity or Activity()
@@ -189,7 +190,10 @@ class SftpDialogue:
                 if not 1 <= length <= most:
                     raise ProtocolViolation
                 end = position + 4 + length
-                if end > size or outlet.congested or self._full():
+                if end > size or outlet.congested:
+                    break
+                if self._pending >= self._most_pending or self._held >= self._most_held:
+                    self.saturated = True
                     break
                 kind = view[position + 4]
                 if kind == c.READ and self._greeted:
@@ -210,12 +214,6 @@ class SftpDialogue:
             self._feeding = False
         outlet.flush()
         return position
-
-    def _full(self) -> bool:
-        if self._pending >= self._limits.requests or self._held >= self._limits.held_bytes:
-            self.saturated = True
-            return True
-        return False
 
     def _violate(self) -> None:
         self._ended = True
@@ -461,11 +459,7 @@ class SftpDialogue:
             # Several may end in one turn of the loop; their replies go out together.
             self._flush_planned = True
             self._loop.call_soon(self._flush)
-        if (
-            self.saturated
-            and self._pending <= self._limits.requests // 2
-            and self._held <= self._limits.held_bytes // 2
-        ):
+        if self.saturated and self._pending <= self._most_pending // 2 and self._held <= self._most_held // 2:
             self._plan_resume()
         if self._pending == 0 and self._idle_waiters:
             self._loop.call_soon(self._wake)

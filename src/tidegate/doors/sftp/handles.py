@@ -184,6 +184,11 @@ class Listing:
             await close()
 
 
+def key_of(handle: bytes) -> int:
+    """What `HandleTable` keeps under a handle of the wire; -1 for what cannot be one of ours."""
+    return int.from_bytes(handle, "big") if len(handle) == c.HANDLE_BYTES else -1
+
+
 class HandleTable:
     """What is open.
 
@@ -201,16 +206,13 @@ class HandleTable:
         self.listings: dict[int, Listing] = {}
         self.closing: set[OpenFile | Listing] = set()
 
-    def __len__(self) -> int:
-        return len(self.files) + len(self.listings) + len(self.closing)
-
     def check_room(self) -> None:
         """Refuse if no further handle may be opened.
 
         Raises:
             PeerLimit: the bound is reached.
         """
-        if len(self) >= self._most:
+        if len(self.files) + len(self.listings) + len(self.closing) >= self._most:
             raise PeerLimit("too many open handles")
 
     def _issue(self) -> int:
@@ -232,29 +234,17 @@ class HandleTable:
         self.listings[key] = entry
         return key.to_bytes(c.HANDLE_BYTES, "big")
 
-    def idle_file(self, handle: bytes) -> OpenFile | None:
-        """The file a handle stands for, if nothing is under way on it."""
-        if len(handle) != c.HANDLE_BYTES:
-            return None
-        found = self.files.get(int.from_bytes(handle, "big"))
-        return None if found is None or found.operations else found
-
-    def forget(self, handle: bytes) -> None:
-        """The file of a handle that `idle_file` found is closed."""
-        del self.files[int.from_bytes(handle, "big")]
-
     def find(self, handle: bytes) -> OpenFile | Listing:
         """What a handle stands for.
 
         Raises:
             InvalidHandle: it was never issued or is closed.
         """
-        if len(handle) == c.HANDLE_BYTES:
-            key = int.from_bytes(handle, "big")
-            found = self.files.get(key) or self.listings.get(key)
-            if found is not None:
-                return found
-        raise InvalidHandle
+        key = key_of(handle)
+        found = self.files.get(key) or self.listings.get(key)
+        if found is None:
+            raise InvalidHandle
+        return found
 
     def take(self, handle: bytes) -> OpenFile | Listing:
         """As `find`, and the handle is closed from here on; what it stood for stays in `closing`.
@@ -262,8 +252,7 @@ class HandleTable:
         Raises:
             InvalidHandle: it was never issued or is closed.
         """
-        found = self.find(handle)
-        key = int.from_bytes(handle, "big")
+        found, key = self.find(handle), key_of(handle)
         if isinstance(found, OpenFile):
             del self.files[key]
         else:

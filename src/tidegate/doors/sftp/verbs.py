@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from tidegate.doors.sftp.handles import MAX_OFFSET, HandleTable, Listing, OpenFile
+from tidegate.doors.sftp.handles import MAX_OFFSET, HandleTable, Listing, OpenFile, key_of
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
@@ -137,7 +137,8 @@ class Verbs:
         if flags.write and q.path.endswith(b"/"):
             # POSIX: such a name is a directory's. `scp file host:dir/` must not make a file called dir.
             raise Unsupported("is a directory")
-        return self.path(q.path), flags, check_attrs(q.attrs) if q.attrs is not r.NO_ATTRS else None
+        attrs = None if q.attrs is r.NO_ATTRS else check_attrs(q.attrs)
+        return VPath.parse(q.path, self._session.start_directory), flags, attrs
 
     async def open(self, rid: int, q: r.Open, _: object) -> bytes:
         """OPEN."""
@@ -157,16 +158,17 @@ class Verbs:
 
     def close_nowait(self, rid: int, q: r.Close) -> bytes | None:
         """CLOSE of a file with nothing under way, if it needs no waiting."""
-        entry = self._handles.idle_file(q.handle)
-        if entry is None:
+        files, key = self._handles.files, key_of(q.handle)
+        entry = files.get(key)
+        if entry is None or entry.operations:
             return None
         try:
             if not entry.file.close_nowait():
                 return None
         except TidegateError:
-            self._handles.forget(q.handle)
+            del files[key]
             raise
-        self._handles.forget(q.handle)
+        del files[key]
         return replies.status_ok(rid)
 
     async def close(self, rid: int, _: r.Close, targets: tuple[OpenFile | Listing, ...]) -> bytes:

@@ -330,8 +330,7 @@ class LaneChannel:
         if self._plain or not self._out.ready():
             channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, grant.to_bytes(4, "big"))
             return
-        total, padding = self._out.record_size(CHANNEL_HEAD)
-        record = self._out.slot(total)
+        record, padding = self._out.frame(CHANNEL_HEAD)
         self._out.seal(record, padding, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant)
 
     # -- outward: Outlet -------------------------------------------------------------------------------
@@ -430,8 +429,7 @@ class LaneChannel:
         """`send_data` for an answer that one record holds, with nothing in its way."""
         out = self._out
         length = _DATA_HEADER.size + size
-        total, padding = out.record_size(CHANNEL_HEAD + length)
-        record = out.slot(total)
+        record, padding = out.frame(CHANNEL_HEAD + length)
         start = PAYLOAD_OFFSET + _DATA_HEADER.size
         count = file.readinto_nowait(offset, (record[start : start + size],))
         if not count:
@@ -450,9 +448,14 @@ class LaneChannel:
 
     def flush(self) -> None:
         """Seal what is gathered and put the batch on the wire."""
-        if self._small:
-            self._emit_small()
-        self._out.write_out()
+        small = self._small
+        if len(small) == 1 and self._send_alone(small[0]):
+            small.clear()
+            self._small_size = 0
+        else:
+            if small:
+                self._emit_small()
+            self._out.write_out()
         if self._closing is not None:
             self._finish()
 
@@ -461,6 +464,15 @@ class LaneChannel:
         if self._closing is None:
             self._closing = clean
             self.flush()
+
+    def _send_alone(self, packet: bytes | bytearray) -> bool:
+        size, channel = len(packet), self._channel
+        if self._pending or self._plain or size > self._chunk or size > channel._send_window:
+            return False
+        if not self._out.send_alone(channel._send_chan, packet):
+            return False
+        channel._send_window -= size
+        return True
 
     def _emit_small(self) -> None:
         small, out, channel = self._small, self._out, self._channel
@@ -501,8 +513,7 @@ class LaneChannel:
             part = min(size - start, channel._send_window, self._chunk)
             if part <= 0:
                 return data[start:]
-            total, padding = out.record_size(CHANNEL_HEAD + part)
-            record = out.slot(total)
+            record, padding = out.frame(CHANNEL_HEAD + part)
             record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + part] = data[start : start + part]
             out.seal(record, padding, MSG_CHANNEL_DATA, channel._send_chan, part)
             channel._send_window -= part

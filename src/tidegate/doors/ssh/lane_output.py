@@ -102,6 +102,11 @@ class Output:
             return False
         return True
 
+    def frame(self, payload: int) -> tuple[memoryview, int]:
+        """Room for the record of a packet of `payload` bytes, and the bytes of its padding."""
+        padding = 4 + -(5 + payload) % self._sealed.key.block
+        return self.slot(AROUND + 1 + payload + padding), padding
+
     def slot(self, size: int) -> memoryview:
         """Room for `size` bytes in the output buffer, contiguous with what is sealed already."""
         if _waiting and _waiting[-1] is not self:
@@ -112,17 +117,13 @@ class Output:
 
     def record_size(self, payload: int) -> tuple[int, int]:
         """Bytes of the whole record and of its padding for a packet of `payload` bytes."""
-        block = self._sealed.key.block
-        padding = -(1 + payload) % block
-        if padding < 4:
-            padding += block
+        padding = 4 + -(5 + payload) % self._sealed.key.block
         return AROUND + 1 + payload + padding, padding
 
     def put(self, number: int, data: bytes | bytearray | memoryview) -> None:
         """Seal `data` as one packet of channel `number`; `ready` was asked, and the window has room."""
         size = len(data)
-        total, padding = self.record_size(CHANNEL_HEAD + size)
-        record = self.slot(total)
+        record, padding = self.frame(CHANNEL_HEAD + size)
         record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + size] = data
         self.seal(record, padding, MSG_CHANNEL_DATA, number, size)
 
@@ -131,7 +132,7 @@ class Output:
 
         Args:
             record: the whole record.
-            padding: as `record_size` said.
+            padding: as `frame` or `record_size` said.
             kind: CHANNEL_DATA or CHANNEL_WINDOW_ADJUST.
             number: the peer's channel.
             value: length of the data, or bytes of window.
@@ -149,6 +150,44 @@ class Output:
             _waiting.append(self)
         self.batched += total
 
+    def send_alone(self, number: int, data: bytes | bytearray) -> bool:
+        """Seal `data` as one packet of channel `number` and put it on the wire in one go.
+
+        What most requests of a client that waits for each answer come to; `ready`, `put` and `write_out` do
+        the same in ten times as many steps.
+
+        Returns:
+            False if anything stands in the way; nothing was done then.
+        """
+        connection, sealed, transport = self._connection, self._sealed, self._transport
+        if (
+            _waiting
+            or self.congested
+            or connection._send_encryption is not sealed
+            or connection._rekey_bytes_sent >= connection._rekey_bytes
+            or not connection._kex_complete
+            or connection._deferred_packets
+            or connection._transport is None
+            or self.ended
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            return False
+        size = len(data)
+        padding = 4 + -(CHANNEL_HEAD + 5 + size) % sealed.key.block
+        end = PAYLOAD_OFFSET + size
+        length = end + padding - HEADER_SIZE
+        record = _output[: length + AROUND]
+        _HEAD.pack_into(record, 0, length, padding, MSG_CHANNEL_DATA, number, size)
+        record[PAYLOAD_OFFSET:end] = data
+        record[end : end + padding] = random_padding.take(padding)
+        seq = connection._send_seq
+        sealed.key.seal(record, seq)
+        connection._send_seq = (seq + 1) & 0xFFFFFFFF
+        connection._rekey_bytes_sent += length
+        self._write(record)
+        return True
+
     def write_out(self) -> None:
         """Put the sealed batch on the wire: straight to the socket if nothing waits before it."""
         used = self.batched
@@ -157,15 +196,20 @@ class Output:
         self.batched = 0
         _waiting.clear()
         transport = self._transport
-        sent = 0
         if transport.is_closing():
             return  # its descriptor may be somebody else's by now
         if not self.congested and transport.get_write_buffer_size() == 0:
-            try:
-                sent = os.write(self._fd, _output[:used])
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                sent = 0  # the transport meets the same error and reports it to connection_lost
-        if sent < used:
-            transport.write(bytes(_output[sent:used]))
+            self._write(_output[:used])
+        else:
+            transport.write(bytes(_output[:used]))
+
+    def _write(self, records: memoryview) -> None:
+        """Write to the socket, which has nothing else to send; the transport gets what it does not take."""
+        try:
+            sent = os.write(self._fd, records)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            sent = 0  # the transport meets the same error and reports it to connection_lost
+        if sent < len(records):
+            self._transport.write(bytes(records[sent:]))

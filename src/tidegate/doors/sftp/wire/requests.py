@@ -435,13 +435,20 @@ def _one_string(body: bytes) -> bytes:
     return body[4:end]
 
 
+def _close(body: bytes) -> Request:
+    end = 4 + _U32(body)[0]
+    if end > len(body):
+        raise ProtocolViolation
+    return Close(body[4:end])
+
+
 def _fields(decoder: Callable[[Reader], Request]) -> Callable[[bytes], Request]:
     return lambda body: decoder(Reader(body))
 
 
 _DECODERS: Final[dict[int, Callable[[bytes], Request]]] = {
     c.OPEN: _open,
-    c.CLOSE: lambda body: Close(_one_string(body)),
+    c.CLOSE: _close,
     c.READ: _fields(lambda r: Read(r.string(), r.u64(), r.u32())),
     c.WRITE: _fields(lambda r: Write(r.string(), r.u64(), r.string())),
     c.LSTAT: lambda body: Stat(_one_string(body), follow=False),
