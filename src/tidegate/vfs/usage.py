@@ -32,7 +32,7 @@ from tidegate.vfs.books import AccountBook, Book, FolderBook, Numbers, UsageStor
 from tidegate.vfs.gauges import Count, Meter, Warn
 from tidegate.vfs.meters import build_meter, session_tally
 
-SAVE_GAP_SECONDS: Final = 0.25
+SAVE_GAP_SECONDS: Final = 1.0
 """Least time between two background writes of one book: bounds the load, does not delay the first."""
 SAVE_INTERVAL_SECONDS: Final = 2.0
 """How often usage is written while an upload runs."""

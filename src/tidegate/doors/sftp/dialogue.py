@@ -347,8 +347,13 @@ class SftpDialogue:
         rid: int = _U32(view, position + 5)[0]
         try:
             request = r.decode(kind, bytes(view[position + 9 : end]))
-            if not self._running and self._answer_now(rid, request):
-                return
+            if not self._running:
+                quick = self._quick.get(kind)
+                if quick is not None and (reply := quick(rid, request)) is not None:
+                    self._outlet.send(reply)
+                    if self._idle_waiters and not self._pending:
+                        self._loop.call_soon(self._wake)
+                    return
             handler = self._table.get(type(request))
             if handler is None:
                 self._outlet.send(status.reply(rid, Unsupported()))
@@ -359,8 +364,8 @@ class SftpDialogue:
                     targets = (self._handles.take(request.handle),)
                 else:
                     targets = tuple(self._handles.find(getattr(request, name)) for name in request.HANDLES)
-        except TidegateError as error:
-            self._outlet.send(status.reply(rid, error))
+        except Exception as error:
+            self._fail(rid, error)
             return
         turn = _Turn(rid, handler, request, targets, end - position + _QUEUED_OVERHEAD_BYTES)
         self._pending += 1
@@ -377,25 +382,6 @@ class SftpDialogue:
         if self._running and not turn.barriers:
             # It did not end at once, and nothing can have come between.
             turn.hold()
-
-    def _answer_now(self, rid: int, request: r.Request) -> bool:
-        """Answer a request that is its turn and need not wait; False if it has to be run."""
-        quick = self._quick.get(type(request))
-        if quick is None:
-            return False
-        try:
-            reply = quick(rid, request)
-        except TidegateError:
-            raise
-        except Exception as error:
-            self._fail(rid, error)
-            return True
-        if reply is None:
-            return False
-        self._outlet.send(reply)
-        if self._idle_waiters and not self._pending:
-            self._loop.call_soon(self._wake)
-        return True
 
     def _greet(self, kind: int, body: bytes) -> None:
         if kind != c.INIT:

@@ -114,9 +114,9 @@ class Verbs:
             r.Symlink: self.symlink,
         }
 
-    def quick_table(self) -> dict[type[r.Request], QuickHandler]:
-        """Those requests that are tried without waiting first."""
-        return {r.Open: self.open_nowait, r.Close: self.close_nowait}
+    def quick_table(self) -> dict[int, QuickHandler]:
+        """Packet type to method, for requests that are tried without waiting first."""
+        return {c.OPEN: self.open_nowait, c.CLOSE: self.close_nowait}
 
     def path(self, raw: bytes) -> VPath:
         """A path as received; relative ones start at the session's start directory.

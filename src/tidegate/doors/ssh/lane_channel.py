@@ -448,14 +448,23 @@ class LaneChannel:
 
     def flush(self) -> None:
         """Seal what is gathered and put the batch on the wire."""
-        small = self._small
-        if len(small) == 1 and self._send_alone(small[0]):
+        small, out, channel = self._small, self._out, self._channel
+        size = self._small_size
+        if (
+            len(small) == 1
+            and not self._pending
+            and not self._plain
+            and size <= self._chunk
+            and size <= channel._send_window
+            and out.send_alone(channel._send_chan, small[0])
+        ):
+            channel._send_window -= size
             small.clear()
             self._small_size = 0
         else:
             if small:
                 self._emit_small()
-            self._out.write_out()
+            out.write_out()
         if self._closing is not None:
             self._finish()
 
@@ -464,15 +473,6 @@ class LaneChannel:
         if self._closing is None:
             self._closing = clean
             self.flush()
-
-    def _send_alone(self, packet: bytes | bytearray) -> bool:
-        size, channel = len(packet), self._channel
-        if self._pending or self._plain or size > self._chunk or size > channel._send_window:
-            return False
-        if not self._out.send_alone(channel._send_chan, packet):
-            return False
-        channel._send_window -= size
-        return True
 
     def _emit_small(self) -> None:
         small, out, channel = self._small, self._out, self._channel
