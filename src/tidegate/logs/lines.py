@@ -58,25 +58,34 @@ def event_line(created: float, level: int, sender: str, fields: dict[str, Any]) 
         layout = _layout(names)
     if layout is None:
         return _general(created, level, sender, fields)
-    values = []
     known = _known
-    for value, is_path in zip(fields.values(), layout[1], strict=True):
-        kind = type(value)
-        if kind is str:
-            values.append(known.get(value) or _quoted(value, is_path))
-        elif kind is int:
-            values.append(str(value))
-        elif kind is bool:
-            values.append("true" if value else "false")
-        elif value is None:
-            values.append("null")
-        elif isinstance(value, str):  # a path
-            values.append(_quoted(value, is_path))
-        else:
-            return _general(created, level, sender, fields)
+    try:
+        values = [
+            (known.get(value) or _quoted(value, is_path)) if type(value) is str else _plain(value, is_path)
+            for value, is_path in zip(fields.values(), layout[1], strict=True)
+        ]
+    except TypeError:
+        return _general(created, level, sender, fields)
     head = stamp(created), LEVEL_NAMES.get(level, "info"), known.get(sender) or _quoted(sender, False)
     # Surrogates stand for bytes that are not UTF-8; written as \\udcXX they are legal JSON escapes.
     return (layout[0] % (*head, *values)).encode("utf-8", "backslashreplace")
+
+
+def _plain(value: object, is_path: bool) -> str:
+    """How JSON writes a value that is no plain text.
+
+    Raises:
+        TypeError: it takes more than that.
+    """
+    if isinstance(value, str):  # a path
+        return _quoted(value, is_path)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if type(value) is int:
+        return str(value)
+    raise TypeError
 
 
 def _layout(names: tuple[str, ...]) -> _Layout | None:

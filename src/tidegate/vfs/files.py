@@ -31,7 +31,7 @@ from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.context import Context, rejected, text_of
-from tidegate.vfs.gauges import Counts, Limits, require
+from tidegate.vfs.gauges import require
 from tidegate.vfs.mounts import Spot
 from tidegate.vfs.uploads import Upload
 
@@ -61,15 +61,11 @@ class File:
         "_close",
         "_closed",
         "_context",
-        "_down",
-        "_down_limits",
-        "_end_limit",
         "_exact",
         "_failure",
-        "_grow",
-        "_grow_limits",
         "_handle",
         "_lane",
+        "_meter",
         "_paid_at",
         "_readinto",
         "_readslow",
@@ -77,8 +73,6 @@ class File:
         "_spot",
         "_throttle_down",
         "_throttle_up",
-        "_up",
-        "_up_limits",
         "_upload",
         "_write",
         "_writeslow",
@@ -122,14 +116,7 @@ class File:
         self._received = 0
         self._paid_at = 0.0
         self._lane: asyncio.Lock | None = None
-        meter = spot.mount.meter
-        self._grow: Counts = meter.grow
-        self._grow_limits: Limits = meter.grow_limits
-        self._up: Counts = meter.up
-        self._up_limits: Limits = meter.up_limits
-        self._down: Counts = meter.down
-        self._down_limits: Limits = meter.down_limits
-        self._end_limit = meter.max_file
+        self._meter = spot.mount.meter
         self._throttle_up: TokenBucket | None = context.up
         self._throttle_down: TokenBucket | None = context.down
         self._readinto = handle.readinto_nowait
@@ -154,10 +141,11 @@ class File:
             if self._closed:
                 raise InvalidHandle
             return None
-        throttle = self._throttle_down
-        if throttle is not None and throttle.debt(monotonic()) > SLACK_SECONDS:
+        throttle, meter = self._throttle_down, self._meter
+        now = monotonic()
+        if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
             return None
-        limits = self._down_limits
+        limits = meter.down_limits
         if limits:
             wanted = sum(map(len, buffers))
             for gauge in limits:
@@ -166,13 +154,12 @@ class File:
         done = self._readinto(offset, buffers)
         if done:
             self.size += done
-            for count in self._down:
+            for count in meter.down:
                 count.used += done
             for gauge in limits:
                 if gauge.count.used >= gauge.warn_at:
                     gauge.moved()
             if throttle is not None:
-                now = monotonic()
                 self._paid_at = now + throttle.take(done, now)
         return done
 
@@ -195,19 +182,19 @@ class File:
             return data
 
     async def _read(self, offset: int, size: int) -> bytes:
-        room = min((gauge.ceiling - gauge.count.used for gauge in self._down_limits), default=size)
+        room = min((gauge.ceiling - gauge.count.used for gauge in self._meter.down_limits), default=size)
         if room < size:
             # At the very limit the end of the file is still worth telling.
             if room <= 0:
                 if not await self._handle.read(offset, 1):
                     return b""
                 try:
-                    require(self._down_limits, 1, reading=True)
+                    require(self._meter.down_limits, 1, reading=True)
                 except QuotaExceeded as error:
                     self._fail(error, Intent.DOWNLOAD)
                     raise
             size = max(1, room)
-        for count in self._down:
+        for count in self._meter.down:
             count.add(size)
         done = 0
         try:
@@ -218,7 +205,7 @@ class File:
             raise
         finally:
             if done != size:
-                for count in self._down:
+                for count in self._meter.down:
                     count.add(done - size)
         self.size += done
         return data
@@ -237,21 +224,22 @@ class File:
             return False
         upload = self._upload
         assert upload is not None
-        throttle = self._throttle_up
-        if throttle is not None and throttle.debt(monotonic()) > SLACK_SECONDS:
+        throttle, meter = self._throttle_up, self._meter
+        now = monotonic()
+        if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
             return False
         size = len(data)  # type: ignore[arg-type]  # bytes or a byte view
         extent = upload.extent
         end = offset + size
         grow = end - extent.charged
-        limits = self._grow_limits
+        limits, up_limits = meter.grow_limits, meter.up_limits
         if grow > 0:
-            if end > self._end_limit:
+            if end > meter.max_file:
                 return False
             for gauge in limits:
                 if gauge.count.used + grow > gauge.ceiling:
                     return False
-        for gauge in self._up_limits:
+        for gauge in up_limits:
             if gauge.count.used + size > gauge.ceiling:
                 return False
         if not self._write(offset, data):
@@ -260,20 +248,19 @@ class File:
             upload.high = end
         if grow > 0:
             extent.charged = end
-            for count in self._grow:
+            for count in meter.grow:
                 count.used += grow
             for gauge in limits:
                 if gauge.count.used >= gauge.warn_at:
                     gauge.moved()
-        for count in self._up:
+        for count in meter.up:
             count.used += size
-        for gauge in self._up_limits:
+        for gauge in up_limits:
             if gauge.count.used >= gauge.warn_at:
                 gauge.moved()
         self.size += size
         self._received += size
         if throttle is not None:
-            now = monotonic()
             self._paid_at = now + throttle.take(size, now)
         return True
 
@@ -314,21 +301,21 @@ class File:
         end = start + size
         grow = end - extent.charged
         try:
-            if end > self._end_limit and grow > 0:
+            if end > self._meter.max_file and grow > 0:
                 raise TooLarge
             if grow > 0:
-                require(self._grow_limits, grow * upload.names)
+                require(self._meter.grow_limits, grow * upload.names)
             if received:
-                require(self._up_limits, size)
+                require(self._meter.up_limits, size)
         except (QuotaExceeded, TooLarge) as error:
             self._fail(error, Intent.UPLOAD)
             raise
         if grow > 0:
             extent.charged = end
-            for count in self._grow:
+            for count in self._meter.grow:
                 count.add(grow * upload.names)
         if received:
-            for count in self._up:
+            for count in self._meter.up:
                 count.add(size)
         upload.high = max(upload.high, end)
         try:
@@ -408,7 +395,7 @@ class File:
         started = monotonic()
         if wanted.size is not None and self._upload is not None:
             self._may_write()
-            if wanted.size > self._end_limit:
+            if wanted.size > self._meter.max_file:
                 error = TooLarge()
                 self._fail(error, Intent.UPLOAD)
                 raise error
@@ -550,7 +537,7 @@ class File:
         status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
         if failure is None:
             context.books.touch(context.book, kind)
-        if self._down and self.size != self._received:
+        if self._meter.down and self.size != self._received:
             context.changed()
         spot = self._spot
         context.emit(

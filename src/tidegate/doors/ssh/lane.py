@@ -36,8 +36,8 @@ from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, Records
 if TYPE_CHECKING:
     from tidegate.doors.ssh.lane_channel import LaneChannel
 
-MAX_RECORD: Final = 300 * 1024
-"""Longest record taken by the lane, bytes; asyncssh's own limit on packets is 256 KiB."""
+MAX_PACKET: Final = 300 * 1024
+"""Longest packet taken by the lane, bytes; asyncssh's own limit is 256 KiB."""
 
 SMALL_RECORD: Final = 8192
 """Packets up to this length, bytes, are opened aside and copied: cheaper than opening them in place."""
@@ -54,7 +54,7 @@ _LEAST_OURS: Final = 10
 _PACKET = struct.Struct(">BBII").unpack_from
 
 _input = memoryview(bytearray(INPUT_SIZE))
-_scratch = memoryview(bytearray(MAX_RECORD))
+_scratch = memoryview(bytearray(MAX_PACKET))
 
 
 class Lane(asyncio.BufferedProtocol):
@@ -181,56 +181,53 @@ class Lane(asyncio.BufferedProtocol):
         if connection._keepalive_interval:
             connection._reset_keepalive_timer()
         while end - position >= _LEAST_RECORD and connection._transport is not None and not self._blocked:
-            opened = self._opened
-            key = opened.key
-            seq = connection._recv_seq
-            length = opened.length or key.length(view, position, seq)
-            opened.length = length
-            total = AROUND + length
-            if length > connection._max_recv_pktlen or total > MAX_RECORD or length < 8:
+            key, seq = self._opened.key, connection._recv_seq
+            length = key.length(view, position, seq)
+            if not 8 <= length <= MAX_PACKET or length > connection._max_recv_pktlen:
                 self._pump(touched)
                 self._refuse(length)
                 return
-            if end - position < total:
+            start, position = position, position + AROUND + length
+            if position > end:
+                position = start
                 break
-            opened.length = 0
-            record = view[position : position + total]
-            position += total
+            record = view[start:position]
             channel = self._last
             plain: memoryview | None = None
             try:
-                if channel is not None and length > SMALL_RECORD:
+                if channel is None or length <= SMALL_RECORD:
+                    aside = _scratch[:length]
+                    key.open(record, aside, seq)
+                    plain = aside
+                else:
                     plain = channel.open_record(key, record, length, seq)
                     if plain is None:
                         connection._recv_seq = (seq + 1) & 0xFFFFFFFF
                         _add(touched, channel)
                         continue
-                else:
-                    plain = _scratch[:length]
-                    key.open(record, plain, seq)
             except InvalidTag:
-                plain = None
+                pass  # asyncssh is told, by what it does not find
             if plain is not None and length >= _LEAST_OURS:
                 padding, kind, number, size = _PACKET(plain)
                 if channel is None or channel.number != number:
                     channel = self.channels.get(number)
-                if channel is not None:
-                    if kind == MSG_CHANNEL_DATA:
-                        if _LEAST_OURS + size + padding == length and channel.accept(size):
-                            connection._recv_seq = (seq + 1) & 0xFFFFFFFF
-                            self._last = channel
-                            data = plain[_LEAST_OURS : _LEAST_OURS + size]
-                            if not channel.deliver(data, last=position == end):
-                                _add(touched, channel)
-                            continue
-                    elif (
-                        kind == MSG_CHANNEL_WINDOW_ADJUST
-                        and _LEAST_OURS + padding == length
-                        and channel.widen(size)
-                    ):
+                if channel is None:
+                    pass
+                elif kind == MSG_CHANNEL_DATA:
+                    if _LEAST_OURS + size + padding == length and channel.accept(size):
                         connection._recv_seq = (seq + 1) & 0xFFFFFFFF
-                        _add(touched, channel)
+                        self._last = channel
+                        if not channel.deliver(plain[_LEAST_OURS : _LEAST_OURS + size], position == end):
+                            _add(touched, channel)
                         continue
+                elif (
+                    kind == MSG_CHANNEL_WINDOW_ADJUST
+                    and _LEAST_OURS + padding == length
+                    and channel.widen(size)
+                ):
+                    connection._recv_seq = (seq + 1) & 0xFFFFFFFF
+                    _add(touched, channel)
+                    continue
             self._pump(touched)
             self._hand_over(length, record, plain)
             if self._detached:

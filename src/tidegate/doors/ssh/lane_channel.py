@@ -183,7 +183,7 @@ class LaneChannel:
         channel._recv_window -= size
         return True
 
-    def deliver(self, data: memoryview, *, last: bool) -> bool:
+    def deliver(self, data: memoryview, last: bool) -> bool:
         """Take accepted data; valid during the call only.
 
         Args:
@@ -212,12 +212,12 @@ class LaneChannel:
         self._unacknowledged += consumed
         if self._gone:
             return True
-        done = consumed == len(data)
-        if not done:
-            self._append(data[consumed:])
         if self._unacknowledged >= self._acknowledge_at:
             self._adjust_window()
-        return done
+        if consumed == len(data):
+            return True
+        self._append(data[consumed:])
+        return False
 
     def data_received(self, data: bytes) -> None:
         """Data that asyncssh delivered itself (before the lane was attached, or after it was lost)."""

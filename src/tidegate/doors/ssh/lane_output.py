@@ -167,7 +167,6 @@ class Output:
             or connection._rekey_bytes_sent >= connection._rekey_bytes
             or not connection._kex_complete
             or connection._deferred_packets
-            or connection._transport is None
             or self.ended
             or transport.is_closing()
             or transport.get_write_buffer_size()
