@@ -96,6 +96,8 @@ def server_refuses(meter: Meter, op: str, size: int, replaced: int | None) -> st
                 if size:
                     require(meter.up_limits, size)
             case "copy":
+                meter.may_upload(new=replaced is None, replaced=replaced or 0)
+                meter.may_download()
                 if size > meter.max_file:
                     raise TooLarge
                 meter.charge(change, files)

@@ -3,7 +3,8 @@
 
 The server enforces these while bytes flow, on live counters; here the same arithmetic (`policy.quota`,
 `policy.tally`, `policy.throttle`) is applied to one moment and told in sentences. An upload is asked whether
-it may begin and whether it fits; a copy on the server is charged whole and only has to fit.
+it may begin and whether it fits. So is a copy on the server, which is charged as growth and not as traffic:
+of the allowance, and of everything that concerns its original, it is asked only whether it may begin.
 """
 
 from __future__ import annotations
@@ -66,10 +67,13 @@ class Amount:
 
     @property
     def growth(self) -> int | None:
-        """Bytes that are charged; None if not known. A copy whose size is not known copies something."""
-        if self.size is None:
-            return 1 if self.intent is Intent.COPY else None
-        return self.size - self.replaced
+        """Bytes that are charged; None if not known."""
+        return None if self.size is None else self.size - self.replaced
+
+    @property
+    def traffic(self) -> int:
+        """Bytes that count against the allowance; 0 asks only whether a transfer may begin."""
+        return 0 if self.intent is Intent.COPY else self.size or 0
 
 
 def mount_of(account: Account, path: VPath) -> int | None:
@@ -100,17 +104,24 @@ def amount_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Ite
     if amount.intent in WRITES:
         yield from _space(account, amount, usage)
         yield _file_size(account, amount)
-    directions: list[quota.Direction] = []
-    if amount.intent in (Intent.UPLOAD, Intent.OVERWRITE):
-        directions.append("upload")
+        yield from _transfer(account, ip, amount, usage, "upload")
     if amount.intent is Intent.DOWNLOAD:
-        directions.append("download")
-    if amount.intent is Intent.COPY and account.filters.tally_limits is not None:
-        yield _tally(account, amount, usage, "upload")
-    for direction in directions:
-        yield _allowance(account, amount, usage, direction)
-        if account.filters.tally_limits is not None:
-            yield _tally(account, amount, usage, direction)
+        yield from _transfer(account, ip, amount, usage, "download")
+
+
+def original_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Iterator[Step]:
+    """What is asked about the original of a copy, after `amount_steps`: whether it might be downloaded."""
+    if amount.intent is Intent.COPY:
+        yield from _transfer(account, ip, amount, usage, "download")
+
+
+def _transfer(
+    account: Account, ip: str, amount: Amount, usage: Usage, direction: quota.Direction
+) -> Iterator[Step]:
+    yield _allowance(account, amount, usage, direction)
+    if account.filters.tally_limits is not None:
+        yield _tally(account, amount, usage, direction)
+    if amount.intent is not Intent.COPY:  # nothing goes over the line
         yield _bandwidth(account, ip, direction)
 
 
@@ -144,9 +155,7 @@ def _space(account: Account, amount: Amount, usage: Usage) -> Iterator[Step]:
 
 
 def _over_space(limits: quota.Quota, amount: Amount) -> quota.Over | None:
-    over: quota.Over | None = None
-    if amount.intent is not Intent.COPY:
-        over = quota.check_start(limits, new_file=amount.new_file, given_back=amount.replaced)
+    over = quota.check_start(limits, new_file=amount.new_file, given_back=amount.replaced)
     if over is None:
         over = quota.check_charge(limits, quota.Charge(amount.growth or 0, int(amount.new_file)))
     return over
@@ -179,7 +188,7 @@ def _allowance(account: Account, amount: Amount, usage: Usage, direction: quota.
     rule = f"{direction}_data_transfer"
     if not usage.tracked:
         return Step(rule, "pass", NOT_COUNTED, rule)
-    for wanted in (0, amount.size or 0):
+    for wanted in (0, amount.traffic):
         over = quota.check_transfer(allowance, direction, wanted, used_upload=up, used_download=down)
         if over is not None:
             more = f", {wanted} more are wanted" if wanted else ""
@@ -195,14 +204,12 @@ def _tally(account: Account, amount: Amount, usage: Usage, direction: quota.Dire
     assert limits is not None
     used = usage.tally if usage.tally is not None else tally.start_tally(limits, account.tally)
     transfer = tally.Transfer.STORE if direction == "upload" else tally.Transfer.RETRIEVE
-    over: quota.Over | None = None
-    if amount.intent is not Intent.COPY:
-        exists = not amount.new_file
-        over = tally.check_start(limits, used, transfer, target_exists=exists, given_back=amount.replaced)
+    exists, back = not amount.new_file, amount.replaced
+    over = tally.check_start(limits, used, transfer, target_exists=exists, given_back=back)
     if over is None and direction == "upload":
         over = tally.check_bytes(limits, used, transfer, amount.growth or 0, files=int(amount.new_file))
     elif over is None:
-        over = tally.check_bytes(limits, used, transfer, amount.size or 0)
+        over = tally.check_bytes(limits, used, transfer, amount.traffic)
     where = "filters.tally_limits"
     if over is None:
         return Step("tally_limits", "pass", f"no {limits.limit_type} limit is reached", where)

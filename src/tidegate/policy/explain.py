@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from tidegate.errors import InvalidArgument, LoginRefused, NotFound
 from tidegate.model import Account, Intent, Principal, Protocol, VPath
-from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, session_step
+from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
@@ -262,7 +262,8 @@ def explain(
     written = second if intent is Intent.COPY and second is not None else subject
     new_file = intent is Intent.UPLOAD or (intent is Intent.COPY and not target_exists)
     amount = Amount(intent, written, size, new_file, 0 if new_file else replaced or 0)
-    steps += [("amounts", step) for step in amount_steps(account, ip, amount, usage)]
+    of_original = list(original_steps(account, ip, amount, usage))
+    steps += [("amounts", step) for step in (*amount_steps(account, ip, amount, usage), *of_original)]
 
     rows: list[Row] = []
     decided: Row | None = None
@@ -282,7 +283,8 @@ def explain(
     elif decided is not None:
         text = LoginRefused.default_text
         if decided.section == "amounts":
-            text = client_text(decided.step.rule, intent)
+            reads = any(decided.step is step for step in of_original)
+            text = client_text(decided.step.rule, Intent.DOWNLOAD if reads else intent)
         decision = Decision(allowed=False, rule=decided.step.rule, text=text)
     return Explanation(
         username=account.username,

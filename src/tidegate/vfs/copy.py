@@ -51,7 +51,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         context.require(Intent.COPY, source, target=target, target_exists=exists)
         await context.begin(goal.mount)
         with context.limits(Intent.COPY, target):
-            copied = await transfer(context, origin, goal, entry, replace=replace)
+            copied = await transfer(context, origin, goal, entry, replace=replace, asks=True)
         context.changed()
     context.operated(
         "Copy",
@@ -72,10 +72,17 @@ async def stat_or_none(spot: Spot) -> Entry | None:
         return None
 
 
-async def transfer(context: Context, origin: Spot, goal: Spot, entry: Entry, *, replace: bool) -> int:
+async def transfer(
+    context: Context, origin: Spot, goal: Spot, entry: Entry, *, replace: bool, asks: bool = False
+) -> int:
     """Copy one file's content and charge it; the caller holds the target's lock.
 
-    The whole size is charged before the first byte moves, what turns out different afterwards.
+    The whole size is charged before the first byte moves, what turns out different afterwards. It is charged
+    as growth and not as traffic.
+
+    Args:
+        asks: whether this uses up more, as a copy does and a move does not: then it begins only where
+            an upload of the target and a download of the original might begin.
 
     Returns:
         bytes copied.
@@ -92,6 +99,9 @@ async def transfer(context: Context, origin: Spot, goal: Spot, entry: Entry, *, 
     try:
         visible = place.learn(old.size) if old is not None and old.is_file else None
         replaced, files = visible or 0, 1 if visible is None else 0
+        if asks:
+            meter.may_upload(new=visible is None, replaced=replaced)
+            origin.mount.meter.may_download()
         meter.charge(entry.size - replaced, files)
         try:
             if origin.backend is to_backend and Capability.SERVER_COPY in to_backend.capabilities:
