@@ -62,7 +62,10 @@ EXTENDED = {
     "limits@openssh.com": ("Longest packet, read and write, and number of handles.", "OpenSSH 8.6 and later, asyncssh"),
     "expand-path@openssh.com": ("REALPATH that knows `~` and one's own `~user`.", "scp over SFTP"),
     "copy-data": ("Copies a range between two open files without moving it through the client.", "`sftp cp`, asyncssh"),
-    "copy-file": ("Copies a file by name; a flag allows replacing.", "WinSCP, Bitvise"),
+    "copy-file": (
+        "Copies a file by name; a flag allows replacing. Counts as space, not as traffic.",
+        "WinSCP, Bitvise",
+    ),
     "home-directory": ("One's own home. Of others nothing is said.", "OpenSSH"),
     "users-groups-by-id@openssh.com": (f"Names of up to {MAX_IDS} user and group ids; only the account's own have one.", "`sftp ls -l`"),
     "check-file-name": (f"Digests of a file by name: {', '.join(DIGEST_BYTES)}; of the whole, or of blocks of at least {MIN_CHECK_BLOCK_BYTES} bytes.", "WinSCP"),
