@@ -330,8 +330,8 @@ class OpensAtOnce(Protocol):
 
         That is to read a regular file, or (``create`` and `Publish.INPLACE`, not ``read``, ``append`` or
         ``fsync``) to create a file whose name nothing has. MUST do nothing and return None for everything
-        else: if the name is taken, if a link leads there, if the storage is slow or in doubt. It does not
-        say what is wrong, `open_file` does.
+        else: if the name is taken (with ``exclusive`` also if an unfinished upload has it), if a link leads
+        there, if the storage is slow or in doubt. It does not say what is wrong, `open_file` does.
         """
         ...
 

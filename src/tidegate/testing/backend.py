@@ -26,6 +26,7 @@ from tidegate.errors import (
     TidegateError,
 )
 from tidegate.testing import backend_checks_files as files
+from tidegate.testing import backend_checks_quick as quick
 from tidegate.testing import backend_checks_tree as tree
 from tidegate.testing.backend_support import (
     READ,
@@ -66,6 +67,14 @@ _CHECKS: Final[tuple[BackendCheck, ...]] = (
     tree.check_copying,
     tree.check_space,
     tree.check_undeclared,
+    quick.check_quick_reading,
+    quick.check_quick_reading_leaves_the_rest,
+    quick.check_quick_creating,
+    quick.check_quick_creating_spares_what_is_there,
+    quick.check_quick_creating_in_other_ways,
+    quick.check_quick_keys,
+    quick.check_quick_endings,
+    quick.check_quick_drop_after_moves,
 )
 
 

@@ -58,6 +58,8 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
     write = flags.write or flags.append
     if write and (flags.read or flags.append or not flags.create):
         return None
+    if not write and (not flags.read or flags.create or flags.truncate):
+        return None
     if len(context.files) + context.opening >= context.options.max_open_files:
         return None
     table = context.table
@@ -70,15 +72,15 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
     if open_now is None:
         return None
     if write:
-        return _create_nowait(context, path, spot, open_now, attrs)
+        return _create_nowait(context, path, spot, open_now, attrs, truncate=flags.truncate)
     meter = spot.mount.meter
-    if not flags.read or not context.gate.decide(Intent.DOWNLOAD, path).allowed:
+    if not context.gate.decide(Intent.DOWNLOAD, path).allowed:
         return None
     try:
         meter.may_download()
-    except QuotaExceeded:
+        handle = open_now(spot.key, _FOR_READING)
+    except TidegateError:
         return None
-    handle = open_now(spot.key, _FOR_READING)
     if handle is None:
         return None
     for count in meter.fetches:
@@ -87,7 +89,7 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
 
 
 def _create_nowait(
-    context: Context, path: VPath, spot: Spot, open_now: _OpenNow, attrs: Attrs | None
+    context: Context, path: VPath, spot: Spot, open_now: _OpenNow, attrs: Attrs | None, *, truncate: bool
 ) -> File | None:
     mount, backend, key = spot
     meter = mount.meter
@@ -103,14 +105,25 @@ def _create_nowait(
         return None
     if not context.books.begin_nowait(context.book, mount.book):
         return None
+    # An unfinished upload is seen as a file: it matters to who may not overwrite, or does not truncate.
+    exclusive = not (truncate and context.gate.decide(Intent.OVERWRITE, path).allowed)
     mode = attrs.mode if attrs is not None else None
     wanted = context.created
-    if wanted is None or wanted.mode != mode:
+    if wanted is None or wanted.mode != mode or wanted.exclusive is not exclusive:
         uid, gid = context.owner
         wanted = context.created = OpenOptions(
-            write=True, create=True, exclusive=True, mode=mode, uid=uid, gid=gid, fsync=context.options.fsync
+            write=True,
+            create=True,
+            exclusive=exclusive,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            fsync=context.options.fsync,
         )
-    handle = open_now(key, wanted)
+    try:
+        handle = open_now(key, wanted)
+    except TidegateError:
+        return None
     if handle is None:
         return None
     upload = Upload(context, spot, inplace=True)

@@ -153,6 +153,8 @@ class Upload:
         extent, place = self.extent, self.place
         if not self.inplace or extent.suspect or extent.gone or place.lock.locked():
             return False
+        if self._failed is not None:  # the handle has ended
+            return False
         try:
             if not close(Outcome.COMMIT):
                 return False

@@ -251,6 +251,8 @@ class LocalBackend:
                     return None
                 fd, st_dev = upload.fd, upload.st_dev
             else:
+                if not options.read or options.create or options.truncate:
+                    return None
                 opened = self._open_plain(raw)
                 if opened is None:
                     return None

@@ -15,7 +15,7 @@ from tidegate.backends.local.device import Device
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.names import part_name, upload_name
 from tidegate.backends.local.root import RACE_RETRIES, Root
-from tidegate.backends.local.uploads import SAFE, NewFile, Upload, lock
+from tidegate.backends.local.uploads import SAFE, NewFile, Upload, lock, partial_of
 from tidegate.errors import AlreadyExists, Conflict, InvalidArgument, IsADirectory, NotFound
 
 DEFAULT_FILE_MODE: Final = 0o666
@@ -68,7 +68,8 @@ class Opener:
     def create(self, raw: bytes, options: OpenOptions) -> NewFile | None:
         """Create a file in place, if nothing has its name and no link leads there.
 
-        An unfinished upload to that name stays as it is: in place it would not be taken up either.
+        An unfinished upload to that name stays as it is: in place it would not be taken up either. But it is
+        seen as a file, so with ``exclusive`` the name is taken.
 
         Returns:
             None if it cannot be, or something else is asked for; nothing was done.
@@ -78,6 +79,8 @@ class Opener:
         """
         inplace = options.create and options.publish is Publish.INPLACE
         if not inplace or options.read or options.append or options.fsync:
+            return None
+        if options.exclusive and self._unfinished(raw):
             return None
         mode = self._mode(options)
         fd = self._root.plainly(raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, mode)
@@ -90,6 +93,13 @@ class Opener:
             created.finish(Outcome.DROP, None)
             raise
         return created
+
+    def _unfinished(self, raw: bytes) -> bool:
+        parent = self._root.plain_parent(raw)
+        if parent is None:
+            return False  # then nothing can be created there either
+        with parent:
+            return partial_of(parent) is not None
 
     def _open(self, raw: bytes, options: OpenOptions, device: Device, *, unseen: bool) -> Upload:
         plain = self._root.plain_parent(raw) if unseen or options.unlinked else None
