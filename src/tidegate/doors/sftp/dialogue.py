@@ -351,8 +351,7 @@ class SftpDialogue:
                 quick = self._quick.get(kind)
                 if quick is not None and (reply := quick(rid, request)) is not None:
                     self._outlet.send(reply)
-                    if self._idle_waiters and not self._pending:
-                        self._loop.call_soon(self._wake)
+                    self._look_idle()
                     return
             handler = self._table.get(type(request))
             if handler is None:
@@ -366,6 +365,7 @@ class SftpDialogue:
                     targets = tuple(self._handles.find(getattr(request, name)) for name in request.HANDLES)
         except Exception as error:
             self._fail(rid, error)
+            self._look_idle()  # a CLOSE that failed has closed all the same
             return
         turn = _Turn(rid, handler, request, targets, end - position + _QUEUED_OVERHEAD_BYTES)
         self._pending += 1
@@ -447,7 +447,10 @@ class SftpDialogue:
             self._loop.call_soon(self._flush)
         if self.saturated and self._pending <= self._most_pending // 2 and self._held <= self._most_held // 2:
             self._plan_resume()
-        if self._pending == 0 and self._idle_waiters:
+        self._look_idle()
+
+    def _look_idle(self) -> None:
+        if self._idle_waiters and not self._pending:
             self._loop.call_soon(self._wake)
 
     def _flush(self) -> None:

@@ -277,7 +277,7 @@ class LaneChannel:
     def pump(self) -> None:
         """Offer the dialogue what is there, and give the peer window for what it consumed."""
         dialogue = self._dialogue
-        if self._feeding or dialogue is None or self._gone:
+        if self._feeding or dialogue is None or self._gone or self._channel._send_state in _ENDING:
             return
         self._feeding = True
         try:
@@ -456,6 +456,7 @@ class LaneChannel:
             and not self._plain
             and size <= self._chunk
             and size <= channel._send_window
+            and channel._send_state not in _ENDING
             and out.send_alone(channel._send_chan, small[0])
         ):
             channel._send_window -= size
@@ -480,6 +481,8 @@ class LaneChannel:
         small.clear()
         size = self._small_size
         self._small_size = 0
+        if channel._send_state in _ENDING:
+            return  # the peer closed the channel; asyncssh tells us in the loop's next turn
         if (
             size <= self._chunk
             and size <= channel._send_window
