@@ -351,6 +351,22 @@ async def test_memory_loads_its_file_and_reloads(tmp_path: Path) -> None:
     assert before != file.read_bytes()
 
 
+async def test_an_account_that_stays_in_the_file_stays_the_same_one(tmp_path: Path) -> None:
+    file = tmp_path / "users.json"
+    file.write_text(json.dumps({"users": [PASSWORDLESS]}))
+    provider = create_provider(ProviderOptions(driver="memory", base_dir=tmp_path, name="users.json"))
+    await provider.open()
+    before = await provider.user("ana")
+    other = {**PASSWORDLESS, "username": "aaron", "home_dir": "/srv/aaron"}
+
+    file.write_text(json.dumps({"users": [other, {**PASSWORDLESS, "created_at": 7}]}))
+    await provider.reload()
+
+    after, aaron = await provider.user("ana"), await provider.user("aaron")
+    assert (after.id, after.created_at) == (before.id, before.created_at)
+    assert aaron.id != before.id
+
+
 async def test_memory_needs_no_file_unless_one_is_named(tmp_path: Path) -> None:
     await create_provider(ProviderOptions(driver="memory", base_dir=tmp_path)).open()
     with pytest.raises(ProviderError, match="cannot read the dump"):

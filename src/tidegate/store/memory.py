@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from tidegate.model import Account
@@ -162,10 +163,16 @@ class MemoryProvider(BookProvider):
         from tidegate.store.dump import file_batches
 
         fresh = _State()
+        fresh.last_id = self._state.last_id
         notes: list[str] = []
         async for batch in file_batches(self._options.file, self._options, notes):
             records.store(fresh, batch, 0)
             fresh.undo.clear()
+        # Who was there before is the same as before: sessions tell accounts of one name apart by this.
+        for name, old in self._state.shelves["users"].items():
+            now = fresh.shelves["users"].get(name)
+            if isinstance(old, Account) and isinstance(now, Account):
+                fresh.shelves["users"][name] = replace(now, id=old.id, created_at=old.created_at)
         # Settings are this process's own; a dump has none.
         fresh.settings.update(self._state.settings)
         self._state = fresh

@@ -71,6 +71,19 @@ class Reserving(Protocol):
 Numbers = tuple[int, ...]
 """One number for each of a book's `counts`, in their order."""
 
+Identity = tuple[int, int]
+"""What tells an account from another one of the same name: `id` and `created_at`; zeros if not known."""
+
+
+def identity_of(account: Account) -> Identity:
+    """Both parts are needed: SQLite gives the highest `id` again after its account was deleted."""
+    return account.id, account.created_at
+
+
+def is_same(one: Identity, other: Identity) -> bool:
+    """Whether two accounts of one name are the same, or cannot be told apart."""
+    return one == other or not any(one) or not any(other)
+
 
 class Book:
     """What the store keeps of an account or a folder, and what it was told.
@@ -165,6 +178,9 @@ class AccountBook(Book):
     """Live usage of one account.
 
     Attributes:
+        identity: which account of that name.
+        gone: the account is there no more, and the store may have another one of that name: sessions that
+            hold the book go on with it, and nothing of it is written but what concerns folders.
         size: bytes of `used_quota_size`; files likewise.
         upload: bytes received; download and total likewise.
         tally: the six cumulative counters of `TALLY_NAMES`.
@@ -176,6 +192,8 @@ class AccountBook(Book):
         "download",
         "files",
         "folders",
+        "gone",
+        "identity",
         "marked",
         "shared",
         "size",
@@ -190,6 +208,8 @@ class AccountBook(Book):
     )
 
     def __init__(self, account: Account) -> None:
+        self.identity = identity_of(account)
+        self.gone = False
         self.size = Count(account.used_quota_size)
         self.files = Count(account.used_quota_files)
         self.upload = Count(account.used_upload_data_transfer)
@@ -217,9 +237,14 @@ class AccountBook(Book):
         self.marked = False
 
     @property
+    def behind(self) -> bool:
+        """Whether the store is behind, or may be, for this account."""
+        return not self.gone and (bool(self.touched_at) or super().pending)
+
+    @property
     def pending(self) -> bool:
         """Whether the store is behind, or may be, for this account or for a folder it changed."""
-        return bool(self.touched_at) or super().pending or any(folder.pending for folder in self.folders)
+        return self.behind or any(folder.pending for folder in self.folders)
 
 
 def numbers_of(record: Account | Folder) -> Numbers:

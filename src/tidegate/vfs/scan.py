@@ -17,6 +17,7 @@ from tidegate.abc import Backend, Key, ListsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, TidegateError, Unsupported
 from tidegate.model import Account, FolderMount
 from tidegate.policy.quota import counts_in_account
+from tidegate.vfs.books import identity_of, is_same
 from tidegate.vfs.mounts import BackendPool, BackendSpec, folder_spec, home_spec, listing
 from tidegate.vfs.usage import AccountBook, Books
 
@@ -181,7 +182,7 @@ class Scans:
             scan = self._enter("user", username)
             try:
                 await self._user(scan, account, every_folder=True)
-                if self._books.live(username) is None:  # else the book clears the mark when it is settled
+                if self._books.live_for(account) is None:  # else the book clears the mark when it is settled
                     await store.mark_usage(username, dirty=False)
                 done.append(username)
             except TidegateError as error:
@@ -233,7 +234,7 @@ class Scans:
         specs += [(mount, folder_spec(account, mount)) for mount in included]
         for attempt in range(2 * STEADY_TRIES):
             scan.size = scan.files = 0
-            at_first = self._books.live(account.username)
+            at_first = self._books.live_for(account)
             before = _shown(at_first)
             folders: list[tuple[FolderMount, int, int]] = []
             size = files = 0
@@ -242,7 +243,7 @@ class Scans:
                 size, files = size + part[0], files + part[1]
                 if mount is not None:
                     folders.append((mount, *part))
-            book = self._books.live(account.username)
+            book = self._books.live_for(account)
             # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
             if book is at_first and (_shown(book) == before or attempt >= STEADY_TRIES - 1):
                 break
@@ -250,6 +251,8 @@ class Scans:
             base = before if book is at_first else _shown(book)
             size += book.size.used - base[0]
             files += book.files.used - base[1]
+        if not is_same(identity_of(account), identity_of(await self._account(account.username))):
+            raise NotFound(f"user {account.username} was deleted while the scan ran")
         await self._books.set_usage(account.username, size=max(0, size), files=max(0, files))
         if every_folder:
             folders += [(mount, *await self._count(folder_spec(account, mount), scan)) for mount in own]

@@ -6,6 +6,8 @@ Rules of this module:
 * One `AccountBook` per account and one `FolderBook` per folder exist at a time. Charging and crediting are
   plain synchronous additions on one event loop, done *before* the bytes are handed to storage, so that
   several uploads fighting for one quota can never pass it together.
+* An account that is deleted and made anew under its name is another account (`identity_of`). Its sessions
+  share a book of their own; what sessions of the old one still change is not written any more.
 * The store sees increments. They are written in the background, at once after a change and then at most
   every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again. If it is not known whether an
   increment was stored (the line broke before the reply came), the store is asked for its numbers first; only
@@ -27,8 +29,19 @@ from typing import Final, Literal
 
 from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
-from tidegate.model import Account, Folder, FolderMount
-from tidegate.vfs.books import AccountBook, Book, FolderBook, Numbers, UsageStore, as_delta, numbers_of
+from tidegate.model import Account, Folder, FolderMount, UsageDelta
+from tidegate.vfs.books import (
+    AccountBook,
+    Book,
+    FolderBook,
+    Identity,
+    Numbers,
+    UsageStore,
+    as_delta,
+    identity_of,
+    is_same,
+    numbers_of,
+)
 from tidegate.vfs.gauges import Count, Meter, Warn
 from tidegate.vfs.meters import build_meter, session_tally
 
@@ -69,6 +82,8 @@ class Books:
         self.track_quota = track_quota
         self._emit = emit
         self._accounts: dict[str, AccountBook] = {}
+        # Books of accounts that were replaced, for as long as sessions hold them.
+        self._gone: dict[tuple[str, Identity], AccountBook] = {}
         self._folders: dict[str, FolderBook] = {}
         # (account, folder or None): nobody can say any more what the store should hold. Outlives the books,
         # so that the account's mark stays for the next start even if sessions come and go meanwhile.
@@ -88,17 +103,36 @@ class Books:
             asked: `time.monotonic` of just before the store was asked for it. Its numbers are used if that
                 was a moment ago and nothing has been written since; it spares a login one of two questions.
         """
-        book = self._accounts.get(account.username)
+        book = self.live_for(account)
         if book is None:
             async with self._loading:
-                book = self._accounts.get(account.username)
-                if book is None:
-                    fresh: Account | None = None
-                    recent = asked > max(self._wrote, time.monotonic() - FRESH_SECONDS)
-                    if self.store and (self._writing or not recent):
-                        fresh = await self.store.user(account.username)
-                    book = self._accounts[account.username] = AccountBook(fresh or account)
+                book = self.live_for(account) or await self._load(account, asked)
         book.refs += 1
+        return book
+
+    async def _load(self, account: Account, asked: float) -> AccountBook:
+        """A new book. An old connection may open a session for an account that is gone by now."""
+        name, wanted, store = account.username, identity_of(account), self.store
+        current: Account | None = account
+        if store is not None:
+            known = name in self._accounts
+            recent = asked > max(self._wrote, time.monotonic() - FRESH_SECONDS)
+            if known:
+                current = await self._surely(name, store)
+            elif self._writing or not recent:
+                current = await store.user(name)
+                if current is not None and not is_same(identity_of(current), wanted):
+                    current = await self._surely(name, store)
+        other = self._accounts.get(name)
+        found = current or account
+        if not is_same(identity_of(found), wanted) or (current is None and other is not None):
+            book = AccountBook(account)
+            book.gone = True
+            self._gone[name, wanted] = book
+            return book
+        if other is not None:
+            self._retire(other)
+        book = self._accounts[name] = AccountBook(found)
         return book
 
     async def folder(self, mount: FolderMount) -> FolderBook:
@@ -125,8 +159,11 @@ class Books:
 
     def _forget(self, book: AccountBook) -> None:
         """Drop what nobody holds, so that the next login reads the store's numbers."""
-        if book.refs <= 0 and not book.uploads and not book.pending and self._accounts.get(book.name) is book:
-            del self._accounts[book.name]
+        if book.refs <= 0 and not book.uploads and not book.pending:
+            if self._accounts.get(book.name) is book:
+                del self._accounts[book.name]
+            if self._gone.get((book.name, book.identity)) is book:
+                del self._gone[book.name, book.identity]
         for folder in list(book.folders):
             if not folder.pending:
                 book.folders.discard(folder)
@@ -137,6 +174,13 @@ class Books:
     def live(self, username: str) -> AccountBook | None:
         """The book of an account that is in use now."""
         return self._accounts.get(username)
+
+    def live_for(self, account: Account) -> AccountBook | None:
+        """The book of this very account, which may have been replaced by another one of its name."""
+        book = self._accounts.get(account.username)
+        if book is not None and is_same(book.identity, identity_of(account)):
+            return book
+        return self._gone.get((account.username, identity_of(account)))
 
     def live_folder(self, name: str) -> FolderBook | None:
         """The book of a folder that is in use now."""
@@ -206,14 +250,14 @@ class Books:
 
     async def settle(self, username: str | None = None) -> None:
         """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""
-        for book in list(self._accounts.values()):
+        for book in (*self._accounts.values(), *self._gone.values()):
             if (username is None or book.name == username) and book.pending:
                 await self._write(book)
 
     async def close(self) -> None:
         """Write everything and stop, in `CLOSE_SECONDS` at most."""
         self._stopping = True
-        books = list(self._accounts.values())
+        books = [*self._accounts.values(), *self._gone.values()]
         for book in books:
             book.wake.set()
         tasks = [book.task for book in books if book.task is not None]
@@ -281,10 +325,15 @@ class Books:
                 await self._write_folder(book, folder, store)
 
     async def _write_account(self, book: AccountBook, store: UsageStore) -> None:
+        if not book.behind:
+            return
         if book.sent is not None:
             # A write of the same record ends after one that is still under way (a transaction whose
             # line broke holds its lock), and makes the reading that follows go to the writing server.
             await self._mark(book, store)
+        if await self._replaced(book, store):
+            return
+        if book.sent is not None:
             self._learn(book, await store.user(book.name), (book.name, None))
         changes = book.changes()
         await self._send(book, changes, lambda: self._noted(store.add_usage(book.name, as_delta(changes))))
@@ -329,19 +378,56 @@ class Books:
             self._doubts.add(doubt)
             log.warning("usage of %s is uncertain; it will be scanned at the next start", book.name)
 
+    async def _replaced(self, book: AccountBook, store: UsageStore) -> bool:
+        """Whether the store has another account of that name by now; the book is retired then.
+
+        The store adds by name, so this is asked before each addition.
+        """
+        if not book.gone and any(book.identity):
+            found = await store.user(book.name)
+            if found is not None and not is_same(book.identity, identity_of(found)):
+                found = await self._surely(book.name, store)
+            # Without a record the write itself tells.
+            if found is not None and not book.gone and not is_same(book.identity, identity_of(found)):
+                self._retire(book)
+        return book.gone
+
+    def _retire(self, book: AccountBook) -> None:
+        """The account is gone and another one has its name: what sessions still change concerns nobody."""
+        log.info("usage of %s is dropped: the account was deleted and made anew", book.name)
+        book.deleted()
+        book.gone = True
+        if self._accounts.get(book.name) is book:
+            del self._accounts[book.name]
+        self._gone[book.name, book.identity] = book
+        self._doubts.discard((book.name, None))
+        if book.task is None:
+            self._forget(book)
+
+    @staticmethod
+    async def _surely(name: str, store: UsageStore) -> Account | None:
+        """What the writing server has: it is the one that is read after a write, even of nothing."""
+        try:
+            await store.add_usage(name, UsageDelta())
+        except NotFound:
+            return None
+        return await store.user(name)
+
     @staticmethod
     async def _mark(book: AccountBook, store: UsageStore) -> None:
-        await store.mark_usage(book.name, dirty=True)
+        if not book.gone:
+            await store.mark_usage(book.name, dirty=True)
         book.marked = True
 
     async def _unmark(self, book: AccountBook) -> None:
         if self.store is None or not book.marked:
             return
         async with book.lock:
-            doubtful = any(name == book.name for name, _ in self._doubts)
+            doubtful = not book.gone and any(name == book.name for name, _ in self._doubts)
             if book.marked and not book.uploads and not book.pending and not doubtful:
                 book.marked = False
-                await self.store.mark_usage(book.name, dirty=False)
+                if not book.gone:
+                    await self.store.mark_usage(book.name, dirty=False)
 
     async def _noted(self, write: Awaitable[None]) -> None:
         """Write numbers of an account, and remember when."""
@@ -354,9 +440,16 @@ class Books:
 
     # -- by hand -------------------------------------------------------------------------------------
 
+    async def _current(self, username: str) -> AccountBook | None:
+        """The live book of the account that the store has now."""
+        book = self._accounts.get(username)
+        if book is not None and self.store is not None and await self._replaced(book, self.store):
+            return self._accounts.get(username)
+        return book
+
     async def set_usage(self, username: str, *, size: int, files: int) -> None:
         """Set an account's numbers here and in the store (scan, or an operator)."""
-        book = self._accounts.get(username)
+        book = await self._current(username)
         if book is None:
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
@@ -373,7 +466,7 @@ class Books:
 
     async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
         """Set an account's transfer numbers here and in the store."""
-        book = self._accounts.get(username)
+        book = await self._current(username)
         if book is None:
             if self.store is not None:
                 await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An account that is deleted and made anew while sessions of the old one live: nothing goes over to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.vfs_world import PUT, UsageKeeper, p, put, vfs_world
+
+from tidegate import errors as e
+from tidegate.model import Account, Folder, FolderMount, UsageDelta
+from tidegate.vfs import usage
+from tidegate.vfs.usage import Books
+
+OLD = Account(
+    username="alice", id=7, created_at=1_000, home_dir="/none", used_quota_size=500, used_quota_files=5
+)
+NEW = Account(
+    username="alice", id=8, created_at=2_000, home_dir="/none", used_quota_size=10, used_quota_files=1
+)
+SUCCESSORS = [
+    pytest.param(NEW, id="another id"),
+    pytest.param(replace(NEW, id=OLD.id), id="the id given again"),
+]
+SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
+
+
+@pytest.fixture(autouse=True)
+def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(usage, name, 0.01)
+
+
+@pytest.fixture
+def store() -> UsageKeeper:
+    return UsageKeeper(OLD)
+
+
+@pytest.fixture
+async def books(store: UsageKeeper) -> AsyncIterator[Books]:
+    books = Books(store, emit=lambda event: None)
+    async with asyncio.timeout(10):
+        yield books
+        await books.close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def _numbers(store: UsageKeeper) -> tuple[int, int, int]:
+    account = store.accounts["alice"]
+    return account.used_quota_size, account.used_quota_files, account.used_upload_data_transfer
+
+
+def _replace(store: UsageKeeper, account: Account) -> None:
+    """Delete the account and make another one of its name."""
+    store.dirty.discard("alice")
+    store.accounts["alice"] = account
+
+
+@pytest.mark.parametrize("successor", SUCCESSORS)
+async def test_the_new_account_begins_with_its_own_numbers(
+    store: UsageKeeper, books: Books, successor: Account
+) -> None:
+    old = await books.account(OLD)
+    await books.begin(old)
+    old.size.add(1000)
+    _replace(store, successor)
+
+    new = await books.account(successor)
+    old.size.add(70)
+    books.changed(old)
+    await books.begin(new)
+    new.size.add(3)
+    books.changed(new)
+    await books.settle()
+
+    assert new is not old
+    assert (new.size.used, old.size.used) == (13, 1570)
+    assert _numbers(store) == (13, 1, 0)
+    assert books.live("alice") is new
+
+
+@pytest.mark.parametrize("successor", SUCCESSORS)
+async def test_nothing_is_written_to_it_even_if_nobody_logs_in_as_it(
+    store: UsageKeeper, books: Books, successor: Account
+) -> None:
+    old = await books.account(OLD)
+    await books.begin(old)
+    _replace(store, successor)
+    for _ in range(3):
+        old.size.add(1000)
+        old.upload.add(1000)
+        books.touch(old, "upload")
+        books.changed(old)
+        await books.settle("alice")
+
+    assert _numbers(store) == (10, 1, 0)
+    assert store.accounts["alice"].first_upload == 0
+    assert old.size.used == 3500
+
+
+async def test_an_addition_without_an_answer_is_not_sent_to_it(store: UsageKeeper, books: Books) -> None:
+    add = store.add_usage
+
+    async def lost(username: str, delta: UsageDelta) -> None:
+        raise e.ProviderUnavailable
+
+    old = await books.account(OLD)
+    await books.begin(old)
+    store.add_usage = lost  # type: ignore[method-assign]
+    old.size.add(1000)
+    with pytest.raises(e.ProviderUnavailable):
+        await books.settle()
+    assert old.sent is not None
+    store.add_usage = add  # type: ignore[method-assign]
+    _replace(store, NEW)
+
+    await books.settle()
+
+    assert _numbers(store) == (10, 1, 0)
+    new = await books.account(NEW)
+    await books.begin(new)
+    new.size.add(1)
+    books.changed(new)
+    await _until(lambda: not store.dirty)  # no doubt of the old one keeps the mark
+    assert _numbers(store) == (11, 1, 0)
+
+
+async def test_sessions_of_the_old_account_share_its_book_until_the_last_ends(
+    store: UsageKeeper, books: Books
+) -> None:
+    first = await books.account(OLD)
+    await books.begin(first)
+    _replace(store, NEW)
+    new = await books.account(NEW)
+
+    second = await books.account(OLD)  # another channel of the old connection
+    assert second is first
+    assert await books.account(NEW) is new
+    for book in (first, second):
+        book.size.add(1)
+        books.changed(book)
+        books.release(book, [])
+    await _until(lambda: not books._gone)
+    for _ in range(2):
+        books.release(new, [])
+    await _until(lambda: books.live("alice") is None)
+    assert _numbers(store) == (10, 1, 0)
+
+
+async def test_an_old_connection_that_comes_late_gets_no_book_of_the_new_account(
+    store: UsageKeeper, books: Books
+) -> None:
+    _replace(store, NEW)
+
+    late = await books.account(OLD)
+    await books.begin(late)
+    late.size.add(1000)
+    books.changed(late)
+    new = await books.account(NEW)
+    later = await books.account(OLD)
+    await books.settle()
+
+    assert late is later
+    assert (new.size.used, late.size.used) == (10, 1500)
+    assert _numbers(store) == (10, 1, 0)
+    for book in (late, later, new):
+        books.release(book, [])
+    await _until(lambda: not books._gone and books.live("alice") is None)
+
+
+async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books: Books) -> None:
+    class Behind(UsageKeeper):
+        """Reads from a replica that still has the old account, unless something was written."""
+
+        written = False
+
+        async def user(self, username: str) -> Account | None:
+            found = await super().user(username)
+            return found if self.written else OLD
+
+        async def add_usage(self, username: str, delta: UsageDelta) -> None:
+            self.written = True
+            await super().add_usage(username, delta)
+
+    behind = Behind(NEW)
+    books = Books(behind, emit=lambda event: None)
+    new = await books.account(NEW)
+    behind.written = False
+    new.size.add(5)
+    await books.settle()
+    assert books.live("alice") is new
+    assert _numbers(behind) == (15, 1, 0)
+    await books.close()
+
+
+async def test_what_an_old_session_changes_in_a_folder_is_written(store: UsageKeeper, books: Books) -> None:
+    store.folders["shared"] = Folder(name="shared", mapped_path="/none/s")
+    old, folder = await books.account(OLD), await books.folder(SHARED)
+    await books.begin(old, folder)
+    _replace(store, NEW)
+    await books.account(NEW)
+    await books.begin(old, folder)
+    folder.size.add(5)
+    old.size.add(5)
+    books.changed(old)
+    await books.settle()
+    assert store.folders["shared"].used_quota_size == 5
+    assert _numbers(store) == (10, 1, 0)
+    assert store.dirty == set()
+    books.release(old, [folder])
+    await _until(lambda: not books._gone)
+
+
+async def test_setting_numbers_means_the_new_account(store: UsageKeeper, books: Books) -> None:
+    old = await books.account(OLD)
+    await books.begin(old)
+    _replace(store, NEW)
+    await books.set_usage("alice", size=77, files=7)
+    await books.set_transfer_usage("alice", upload=1, download=2)
+    assert old.size.used == 500
+    assert _numbers(store) == (77, 7, 1)
+    assert books.live("alice") is None
+
+
+async def test_the_old_mark_is_not_taken_off_the_new_account(store: UsageKeeper, books: Books) -> None:
+    old = await books.account(OLD)
+    await books.begin(old)
+    _replace(store, NEW)
+    new = await books.account(NEW)
+    upload: Any = type("Upload", (), {"reserved": 0, "reserved_files": 0})()
+    new.uploads.add(upload)
+    await books.begin(new)
+    books.release(old, [])
+    await _until(lambda: not books._gone)
+    assert store.dirty == {"alice"}
+    new.uploads.clear()
+    books.changed(new)
+    await _until(lambda: not store.dirty)
+
+
+async def test_sessions_and_scans_of_both(tmp_path: Path) -> None:
+    async with vfs_world(tmp_path) as world:
+        world.account(id=1, created_at=1, quota_size=1000)
+        old = await world.login()
+        await put(old, "/a", b"a" * 600)
+        file = await old.open(p("/b"), PUT)
+        await file.write(0, b"b" * 300)
+        world.account(id=2, created_at=2, quota_size=1000, home_dir=str(world.home("anew")))
+
+        new = await world.login()
+        await put(new, "/c", b"c" * 900)
+        await file.write(300, b"b" * 100)
+        with pytest.raises(e.QuotaExceeded):
+            await file.write(400, b"b")
+        await file.abort()
+        assert await world.used() == (900, 1)
+
+        scan = await world.vfs.scans.start_user("alice")
+        assert scan.task is not None
+        await scan.task
+        assert await world.used() == (900, 1)
+        await old.close()
+        await new.close()
+        async with asyncio.timeout(2):
+            while world.vfs.books._gone or world.vfs.books.live("alice"):
+                await asyncio.sleep(0.005)
