@@ -136,6 +136,7 @@ class File:
 
         Raises:
             InvalidHandle: the file is closed.
+            TidegateError: reading failed, and so has the transfer.
         """
         if self._readslow:
             if self._closed:
@@ -151,7 +152,11 @@ class File:
             for gauge in limits:
                 if gauge.count.used + wanted > gauge.ceiling:
                     return None
-        done = self._readinto(offset, buffers)
+        try:
+            done = self._readinto(offset, buffers)
+        except TidegateError as error:
+            self._failure = self._failure or error
+            raise
         if done:
             self.size += done
             for count in meter.down:
@@ -217,6 +222,7 @@ class File:
 
         Raises:
             InvalidHandle: the file is closed.
+            TidegateError: writing failed, perhaps half way; so has the upload.
         """
         if self._writeslow:
             if self._closed:
@@ -242,8 +248,12 @@ class File:
         for gauge in up_limits:
             if gauge.count.used + size > gauge.ceiling:
                 return False
-        if not self._write(offset, data):
-            return False
+        try:
+            if not self._write(offset, data):
+                return False
+        except TidegateError as error:
+            self._broken(error)
+            raise
         if end > upload.high:  # noqa: PLR1730  # max() costs twice as much here
             upload.high = end
         if grow > 0:
@@ -321,13 +331,17 @@ class File:
         try:
             await self._handle.write(offset, view)
         except TidegateError as error:
-            self._exact = False
-            self._failure = self._failure or error
-            self._writeslow = True
+            self._broken(error)
             raise
         except BaseException:
             self._exact = False
             raise
+
+    def _broken(self, error: TidegateError) -> None:
+        """A write failed: what is there is not what was sent, and is no whole file."""
+        self._exact = False
+        self._failure = self._failure or error
+        self._writeslow = True
 
     def _may_write(self) -> None:
         if self._closed:
