@@ -220,6 +220,7 @@ async def test_an_answer_that_comes_after_the_channel_was_closed_is_dropped(monk
         await exchange(writer, reader, [frame(10)])
         carrier, connection = server.carriers[0], server.connections[0]
         channel, close_send = carrier._channel, carrier._channel._close_send
+        heard = carrier._dialogue.frames
 
         def then_answer() -> None:
             close_send()
@@ -234,6 +235,7 @@ async def test_an_answer_that_comes_after_the_channel_was_closed_is_dropped(monk
             except Exception as error:
                 late.append(error)
             late.append(connection._send_seq - before)
+            late.append(carrier._dialogue.frames - heard)
 
         monkeypatch.setattr(channel, "_close_send", then_answer)
         writer.channel.close()
@@ -244,7 +246,7 @@ async def test_an_answer_that_comes_after_the_channel_was_closed_is_dropped(monk
         again, answers = await open_echo(client)
         await exchange(again, answers, [frame(10)])  # the connection lives on for other channels
 
-    assert late[:1] == [0]
+    assert late[:2] == [0, 0]
     assert not any(isinstance(one, Exception) for one in late)
 
 
@@ -268,6 +270,44 @@ async def test_nothing_is_written_to_a_descriptor_that_may_be_another_by_now(alo
         assert alone == [False]
         client.abort()
         await client.wait_closed()
+
+
+async def test_an_answer_waits_for_the_keys_that_are_exchanged(alone):
+    async with running_echo() as server, connect(server) as client:
+        writer, reader = await open_echo(client)
+        await _ask_one_by_one(writer, reader, [10, 20])
+        carrier, connection = server.carriers[0], server.connections[0]
+        connection._send_kexinit()
+        connection._kexinit_sent = True
+        before, sent = connection._send_seq, frame(30)
+        alone.clear()
+        carrier.send(sent)
+        carrier.flush()
+        assert alone == [False]
+        assert connection._send_seq == before
+        assert await asyncio.wait_for(reader.readexactly(len(sent)), 5) == sent
+        await _ask_one_by_one(writer, reader, [10, 20])
+        assert alone[-1]
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("_send_encryption", object()), ("_kex_complete", False), ("_deferred_packets", [(94, ())])],
+)
+async def test_what_stands_in_the_way_of_an_answer_alone(what, value, monkeypatch):
+    async with running_echo() as server, connect(server) as client:
+        writer, reader = await open_echo(client)
+        await _ask_one_by_one(writer, reader, [10])
+        connection, (lane,) = server.connections[0], server.lanes
+        before = connection._send_seq, connection._rekey_bytes_sent
+        with monkeypatch.context() as patched:
+            patched.setattr(connection, what, value)
+            assert not lane.out.send_alone(server.carriers[0]._channel._send_chan, b"no")
+        with monkeypatch.context() as patched:  # a loop that tells of its full buffer later
+            patched.setattr(lane.out._transport, "get_write_buffer_size", lambda: 1)
+            assert not lane.out.send_alone(server.carriers[0]._channel._send_chan, b"no")
+        assert (connection._send_seq, connection._rekey_bytes_sent) == before
+        await _ask_one_by_one(writer, reader, [10, 20])
 
 
 async def test_answers_of_many_connections_and_the_servers_own_packets_take_turns(alone):

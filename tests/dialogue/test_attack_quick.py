@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
+import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,13 @@ from tests.support.sftp_peer import Peer
 from tests.support.vfs_world import World
 
 from tidegate.doors.sftp.dialogue import SftpLimits
+from tidegate.errors import StorageFailed, StorageFull
 from tidegate.events.kinds import Refused, Transferred
+from tidegate.logs import lines
+from tidegate.model import VPath
 from tidegate.model.account import FilePatterns
 from tidegate.vfs import usage
+from tidegate.vfs.files import File
 from tidegate.vfs.session import Session
 
 OK, NO_FILE, DENIED, FAILURE, BAD = 0, 2, 3, 4, 5
@@ -380,6 +387,13 @@ async def test_two_sessions_that_write_one_path_are_charged_once(world):
         assert (await two.ask(p.write, second, 1500, bytes(10))).code == OK
         assert (await two.ask(p.close, second)).code == OK
         assert await world.used() == (1510, 1)
+        # One of two ends, the file is renamed, the other ends.
+        ends = [one.at_once(p.open_(1, "/k", "w")).handle, await two.open("/k", 2 | 8)]
+        assert (await one.ask(p.close, ends[0])).code == OK
+        assert (await one.ask(p.rename, "/k", "/l")).code == OK
+        assert (await two.ask(p.close, ends[1])).code == OK
+        assert len(one.real._context.places) == 0
+        assert (await one.ask(p.remove, "/l")).code == OK
         # And what is removed or renamed while it is written.
         third = one.at_once(p.open_(5, "/g", "w")).handle
         assert one.at_once(p.write(6, third, 0, bytes(77))).code == OK
@@ -390,6 +404,25 @@ async def test_two_sessions_that_write_one_path_are_charged_once(world):
         assert (await one.ask(p.close, third)).code == OK
         assert (await one.ask(p.close, fourth)).code == OK
         assert await world.used() == (1510, 2)
+
+
+async def test_a_file_that_the_host_removed_under_its_writer_is_created_again(world, monkeypatch):
+    counted = []
+    for way in ("/quick", "/slow"):
+        async with peer_of(world) as one, peer_of(world) as two:
+            first = one.at_once(p.open_(1, way, "w")).handle
+            assert one.at_once(p.write(2, first, 0, bytes(77))).code == OK
+            (world.home() / way[1:]).unlink()
+            if way == "/slow":
+                without_steps(monkeypatch)
+            before = await world.used()
+            second = await two.open(way, "w")
+            assert (await two.ask(p.write, second, 0, bytes(10))).code == OK
+            for peer, handle in ((one, first), (two, second)):
+                assert (await peer.ask(p.close, handle)).code == OK
+            after = await world.used()
+            counted.append((after[0] - before[0], after[1] - before[1]))
+    assert counted[0] == counted[1]
 
 
 async def test_many_files_in_one_go_do_not_pass_the_quota(world):
@@ -430,6 +463,27 @@ async def test_a_session_that_ends_with_files_open_leaves_nothing(world):
         assert [e.status for e in world.of(Transferred)][-2:] == ["failed", "failed"]
 
 
+async def test_nothing_is_opened_while_the_session_ends(world, monkeypatch):
+    async with peer_of(world) as peer:
+        (world.home() / "r").write_bytes(b"read")
+        peer.at_once(p.open_(1, "/r", "r"))
+        original, gate = File.abort, asyncio.Event()
+
+        async def slowly(self: File) -> None:
+            await gate.wait()
+            await original(self)
+
+        monkeypatch.setattr(File, "abort", slowly)
+        ending = asyncio.create_task(peer.real.close())
+        await peer.turns(2)
+        peer.send(p.open_(2, "/r", "r"))
+        assert not any(one.kind == HANDLE for one in peer.take())
+        gate.set()
+        await ending
+        assert (await peer.replies(1))[0].code == FAILURE
+        assert open_below(world.base) == []
+
+
 async def test_a_peer_that_vanishes_with_many_files_open_leaves_no_descriptor(world):
     async with peer_of(world) as peer:
         (world.home() / "r").write_bytes(b"read")
@@ -456,7 +510,8 @@ async def test_a_file_that_cannot_be_closed_well_is_told_once_and_settled(world,
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "utime", fails)
-            assert (await peer.ask(p.close, handle)).code == FAILURE
+            text = (await peer.ask(p.close, handle)).text
+            assert text == (StorageFull if number == errno.ENOSPC else StorageFailed).default_text
             assert (await peer.ask(p.close, handle)).text == "invalid handle"
         assert open_below(world.base) == []
         (event,) = [e for e in world.of(Transferred) if e.virtual_path == "/f"]
@@ -472,7 +527,7 @@ async def test_an_unforeseen_error_in_one_request_ends_nothing_else(world, monke
         def fails(*_: object) -> None:
             raise ZeroDivisionError
 
-        target = Session if where == "open_nowait" else type(next(iter(peer.real._context.files)))
+        target = Session if where == "open_nowait" else File
         with monkeypatch.context() as patched:
             patched.setattr(target, where, fails)
             packet = p.open_(2, "/g", "w") if where == "open_nowait" else p.close(2, handle)
@@ -494,6 +549,7 @@ async def test_the_last_close_ends_a_drain(world, monkeypatch, how):
         await peer.turns(5)
         assert peer.at_once(p.open_(2, "/r", "r")).text == "server is shutting down"
         assert peer.at_once(p.open_(2, "/new", "w")).text == "server is shutting down"
+        await peer.turns(5)
         assert not draining.done()
         real = os.close
 
@@ -534,3 +590,41 @@ async def test_a_close_does_not_skip_what_bandwidth_costs(world, monkeypatch):
             await asyncio.sleep(0.005)
         assert loop.time() - start >= 0.09
         assert [one.code for one in await peer.replies(2)] == [OK, OK]
+
+
+# -- what the operator reads ---------------------------------------------------------------------------------
+
+
+class _Number(int):
+    def __str__(self) -> str:
+        return '1,"admin":true'
+
+
+class _Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "another"
+
+
+class _Kind(StrEnum):
+    ONE = "one"
+
+
+VALUES = (
+    None, True, False, 0, -1, 1 << 80, 1.5, float("inf"), _Number(7), re.DOTALL, _Kind.ONE, _Text("te\nxt"), VPath("/a\nb"),
+    "", "null", "%s %d %", "\udcff\udc80", "\ud83d", "a\x1b[31mb\x7f\x9b\u2028\u202e", 'quo"te\\', "x" * 20_000,
+    "password=hunter2", "https://u:hunter2@host/", b"bytes", ["a", "\udcff"], {"secret": "hunter2"}, ("t",), object,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["virtual_path", "error", "elapsed", "token", "100%"])
+def test_every_value_is_written_as_the_general_way_writes_it(name):
+    for value in VALUES:
+        for _ in range(2):  # the second time some texts are remembered
+            fields = {"event": "upload", name: value, "last": "end"}
+            line = lines.event_line(1_800_000_000.0, 20, "sftp", dict(fields))
+            assert line == lines._general(1_800_000_000.0, 20, "sftp", fields), value
+            assert line.count(b"\n") == 1
+            assert b"hunter2" not in line or name == "virtual_path"
+            assert json.loads(line)["last"] == "end"
