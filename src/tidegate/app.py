@@ -22,6 +22,7 @@ from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.device import Devices
 from tidegate.backends.local.journal import sweep_journal
 from tidegate.cluster.registry import Registry
+from tidegate.cluster.sweep import Sweep
 from tidegate.config.load import Loaded
 from tidegate.doors.ssh.listener import SshDoor
 from tidegate.doors.ssh.options import Binding, SshOptions
@@ -73,6 +74,7 @@ class App:
         self.registry = Registry()
         self.provider = provider or create_provider(provider_options(loaded))
         self.provider_ready = False
+        self.sweep = Sweep(self._usernames, self.provider.user, self._end_user)
         self._devices: Devices | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
@@ -126,6 +128,7 @@ class App:
         if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._random_port:
             self.ssh = SshDoor(self._ssh_options(), self._identity, self._sessions, self.bus, self.registry)
             await self.ssh.start()
+            self._spawn(self.sweep.run(), "sweep of sessions")
         if any(b.port for b in self.loaded.settings.httpd.bindings) and find_spec("tidegate.web.server"):
             from tidegate.web.server import HttpDoor
 
@@ -199,6 +202,16 @@ class App:
             await self.sessions.reconcile()
         except ProviderUnavailable as error:
             log.warning("usage was not reconciled: %s", error)
+
+    # -- who may not stay ------------------------------------------------------------------------------
+
+    def _usernames(self) -> set[str]:
+        return self.registry.usernames() | (self.ssh.usernames() if self.ssh is not None else set())
+
+    def _end_user(self, username: str, by: str) -> None:
+        self.registry.close_user(username, by=by)
+        if self.ssh is not None:
+            self.ssh.close_user(username, by=by)
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -101,6 +101,10 @@ class Registry:
         """Live connections, of one user or in all."""
         return len(self._live) if username is None else self._per_user[username]
 
+    def usernames(self) -> set[str]:
+        """Who is connected."""
+        return set(self._per_user)
+
     def all(self) -> list[LiveConnection]:
         """Every live connection, oldest first."""
         return list(self._live.values())

@@ -41,7 +41,7 @@ class Connected(Event):
 
 @dataclass(slots=True, kw_only=True)
 class Disconnected(Event):
-    """The connection ended. `by` names who ended it when it was not the client (admin, idle, shutdown)."""
+    """The connection ended. `by`, if not the client: admin, idle, shutdown, disabled, expired, deleted."""
 
     duration: float = 0.0
     by: str = ""

@@ -23,7 +23,7 @@ from tidegate.policy.decision import Step
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
 from tidegate.policy.methods import denied_by, remaining_methods, uses_password, wants_two_steps
 
-__all__ = ["Attempt", "judge_login", "refusal", "remaining_methods", "require_login"]
+__all__ = ["Attempt", "judge_login", "refusal", "remaining_methods", "require_login", "why_out"]
 
 MS_PER_DAY: Final = 86_400_000
 
@@ -74,6 +74,15 @@ def _expiration(a: Attempt) -> Step:
     if a.now_ms <= limit:
         return Step(rule, "pass", f"the account is valid until {when}", where)
     return Step(rule, "deny", f"the account expired at {when}", where, "set a later expiration_date, or 0")
+
+
+def why_out(account: Account, now_ms: int) -> str:
+    """Why the sessions of an account may not go on: ``disabled`` or ``expired``; empty if they may.
+
+    The other rules are about coming in; who is in stays in when, say, the hours are over.
+    """
+    attempt = Attempt(account, "", "", "", now_ms)
+    return next((s.rule for s in (_status(attempt), _expiration(attempt)) if s.verdict == "deny"), "")
 
 
 def _denied_ip(a: Attempt) -> Step:

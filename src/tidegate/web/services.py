@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ from tidegate.identity.admins import AdminLogin
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
+from tidegate.model import Account
+from tidegate.policy.login import why_out
 from tidegate.store.contract import Provider
 from tidegate.store.validate import Rules
 from tidegate.vfs.factory import VfsSessions
@@ -99,3 +102,12 @@ class Services:
         channels = self.registry.close_user(username, by=by)
         logins = self.ssh.close_user(username, by=by) if self.ssh is not None else 0
         return max(channels, logins)
+
+    def connected(self) -> set[str]:
+        """Names of the users that have connections."""
+        return self.registry.usernames() | (self.ssh.usernames() if self.ssh is not None else set())
+
+    def close_if_out(self, account: Account, *, by: str) -> None:
+        """End every connection of a user who is disabled or expired by now."""
+        if why_out(account, int(time.time() * 1000)):
+            self.close_user(account.username, by=by)

@@ -172,6 +172,10 @@ class SshDoor:
             server.close()
             await server.wait_closed()
 
+    def usernames(self) -> set[str]:
+        """Who is logged in, also without an open channel."""
+        return {login.principal.username for login in self._logins if login.principal}
+
     def close_user(self, username: str, *, by: str) -> int:
         """End every connection of a user, also those without an open channel; returns how many."""
         found = [login for login in self._logins if login.principal and login.principal.username == username]

@@ -138,6 +138,11 @@ async def _load(with_: Services, stream: BinaryIO, by: str, mode: int, scan_quot
     if mode == 2:
         for name in changed:
             with_.close_user(name, by=by)
+    else:
+        for name in with_.connected().intersection(changed):
+            with contextlib.suppress(TidegateError):  # it is loaded all the same; the sweep asks again
+                if (account := await with_.provider.user(name)) is not None:
+                    with_.close_if_out(account, by=by)
     for kind, name, action in report.rows:
         if kind == "admin" and action == "updated":
             await with_.tokens.revoke_all(name)

@@ -75,7 +75,8 @@ async def update_user(  # noqa: PLR0917  a query parameter is a parameter
 ) -> Response:
     """Replace an account. An absent or empty password, absent permissions and hidden secrets stay.
 
-    With `disconnect` 1 the user's connections are closed afterwards. Another `home_dir` must be one that the
+    The user's connections are closed afterwards with `disconnect` 1, and whenever the account is disabled or
+    expired then. Another `home_dir` must be one that the
     administrator could give to a new account.
     """
     name = folded(with_, username, "user")
@@ -88,11 +89,13 @@ async def update_user(  # noqa: PLR0917  a query parameter is a parameter
     if is_given(document):
         password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))
         account, changed_at = replace(account, password=password), now_ms()
-    await with_.provider.update_user(
+    updated = await with_.provider.update_user(
         replace(account, id=stored.id, created_at=stored.created_at, last_password_change=changed_at)
     )
     if disconnect:
         with_.close_user(name, by=who.name)
+    else:
+        with_.close_if_out(updated, by=who.name)
     return said("User updated")
 
 
