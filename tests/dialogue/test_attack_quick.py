@@ -11,6 +11,7 @@ import asyncio
 import errno
 import json
 import os
+import random
 import re
 import stat
 from collections.abc import AsyncIterator
@@ -33,6 +34,7 @@ from tidegate.model import VPath
 from tidegate.model.account import FilePatterns
 from tidegate.vfs import usage
 from tidegate.vfs.files import File
+from tidegate.vfs.gauges import Count
 from tidegate.vfs.session import Session
 
 OK, NO_FILE, DENIED, FAILURE, BAD = 0, 2, 3, 4, 5
@@ -120,7 +122,7 @@ async def peer_of(
 # -- the short way comes to the same -----------------------------------------------------------------------
 
 OBJECTS = (
-    "absent", "file", "empty", "dir", "link", "dangling", "way_out", "dir/inner", "dir/absent", "no/parent",
+    "absent", "file", "empty", "dir", "link", "dangling", "way_out", "dir/inner", "dir/absent", "no/parent", "way",
     "file/below", "linked/inner", "linked/absent", "./absent2", "dir/../file", "absent3/", "dir/", "hidden.key",
     "hidden.key.new", "fifo", "x" * 256, ".", "..", "../..",
 )  # fmt: skip
@@ -141,14 +143,15 @@ RULES: dict[str, dict[str, Any]] = {
         }
     },
     "quota": {"quota_files": 12, "quota_size": 300},
+    "mounted": {"virtual_folders": ("/1/dir", "/26/dir", "/26/way/below", "/10", "/42")},
 }
 
 
 def _furnish(base: Path, outside: Path) -> None:
-    base.mkdir()
+    base.mkdir(exist_ok=True)
     (base / "file").write_bytes(b"0123456789")
     (base / "empty").write_bytes(b"")
-    (base / "dir").mkdir()
+    (base / "dir").mkdir(exist_ok=True)
     (base / "dir/inner").write_bytes(b"inner")
     (base / "link").symlink_to("file")
     (base / "linked").symlink_to("dir")
@@ -177,7 +180,11 @@ async def _everything(base: Path, account: dict[str, Any], flags: tuple[int, ...
     found: list[object] = []
     try:
         async with peer_of(world):
-            world.account(**account)
+            points = account.get("virtual_folders", ())
+            mounts = tuple(
+                world.mount(f"m{n}", point, quota_size=-1, quota_files=-1) for n, point in enumerate(points)
+            )
+            world.account(**account | {"virtual_folders": mounts})
             async with RealPeer(world, await world.login(), limits=SftpLimits(handles=2)) as peer:
                 for bits in flags:
                     _furnish(world.home() / f"{bits}", outside)
@@ -196,7 +203,7 @@ async def _everything(base: Path, account: dict[str, Any], flags: tuple[int, ...
             ("moved", e.kind, e.status, e.virtual_path, e.size, e.error, e.username, e.protocol, e.ip)
             for e in world.of(Transferred)
         ]
-        found += [*_tree(world.home()), *_tree(outside), await world.used()]
+        found += [*_tree(world.home()), *_tree(outside), *_tree(world.base / "folders"), await world.used()]
     finally:
         await world.close()
     assert _tree(outside) == [("secret", "0o100644", b"secret")]
@@ -372,6 +379,35 @@ async def test_a_link_to_a_place_with_other_rules_gives_no_more_than_that_place(
         assert (await peer.ask(p.open_, "/way/new", "x")).code == DENIED
         assert os.listdir(home / "locked") == ["f"]
         assert (home / "locked/f").read_bytes() == b"locked"
+
+
+@pytest.mark.parametrize("how", ["directory", "file", "deleted"])
+async def test_an_upload_that_is_dropped_takes_no_other_file_with_it(world, how):
+    outside = world.base / "outside"
+    outside.mkdir()
+    (outside / "f").write_bytes(b"precious")
+    async with peer_of(world, quota_size=100) as peer:
+        home = world.home()
+        (home / "d").mkdir()
+        handle = peer.at_once(p.open_(1, "/d/f", "w")).handle
+        if how == "directory":  # renamed, and a link leads elsewhere from its old name
+            (home / "d").rename(home / "old")
+            (home / "d").symlink_to(outside)
+            left = home / "old/f"
+        elif how == "file":
+            (home / "d/f").rename(home / "d/moved")
+            (home / "d/f").write_bytes(b"another")
+            left = home / "d/moved"
+        else:
+            (home / "d/f").unlink()
+            left = home / "d/f"
+            (home / "d/f (deleted)").write_bytes(b"another")
+        assert (await peer.ask(p.write, handle, 0, bytes(200))).code == FAILURE
+        assert (await peer.ask(p.close, handle)).code == FAILURE
+        assert not left.exists()
+        if how != "directory":
+            assert sorted(file.read_bytes() for file in (home / "d").iterdir()) == [b"another"]
+    assert (outside / "f").read_bytes() == b"precious"
 
 
 # -- sessions against each other -----------------------------------------------------------------------------
@@ -590,6 +626,35 @@ async def test_a_close_does_not_skip_what_bandwidth_costs(world, monkeypatch):
             await asyncio.sleep(0.005)
         assert loop.time() - start >= 0.09
         assert [one.code for one in await peer.replies(2)] == [OK, OK]
+
+
+def test_a_count_warns_as_if_every_gauge_looked_at_every_change():
+    chance = random.Random(7)
+    for limit in (1, 2, 3, 7, 10, 99, 100, 1000, 12_345):
+        seen: list[list[tuple[object, ...]]] = [[], []]
+        counts = []
+        for warnings in seen:
+            count = Count(chance.randrange(2))
+            count.used = 0
+            counts.append(count)
+            for size in (limit, 2 * limit):
+                count.gauge("g", size, warn=lambda *what, into=warnings: into.append(what))
+        for _ in range(400):
+            change, quick = chance.randint(-limit // 2, limit // 2 + 1), chance.random() < 0.3
+            for count in counts:
+                if quick and change > 0:  # as `File.write_nowait` does
+                    count.used += change
+                    for gauge in count.gauges.values():
+                        if gauge.count.used >= gauge.warn_at:
+                            gauge.moved()
+                elif count is counts[0]:
+                    count.add(change)
+                else:
+                    count.used = max(0, count.used + change)
+                    for gauge in count.gauges.values():
+                        gauge.moved()
+        assert seen[0] == seen[1]
+        assert seen[0]
 
 
 # -- what the operator reads ---------------------------------------------------------------------------------
