@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import shutil
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -149,6 +150,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 def _furnish(base: Path, outside: Path) -> None:
     base.mkdir(exist_ok=True)
+    shutil.rmtree(base / "way", ignore_errors=True)  # then only the mount below says that it is a directory
     (base / "file").write_bytes(b"0123456789")
     (base / "empty").write_bytes(b"")
     (base / "dir").mkdir(exist_ok=True)
