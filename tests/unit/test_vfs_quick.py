@@ -236,6 +236,9 @@ async def test_a_closed_session_opens_nothing(world):
     await session.close()
     assert session.open_nowait(p("/f"), GET) is None
     assert session.open_nowait(p("/new"), PUT) is None
+    for path, flags in (("/f", GET), ("/new", PUT)):
+        with pytest.raises(e.PeerGone):
+            await session.open(p(path), flags)
     assert os.listdir(world.home()) == ["f"]
 
 
@@ -327,10 +330,12 @@ async def test_a_mark_that_is_being_taken_away(tmp_path, monkeypatch):
             await original(name, dirty=dirty)
 
         world.store.mark_usage = mark
-        await asyncio.wait_for(going.wait(), 5)
-        assert session.open_nowait(p("/f"), PUT) is None
-        assert os.listdir(world.home()) == []
-        go.set()
+        try:
+            await asyncio.wait_for(going.wait(), 5)
+            assert session.open_nowait(p("/f"), PUT) is None
+            assert os.listdir(world.home()) == []
+        finally:
+            go.set()
         await put(session, "/f", b"content")
         assert await world.used() == (7, 1)
 
@@ -391,11 +396,13 @@ async def test_a_path_that_is_being_changed(world, monkeypatch):
         go.clear()
         running = asyncio.ensure_future(act)
         await asyncio.wait_for(started.wait(), 5)
-        assert not (world.home() / path[1:]).exists()
-        assert session.open_nowait(p(path), PUT) is None
-        assert not (world.home() / path[1:]).exists()
-        go.set()
-        await running
+        try:
+            assert not (world.home() / path[1:]).exists()
+            assert session.open_nowait(p(path), PUT) is None
+            assert not (world.home() / path[1:]).exists()
+        finally:
+            go.set()
+            await running
 
     for name in ("rename", "remove"):
         waits(name)

@@ -416,6 +416,18 @@ async def test_usage_is_written_while_an_upload_runs_and_the_mark_goes_at_the_en
         assert world.store.accounts["alice"].used_quota_files == 1
 
 
+async def test_stopping_does_not_wait_for_the_next_write_to_be_due(tmp_path, monkeypatch):
+    monkeypatch.setattr("tidegate.vfs.usage.SAVE_GAP_SECONDS", 3600.0)
+    async with vfs_world(tmp_path) as world:
+        world.account(quota_size=1_000_000)
+        s = await world.login()
+        await put(s, "/a", b"x" * 1000)
+        async with asyncio.timeout(10):
+            await world.close()
+        assert world.store.accounts["alice"].used_quota_size == 1000
+        assert not world.store.dirty
+
+
 async def test_the_store_may_go_away_meanwhile(tmp_path, monkeypatch):
     monkeypatch.setattr("tidegate.vfs.usage.RETRY_SECONDS", 0.02)
     monkeypatch.setattr("tidegate.vfs.usage.SAVE_GAP_SECONDS", 0.01)

@@ -174,7 +174,10 @@ class Session:
             Denied, NotFound, AlreadyExists, IsADirectory, Unsupported: as the object and the rules are.
             QuotaExceeded, TooLarge: a limit is reached already.
             PeerLimit: too many open files.
+            PeerGone: the session has ended.
         """
+        if self._closed:
+            raise PeerGone
         file = await open_file(self._context, path, flags, attrs)
         if self._closed:  # the session ended while the storage was opening it
             await file.abort()

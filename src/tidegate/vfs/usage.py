@@ -91,7 +91,7 @@ class Books:
         self._loading = asyncio.Lock()
         self._writing = 0  # writes of anybody's numbers under way
         self._wrote = 0.0  # when the last one ended (`time.monotonic`)
-        self._stopping = False
+        self._stop = asyncio.Event()
 
     # -- life of a book ------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Books:
         if self.store is None:
             return
         book.wake.set()
-        if book.task is None and not self._stopping:
+        if book.task is None and not self._stop.is_set():
             book.task = asyncio.create_task(self._keep(book), name=f"usage {book.name}")
 
     def touch(self, book: AccountBook, kind: Literal["upload", "download"]) -> None:
@@ -256,7 +256,7 @@ class Books:
 
     async def close(self) -> None:
         """Write everything and stop, in `CLOSE_SECONDS` at most."""
-        self._stopping = True
+        self._stop.set()
         books = [*self._accounts.values(), *self._gone.values()]
         for book in books:
             book.wake.set()
@@ -285,7 +285,7 @@ class Books:
         """Write a book until it is settled."""
         idle_since: float | None = None
         try:
-            while not self._stopping:
+            while not self._stop.is_set():
                 book.wake.clear()
                 pause = SAVE_GAP_SECONDS
                 try:
@@ -304,8 +304,8 @@ class Books:
                 except (TidegateError, OverflowError):  # sparse files can add up to more than a store holds
                     log.warning("usage of %s cannot be written now; trying again", book.name)
                     pause = RETRY_SECONDS
-                await asyncio.sleep(SAVE_GAP_SECONDS)
-                if pause > SAVE_GAP_SECONDS and not self._stopping:
+                await _wait(self._stop, SAVE_GAP_SECONDS)
+                if pause > SAVE_GAP_SECONDS and not self._stop.is_set():
                     await _wait(book.wake, pause - SAVE_GAP_SECONDS)
         finally:
             book.task = None
