@@ -17,9 +17,10 @@ from tidegate.abc import Outcome, Publish
 from tidegate.backends.local import LocalBackend
 from tidegate.backends.local import files as files_module
 from tidegate.backends.local.files import LocalFile
+from tidegate.backends.local.names import part_name
 from tidegate.errors import QuotaExceeded, StorageFailed
 from tidegate.events.kinds import QuotaWarning, Refused, Transferred
-from tidegate.model import Attrs, FilePatterns
+from tidegate.model import Attrs, FilePatterns, TallyLimits
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.files import File
 from tidegate.vfs.session import Session
@@ -275,6 +276,17 @@ async def test_an_unfinished_upload_counts_as_a_file_for_who_may_not_overwrite(t
             with pytest.raises(e.Denied):
                 await session.open(p("/f"), PUT)
             assert (await session.stat(p("/f"))).size == 4
+
+
+async def test_an_unfinished_upload_counts_as_a_file_for_who_would_continue_it(tmp_path):
+    async with vfs_world(tmp_path) as world:
+        session = await ready(world, filters={"max_upload_file_size": 3})
+        (world.home() / part_name(b"f").decode()).write_bytes(b"half")
+        upload(session, "/other", b"abc")  # options of one upload must not be those of the next
+        assert session.open_nowait(p("/f"), RESUME) is None
+        with pytest.raises(e.TooLarge):
+            await session.open(p("/f"), RESUME)
+        upload(session, "/f", b"abc")
 
 
 async def test_the_store_is_told_first(world):
@@ -702,3 +714,19 @@ async def test_transfer_allowances(world):
     await world.vfs.books.settle()
     stored = world.store.accounts["alice"]
     assert (stored.used_upload_data_transfer, stored.used_download_data_transfer) == (MB, MB)
+
+
+@pytest.mark.parametrize("limit_type", ["hard", "soft"])
+async def test_cumulative_counters(world, limit_type):
+    tally = TallyLimits(limit_type=limit_type, files_in=2, files_out=2, bytes_xfer=1000)
+    session = await ready(world, filters={"tally_limits": tally})
+    for path in ("/f", "/g"):
+        upload(session, path)
+        reader = opened(session, path, GET)
+        assert reader.readinto_nowait(0, [memoryview(bytearray(7))]) == 7
+        assert reader.close_nowait()
+    assert session.open_nowait(p("/h"), PUT) is None
+    assert session.open_nowait(p("/f"), GET) is None
+    await world.vfs.books.settle()
+    stored = world.store.accounts["alice"].tally
+    assert (stored.files_in, stored.files_out, stored.bytes_xfer) == (2, 2, 28)
