@@ -84,6 +84,7 @@ async def test_simple_transfers_go_at_once(world, flags):
         assert session.transfers == {file}
         assert file.write_nowait(0, b"content")
         assert len(session._context.places) == 1
+        assert len(session._context.book.uploads) == 1, "a scan must see it, and the mark must stay"
         assert file.close_nowait()
         idle(world, session)
         event = world.of(Transferred)[-1]
@@ -235,12 +236,12 @@ async def test_a_closed_session_opens_nothing(world):
     session = await ready(world)
     upload(session, "/f")
     await session.close()
-    assert session.open_nowait(p("/f"), GET) is None
-    assert session.open_nowait(p("/new"), PUT) is None
-    for path, flags in (("/f", GET), ("/new", PUT)):
-        with pytest.raises(e.PeerGone):
-            await session.open(p(path), flags)
+    for _ in range(2):
+        assert session.open_nowait(p("/f"), GET) is None
+        assert session.open_nowait(p("/new"), PUT) is None
+        await session._context.table.at(p("/f"))  # an act that still runs opens the storage again
     assert os.listdir(world.home()) == ["f"]
+    await session._context.table.close()
 
 
 async def test_a_session_that_ends_settles_what_is_open(world):
@@ -423,6 +424,36 @@ async def test_a_path_that_is_being_changed(world, monkeypatch):
     assert await world.used() == (0, 0)
     upload(session, "/f")
     assert await world.used() == (7, 1)
+
+
+@pytest.mark.parametrize("name", ["rename", "remove"])
+async def test_a_file_that_is_closed_while_it_is_being_renamed_or_removed(world, monkeypatch, name):
+    session = await ready(world, quota_size=1000)
+    started, go = asyncio.Event(), asyncio.Event()
+    real = getattr(LocalBackend, name)
+
+    async def waiting(*args: Any, **kwargs: Any) -> Any:
+        started.set()
+        await go.wait()
+        return await real(*args, **kwargs)
+
+    monkeypatch.setattr(LocalBackend, name, waiting)
+    file = opened(session, "/f")
+    assert file.write_nowait(0, b"content")
+    moving = session.rename(p("/f"), p("/g"), replace=False) if name == "rename" else session.remove(p("/f"))
+    running = asyncio.ensure_future(moving)
+    try:
+        await asyncio.wait_for(started.wait(), 5)
+        assert not file.close_nowait(), "who moves it has yet to settle"
+        closing = asyncio.ensure_future(file.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+    finally:
+        go.set()
+        await running
+    await closing
+    assert await world.used() == ((7, 1) if name == "rename" else (0, 0))
+    idle(world, session)
 
 
 async def test_a_file_that_is_renamed_or_removed_while_it_is_written(world):

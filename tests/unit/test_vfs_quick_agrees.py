@@ -317,7 +317,7 @@ async def use(file: File, case: Case, *, at_once: bool) -> list[Any]:
                 offset += size
         else:
             room = bytearray(20)
-            count = file.readinto_nowait(0, [memoryview(room)]) if at_once else None
+            count = file.readinto_nowait(0, [memoryview(room)])
             answers.append(bytes(room[:count]) if count is not None else await file.read(0, 20))
     except TidegateError as error:
         answers.append((type(error), str(error)))
