@@ -388,6 +388,21 @@ async def test_two_sessions_upload_to_one_path(world, first_ends):
     idle(world, two)
 
 
+async def test_two_sessions_write_a_file_that_is_removed(world):
+    one = await ready(world, quota_size=1000, quota_files=5)
+    two = await world.login()
+    first = opened(one, "/f")
+    second = await two.open(p("/f"), RESUME)
+    assert first.write_nowait(0, b"a" * 5)
+    assert first.close_nowait()
+    await one.remove(p("/f"))
+    assert second.write_nowait(5, b"b" * 20)
+    if not second.close_nowait():
+        await second.close()
+    assert await world.used() == (0, 0)
+    idle(world, one)
+
+
 async def test_a_path_that_is_being_changed(world, monkeypatch):
     session = await ready(world, quota_size=1000)
     upload(session, "/f")
@@ -527,6 +542,25 @@ async def test_a_write_that_failed_is_never_taken_for_a_whole_file(tmp_path, mod
         assert (world.home() / "f").exists() is (mode is Publish.INPLACE)
         assert world.of(Transferred)[-1].status == "failed"
         idle(world, session)
+
+
+async def test_a_write_that_was_cancelled_is_looked_at(world, monkeypatch):
+    """How much of it arrived is for the storage to say."""
+    session = await ready(world, quota_size=1000)
+    file = opened(session, "/f")
+
+    async def half(self: LocalFile, offset: int, data: Any) -> None:
+        assert self.write_nowait(offset, bytes(data)[:4])
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFile, "write", half)
+        with pytest.raises(asyncio.CancelledError):
+            await file.write(0, b"content")
+    assert not file.close_nowait()
+    await file.close()
+    assert await world.used() == (4, 1)
+    idle(world, session)
 
 
 async def test_a_read_that_failed_is_reported(world, monkeypatch):

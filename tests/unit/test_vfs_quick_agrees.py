@@ -384,9 +384,9 @@ def test_both_ways_agree(case: Case) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    limit=st.integers(1, 130),
-    start=st.integers(0, 140),
-    steps=st.lists(st.tuples(st.booleans(), st.integers(-60, 60)), max_size=30),
+    limit=st.integers(1, 12) | st.integers(1, 130),
+    start=st.integers(0, 12) | st.integers(0, 140),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(-2, 2) | st.integers(-60, 60)), max_size=30),
 )
 def test_marks_are_warned_of_as_if_every_step_were_looked_at(
     limit: int, start: int, steps: list[tuple[bool, int]]
