@@ -97,7 +97,6 @@ class OpenOptions:
         uid: owner of a new file; None leaves the server's own.
         gid: group of a new file; None leaves the server's own.
         fsync: make the content durable before COMMIT returns.
-        unseen: the caller has just looked and found nothing of that name; a backend MAY spare itself a look.
         unlinked: the key was judged as a place without links; a backend with LINKS refuses with `Conflict`
             if a link leads there meanwhile.
     """
@@ -113,7 +112,6 @@ class OpenOptions:
     uid: int | None = None
     gid: int | None = None
     fsync: bool = False
-    unseen: bool = False
     unlinked: bool = False
 
 

@@ -109,7 +109,7 @@ async def test_what_is_simple_is_opened_and_closed_at_once(backend: LocalBackend
         assert reader.close_nowait()
 
 
-UNLINKED: dict[str, Any] = {"write": True, "create": True, "unlinked": True, "unseen": True}
+UNLINKED: dict[str, Any] = {"write": True, "create": True, "unlinked": True}
 
 
 async def test_descriptors_are_all_closed(backend: LocalBackend, root: Path) -> None:

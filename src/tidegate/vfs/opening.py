@@ -209,7 +209,6 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         uid=uid,
         gid=gid,
         fsync=options.fsync,
-        unseen=entry is None,
         unlinked=context.unlinked(spot),
     )
     await context.begin(mount)

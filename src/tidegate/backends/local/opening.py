@@ -57,12 +57,9 @@ class Opener:
             raise InvalidArgument("invalid argument: truncate without write")
         if options.exclusive and not options.create:
             raise InvalidArgument("invalid argument: exclusive without create")
-        unseen = options.unseen and options.create and options.publish is Publish.INPLACE
         for _ in range(RACE_RETRIES):
-            try:
-                return self._open(raw, options, device, unseen=unseen)
-            except _RacedError:
-                unseen = False
+            with suppress(_RacedError):
+                return self._open(raw, options, device)
         raise Conflict
 
     def create(self, raw: bytes, options: OpenOptions) -> NewFile | None:
@@ -101,22 +98,19 @@ class Opener:
         with parent:
             return partial_of(parent) is not None
 
-    def _open(self, raw: bytes, options: OpenOptions, device: Device, *, unseen: bool) -> Upload:
-        plain = self._root.plain_parent(raw) if unseen or options.unlinked else None
-        if plain is not None:
-            parent = plain
-            found = None if unseen else parent.lstat()  # if unseen is wrong, creating it says so
+    def _open(self, raw: bytes, options: OpenOptions, device: Device) -> Upload:
+        if options.unlinked:
+            plain = self._root.plain_parent(raw)
+            if plain is None:
+                self._root.parent(raw).close()  # says what is wrong, if it is not a link
+                raise Conflict
+            parent, found = plain, plain.lstat()
             if found is not None and (options.exclusive or stat.S_ISLNK(found.st_mode)):
                 parent.close()
                 if options.exclusive:
                     raise AlreadyExists
-                if options.unlinked:
-                    self._root.locate(raw).parent.close()  # says what is wrong with the link, if anything is
-                    raise Conflict
-                raise _RacedError
-        elif options.unlinked:
-            self._root.parent(raw).close()  # says what is wrong, if it is not a link
-            raise Conflict
+                self._root.locate(raw).parent.close()  # says what is wrong with the link, if anything is
+                raise Conflict
         elif options.exclusive:
             parent = self._root.parent(raw)
             found = parent.lstat()

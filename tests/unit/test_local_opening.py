@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`OpenOptions.unseen`: a hint that may be wrong by the time it is used, and must then change nothing."""
+"""Opening for writing: through links and not, and what is said if it cannot be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidegate.abc import OpenOptions, Outcome, Publish
 from tidegate.backends.local import LocalBackend
 from tidegate.errors import AlreadyExists, Conflict, Denied, IsADirectory, NotFound, TidegateError
 
-HINT = {"write": True, "create": True, "unseen": True}
+WANTED = {"write": True, "create": True}
 
 
 @pytest.fixture(params=[None, False], ids=["openat2", "portable"])
@@ -24,31 +24,13 @@ async def backend(request, tmp_path):
 
 
 async def put(backend: LocalBackend, key: str, data: bytes, **options: object) -> int | None:
-    handle = await backend.open_file(key, OpenOptions(**{**HINT, **options}))
+    handle = await backend.open_file(key, OpenOptions(**{**WANTED, **options}))
     await handle.write(0, data)
     await handle.close(Outcome.COMMIT)
     return handle.existed_size
 
 
-@pytest.mark.parametrize("publish", list(Publish))
-async def test_a_right_hint_creates_the_file(backend, tmp_path: Path, publish: Publish):
-    assert await put(backend, "f", b"new", publish=publish, truncate=True, mode=0o640) is None
-    assert (tmp_path / "root/f").read_bytes() == b"new"
-    assert (tmp_path / "root/f").stat().st_mode & 0o777 == 0o640
-
-
-@pytest.mark.parametrize("publish", list(Publish))
-async def test_a_wrong_hint_is_found_out(backend, tmp_path: Path, publish: Publish):
-    (tmp_path / "root/f").write_bytes(b"older")
-    assert await put(backend, "f", b"new", publish=publish, truncate=True) == 5
-    assert (tmp_path / "root/f").read_bytes() == b"new"
-    assert await put(backend, "f", b"N", publish=publish) == 3
-    assert (tmp_path / "root/f").read_bytes() == b"New"
-    with pytest.raises(AlreadyExists):
-        await put(backend, "f", b"x", publish=publish, exclusive=True)
-
-
-async def test_a_hint_leads_through_no_link(backend, tmp_path: Path):
+async def test_an_upload_leads_through_links_inside_only(backend, tmp_path: Path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "root/out").symlink_to(outside)
@@ -66,7 +48,7 @@ async def test_a_hint_leads_through_no_link(backend, tmp_path: Path):
     assert (tmp_path / "root/d/f").read_bytes() == b"inside"
 
 
-async def test_a_hint_does_not_hide_errors(backend, tmp_path: Path):
+async def test_an_upload_says_what_is_wrong(backend, tmp_path: Path):
     (tmp_path / "root/d").mkdir()
     (tmp_path / "root/f").touch()
     for key, error in (("no/f", NotFound), ("f/g", NotFound), ("", IsADirectory)):
@@ -103,14 +85,17 @@ async def test_what_must_be_reached_without_links_is(backend, tmp_path: Path, pu
     (root / "in").symlink_to("d")
     (root / "last").symlink_to("d/f")
     how = {"publish": publish, "truncate": True, "unlinked": True}
-    for unseen in (True, False):
-        for key in ("in/f", "last", "in/g"):
-            with pytest.raises(Conflict):
-                await put(backend, key, b"x", **how, unseen=unseen)
-        with pytest.raises(NotFound):
-            await put(backend, "no/f", b"x", **how, unseen=unseen)
-        await put(backend, "d/f", b"in the directory", **how, unseen=unseen)
-        await put(backend, "f", b"in the root", **how, unseen=unseen)
+    for key in ("d/f", "f"):
+        await put(backend, key, b"first", **how)
+    for key in ("in/f", "last", "in/g"):
+        with pytest.raises(Conflict):
+            await put(backend, key, b"x", **how)
+    with pytest.raises(NotFound):
+        await put(backend, "no/f", b"x", **how)
+    with pytest.raises(AlreadyExists):
+        await put(backend, "f", b"x", **how, exclusive=True)
+    await put(backend, "d/f", b"in the directory", **how)
+    await put(backend, "f", b"in the root", **how)
     assert (root / "d/f").read_bytes() == b"in the directory"
     assert (root / "f").read_bytes() == b"in the root"
     assert sorted(path.name for path in (root / "d").iterdir()) == ["f"]
