@@ -76,10 +76,6 @@ def main() -> int:
     servers: list[Server] = []
     try:
         prepare(files, plan)
-        print(
-            f"Python {platform.python_version()}: {interpreter_ms():.0f} ms for the reference loop",
-            flush=True,
-        )
         key = make_key(base)
         kinds = (
             [OpenSSH, Tidegate]
@@ -91,8 +87,11 @@ def main() -> int:
             server.start()
             sftp(server, f"ls {server.remote('in')}")
         versions = {s.name: s.version() for s in servers}
+        print(f"Python {platform.python_version()}", flush=True)
+        speeds = []
         for row in rows:
-            print(row.name, flush=True)
+            speeds.append(interpreter_ms())
+            print(f"{row.name} (reference loop: {speeds[-1]:.0f} ms)", flush=True)
             taking = [
                 s for s in servers
                 if s.name in ("OpenSSH", "Tidegate") or s.name in row.peers
@@ -101,7 +100,9 @@ def main() -> int:
             results += measure(row, taking, plan, scratch)
         print_targets(results)
         if not chosen.no_write and not chosen.rows and not chosen.quick:
-            write(Path(__file__).with_name("RESULTS.md"), results, plan, versions, time.time() - begun)
+            write(
+                Path(__file__).with_name("RESULTS.md"), results, plan, versions, speeds, time.time() - begun
+            )
     finally:
         for server in servers:
             server.stop()

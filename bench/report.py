@@ -76,7 +76,8 @@ class _Pair:
 
 def interpreter_ms() -> float:
     """Best time, ms, for half a million rounds of plain Python: tells an optimized build (PGO, as distributions
-    and the official images have it) from a plain one, which needs 1.6 times as long and more."""
+    and the official images have it) from a plain one, which needs 1.6 times as long and more; and a quiet machine
+    from one that is shared."""
 
     def loop() -> int:
         total, seen = 0, {}
@@ -101,13 +102,20 @@ def _cpu_model() -> str:
     return platform.processor()
 
 
-def write(path: Path, results: list[Result], plan: Plan, versions: dict[str, str], seconds: float) -> None:
+def write(
+    path: Path,
+    results: list[Result],
+    plan: Plan,
+    versions: dict[str, str],
+    speeds: list[float],
+    seconds: float,
+) -> None:
     import os
 
     lines = [
         "# Results", "",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; took {seconds / 60:.0f} minutes.", "",
-        f"Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.release()}, Python {platform.python_version()} ({interpreter_ms():.0f} ms for the reference loop of `bench/report.py`).",
+        f"Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.release()}, Python {platform.python_version()} ({min(speeds):.0f} to {max(speeds):.0f} ms for the reference loop of `bench/report.py` before each row: how much of the processor others had).",
         (f"One {plan.big >> 20} MiB file; {plan.small_files} files of {plan.small_size} bytes; {plan.entries} entries; "
         f"{plan.logins} logins; {plan.idle} idle sessions. Client: OpenSSH sftp on the same machine, servers in turn, "
         f"medians of {plan.pairs} pairs. CPU is user + sys of the server with its children. Policy is on in Tidegate: "
