@@ -52,7 +52,7 @@ class File:
         virtual_path: what the client calls it.
         started: seconds since the epoch.
         size: bytes moved.
-        is_small: `clip` is worth its while.
+        small: see `vfs.api.File`.
     """
 
     __slots__ = (

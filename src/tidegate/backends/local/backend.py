@@ -43,7 +43,7 @@ COPY_SLICE: Final = 64 * 1024 * 1024
 class _Opened(NamedTuple):
     fd: int
     st_dev: int
-    upload: Upload | None
+    upload: Upload | NewFile | None
     existed_size: int | None
     plain: bool = False
 
@@ -220,6 +220,9 @@ class LocalBackend:
             opened = await self._devices.thread(
                 device, partial(operations.pinned_call, self._root, call), orphan=_Opened.undo
             )
+        return self._file(key, options, opened)
+
+    def _file(self, key: str, options: OpenOptions, opened: _Opened) -> LocalFile:
         fd, st_dev, upload, existed_size, plain = opened
         return LocalFile(
             fd,
@@ -242,38 +245,21 @@ class LocalBackend:
             return None
         clock = device.clock
         start = clock()
-        upload: NewFile | None = None
-        size: int | None = None
+        opened: _Opened | None = None
         try:
             if options.write:
-                upload = self._opener.create(raw, options)
-                if upload is None:
-                    return None
-                fd, st_dev = upload.fd, upload.st_dev
-            else:
-                if not options.read or options.create or options.truncate:
-                    return None
+                created = self._opener.create(raw, options)
+                if created is not None:
+                    opened = _Opened(created.fd, created.st_dev, created, None)
+            elif options.read and not options.create and not options.truncate:
                 opened = self._open_plain(raw)
-                if opened is None:
-                    return None
-                fd, st_dev, size = opened
         except OSError:
             return None  # what is wrong is for `open_file` to find out
         finally:
             device.note(clock() - start)
-        return LocalFile(
-            fd,
-            key[key.rfind("/") + 1 :],
-            self._devices,
-            self._devices.of(fd, st_dev),
-            readable=options.read,
-            writable=options.write,
-            upload=upload,
-            existed_size=size,
-            plain=upload is None,
-        )
+        return None if opened is None else self._file(key, options, opened)
 
-    def _open_plain(self, raw: bytes) -> tuple[int, int, int] | None:
+    def _open_plain(self, raw: bytes) -> _Opened | None:
         fd = self._root.plainly(raw, READ)
         if fd is None:
             return None
@@ -281,7 +267,7 @@ class LocalBackend:
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             return None
-        return fd, found.st_dev, found.st_size
+        return _Opened(fd, found.st_dev, None, found.st_size, True)
 
     def _open_file(self, raw: bytes, options: OpenOptions, device: Device) -> _Opened:
         if options.write or options.create:

@@ -154,7 +154,7 @@ class Output:
         """Seal `data` as one packet of channel `number` and put it on the wire in one go.
 
         What most requests of a client that waits for each answer come to; `ready`, `put` and `write_out` do
-        the same in ten times as many steps.
+        the same one after the other.
 
         Returns:
             False if anything stands in the way; nothing was done then.
