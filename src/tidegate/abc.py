@@ -302,6 +302,22 @@ class ListsPartials(Protocol):
 
 
 @runtime_checkable
+class ChecksRoot(Protocol):
+    """What a backend SHOULD have beside `Backend` if the root it opened can be replaced unseen."""
+
+    async def is_current(self) -> bool:
+        """True if opening the root again now would reach what is open.
+
+        Asked when a session begins while others use the backend. After False the session gets a new backend
+        for the same root, and this one is closed with its last session.
+
+        Raises:
+            WorldError: the root cannot be looked at; counts as False.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsPlaces(Protocol):
     """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
 
@@ -404,6 +420,7 @@ __all__ = [
     "Authenticator",
     "Backend",
     "Capability",
+    "ChecksRoot",
     "ClosesAtOnce",
     "Credential",
     "FileHandle",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,6 @@ from tests.support.vfs_world import GET, PUT, get, names, p, put, vfs_world
 from tidegate import errors as e
 from tidegate.backends.memory import MemoryBackend
 from tidegate.model import FilePatterns
-from tidegate.vfs import mounts
 from tidegate.vfs.mounts import BackendPool, BackendSpec
 
 
@@ -225,27 +225,53 @@ class Counted(MemoryBackend):
         self.closed += 1
 
 
-async def test_backends_are_shared_and_bounded_when_idle(monkeypatch):
-    monkeypatch.setattr(mounts, "MAX_IDLE_BACKENDS", 2)
+async def test_backends_are_shared_while_they_are_used_and_closed_with_the_last_session():
     made: list[Counted] = []
     pool = BackendPool(lambda _spec: made.append(Counted()) or made[-1])
-    spec = BackendSpec("/a")
-    first, second = await pool.acquire(spec), await pool.acquire(BackendSpec("/a", uid=5))
-    assert first is second and made[0].opened == 1
-    await pool.release(spec)
-    await pool.release(spec)
-    assert made[0].closed == 0
-    assert await pool.acquire(spec) is first
-    await pool.release(spec)
-    for name in ("/b", "/c"):
-        await pool.acquire(BackendSpec(name))
-        await pool.release(BackendSpec(name))
-    assert [backend.closed for backend in made] == [1, 0, 0]
-    monkeypatch.setattr(mounts, "IDLE_SECONDS", -1.0)
-    assert await pool.acquire(BackendSpec("/b")) is not made[1]
-    assert made[1].closed == 1
+    first = await pool.acquire(BackendSpec("/a"))
+    assert await pool.acquire(BackendSpec("/a", uid=5)) is first
+    await pool.acquire(BackendSpec("/b"))
+    assert [backend.opened for backend in made] == [1, 1]
+    await pool.release(first)
+    assert first.closed == 0
+    await pool.release(first)
+    await pool.release(first)  # once too often harms nobody
+    assert first.closed == 1
+    assert await pool.acquire(BackendSpec("/a")) is made[2]
     await pool.close()
-    assert all(backend.closed == 1 for backend in made)
+    assert [backend.closed for backend in made] == [1, 1, 1]
+
+
+class Replaceable(Counted):
+    """Is asked whether its root is still the one that it opened."""
+
+    current: bool | e.TidegateError = True
+
+    async def is_current(self) -> bool:
+        if isinstance(self.current, e.TidegateError):
+            raise self.current
+        return self.current
+
+
+@pytest.mark.parametrize("answer", [False, e.StorageFailed("gone")])
+async def test_a_replaced_root_is_opened_anew_and_the_old_one_lives_with_its_sessions(answer):
+    made: list[Replaceable] = []
+    pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
+    spec = BackendSpec("/a")
+    old = await pool.acquire(spec)
+    assert await pool.acquire(spec) is old
+    old.current = answer
+    new, other = await asyncio.gather(pool.acquire(spec), pool.acquire(spec))
+    assert new is other is made[1] and old.closed == 0
+    for _ in range(2):
+        await pool.release(old)
+    assert old.closed == 1 and new.closed == 0
+    assert await pool.acquire(spec) is new
+    for _ in range(3):
+        await pool.release(new)
+    assert new.closed == 1
+    await pool.close()
+    assert [backend.closed for backend in made] == [1, 1]
 
 
 async def test_a_backend_that_cannot_be_opened_is_closed_and_tried_again():

@@ -26,6 +26,7 @@ from tidegate.store.book import BookProvider
 from tidegate.store.contract import LoadReport, LoadRow, Order, Record
 from tidegate.store.options import ProviderOptions
 from tidegate.store.records import Shelf, Shelves
+from tidegate.store.watched_file import WatchedFile
 
 T = TypeVar("T")
 
@@ -190,6 +191,7 @@ class LmdbProvider(BookProvider):
         self._environment: Any = None
         self._tables: dict[str, Any] = {}
         self._bookmarks = _Bookmarks()
+        self._file = WatchedFile(str(options.file), f"bolt file {options.file.name}")
         self._gate = _Gate()
         self._readers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
@@ -301,6 +303,7 @@ class LmdbProvider(BookProvider):
     def _run(self, work: Callable[[Shelves], T], *, writes: bool) -> T:
         """One transaction, on the calling thread; begun again when the map had to grow."""
         while True:
+            self._file.check()
             try:
                 with self._gate.use(), self._environment.begin(write=writes) as transaction:
                     return work(_LmdbShelves(transaction, self._tables, self._bookmarks))
@@ -320,6 +323,7 @@ class LmdbProvider(BookProvider):
             self._environment.set_mapsize(wanted)
 
     def _begin_load(self, stack: contextlib.AsyncExitStack) -> Any:
+        self._file.check()
         information = self._environment.info()
         used = (int(information["last_pgno"]) + 1) * int(self._environment.stat()["psize"])
         if int(information["map_size"]) - used < LOAD_ROOM_BYTES:
@@ -353,6 +357,8 @@ class LmdbProvider(BookProvider):
             )
         except OSError as error:
             raise ProviderError(f"bolt file {path.name}: {error.strerror}") from None
+        self._file = WatchedFile(str(path), f"bolt file {path.name}")
+        self._file.opened()
         self._environment.reader_check()
         version = self._version()
         if version > SCHEMA_VERSION:

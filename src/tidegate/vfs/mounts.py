@@ -1,31 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which backend serves which part of the tree: the home and the virtual folders of one session.
 
-Backends are shared: `BackendPool` keeps one per storage root, however many sessions use it, and keeps
-it open for a while after the last one, because opening sweeps what a crash left behind.
+Backends are shared: `BackendPool` keeps one per storage root while sessions use it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tidegate.abc import Backend, Key
+from tidegate.abc import Backend, ChecksRoot, Key
 from tidegate.errors import TidegateError
 from tidegate.model import Account, Entry, FolderMount, Kind, VPath
 from tidegate.vfs.gauges import Meter
 from tidegate.vfs.usage import FolderBook
 
-MAX_IDLE_BACKENDS: Final = 256
-"""Backends kept open without a session; each holds a descriptor or two."""
-IDLE_SECONDS: Final = 60.0
-"""After this time without a session a backend is opened afresh, so that a replaced directory is noticed."""
 SYNTHETIC_MODE: Final = 0o755
 """Permission bits of a directory that exists only because a folder is mounted below it."""
 
@@ -63,20 +56,25 @@ OpenBackend = Callable[[BackendSpec], Backend]
 
 
 class _Shared:
-    """One pooled backend."""
+    """One backend that sessions share."""
 
-    __slots__ = ("backend", "idle_since", "lock", "opened", "refs")
+    __slots__ = ("backend", "key", "lock", "opened", "refs")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, key: str, backend: Backend) -> None:
+        self.key = key
         self.backend = backend
         self.refs = 0
-        self.idle_since = 0.0
         self.opened = False
         self.lock = asyncio.Lock()
 
 
 class BackendPool:
-    """Backends by storage root, shared by all sessions.
+    """Backends by storage root, shared by the sessions that use them now.
+
+    Nothing stays open for a root that no session uses: its directory may be moved, replaced or unmounted
+    then. A session that begins while others use the same root gets their backend only if that still serves
+    the root's path (`tidegate.abc.ChecksRoot`); otherwise it gets a new one, and theirs goes on until they
+    end.
 
     Args:
         build: makes an unopened backend.
@@ -84,8 +82,8 @@ class BackendPool:
 
     def __init__(self, build: OpenBackend) -> None:
         self._build = build
-        self._shared: dict[str, _Shared] = {}
-        self._idle: OrderedDict[str, _Shared] = OrderedDict()
+        self._current: dict[str, _Shared] = {}
+        self._used: dict[Backend, _Shared] = {}
 
     async def acquire(self, spec: BackendSpec) -> Backend:
         """An open backend for `spec`, until `release`.
@@ -94,15 +92,18 @@ class BackendPool:
             WorldError: it cannot be opened.
         """
         key = spec.key
-        shared = self._shared.get(key)
-        if shared is not None and not shared.refs and time.monotonic() - shared.idle_since > IDLE_SECONDS:
-            self._idle.pop(key, None)
-            del self._shared[key]
-            await _close(shared.backend)
-            shared = self._shared.get(key)
+        shared = self._current.get(key)
+        if shared is not None:
+            shared.refs += 1  # held while the root is looked at
+            if await self._is_current(shared):
+                return shared.backend
+            if self._current.get(key) is shared:
+                del self._current[key]
+            await self._let_go(shared)
+            shared = self._current.get(key)  # somebody else may have seen it first
         if shared is None:
-            shared = self._shared[key] = _Shared(self._build(spec))
-        self._idle.pop(key, None)
+            backend = self._build(spec)
+            shared = self._current[key] = self._used[backend] = _Shared(key, backend)
         shared.refs += 1
         try:
             if not shared.opened:
@@ -111,36 +112,46 @@ class BackendPool:
                         await shared.backend.open()
                         shared.opened = True
         except BaseException:
-            shared.refs -= 1
-            if not shared.refs and self._shared.get(key) is shared:
-                del self._shared[key]
-                await _close(shared.backend)
+            if self._current.get(key) is shared:
+                del self._current[key]
+            await self._let_go(shared)
             raise
         return shared.backend
 
-    async def release(self, spec: BackendSpec) -> None:
-        """End one `acquire`."""
-        key = spec.key
-        shared = self._shared.get(key)
-        if shared is None:
-            return
+    async def _is_current(self, shared: _Shared) -> bool:
+        """True if an open backend still serves its root; False also if that cannot be told."""
+        async with shared.lock:
+            if not shared.opened:
+                return False
+        backend = shared.backend
+        if not isinstance(backend, ChecksRoot):
+            return True
+        try:
+            return await backend.is_current()
+        except TidegateError:
+            return False
+
+    async def release(self, backend: Backend) -> None:
+        """End one `acquire`; the backend is closed with its last session."""
+        shared = self._used.get(backend)
+        if shared is not None:
+            await self._let_go(shared)
+
+    async def _let_go(self, shared: _Shared) -> None:
         shared.refs -= 1
-        if shared.refs > 0:
+        if shared.refs > 0 or self._used.pop(shared.backend, None) is None:
             return
-        shared.idle_since = time.monotonic()
-        self._idle[key] = shared
-        while len(self._idle) > MAX_IDLE_BACKENDS:
-            old_key, old = self._idle.popitem(last=False)
-            del self._shared[old_key]
-            await _close(old.backend)
+        if self._current.get(shared.key) is shared:
+            del self._current[shared.key]
+        await _close(shared.backend)
 
     async def close(self) -> None:
         """Close every backend."""
-        everything = list(self._shared.values())
-        self._shared.clear()
-        self._idle.clear()
-        for shared in everything:
-            await _close(shared.backend)
+        backends = list(self._used)
+        self._current.clear()
+        self._used.clear()
+        for backend in backends:
+            await _close(backend)
 
 
 async def _close(backend: Backend) -> None:
@@ -252,7 +263,7 @@ class MountTable:
         if mount.backend is None:
             mount.backend = acquired
         else:  # two operations opened it at the same time
-            await self._pool.release(mount.spec)
+            await self._pool.release(acquired)
         return Spot(mount, mount.backend, mount.key(path))
 
     def known(self, path: VPath) -> Spot | None:
@@ -302,8 +313,8 @@ class MountTable:
         """Give the backends back."""
         for mount in self._deepest:
             if mount.backend is not None:
-                mount.backend = None
-                await self._pool.release(mount.spec)
+                backend, mount.backend = mount.backend, None
+                await self._pool.release(backend)
 
 
 def synthetic(name: str) -> Entry:

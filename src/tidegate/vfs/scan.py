@@ -273,7 +273,7 @@ class Scans:
         try:
             return await measure(backend, "", progress=scan)
         finally:
-            await self._pool.release(spec)
+            await self._pool.release(backend)
 
 
 def _shown(book: AccountBook | None) -> tuple[int, int]:

@@ -57,6 +57,10 @@ class _Opened(NamedTuple):
 Batches = AsyncIterator[list[Entry]]
 
 
+def _is_current(root: Root, _raw: bytes) -> bool:
+    return root.is_current()
+
+
 class LocalBackend:
     """One directory of this host.
 
@@ -156,6 +160,13 @@ class LocalBackend:
         except BaseException:
             root.close()
             raise
+
+    async def is_current(self) -> bool:
+        """See `tidegate.abc.ChecksRoot.is_current`; also takes notice of file servers mounted below since."""
+        current = await self._run("", _is_current)
+        if current:
+            self._mounts = self._devices.mounted_below(os.path.realpath(self._root.path))
+        return current
 
     async def close(self) -> None:
         """See `tidegate.abc.Backend.close`. Open files live on until they are closed."""

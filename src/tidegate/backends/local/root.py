@@ -152,6 +152,19 @@ class Root:
         self._closing = False
         self.fd = fd
 
+    def is_current(self) -> bool:
+        """True if `path` still leads to the directory that is open.
+
+        Raises:
+            OSError: `path` cannot be looked at for another reason than that nothing is there.
+        """
+        try:
+            there = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        here = os.fstat(self.fd)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
     # -- life: a thread may still be using the descriptor when the session ends ----------------------------
 
     def pin(self) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
+from tidegate.store.watched_file import WatchedFile
 
 CONNECT_SECONDS: Final = 5
 """How long one attempt to reach a database server may take."""
@@ -113,6 +114,10 @@ def make_engine(target: Target, options: ProviderOptions) -> AsyncEngine:
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
         )
+        file = WatchedFile(sqlite_file(target), target.label)
+        event.listen(engine.sync_engine, "do_connect", lambda *_: file.check())  # connecting would make one
+        event.listen(engine.sync_engine, "connect", lambda *_: file.opened())
+        event.listen(engine.sync_engine, "checkout", lambda *_: file.check())
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
