@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/us
 
 
 def missing_program(name: str) -> bool:
-    """Whether a program that a test needs is not there."""
+    """Whether a program, or a library (``lib:NAME``), that a test needs is not there."""
+    if name.startswith("lib:"):
+        return find_library(name.removeprefix("lib:")) is None
     return not Path(name).exists() if name.startswith("/") else shutil.which(name, path=SEARCH) is None
 
 

@@ -48,7 +48,7 @@ REQUESTS = {
     "STAT": "Attributes, of what a link leads to.",
     "RENAME": "Refuses an existing target.",
     "READLINK": "The text of a link, as a path within the account.",
-    "SYMLINK": "Arguments in OpenSSH's order, target first, for every client; the version text of the server names OpenSSH for those that go by it. A link that leads outside is refused.",
+    "SYMLINK": "Each client's own order of arguments is read: target first, as OpenSSH has it, but link first from those that send this to servers which do not look like OpenSSH (libssh, WinSCP, Node ssh2, phpseclib, asyncssh). A link that leads outside is refused.",
     "EXTENDED": "See below; an unknown one is answered OP_UNSUPPORTED.",
 }
 

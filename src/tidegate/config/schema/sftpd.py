@@ -44,7 +44,8 @@ class Sftpd(Section):
     banner: str = key(
         "",
         "Software name in the SSH identification line; empty tells Tidegate's (see `common.server_version`). "
-        "Some clients make symbolic links the wrong way round if it does not contain `OpenSSH`.",
+        "Links come out the right way round whatever it is, but for clients that choose the order of "
+        "SYMLINK by it and do not tell their name: they look for `OpenSSH` in it.",
         pattern=r"^[!-,.-~]{0,200}$",
         like="up to 200 printable ASCII characters without space and minus",
     )

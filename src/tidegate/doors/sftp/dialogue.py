@@ -123,6 +123,7 @@ class SftpDialogue:
         limits: bounds.
         names: what owner ids are called in listings; by default only the account's own have a name.
         activity: takes note whenever the peer sends something.
+        target_first: the order in which the peer sends the arguments of SYMLINK.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class SftpDialogue:
         *,
         names: Names | None = None,
         activity: Activity | None = None,
+        target_first: bool = True,
     ) -> None:
         limits = limits or SftpLimits()
         names = names or AccountNames(session.principal)
@@ -145,7 +147,7 @@ class SftpDialogue:
         self._loop = asyncio.get_running_loop()
         self._handles = HandleTable(limits.handles)
         self._files = self._handles.files
-        self._verbs = Verbs(session, self._handles, Longnames(names))
+        self._verbs = Verbs(session, self._handles, Longnames(names), target_first=target_first)
         self._quick = self._verbs.quick_table()
         bounds = Bounds(c.ADVERTISED_PACKET_BYTES, limits.read_bytes, limits.handles)
         self._table = self._verbs.table() | Extensions(session, self._verbs, names, bounds).table()

@@ -85,12 +85,16 @@ class Verbs:
         session: where they are carried out.
         handles: what is open.
         longnames: formats listings.
+        target_first: the order in which this client sends the arguments of SYMLINK (see `order`).
     """
 
-    def __init__(self, session: Session, handles: HandleTable, longnames: Longnames) -> None:
+    def __init__(
+        self, session: Session, handles: HandleTable, longnames: Longnames, *, target_first: bool = True
+    ) -> None:
         self._session = session
         self._handles = handles
         self._longnames = longnames
+        self._target_first = target_first
         self.refuse_opens = False
         self.committing = False
 
@@ -284,7 +288,8 @@ class Verbs:
 
     async def symlink(self, rid: int, q: r.Symlink, _: object) -> bytes:
         """SYMLINK; the text is kept as it came, the vfs judges where it leads."""
-        if not q.text or b"\0" in q.text or len(q.text) > MAX_PATH_BYTES:
+        text, link = (q.text, q.link) if self._target_first else (q.link, q.text)
+        if not text or b"\0" in text or len(text) > MAX_PATH_BYTES:
             raise InvalidArgument("invalid link text")
-        await self._session.symlink(q.text.decode("utf-8", "surrogateescape"), self.path(q.link))
+        await self._session.symlink(text.decode("utf-8", "surrogateescape"), self.path(link))
         return replies.status_ok(rid)

@@ -19,9 +19,8 @@ MAX_BANNER_BYTES: Final = 64 * 1024
 ORDER_MARK: Final = "_OpenSSH"
 """End of our own version text.
 
-We read the arguments of SSH_FXP_SYMLINK as OpenSSH does (target, link). Clients that go by the banner
-(WinSCP, asyncssh) send that order only to a server whose version names OpenSSH; with others their links
-come out reversed.
+Some clients that hide their own name choose the order of the arguments of SSH_FXP_SYMLINK by a version text
+that contains OpenSSH; those that tell their name need it not (`doors.sftp.order`).
 """
 
 MAX_VERSION_CHARACTERS: Final = 245

@@ -12,6 +12,7 @@ import asyncssh
 from tidegate.cluster.registry import Activity
 from tidegate.doors.sftp.carrier import ChannelCarrier
 from tidegate.doors.sftp.dialogue import SftpDialogue
+from tidegate.doors.sftp.order import target_comes_first
 from tidegate.doors.sftp.outlet import Outlet
 from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_channel import LaneChannel
@@ -84,7 +85,13 @@ class SftpSubsystem:
     ) -> None:
         self._session = session
         self.carrier = make_carrier(chan, fast_lane=fast_lane)
-        self._dialogue = SftpDialogue(session, self.carrier, activity=activity)
+        banner = str(chan.get_connection().get_extra_info("server_version", ""))
+        self._dialogue = SftpDialogue(
+            session,
+            self.carrier,
+            activity=activity,
+            target_first=target_comes_first(session.peer.client_version, banner),
+        )
         self.carrier.attach(self._dialogue)
 
     def refuse_opens(self) -> None:
