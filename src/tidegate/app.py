@@ -17,6 +17,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from asyncssh import SSHKey
+
 from tidegate.abc import Backend, Publish, Sink
 from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.device import Devices
@@ -82,6 +84,8 @@ class App:
         self.http: HttpDoor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._random_port = False
+        self._memory_keys: tuple[SSHKey, ...] = ()
+        self._journal: str | None = str(loaded.config_dir / JOURNAL_DIRECTORY)
         self._process_umask = 0o077
 
     @property
@@ -113,10 +117,10 @@ class App:
         await self.bus.open()
         await self._open_provider()
         self._devices = Devices()
-        journal = str(self.loaded.config_dir / JOURNAL_DIRECTORY)
-        swept = await asyncio.to_thread(sweep_journal, journal)
-        if swept.removed:
-            log.info("removed %d uploads that a crash had left unfinished", swept.removed)
+        if self._journal is not None:
+            swept = await asyncio.to_thread(sweep_journal, self._journal)
+            if swept.removed:
+                log.info("removed %d uploads that a crash had left unfinished", swept.removed)
         self._identity = Identity(self.provider, identity_options(self.loaded))
         self._sessions = VfsSessions(
             self._build_backend, self.provider, options=self._vfs_options(), emit=self.bus.emit,
@@ -126,7 +130,9 @@ class App:
             await create_first_admin(self.provider, self.loaded, os.environ)
             self._spawn(self._reconcile(), "reconcile usage")
         if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._random_port:
-            self.ssh = SshDoor(self._ssh_options(), self._identity, self._sessions, self.bus, self.registry)
+            self.ssh = SshDoor(
+                self._ssh_options(self.loaded), self._identity, self._sessions, self.bus, self.registry
+            )
             await self.ssh.start()
             self._spawn(self.sweep.run(), "sweep of sessions")
         if any(b.port for b in self.loaded.settings.httpd.bindings) and find_spec("tidegate.web.server"):
@@ -139,8 +145,13 @@ class App:
         """Take a free port for SSH although no binding names one (portable mode); `ssh.ports` tells which."""
         self._random_port = True
 
-    def _ssh_options(self) -> SshOptions:
-        options = ssh_options(self.loaded)
+    def keep_nothing(self, host_keys: Sequence[SSHKey]) -> None:
+        """Write nothing outside what is shared: keys live in memory, no journal is kept (portable mode)."""
+        self._memory_keys = tuple(host_keys)
+        self._journal = None
+
+    def _ssh_options(self, loaded: Loaded) -> SshOptions:
+        options = replace(ssh_options(loaded), memory_keys=self._memory_keys)
         if not options.bindings and self._random_port:
             options = replace(options, bindings=(Binding("", 0),))
         return options
@@ -167,7 +178,7 @@ class App:
             uid=spec.uid or None,
             gid=spec.gid or None,
             devices=self._devices,
-            journal_dir=str(self.loaded.config_dir / JOURNAL_DIRECTORY),
+            journal_dir=self._journal,
         )
 
     async def _open_provider(self) -> None:
@@ -233,7 +244,7 @@ class App:
             ConfigError: the new configuration cannot be used; nothing has changed then.
         """
         if self.ssh is not None:
-            await self.ssh.reload(ssh_options(loaded))
+            await self.ssh.reload(self._ssh_options(loaded))
         if waiting := keys_that_wait(self.loaded, loaded):
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded

@@ -66,11 +66,7 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
         else:
             ports = app.ssh.ports if app.ssh else []
             print(f"tidegate: SSH on port {', '.join(map(str, ports)) or 'none'}", flush=True)  # noqa: T201
-        while not stopping.is_set():
-            await _first(stopping, reloading)
-            if reloading.is_set() and not stopping.is_set():
-                reloading.clear()
-                await _reload(app, options)
+        await until(stopping, reloading, lambda: _reload(app, options))
         log.info("stopping; running transfers get %d s", options.grace_time)
         await app.drain(float(options.grace_time))
     finally:
@@ -88,6 +84,17 @@ async def _reload(app: App, options: ServeOptions) -> None:
         log.error("not reloaded: %s", error)
     except Exception:
         log.exception("not reloaded")
+
+
+async def until(
+    stopping: asyncio.Event, reloading: asyncio.Event, reload: Callable[[], Awaitable[None]]
+) -> None:
+    """Return when `stopping` is set; whenever `reloading` is, clear it and call `reload`."""
+    while not stopping.is_set():
+        await _first(stopping, reloading)
+        if reloading.is_set() and not stopping.is_set():
+            reloading.clear()
+            await reload()
 
 
 async def _first(*events: asyncio.Event) -> None:

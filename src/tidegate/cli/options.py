@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,19 @@ class ServeOptions:
     quickstart: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the user of portable mode may log in with.
+
+    Attributes:
+        password: in plain; empty if only keys are accepted.
+        public_keys: in OpenSSH one-line form.
+    """
+
+    password: str = field(repr=False)
+    public_keys: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortableOptions:
     """Flags of ``tidegate portable``.
@@ -46,6 +60,11 @@ class PortableOptions:
         advertise_credentials: put user name and password into the announcement.
         file_patterns: from --allowed-patterns and --denied-patterns, one entry a directory.
         grace_time: seconds that running transfers get after Ctrl-C.
+        host_keys: private key files; those that are missing are made.
+        state_dir: where host keys and the journal of uploads are kept; None keeps nothing.
+        identity_file: private key to name in the lines to paste; empty if nobody knows.
+        read_again: password and public keys as their files say now, for SIGHUP; raises `InvalidArgument`
+            or `ConfigError`.
     """
 
     directory: Path
@@ -60,6 +79,10 @@ class PortableOptions:
     advertise_credentials: bool = False
     file_patterns: tuple[FilePatterns, ...] = ()
     grace_time: int = 0
+    host_keys: tuple[Path, ...] = ()
+    state_dir: Path | None = None
+    identity_file: str = ""
+    read_again: Callable[[], Credentials] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"PortableOptions(directory={self.directory!r}, username={self.username!r})"

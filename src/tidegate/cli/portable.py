@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.options import PortableOptions
+from tidegate.cli.options import Credentials, PortableOptions
 from tidegate.cli.serve import level_of
 from tidegate.errors import InvalidArgument
 from tidegate.logs.options import LogOptions
@@ -97,32 +97,60 @@ def portable(
             "--denied-patterns", metavar="/DIR::PATTERNS", help="File names refused, written in the same way."
         ),
     ] = None,
+    host_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--host-key",
+            metavar="FILE",
+            help="Private host key, so that clients know the server again after a restart; made if it is "
+            "missing. Repeat for more.",
+        ),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--state-dir",
+            metavar="DIR",
+            help="Keep the host keys here, and notes of unfinished uploads. Without this and --host-key "
+            "they live in memory and are new at each start.",
+        ),
+    ] = None,
     grace_time: flags.GraceTime = 0,
 ) -> None:
     """Share one directory over SFTP now; no configuration, nothing left behind.
 
-    Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it.
+    Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it; SIGHUP reads
+    key and password files again.
     """
     shared = directory.resolve()
     if not shared.is_dir():
         raise InvalidArgument(f"--directory: {directory} is not a directory")
     if password and password_file is not None:
         raise InvalidArgument("give --password or --password-file, not both")
-    if password_file is not None:
-        from tidegate.cli.terminal import read_password
-
-        password = read_password(username, stdin=False, file=password_file)
     if advertise_credentials and not advertise_service:
         raise InvalidArgument("--advertise-credentials needs --advertise-service")
-    keys = tuple(_public_key(text) for text in public_key or ())
-    if not password and not keys:
-        password = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
+
+    def credentials() -> Credentials:
+        from tidegate.cli.terminal import read_password
+
+        keys = tuple(_public_key(text) for text in public_key or ())
+        if password_file is not None:
+            return Credentials(read_password(username, stdin=False, file=password_file), keys)
+        return Credentials(password if password or keys else generated, keys)
+
+    generated = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
+    first = credentials()
+    if state_dir is not None:
+        state_dir = state_dir.absolute()
+        if not state_dir.parent.is_dir():
+            raise InvalidArgument(f"--state-dir: {state_dir.parent} is not a directory")
+        state_dir.mkdir(mode=0o700, exist_ok=True)
     options = PortableOptions(
         directory=shared,
         sftpd_port=sftpd_port,
         username=username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
-        password=password,
-        public_keys=keys,
+        password=first.password,
+        public_keys=first.public_keys,
         permissions=_permissions(permissions),
         ssh_commands=_ssh_commands(ssh_commands),
         log=LogOptions(
@@ -135,10 +163,26 @@ def portable(
         advertise_credentials=advertise_credentials,
         file_patterns=file_patterns(allowed_patterns or [], denied_patterns or []),
         grace_time=grace_time,
+        host_keys=tuple(path.absolute() for path in host_key or ()),
+        state_dir=state_dir,
+        identity_file=_identity_file(public_key or []),
+        read_again=credentials if password_file is None or password_file.is_file() else None,
     )
     from tidegate import portable as portable_mode
 
     raise typer.Exit(portable_mode.share(options))
+
+
+def _identity_file(public_keys: list[str]) -> str:
+    """The private half beside the first public key file, if it is on this host."""
+    for text in public_keys:
+        path = Path(text)
+        try:
+            if path.suffix == ".pub" and path.with_suffix("").is_file():
+                return str(path.with_suffix("").absolute())
+        except (OSError, ValueError):
+            continue
+    return ""
 
 
 def _public_key(text: str) -> str:

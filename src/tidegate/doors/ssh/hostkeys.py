@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncssh
 
@@ -28,7 +28,7 @@ RSA_BITS: Final = 3072
 MAX_KEY_BYTES: Final = 64 * 1024
 """Longest private key file that is read."""
 
-_MADE: Final = {
+_MADE: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "id_ed25519": ("ssh-ed25519", {}),
     "id_ecdsa": ("ecdsa-sha2-nistp256", {}),
     "id_rsa": ("ssh-rsa", {"key_size": RSA_BITS}),
@@ -52,12 +52,32 @@ def load_host_keys(directory: Path, names: Sequence[str] = ()) -> list[asyncssh.
     return [_load(directory / name) for name in names or DEFAULT_HOST_KEYS]
 
 
+def make_host_keys() -> list[asyncssh.SSHKey]:
+    """New host keys of the default kinds that exist in memory alone. Takes up to some seconds (RSA)."""
+    return [asyncssh.generate_private_key(kind, **options) for kind, options in _MADE.values()]
+
+
+def make_missing_key(path: Path) -> bool:
+    """Make an Ed25519 key in a file of any name, if there is none. Blocking.
+
+    Returns:
+        True if it was made now.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if path.exists():
+        return False
+    _generate(path, "id_ed25519")
+    return True
+
+
 def _load(path: Path) -> asyncssh.SSHKey:
     if not path.exists():
         if path.name not in _MADE:
             known = ", ".join(DEFAULT_HOST_KEYS)
             raise ConfigError(f"host key {path} does not exist (only {known} are generated)")
-        _generate(path)
+        _generate(path, path.name)
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -79,8 +99,8 @@ def _load(path: Path) -> asyncssh.SSHKey:
         raise ConfigError(f"host key {path} is not a private key: {error}") from None
 
 
-def _generate(path: Path) -> None:
-    algorithm, options = _MADE[path.name]
+def _generate(path: Path, kind: str) -> None:
+    algorithm, options = _MADE[kind]
     key = asyncssh.generate_private_key(algorithm, comment="tidegate", **options)
     try:
         if _publish(path, key.export_private_key("openssh"), 0o600):

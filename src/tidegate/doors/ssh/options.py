@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from asyncssh import SSHKey
+
 from tidegate import __version__
 from tidegate.doors.ssh.algorithms import Algorithms
 
@@ -63,6 +65,7 @@ class SshOptions:
         config_dir: where host keys and the banner file are looked for when their paths are relative.
         bindings: addresses; changing them needs a restart.
         host_keys: private key files; empty for id_ed25519, id_ecdsa and id_rsa, made if missing.
+        memory_keys: private keys used instead of files; nothing is read or written then.
         algorithms: see `Algorithms`.
         banner: software version shown after ``SSH-2.0-``; empty for ``Tidegate_<version>_OpenSSH``.
         login_banner_file: text shown before the login; empty for none.
@@ -89,6 +92,7 @@ class SshOptions:
     config_dir: Path = field(default_factory=Path.cwd)
     bindings: tuple[Binding, ...] = (Binding(),)
     host_keys: tuple[str, ...] = ()
+    memory_keys: tuple[SSHKey, ...] = field(default=(), repr=False)
     algorithms: Algorithms = field(default_factory=Algorithms)
     banner: str = ""
     login_banner_file: str = ""

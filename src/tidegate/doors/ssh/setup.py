@@ -52,7 +52,9 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
     if not set(version) <= _VERSION_CHARACTERS or len(version) > MAX_VERSION_CHARACTERS:
         raise ConfigError(f"sftpd.banner must be at most {MAX_VERSION_CHARACTERS} printable ASCII characters")
     banner = await asyncio.to_thread(_read_banner, options)
-    keys = await asyncio.to_thread(load_host_keys, options.config_dir, options.host_keys)
+    keys = list(options.memory_keys) or await asyncio.to_thread(
+        load_host_keys, options.config_dir, options.host_keys
+    )
     by_algorithm = _keys_by_algorithm(keys, algorithms.host_key_algorithms)
     connection = await asyncssh.SSHServerConnectionOptions.construct(
         server_factory=owner,
