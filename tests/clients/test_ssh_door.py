@@ -14,6 +14,7 @@ import pytest
 from tests.support.ssh_world import SSH, askpass, run_program, ssh_world
 
 from tidegate.doors.ssh.algorithms import Algorithms
+from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS
 from tidegate.doors.ssh.options import Binding
 from tidegate.errors import ConfigError
 from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed, Refused
@@ -321,7 +322,7 @@ async def test_every_interface_has_one_port_and_plain_addresses(tmp_path):
 async def test_every_host_key_signs(tmp_path_factory, algorithm):
     directory = tmp_path_factory.getbasetemp() / "host_keys"  # RSA keys take their time
     directory.mkdir(exist_ok=True)
-    async with ssh_world(directory, host_keys=()) as world:
+    async with ssh_world(directory, host_keys=DEFAULT_HOST_KEYS) as world:
         other = "rsa-sha2-512" if algorithm == "rsa-sha2-256" else "rsa-sha2-256"
         clients = await asyncio.gather(
             *(world.connect(**ADA, server_host_key_algs=[name]) for name in [algorithm, other] * 3)

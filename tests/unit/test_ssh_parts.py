@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tidegate.doors.ssh import commands, connection
 from tidegate.doors.ssh.admission import REPORT_SECONDS, Admission, plain_address
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
-from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS, load_host_keys
+from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, load_host_keys
 from tidegate.doors.ssh.options import SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import prepare
@@ -67,14 +67,20 @@ def test_key_types():
 def test_host_keys_are_made_once_and_private(tmp_path):
     os.umask(os.umask(0o077) | 0o022)
     first = load_host_keys(tmp_path)
-    assert [key.get_algorithm() for key in first] == ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"]
-    for name in DEFAULT_HOST_KEYS:
+    assert [key.get_algorithm() for key in first] == ["ssh-ed25519", "ssh-rsa"]
+    for name in MADE_HOST_KEYS:
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
         assert asyncssh.read_public_key(tmp_path / f"{name}.pub")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*DEFAULT_HOST_KEYS, *(f"{name}.pub" for name in DEFAULT_HOST_KEYS)]
+        [*MADE_HOST_KEYS, *(f"{name}.pub" for name in MADE_HOST_KEYS)]
     )
     assert [key.public_data for key in load_host_keys(tmp_path)] == [key.public_data for key in first]
+
+
+def test_an_ecdsa_host_key_that_is_there_or_named_is_offered(tmp_path):
+    assert load_host_keys(tmp_path, ["id_ecdsa"])[0].get_algorithm() == "ecdsa-sha2-nistp256"
+    found = [key.get_algorithm() for key in load_host_keys(tmp_path)]
+    assert found == ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o660, 0o644])

@@ -68,6 +68,7 @@ def _where(loaded: Loaded, *path: str | int) -> str:
 def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate import wiring
     from tidegate.doors.ssh.algorithms import resolve
+    from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS
 
     section = loaded.settings.sftpd
     try:
@@ -84,10 +85,10 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         yield "SSH (SFTP): off"
     for index, name in enumerate(section.host_keys):
         path = loaded.resolve(name)
-        if path.name not in ("id_ed25519", "id_ecdsa", "id_rsa") or path.exists():
+        if path.name not in DEFAULT_HOST_KEYS or path.exists():
             _private_key(path, _where(loaded, "sftpd", "host_keys", index), problems)
     if not section.host_keys:
-        for name in ("id_ed25519", "id_ecdsa", "id_rsa"):
+        for name in DEFAULT_HOST_KEYS:
             path = loaded.resolve(name)
             if path.exists():
                 _private_key(path, "sftpd.host_keys", problems)

@@ -38,8 +38,9 @@ class Sftpd(Section):
     bindings: list[SftpBinding] = key([SftpBinding()], "Addresses to listen on.")
     host_keys: list[str] = key(
         [],
-        "Private host key files, relative to the configuration directory; empty uses id_ed25519, id_ecdsa "
-        "and id_rsa there, and files of these names are generated if missing.",
+        "Private host key files, relative to the configuration directory; empty uses id_ed25519 and id_rsa "
+        "there, generated if missing, and id_ecdsa if it exists. Files that are named here are generated if "
+        "missing when they have one of these three names.",
     )
     banner: str = key(
         "",

@@ -22,6 +22,10 @@ from tidegate.errors import ConfigError
 DEFAULT_HOST_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
 """File names, in order of preference, for a server that names none."""
 
+MADE_HOST_KEYS: Final = ("id_ed25519", "id_rsa")
+"""Those of them that are made if they are missing. Auditors object to keys on NIST curves, so none is made;
+one that is there is offered, since partners may have pinned it."""
+
 RSA_BITS: Final = 3072
 """128-bit strength (NIST SP 800-57) at half the signing time of 4096 bits."""
 
@@ -38,18 +42,25 @@ log = logging.getLogger(__name__)
 
 
 def load_host_keys(directory: Path, names: Sequence[str] = ()) -> list[asyncssh.SSHKey]:
-    """Load the host keys; those with a default file name are made if they are missing.
+    """Load the host keys.
+
+    Missing ones are made: of those that are named the ones with a default file name, else `MADE_HOST_KEYS`.
 
     Blocking: reads and writes files, and makes keys.
 
     Args:
         directory: what relative names are relative to.
-        names: paths; empty for `DEFAULT_HOST_KEYS`.
+        names: paths; empty for those of `default_host_keys`.
 
     Raises:
         ConfigError: a key is missing, readable by others, encrypted, or no private key.
     """
-    return [_load(directory / name) for name in names or DEFAULT_HOST_KEYS]
+    return [_load(directory / name) for name in names or default_host_keys(directory)]
+
+
+def default_host_keys(directory: Path) -> tuple[str, ...]:
+    """The files that a server that names none uses. Blocking: looks which exist."""
+    return tuple(name for name in DEFAULT_HOST_KEYS if name in MADE_HOST_KEYS or (directory / name).exists())
 
 
 def make_host_keys() -> list[asyncssh.SSHKey]:

@@ -64,7 +64,7 @@ class SshOptions:
     Attributes:
         config_dir: where host keys and the banner file are looked for when their paths are relative.
         bindings: addresses; changing them needs a restart.
-        host_keys: private key files; empty for id_ed25519, id_ecdsa and id_rsa, made if missing.
+        host_keys: private key files; empty for those of `hostkeys.default_host_keys`.
         memory_keys: private keys used instead of files; nothing is read or written then.
         algorithms: see `Algorithms`.
         banner: software version shown after ``SSH-2.0-``; empty for ``Tidegate_<version>_OpenSSH``.
