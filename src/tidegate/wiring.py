@@ -139,6 +139,7 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         track_quota=section.track_quota,
         pool_size=section.pool_size,
         read_host=section.read_host,
+        prepared_statements=section.prepared_statements,
         rules=record_rules(loaded.settings),
         hash_password=password_hasher(loaded),
     )

@@ -23,7 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +140,15 @@ def _start_postgresql() -> Server:
         ],
         directory,
     )
+    command = [*_as(owner), str(POSTGRES_BIN / "postgres"), "-D", str(data)]
+    command += _postgresql_settings(directory, port)
+    pid = _spawn(command, directory, port)
+    return Server(
+        "postgresql", pid, port, "tide", password, "postgres", str(directory), str(directory / "server.crt")
+    )
+
+
+def _postgresql_settings(directory: Path, port: int) -> list[str]:
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -151,12 +160,7 @@ def _start_postgresql() -> Server:
         "ssl_cert_file": str(directory / "server.crt"),
         "ssl_key_file": str(directory / "server.key"),
     }
-    command = [*_as(owner), str(POSTGRES_BIN / "postgres"), "-D", str(data)]
-    command += [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    pid = _spawn(command, directory, port)
-    return Server(
-        "postgresql", pid, port, "tide", password, "postgres", str(directory), str(directory / "server.crt")
-    )
+    return [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
 
 
 def _start_mariadb() -> Server:
@@ -243,7 +247,7 @@ def _run(command: list[str], directory: Path) -> None:
         raise RuntimeError(f"{command}: {done.stdout.decode()} {done.stderr.decode()}")
 
 
-def _spawn(command: list[str], directory: Path, port: int) -> int:
+def _spawn(command: list[str], directory: Path, port: int, *, postgres: bool = False) -> int:
     """Start a server that outlives this worker; returns its process id once it answers."""
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -259,7 +263,7 @@ def _spawn(command: list[str], directory: Path, port: int) -> int:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as line:
             line.settimeout(1)
             # MariaDB greets; PostgreSQL answers an SSL request with one letter.
-            if "postgres" in command[-1] or any("postgres" in word for word in command):
+            if postgres or any("postgres" in word for word in command):
                 line.sendall(bytes.fromhex("0000000804d2162f"))
             if line.recv(1):
                 process.returncode = 0  # whoever is last ends it by id
@@ -348,3 +352,62 @@ def _certificate(directory: Path) -> None:
             serialization.NoEncryption(),
         )
     )
+
+
+@contextlib.contextmanager
+def postgresql_replica(primary: Server) -> Iterator[Server]:
+    """A streaming replica of a running PostgreSQL server, for one test."""
+    directory, owner = _directory("postgres")
+    port, data = _free_port(), directory / "data"
+    for name in ("server.crt", "server.key"):
+        shutil.copy(Path(primary.directory) / name, directory / name)
+    _own(directory, owner)
+    address = (
+        f"host=127.0.0.1 port={primary.port} user={primary.username} password={primary.password} "
+        "application_name=tidegate_replica"
+    )
+    _run(
+        [
+            *_as(owner),
+            str(POSTGRES_BIN / "pg_basebackup"),
+            f"--dbname={address}",
+            f"--pgdata={data}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ],
+        directory,
+    )
+    command = [*_as(owner), str(POSTGRES_BIN / "postgres"), "-D", str(data)]
+    command += _postgresql_settings(directory, port)
+    pid = _spawn(command, directory, port)
+    replica = replace(primary, pid=pid, port=port, directory=str(directory))
+    try:
+        yield replica
+    finally:
+        _stop(replica)
+
+
+@contextlib.contextmanager
+def pgbouncer(server: Server, *, pool_size: int) -> Iterator[Server]:
+    """PgBouncer in front of a PostgreSQL server, pooling transactions over few connections, for one test."""
+    program = need("pgbouncer")
+    directory, owner = _directory("postgres")
+    port = _free_port()
+    (directory / "users").write_text(f'"{server.username}" "{server.password}"\n')
+    (directory / "ini").write_text(
+        "[databases]\n"
+        f"* = host=127.0.0.1 port={server.port}\n"
+        "[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = plain\nauth_file = {directory / 'users'}\n"
+        f"pool_mode = transaction\ndefault_pool_size = {pool_size}\nmax_client_conn = 200\n"
+    )
+    (directory / "server.key").touch()
+    _own(directory, owner)
+    pid = _spawn([*_as(owner), program, str(directory / "ini")], directory, port, postgres=True)
+    pooler = replace(server, pid=pid, port=port, directory=str(directory))
+    try:
+        yield pooler
+    finally:
+        _stop(pooler)

@@ -43,7 +43,10 @@ class ProviderOptions:
         manage_users: False refuses every write of accounts; `users_table` may then be a read-only view.
         track_quota: 0 keeps no usage, 1 keeps it for all accounts, 2 where it is asked for.
         pool_size: open connections to a database server at most; 0 takes the default.
-        read_host: host (or ``host:port``) of a replica that answers reads.
+        read_host: host (or ``host:port``) of a replica that answers listings and dumps; logins, quota and
+            everything else that decides ask the writer.
+        prepared_statements: ``auto`` prepares statements on connections that lead to a PostgreSQL server
+            directly and not through a pooler, ``never`` on none.
         rules: what a valid record of a dump file is.
         hash_password: turns a plain-text password of a dump file into a hash; without it, such a dump
             is refused.
@@ -67,6 +70,7 @@ class ProviderOptions:
     track_quota: int = 2
     pool_size: int = 0
     read_host: str = ""
+    prepared_statements: str = "auto"
     rules: Rules = DEFAULT_RULES
     hash_password: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
 
@@ -96,6 +100,10 @@ class ProviderOptions:
             raise ProviderError(
                 f"data_provider.users_table: {self.users_table!r} must be a letter or underscore, then "
                 "letters, digits or underscores, 63 at most"
+            )
+        if self.prepared_statements not in ("auto", "never"):
+            raise ProviderError(
+                f"data_provider.prepared_statements: {self.prepared_statements!r} is not auto or never"
             )
         if self.sslmode not in range(4):
             raise ProviderError(f"data_provider.sslmode: {self.sslmode} is not one of 0, 1, 2, 3")

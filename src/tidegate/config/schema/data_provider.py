@@ -60,7 +60,11 @@ class DataProvider(Section):
         "Database name; for sqlite and bolt a file, for memory an optional dump file to read, relative to "
         "the configuration directory.",
     )
-    host: str = key("", "Database host; an absolute path is a unix socket directory.")
+    host: str = key(
+        "",
+        "Database host; an absolute path is a unix socket: for PostgreSQL its directory, for MySQL the "
+        "socket file.",
+    )
     port: int = key(0, "Database port; 0 uses the driver's own.", ge=0, le=65_535)
     username: str = key("", "Database user.")
     password: str = key("", "Database password.", secret=True)
@@ -85,7 +89,14 @@ class DataProvider(Section):
         secret=True,
     )
     read_host: str = key(
-        "", "Host (or host:port) of a replica that answers listings; empty asks the main database."
+        "",
+        "Host (or host:port) of a replica that answers listings and dumps, and may be behind; logins, quota "
+        "and everything else that decides ask the main database. Empty: no replica.",
+    )
+    prepared_statements: Literal["auto", "never"] = key(
+        "auto",
+        "PostgreSQL: `auto` prepares statements unless the connection goes through a pooler such as "
+        "PgBouncer, which is recognised; `never` prepares none.",
     )
     pool_size: int = key(0, "Open database connections at most; 0 lets the driver choose.", ge=0, le=10_000)
     sql_tables_prefix: str = key(

@@ -42,6 +42,8 @@ DEFAULT_POOL: Final = 10
 SQLITE_POOL: Final = 4
 """Connections to an SQLite file: one writes at a time, more only help readers."""
 SQLITE_BUSY_MS: Final = 5_000
+PREPARE_AFTER: Final = 5
+"""Runs of one statement after which PostgreSQL prepares it."""
 RECYCLE_SECONDS: Final = 1_800
 """Age at which a connection is replaced, so that address changes and balancers are followed."""
 
@@ -132,6 +134,8 @@ def make_engine(target: Target, options: ProviderOptions) -> AsyncEngine:
     )
     if target.tls and options.driver == "mysql":
         event.listen(engine.sync_engine, "connect", _require_tls)
+    if options.driver == "postgresql" and options.prepared_statements == "auto":
+        event.listen(engine.sync_engine, "connect", _prepare_where_direct)
     return engine
 
 
@@ -183,6 +187,8 @@ def _postgresql(options: ProviderOptions, *, replica: bool) -> Target:
     settings.setdefault("connect_timeout", CONNECT_SECONDS)
     settings.setdefault("application_name", "tidegate")
     settings |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}
+    # Switched on by `_prepare_where_direct` where it is safe.
+    settings["prepare_threshold"] = None
     label = f"postgresql at {settings.get('host', 'local socket')}:{settings.get('port', 5432)}"
     return Target(
         URL.create("postgresql+psycopg"),
@@ -320,6 +326,25 @@ async def _connect_preferring_tls(**arguments: Any) -> Any:
         if error.args and error.args[0] in _REFUSALS:
             raise
         return await asyncmy.connect(**{**arguments, "ssl": None})
+
+
+def _prepare_where_direct(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Let a connection prepare statements if it leads to one server process and no pooler is in between.
+
+    A pooler (PgBouncer, Odyssey and alike) hands each transaction to another server process, where
+    statements of the same name belong to another client. It greets with a process id of its own making, so
+    the id in the greeting is not the one that the server tells.
+    """
+    driver: Any = connection.driver_connection
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT pg_backend_pid()")
+        row = cursor.fetchone()
+    finally:
+        cursor.close()
+    connection.rollback()
+    if row is not None and row[0] == driver.info.backend_pid:
+        driver.prepare_threshold = PREPARE_AFTER
 
 
 def _require_tls(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -29,17 +29,20 @@ OPERATION_SECONDS: Final = 15.0
 ATTEMPTS: Final = 5
 """Runs of one piece of work that the server keeps choosing as a deadlock's victim."""
 REPLICA_LAG_SECONDS: Final = 5.0
-"""After a write of ours, reads of what was written go to the writer for this long."""
+"""After a write of ours, listings of what was written go to the writer for this long."""
 REPLICA_RETRY_SECONDS: Final = 10.0
 """How long a failed replica is left alone."""
-MAX_REMEMBERED_WRITES: Final = 10_000
 
 _RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
 """Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
 
 
 class Link:
-    """The connections of one provider: a writer and, if `read_host` is set, a replica for reads."""
+    """The connections of one provider: a writer and, if `read_host` is set, a replica for listings.
+
+    What decides about access (one account, one administrator, one key, a folder's counters, a mark) is read
+    from the writer: a replica may be behind for as long as it likes, and what was revoked must not come back.
+    """
 
     def __init__(self, options: ProviderOptions) -> None:
         self.target: Final = target_of(options)
@@ -72,28 +75,39 @@ class Link:
                 await engine.dispose()
         self._engine = self._replica = None
 
-    async def read(self, work: Work[T], *, about: str = "", fresh: bool = False, single: bool = False) -> T:
-        """Run reading work, on the replica if there is one.
+    async def read(self, work: Work[T], *, single: bool = False) -> T:
+        """Run reading work on the writer.
+
+        Args:
+            work: what to run.
+            single: it is one SELECT; BEGIN and COMMIT around it cost as much again.
+
+        Raises:
+            ProviderUnavailable: the database did not answer in time.
+        """
+        return await self._run(self._writer(), self.target, work, OPERATION_SECONDS, single=single)
+
+    async def listing(self, work: Work[T], *, about: str = "") -> T:
+        """Run reading work for a listing or a dump, on the replica if there is one and it answers.
 
         Args:
             work: what to run.
             about: what is read; goes to the writer if this process wrote it a moment ago.
-            fresh: always ask the writer.
-            single: it is one SELECT; BEGIN and COMMIT around it cost as much again in SQLite.
 
         Raises:
             ProviderUnavailable: no database answered in time.
         """
-        if self._replica is not None and not fresh and not self._recently_written(about):
-            now = time.monotonic()
-            if now >= self._replica_rest and self._replica_target is not None:
-                try:
-                    return await self._run(
-                        self._replica, self._replica_target, work, OPERATION_SECONDS, single=single
-                    )
-                except ProviderUnavailable:
-                    self._replica_rest = time.monotonic() + REPLICA_RETRY_SECONDS
-        return await self._run(self._writer(), self.target, work, OPERATION_SECONDS, single=single)
+        if (
+            self._replica is not None
+            and self._replica_target is not None
+            and not self._recently_written(about)
+            and time.monotonic() >= self._replica_rest
+        ):
+            try:
+                return await self._run(self._replica, self._replica_target, work, OPERATION_SECONDS)
+            except ProviderUnavailable:
+                self._replica_rest = time.monotonic() + REPLICA_RETRY_SECONDS
+        return await self.read(work)
 
     async def write(
         self,
@@ -107,7 +121,7 @@ class Link:
 
         Args:
             work: what to run.
-            about: what is written, for `read`.
+            about: what is written, for `listing`.
             seconds: longest time; None for no bound.
             again: the work may be run again after a deadlock.
 
@@ -200,10 +214,7 @@ class Link:
             self._written[name] = now
         while self._written:
             oldest = next(iter(self._written))
-            if (
-                len(self._written) <= MAX_REMEMBERED_WRITES
-                and now - self._written[oldest] < REPLICA_LAG_SECONDS
-            ):
+            if now - self._written[oldest] < REPLICA_LAG_SECONDS:
                 break
             del self._written[oldest]
 
@@ -214,6 +225,9 @@ class Link:
 
 async def _transaction(engine: AsyncEngine, work: Work[T], *, writes: bool, single: bool) -> T:
     async with engine.connect() as connection:
+        if single and engine.dialect.name == "postgresql":
+            # One trip instead of three, and no rollback, which throws away the driver's prepared statements.
+            return await work(await connection.execution_options(isolation_level="AUTOCOMMIT"))
         if single:
             # Ended by the rollback that closing brings: there is nothing to commit.
             return await work(await connection.execution_options(**{SINGLE: True}))

@@ -58,7 +58,7 @@ class SqlProvider:
             await self._settle_schema(migrate=migrate)
             if self._options.outside_users:
                 self._outside = outside.OutsideUsers(self._options.outside_users)
-                await self._link.read(self._outside.learn, fresh=True)
+                await self._link.read(self._outside.learn)
         except BaseException:
             await self._link.stop()
             raise
@@ -110,7 +110,7 @@ class SqlProvider:
 
     async def check(self) -> None:
         """Ask the writer for a sign of life."""
-        await self._link.read(ping, fresh=True)
+        await self._link.read(ping)
 
     async def reload(self) -> None:
         """Nothing: the database is always current."""
@@ -123,21 +123,15 @@ class SqlProvider:
             return None
         if self._outside is not None:
             return await self._link.read(_do(self._outside.get, username))
-        found = await self._link.read(
-            _do(accounts.get, self._tables, username), about=f"user {username}", single=True
-        )
-        if found is None and self._options.read_host:
-            # Another node may have made it a moment ago.
-            found = await self._link.read(_do(accounts.get, self._tables, username), fresh=True, single=True)
-        return found
+        return await self._link.read(_do(accounts.get, self._tables, username), single=True)
 
     async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
         """A page of accounts by name."""
         offset, limit = max(offset, 0), min(max(limit, 0), MAX_PAGE)
         if self._outside is not None:
-            return await self._link.read(_do(self._outside.page, offset=offset, limit=limit, order=order))
+            return await self._link.listing(_do(self._outside.page, offset=offset, limit=limit, order=order))
         work = _do(accounts.page, self._tables, offset=offset, limit=limit, order=order)
-        return await self._link.read(work, about="users")
+        return await self._link.listing(work, about="users")
 
     async def iter_users(self) -> AsyncIterator[Account]:
         """Every account by name, a batch at a time.
@@ -147,10 +141,10 @@ class SqlProvider:
         last = ""
         while True:
             if self._outside is not None:
-                batch = await self._link.read(_do(self._outside.after, last, accounts.BATCH))
+                batch = await self._link.listing(_do(self._outside.after, last, accounts.BATCH))
             else:
-                batch = await self._link.read(
-                    _do(accounts.after, self._tables, last, accounts.BATCH), fresh=True
+                batch = await self._link.listing(
+                    _do(accounts.after, self._tables, last, accounts.BATCH), about="users"
                 )
             for account in batch:
                 yield account
@@ -161,8 +155,8 @@ class SqlProvider:
     async def count_users(self) -> int:
         """How many accounts there are."""
         if self._outside is not None:
-            return await self._link.read(_do(self._outside.count))
-        return await self._link.read(_do(accounts.count, self._tables.users), about="users")
+            return await self._link.listing(_do(self._outside.count))
+        return await self._link.listing(_do(accounts.count, self._tables.users), about="users")
 
     async def add_user(self, account: Account) -> Account:
         """Store a new account."""
@@ -225,17 +219,13 @@ class SqlProvider:
                 "used_quota_files": accounts.raised(columns.used_quota_files, files),
                 "last_quota_update": now_ms(),
             }
-            await self._link.write(
-                _do(self._folders.set_columns, name, values), about=("folders", f"folder {name}")
-            )
+            await self._link.write(_do(self._folders.set_columns, name, values), about=("folders",))
 
     async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
         """Set a folder's counters."""
         self._rules.require_tracking()
         values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": now_ms()}
-        await self._link.write(
-            _do(self._folders.set_columns, name, values), about=("folders", f"folder {name}")
-        )
+        await self._link.write(_do(self._folders.set_columns, name, values), about=("folders",))
 
     async def mark_usage(self, username: str, *, dirty: bool) -> None:
         """Remember that an account's counters may be behind."""
@@ -244,7 +234,7 @@ class SqlProvider:
 
     async def dirty_usage(self) -> list[str]:
         """Accounts whose counters may be behind."""
-        return await self._link.read(_do(accounts.dirty, self._tables), fresh=True) if self._complete else []
+        return await self._link.read(_do(accounts.dirty, self._tables)) if self._complete else []
 
     # -- folders -----------------------------------------------------------------------------------------
 
@@ -252,7 +242,7 @@ class SqlProvider:
         """One folder."""
         if not self._complete or not can_be_stored(name):
             return None
-        return await self._link.read(_do(self._folders.get, name), about=f"folder {name}")
+        return await self._link.read(_do(self._folders.get, name))
 
     async def folders(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Folder]:
         """A page of folders by name."""
@@ -275,19 +265,15 @@ class SqlProvider:
         async def work(connection: AsyncConnection) -> list[str]:
             return list((await connection.execute(query)).scalars())
 
-        return await self._link.read(work, fresh=True)
+        return await self._link.read(work)
 
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
-        return await self._link.write(
-            _do(self._folders.add, folder), about=("folders", f"folder {folder.name}")
-        )
+        return await self._link.write(_do(self._folders.add, folder), about=("folders",))
 
     async def update_folder(self, folder: Folder) -> Folder:
         """Replace a folder by name, keeping its counters."""
-        return await self._link.write(
-            _do(self._folders.change, folder), about=("folders", f"folder {folder.name}")
-        )
+        return await self._link.write(_do(self._folders.change, folder), about=("folders",))
 
     async def delete_folder(self, name: str) -> None:
         """Remove a folder and every mount of it."""
@@ -299,15 +285,15 @@ class SqlProvider:
             await connection.execute(delete(mounts).where(mounts.c.folder_id == held))
             await self._folders.remove(connection, name)
 
-        await self._link.write(work, about=("folders", f"folder {name}"))
+        await self._link.write(work, about=("folders",))
 
-    # -- administrators and API keys: always the writer, since they are about rights ----------------------
+    # -- administrators and API keys ---------------------------------------------------------------------
 
     async def admin(self, username: str) -> Admin | None:
         """One administrator."""
         if not self._complete or not can_be_stored(username):
             return None
-        return await self._link.read(_do(self._admins.get, username), fresh=True)
+        return await self._link.read(_do(self._admins.get, username))
 
     async def admins(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Admin]:
         """A page of administrators by name."""
@@ -335,7 +321,7 @@ class SqlProvider:
         """One API key."""
         if not self._complete or not can_be_stored(key_id):
             return None
-        return await self._link.read(_do(self._keys.get, key_id), fresh=True)
+        return await self._link.read(_do(self._keys.get, key_id))
 
     async def api_keys(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[ApiKey]:
         """A page of API keys by id."""
@@ -364,7 +350,7 @@ class SqlProvider:
         async def work(connection: AsyncConnection) -> str | None:
             return (await connection.execute(query)).scalar_one_or_none()
 
-        return await self._link.read(work, fresh=True)
+        return await self._link.read(work)
 
     async def set_setting(self, name: str, value: str | None) -> None:
         """Store such a value, or forget it."""
@@ -414,12 +400,12 @@ class SqlProvider:
         if not self._complete:
             return []
         work = _do(page, max(offset, 0), min(max(limit, 0), MAX_PAGE), order)
-        return await self._link.read(work, about=about, fresh=about in ("admins", "api_keys"))
+        return await self._link.listing(work, about=about)
 
     async def _write_user(self, name: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if not can_be_stored(name):
             raise NotFound("no user can have this name")
-        return await self._link.write(work, about=(f"user {name}", "users", "folders"))
+        return await self._link.write(work, about=("users", "folders"))
 
     async def _set_user(self, name: str, values: dict[str, Any]) -> None:
         await self._write_user(name, _do(accounts.set_columns, self._tables, name, values))

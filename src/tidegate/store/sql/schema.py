@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +42,7 @@ async def current(link: Link, options: ProviderOptions) -> str:
     async def work(connection: AsyncConnection) -> str:
         return await connection.run_sync(_current, options)
 
-    return await link.read(work, fresh=True)
+    return await link.read(work)
 
 
 def latest() -> str:
@@ -118,17 +120,17 @@ async def verify(link: Link, tables: Tables) -> None:
     async def work(connection: AsyncConnection) -> list[str]:
         return await connection.run_sync(_missing, tables)
 
-    missing = await link.read(work, fresh=True)
+    missing = await link.read(work)
     if missing:
         raise ProviderError(f"the database schema is incomplete, missing: {', '.join(missing[:10])}")
 
 
 def _missing(connection: Connection, tables: Tables) -> list[str]:
     inspector = sqla.inspect(connection)
-    there = set(inspector.get_table_names())
     missing: list[str] = []
     for table in tables.metadata.sorted_tables:
-        if table.name not in there:
+        # The server is asked, since it decides about upper and lower case of names.
+        if not inspector.has_table(table.name):
             missing.append(f"table {table.name}")
             continue
         columns = {column["name"] for column in inspector.get_columns(table.name)}
@@ -136,6 +138,13 @@ def _missing(connection: Connection, tables: Tables) -> list[str]:
             f"column {table.name}.{name}" for column in table.c if (name := column.name) not in columns
         )
     return missing
+
+
+def _make_version_table(connection: Connection, options: ProviderOptions) -> None:
+    """Alembic would name the primary key, about which MySQL warns."""
+    number = sqla.Column("version_num", sqla.String(32), primary_key=True)
+    table = sqla.Table(_version_table(options), sqla.MetaData(), number)
+    table.create(connection, checkfirst=True)
 
 
 def _current(connection: Connection, options: ProviderOptions) -> str:
@@ -146,13 +155,8 @@ def _current(connection: Connection, options: ProviderOptions) -> str:
 async def _migrate(link: Link, options: ProviderOptions, direction: str, to: str) -> None:
     config = _config()
     turn = _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with turn, link.raw() as connection:
-        await _lock(connection, link.driver)
-        try:
-            async with connection.begin():
-                await connection.run_sync(_run, config, options, direction, to)
-        finally:
-            await _unlock(connection, link.driver)
+    async with turn, link.raw() as connection, _alone(connection, link.driver):
+        await connection.run_sync(_run, config, options, direction, to)
 
 
 def _run(connection: Connection, config: Config, options: ProviderOptions, direction: str, to: str) -> None:
@@ -165,32 +169,34 @@ def _run(connection: Connection, config: Config, options: ProviderOptions, direc
     if direction == "up":
         # Another node may have been faster while we waited for the lock.
         if _current(connection, options) != to:
+            _make_version_table(connection, options)
             command.upgrade(config, to)
     else:
         command.downgrade(config, to)
 
 
-async def _lock(connection: AsyncConnection, driver: str) -> None:
-    if driver == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _LOCK_NUMBER})
-        await connection.commit()
-    elif driver == "mysql":
+@contextlib.asynccontextmanager
+async def _alone(connection: AsyncConnection, driver: str) -> AsyncIterator[None]:
+    """One transaction, while no other node migrates."""
+    if driver == "mysql":
+        # MySQL ends the transaction at each change of a table, so the lock is the connection's.
         query = text("SELECT GET_LOCK(:name, :seconds)")
         got = (await connection.execute(query, {"name": _LOCK_NAME, "seconds": LOCK_SECONDS})).scalar()
         await connection.commit()
         if got != 1:
             raise ProviderError("another node has been migrating this database for too long")
-
-
-async def _unlock(connection: AsyncConnection, driver: str) -> None:
-    if connection.invalidated or connection.closed:
-        return
-    if driver == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": _LOCK_NUMBER})
-        await connection.commit()
-    elif driver == "mysql":
-        await connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK_NAME})
-        await connection.commit()
+    try:
+        async with connection.begin():
+            if driver == "postgresql":
+                # The transaction's, since a pooler may give the next one to another connection.
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER}
+                )
+            yield
+    finally:
+        if driver == "mysql" and not (connection.invalidated or connection.closed):
+            await connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK_NAME})
+            await connection.commit()
 
 
 def _config() -> Config:
