@@ -281,7 +281,10 @@ class Backend(Protocol):
         ...
 
     async def copy(self, source: Key, target: Key, *, replace: bool) -> int:
-        """SERVER_COPY of one file; returns the bytes copied."""
+        """SERVER_COPY of one file; returns the bytes copied.
+
+        When it is cancelled it MUST NOT raise once the target is there, but return.
+        """
         ...
 
     async def space(self, key: Key) -> Space:

@@ -185,10 +185,12 @@ class AccountBook(Book):
         upload: bytes received; download and total likewise.
         tally: the six cumulative counters of `TALLY_NAMES`.
         uploads: open uploads that charge here or on one of the account's folders.
+        acts: operations under way that may change the numbers; the mark stays meanwhile.
         shared: what sessions of the account share beside counters (bandwidth).
     """
 
     __slots__ = (
+        "acts",
         "download",
         "files",
         "folders",
@@ -224,11 +226,17 @@ class AccountBook(Book):
         }
         self.touched_at: dict[Literal["upload", "download"], int] = {}
         self.uploads: set[Reserving] = set()
+        self.acts = 0
         self.folders: set[FolderBook] = set()
         self.shared: dict[object, object] = {}
         self.marked = False
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way that may change the numbers."""
+        return bool(self.uploads) or self.acts > 0
 
     def deleted(self) -> None:
         """See `Book.deleted`."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from tidegate.model import Entry, Intent, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket
+from tidegate.vfs.acts import Acts
 from tidegate.vfs.extents import Places
 from tidegate.vfs.mounts import Mount, MountTable, Spot
 from tidegate.vfs.usage import AccountBook, Books
@@ -53,6 +55,8 @@ class Context:
 
     Attributes:
         up: the bucket that uploads pay, None if bandwidth is free; down likewise.
+        acts: operations under way, of all sessions.
+        acting: those of this session.
         transfers: what is being moved now; the registry shows it.
         files: open files.
         opening: files about to be open.
@@ -70,8 +74,10 @@ class Context:
     places: Places
     options: VfsOptions
     emit: Callable[[Event], None]
+    acts: Acts
     up: TokenBucket | None = None
     down: TokenBucket | None = None
+    acting: set[asyncio.Task[Any]] = field(default_factory=set)
     transfers: set[LiveTransfer] = field(default_factory=set)
     files: set[File] = field(default_factory=set)
     opening: int = 0
@@ -176,7 +182,7 @@ class Context:
     async def charged(self, path: VPath, *, follow: bool = False) -> Spot:
         """Where a path lives whose usage may change: one file has one place, whatever links lead there.
 
-        Only where a limit makes it matter, or rules that differ from place to place.
+        Only where something is counted, or rules differ from place to place.
         """
         spot = await self.table.at(path)
         if not self._placed(spot.mount):
@@ -204,7 +210,7 @@ class Context:
             return spot, None
 
     def _placed(self, mount: Mount) -> bool:
-        return bool(mount.meter.grow_limits) or not self.gate.uniform
+        return bool(mount.meter.grow) or not self.gate.uniform
 
     def place(self, path: VPath, spot: Spot) -> VPath:
         """The virtual path of where `charged` or `survey` found that `path` leads."""
@@ -240,10 +246,6 @@ class Context:
             return path
         place = await knowing.place_of(key, follow=follow)
         return path if place == key else mount.virtual(place)
-
-    async def begin(self, mount: Mount) -> None:
-        """Usage of a mount is about to change."""
-        await self.books.begin(self.book, mount.book)
 
     def changed(self) -> None:
         """Usage changed."""

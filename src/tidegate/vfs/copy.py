@@ -14,10 +14,10 @@ from tidegate.errors import (
     IsADirectory,
     NotFound,
     TidegateError,
-    TooLarge,
     Unsupported,
 )
 from tidegate.model import Entry, Intent, VPath
+from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot
@@ -41,27 +41,30 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
     origin, goal = await table.at(source), await context.charged(target)
     if source == target or (origin.backend is goal.backend and origin.key == goal.key):
         raise Unsupported("source and target are the same")
-    async with context.places.locked(goal[1:]):
-        entry = await origin.backend.stat(origin.key)
-        if entry.is_dir:
-            raise IsADirectory
-        if not entry.is_file:
-            raise Unsupported("only files are copied")
-        exists = replace and await stat_or_none(goal) is not None
-        context.require(Intent.COPY, source, target=target, target_exists=exists)
-        await context.begin(goal.mount)
-        with context.limits(Intent.COPY, target):
-            copied = await transfer(context, origin, goal, entry, replace=replace, asks=True)
-        context.changed()
-    context.operated(
-        "Copy",
-        source,
-        origin.host_path,
-        started,
-        target=target,
-        target_path=goal.host_path,
-        details={"size": copied},
-    )
+
+    async def work(act: Act) -> None:
+        async with context.places.locked(goal[1:]):
+            entry = await origin.backend.stat(origin.key)
+            if entry.is_dir:
+                raise IsADirectory
+            if not entry.is_file:
+                raise Unsupported("only files are copied")
+            exists = replace and await stat_or_none(goal) is not None
+            context.require(Intent.COPY, source, target=target, target_exists=exists)
+            await act.begin(goal.mount)
+            with context.limits(Intent.COPY, target):
+                copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)
+        context.operated(
+            "Copy",
+            source,
+            origin.host_path,
+            started,
+            target=target,
+            target_path=goal.host_path,
+            details={"size": copied},
+        )
+
+    await settle(context, work)
 
 
 async def stat_or_none(spot: Spot) -> Entry | None:
@@ -73,12 +76,12 @@ async def stat_or_none(spot: Spot) -> Entry | None:
 
 
 async def transfer(
-    context: Context, origin: Spot, goal: Spot, entry: Entry, *, replace: bool, asks: bool = False
+    context: Context, act: Act, origin: Spot, goal: Spot, entry: Entry, *, replace: bool, asks: bool = False
 ) -> int:
     """Copy one file's content and charge it; the caller holds the target's lock.
 
     The whole size is charged before the first byte moves, what turns out different afterwards. It is charged
-    as growth and not as traffic.
+    as growth and not as traffic. Cancellation ends it until the copy is complete; commits then.
 
     Args:
         asks: whether this uses up more, as a copy does and a move does not: then it begins only where
@@ -93,8 +96,7 @@ async def transfer(
         raise AlreadyExists
     if old is not None and old.is_dir:
         raise Unsupported("target is a directory")
-    if entry.size > meter.max_file:
-        raise TooLarge
+    meter.require_size(entry.size)
     place = context.places.hold(to_backend, to_key)
     try:
         visible = place.learn(old.size) if old is not None and old.is_file else None
@@ -106,8 +108,9 @@ async def transfer(
         try:
             if origin.backend is to_backend and Capability.SERVER_COPY in to_backend.capabilities:
                 copied = await to_backend.copy(origin.key, to_key, replace=replace)
+                act.commit()
             else:
-                copied = await _stream(context, origin, goal, entry, replace=replace)
+                copied = await _stream(context, act, origin, goal, entry, replace=replace)
         except BaseException:
             meter.credit(replaced - entry.size, -files)
             raise
@@ -119,7 +122,9 @@ async def transfer(
     return copied
 
 
-async def _stream(context: Context, origin: Spot, goal: Spot, entry: Entry, *, replace: bool) -> int:
+async def _stream(
+    context: Context, act: Act, origin: Spot, goal: Spot, entry: Entry, *, replace: bool
+) -> int:
     """Copy through bounded memory; the target appears complete or not at all."""
     uid, gid = context.owner
     options = OpenOptions(
@@ -148,6 +153,7 @@ async def _stream(context: Context, origin: Spot, goal: Spot, entry: Entry, *, r
         except BaseException:
             await _drop(writer.close(Outcome.DROP))
             raise
+        act.commit()
         await writer.close(Outcome.COMMIT)
         return copied
     finally:

@@ -10,6 +10,7 @@ from tidegate.events.kinds import Event
 from tidegate.model import ROOT, Peer, Principal, VPath
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
+from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, VfsOptions
 from tidegate.vfs.extents import Places
 from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend, folder_spec, home_spec
@@ -51,6 +52,7 @@ class VfsSessions:
         self._emit = emit
         self._options = options or VfsOptions()
         self._places = Places()
+        self._acts = Acts()
         self._pool = BackendPool(build)
         self.books = Books(store, track_quota=track_quota, emit=emit)
         self.scans = Scans(self.books, self._pool)
@@ -104,6 +106,7 @@ class VfsSessions:
             places=self._places,
             options=self._options,
             emit=self._emit,
+            acts=self._acts,
             up=up,
             down=down,
         )
@@ -127,8 +130,9 @@ class VfsSessions:
         await self.books.set_usage(username, size=size, files=files)
 
     async def close(self) -> None:
-        """Stop scans, write usage, close backends."""
+        """Stop scans, wait for operations under way, write usage, close backends."""
         await self.scans.close()
+        await self._acts.drain()
         await self.books.close()
         await self._pool.close()
 

@@ -16,7 +16,6 @@ from typing import Final, Literal
 
 from typing_extensions import Buffer
 
-from tidegate import eager
 from tidegate.abc import Backend, FileHandle, Key, Outcome
 from tidegate.errors import (
     InvalidArgument,
@@ -235,6 +234,8 @@ class File:
         if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
             return False
         size = len(data)  # type: ignore[arg-type]  # bytes or a byte view
+        if not size:  # changes nothing, wherever it is (POSIX)
+            return True
         extent = upload.extent
         end = offset + size
         grow = end - extent.charged
@@ -304,6 +305,8 @@ class File:
         upload = self._upload
         assert upload is not None
         size = view.nbytes
+        if not size:  # changes nothing, wherever it is (POSIX)
+            return
         extent = upload.extent
         start = offset
         if self._append:
@@ -311,14 +314,16 @@ class File:
         end = start + size
         grow = end - extent.charged
         try:
-            if end > self._meter.max_file and grow > 0:
-                raise TooLarge
             if grow > 0:
+                self._meter.require_size(end)
                 require(self._meter.grow_limits, grow * upload.names)
             if received:
                 require(self._meter.up_limits, size)
         except (QuotaExceeded, TooLarge) as error:
             self._fail(error, Intent.UPLOAD)
+            raise
+        except TidegateError as error:
+            self._broken(error)
             raise
         if grow > 0:
             extent.charged = end
@@ -409,15 +414,16 @@ class File:
         started = monotonic()
         if wanted.size is not None and self._upload is not None:
             self._may_write()
-            if wanted.size > self._meter.max_file:
-                error = TooLarge()
+            try:
+                self._meter.require_size(wanted.size)
+            except TooLarge as error:
                 self._fail(error, Intent.UPLOAD)
-                raise error
+                raise
             with context.limits(Intent.UPLOAD, path):
                 self._upload.resize(wanted.size)
             try:
                 await self._handle.set_attrs(Attrs(size=wanted.size))
-            except TidegateError:
+            except BaseException:  # also if cancelled: the end asks for the size
                 self._exact = False
                 raise
             self._record("Truncate", started, {"size": wanted.size})
@@ -461,7 +467,7 @@ class File:
             try:
                 await asyncio.sleep(wait)  # what was let through in advance is paid for before it counts
             except asyncio.CancelledError:
-                await self._end(Outcome.KEEP, PeerGone())
+                await self._context.acts.run(self._end(Outcome.KEEP, PeerGone()))
                 raise
         failure = self._failure
         if self._upload is None:
@@ -471,10 +477,7 @@ class File:
             outcome = Outcome.COMMIT
         else:
             outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
-        # Most uploads end without waiting for anything; then there is nothing to shield.
-        ending, _ = eager.start(self._end(outcome, failure), asyncio.get_running_loop())
-        if ending is not None:
-            await asyncio.shield(ending)
+        await self._context.acts.run(self._end(outcome, failure))
 
     def close_nowait(self) -> bool:
         """`close`, if all went well and nothing has to be waited for; False means nothing happened.
@@ -508,13 +511,17 @@ class File:
         return True
 
     async def abort(self) -> None:
-        """End the transfer as failed. Never raises."""
+        """End the transfer as failed. Never raises.
+
+        Once begun it runs to its end, even if the caller is cancelled.
+        """
         if self._closed:
             return
         self._shut()
         failure = self._failure or PeerGone()
+        outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
         try:
-            await self._end(Outcome.DROP if rejected(failure) else Outcome.KEEP, failure)
+            await self._context.acts.run(self._end(outcome, failure))
         except TidegateError:
             return
 

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.errors import QuotaExceeded
+from tidegate.errors import QuotaExceeded, StorageFull, TooLarge
 from tidegate.policy.quota import READ_TEXT, WARNING_MARKS, WRITE_TEXT
 
 UNLIMITED: Final = sys.maxsize
 MAX_FILE_BYTES: Final = 1 << 53
 """Largest file where no limit is set (8 PiB): a few sparse files must not exceed what a store counts."""
+
+TOO_LARGE_TEXT: Final = "file too large for the storage"
+"""What is said where no rule but `MAX_FILE_BYTES` says no; as for EFBIG."""
 
 Warn = Callable[[str, int, int, int], None]
 """(limit, percent, used, allowed)"""
@@ -146,7 +149,7 @@ class Meter:
         down: counts of bytes sent.
         fetch_limits: limits on files sent.
         fetches: counts of files sent.
-        max_file: largest file that may be uploaded, `UNLIMITED` if any.
+        max_file: largest file that may be uploaded, `MAX_FILE_BYTES` if no limit is set.
         space: the gauge that `space` shows for bytes, and the one for files.
         owner: what tells whether moving a file between two mounts moves its charge.
     """
@@ -161,7 +164,7 @@ class Meter:
     down: Counts = ()
     fetch_limits: Limits = ()
     fetches: Counts = ()
-    max_file: int = UNLIMITED
+    max_file: int = MAX_FILE_BYTES
     space: tuple[Gauge | None, Gauge | None] = (None, None)
     owner: tuple[object, ...] = ()
 
@@ -203,6 +206,18 @@ class Meter:
         if new:
             self._below(self.file_limits)
         self._below(self.up_limits)
+
+    def require_size(self, size: int) -> None:
+        """Return if a file may be that large.
+
+        Raises:
+            TooLarge: `max_upload_file_size` says no.
+            StorageFull: nothing can hold so much.
+        """
+        if size > self.max_file:
+            if self.max_file >= MAX_FILE_BYTES:
+                raise StorageFull(TOO_LARGE_TEXT)
+            raise TooLarge
 
     def may_download(self) -> None:
         """Whether a download may start.

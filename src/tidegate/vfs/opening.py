@@ -12,13 +12,14 @@ from tidegate.errors import (
     InvalidArgument,
     IsADirectory,
     NotFound,
+    PeerGone,
     PeerLimit,
     QuotaExceeded,
     TidegateError,
-    TooLarge,
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
@@ -193,8 +194,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     old = entry.size if entry is not None and entry.is_file else 0
     with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
         mount.meter.may_upload(new=entry is None, replaced=old if flags.truncate else 0)
-        if entry is not None and not flags.truncate and old >= mount.meter.max_file:
-            raise TooLarge
+        if entry is not None and not flags.truncate:
+            mount.meter.require_size(old + 1)
     uid, gid = context.owner
     wanted = OpenOptions(
         read=flags.read,
@@ -211,30 +212,39 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         fsync=options.fsync,
         unlinked=context.unlinked(spot),
     )
-    await context.begin(mount)
-    upload = Upload(context, spot, inplace=inplace)
-    handle: FileHandle | None = None
-    try:
-        with context.limits(Intent.UPLOAD, path):
-            if entry is None:
-                upload.charge_new()
-            async with upload.place.lock:  # nobody removes or renames it between opening and taking over
-                handle = await backend.open_file(key, wanted)
-                # Only the backend knows if an unfinished upload was taken up, which stays beside the target.
-                upload.inplace = not getattr(handle, "staged", not inplace)
-                if upload.inplace and mount.meter.grow_limits and handle.existed_size is not None:
-                    upload.names = max(1, (await handle.stat()).nlink)
-                upload.opened(handle.existed_size, truncate=flags.truncate)
-    except BaseException:
-        upload.never_opened()
-        if handle is not None:
-            await _drop(handle)
-        context.changed()
-        raise
+
+    async def work(act: Act) -> File:
+        await act.begin(mount)
+        upload = Upload(context, spot, inplace=inplace)
+        handle: FileHandle | None = None
+        try:
+            with context.limits(Intent.UPLOAD, path):
+                if entry is None:
+                    upload.charge_new()
+                async with upload.place.lock:  # nobody removes or renames it between opening and taking over
+                    act.commit()
+                    handle = await backend.open_file(key, wanted)
+                    # Only the backend knows if an unfinished upload was taken up, which stays beside it.
+                    upload.inplace = not getattr(handle, "staged", not inplace)
+                    if upload.inplace and mount.meter.grow and handle.existed_size is not None:
+                        upload.names = max(1, (await handle.stat()).nlink)
+                    upload.opened(handle.existed_size, truncate=flags.truncate)
+        except BaseException:
+            upload.never_opened()
+            if handle is not None:
+                await _drop(handle)
+            raise
+        file = File(context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append)
+        if act.abandoned:
+            await file.abort()
+            raise PeerGone
+        return file
+
+    file = await settle(context, work)
     if flags.read:
         for count in mount.meter.fetches:
             count.add(1)
-    return File(context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append)
+    return file
 
 
 def _no_mount(context: Context, path: VPath, *, writing: bool) -> None:

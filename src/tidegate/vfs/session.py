@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -15,11 +16,11 @@ from tidegate.errors import (
     NotFound,
     PeerGone,
     TidegateError,
-    TooLarge,
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
 from tidegate.vfs import api, tree
+from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.checksums import digest_range
 from tidegate.vfs.context import Context
@@ -297,38 +298,51 @@ class Session:
         """Truncate or extend a file by path, charging the difference."""
         context = self._context
         mount, backend, key = spot
-        async with context.places.locked((backend, key)) as (place,):
-            entry = await backend.stat(key, follow=follow)
-            if entry.is_dir:
-                raise IsADirectory
-            if not entry.is_file:
-                raise Unsupported("only files have a size to set")
-            await context.begin(mount)
-            old = place.learn(entry.size) or 0
-            with context.limits(Intent.OVERWRITE, path):
-                if size > mount.meter.max_file and size > entry.size:
-                    raise TooLarge
-                change = size - old
-                if change > 0:
-                    change *= max(1, entry.nlink)  # each name of the file counts, and all of them grow
-                mount.meter.charge(change, 0)
-            try:
-                await backend.set_attrs(key, Attrs(size=size), follow=follow)
-            except BaseException:
-                mount.meter.credit(-change, 0)
-                raise
-            place.resized(old, size)
-            context.changed()
+
+        async def work(act: Act) -> None:
+            async with context.places.locked((backend, key)) as (place,):
+                entry = await backend.stat(key, follow=follow)
+                if entry.is_dir:
+                    raise IsADirectory
+                if not entry.is_file:
+                    raise Unsupported("only files have a size to set")
+                await act.begin(mount)
+                old = place.learn(entry.size) or 0
+                with context.limits(Intent.OVERWRITE, path):
+                    if size > entry.size:
+                        mount.meter.require_size(size)
+                    change = size - old
+                    if change > 0:
+                        change *= max(1, entry.nlink)  # each name of the file counts, and all of them grow
+                    mount.meter.charge(change, 0)
+                act.commit()
+                try:
+                    await backend.set_attrs(key, Attrs(size=size), follow=follow)
+                except BaseException:
+                    mount.meter.credit(-change, 0)
+                    raise
+                place.resized(old, size)
+
+        await settle(context, work)
 
     # -- the end -------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Abort what is open and release the mounts. Never raises; safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
+        """Abort what is open, let operations under way end, release the mounts.
+
+        Never raises; safe to call twice. Once begun it runs to its end, even if the caller is cancelled.
+        """
+        if not self._closed:
+            self._closed = True
+            await self._context.acts.run(self._end())
+
+    async def _end(self) -> None:
         context = self._context
         for file in list(context.files):
+            await file.abort()
+        while context.acting:
+            await asyncio.wait(context.acting)
+        for file in list(context.files):  # what was being opened
             await file.abort()
         context.transfers.clear()
         await context.table.close()

@@ -2,7 +2,8 @@
 """Acts on names: remove, mkdir, rmdir, rename, links.
 
 Every act asks the gate before it looks at the storage, and again once it knows what the object is. Usage
-is settled under the lock of the places concerned, so that overlapping acts of several sessions add up.
+is settled under the lock of the places concerned, so that overlapping acts of several sessions add up, and
+together with the act itself (`tidegate.vfs.acts`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tidegate.errors import (
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.copy import stat_or_none, transfer
 from tidegate.vfs.extents import Place
@@ -42,17 +44,21 @@ async def remove(context: Context, path: VPath) -> None:
     context.require(Intent.DELETE_FILE, path)
     await context.require_there(Intent.DELETE_FILE, path, follow=False)
     mount, backend, key = await context.charged(path)
-    async with context.places.locked((backend, key)) as (place,):
-        entry = await backend.stat(key, follow=False)
-        if entry.is_dir:
-            raise IsADirectory
-        if entry.is_file:
-            await context.begin(mount)
-        await backend.remove(key)
-        if entry.is_file:
-            _forget(mount, place, entry.size)
-            context.changed()
-    context.operated("Remove", path, mount.host_path(key), started)
+
+    async def work(act: Act) -> None:
+        async with context.places.locked((backend, key)) as (place,):
+            entry = await backend.stat(key, follow=False)
+            if entry.is_dir:
+                raise IsADirectory
+            if entry.is_file:
+                await act.begin(mount)
+            act.commit()
+            await backend.remove(key)
+            if entry.is_file:
+                _forget(mount, place, entry.size)
+        context.operated("Remove", path, mount.host_path(key), started)
+
+    await settle(context, work)
 
 
 def _forget(mount: Mount, place: Place, size: int) -> None:
@@ -74,9 +80,13 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
     await context.require_there(Intent.MKDIR, path, follow=False)
     mount, backend, key = await context.table.at(path)
     uid, gid = context.owner
-    async with _new_name(context, Spot(mount, backend, key)):
-        await backend.mkdir(key, mode=attrs.mode if attrs is not None else None, uid=uid, gid=gid)
-    context.operated("Mkdir", path, mount.host_path(key), started)
+
+    async def work(act: Act) -> None:
+        async with _new_name(context, act, Spot(mount, backend, key)):
+            await backend.mkdir(key, mode=attrs.mode if attrs is not None else None, uid=uid, gid=gid)
+        context.operated("Mkdir", path, mount.host_path(key), started)
+
+    await settle(context, work)
 
 
 async def _unfinished(context: Context, spot: Spot, place: Place) -> Entry | None:
@@ -90,19 +100,21 @@ async def _unfinished(context: Context, spot: Spot, place: Place) -> Entry | Non
 
 
 @asynccontextmanager
-async def _new_name(context: Context, spot: Spot) -> AsyncIterator[None]:
-    """Settle what a name that comes into being within hides."""
+async def _new_name(context: Context, act: Act, spot: Spot) -> AsyncIterator[None]:
+    """Commit, and settle what a name that comes into being within hides."""
     if context.options.upload_mode is not Publish.RESUMABLE:
+        act.commit()
         yield
         return
     async with context.places.locked(spot[1:]) as (place,):
         hidden = await _unfinished(context, spot, place)
+        if hidden is not None:
+            await act.begin(spot.mount)
+        act.commit()
         yield
         if hidden is not None:
-            await context.begin(spot.mount)
             spot.mount.meter.credit(-(place.learn(hidden.size) or 0), -1)
             place.becomes(None)
-            context.changed()
 
 
 async def rmdir(context: Context, path: VPath) -> None:
@@ -132,34 +144,41 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             Intent.RENAME_DIR, source, "permission: a folder is mounted there", "virtual_folders"
         )
     origin, goal = await context.charged(source), await context.charged(target)
-    async with (
-        taking_turns(context, origin.backend),
-        context.places.locked(origin[1:], goal[1:]) as (here, there),
-    ):
-        entry = await origin.backend.stat(origin.key, follow=False)
-        old = await stat_or_none(goal)
-        intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
-        context.require(intent, source, target=target, target_exists=old is not None and replace)
-        await context.require_there(intent, source, follow=False, target=target)
-        if source == target or (origin.backend is goal.backend and origin.key == goal.key):
-            raise Unsupported("source and target are the same")
-        if target.is_within(source) or source.is_within(target):
-            raise Unsupported("source and target lie within each other")
-        if table.holds_points(source) or table.holds_points(target):
-            raise Unsupported("a folder is mounted inside")
-        _fits_name(entry, old, replace=replace)
-        if entry.is_link:
-            await judge_moved_link(context, origin, goal, source, target)
-        elif entry.is_dir:
-            await judge_moved_tree(context, origin, goal, source, target)
-        if origin.backend is goal.backend:
-            change = _Change(origin, goal, entry, old, here, there)
-            await _rename_charged(context, change, replace=replace)
-        elif origin.mount.spec.resource != goal.mount.spec.resource:
-            raise context.deny(intent, source, "permission: rename between storages", "storage")
-        else:
-            await _move(context, target, _Change(origin, goal, entry, old, here, there), replace=replace)
-    context.operated("Rename", source, origin.host_path, started, target=target, target_path=goal.host_path)
+
+    async def work(act: Act) -> None:
+        async with (
+            taking_turns(context, origin.backend),
+            context.places.locked(origin[1:], goal[1:]) as (here, there),
+        ):
+            entry = await origin.backend.stat(origin.key, follow=False)
+            old = await stat_or_none(goal)
+            intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
+            context.require(intent, source, target=target, target_exists=old is not None and replace)
+            await context.require_there(intent, source, follow=False, target=target)
+            if source == target or (origin.backend is goal.backend and origin.key == goal.key):
+                raise Unsupported("source and target are the same")
+            if target.is_within(source) or source.is_within(target):
+                raise Unsupported("source and target lie within each other")
+            if table.holds_points(source) or table.holds_points(target):
+                raise Unsupported("a folder is mounted inside")
+            _fits_name(entry, old, replace=replace)
+            if entry.is_link:
+                await judge_moved_link(context, origin, goal, source, target)
+            elif entry.is_dir:
+                await judge_moved_tree(context, origin, goal, source, target)
+            if origin.backend is goal.backend:
+                change = _Change(origin, goal, entry, old, here, there)
+                await _rename_charged(context, act, change, replace=replace)
+            elif origin.mount.spec.resource != goal.mount.spec.resource:
+                raise context.deny(intent, source, "permission: rename between storages", "storage")
+            else:
+                change = _Change(origin, goal, entry, old, here, there)
+                await _move(context, act, target, change, replace=replace)
+        context.operated(
+            "Rename", source, origin.host_path, started, target=target, target_path=goal.host_path
+        )
+
+    await settle(context, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +204,7 @@ def _fits_name(entry: Entry, old: Entry | None, *, replace: bool) -> None:
         raise NotADirectory
 
 
-async def _rename_charged(context: Context, change: _Change, *, replace: bool) -> None:
+async def _rename_charged(context: Context, act: Act, change: _Change, *, replace: bool) -> None:
     """Rename on one backend, taking charges along."""
     entry, old, here, there = change.entry, change.old, change.here, change.there
     backend, from_key, to_key = change.origin.backend, change.origin.key, change.goal.key
@@ -203,11 +222,11 @@ async def _rename_charged(context: Context, change: _Change, *, replace: bool) -
     if old is not None and old.is_file:
         replaced = there.learn(old.size)
     if moves or replaced is not None:
-        await context.begin(from_mount)
-        await context.begin(to_mount)
+        await act.begin(from_mount, to_mount)
     if moves:
         with context.limits(Intent.RENAME_FILE, to_mount.virtual(to_key)):
             to_mount.meter.charge(size, files)
+    act.commit()
     try:
         await backend.rename(from_key, to_key, replace=replace)
     except BaseException:
@@ -223,7 +242,6 @@ async def _rename_charged(context: Context, change: _Change, *, replace: bool) -
         # rename(2) of one name of a file onto another name of it does nothing, and says that it did.
         if moves:
             to_mount.meter.credit(-size, -files)
-        context.changed()
         return
     if moves:
         from_mount.meter.credit(-size, -files)
@@ -234,23 +252,20 @@ async def _rename_charged(context: Context, change: _Change, *, replace: bool) -
     here.becomes(None)
     if entry.is_dir:
         context.places.moved_tree(backend, from_key, to_key)
-    context.changed()
 
 
-async def _move(context: Context, target: VPath, change: _Change, *, replace: bool) -> None:
+async def _move(context: Context, act: Act, target: VPath, change: _Change, *, replace: bool) -> None:
     """Move one file between two roots of one kind of storage: copy, then remove the original."""
     origin, goal, entry, here = change.origin, change.goal, change.entry, change.here
     if not entry.is_file:
         raise Unsupported("only files move between storages")
     if here.extent is not None:
         raise Conflict("file is being written")
-    await context.begin(origin.mount)
-    await context.begin(goal.mount)
+    await act.begin(origin.mount, goal.mount)
     with context.limits(Intent.RENAME_FILE, target):
-        await transfer(context, origin, goal, entry, replace=replace)
+        await transfer(context, act, origin, goal, entry, replace=replace)
     await origin.backend.remove(origin.key)
     _forget(origin.mount, here, entry.size)
-    context.changed()
 
 
 async def symlink(context: Context, text: str, link: VPath) -> None:
@@ -268,16 +283,22 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     if context.table.holds_points(link):
         raise AlreadyExists
     spot = Spot(mount, backend, key)
-    async with taking_turns(context, backend), _new_name(context, spot):
-        await backend.symlink(await text_to_store(context, spot, text, points, link), key)
-    context.operated(
-        "Symlink",
-        points,
-        other.host_path(other_key),
-        started,
-        target=link,
-        target_path=mount.host_path(key),
-    )
+
+    async def work(act: Act) -> None:
+        async with taking_turns(context, backend):
+            content = await text_to_store(context, spot, text, points, link)
+            async with _new_name(context, act, spot):
+                await backend.symlink(content, key)
+        context.operated(
+            "Symlink",
+            points,
+            other.host_path(other_key),
+            started,
+            target=link,
+            target_path=mount.host_path(key),
+        )
+
+    await settle(context, work)
 
 
 async def readlink(context: Context, path: VPath) -> str:
@@ -301,36 +322,42 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     _needs(backend, Capability.HARDLINKS, "hard links")
     if table.is_point(target) or table.holds_points(target):
         raise AlreadyExists
-    async with context.places.locked((backend, key), (backend, to_key)) as (here, there):
-        entry = await backend.stat(key, follow=False)
-        if entry.is_dir:
-            raise IsADirectory
-        if not entry.is_file:
-            raise Unsupported("only files have hard links")
-        if here.extent is not None and mount.meter.grow_limits:
-            raise Conflict("file is being written")  # its growth is charged for the names it had when opened
-        size = here.learn(entry.size) or 0
-        hidden = await _unfinished(context, Spot(to_mount, to_backend, to_key), there)
-        await context.begin(to_mount)
-        with context.limits(Intent.HARDLINK, source):
-            to_mount.meter.charge(size, 1)
-        try:
-            await backend.hardlink(key, to_key)
-        except BaseException:
-            to_mount.meter.credit(-size, -1)
-            raise
-        if hidden is not None:
-            to_mount.meter.credit(-(there.learn(hidden.size) or 0), -1)
-        there.becomes(size)
-        context.changed()
-    context.operated(
-        "Link",
-        source,
-        mount.host_path(key),
-        started,
-        target=target,
-        target_path=to_mount.host_path(to_key),
-    )
+
+    async def work(act: Act) -> None:
+        async with context.places.locked((backend, key), (backend, to_key)) as (here, there):
+            entry = await backend.stat(key, follow=False)
+            if entry.is_dir:
+                raise IsADirectory
+            if not entry.is_file:
+                raise Unsupported("only files have hard links")
+            if here.extent is not None and mount.meter.grow:
+                raise Conflict(
+                    "file is being written"
+                )  # its growth is charged for the names it had when opened
+            size = here.learn(entry.size) or 0
+            hidden = await _unfinished(context, Spot(to_mount, to_backend, to_key), there)
+            await act.begin(to_mount)
+            with context.limits(Intent.HARDLINK, source):
+                to_mount.meter.charge(size, 1)
+            act.commit()
+            try:
+                await backend.hardlink(key, to_key)
+            except BaseException:
+                to_mount.meter.credit(-size, -1)
+                raise
+            if hidden is not None:
+                to_mount.meter.credit(-(there.learn(hidden.size) or 0), -1)
+            there.becomes(size)
+        context.operated(
+            "Link",
+            source,
+            mount.host_path(key),
+            started,
+            target=target,
+            target_path=to_mount.host_path(to_key),
+        )
+
+    await settle(context, work)
 
 
 def _needs(backend: Backend, capability: Capability, what: str) -> None:

@@ -159,7 +159,7 @@ class Books:
 
     def _forget(self, book: AccountBook) -> None:
         """Drop what nobody holds, so that the next login reads the store's numbers."""
-        if book.refs <= 0 and not book.uploads and not book.pending:
+        if book.refs <= 0 and not book.busy and not book.pending:
             if self._accounts.get(book.name) is book:
                 del self._accounts[book.name]
             if self._gone.get((book.name, book.identity)) is book:
@@ -240,6 +240,12 @@ class Books:
         if book.task is None and not self._stop.is_set():
             book.task = asyncio.create_task(self._keep(book), name=f"usage {book.name}")
 
+    def doubt(self, book: AccountBook) -> None:
+        """It is not known what became of an operation: the account stays marked until it was counted."""
+        if self.store is not None and self.track_quota and not book.gone:
+            self._doubts.add((book.name, None))
+            log.warning("usage of %s is uncertain; it will be counted again", book.name)
+
     def touch(self, book: AccountBook, kind: Literal["upload", "download"]) -> None:
         """A transfer ended well: remember if it was the account's first."""
         if book.touch[kind]:
@@ -292,7 +298,7 @@ class Books:
                     if book.pending:
                         idle_since = None
                         await self._write(book)
-                    elif not book.uploads:
+                    elif not book.busy:
                         now = asyncio.get_running_loop().time()
                         idle_since = now if idle_since is None else idle_since
                         if now - idle_since >= LINGER_SECONDS:
@@ -424,7 +430,7 @@ class Books:
             return
         async with book.lock:
             doubtful = not book.gone and any(name == book.name for name, _ in self._doubts)
-            if book.marked and not book.uploads and not book.pending and not doubtful:
+            if book.marked and not book.busy and not book.pending and not doubtful:
                 book.marked = False
                 if not book.gone:
                     await self.store.mark_usage(book.name, dirty=False)

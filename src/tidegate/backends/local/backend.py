@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
-from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.local import links, operations
@@ -349,7 +351,10 @@ class LocalBackend:
         await self._run(source, operations.hardlink, check_key(target))
 
     async def copy(self, source: str, target: str, *, replace: bool) -> int:
-        """See `tidegate.abc.Backend.copy`. The target appears when it is complete."""
+        """See `tidegate.abc.Backend.copy`. The target appears when it is complete.
+
+        Cancellation ends it until then; once it is being published it returns.
+        """
         reader = await self.open_file(source, OpenOptions(read=True))
         try:
             found = await reader.stat()
@@ -371,14 +376,23 @@ class LocalBackend:
                     done += count
                 outcome = Outcome.COMMIT
             finally:
-                await writer.close(outcome)
+                await _through(writer.close(outcome))
         finally:
-            await reader.close()
+            await _through(reader.close())
         return done
 
     async def space(self, key: str) -> Space:
         """See `tidegate.abc.Backend.space`."""
         return await self._run(key, operations.space)
+
+
+async def _through(ending: Coroutine[Any, Any, None]) -> None:
+    """Await an ending whatever comes: whether the copy is there is known when it is over."""
+    task = asyncio.ensure_future(ending)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((task,))
+    task.result()
 
 
 def _proof(backend: LocalBackend) -> Backend:

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An operation on storage and its accounting are one: both happen, or neither does.
+
+A call of storage that runs in a thread ends when the thread ends, also if whoever asked for it was cancelled
+meanwhile (the line broke, the server stops). So everything that changes what is charged runs through `Acts`:
+
+* `Acts.run` carries a coroutine to its end, in a task of its own from the first moment that it has to wait.
+  What needs no waiting makes no task.
+* An `Act` is one operation of a session. Until `commit`, cancellation of the caller ends it and nothing has
+  happened; from then on it goes on without the caller and is settled by what became of it.
+* Before the first change `Act.begin` has the store told that the account's numbers may be behind, and the
+  mark stays while the act runs: after a crash in between, the account is counted again.
+* If storage fails in a way that does not say whether the operation was done, the account stays marked until
+  it has been counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from tidegate import eager
+from tidegate.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from tidegate.vfs.context import Context
+    from tidegate.vfs.mounts import Mount
+
+T = TypeVar("T")
+
+DRAIN_SECONDS: Final = 10.0
+"""How long a stop waits for operations under way; accounts of those that take longer stay marked."""
+
+log = logging.getLogger(__name__)
+
+
+class Acts:
+    """Operations under way that are carried to their end; one for all sessions of the process."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T] | None, T | None]:
+        """As `eager.start`; the task is waited for at the stop."""
+        task, result = eager.start(work, asyncio.get_running_loop())
+        if task is not None:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return task, result
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end, even if the caller is cancelled."""
+        task, result = self.start(work)
+        if task is None:
+            return cast("T", result)
+        return await asyncio.shield(task)
+
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> int:
+        """Wait for what is under way; returns how many operations have not ended in time."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=seconds)
+            if late:
+                log.warning("%d operations on storage have not ended; they are left behind", len(late))
+            return len(late)
+        return 0
+
+
+class Act:
+    """One operation of a session that changes what is charged, while it runs.
+
+    Attributes:
+        begun: numbers of the account may have changed.
+        committed: storage is being changed; the caller's cancellation has no effect any more.
+        abandoned: the caller is gone, nobody takes the result.
+    """
+
+    __slots__ = ("_context", "abandoned", "begun", "committed")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.begun = False
+        self.committed = False
+        self.abandoned = False
+
+    async def begin(self, *mounts: Mount) -> None:
+        """Usage of these mounts is about to change: see that the store knows."""
+        context = self._context
+        for mount in mounts:
+            await context.books.begin(context.book, mount.book)
+        self.begun = True
+
+    def commit(self) -> None:
+        """From here on the operation goes on without its caller."""
+        self.committed = True
+
+
+async def settle(context: Context, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
+    """Run one operation and its accounting as one.
+
+    Args:
+        context: the session's.
+        work: looks, calls `Act.begin`, then `Act.commit`, then changes storage and settles what is charged.
+    """
+    act = Act(context)
+    task, result = context.acts.start(_acting(context, act, work))
+    if task is None:
+        return cast("T", result)
+    context.acting.add(task)
+    task.add_done_callback(context.acting.discard)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            act.abandoned = True
+            if not act.committed:
+                task.cancel()
+        raise
+
+
+async def _acting(context: Context, act: Act, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
+    book = context.book
+    book.acts += 1
+    try:
+        return await work(act)
+    except StorageFailed:
+        if act.committed and act.begun:
+            context.books.doubt(book)
+        raise
+    finally:
+        book.acts -= 1
+        if act.begun:
+            context.changed()
