@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from tidegate import eager
-from tidegate.errors import StorageFailed
+from tidegate.errors import StorageFailed, TidegateError
 
 if TYPE_CHECKING:
     from tidegate.vfs.context import Context
@@ -50,8 +50,15 @@ class Acts:
         task, result = eager.start(work, asyncio.get_running_loop())
         if task is not None:
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._ended)
         return task, result
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        # Looked at here, because whoever waited for it may be gone.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, TidegateError):
+            log.error("an operation on storage ended in an error of the program", exc_info=error)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, even if the caller is cancelled."""
@@ -89,9 +96,8 @@ class Act:
 
     async def begin(self, *mounts: Mount) -> None:
         """Usage of these mounts is about to change: see that the store knows."""
-        context = self._context
         for mount in mounts:
-            await context.books.begin(context.book, mount.book)
+            await self._context.begin(mount)
         self.begun = True
 
     def commit(self) -> None:
@@ -107,11 +113,9 @@ async def settle(context: Context, work: Callable[[Act], Coroutine[Any, Any, T]]
         work: looks, calls `Act.begin`, then `Act.commit`, then changes storage and settles what is charged.
     """
     act = Act(context)
-    task, result = context.acts.start(_acting(context, act, work))
+    task, result = _start(context, _acting(context, act, work))
     if task is None:
         return cast("T", result)
-    context.acting.add(task)
-    task.add_done_callback(context.acting.discard)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -120,6 +124,22 @@ async def settle(context: Context, work: Callable[[Act], Coroutine[Any, Any, T]]
             if not act.committed:
                 task.cancel()
         raise
+
+
+async def carry(context: Context, work: Coroutine[Any, Any, T]) -> T:
+    """Run the ending of something that is charged already to its end, even if the caller is cancelled."""
+    task, result = _start(context, work)
+    if task is None:
+        return cast("T", result)
+    return await asyncio.shield(task)
+
+
+def _start(context: Context, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T] | None, T | None]:
+    task, result = context.acts.start(work)
+    if task is not None:
+        context.acting.add(task)
+        task.add_done_callback(context.acting.discard)
+    return task, result
 
 
 async def _acting(context: Context, act: Act, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:

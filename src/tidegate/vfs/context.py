@@ -247,6 +247,10 @@ class Context:
         place = await knowing.place_of(key, follow=follow)
         return path if place == key else mount.virtual(place)
 
+    async def begin(self, mount: Mount) -> None:
+        """Usage of a mount is about to change; operations call `Act.begin`, which knows when it is over."""
+        await self.books.begin(self.book, mount.book)
+
     def changed(self) -> None:
         """Usage changed."""
         self.books.changed(self.book)

@@ -28,6 +28,7 @@ from tidegate.errors import (
 from tidegate.events.kinds import Transferred
 from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
+from tidegate.vfs.acts import carry
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.gauges import require
@@ -467,7 +468,7 @@ class File:
             try:
                 await asyncio.sleep(wait)  # what was let through in advance is paid for before it counts
             except asyncio.CancelledError:
-                await self._context.acts.run(self._end(Outcome.KEEP, PeerGone()))
+                await carry(self._context, self._end(Outcome.KEEP, PeerGone()))
                 raise
         failure = self._failure
         if self._upload is None:
@@ -477,7 +478,7 @@ class File:
             outcome = Outcome.COMMIT
         else:
             outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
-        await self._context.acts.run(self._end(outcome, failure))
+        await carry(self._context, self._end(outcome, failure))
 
     def close_nowait(self) -> bool:
         """`close`, if all went well and nothing has to be waited for; False means nothing happened.
@@ -521,7 +522,7 @@ class File:
         failure = self._failure or PeerGone()
         outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
         try:
-            await self._context.acts.run(self._end(outcome, failure))
+            await carry(self._context, self._end(outcome, failure))
         except TidegateError:
             return
 
