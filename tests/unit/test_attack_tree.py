@@ -204,7 +204,7 @@ async def test_sparse_giants_are_refused_and_do_not_stop_the_counting(world, mon
     world.account(quota_files=100)
     session = await world.login()
     giant = await session.open(p("/giant"), PUT)
-    with pytest.raises(e.StorageFull, match="^file too large for the storage$"):
+    with pytest.raises(e.StorageFull, match=r"^file too large for the storage$"):
         await giant.write(2**62, b"x")
     with pytest.raises(e.StorageFull):
         await giant.close()
