@@ -281,6 +281,27 @@ def test_serve_flags_and_their_variables(tmp_path: Path) -> None:
         assert by_variables == expected
 
 
+@pytest.mark.parametrize(
+    ("args", "environ", "level"),
+    [
+        (["--log-verbose"], {}, "debug"),
+        (["--log-verbose=true"], {}, "debug"),
+        (["--log-verbose=false"], {}, "info"),
+        ([], {"SFTPGO_LOG_VERBOSE": "1"}, "debug"),
+        ([], {"SFTPGO_LOG_VERBOSE": "false"}, "info"),
+        (["--log-level", "warn"], {"SFTPGO_LOG_VERBOSE": "true"}, "warn"),
+        ([], {}, "info"),
+    ],
+)
+def test_the_older_name_of_the_log_level(
+    tmp_path: Path, args: list[str], environ: dict[str, str], level: str
+) -> None:
+    serving, _ = options_of("serving.serve", "serve", "-c", tmp_path, *args, environ=environ)
+    sharing, _ = options_of("portable.share", "portable", "-d", tmp_path, *args, environ=environ)
+    assert serving.log.level == level
+    assert sharing.log.level == level
+
+
 def test_serve_logs_to_standard_error_without_a_path(tmp_path: Path) -> None:
     options, _ = options_of("serving.serve", "serve", "-c", tmp_path, "-l", "")
 

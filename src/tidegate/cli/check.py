@@ -97,6 +97,7 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     section = loaded.settings.httpd
     for index, binding in enumerate(section.bindings):
+        _unused_certificate(loaded, index, problems)
         if not binding.port:
             continue
         kind = "HTTPS" if binding.enable_https else "HTTP"
@@ -110,6 +111,16 @@ def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 _readable(file, _where(loaded, "httpd", "bindings", index, name), problems)
     if not any(binding.port for binding in section.bindings):
         yield "HTTP (REST API): off"
+
+
+def _unused_certificate(loaded: Loaded, index: int, problems: list[Problem]) -> None:
+    binding = loaded.settings.httpd.bindings[index]
+    named = next((n for n in ("certificate_file", "certificate_key_file") if getattr(binding, n)), "")
+    if not named or (binding.port and binding.enable_https):
+        return
+    why = "enable_https is off, so this is plain HTTP" if binding.port else "the binding is off (port 0)"
+    where = _where(loaded, "httpd", "bindings", index, named)
+    problems.append(Problem(where, f"nothing uses this certificate: {why}"))
 
 
 def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:

@@ -103,9 +103,20 @@ LogCompress = Annotated[
     bool,
     typer.Option("--log-compress", "-z", envvar=envs("LOG_COMPRESS"), help="Compress rotated log files."),
 ]
+LogVerbose = Annotated[
+    bool | None,
+    typer.Option(
+        "--log-verbose/--no-log-verbose",
+        envvar=envs("LOG_VERBOSE"),
+        show_default=False,
+        help="Older name: yes is --log-level debug, no is --log-level info. --log-level wins.",
+    ),
+]
 LogLevelFlag = Annotated[
-    LogLevel,
-    typer.Option("--log-level", envvar=envs("LOG_LEVEL"), help="Least level that is logged."),
+    LogLevel | None,
+    typer.Option(
+        "--log-level", envvar=envs("LOG_LEVEL"), help="Least level that is logged; info without this."
+    ),
 ]
 GraceTime = Annotated[
     int,

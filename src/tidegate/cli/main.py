@@ -49,6 +49,12 @@ _USAGE_ERROR: Final[type[Exception]] = next(
 )
 """The parser's own error; where it is imported from differs between versions of typer."""
 
+_GO_SWITCHES: Final = {
+    "--log-verbose": ("--log-verbose", "--no-log-verbose"),
+    "--log-compress": ("--log-compress", ""),
+}
+"""Switches that other servers' units write as ``--switch=true`` or ``=false``, and how ours are written."""
+
 _VARIABLES: Final = re.compile(r" \(env var: '[^)]*'\)")
 """The parser's list of variables in an error; the help page has them."""
 
@@ -101,7 +107,9 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     debug = os.environ.get("TIDEGATE_DEBUG", "") not in ("", "0")
     try:
-        code = app(args, prog_name="tidegate", standalone_mode=False)
+        code = app(
+            _as_ours(sys.argv[1:] if args is None else args), prog_name="tidegate", standalone_mode=False
+        )
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return _fail("interrupted")
@@ -134,6 +142,17 @@ def run(args: list[str] | None = None) -> int:
         if debug:
             raise
         return _fail(f"unexpected {type(error).__name__}: {error} (TIDEGATE_DEBUG=1 shows where)")
+
+
+def _as_ours(args: list[str]) -> list[str]:
+    found: list[str] = []
+    for arg in args:
+        name, _, value = arg.partition("=")
+        on, off = _GO_SWITCHES.get(name, ("", ""))
+        ours = {"true": on, "1": on, "false": off, "0": off}.get(value.lower(), arg) if on else arg
+        if ours or not on:
+            found.append(ours)
+    return found
 
 
 def _usage(error: Any) -> int:

@@ -69,7 +69,8 @@ def portable(
             "--log-file-path", "-l", metavar="FILE", help="Log file; - is standard error, empty none."
         ),
     ] = "",
-    log_level: flags.LogLevelFlag = flags.LogLevel.INFO,
+    log_level: flags.LogLevelFlag = None,
+    log_verbose: flags.LogVerbose = None,
     advertise_service: Annotated[
         bool,
         typer.Option("--advertise-service", "-S", help="Announce the service on the local network (mDNS)."),
@@ -157,7 +158,7 @@ def portable(
             file_path=str(Path(log_file_path).absolute())
             if log_file_path not in ("", "-")
             else log_file_path,
-            level=level_of(log_level),
+            level=level_of(log_level, verbose=log_verbose),
         ),
         advertise_service=advertise_service,
         advertise_credentials=advertise_credentials,

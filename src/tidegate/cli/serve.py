@@ -32,7 +32,8 @@ def serve(
     log_max_backups: flags.LogMaxBackups = 5,
     log_max_age: flags.LogMaxAge = 28,
     log_compress: flags.LogCompress = False,
-    log_level: flags.LogLevelFlag = flags.LogLevel.INFO,
+    log_level: flags.LogLevelFlag = None,
+    log_verbose: flags.LogVerbose = None,
     grace_time: flags.GraceTime = 0,
     quickstart: Annotated[
         bool,
@@ -63,7 +64,7 @@ def serve(
             max_backups=log_max_backups,
             max_age=log_max_age,
             compress=log_compress,
-            level=level_of(log_level),
+            level=level_of(log_level, verbose=log_verbose),
         ),
         grace_time=grace_time,
         quickstart=quickstart,
@@ -76,8 +77,12 @@ def serve(
     raise typer.Exit(serving.serve(loaded, options))
 
 
-def level_of(level: flags.LogLevel) -> Literal["debug", "info", "warn", "error"]:
-    """The level as log options spell it."""
+def level_of(
+    level: flags.LogLevel | None, *, verbose: bool | None = None
+) -> Literal["debug", "info", "warn", "error"]:
+    """The level as log options spell it; `verbose` counts where no level is given."""
+    if level is None:
+        return "debug" if verbose else "info"
     match level:
         case flags.LogLevel.DEBUG:
             return "debug"

@@ -17,12 +17,29 @@ from typing import Final
 from tidegate.config import legacy
 from tidegate.config.formats import FILE_LIMIT, PREFIXES, parse_env
 from tidegate.config.origin import Layer, Origin
-from tidegate.config.schema.settings import Settings
 from tidegate.config.schema.walk import annotation_at, declared, path_from_text, variable
 from tidegate.errors import ConfigError, Problem
 
 ENV_D_FILES: Final = 256
 """files in env.d at most"""
+
+FLAG_VARIABLES: Final = (
+    "CONFIG_DIR",
+    "CONFIG_FILE",
+    "LOG_FILE_PATH",
+    "LOG_MAX_SIZE",
+    "LOG_MAX_BACKUPS",
+    "LOG_MAX_AGE",
+    "LOG_COMPRESS",
+    "LOG_LEVEL",
+    "LOG_VERBOSE",
+    "GRACE_TIME",
+    "QUICKSTART",
+    "DEBUG",
+    "DEFAULT_ADMIN_USERNAME",
+    "DEFAULT_ADMIN_PASSWORD",
+)
+"""Names after the prefix that are no keys: variables of flags, of the first administrator, of tracebacks."""
 
 _ORCHESTRATOR: Final = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$")
 """Variables that Kubernetes makes for a service of our name; none of ours looks like this."""
@@ -76,6 +93,11 @@ def layers(environ: Mapping[str, str], config_dir: Path, problems: list[Problem]
     except ConfigError as error:
         problems += error.problems
         from_files = {}
+    problems += [
+        Problem(f"{place}: {name}", "unknown variable" + _suggest(f"{PREFIXES[0]}{name}", PREFIXES[0]))
+        for name, (_, place) in from_files.items()
+        if "__" in name and not name.startswith(PREFIXES)
+    ]
     found: list[Layer] = []
     for prefix in PREFIXES:
         for variables in ({n: (v, "") for n, v in environ.items()}, from_files):
@@ -93,15 +115,14 @@ def _take(layer: Layer, name: str, prefix: str, text: str, place: str) -> Proble
     parts = name.removeprefix(prefix).lower().split("__")
     origin = Origin("environment", place, name)
     if len(parts) == 1:
-        section = next((s for s in Settings.model_fields if parts[0].startswith(s + "_")), None)
-        if prefix != PREFIXES[0] or section is None or _by_orchestrator(name, text):
+        # With the other prefix there are names that its server hands to programs, and no list of them ends.
+        ours = prefix == PREFIXES[0] and name.removeprefix(prefix) not in FLAG_VARIABLES
+        if not ours or _by_orchestrator(name, text):
             return None
         return Problem(str(origin), "unknown variable" + _suggest(name, prefix))
     path = path_from_text(parts)
     if annotation_at(path) is None and legacy.find(path) is None:
-        if prefix == PREFIXES[0] or parts[0] in Settings.model_fields:
-            return Problem(str(origin), "unknown variable" + _suggest(name, prefix))
-        return None
+        return Problem(str(origin), "unknown variable" + _suggest(name, prefix))
     layer.put(path, legacy.meaning(path, text), origin)
     return None
 
@@ -115,5 +136,6 @@ def _by_orchestrator(name: str, text: str) -> bool:
 def _suggest(name: str, prefix: str) -> str:
     known = [variable(path, prefix) for path, _ in declared()]
     known += [variable(path, prefix) for path in legacy.OLDER]
+    known += [prefix + flag for flag in FLAG_VARIABLES]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""

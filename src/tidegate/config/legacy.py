@@ -47,7 +47,10 @@ OLDER: Final = {
         _moved("sftpd.actions", "common.actions"),
         _moved("sftpd.keyboard_interactive_auth_program", "sftpd.keyboard_interactive_auth_hook"),
         Older(("sftpd", "keys"), ("sftpd", "host_keys"), "A list of tables with the key `private_key`."),
-        Older(("sftpd", "enable_scp"), None, "Add `scp` to `sftpd.enabled_ssh_commands` instead."),
+        Older(
+            ("sftpd", "enable_scp"), None, "`scp` of OpenSSH 9 and later speaks SFTP and works without it."
+        ),
+        _moved("data_provider.connectionstring", "data_provider.connection_string"),
         _moved("data_provider.external_auth_program", "data_provider.external_auth_hook"),
         _moved("data_provider.pre_login_program", "data_provider.pre_login_hook"),
         _moved("httpd.bind_port", "httpd.bindings.0.port"),
@@ -58,6 +61,12 @@ OLDER: Final = {
     )
 }
 """Older keys by path."""
+
+
+OLD_CERTIFICATE: Final = (("httpd", "certificate_file"), ("httpd", "certificate_key_file"))
+"""Older keys that switched HTTPS on when both were given; there was no other switch."""
+
+HTTPS_SWITCH: Final[KeyPath] = ("httpd", "bindings", 0, "enable_https")
 
 
 def find(path: KeyPath) -> tuple[Older, KeyPath] | None:

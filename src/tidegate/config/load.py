@@ -85,6 +85,7 @@ def load(config_dir: Path, config_file: str, environ: Mapping[str, str]) -> Load
     merged = Layer()
     for layer in reversed(written):
         merged = _settle_names(layer, notes).over(merged)
+    _switch_https(written, merged)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(merged.document())
@@ -147,6 +148,16 @@ def _settle_names(layer: Layer, notes: list[str]) -> Layer:
             today.values[path] = (value, origin)
             today.wholes |= {_now(whole) for whole in layer.wholes if legacy.find(whole) is not None}
     return today
+
+
+def _switch_https(written: list[Layer], merged: Layer) -> None:
+    """Certificate and key under their older names mean HTTPS, unless somebody says otherwise."""
+    given = {path for layer in written for path, (value, _) in layer.values.items() if value}
+    if legacy.HTTPS_SWITCH in merged.values or not given.issuperset(legacy.OLD_CERTIFICATE):
+        return
+    now = [_now(path) for path in legacy.OLD_CERTIFICATE]
+    if all(merged.values.get(path, ("", DEFAULT))[0] for path in now):
+        merged.values[legacy.HTTPS_SWITCH] = (True, merged.values[now[0]][1])
 
 
 def _now(path: KeyPath) -> KeyPath:

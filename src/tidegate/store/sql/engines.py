@@ -60,6 +60,13 @@ _GO_DSN: Final = re.compile(
 )
 
 
+MASK: Final = "***"
+WORD_CHARACTERS: Final = 6
+"""A shorter secret is masked by its place and not by its text: it may be part of any word."""
+LONG_CHARACTERS: Final = 12
+"""A longer secret is no part of a word by chance."""
+_BEFORE: Final = r"""((?:password|passwd|passphrase|pwd|pass)["']?\s*(?:=>|[=:])\s*["']?)"""
+
 _REFUSALS: Final = (1044, 1045, 1049, 1129, 1130)
 """Errors of a MySQL server that has heard who asks: access denied, unknown database, blocked host."""
 
@@ -83,11 +90,21 @@ class Target:
     tls: bool = False
 
     def masked(self, text: str) -> str:
-        """One line of `text` without any secret of this target."""
+        """One line of `text` without any secret of this target.
+
+        One of `LONG_CHARACTERS` is masked wherever it stands, a shorter one where it is a word of its own,
+        and one below `WORD_CHARACTERS` only where a password stands, so that texts stay readable.
+        """
         line = " ".join(text.split())
-        for secret in self.secrets:
-            if secret:
-                line = line.replace(secret, "***")
+        for secret in sorted(filter(None, self.secrets), key=len, reverse=True):
+            exact = re.escape(secret)
+            if len(secret) >= LONG_CHARACTERS:
+                line = line.replace(secret, MASK)
+            elif len(secret) >= WORD_CHARACTERS:
+                line = re.sub(rf"(?<!\w){exact}(?!\w)", MASK, line)
+            else:
+                line = re.sub(rf"{_BEFORE}{exact}(?!\w)", rf"\1{MASK}", line, flags=re.IGNORECASE)
+                line = re.sub(rf"((?:^|[\s/'\"=])[^\s:@/]*:){exact}(?=@)", rf"\1{MASK}", line)
         return line[:300]
 
 
