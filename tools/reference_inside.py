@@ -47,7 +47,7 @@ REQUESTS = {
     "REALPATH": "The clean absolute path, whether it exists or not. Links are not resolved.",
     "STAT": "Attributes, of what a link leads to.",
     "RENAME": "Refuses an existing target.",
-    "READLINK": "The text of a link, as a path within the account.",
+    "READLINK": "The text that the link was made with. An absolute one is a path within the account.",
     "SYMLINK": "Each client's own order of arguments is read: target first, as OpenSSH has it, but link first from those that send this to servers which do not look like OpenSSH (libssh, WinSCP, Node ssh2, phpseclib, asyncssh). A link that leads outside is refused.",
     "EXTENDED": "See below; an unknown one is answered OP_UNSUPPORTED.",
 }

@@ -265,11 +265,11 @@ class Backend(Protocol):
         ...
 
     async def symlink(self, text: str, key: Key) -> None:
-        """LINKS. `text` is the link's text, relative or absolute within this root."""
+        """LINKS. `text` is the link's text, relative or absolute within this root; it MUST be kept."""
         ...
 
     async def readlink(self, key: Key) -> str:
-        """LINKS. The link's text as a path within this root (absolute ones start with ``/``).
+        """LINKS. The text that `symlink` was given; absolute ones are paths within this root.
 
         Raises:
             Denied: the link points outside the root.

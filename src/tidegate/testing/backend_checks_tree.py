@@ -210,6 +210,18 @@ async def check_links(backend: Backend) -> None:
     await expect_error(AlreadyExists, "symlink onto a name", backend.symlink("x", "file"))
     await backend.symlink("/dir/inner", "dir/absolute")
     expect(await get(backend, "dir/absolute") == b"inner", "an absolute text is a path within the root")
+    for text in ("./inner", "inner/.", ".//inner", "/dir/inner", "/dir//./inner", "//dir/inner", "/"):
+        await backend.symlink(text, "dir/kept")
+        promise = f"the text {text!r} of a link MUST be kept to the letter"
+        expect(await backend.readlink("dir/kept") == text, promise)
+        entry = await backend.stat("dir/kept", follow=False)
+        expect(entry.size == len(text), "the size of a link is the length of its text")
+        await backend.remove("dir/kept")
+    await backend.mkdir("dir/deeper")
+    await backend.rename("dir/absolute", "dir/deeper/absolute", replace=False)
+    await backend.rename("dir/deeper", "moved", replace=False)
+    expect(await backend.readlink("moved/absolute") == "/dir/inner", "a move MUST keep the text of a link")
+    expect(await get(backend, "moved/absolute") == b"inner", "an absolute link MUST survive a move")
     await backend.symlink("dir", "dlink")
     expect(await get(backend, "dlink/inner") == b"inner", "a link may be a parent")
     expect("inner" in await names(backend, "dlink"), "a link to a directory MUST list")

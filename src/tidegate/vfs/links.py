@@ -42,12 +42,22 @@ async def taking_turns(context: Context, backend: Backend) -> AsyncIterator[None
 
 
 async def text_to_store(context: Context, spot: Spot, text: str, points: VPath, link: VPath) -> str:
-    """The text that means `points` where the link will really lie; made anew from the judged path."""
-    absolute = f"/{points.relative_to(spot.mount.path)}"
+    """The text to store for a link that was judged as leading to `points`.
+
+    It is kept to the letter, but where its words would lead elsewhere than judged: over the root of the
+    storage, or, for an account with more than one rule, back up (``x/..``) behind what may be a link.
+    """
+    mount = spot.mount
+    plain = f"/{points.relative_to(mount.path)}"
     if text.startswith("/"):
-        return absolute
+        inside = text if mount.path == "/" else text.removeprefix(mount.path)
+        fits = mount.path == "/" or (inside != text and inside[:1] in {"", "/"})
+        return (inside or "/") if fits and _keeps(context, inside, 0) else plain
     relative = posixpath.relpath(points, link.parent)
-    return absolute if await _astray(context, spot, link, relative) else relative
+    if await _astray(context, spot, link, relative):
+        return plain
+    depth = len(link.parent.parts) - len(mount.path.parts)
+    return text if _keeps(context, text, depth) else relative
 
 
 async def judge_moved_link(context: Context, origin: Spot, goal: Spot, source: VPath, target: VPath) -> None:
@@ -119,7 +129,9 @@ def absolute(mount: Mount, text: str) -> str:
     """A link's text as a virtual path: absolute ones start at the mount."""
     if not text.startswith("/"):
         return text
-    return str(mount.virtual(VPath.parse(text).key))
+    if mount.path == "/":
+        return text
+    return mount.path if text == "/" else f"{mount.path}{text}"
 
 
 def _judge(context: Context, points: VPath, link: VPath) -> None:
@@ -141,6 +153,20 @@ async def _astray(context: Context, spot: Spot, link: VPath, text: str) -> bool:
             pass
         way = posixpath.dirname(way)
     return False
+
+
+def _keeps(context: Context, text: str, depth: int) -> bool:
+    """Whether a text read by its words, `depth` directories below the root, is what the storage reads."""
+    down = False
+    for part in text.split("/"):
+        if part == "..":
+            depth -= 1
+            if depth < 0 or (down and not context.gate.uniform):
+                return False
+        elif part not in {"", "."}:
+            depth += 1
+            down = True
+    return True
 
 
 def _climbs(text: str) -> bool:

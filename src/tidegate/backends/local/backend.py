@@ -319,7 +319,9 @@ class LocalBackend:
 
     async def rename(self, source: str, target: str, *, replace: bool) -> None:
         """See `tidegate.abc.Backend.rename`."""
-        await self._run(source, operations.rename, check_key(target), replace=replace)
+        raw = check_key(target)
+        if await self._run(source, operations.rename, raw, replace=replace):
+            await self._run_in_thread(target, partial(links.adjust_tree, self._root, raw))
 
     # -- capabilities ------------------------------------------------------------------------------------
 
@@ -329,7 +331,7 @@ class LocalBackend:
         await self._run(key, set_on_path, attrs, follow=follow)
 
     async def symlink(self, text: str, key: str) -> None:
-        """See `tidegate.abc.Backend.symlink`. An absolute text is stored relative."""
+        """See `tidegate.abc.Backend.symlink`. Its text is kept (see `links`)."""
         await self._run(key, operations.symlink, text)
 
     async def readlink(self, key: str) -> str:

@@ -19,6 +19,7 @@ from tidegate.backends.local.journal import (
     STALE_UPLOAD_SECONDS,
     remove_stale,
 )
+from tidegate.backends.local.links import shown_size
 from tidegate.backends.local.names import HIDDEN, PART_PREFIX, UPLOAD_PREFIX, is_hidden, part_name
 from tidegate.backends.local.root import Root
 from tidegate.backends.local.uploads import SAFE, lock
@@ -126,7 +127,10 @@ class Listing:
                     sweep(self._fd, os.fsencode(name))
                     continue
                 try:
-                    batch.append(entry_of(name, entry.stat(follow_symlinks=False)))
+                    found = entry_of(name, entry.stat(follow_symlinks=False))
+                    if found.kind is Kind.LINK:
+                        found = found._replace(size=shown_size(self._fd, name, found.size))
+                    batch.append(found)
                 except FileNotFoundError:
                     continue
                 except PermissionError:

@@ -16,7 +16,7 @@ from tidegate.backends.local.attrs import check_regular, entry_of
 from tidegate.backends.local.errors import translate
 from tidegate.backends.local.files import BIG_FILE
 from tidegate.backends.local.listing import clear_hidden
-from tidegate.backends.local.root import Root
+from tidegate.backends.local.root import Parent, Root
 from tidegate.backends.local.uploads import forget_partial, move_noreplace, partial_of
 from tidegate.backends.local.walk import LOOK
 from tidegate.errors import (
@@ -66,6 +66,8 @@ def look(root: Root, raw: bytes, name: str, *, follow: bool) -> Entry:
             found = partial_of(parent)
             if found is None:
                 raise NotFound
+        if not follow and stat.S_ISLNK(found.st_mode):
+            return _link(parent, name, found)
     if follow and stat.S_ISLNK(found.st_mode):
         fd = root.resolve(raw, LOOK)
         try:
@@ -83,12 +85,19 @@ def survey(root: Root, raw: bytes, name: str) -> tuple[str, Entry | None]:
             found = parent.lstat()
             if found is None:
                 found = partial_of(parent)
+            elif stat.S_ISLNK(found.st_mode):
+                return os.fsdecode(raw), _link(parent, name, found)
         return os.fsdecode(raw), None if found is None else entry_of(name, found)
     place = links.place_of(root, raw, follow=False)
     try:
         return place, look(root, os.fsencode(place), name, follow=False)
     except (NotFound, FileNotFoundError):
         return place, None
+
+
+def _link(parent: Parent, name: str, found: os.stat_result) -> Entry:
+    """The entry of a link itself."""
+    return entry_of(name, found)._replace(size=links.shown_size(parent.fd, parent.name, found.st_size))
 
 
 def remove(root: Root, raw: bytes, *, heavy: bool = False) -> bool:
@@ -143,8 +152,12 @@ def rmdir(root: Root, raw: bytes) -> None:
             os.rmdir(parent.name, dir_fd=parent.fd)
 
 
-def rename(root: Root, raw: bytes, target: bytes, *, replace: bool) -> None:
-    """Rename; a moved file's leftover partial goes."""
+def rename(root: Root, raw: bytes, target: bytes, *, replace: bool) -> bool:
+    """Rename; a moved file's leftover partial goes.
+
+    Returns:
+        whether links below a moved directory have to be looked through (`links.adjust_tree`).
+    """
     with root.parent(raw) as old, root.parent(target) as new:
         found = old.lstat()
         if found is None:
@@ -164,8 +177,12 @@ def rename(root: Root, raw: bytes, target: bytes, *, replace: bool) -> None:
             if is_dir and isinstance(failure, InvalidArgument):
                 raise Unsupported("operation unsupported: a directory cannot move into itself") from None
             raise
-        if not is_dir:
-            forget_partial(old.fd, old.name)
+        if is_dir:
+            return root.depth(old.fd) != root.depth(new.fd)
+        if stat.S_ISLNK(found.st_mode):
+            links.adjust(root, new.fd, new.name)
+        forget_partial(old.fd, old.name)
+        return False
 
 
 def symlink(root: Root, raw: bytes, text: str) -> None:
