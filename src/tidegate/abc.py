@@ -97,8 +97,6 @@ class OpenOptions:
         uid: owner of a new file; None leaves the server's own.
         gid: group of a new file; None leaves the server's own.
         fsync: make the content durable before COMMIT returns.
-        unlinked: the key was judged as a place without links; a backend with LINKS refuses with `Conflict`
-            if a link leads there meanwhile.
     """
 
     read: bool = False
@@ -112,7 +110,6 @@ class OpenOptions:
     uid: int | None = None
     gid: int | None = None
     fsync: bool = False
-    unlinked: bool = False
 
 
 class FileHandle(Protocol):
@@ -324,16 +321,28 @@ class ChecksRoot(Protocol):
 class KnowsPlaces(Protocol):
     """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
 
-    A handle for reading MAY have an attribute ``plain``: True if the storage knows that no link led from the
-    key to the file that is open. It spares `place_of`. A backend MAY have ``async survey(key)``, which
-    answers ``place_of(key, follow=False)`` and ``stat`` of that place, not following (None for `NotFound`),
-    in one step: what opening an upload asks.
+    It is also what permissions are asked by: a link gives no more than what it leads to. A backend MAY have
+    ``async survey(key)``, which answers ``place_of(key, follow=False)`` and ``stat`` of that place, not
+    following (None for `NotFound`), in one step: what opening an upload asks.
     """
+
+    @property
+    def unlinked(self) -> Backend:
+        """The same open storage, where no operation follows a link on the way to a key or at its end.
+
+        It raises `LinkMet` instead, and nothing is done. What acts on the last component itself (lstat,
+        readlink, remove, rename...) acts on a link there too. So whoever judged a place and acts through this
+        reaches that place or nothing, whatever is swapped meanwhile.
+        """
+        ...
 
     async def place_of(self, key: Key, *, follow: bool) -> Key:
         """The key without links on the way to its last component, and with `follow` of that one too.
 
-        The last component need not exist; a key that cannot be resolved is returned as it is.
+        Nothing need exist: from the first component that is missing the rest is taken as it stands.
+
+        Raises:
+            Denied: it leads outside. TooManyLinks. NotFound: it goes up from something that is not there.
         """
         ...
 

@@ -150,6 +150,10 @@ class Conflict(CallerError):
     default_text = "resource busy"
 
 
+class LinkMet(Conflict):
+    """A symbolic link is on a way where none is followed (`abc.KnowsPlaces.unlinked`); nothing was done."""
+
+
 # --- the peer ---------------------------------------------------------------------------------------
 
 

@@ -623,3 +623,21 @@ async def test_wrong_constructions() -> None:
     for root, umask in (("relative", 0), ("", 0), ("/a\0b", 0), ("/x", 0o1000), ("/x", -1)):
         with pytest.raises(errors.ConfigError):
             LocalBackend(root, umask=umask)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the system clears the bits for everybody but root")
+@pytest.mark.parametrize("how", ["path", "handle", "link"])
+async def test_set_id_bits_go_with_any_change_of_size(backend: LocalBackend, tmp_path: Path, how: str):
+    file = tmp_path / "f"
+    file.write_bytes(b"content")
+    (tmp_path / "l").symlink_to("f")
+    file.chmod(0o6755)
+    if how == "handle":
+        handle = await backend.open_file("f", OpenOptions(write=True))
+        file.chmod(0o6755)
+        await handle.set_attrs(Attrs(size=3))
+        await handle.close()
+    else:
+        await backend.set_attrs("f" if how == "path" else "l", Attrs(size=3))
+    assert file.stat().st_mode & 0o7777 == 0o755
+    assert file.read_bytes() == b"con"

@@ -94,8 +94,8 @@ def open_fds() -> int:
 
 async def test_what_is_simple_is_opened_and_closed_at_once(backend: LocalBackend, root: Path) -> None:
     (root / "d").mkdir()
-    for key, options in (("f", NEW), ("d/f", LOOSE), ("t", options_for()), ("u", OpenOptions(**UNLINKED))):
-        handle = opened(backend, key, options)
+    for key, options in (("f", NEW), ("d/f", LOOSE), ("t", options_for()), ("u", NEW)):
+        handle = opened(backend.unlinked if key == "u" else backend, key, options)
         assert not handle.staged
         assert handle.existed_size is None
         assert handle.write_nowait(0, b"content")
@@ -103,13 +103,9 @@ async def test_what_is_simple_is_opened_and_closed_at_once(backend: LocalBackend
         assert (root / key).read_bytes() == b"content"
         assert (root / key).stat().st_mode & 0o7777 == 0o644
         reader = opened(backend, key, READ)
-        assert reader.plain
         assert reader.existed_size == 7
         assert reader.readinto_nowait(0, [memoryview(bytearray(9))]) == 7
         assert reader.close_nowait()
-
-
-UNLINKED: dict[str, Any] = {"write": True, "create": True, "unlinked": True}
 
 
 async def test_descriptors_are_all_closed(backend: LocalBackend, root: Path) -> None:

@@ -198,6 +198,7 @@ class Context:
         backend = spot.backend
         if self._placed(spot.mount):
             knowing = _knowing(backend)
+            backend = self.through(spot)
             survey = getattr(backend, "survey", None)
             if knowing is not None and survey is not None:
                 key, entry = await survey(spot.key)
@@ -217,35 +218,13 @@ class Context:
         mount = spot.mount
         return path if path.relative_to(mount.path) == spot.key else mount.virtual(spot.key)
 
-    def unlinked(self, spot: Spot) -> bool:
-        """Whether what was judged at the place of `charged` or `survey` must not be reached by a link now."""
-        return not self.gate.uniform and _knowing(spot.backend) is not None
+    def through(self, spot: Spot) -> Backend:
+        """The storage to act with on a place that was judged: a link put there meanwhile is not followed.
 
-    async def require_there(
-        self, intent: Intent, path: VPath, *, follow: bool = True, target: VPath | None = None
-    ) -> None:
-        """Ask the gate again for the place that links on the way lead to, if there are any.
-
-        Links are judged when they are made, but rules may have changed since, and the host makes links too:
-        no link gives more than what it points to.
-
-        Raises:
-            Denied, NotFound: refused.
+        The act then raises `LinkMet` and nothing is done; see `tidegate.vfs.reach`.
         """
-        if self.gate.uniform:
-            return
-        there = await self._there(path, follow=follow)
-        other = None if target is None else await self._there(target, follow=False)
-        if there != path or other != target:
-            self.require(intent, there, target=other)
-
-    async def _there(self, path: VPath, *, follow: bool) -> VPath:
-        mount, backend, key = await self.table.at(path)
-        knowing = _knowing(backend)
-        if not key or knowing is None:
-            return path
-        place = await knowing.place_of(key, follow=follow)
-        return path if place == key else mount.virtual(place)
+        knowing = None if self.gate.uniform else _knowing(spot.backend)
+        return spot.backend if knowing is None else knowing.unlinked
 
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change; operations call `Act.begin`, which knows when it is over."""

@@ -21,6 +21,7 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot
+from tidegate.vfs.reach import judge, reach
 
 CHUNK_BYTES: Final = 262_144
 """Bytes held while copying through the server."""
@@ -37,20 +38,21 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise IsADirectory
     if table.is_point(target) or table.holds_points(target):
         raise Unsupported("target is a directory")
-    await context.require_there(Intent.COPY, source, target=target)
-    origin, goal = await table.at(source), await context.charged(target)
+    origin, goal = await reach(context, source), await reach(context, target, follow=False, charged=True)
+    judge(context, Intent.COPY, source, origin, target=target, goal=goal)
     if source == target or (origin.backend is goal.backend and origin.key == goal.key):
         raise Unsupported("source and target are the same")
 
     async def work(act: Act) -> None:
         async with context.places.locked(goal[1:]):
-            entry = await origin.backend.stat(origin.key)
+            entry = await context.through(origin).stat(origin.key)
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files are copied")
-            exists = replace and await stat_or_none(goal) is not None
+            exists = replace and await stat_or_none(context, goal) is not None
             context.require(Intent.COPY, source, target=target, target_exists=exists)
+            judge(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
             await act.begin(goal.mount)
             with context.limits(Intent.COPY, target):
                 copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)
@@ -67,10 +69,10 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
     await settle(context, work)
 
 
-async def stat_or_none(spot: Spot) -> Entry | None:
+async def stat_or_none(context: Context, spot: Spot) -> Entry | None:
     """What is there, links not followed; None for nothing."""
     try:
-        return await spot.backend.stat(spot.key, follow=False)
+        return await context.through(spot).stat(spot.key, follow=False)
     except NotFound:
         return None
 
@@ -91,7 +93,7 @@ async def transfer(
         bytes copied.
     """
     meter, to_backend, to_key = goal.mount.meter, goal.backend, goal.key
-    old = await stat_or_none(goal)
+    old = await stat_or_none(context, goal)
     if old is not None and not replace:
         raise AlreadyExists
     if old is not None and old.is_dir:
@@ -107,7 +109,7 @@ async def transfer(
         meter.charge(entry.size - replaced, files)
         try:
             if origin.backend is to_backend and Capability.SERVER_COPY in to_backend.capabilities:
-                copied = await to_backend.copy(origin.key, to_key, replace=replace)
+                copied = await context.through(goal).copy(origin.key, to_key, replace=replace)
                 act.commit()
             else:
                 copied = await _stream(context, act, origin, goal, entry, replace=replace)
@@ -138,9 +140,9 @@ async def _stream(
         gid=gid,
         fsync=context.options.fsync,
     )
-    reader = await origin.backend.open_file(origin.key, OpenOptions(read=True))
+    reader = await context.through(origin).open_file(origin.key, OpenOptions(read=True))
     try:
-        writer = await goal.backend.open_file(goal.key, options)
+        writer = await context.through(goal).open_file(goal.key, options)
         copied = 0
         try:
             while data := await reader.read(copied, CHUNK_BYTES):

@@ -33,6 +33,7 @@ from tidegate.vfs.attributes import supported
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.gauges import require
 from tidegate.vfs.mounts import Spot
+from tidegate.vfs.reach import judge
 from tidegate.vfs.uploads import Upload
 
 SLACK_SECONDS: Final = 0.005
@@ -410,7 +411,7 @@ class File:
         ):
             if asked:
                 context.require(intent, path)
-                await context.require_there(intent, path)
+                judge(context, intent, path, self._spot)
         wanted = supported(attrs, self._spot.backend.capabilities, context.options.setstat_mode, lenient=True)
         started = monotonic()
         if wanted.size is not None and self._upload is not None:

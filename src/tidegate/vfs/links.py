@@ -67,7 +67,7 @@ async def judge_moved_link(context: Context, origin: Spot, goal: Spot, source: V
         Denied: it would give more there than what it points to, or lead elsewhere.
     """
     try:
-        text = await origin.backend.readlink(origin.key)
+        text = await context.through(origin).readlink(origin.key)
     except Denied:
         if context.gate.uniform:
             return  # it leads out of the root from here, and is followed nowhere without being contained
@@ -88,7 +88,7 @@ async def judge_moved_tree(context: Context, origin: Spot, goal: Spot, source: V
         Denied: one of them would give more there than what it points to, or lead elsewhere.
         Unsupported: the directory holds too many entries.
     """
-    backend = origin.backend
+    backend = context.through(origin)
     if context.gate.uniform or Capability.LINKS not in backend.capabilities:
         return
     astray = await _astray(context, goal, target, "..")

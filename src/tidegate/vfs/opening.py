@@ -9,8 +9,10 @@ from typing import Final
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish, QuickHandle
 from tidegate.errors import (
     AlreadyExists,
+    Conflict,
     InvalidArgument,
     IsADirectory,
+    LinkMet,
     NotFound,
     PeerGone,
     PeerLimit,
@@ -24,6 +26,7 @@ from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot
+from tidegate.vfs.reach import MAX_TRIES, acting
 from tidegate.vfs.uploads import Upload
 
 _FOR_READING: Final = OpenOptions(read=True)
@@ -42,9 +45,14 @@ async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attr
         raise PeerLimit(f"too many open files: {context.options.max_open_files}")
     context.opening += 1
     try:
-        if write:
-            return await _open_upload(context, path, flags, attrs)
-        return await _open_download(context, path)
+        if not write:
+            return await _open_download(context, path)
+        for _ in range(MAX_TRIES):
+            try:
+                return await _open_upload(context, path, flags, attrs)
+            except LinkMet:  # put there since the place was judged
+                continue
+        raise Conflict
     finally:
         context.opening -= 1
 
@@ -135,25 +143,18 @@ def _create_nowait(
 async def _open_download(context: Context, path: VPath) -> File:
     context.require(Intent.DOWNLOAD, path)
     _no_mount(context, path, writing=False)
-    spot = await context.table.at(path)
-    mount, backend, key = spot
+    mount = (await context.table.at(path)).mount
     try:
         mount.meter.may_download()
     except QuotaExceeded as error:
         context.over(Intent.DOWNLOAD, path, error)
         raise
-    try:
-        handle = await backend.open_file(key, _FOR_READING)
-    except TidegateError:
-        # What is behind a link stays unsaid to who may not have it, be it there or not.
-        await context.require_there(Intent.DOWNLOAD, path)
-        raise
-    if not getattr(handle, "plain", False):  # else the storage saw that no link led there
-        try:
-            await context.require_there(Intent.DOWNLOAD, path)
-        except BaseException:
-            await _drop(handle)
-            raise
+    spot, handle = await acting(
+        context,
+        path,
+        lambda place: context.require(Intent.DOWNLOAD, place),
+        lambda backend, key: backend.open_file(key, _FOR_READING),
+    )
     for count in mount.meter.fetches:
         count.add(1)
     return File(context, spot, handle, path, readable=True, upload=None, append=False)
@@ -167,18 +168,22 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
     _no_mount(context, path, writing=True)
     spot, entry = await context.survey(path)
+    _judge_place(context, path, spot, flags)
     mount, backend, key = spot
     _judge(context, path, flags, entry)
     behind = entry
     if entry is not None and entry.is_link:
         # A link counts as a new file; what it points to is replaced all the same.
-        behind = await _look(backend, key, follow=True)
+        if flags.exclusive:
+            raise AlreadyExists  # of a name that is taken, wherever it leads
+        spot = await context.charged(path, follow=True)
+        mount, backend, key = spot
+        _judge_place(context, path, spot, flags)
+        behind = await _look(context.through(spot), key, follow=True)
         if behind is not None:
             if behind.is_dir:
                 raise Unsupported("is a directory")
             context.require(Intent.OVERWRITE, path)
-        spot = await context.charged(path, follow=True)
-        mount, backend, key = spot
     new = behind is None or (flags.create and flags.exclusive)
     there = context.place(path, spot)
     if there != path and not context.gate.uniform:
@@ -210,7 +215,6 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         uid=uid,
         gid=gid,
         fsync=options.fsync,
-        unlinked=context.unlinked(spot),
     )
 
     async def work(act: Act) -> File:
@@ -223,7 +227,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     upload.charge_new()
                 async with upload.place.lock:  # nobody removes or renames it between opening and taking over
                     act.commit()
-                    handle = await backend.open_file(key, wanted)
+                    handle = await context.through(spot).open_file(key, wanted)
                     # Only the backend knows if an unfinished upload was taken up, which stays beside it.
                     upload.inplace = not getattr(handle, "staged", not inplace)
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:
@@ -272,6 +276,17 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
         raise AlreadyExists if flags.create and flags.exclusive else Unsupported("is a directory")
     # With exclusive nothing is overwritten: the backend refuses, or only takes an unfinished upload's place.
     context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
+
+
+def _judge_place(context: Context, path: VPath, spot: Spot, flags: OpenFlags) -> None:
+    """Refuse a place that may be neither written nor replaced, before anything is told of it."""
+    place = context.place(path, spot)
+    if context.gate.uniform or place == path:
+        return
+    if flags.read:
+        context.require(Intent.DOWNLOAD, place)
+    if not context.gate.decide(Intent.OVERWRITE, place).allowed:
+        context.require(Intent.UPLOAD, place)
 
 
 def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:

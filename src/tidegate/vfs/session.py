@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 
@@ -19,6 +19,7 @@ from tidegate.errors import (
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
+from tidegate.policy.decision import Decision
 from tidegate.vfs import api, tree
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.attributes import supported
@@ -28,6 +29,7 @@ from tidegate.vfs.copy import copy_file, copy_range
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot, listing, synthetic
 from tidegate.vfs.opening import open_file, open_nowait
+from tidegate.vfs.reach import acting, reach
 from tidegate.vfs.usage import FolderBook
 
 SPACE_BLOCK_BYTES = 4096
@@ -64,23 +66,32 @@ class Session:
             Denied: no `list` permission, or it leads outside.
         """
         context = self._context
-        first = context.gate.decide(Intent.STAT, path)
-        if not first.allowed and not first.hidden:
-            context.refuse(Intent.STAT, path, first)
+        asked: list[tuple[VPath, Decision]] = []
+
+        def judge(place: VPath) -> None:
+            first = context.gate.decide(Intent.STAT, place)
+            if not first.allowed and not first.hidden:
+                context.refuse(Intent.STAT, place, first)
+            asked.append((place, first))  # a hidden one may be allowed after all, if it is a directory
+
+        judge(path)
         table = context.table
         try:
-            _, backend, key = await table.at(path)
-            entry = await backend.stat(key, follow=follow)
+            _, entry = await acting(
+                context, path, judge, lambda backend, key: backend.stat(key, follow=follow), follow=follow
+            )
         except TidegateError:
             if not (table.is_point(path) or table.holds_points(path)):
-                if not first.allowed:
-                    context.refuse(Intent.STAT, path, first)
+                for place, first in asked:
+                    if not first.allowed:
+                        context.refuse(Intent.STAT, place, first)
                 raise
             entry = synthetic(path.name)
-        if entry.is_dir:
-            context.require(Intent.STAT, path, is_dir=True)
-        elif not first.allowed:
-            context.refuse(Intent.STAT, path, first)
+        for place, first in asked:
+            if entry.is_dir:
+                context.require(Intent.STAT, place, is_dir=True)
+            elif not first.allowed:
+                context.refuse(Intent.STAT, place, first)
         return entry._replace(name=path.name)
 
     async def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
@@ -90,10 +101,9 @@ class Session:
             NotFound, NotADirectory, Denied: at the first step.
         """
         context = self._context
-        context.require(Intent.LIST, path)
-        await context.require_there(Intent.LIST, path)
-        shows = context.gate.name_filter(path)
         table = context.table
+        spot = await reach(context, path, Intent.LIST)
+        shows = _both(context, path, context.place(path, spot))
         overlay = table.overlay(path)
         points = [name for name, mounted in overlay.items() if mounted]
         ways = {name for name, mounted in overlay.items() if not mounted}
@@ -104,8 +114,7 @@ class Session:
                 yield mounted
         hidden = frozenset(points)
         try:
-            _, backend, key = await table.at(path)
-            async with listing(backend, key) as batches:
+            async with listing(context.through(spot), spot.key) as batches:
                 async for batch in batches:
                     if hidden or ways:
                         ways.difference_update(entry.name for entry in batch)
@@ -140,8 +149,10 @@ class Session:
         """
         context = self._context
         context.require(Intent.SPACE, path)
-        mount, backend, key = await context.table.at(path)
-        if not context.gate.decide(Intent.LIST, path).allowed:
+        spot = await reach(context, path, Intent.SPACE)
+        mount, backend, key = spot.mount, context.through(spot), spot.key
+        places = {path, context.place(path, spot)}
+        if not all(context.gate.decide(Intent.LIST, place).allowed for place in places):
             key = ""  # an answer about the path itself would tell whether it exists
         known = Capability.SPACE in backend.capabilities
         space = await self._disk(path, backend, key) if known else None
@@ -239,9 +250,13 @@ class Session:
             context.require(Intent.DOWNLOAD, file)
         if context.table.is_point(file) or context.table.holds_points(file):
             raise IsADirectory
-        await context.require_there(Intent.DOWNLOAD if offset or length or block else Intent.CHECKSUM, file)
-        _, backend, key = await context.table.at(file)
-        handle = await backend.open_file(key, OpenOptions(read=True))
+        intent = Intent.DOWNLOAD if offset or length or block else Intent.CHECKSUM
+        _, handle = await acting(
+            context,
+            file,
+            lambda place: context.require(intent, place),
+            lambda backend, key: backend.open_file(key, OpenOptions(read=True)),
+        )
         try:
             return await digest_range(handle, algorithm, offset, length, block)
         finally:
@@ -264,18 +279,18 @@ class Session:
             )
             if wanted
         ]
-        for intent in intents:
-            context.require(intent, path)
-            await context.require_there(intent, path, follow=follow)
-        spot = await context.table.at(path)
-        backend, key = spot.backend, spot.key
+        if not intents:  # nothing is set, so this tells what looking tells
+            await self.stat(path, follow=follow)
+            return
+        resized = attrs.size is not None
+        spot = await reach(context, path, *intents, follow=follow, charged=resized)
+        backend, key = context.through(spot), spot.key
         started = monotonic()
         wanted = supported(attrs, backend.capabilities, context.options.setstat_mode)
         if wanted == Attrs():
             await backend.stat(key, follow=follow)
             return
         if wanted.size is not None:
-            spot = await context.charged(path, follow=follow)
             await self._resize(path, spot, wanted.size, follow=follow)
             context.operated("Truncate", path, spot.host_path, started, details={"size": wanted.size})
         rest = replace(wanted, size=None)
@@ -297,10 +312,10 @@ class Session:
     async def _resize(self, path: VPath, spot: Spot, size: int, *, follow: bool) -> None:
         """Truncate or extend a file by path, charging the difference."""
         context = self._context
-        mount, backend, key = spot
+        mount, backend, key = spot.mount, context.through(spot), spot.key
 
         async def work(act: Act) -> None:
-            async with context.places.locked((backend, key)) as (place,):
+            async with context.places.locked((spot.backend, key)) as (place,):
                 entry = await backend.stat(key, follow=follow)
                 if entry.is_dir:
                     raise IsADirectory
@@ -347,6 +362,15 @@ class Session:
         context.transfers.clear()
         await context.table.close()
         context.books.release(context.book, self._folders)
+
+
+def _both(context: Context, path: VPath, place: VPath) -> Callable[[str, bool], bool] | None:
+    """The filter of a listing by the rules for where it was asked and for where a link led."""
+    named = context.gate.name_filter(path)
+    there = context.gate.name_filter(place) if place != path else None
+    if named is None or there is None:
+        return named or there
+    return lambda name, is_dir: named(name, is_dir) and there(name, is_dir)
 
 
 def _own(file: api.File) -> File:

@@ -29,6 +29,7 @@ from tidegate.vfs.copy import stat_or_none, transfer
 from tidegate.vfs.extents import Place
 from tidegate.vfs.links import absolute, judge_moved_link, judge_moved_tree, taking_turns, text_to_store
 from tidegate.vfs.mounts import Mount, Spot
+from tidegate.vfs.reach import acting, judge, reach
 from tidegate.vfs.scan import measure
 
 MAX_MOVED_FILES: Final = 1_000_000
@@ -41,12 +42,11 @@ async def remove(context: Context, path: VPath) -> None:
     if path == "/" or context.table.is_point(path):
         context.require(Intent.DELETE_FILE, path)
         raise IsADirectory
-    context.require(Intent.DELETE_FILE, path)
-    await context.require_there(Intent.DELETE_FILE, path, follow=False)
-    mount, backend, key = await context.charged(path)
+    spot = await reach(context, path, Intent.DELETE_FILE, follow=False, charged=True)
+    mount, backend, key = spot.mount, context.through(spot), spot.key
 
     async def work(act: Act) -> None:
-        async with context.places.locked((backend, key)) as (place,):
+        async with context.places.locked((spot.backend, key)) as (place,):
             entry = await backend.stat(key, follow=False)
             if entry.is_dir:
                 raise IsADirectory
@@ -77,13 +77,14 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
     if path == "/" or context.table.holds_points(path):
         raise AlreadyExists
-    await context.require_there(Intent.MKDIR, path, follow=False)
-    mount, backend, key = await context.table.at(path)
+    spot = await reach(context, path, Intent.MKDIR, follow=False)
+    mount, key = spot.mount, spot.key
     uid, gid = context.owner
 
     async def work(act: Act) -> None:
-        async with _new_name(context, act, Spot(mount, backend, key)):
-            await backend.mkdir(key, mode=attrs.mode if attrs is not None else None, uid=uid, gid=gid)
+        async with _new_name(context, act, spot):
+            mode = attrs.mode if attrs is not None else None
+            await context.through(spot).mkdir(key, mode=mode, uid=uid, gid=gid)
         context.operated("Mkdir", path, mount.host_path(key), started)
 
     await settle(context, work)
@@ -93,7 +94,7 @@ async def _unfinished(context: Context, spot: Spot, place: Place) -> Entry | Non
     """The kept unfinished upload that a new name will hide, if it counts in the quota."""
     if context.options.upload_mode is not Publish.RESUMABLE:
         return None
-    entry = await stat_or_none(spot)
+    entry = await stat_or_none(context, spot)
     if entry is None or not entry.is_file or place.learn(entry.size) is None:
         return None
     return entry
@@ -127,9 +128,9 @@ async def rmdir(context: Context, path: VPath) -> None:
         )
     if context.table.holds_points(path):
         raise Unsupported("a folder is mounted inside")
-    await context.require_there(Intent.DELETE_DIR, path, follow=False)
-    mount, backend, key = await context.table.at(path)
-    await backend.rmdir(key)
+    spot = await reach(context, path, Intent.DELETE_DIR, follow=False)
+    mount, key = spot.mount, spot.key
+    await context.through(spot).rmdir(key)
     context.operated("Rmdir", path, mount.host_path(key), started)
 
 
@@ -143,18 +144,25 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
         raise context.deny(
             Intent.RENAME_DIR, source, "permission: a folder is mounted there", "virtual_folders"
         )
-    origin, goal = await context.charged(source), await context.charged(target)
+    origin = await reach(context, source, follow=False, charged=True)
+    goal = await reach(context, target, follow=False, charged=True)
+    way, end = context.place(source, origin), context.place(target, goal)
+    likely = context.gate.decide(Intent.RENAME_DIR, way, target=end).allowed
+    judge(
+        context, Intent.RENAME_DIR if likely else Intent.RENAME_FILE, source, origin, target=target, goal=goal
+    )
 
     async def work(act: Act) -> None:
         async with (
             taking_turns(context, origin.backend),
             context.places.locked(origin[1:], goal[1:]) as (here, there),
         ):
-            entry = await origin.backend.stat(origin.key, follow=False)
-            old = await stat_or_none(goal)
+            entry = await context.through(origin).stat(origin.key, follow=False)
+            old = await stat_or_none(context, goal)
             intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
-            context.require(intent, source, target=target, target_exists=old is not None and replace)
-            await context.require_there(intent, source, follow=False, target=target)
+            replaces = old is not None and replace
+            context.require(intent, source, target=target, target_exists=replaces)
+            judge(context, intent, source, origin, target=target, goal=goal, target_exists=replaces)
             if source == target or (origin.backend is goal.backend and origin.key == goal.key):
                 raise Unsupported("source and target are the same")
             if target.is_within(source) or source.is_within(target):
@@ -228,7 +236,7 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
             to_mount.meter.charge(size, files)
     act.commit()
     try:
-        await backend.rename(from_key, to_key, replace=replace)
+        await context.through(change.origin).rename(from_key, to_key, replace=replace)
     except BaseException:
         if moves:
             to_mount.meter.credit(-size, -files)
@@ -237,7 +245,7 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
         entry.nlink > 1
         and old is not None
         and old.nlink > 1
-        and await stat_or_none(change.origin) is not None
+        and await stat_or_none(context, change.origin) is not None
     ):
         # rename(2) of one name of a file onto another name of it does nothing, and says that it did.
         if moves:
@@ -264,7 +272,7 @@ async def _move(context: Context, act: Act, target: VPath, change: _Change, *, r
     await act.begin(origin.mount, goal.mount)
     with context.limits(Intent.RENAME_FILE, target):
         await transfer(context, act, origin, goal, entry, replace=replace)
-    await origin.backend.remove(origin.key)
+    await context.through(origin).remove(origin.key)
     _forget(origin.mount, here, entry.size)
 
 
@@ -275,20 +283,21 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     context.require(Intent.SYMLINK, points, target=link)
     if context.table.is_point(link) or context.table.is_point(points):
         raise Unsupported("links do not cross folders")
-    mount, backend, key = await context.table.at(link)
+    spot = await reach(context, link, follow=False)
+    judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=spot)
+    mount, backend, key = spot
     other, _, other_key = await context.table.at(points)
     if other is not mount:
         raise Unsupported("links do not cross folders")
     _needs(backend, Capability.LINKS, "links")
     if context.table.holds_points(link):
         raise AlreadyExists
-    spot = Spot(mount, backend, key)
 
     async def work(act: Act) -> None:
         async with taking_turns(context, backend):
             content = await text_to_store(context, spot, text, points, link)
             async with _new_name(context, act, spot):
-                await backend.symlink(content, key)
+                await context.through(spot).symlink(content, key)
         context.operated(
             "Symlink",
             points,
@@ -304,19 +313,27 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
 async def readlink(context: Context, path: VPath) -> str:
     """The text of a link as a virtual path."""
     context.require(Intent.READLINK, path)
-    mount, backend, key = await context.table.at(path)
-    _needs(backend, Capability.LINKS, "links")
-    return absolute(mount, await backend.readlink(key))
+    _needs((await context.table.at(path)).backend, Capability.LINKS, "links")
+    spot, text = await acting(
+        context,
+        path,
+        lambda place: context.require(Intent.READLINK, place),
+        lambda backend, key: backend.readlink(key),
+        follow=False,
+    )
+    return absolute(spot.mount, text)
 
 
 async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     """Give a file a second name; each name counts in the quota, as a scan counts them."""
     started = monotonic()
     context.require(Intent.HARDLINK, source, target=target)
-    await context.require_there(Intent.HARDLINK, source, target=target)
     table = context.table
-    mount, backend, key = await context.charged(source)
-    to_mount, to_backend, to_key = await context.charged(target)
+    origin = await reach(context, source, follow=False, charged=True)
+    goal = await reach(context, target, follow=False, charged=True)
+    judge(context, Intent.HARDLINK, source, origin, target=target, goal=goal)
+    mount, backend, key = origin
+    to_mount, to_backend, to_key = goal
     if to_backend is not backend or mount.meter.owner != to_mount.meter.owner:
         raise Unsupported("links do not cross folders")
     _needs(backend, Capability.HARDLINKS, "hard links")
@@ -325,15 +342,14 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
 
     async def work(act: Act) -> None:
         async with context.places.locked((backend, key), (backend, to_key)) as (here, there):
-            entry = await backend.stat(key, follow=False)
+            entry = await context.through(origin).stat(key, follow=False)
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files have hard links")
             if here.extent is not None and mount.meter.grow:
-                raise Conflict(
-                    "file is being written"
-                )  # its growth is charged for the names it had when opened
+                # its growth is charged for the names it had when opened
+                raise Conflict("file is being written")
             size = here.learn(entry.size) or 0
             hidden = await _unfinished(context, Spot(to_mount, to_backend, to_key), there)
             await act.begin(to_mount)
@@ -341,7 +357,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
                 to_mount.meter.charge(size, 1)
             act.commit()
             try:
-                await backend.hardlink(key, to_key)
+                await context.through(origin).hardlink(key, to_key)
             except BaseException:
                 to_mount.meter.credit(-size, -1)
                 raise

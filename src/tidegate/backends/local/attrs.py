@@ -18,6 +18,8 @@ MAX_OFFSET: Final = (1 << 63) - 1
 """Largest size and offset of a file."""
 _MAX_ID: Final = (1 << 32) - 2
 _MAX_TIME_NS: Final = (1 << 63) - 1
+SET_ID: Final = stat.S_ISUID | stat.S_ISGID
+"""Bits that go with any change of content."""
 _PROC: Final = O_PATH != os.O_RDONLY and os.path.isdir("/proc/self/fd")
 
 _KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
@@ -78,6 +80,9 @@ def set_on_fd(fd: int, attrs: Attrs) -> tuple[int, int] | None:
     """
     if attrs.size is not None:
         os.ftruncate(fd, attrs.size)
+        bits = os.fstat(fd).st_mode
+        if bits & SET_ID:  # the system clears them, but not for root
+            os.fchmod(fd, bits & 0o1777)
     if attrs.uid is not None or attrs.gid is not None:
         os.fchown(fd, -1 if attrs.uid is None else attrs.uid, -1 if attrs.gid is None else attrs.gid)
     if attrs.mode is not None:
@@ -121,6 +126,8 @@ def _set_through_proc(fd: int, found: os.stat_result, attrs: Attrs) -> None:
     path = f"/proc/self/fd/{fd}"
     if attrs.size is not None:
         os.truncate(path, attrs.size)
+        if found.st_mode & SET_ID:
+            os.chmod(path, found.st_mode & 0o1777)
     if attrs.uid is not None or attrs.gid is not None:
         os.chown(path, -1 if attrs.uid is None else attrs.uid, -1 if attrs.gid is None else attrs.gid)
     if attrs.mode is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import stat
 import sys
@@ -47,7 +48,6 @@ class _Opened(NamedTuple):
     st_dev: int
     upload: Upload | NewFile | None
     existed_size: int | None
-    plain: bool = False
 
     def undo(self) -> None:
         if self.upload is not None:
@@ -122,6 +122,7 @@ class LocalBackend:
         self._super = os.geteuid() == 0
         self._device: Device | None = None
         self._mounts: list[tuple[str, Device]] = []
+        self._unlinked: LocalBackend | None = None
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -173,8 +174,22 @@ class LocalBackend:
     async def close(self) -> None:
         """See `tidegate.abc.Backend.close`. Open files live on until they are closed."""
         self._root.close()
+        self._unlinked = None
         if self._own_devices:
             self._devices.close()
+
+    @property
+    def unlinked(self) -> LocalBackend:
+        """See `tidegate.abc.KnowsPlaces`. It lives as long as this one is open."""
+        if self._unlinked is None:
+            twin = self._unlinked = copy.copy(self)
+            self._give(twin, self._root.unlinked)
+        return self._unlinked
+
+    def _give(self, twin: LocalBackend, root: Root) -> None:
+        twin._root = root
+        twin._opener = Opener(root, self._umask, self._journal)
+        twin._unlinked = twin
 
     # -- running -----------------------------------------------------------------------------------------
 
@@ -236,7 +251,7 @@ class LocalBackend:
         return self._file(key, options, opened)
 
     def _file(self, key: str, options: OpenOptions, opened: _Opened) -> LocalFile:
-        fd, st_dev, upload, existed_size, plain = opened
+        fd, st_dev, upload, existed_size = opened
         return LocalFile(
             fd,
             key[key.rfind("/") + 1 :],
@@ -247,7 +262,6 @@ class LocalBackend:
             upload=upload,
             append=options.append and options.write,
             existed_size=existed_size,
-            plain=plain,
         )
 
     def open_nowait(self, key: str, options: OpenOptions) -> LocalFile | None:
@@ -280,20 +294,20 @@ class LocalBackend:
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             return None
-        return _Opened(fd, found.st_dev, None, found.st_size, True)
+        return _Opened(fd, found.st_dev, None, found.st_size)
 
     def _open_file(self, raw: bytes, options: OpenOptions, device: Device) -> _Opened:
         if options.write or options.create:
             upload = self._opener.open(raw, options, device)
             return _Opened(upload.fd, upload.st_dev, upload, upload.existed_size)
-        fd, plain = self._root.reach(raw, READ)
+        fd = self._root.resolve(raw, READ)
         try:
             found = os.fstat(fd)
             check_regular(found.st_mode)
         except BaseException:
             os.close(fd)
             raise
-        return _Opened(fd, found.st_dev, None, found.st_size, plain)
+        return _Opened(fd, found.st_dev, None, found.st_size)
 
     async def remove(self, key: str) -> None:
         """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""

@@ -52,7 +52,6 @@ class LocalFile:
         readable: whether reading was asked for.
         upload: the other half of a file open for writing; None for a read handle.
         append: writes go to the end and therefore stay in order.
-        plain: see `tidegate.abc.KnowsPlaces`.
     """
 
     __slots__ = (
@@ -69,7 +68,7 @@ class LocalFile:
             "_readable",
             "_times",
         ),
-        *("_upload", "_writable", "existed_size", "plain"),
+        *("_upload", "_writable", "existed_size"),
     )
 
     def __init__(
@@ -84,10 +83,8 @@ class LocalFile:
         upload: Upload | NewFile | None = None,
         append: bool = False,
         existed_size: int | None = None,
-        plain: bool = False,
     ) -> None:
         self.existed_size = existed_size
-        self.plain = plain
         self._fd = fd
         self._name = name
         self._devices = devices

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from typing import Final
 
 from tidegate.backends.local.names import names_hidden, upload_name
 from tidegate.backends.local.root import Root
-from tidegate.backends.local.walk import LOOK
-from tidegate.errors import Denied, InvalidArgument, InvalidPath, TidegateError, TooManyLinks
+from tidegate.backends.local.walk import DIRECTORY, LOOK, MAX_DEPTH, MAX_LINKS, MAX_STEPS
+from tidegate.errors import Denied, InvalidArgument, InvalidPath, NotFound, TidegateError, TooManyLinks
 
 MAX_LINK_BYTES: Final = 4095
 """Longest text of a link."""
@@ -86,27 +87,81 @@ def readlink(root: Root, raw: bytes) -> str:
 
 
 def place_of(root: Root, raw: bytes, *, follow: bool) -> str:
-    """The key without links on the way to it; `raw` itself where that cannot be found out."""
-    plain = os.fsdecode(raw)
-    if not raw or (b"/" not in raw and not follow):
-        return plain
+    """The key without links on the way to it, with `follow` also not at its end.
+
+    From the first step that is missing the rest is taken as it stands.
+
+    Raises:
+        Denied: it leads out. TooManyLinks: a loop. NotFound: ``..`` of something that is not there.
+    """
+    if not raw:
+        return ""
+    plain = root.plain_parent(raw)
+    if plain is not None:  # as nearly always: nothing on the way is a link
+        with plain:
+            found = plain.lstat() if follow else None
+        if found is None or not stat.S_ISLNK(found.st_mode):
+            return os.fsdecode(raw)
+    held: list[int] = []
     try:
-        parent = root.locate(raw).parent if follow else root.parent(raw)
-        with parent:
-            if not parent.owned:  # the root itself
-                return os.fsdecode(parent.name)
-            here = os.readlink(b"/proc/self/fd/%d" % parent.fd)
-            if root.home + b"/" + raw == here + b"/" + parent.name:
-                return plain  # as nearly always: nothing on the way is a link
-            home = root.home = os.readlink(b"/proc/self/fd/%d" % root.fd)
-    except (OSError, TidegateError):
-        return plain
-    if here == home:
-        return os.fsdecode(parent.name)
-    home = home.rstrip(b"/") + b"/"
-    if not here.startswith(home):
-        return plain
-    return os.fsdecode(here[len(home) :] + b"/" + parent.name)
+        return os.fsdecode(_trace(root.following, raw, held, follow=follow))
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def _trace(root: Root, raw: bytes, held: list[int], *, follow: bool) -> bytes:
+    """Walk to `raw` step by step; `held` gets the open directories of the way, as far as there are any."""
+    todo = raw.split(b"/")[::-1]
+    done: list[bytes] = []
+    links = steps = 0
+    while todo:
+        name = todo.pop()
+        if name in {b"", b"."}:
+            continue
+        steps += 1
+        if steps > MAX_STEPS or len(held) > MAX_DEPTH:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        lost = len(held) < len(done)
+        if name == b"..":
+            if not done:
+                raise Denied(rule="containment")
+            if lost:
+                raise NotFound
+            done.pop()
+            os.close(held.pop())
+            continue
+        here = held[-1] if held else root.fd
+        last = not any(part not in {b"", b"."} for part in todo)
+        text = None if lost or (last and not follow) else _text(name, here)
+        if text is None:
+            done.append(name)
+            if not lost and todo:
+                with suppress(OSError):
+                    held.append(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=here))
+            continue
+        links += 1
+        if not root.follows:
+            raise Denied(rule="containment")
+        if links > MAX_LINKS:
+            raise TooManyLinks
+        if text.startswith(b"/"):
+            inside = root.within(text)
+            if inside is None:
+                raise Denied(rule="containment")
+            text = inside
+            done.clear()
+            while held:
+                os.close(held.pop())
+        todo.extend(reversed(text.split(b"/")))
+    return b"/".join(done)
+
+
+def _text(name: bytes, here: int) -> bytes | None:
+    try:
+        return os.readlink(name, dir_fd=here)
+    except OSError:  # no link, nothing there, or not ours to look at
+        return None
 
 
 def shown_size(dir_fd: int, name: bytes | str, size: int) -> int:
@@ -189,7 +244,7 @@ def _check_inside(root: Root, folder: bytes, text: bytes) -> None:
     This keeps lies off the disk; what contains is `Root.resolve`, each time a link is followed.
     """
     try:
-        os.close(root.resolve(folder + b"/" + text if folder else text, LOOK))
+        os.close(root.following.resolve(folder + b"/" + text if folder else text, LOOK))
         return
     except (OSError, TooManyLinks):
         pass  # dangling: allowed, judged by its words

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from tidegate.abc import OpenOptions, Outcome, Publish
-from tidegate.backends.local.attrs import check_regular
+from tidegate.backends.local.attrs import SET_ID, check_regular
 from tidegate.backends.local.device import Device
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.names import part_name, upload_name
@@ -99,19 +99,7 @@ class Opener:
             return partial_of(parent) is not None
 
     def _open(self, raw: bytes, options: OpenOptions, device: Device) -> Upload:
-        if options.unlinked:
-            plain = self._root.plain_parent(raw)
-            if plain is None:
-                self._root.parent(raw).close()  # says what is wrong, if it is not a link
-                raise Conflict
-            parent, found = plain, plain.lstat()
-            if found is not None and (options.exclusive or stat.S_ISLNK(found.st_mode)):
-                parent.close()
-                if options.exclusive:
-                    raise AlreadyExists
-                self._root.locate(raw).parent.close()  # says what is wrong with the link, if anything is
-                raise Conflict
-        elif options.exclusive:
+        if options.exclusive:
             parent = self._root.parent(raw)
             found = parent.lstat()
             if found is not None:
@@ -154,7 +142,7 @@ class Opener:
             check_regular(found.st_mode)
             upload.existed_size = found.st_size
             upload.st_dev = found.st_dev
-            if self._super and options.write and found.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            if self._super and options.write and found.st_mode & SET_ID:
                 os.fchmod(upload.fd, found.st_mode & 0o1777)  # the system does it for everybody but root
             if not options.truncate:
                 upload.base_size = found.st_size

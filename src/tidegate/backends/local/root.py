@@ -21,7 +21,6 @@ import errno
 import os
 import stat
 import threading
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -32,11 +31,12 @@ from tidegate.backends.local.syscalls import (
     openat2,
     openat2_works,
 )
-from tidegate.backends.local.walk import DIRECTORY, LOOK, MAX_LINKS, strip_host, walk
+from tidegate.backends.local.walk import DIRECTORY, MAX_LINKS, strip_host, walk
 from tidegate.errors import (
     Denied,
     InvalidHandle,
     IsADirectory,
+    LinkMet,
     StorageFailed,
     TidegateError,
     TooManyLinks,
@@ -99,9 +99,6 @@ class Root:
         path: absolute path on the host; may itself be a link.
         follow_links: whether links inside the root are followed at all.
         kernel: use openat2; None finds out, False forces the portable way.
-
-    Attributes:
-        home: where the directory was when somebody last looked; it may have been moved since.
     """
 
     __slots__ = (
@@ -113,15 +110,14 @@ class Root:
         "_pins",
         "_plainly",
         "_resolve",
+        "_unlinked",
         "fd",
-        "home",
         "path",
     )
 
     def __init__(self, path: str, *, follow_links: bool = True, kernel: bool | None = None) -> None:
         self.path = path
         self.fd = -1
-        self.home = b"?"
         self._follow = follow_links
         self._kernel = kernel
         self._resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (0 if follow_links else RESOLVE_NO_SYMLINKS)
@@ -130,6 +126,7 @@ class Root:
         self._lock = threading.Lock()
         self._pins = 0
         self._closing = False
+        self._unlinked: UnlinkedRoot | None = None
 
     def open(self) -> None:
         """Open the directory.
@@ -142,8 +139,6 @@ class Root:
             if self._kernel is None:
                 self._kernel = openat2_works(fd)
             real = os.path.realpath(self.path)
-            with suppress(OSError):
-                self.home = os.readlink(b"/proc/self/fd/%d" % fd)
         except BaseException:
             os.close(fd)
             raise
@@ -193,20 +188,29 @@ class Root:
     def _settle(self) -> None:
         if self._closing and not self._pins and self.fd >= 0:
             fd, self.fd = self.fd, -1
+            if self._unlinked is not None:
+                self._unlinked.fd = -1
+                self._unlinked = None
             os.close(fd)
 
-    # -- the ways down -----------------------------------------------------------------------------------
+    def _adopt(self, of: Root) -> None:
+        """Use the descriptor of another root, and what that found out."""
+        self._kernel, self._hosts, self.fd = of._kernel, of._hosts, of.fd
 
-    def free_of_links(self, raw: bytes) -> bool:
-        """Whether no step of a path is a link, asked in one step; False also if that cannot be asked."""
-        if not self._kernel:
-            return False
-        try:
-            os.close(openat2(self.fd, raw or b".", LOOK, self._plainly))
-        except OSError as error:
-            # Every step before a missing one was looked at, and was a directory.
-            return error.errno == errno.ENOENT
-        return True
+    @property
+    def unlinked(self) -> UnlinkedRoot:
+        """The same directory, below which no link is followed. To be asked for once it is open."""
+        with self._lock:
+            if self._unlinked is None:
+                self._unlinked = UnlinkedRoot(self)
+            return self._unlinked
+
+    @property
+    def following(self) -> Root:
+        """The same directory, below which links are followed as the storage is set to."""
+        return self
+
+    # -- the ways down -----------------------------------------------------------------------------------
 
     def resolve(self, path: bytes, flags: int) -> int:
         """Open what `path` leads to, following links inside.
@@ -237,11 +241,20 @@ class Root:
                     if error.errno == errno.EAGAIN:  # a rename raced with ".."
                         continue
                     if error.errno == errno.ELOOP and not self._follow and not flags & os.O_NOFOLLOW:
-                        raise Denied(rule="containment") from None
+                        raise self._met_link() from None
                     if error.errno != errno.EXDEV:
                         raise
                     break
         return walk(self.fd, path, flags, self._hosts, max_links=MAX_LINKS if self._follow else 0)
+
+    def _met_link(self) -> TidegateError:
+        """The error for a link where none is followed."""
+        return Denied(rule="containment")
+
+    @property
+    def follows(self) -> bool:
+        """Whether links are followed."""
+        return self._follow
 
     def plainly(self, path: bytes, flags: int, mode: int = 0) -> int | None:
         """Open, or create if `flags` say so, where no link leads; None if that fails or cannot be told."""
@@ -251,12 +264,6 @@ class Root:
             except OSError:
                 return None
         return None
-
-    def reach(self, path: bytes, flags: int) -> tuple[int, bool]:
-        """As `resolve`, and whether no link led there; that is False also where it cannot be told."""
-        fd = self.plainly(path, flags)
-        # If it failed, why is found out, and said in the right way, by `resolve`.
-        return (self.resolve(path, flags), False) if fd is None else (fd, True)
 
     def plain_parent(self, path: bytes) -> Parent | None:
         """As `parent`, if no link leads there; None if one does, or nothing."""
@@ -309,7 +316,7 @@ class Root:
                     keep = True
                     return Located(parent, found)
                 if not self._follow:
-                    raise Denied(rule="containment")
+                    raise self._met_link()
                 text = os.readlink(parent.name, dir_fd=parent.fd)
             except OSError as error:
                 if error.errno in {errno.EINVAL, errno.ENOENT} and not keep and found is not None:
@@ -366,6 +373,51 @@ class Root:
         raise Denied(rule="containment")
 
 
+class UnlinkedRoot(Root):
+    """The same directory as another root; a link on the way is `LinkMet`.
+
+    What was resolved and judged is reached through this, so that a link put there meanwhile leads nowhere.
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Root) -> None:
+        super().__init__(of.path, follow_links=False)
+        self._of = of
+        self._adopt(of)
+
+    def pin(self) -> None:
+        """See `Root.pin`."""
+        self._of.pin()
+
+    def unpin(self) -> None:
+        """See `Root.unpin`."""
+        self._of.unpin()
+
+    def close(self) -> None:
+        """See `Root.close`."""
+        self._of.close()
+
+    @property
+    def unlinked(self) -> UnlinkedRoot:
+        """Itself."""
+        return self
+
+    @property
+    def following(self) -> Root:
+        """The root whose descriptor this uses."""
+        return self._of
+
+    def _met_link(self) -> TidegateError:
+        return LinkMet()
+
+    def _open_beneath(self, path: bytes, flags: int) -> int:
+        try:
+            return super()._open_beneath(path, flags)
+        except Denied:  # `walk` says so of a link; a key has nothing else that leads out
+            raise LinkMet from None
+
+
 def make_root(path: str, *, mode: int, uid: int | None, gid: int | None) -> None:
     """Create the root and missing parents; only the last one gets `mode` and owner.
 
@@ -390,4 +442,4 @@ def make_root(path: str, *, mode: int, uid: int | None, gid: int | None) -> None
         os.close(fd)
 
 
-__all__ = ["RACE_RETRIES", "Located", "Parent", "Root", "make_root"]
+__all__ = ["RACE_RETRIES", "Located", "Parent", "Root", "UnlinkedRoot", "make_root"]
