@@ -10,8 +10,9 @@ from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
+from tidegate.doors.common import turns
 from tidegate.doors.sftp.carrier import BATCH_BYTES
-from tidegate.doors.sftp.dialogue import MAX_BURST, SftpLimits
+from tidegate.doors.sftp.dialogue import SftpLimits
 
 KIB = 1024
 SIZE = 64 * KIB * KIB
@@ -30,10 +31,12 @@ async def test_64_mib_of_queued_reads_and_a_peer_that_does_not_read():
         seen = set()
         while len(seen) < SIZE // 32768:
             peer.channel.open_window(1_000_000)
+            await asyncio.sleep(0)
             for reply in peer.take():
                 assert len(reply.data) == 32768
                 seen.add(reply.rid)
             assert peer.channel.most_pending <= BATCH_BYTES + 65536
+        await peer.turns()
         assert peer.channel.reading
         assert seen == set(range(SIZE // 32768))
 
@@ -112,6 +115,7 @@ async def test_a_peer_that_reads_in_sips_gets_everything(window):
         replies, rounds = [], 0
         while len(replies) < 300:
             peer.channel.open_window(window * 100)
+            await asyncio.sleep(0)
             replies += peer.take()
             rounds += 1
         assert (
@@ -122,14 +126,15 @@ async def test_a_peer_that_reads_in_sips_gets_everything(window):
 
 
 async def test_replies_of_one_burst_go_out_together():
+    count = turns.LOOK_EVERY - 1
     async with Peer() as peer:
         handle = await peer.open("/f", "w")
         before = peer.channel.writes
-        peer.send(*(p.write(rid, handle, rid, b"x") for rid in range(100)))
-        assert len(peer.take()) == 100
+        peer.send(*(p.write(rid, handle, rid, b"x") for rid in range(count)))
+        assert len(peer.take()) == count
         assert peer.channel.writes == before + 1
         peer.session.slow = True
-        peer.send(*(p.write(rid, handle, rid, b"x") for rid in range(100)))
+        peer.send(*(p.write(rid, handle, rid, b"x") for rid in range(count)))
         await peer.replies(100)
         assert peer.channel.writes <= before + 5
         peer.session.slow = False
@@ -156,12 +161,14 @@ async def test_no_task_is_made_for_what_is_answered_at_once():
         assert asyncio.all_tasks() == before
 
 
-async def test_a_flood_of_small_requests_lets_others_have_their_turn():
+async def test_a_flood_of_small_requests_lets_others_have_their_turn(monkeypatch):
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.0)  # each look at the clock is the last of its turn
+    most = turns.LOOK_EVERY
     async with Peer() as peer:
         peer.session.put("/f", b"x" * 100)
         handle = await peer.open("/f")
         peer.send(*(p.read(rid, handle, 0, 1) for rid in range(5000)))
-        assert len(peer.take()) == MAX_BURST
+        assert len(peer.take()) == most
         assert not peer.channel.reading
-        assert [r.rid for r in await peer.replies(5000 - MAX_BURST)] == list(range(MAX_BURST, 5000))
+        assert [r.rid for r in await peer.replies(5000 - most)] == list(range(most, 5000))
         assert peer.channel.reading

@@ -8,12 +8,14 @@ import contextlib
 import logging
 import socket
 import ssl
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tidegate.doors.common.reading import APPLICATION, Intake, Reading
+from tidegate.doors.common.turns import turns_of
 from tidegate.errors import ConfigError
 
 MAX_CONNECTIONS: Final = 500
@@ -29,8 +31,27 @@ STOP_SECONDS: Final = 3
 """How long requests under way may take to end when the server stops."""
 MAX_HEAD_BYTES: Final = 32 * 1024
 BACKLOG: Final = 256
+INPUT_PIECE: Final = 2 * 1024
+"""Bytes handed to the parser at once: of a body in chunks of one byte it takes 0.4 MB/s."""
 
 _log = logging.getLogger(__name__)
+
+
+class GatedTransport:
+    """A transport for uvicorn, which calls `pause_reading` and `resume_reading` from several places."""
+
+    def __init__(self, transport: asyncio.Transport, reading: Reading) -> None:
+        self._reading = reading
+        for name in ("write", "close", "abort", "is_closing", "get_extra_info", "set_protocol"):
+            setattr(self, name, getattr(transport, name))
+
+    def pause_reading(self) -> None:
+        """The application holds enough of the body, or an earlier request is not answered yet."""
+        self._reading.stop(APPLICATION)
+
+    def resume_reading(self) -> None:
+        """It takes more."""
+        self._reading.go(APPLICATION)
 
 
 class Protocol(H11Protocol):
@@ -41,7 +62,10 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client connected."""
-        super().connection_made(transport)
+        turns = turns_of(self.loop)
+        reading = Reading(transport, turns)
+        self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
+        super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
         if len(self.connections) > MAX_CONNECTIONS:
             _log.warning("more than %d HTTP connections; one was cut", MAX_CONNECTIONS)
             transport.abort()
@@ -52,7 +76,15 @@ class Protocol(H11Protocol):
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came; a head that has begun must end before the deadline, however it trickles in."""
+        """Bytes came."""
+        if not self._intake.put(data):
+            self.transport.abort()
+
+    def _take(self, data: bytes) -> None:
+        """A head that has begun must end before the deadline, however it trickles in."""
+        if self.transport.is_closing():
+            self._intake.close()
+            return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._cancel_deadline()
@@ -68,6 +100,7 @@ class Protocol(H11Protocol):
         """The connection ended."""
         self._cancel_deadline()
         self._cancel_stall()
+        self._intake.close()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:

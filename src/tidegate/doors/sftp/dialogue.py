@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from tidegate import eager
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
 from tidegate.doors.sftp.handles import (
@@ -52,9 +53,6 @@ logger = logging.getLogger(__name__)
 _U32: Final = Struct(">I").unpack_from
 _IO_HEADER: Final = r.IO_HEADER.unpack_from
 _IO_HEADER_BYTES: Final = r.IO_HEADER.size
-MAX_BURST: Final = 1024
-"""Requests taken in one call of `feed`; then the loop serves others first."""
-
 TAIL_BYTES: Final = 16 * 1024
 """Room for a READ behind what a small file held when it was opened: nearly always that is its end."""
 
@@ -145,6 +143,7 @@ class SftpDialogue:
         self._read_bytes = limits.read_bytes
         self._activity = activity or Activity()
         self._loop = asyncio.get_running_loop()
+        self._turns = turns_of(self._loop)
         self._handles = HandleTable(limits.handles)
         self._files = self._handles.files
         self._verbs = Verbs(session, self._handles, Longnames(names), target_first=target_first)
@@ -179,15 +178,14 @@ class SftpDialogue:
         size = len(view)
         if self._ended:
             return size
-        self._activity.at = monotonic()
+        self._activity.at = now = monotonic()
+        deadline, until_look = self._turns.until(now), LOOK_EVERY
         outlet = self._outlet
         most = self._packet_bytes
         position = 0
         self._feeding = True
         try:
-            for _ in range(MAX_BURST):
-                if size - position < 5:
-                    break
+            while size - position >= 5:
                 length: int = _U32(view, position)[0]
                 if not 1 <= length <= most:
                     raise ProtocolViolation
@@ -205,10 +203,14 @@ class SftpDialogue:
                 else:
                     self._other(kind, view, position, end)
                 position = end
-            else:
-                # Other sessions want their turn.
-                self.saturated = True
-                self._plan_resume()
+                until_look -= 1
+                if not until_look:
+                    until_look = LOOK_EVERY
+                    if monotonic() >= deadline:
+                        # Other sessions want their turn.
+                        self.saturated = True
+                        self._plan_resume()
+                        break
         except ProtocolViolation:
             self._violate()
             position = size
@@ -425,8 +427,22 @@ class SftpDialogue:
         self._tasks.discard(task)
         self._runner = None
         self._running = False
+        if self._queue:
+            self._turns.begin()
+            try:
+                self._run_queue()
+            finally:
+                self._turns.end()
+
+    def _run_queue(self) -> None:
+        """Carry out what was queued, for a slice of a turn."""
+        deadline = self._turns.deadline
+        self._running = False
         while self._queue and not self._running:
             self._run(self._queue.popleft())
+            if self._queue and not self._running and monotonic() >= deadline:
+                self._running = True  # what arrives meanwhile must not overtake the queue
+                self._turns.later(self._run_queue)
 
     def _launch(self, work: Coroutine[Any, Any, None], cost: int) -> None:
         """Start a READ or WRITE that has to wait."""
@@ -463,7 +479,7 @@ class SftpDialogue:
     def _plan_resume(self) -> None:
         if not self._resume_planned:
             self._resume_planned = True
-            self._loop.call_soon(self._resume)
+            self._turns.later(self._resume)
 
     def _resume(self) -> None:
         self._resume_planned = False

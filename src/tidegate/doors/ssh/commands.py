@@ -30,6 +30,9 @@ MAX_ARGUMENTS: Final = 1000
 STDIN_LIMIT: Final = 1024 * 1024
 """Bytes of standard input that wait for a command before the client is held back."""
 
+STDIN_PIECE: Final = 32 * 1024
+"""Bytes of waiting input that are kept in one object."""
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -51,14 +54,18 @@ class Input:
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pause, self._resume = pause, resume
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytearray] = deque()
         self._size = 0
         self._ended = False
         self._changed = asyncio.Event()
 
     def put(self, data: bytes) -> None:
         """Data arrived."""
-        self._chunks.append(data)
+        # Gathered, because an object for each packet of two bytes would cost twenty times its content.
+        if self._chunks and len(self._chunks[-1]) < STDIN_PIECE:
+            self._chunks[-1] += data
+        else:
+            self._chunks.append(bytearray(data))
         self._size += len(data)
         self._changed.set()
         if self._size > STDIN_LIMIT:
@@ -69,7 +76,7 @@ class Input:
         self._ended = True
         self._changed.set()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytearray]:
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()

@@ -20,6 +20,8 @@ from asyncssh.connection import SSHConnection, SSHServerConnection
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
+from tidegate.doors.common.turns import turns_of
 from tidegate.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -31,8 +33,16 @@ WRITE_HIGH: Final = 512 * 1024
 WRITE_LOW: Final = 128 * 1024
 """Bytes in the transport's buffer at which it goes on."""
 
-INPUT_PIECE: Final = 32 * 1024
-"""Bytes handed to asyncssh at once. 256 KiB of packets of 40 bytes would make it copy 900 MB."""
+INPUT_PIECE: Final = 4 * 1024
+"""Bytes handed to asyncssh at once: it takes packets of 16 bytes at 1 MB/s, and copies all that is left of a
+piece for each."""
+
+MAX_PACKETS_BEFORE_LOGIN: Final = 1000
+"""Packets that a connection may send before it has logged in. 100 offers of keys, each asked for and signed,
+and a few passwords stay below half of it."""
+
+MAX_BYTES_BEFORE_LOGIN: Final = 2 * 1024**2
+"""Bytes that a connection may send before it has logged in: 100 certificates of 8 KiB, twice."""
 
 USERAUTH_SERVICE: Final = b"ssh-userauth"
 
@@ -50,6 +60,11 @@ _EXPECTED: Final = {
         "data_received": ("self", "data", "datatype"),
         "pause_writing": ("self",),
         "resume_writing": ("self",),
+        "_recv_pkthdr": ("self",),
+        "_recv_packet": ("self",),
+        "_recv_version": ("self",),
+        "_finish_recv_packet": ("self", "pkttype", "seq", "_task", "is_async"),
+        "_cleanup": ("self", "exc"),
     },
     asyncssh.SSHServerChannel: {
         "_accept_data": ("self", "data", "datatype"),
@@ -60,7 +75,7 @@ _EXPECTED: Final = {
 }
 
 
-_EXPECTED_STATE: Final = ("_next_service", "_loop", "_auth_complete")
+_EXPECTED_STATE: Final = ("_next_service", "_loop", "_auth_complete", "_recv_handler")
 
 
 def self_check() -> None:
@@ -91,24 +106,75 @@ def self_check() -> None:
 class DoorConnection(SSHServerConnection):
     """One SSH connection. Its owner (`SshLogin`) judges credentials and holds the sessions."""
 
-    door_transport: asyncio.Transport | None = None
     door_owner: SshLogin | None = None
+    door_transport: asyncio.Transport | None = None
+    door_reading: Reading | None = None
+    door_intake: Intake | None = None
     _typed_password: str | None = None
+    _packets_before_login = 0
+    _bytes_before_login = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the conversation, with a bound on what may wait to be sent."""
         stream = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
         stream.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         self.door_transport = stream
+        turns = turns_of(self._loop)
+        self.door_reading = Reading(stream, turns)
+        self.door_intake = Intake(self.door_reading, turns, INPUT_PIECE, self._take)
         super().connection_made(transport)
 
-    def data_received(self, data: bytes, datatype: Any = None) -> None:
-        """Take input in pieces: asyncssh copies all that is left of it for each packet it takes off."""
-        if len(data) <= INPUT_PIECE:
-            super().data_received(data, datatype)
+    # -- input -------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes, datatype: Any = None) -> None:  # noqa: ARG002  asyncssh's signature
+        """Take input in small pieces, a slice of a turn at a time."""
+        intake = self.door_intake
+        if intake is not None and not intake.put(data):
+            self._too_much("more input than can wait")
+
+    def _take(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._transport is None:
+            self._stop_intake()
             return
-        for start in range(0, len(data), INPUT_PIECE):
-            super().data_received(data[start : start + INPUT_PIECE], datatype)
+        if not self._auth_complete:
+            self._bytes_before_login += len(data)
+            if (
+                self._packets_before_login > MAX_PACKETS_BEFORE_LOGIN
+                or self._bytes_before_login > MAX_BYTES_BEFORE_LOGIN
+            ):
+                self._too_much("too many packets before login")
+                return
+        if self.door_reading is not None and not self._recv_ready():
+            # A task of asyncssh's processes a packet; it would keep all that comes meanwhile, without end.
+            self.door_reading.stop(ORDER)
+
+    def _too_much(self, why: str) -> None:
+        self._stop_intake()
+        if self.door_owner is not None:
+            self.door_owner.end("flood", code=asyncssh.DISC_PROTOCOL_ERROR, text=why)
+        self.abort()
+
+    def _finish_recv_packet(
+        self, pkttype: int, seq: int, _task: asyncio.Task[None] | None = None, is_async: bool = False
+    ) -> None:
+        if not self._auth_complete:
+            self._packets_before_login += 1
+        super()._finish_recv_packet(pkttype, seq, _task, is_async)
+        reading = self.door_reading
+        if is_async and reading is not None and reading.reasons & ORDER and self._recv_ready():
+            reading.go(ORDER)
+
+    def _recv_ready(self) -> bool:
+        return self._recv_handler in (self._recv_pkthdr, self._recv_packet, self._recv_version)
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        self._stop_intake()
+        super()._cleanup(exc)
+
+    def _stop_intake(self) -> None:
+        if self.door_intake is not None:
+            self.door_intake.close()
 
     # -- logging in --------------------------------------------------------------------------------------
 
@@ -185,9 +251,8 @@ class DoorConnection(SSHServerConnection):
 
     def pause_writing(self) -> None:
         """The socket does not take what we send: stop the sessions, and stop reading requests."""
-        transport = self.door_transport
-        if transport is not None and not transport.is_closing():
-            transport.pause_reading()
+        if self.door_reading is not None:
+            self.door_reading.stop(OUTPUT)
         if self.door_owner is not None:
             self.door_owner.transport_full(True)
 
@@ -195,9 +260,8 @@ class DoorConnection(SSHServerConnection):
         """The socket takes bytes again."""
         if self.door_owner is not None:
             self.door_owner.transport_full(False)
-        transport = self.door_transport
-        if transport is not None and not transport.is_closing():
-            transport.resume_reading()
+        if self.door_reading is not None:
+            self.door_reading.go(OUTPUT)
 
 
 class DoorChannel(asyncssh.SSHServerChannel[bytes]):
@@ -207,7 +271,10 @@ class DoorChannel(asyncssh.SSHServerChannel[bytes]):
         # asyncssh keeps each packet of a paused channel as an object of its own; a peer that sends its window
         # in packets of one byte would make 4 MiB cost some 400.
         waiting = self._recv_buf
-        if data and self._recv_paused and waiting and self._send_state not in {"close_pending", "closed"}:
+        if self._send_state in {"close_pending", "closed"}:
+            # Dropped, and counted: asyncssh would take it without end. Beyond the window the connection ends.
+            self._recv_window -= len(data)
+        elif data and self._recv_paused and waiting:
             tail: Any = waiting[-1][0]
             if not isinstance(tail, bytearray):
                 tail = bytearray(tail)

@@ -17,6 +17,8 @@ Rekeying: asyncssh installs new encryption objects; the lane sees that the objec
 wraps the new one. While keys are exchanged nothing but key exchange may be sent (RFC 4253 section 7.1):
 `ready` is false and channels keep their bytes.
 
+Fairness: records are processed for a slice of a turn (`doors.common`); the rest waits in `_tail`.
+
 Sharing: the event loop runs one callback at a time, so all connections of a process share an input buffer and
 an idle one costs nothing. A record that is not complete yet is kept in `_tail`.
 """
@@ -25,10 +27,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncssh
 from cryptography.exceptions import InvalidTag
 
+from tidegate.doors.common.reading import ORDER, SWITCH, TURN, Reading
+from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.ssh.lane_keys import Opened, key_of
 from tidegate.doors.ssh.lane_output import AROUND, MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Output
 from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, Records
@@ -50,6 +56,9 @@ _LEAST_RECORD: Final = 16
 
 _LEAST_OURS: Final = 10
 """Bytes of a window adjustment, and in front of channel data: padding length, number, channel, value."""
+
+LEAST_PADDING: Final = 4
+"""Bytes of padding that RFC 4253 section 6 asks for."""
 
 _PACKET = struct.Struct(">BBII").unpack_from
 
@@ -75,6 +84,10 @@ class Lane(asyncio.BufferedProtocol):
         self._tail = b""
         self._used = 0
         self._blocked = False
+        self._put_off = False
+        self._turns = turns_of(connection._loop)
+        reading = getattr(connection, "door_reading", None)
+        self._reading: Reading = Reading(transport, self._turns) if reading is None else reading
         self._detached = False
         self.channels: dict[int, LaneChannel] = {}
         self._last: LaneChannel | None = None
@@ -122,23 +135,29 @@ class Lane(asyncio.BufferedProtocol):
                 lane._unblock()
 
         connection._finish_recv_packet = finish_recv_packet
-        transport.pause_reading()
+        intake, reading = getattr(connection, "door_intake", None), lane._reading
+        if intake is not None:
+            lane._tail += intake.hand_over()
+        reading.work = lane._go_on
+        reading.stop(SWITCH)
         transport.set_protocol(lane)
         transport.set_write_buffer_limits(high=0)
-        transport.resume_reading()
+        reading.go(SWITCH)
         if lane._tail:
-            tail, lane._tail = lane._tail, b""
-            lane._take(memoryview(tail), len(tail))
+            reading.put_off()
         return lane
 
     def _detach(self) -> None:
         """Hand the connection back to asyncssh for good (the peer changed to a cipher without a lane)."""
         self._detached = True
-        connection, transport = self.connection, self.transport
+        connection, transport, reading = self.connection, self.transport, self._reading
+        intake = getattr(connection, "door_intake", None)
+        if intake is not None:
+            intake.take_back()
         if connection._transport is not None:
-            transport.pause_reading()
+            reading.stop(SWITCH)
             transport.set_protocol(connection)
-            transport.resume_reading()
+            reading.go(SWITCH)
         self._end_outward()
         tail, self._tail = self._tail, b""
         if tail and connection._transport is not None:
@@ -168,19 +187,44 @@ class Lane(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes arrived in the shared input buffer."""
-        if self._blocked:
-            self.transport.pause_reading()
+        end = self._used + nbytes
+        if self._reading.reasons or not self._turns.may_work:
+            self._tail = bytes(_input[:end])
+            self._reading.put_off()
+            return
         self._tail = b""  # it is in front of what came
-        self._take(_input, self._used + nbytes)
+        self._turns.begin()
+        try:
+            self._take(_input, end)
+        finally:
+            self._turns.end()
+
+    def _go_on(self) -> None:
+        """Process what was put off; called within a slice."""
+        tail, self._tail = self._tail, b""
+        if tail:
+            self._take(memoryview(tail), len(tail))
+        if self._detached:
+            self._reading.put_off()  # asyncssh's own way goes on with what is left
+        elif not self._put_off:
+            self._reading.go(TURN)
 
     def _take(self, view: memoryview, end: int) -> None:
-        """Process every complete record in ``view[:end]`` and keep the rest."""
+        """Process the complete records in ``view[:end]``, for a slice of a turn, and keep the rest."""
         connection = self.connection
+        deadline, until_look = self._turns.deadline, LOOK_EVERY
+        self._put_off = False
         position = 0
         touched: list[LaneChannel] = []
         if connection._keepalive_interval:
             connection._reset_keepalive_timer()
         while end - position >= _LEAST_RECORD and connection._transport is not None and not self._blocked:
+            until_look -= 1
+            if not until_look:
+                until_look = LOOK_EVERY
+                if monotonic() >= deadline:
+                    self._put_off = True
+                    break
             key, seq = self._opened.key, connection._recv_seq
             length = key.length(view, position, seq)
             if not 8 <= length <= MAX_PACKET or length > connection._max_recv_pktlen:
@@ -209,6 +253,10 @@ class Lane(asyncio.BufferedProtocol):
                 pass  # asyncssh is told, by what it does not find
             if plain is not None and length >= _LEAST_OURS:
                 padding, kind, number, size = _PACKET(plain)
+                if padding < LEAST_PADDING:
+                    self._pump(touched)
+                    self._refuse_padding(padding)
+                    return
                 if channel is None or channel.number != number:
                     channel = self.channels.get(number)
                 if channel is None:
@@ -235,6 +283,8 @@ class Lane(asyncio.BufferedProtocol):
                 connection.data_received(bytes(view[position:end]))
                 return
         self._tail = bytes(view[position:end]) if position < end else b""
+        if self._put_off:
+            self._reading.put_off()
         if touched or self.out.batched:
             self._pump(touched)
 
@@ -257,7 +307,7 @@ class Lane(asyncio.BufferedProtocol):
         if connection._recv_handler != connection._recv_pkthdr:
             # asyncssh processes this packet in a task; nothing may overtake it.
             self._blocked = True
-            self.transport.pause_reading()
+            self._reading.stop(ORDER)
         self._follow_rekey()
         if self.channels and not self._detached:
             for channel in list(self.channels.values()):
@@ -273,17 +323,22 @@ class Lane(asyncio.BufferedProtocol):
         if connection._transport is not None:
             connection._force_close(None)
 
+    def _refuse_padding(self, padding: int) -> None:
+        """End the connection of a peer that pads less than RFC 4253 asks for."""
+        error = asyncssh.ProtocolError(f"{padding} bytes of padding, at least {LEAST_PADDING} are needed")
+        self.connection._send_disconnect(error.code, error.reason, error.lang)
+        self.connection._force_close(error)
+
     def _unblock(self) -> None:
         self._blocked = False
         if self.connection._transport is None:
             return
-        self.transport.resume_reading()
         self._follow_rekey()
         for channel in list(self.channels.values()):
             channel.room()
-        tail, self._tail = self._tail, b""
-        if tail:
-            self._take(memoryview(tail), len(tail))
+        if self._tail:
+            self._reading.put_off()
+        self._reading.go(ORDER)
 
     def _follow_rekey(self) -> None:
         """Wrap the encryption objects that a key exchange installed."""

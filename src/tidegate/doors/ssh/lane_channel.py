@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 
-from tidegate.doors.ssh.lane import Lane
+from tidegate.doors.ssh.lane import LEAST_PADDING, Lane
 from tidegate.doors.ssh.lane_output import (
     CHANNEL_HEAD,
     MSG_CHANNEL_DATA,
@@ -150,9 +150,11 @@ class LaneChannel:
             # and that the dialogue may still be given.
             view[start:end] = saved
             raise
-        if plain[1] == MSG_CHANNEL_DATA and int.from_bytes(plain[2:6], "big") == self.number:
+        padding, kind = plain[0], plain[1]
+        if kind == MSG_CHANNEL_DATA and int.from_bytes(plain[2:6], "big") == self.number:
             size = int.from_bytes(plain[6:10], "big")
-            if size + PACKET_HEADER + plain[0] == length and self.accept(size):
+            fits = size + PACKET_HEADER + padding == length and padding >= LEAST_PADDING
+            if fits and self.accept(size):
                 view[start:end] = saved
                 self._end = end + size
                 return None
@@ -323,8 +325,8 @@ class LaneChannel:
 
     def _adjust_window(self) -> None:
         channel = self._channel
-        if channel._send_state in _ENDING or self._gone:
-            return
+        if channel._send_state in _ENDING or self._gone or self._closing is not None:
+            return  # to a channel that ends a peer may send what its window holds, and no more
         grant, self._unacknowledged = self._unacknowledged, 0
         channel._recv_window += grant
         if self._plain or not self._out.ready():

@@ -16,6 +16,7 @@ from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, ChachaRecords, Gcm
 REQUIRED: Final = (
     "_recv_data", "_recv_pkthdr", "_recv_packet", "_finish_recv_packet", "_send_kexinit", "send_packet",
     "connection_lost", "eof_received", "_reset_keepalive_timer", "_force_close",
+    "_send_disconnect",
 )  # fmt: skip
 """Methods of asyncssh's connection that the lane calls or replaces."""
 
