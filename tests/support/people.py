@@ -10,7 +10,7 @@ from tidegate.errors import NotFound, ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account, Admin, ApiKey, Peer, Protocol
 
-CHEAP = HashOptions(argon2_memory_kib=64, argon2_iterations=1, argon2_parallelism=1)
+CHEAP = HashOptions(argon2_memory_kib=64, argon2_iterations=1, argon2_parallelism=1, bcrypt_cost=4)
 SECRET = "correct horse"
 HASHED = hash_password(SECRET, CHEAP)
 LEGACY = "$1$abcdefgh$G//4keteveJp0qb8z2DxG/"

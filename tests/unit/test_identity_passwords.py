@@ -16,6 +16,7 @@ from tidegate.errors import ConfigError, InvalidArgument
 from tidegate.identity import passwords
 from tidegate.identity.hashing import decoy_hash
 from tidegate.identity.passwords import HashOptions, Unusable, unixcrypt
+from tidegate.identity.passwords.calibrate import MEMORY_STEPS_KIB
 
 CHEAP = HashOptions(argon2_memory_kib=64, argon2_iterations=1, argon2_parallelism=1)
 CHEAP_BCRYPT = HashOptions(algorithm="bcrypt", bcrypt_cost=4)
@@ -186,9 +187,28 @@ def test_new_hashes_round_trip_and_are_current(options: HashOptions) -> None:
     assert not passwords.needs_upgrade(first, options)
 
 
-def test_default_hash_has_the_documented_parameters() -> None:
-    made = passwords.hash_password("x")
-    assert made.startswith("$argon2id$v=19$m=65536,t=1,p=2$")
+def test_the_default_cost_is_chosen_once_and_never_below_the_minimum() -> None:
+    chosen = passwords.settled(HashOptions())
+    assert chosen is passwords.settled(HashOptions())
+    assert (chosen.argon2_iterations, chosen.argon2_parallelism) == (1, 1)
+    assert chosen.argon2_memory_kib in MEMORY_STEPS_KIB and min(MEMORY_STEPS_KIB) == 46 * 1024
+    assert passwords.hash_password("x").startswith(f"$argon2id$v=19$m={chosen.argon2_memory_kib},t=1,p=1$")
+    named = HashOptions(argon2_memory_kib=65536)
+    assert passwords.settled(named) is named
+    assert passwords.hash_password("x", named).startswith("$argon2id$v=19$m=65536,t=1,p=2$")
+
+
+def test_chosen_costs_leave_strong_hashes_alone() -> None:
+    """Machines choose differently: a hash must not be made anew each time another one checks it."""
+    for memory, passes, stays in (
+        (64, 1, False),
+        (19 * 1024, 1, False),
+        (19 * 1024, 2, True),
+        (65536, 1, True),
+    ):
+        made = passwords.hash_password("x", HashOptions(argon2_memory_kib=memory, argon2_iterations=passes))
+        assert passwords.needs_upgrade(made) is not stays
+    assert passwords.needs_upgrade(VECTORS[2][2])
 
 
 def test_other_kinds_and_costs_need_an_upgrade() -> None:
@@ -288,14 +308,19 @@ def test_ensure_hashed_keeps_hashes_and_hashes_plain_text() -> None:
 
 
 def test_bad_options_name_the_setting_and_the_range() -> None:
-    with pytest.raises(ConfigError, match="password_hashing: cost: 31 is outside 4 to 20"):
-        HashOptions(bcrypt_cost=31)
+    with pytest.raises(ConfigError, match="password_hashing: cost: 15 is outside 4 to 14"):
+        HashOptions(bcrypt_cost=15)
+    with pytest.raises(ConfigError, match="memory: 262145 is outside"):
+        HashOptions(argon2_memory_kib=262145)
+    with pytest.raises(ConfigError, match="iterations: 5 is outside 1 to 4"):
+        HashOptions(argon2_memory_kib=262144, argon2_iterations=5)
     with pytest.raises(ConfigError, match="memory: 4 is outside"):
         HashOptions(argon2_memory_kib=4)
 
 
 @pytest.mark.parametrize("options", [CHEAP, CHEAP_BCRYPT, HashOptions()])
 def test_decoys_are_well_formed_and_have_the_preferred_cost(options: HashOptions) -> None:
+    options = passwords.settled(options)
     decoy = decoy_hash(options)
     assert not passwords.needs_upgrade(decoy, options)
     assert passwords.check("password", decoy) is False

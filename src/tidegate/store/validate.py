@@ -30,6 +30,7 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.policy import globs
+from tidegate.policy.hash_costs import cost_of
 from tidegate.policy.hours import parse_clock
 from tidegate.policy.methods import LOGIN_METHODS
 from tidegate.policy.presets import PRESETS
@@ -186,6 +187,7 @@ def check_account(account: Account, rules: Rules = DEFAULT_RULES, where: str = "
             raise BadRecord(f"{where}{label}", f"{getattr(account, label)} is above {MAX_ID}")
     for label in ("email", "description", "additional_info", "password"):
         check_text(f"{where}{label}", getattr(account, label))
+    check_hash(f"{where}password", account.password)
     home = account.home_dir
     if not home and rules.users_base_dir:
         home = f"{rules.users_base_dir.rstrip('/')}/{name}"
@@ -234,6 +236,7 @@ def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> 
     _flag(f"{where}status", admin.status, (0, 1))
     for label in ("email", "description", "additional_info", "password"):
         check_text(f"{where}{label}", getattr(admin, label))
+    check_hash(f"{where}password", admin.password)
     if not admin.permissions:
         raise BadRecord(f"{where}permissions", "is empty: give at least one permission")
     _known(f"{where}permissions", admin.permissions, ADMIN_PERMISSIONS)
@@ -253,6 +256,7 @@ def check_api_key(key: ApiKey, rules: Rules = DEFAULT_RULES, where: str = "") ->
         raise BadRecord(f"{where}name", "is empty")
     for label in ("name", "description", "key"):
         check_text(f"{where}{label}", getattr(key, label))
+    check_hash(f"{where}key", key.key)
     _flag(f"{where}scope", key.scope, (1, 2))
     for label, scope in (("admin", 1), ("user", 2)):
         bound = getattr(key, label)
@@ -261,6 +265,17 @@ def check_api_key(key: ApiKey, rules: Rules = DEFAULT_RULES, where: str = "") ->
         if bound:
             check_name(f"{where}{label}", bound, rules)
     return key
+
+
+def check_hash(where: str, stored: str) -> None:
+    """Refuse a hash that costs more than is allowed.
+
+    Raises:
+        BadRecord: names the limit; the hash is not repeated.
+    """
+    excess = cost_of(stored).excess
+    if excess:
+        raise BadRecord(where, excess)
 
 
 # --- parts that other rooms use too -------------------------------------------------------------------

@@ -11,7 +11,14 @@ from tidegate.config.schema.base import Section, key
 class Argon2Options(Section):
     """Cost of argon2id."""
 
-    memory: int = key(65_536, "Memory for one hash.", unit="KiB", ge=8, le=4_194_304)
+    memory: int = key(
+        0,
+        "Memory for one hash, at most 262144. 0 measures the machine once and takes 47104 to 131072 with one "
+        "pass and one thread, so that a hash takes about 50 ms; the other two keys have no effect then.",
+        unit="KiB",
+        ge=0,
+        le=4_194_304,
+    )
     iterations: int = key(1, "Passes over the memory.", ge=1, le=1000)
     parallelism: int = key(2, "Threads for one hash.", ge=1, le=255)
 
@@ -19,7 +26,7 @@ class Argon2Options(Section):
 class BcryptOptions(Section):
     """Cost of bcrypt."""
 
-    cost: int = key(10, "Cost; each step doubles the time.", ge=4, le=31)
+    cost: int = key(10, "Cost, at most 14; each step doubles the time.", ge=4, le=31)
 
 
 class PasswordHashing(Section):

@@ -5,11 +5,10 @@ Everything here is plain, blocking computation without state; `tidegate.identity
 loop.
 """
 
+from tidegate.identity.passwords.calibrate import refusal_seconds, settled
 from tidegate.identity.passwords.digests import openbridge
 from tidegate.identity.passwords.families import (
-    DEFAULT_OPTIONS,
     PREFIXES,
-    HashOptions,
     check,
     ensure_hashed,
     hash_password,
@@ -18,6 +17,7 @@ from tidegate.identity.passwords.families import (
     verify,
 )
 from tidegate.identity.passwords.limits import MAX_PASSWORD_BYTES, Unusable
+from tidegate.identity.passwords.options import DEFAULT_OPTIONS, HashOptions
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -31,5 +31,7 @@ __all__ = [
     "is_hashed",
     "needs_upgrade",
     "openbridge",
+    "refusal_seconds",
+    "settled",
     "verify",
 ]

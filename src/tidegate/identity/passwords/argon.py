@@ -9,12 +9,7 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from argon2.low_level import verify_secret
 
-from tidegate.identity.passwords.limits import (
-    MAX_ARGON2_ITERATIONS,
-    MAX_ARGON2_PARALLELISM,
-    MAX_MEMORY_KIB,
-    Unusable,
-)
+from tidegate.identity.passwords.limits import Unusable
 
 PREFIXES: Final = ("$argon2id$", "$argon2i$")
 
@@ -23,18 +18,12 @@ def verify(password: bytes, stored: str) -> bool:
     """Whether `password` has this hash.
 
     Raises:
-        Unusable: the hash is malformed or asks for too much.
+        Unusable: the hash is malformed.
     """
     try:
-        found = extract_parameters(stored)
+        extract_parameters(stored)
     except InvalidHashError:
         raise Unusable("malformed argon2 hash") from None
-    if (
-        found.memory_cost > MAX_MEMORY_KIB
-        or found.time_cost > MAX_ARGON2_ITERATIONS
-        or found.parallelism > MAX_ARGON2_PARALLELISM
-    ):
-        raise Unusable("argon2 hash asks for more memory, iterations or lanes than allowed")
     kind = Type.ID if stored.startswith("$argon2id$") else Type.I
     try:
         return verify_secret(stored.encode("ascii"), password, kind)
@@ -51,11 +40,20 @@ def hash_password(password: bytes, memory_kib: int, iterations: int, parallelism
 
 
 def is_current(stored: str, memory_kib: int, iterations: int, parallelism: int) -> bool:
-    """Whether `stored` is argon2id with exactly these parameters."""
+    """True if `stored` is argon2id with exactly these parameters."""
     try:
         return not _hasher(memory_kib, iterations, parallelism).check_needs_rehash(stored)
     except InvalidHashError:
         return False
+
+
+def is_strong(stored: str, fill_kib: int) -> bool:
+    """True if `stored` is argon2id whose memory times passes is at least `fill_kib`, in KiB."""
+    try:
+        found = extract_parameters(stored)
+    except InvalidHashError:
+        return False
+    return found.type is Type.ID and found.memory_cost * found.time_cost >= fill_kib
 
 
 def _hasher(memory_kib: int, iterations: int, parallelism: int) -> PasswordHasher:

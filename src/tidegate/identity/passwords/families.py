@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which module checks which hash, and what new hashes look like."""
+"""The families of hashes by prefix: making, checking, and whether a stored one is of the preferred kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from tidegate.errors import ConfigError, InvalidArgument, Problem
+from tidegate.errors import InvalidArgument
 from tidegate.identity.passwords import argon, blowfish, digests, pbkdf2, unixcrypt
-from tidegate.identity.passwords.limits import (
-    MAX_ARGON2_ITERATIONS,
-    MAX_ARGON2_PARALLELISM,
-    MAX_BCRYPT_COST,
-    MAX_HASH_CHARS,
-    MAX_MEMORY_KIB,
-    MAX_PASSWORD_BYTES,
-    Unusable,
-)
+from tidegate.identity.passwords.calibrate import settled
+from tidegate.identity.passwords.limits import MAX_HASH_CHARS, MAX_PASSWORD_BYTES, Unusable
+from tidegate.identity.passwords.options import DEFAULT_OPTIONS, HashOptions
+from tidegate.policy.hash_costs import cost_of
 from tidegate.store.validate import looks_hashed
 
 _VERIFIERS: Final[dict[str, Callable[[bytes, str], bool]]] = {
@@ -29,49 +23,8 @@ PREFIXES: Final = tuple(_VERIFIERS)
 """How stored passwords begin that can be checked here."""
 
 
-@dataclass(frozen=True, slots=True)
-class HashOptions:
-    """How new passwords are hashed.
-
-    Attributes:
-        algorithm: ``argon2id`` or ``bcrypt``.
-        argon2_memory_kib: KiB of memory per hash.
-        argon2_iterations: passes over it.
-        argon2_parallelism: lanes.
-        bcrypt_cost: log2 of the rounds.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    algorithm: Literal["argon2id", "bcrypt"] = "argon2id"
-    argon2_memory_kib: int = 64 * 1024
-    argon2_iterations: int = 1
-    argon2_parallelism: int = 2
-    bcrypt_cost: int = 10
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        problems = [
-            Problem(f"password_hashing: {name}", f"{value} is outside {least} to {most}")
-            for name, value, least, most in (
-                # RFC 9106, 3.1: at least 8 KiB for each lane.
-                ("memory", self.argon2_memory_kib, 8 * max(1, self.argon2_parallelism), MAX_MEMORY_KIB),
-                ("iterations", self.argon2_iterations, 1, MAX_ARGON2_ITERATIONS),
-                ("parallelism", self.argon2_parallelism, 1, MAX_ARGON2_PARALLELISM),
-                ("cost", self.bcrypt_cost, 4, MAX_BCRYPT_COST),
-            )
-            if not least <= value <= most
-        ]
-        if self.algorithm not in ("argon2id", "bcrypt"):
-            problems.append(
-                Problem("password_hashing: algo", f"{self.algorithm!r} is not argon2id or bcrypt")
-            )
-        if problems:
-            raise ConfigError(problems)
-
-
-DEFAULT_OPTIONS: Final = HashOptions()
+STRONG_FILL_KIB: Final = 38 * 1024
+"""Memory times passes, in KiB, from which argon2id hashes stay: OWASP's minimum of 19 MiB twice."""
 
 
 def check(password: str, stored: str) -> bool:
@@ -86,6 +39,8 @@ def check(password: str, stored: str) -> bool:
         raise Unusable("not a hash of a known kind")
     if len(stored) > MAX_HASH_CHARS or not stored.isascii() or "\0" in stored:
         raise Unusable(f"malformed {prefix} hash")
+    if excess := cost_of(stored).excess:
+        raise Unusable(excess)
     # A password that no hash can have been made of: too long, or cut short by crypt(3) at its NUL.
     return secret is not None and _VERIFIERS[prefix](secret, stored)
 
@@ -117,6 +72,7 @@ def hash_password(password: str, options: HashOptions = DEFAULT_OPTIONS) -> str:
     secret = _secret(password)
     if secret is None:
         raise InvalidArgument(f"password: longer than {MAX_PASSWORD_BYTES} bytes, or holds a NUL character")
+    options = settled(options)
     if options.algorithm == "bcrypt":
         return blowfish.hash_password(secret, options.bcrypt_cost)
     return argon.hash_password(
@@ -132,9 +88,16 @@ def ensure_hashed(password_or_hash: str, options: HashOptions = DEFAULT_OPTIONS)
 
 
 def needs_upgrade(stored: str, options: HashOptions = DEFAULT_OPTIONS) -> bool:
-    """Whether `stored` is anything but a hash of the preferred kind and cost."""
+    """True if `stored` is not a hash of the preferred kind and cost.
+
+    Costs that were chosen by measuring differ from machine to machine: an argon2id hash that is at least as
+    strong as OWASP's minimum is then left as it is.
+    """
+    options = settled(options)
     if options.algorithm == "bcrypt":
         return not blowfish.is_current(stored, options.bcrypt_cost)
+    if options.chosen:
+        return not argon.is_strong(stored, STRONG_FILL_KIB)
     return not argon.is_current(
         stored, options.argon2_memory_kib, options.argon2_iterations, options.argon2_parallelism
     )
