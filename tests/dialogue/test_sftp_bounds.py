@@ -135,7 +135,7 @@ async def test_replies_of_one_burst_go_out_together():
         assert peer.channel.writes == before + 1
         peer.session.slow = True
         peer.send(*(p.write(rid, handle, rid, b"x") for rid in range(count)))
-        await peer.replies(100)
+        await peer.replies(count)
         assert peer.channel.writes <= before + 5
         peer.session.slow = False
         assert (await peer.ask(p.close, handle)).code == 0
