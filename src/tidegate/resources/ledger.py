@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger of one server: made once by the composition root, handed to every room that takes from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tidegate.resources.count import Count, Share
+from tidegate.resources.descriptors import Descriptors
+from tidegate.resources.limits import Limits
+from tidegate.resources.notices import Notices
+from tidegate.resources.rates import Budget, Budgets
+
+
+class Ledger:
+    """Everything that peers can use up in this process.
+
+    Args:
+        limits: the numbers; None derives them from the machine.
+        clock: seconds, monotonic.
+
+    Attributes:
+        descriptors: file descriptors.
+        handles: open files and listings, by account.
+        channels: SSH channels, by account.
+        key_exchanges: of each source, in a minute.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits = limits or Limits.derive()
+        self.clock = clock
+        self.notices = notices = Notices(clock)
+        self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)
+        self.handles = Count(
+            notices,
+            rule="limits.handles",
+            rule_each="limits.handles_per_account",
+            unit="open handles",
+            most=limits.handles,
+            most_each=limits.handles_per_account,
+        )
+        self.channels = Count(
+            notices,
+            rule="limits.channels",
+            rule_each="",
+            unit="channels",
+            most=limits.channels,
+            most_each=0,
+        )
+        self.key_exchanges = Budgets(
+            notices,
+            rule="limits.key_exchanges_per_source",
+            unit="key exchanges",
+            amount=limits.key_exchanges_per_source,
+        )
+
+    def handles_of(self, account: str) -> Share:
+        """The handles that one channel opens for an account."""
+        return Share(self.handles, account)
+
+    def exchanges_of_connection(self) -> Budget:
+        """The key exchanges of one connection."""
+        return Budget(self.limits.key_exchanges_per_connection)
