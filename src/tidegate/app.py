@@ -33,12 +33,13 @@ from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
 from tidegate.first_admin import create_first_admin
 from tidegate.identity.service import Identity
+from tidegate.resources import Ledger, Limits
 from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.mounts import BackendSpec
-from tidegate.wiring import identity_options, keys_that_wait, provider_options, ssh_options
+from tidegate.wiring import identity_options, keys_that_wait, limit_settings, provider_options, ssh_options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -74,6 +75,7 @@ class App:
         self.loaded = loaded
         self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
         self.registry = Registry()
+        self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
         self.provider = provider or create_provider(provider_options(loaded))
         self.provider_ready = False
         self.sweep = Sweep(self._usernames, self.provider.user, self._end_user)
@@ -116,7 +118,7 @@ class App:
         self._process_umask = _read_umask()
         await self.bus.open()
         await self._open_provider()
-        self._devices = Devices()
+        self._devices = Devices(on_os_error=self.ledger.descriptors.short)
         if self._journal is not None:
             swept = await asyncio.to_thread(sweep_journal, self._journal)
             if swept.removed:
@@ -131,7 +133,12 @@ class App:
             self._spawn(self._reconcile(), "reconcile usage")
         if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._random_port:
             self.ssh = SshDoor(
-                self._ssh_options(self.loaded), self._identity, self._sessions, self.bus, self.registry
+                self._ssh_options(self.loaded),
+                self._identity,
+                self._sessions,
+                self.bus,
+                self.registry,
+                ledger=self.ledger,
             )
             await self.ssh.start()
             self._spawn(self.sweep.run(), "sweep of sessions")

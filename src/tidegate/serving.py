@@ -16,6 +16,7 @@ from tidegate.config.load import Loaded, load
 from tidegate.errors import OperatorError
 from tidegate.logs import Log, open_log
 from tidegate.quickstart import announce, prepare
+from tidegate.resources.descriptors import raise_descriptor_limit
 
 if TYPE_CHECKING:
     from tidegate.cli.options import ServeOptions
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 
 
 def run_loop(main: Callable[[], Awaitable[int]]) -> int:
-    """Run a coroutine function on the fastest loop there is."""
+    """Run a server's coroutine function on the fastest loop there is, with all descriptors it may have."""
+    raise_descriptor_limit()
 
     async def call() -> int:
         return await main()

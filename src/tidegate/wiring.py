@@ -16,6 +16,7 @@ from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
+from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import ProviderOptions
 from tidegate.store.validate import Rules
 
@@ -33,6 +34,11 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
     ]
     if running.settings.common.umask != fresh.settings.common.umask:
         waiting.append("common.umask")
+    waiting += [
+        f"limits.{name}"
+        for name in type(fresh.settings.limits).model_fields
+        if getattr(running.settings.limits, name) != getattr(fresh.settings.limits, name)
+    ]
     return waiting
 
 
@@ -61,6 +67,8 @@ def ssh_options(loaded: Loaded) -> SshOptions:
         keyboard_interactive_authentication=sftpd.keyboard_interactive_authentication,
         max_auth_tries=sftpd.max_auth_tries,
         login_seconds=float(sftpd.login_timeout),
+        silent_seconds=float(sftpd.silent_timeout),
+        max_startups=StartupLimits.parse(sftpd.max_startups, sftpd.max_startups_per_source),
         idle_seconds=common.idle_timeout * 60.0,
         rekey_bytes=sftpd.rekey_bytes,
         rekey_seconds=float(sftpd.rekey_seconds),
@@ -70,6 +78,19 @@ def ssh_options(loaded: Loaded) -> SshOptions:
         fast_lane=sftpd.fast_lane,
         max_connections=common.max_total_connections or no_limit,
         max_per_host=common.max_per_host_connections or no_limit,
+    )
+
+
+def limit_settings(loaded: Loaded) -> LimitSettings:
+    """What is configured about the ledger of resources."""
+    limits = loaded.settings.limits
+    return LimitSettings(
+        reserved_descriptors=limits.reserved_descriptors,
+        handles=limits.handles,
+        handles_per_account=limits.handles_per_account,
+        channels=limits.channels,
+        key_exchanges_per_connection=limits.key_exchanges_per_connection,
+        key_exchanges_per_source=limits.key_exchanges_per_source,
     )
 
 

@@ -18,6 +18,7 @@ from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS
 from tidegate.doors.ssh.options import Binding
 from tidegate.errors import ConfigError
 from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed, Refused
+from tidegate.resources import StartupLimits
 
 needs_ssh = pytest.mark.needs("ssh")
 
@@ -105,7 +106,7 @@ async def test_one_host_has_a_limit_and_a_refusal_is_on_record(tmp_path):
 
 async def test_connections_before_login_are_bounded_apart(tmp_path):
     async with (
-        ssh_world(tmp_path, max_startups=2, max_per_host=0) as world,
+        ssh_world(tmp_path, max_startups=StartupLimits(2, 100, 2), max_per_host=0) as world,
         world.connect(**ADA),
         world.connect(**ADA),
         world.connect(**ADA),

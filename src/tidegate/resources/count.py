@@ -40,20 +40,23 @@ class Count:
         self._each: dict[str, int] = {}
         self._reached: set[str] = set()
 
-    def take(self, key: str) -> str:
-        """Take one unit for `key`; the empty text, or the name of the limit that refused."""
+    def full(self, key: str) -> str:
+        """The name of the limit that leaves no room for another unit of `key`, which is logged; or empty."""
         mine = self._each.get(key, 0)
         if self.most_each and mine >= self.most_each:
             self._reached.add(key)
-            self._notices.reached(self.rule_each, key, f"{mine} {self.unit}, of {self.most_each} allowed")
+            self._notices.reached(self.rule_each, key, f"{mine} {self.unit}, {self.most_each} are allowed")
             return self.rule_each
         if self.most and self.used >= self.most:
             self._reached.add("")
-            self._notices.reached(self.rule, "", f"{self.used} {self.unit} of {self.most} allowed")
+            self._notices.reached(self.rule, "", f"{self.used} {self.unit}, {self.most} are allowed")
             return self.rule
-        self._each[key] = mine + 1
-        self.used += 1
         return ""
+
+    def take(self, key: str, amount: int = 1) -> None:
+        """Count units of `key` in, room or not."""
+        self._each[key] = self._each.get(key, 0) + amount
+        self.used += amount
 
     def give(self, key: str, amount: int = 1) -> None:
         """Give units of `key` back."""
@@ -80,10 +83,10 @@ class Count:
 
 
 class Share:
-    """What one holder (a channel, a connection) takes of a `Count` for one key.
+    """What one holder (a channel) has of a `Count` for one key.
 
     Attributes:
-        held: units taken and not given back.
+        held: units that are counted now.
     """
 
     __slots__ = ("_count", "_key", "held")
@@ -93,21 +96,16 @@ class Share:
         self._key = key
         self.held = 0
 
-    def take(self) -> str:
-        """As `Count.take`."""
-        refused = self._count.take(self._key)
-        if not refused:
-            self.held += 1
-        return refused
+    def full(self) -> str:
+        """As `Count.full`."""
+        return self._count.full(self._key)
 
-    def give(self) -> None:
-        """Give one unit back."""
-        if self.held:
-            self.held -= 1
-            self._count.give(self._key)
-
-    def give_all(self) -> None:
-        """Give everything back; harmless when nothing is held."""
-        if self.held:
-            held, self.held = self.held, 0
-            self._count.give(self._key, held)
+    def set(self, held: int) -> None:
+        """The holder has so many units now."""
+        more = held - self.held
+        if more:
+            self.held = held
+            if more > 0:
+                self._count.take(self._key, more)
+            else:
+                self._count.give(self._key, -more)

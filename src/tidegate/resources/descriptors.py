@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File descriptors of the process: the limit, what is kept in reserve, and shortage survived.
+"""File descriptors of the process: the limit, and the reserve that new connections must leave.
 
 The kernel gives the lowest free number to each new descriptor. So the number of the newest one tells, without
 counting anything, that at least so many are in use.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from typing import Final
 
 from tidegate.resources.notices import Notices
@@ -52,7 +51,7 @@ def raise_descriptor_limit() -> int:
 
 
 class Descriptors:
-    """Tells shortage of descriptors, and asks those that keep idle ones to give them up.
+    """Tells shortage of descriptors.
 
     Args:
         limit: descriptors of the process.
@@ -65,27 +64,14 @@ class Descriptors:
         self.reserve = reserve
         self._notices = notices
         self._full = limit - reserve
-        self._low = limit - 2 * reserve
-        self._idle: list[Callable[[], None]] = []
-        self._asked = False
-
-    def on_shortage(self, give_up: Callable[[], None]) -> None:
-        """Call `give_up` when descriptors run low; it closes, now or soon, what is open and not in use."""
-        self._idle.append(give_up)
+        self._relief = self._full - max(1, reserve // 4)
 
     def admits(self, fd: int) -> bool:
         """False if the reserve would be touched by whoever got `fd`, the newest descriptor."""
-        if fd < self._low:
-            self._asked = False
-            if self._notices.is_reached(RULE):
+        if fd < self._full:
+            if fd < self._relief and self._notices.is_reached(RULE):
                 self._notices.over(RULE, "")
             return True
-        if not self._asked:
-            self._asked = True
-            self._give_up()
-        if fd < self._full:
-            return True
-        self._asked = False  # what was given up was not enough: ask again next time
         self._notices.reached(
             RULE, "", f"{fd} of {self.limit} descriptors in use, {self.reserve} are kept in reserve"
         )
@@ -96,10 +82,8 @@ class Descriptors:
         try:
             fd = os.dup(2)
         except OSError as error:
-            if error.errno in SHORTAGE:
-                self.short(error)
-                return False
-            return True  # no standard error to copy: nothing is known
+            # Without a standard error there is nothing to copy, and nothing is known.
+            return not self.short(error)
         os.close(fd)
         return self.admits(fd)
 
@@ -108,9 +92,4 @@ class Descriptors:
         if error.errno not in SHORTAGE:
             return False
         self._notices.reached(RULE, "", f"{error.strerror} (limit {self.limit})")
-        self._give_up()
         return True
-
-    def _give_up(self) -> None:
-        for give_up in self._idle:
-            give_up()

@@ -19,9 +19,6 @@ HANDLE_DESCRIPTORS: Final = 2
 MAX_HANDLES: Final = 200_000
 """Handles of the process when the number is derived: each costs memory too."""
 
-MAX_IDLE_ROOTS: Final = 256
-"""Storage roots kept open without a session, at most."""
-
 MIN_BUFFER_BYTES: Final = 64 * 1024 * 1024
 MAX_BUFFER_BYTES: Final = 2 * 1024 * 1024 * 1024
 """Bounds of the memory for buffered bytes when it is derived: a quarter of the machine's between these."""
@@ -59,12 +56,10 @@ class Limits:
 
     Attributes:
         descriptors: limit of the process.
-        idle_roots: storage roots kept open without a session.
     """
 
     descriptors: int
     reserved_descriptors: int
-    idle_roots: int
     handles: int
     handles_per_account: int
     channels: int
@@ -98,7 +93,6 @@ class Limits:
         return cls(
             descriptors=descriptors,
             reserved_descriptors=reserve,
-            idle_roots=_between(free // 8, 4, MAX_IDLE_ROOTS),
             handles=handles,
             handles_per_account=min(each, handles),
             channels=settings.channels or _between(descriptors, 256, 20_000),

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from tidegate.backends.local.errors import translate
-from tidegate.errors import StorageFailed
+from tidegate.errors import StorageFailed, TidegateError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,6 +134,7 @@ class Devices:
         executor: threads to use; None makes a pool of its own, which `close` ends.
         workers: how many threads the pool has.
         clock: nanoseconds, monotonic; for tests.
+        on_os_error: told of errors of the operating system that calls end with, to notice shortages.
 
     Attributes:
         unknown: stands for a device nothing is known of; always uses threads.
@@ -145,7 +146,9 @@ class Devices:
         *,
         workers: int = DEFAULT_WORKERS,
         clock: Callable[[], int] = time.monotonic_ns,
+        on_os_error: Callable[[OSError], object] | None = None,
     ) -> None:
+        self._on_os_error = on_os_error
         self._own = executor is None
         self._executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="tidegate-disk")
         self._share = max(1, workers // 2)
@@ -243,6 +246,8 @@ class Devices:
         try:
             return call(*args, **kwargs)
         except OSError as error:
+            if self._on_os_error is not None:
+                self._on_os_error(error)
             raise translate(error) from error
         finally:
             device.note(self._clock() - start)
@@ -278,6 +283,10 @@ class Devices:
             job.add_done_callback(held.discard)
         try:
             return await asyncio.wrap_future(job)
+        except TidegateError as error:
+            if self._on_os_error is not None and isinstance(error.__cause__, OSError):
+                self._on_os_error(error.__cause__)
+            raise
         except asyncio.CancelledError:
             if orphan is not None:
                 job.add_done_callback(partial(_abandoned, orphan))

@@ -9,6 +9,7 @@ from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
 from tidegate.config.schema.httpd import Httpd
+from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.sftpd import Sftpd
 
 
@@ -21,6 +22,7 @@ class Settings(Section):
         DataProvider(), "Where accounts, folders, administrators and counters are kept."
     )
     httpd: Httpd = key(Httpd(), "The HTTP server: REST API, health.")
+    limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     ftpd: dict[str, Any] = key({}, "FTP and FTPS server.", available=False, switch="bindings")

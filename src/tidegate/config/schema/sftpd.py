@@ -59,6 +59,28 @@ class Sftpd(Section):
     login_timeout: int = key(
         120, "Time a client has to log in after connecting.", unit="seconds", ge=1, le=3600
     )
+    silent_timeout: int = key(
+        30,
+        "Time within which a client that has not begun to log in must send something.",
+        unit="seconds",
+        ge=1,
+        le=3600,
+    )
+    max_startups: str = key(
+        "500:30:2000",
+        "Connections that have not logged in, as `start:rate:full`: from `start` on the longest silent one "
+        "makes room for a new one; if there is none, `rate` percent of new ones are refused at random, "
+        "rising to all of them at `full`. One number refuses all from there on; 0 no limit.",
+        pattern=r"^([0-9]{1,7}|[1-9][0-9]{0,6}:([1-9][0-9]?|100):[1-9][0-9]{0,6})$",
+        like="start:rate:full, such as 500:30:2000",
+    )
+    max_startups_per_source: int = key(
+        50,
+        "Connections of one client address (IPv6: one /64) that have not logged in, once `start` is reached; "
+        "0 no limit.",
+        ge=0,
+        le=10_000_000,
+    )
     password_authentication: bool = key(True, "Whether passwords are accepted over SSH.")
     keyboard_interactive_authentication: bool = key(
         True, "Whether the password may be given by keyboard-interactive too."
@@ -98,6 +120,14 @@ class Sftpd(Section):
         True,
         "Seal and open channel data of AEAD ciphers on the short path; switch off to exclude it as a cause.",
     )
+
+    @field_validator("max_startups")
+    @classmethod
+    def _in_order(cls, text: str) -> str:
+        start, _, full = text.partition(":")[0], *text.rpartition(":")[1:]
+        if int(full) < int(start):
+            raise ValueError(f"start is above full in {text!r}")
+        return text
 
     @field_validator("enabled_ssh_commands")
     @classmethod

@@ -46,6 +46,7 @@ from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r
 from tidegate.errors import InvalidArgument, InvalidHandle, ProtocolViolation, TidegateError, Unsupported
+from tidegate.resources.count import Share
 from tidegate.vfs.api import Session
 
 logger = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ class SftpDialogue:
         limits: bounds.
         names: what owner ids are called in listings; by default only the account's own have a name.
         activity: takes note whenever the peer sends something.
+        handles: counts open handles against the limits of account and process; None counts nowhere.
         target_first: the order in which the peer sends the arguments of SYMLINK.
     """
 
@@ -132,6 +134,7 @@ class SftpDialogue:
         *,
         names: Names | None = None,
         activity: Activity | None = None,
+        handles: Share | None = None,
         target_first: bool = True,
     ) -> None:
         limits = limits or SftpLimits()
@@ -144,7 +147,7 @@ class SftpDialogue:
         self._activity = activity or Activity()
         self._loop = asyncio.get_running_loop()
         self._turns = turns_of(self._loop)
-        self._handles = HandleTable(limits.handles)
+        self._handles = HandleTable(limits.handles, handles)
         self._files = self._handles.files
         self._verbs = Verbs(session, self._handles, Longnames(names), target_first=target_first)
         self._quick = self._verbs.quick_table()
@@ -564,6 +567,7 @@ class SftpDialogue:
                 await (entry.close() if isinstance(entry, Listing) else entry.file.abort())
             except Exception:
                 logger.exception("sftp: unforeseen error while releasing a handle")
+        handles.settle()
 
     async def wait_closed(self) -> None:
         """Return when the channel is gone and everything it held is released."""

@@ -12,6 +12,7 @@ from tidegate import eager
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.errors import InvalidHandle, PeerLimit
 from tidegate.model import Entry, VPath
+from tidegate.resources.count import Share
 from tidegate.vfs.api import File
 
 MAX_OFFSET: Final = (1 << 63) - 1
@@ -197,10 +198,12 @@ class HandleTable:
 
     Args:
         most: how many handles may be open at once.
+        share: counts them against the limits of account and process; None counts nowhere.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, share: Share | None = None) -> None:
         self._most = most
+        self._share = share
         self._next = secrets.randbits(32) << 32
         self.files: dict[int, OpenFile] = {}
         self.listings: dict[int, Listing] = {}
@@ -214,6 +217,13 @@ class HandleTable:
         """
         if len(self.files) + len(self.listings) + len(self.closing) >= self._most:
             raise PeerLimit("too many open handles")
+        if self._share is not None and (rule := self._share.full()):
+            raise PeerLimit(f"too many open handles ({rule.rpartition('.')[2]})")
+
+    def settle(self) -> None:
+        """Tell the ledger how many handles are open now; after each change."""
+        if self._share is not None:
+            self._share.set(len(self.files) + len(self.listings) + len(self.closing))
 
     def _issue(self) -> int:
         key = self._next
@@ -226,12 +236,14 @@ class HandleTable:
         """Issue a handle for an open file."""
         key = self._issue()
         self.files[key] = entry
+        self.settle()
         return key.to_bytes(c.HANDLE_BYTES, "big")
 
     def add_listing(self, entry: Listing) -> bytes:
         """Issue a handle for a listing."""
         key = self._issue()
         self.listings[key] = entry
+        self.settle()
         return key.to_bytes(c.HANDLE_BYTES, "big")
 
     def find(self, handle: bytes) -> OpenFile | Listing:

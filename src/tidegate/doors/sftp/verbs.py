@@ -171,8 +171,10 @@ class Verbs:
                 return None
         except TidegateError:
             del files[key]
+            self._handles.settle()
             raise
         del files[key]
+        self._handles.settle()
         return replies.status_ok(rid)
 
     async def close(self, rid: int, _: r.Close, targets: tuple[OpenFile | Listing, ...]) -> bytes:
@@ -180,14 +182,17 @@ class Verbs:
         (target,) = targets
         # From here on it is settled, even if the peer goes away meanwhile.
         self._handles.closing.discard(target)
-        if isinstance(target, Listing):
-            await target.close()
-        else:
-            self.committing = True
-            try:
-                await target.file.close()
-            finally:
-                self.committing = False
+        try:
+            if isinstance(target, Listing):
+                await target.close()
+            else:
+                self.committing = True
+                try:
+                    await target.file.close()
+                finally:
+                    self.committing = False
+        finally:
+            self._handles.settle()
         return replies.status_ok(rid)
 
     async def stat(self, rid: int, q: r.Stat, _: object) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncssh
 from asyncssh.auth import get_supported_server_auth_methods
 from asyncssh.connection import SSHConnection, SSHServerConnection
+from asyncssh.constants import MSG_KEXINIT
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -25,6 +26,7 @@ from tidegate.doors.common.turns import turns_of
 from tidegate.errors import OperatorError
 
 if TYPE_CHECKING:
+    from tidegate.doors.ssh.admission import Visit
     from tidegate.doors.ssh.server import SshLogin
 
 WRITE_HIGH: Final = 512 * 1024
@@ -56,6 +58,7 @@ _EXPECTED: Final = {
         "reload_config": ("self",),
         "create_server_channel": ("self", "encoding", "errors", "window", "max_pktsize"),
         "_update_recv_pktlen": ("self", "max_pktsize"),
+        "_process_kexinit": ("self", "_pkttype", "_pktid", "packet"),
         "connection_made": ("self", "transport"),
         "data_received": ("self", "data", "datatype"),
         "pause_writing": ("self",),
@@ -75,7 +78,11 @@ _EXPECTED: Final = {
 }
 
 
-_EXPECTED_STATE: Final = ("_next_service", "_loop", "_auth_complete", "_recv_handler")
+_EXPECTED_STATE: Final = (
+    *("_next_service", "_loop", "_auth_complete", "_recv_handler", "_recv_seq", "_client_version"),
+)
+
+_ITS_HANDLERS: Final[dict[int, Any]] = dict(getattr(SSHServerConnection, "_packet_handlers", {}))
 
 
 def self_check() -> None:
@@ -97,6 +104,10 @@ def self_check() -> None:
             raise OperatorError(f"asyncssh {asyncssh.__version__} is not supported: it has no {name}")
     offered = inspect.signature(get_supported_server_auth_methods).parameters
     calls = inspect.getsource(SSHServerConnection.send_userauth_failure)
+    if _ITS_HANDLERS.get(MSG_KEXINIT) is not getattr(SSHConnection, "_process_kexinit", None):
+        raise OperatorError(
+            f"asyncssh {asyncssh.__version__} is not supported: it exchanges keys in another way"
+        )
     if tuple(offered) != ("conn",) or "get_supported_server_auth_methods" not in calls:
         raise OperatorError(
             f"asyncssh {asyncssh.__version__} is not supported: it offers methods in another way"
@@ -110,9 +121,24 @@ class DoorConnection(SSHServerConnection):
     door_transport: asyncio.Transport | None = None
     door_reading: Reading | None = None
     door_intake: Intake | None = None
+    door_visit: Visit | None = None
     _typed_password: str | None = None
     _packets_before_login = 0
     _bytes_before_login = 0
+
+    @classmethod
+    def of(
+        cls, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHServerConnectionOptions, visit: Visit
+    ) -> DoorConnection:
+        """A connection for a client that was let in."""
+        connection = cls(loop, options)
+        connection.door_visit = visit
+        return connection
+
+    @property
+    def door_heard(self) -> tuple[bytes, int]:
+        """Differs from an earlier value if the client has sent a version line or a packet since."""
+        return self._client_version, self._recv_seq
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the conversation, with a bound on what may wait to be sent."""
@@ -175,6 +201,15 @@ class DoorConnection(SSHServerConnection):
     def _stop_intake(self) -> None:
         if self.door_intake is not None:
             self.door_intake.close()
+
+    # -- key exchanges -----------------------------------------------------------------------------------
+
+    async def _count_kexinit(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        if self.door_owner is not None:
+            self.door_owner.exchange_begins()
+        await self._process_kexinit(pkttype, pktid, packet)
+
+    _packet_handlers = {**_ITS_HANDLERS, MSG_KEXINIT: _count_kexinit}  # noqa: RUF012  as asyncssh
 
     # -- logging in --------------------------------------------------------------------------------------
 

@@ -9,14 +9,14 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import asyncssh
 
 from tidegate.cluster.registry import Registry
-from tidegate.doors.ssh.admission import Admission, plain_address
+from tidegate.doors.ssh.admission import Admission, Refusal, Visit, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
-from tidegate.doors.ssh.options import Binding, SshOptions
+from tidegate.doors.ssh.options import SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
 from tidegate.errors import ConfigError
@@ -24,6 +24,8 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import Refused
 from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
+from tidegate.resources import Ledger
+from tidegate.resources.acceptor import Acceptor, listen
 from tidegate.vfs.api import Sessions
 
 CLOSE_SECONDS: Final = 5.0
@@ -45,17 +47,25 @@ class SshDoor:
     """
 
     def __init__(
-        self, options: SshOptions, login: LoginService, sessions: Sessions, bus: Bus, registry: Registry
+        self,
+        options: SshOptions,
+        login: LoginService,
+        sessions: Sessions,
+        bus: Bus,
+        registry: Registry,
+        *,
+        ledger: Ledger | None = None,
     ) -> None:
         self.login = login
         self.sessions = sessions
         self.bus = bus
         self.registry = registry
+        self.ledger = ledger if ledger is not None else Ledger()
         self.draining = False
         self._options = options
         self._setup: Setup | None = None
-        self._servers: list[asyncio.Server] = []
-        self._admission = Admission()
+        self._acceptors: list[Acceptor] = []
+        self._admission = Admission(self.ledger)
         self._logins: set[SshLogin] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,7 +80,7 @@ class SshDoor:
     @property
     def ports(self) -> list[int]:
         """Ports that are listened on, one for each binding."""
-        return [server.sockets[0].getsockname()[1] for server in self._servers if server.sockets]
+        return [acceptor.port for acceptor in self._acceptors]
 
     @property
     def connections(self) -> int:
@@ -88,19 +98,18 @@ class SshDoor:
         # Its messages at INFO hold user names and command lines; ours say what is worth saying.
         asyncssh.set_log_level(logging.WARNING)
         self._setup = await prepare(self._options, self._new_owner)
-        loop = asyncio.get_running_loop()
         try:
             for binding in self._options.bindings:
                 try:
-                    server = await loop.create_server(
-                        lambda: Doorman(self), **_where(binding), backlog=self._options.backlog
-                    )
+                    sockets = await listen(binding.address, binding.port, self._options.backlog)
                 except OSError as error:
                     where = f"{binding.address or '*'}:{binding.port}"
                     raise ConfigError(f"sftpd.bindings: cannot listen on {where}: {error.strerror}") from None
-                self._servers.append(server)
+                acceptor = Acceptor(sockets, self._accepted, self.ledger.descriptors)
+                self._acceptors.append(acceptor)
+                acceptor.start()
         except ConfigError:
-            await self._close_servers()
+            self._close_acceptors()
             raise
         log.info(
             "listening for SSH on ports %s, host keys %s", self.ports, ", ".join(self._setup.fingerprints)
@@ -120,8 +129,7 @@ class SshDoor:
     async def drain(self, grace_seconds: float) -> None:
         """Let no one in any more; end idle connections now, others when their transfers end or time is up."""
         self.draining = True
-        for server in self._servers:
-            server.close()
+        self._close_acceptors()
         deadline = time.monotonic() + grace_seconds
         for login in self._logins:
             for session in login.sessions:
@@ -155,7 +163,7 @@ class SshDoor:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
-        await self._close_servers()
+        self._close_acceptors()
 
     async def _wait_closed(self) -> None:
         waiters = [asyncio.ensure_future(login.closed.wait()) for login in self._logins]
@@ -166,11 +174,10 @@ class SshDoor:
         if self._tasks:  # those that release what the connections held
             await asyncio.wait(list(self._tasks), timeout=CLOSE_SECONDS)
 
-    async def _close_servers(self) -> None:
-        servers, self._servers = self._servers, []
-        for server in servers:
-            server.close()
-            await server.wait_closed()
+    def _close_acceptors(self) -> None:
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            acceptor.close()
 
     def usernames(self) -> set[str]:
         """Who is logged in, also without an open channel."""
@@ -195,32 +202,47 @@ class SshDoor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def accept(self, transport: asyncio.Transport) -> None:
-        """A socket was accepted: refuse it, or let asyncssh speak."""
-        address = _address(transport.get_extra_info("peername"))
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        """A connection was accepted: refuse it, or let asyncssh speak."""
         if self.draining or self._setup is None:
-            transport.abort()
+            sock.close()
             return
-        refusal = self._admission.enter(address, self.setup.options)
-        if refusal is not None:
-            transport.abort()
-            reported = self._admission.worth_reporting(refusal, time.monotonic())
-            if reported is not None:
-                more = f", {reported.unreported} more since the last report" if reported.unreported else ""
-                log.warning("connection from %s refused: %s: %s%s", address, refusal.rule, refusal.text, more)
-                self.bus.emit(
-                    Refused(
-                        protocol=Protocol.SSH.value,
-                        ip=address,
-                        intent="connect",
-                        rule=refusal.rule,
-                        text=f"{refusal.text}{more}",
-                    )
-                )
+        source = plain_address(address[0]) if address else ""
+        visit = self._admission.enter(source, self.setup.options, self.ledger.clock(), _evict)
+        if isinstance(visit, Refusal):
+            sock.close()
+            self._report(source, visit)
             return
-        connection = DoorConnection(asyncio.get_running_loop(), self.setup.connection)
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
+        self.spawn(self._begin(sock, visit), "begin of a connection")
+
+    def _report(self, address: str, refusal: Refusal) -> None:
+        reported = self._admission.worth_reporting(refusal, time.monotonic())
+        if reported is None:
+            return
+        more = f", {reported.unreported} more since the last report" if reported.unreported else ""
+        log.warning("connection from %s refused: %s: %s%s", address, refusal.rule, refusal.text, more)
+        self.bus.emit(
+            Refused(
+                protocol=Protocol.SSH.value,
+                ip=address,
+                intent="connect",
+                rule=refusal.rule,
+                text=f"{refusal.text}{more}",
+            )
+        )
+
+    async def _begin(self, sock: socket.socket, visit: Visit) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: DoorConnection.of(loop, self.setup.connection, visit), sock
+            )
+        except OSError as error:  # the client is gone already, or there is no descriptor
+            self.ledger.descriptors.short(error)
+        finally:
+            if visit.owner is None:
+                self._admission.leave(visit)
+                sock.close()
 
     def peer_of(self, connection: asyncssh.SSHServerConnection) -> Peer:
         """The peer of a new connection, with an id of its own."""
@@ -239,39 +261,22 @@ class SshDoor:
         """A connection came in."""
         self._logins.add(login)
 
-    def logged_in(self, login: SshLogin) -> None:  # noqa: ARG002  as its neighbours
-        """A connection logged in."""
-        self._admission.logged_in()
+    def proves(self, visit: Visit) -> None:
+        """A connection began to log in."""
+        self._admission.proves(visit)
 
-    def left(self, login: SshLogin, *, logged_in: bool) -> None:
+    def logged_in(self, visit: Visit) -> None:
+        """A connection logged in."""
+        self._admission.logged_in(visit)
+
+    def left(self, login: SshLogin) -> None:
         """A connection ended."""
         self._logins.discard(login)
-        self._admission.leave(login.peer.remote_ip, logged_in=logged_in)
+        if login.visit is not None:
+            self._admission.leave(login.visit)
 
 
-class Doorman(asyncio.Protocol):
-    """Meets each socket first, so that refusing one costs next to nothing."""
-
-    def __init__(self, door: SshDoor) -> None:
-        self._door = door
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A socket was accepted."""
-        self._door.accept(cast("asyncio.Transport", transport))
-
-
-def _where(binding: Binding) -> dict[str, Any]:
-    """Arguments of `create_server`: for every interface one socket for both families, hence one port."""
-    if binding.address:
-        return {"host": binding.address, "port": binding.port}
-    if socket.has_dualstack_ipv6():
-        return {
-            "sock": socket.create_server(
-                ("", binding.port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=False
-            )
-        }
-    return {"host": "0.0.0.0", "port": binding.port}  # noqa: S104  # every interface is what was asked for
-
-
-def _address(peername: Any) -> str:
-    return plain_address(peername[0]) if peername else ""
+def _evict(visit: Visit) -> None:
+    """End a silent connection, so that another may come."""
+    if visit.owner is not None:
+        visit.owner.abort("max_startups")

@@ -11,6 +11,7 @@ from asyncssh import SSHKey
 
 from tidegate import __version__
 from tidegate.doors.ssh.algorithms import Algorithms
+from tidegate.resources import StartupLimits
 
 DEFAULT_MAX_AUTH_TRIES: Final = 6
 """Failed attempts after which a connection ends, when the option is 0."""
@@ -73,6 +74,7 @@ class SshOptions:
         keyboard_interactive_authentication: offer the password by question and answer.
         max_auth_tries: failed attempts before the connection ends; 0 is 6, negative unlimited.
         login_seconds: deadline of the whole login, from connect to accepted credential.
+        silent_seconds: a client that has not begun to log in must send something within each such time.
         idle_seconds: a connection without traffic for so long ends.
         rekey_bytes: new keys after so many bytes sent (RFC 4344 allows far more for AES).
         rekey_seconds: new keys after so much time.
@@ -81,7 +83,7 @@ class SshOptions:
         enabled_ssh_commands: exec commands that may run; ``*`` is all.
         fast_lane: use the accelerator where cipher and libraries allow it.
         max_connections: connections at a time.
-        max_startups: connections that have not logged in yet, at a time.
+        max_startups: connections that have not logged in yet, at a time; see `StartupLimits`.
         max_per_host: connections from one address at a time (IPv6: one /64).
         max_channels: channels of one connection.
         window_bytes: see `DEFAULT_WINDOW`.
@@ -100,6 +102,7 @@ class SshOptions:
     keyboard_interactive_authentication: bool = True
     max_auth_tries: int = 0
     login_seconds: float = 120.0
+    silent_seconds: float = 30.0
     idle_seconds: float = 15 * 60.0
     rekey_bytes: int = 1024**3
     rekey_seconds: float = 3600.0
@@ -108,7 +111,7 @@ class SshOptions:
     enabled_ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd")
     fast_lane: bool = True
     max_connections: int = 4096
-    max_startups: int = 100
+    max_startups: StartupLimits = field(default_factory=StartupLimits)
     max_per_host: int = 20
     max_channels: int = 10
     window_bytes: int = DEFAULT_WINDOW

@@ -24,13 +24,21 @@ from tidegate.errors import LoginRefused, TidegateError
 from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
 from tidegate.identity.api import PartialLogin
 from tidegate.model import Peer, Principal, Protocol
+from tidegate.resources.deadline import Deadline
 
 if TYPE_CHECKING:
+    from tidegate.doors.ssh.admission import Visit
     from tidegate.doors.ssh.connection import DoorConnection
     from tidegate.doors.ssh.listener import SshDoor
 
 MAX_KEY_OFFERS: Final = 100
 """Key probes of one connection; agents hold a few keys, a search for known keys needs many."""
+
+MAX_EARLY_EXCHANGES: Final = 2
+"""Key exchanges before the login: the first, and one more for clients that renew keys at once."""
+
+EARNED_BYTES: Final = 1024 * 1024
+"""Bytes of transfers under way after which new keys cost nothing of the budget of key exchanges."""
 
 MAX_CLIENT_VERSION: Final = 128
 """Characters of the client's version that are put on record."""
@@ -49,6 +57,13 @@ class SshLogin(asyncssh.SSHServer):
         self.sessions: set[SshSession] = set()
         self.peer = Peer("", Protocol.SSH, "")
         self.closed = asyncio.Event()
+        self.visit: Visit | None = None
+        self.deadline: Deadline | None = None
+        self._silence: Deadline | None = None
+        self._heard: object = None
+        self._exchanges = door.ledger.exchanges_of_connection()
+        self._early_exchanges = 0
+        self._moved_at_exchange = 0
         self._conn: DoorConnection | None = None
         self._started = time.monotonic()
         self._logged_in = False
@@ -78,8 +93,14 @@ class SshLogin(asyncssh.SSHServer):
         self._conn = conn  # type: ignore[assignment]
         assert self._conn is not None
         self._conn.door_owner = self
+        self.visit = self._conn.door_visit
+        if self.visit is not None:
+            self.visit.owner = self
         self.peer = self.door.peer_of(conn)
         self.door.entered(self)
+        self.deadline = Deadline(self.options.login_seconds, self._too_late)
+        self._heard = self._conn.door_heard
+        self._silence = Deadline(self.options.silent_seconds, self._look_silent)
         self.door.bus.emit(
             Connected(
                 **self._common(),
@@ -92,11 +113,10 @@ class SshLogin(asyncssh.SSHServer):
         """The connection ended, for whatever reason."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
+        self._stop_clocks()
         error = "" if exc is None else str(exc)
         if not self._logged_in:
-            by = "login deadline" if "Login timeout" in error else self._ended_by
-            self._ended_by = by
-            self._record_no_login(error or by)
+            self._record_no_login(error or self._ended_by)
         self.door.bus.emit(
             Disconnected(
                 **self._common(),
@@ -106,7 +126,10 @@ class SshLogin(asyncssh.SSHServer):
                 error=error,
             )
         )
-        self.door.left(self, logged_in=self._logged_in)
+        for session in self.sessions:  # channels that never came to their end
+            self.door.ledger.channels.give(session.username)
+        self.sessions.clear()
+        self.door.left(self)
         if self._conn is not None:
             self._conn.door_owner = None
             self._conn = None
@@ -135,6 +158,62 @@ class SshLogin(asyncssh.SSHServer):
             self._ended_by = self._ended_by or by
             self._conn.abort()
 
+    # -- time to log in ----------------------------------------------------------------------------------
+
+    @property
+    def spoke(self) -> bool:
+        """True once the client sent its version line."""
+        return self._conn is not None and bool(self._conn.door_heard[0])
+
+    def _too_late(self) -> None:
+        self.end("login deadline", text="too late for the login")
+
+    def _look_silent(self) -> None:
+        """End a client that has sent nothing lately, unless it is logging in: then a person may be typing."""
+        if self._conn is None:
+            return
+        heard, self._heard = self._heard, self._conn.door_heard
+        if heard == self._heard:
+            self.end("silent", text="nothing was sent for too long")
+        else:
+            self._silence = Deadline(self.options.silent_seconds, self._look_silent)
+
+    def _stop_clocks(self) -> None:
+        for clock in (self.deadline, self._silence):
+            if clock is not None:
+                clock.cancel()
+
+    # -- key exchanges -----------------------------------------------------------------------------------
+
+    def exchange_begins(self) -> None:
+        """The client asked for new keys, or answered that we did.
+
+        Raises:
+            asyncssh.DisconnectError: there were too many.
+        """
+        now = self.door.ledger.clock()
+        rule = ""
+        if not self._logged_in:
+            self._early_exchanges += 1
+            if self._early_exchanges > MAX_EARLY_EXCHANGES:
+                rule = "key exchanges before login"
+        else:
+            moved = sum(session.moved_bytes for session in self.sessions)
+            earned = abs(moved - self._moved_at_exchange) >= EARNED_BYTES
+            if earned:
+                self._moved_at_exchange = moved
+                return
+        source = self.door.ledger.key_exchanges
+        if not rule and not self._exchanges.take(now):
+            rule = "limits.key_exchanges_per_connection"
+        host = self.visit.host if self.visit is not None else self.peer.remote_ip
+        if not rule and not source.take(host, now):
+            rule = source.rule
+        if rule:
+            log.warning("%s: %s exchanged keys too often: %s", self.peer.connection_id, host, rule)
+            self._ended_by = self._ended_by or rule
+            raise asyncssh.DisconnectError(asyncssh.DISC_BY_APPLICATION, "too many key exchanges")
+
     def debug_msg_received(self, msg: str, lang: str, always_display: bool) -> None:
         """Client debug messages have no use here."""
 
@@ -147,6 +226,11 @@ class SshLogin(asyncssh.SSHServer):
         """A user name was given, or changed: what was proved before is void (RFC 4252 section 5)."""
         first = not self._username
         self._username = username
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if self.visit is not None:
+            self.door.proves(self.visit)
         self._turn += 1
         self._partial = None
         self._partial_now = False
@@ -222,7 +306,13 @@ class SshLogin(asyncssh.SSHServer):
         return await self._judge(turn, username, Credential(kind="password", secret=password))
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
-        """Ask for the password."""
+        """Ask for the password.
+
+        Raises:
+            asyncssh.DisconnectError: earlier questions were left without an answer too often.
+        """
+        if self._question_open:
+            self._count_failure()
         self._question_open = True
         return "", "", "", [("Password: ", False)]
 
@@ -331,7 +421,9 @@ class SshLogin(asyncssh.SSHServer):
             self.peer.local_address,
             client,
         )
-        self.door.logged_in(self)
+        self._stop_clocks()
+        if self.visit is not None:
+            self.door.logged_in(self.visit)
         self.door.bus.emit(
             LoggedIn(
                 **self._common(),
@@ -355,6 +447,10 @@ class SshLogin(asyncssh.SSHServer):
         if len(self.sessions) >= self.options.max_channels:
             log.warning("%s: refused: max_channels (%d)", self.peer.connection_id, self.options.max_channels)
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
+        account = self.principal.username
+        if self.door.ledger.channels.full(account):
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
+        self.door.ledger.channels.take(account)
         session = SshSession(self, self.principal, f"{self.peer.connection_id}_{self._next_channel}")
         self._next_channel += 1
         self.sessions.add(session)

@@ -15,7 +15,7 @@ import asyncssh
 from tidegate.cluster.registry import LiveConnection
 from tidegate.doors.ssh import commands
 from tidegate.doors.ssh.subsystem import Carrier, SftpSubsystem
-from tidegate.errors import LoginRefused, TidegateError
+from tidegate.errors import LoginRefused, PeerLimit, TidegateError
 from tidegate.events.kinds import Operated, Refused
 from tidegate.model import Peer, Principal, Protocol
 from tidegate.vfs.api import Session
@@ -62,6 +62,11 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     # -- what the door asks ------------------------------------------------------------------------------
 
+    @property
+    def username(self) -> str:
+        """The account."""
+        return self._principal.username
+
     def refuse_opens(self) -> None:
         """The server is shutting down: let open files be finished, and no others be opened."""
         if self._subsystem is not None:
@@ -76,9 +81,14 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """Whether transfers of this channel moved bytes since the last call."""
         if self._live is None:
             return False
-        total = sum(transfer.size for transfer in self._live.transfers)
+        total = self.moved_bytes
         moved, self._moved = total != self._moved, total
         return moved
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes moved by the transfers that are going on in this channel."""
+        return 0 if self._live is None else sum(transfer.size for transfer in self._live.transfers)
 
     # -- what clients ask for ----------------------------------------------------------------------------
 
@@ -173,6 +183,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     async def _open_session(self) -> Session:
         assert self._live is not None
+        if not self._login.door.ledger.descriptors.room():
+            raise PeerLimit("the server has no room for another session now")
         try:
             session = await self._login.door.sessions.open(self._principal, self._live.peer)
         except LoginRefused as refusal:
@@ -196,7 +208,11 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             return
         try:
             self._subsystem = SftpSubsystem(
-                session, chan, self._login.activity, fast_lane=self._login.options.fast_lane
+                session,
+                chan,
+                self._login.activity,
+                handles=self._login.door.ledger.handles_of(self.username),
+                fast_lane=self._login.options.fast_lane,
             )
         except BaseException:
             await session.close()
@@ -318,7 +334,9 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is gone."""
         self._chan = None
-        self._login.sessions.discard(self)
+        if self in self._login.sessions:
+            self._login.sessions.discard(self)
+            self._login.door.ledger.channels.give(self.username)
         if self._live is not None:
             self._login.door.registry.remove(self._live)
         if self._subsystem is not None:

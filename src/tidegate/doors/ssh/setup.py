@@ -77,7 +77,7 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
         encoding=None,
         rekey_bytes=options.rekey_bytes or 2**62,
         rekey_seconds=options.rekey_seconds,
-        login_timeout=options.login_seconds,
+        login_timeout=0,  # `SshLogin` has a clock that can stand still
         keepalive_interval=options.keepalive_seconds,
         keepalive_count_max=options.keepalive_max,
         tcp_keepalive=True,

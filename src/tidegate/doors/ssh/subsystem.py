@@ -17,6 +17,7 @@ from tidegate.doors.sftp.outlet import Outlet
 from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_channel import LaneChannel
 from tidegate.doors.ssh.lane_keys import self_check
+from tidegate.resources.count import Share
 from tidegate.vfs.api import Session
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class SftpSubsystem:
         session: closed by `wait_closed`.
         chan: the channel.
         activity: takes note whenever the client sends something.
+        handles: counts open handles against the limits of account and process.
         fast_lane: use the accelerator if the connection can have it.
     """
 
@@ -81,6 +83,7 @@ class SftpSubsystem:
         chan: asyncssh.SSHServerChannel[bytes],
         activity: Activity,
         *,
+        handles: Share,
         fast_lane: bool,
     ) -> None:
         self._session = session
@@ -90,6 +93,7 @@ class SftpSubsystem:
             session,
             self.carrier,
             activity=activity,
+            handles=handles,
             target_first=target_comes_first(session.peer.client_version, banner),
         )
         self.carrier.attach(self._dialogue)

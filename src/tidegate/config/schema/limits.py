@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section ``limits``: what all clients together, one account or one source may use up."""
+
+from __future__ import annotations
+
+from tidegate.config.schema.base import Section, key
+
+
+class LimitKeys(Section):
+    """What all clients together, one account or one source may use up."""
+
+    reserved_descriptors: int = key(
+        0,
+        "File descriptors that new connections and sessions must leave free; 0 takes an eighth of the limit "
+        "of the process (RLIMIT_NOFILE, whose soft limit is raised to the hard one at start), 32 to 512.",
+        ge=0,
+        le=100_000,
+    )
+    handles: int = key(
+        0,
+        "Open files and listings of all clients together; 0 derives it from the limit on file descriptors.",
+        ge=0,
+        le=10_000_000,
+    )
+    handles_per_account: int = key(
+        0,
+        "Open files and listings of one account; 0 takes a quarter of `limits.handles`.",
+        ge=0,
+        le=10_000_000,
+    )
+    channels: int = key(
+        0,
+        "SSH channels of all clients together; 0 takes the limit on file descriptors, 256 to 20000.",
+        ge=0,
+        le=1_000_000,
+    )
+    key_exchanges_per_connection: int = key(
+        100,
+        "Key exchanges of one SSH connection in a minute, besides those after 1 MiB of transfers; the "
+        "connection is closed; 0 no limit.",
+        ge=0,
+        le=1_000_000,
+    )
+    key_exchanges_per_source: int = key(
+        1200,
+        "Key exchanges of one client address (IPv6: one /64) in a minute; further connections are refused; "
+        "0 no limit.",
+        ge=0,
+        le=10_000_000,
+    )
