@@ -31,6 +31,8 @@ from tidegate.config.schema.base import trait
 from tidegate.config.schema.walk import declared, dotted, is_model, variable
 from tidegate.events import kinds
 from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, Line, line_of
+from tidegate.limit_table import limit_rows
+from tidegate.resources import Limits, LimitSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
@@ -229,10 +231,66 @@ def logs() -> str:
     return page
 
 
+# --- limits -------------------------------------------------------------------------------------------------
+
+EXAMPLE_DESCRIPTORS = 524_288
+EXAMPLE_MEMORY = 8 << 30
+
+
+def limits() -> str:
+    """The page of limits, with the numbers of an example machine."""
+    page = HEAD + "# Limits\n\n"
+    page += (
+        "Everything that a peer can make grow, its limits by connection, source, account and process, and what "
+        "happens when one is reached. A source is an IPv4 address, or the /64 of an IPv6 address. Limits of the "
+        "process hold for one server; several servers on one data provider have their own each.\n\n"
+        "Some limits follow from the machine unless a key sets them. At start the soft limit on file descriptors "
+        "is raised to the hard one (`LimitNOFILE=` in a unit, `ulimit -Hn` in a shell); limits on open files "
+        "follow from it, so that they leave room for connections, the log and the data provider. The numbers here "
+        f"are those of a process with {EXAMPLE_DESCRIPTORS} descriptors and {EXAMPLE_MEMORY >> 30} GiB of memory "
+        "and the default configuration; `tidegate check` prints those of yours.\n\n"
+    )
+    example = Limits.derive(LimitSettings(), descriptors=EXAMPLE_DESCRIPTORS, memory=EXAMPLE_MEMORY)
+    page += table(
+        ("resource", "a connection", "a source", "an account", "in all", "keys", "when reached"),
+        (
+            (
+                row.resource,
+                row.connection,
+                row.source,
+                row.account,
+                row.process,
+                ", ".join(f"`{key}`" for key in row.keys),
+                row.consequence,
+            )
+            for row in limit_rows(Settings(), example)
+        ),
+    )
+    page += (
+        "\n## In the log\n\n"
+        "A limit of the ledger that is reached is logged once, as a warning of sender `tidegate.resources` that "
+        "begins with `limit reached:` and names the key; once there is room again, `limit no longer reached:` says "
+        "how often it refused. A limit that is reached again within a minute is not logged again. Connections "
+        "that are refused have a line for each rule at most every 5 seconds, with the number of those between.\n\n"
+        "## Connections that have not logged in\n\n"
+        "`sftpd.max_startups` is written as OpenSSH's `MaxStartups`: `start:rate:full`. While fewer than `start` "
+        "connections have not logged in, everybody may come. From there on each new connection takes the place of "
+        "the one that has been silent longest: first of those that never sent anything, then of those that have "
+        "not begun to log in; those that are younger than a second or are logging in keep theirs. If nobody can "
+        "make room, `rate` percent of new connections are refused at random, rising to all of them at `full`. "
+        "From `start` on, a source with more than `sftpd.max_startups_per_source` such connections makes room "
+        "among its own.\n\n"
+        "A connection that sends nothing for `sftpd.silent_timeout` before it begins to log in is closed; from "
+        "there on a person may be typing, and `sftpd.login_timeout` holds for the whole.\n"
+    )
+    return page
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "cli.md": cli,
     "logs.md": logs,
+    "limits.md": limits,
     "sftp.md": lambda: HEAD + inside.sftp(),
     "errors.md": lambda: HEAD + inside.error_page(),
     "permissions.md": lambda: HEAD + inside.permissions(),

@@ -76,6 +76,7 @@ class Running:
         fast_lane: ``sftpd.fast_lane``.
         grace_time: ``--grace-time``, seconds.
         settings: further sections of the configuration file.
+        descriptors: ``ulimit -n`` of the process, soft and hard; 0 leaves it.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Running:
         fast_lane: bool = True,
         grace_time: int = 0,
         settings: dict[str, dict[str, Any]] | None = None,
+        descriptors: int = 0,
     ) -> None:
+        self.limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
         self.directory = directory
         self.homes = directory / "homes"
         self.log_file = directory / "tidegate.log"
@@ -138,6 +141,7 @@ class Running:
             environ = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
             process = subprocess.Popen(
                 [
+                    *self.limit,
                     *COMMAND,
                     "serve",
                     "-c",

@@ -24,6 +24,7 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import Event
 from tidegate.identity.api import PartialLogin
 from tidegate.model import Account, Attrs, Entry, Kind, Peer, Principal, VPath
+from tidegate.resources import Ledger
 from tidegate.vfs.api import OpenFlags
 
 FAST_LANE = True
@@ -276,7 +277,11 @@ class World:
 
 @contextlib.asynccontextmanager
 async def ssh_world(
-    directory: Path, people: dict[str, Person] | None = None, sessions: Any = None, **options: Any
+    directory: Path,
+    people: dict[str, Person] | None = None,
+    sessions: Any = None,
+    ledger: Ledger | None = None,
+    **options: Any,
 ) -> AsyncIterator[World]:
     """A door on a free port; ended, and checked for leaks, at the end."""
     recorder = Recorder()
@@ -293,7 +298,7 @@ async def ssh_world(
         "bindings": (Binding("127.0.0.1", 0),),
         **options,
     }
-    door = SshDoor(SshOptions(**options), logins, sessions, bus, registry)
+    door = SshDoor(SshOptions(**options), logins, sessions, bus, registry, ledger=ledger)
     await door.start()
     try:
         yield World(door, recorder, logins, sessions, registry)
@@ -302,6 +307,7 @@ async def ssh_world(
         await bus.close()
     assert door.connections == 0
     assert registry.count() == 0
+    assert (door.ledger.handles.used, door.ledger.channels.used) == (0, 0)
     for session in getattr(sessions, "opened", []):
         assert session.closed
 

@@ -35,7 +35,7 @@ def check(
     loaded = load_settings(config_dir, config_file, quiet=as_json)
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _files):
+    for inspect in (_ssh, _http, _files, _limits):
         facts += inspect(loaded, problems)
     facts.append(run(_provider(loaded, problems)))
     if as_json:
@@ -154,6 +154,18 @@ def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         yield f"configuration directory: {loaded.config_dir} is not writable: no host keys can be made"
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         yield "user: root; new files get the owner that an account names"
+
+
+def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours
+    from tidegate import wiring
+    from tidegate.limit_table import limit_rows
+    from tidegate.resources import Limits
+    from tidegate.resources.descriptors import raise_descriptor_limit
+
+    raise_descriptor_limit()  # as `serve` does
+    yield "limits:"
+    for row in limit_rows(loaded.settings, Limits.derive(wiring.limit_settings(loaded))):
+        yield f"  {row.line()}"
 
 
 async def _provider(loaded: Loaded, problems: list[Problem]) -> str:
