@@ -79,7 +79,12 @@ _EXPECTED: Final = {
 
 
 _EXPECTED_STATE: Final = (
-    *("_next_service", "_loop", "_auth_complete", "_recv_handler", "_recv_seq", "_client_version"),
+    "_next_service",
+    "_loop",
+    "_auth_complete",
+    "_recv_handler",
+    "_recv_seq",
+    "_client_version",
 )
 
 _ITS_HANDLERS: Final[dict[int, Any]] = dict(getattr(SSHServerConnection, "_packet_handlers", {}))
