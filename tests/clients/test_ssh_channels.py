@@ -8,6 +8,7 @@ import hashlib
 import socket
 
 import asyncssh
+import paramiko
 import pytest
 from blake3 import blake3
 from tests.support.ssh_world import SSH, Person, askpass, run_program, ssh_world
@@ -20,6 +21,7 @@ needs_rclone = pytest.mark.needs("rclone")
 
 ADA = {"username": "ada", "password": "secret"}
 DATA = bytes(range(256)) * 5000
+OFFERED = "this server offers file transfer only: sftp; commands: cd, md5sum, pwd, sha1sum, sha256sum\n"
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "plain"], autouse=True)
@@ -127,13 +129,43 @@ async def test_other_commands_are_refused_and_sftp_lives_on(tmp_path, command):
     async with ssh_world(tmp_path) as world, world.connect(**ADA) as client:
         sftp = await client.start_sftp_client()
         if command:
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await client.run(command)
+            done = await client.run(command)
+            assert (done.exit_status, done.stdout) == (1, "")
+            assert done.stderr == OFFERED
             refused = await world.recorder.wait(Refused)
             assert refused.rule == "enabled_ssh_commands"
         else:
             assert (await client.run(command)).exit_status == 1
         assert await names(sftp) == []
+
+
+@pytest.mark.parametrize("kind", ["exec", "subsystem", "shell"])
+async def test_what_is_refused_ends_the_channel_of_clients_that_want_no_reply(tmp_path, kind):
+    """As Apache Commons VFS asks ``id -u``: nothing but the end of the channel tells it."""
+    async with ssh_world(tmp_path) as world:
+
+        def ask() -> tuple[int, bytes]:
+            with paramiko.Transport(("127.0.0.1", world.port)) as transport:
+                transport.connect(username="ada", password="secret")
+                channel = transport.open_session()
+                channel.settimeout(20)
+                request = paramiko.Message()
+                request.add_byte(bytes([98]))  # SSH_MSG_CHANNEL_REQUEST
+                request.add_int(channel.remote_chanid)
+                request.add_string(kind)
+                request.add_boolean(False)
+                if kind != "shell":
+                    request.add_string("id -u")
+                transport._send_user_message(request)
+                assert channel.recv(100) == b""
+                return channel.recv_exit_status(), channel.recv_stderr(1000)
+
+        assert await asyncio.to_thread(ask) == (1, OFFERED.encode())
+
+
+async def test_a_server_without_commands_offers_none(tmp_path):
+    async with ssh_world(tmp_path, enabled_ssh_commands=()) as world, world.connect(**ADA) as client:
+        assert (await client.run("pwd")).stderr == "this server offers file transfer only: sftp\n"
 
 
 @needs_ssh
@@ -142,7 +174,7 @@ async def test_a_shell_is_refused_politely(tmp_path):
         argv = [*SSH, "-p", str(world.port), "ada@127.0.0.1"]
         status, out, err = await run_program("ssh", *argv, env=askpass(tmp_path, "secret"))
         assert (status, out) == (1, b"")
-        assert err.endswith(b"this server offers file transfer only\n")
+        assert err.endswith(OFFERED.encode())
         _, _, err = await run_program("ssh", "-tt", *argv, env=askpass(tmp_path, "secret"))
         assert b"PTY allocation request failed" in err
 
@@ -164,8 +196,8 @@ async def test_no_forwarding_no_agent_no_x11_no_environment(tmp_path):
             await client.run("pwd", term_type="xterm", request_pty="force")
         with pytest.raises(asyncssh.ChannelOpenError):
             await client.run("pwd", x11_forwarding=True, x11_display="127.0.0.1:0")
-        with pytest.raises(asyncssh.ChannelOpenError):
-            await client.open_session(subsystem="shell")
+        _, out, err = await client.open_session(subsystem="shell")
+        assert (await out.read(), await err.read()) == ("", OFFERED)
         assert (await client.run("pwd")).stdout == "/start\n"
 
 
@@ -227,8 +259,8 @@ async def test_max_sessions_counts_channels_of_all_connections(tmp_path):
     ):
         sftp = await one.start_sftp_client()
         for client in (one, two):
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await client.start_sftp_client()
+            _, out, err = await client.open_session(subsystem="sftp")
+            assert (await out.read(), await err.read()) == ("", "too many sessions (max_sessions)\n")
         assert (await world.recorder.wait(Refused)).text == "SFTP: max_sessions"
         sftp.exit()
         await sftp.wait_closed()

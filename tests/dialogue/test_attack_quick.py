@@ -249,6 +249,14 @@ async def test_requests_cut_anywhere_do_nothing(world):
         assert peer.at_once(p.close(8, handle)).code == OK
 
 
+async def test_handles_are_short_text(world):
+    """Clients that keep a handle as a string (russh-sftp) give back what they were given."""
+    async with peer_of(world) as peer:
+        handles = [await peer.open("/f", "w"), *[(await peer.ask(p.opendir, "/")).handle for _ in range(3)]]
+        assert all(len(handle) == 8 and handle.decode("ascii").isprintable() for handle in handles)
+        assert len(set(handles)) == 4
+
+
 async def test_handles_that_are_not_ours_close_nothing(world):
     async with peer_of(world) as peer:
         handle = await peer.open("/f", "w")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
@@ -193,8 +194,9 @@ def key_of(handle: bytes) -> int:
 class HandleTable:
     """What is open.
 
-    A handle is four random bytes of the session and four of a counter: never issued twice, and not to be
-    guessed from another session's.
+    A handle is eight ASCII characters, for there are clients that keep it as text (russh-sftp) or print it:
+    the base64 form (RFC 4648 section 5) of two random bytes of the session and four of a counter. It is not
+    issued twice before the counter has gone round, and never while it stands for something.
 
     Args:
         most: how many handles may be open at once.
@@ -204,7 +206,8 @@ class HandleTable:
     def __init__(self, most: int, share: Share | None = None) -> None:
         self._most = most
         self._share = share
-        self._next = secrets.randbits(32) << 32
+        self._session = secrets.randbits(16) << 32
+        self._count = 0
         self.files: dict[int, OpenFile] = {}
         self.listings: dict[int, Listing] = {}
         self.closing: set[OpenFile | Listing] = set()
@@ -225,26 +228,27 @@ class HandleTable:
         if self._share is not None:
             self._share.set(len(self.files) + len(self.listings) + len(self.closing))
 
-    def _issue(self) -> int:
-        key = self._next
-        self._next = (key & ~0xFFFFFFFF) | ((key + 1) & 0xFFFFFFFF)
-        while self._next in self.files or self._next in self.listings:
-            self._next = (key & ~0xFFFFFFFF) | ((self._next + 1) & 0xFFFFFFFF)
-        return key
+    def _issue(self) -> bytes:
+        while True:
+            handle = urlsafe_b64encode((self._session | self._count).to_bytes(6, "big"))
+            self._count = (self._count + 1) & 0xFFFFFFFF
+            key = key_of(handle)
+            if key not in self.files and key not in self.listings:
+                return handle
 
     def add_file(self, entry: OpenFile) -> bytes:
         """Issue a handle for an open file."""
-        key = self._issue()
-        self.files[key] = entry
+        handle = self._issue()
+        self.files[key_of(handle)] = entry
         self.settle()
-        return key.to_bytes(c.HANDLE_BYTES, "big")
+        return handle
 
     def add_listing(self, entry: Listing) -> bytes:
         """Issue a handle for a listing."""
-        key = self._issue()
-        self.listings[key] = entry
+        handle = self._issue()
+        self.listings[key_of(handle)] = entry
         self.settle()
-        return key.to_bytes(c.HANDLE_BYTES, "big")
+        return handle
 
     def find(self, handle: bytes) -> OpenFile | Listing:
         """What a handle stands for.

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One session channel: the sftp subsystem or one command, and a polite no to everything else."""
+"""One session channel: the sftp subsystem or one command.
+
+A request for anything else is answered with success, and then the channel ends with a line on standard error
+that says what there is, and exit status 1, as OpenSSH's internal-sftp does. After a mere failure some clients
+wait for the channel to end, for ever if they did not ask for a reply.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ from tidegate.vfs.api import Session
 if TYPE_CHECKING:
     from tidegate.doors.ssh.server import SshLogin
 
-NO_SHELL: Final = "this server offers file transfer only"
+OFFERED: Final = "this server offers file transfer only: sftp"
 
 MAX_LOGGED_COMMAND: Final = 1024
 """Characters of a command line that are put on record."""
@@ -101,15 +106,14 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return False
 
     def shell_requested(self) -> bool:
-        """No shell; the client is told so."""
-        self._work = self._refuse_shell
-        return True
+        """No shell."""
+        return self._end_with(self._offered())
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """The sftp subsystem, none else."""
         if subsystem != "sftp":
             self._refused("subsystem", subsystem, "only sftp is offered")
-            return False
+            return self._end_with(self._offered())
         self._work = self._serve_sftp
         return self._enter(Protocol.SFTP)
 
@@ -118,10 +122,27 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         invocation = commands.parse(command, self._login.options.enabled_ssh_commands)
         if invocation is None:
             self._refused("ssh_command", command, "not among enabled_ssh_commands, or malformed")
-            return False
+            return self._end_with(self._offered())
         self._work = lambda: self._run_command(invocation)
         self._stdin = commands.Input(self._hold, self._let_go)
         return self._enter(Protocol.SSH, command)
+
+    def _offered(self) -> str:
+        """What a client may ask for, in one line."""
+        enabled = self._login.options.enabled_ssh_commands
+        names = (
+            commands.COMMANDS if "*" in enabled else [name for name in commands.COMMANDS if name in enabled]
+        )
+        return f"{OFFERED}; commands: {', '.join(sorted(names))}" if names else OFFERED
+
+    def _end_with(self, text: str) -> bool:
+        """Have the channel end with a line and exit status 1."""
+
+        async def end() -> None:
+            self._complain(text)
+
+        self._work = end
+        return True
 
     def _refused(self, intent: str, what: str, why: str) -> None:
         what = what[:MAX_LOGGED_COMMAND]
@@ -132,7 +153,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         )
 
     def _enter(self, protocol: Protocol, command: str = "") -> bool:
-        """Count this channel among the account's sessions; False if there are too many."""
+        """Count this channel among the account's sessions; it ends with a line if there are too many."""
         login = self._login
         peer = Peer(
             self._id,
@@ -153,7 +174,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             login.door.registry.add(live, max_sessions=self._principal.account.max_sessions)
         except LoginRefused as refusal:
             self._refused("session", protocol.value, refusal.rule)
-            return False
+            return self._end_with(f"too many sessions ({refusal.rule})")
         self._live = live
         return True
 
@@ -192,11 +213,6 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             raise
         self._live.transfers = session.transfers
         return session
-
-    # -- shell -------------------------------------------------------------------------------------------
-
-    async def _refuse_shell(self) -> None:
-        self._complain(NO_SHELL)
 
     # -- sftp --------------------------------------------------------------------------------------------
 
