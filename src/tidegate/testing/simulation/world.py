@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a history: processes that live and end over one directory and one store, and what is there after.
+
+`simulate` is the way in. What holds after every history:
+
+* the numbers in the store are what the disk holds, or the mark says that they may not be;
+* after a start that counts again they are exact, and no mark is left;
+* no descriptor is left open, and nothing raised what is no error of ours.
+
+And while nothing has gone wrong yet: whenever nothing runs, the live numbers are exact; and in mode 0 no
+account ever holds more than its quota, removed files that are still open included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from tidegate.abc import Publish
+from tidegate.backends.local import LocalBackend
+from tidegate.backends.local.journal import sweep_journal
+from tidegate.errors import TidegateError
+from tidegate.events.kinds import Event
+from tidegate.model import Account, Folder, FolderMount
+from tidegate.testing.simulation import oracle
+from tidegate.testing.simulation.client import Client, current
+from tidegate.testing.simulation.clock import Clock, SimulatedLoop
+from tidegate.testing.simulation.faults import Faults
+from tidegate.testing.simulation.history import History
+from tidegate.testing.simulation.storage import SimulatedDevices, descriptors, release_descriptors
+from tidegate.testing.simulation.store import Records, SimulatedStore
+from tidegate.vfs.context import VfsOptions
+from tidegate.vfs.factory import VfsSessions
+from tidegate.vfs.mounts import BackendSpec
+
+PACKAGES: Final = ("tidegate.vfs", "tidegate.backends", "tidegate.policy")
+"""Modules that live by the simulation's clock."""
+LIVES: Final = 6
+"""Processes in one history, most."""
+BURIAL_ROUNDS: Final = 50
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a history.
+
+    Attributes:
+        failures: what should not be; empty if all is well.
+        trace: what happened, in order.
+        lives: processes.
+        faults: how many faults were met.
+    """
+
+    failures: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    lives: int = 0
+    faults: int = 0
+
+
+def simulate(history: History, directory: str | None = None) -> Outcome:
+    """Run one history.
+
+    Args:
+        directory: where its files go for the while; None takes memory if the system has some to give.
+    """
+    with _room(directory) as base:
+        world = World(history, base)
+        with world.clock.installed(*PACKAGES):
+            return world.run()
+
+
+@contextmanager
+def _room(directory: str | None) -> Iterator[Path]:
+    if directory is None and os.path.isdir("/dev/shm"):  # noqa: S108  (a directory of our own is made in it)
+        directory = "/dev/shm"  # noqa: S108
+    base = tempfile.mkdtemp(prefix="tidegate-sim-", dir=directory)
+    try:
+        yield Path(base)
+    finally:
+        shutil.rmtree(base)
+
+
+class World:
+    """One history while it runs.
+
+    Attributes:
+        clock: its time.
+        records: what is stored.
+        vfs: the server that lives now; store likewise.
+    """
+
+    vfs: VfsSessions
+    store: SimulatedStore
+    _devices: SimulatedDevices
+    _loop: SimulatedLoop
+
+    def __init__(self, history: History, base: Path) -> None:
+        self.history = history
+        self.base = base
+        self.clock = Clock()
+        self.records = Records()
+        self.outcome = Outcome()
+        self._faults = Faults(history.faults)
+        self._draw = random.Random(history.schedule)  # noqa: S311  (no secret)
+        self._killed = False
+        self._buried = False
+        self._furnish()
+        self.clients = [Client(self, number, script) for number, script in enumerate(history.scripts)]
+
+    # -- what is there when a history begins -------------------------------------------------------------
+
+    def _furnish(self) -> None:
+        base, history = self.base, self.history
+        for name, files in {
+            "alice": {"a": 1000, "d/a": 500},
+            "bob": {"a": 700, "d/b": 10},
+            "inc": {"a": 200, "d/b": 300},
+            "own": {"a": 400, "d/a": 50},
+        }.items():
+            for file, size in files.items():
+                path = base / name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"0" * size)
+        for name in ("alice", "bob") if history.links else ():
+            for link, target in {"l": "a", "ld": "d", "dangling": "d/nothing"}.items():
+                (base / name / link).symlink_to(target)
+        (base / "journal").mkdir()
+        for name in ("inc", "own"):
+            used = oracle.measure(str(base / name))
+            self.records.folders[name] = Folder(
+                name=name,
+                mapped_path=str(base / name),
+                used_quota_size=used.size,
+                used_quota_files=used.files,
+            )
+        own = FolderMount(
+            name="own", virtual_path="/own", mapped_path=str(base / "own"),
+            quota_size=history.limits[2], quota_files=0,
+        )  # fmt: skip
+        inc = FolderMount(name="inc", virtual_path="/inc", mapped_path=str(base / "inc"))
+        for number, (name, mounts) in enumerate({"alice": (inc, own), "bob": (own,)}.items()):
+            homes = [str(base / name)] + [str(base / "inc")] * (name == "alice")
+            used = oracle.measure(*homes)
+            everywhere: dict[str, tuple[str, ...]] = {"/": ("*",)}
+            self.records.accounts[name] = Account(
+                username=name, id=number + 1, created_at=1,
+                home_dir=str(base / name), virtual_folders=mounts,
+                permissions=everywhere | ({"/zz": ()} if history.divided else {}),
+                quota_size=history.limits[number],
+                used_quota_size=used.size, used_quota_files=used.files,
+            )  # fmt: skip
+
+    # -- a history ---------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Everything."""
+        outcome = self.outcome
+        while not self._life() and outcome.lives < LIVES:
+            pass
+        for difference in oracle.differences(self.records, self.history.track_quota):
+            if not oracle.is_marked(self.records, difference.who):
+                outcome.failures.append(f"at the end, without a mark: {difference}")
+        if not outcome.faults and not self._ever_killed and self.records.dirty:
+            outcome.failures.append(
+                f"nothing failed, and marked are: {', '.join(sorted(self.records.dirty))}"
+            )
+        self._faults.off = True
+        marked = set(self.records.dirty)
+        for client in self.clients:
+            client.position = len(client.script.steps)
+        self._life()
+        outcome.failures += [
+            f"after counting again ({', '.join(sorted(marked)) or 'nobody was marked'}): {difference}"
+            for difference in oracle.differences(self.records, self.history.track_quota)
+        ]
+        if self.records.dirty:
+            outcome.failures.append(f"marked after counting again: {', '.join(sorted(self.records.dirty))}")
+        return outcome
+
+    @property
+    def _ever_killed(self) -> bool:
+        return self.outcome.lives > 1
+
+    def _life(self) -> bool:
+        """One process, to its end; False if it was killed."""
+        self.outcome.lives += 1
+        self.note(f"process {self.outcome.lives} starts")
+        self._killed = self._buried = False
+        self._devices = SimulatedDevices(
+            self.clock, self._faults, self._draw, self, quick_share=self.history.quick_share
+        )
+        self._loop = loop = SimulatedLoop(self.clock, self._devices.threads)
+        loop.set_exception_handler(self._loop_failed)
+        asyncio.set_event_loop(loop)
+        try:
+            main = loop.create_task(self._main())
+            main.add_done_callback(lambda _: None if self._killed else loop.stop())
+            loop.run_forever()
+            if self._killed:
+                self._bury(loop)
+                return False
+            if main.exception() is not None:
+                self.unforeseen("the process", main.exception())
+            self._let_end(loop)
+            return True
+        finally:
+            for client in self.clients:
+                client.reset()
+            left = descriptors(f"{self.base}/")
+            if left and not self._killed:
+                self.outcome.failures.append(f"descriptors left open: {sorted(left.values())}")
+            self.outcome.faults = len(self._faults.met)
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    async def _main(self) -> None:
+        sweep_journal(str(self.base / "journal"))
+        self.store = SimulatedStore(self.records, self._faults, self._draw, self)
+        self.vfs = VfsSessions(
+            self._build,
+            self.store,
+            emit=_nobody_listens,
+            options=VfsOptions(upload_mode=Publish(self.history.mode)),
+            track_quota=self.history.track_quota,
+        )
+        counting = asyncio.create_task(self._reconcile())
+        if not self.history.early:
+            await asyncio.wait([counting])
+        await asyncio.gather(*(client.run() for client in self.clients))
+        await asyncio.wait([counting])
+        await self.vfs.close()
+        self._devices.close()
+
+    async def _reconcile(self) -> None:
+        try:
+            await self.vfs.reconcile()
+        except TidegateError as error:
+            self.note(f"counting again failed: {error}")
+
+    def _build(self, spec: BackendSpec) -> LocalBackend:
+        return LocalBackend(
+            spec.root, create=True, devices=self._devices, journal_dir=str(self.base / "journal")
+        )
+
+    def _let_end(self, loop: SimulatedLoop) -> None:
+        """What goes on in the background when the server has stopped ends by itself."""
+        left = asyncio.all_tasks(loop)
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+
+    def _bury(self, loop: SimulatedLoop) -> None:
+        """Wind up what a killed process leaves in this one; none of it reaches disk or store."""
+        self._buried = True
+        for _ in range(BURIAL_ROUNDS):
+            left = asyncio.all_tasks(loop)
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=100))
+        loop.run_until_complete(self._wind_up())
+        self._let_end(loop)
+
+    async def _wind_up(self) -> None:
+        for client in self.clients:
+            for session in client.sessions:
+                # Its descriptors lead nowhere by now, so it may well fail; it only has to let them go.
+                await asyncio.gather(session.close(), return_exceptions=True)
+        await self.vfs.close()
+
+    # -- `Happenings` ------------------------------------------------------------------------------------
+
+    def note(self, what: str) -> None:
+        """Put a line into the trace."""
+        if not self._buried:
+            self.outcome.trace.append(f"{self.clock.now:10.4f}  {what}")
+
+    def cut(self) -> None:
+        """Break the line of the client whose request runs now, or of somebody."""
+        client = current.get() or self._draw.choice(self.clients)
+        client.cut()
+
+    def kill(self) -> None:
+        """End the process."""
+        if not self._killed:
+            self.note("the process is killed")
+            self._killed = True
+            self._devices.threads.dead = self.store.dead = True
+            release_descriptors(f"{self.base}/")
+            self._loop.stop()
+
+    def unforeseen(self, where: str, error: BaseException | None) -> None:
+        """Something raised what it should not."""
+        if not self._killed:
+            self.outcome.failures.append(f"{where} raised {type(error).__name__}: {error}")
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:  # noqa: ARG002
+        error = context.get("exception")
+        self.unforeseen(str(context.get("message")), error if isinstance(error, BaseException) else None)
+
+    # -- looking while it runs ---------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Compare now, if what is known now is comparable."""
+        if self._faults.met or self._ever_killed or self._killed or self.outcome.failures:
+            return
+        if self.history.mode == 0:
+            self._look_at_limits()
+        if all(client.idle for client in self.clients) and not self._devices.threads.busy:
+            now = Records()
+            now.accounts, now.folders = dict(self.records.accounts), dict(self.records.folders)
+            for name, account in now.accounts.items():
+                if (book := self.vfs.books.live(name)) is not None:
+                    now.accounts[name] = replace(
+                        account, used_quota_size=book.size.used, used_quota_files=book.files.used
+                    )
+            for name, folder in now.folders.items():
+                if (shared := self.vfs.books.live_folder(name)) is not None:
+                    now.folders[name] = replace(
+                        folder, used_quota_size=shared.size.used, used_quota_files=shared.files.used
+                    )
+            self.outcome.failures += [
+                f"at rest: {difference}"
+                for difference in oracle.differences(now, self.history.track_quota)
+                if difference.who in now.accounts and self.vfs.books.live(difference.who) is not None
+            ]
+
+    def _look_at_limits(self) -> None:
+        alice, bob, own = self.history.limits
+        base = self.base
+        for who, limit, roots in (
+            ("alice", alice, (base / "alice", base / "inc")),
+            ("bob", bob, (base / "bob",)),
+            ("folder own", own, (base / "own",)),
+        ):
+            if limit:
+                places = [str(root) for root in roots]
+                there = oracle.measure(*places).size + oracle.measure_removed(*places)
+                if there > limit:
+                    self.outcome.failures.append(f"{who}: {there} bytes take room, {limit} are allowed")
+
+
+def _nobody_listens(event: Event) -> None:
+    """Takes events."""
