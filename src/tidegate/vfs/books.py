@@ -227,7 +227,7 @@ class AccountBook(Book):
         self.touched_at: dict[Literal["upload", "download"], int] = {}
         self.uploads: set[Reserving] = set()
         self.acts = 0
-        self.folders: set[FolderBook] = set()
+        self.folders: dict[FolderBook, None] = {}  # in the order in which they changed
         self.shared: dict[object, object] = {}
         self.marked = False
         self.wake = asyncio.Event()

@@ -14,6 +14,7 @@ knows how many bytes the books hold for the visible file.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -48,16 +49,18 @@ class Place:
 
     Attributes:
         at: backend and key; renaming a directory above changes the key.
+        number: in which order the places came to be; locks are taken in it.
         extent: shared by in-place writers, None if there are none.
         known: whether `visible` has been found out.
         visible: bytes the books hold for the file of that name, None if they hold none; while there is a
             shared extent, that counts instead.
     """
 
-    __slots__ = ("at", "extent", "known", "lock", "users", "visible")
+    __slots__ = ("at", "extent", "known", "lock", "number", "users", "visible")
 
-    def __init__(self, at: tuple[Backend, Key]) -> None:
+    def __init__(self, at: tuple[Backend, Key], number: int) -> None:
         self.at = at
+        self.number = number
         self.extent: Extent | None = None
         self.lock = asyncio.Lock()
         self.users = 0
@@ -96,6 +99,7 @@ class Places:
 
     def __init__(self) -> None:
         self._places: dict[tuple[int, Key], Place] = {}
+        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -109,7 +113,7 @@ class Places:
         at = (id(backend), key)
         place = self._places.get(at)
         if place is None:
-            place = self._places[at] = Place((backend, key))
+            place = self._places[at] = Place((backend, key), next(self._numbers))
         place.users += 1
         return place
 
@@ -144,7 +148,7 @@ class Places:
     async def locked(self, *paths: tuple[Backend, Key]) -> AsyncIterator[list[Place]]:
         """Hold and lock some paths; always taken in one order, so two renames never wait for each other."""
         held = [self.hold(backend, key) for backend, key in paths]
-        ordered = sorted({id(place): place for place in held}.items())
+        ordered = sorted({place.number: place for place in held}.items())
         taken: list[Place] = []
         try:
             for _, place in ordered:

@@ -166,7 +166,7 @@ class Books:
                 del self._gone[book.name, book.identity]
         for folder in list(book.folders):
             if not folder.pending:
-                book.folders.discard(folder)
+                del book.folders[folder]
         for name, folder in list(self._folders.items()):
             if folder.refs <= 0 and not folder.pending:
                 del self._folders[name]
@@ -225,7 +225,7 @@ class Books:
     def begin_nowait(self, book: AccountBook, folder: FolderBook | None = None) -> bool:
         """As `begin`, if the store knows already or need not; False means that it has to be told."""
         if folder is not None:
-            book.folders.add(folder)
+            book.folders[folder] = None
         if self.store is not None and self.track_quota:
             if not book.marked:
                 return False

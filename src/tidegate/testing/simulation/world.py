@@ -14,6 +14,7 @@ account ever holds more than its quota, removed files that are still open includ
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import shutil
@@ -259,6 +260,8 @@ class World:
     def _bury(self, loop: SimulatedLoop) -> None:
         """Wind up what a killed process leaves in this one; none of it reaches disk or store."""
         self._buried = True
+        loggers = logging.root.manager
+        before, loggers.disable = loggers.disable, logging.CRITICAL  # nobody is there any more to say it
         for _ in range(BURIAL_ROUNDS):
             left = asyncio.all_tasks(loop)
             if not left:
@@ -268,6 +271,7 @@ class World:
             loop.run_until_complete(asyncio.wait(left, timeout=100))
         loop.run_until_complete(self._wind_up())
         self._let_end(loop)
+        loggers.disable = before
 
     async def _wind_up(self) -> None:
         for client in self.clients:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Histories of clients, schedule, clock and failing storage: used is what is on the disk, or the mark says so.
+
+A failing seed is in the name of the test and in its message; it is replayed by
+``python -m tidegate.testing.simulation --seed N --minimize``, with the switches that the message names.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tidegate.model import UsageDelta
+from tidegate.testing.simulation import Rules, generate, simulate
+from tidegate.testing.simulation.faults import KILL_AFTER, KINDS, Fault
+from tidegate.testing.simulation.history import Script, Step
+from tidegate.testing.simulation.operations import OPERATIONS
+from tidegate.testing.simulation.store import SimulatedStore
+
+FIRST = int(os.environ.get("SIMULATION_SEED", "0"))
+"""The first seed; another one looks at other histories."""
+BATCH = 20
+BATCHES = 15
+SOAK_BATCHES = 100
+SOAK_BATCH = 100
+
+
+def _all_well(seeds: range, rules: Rules) -> None:
+    bad = []
+    for seed in seeds:
+        history = generate(seed, rules)
+        outcome = simulate(history)
+        if outcome.failures:
+            bad.append("\n  ".join([str(history), *outcome.failures]))
+    assert not bad, f"{len(bad)} of {len(seeds)} histories failed\n" + "\n".join(bad[:3])
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_histories_leave_the_books_exact_or_marked(batch: int) -> None:
+    _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), Rules())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("batch", range(SOAK_BATCHES))
+def test_ten_thousand_histories(batch: int) -> None:
+    first = FIRST + 1_000_000 + batch * SOAK_BATCH
+    _all_well(range(first, first + SOAK_BATCH), Rules())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_seed_is_one_history(seed: int) -> None:
+    history = generate(seed)
+
+    assert generate(seed) == history
+    assert simulate(history).trace == simulate(history).trace
+
+
+def test_every_act_occurs_and_every_kind_of_fault() -> None:
+    histories = [generate(seed) for seed in range(400)]
+
+    assert {step.act for h in histories for script in h.scripts for step in script.steps} == {*OPERATIONS}
+    assert {fault.kind for h in histories for fault in h.faults} == {*KINDS}
+
+
+UPLOADS = replace(
+    generate(0, Rules(kinds=())),
+    mode=0,
+    limits=(30_000, 0, 0),
+    quick_share=0,
+    scripts=(Script("alice", tuple(Step("upload", seed) for seed in range(6))),),
+)
+"""One client that uploads, in threads; nothing goes wrong."""
+
+
+def test_a_store_that_forgets_what_it_was_told_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(self: SimulatedStore, username: str, delta: UsageDelta) -> None:
+        await self.user(username)
+
+    monkeypatch.setattr(SimulatedStore, "add_usage", forget)
+
+    assert any("alice" in failure for failure in simulate(UPLOADS).failures)
+
+
+def test_a_mark_that_is_lost_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(self: SimulatedStore, username: str, *, dirty: bool) -> None:
+        await self.user(username)
+
+    killed = [replace(UPLOADS, faults=(Fault("storage", nth, KILL_AFTER),)) for nth in range(3, 30)]
+    assert not any(simulate(history).failures for history in killed)
+    monkeypatch.setattr(SimulatedStore, "mark_usage", forget)
+
+    assert any(simulate(history).failures for history in killed)
