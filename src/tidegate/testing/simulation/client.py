@@ -51,6 +51,7 @@ class Client:
         self._session: Session | None = None
         self._release: asyncio.Task[None] | None = None
         self._leaving = False
+        self._parting = False
 
     @property
     def session(self) -> Session:
@@ -81,7 +82,8 @@ class Client:
     @property
     def idle(self) -> bool:
         """Whether nothing of it runs and nothing is open."""
-        return not self.tasks and not self.files and (self._release is None or self._release.done())
+        resting = self._release is None or self._release.done()
+        return resting and not (self.tasks or self.files or self._parting)
 
     async def run(self) -> None:
         """Go through the script from where it stopped."""
@@ -142,6 +144,7 @@ class Client:
         if session is None:
             return
         self._world.note(f"client {self.number} loses its line")
+        self._world.lines_broken += 1
         self._session, self.files, self.spare = None, [], []
         for task in tasks:
             task.cancel()
@@ -163,7 +166,7 @@ class Client:
         self._leaving = True
 
     async def _farewell(self) -> None:
-        self._leaving = False
+        self._leaving, self._parting = False, True
         while self.tasks:
             await asyncio.wait(self.tasks)
         if self._release is not None:
@@ -174,12 +177,13 @@ class Client:
             await file.abort()
         if session is not None:
             await session.close()
+        self._parting = False
 
     def reset(self) -> None:
         """The process is another one: nothing of the old one is there any more."""
         self.files, self.spare, self.tasks, self.sessions = [], [], set(), []
         self._session = self._release = None
-        self._leaving = False
+        self._leaving = self._parting = False
 
 
 async def _counted(act: Any, nth: int, then: Callable[[], None]) -> None:

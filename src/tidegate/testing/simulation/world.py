@@ -96,6 +96,7 @@ class World:
         clock: its time.
         records: what is stored.
         vfs: the server that lives now; store likewise.
+        lines_broken: how often a client lost its line.
     """
 
     vfs: VfsSessions
@@ -111,6 +112,7 @@ class World:
         self.outcome = Outcome()
         self._faults = Faults(history.faults)
         self._draw = random.Random(history.schedule)  # noqa: S311  (no secret)
+        self.lines_broken = 0
         self._killed = False
         self._buried = False
         self._furnish()
@@ -169,7 +171,7 @@ class World:
         for difference in oracle.differences(self.records, self.history.track_quota):
             if not oracle.is_marked(self.records, difference.who):
                 outcome.failures.append(f"at the end, without a mark: {difference}")
-        if not outcome.faults and not self._ever_killed and self.records.dirty:
+        if not (outcome.faults or self.lines_broken or self._ever_killed) and self.records.dirty:
             outcome.failures.append(
                 f"nothing failed, and marked are: {', '.join(sorted(self.records.dirty))}"
             )
