@@ -117,6 +117,20 @@ def limit_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
             keys=("limits.handles_per_account", "limits.handles"),
             consequence="opening is refused: too many open handles",
         ),
+        LimitRow(
+            resource="HTTP connections of one binding",
+            source=_number(settings.httpd.max_connections_per_source),
+            process=_number(settings.httpd.max_connections),
+            keys=("httpd.max_connections_per_source", "httpd.max_connections"),
+            consequence="the one that has waited longest for a request makes room; if none has waited for a "
+            "second, new ones are refused",
+        ),
+        LimitRow(
+            resource="time for the head of an HTTP request",
+            connection=f"{settings.httpd.head_timeout} s",
+            keys=("httpd.head_timeout",),
+            consequence="the connection is closed",
+        ),
     ]
 
 

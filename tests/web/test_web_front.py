@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,15 @@ async def test_what_is_not_http_is_refused(world: WebWorld, data: bytes):
     assert (await world.client.get("/healthz")).status_code == 200
 
 
-async def test_clients_that_say_nothing_or_little_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.3)
+def limit(world: WebWorld, **values: float) -> None:
+    """Change limits of the listener under its feet, to values that a configuration cannot have."""
+    admission = world.app.http._bound[0].listener.admission
+    admission.limits = replace(admission.limits, **values)
+
+
+async def test_clients_that_say_nothing_or_little_are_cut(tmp_path: Path):
     async with web_world(tmp_path) as world:
+        limit(world, head_seconds=0.3)
         await raw(world, b"", seconds=3)
         await raw(world, b"GET /healthz HTTP/1.1\r\nHost:", seconds=3)
         # a second head on a kept connection has its deadline too, also if it comes byte by byte
@@ -141,19 +148,70 @@ async def test_bodies_must_keep_coming(tmp_path: Path, monkeypatch: pytest.Monke
         assert await world.app.provider.count_users() == 0
 
 
-async def test_too_many_connections_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(listener, "MAX_CONNECTIONS", 3)
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def slow_head(world: WebWorld, source: str = "127.0.0.1") -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", world.app.http.ports[0], local_addr=(source, 0))
+    writer.write(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+    await writer.drain()
+    return writer
+
+
+class Hours:
+    """A clock that tests turn."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_slow_heads_make_room_for_others_and_for_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    async with web_world(tmp_path, httpd={"max_connections": 12, "max_connections_per_source": 8}) as world:
+        await world.client.aclose()
+        clock = Hours()
+        (bound,) = world.app.http._bound
+        world.app.ledger.clock = clock
+        connections = bound.listener.server_state.connections
+        async with asyncio.timeout(5):
+            while connections:
+                await asyncio.sleep(0)
+        slow = [await slow_head(world, "127.0.0.7") for _ in range(20)]
+        async with asyncio.timeout(5):
+            while len(connections) < 8:
+                await asyncio.sleep(0)
+        for _ in range(5):  # others are served although nobody has waited for a second
+            assert (await raw(world, HEALTH, seconds=3)).startswith(b"HTTP/1.1 200 ")
+        clock.now += 2
+        slow += [await slow_head(world, f"127.0.0.{n}") for n in range(10, 14)]
+        for _ in range(5):  # now everything is taken, and the oldest makes room
+            assert (await raw(world, HEALTH, seconds=3)).startswith(b"HTTP/1.1 200 ")
+        assert len(connections) < 12
+        for writer in slow:
+            writer.close()
+    told = [line for line in caplog.messages if line.startswith("limit reached")]
+    assert told == [
+        "limit reached: httpd.max_connections_per_source (127.0.0.7): 8 HTTP connections",
+        "limit reached: httpd.max_connections: 12 HTTP connections",
+    ]
+
+
+async def test_five_hundred_slow_heads_of_one_address_close_nothing(tmp_path: Path):
     async with web_world(tmp_path) as world:
         await world.client.aclose()
-        held = [await asyncio.open_connection("127.0.0.1", world.app.http.ports[0]) for _ in range(3)]
-        answer = await raw(world, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", seconds=3)
-        assert answer == b""
-        for _, writer in held:
+        clock = Hours()
+        world.app.ledger.clock = clock
+        slow = [await slow_head(world) for _ in range(150)]
+        clock.now += 2
+        slow += [await slow_head(world) for _ in range(150)]
+        clock.now += 2
+        for _ in range(5):  # also from that very address
+            assert (await raw(world, HEALTH, seconds=3)).startswith(b"HTTP/1.1 200 ")
+        for writer in slow:
             writer.close()
-            await writer.wait_closed()
-        async with asyncio.timeout(5):
-            while not (await raw(world, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")):
-                pass
 
 
 async def test_a_client_that_does_not_read_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -116,10 +116,21 @@ class Arrivals(Generic[T]):
         if limits.per_source and mine is not None and len(mine) >= limits.per_source:
             victim = self._oldest(mine.items(), now)
             return Verdict(refused=victim is None, victim=victim)
-        victim = self._oldest(((peer, since) for peer, (_, since) in self._waiting.items()), now)
+        victim = self.oldest(now) or self._crowding(limits.per_source)
         if victim is not None:
             return Verdict(victim=victim)
         return Verdict(refused=self._chance() < limits.probability(waiting))
+
+    def _crowding(self, per_source: int) -> T | None:
+        """The oldest peer, however young, of the source that holds most, if that is more than its share."""
+        if not per_source or not self._by_source:
+            return None
+        most = max(self._by_source.values(), key=len)
+        return next(iter(most)) if len(most) > per_source else None
+
+    def oldest(self, now: float) -> T | None:
+        """The longest waiting silent peer, None if none is silent long enough."""
+        return self._oldest(((peer, since) for peer, (_, since) in self._waiting.items()), now)
 
     def oldest_of(self, source: str, now: float) -> T | None:
         """The longest waiting silent peer of a source, None if none is silent long enough."""

@@ -17,13 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.errors import ConfigError
+from tidegate.resources.acceptor import Acceptor
+from tidegate.web.admission import HttpAdmission, HttpVisit
 
-MAX_CONNECTIONS: Final = 500
-"""HTTP connections of one binding at a time; more are cut at once."""
 MAX_REQUESTS: Final = 400
 """Requests of one binding under way; more are answered with 503."""
-HEAD_SECONDS: Final = 10.0
-"""How long a client may take for the head of a request, and for a TLS handshake."""
 STALL_SECONDS: Final = 30.0
 """How long a client may leave an answer unread."""
 KEEP_ALIVE_SECONDS: Final = 15
@@ -57,6 +55,8 @@ class GatedTransport:
 class Protocol(H11Protocol):
     """HTTP/1.1 with deadlines for what uvicorn waits for without end: heads, and clients that do not read."""
 
+    admission: HttpAdmission
+    visit: HttpVisit
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
 
@@ -66,14 +66,11 @@ class Protocol(H11Protocol):
         reading = Reading(transport, turns)
         self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
         super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
-        if len(self.connections) > MAX_CONNECTIONS:
-            _log.warning("more than %d HTTP connections; one was cut", MAX_CONNECTIONS)
-            transport.abort()
-            return
+        self.visit.abort = transport.abort
         # Head and body of an answer are two writes. The loop sets this by itself only for sockets whose
         # protocol number was given when they were made.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._deadline = self.loop.call_later(HEAD_SECONDS, transport.abort)
+        self._deadline = self.loop.call_later(self.admission.limits.head_seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -88,12 +85,14 @@ class Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._cancel_deadline()
+            self.admission.busy(self.visit)
         elif self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            self._deadline = self.loop.call_later(self.admission.limits.head_seconds, self.transport.abort)
 
     def on_response_complete(self) -> None:
         """The answer is out; uvicorn's own keep-alive timer takes over."""
         self._cancel_deadline()
+        self.admission.idle(self.visit)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,6 +100,7 @@ class Protocol(H11Protocol):
         self._cancel_deadline()
         self._cancel_stall()
         self._intake.close()
+        self.admission.leave(self.visit)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -132,9 +132,16 @@ class Listener(uvicorn.Server):
         app: the ASGI application.
         sock: bound.
         context: for HTTPS, None for HTTP.
+        admission: who may connect.
     """
 
-    def __init__(self, app: ASGIApp, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        context: ssl.SSLContext | None,
+        admission: HttpAdmission,
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=Protocol,
@@ -153,6 +160,8 @@ class Listener(uvicorn.Server):
         super().__init__(config)
         self._sock = sock
         self._context = context
+        self.admission = admission
+        self._opening: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self.port: int = sock.getsockname()[1]
 
@@ -161,18 +170,44 @@ class Listener(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        secure: dict[str, Any] = {}
-        if self._context is not None:
-            secure = {"ssl": self._context, "ssl_handshake_timeout": HEAD_SECONDS}
-        server = await asyncio.get_running_loop().create_server(
-            self._protocol, sock=self._sock, backlog=BACKLOG, **secure
-        )
-        self.servers = [server]
+        acceptor = Acceptor([self._sock], self._accepted, self.admission.ledger.descriptors)
+        acceptor.start()
+        self.servers = [cast("asyncio.Server", acceptor)]  # uvicorn closes it and waits for that, no more
         self.started = True
         self._ticking = asyncio.create_task(self._tick(), name="http date")
 
-    def _protocol(self) -> Protocol:
-        return Protocol(self.config, self.server_state, {})
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        visit = self.admission.enter(address[0])
+        if visit is None:
+            sock.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._begin(sock, visit), name="begin of HTTP")
+        visit.abort = task.cancel  # until there is a transport
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _begin(self, sock: socket.socket, visit: HttpVisit) -> None:
+        made: list[Protocol] = []
+
+        def protocol() -> Protocol:
+            one = Protocol(self.config, self.server_state, {})
+            one.admission, one.visit = self.admission, visit
+            made.append(one)
+            return one
+
+        secure: dict[str, Any] = {}
+        if self._context is not None:
+            secure = {"ssl": self._context, "ssl_handshake_timeout": self.admission.limits.head_seconds}
+        begun = False
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock, **secure)
+            begun = True
+        except OSError as error:  # also a failed TLS handshake
+            self.admission.ledger.descriptors.short(error)
+        finally:
+            if not begun:
+                self.admission.leave(visit)
+                sock.close()
 
     async def _tick(self) -> None:
         """Keep the Date header right."""
@@ -188,6 +223,8 @@ class Listener(uvicorn.Server):
             self._ticking = None
         if self.started:
             self.started = False
+            for task in self._opening:
+                task.cancel()
             await self.shutdown()
             for connection in list(self.server_state.connections):
                 connection.transport.abort()

@@ -19,6 +19,7 @@ from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.policy.addresses import AddressList
 from tidegate.web import api
+from tidegate.web.admission import HttpAdmission, HttpLimits
 from tidegate.web.backups import Backups
 from tidegate.web.front import Front, FrontOptions
 from tidegate.web.health import Health
@@ -127,6 +128,7 @@ class HttpDoor:
             active = [bound.binding for bound in self._bound]
         for bound, binding in zip(self._bound, active, strict=True):
             bound.front.options = _front_options(loaded, binding)
+            bound.listener.admission.limits = _limits(loaded, binding)
             await bound.renew()
 
     async def stop(self) -> None:
@@ -194,7 +196,12 @@ class HttpDoor:
             await certificate.load()
         front = Front(self._asgi, _front_options(loaded, binding))
         sock = await bind(binding.address, binding.port, label)
-        listener = Listener(front, sock, certificate.context if certificate is not None else None)
+        listener = Listener(
+            front,
+            sock,
+            certificate.context if certificate is not None else None,
+            HttpAdmission(self._root.ledger, _limits(loaded, binding)),
+        )
         self._bound.append(_Bound(binding, listener, front, certificate))
         await listener.open()
 
@@ -251,6 +258,16 @@ def _front_options(loaded: Loaded, binding: HttpBinding) -> FrontOptions:
         header=binding.client_ip_proxy_header.lower(),
         depth=binding.client_ip_header_depth,
         max_body=loaded.settings.httpd.max_request_size,
+    )
+
+
+def _limits(loaded: Loaded, binding: HttpBinding) -> HttpLimits:
+    httpd = loaded.settings.httpd
+    return HttpLimits(
+        connections=httpd.max_connections,
+        per_source=httpd.max_connections_per_source,
+        head_seconds=float(httpd.head_timeout),
+        proxies=AddressList(binding.proxy_allowed),
     )
 
 

@@ -85,6 +85,27 @@ class Httpd(Section):
     )
     token_validation: int = key(0, "0 binds a token to the address it was given to, 1 does not.", ge=0, le=1)
     jwt_lifetime: int = key(20, "Life of a token.", unit="minutes", ge=1, le=720)
+    max_connections: int = key(
+        500,
+        "Connections of one binding; the one that has waited longest for a request makes room for another; "
+        "0 no limit.",
+        ge=0,
+        le=100_000,
+    )
+    max_connections_per_source: int = key(
+        100,
+        "Connections of one client address (IPv6: one /64) to one binding, but for those in `proxy_allowed`; "
+        "the one of it that has waited longest makes room; 0 no limit.",
+        ge=0,
+        le=100_000,
+    )
+    head_timeout: int = key(
+        10,
+        "Time for the head of a request to arrive, and for a TLS handshake.",
+        unit="seconds",
+        ge=1,
+        le=300,
+    )
     max_request_size: int = key(
         20 * 1024 * 1024, "Largest body of a request.", unit="bytes", ge=1024, le=1 << 31
     )
