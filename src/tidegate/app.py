@@ -28,7 +28,14 @@ from tidegate.cluster.sweep import Sweep
 from tidegate.config.load import Loaded
 from tidegate.doors.ssh.listener import SshDoor
 from tidegate.doors.ssh.options import Binding, SshOptions
-from tidegate.errors import OperatorError, ProviderError, ProviderUnavailable, StorageFailed
+from tidegate.errors import (
+    ConfigError,
+    OperatorError,
+    Problem,
+    ProviderError,
+    ProviderUnavailable,
+    StorageFailed,
+)
 from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
 from tidegate.first_admin import create_first_admin
@@ -85,7 +92,7 @@ class App:
         self.ssh: SshDoor | None = None
         self.http: HttpDoor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._random_port = False
+        self._binding: Binding | None = None
         self._memory_keys: tuple[SSHKey, ...] = ()
         self._journal: str | None = str(loaded.config_dir / JOURNAL_DIRECTORY)
         self._process_umask = 0o077
@@ -131,7 +138,8 @@ class App:
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ)
             self._spawn(self._reconcile(), "reconcile usage")
-        if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._random_port:
+        problems: list[Problem] = []
+        if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._binding:
             self.ssh = SshDoor(
                 self._ssh_options(self.loaded),
                 self._identity,
@@ -140,17 +148,31 @@ class App:
                 self.registry,
                 ledger=self.ledger,
             )
-            await self.ssh.start()
+            await self._open(self.ssh, problems)
             self._spawn(self.sweep.run(), "sweep of sessions")
         if any(b.port for b in self.loaded.settings.httpd.bindings) and find_spec("tidegate.web.server"):
             from tidegate.web.server import HttpDoor
 
             self.http = HttpDoor(self)
-            await self.http.start()
+            await self._open(self.http, problems)
+        if problems:
+            raise ConfigError(problems)
 
-    def listen_anywhere(self) -> None:
-        """Take a free port for SSH although no binding names one (portable mode); `ssh.ports` tells which."""
-        self._random_port = True
+    async def _open(self, door: SshDoor | HttpDoor, problems: list[Problem]) -> None:
+        """Start a door; what is wrong with one is told together with what is wrong with the next."""
+        try:
+            await door.start()
+        except ConfigError as error:
+            problems += error.problems
+
+    def listen_anywhere(self, port: int = 0, label: str = "sftpd.bindings") -> None:
+        """Listen for SSH on one port whatever the bindings say (portable mode).
+
+        Args:
+            port: TCP port; 0 takes a free one, `ssh.ports` tells which.
+            label: the flag that named it, for errors.
+        """
+        self._binding = Binding("", port, label)
 
     def keep_nothing(self, host_keys: Sequence[SSHKey]) -> None:
         """Write nothing outside what is shared: keys live in memory, no journal is kept (portable mode)."""
@@ -159,9 +181,7 @@ class App:
 
     def _ssh_options(self, loaded: Loaded) -> SshOptions:
         options = replace(ssh_options(loaded), memory_keys=self._memory_keys)
-        if not options.bindings and self._random_port:
-            options = replace(options, bindings=(Binding("", 0),))
-        return options
+        return replace(options, bindings=(self._binding,)) if self._binding is not None else options
 
     def _vfs_options(self) -> VfsOptions:
         common = self.loaded.settings.common

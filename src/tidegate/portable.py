@@ -68,8 +68,7 @@ async def _share(options: PortableOptions, record: Log) -> int:
             await asyncio.to_thread(make_missing_key, path)
     if options.state_dir is None:
         app.keep_nothing([] if options.host_keys else await asyncio.to_thread(make_host_keys))
-    if not options.sftpd_port:
-        app.listen_anywhere()
+    app.listen_anywhere(options.sftpd_port, "--sftpd-port")
     stopping, reloading = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

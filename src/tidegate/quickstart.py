@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import secrets
-import shlex
-import shutil
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
 from tidegate.model import Account, Admin
@@ -17,7 +13,6 @@ from tidegate.wiring import password_hasher
 
 if TYPE_CHECKING:
     from tidegate.app import App
-    from tidegate.cli.options import ServeOptions
 
 ACCOUNT: Final = "demo"
 ADMIN: Final = "admin"
@@ -75,40 +70,3 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
         )
     )
     return Welcome(ACCOUNT, password, str(home), admin_password)
-
-
-def _near(path: Path) -> str:
-    """A path as one would type it here."""
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
-
-
-def _program() -> str:
-    """How this program is started from here: by its name, or by its path where the shell does not find it."""
-    started = Path(sys.argv[0]).absolute()
-    return "tidegate" if shutil.which("tidegate") or not started.is_file() else _near(started)
-
-
-def announce(app: App, options: ServeOptions, welcome: Welcome, out: TextIO) -> None:
-    """Tell what to type; passwords are shown this once."""
-    port = app.ssh.ports[0] if app.ssh and app.ssh.ports else 0
-    lines = ["", "Tidegate is running.", ""]
-    if port:
-        lines.append(f"  connect    sftp -P {port} {welcome.username}@127.0.0.1")
-        if app.ssh is not None and (keys := app.ssh.setup.fingerprints):
-            lines.append(f"  host key   {keys[0].split()[-1]}      (what the client shows at first)")
-    if welcome.password:
-        lines.append(f"  password   {welcome.password}      (shown only now)")
-    else:
-        renew = f"{_program()} user passwd {welcome.username} -c {_near(options.config_dir)}"
-        lines.append(f"  password   as before; a new one: {renew}")
-    lines.append(f"  files      {welcome.home}")
-    if options.log.file_path and options.log.file_path != "-":
-        lines.append(f"  log        {options.log.file_path}")
-    if app.http is not None:
-        lines.append(
-            f"  REST API   {app.http.url}/docs, administrator {ADMIN!r}"
-            + (f", password {welcome.admin_password}      (shown only now)" if welcome.admin_password else "")
-        )
-    lines += ["", "Ctrl-C stops it; the next start uses the same accounts, keys and files.", ""]
-    print("\n".join(lines), file=out, flush=True)

@@ -15,8 +15,9 @@ from tidegate.app import App
 from tidegate.config.load import Loaded, load
 from tidegate.errors import OperatorError
 from tidegate.logs import Log, open_log
-from tidegate.quickstart import announce, prepare
+from tidegate.quickstart import prepare
 from tidegate.resources.descriptors import raise_descriptor_limit
+from tidegate.welcome import announce, count
 
 if TYPE_CHECKING:
     from tidegate.cli.options import ServeOptions
@@ -63,11 +64,7 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
     try:
         welcome = await prepare(app, loaded) if options.quickstart else None
         await app.start()
-        if welcome is not None:
-            announce(app, options, welcome, sys.stdout)
-        else:
-            ports = app.ssh.ports if app.ssh else []
-            print(f"tidegate: SSH on port {', '.join(map(str, ports)) or 'none'}", flush=True)  # noqa: T201
+        announce(app, options, await count(app), welcome, sys.stdout)
         await until(stopping, reloading, lambda: _reload(app, options))
         log.info("stopping; running transfers get %d s", options.grace_time)
         await app.drain(float(options.grace_time))

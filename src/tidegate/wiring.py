@@ -52,7 +52,11 @@ def ssh_options(loaded: Loaded) -> SshOptions:
     no_limit = 1 << 30
     return SshOptions(
         config_dir=loaded.config_dir,
-        bindings=tuple(Binding(b.address, b.port) for b in sftpd.bindings if b.port),
+        bindings=tuple(
+            Binding(b.address, b.port, f"sftpd.bindings[{index}]")
+            for index, b in enumerate(sftpd.bindings)
+            if b.port
+        ),
         host_keys=tuple(sftpd.host_keys),
         algorithms=Algorithms(
             kex_algorithms=tuple(sftpd.kex_algorithms),

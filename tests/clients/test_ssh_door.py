@@ -377,7 +377,9 @@ async def test_connections_leave_nothing_behind(tmp_path):
 
 async def test_an_address_in_use_is_one_clear_line(tmp_path):
     async with ssh_world(tmp_path) as world:
-        with pytest.raises(ConfigError, match=r"sftpd\.bindings: cannot listen on 127\.0\.0\.1:\d+: "):
+        with pytest.raises(
+            ConfigError, match=r"sftpd\.bindings(\[0\])?: cannot listen on 127\.0\.0\.1:\d+: "
+        ):
             async with ssh_world(tmp_path, bindings=(Binding("127.0.0.1", world.port),)):
                 pass
 

@@ -285,7 +285,7 @@ class Running:
             people.append(Person(self, name, secrets.token_urlsafe(12), self.key, home))
 
         async def add() -> None:
-            async with opened(self.directory, "tidegate", quiet=True) as desk:
+            async with opened(self.directory, "tidegate", create=True) as desk:
                 for person, fields in zip(people, documents, strict=True):
                     account = {
                         "public_keys": (public,),

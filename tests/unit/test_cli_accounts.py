@@ -68,7 +68,7 @@ def test_add_with_password_from_standard_input(place: Place) -> None:
 
     assert result.out.splitlines() == [
         f"added alice: home {place.path}/files/alice, may list, download in /",
-        "to allow more: tidegate user set alice --permission '/:*'",
+        f"to allow more: tidegate user set alice --permission '/:*' -c {place.path}",
     ]
     assert verify("s3cret word", place.stored("alice")["password"])
     assert place.user("alice")["last_password_change"] > 0
@@ -395,6 +395,8 @@ def test_provider_commands(tmp_path: Path) -> None:
     assert place("resetprovider").err == "tidegate: no terminal to ask at: add --yes if you are sure\n"
     assert "there is no schema version 77" in place("revertprovider", "--to-version", "77", "--yes").err
     place.ok("resetprovider", "--yes")
+    assert "no database of accounts here" in place("user", "list", "--json").err
+    place.ok("initprovider")
     assert place.ok("user", "list", "--json").json == []
 
 

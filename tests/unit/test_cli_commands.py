@@ -209,7 +209,7 @@ def test_check_names_key_and_place_of_each_problem(tmp_path: Path) -> None:
 
 def test_check_counts_users_and_needs_no_server(tmp_path: Path) -> None:
     environ = {"TIDEGATE_SFTPD__BIND_PORT": "0", "TIDEGATE_HTTPD__BIND_PORT": "0"}
-    tidegate("user", "add", "a", "--password-stdin", "-c", tmp_path, stdin="x", environ=environ)
+    tidegate("user", "add", "a", "--password-stdin", "--create", "-c", tmp_path, stdin="x", environ=environ)
 
     result = tidegate("check", "-c", tmp_path, environ=environ)
 
@@ -490,7 +490,7 @@ def _controlling_terminal(child: int) -> Callable[[], None]:
 
 
 def test_passwords_are_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
-    command = ["user", "add", "alice", "-c", str(tmp_path)]
+    command = ["user", "add", "alice", "--create", "-c", str(tmp_path)]
     code, shown = at_terminal(command, [("Password for alice: ", "one\n"), ("Again: ", "two\n")])
     assert code == 1
     assert "tidegate: the two passwords differ" in shown

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tidegate import hints
 from tidegate.cli import flags
 from tidegate.cli.documents import (
     AccountFlags,
@@ -51,6 +52,7 @@ def add(
     description: flags.NewDescription = None,
     document: flags.Document = None,
     enabled: flags.Enabled = None,
+    create: flags.Create = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -87,7 +89,7 @@ def add(
     async def work() -> None:
         from tidegate.store.documents import decode_account, encode_account
 
-        async with opened(config_dir, config_file) as desk:
+        async with opened(config_dir, config_file, create=create) as desk:
             if password:
                 fields["password"] = password
             if not fields.get("home_dir") and not desk.rules.users_base_dir:
@@ -100,7 +102,8 @@ def add(
             allowed = ", ".join(account.permissions["/"])
             say(f"added {account.username}: home {account.home_dir}, may {allowed} in /")
             if account.permissions == {"/": DEFAULT_PERMISSIONS}:
-                say(f"to allow more: tidegate user set {account.username} --permission '/:*'")
+                more = hints.typed("user", "set", account.username, "--permission", "/:*")
+                say(f"to allow more: {more}")
 
     run(work())
 

@@ -35,6 +35,7 @@ def add(
     allowed_ip: flags.AllowedIp = None,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
+    create: flags.Create = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
@@ -52,7 +53,7 @@ def add(
     async def work() -> None:
         from tidegate.store.documents import decode_admin
 
-        async with opened(config_dir, config_file) as desk:
+        async with opened(config_dir, config_file, create=create) as desk:
             document["password"] = desk.hash_password(password, admin=True)
             admin = await desk.provider.add_admin(decode_admin(document, rules=desk.rules))
             say(f"added administrator {admin.username}: may {', '.join(admin.permissions)}")

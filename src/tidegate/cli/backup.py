@@ -82,6 +82,7 @@ def loaddata(
         ),
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    create: flags.Create = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -92,9 +93,11 @@ def loaddata(
         from tidegate import wiring
         from tidegate.store.dump import load_file
 
+        if file.is_dir():
+            raise InvalidArgument(f"{file} is a directory; name a dump in it{_dumps_in(file)}")
         if not file.is_file():
             raise InvalidArgument(f"{file}: no such file")
-        async with opened(config_dir, config_file) as desk:
+        async with opened(config_dir, config_file, create=create) as desk:
             if scan_quota and not desk.loaded.settings.data_provider.track_quota:
                 raise InvalidArgument("--scan-quota: usage is not tracked, data_provider.track_quota is 0")
             if dry_run:
@@ -120,6 +123,12 @@ def loaddata(
             say("nothing was changed (dry run)" if dry_run else f"loaded {len(rows)} records")
 
     run(work())
+
+
+def _dumps_in(directory: Path) -> str:
+    """The newest file that may be meant, as the end of a sentence."""
+    found = [path for path in directory.glob("*.json") if path.is_file()]
+    return f", for instance {max(found, key=lambda path: path.stat().st_mtime)}" if found else ""
 
 
 async def _compare(desk: Desk, file: Path, mode: int) -> tuple[list[tuple[str, str, str]], list[str]]:

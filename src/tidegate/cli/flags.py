@@ -58,6 +58,9 @@ ConfigFile = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Create = Annotated[
+    bool, typer.Option("--create", help="Make the database of accounts if there is none in that directory.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", "--force", help="Do not ask whether you are sure.")]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")

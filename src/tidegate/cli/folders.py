@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
 """``tidegate folder``: directories that several accounts can mount."""
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def add(
     name: flags.FolderName,
     directory: Annotated[Path, typer.Argument(help="Directory of this host.", show_default=False)],
     description: flags.Description = "",
+    create: flags.Create = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
@@ -85,7 +87,7 @@ def add(
         from tidegate.store.documents import decode_folder
 
         document = {"name": name, "mapped_path": str(directory.absolute()), "description": description}
-        async with opened(config_dir, config_file) as desk:
+        async with opened(config_dir, config_file, create=create) as desk:
             folder = await desk.provider.add_folder(decode_folder(document, rules=desk.rules))
         say(f"added {folder.name}: {folder.mapped_path}")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from tidegate import hints
 from tidegate.cli import flags
 from tidegate.cli.terminal import visible
 from tidegate.errors import ConfigError, TidegateError
@@ -106,6 +107,7 @@ def _root() -> None:
 def run(args: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     debug = os.environ.get("TIDEGATE_DEBUG", "") not in ("", "0")
+    hints.remember(sys.argv[1:] if args is None else args)
     try:
         code = app(
             _as_ours(sys.argv[1:] if args is None else args), prog_name="tidegate", standalone_mode=False

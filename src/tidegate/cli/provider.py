@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tidegate.cli.terminal import note
-from tidegate.errors import InvalidArgument
+from tidegate.errors import ConfigError, InvalidArgument, Problem
 
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
     from tidegate.store.contract import Provider
+    from tidegate.store.options import ProviderOptions
     from tidegate.store.validate import Rules
 
 T = TypeVar("T")
@@ -30,6 +31,9 @@ def load_settings(config_dir: Path, config_file: str, *, quiet: bool = False) ->
     """
     from tidegate.config.load import load
 
+    if not config_dir.is_dir():
+        raise ConfigError([Problem("--config-dir", f"{config_dir} is not a directory")])
+    require_access(config_dir.absolute())
     loaded = load(config_dir.absolute(), config_file, os.environ)
     if not quiet:
         for text in loaded.notes:
@@ -79,18 +83,27 @@ class Desk:
 
 @asynccontextmanager
 async def opened(
-    config_dir: Path, config_file: str, *, migrate: bool = True, quiet: bool = False
+    config_dir: Path, config_file: str, *, migrate: bool = True, create: bool = False, quiet: bool = True
 ) -> AsyncIterator[Desk]:
     """The data provider, open.
 
+    Args:
+        config_dir: directory of the configuration.
+        config_file: name of its file.
+        migrate: bring the schema up to date.
+        create: make the database if there is none.
+        quiet: leave out the configuration's notes, which `serve` and `check` tell.
+
     Raises:
-        ConfigError, ProviderError: it cannot be opened.
+        ConfigError, ProviderError: it cannot be opened, or there is none.
     """
     from tidegate import wiring
     from tidegate.store.factory import create_provider
 
     loaded = load_settings(config_dir, config_file, quiet=quiet)
     options = wiring.provider_options(loaded)
+    if not create:
+        await require_database(options)
     if loaded.settings.data_provider.driver == "memory":
         note("the memory provider forgets changes when this command ends")
     provider = create_provider(options)
@@ -99,6 +112,47 @@ async def opened(
         yield Desk(loaded, provider)
     finally:
         await provider.close()
+
+
+async def require_database(options: ProviderOptions) -> None:
+    """Return if there is a database of accounts: only `serve`, `initprovider` and ``--create`` make one.
+
+    Raises:
+        ConfigError: there is none; says where it was looked for and what to type.
+    """
+    from tidegate import hints
+    from tidegate.store.factory import database_file, has_schema
+
+    file = database_file(options)
+    if file is not None and file.exists():
+        require_access(file)
+    if await has_schema(options):
+        return
+    make = hints.typed("initprovider")
+    if file is None:
+        what = f"the {options.driver} database has no tables of Tidegate; to make them: {make}"
+        raise ConfigError([Problem("data_provider", what)])
+    what = (
+        f"no database of accounts here ({file.name}). Name the server's directory with -c DIR or "
+        f"TIDEGATE_CONFIG_DIR; to make a database here: {make}"
+    )
+    raise ConfigError([Problem(str(file.parent), what)])
+
+
+def require_access(path: Path) -> None:
+    """Return if a file or directory of the server can be used by whoever runs this.
+
+    Raises:
+        ConfigError: it belongs to another user; says which.
+    """
+    from tidegate import hints
+
+    wanted = os.X_OK | os.R_OK if path.is_dir() else os.R_OK | os.W_OK
+    if os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
+        return
+    user = hints.owner(path)
+    what = f"belongs to user {user} and cannot be used by this one; try: sudo -u {user} {hints.again()}"
+    raise ConfigError([Problem(str(path), what)])
 
 
 def run(work: Coroutine[object, object, T]) -> T:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidegate import hints
 from tidegate.cli import flags
-from tidegate.cli.provider import load_settings, run
+from tidegate.cli.provider import load_settings, require_database, run
 from tidegate.cli.terminal import confirm, say
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def revertprovider(
     from tidegate.store import factory
 
     options = _options(config_dir, config_file)
+    run(require_database(options))
     confirm(f"Take the schema of {_name(options)} back to version {to_version}?", yes=yes)
     say(run(factory.revert(options, to_version)))
 
@@ -51,15 +53,16 @@ def resetprovider(
     from tidegate.store import factory
 
     options = _options(config_dir, config_file)
+    run(require_database(options))
     confirm(f"Remove everything in {_name(options)}?", yes=yes)
     run(factory.revert(options, "0"))
-    say(f"{_name(options)} is empty; tidegate initprovider makes it anew")
+    say(f"{_name(options)} is empty; {hints.typed('initprovider')} makes it anew")
 
 
 def _options(config_dir: Path, config_file: str) -> ProviderOptions:
     from tidegate import wiring
 
-    return wiring.provider_options(load_settings(config_dir, config_file))
+    return wiring.provider_options(load_settings(config_dir, config_file, quiet=True))
 
 
 def _name(options: ProviderOptions) -> str:

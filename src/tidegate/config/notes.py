@@ -36,6 +36,21 @@ def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
     return notes
 
 
+def strangers(config_dir: Path) -> list[str]:
+    """Notes on SFTPGo's files in a directory that has no configuration file of ours: nothing reads them."""
+    notes: list[str] = []
+    for suffix in (".json", ".toml", ".yaml", ".yml", ".hcl", ".properties", ".env"):
+        path = config_dir / f"sftpgo{suffix}"
+        if path.is_file():
+            notes.append(f"{path}: SFTPGo's configuration, not read; to use it: --config-file {path.name}")
+    if (config_dir / "sftpgo.db").is_file():
+        notes.append(
+            f"{config_dir / 'sftpgo.db'}: SFTPGo's accounts, not read; to bring them over make a dump with "
+            "SFTPGo, then: tidegate loaddata FILE"
+        )
+    return notes
+
+
 def _unavailable(model: BaseModel, above: KeyPath, merged: Layer, notes: list[str]) -> None:
     for name in type(model).model_fields:
         field = type(model).model_fields[name]

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tidegate.errors import ProviderError
 from tidegate.store.contract import Provider
 from tidegate.store.kv import LmdbProvider
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
+from tidegate.store.sql.engines import sqlite_file, target_of
 from tidegate.store.sql.provider import SqlProvider
 
 __all__ = ["DRIVERS", "ProviderOptions", "create_provider", "initialise", "revert"]
@@ -29,6 +32,30 @@ def create_provider(options: ProviderOptions) -> Provider:
     if options.driver == "bolt":
         return LmdbProvider(options)
     raise ProviderError(f"data_provider.driver: {options.driver!r} is not one of {', '.join(DRIVERS)}")
+
+
+def database_file(options: ProviderOptions) -> Path | None:
+    """The file that holds the accounts; None if the driver keeps them elsewhere."""
+    if options.driver == "sqlite":
+        return Path(sqlite_file(target_of(options)))
+    return options.file if options.driver == "bolt" else None
+
+
+async def has_schema(options: ProviderOptions) -> bool:
+    """Whether the provider has its tables, of whatever version. Makes nothing.
+
+    Raises:
+        ProviderUnavailable: the database does not answer.
+        ProviderError: it is something else.
+    """
+    file = database_file(options)
+    if file is not None and (not file.is_file() or not file.stat().st_size):
+        return False
+    provider = create_provider(options)
+    versioned = _versioned(provider)
+    if versioned is None or options.outside_users:
+        return True
+    return await versioned.schema_version() != "0"
 
 
 async def initialise(options: ProviderOptions) -> str:

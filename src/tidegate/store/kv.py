@@ -19,12 +19,14 @@ from typing import Any, Final, TypeVar
 import lmdb
 from pydantic import TypeAdapter, ValidationError
 
+from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
 from tidegate.store.book import BookProvider
 from tidegate.store.contract import LoadReport, LoadRow, Order, Record
 from tidegate.store.options import ProviderOptions
+from tidegate.store.recognise import foreign_file
 from tidegate.store.records import Shelf, Shelves
 from tidegate.store.watched_file import WatchedFile
 
@@ -338,6 +340,8 @@ class LmdbProvider(BookProvider):
         path = self._options.file
         if not path.exists():
             return "0"
+        if foreign := foreign_file(path):
+            raise ProviderError(foreign)
         try:
             with lmdb.open(str(path), subdir=False, max_dbs=len(_TABLES), readonly=True) as environment:
                 self._environment = environment
@@ -350,6 +354,8 @@ class LmdbProvider(BookProvider):
     def _open_file(self, path: Path, *, migrate: bool) -> None:
         if not path.parent.is_dir():
             raise ProviderError(f"data_provider.name: the directory {path.parent} does not exist")
+        if foreign := foreign_file(path):
+            raise ProviderError(foreign)
         try:
             size = max(FIRST_MAP_BYTES, path.stat().st_size * 2) if path.exists() else FIRST_MAP_BYTES
             self._environment = lmdb.open(
@@ -369,7 +375,7 @@ class LmdbProvider(BookProvider):
         if version < SCHEMA_VERSION and not migrate:
             raise ProviderError(
                 f"bolt file {path.name} has schema version {version}, but {SCHEMA_VERSION} is needed: "
-                "run tidegate initprovider"
+                f"run {hints.typed('initprovider')}"
             )
         self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
         with self._environment.begin(write=True) as transaction:

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.errors import ConfigError
+from tidegate.ports import unavailable
 from tidegate.resources.acceptor import Acceptor
 from tidegate.web.admission import HttpAdmission, HttpVisit
 
@@ -243,7 +244,6 @@ async def bind(address: str, port: int, label: str) -> socket.socket:
     Raises:
         ConfigError: it cannot be had; says why on one line.
     """
-    where = f"{address or '*'}:{port}"
     try:
         if not address:
             if socket.has_dualstack_ipv6():
@@ -265,5 +265,4 @@ async def bind(address: str, port: int, label: str) -> socket.socket:
             raise
         return sock
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not an address"
-        raise ConfigError(f"{label}: cannot listen on {where}: {reason}") from None
+        raise ConfigError([await unavailable(label, address, port, error)]) from None

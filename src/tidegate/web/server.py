@@ -13,7 +13,7 @@ from tidegate import wiring
 from tidegate.config.load import Loaded
 from tidegate.config.schema.httpd import HttpBinding
 from tidegate.config.secret_files import read_secret
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, Problem
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
@@ -88,10 +88,16 @@ class HttpDoor:
         )
         self._services = self._serve_with(loaded, htpasswd, tokens)
         self._asgi = api.build(self._services)
+        problems: list[Problem] = []
         try:
             for index, binding in enumerate(httpd.bindings):
                 if binding.port:
-                    await self._listen(loaded, binding, f"httpd.bindings[{index}]")
+                    try:
+                        await self._listen(loaded, binding, f"httpd.bindings[{index}]")
+                    except ConfigError as error:
+                        problems += error.problems
+            if problems:
+                raise ConfigError(problems)
         except BaseException:
             await self.stop()
             raise

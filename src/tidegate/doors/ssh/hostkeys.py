@@ -65,7 +65,10 @@ def default_host_keys(directory: Path) -> tuple[str, ...]:
 
 def make_host_keys() -> list[asyncssh.SSHKey]:
     """New host keys of the default kinds that exist in memory alone. Takes up to some seconds (RSA)."""
-    return [asyncssh.generate_private_key(kind, **options) for kind, options in _MADE.values()]
+    return [
+        asyncssh.generate_private_key(kind, **options)
+        for kind, options in (_MADE[name] for name in MADE_HOST_KEYS)
+    ]
 
 
 def make_missing_key(path: Path) -> bool:

@@ -19,11 +19,12 @@ from tidegate.doors.ssh.connection import DoorConnection, self_check
 from tidegate.doors.ssh.options import SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, Problem
 from tidegate.events.bus import Bus
 from tidegate.events.kinds import Refused
 from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
+from tidegate.ports import unavailable
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor, listen
 from tidegate.vfs.api import Sessions
@@ -98,17 +99,20 @@ class SshDoor:
         # Its messages at INFO hold user names and command lines; ours say what is worth saying.
         asyncssh.set_log_level(logging.WARNING)
         self._setup = await prepare(self._options, self._new_owner)
+        problems: list[Problem] = []
         try:
             for binding in self._options.bindings:
                 try:
                     sockets = await listen(binding.address, binding.port, self._options.backlog)
-                except OSError as error:
-                    where = f"{binding.address or '*'}:{binding.port}"
-                    raise ConfigError(f"sftpd.bindings: cannot listen on {where}: {error.strerror}") from None
+                except (OSError, UnicodeError) as error:
+                    problems.append(await unavailable(binding.label, binding.address, binding.port, error))
+                    continue
                 acceptor = Acceptor(sockets, self._accepted, self.ledger.descriptors)
                 self._acceptors.append(acceptor)
                 acceptor.start()
-        except ConfigError:
+            if problems:
+                raise ConfigError(problems)
+        except BaseException:
             self._close_acceptors()
             raise
         log.info(

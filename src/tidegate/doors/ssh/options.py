@@ -52,10 +52,12 @@ class Binding:
     Attributes:
         address: host name or address; empty for every interface, IPv4 and IPv6.
         port: TCP port; 0 takes a free one.
+        label: who named it, for errors: a key or a flag.
     """
 
     address: str = ""
     port: int = 2022
+    label: str = field(default="sftpd.bindings", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

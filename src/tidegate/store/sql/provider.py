@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tidegate import hints
 from tidegate.errors import NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
@@ -77,7 +78,7 @@ class SqlProvider:
         if version != schema.latest():
             raise ProviderError(
                 f"the database has schema version {version}, but {schema.latest()} is needed: "
-                "run tidegate initprovider"
+                f"run {hints.typed('initprovider')}"
             )
 
     async def schema_version(self) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
+from tidegate.store.recognise import foreign_schema
 from tidegate.store.sql.link import Link
 from tidegate.store.sql.tables import Tables, users_table_name
 
@@ -148,6 +149,8 @@ def _make_version_table(connection: Connection, options: ProviderOptions) -> Non
 
 
 def _current(connection: Connection, options: ProviderOptions) -> str:
+    if foreign := foreign_schema(connection, _version_table(options)):
+        raise ProviderError(foreign)
     context = MigrationContext.configure(connection, opts={"version_table": _version_table(options)})
     return context.get_current_revision() or "0"
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A port that cannot be had: who has it, and what to change."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tidegate.errors import Problem
+
+_LISTENING: Final = "0A"
+"""State of a listening socket in /proc/net/tcp."""
+
+MAX_PROCESSES: Final = 20_000
+"""Processes that are looked at."""
+
+
+async def unavailable(label: str, address: str, port: int, error: OSError | UnicodeError) -> Problem:
+    """The problem of a listening socket that could not be made.
+
+    Args:
+        label: key of the binding, such as ``sftpd.bindings[0]``, or the flag that gave the port.
+        address: as configured; empty for every interface.
+        port: TCP port.
+        error: what binding it raised.
+    """
+    reason = getattr(error, "strerror", None) or "not an address"
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        holder = await asyncio.to_thread(process_on, port)
+        reason = f"in use by {holder}" if holder else "in use by another process"
+    elif number == errno.EACCES and port < 1024:
+        reason = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    what = f"cannot listen on {address or '*'}:{port}: {reason}; {change(label)}"
+    return Problem(label, what)
+
+
+def change(label: str) -> str:
+    """How another port is chosen."""
+    if label.startswith("-"):
+        return f"choose another with {label} PORT, or 0 for a free one"
+    parts = re.findall(r"\w+", label)
+    return f"choose another with TIDEGATE_{'__'.join(part.upper() for part in (*parts, 'port'))}"
+
+
+def process_on(port: int) -> str:
+    """``process 123 (name)``: who listens on a TCP port here; empty if it cannot be told. Blocks."""
+    inodes = set(_listeners(port))
+    if not inodes:
+        return ""
+    for pid in _pids():
+        try:
+            with os.scandir(f"/proc/{pid}/fd") as descriptors:
+                if any(os.readlink(descriptor.path) in inodes for descriptor in descriptors):
+                    return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+        except OSError:  # it ended, or belongs to somebody else
+            continue
+    return ""
+
+
+def _listeners(port: int) -> Iterator[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                yield f"socket:[{fields[9]}]"
+
+
+def _pids() -> list[str]:
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()][:MAX_PROCESSES]
+    except OSError:
+        return []
