@@ -17,7 +17,7 @@ from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
 from tidegate.resources import LimitSettings, StartupLimits
-from tidegate.store.options import ProviderOptions
+from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.store.validate import Rules
 
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
@@ -154,7 +154,7 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         username=section.username,
         password=password,
         sslmode=section.sslmode,
-        root_cert=file(section.root_cert),
+        root_cert=section.root_cert if section.root_cert == SYSTEM_AUTHORITIES else file(section.root_cert),
         client_cert=file(section.client_cert),
         client_key=file(section.client_key),
         connection_string=section.connection_string,

@@ -163,7 +163,18 @@ def _postgresql_settings(directory: Path, port: int) -> list[str]:
     return [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
 
 
-def _start_mariadb() -> Server:
+@contextlib.contextmanager
+def mariadb_in_lower_case() -> Iterator[Server]:
+    """A MariaDB server with lower_case_table_names=1, for one test."""
+    need("mariadbd")
+    server = _start_mariadb("--lower-case-table-names=1")
+    try:
+        yield server
+    finally:
+        _stop(server)
+
+
+def _start_mariadb(*more: str) -> Server:
     directory, owner = _directory("mysql")
     password, port = secrets.token_hex(8), _free_port()
     _certificate(directory)
@@ -201,6 +212,7 @@ def _start_mariadb() -> Server:
         "--innodb-buffer-pool-size=32M",
         "--skip-name-resolve",
         "--skip-log-bin",
+        *more,
     ]
     pid = _spawn(command, directory, port)
     return Server("mysql", pid, port, "tide", password, "tide", str(directory), str(directory / "server.crt"))

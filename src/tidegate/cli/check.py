@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tidegate.cli import flags
 from tidegate.cli.provider import load_settings, run
 from tidegate.cli.terminal import say
-from tidegate.errors import ConfigError, OperatorError, Problem, ProviderError
+from tidegate.errors import ConfigError, OperatorError, Problem
 
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
@@ -37,7 +37,7 @@ def check(
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
     for inspect in (_ssh, _http, _files, _limits):
         facts += inspect(loaded, problems)
-    facts.append(run(_provider(loaded, problems)))
+    facts += run(_provider(loaded, problems))
     if as_json:
         say_json(
             {
@@ -125,6 +125,7 @@ def _unused_certificate(loaded: Loaded, index: int, problems: list[Problem]) -> 
 
 def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate.config.secret_files import read_secret
+    from tidegate.store.options import SYSTEM_AUTHORITIES
 
     settings = loaded.settings
     for path in (
@@ -135,7 +136,7 @@ def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         ("httpd", "auth_user_file"),
     ):
         name = getattr(getattr(settings, path[0]), path[1])
-        if name:
+        if name and (path, name) != (("data_provider", "root_cert"), SYSTEM_AUTHORITIES):
             _readable(loaded.resolve(name), _where(loaded, *path), problems)
     for path in (("data_provider", "password_file"), ("httpd", "signing_passphrase_file")):
         section = getattr(settings, path[0])
@@ -168,42 +169,42 @@ def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: 
         yield f"  {row.line()}"
 
 
-async def _provider(loaded: Loaded, problems: list[Problem]) -> str:
+async def _provider(loaded: Loaded, problems: list[Problem]) -> list[str]:
     from tidegate import wiring
-    from tidegate.store.factory import create_provider
+    from tidegate.store.factory import rehearse
 
     section = loaded.settings.data_provider
     where = _where(loaded, "data_provider", "driver")
     try:
         options = wiring.provider_options(loaded)
     except ConfigError:
-        return f"data provider: {section.driver}, not asked"  # `_files` says why
+        return [f"data provider: {section.driver}, not asked"]  # `_files` says why
     place = str(options.file) if section.driver in ("sqlite", "bolt") else section.host or "localhost"
     if section.driver == "memory":
-        return "data provider: memory, accounts are gone when the server ends"
+        return ["data provider: memory, accounts are gone when the server ends"]
     if section.driver in ("sqlite", "bolt") and not options.file.exists():
         if not options.file.parent.is_dir():
             problems.append(
                 Problem(_where(loaded, "data_provider", "name"), f"{options.file.parent} is no directory")
             )
-        return f"data provider: {section.driver} {place}, made at the first start"
-    provider = None
+        return [f"data provider: {section.driver} {place}, made at the first start"]
     try:
-        provider = create_provider(options)
-        await provider.open(migrate=False)
-        count = await provider.count_users()
-    except ProviderError as error:
-        if section.update_mode == 0 and "initprovider" in str(error):
-            return f"data provider: {section.driver} {place}, brought up to date at the next start"
-        problems.append(Problem(where, str(error)))
-        return f"data provider: {section.driver} {place}, not usable"
+        found = await rehearse(options, migrate=section.update_mode == 0)
     except OperatorError as error:
         problems.append(Problem(where, str(error)))
-        return f"data provider: {section.driver} {place}, not usable"
-    finally:
-        if provider is not None:
-            await provider.close()
-    return f"data provider: {section.driver} {place}, {count} users"
+        return [f"data provider: {section.driver} {place}, not usable"]
+    told = [] if found.users is None else [f"{found.users} users"]
+    if found.pending:
+        told.append("brought up to date at the next start")
+    facts = [f"data provider: {section.driver} {place}, {', '.join(told)}"]
+    if section.driver in ("postgresql", "mysql"):
+        facts.append(
+            "  several servers on this database: limits on sessions, bandwidth and quota hold for each "
+            "server by itself"
+        )
+    if section.read_host and section.driver in ("postgresql", "mysql"):
+        facts.append(f"  listings and dumps are read from {section.read_host}, which may be behind")
+    return facts
 
 
 def _listening(address: str, port: int, where: str, problems: list[Problem]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.errors import ProviderError
@@ -13,7 +14,7 @@ from tidegate.store.options import ProviderOptions
 from tidegate.store.sql.engines import sqlite_file, target_of
 from tidegate.store.sql.provider import SqlProvider
 
-__all__ = ["DRIVERS", "ProviderOptions", "create_provider", "initialise", "revert"]
+__all__ = ["DRIVERS", "ProviderOptions", "Rehearsal", "create_provider", "initialise", "rehearse", "revert"]
 
 DRIVERS = ("sqlite", "postgresql", "mysql", "bolt", "memory")
 
@@ -79,6 +80,50 @@ async def initialise(options: ProviderOptions) -> str:
     if before == after:
         return f"{options.driver}: schema version {before} is already up to date"
     return f"{options.driver}: schema brought from version {before} to {after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """How opening a provider would end.
+
+    Attributes:
+        users: accounts there are; None while the tables do not exist.
+        pending: the next start brings the schema up to date.
+    """
+
+    users: int | None
+    pending: bool = False
+
+
+async def rehearse(options: ProviderOptions, *, migrate: bool) -> Rehearsal:
+    """Do what a start of the server does to its data provider, and change nothing; for `check`.
+
+    Args:
+        options: of the provider.
+        migrate: a start may change the schema.
+
+    Raises:
+        ProviderUnavailable: the database does not answer.
+        ProviderError: a start would fail; a right that the database user lacks is named.
+    """
+    provider = create_provider(options)
+    if not isinstance(provider, SqlProvider):
+        try:
+            await provider.open(migrate=False)
+        except ProviderError as error:
+            if migrate and "initprovider" in str(error):
+                return Rehearsal(None, pending=True)
+            raise
+        try:
+            return Rehearsal(await provider.count_users())
+        finally:
+            await provider.close()
+    await provider.open(migrate=migrate, rehearse=True)
+    try:
+        known = not provider.pending or options.outside_users
+        return Rehearsal(await provider.count_users() if known else None, provider.pending)
+    finally:
+        await provider.close()
 
 
 async def revert(options: ProviderOptions, to: str) -> str:

@@ -19,6 +19,9 @@ TABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 """63 characters is the longest identifier that every supported database keeps whole."""
 
 
+SYSTEM_AUTHORITIES: Final = "system"
+"""The `root_cert` that means the authorities which the operating system trusts."""
+
 DEFAULT_NAME: Final = "tidegate.db"
 """The database file, unless `name` says otherwise; for the memory driver this means no dump file."""
 
@@ -35,7 +38,7 @@ class ProviderOptions:
         host: database server, or a directory with its Unix socket if it starts with ``/``.
         port: 0 takes the driver's usual port.
         sslmode: 0 off, 1 required, 2 and 3 as each driver maps them (`store.sql.engines`).
-        root_cert: file of the certificate authority for the database connection.
+        root_cert: file of the certificate authority for the database connection, or `SYSTEM_AUTHORITIES`.
         connection_string: replaces every other connection setting: a URL, or what the driver's own
             library understands (libpq keywords, ``user:password@tcp(host:port)/name?...``).
         sql_tables_prefix: put before each table name.

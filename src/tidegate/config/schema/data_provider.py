@@ -87,9 +87,13 @@ class DataProvider(Section):
         ge=0,
         le=3,
     )
-    root_cert: str = key("", "File with the authority that signed the database's certificate.")
+    root_cert: str = key(
+        "",
+        "File with the authority that signed the database's certificate, or `system` for those that the "
+        "operating system trusts.",
+    )
     client_cert: str = key("", "Client certificate for the database.")
-    client_key: str = key("", "Key of the client certificate.")
+    client_key: str = key("", "Key of the client certificate; PostgreSQL takes it only with mode 0600.")
     connection_string: str = key(
         "",
         "Complete address of the database; replaces host, port, name, user, password and TLS keys.",
@@ -158,7 +162,12 @@ class DataProvider(Section):
     disable_sni: bool = key(False, "No server name in the TLS handshake.", available=False)
     target_session_attrs: str = key("", "PostgreSQL session kind.", available=False)
     delayed_quota_update: int = key(0, "Batching of quota writes.", available=False)
-    is_shared: int = key(0, "Several nodes use this provider.", available=False)
+    is_shared: int = key(
+        0,
+        "Several servers use this database. They may; limits on sessions, bandwidth and quota then hold for "
+        "each server by itself.",
+        available=False,
+    )
     node: dict[str, Any] = key({}, "Address of this node for the others.", available=False, switch="host")
     actions: dict[str, Any] = key(
         {}, "Program or URL to call on account changes.", available=False, switch="execute_on"

@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tidegate.errors import ProviderError
-from tidegate.store.options import ProviderOptions
+from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.store.watched_file import WatchedFile
 
 CONNECT_SECONDS: Final = 5
@@ -81,6 +81,7 @@ class Target:
         label: how texts name it; no secret in it.
         secrets: texts that must not show up in any message.
         tls: a connection without TLS is to be dropped.
+        packets: the server hangs up on statements that are larger than it takes (MySQL).
     """
 
     url: URL
@@ -88,6 +89,7 @@ class Target:
     arguments: dict[str, Any] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     tls: bool = False
+    packets: bool = False
 
     def masked(self, text: str) -> str:
         """One line of `text` without any secret of this target.
@@ -243,6 +245,7 @@ def _mysql(options: ProviderOptions, *, replica: bool) -> Target:
         settings,
         _secrets(options, settings["password"]),
         tls=mode in (1, 2),
+        packets=True,
     )
 
 
@@ -281,7 +284,9 @@ def _mysql_string(text: str, mode: int) -> tuple[dict[str, Any], int]:
 
 def _mysql_tls(options: ProviderOptions, *, checked: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=options.root_cert or None)
+        context = ssl.create_default_context(
+            cafile=None if options.root_cert == SYSTEM_AUTHORITIES else options.root_cert or None
+        )
         if options.client_cert:
             context.load_cert_chain(options.client_cert, options.client_key or None)
     except (OSError, ssl.SSLError) as error:

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tidegate.errors import BadRecord, Conflict, ProviderError, ProviderUnavailable
 from tidegate.store.options import ProviderOptions
-from tidegate.store.sql.engines import SINGLE, WRITES, Target, make_engine, target_of
+from tidegate.store.sql.engines import CONNECT_SECONDS, SINGLE, WRITES, Target, make_engine, target_of
+from tidegate.store.sql.shape import RightMissing, code_of, is_denied
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -33,6 +34,10 @@ REPLICA_LAG_SECONDS: Final = 5.0
 REPLICA_RETRY_SECONDS: Final = 10.0
 """How long a failed replica is left alone."""
 
+ENOUGH_PACKET_BYTES: Final = 16 * 1024 * 1024
+"""`max_allowed_packet` of a MySQL server that takes every record: the default of today's versions."""
+_LOST_CODES: Final = frozenset({"1153", "2006", "2013"})
+"""MySQL: packet too large, server has gone away, lost connection."""
 _RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
 """Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
 
@@ -174,7 +179,22 @@ class Link:
                 if again and attempt < ATTEMPTS and _worth_retrying(error, writes=writes):
                     await asyncio.sleep(0.005 * attempt)
                     continue
+                if target.packets and (size := _sent_bytes(error)):
+                    await self._blame_packet(engine, target, size)
                 _fail(error, target)
+
+    async def _blame_packet(self, engine: AsyncEngine, target: Target, size: int) -> None:
+        """Say so if a statement was larger than the server takes; it only hangs up then."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS), engine.connect() as connection:
+                limit = int((await connection.execute(text("SELECT @@max_allowed_packet"))).scalar_one())
+        except (sa.SQLAlchemyError, OSError, TimeoutError):
+            return
+        if size >= limit:
+            raise ProviderError(
+                f"{target.label}: max_allowed_packet of the server is {limit} bytes, and a statement of "
+                f"{size} bytes was to be sent; set it to {ENOUGH_PACKET_BYTES} or more"
+            ) from None
 
     async def _in_time(self, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
         """Wait only so long.
@@ -242,21 +262,12 @@ async def ping(connection: AsyncConnection) -> None:
     await connection.execute(text("SELECT 1"))
 
 
-def _code(error: BaseException) -> str:
-    origin = getattr(error, "orig", None)
-    state = getattr(origin, "sqlstate", None)
-    if state:
-        return str(state)
-    arguments = getattr(origin, "args", ())
-    return str(arguments[0]) if arguments else ""
-
-
 def _worth_retrying(error: BaseException, *, writes: bool) -> bool:
     if isinstance(error, sa.IntegrityError):
         # Two writers made the same folder, or one removed what the other refers to: look again.
         return True
     if isinstance(error, sa.DBAPIError):
-        return _code(error) in _RETRY_CODES or (error.connection_invalidated and not writes)
+        return code_of(error) in _RETRY_CODES or (error.connection_invalidated and not writes)
     return False
 
 
@@ -268,6 +279,8 @@ def _fail(error: BaseException, target: Target) -> NoReturn:
     if isinstance(error, (OSError, TimeoutError, sa.TimeoutError)):
         what = "no answer in time" if isinstance(error, (TimeoutError, sa.TimeoutError)) else detail
         raise ProviderUnavailable(f"data provider unavailable: {target.label}: {what}") from None
+    if is_denied(error):
+        raise RightMissing(f"{target.label}: {detail}{_grant_for(detail)}") from None
     if isinstance(error, sa.DBAPIError):
         lost = isinstance(error, (sa.OperationalError, sa.InterfaceError)) or error.connection_invalidated
         if lost and not _is_schema_trouble(error):
@@ -275,8 +288,35 @@ def _fail(error: BaseException, target: Target) -> NoReturn:
     raise ProviderError(f"{target.label}: {detail}") from None
 
 
+def _sent_bytes(error: BaseException) -> int:
+    """Bytes of the statement that cost the connection to MySQL; 0 for other errors."""
+    if not isinstance(error, sa.DBAPIError):
+        return 0
+    if code_of(error) not in _LOST_CODES and not error.connection_invalidated:
+        return 0
+    # The rollback after it may have failed too, and hides what it was for.
+    first: BaseException | None = error
+    while first is not None and not (isinstance(first, sa.DBAPIError) and first.statement):
+        first = first.__context__
+    if not isinstance(first, sa.DBAPIError) or first.statement is None:
+        return 0
+    rows = first.params if isinstance(first.params, list) else [first.params or ()]
+    values = [value for row in rows for value in (row.values() if isinstance(row, dict) else row)]
+    sent = sum(len(value.encode()) if isinstance(value, str) else 8 for value in values)
+    return len(first.statement) + sent
+
+
+def _grant_for(detail: str) -> str:
+    """The right that is missing, where the database does not name it itself."""
+    if "denied for schema" in detail:
+        return ": the tables need GRANT USAGE, CREATE ON SCHEMA, which PostgreSQL 15 and later give nobody"
+    if "denied for table" in detail or "denied for sequence" in detail or "must be owner" in detail:
+        return ": Tidegate's tables belong to the database user who made them, with all rights"
+    return ""
+
+
 def _is_schema_trouble(error: sa.DBAPIError) -> bool:
     """SQLite and MySQL report missing tables, read-only files and refused rights as operational errors."""
     detail = str(error.orig).lower()
     words = ("no such table", "no such column", "readonly database", "already exists", "denied to user")
-    return any(word in detail for word in words) or _code(error) in {"1142", "1044", "1050", "1054", "1146"}
+    return any(word in detail for word in words) or code_of(error) in {"1050", "1054", "1146"}

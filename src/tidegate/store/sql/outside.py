@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, MetaData, Select, String, Table, func, inspect, select
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy import Column, MetaData, Select, String, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
 from tidegate.model import Account
 from tidegate.store.contract import Order
 from tidegate.store.sql.rows import OUTSIDE_COLUMNS, outside_account_of
+from tidegate.store.sql.shape import RightMissing, columns_of
 
 
 class OutsideUsers:
@@ -32,19 +32,16 @@ class OutsideUsers:
         Raises:
             ProviderError: there is no such table or view, or it has no usable names.
         """
-        self._table = await connection.run_sync(self._reflect)
-
-    def _reflect(self, connection: Connection) -> Table:
         try:
-            columns = [str(column["name"]) for column in inspect(connection).get_columns(self._name)]
-        except NoSuchTableError:
-            columns = []
+            columns = await columns_of(connection, self._name)
+        except RightMissing as error:
+            raise RightMissing(f"data_provider.users_table: {error}") from None
         if not columns:
             raise ProviderError(f"data_provider.users_table: there is no table or view {self._name!r}")
         if "username" not in columns:
             raise ProviderError(f"data_provider.users_table: {self._name!r} has no column username")
         known = [name for name in columns if name in OUTSIDE_COLUMNS]
-        return Table(
+        self._table = Table(
             self._name,
             MetaData(),
             *(Column(name, String() if name == "username" else None) for name in known),

@@ -22,6 +22,7 @@ from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, loading, outside, schema
 from tidegate.store.sql.engines import sqlite_file
 from tidegate.store.sql.link import Link, ping
+from tidegate.store.sql.shape import RightMissing
 from tidegate.store.sql.shelf import admin_shelf, api_key_shelf, folder_shelf
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
@@ -47,16 +48,18 @@ class SqlProvider:
         self._outside: outside.OutsideUsers | None = None
         # False while only a foreign table can be read, in a database that we may not write.
         self._complete = True
+        self.pending = False
+        """Set by a rehearsal: the schema is older than this version, and the next start changes that."""
 
     # -- life ------------------------------------------------------------------------------------------
 
-    async def open(self, *, migrate: bool = True) -> None:
-        """Connect and settle the schema."""
+    async def open(self, *, migrate: bool = True, rehearse: bool = False) -> None:
+        """Connect and settle the schema; with `rehearse` only try whether that would work."""
         if self._link.driver == "sqlite":
             await asyncio.to_thread(_make_private_file, sqlite_file(self._link.target))
         self._link.start()
         try:
-            await self._settle_schema(migrate=migrate)
+            await self._settle_schema(migrate=migrate, rehearse=rehearse)
             if self._options.outside_users:
                 self._outside = outside.OutsideUsers(self._options.outside_users)
                 await self._link.read(self._outside.learn)
@@ -64,15 +67,20 @@ class SqlProvider:
             await self._link.stop()
             raise
 
-    async def _settle_schema(self, *, migrate: bool) -> None:
+    async def _settle_schema(self, *, migrate: bool, rehearse: bool) -> None:
         if migrate:
             try:
-                await schema.upgrade(self._link, self._options, self._tables)
-            except ProviderError:
-                if not self._options.outside_users or await schema.current(self._link, self._options) != "0":
+                if not rehearse:
+                    await schema.upgrade(self._link, self._options, self._tables)
+                elif await schema.rehearse(self._link, self._options, self._tables):
+                    self.pending, self._complete = True, False
+            except RightMissing:
+                if not self._options.outside_users or await self._has_tables():
                     raise
                 self._complete = False
             return
+        if rehearse:
+            await schema.rehearse(self._link, self._options, self._tables)
         version = await schema.current(self._link, self._options)
         schema.refuse_newer(version)
         if version != schema.latest():
@@ -80,6 +88,12 @@ class SqlProvider:
                 f"the database has schema version {version}, but {schema.latest()} is needed: "
                 f"run {hints.typed('initprovider')}"
             )
+
+    async def _has_tables(self) -> bool:
+        try:
+            return await schema.current(self._link, self._options) != "0"
+        except RightMissing:
+            return False
 
     async def schema_version(self) -> str:
         """The schema version that the database has now, ``0`` for none; for a provider that is not open."""

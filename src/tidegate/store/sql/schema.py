@@ -22,6 +22,7 @@ from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_schema
 from tidegate.store.sql.link import Link
+from tidegate.store.sql.shape import is_denied
 from tidegate.store.sql.tables import Tables, users_table_name
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -69,6 +70,72 @@ async def upgrade(link: Link, options: ProviderOptions, tables: Tables) -> bool:
     await _migrate(link, options, "up", latest())
     await verify(link, tables)
     return True
+
+
+async def rehearse(link: Link, options: ProviderOptions, tables: Tables) -> bool:
+    """Try whether `upgrade` and the writing of records would work; nothing is changed.
+
+    Returns:
+        whether `upgrade` has something to do.
+
+    Raises:
+        RightMissing: the database user lacks a right, named in the text.
+        ProviderError: the schema is newer than this code.
+    """
+    before = await current(link, options)
+    refuse_newer(before)
+    if before == latest():
+        if link.driver != "sqlite":
+            await _try_writing(link, tables)
+        return False
+    if before == "0" and link.driver == "postgresql":
+        # Undone again; older tables are not touched, since changing them would wait for those who use them.
+        with contextlib.suppress(_Undone):
+            async with _turn(), link.raw() as connection, _alone(connection, link.driver):
+                await connection.run_sync(_run, _config(), options, "up", latest())
+                raise _Undone
+    elif before == "0" and link.driver == "mysql":
+        await _try_making(link, options)
+    return True
+
+
+class _Undone(Exception):
+    """Ends a transaction without leaving anything."""
+
+
+async def _try_writing(link: Link, tables: Tables) -> None:
+    """Ask for each right on rows, with statements that find none."""
+    never = sqla.literal_column("1") == 0
+
+    async def work(connection: AsyncConnection) -> None:
+        for table in tables.metadata.sorted_tables:
+            nothing = sqla.select(table).where(never)
+            await connection.execute(sqla.insert(table).from_select(list(table.c), nothing))
+            key = next(iter(table.primary_key))
+            await connection.execute(sqla.update(table).where(never).values({key: key}))
+            await connection.execute(sqla.delete(table).where(never))
+
+    await link.write(work)
+
+
+async def _try_making(link: Link, options: ProviderOptions) -> None:
+    """Ask MySQL for each right on tables, with statements that cannot succeed."""
+    name = f"{options.sql_tables_prefix}tidegate_never"
+    for statement in (
+        f"CREATE TABLE {name} (a INT, a INT)",
+        f"ALTER TABLE {name} ADD COLUMN a INT",
+        f"CREATE INDEX a ON {name} (a)",
+    ):
+
+        async def work(connection: AsyncConnection, statement: str = statement) -> None:
+            try:
+                await connection.execute(text(statement))
+            except sqla.exc.DBAPIError as error:
+                # Else refused because it makes no sense, after the right was found.
+                if is_denied(error) or error.connection_invalidated:
+                    raise
+
+        await link.write(work)
 
 
 async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
@@ -157,9 +224,12 @@ def _current(connection: Connection, options: ProviderOptions) -> str:
 
 async def _migrate(link: Link, options: ProviderOptions, direction: str, to: str) -> None:
     config = _config()
-    turn = _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with turn, link.raw() as connection, _alone(connection, link.driver):
+    async with _turn(), link.raw() as connection, _alone(connection, link.driver):
         await connection.run_sync(_run, config, options, direction, to)
+
+
+def _turn() -> asyncio.Lock:
+    return _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def _run(connection: Connection, config: Config, options: ProviderOptions, direction: str, to: str) -> None:
