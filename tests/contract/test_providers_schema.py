@@ -30,6 +30,8 @@ def sql_driver(request: pytest.FixtureRequest) -> str:
 
 async def run(options: ProviderOptions, *statements: str) -> list[object]:
     """Run plain SQL beside the provider; returns the rows of the last statement."""
+    if options.driver == "sqlite":
+        options.file.touch()  # a link makes none
     link = Link(options)
     link.start()
     rows: list[object] = []
