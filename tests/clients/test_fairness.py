@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ill-behaved peers beside a user: no turn of the server's loop takes longer than one may."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.people import CHEAP
+from tests.support.web_world import settings
+
+from tidegate.app import App
+from tidegate.config.load import Loaded
+from tidegate.config.schema import Settings
+from tidegate.identity.passwords import hash_password
+from tidegate.model import Account
+from tidegate.testing.peers import FLOODS, Armed, Target, User
+from tidegate.testing.turns import TurnMeter
+
+uvloop = pytest.importorskip("uvloop")
+
+TURN_SECONDS = 0.05
+"""Processor time that no turn may exceed."""
+
+PACKETS = {"listings": 250, "tiny requests": 5000, "HTTP chunks of one byte": 60_000}
+NAMES = 5000
+
+
+class Server:
+    """The whole product on uvloop, in a thread of its own whose processor time can be told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.target: Target
+        self._ready: Future[None] = Future()
+        self._loop: Any = None
+        self._over: asyncio.Event
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.result(30)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise
+
+    async def _serve(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        home = self.directory / "home"
+        many = home / "many"
+        many.mkdir(parents=True)
+        for number in range(NAMES):
+            (many / f"a file with a longer name {number}").touch()
+        app = App(
+            Loaded(
+                Settings.model_validate(settings(common={"max_per_host_connections": 0})),
+                config_dir=self.directory,
+            ),
+            log_events=False,
+        )
+        app.listen_anywhere()
+        try:
+            await app.start()
+            await app.provider.add_user(
+                Account(
+                    username="ada",
+                    password=hash_password("secret", CHEAP),
+                    home_dir=str(home),
+                    permissions={"/": ("*",)},
+                )
+            )
+            assert app.ssh is not None
+            assert app.http is not None
+            self.target = Target(
+                app.ssh.ports[0], int(app.http.url.rsplit(":", 1)[1]), "ada", "secret", "/many"
+            )
+            self._ready.set_result(None)
+            await self._over.wait()
+        finally:
+            await app.stop()
+
+    async def call(self, work: Any) -> Any:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("fairness"))
+    server.start()
+    yield server
+    server.stop()
+
+
+IDLE_TURNS = 1000
+"""After so many turns without work what the peers sent has been taken."""
+
+
+async def attacked(server: Server, floods: list[str]) -> tuple[TurnMeter, User]:
+    """Let them all strike at once, with a user beside."""
+    user = User(server.target)
+    await user.start()
+    armed: list[Armed] = []
+    meter = TurnMeter()
+    try:
+        armed += [
+            await FLOODS[name](server.target, PACKETS.get(name, 20_000 // len(floods))) for name in floods
+        ]
+        await server.call(meter.__aenter__())
+        try:
+            user.waits.clear()
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(peer.strike() for peer in armed))
+                while len(user.waits) < 5 or meter.idle < IDLE_TURNS:
+                    await asyncio.sleep(0.01)
+        finally:
+            await server.call(meter.__aexit__())
+    finally:
+        for peer in armed:
+            peer.close()
+        await user.stop()
+    return meter, user
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_one_peer_holds_no_turn(server: Server, flood: str):
+    meter, user = await attacked(server, [flood])
+    print(
+        f"{flood}: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s"
+    )
+    assert meter.longest < TURN_SECONDS
+
+
+async def test_ten_peers_hold_no_turn(server: Server):
+    meter, user = await attacked(server, [*FLOODS, "ignore after login"])
+    print(f"ten: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s")
+    assert meter.longest < TURN_SECONDS
