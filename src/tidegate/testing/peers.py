@@ -104,7 +104,7 @@ class _Sealed:
         return getattr(self.real, name)
 
 
-def _seal(connection: Any, send: Callable[[], None], end: Callable[[], Any]) -> Armed:
+def seal(connection: Any, send: Callable[[], None], end: Callable[[], Any]) -> Armed:
     """Arm with what `send` makes a connection of asyncssh's write."""
     sealed = _Sealed(connection._transport)  # noqa: SLF001  as the module says
     connection._transport = sealed  # noqa: SLF001
@@ -153,7 +153,7 @@ async def ignore_before_login(target: Target, count: int) -> Armed:
         login.cancel()
         connection.abort()
 
-    return _seal(connection, lambda: _ignore(connection, count), end)
+    return seal(connection, lambda: _ignore(connection, count), end)
 
 
 def _ignore(connection: Any, count: int) -> None:
@@ -209,7 +209,7 @@ def _flood(one: Callable[[Any, Any], None]) -> Flood:
             for _ in range(count):
                 one(connection, channel)
 
-        return _seal(connection, send, connection.abort)
+        return seal(connection, send, connection.abort)
 
     return arm
 
@@ -229,14 +229,14 @@ async def one_byte_data(target: Target, count: int) -> Armed:
             at = index % len(request)
             writer.channel.send_packet(MSG_CHANNEL_DATA, String(request[at : at + 1]))
 
-    return _seal(connection, send, connection.abort)
+    return seal(connection, send, connection.abort)
 
 
 async def tiny_requests(target: Target, count: int) -> Armed:
     """As many STATs as the window takes in packets as large as they may be; answers are not read."""
     connection, writer, _ = await _channel(target)
     requests = b"".join(packet(FXP_STAT, UInt32(rid) + _text("/")) for rid in range(count))
-    armed = _seal(connection, lambda: writer.write(requests), connection.abort)
+    armed = seal(connection, lambda: writer.write(requests), connection.abort)
     armed._transport.pause_reading()  # noqa: SLF001  of this module
     return armed
 
@@ -253,7 +253,7 @@ async def listings(target: Target, count: int) -> Armed:
     requests = b"".join(
         packet(FXP_READDIR, UInt32(rid) + handles[rid % len(handles)]) for rid in range(count)
     )
-    return _seal(connection, lambda: writer.write(requests), connection.abort)
+    return seal(connection, lambda: writer.write(requests), connection.abort)
 
 
 async def one_byte_chunks(target: Target, count: int) -> Armed:
