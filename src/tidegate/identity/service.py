@@ -37,6 +37,8 @@ _MAX_PROVED: Final = 10_000
 """Logins by key (user, key, address) that are remembered."""
 _PROVED_SECONDS: Final = 5.0
 """How long a key that logged in is taken as known when it is only asked whether signing makes sense."""
+_PROBE_SECONDS: Final = 0.002
+"""Answers to key probes come after a multiple of this; looking up one account takes less."""
 _MAX_BACKGROUND: Final = 1000
 """Upgrades and touches under way; what comes beyond is left to a later login."""
 
@@ -150,15 +152,22 @@ class Identity:
     async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
         """See `LoginService`. False while the provider is away.
 
+        The answer comes after a whole number of `_PROBE_SECONDS`, so that its time does not tell whether
+        there is such an account.
+
         A key that logged in a moment ago from the same address is known without asking: half of what a burst
         of logins asks the provider. It decides nothing; the login itself always asks.
         """
         name = normalise_username(username, self._options.naming_rules)
-        if name is None:
-            return False
-        proved = self._proved.get((name, public_key, peer.remote_ip))
+        proved = self._proved.get((name or "", public_key, peer.remote_ip))
         if proved is not None and time.monotonic() - proved < _PROVED_SECONDS:
             return True
+        asked = time.monotonic()
+        known = name is not None and await self._look_up_key(peer, name, public_key)
+        await asyncio.sleep(_PROBE_SECONDS - (time.monotonic() - asked) % _PROBE_SECONDS)
+        return known
+
+    async def _look_up_key(self, peer: Peer, name: str, public_key: bytes) -> bool:
         credential = Credential("publickey", public_key=public_key)
         try:
             for authenticator in self._authenticators:

@@ -22,6 +22,7 @@ CODES: Final[dict[type[errors.TidegateError], int]] = {
     errors.InvalidHandle: 400,
     errors.TooManyLinks: 400,
     errors.Conflict: 409,
+    errors.LinkMet: 409,
     errors.ProtocolViolation: 400,
     errors.PeerLimit: 429,
     errors.PeerGone: 400,
