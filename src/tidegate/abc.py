@@ -348,6 +348,19 @@ class KnowsPlaces(Protocol):
 
 
 @runtime_checkable
+class RenamesAcross(Protocol):
+    """What a backend MAY have beside `Backend`: renaming into another root without moving bytes."""
+
+    async def rename_across(self, source: Key, other: Backend, target: Key, *, replace: bool) -> None:
+        """As `Backend.rename`, with `target` in the root of `other`.
+
+        Raises:
+            OtherDevice: it cannot be done in one step; nothing happened.
+        """
+        ...
+
+
+@runtime_checkable
 class OpensAtOnce(Protocol):
     """What a backend MAY have beside `Backend`: the ordinary ways to open a file, without a coroutine."""
 

@@ -120,6 +120,12 @@ class Unsupported(CallerError):
     default_text = "operation unsupported"
 
 
+class OtherDevice(CallerError):
+    """The two paths lie on different file systems, and the operation cannot reach across."""
+
+    default_text = "source and target are on different file systems"
+
+
 class InvalidArgument(CallerError):
     """A parameter is outside its range or contradicts another."""
 

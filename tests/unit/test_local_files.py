@@ -609,7 +609,7 @@ def test_every_errno_has_an_error_of_ours() -> None:
         (errno.EACCES, errors.Denied),
         (errno.EPERM, errors.Denied),
         (errno.ENAMETOOLONG, errors.InvalidPath),
-        (errno.EXDEV, errors.Unsupported),
+        (errno.EXDEV, errors.OtherDevice),
         (errno.ELOOP, errors.TooManyLinks),
         (errno.ENOTEMPTY, errors.DirectoryNotEmpty),
         (errno.ESTALE, errors.StorageFailed),

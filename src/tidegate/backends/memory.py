@@ -324,7 +324,7 @@ class MemoryBackend:
         if there is not None and not replace:
             raise AlreadyExists
         if node.children is not None and target.startswith(source + "/"):
-            raise Unsupported("operation unsupported: a directory cannot move into itself")
+            raise InvalidArgument("a directory cannot move below itself")
         if there is node:
             return
         if there is not None:

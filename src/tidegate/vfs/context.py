@@ -123,8 +123,12 @@ class Context:
 
     def deny(self, intent: Intent, path: VPath, text: str, rule: str) -> Denied:
         """Record a refusal that is decided here; returns the error to raise."""
-        self._record(intent, path, rule, text)
-        return Denied(text, rule=rule)
+        return cast("Denied", self.refused(intent, path, Denied(text, rule=rule), rule))
+
+    def refused(self, intent: Intent, path: VPath, error: TidegateError, rule: str) -> TidegateError:
+        """Record that `error` refuses something by a rule; returns it."""
+        self._record(intent, path, rule, error.text)
+        return error
 
     def over(self, intent: Intent, path: VPath, error: QuotaExceeded | TooLarge) -> None:
         """Record that a limit said no."""

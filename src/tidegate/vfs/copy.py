@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from tidegate.abc import Capability, OpenOptions, Outcome, Publish
+from tidegate.abc import Capability, FileHandle, OpenOptions, Outcome, Publish
 from tidegate.errors import (
     AlreadyExists,
+    Conflict,
+    Denied,
     InvalidArgument,
     IsADirectory,
     NotFound,
+    StorageFailed,
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Entry, Intent, VPath
+from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.vfs.acts import Act, settle
+from tidegate.vfs.checksums import digest_range
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot
@@ -25,6 +31,8 @@ from tidegate.vfs.reach import judge, reach
 
 CHUNK_BYTES: Final = 262_144
 """Bytes held while copying through the server."""
+MOVE_DIGEST: Final = "blake3"
+"""Compares a moved file with its original."""
 
 
 async def copy_file(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
@@ -77,8 +85,26 @@ async def stat_or_none(context: Context, spot: Spot) -> Entry | None:
         return None
 
 
+@dataclass(slots=True, eq=False)
+class Progress:
+    """A move that goes on, as the registry shows it (`cluster.registry.LiveTransfer`)."""
+
+    operation_type: str
+    virtual_path: str
+    started: float
+    size: int = 0
+
+
 async def transfer(
-    context: Context, act: Act, origin: Spot, goal: Spot, entry: Entry, *, replace: bool, asks: bool = False
+    context: Context,
+    act: Act,
+    origin: Spot,
+    goal: Spot,
+    entry: Entry,
+    *,
+    replace: bool,
+    asks: bool = False,
+    progress: Progress | None = None,
 ) -> int:
     """Copy one file's content and charge it; the caller holds the target's lock.
 
@@ -88,6 +114,8 @@ async def transfer(
     Args:
         asks: whether this uses up more, as a copy does and a move does not: then it begins only where
             an upload of the target and a download of the original might begin.
+        progress: this is a move: the copy is compared with the original before it is visible, keeps what
+            the original has besides its content, and may be larger than an upload.
 
     Returns:
         bytes copied.
@@ -98,7 +126,8 @@ async def transfer(
         raise AlreadyExists
     if old is not None and old.is_dir:
         raise Unsupported("target is a directory")
-    meter.require_size(entry.size)
+    if progress is None:
+        meter.require_size(entry.size)
     place = context.places.hold(to_backend, to_key)
     try:
         visible = place.learn(old.size) if old is not None and old.is_file else None
@@ -108,11 +137,12 @@ async def transfer(
             origin.mount.meter.may_download()
         meter.charge(entry.size - replaced, files)
         try:
-            if origin.backend is to_backend and Capability.SERVER_COPY in to_backend.capabilities:
+            same = progress is None and origin.backend is to_backend
+            if same and Capability.SERVER_COPY in to_backend.capabilities:
                 copied = await context.through(goal).copy(origin.key, to_key, replace=replace)
                 act.commit()
             else:
-                copied = await _stream(context, act, origin, goal, entry, replace=replace)
+                copied = await _stream(context, act, origin, goal, entry, replace=replace, progress=progress)
         except BaseException:
             meter.credit(replaced - entry.size, -files)
             raise
@@ -125,11 +155,19 @@ async def transfer(
 
 
 async def _stream(
-    context: Context, act: Act, origin: Spot, goal: Spot, entry: Entry, *, replace: bool
+    context: Context,
+    act: Act,
+    origin: Spot,
+    goal: Spot,
+    entry: Entry,
+    *,
+    replace: bool,
+    progress: Progress | None,
 ) -> int:
     """Copy through bounded memory; the target appears complete or not at all."""
     uid, gid = context.owner
     options = OpenOptions(
+        read=progress is not None and Capability.READ_WRITE in goal.backend.capabilities,
         write=True,
         create=True,
         exclusive=not replace,
@@ -152,6 +190,17 @@ async def _stream(
                         break
                 await writer.write(copied, data)
                 copied += len(data)
+                if progress is not None:
+                    progress.size += len(data)
+                await asyncio.sleep(0)  # storage that never waits would keep others from running
+            if progress is not None:
+                await _complete(
+                    await context.through(origin).stat(origin.key, follow=False),
+                    reader,
+                    writer,
+                    entry,
+                    readable=options.read,
+                )
         except BaseException:
             await _drop(writer.close(Outcome.DROP))
             raise
@@ -160,6 +209,38 @@ async def _stream(
         return copied
     finally:
         await _drop(reader.close())
+
+
+async def _complete(
+    now: Entry, reader: FileHandle, writer: FileHandle, entry: Entry, *, readable: bool
+) -> None:
+    """Compare a copy that is not visible yet with its original, and give it what the original has.
+
+    Args:
+        now: what has the name of the original.
+
+    Raises:
+        Conflict: the original was changed meanwhile.
+        StorageFailed: the copy differs.
+    """
+    for found in (await reader.stat(), now):
+        if (found.size, found.mtime_ns) != (entry.size, entry.mtime_ns):
+            raise Conflict("file was changed while it was moved")
+    if readable:
+        wanted = await digest_range(reader, MOVE_DIGEST, 0, 0, 0)
+        if (await writer.stat()).size != entry.size or await digest_range(
+            writer, MOVE_DIGEST, 0, 0, 0
+        ) != wanted:
+            raise StorageFailed("storage failure: the copy differs from the original")
+    for attrs in (
+        Attrs(uid=entry.uid, gid=entry.gid),
+        Attrs(mode=entry.mode & 0o777),
+        Attrs(atime_ns=entry.atime_ns, mtime_ns=entry.mtime_ns),
+    ):
+        try:
+            await writer.set_attrs(attrs)
+        except (Denied, Unsupported):
+            continue  # storage without it, or an owner that only root can give
 
 
 async def _drop(closing: Coroutine[None, None, None]) -> None:

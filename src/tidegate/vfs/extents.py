@@ -108,6 +108,13 @@ class Places:
         """Whether somebody writes the path or changes it."""
         return (id(backend), key) in self._places
 
+    def written_below(self, backend: Backend, key: Key) -> bool:
+        """Whether somebody writes a file in place below a directory."""
+        return any(
+            of == id(backend) and at.startswith(f"{key}/") and place.extent is not None
+            for (of, at), place in self._places.items()
+        )
+
     def hold(self, backend: Backend, key: Key) -> Place:
         """The place of a path, until `let_go`."""
         at = (id(backend), key)

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from tidegate.abc import Backend, Capability
-from tidegate.errors import Denied, NotADirectory, NotFound, Unsupported
+from tidegate.errors import Denied, NotADirectory, NotFound, PeerLimit
 from tidegate.model import Intent, VPath
 from tidegate.vfs.context import Context
 from tidegate.vfs.mounts import Mount, Spot, listing
@@ -32,12 +32,14 @@ _TURNS: Final = "/links"
 
 
 @asynccontextmanager
-async def taking_turns(context: Context, backend: Backend) -> AsyncIterator[None]:
-    """Hold off others that make or move links in this storage; take no place before."""
+async def taking_turns(context: Context, *backends: Backend) -> AsyncIterator[None]:
+    """Hold off others that make or move links in these storages; take no place before."""
     if context.gate.uniform:
         yield
         return
-    async with context.places.locked((backend, _TURNS)):
+    async with context.places.locked(
+        *((backend, _TURNS) for backend in {id(b): b for b in backends}.values())
+    ):
         yield
 
 
@@ -72,7 +74,7 @@ async def judge_moved_link(context: Context, origin: Spot, goal: Spot, source: V
         if context.gate.uniform:
             return  # it leads out of the root from here, and is followed nowhere without being contained
         raise context.deny(Intent.RENAME_FILE, source, LEADS_OUT, "links") from None
-    points = VPath.parse(absolute(origin.mount, text), base=target.parent)
+    points = VPath.parse(absolute(goal.mount, text), base=target.parent)
     if points != VPath.parse(absolute(origin.mount, text), base=source.parent):
         context.require(Intent.SYMLINK, points, target=target)
     else:
@@ -86,7 +88,7 @@ async def judge_moved_tree(context: Context, origin: Spot, goal: Spot, source: V
 
     Raises:
         Denied: one of them would give more there than what it points to, or lead elsewhere.
-        Unsupported: the directory holds too many entries.
+        PeerLimit: the directory holds too many entries.
     """
     backend = context.through(origin)
     if context.gate.uniform or Capability.LINKS not in backend.capabilities:
@@ -101,7 +103,7 @@ async def judge_moved_tree(context: Context, origin: Spot, goal: Spot, source: V
                 async for batch in batches:
                     seen += len(batch)
                     if seen > MAX_MOVED_ENTRIES:
-                        raise Unsupported("directory holds too many files")
+                        raise PeerLimit("directory holds too many files")
                     for entry in batch:
                         name = _below(inside, entry.name)
                         if entry.is_dir:
@@ -118,7 +120,7 @@ async def judge_moved_tree(context: Context, origin: Spot, goal: Spot, source: V
                                 raise context.deny(
                                     Intent.RENAME_DIR, source, "permission: link below a link", "links"
                                 )
-                            points = VPath.parse(absolute(origin.mount, text), base=link.parent)
+                            points = VPath.parse(absolute(goal.mount, text), base=link.parent)
                             _judge(context, points, link)
                     await asyncio.sleep(0)
         except (NotFound, NotADirectory):

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from tidegate.abc import Backend, ChecksRoot, Key
 from tidegate.errors import TidegateError
 from tidegate.model import Account, Entry, FolderMount, Kind, VPath
+from tidegate.policy.folders import Folders, storage_kind
 from tidegate.vfs.gauges import Meter
 from tidegate.vfs.usage import FolderBook
 
@@ -47,8 +48,7 @@ class BackendSpec:
     @property
     def resource(self) -> object:
         """Equal for roots between which files may be moved: the kind of storage and who pays for it."""
-        provider = self.filesystem.get("provider", 0)
-        return provider if provider in (0, "osfs", "local") else self.key
+        return storage_kind(self.root, self.filesystem)
 
 
 OpenBackend = Callable[[BackendSpec], Backend]
@@ -236,6 +236,7 @@ class MountTable:
         mounts: home (at ``/``) and folders; a folder at ``/`` replaces the home.
 
     Attributes:
+        folders: the mount points, for rules that speak about them.
         has_points: whether anything is mounted below the root.
     """
 
@@ -243,8 +244,8 @@ class MountTable:
         self._pool = pool
         by_path = {mount.path: mount for mount in mounts}
         self._deepest = sorted(by_path.values(), key=lambda mount: len(mount.path), reverse=True)
-        self._points = frozenset(path for path in by_path if path != "/")
-        self._above = {above for point in self._points for above in point.ancestors()[1:]}
+        self.folders = Folders({path: mount.spec.resource for path, mount in by_path.items()})
+        self._points, self._above = self.folders.points, self.folders.above
         self.has_points = bool(self._points)
         self.root = by_path[VPath("/")]
 

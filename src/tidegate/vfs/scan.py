@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import Final, Literal
 
 from tidegate.abc import Backend, Key, ListsPartials
-from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, TidegateError, Unsupported
+from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
 from tidegate.model import Account, FolderMount
 from tidegate.policy.quota import counts_in_account
 from tidegate.vfs.books import identity_of, is_same
@@ -56,7 +56,7 @@ async def measure(
     """Bytes and files below a directory.
 
     Raises:
-        Unsupported: there are more than `limit` files.
+        PeerLimit: there are more than `limit` files.
     """
     size = files = seen = 0
     todo = [key]
@@ -75,7 +75,7 @@ async def measure(
                                 progress.size += entry.size
                                 progress.files += 1
                     if limit is not None and files > limit:
-                        raise Unsupported("directory holds too many files")
+                        raise PeerLimit("directory holds too many files")
                     seen += len(batch)
                     if seen >= ENTRIES_PER_BREATH:
                         seen = 0

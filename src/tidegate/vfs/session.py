@@ -20,7 +20,7 @@ from tidegate.errors import (
 )
 from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
 from tidegate.policy.decision import Decision
-from tidegate.vfs import api, tree
+from tidegate.vfs import api, moves, tree
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.checksums import digest_range
@@ -214,7 +214,7 @@ class Session:
 
     async def rename(self, source: VPath, target: VPath, *, replace: bool) -> None:
         """Rename; with replace False an existing target is `AlreadyExists`."""
-        await tree.rename(self._context, source, target, replace=replace)
+        await moves.rename(self._context, source, target, replace=replace)
 
     async def symlink(self, text: str, link: VPath) -> None:
         """Create a link."""

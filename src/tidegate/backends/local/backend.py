@@ -30,6 +30,7 @@ from tidegate.errors import (
     InvalidArgument,
     InvalidHandle,
     IsADirectory,
+    OtherDevice,
     StorageFailed,
 )
 from tidegate.model import Attrs, Entry, Space
@@ -336,6 +337,25 @@ class LocalBackend:
         raw = check_key(target)
         if await self._run(source, operations.rename, raw, replace=replace):
             await self._run_in_thread(target, partial(links.adjust_tree, self._root, raw))
+
+    async def rename_across(self, source: str, other: Backend, target: str, *, replace: bool) -> None:
+        """See `tidegate.abc.RenamesAcross`."""
+        if not isinstance(other, LocalBackend):
+            raise OtherDevice
+        raw = check_key(target)
+        into, there = other.end_of_rename(target)
+        if there.fast():
+            tree = await self._run(source, operations.rename, raw, replace=replace, into=into)
+        else:
+            call = partial(operations.rename, self._root, check_key(source), raw, replace=replace, into=into)
+            tree = await self._run_in_thread(source, call)
+        if tree:
+            adjust = partial(operations.pinned_call, into, partial(links.adjust_tree, into, raw))
+            await self._devices.thread(there, adjust)
+
+    def end_of_rename(self, key: str) -> tuple[Root, Device]:
+        """Root and device that another backend of this kind renames into."""
+        return self._root, self._device_of(key)
 
     # -- capabilities ------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from typing import Final
 from tidegate import errors
 
 NOT_REGULAR: Final = "operation unsupported: not a regular file"
-ACROSS_DEVICES: Final = "operation unsupported: across devices"
 
 _E = errors
 
@@ -32,7 +31,7 @@ TABLE: Final[Mapping[int, tuple[type[errors.TidegateError], str | None]]] = {
     errno.EOVERFLOW: (_E.InvalidArgument, None),
     errno.ERANGE: (_E.InvalidArgument, None),
     errno.EBADF: (_E.InvalidHandle, None),
-    errno.EXDEV: (_E.Unsupported, ACROSS_DEVICES),
+    errno.EXDEV: (_E.OtherDevice, None),
     errno.ENXIO: (_E.Unsupported, NOT_REGULAR),
     errno.ENOTSUP: (_E.Unsupported, None),
     errno.EOPNOTSUPP: (_E.Unsupported, None),

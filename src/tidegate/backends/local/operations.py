@@ -6,6 +6,7 @@ Each takes the root and the bytes of a checked key, and may raise OSError, which
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from tidegate.backends.local.files import BIG_FILE
 from tidegate.backends.local.listing import clear_hidden
 from tidegate.backends.local.root import Parent, Root
 from tidegate.backends.local.uploads import forget_partial, move_noreplace, partial_of
-from tidegate.backends.local.walk import LOOK
+from tidegate.backends.local.walk import DIRECTORY, LOOK
 from tidegate.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
@@ -26,7 +27,6 @@ from tidegate.errors import (
     InvalidHandle,
     IsADirectory,
     NotFound,
-    Unsupported,
 )
 from tidegate.model import Entry, Space
 
@@ -152,37 +152,78 @@ def rmdir(root: Root, raw: bytes) -> None:
             os.rmdir(parent.name, dir_fd=parent.fd)
 
 
-def rename(root: Root, raw: bytes, target: bytes, *, replace: bool) -> bool:
+def rename(root: Root, raw: bytes, target: bytes, *, replace: bool, into: Root | None = None) -> bool:
     """Rename; a moved file's leftover partial goes.
+
+    Args:
+        into: the root of `target`, if that is another one.
 
     Returns:
         whether links below a moved directory have to be looked through (`links.adjust_tree`).
+
+    Raises:
+        OtherDevice: (as OSError) between file systems.
     """
-    with root.parent(raw) as old, root.parent(target) as new:
-        found = old.lstat()
-        if found is None:
-            raise NotFound
-        is_dir = stat.S_ISDIR(found.st_mode)
+    if into is not None:
+        into.pin()
+    try:
+        with root.parent(raw) as old, (into or root).parent(target) as new:
+            found = old.lstat()
+            if found is None:
+                raise NotFound
+            is_dir = stat.S_ISDIR(found.st_mode)
+            try:
+                _rename(old, new, replace=replace, is_dir=is_dir)
+            except OSError as error:
+                if not is_dir:
+                    raise
+                if error.errno == errno.EINVAL or (error.errno == errno.EXDEV and _lies_in(new.fd, found)):
+                    raise InvalidArgument("a directory cannot move below itself") from None
+                raise
+            if is_dir:
+                return into is not None or root.depth(old.fd) != root.depth(new.fd)
+            if stat.S_ISLNK(found.st_mode):
+                links.adjust(into or root, new.fd, new.name)
+            forget_partial(old.fd, old.name)
+            return False
+    finally:
+        if into is not None:
+            into.unpin()
+
+
+def _rename(old: Parent, new: Parent, *, replace: bool, is_dir: bool) -> None:
+    if not replace:
         try:
-            if replace:
-                os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
-            else:
-                move_noreplace(old.fd, old.name, new.fd, new.name)
+            move_noreplace(old.fd, old.name, new.fd, new.name)
         except FileExistsError:
-            raise (DirectoryNotEmpty if replace else AlreadyExists) from None
+            raise AlreadyExists from None
+        return
+    for tries in range(2):
+        try:
+            os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            return
         except OSError as error:
-            if is_dir and target.startswith(raw + b"/"):
-                raise Unsupported("operation unsupported: a directory cannot move into itself") from None
-            failure = translate(error)
-            if is_dir and isinstance(failure, InvalidArgument):
-                raise Unsupported("operation unsupported: a directory cannot move into itself") from None
-            raise
-        if is_dir:
-            return root.depth(old.fd) != root.depth(new.fd)
-        if stat.S_ISLNK(found.st_mode):
-            links.adjust(root, new.fd, new.name)
-        forget_partial(old.fd, old.name)
-        return False
+            if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:  # POSIX allows either
+                raise
+            if tries or not is_dir or not clear_hidden(new.fd, new.name):
+                raise DirectoryNotEmpty from None
+
+
+def _lies_in(fd: int, directory: os.stat_result) -> bool:
+    """Whether an open directory is `directory` or lies below it, by climbing to the root of the host."""
+    here = os.dup(fd)
+    try:
+        now = os.fstat(here)
+        while True:
+            if (now.st_dev, now.st_ino) == (directory.st_dev, directory.st_ino):
+                return True
+            up = os.open("..", DIRECTORY, dir_fd=here)
+            os.close(here)
+            here, before, now = up, now, os.fstat(up)
+            if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino):
+                return False
+    finally:
+        os.close(here)
 
 
 def symlink(root: Root, raw: bytes, text: str) -> None:

@@ -24,6 +24,7 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.QuotaExceeded: c.FAILURE,
     e.TooLarge: c.FAILURE,
     e.Unsupported: c.OP_UNSUPPORTED,
+    e.OtherDevice: c.FAILURE,
     e.InvalidArgument: c.FAILURE,
     e.InvalidPath: c.FAILURE,
     e.InvalidHandle: c.FAILURE,

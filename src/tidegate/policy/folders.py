@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where virtual folders are mounted, and what that means for renames.
+
+The server and `explain` ask this very code, so that they agree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
+from tidegate.model import Account, VPath
+from tidegate.policy.decision import Step
+
+_LOCAL: Final = (0, "osfs", "local")
+"""What `filesystem.provider` says for local disk."""
+
+
+def storage_kind(root: str, filesystem: Mapping[str, object]) -> object:
+    """Equal for roots between which files may be moved: all local ones, others only within themselves."""
+    provider = filesystem.get("provider", 0)
+    if provider in _LOCAL:
+        return provider if provider != "local" else 0
+    return f"{root}\0{json.dumps(filesystem, sort_keys=True, default=str)}"
+
+
+class Folders:
+    """The mount points of one account.
+
+    Args:
+        kinds: `storage_kind` of each mount by its path; the home is at ``/``.
+
+    Attributes:
+        points: where folders are mounted, the root left out.
+        above: directories that lead to them.
+    """
+
+    __slots__ = ("_deepest", "_kinds", "above", "points")
+
+    def __init__(self, kinds: Mapping[VPath, object]) -> None:
+        self._kinds = dict(kinds)
+        self._deepest = sorted(self._kinds, key=len, reverse=True)
+        self.points = frozenset(path for path in kinds if path != "/")
+        self.above = frozenset(above for point in self.points for above in point.ancestors()[1:])
+
+    def kind_at(self, path: VPath) -> object:
+        """The kind of storage that serves a path."""
+        return next((self._kinds[mount] for mount in self._deepest if path.is_within(mount)), None)
+
+
+def folders_of(account: Account) -> Folders:
+    """The folders of an account as a session would mount them."""
+    kinds: dict[VPath, object] = {VPath("/"): storage_kind(account.home_dir, account.filesystem)}
+    for mount in account.virtual_folders:
+        kinds[VPath.parse(mount.virtual_path)] = storage_kind(mount.mapped_path, {})
+    return Folders(kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a rename is refused.
+
+    Attributes:
+        step: for `explain`.
+        error: for the client.
+    """
+
+    step: Step
+    error: TidegateError
+
+
+def judge_rename(folders: Folders, source: VPath, target: VPath, *, is_dir: bool) -> Refusal | None:
+    """What mount points say to a rename that permissions allow; None if nothing.
+
+    Mount points stay where they are, as the kernel keeps its own (EBUSY); a directory moves with everything
+    that is seen below it or not at all.
+    """
+    for path in (source, target):
+        if path in folders.points:
+            return Refusal(
+                _deny(
+                    f"a folder is mounted at {path}", "rename what is inside, or mount the folder elsewhere"
+                ),
+                Denied("permission: a folder is mounted there", rule="virtual_folders"),
+            )
+    for path in (source, target):
+        if path in folders.above:
+            return Refusal(
+                _deny(f"a folder is mounted below {path}", "mount the folder elsewhere"),
+                Conflict("a folder is mounted inside"),
+            )
+    if is_dir and target != source and target.is_within(source):
+        return Refusal(
+            Step("tree", "deny", "a directory cannot move below itself", "", "name a target outside"),
+            InvalidArgument("a directory cannot move below itself"),
+        )
+    if folders.kind_at(source) != folders.kind_at(target):
+        return Refusal(
+            Step(
+                "storage",
+                "deny",
+                "the two paths lie on storage of different kinds",
+                "",
+                "download and upload",
+            ),
+            Denied("permission: rename between storages", rule="storage"),
+        )
+    return None
+
+
+def _deny(why: str, hint: str) -> Step:
+    return Step("virtual_folders", "deny", why, "virtual_folders", hint)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RENAME and posix-rename: outcomes as those of rename(2), between storages too.
+
+Within one storage, and between two that the system can rename between, it is one rename(2), which keeps
+everything. Where the system cannot (two file systems), what is moved is copied, compared and then removed
+(`tidegate.vfs.carry`). docs/adr/0019 has the outcomes and the reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from tidegate.abc import RenamesAcross
+from tidegate.errors import (
+    AlreadyExists,
+    Conflict,
+    IsADirectory,
+    NotADirectory,
+    OtherDevice,
+)
+from tidegate.model import Entry, Intent, VPath
+from tidegate.policy.folders import judge_rename
+from tidegate.vfs.acts import Act, settle
+from tidegate.vfs.carry import carry
+from tidegate.vfs.context import Context
+from tidegate.vfs.copy import stat_or_none
+from tidegate.vfs.extents import Place
+from tidegate.vfs.links import judge_moved_link, judge_moved_tree, taking_turns
+from tidegate.vfs.mounts import Spot
+from tidegate.vfs.reach import judge, reach
+from tidegate.vfs.scan import measure
+
+MAX_MOVED_FILES: Final = 1_000_000
+"""Files of a directory that may be moved from one quota to another in one rename."""
+
+
+async def rename(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
+    """Rename a file, link or directory.
+
+    Args:
+        replace: as rename(2) does; otherwise an existing target is refused.
+    """
+    started = monotonic()
+    if not context.gate.decide(Intent.RENAME_DIR, source, target=target).allowed:
+        context.require(Intent.RENAME_FILE, source, target=target)
+    _ask_folders(context, source, target, is_dir=False)
+    origin = await reach(context, source, follow=False, charged=True)
+    goal = await reach(context, target, follow=False, charged=True)
+    way, end = context.place(source, origin), context.place(target, goal)
+    likely = context.gate.decide(Intent.RENAME_DIR, way, target=end).allowed
+    judge(
+        context, Intent.RENAME_DIR if likely else Intent.RENAME_FILE, source, origin, target=target, goal=goal
+    )
+
+    async def work(act: Act) -> None:
+        async with (
+            taking_turns(context, origin.backend, goal.backend),
+            context.places.locked(origin[1:], goal[1:]) as (here, there),
+        ):
+            entry = await context.through(origin).stat(origin.key, follow=False)
+            old = await stat_or_none(context, goal)
+            same = source == target or (origin.backend is goal.backend and origin.key == goal.key)
+            intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
+            replaces = old is not None and replace and not same
+            context.require(intent, source, target=target, target_exists=replaces)
+            judge(context, intent, source, origin, target=target, goal=goal, target_exists=replaces)
+            _ask_folders(context, source, target, is_dir=entry.is_dir)
+            _fits_name(entry, old, replace=replace)
+            if same:
+                return  # rename(2): one name of a file onto itself is no change, and no mistake
+            if entry.is_link:
+                await judge_moved_link(context, origin, goal, source, target)
+            elif entry.is_dir:
+                await judge_moved_tree(context, origin, goal, source, target)
+            change = _Change(origin, goal, entry, old, here, there)
+            try:
+                await _rename_charged(context, act, change, replace=replace)
+            except OtherDevice:
+                with context.limits(intent, target):
+                    await carry(context, act, origin, goal, entry, old, source, target)
+        context.operated(
+            "Rename", source, origin.host_path, started, target=target, target_path=goal.host_path
+        )
+
+    await settle(context, work)
+
+
+def _ask_folders(context: Context, source: VPath, target: VPath, *, is_dir: bool) -> None:
+    refusal = judge_rename(context.table.folders, source, target, is_dir=is_dir)
+    if refusal is not None:
+        intent = Intent.RENAME_DIR if is_dir else Intent.RENAME_FILE
+        raise context.refused(intent, source, refusal.error, refusal.step.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A rename whose objects are known."""
+
+    origin: Spot
+    goal: Spot
+    entry: Entry
+    old: Entry | None
+    here: Place
+    there: Place
+
+    @property
+    def across(self) -> bool:
+        """Whether it leads from one storage to another."""
+        return self.origin.backend is not self.goal.backend
+
+
+def _fits_name(entry: Entry, old: Entry | None, *, replace: bool) -> None:
+    if old is None:
+        return
+    if not replace:
+        raise AlreadyExists
+    if old.is_dir and not entry.is_dir:
+        raise IsADirectory
+    if entry.is_dir and not old.is_dir:
+        raise NotADirectory
+
+
+async def _rename_charged(context: Context, act: Act, change: _Change, *, replace: bool) -> None:
+    """Rename in one step of the storage, taking charges along.
+
+    Raises:
+        OtherDevice: nothing happened, and the storage cannot do it in one step.
+    """
+    entry, old, here, there = change.entry, change.old, change.here, change.there
+    backend, from_key, to_key = change.origin.backend, change.origin.key, change.goal.key
+    from_mount, to_mount = change.origin.mount, change.goal.mount
+    size = files = 0
+    if entry.is_file:
+        size = here.learn(entry.size) or 0
+        files = 1
+    moves = from_mount.meter.owner != to_mount.meter.owner
+    # Who writes in place goes along, but not into another quota or storage.
+    apart = moves or change.across
+    if apart and (here.extent is not None or context.places.written_below(backend, from_key)):
+        raise Conflict("file is being written")
+    if moves and entry.is_dir:
+        size, files = await measure(backend, from_key, limit=MAX_MOVED_FILES)
+    replaced: int | None = None
+    if old is not None and old.is_file:
+        replaced = there.learn(old.size)
+    if moves or replaced is not None:
+        await act.begin(from_mount, to_mount)
+    if moves:
+        with context.limits(Intent.RENAME_FILE, to_mount.virtual(to_key)):
+            to_mount.meter.charge(size, files)
+    act.commit()
+    try:
+        await _storage_rename(context, change, replace=replace)
+    except BaseException as error:
+        if moves:
+            to_mount.meter.credit(-size, -files)
+        if isinstance(error, OtherDevice):
+            act.committed = False  # nothing happened; the long way can be broken off
+        raise
+    if (
+        entry.nlink > 1
+        and old is not None
+        and old.nlink > 1
+        and await stat_or_none(context, change.origin) is not None
+    ):
+        # rename(2) of one name of a file onto another name of it does nothing, and says that it did.
+        if moves:
+            to_mount.meter.credit(-size, -files)
+        return
+    if moves:
+        from_mount.meter.credit(-size, -files)
+    if replaced is not None:  # asked again: somebody may have gone on writing to it
+        to_mount.meter.credit(-(there.learn(replaced) or 0), -1)
+    there.becomes(size if entry.is_file else None)
+    if change.across:
+        here.becomes(None)
+        return
+    context.places.moved(here, there)
+    here.becomes(None)
+    if entry.is_dir:
+        context.places.moved_tree(backend, from_key, to_key)
+
+
+async def _storage_rename(context: Context, change: _Change, *, replace: bool) -> None:
+    backend, from_key, to_key = context.through(change.origin), change.origin.key, change.goal.key
+    if not change.across:
+        await backend.rename(from_key, to_key, replace=replace)
+    elif isinstance(backend, RenamesAcross):
+        await backend.rename_across(from_key, context.through(change.goal), to_key, replace=replace)
+    else:
+        raise OtherDevice
