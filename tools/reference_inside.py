@@ -46,14 +46,14 @@ REQUESTS = {
     "RMDIR": "Removes an empty directory.",
     "REALPATH": "The clean absolute path, whether it exists or not. Links are not resolved.",
     "STAT": "Attributes, of what a link leads to.",
-    "RENAME": "Refuses an existing target.",
+    "RENAME": "Files, directories and links, also between home and folders (ADR 0019). Refuses an existing target.",
     "READLINK": "The text that the link was made with. An absolute one is a path within the account.",
     "SYMLINK": "Each client's own order of arguments is read: target first, as OpenSSH has it, but link first from those that send this to servers which do not look like OpenSSH (libssh, WinSCP, Node ssh2, phpseclib, asyncssh). A link that leads outside is refused.",
     "EXTENDED": "See below; an unknown one is answered OP_UNSUPPORTED.",
 }
 
 EXTENDED = {
-    "posix-rename@openssh.com": ("Renames, and replaces an existing file.", "OpenSSH, sshfs, rclone, WinSCP"),
+    "posix-rename@openssh.com": ("RENAME with the outcomes of rename(2): replaces a file, a link or an empty directory; a name onto itself is no change.", "OpenSSH, sshfs, rclone, WinSCP"),
     "statvfs@openssh.com": ("Space on the storage, or what is left of the quota if that is less.", "sshfs, `sftp df`, rclone about, WinSCP"),
     "fstatvfs@openssh.com": ("The same for a handle.", "OpenSSH"),
     "hardlink@openssh.com": ("Makes a hard link.", "sshfs, `sftp ln`"),

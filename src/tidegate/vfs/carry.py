@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Awaitable
 from typing import Final, NamedTuple
 
 from tidegate.abc import Backend, Capability, Key
@@ -19,7 +20,7 @@ from tidegate.errors import Conflict, Denied, InvalidArgument, NotFound, PeerLim
 from tidegate.model import Attrs, Entry, VPath
 from tidegate.vfs.acts import Act
 from tidegate.vfs.context import Context
-from tidegate.vfs.copy import Progress, stat_or_none, transfer
+from tidegate.vfs.copy import Progress, transfer
 from tidegate.vfs.mounts import Spot, listing
 from tidegate.vfs.scan import measure
 
@@ -37,12 +38,10 @@ class _Item(NamedTuple):
     Attributes:
         name: below what is moved; empty for that itself.
         entry: the original, as it was when it was copied.
-        made: whether it was made here, or was there already.
     """
 
     name: str
     entry: Entry
-    made: bool = True
 
 
 async def carry(  # noqa: PLR0917  one move has two ends with three names each
@@ -73,11 +72,15 @@ async def carry(  # noqa: PLR0917  one move has two ends with three names each
     try:
         try:
             if entry.is_dir:
-                await carrier.tree(entry, made=old is None)
+                if old is not None:  # empty, or the storage refuses
+                    await context.through(goal).rmdir(goal.key)
+                await carrier.tree(entry)
             else:
-                await carrier.one("", entry, replace=old is not None)
+                await carrier.one("", entry, old)
         except BaseException:
             await carrier.undo()
+            if entry.is_dir and old is not None and old.is_dir:
+                await _quietly(carrier.directory_again(old))
             raise
         act.commit()
         await carrier.remove_originals(source)
@@ -101,14 +104,14 @@ class _Carrier:
         self._done = done
         self._progress = progress
 
-    async def tree(self, top: Entry, *, made: bool) -> None:
+    async def tree(self, top: Entry) -> None:
         """Copy a directory with everything in it."""
         origin, goal = self._origin, self._goal
         size, files = await measure(self._from, origin.key, limit=MAX_CARRIED_ENTRIES)
         if origin.mount.meter.owner != goal.mount.meter.owner:
             goal.mount.meter.charge(size, files)  # only asked: what is copied is charged file by file
             goal.mount.meter.credit(-size, -files)
-        await self._directory("", top, made=made)
+        await self._directory("", top)
         todo = [""]
         while todo:
             directory = todo.pop()
@@ -120,7 +123,7 @@ class _Carrier:
                             await self._directory(name, entry)
                             todo.append(name)
                         else:
-                            await self.one(name, entry, replace=False)
+                            await self.one(name, entry)
                         if len(self._done) > MAX_CARRIED_ENTRIES:
                             raise PeerLimit("directory holds too many files")
                     await asyncio.sleep(0)
@@ -128,26 +131,30 @@ class _Carrier:
             if item.entry.is_dir:
                 await self._dress(item.name, item.entry)
 
-    async def _directory(self, name: str, entry: Entry, *, made: bool = True) -> None:
-        if made:
-            await self._to.mkdir(_below(self._goal.key, name), mode=entry.mode & 0o777 | _OPEN_MODE)
-        self._done.append(_Item(name, entry, made))
+    async def _directory(self, name: str, entry: Entry) -> None:
+        await self._to.mkdir(_below(self._goal.key, name), mode=entry.mode & 0o777 | _OPEN_MODE)
+        self._done.append(_Item(name, entry))
 
-    async def one(self, name: str, entry: Entry, *, replace: bool) -> None:
-        """Copy a file or link."""
+    async def directory_again(self, old: Entry) -> None:
+        """Put back the empty directory that the target was."""
+        await self._to.mkdir(self._goal.key, mode=old.mode & 0o777)
+        await self._dress("", old)
+
+    async def one(self, name: str, entry: Entry, old: Entry | None = None) -> None:
+        """Copy a file or link, over what has the name now."""
         spots = [spot._replace(key=_below(spot.key, name)) for spot in (self._origin, self._goal)]
         origin, goal = spots
         if not name:
             if self._written(origin):
                 raise Conflict("file is being written")
-            await self._one(origin, goal, entry, replace=replace)
+            await self._one(origin, goal, entry, old)
         else:
             # Taken without waiting: who has a place below might wait for one of ours.
             for spot in spots:
                 if self._context.places.in_use(spot.backend, spot.key):
                     raise Conflict("file is being written")
             async with self._context.places.locked(origin[1:], goal[1:]):
-                await self._one(origin, goal, entry, replace=replace)
+                await self._one(origin, goal, entry, None)
         self._done.append(_Item(name, entry))
         if entry.is_link:
             await self._dress(name, entry)
@@ -156,13 +163,18 @@ class _Carrier:
         if name:
             self._act.committed = False  # until the tree is complete the client may break it off
 
-    async def _one(self, origin: Spot, goal: Spot, entry: Entry, *, replace: bool) -> None:
+    async def _one(self, origin: Spot, goal: Spot, entry: Entry, old: Entry | None) -> None:
         if entry.is_link:
-            await self._link(origin, goal, replace=replace)
+            await self._link(origin, goal, entry, old)
         elif entry.is_file:
+            # An upload onto a link would write what the link leads to.
+            beside = goal._replace(key=_beside(goal.key)) if old is not None and old.is_link else goal
+            replace = old is not None and beside is goal
             await transfer(
-                self._context, self._act, origin, goal, entry, replace=replace, progress=self._progress
+                self._context, self._act, origin, beside, entry, replace=replace, progress=self._progress
             )
+            if beside is not goal:
+                await self._over(beside, goal, entry)
         else:
             raise InvalidArgument("invalid argument: not a file, directory or link")
 
@@ -173,25 +185,28 @@ class _Carrier:
         finally:
             self._context.places.let_go(place)
 
-    async def _link(self, origin: Spot, goal: Spot, *, replace: bool) -> None:
+    async def _over(self, beside: Spot, goal: Spot, entry: Entry) -> None:
+        """Rename what was made under another name over what it replaces."""
+        try:
+            await self._to.rename(beside.key, goal.key, replace=True)
+        except BaseException:
+            await _quietly(self._remove_one(beside, _Item("", entry)))
+            raise
+
+    async def _link(self, origin: Spot, goal: Spot, entry: Entry, old: Entry | None) -> None:
         backend = self._to
         if Capability.LINKS not in backend.capabilities:
             raise Unsupported("this storage has no links")
         text = await self._from.readlink(origin.key)
-        if not replace:
+        if old is None:
             await backend.symlink(text, goal.key)
             return
-        beside = f"{goal.key}.{secrets.token_hex(8)}"
+        beside = goal._replace(key=_beside(goal.key))
         place = self._context.places.hold(goal.backend, goal.key)  # locked by the caller
         try:
-            old = await stat_or_none(self._context, goal)
-            await backend.symlink(text, beside)
-            try:
-                await backend.rename(beside, goal.key, replace=True)
-            except BaseException:
-                await _quietly(backend.remove(beside))
-                raise
-            if old is not None and old.is_file:
+            await backend.symlink(text, beside.key)
+            await self._over(beside, goal, entry)
+            if old.is_file:
                 goal.mount.meter.credit(-(place.learn(old.size) or 0), -1)
                 place.becomes(None)
         finally:
@@ -214,9 +229,7 @@ class _Carrier:
     async def undo(self) -> None:
         """Remove the copies; what somebody changed meanwhile is his."""
         while self._done:
-            item = self._done.pop()
-            if item.made:
-                await _quietly(self._remove(self._goal, item))
+            await _quietly(self._remove(self._goal, self._done.pop()))
 
     async def remove_originals(self, source: VPath) -> None:
         """Remove what was copied, from the inside out.
@@ -250,7 +263,8 @@ class _Carrier:
     async def _remove_one(self, of: Spot, item: _Item) -> bool:
         backend, key = self._context.through(of), of.key
         found = await backend.stat(key, follow=False)
-        if not _unchanged(item.entry, found, times=Capability.TIMES in backend.capabilities):
+        dressed = of.backend is self._origin.backend or not found.is_link  # a copied link gets its times last
+        if not _unchanged(item.entry, found, times=dressed and Capability.TIMES in backend.capabilities):
             return False
         await backend.remove(key)
         if found.is_file:
@@ -283,11 +297,15 @@ async def set_owner(backend: Backend, key: Key, entry: Entry) -> None:
             return  # not root: what is copied belongs to the server, as every upload does
 
 
-async def _quietly(removal: object) -> None:
+async def _quietly(work: Awaitable[object]) -> None:
     try:
-        await removal  # type: ignore[misc]
+        await work
     except TidegateError:
         return
+
+
+def _beside(key: Key) -> Key:
+    return f"{key}.{secrets.token_hex(8)}"
 
 
 def _below(directory: str, name: str) -> str:
