@@ -46,7 +46,14 @@ from tidegate.store.factory import create_provider
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.mounts import BackendSpec
-from tidegate.wiring import identity_options, keys_that_wait, limit_settings, provider_options, ssh_options
+from tidegate.wiring import (
+    identity_options,
+    keys_that_wait,
+    limit_settings,
+    provider_options,
+    ssh_options,
+    storage_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -194,9 +201,8 @@ class App:
 
     def _build_backend(self, spec: BackendSpec) -> Backend:
         """The storage that an account or folder names."""
-        provider = spec.filesystem.get("provider", 0)
-        if provider not in (0, "osfs", "local"):
-            raise StorageFailed(f"storage provider {provider} is not available in this version")
+        if (problem := storage_problem(spec.filesystem)) is not None:
+            raise StorageFailed(f"storage {problem}")
         umask = self.loaded.settings.common.umask
         return LocalBackend(
             spec.root,

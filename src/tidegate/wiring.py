@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -168,3 +168,13 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         rules=record_rules(loaded.settings),
         hash_password=password_hasher(loaded),
     )
+
+
+LOCAL_STORAGE: Final = (0, "osfs", "local")
+"""Values of a storage document's `provider` that mean the local disk."""
+
+
+def storage_problem(filesystem: Mapping[str, object]) -> str | None:
+    """Why the storage that an account or folder names cannot be used, None if it can."""
+    provider = filesystem.get("provider", 0)
+    return None if provider in LOCAL_STORAGE else f"provider {provider} is not available in this version"

@@ -414,7 +414,7 @@ def test_explain(place: Place) -> None:
     assert place("explain", "--user", "bob", "--op", "list").err == "tidegate: no such user: bob\n"
     assert "operation 'fly'" in place("explain", "--user", "alice", "--op", "fly").err
     assert (
-        "'GOPHER' is not one of"
+        "'GOPHER' is not a protocol; expected one of"
         in place("explain", "--user", "alice", "--op", "list", "--protocol", "GOPHER").err
     )
 

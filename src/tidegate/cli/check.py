@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,21 +32,19 @@ def check(
     """
     from tidegate.cli.terminal import note, say_json
 
-    loaded = load_settings(config_dir, config_file, quiet=as_json)
+    try:
+        loaded = load_settings(config_dir, config_file, quiet=as_json)
+    except ConfigError as error:
+        if as_json:
+            say_json(_verdict(error.problems))
+        raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
     for inspect in (_ssh, _http, _files, _limits):
         facts += inspect(loaded, problems)
     facts += run(_provider(loaded, problems))
     if as_json:
-        say_json(
-            {
-                "ok": not problems,
-                "facts": facts,
-                "notes": list(loaded.notes),
-                "problems": [{"where": problem.where, "what": problem.what} for problem in problems],
-            }
-        )
+        say_json(_verdict(problems, facts, loaded.notes))
     else:
         for fact in facts:
             say(fact)
@@ -56,6 +54,18 @@ def check(
         if loaded.notes:
             note(f"{len(loaded.notes)} remarks above")
         say("no problems found")
+
+
+def _verdict(
+    problems: Sequence[Problem], facts: Sequence[str] = (), notes: Sequence[str] = ()
+) -> dict[str, object]:
+    """The document of ``--json``."""
+    return {
+        "ok": not problems,
+        "facts": list(facts),
+        "notes": list(notes),
+        "problems": [{"where": problem.where, "what": problem.what} for problem in problems],
+    }
 
 
 def _where(loaded: Loaded, *path: str | int) -> str:

@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
-from tidegate.cli import flags
+from tidegate.cli import flags, names
 from tidegate.cli.provider import opened, run
 from tidegate.errors import NotFound
 
 
 def explain(
-    user: Annotated[str, typer.Option("--user", "-u", help="Whose account.", show_default=False)],
+    user: Annotated[
+        str,
+        typer.Option("--user", "-u", help="Whose account.", show_default=False, autocompletion=names.users),
+    ],
     op: Annotated[
         str,
         typer.Option(
@@ -24,7 +27,7 @@ def explain(
     ],
     path: Annotated[str, typer.Option("--path", help="Path as the client knows it.")] = "/",
     ip: Annotated[str, typer.Option("--ip", help="Where the client is.")] = "127.0.0.1",
-    protocol: Annotated[str, typer.Option("--protocol", help="SFTP, SCP, SSH, FTP, DAV or HTTP.")] = "SFTP",
+    protocol: Annotated[str, typer.Option("--protocol", help="SFTP, or SSH for an SSH command.")] = "SFTP",
     target: Annotated[
         str | None, typer.Option("--target", help="Second path of a rename, copy or link.")
     ] = None,
@@ -44,23 +47,27 @@ def explain(
 ) -> None:
     """Show every rule that is asked about an act, in order, and which one decides.
 
-    Exit code 0 means allowed, 3 refused.
+    Exit code 0 means allowed, 3 refused, or that the storage cannot be used.
     """
 
     async def work() -> bool:
         import sys
 
+        from tidegate import wiring
         from tidegate.cli.terminal import say_json
         from tidegate.model import Protocol
+        from tidegate.policy import mistakes
         from tidegate.policy.explain import Usage
         from tidegate.policy.explain import explain as ask
         from tidegate.store.validate import fold_name
 
-        door = protocol.upper()
-        if door not in Protocol.__members__:
-            raise typer.BadParameter(
-                f"{protocol!r} is not one of {', '.join(Protocol.__members__)}", param_hint="--protocol"
-            )
+        for flag, wrong in (
+            ("--ip", mistakes.address(ip)),
+            ("--protocol", mistakes.door(protocol)),
+            ("--method", None if method is None else mistakes.method(method)),
+        ):
+            if wrong is not None:
+                raise typer.BadParameter(wrong, param_hint=flag)
         async with opened(config_dir, config_file) as desk:
             account = await desk.provider.user(fold_name(user, desk.rules))
             tracked = bool(desk.loaded.settings.data_provider.track_quota)
@@ -69,7 +76,7 @@ def explain(
         answer = ask(
             account,
             ip=ip,
-            protocol=Protocol(door),
+            protocol=Protocol(protocol.upper()),
             op=op,
             path=path,
             target=target,
@@ -79,11 +86,15 @@ def explain(
             usage=Usage(tracked=tracked),
             now_ms=time.time_ns() // 1_000_000,
         )
+        storage = wiring.storage_problem(account.filesystem)
         if as_json:
-            say_json(answer.to_document())
+            document = answer.to_document()
+            say_json({**document, "storage": storage} if storage else document)
         else:
+            if storage and answer.decision.allowed:
+                sys.stdout.write(f"would fail: storage: {storage}\n")
             sys.stdout.write(answer.render_text())
-        return answer.decision.allowed
+        return answer.decision.allowed and not storage
 
     if not run(work()):
         raise typer.Exit(3)

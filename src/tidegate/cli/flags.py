@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
+from tidegate.cli import names
+
 SIZE: Final = re.compile(r"(?P<number>\d{1,18})\s*(?P<unit>[KMGTP]?)(?:I?B)?", re.IGNORECASE)
 
 
@@ -137,9 +139,13 @@ _DESCRIPTION: Final = typer.Option("--description", help="Free text.")
 
 # --- records ----------------------------------------------------------------------------------------------
 
-UserName = Annotated[str, typer.Argument(help="User name.", show_default=False)]
-FolderName = Annotated[str, typer.Argument(help="Folder name.", show_default=False)]
-AdminName = Annotated[str, typer.Argument(help="Name of the administrator.", show_default=False)]
+UserName = Annotated[str, typer.Argument(help="User name.", show_default=False, autocompletion=names.users)]
+FolderName = Annotated[
+    str, typer.Argument(help="Folder name.", show_default=False, autocompletion=names.folders)
+]
+AdminName = Annotated[
+    str, typer.Argument(help="Name of the administrator.", show_default=False, autocompletion=names.admins)
+]
 Email = Annotated[str, _EMAIL]
 NewEmail = Annotated[str | None, _EMAIL]
 Description = Annotated[str, _DESCRIPTION]

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import re
 import sys
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from tidegate import hints
 from tidegate.cli import flags
+from tidegate.cli.strangers import elsewhere
 from tidegate.cli.terminal import visible
 from tidegate.errors import ConfigError, TidegateError
 
@@ -55,6 +57,11 @@ _GO_SWITCHES: Final = {
     "--log-compress": ("--log-compress", ""),
 }
 """Switches that other servers' units write as ``--switch=true`` or ``=false``, and how ours are written."""
+
+_UNKNOWN_COMMAND: Final = re.compile(r"No such command '([^']*)'")
+
+_COMPLETION: Final = ("--show-completion", "--install-completion")
+"""Flags that the parser knows without a value; with the name of a shell after them they are answered here."""
 
 _VARIABLES: Final = re.compile(r" \(env var: '[^)]*'\)")
 """The parser's list of variables in an error; the help page has them."""
@@ -99,19 +106,32 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from tidegate.cli.version import version
+
+        version()
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """A file-transfer gateway: SFTP in front of your disks, with accounts, policy and evidence."""
 
 
 def run(args: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
+    args = sys.argv[1:] if args is None else args
+    if args and args[0] in _COMPLETION and len(args) == 2:
+        return _completion(*args)
     debug = os.environ.get("TIDEGATE_DEBUG", "") not in ("", "0")
-    hints.remember(sys.argv[1:] if args is None else args)
+    hints.remember(args)
     try:
-        code = app(
-            _as_ours(sys.argv[1:] if args is None else args), prog_name="tidegate", standalone_mode=False
-        )
+        code = app(_as_ours(args), prog_name="tidegate", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return _fail("interrupted")
@@ -146,6 +166,26 @@ def run(args: list[str] | None = None) -> int:
         return _fail(f"unexpected {type(error).__name__}: {error} (TIDEGATE_DEBUG=1 shows where)")
 
 
+def _completion(flag: str, shell: str) -> int:
+    """Print or install the completion of a shell."""
+    from typer import _completion_shared as made
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    shells = [known.value for known in made.Shells]
+    if shell not in shells:
+        return _fail(f"{flag}: {shell!r} is not one of {', '.join(shells)}")
+    if flag == "--install-completion":
+        _, path = made.install(shell=shell, prog_name="tidegate", complete_var="_TIDEGATE_COMPLETE")
+        sys.stdout.write(f"completion of {shell} installed in {path}; open a new terminal\n")
+    else:
+        script = made.get_completion_script(
+            prog_name="tidegate", complete_var="_TIDEGATE_COMPLETE", shell=shell
+        )
+        sys.stdout.write(f"{script}\n")
+    return 0
+
+
 def _as_ours(args: list[str]) -> list[str]:
     found: list[str] = []
     for arg in args:
@@ -165,6 +205,12 @@ def _usage(error: Any) -> int:
         return 0
     hint = f" (see {context.command_path} --help)" if context is not None else ""
     text = _VARIABLES.sub("", error.format_message())
+    if type(error).__name__ == "NoSuchOption" and (instead := elsewhere(context, error.option_name)):
+        return _fail(f"No such option: {error.option_name}: {instead}{hint}")
+    unknown = _UNKNOWN_COMMAND.match(text)
+    if unknown and context is not None and "Did you mean" not in text:
+        near = get_close_matches(unknown[1], context.command.list_commands(context), n=1, cutoff=0.6)
+        text = f"{text.rstrip('.')}. Did you mean {near[0]!r}?" if near else text
     return _fail(f"{text.rstrip('.')}{hint}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from tidegate import __version__
@@ -152,6 +152,11 @@ def _describe(app: FastAPI) -> None:
             page.append(docs.render(openapi()))
         return HTMLResponse(page[0], headers={"Content-Security-Policy": docs.POLICY})
 
+    async def root(request: Request) -> Response:
+        del request
+        return RedirectResponse("docs", headers={"Cache-Control": "no-store"})
+
+    app.add_route("/", root, methods=["GET"])
     app.add_route("/openapi.json", document, methods=["GET"])
     app.add_route("/docs", shown, methods=["GET"])
 

@@ -102,7 +102,7 @@ class Front:
             exchange.record(time.monotonic() - started)
 
     def _serves(self, path: str) -> bool:
-        if path in ("/docs", "/openapi.json"):
+        if path in ("/", "/docs", "/openapi.json"):
             return self.options.description
         return self.options.rest or not path.startswith("/api/")
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.errors import InvalidArgument, NotFound
 from tidegate.model import Protocol
-from tidegate.policy.addresses import parse_address
+from tidegate.policy import mistakes
 from tidegate.policy.explain import Usage
 from tidegate.policy.explain import explain as ask
 from tidegate.web import schemas
@@ -41,11 +41,13 @@ async def explain_document(request: Request, with_: With, who: ViewUsers) -> Res
 
 
 async def _explained(with_: Services, question: schemas.Question) -> Response:
-    door = question.protocol.upper()
-    if door not in Protocol.__members__:
-        raise InvalidArgument(f"protocol: not one of {', '.join(Protocol.__members__)}")
-    if parse_address(question.ip) is None:
-        raise InvalidArgument("ip: not an address")
+    for field, wrong in (
+        ("ip", mistakes.address(question.ip)),
+        ("protocol", mistakes.door(question.protocol)),
+        ("method", None if question.method is None else mistakes.method(question.method)),
+    ):
+        if wrong is not None:
+            raise InvalidArgument(f"{field}: {wrong}")
     name = folded(with_, question.user, "user")
     await with_.sessions.books.settle(name)
     account = await with_.provider.user(name)
@@ -54,7 +56,7 @@ async def _explained(with_: Services, question: schemas.Question) -> Response:
     answer = ask(
         account,
         ip=question.ip,
-        protocol=Protocol(door),
+        protocol=Protocol(question.protocol.upper()),
         op=question.op,
         path=question.path,
         target=question.target,

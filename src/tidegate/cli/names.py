@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completion of names at a shell: of accounts, folders, administrators. Never an error, never a question."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tidegate.store.contract import Provider
+
+MOST: Final = 200
+"""names that are offered"""
+
+PAGE: Final = 500
+"""records that are read at a time"""
+
+READ: Final = 5_000
+"""records that are looked at, so that a key press does not wait for a whole database"""
+
+
+def users(ctx: Any, incomplete: str) -> list[str]:
+    """Accounts whose names begin so."""
+
+    async def page(provider: Provider, offset: int) -> list[str]:
+        return [account.username for account in await provider.users(offset=offset, limit=PAGE)]
+
+    return _begin(ctx, incomplete, page)
+
+
+def folders(ctx: Any, incomplete: str) -> list[str]:
+    """Folders whose names begin so."""
+
+    async def page(provider: Provider, offset: int) -> list[str]:
+        return [folder.name for folder in await provider.folders(offset=offset, limit=PAGE)]
+
+    return _begin(ctx, incomplete, page)
+
+
+def admins(ctx: Any, incomplete: str) -> list[str]:
+    """Administrators whose names begin so."""
+
+    async def page(provider: Provider, offset: int) -> list[str]:
+        return [admin.username for admin in await provider.admins(offset=offset, limit=PAGE)]
+
+    return _begin(ctx, incomplete, page)
+
+
+def _begin(ctx: Any, incomplete: str, page: Callable[[Provider, int], Awaitable[list[str]]]) -> list[str]:
+    from tidegate.cli.provider import opened, run
+
+    directory = ctx.params.get("config_dir") or os.environ.get("TIDEGATE_CONFIG_DIR") or "."
+    file = ctx.params.get("config_file") or os.environ.get("TIDEGATE_CONFIG_FILE") or "tidegate"
+
+    async def work() -> list[str]:
+        found: list[str] = []
+        async with opened(Path(str(directory)), str(file), migrate=False) as desk:
+            for offset in range(0, READ, PAGE):
+                names = await page(desk.provider, offset)
+                found += [name for name in names if name.startswith(incomplete) and name.isprintable()]
+                if len(names) < PAGE or len(found) >= MOST:
+                    break
+        return found[:MOST]
+
+    try:
+        return run(work())
+    except Exception:
+        return []

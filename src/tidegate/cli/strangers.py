@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags of SFTPGo that this program does not have, and what to use instead."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_STORAGE: Final = "only directories of this host can be shared in this version"
+_PROTOCOL: Final = "only SFTP is served in this version; its port is --sftpd-port"
+
+INSTEAD: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "portable": (
+        ("--fs-provider", _STORAGE),
+        ("--s3-", _STORAGE),
+        ("--gcs-", _STORAGE),
+        ("--az-", _STORAGE),
+        ("--sftp-", "--sftp-* named another server as storage; " + _STORAGE),
+        ("--http-", _STORAGE),
+        ("--crypto-", "encrypted storage is not available in this version"),
+        ("--ftpd-", _PROTOCOL),
+        ("--webdav-", _PROTOCOL),
+        ("--httpd-", _PROTOCOL),
+        ("--config-file", "portable has no configuration; everything is a flag"),
+        ("--start-directory", "share that directory itself with --directory"),
+        ("--log-utc-time", "times in the log are always UTC"),
+    ),
+    "serve": (
+        ("--loaddata-from", "run tidegate loaddata FILE before the start"),
+        ("--loaddata-", "flags of tidegate loaddata: --mode, --scan-quota"),
+        ("--log-utc-time", "times in the log are always UTC"),
+        ("--disable-aws-installation-code", "there is nothing of that kind here"),
+    ),
+}
+"""By command: the beginning of a flag, and the sentence."""
+
+
+def elsewhere(context: Any, flag: str) -> str:
+    """What to use instead of an unknown flag, empty if nothing is known about it."""
+    command = getattr(context, "info_name", "") if context is not None else ""
+    return next((text for begin, text in INSTEAD.get(command or "", ()) if flag.startswith(begin)), "")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges what somebody types into a question about policy; the command line and REST ask here alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.model import Protocol
+from tidegate.policy.addresses import parse_address
+
+METHODS: Final = (
+    "password",
+    "publickey",
+    "keyboard-interactive",
+    "publickey+password",
+    "publickey+keyboard-interactive",
+)
+"""Ways to log in that a door of this version has."""
+
+DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.HTTP)
+"""Protocols that a door of this version speaks; SCP and HTTP judge as their family does."""
+
+
+def address(text: str) -> str | None:
+    """Why a text is no address, None if it is one."""
+    return None if parse_address(text) is not None else f"{text!r} is not an IP address"
+
+
+def door(text: str) -> str | None:
+    """Why a text is no protocol that is served here, None if it is one."""
+    if text.upper() in DOORS:
+        return None
+    known = ", ".join(DOORS)
+    later = text.upper() in Protocol.__members__
+    return f"{text!r} is not {'served by this version' if later else 'a protocol'}; expected one of {known}"
+
+
+def method(text: str) -> str | None:
+    """Why a text is no login method, None if it is one."""
+    return None if text in METHODS else f"{text!r} is not one of {', '.join(METHODS)}"
