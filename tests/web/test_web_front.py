@@ -254,9 +254,15 @@ async def test_headers_of_every_answer(world: WebWorld):
     preflight = await world.client.options(f"{API}/users", headers={"Origin": "https://evil.example"})
     assert preflight.status_code == 405
     assert preflight.json()["message"] == "Method not allowed"
-    for path in ("/", f"{API}", f"{API}/users/", "/static/x"):
+    for path in (f"{API}", f"{API}/users/", "/static/x"):
         answer = await world.client.get(path)
         assert (answer.status_code, answer.json()["message"]) == (404, "Not found")
+
+
+async def test_the_root_leads_to_the_page(world: WebWorld):
+    answer = await world.client.get("/", follow_redirects=True)
+    assert answer.status_code == 200
+    assert answer.url.path == "/docs"
 
 
 async def test_the_page_needs_nothing_from_elsewhere(world: WebWorld):
@@ -468,8 +474,8 @@ async def test_bindings_differ(tmp_path: Path):
     ) as second:  # fmt: skip
         assert world.app.http.ports == ports
         assert (await second.get("/healthz")).text == "ok"
-        for path in (f"{API}/version", "/docs", "/openapi.json"):
-            assert (await world.client.get(path)).status_code == 200
+        for path in (f"{API}/version", "/", "/docs", "/openapi.json"):
+            assert (await world.client.get(path)).status_code == (307 if path == "/" else 200)
             assert (await second.get(path)).status_code == 404
 
 
