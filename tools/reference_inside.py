@@ -31,14 +31,14 @@ NAMES_OF_CODES = {
 }  # fmt: skip
 
 REQUESTS = {
-    "OPEN": "Opens a file. CREAT, TRUNC and APPEND imply writing; CREAT with EXCL fails if the name exists. With APPEND every write goes to the end, whatever its offset. Permissions for all that the flags allow are judged here, once. A name that ends in `/` is not opened for writing.",
+    "OPEN": "Opens a file. CREAT, TRUNC and APPEND imply writing; CREAT with EXCL fails if the name exists, also if it is a link, which it never follows. With APPEND every write goes to the end, whatever its offset. Permissions for all that the flags allow are judged here, once. A name that ends in `/` is not opened for writing.",
     "CLOSE": "Waits for the reads and writes of the handle, then publishes an upload. Its answer is the proof that the upload is complete.",
     "READ": "Up to 255 KiB; past the end the answer is EOF. Runs beside other reads and writes.",
     "WRITE": "At any offset. Runs beside others, except where bytes overlap.",
     "LSTAT": "Attributes, of a link itself.",
-    "FSTAT": "Attributes of an open file or listing.",
-    "SETSTAT": "Size, owner, mode, times (`common.setstat_mode`). Each needs its permission.",
-    "FSETSTAT": "As SETSTAT. Storage without modes or times does not make it fail, so that a finished upload counts.",
+    "FSTAT": "Attributes of an open file or listing. Who may open a file may ask for these; `list` is not needed.",
+    "SETSTAT": "Size, owner, mode, times (`common.setstat_mode`). Each needs its permission. With no attributes it asks what STAT asks.",
+    "FSETSTAT": "As SETSTAT. Storage without modes or times does not make it fail, so that a finished upload counts. The handle that created a file sets its mode, times and size with `upload` alone.",
     "OPENDIR": "Opens a listing; a refusal is answered here.",
     "READDIR": "The next names, with `.` and `..` first and a long name as `ls -l` writes it. Directories of any size are streamed.",
     "REMOVE": "Removes a file or a link.",
@@ -47,7 +47,7 @@ REQUESTS = {
     "REALPATH": "The clean absolute path, whether it exists or not. Links are not resolved.",
     "STAT": "Attributes, of what a link leads to.",
     "RENAME": "Files, directories and links, also between home and folders (ADR 0019). Refuses an existing target.",
-    "READLINK": "The text that the link was made with. An absolute one is a path within the account.",
+    "READLINK": "The text that the link was made with. An absolute one is a path within the account. Permissions are asked for the place of the link, not for what the text points to: nothing behind it is told.",
     "SYMLINK": "Each client's own order of arguments is read: target first, as OpenSSH has it, but link first from those that send this to servers which do not look like OpenSSH (libssh, WinSCP, Node ssh2, phpseclib, asyncssh). A link that leads outside is refused.",
     "EXTENDED": "See below; an unknown one is answered OP_UNSUPPORTED.",
 }
@@ -259,6 +259,10 @@ def permissions() -> str:
         "\n## What each act needs\n\n"
         "Judged in the directory that holds the name, except where it says otherwise. The words of the first column are what "
         "`tidegate explain --op` takes.\n\n"
+        "Where links lead elsewhere, the same is asked of the place that is reached: a link gives no more than what it leads to, "
+        "and nothing is told of a place behind it that is closed or hidden. READLINK asks for the place of the link itself.\n\n"
+        "A handle keeps what its OPEN was granted. FSTAT of it needs no `list`. The handle that created a file sets its size, mode and times "
+        "without `overwrite`, `chmod` and `chtimes`; owners need `chown` always. SETSTAT without attributes is a `stat`.\n\n"
     )
     rows = []
     for intent, r in REQUIREMENTS.items():

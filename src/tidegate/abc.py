@@ -361,6 +361,29 @@ class RenamesAcross(Protocol):
 
 
 @runtime_checkable
+class SharesUploads(Protocol):
+    """What a backend with PARTIALS SHOULD have: who writes a file that is not published yet uses it already.
+
+    ``handle`` is one of `Backend.open_file` with ``staged`` True that has not ended.
+    """
+
+    async def reopen(self, handle: FileHandle, options: OpenOptions) -> FileHandle:
+        """Another handle on what `handle` has written so far, by ``read``, ``write`` and ``append``.
+
+        It publishes nothing; it ends before `handle` does.
+        """
+        ...
+
+    async def retarget(self, handle: FileHandle, key: Key, *, exclusive: bool) -> None:
+        """COMMIT of `handle` publishes under this key; with `exclusive` it replaces nothing."""
+        ...
+
+    async def forsake(self, handle: FileHandle) -> None:
+        """Nothing of `handle` is published or kept, however it ends; it can be used until then."""
+        ...
+
+
+@runtime_checkable
 class OpensAtOnce(Protocol):
     """What a backend MAY have beside `Backend`: the ordinary ways to open a file, without a coroutine."""
 
@@ -458,5 +481,6 @@ __all__ = [
     "Outcome",
     "Publish",
     "QuickHandle",
+    "SharesUploads",
     "Sink",
 ]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.abc import Backend
-from tidegate.backends.local import LocalBackend
+from tidegate.backends.local import Devices, LocalBackend
+from tidegate.backends.local.device import Device
 from tidegate.errors import NotFound, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event
 from tidegate.model import Account, Filters, Folder, FolderMount, Peer, Principal, Protocol, UsageDelta, VPath
@@ -196,6 +197,36 @@ async def vfs_world(base: Path, **settings: Any) -> AsyncIterator[World]:
         yield world
     finally:
         await world.close()
+
+
+class Threads(Devices):
+    """Every device is one whose calls go to threads, as on NFS."""
+
+    def _remember(self, st_dev: int, fstype: str) -> Device:
+        return super()._remember(st_dev, "fuse.slow")
+
+
+class _LocalWorld(World):
+    devices: Devices
+    kernel: bool | None = None
+
+    def build(self, spec: BackendSpec) -> Backend:
+        return LocalBackend(spec.root, create=True, devices=self.devices, kernel=self.kernel)
+
+
+@asynccontextmanager
+async def local_world(
+    base: Path, *, threads: bool = False, kernel: bool | None = None, **settings: Any
+) -> AsyncIterator[World]:
+    """A world whose storage runs in threads, or (`kernel` False) is contained without openat2."""
+    world = _LocalWorld(base, **settings)
+    world.devices = Threads(workers=4) if threads else Devices(workers=4)
+    world.kernel = kernel
+    try:
+        yield world
+    finally:
+        await world.close()
+        world.devices.close()
 
 
 def p(text: str) -> VPath:

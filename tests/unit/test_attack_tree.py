@@ -299,8 +299,7 @@ async def test_a_file_renamed_onto_itself_by_another_way_stays_charged(world):
     await session.mkdir(p("/d"))
     await put(session, "/d/a", b"x" * 500)
     await session.symlink("d", p("/dl"))
-    with pytest.raises(e.Unsupported):
-        await session.rename(p("/dl/a"), p("/d/a"), replace=True)
+    await session.rename(p("/dl/a"), p("/d/a"), replace=True)
     assert await world.used() == (500, 1)
 
 
@@ -337,5 +336,5 @@ async def test_a_link_older_than_the_rules_gives_no_more_than_they_do(world):
     assert (world.home() / "closed" / "f").read_bytes() == b"secret"
     upload = await session.open(p("/ls/new"), PUT)
     with pytest.raises(e.Denied):
-        await upload.set_attrs(Attrs(mode=0o777))
+        await upload.set_attrs(Attrs(uid=4711))
     await upload.close()

@@ -423,7 +423,7 @@ async def test_absurd_attributes(backend: LocalBackend, attrs: Attrs) -> None:
 
 async def test_attributes_without_proc(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """The portable way to set attributes gives the same results."""
-    monkeypatch.setattr("tidegate.backends.local.attrs._PROC", False)
+    monkeypatch.setattr("tidegate.backends.local.attrs.PROC", False)
     await put(backend, "f", b"0123456789")
     await backend.symlink("f", "l")
     await backend.set_attrs("l", Attrs(size=4, mode=0o640, atime_ns=10**9, mtime_ns=2 * 10**9))

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.vfs_world import GET, PUT, RESUME, World, get, names, p, put, vfs_world
+from tests.support.vfs_world import GET, PUT, RESUME, World, get, local_world, names, p, put, vfs_world
 
-from tidegate.abc import Backend, Publish
-from tidegate.backends.local import Devices, LocalBackend
+from tidegate.abc import Publish
+from tidegate.backends.local import LocalBackend
 from tidegate.errors import AlreadyExists, Denied, NotFound, TidegateError, Unsupported
 from tidegate.model import Attrs, FilePatterns
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.mounts import BackendSpec
 from tidegate.vfs.session import Session
 
 BOTH = OpenFlags(read=True, write=True)
@@ -27,31 +26,11 @@ SECRET = b"secret " * 100
 RULES = {"/": ("*",), "/closed": ()}
 
 
-class Threads(Devices):
-    """Every device is one whose calls go to threads, as on NFS."""
-
-    def _remember(self, st_dev: int, fstype: str) -> Any:
-        return super()._remember(st_dev, "fuse.slow")
-
-
-class ThreadedWorld(World):
-    devices: Devices
-    kernel: bool | None = None
-
-    def build(self, spec: BackendSpec) -> Backend:
-        return LocalBackend(spec.root, create=True, devices=self.devices, kernel=self.kernel)
-
-
 @pytest.fixture(params=["inline", "threads", "portable", "portable threads"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    world = ThreadedWorld(tmp_path)
-    world.devices = Threads(workers=4) if "threads" in request.param else Devices(workers=4)
-    world.kernel = False if "portable" in request.param else None
-    try:
+    kernel = False if "portable" in request.param else None
+    async with local_world(tmp_path, threads="threads" in request.param, kernel=kernel) as world:
         yield world
-    finally:
-        await world.close()
-        world.devices.close()
 
 
 def furnish(world: World) -> Path:

@@ -18,12 +18,13 @@ from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket
 from tidegate.vfs.acts import Acts
-from tidegate.vfs.extents import Places
+from tidegate.vfs.extents import Place, Places
 from tidegate.vfs.mounts import Mount, MountTable, Spot
 from tidegate.vfs.usage import AccountBook, Books
 
 if TYPE_CHECKING:
     from tidegate.vfs.files import File
+    from tidegate.vfs.uploads import Upload
 
 MAX_OPEN_FILES: Final = 1024
 """Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""
@@ -59,6 +60,7 @@ class Context:
         acting: those of this session.
         transfers: what is being moved now; the registry shows it.
         files: open files.
+        own: the session's uploads that are not published yet, see `tidegate.vfs.own`.
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
         who: the fields that all events of the session share.
@@ -80,6 +82,7 @@ class Context:
     acting: set[asyncio.Task[Any]] = field(default_factory=set)
     transfers: set[LiveTransfer] = field(default_factory=set)
     files: set[File] = field(default_factory=set)
+    own: dict[Place, Upload] = field(default_factory=dict)
     opening: int = 0
     created: OpenOptions | None = None
     who: dict[str, Any] = field(init=False)
@@ -186,7 +189,7 @@ class Context:
     async def charged(self, path: VPath, *, follow: bool = False) -> Spot:
         """Where a path lives whose usage may change: one file has one place, whatever links lead there.
 
-        Only where something is counted, or rules differ from place to place.
+        Only where something is counted, rules differ from place to place, or uploads are published later.
         """
         spot = await self.table.at(path)
         if not self._placed(spot.mount):
@@ -215,7 +218,8 @@ class Context:
             return spot, None
 
     def _placed(self, mount: Mount) -> bool:
-        return bool(mount.meter.grow) or not self.gate.uniform
+        published = self.options.upload_mode is Publish.INPLACE
+        return bool(mount.meter.grow) or not self.gate.uniform or not published
 
     def place(self, path: VPath, spot: Spot) -> VPath:
         """The virtual path of where `charged` or `survey` found that `path` leads."""

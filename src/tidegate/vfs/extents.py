@@ -115,6 +115,10 @@ class Places:
             for (of, at), place in self._places.items()
         )
 
+    def find(self, backend: Backend, key: Key) -> Place | None:
+        """The place of a path, if anybody holds it."""
+        return self._places.get((id(backend), key))
+
     def hold(self, backend: Backend, key: Key) -> Place:
         """The place of a path, until `let_go`."""
         at = (id(backend), key)

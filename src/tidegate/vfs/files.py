@@ -62,12 +62,14 @@ class File:
         "_close",
         "_closed",
         "_context",
+        "_created",
         "_exact",
         "_failure",
         "_handle",
         "_lane",
         "_meter",
         "_paid_at",
+        "_publisher",
         "_readinto",
         "_readslow",
         "_received",
@@ -97,6 +99,7 @@ class File:
         readable: bool,
         upload: Upload | None,
         append: bool,
+        joined: bool = False,
     ) -> None:
         self.path = path
         self.readable = readable
@@ -109,6 +112,9 @@ class File:
         self._spot = spot
         self._handle = handle
         self._upload = upload
+        self._created = upload is not None and handle.existed_size is None and not joined
+        # Where several handles share an upload, one publishes it with the attributes that it knows.
+        self._publisher = upload.handle if joined and upload is not None else None
         self._append = append
         self._clock = monotonic()
         self._closed = False
@@ -404,10 +410,11 @@ class File:
         context, path = self._context, self.path
         if attrs.size is not None and self._upload is None:
             raise InvalidArgument("file is not open for writing")
+        created = self._created  # then mode and times belong to the upload, as those of OPEN do
         for intent, asked in (
-            (Intent.CHMOD, attrs.mode is not None),
+            (Intent.CHMOD, attrs.mode is not None and not created),
             (Intent.CHOWN, attrs.uid is not None or attrs.gid is not None),
-            (Intent.CHTIMES, attrs.mtime_ns is not None or attrs.atime_ns is not None),
+            (Intent.CHTIMES, (attrs.mtime_ns is not None or attrs.atime_ns is not None) and not created),
         ):
             if asked:
                 context.require(intent, path)
@@ -431,7 +438,7 @@ class File:
             self._record("Truncate", started, {"size": wanted.size})
         rest = replace(wanted, size=None)
         if rest != Attrs():
-            await self._handle.set_attrs(rest)
+            await (self._handle if self._publisher is None else self._publisher).set_attrs(rest)
             if rest.mode is not None:
                 self._record("Chmod", started, {"filemode": f"{rest.mode:04o}"})
             if rest.uid is not None or rest.gid is not None:

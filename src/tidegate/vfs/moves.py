@@ -9,6 +9,7 @@ everything. Where the system cannot (two file systems), what is moved is copied,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from time import monotonic
 from typing import Final
 
@@ -18,10 +19,12 @@ from tidegate.errors import (
     Conflict,
     IsADirectory,
     NotADirectory,
+    NotFound,
     OtherDevice,
 )
 from tidegate.model import Entry, Intent, VPath
 from tidegate.policy.folders import judge_rename
+from tidegate.vfs import own
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.carry import carry
 from tidegate.vfs.context import Context
@@ -31,6 +34,7 @@ from tidegate.vfs.links import judge_moved_link, judge_moved_tree, taking_turns
 from tidegate.vfs.mounts import Spot
 from tidegate.vfs.reach import judge, reach
 from tidegate.vfs.scan import measure
+from tidegate.vfs.uploads import Upload
 
 MAX_MOVED_FILES: Final = 1_000_000
 """Files of a directory that may be moved from one quota to another in one rename."""
@@ -59,8 +63,14 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             taking_turns(context, origin.backend, goal.backend),
             context.places.locked(origin[1:], goal[1:]) as (here, there),
         ):
-            entry = await context.through(origin).stat(origin.key, follow=False)
+            upload, over = own.mine(context, origin), own.mine(context, goal)
+            if upload is not None:
+                entry = await own.look(upload)
+            else:
+                entry = await context.through(origin).stat(origin.key, follow=False)
             old = await stat_or_none(context, goal)
+            if old is None and over is not None:
+                old = await own.look(over)
             same = source == target or (origin.backend is goal.backend and origin.key == goal.key)
             intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
             replaces = old is not None and replace and not same
@@ -75,11 +85,18 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             elif entry.is_dir:
                 await judge_moved_tree(context, origin, goal, source, target)
             change = _Change(origin, goal, entry, old, here, there)
-            try:
-                await _rename_charged(context, act, change, replace=replace)
-            except OtherDevice:
-                with context.limits(intent, target):
-                    await carry(context, act, origin, goal, entry, old, source, target)
+            if upload is not None:
+                await _rename_upload(context, act, upload, change, target, replace=replace)
+            else:
+                if change.across and entry.is_dir and any(own.below(context, origin)):
+                    raise Conflict("file is being written")
+                try:
+                    await _rename_charged(context, act, change, replace=replace)
+                except OtherDevice:
+                    with context.limits(intent, target):
+                        await carry(context, act, origin, goal, entry, old, source, target)
+                if over is not None:
+                    await own.forsake(context, goal, over)
         context.operated(
             "Rename", source, origin.host_path, started, target=target, target_path=goal.host_path
         )
@@ -142,10 +159,10 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
         raise Conflict("file is being written")
     if moves and entry.is_dir:
         size, files = await measure(backend, from_key, limit=MAX_MOVED_FILES)
-    replaced: int | None = None
+    visible: int | None = None
     if old is not None and old.is_file:
-        replaced = there.learn(old.size)
-    if moves or replaced is not None:
+        visible = there.learn(old.size)
+    if moves or visible is not None:
         await act.begin(from_mount, to_mount)
     if moves:
         with context.limits(Intent.RENAME_FILE, to_mount.virtual(to_key)):
@@ -171,8 +188,8 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
         return
     if moves:
         from_mount.meter.credit(-size, -files)
-    if replaced is not None:  # asked again: somebody may have gone on writing to it
-        to_mount.meter.credit(-(there.learn(replaced) or 0), -1)
+    if visible is not None:  # asked again: somebody may have gone on writing to it
+        to_mount.meter.credit(-(there.learn(visible) or 0), -1)
     there.becomes(size if entry.is_file else None)
     if change.across:
         here.becomes(None)
@@ -181,6 +198,32 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
     here.becomes(None)
     if entry.is_dir:
         context.places.moved_tree(backend, from_key, to_key)
+
+
+async def _rename_upload(
+    context: Context, act: Act, upload: Upload, change: _Change, target: VPath, *, replace: bool
+) -> None:
+    """Rename an upload of the session that is not published, and what others see under its name."""
+    origin, goal, old, there = change.origin, change.goal, change.old, change.there
+    if change.across or origin.mount.meter.owner != goal.mount.meter.owner:
+        raise Conflict("file is being written")
+    storage = own.sharing(context, goal)
+    await act.begin(origin.mount, goal.mount)
+    published = await stat_or_none(context, origin)
+    if published is not None and published.is_file:
+        try:
+            await _rename_charged(context, act, replaced(change, entry=published), replace=replace)
+        except NotFound:  # what was seen is the upload itself
+            published = None
+    act.commit()
+    over = own.mine(context, goal)
+    if over is not None:
+        await own.forsake(context, goal, over)
+    # As if it had been there since now: who may not overwrite does not replace what comes meanwhile.
+    keeps = old is None and not context.gate.decide(Intent.OVERWRITE, target).allowed
+    there.learn(old.size if old is not None and old.is_file else None)
+    await storage.retarget(upload.handle, goal.key, exclusive=published is None and (keeps or not replace))
+    upload.renamed(there)
 
 
 async def _storage_rename(context: Context, change: _Change, *, replace: bool) -> None:

@@ -21,6 +21,7 @@ from tidegate.errors import (
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs import own
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
@@ -65,7 +66,7 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
     vouches that no link was on the way, so the path that was judged is the place that is opened.
     """
     write = flags.write or flags.append
-    if write and (flags.read or flags.append or not flags.create):
+    if context.own or (write and (flags.read or flags.append or not flags.create)):
         return None
     if not write and (not flags.read or flags.create or flags.truncate):
         return None
@@ -149,15 +150,68 @@ async def _open_download(context: Context, path: VPath) -> File:
     except QuotaExceeded as error:
         context.over(Intent.DOWNLOAD, path, error)
         raise
-    spot, handle = await acting(
-        context,
-        path,
-        lambda place: context.require(Intent.DOWNLOAD, place),
-        lambda backend, key: backend.open_file(key, _FOR_READING),
-    )
+    spot, handle = await _reading(context, path, lambda place: context.require(Intent.DOWNLOAD, place))
     for count in mount.meter.fetches:
         count.add(1)
     return File(context, spot, handle, path, readable=True, upload=None, append=False)
+
+
+async def open_to_read(context: Context, path: VPath, judge: Callable[[VPath], object]) -> FileHandle:
+    """The backend's handle for reading what a path leads to; `judge` as in `reach.acting`."""
+    return (await _reading(context, path, judge))[1]
+
+
+async def _reading(
+    context: Context, path: VPath, judge: Callable[[VPath], object]
+) -> tuple[Spot, FileHandle]:
+    found = await own.find(context, path) if context.own else None
+    if found is None:
+        return await acting(context, path, judge, lambda backend, key: backend.open_file(key, _FOR_READING))
+    spot, upload = found
+    there = context.place(path, spot)
+    if there != path:
+        judge(there)
+    async with own.held(context, upload):
+        return spot, await own.reopened(context, spot, upload, _FOR_READING)
+
+
+async def _join(context: Context, path: VPath, flags: OpenFlags, spot: Spot, upload: Upload) -> File:
+    """A second handle that writes a file the session is uploading already."""
+    if flags.create and flags.exclusive:
+        context.require(Intent.UPLOAD, path)
+        raise AlreadyExists
+    for place in dict.fromkeys((path, context.place(path, spot))):
+        context.require(Intent.OVERWRITE, place)
+        if flags.read:
+            context.require(Intent.DOWNLOAD, place)
+    meter = spot.mount.meter
+    with context.limits(Intent.OVERWRITE, path):
+        meter.may_upload(new=False, replaced=0)
+    wanted = OpenOptions(read=flags.read, write=True, append=flags.append)
+
+    async def work(act: Act) -> File:
+        async with own.held(context, upload):
+            act.commit()
+            handle = await own.reopened(context, spot, upload, wanted)
+            upload.sharers += 1
+        file = File(
+            context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append, joined=True
+        )
+        try:
+            if flags.truncate:
+                await own.resize(context, path, upload, 0)
+            if act.abandoned:
+                raise PeerGone
+        except BaseException:
+            await file.abort()
+            raise
+        return file
+
+    file = await settle(context, work)
+    if flags.read:
+        for count in meter.fetches:
+            count.add(1)
+    return file
 
 
 async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
@@ -167,6 +221,10 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     if not may_replace:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
     _no_mount(context, path, writing=True)
+    if context.own:
+        found = await own.find(context, path, follow=not flags.exclusive)
+        if found is not None:
+            return await _join(context, path, flags, *found)
     spot, entry = await context.survey(path)
     _judge_place(context, path, spot, flags)
     mount, backend, key = spot
@@ -233,6 +291,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:
                         upload.names = max(1, (await handle.stat()).nlink)
                     upload.opened(handle.existed_size, truncate=flags.truncate)
+                    if not upload.inplace:
+                        upload.staged(handle)
         except BaseException:
             upload.never_opened()
             if handle is not None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 
-from tidegate.abc import Backend, Capability, Key, OpenOptions
+from tidegate.abc import Backend, Capability, Key
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
     IsADirectory,
@@ -20,7 +20,7 @@ from tidegate.errors import (
 )
 from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
 from tidegate.policy.decision import Decision
-from tidegate.vfs import api, moves, tree
+from tidegate.vfs import api, moves, own, tree
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.attributes import supported
 from tidegate.vfs.checksums import digest_range
@@ -28,7 +28,7 @@ from tidegate.vfs.context import Context
 from tidegate.vfs.copy import copy_file, copy_range
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot, listing, synthetic
-from tidegate.vfs.opening import open_file, open_nowait
+from tidegate.vfs.opening import open_file, open_nowait, open_to_read
 from tidegate.vfs.reach import acting, reach
 from tidegate.vfs.usage import FolderBook
 
@@ -77,9 +77,7 @@ class Session:
         judge(path)
         table = context.table
         try:
-            _, entry = await acting(
-                context, path, judge, lambda backend, key: backend.stat(key, follow=follow), follow=follow
-            )
+            entry = await self._entry(path, judge, follow=follow)
         except TidegateError:
             if not (table.is_point(path) or table.holds_points(path)):
                 for place, first in asked:
@@ -94,6 +92,20 @@ class Session:
                 context.refuse(Intent.STAT, place, first)
         return entry._replace(name=path.name)
 
+    async def _entry(self, path: VPath, judge: Callable[[VPath], None], *, follow: bool) -> Entry:
+        context = self._context
+        found = await own.find(context, path, follow=follow) if context.own else None
+        if found is not None:
+            spot, upload = found
+            there = context.place(path, spot)
+            if there != path:
+                judge(there)
+            return await own.look(upload)
+        _, entry = await acting(
+            context, path, judge, lambda backend, key: backend.stat(key, follow=follow), follow=follow
+        )
+        return entry
+
     async def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
         """Entries of a directory in batches.
 
@@ -102,7 +114,7 @@ class Session:
         """
         context = self._context
         table = context.table
-        spot = await reach(context, path, Intent.LIST)
+        spot = await reach(context, path, Intent.LIST, charged=bool(context.own))
         shows = _both(context, path, context.place(path, spot))
         overlay = table.overlay(path)
         points = [name for name, mounted in overlay.items() if mounted]
@@ -113,12 +125,15 @@ class Session:
             if mounted:
                 yield mounted
         hidden = frozenset(points)
+        unpublished = await own.entries(context, spot) if context.own else {}
         try:
             async with listing(context.through(spot), spot.key) as batches:
                 async for batch in batches:
                     if hidden or ways:
                         ways.difference_update(entry.name for entry in batch)
                         batch = [entry for entry in batch if entry.name not in hidden]
+                    if unpublished:
+                        batch = [unpublished.pop(entry.name, entry) for entry in batch]
                     if shows is not None:
                         batch = [entry for entry in batch if shows(entry.name, entry.is_dir)]
                     if batch:
@@ -127,6 +142,7 @@ class Session:
             if not overlay:
                 raise
         rest = [synthetic(name) for name in sorted(ways) if shows is None or shows(name, True)]
+        rest += [entry for name, entry in unpublished.items() if shows is None or shows(name, False)]
         if rest:
             yield rest
 
@@ -251,12 +267,7 @@ class Session:
         if context.table.is_point(file) or context.table.holds_points(file):
             raise IsADirectory
         intent = Intent.DOWNLOAD if offset or length or block else Intent.CHECKSUM
-        _, handle = await acting(
-            context,
-            file,
-            lambda place: context.require(intent, place),
-            lambda backend, key: backend.open_file(key, OpenOptions(read=True)),
-        )
+        handle = await open_to_read(context, file, lambda place: context.require(intent, place))
         try:
             return await digest_range(handle, algorithm, offset, length, block)
         finally:
@@ -283,20 +294,28 @@ class Session:
             await self.stat(path, follow=follow)
             return
         resized = attrs.size is not None
-        spot = await reach(context, path, *intents, follow=follow, charged=resized)
+        spot = await reach(context, path, *intents, follow=follow, charged=resized or bool(context.own))
+        mine = own.mine(context, spot)
         backend, key = context.through(spot), spot.key
         started = monotonic()
         wanted = supported(attrs, backend.capabilities, context.options.setstat_mode)
         if wanted == Attrs():
-            await backend.stat(key, follow=follow)
+            if mine is None:
+                await backend.stat(key, follow=follow)
             return
         if wanted.size is not None:
-            await self._resize(path, spot, wanted.size, follow=follow)
+            if mine is not None:
+                await own.resize(context, path, mine, wanted.size)
+            else:
+                await self._resize(path, spot, wanted.size, follow=follow)
             context.operated("Truncate", path, spot.host_path, started, details={"size": wanted.size})
         rest = replace(wanted, size=None)
         if rest == Attrs():
             return
-        await backend.set_attrs(key, rest, follow=follow)
+        if mine is not None:
+            await mine.handle.set_attrs(rest)
+        else:
+            await backend.set_attrs(key, rest, follow=follow)
         host = spot.host_path
         if rest.mtime_ns is not None or rest.atime_ns is not None:
             when: dict[str, object] = {

@@ -16,10 +16,12 @@ from tidegate.abc import Backend, Capability, Publish
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
+    DirectoryNotEmpty,
     IsADirectory,
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs import own
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.copy import stat_or_none
@@ -40,15 +42,19 @@ async def remove(context: Context, path: VPath) -> None:
 
     async def work(act: Act) -> None:
         async with context.places.locked((spot.backend, key)) as (place,):
-            entry = await backend.stat(key, follow=False)
-            if entry.is_dir:
-                raise IsADirectory
-            if entry.is_file:
-                await act.begin(mount)
-            act.commit()
-            await backend.remove(key)
-            if entry.is_file:
-                _forget(mount, place, entry.size)
+            upload = own.mine(context, spot)
+            if upload is not None:
+                await own.forsake(context, spot, upload)
+            entry = await (backend.stat(key, follow=False) if upload is None else stat_or_none(context, spot))
+            if entry is not None:  # else there was nothing but an upload of the session's own
+                if entry.is_dir:
+                    raise IsADirectory
+                if entry.is_file:
+                    await act.begin(mount)
+                act.commit()
+                await backend.remove(key)
+                if entry.is_file:
+                    _forget(mount, place, entry.size)
         context.operated("Remove", path, mount.host_path(key), started)
 
     await settle(context, work)
@@ -70,7 +76,9 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
     if path == "/" or context.table.holds_points(path):
         raise AlreadyExists
-    spot = await reach(context, path, Intent.MKDIR, follow=False)
+    spot = await reach(context, path, Intent.MKDIR, follow=False, charged=bool(context.own))
+    if own.mine(context, spot) is not None:
+        raise AlreadyExists
     mount, key = spot.mount, spot.key
     uid, gid = context.owner
 
@@ -121,7 +129,9 @@ async def rmdir(context: Context, path: VPath) -> None:
         )
     if context.table.holds_points(path):
         raise Unsupported("a folder is mounted inside")
-    spot = await reach(context, path, Intent.DELETE_DIR, follow=False)
+    spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=bool(context.own))
+    if any(own.below(context, spot)):
+        raise DirectoryNotEmpty
     mount, key = spot.mount, spot.key
     await context.through(spot).rmdir(key)
     context.operated("Rmdir", path, mount.host_path(key), started)
@@ -134,7 +144,9 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     context.require(Intent.SYMLINK, points, target=link)
     if context.table.is_point(link) or context.table.is_point(points):
         raise Unsupported("links do not cross folders")
-    spot = await reach(context, link, follow=False)
+    spot = await reach(context, link, follow=False, charged=bool(context.own))
+    if own.mine(context, spot) is not None:
+        raise AlreadyExists
     judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=spot)
     mount, backend, key = spot
     other, _, other_key = await context.table.at(points)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
-from tidegate.errors import NotFound, QuotaExceeded, TidegateError
+from tidegate.errors import Conflict, NotFound, QuotaExceeded, TidegateError
 from tidegate.vfs.context import Context
 from tidegate.vfs.extents import Extent, Place
 from tidegate.vfs.gauges import require
@@ -23,6 +23,10 @@ class Upload:
         high: end of what this handle wrote or found.
         new: a file was charged for it.
         inplace: bytes are visible as they are written.
+        handle: what publishes an upload that is not in place; its other handles share the content.
+        sharers: handles of the session that write it.
+        forsaken: its name was removed or replaced; it will not be published.
+        exact: sizes are known without asking.
         names: hard links of a file that is written in place. Each name counts, so growth is charged for all
             of them; what shrinks is given back once, because the others may have gone meanwhile.
     """
@@ -31,13 +35,20 @@ class Upload:
         "_context",
         "_failed",
         "_mount",
+        "_outcome",
         "_place",
+        "exact",
         "extent",
+        "forsaken",
+        "handle",
         "high",
         "inplace",
         "names",
         "new",
+        "sharers",
     )
+
+    handle: FileHandle
 
     def __init__(self, context: Context, spot: Spot, *, inplace: bool) -> None:
         self._context = context
@@ -50,6 +61,10 @@ class Upload:
         self.high = 0
         self.names = 1
         self.new = False
+        self.sharers = 1
+        self.forsaken = False
+        self.exact = True
+        self._outcome = Outcome.COMMIT
 
     @property
     def place(self) -> Place:
@@ -120,6 +135,23 @@ class Upload:
             # A partial that is taken up is paid for; growth starts behind it.
             self.extent = Extent(self._place, paid, paid)
         self._context.book.uploads.add(self)
+
+    def staged(self, handle: FileHandle) -> None:
+        """The handle is open and its bytes lie beside the target until they are published."""
+        self.handle = handle
+        self._context.own.setdefault(self._place, self)
+
+    def renamed(self, place: Place) -> None:
+        """It will be published elsewhere; the caller holds both places and `handle` is told."""
+        context, old = self._context, self._place
+        self._place = context.places.hold(*place.at)
+        if context.own.pop(old, None) is self:
+            context.own[self._place] = self
+        context.places.let_go(old)
+
+    def require_size(self, size: int) -> None:
+        """See `Meter.require_size`."""
+        self._mount.meter.require_size(size)
 
     def resize(self, size: int) -> None:
         """The handle's file is about to get another size.
@@ -198,12 +230,37 @@ class Upload:
             if self.inplace:
                 failure = await self._finish_inplace(handle, outcome, exact=exact)
             else:
-                failure = await self._finish_private(handle, outcome, exact=exact)
+                failure = await self._leave(handle, outcome, exact=exact)
         finally:
             place.lock.release()
-            self._end(place)
+            if self.inplace or not self.sharers:
+                self._end(place)
         if failure is not None:
             raise failure
+
+    async def _leave(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> TidegateError | None:
+        """One handle ends; with the last one the upload does, as the worst of them ended."""
+        failure: TidegateError | None = None
+        self.sharers -= 1
+        self.exact = self.exact and exact
+        if handle is not self.handle:
+            try:
+                await handle.close(outcome)
+            except TidegateError as error:
+                outcome, failure = Outcome.KEEP, error
+        lost = self._outcome is not Outcome.COMMIT
+        if not lost or outcome is Outcome.DROP:
+            self._outcome = outcome
+        if lost and outcome is Outcome.COMMIT and not self.forsaken:
+            failure = failure or Conflict("another handle of this upload has failed")
+        if self.sharers:
+            return failure
+        if self._context.own.get(self._place) is self:
+            del self._context.own[self._place]
+        ended = await self._finish_private(
+            self.handle, Outcome.DROP if self.forsaken else self._outcome, exact=self.exact
+        )
+        return failure or ended
 
     async def _finish_private(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
@@ -235,7 +292,7 @@ class Upload:
                 (visible or 0) - (place.learn(visible) or 0), 0
             )  # in-place writers went on meanwhile
             place.becomes(self.high)
-        elif resumable and place.extent is None:
+        elif resumable and place.extent is None and not self.forsaken:
             # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
             # would be a way around the quota. One that a finished file of that name hides does not.
             visible, kept = place.learn(None), await size_of(*self.place.at)

@@ -20,7 +20,8 @@ _MAX_ID: Final = (1 << 32) - 2
 _MAX_TIME_NS: Final = (1 << 63) - 1
 SET_ID: Final = stat.S_ISUID | stat.S_ISGID
 """Bits that go with any change of content."""
-_PROC: Final = O_PATH != os.O_RDONLY and os.path.isdir("/proc/self/fd")
+PROC: Final = O_PATH != os.O_RDONLY and os.path.isdir("/proc/self/fd")
+"""Whether an open file can be named by its descriptor."""
 
 _KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 _new_entry = tuple.__new__
@@ -96,7 +97,7 @@ def set_on_fd(fd: int, attrs: Attrs) -> tuple[int, int] | None:
 def set_on_path(root: Root, raw: bytes, attrs: Attrs, *, follow: bool) -> None:
     """Set attributes of what `raw` names."""
     plain = (os.O_RDONLY if attrs.size is None else os.O_WRONLY) | os.O_NONBLOCK
-    access = O_PATH if _PROC else plain
+    access = O_PATH if PROC else plain
     if not raw or follow:
         fd = root.resolve(raw, access)
     else:
@@ -112,7 +113,7 @@ def set_on_path(root: Root, raw: bytes, attrs: Attrs, *, follow: bool) -> None:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if attrs.size is not None:
             check_regular(found.st_mode)
-        if _PROC:
+        if PROC:
             _set_through_proc(fd, found, attrs)
         else:
             set_on_fd(fd, attrs)

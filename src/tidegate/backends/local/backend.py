@@ -310,6 +310,38 @@ class LocalBackend:
             raise
         return _Opened(fd, found.st_dev, None, found.st_size)
 
+    async def _on_upload(self, handle: FileHandle, call: Callable[[Upload], T]) -> T:
+        assert isinstance(handle, LocalFile)
+        upload = handle.upload
+        assert isinstance(upload, Upload)
+        device = self._devices.of(handle.fileno(), upload.st_dev)
+        return await self._devices.run(device, operations.pinned_call, self._root, partial(call, upload))
+
+    async def reopen(self, handle: FileHandle, options: OpenOptions) -> FileHandle:
+        """See `tidegate.abc.SharesUploads`."""
+        assert isinstance(handle, LocalFile)
+
+        def again(upload: Upload) -> _Opened:
+            fd = self._opener.reopen(upload, handle.fileno(), options)
+            found = os.fstat(fd)
+            return _Opened(fd, found.st_dev, None, found.st_size)
+
+        return self._file(handle.name, options, await self._on_upload(handle, again))
+
+    async def retarget(self, handle: FileHandle, key: str, *, exclusive: bool) -> None:
+        """See `tidegate.abc.SharesUploads`."""
+        raw = check_key(key)
+        await self._on_upload(handle, lambda upload: self._opener.retarget(upload, raw, exclusive=exclusive))
+
+    async def forsake(self, handle: FileHandle) -> None:
+        """See `tidegate.abc.SharesUploads`."""
+
+        def forsake(upload: Upload) -> None:
+            upload.unname()
+            upload.forsaken = True
+
+        await self._on_upload(handle, forsake)
+
     async def remove(self, key: str) -> None:
         """See `tidegate.abc.Backend.remove`. The partial of an unfinished upload to it goes too."""
         if not key:

@@ -107,6 +107,21 @@ class LocalFile:
         return await self._devices.thread(self._device, call, jobs=(self._jobs, source._jobs))
 
     @property
+    def upload(self) -> Upload | NewFile | None:
+        """The other half of a file open for writing."""
+        return self._upload
+
+    @property
+    def name(self) -> str:
+        """Last component of the key it was opened by."""
+        return self._name
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        self._check()
+        return self._fd
+
+    @property
     def staged(self) -> bool:
         """Whether what is written lies beside the target until COMMIT."""
         return self._upload is not None and self._upload.staged

@@ -10,12 +10,12 @@ from contextlib import suppress
 from typing import Final
 
 from tidegate.abc import OpenOptions, Outcome, Publish
-from tidegate.backends.local.attrs import SET_ID, check_regular
+from tidegate.backends.local.attrs import PROC, SET_ID, check_regular
 from tidegate.backends.local.device import Device
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.names import part_name, upload_name
 from tidegate.backends.local.root import RACE_RETRIES, Root
-from tidegate.backends.local.uploads import SAFE, NewFile, Upload, lock, partial_of
+from tidegate.backends.local.uploads import SAFE, NewFile, Upload, lock, move_noreplace, partial_of
 from tidegate.errors import AlreadyExists, Conflict, InvalidArgument, IsADirectory, NotFound
 
 DEFAULT_FILE_MODE: Final = 0o666
@@ -90,6 +90,36 @@ class Opener:
             created.finish(Outcome.DROP, None)
             raise
         return created
+
+    def reopen(self, upload: Upload, fd: int, options: OpenOptions) -> int:
+        """Another descriptor of what an upload has written.
+
+        Raises:
+            Conflict: the system has no way to open it again.
+        """
+        access = _access(options)
+        if PROC:
+            return os.open(f"/proc/self/fd/{fd}", access & ~os.O_NOFOLLOW)
+        if upload.temp is None:
+            raise Conflict("upload still in progress")
+        return os.open(upload.temp, access, dir_fd=upload.dir_fd)
+
+    def retarget(self, upload: Upload, raw: bytes, *, exclusive: bool) -> None:
+        """Have an upload published under another name."""
+        with self._root.parent(raw) as parent:
+            if os.fstat(parent.fd).st_dev != upload.st_dev:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            if upload.temp is not None:
+                temp = upload_name(parent.name)
+                if upload.temp == part_name(upload.name) and partial_of(parent) is None:
+                    temp = part_name(parent.name)  # to be resumed under the new name, if it breaks off
+                move_noreplace(upload.dir_fd, upload.temp, parent.fd, temp)
+                noted, upload.temp = upload.entry, temp
+                upload.entry = self._journal.add(raw.rpartition(b"/")[0], temp)
+                Journal.drop(noted)
+            old, upload.dir_fd, upload.name = upload.dir_fd, parent.detach(), parent.name
+        os.close(old)
+        upload.exclusive, upload.existed = exclusive, False
 
     def _unfinished(self, raw: bytes) -> bool:
         parent = self._root.plain_parent(raw)

@@ -53,6 +53,7 @@ class Upload:
         final_mode: mode to set when published, if it is not the one the partial has.
         remote: on a file system that may tell of a failed write only when flushed; so it is flushed before
             anything is replaced.
+        forsaken: its name was removed or replaced, so nothing of it is published or kept.
     """
 
     fd: int
@@ -70,13 +71,16 @@ class Upload:
     st_dev: int = 0
     final_mode: int | None = None
     remote: bool = False
+    forsaken: bool = False
 
     # -- endings: each closes both descriptors, whatever happens ------------------------------------------
 
     def finish(self, outcome: Outcome, times: tuple[int, int] | None) -> None:
         """End the upload; see `tidegate.abc.Outcome`."""
         try:
-            if outcome is Outcome.COMMIT:
+            if self.forsaken:
+                self.drop()
+            elif outcome is Outcome.COMMIT:
                 self._commit(times)
             elif outcome is Outcome.KEEP:
                 self._keep(times)
