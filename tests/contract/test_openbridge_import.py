@@ -52,7 +52,7 @@ async def database(mysql_server: Server) -> AsyncIterator[tuple[AsyncConnection,
 
 
 async def fill(connection: AsyncConnection) -> None:
-    limits = ", ".join(f"{one}_avail bigint DEFAULT 0" for one in COUNTERS)
+    limits = ", ".join(f"{one}_avail float DEFAULT 0" for one in COUNTERS)
     tallies = ", ".join(f"{one}_used float DEFAULT 0" for one in COUNTERS)
     kinds = "quota_type enum('user','group','class','all')"
     for statement in (
@@ -84,7 +84,7 @@ async def fill(connection: AsyncConnection) -> None:
         )
     )
     await connection.execute(
-        text("INSERT INTO ftpd_quotatally VALUES ('tester', 'user', 1024, 0, 0, 2, 0, 0)")
+        text("INSERT INTO ftpd_quotatally VALUES ('tester', 'user', 15728640, 0, 0, 2, 0, 0)")
     )
     await connection.execute(text("INSERT INTO ftpd_allow VALUES ('192.0.2.7', 'ALL', 'ALLOWED')"))
     await connection.execute(text("INSERT INTO ftpd_deny VALUES ('192.0.2.0/24', 'ALL', 'DENIED')"))
@@ -107,11 +107,11 @@ async def test_accounts_come_over_and_log_in_with_their_old_passwords(
 
     account = await provider.user("tester")
     assert account is not None
-    assert account.public_keys == (parse_public_key(KEY),)
+    assert account.public_keys == (f"{parse_public_key(KEY)} imported:openbridge",)
     assert account.filters.tally_limits == TallyLimits(
         limit_type="soft", bytes_in=214748364800, files_in=1000
     )
-    assert account.tally == Tally(bytes_in=1024, files_in=2)
+    assert account.tally == Tally(bytes_in=15728640, files_in=2)
     assert (account.additional_info, account.last_login) == ("test001", 1546998304000)
 
     cheap = HashOptions(argon2_memory_kib=64, argon2_parallelism=1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,11 +13,16 @@ from tidegate.errors import BadRecord
 from tidegate.model import Account, Filters
 from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
+from tidegate.store.imports.common import Harvest
+from tidegate.store.imports.openbridge import OpenbridgeTables, parse_openbridge
 from tidegate.store.imports.plan import Change, apply_import, plan_import
 from tidegate.store.imports.proftpd import parse_proftpd
 from tidegate.store.imports.pureftpd import parse_pureftpd
 from tidegate.store.options import ProviderOptions
 
+KEYS = tuple(
+    base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes([number]) * 32).decode() for number in (1, 2, 3)
+)
 MD5 = "$1$abcdefgh$G//4keteveJp0qb8z2DxG/"
 OLD = "$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1"
 
@@ -49,7 +55,7 @@ STORED = Account(
 async def test_plan_tells_add_update_and_keep_and_changes_nothing(provider: Provider) -> None:
     await provider.add_user(STORED)
     await apply_import(provider, parse_proftpd(users("jan")))
-    rows = await plan_import(provider, parse_proftpd(users("tom", "jan", "new")).accounts)
+    rows = await plan_import(provider, parse_proftpd(users("tom", "jan", "new")).accounts, source="proftpd")
     assert [(row.name, row.action) for row in rows] == [("tom", "update"), ("jan", "keep"), ("new", "add")]
     assert rows[0].where == "ftpd.passwd:1"
     assert set(rows[0].changes) == {
@@ -57,6 +63,7 @@ async def test_plan_tells_add_update_and_keep_and_changes_nothing(provider: Prov
         Change("home_dir", "/old/tom", "/srv/tom"),
         Change("gid", "99", "2001"),
         Change("password", "(set)", "(set)"),
+        Change("filters.imported_from", "", "proftpd"),
     }
     assert await provider.count_users() == 2
     stored = await provider.user("tom")
@@ -78,7 +85,7 @@ async def test_update_changes_what_the_source_says_and_nothing_else(provider: Pr
         gid=2001,
         home_dir="/srv/tom",
         max_sessions=7,
-        filters=Filters(denied_protocols=("FTP",), allowed_ip=("192.0.2.0/24",)),
+        filters=Filters(denied_protocols=("FTP",), allowed_ip=("192.0.2.0/24",), imported_from="pureftpd"),
         updated_at=after.updated_at,
     )
 
@@ -133,3 +140,69 @@ async def test_plan_never_shows_a_hash(provider: Provider) -> None:
     changes = repr([row.changes for row in rows])
     assert "$" not in changes
     assert Change("password", "(none)", "(set)") in rows[0].changes
+
+
+async def test_who_is_gone_in_the_source_is_told_and_disabled_on_demand(provider: Provider) -> None:
+    await provider.add_user(replace(STORED, username="byhand"))
+    await apply_import(provider, parse_proftpd(users("tom", "jan")))
+    less = parse_proftpd(users("tom"))
+
+    rows, _ = await apply_import(provider, less)
+    assert [(row.name, row.action) for row in rows] == [("tom", "keep"), ("jan", "gone")]
+    jan = await provider.user("jan")
+    assert jan is not None
+    assert jan.status == 1
+
+    rows, _ = await apply_import(provider, less, disable_missing=True)
+    assert [(row.name, row.action, row.changes) for row in rows][1:] == [
+        ("jan", "disable", (Change("status", "1", "0"),))
+    ]
+    jan, byhand = await provider.user("jan"), await provider.user("byhand")
+    assert jan is not None
+    assert byhand is not None
+    assert (jan.status, byhand.status) == (0, 1)
+    assert [row.action for row in (await apply_import(provider, less))[0]] == ["keep"]
+
+
+async def test_new_accounts_are_shown_field_by_field(provider: Provider) -> None:
+    rows = await plan_import(provider, parse_proftpd(users("new")).accounts, source="proftpd")
+    assert {(change.field, change.after) for change in rows[0].changes} >= {
+        ("home_dir", "/srv/new"),
+        ("uid", "2001"),
+        ("password", "(set)"),
+        ("permissions", '{"/": ["*"]}'),
+        ("filters.imported_from", "proftpd"),
+    }
+
+
+async def test_keys_that_an_import_brought_go_with_it_and_others_stay(provider: Provider) -> None:
+    first, second, ours = (f"ssh-ed25519 {word}" for word in KEYS)
+
+    def source(*keys: str) -> OpenbridgeTables:
+        row = {"userid": "tom", "passwd": "0" * 64, "uid": 2001, "gid": 2001, "homedir": "/srv/tom"}
+        return OpenbridgeTables(
+            user=[row | {"status": "active"}], userkey=[{"userid": "tom", "publickey": key} for key in keys]
+        )
+
+    def read(*keys: str, missing: tuple[str, ...] = ()) -> Harvest:
+        return parse_openbridge(replace(source(*keys), missing=missing), parse_key=str)
+
+    async def blobs() -> list[str]:
+        tom = await provider.user("tom")
+        assert tom is not None
+        return [key.split()[1] for key in tom.public_keys]
+
+    await apply_import(provider, read(first, second))
+    tom = await provider.user("tom")
+    assert tom is not None
+    await provider.update_user(replace(tom, public_keys=(*tom.public_keys, ours)))
+    assert await blobs() == list(KEYS)
+
+    await apply_import(provider, read(first))
+    assert await blobs() == [KEYS[0], KEYS[2]]
+    await apply_import(provider, read(missing=("ftpd_userkey",)))  # nothing is known of keys
+    assert await blobs() == [KEYS[0], KEYS[2]]
+    rows, _ = await apply_import(provider, read())
+    assert await blobs() == [KEYS[2]]
+    assert [change.field for change in rows[0].changes] == ["public_keys"]
+    assert "SHA256:" in rows[0].changes[0].before

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
 
 import typer
@@ -17,6 +17,17 @@ from tidegate.cli.terminal import note, read_password, say, say_json, say_table
 if TYPE_CHECKING:
     from tidegate.store.imports.common import Harvest
     from tidegate.store.imports.plan import PlanRow
+
+MAX_NAMED: Final = 20
+"""Users whom a remark names; the table has them all."""
+
+DisableMissing = Annotated[
+    bool,
+    typer.Option(
+        "--disable-missing",
+        help="Disable users whom an earlier import brought and who are gone in the source.",
+    ),
+]
 
 app = flags.group("Take over accounts of other servers; --dry-run prints what would change.")
 
@@ -31,6 +42,7 @@ def unix(
     most_uid: Annotated[int, typer.Option("--most-uid", min=1, help="Leave out larger user ids.")] = 60_000,
     mode: flags.Mode = 0,
     keep_passwords: flags.KeepPasswords = False,
+    disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
@@ -53,7 +65,13 @@ def unix(
                 rules=desk.rules,
             )
             await _carry_out(
-                desk, harvest, mode, keep_passwords=keep_passwords, dry_run=dry_run, as_json=as_json
+                desk,
+                harvest,
+                mode,
+                keep_passwords=keep_passwords,
+                disable_missing=disable_missing,
+                dry_run=dry_run,
+                as_json=as_json,
             )
 
     run(work())
@@ -64,6 +82,7 @@ def pureftpd(
     file: Annotated[Path, typer.Argument(help="pureftpd.passwd file.", show_default=False)],
     mode: flags.Mode = 0,
     keep_passwords: flags.KeepPasswords = False,
+    disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
@@ -78,7 +97,13 @@ def pureftpd(
         async with opened(config_dir, config_file) as desk:
             harvest = parse_pureftpd(read_text(file), name=str(file), rules=desk.rules)
             await _carry_out(
-                desk, harvest, mode, keep_passwords=keep_passwords, dry_run=dry_run, as_json=as_json
+                desk,
+                harvest,
+                mode,
+                keep_passwords=keep_passwords,
+                disable_missing=disable_missing,
+                dry_run=dry_run,
+                as_json=as_json,
             )
 
     run(work())
@@ -90,6 +115,7 @@ def proftpd(
     groups: Annotated[Path | None, typer.Option("--groups", help="AuthGroupFile.")] = None,
     mode: flags.Mode = 0,
     keep_passwords: flags.KeepPasswords = False,
+    disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
@@ -110,7 +136,13 @@ def proftpd(
                 rules=desk.rules,
             )
             await _carry_out(
-                desk, harvest, mode, keep_passwords=keep_passwords, dry_run=dry_run, as_json=as_json
+                desk,
+                harvest,
+                mode,
+                keep_passwords=keep_passwords,
+                disable_missing=disable_missing,
+                dry_run=dry_run,
+                as_json=as_json,
             )
 
     run(work())
@@ -129,6 +161,12 @@ def openbridge(
     tls: Annotated[
         str, typer.Option("--tls", help="false, true (checked), skip-verify or preferred.")
     ] = "false",
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option("--tls-ca", help="File of the authority that signed the server's certificate."),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="File of a client certificate.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="File of its key.")] = None,
     closed_by_default: Annotated[
         bool,
         typer.Option(
@@ -137,6 +175,7 @@ def openbridge(
     ] = False,
     mode: flags.Mode = 0,
     keep_passwords: flags.KeepPasswords = False,
+    disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
@@ -159,24 +198,44 @@ def openbridge(
 
         async with opened(config_dir, config_file) as desk:
             harvest = parse_openbridge(
-                await read_openbridge(url),
+                await read_openbridge(
+                    url,
+                    tls_ca=str(tls_ca or ""),
+                    client_cert=str(tls_cert or ""),
+                    client_key=str(tls_key or ""),
+                ),
                 parse_key=parse_public_key,
                 closed_by_default=closed_by_default,
                 rules=desk.rules,
             )
             await _carry_out(
-                desk, harvest, mode, keep_passwords=keep_passwords, dry_run=dry_run, as_json=as_json
+                desk,
+                harvest,
+                mode,
+                keep_passwords=keep_passwords,
+                disable_missing=disable_missing,
+                dry_run=dry_run,
+                as_json=as_json,
             )
 
     run(work())
 
 
 async def _carry_out(
-    desk: Desk, harvest: Harvest, mode: int, *, keep_passwords: bool, dry_run: bool, as_json: bool
+    desk: Desk,
+    harvest: Harvest,
+    mode: int,
+    *,
+    keep_passwords: bool,
+    disable_missing: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Print the plan and, unless it is a dry run or the source has mistakes, do it."""
     from tidegate.store.imports.plan import apply_import, plan_import
 
+    if disable_missing and mode == 1:
+        raise typer.BadParameter("mode 1 leaves existing users alone", param_hint="--disable-missing")
     for text in harvest.notes:
         note(text)
     if harvest.skipped:
@@ -184,9 +243,19 @@ async def _carry_out(
     for problem in harvest.problems:
         note(f"problem: {problem}")
     if dry_run or harvest.problems:
-        rows = await plan_import(desk.provider, harvest.accounts, mode, keep_passwords=keep_passwords)
+        rows = await plan_import(
+            desk.provider,
+            harvest.accounts,
+            mode,
+            keep_passwords=keep_passwords,
+            source=harvest.source,
+            complete=not harvest.problems,
+            disable_missing=disable_missing,
+        )
     else:
-        rows, _ = await apply_import(desk.provider, harvest, mode, keep_passwords=keep_passwords)
+        rows, _ = await apply_import(
+            desk.provider, harvest, mode, keep_passwords=keep_passwords, disable_missing=disable_missing
+        )
     _show(rows, as_json=as_json)
     if harvest.problems:
         from tidegate.errors import BadRecord
@@ -195,7 +264,15 @@ async def _carry_out(
         count = len(harvest.problems)
         raise BadRecord(first.field, f"{first.what} ({count} problems, nothing was changed)")
     if not as_json:
-        counts = {action: sum(row.action == action for row in rows) for action in ("add", "update", "keep")}
+        gone = [row.name for row in rows if row.action == "gone"]
+        if gone:
+            note(
+                f"{len(gone)} users came from this source and are gone there, but may still log in here "
+                f"(--disable-missing disables them): {', '.join(gone[:MAX_NAMED])}"
+                + (f" and {len(gone) - MAX_NAMED} more" if len(gone) > MAX_NAMED else "")
+            )
+        actions = ("add", "update", "keep", *(["disable"] if disable_missing else []))
+        counts = {action: sum(row.action == action for row in rows) for action in actions}
         told = ", ".join(f"{count} to {action}" for action, count in counts.items())
         say(f"dry run, nothing was changed: {told}" if dry_run else f"done: {told}")
 
@@ -218,14 +295,14 @@ def _show(rows: list[PlanRow], *, as_json: bool) -> None:
         )
         return
     say_table(
-        ("user", "action", "what", "from"), ((row.name, row.action, _what(row), row.where) for row in rows)
+        ("user", "action", "field", "now", "then", "from"), [line for row in rows for line in _lines(row)]
     )
 
 
-def _what(row: PlanRow) -> str:
-    """What would happen to an account, in words."""
-    if row.action == "add":
-        told = [f"home {row.account.home_dir}", "password" if row.account.password else "no password"]
-    else:
-        told = [f"{change.field}: {change.before} -> {change.after}" for change in row.changes]
-    return "; ".join([*told, *(f"({text})" for text in row.notes)])
+def _lines(row: PlanRow) -> list[tuple[str, str, str, str, str, str]]:
+    """What would happen to an account, a line for each field and each remark."""
+    lines: list[tuple[str, str, str, str, str, str]] = [
+        (row.name, row.action, c.field, c.before, c.after, row.where) for c in row.changes
+    ]
+    lines += [(row.name, row.action, "", "", f"({text})", row.where) for text in row.notes]
+    return lines or [(row.name, row.action, "", "", "", row.where)]

@@ -120,6 +120,8 @@ class Filters:
         require_password_change: whether the password must be changed before anything else.
         hooks: names of hooks switched off for this account.
         tally_limits: ProFTPD-style quota, or None.
+        imported_from: source of the import that made the account (``openbridge``, ``unix``...); empty if none
+            did. A later import of that source says which accounts are gone there.
         extra: fields of other versions, kept as they came so that a dump loses nothing.
     """
 
@@ -139,6 +141,7 @@ class Filters:
     allow_api_key_auth: bool = False
     external_auth_cache_time: int = 0
     tally_limits: TallyLimits | None = None
+    imported_from: str = ""
     extra: dict[str, object] = field(default_factory=dict)
 
 

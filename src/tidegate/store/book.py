@@ -67,7 +67,7 @@ class BookProvider(abc.ABC):
         offset, limit = _page(offset, limit)
         return await self._read(lambda shelves: records.users(shelves, offset, limit, order))
 
-    async def iter_users(self) -> AsyncIterator[Account]:
+    async def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:  # noqa: ARG002  no replica
         """Every account by name, a batch at a time."""
         last = ""
         while batch := await self._after(last):

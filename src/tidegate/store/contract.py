@@ -82,8 +82,8 @@ class Provider(Protocol):
         """A page of accounts by name."""
         ...
 
-    def iter_users(self) -> AsyncIterator[Account]:
-        """Every account by name, without holding them all."""
+    def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:
+        """Every account by name, without holding them all; with `fresh` never from a replica."""
         ...
 
     async def count_users(self) -> int:

@@ -127,6 +127,8 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
     extra: Document = filters.pop("extra")
     if filters["tally_limits"] is None:
         del filters["tally_limits"]
+    if not filters["imported_from"]:
+        del filters["imported_from"]
     outer = extra.pop(secrecy.OUTER, {})
     if not confidential:
         extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)

@@ -421,12 +421,15 @@ class UnlinkedRoot(Root):
 def make_root(path: str, *, mode: int, uid: int | None, gid: int | None) -> None:
     """Create the root and missing parents; only the last one gets `mode` and owner.
 
+    Parents belong to the server's user and have mode 0755 whatever the umask is: everybody may pass, and no
+    account owns what lies above its home.
+
     Raises:
         StorageFailed: something that is no directory has the name.
     """
     if os.path.isdir(path):
         return
-    os.makedirs(os.path.dirname(path) or "/", mode=0o755, exist_ok=True)
+    _make_parents(os.path.dirname(path))
     try:
         os.mkdir(path, mode)
     except FileExistsError:
@@ -440,6 +443,19 @@ def make_root(path: str, *, mode: int, uid: int | None, gid: int | None) -> None
         os.fchmod(fd, mode)
     finally:
         os.close(fd)
+
+
+def _make_parents(path: str) -> None:
+    missing: list[str] = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for name in reversed(missing):
+        try:
+            os.mkdir(name, 0o755)
+        except FileExistsError:
+            continue  # another session was faster, or it is no directory, which the next step says
+        os.chmod(name, 0o755)  # noqa: S103  as documented: others may pass, nobody else may write
 
 
 __all__ = ["RACE_RETRIES", "Located", "Parent", "Root", "UnlinkedRoot", "make_root"]

@@ -56,12 +56,14 @@ class Harvest:
         problems: mistakes, each with its place. An import with problems is not stored.
         notes: about the source as a whole.
         skipped: records left out on purpose (outside the range of ids, for instance).
+        source: kind of the source, kept with each account that comes from it.
     """
 
     accounts: list[Imported] = field(default_factory=list)
     problems: list[BadRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: int = 0
+    source: str = ""
     _names: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property

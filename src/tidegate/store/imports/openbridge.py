@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from tidegate.errors import BadRecord
@@ -61,8 +62,8 @@ def parse_openbridge(
         closed_by_default: the old server had ``builtin:all`` for a deny table: only `ftpd_allow` comes in.
         rules: what names are valid.
     """
-    harvest = Harvest()
-    harvest.notes += [f"there is no table {name}" for name in tables.missing]
+    harvest = Harvest(source="openbridge")
+    harvest.notes += [f"there is no table {name} that may be read" for name in tables.missing]
     access = judge_access(tables.allow, tables.deny, closed_by_default=closed_by_default, harvest=harvest)
     salts = _by_name(tables.salt, "ftpd_salt", "salt", harvest)
     keys = _keys(tables.userkey, parse_key, harvest)
@@ -81,8 +82,9 @@ def parse_openbridge(
         except BadRecord as error:
             harvest.problem(where, str(error))
             continue
-        if found := keys.get(name):
-            account = replace(account, public_keys=tuple(dict.fromkeys(found)))
+        if "ftpd_userkey" not in tables.missing:
+            # No row is a statement too: the keys that came from there are revoked.
+            account = replace(account, public_keys=tuple(dict.fromkeys(keys.get(name, ()))))
             says.add("public_keys")
         account = _with_access(account, access, says)
         try:
@@ -126,6 +128,7 @@ def _with_hash(account: Account, stored: str, salt: str, says: set[str], notes: 
     """The password: hex SHA-256 of salt and password, salt first; without a salt row, of the password."""
     if not stored:
         notes.append("has no password")
+        says.add("password")  # one that was taken away there is taken away here
         return account
     if _HEX_SHA256.fullmatch(stored):
         if salt:
@@ -249,7 +252,8 @@ def _count(row: Row, column: str, place: str) -> int:
     value = row.get(column)
     try:
         number = int(float(value)) if value is not None and value != "" else 0
-        exact = int(value) if isinstance(value, int | str) and str(value).lstrip("-").isdigit() else number
+        whole = isinstance(value, Decimal | int) or (isinstance(value, str) and value.lstrip("-").isdigit())
+        exact = int(value) if whole and value is not None else number
     except (ValueError, OverflowError, TypeError):
         raise BadRecord(place, f"{column} {str(value)[:40]!r} is not a number") from None
     if exact > _MOST:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Executable, column, inspect, select, table
+from sqlalchemy import ColumnElement, Executable, column, literal_column, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError, ProviderUnavailable
@@ -15,6 +15,7 @@ from tidegate.model import TALLY_NAMES
 from tidegate.store.imports.openbridge import OpenbridgeTables, Row
 from tidegate.store.options import ProviderOptions
 from tidegate.store.sql.link import Link
+from tidegate.store.sql.shape import RightMissing, columns_of
 
 MAX_ROWS: Final = 1_000_000
 """Rows read of one table."""
@@ -48,21 +49,37 @@ _TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "allow": (("ftpd_allow",), ("client_ip", "allowed")),
     "deny": (("ftpd_deny",), ("client_ip", "allowed")),
 }
+_FLOAT: Final = 4
+"""MySQL's number for the type FLOAT."""
 _NEEDED: Final = ("userid", "passwd", "uid", "gid", "homedir", "status")
 
 
-async def read_openbridge(url: str) -> OpenbridgeTables:
+async def read_openbridge(
+    url: str, *, tls_ca: str = "", client_cert: str = "", client_key: str = ""
+) -> OpenbridgeTables:
     """Every row of the tables that exist.
 
     Args:
         url: ``mysql://user:password@host:3306/database``, with ``?tls=true`` (checked),
             ``skip-verify`` or ``preferred``.
+        tls_ca: file of the certificate authority; empty for those that the operating system trusts.
+        client_cert: file of a client certificate.
+        client_key: file of its key, if it is not in the same file.
 
     Raises:
         ProviderUnavailable: the server cannot be reached, or took too long.
         ProviderError: the URL is wrong, or the database has no user table or one without the columns.
     """
-    link = Link(ProviderOptions(driver="mysql", connection_string=url, pool_size=1))
+    link = Link(
+        ProviderOptions(
+            driver="mysql",
+            connection_string=url,
+            pool_size=1,
+            root_cert=tls_ca,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    )
     link.start()
     try:
         async with asyncio.timeout(READ_SECONDS), link.raw() as connection:
@@ -77,7 +94,7 @@ async def _read(connection: AsyncConnection) -> OpenbridgeTables:
     found: dict[str, Sequence[Row]] = {}
     missing: list[str] = []
     for attribute, (names, wanted) in _TABLES.items():
-        name, columns = await connection.run_sync(_look, names)
+        name, columns = await _look(connection, names)
         if not name:
             if attribute == "user":
                 raise ProviderError(f"the database has no table {' or '.join(names)}")
@@ -85,23 +102,49 @@ async def _read(connection: AsyncConnection) -> OpenbridgeTables:
             continue
         if attribute == "user" and (lacking := [one for one in _NEEDED if one not in columns]):
             raise ProviderError(f"the table {name} has no column {', '.join(lacking)}")
-        found[attribute] = await _rows(connection, name, [one for one in wanted if one in columns])
+        found[attribute] = await _rows(
+            connection, name, {one: columns[one] for one in wanted if one in columns}
+        )
     return OpenbridgeTables(**found, missing=missing)
 
 
-def _look(connection: Connection, names: Sequence[str]) -> tuple[str, frozenset[str]]:
+async def _look(connection: AsyncConnection, names: Sequence[str]) -> tuple[str, dict[str, int]]:
     """The first of `names` that is a table or view here, with its columns; ``""`` if none is."""
-    inspector = inspect(connection)
-    there = {*inspector.get_table_names(), *inspector.get_view_names()}
-    name = next((one for one in names if one in there), "")
-    columns = inspector.get_columns(name) if name else []
-    return name, frozenset(one["name"] for one in columns)
+    refused: RightMissing | None = None
+    for name in names:
+        try:
+            columns = await columns_of(connection, name)
+        except RightMissing as error:
+            # MySQL says the same of a table that is not there, unless the user may read the whole database.
+            if await _is_there(connection, name):
+                raise
+            refused = error
+            continue
+        if columns:
+            return name, columns
+    if refused is not None and names == _TABLES["user"][0]:
+        raise refused
+    return "", {}
 
 
-async def _rows(connection: AsyncConnection, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+async def _is_there(connection: AsyncConnection, name: str) -> bool:
+    """Whether the server admits that there is a table which may not be read."""
+    tables = table("tables", column("table_name"), column("table_schema"), schema="information_schema")
+    query = select(tables.c.table_name).where(
+        tables.c.table_name == name, tables.c.table_schema == literal_column("DATABASE()")
+    )
+    return (await connection.execute(query)).first() is not None
+
+
+async def _rows(connection: AsyncConnection, name: str, columns: dict[str, int]) -> list[dict[str, Any]]:
     if not columns:
         return []
-    query: Executable = select(*(column(one) for one in columns)).select_from(table(name)).limit(MAX_ROWS + 1)
+    # The server writes a FLOAT with 6 digits; as a DOUBLE it is exact.
+    wanted: list[ColumnElement[Any]] = [
+        literal_column(f"`{one}` + 0e0").label(one) if kind == _FLOAT else column(one)
+        for one, kind in columns.items()
+    ]
+    query: Executable = select(*wanted).select_from(table(name)).limit(MAX_ROWS + 1)
     rows = [dict(row) for row in (await connection.execute(query)).mappings()]
     if len(rows) > MAX_ROWS:
         raise ProviderError(f"the table {name} has more than {MAX_ROWS} rows")

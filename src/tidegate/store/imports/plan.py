@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Final, Literal
 
 from tidegate.errors import BadRecord
 from tidegate.model import Account
+from tidegate.store import secrecy
 from tidegate.store.contract import LoadReport, Provider, Snapshot
 from tidegate.store.imports.common import Harvest, Imported
 
-Action = Literal["add", "update", "keep"]
+Action = Literal["add", "update", "keep", "gone", "disable"]
 
 ADD_ONLY: Final = 1
 """The mode of `Provider.load` that leaves existing accounts alone."""
 
-_SECRET: Final = ("password", "public_keys")
-_MAX_SHOWN_CHARS: Final = 120
+_MARK: Final = "imported:"
+"""In the comment of a key that an import brought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,9 @@ class PlanRow:
 
     Attributes:
         name: the user.
-        action: ``add``, ``update`` or ``keep``.
-        changes: for ``update``.
+        action: ``add``, ``update`` or ``keep``; of an account that an earlier import of this source made
+            and that is no longer there: ``gone`` (nothing is done) or ``disable``.
+        changes: for ``add`` what differs from a bare account, for ``update`` and ``disable`` what changes.
         notes: what the source says and is not kept.
         where: place in the source.
         account: what would be stored; the stored one for ``keep``.
@@ -52,7 +57,14 @@ class PlanRow:
 
 
 async def plan_import(
-    provider: Provider, accounts: Sequence[Imported], mode: int = 0, *, keep_passwords: bool = False
+    provider: Provider,
+    accounts: Sequence[Imported],
+    mode: int = 0,
+    *,
+    keep_passwords: bool = False,
+    source: str = "",
+    complete: bool = True,
+    disable_missing: bool = False,
 ) -> list[PlanRow]:
     """Compare a harvest with what is stored.
 
@@ -62,18 +74,60 @@ async def plan_import(
         mode: 0 adds and updates, 1 only adds.
         keep_passwords: leave the password of existing users who have one. Without it a second import
             puts back hashes that logins have upgraded, and passwords that users have changed.
+        source: of the `Harvest`; accounts remember it.
+        complete: the source was read without mistakes, so accounts that came from there and are not in
+            `accounts` are gone there, and told.
+        disable_missing: disable those.
     """
+    names = {item.account.username for item in accounts}
+    known = {
+        account.username: account
+        async for account in provider.iter_users(fresh=True)
+        if account.username in names or (source and account.filters.imported_from == source)
+    }
     rows = []
     for item in accounts:
-        stored = await provider.user(item.account.username)
+        if source:
+            item = replace(
+                item,
+                account=_marked(item.account, source),
+                says=item.says | {"filters.imported_from"},
+            )
+        stored = known.pop(item.account.username, None)
         if stored is None:
-            rows.append(PlanRow(item.account.username, "add", (), item.notes, item.where, item.account))
+            bare = Account(username=item.account.username)
+            changes = differences(bare, item.account)
+            rows.append(PlanRow(item.account.username, "add", changes, item.notes, item.where, item.account))
             continue
         merged = stored if mode == ADD_ONLY else merge(stored, item, keep_passwords=keep_passwords)
         changes = differences(stored, merged)
         action: Action = "update" if changes else "keep"
         rows.append(PlanRow(stored.username, action, changes, item.notes, item.where, merged))
+    for account in known.values():
+        if complete and source and account.filters.imported_from == source and account.status:
+            off = replace(account, status=0) if disable_missing else account
+            action = "disable" if disable_missing else "gone"
+            rows.append(PlanRow(account.username, action, differences(account, off), (), source, off))
     return rows
+
+
+def _marked(account: Account, source: str) -> Account:
+    """The account with its origin, and the origin of its keys in their comments."""
+    if not source:
+        return account
+    keys = tuple(f"{key} {_MARK}{source}" for key in account.public_keys)
+    return replace(account, public_keys=keys, filters=replace(account.filters, imported_from=source))
+
+
+def _merged_keys(stored: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
+    """The keys of the source, and those that were given here; keys of an earlier import go.
+
+    A key that both have keeps its line, so that a second import changes nothing.
+    """
+    blobs = {key.split()[1] for key in found}
+    ours = [key for key in stored if _MARK not in key or key.split()[1] in blobs]
+    there = {key.split()[1] for key in ours}
+    return (*ours, *(key for key in found if key.split()[1] not in there))
 
 
 async def apply_import(
@@ -83,6 +137,7 @@ async def apply_import(
     *,
     keep_passwords: bool = False,
     skip_problems: bool = False,
+    disable_missing: bool = False,
 ) -> tuple[list[PlanRow], LoadReport]:
     """Store a harvest in one transaction.
 
@@ -91,7 +146,9 @@ async def apply_import(
         harvest: what a source holds.
         mode: 0 adds and updates, 1 only adds.
         keep_passwords: see `plan_import`.
-        skip_problems: store the good records of a source that has bad ones too.
+        skip_problems: store the good records of a source that has bad ones too; who is missing then is
+            not known.
+        disable_missing: see `plan_import`.
 
     Returns:
         the plan as it was carried out, and the provider's report.
@@ -103,8 +160,16 @@ async def apply_import(
     if harvest.problems and not skip_problems:
         first, more = harvest.problems[0], len(harvest.problems) - 1
         raise BadRecord(first.field, f"{first.what} (and {more} more problems)" if more else first.what)
-    rows = await plan_import(provider, harvest.accounts, mode, keep_passwords=keep_passwords)
-    users = [row.account for row in rows if row.action != "keep"]
+    rows = await plan_import(
+        provider,
+        harvest.accounts,
+        mode,
+        keep_passwords=keep_passwords,
+        source=harvest.source,
+        complete=not harvest.problems,
+        disable_missing=disable_missing,
+    )
+    users = [row.account for row in rows if row.action in ("add", "update", "disable")]
     return rows, await provider.load(Snapshot(users=users), mode=mode)
 
 
@@ -120,6 +185,8 @@ def merge(stored: Account, item: Imported, *, keep_passwords: bool = False) -> A
         name: getattr(item.account.filters, name)
         for name in (full.removeprefix("filters.") for full in says if full.startswith("filters."))
     }
+    if "public_keys" in values:
+        values["public_keys"] = _merged_keys(stored.public_keys, item.account.public_keys)
     if inner:
         values["filters"] = replace(stored.filters, **inner)
     return replace(stored, **values)
@@ -151,7 +218,28 @@ def _names(record: object) -> list[str]:
 def _shown(name: str, value: object) -> str:
     if name == "password":
         return "(set)" if value else "(none)"
-    if name in _SECRET and isinstance(value, tuple):
-        return f"({len(value)} keys)"
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 1] + "…"
+    if name == "public_keys" and isinstance(value, tuple):
+        return f"({len(value)} keys: {', '.join(_fingerprint(key) for key in value)})" if value else "(none)"
+    if name == "filesystem" and isinstance(value, dict):
+        value = secrecy.without_secrets(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    """A value as a dump writes it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _fingerprint(line: str) -> str:
+    """A key as `ssh-keygen -l` names it."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    except (ValueError, IndexError):
+        return "unreadable"
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -39,7 +39,7 @@ def parse_proftpd(
         groups_name: likewise.
         rules: what names are valid.
     """
-    harvest = Harvest()
+    harvest = Harvest(source="proftpd")
     member_of: dict[str, list[str]] = {}
     for where, fields in records(groups, groups_name, 3, 4, harvest, form=_GROUPS):
         try:

@@ -36,7 +36,7 @@ def parse_pureftpd(text: str, *, name: str = "pureftpd.passwd", rules: Rules = D
     as filters. Local addresses cannot be expressed: a rule on them is a problem, because leaving it out
     would open the account.
     """
-    harvest = Harvest()
+    harvest = Harvest(source="pureftpd")
     for where, fields in records(text, name, _LEAST_FIELDS, _FIELDS, harvest, form=_FORM):
         fields += [""] * (_FIELDS - len(fields))
         says, notes = {"uid", "gid", "home_dir", "description"}, list[str]()

@@ -52,7 +52,7 @@ def parse_unix(
         shadow_name: likewise.
         rules: what names are valid.
     """
-    harvest = Harvest()
+    harvest = Harvest(source="unix")
     hidden: dict[str, tuple[str, list[str]]] = {}
     for where, fields in records(shadow, shadow_name, 8, 9, harvest, form=_SHADOW):
         if fields[0] in hidden:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
@@ -148,19 +149,18 @@ class SqlProvider:
         work = _do(accounts.page, self._tables, offset=offset, limit=limit, order=order)
         return await self._link.listing(work, about="users")
 
-    async def iter_users(self) -> AsyncIterator[Account]:
+    async def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:
         """Every account by name, a batch at a time.
 
         One read for each batch, so that no transaction is held open while the caller thinks.
         """
+        read: Any = self._link.read if fresh else partial(self._link.listing, about="users")
         last = ""
         while True:
             if self._outside is not None:
-                batch = await self._link.listing(_do(self._outside.after, last, accounts.BATCH))
+                batch = await read(_do(self._outside.after, last, accounts.BATCH))
             else:
-                batch = await self._link.listing(
-                    _do(accounts.after, self._tables, last, accounts.BATCH), about="users"
-                )
+                batch = await read(_do(accounts.after, self._tables, last, accounts.BATCH))
             for account in batch:
                 yield account
             if len(batch) < accounts.BATCH:
