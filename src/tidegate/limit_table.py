@@ -118,6 +118,12 @@ def limit_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
             consequence="opening is refused: too many open handles",
         ),
         LimitRow(
+            resource="buffered bytes of SSH connections",
+            process=f"{limits.buffer_bytes >> 20} MiB",
+            keys=("limits.buffer_memory",),
+            consequence="the largest connections have to wait; one that has waited 60 s is closed",
+        ),
+        LimitRow(
             resource="HTTP connections of one binding",
             source=_number(settings.httpd.max_connections_per_source),
             process=_number(settings.httpd.max_connections),

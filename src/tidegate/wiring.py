@@ -93,6 +93,7 @@ def limit_settings(loaded: Loaded) -> LimitSettings:
         handles=limits.handles,
         handles_per_account=limits.handles_per_account,
         channels=limits.channels,
+        buffer_bytes=limits.buffer_memory << 20,
         key_exchanges_per_connection=limits.key_exchanges_per_connection,
         key_exchanges_per_source=limits.key_exchanges_per_source,
     )

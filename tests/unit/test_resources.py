@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tidegate.resources import Arrivals, Ledger, Limits, LimitSettings, StartupLimits
 from tidegate.resources.arrivals import GRACE_SECONDS
+from tidegate.resources.buffers import PATIENCE_SECONDS, Buffers
 from tidegate.resources.count import Count, Share
 from tidegate.resources.deadline import Deadline
 from tidegate.resources.descriptors import Descriptors
@@ -185,6 +186,52 @@ def test_startup_limits_are_read():
     assert StartupLimits.parse("10:30:60", 5) == StartupLimits(10, 30, 60, 5)
     assert StartupLimits.parse("10", 0).probability(10) == 1.0
     assert StartupLimits.parse("0", 0).probability(10**6) == 0.0
+
+
+class Holder:
+    def __init__(self, size: int) -> None:
+        self.buffered_bytes, self.held, self.ended = size, False, ""
+
+    def hold(self, stop: bool) -> None:
+        self.held = stop
+
+    def end(self, by: str) -> None:
+        self.ended = by
+
+
+def test_the_largest_holders_wait_while_too_much_is_buffered(clock, caplog):
+    caplog.set_level(logging.INFO, "tidegate.resources")
+    buffers = Buffers(Notices(clock), limit=100, clock=clock)
+    small, large, larger = (Holder(size) for size in (10, 40, 60))
+    for holder in (small, large, larger):
+        buffers.add(holder)
+    buffers.look()
+    assert [holder.held for holder in (small, large, larger)] == [False, False, True]
+    large.buffered_bytes = 90
+    buffers.look()
+    assert [holder.held for holder in (small, large, larger)] == [False, True, True]
+    larger.buffered_bytes = large.buffered_bytes = 40  # below the limit, and not yet by enough
+    buffers.look()
+    assert large.held
+    assert not large.ended
+    larger.buffered_bytes = 0
+    buffers.look()
+    assert [holder.held for holder in (small, large, larger)] == [False, False, False]
+    large.buffered_bytes = 95
+    buffers.look()
+    clock.now += PATIENCE_SECONDS - 1
+    buffers.look()
+    assert not large.ended
+    clock.now += 1
+    buffers.look()
+    assert (large.ended, small.ended) == ("limits.buffer_memory", "")
+    for holder in (small, large, larger, larger):
+        buffers.remove(holder)
+    buffers.look()
+    assert buffers.total == 0
+    assert (
+        caplog.messages[0] == "limit reached: limits.buffer_memory: 110 bytes are buffered, 100 are allowed"
+    )
 
 
 async def test_a_deadline_can_stand_still():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tidegate.resources.buffers import Buffers
 from tidegate.resources.count import Count, Share
 from tidegate.resources.descriptors import Descriptors
 from tidegate.resources.limits import Limits
@@ -25,6 +26,7 @@ class Ledger:
         handles: open files and listings, by account.
         channels: SSH channels, by account.
         key_exchanges: of each source, in a minute.
+        buffers: bytes of input and output that wait.
     """
 
     def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,6 +50,7 @@ class Ledger:
             most=limits.channels,
             most_each=0,
         )
+        self.buffers = Buffers(notices, limit=limits.buffer_bytes, clock=clock)
         self.key_exchanges = Budgets(
             notices,
             rule="limits.key_exchanges_per_source",

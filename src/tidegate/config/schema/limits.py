@@ -34,6 +34,14 @@ class LimitKeys(Section):
         ge=0,
         le=1_000_000,
     )
+    buffer_memory: int = key(
+        0,
+        "Memory for input and output of all SSH connections that waits to be processed or sent; above it the "
+        "largest connections have to wait; 0 takes a quarter of the memory, 64 MiB to 2 GiB.",
+        unit="MiB",
+        ge=0,
+        le=1_000_000,
+    )
     key_exchanges_per_connection: int = key(
         100,
         "Key exchanges of one SSH connection in a minute, besides those after 1 MiB of transfers; the "

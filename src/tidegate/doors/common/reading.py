@@ -34,6 +34,8 @@ class Why(enum.IntFlag):
     """Whoever gets the data holds enough of it."""
     SWITCH = 16
     """The protocol of the transport is being changed."""
+    MEMORY = 32
+    """All connections together hold too much, and this one holds most."""
 
 
 # Plain numbers: an operation on members of an IntFlag costs a microsecond.
@@ -42,6 +44,7 @@ OUTPUT: Final = int(Why.OUTPUT)
 ORDER: Final = int(Why.ORDER)
 APPLICATION: Final = int(Why.APPLICATION)
 SWITCH: Final = int(Why.SWITCH)
+MEMORY: Final = int(Why.MEMORY)
 
 
 class Reading:
@@ -156,6 +159,11 @@ class Intake:
         if position < size and not self._closed:
             self._backlog = data[position:] + self._backlog
             reading.put_off()
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait for a later turn."""
+        return len(self._backlog)
 
     def hand_over(self) -> bytes:
         """Give up what is held, to a successor who also takes over `Reading.work`."""

@@ -144,6 +144,11 @@ class ChannelCarrier:
         if self._dialogue is not None:
             self._dialogue.connection_lost()
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of input that wait for the dialogue."""
+        return len(self._held)
+
     # -- input ---------------------------------------------------------------------------------------
 
     def _blocked(self) -> bool:

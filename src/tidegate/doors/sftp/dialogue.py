@@ -170,6 +170,11 @@ class SftpDialogue:
         self._cleanup: asyncio.Task[None] | None = None
         self.saturated = False
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that unfinished requests hold."""
+        return self._held
+
     # -- input ---------------------------------------------------------------------------------------
 
     def feed(self, view: memoryview) -> int:

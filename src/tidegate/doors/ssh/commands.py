@@ -59,6 +59,11 @@ class Input:
         self._ended = False
         self._changed = asyncio.Event()
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._size
+
     def put(self, data: bytes) -> None:
         """Data arrived."""
         # Gathered, because an object for each packet of two bytes would cost twenty times its content.

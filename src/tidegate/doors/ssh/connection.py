@@ -207,6 +207,13 @@ class DoorConnection(SSHServerConnection):
         if self.door_intake is not None:
             self.door_intake.close()
 
+    @property
+    def door_buffered(self) -> int:
+        """Bytes of input and output that the connection itself holds."""
+        transport, intake = self.door_transport, self.door_intake
+        waiting = 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
+        return waiting + (0 if intake is None else intake.held)
+
     # -- key exchanges -----------------------------------------------------------------------------------
 
     async def _count_kexinit(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:

@@ -276,6 +276,11 @@ class LaneChannel:
         dialogue = self._dialogue
         return self.congested or dialogue is None or dialogue.saturated
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of input that wait for the dialogue."""
+        return self._end - self._begin
+
     def pump(self) -> None:
         """Offer the dialogue what is there, and give the peer window for what it consumed."""
         dialogue = self._dialogue

@@ -27,6 +27,7 @@ from tidegate.model import Peer, Protocol
 from tidegate.ports import unavailable
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor, listen
+from tidegate.resources.buffers import LOOK_SECONDS
 from tidegate.vfs.api import Sessions
 
 CLOSE_SECONDS: Final = 5.0
@@ -67,6 +68,7 @@ class SshDoor:
         self._setup: Setup | None = None
         self._acceptors: list[Acceptor] = []
         self._admission = Admission(self.ledger)
+        self._looking: asyncio.TimerHandle | None = None
         self._logins: set[SshLogin] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -168,6 +170,9 @@ class SshDoor:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
         self._close_acceptors()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     async def _wait_closed(self) -> None:
         waiters = [asyncio.ensure_future(login.closed.wait()) for login in self._logins]
@@ -264,6 +269,17 @@ class SshDoor:
     def entered(self, login: SshLogin) -> None:
         """A connection came in."""
         self._logins.add(login)
+        self.ledger.buffers.add(login)
+        if self._looking is None:
+            self._look_at_buffers()
+
+    def _look_at_buffers(self) -> None:
+        self.ledger.buffers.look()
+        self._looking = (
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_buffers)
+            if self._logins
+            else None
+        )
 
     def proves(self, visit: Visit) -> None:
         """A connection began to log in."""
@@ -276,6 +292,7 @@ class SshDoor:
     def left(self, login: SshLogin) -> None:
         """A connection ended."""
         self._logins.discard(login)
+        self.ledger.buffers.remove(login)
         if login.visit is not None:
             self._admission.leave(login.visit)
 

@@ -19,6 +19,7 @@ import asyncssh
 
 from tidegate.abc import Credential
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.reading import MEMORY
 from tidegate.doors.ssh.session import SshSession
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
@@ -182,6 +183,20 @@ class SshLogin(asyncssh.SSHServer):
         for clock in (self.deadline, self._silence):
             if clock is not None:
                 clock.cancel()
+
+    # -- memory ------------------------------------------------------------------------------------------
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of input and output that wait; see `resources.buffers`."""
+        own = 0 if self._conn is None else self._conn.door_buffered
+        return own + sum(session.buffered_bytes for session in self.sessions)
+
+    def hold(self, stop: bool) -> None:
+        """Read nothing more from the client, or go on."""
+        reading = None if self._conn is None else self._conn.door_reading
+        if reading is not None:
+            (reading.stop if stop else reading.go)(MEMORY)
 
     # -- key exchanges -----------------------------------------------------------------------------------
 

@@ -91,6 +91,14 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return moved
 
     @property
+    def buffered_bytes(self) -> int:
+        """Bytes of this channel that wait to be processed."""
+        unsent = 0 if self._chan is None else self._chan.get_write_buffer_size()
+        if self._subsystem is not None:
+            return unsent + self._subsystem.buffered_bytes
+        return unsent + (len(self._early) if self._stdin is None else self._stdin.size)
+
+    @property
     def moved_bytes(self) -> int:
         """Bytes moved by the transfers that are going on in this channel."""
         return 0 if self._live is None else sum(transfer.size for transfer in self._live.transfers)

@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 class Carrier(Outlet, Protocol):
     """What the channel's callbacks drive: `ChannelCarrier`, or the fast lane's counterpart."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of input that wait for the dialogue."""
+        ...
+
     def attach(self, dialogue: SftpDialogue) -> None:
         """Name the dialogue, before any event."""
         ...
@@ -97,6 +102,11 @@ class SftpSubsystem:
             target_first=target_comes_first(session.peer.client_version, banner),
         )
         self.carrier.attach(self._dialogue)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that the channel and its unfinished requests hold."""
+        return self.carrier.held_bytes + self._dialogue.held_bytes
 
     def refuse_opens(self) -> None:
         """Let open files be finished, and no others be opened."""
