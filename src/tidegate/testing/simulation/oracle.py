@@ -55,13 +55,13 @@ def measure(*roots: str) -> Used:
 def measure_removed(*roots: str) -> int:
     """Bytes of files in some directories that have no name any more and are open."""
     inodes: dict[int, int] = {}
-    for root in roots:
-        for fd, target in descriptors(f"{root}/").items():
-            name = target.rpartition("/")[2]
-            if target.endswith(" (deleted)") and not name.startswith("#"):  # that is a file not yet named
-                found = os.fstat(fd)
-                if stat.S_ISREG(found.st_mode) and not found.st_nlink:
-                    inodes[found.st_ino] = found.st_size
+    places = tuple(f"{root}/" for root in roots)
+    for fd, target in descriptors(places).items():
+        name = target.rpartition("/")[2]
+        if target.endswith(" (deleted)") and not name.startswith("#"):  # that is a file not yet named
+            found = os.fstat(fd)
+            if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                inodes[found.st_ino] = found.st_size
     return sum(inodes.values())
 
 

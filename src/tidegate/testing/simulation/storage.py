@@ -241,8 +241,8 @@ def release_descriptors(below: str) -> int:
         os.close(nowhere)
 
 
-def descriptors(below: str) -> dict[int, str]:
-    """Descriptors of this process that lead below a directory, and to what."""
+def descriptors(below: str | tuple[str, ...]) -> dict[int, str]:
+    """Descriptors of this process that lead below some directories, and to what."""
     found: dict[int, str] = {}
     for name in os.listdir("/proc/self/fd"):
         try:

@@ -19,11 +19,11 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tidegate.abc import Publish
 from tidegate.backends.local import LocalBackend
@@ -165,9 +165,14 @@ class World:
 
     def run(self) -> Outcome:
         """Everything."""
-        outcome = self.outcome
-        while not self._life() and outcome.lives < LIVES:
+        while not self._life() and self.outcome.lives < LIVES:
             pass
+        self.judge()
+        return self.outcome
+
+    def judge(self) -> None:
+        """Compare when all have gone, then start once more, count again, and compare."""
+        outcome = self.outcome
         for difference in oracle.differences(self.records, self.history.track_quota):
             if not oracle.is_marked(self.records, difference.who):
                 outcome.failures.append(f"at the end, without a mark: {difference}")
@@ -186,7 +191,6 @@ class World:
         ]
         if self.records.dirty:
             outcome.failures.append(f"marked after counting again: {', '.join(sorted(self.records.dirty))}")
-        return outcome
 
     @property
     def _ever_killed(self) -> bool:
@@ -194,37 +198,59 @@ class World:
 
     def _life(self) -> bool:
         """One process, to its end; False if it was killed."""
+        self._begin()
+        try:
+            return self._drive(self._main())
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        """A process comes to be."""
         self.outcome.lives += 1
         self.note(f"process {self.outcome.lives} starts")
         self._killed = self._buried = False
         self._devices = SimulatedDevices(
             self.clock, self._faults, self._draw, self, quick_share=self.history.quick_share
         )
-        self._loop = loop = SimulatedLoop(self.clock, self._devices.threads)
-        loop.set_exception_handler(self._loop_failed)
-        asyncio.set_event_loop(loop)
+        self._loop = SimulatedLoop(self.clock, self._devices.threads)
+        self._loop.set_exception_handler(self._loop_failed)
+        asyncio.set_event_loop(self._loop)
+
+    def _drive(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Let the process do something; False if it was killed before that was done."""
+        loop = self._loop
+        task = loop.create_task(work)
+        task.add_done_callback(lambda _: None if self._killed else loop.stop())
+        loop.run_forever()
+        if not self._killed and task.exception() is not None:
+            self.unforeseen("the process", task.exception())
+        return not self._killed
+
+    def _end(self) -> None:
+        """The process is no more."""
+        loop = self._loop
         try:
-            main = loop.create_task(self._main())
-            main.add_done_callback(lambda _: None if self._killed else loop.stop())
-            loop.run_forever()
             if self._killed:
                 self._bury(loop)
-                return False
-            if main.exception() is not None:
-                self.unforeseen("the process", main.exception())
             self._let_end(loop)
-            return True
-        finally:
-            for client in self.clients:
-                client.reset()
             left = descriptors(f"{self.base}/")
             if left and not self._killed:
                 self.outcome.failures.append(f"descriptors left open: {sorted(left.values())}")
+        finally:
+            for client in self.clients:
+                client.reset()
             self.outcome.faults = len(self._faults.met)
             asyncio.set_event_loop(None)
             loop.close()
 
     async def _main(self) -> None:
+        counting = await self._open()
+        await asyncio.gather(*(client.run() for client in self.clients))
+        await asyncio.wait([counting])
+        await self._close()
+
+    async def _open(self) -> asyncio.Task[None]:
+        """Start the server; returns what counts again."""
         sweep_journal(str(self.base / "journal"))
         self.store = SimulatedStore(self.records, self._faults, self._draw, self)
         self.vfs = VfsSessions(
@@ -237,8 +263,9 @@ class World:
         counting = asyncio.create_task(self._reconcile())
         if not self.history.early:
             await asyncio.wait([counting])
-        await asyncio.gather(*(client.run() for client in self.clients))
-        await asyncio.wait([counting])
+        return counting
+
+    async def _close(self) -> None:
         await self.vfs.close()
         self._devices.close()
 
@@ -272,7 +299,6 @@ class World:
                 task.cancel()
             loop.run_until_complete(asyncio.wait(left, timeout=100))
         loop.run_until_complete(self._wind_up())
-        self._let_end(loop)
         loggers.disable = before
 
     async def _wind_up(self) -> None:
@@ -347,11 +373,12 @@ class World:
             ("bob", bob, (base / "bob",)),
             ("folder own", own, (base / "own",)),
         ):
-            if limit:
-                places = [str(root) for root in roots]
-                there = oracle.measure(*places).size + oracle.measure_removed(*places)
-                if there > limit:
-                    self.outcome.failures.append(f"{who}: {there} bytes take room, {limit} are allowed")
+            places = [str(root) for root in roots]
+            if limit and oracle.measure(*places).size + (removed := oracle.measure_removed(*places)) > limit:
+                there = oracle.measure(*places).size
+                self.outcome.failures.append(
+                    f"{who}: {there} bytes and {removed} in removed files take room, {limit} are allowed"
+                )
 
 
 def _nobody_listens(event: Event) -> None:
