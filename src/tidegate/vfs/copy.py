@@ -46,7 +46,8 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise IsADirectory
     if table.is_point(target) or table.holds_points(target):
         raise Unsupported("target is a directory")
-    origin, goal = await reach(context, source), await reach(context, target, follow=False, charged=True)
+    # As an upload would, a copy goes through a link that is there; what must be new is never behind one.
+    origin, goal = await reach(context, source), await reach(context, target, follow=replace, charged=True)
     judge(context, Intent.COPY, source, origin, target=target, goal=goal)
     if source == target or (origin.backend is goal.backend and origin.key == goal.key):
         raise Unsupported("source and target are the same")
@@ -58,7 +59,10 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files are copied")
-            exists = replace and await stat_or_none(context, goal) is not None
+            old = await stat_or_none(context, goal)
+            if replace and old is not None and old.is_link and goal.mount.meter.grow:
+                raise Conflict  # put there since we looked: what is counted is not what would be written
+            exists = replace and old is not None
             context.require(Intent.COPY, source, target=target, target_exists=exists)
             judge(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
             await act.begin(goal.mount)

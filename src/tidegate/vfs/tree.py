@@ -103,11 +103,10 @@ async def _unfinished(context: Context, spot: Spot, place: Place) -> Entry | Non
 
 @asynccontextmanager
 async def _new_name(context: Context, act: Act, spot: Spot) -> AsyncIterator[None]:
-    """Commit, and settle what a name that comes into being within hides."""
-    if context.options.upload_mode is not Publish.RESUMABLE:
-        act.commit()
-        yield
-        return
+    """Commit, and settle what a name that comes into being within hides.
+
+    Who holds the place for another act (a copy that has looked what is there) is waited for.
+    """
     async with context.places.locked(spot[1:]) as (place,):
         hidden = await _unfinished(context, spot, place)
         if hidden is not None:
