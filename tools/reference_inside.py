@@ -44,7 +44,7 @@ REQUESTS = {
     "REMOVE": "Removes a file or a link.",
     "MKDIR": "Makes one directory.",
     "RMDIR": "Removes an empty directory.",
-    "REALPATH": "The clean absolute path, whether it exists or not. Links are not resolved.",
+    "REALPATH": "The absolute path without links on the way, whether it exists or not. Where something on the way may not be seen, or leads nowhere, the path as it was asked for.",
     "STAT": "Attributes, of what a link leads to.",
     "RENAME": "Files, directories and links, also between home and folders (ADR 0019). Refuses an existing target.",
     "READLINK": "The text that the link was made with. An absolute one is a path within the account. Permissions are asked for the place of the link, not for what the text points to: nothing behind it is told.",

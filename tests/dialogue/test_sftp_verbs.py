@@ -206,9 +206,9 @@ async def test_a_listing(peer):
     assert status(await peer.ask(p.readdir, handle)) == (4, "invalid handle")
 
 
-async def test_an_empty_root_lists_only_itself(peer):
+async def test_an_empty_root_lists_itself_and_itself_as_its_parent(peer):
     handle = (await peer.ask(p.opendir, "/")).handle
-    assert [n.name for n in (await peer.ask(p.readdir, handle)).names] == [b"."]
+    assert [n.name for n in (await peer.ask(p.readdir, handle)).names] == [b".", b".."]
     assert status(await peer.ask(p.readdir, handle))[0] == 1
     assert status(await peer.ask(p.close, handle)) == OK
 

@@ -339,6 +339,9 @@ class MemorySession:
             raise Unsupported
         return node.text
 
+    async def real_path(self, path: VPath) -> VPath:
+        return path
+
     async def hardlink(self, source: VPath, target: VPath) -> None:
         await self.pass_gate("hardlink", source, target)
         if target in self.nodes:

@@ -16,6 +16,7 @@ from tidegate.errors import InvalidArgument, LoginRefused, NotFound
 from tidegate.model import Account, Intent, Principal, Protocol, VPath
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
+from tidegate.policy.folders import folders_of, judge_rename
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
 from tidegate.policy.login import judge_login
@@ -259,6 +260,13 @@ def explain(
         ("gate", step)
         for step in gate.trace(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
     ]
+    moved = None
+    if second is not None and intent in (Intent.RENAME_FILE, Intent.RENAME_DIR):
+        moved = judge_rename(
+            folders_of(account), subject, second, is_dir=is_dir or intent is Intent.RENAME_DIR
+        )
+        if moved is not None:
+            steps.append(("gate", moved.step))
     written = second if intent is Intent.COPY and second is not None else subject
     new_file = intent is Intent.UPLOAD or (intent is Intent.COPY and not target_exists)
     amount = Amount(intent, written, size, new_file, 0 if new_file else replaced or 0)
@@ -274,7 +282,9 @@ def explain(
         else:
             rows.append(Row(section, step, "asked" if decided is None else "later"))
     decision = ALLOWED
-    if decided is not None and decided.section == "gate":
+    if decided is not None and moved is not None and decided.step is moved.step:
+        decision = Decision(allowed=False, rule=moved.step.rule, text=moved.error.text)
+    elif decided is not None and decided.section == "gate":
         decision = gate.decide(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
         if decision.hidden:
             decision = Decision(

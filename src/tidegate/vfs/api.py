@@ -147,6 +147,10 @@ class Session(Protocol):
         """The text of a link as a virtual path."""
         ...
 
+    async def real_path(self, path: VPath) -> VPath:
+        """The path without links on the way, existing or not, as far as all of it may be seen."""
+        ...
+
     async def hardlink(self, source: VPath, target: VPath) -> None:
         """Give a file a second name."""
         ...

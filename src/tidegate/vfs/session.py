@@ -157,6 +157,10 @@ class Session:
         """The text of a link as a virtual path."""
         return await tree.readlink(self._context, path)
 
+    async def real_path(self, path: VPath) -> VPath:
+        """The path without links on the way, as far as that may be seen."""
+        return await tree.real_path(self._context, path)
+
     async def space(self, path: VPath) -> Space:
         """Room at `path`, narrowed by quota.
 

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from tidegate.abc import Backend, Capability, Publish
+from tidegate.abc import Backend, Capability, KnowsPlaces, Publish
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
     DirectoryNotEmpty,
     IsADirectory,
+    TidegateError,
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
@@ -184,6 +185,27 @@ async def readlink(context: Context, path: VPath) -> str:
         follow=False,
     )
     return absolute(spot.mount, text)
+
+
+async def real_path(context: Context, path: VPath) -> VPath:
+    """The path without links on the way, existing or not, where all of both may be seen; else as it is.
+
+    Nothing is told of what may not be listed: for that the answer is the path, as for what does not exist.
+    """
+    mount, backend, key = await context.table.at(path)
+    if not key or not isinstance(backend, KnowsPlaces):
+        return path
+    try:
+        place = await backend.place_of(key, follow=True)
+    except TidegateError:  # a loop, a way out, something missing on the way
+        return path
+    real = path if place == key else mount.virtual(place)
+    if real == path:
+        return path
+    steps = {*path.ancestors()[:-1], *real.ancestors()[:-1]}
+    decide = context.gate.decide
+    seen = all(decide(Intent.STAT, step, is_dir=kind).allowed for step in steps for kind in (True, False))
+    return real if seen else path
 
 
 async def hardlink(context: Context, source: VPath, target: VPath) -> None:

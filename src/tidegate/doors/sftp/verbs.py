@@ -236,7 +236,8 @@ class Verbs:
         try:
             await listing.refill()
             own = await self._dot(path, ".")
-            dots = [own] if len(path) == 1 else [own, await self._dot(path.parent, "..")]
+            # The root is its own parent, as in POSIX.
+            dots = [own, await self._dot(path.parent, "..")]
         except BaseException:
             await listing.close()
             raise
@@ -278,8 +279,8 @@ class Verbs:
         return replies.status_ok(rid)
 
     async def realpath(self, rid: int, q: r.Realpath, _: object) -> bytes:
-        """REALPATH: the clean path, whether it exists or not; links are not resolved."""
-        return replies.name(rid, self.path(q.path).to_bytes())
+        """REALPATH: the path without links on the way, whether it exists or not."""
+        return replies.name(rid, (await self._session.real_path(self.path(q.path))).to_bytes())
 
     async def rename(self, rid: int, q: r.Rename, _: object) -> bytes:
         """RENAME refuses an existing target, posix-rename@openssh.com replaces it."""
