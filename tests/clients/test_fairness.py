@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.support.people import CHEAP
+from tests.support.running import free_port, running
 from tests.support.web_world import settings
 
 from tidegate.app import App
@@ -29,6 +31,8 @@ TURN_SECONDS = 0.05
 
 PACKETS = {"listings": 250, "tiny requests": 5000, "HTTP chunks of one byte": 60_000}
 NAMES = 5000
+QUIET_LOGIN_SECONDS = 0.1
+"""A login without attackers takes less on a machine that has nothing else to do."""
 
 
 class Server:
@@ -150,3 +154,49 @@ async def test_ten_peers_hold_no_turn(server: Server):
     meter, user = await attacked(server, [*FLOODS, "ignore after login"])
     print(f"ten: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s")
     assert meter.longest < TURN_SECONDS
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_ten_strangers_beside_a_user_and_new_logins(tmp_path: Path):
+    """The whole program: no STAT over 0.3 s and no login over 1 s, whichever ten it are.
+
+    On a machine that is busy with other work, in proportion to how long a login takes without them.
+    """
+    with running(tmp_path / "config", settings={"httpd": {"bindings": [{"port": free_port()}]}}) as server:
+        person = server.account()
+        (person.home / "many").mkdir(parents=True)
+        for number in range(NAMES):
+            (person.home / "many" / f"a file with a longer name {number}").touch()
+        web = json.loads((server.directory / "tidegate.json").read_text())["httpd"]["bindings"][0]["port"]
+        target = Target(server.port, web, person.name, person.password, "/many")
+        clock = asyncio.get_running_loop().time
+        quiet: list[float] = []
+        for _ in range(5):
+            began = clock()
+            async with person.connect():
+                quiet.append(clock() - began)
+        busy = max(1.0, max(quiet) / QUIET_LOGIN_SECONDS)
+        for name, flood in FLOODS.items():
+            armed = [await flood(target, PACKETS.get(name, 20_000)) for _ in range(10)]
+            user = User(target)
+            await user.start()
+            logins: list[float] = []
+            # Who does not read its answers is not read any further: its strike does not end.
+            strikes = [asyncio.create_task(peer.strike()) for peer in armed]
+            for _ in range(5):
+                began = clock()
+                async with person.connect():
+                    logins.append(clock() - began)
+            await asyncio.wait(strikes, timeout=2)
+            for strike in strikes:
+                strike.cancel()
+            await asyncio.wait(strikes)
+            for peer in armed:
+                peer.close()
+            await user.stop()
+            print(
+                f"ten times {name}: STAT {max(user.waits):.3f} s at most, login {max(logins):.3f} s (quiet {max(quiet):.3f} s)"
+            )
+            assert max(user.waits) < 0.3 * busy
+            assert max(logins) < 1 * busy

@@ -108,7 +108,7 @@ class Intake:
         take: the parser; it may stop the reading, or close the intake.
     """
 
-    __slots__ = ("_backlog", "_closed", "_reading", "_step", "_take", "_turns")
+    __slots__ = ("_backlog", "_closed", "_heavy", "_reading", "_step", "_take", "_turns")
 
     def __init__(self, reading: Reading, turns: Turns, step: int, take: Callable[[bytes], None]) -> None:
         self._reading = reading
@@ -117,6 +117,7 @@ class Intake:
         self._take = take
         self._backlog = b""
         self._closed = False
+        self._heavy = False
         reading.work = self._go_on
 
     def put(self, data: bytes) -> bool:
@@ -127,13 +128,14 @@ class Intake:
         """
         if self._closed:
             return True
-        reading = self._reading
-        if self._backlog or reading.reasons or not self._turns.may_work:
+        reading, turns = self._reading, self._turns
+        if self._backlog or reading.reasons or not turns.may_work or (self._heavy and turns.crowded):
             if len(self._backlog) + len(data) > MAX_BACKLOG:
                 return False
             self._backlog += data
             reading.put_off()
         else:
+            self._heavy = False
             self._process(data)
         return True
 
@@ -158,6 +160,7 @@ class Intake:
             self._turns.end()
         if position < size and not self._closed:
             self._backlog = data[position:] + self._backlog
+            self._heavy = True
             reading.put_off()
 
     @property

@@ -25,10 +25,10 @@ from typing import Final
 SLICE_SECONDS: Final = 0.002
 """Work of one connection in one turn before the others have theirs."""
 
-QUEUE_SECONDS: Final = 0.008
+QUEUE_SECONDS: Final = 0.005
 """Work in one turn for those who waited in the queue."""
 
-TURN_SECONDS: Final = 0.016
+TURN_SECONDS: Final = 0.01
 """Work in one turn for everybody: what the queue leaves is for connections that just begin to speak."""
 
 LOOK_SECONDS: Final = 0.001
@@ -58,6 +58,14 @@ class Turns:
     def may_work(self) -> bool:
         """Whether a connection may process input now; if not, ask for a place by `later`."""
         return self._used < TURN_SECONDS
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits.
+
+        Who used up its last slice then queues at once, and leaves the turn to those who say little.
+        """
+        return bool(self._queue)
 
     def begin(self) -> float:
         """Begin a slice.

@@ -85,6 +85,7 @@ class Lane(asyncio.BufferedProtocol):
         self._used = 0
         self._blocked = False
         self._put_off = False
+        self._heavy = False
         self._turns = turns_of(connection._loop)
         reading = getattr(connection, "door_reading", None)
         self._reading: Reading = Reading(transport, self._turns) if reading is None else reading
@@ -188,16 +189,18 @@ class Lane(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes arrived in the shared input buffer."""
         end = self._used + nbytes
-        if self._reading.reasons or not self._turns.may_work:
+        turns = self._turns
+        if self._reading.reasons or not turns.may_work or (self._heavy and turns.crowded):
             self._tail = bytes(_input[:end])
             self._reading.put_off()
             return
         self._tail = b""  # it is in front of what came
-        self._turns.begin()
+        self._heavy = False
+        turns.begin()
         try:
             self._take(_input, end)
         finally:
-            self._turns.end()
+            turns.end()
 
     def _go_on(self) -> None:
         """Process what was put off; called within a slice."""
@@ -284,6 +287,7 @@ class Lane(asyncio.BufferedProtocol):
                 return
         self._tail = bytes(view[position:end]) if position < end else b""
         if self._put_off:
+            self._heavy = True
             self._reading.put_off()
         if touched or self.out.batched:
             self._pump(touched)
