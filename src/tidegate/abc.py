@@ -122,6 +122,7 @@ class FileHandle(Protocol):
 
     A handle of a backend with PARTIALS SHOULD also have ``staged: bool``, whether what is written lies beside
     the target until COMMIT: only the backend knows if it continues a finished file or an unfinished upload.
+    And ``took: bool``, whether it took the place of an unfinished upload that was kept.
     """
 
     existed_size: int | None
@@ -291,12 +292,36 @@ class Backend(Protocol):
 
 @runtime_checkable
 class ListsPartials(Protocol):
-    """What a backend with PARTIALS SHOULD have beside `Backend`, so that a quota scan misses nothing."""
+    """What a backend with PARTIALS SHOULD have beside `Backend`, so that a quota scan misses nothing.
+
+    An unfinished upload is kept only where no finished file has its name: `Outcome.KEEP` drops what another
+    file hides by then, and what gives a name to something (rename, mkdir, links) drops what that hides.
+
+    The iterator of `Backend.list` MAY have an attribute ``parts`` when it is through: whether the directory
+    holds unfinished uploads at all.
+    """
 
     def partials(self, key: Key) -> AsyncIterator[list[Entry]]:
         """Unfinished uploads kept in a directory; under the names they are kept for, where those are known.
 
         Only those that `stat` shows under that name (no finished file has it) and that nobody is writing.
+        """
+        ...
+
+
+@runtime_checkable
+class ExpiresPartials(Protocol):
+    """What a backend with PARTIALS MAY have: unfinished uploads do not stay for ever.
+
+    The iterator of its `Backend.list` has an attribute ``expired``: whether some are too old. Who charges
+    for them then calls this, so that what they were charged is given back.
+    """
+
+    async def expire_partials(self, key: Key) -> list[Entry]:
+        """Remove those in a directory that are too old, and those that a finished file hides.
+
+        Returns:
+            the former: what `partials` would have listed.
         """
         ...
 
@@ -471,6 +496,7 @@ __all__ = [
     "ChecksRoot",
     "ClosesAtOnce",
     "Credential",
+    "ExpiresPartials",
     "FileHandle",
     "Key",
     "KeyValue",

@@ -182,7 +182,10 @@ async def test_old_partials_are_swept(tmp_path: Path, backend: LocalBackend) -> 
 
     swept = sweep_journal(str(journal))
 
-    assert (swept.removed, swept.kept, swept.gone, swept.failed) == (1, 2, 2, 1)
+    # Who charges for them removes them.
+    assert (swept.removed, swept.kept, swept.gone, swept.failed) == (0, 3, 2, 1)
+    assert [entry.size for entry in await backend.expire_partials("")] == [1]
+    assert await backend.expire_partials("") == []
     assert (await backend.stat("young")).size == 1
     with pytest.raises(NotFound):
         await backend.stat("aged")
@@ -198,8 +201,11 @@ async def test_listing_removes_stale_temporaries(tmp_path: Path, backend: LocalB
         (home / name).write_bytes(b"x")
         if "new" not in name:
             os.utime(home / name, (ancient, ancient))
-    assert await names(backend) == ["seen"]
-    assert hidden(home) == [".tidegate-upload.new.aa"]
+    listing = backend.list("")
+    assert [entry.name async for batch in listing for entry in batch] == ["seen"]
+    assert (listing.parts, listing.expired) == (True, True)
+    assert hidden(home) == [".tidegate-part.00", ".tidegate-upload.new.aa"]
+    assert [entry.name for entry in await backend.expire_partials("")] == [".tidegate-part.00"]
 
 
 @pytest.mark.parametrize("publish", STAGED)

@@ -79,7 +79,7 @@ class Node:
         """A session, and what `begin` does for a change, but no writing in the background."""
         self.book = await self.books.account(ACCOUNT)
         self.folder = await self.books.folder(SHARED)
-        self.book.folders.add(self.folder)
+        self.book.folders[self.folder] = None
         await self.store.mark_usage("alice", dirty=True)
         self.book.marked = True
 
@@ -411,7 +411,7 @@ async def test_accounts_that_share_a_folder_count_it_once(store: Troubled, troub
     store.accounts["bob"] = replace(ACCOUNT, username="bob")
     async with node_of(store) as node:
         bob = await node.books.account(store.accounts["bob"])
-        bob.folders.add(node.folder)
+        bob.folders[node.folder] = None
         node.charge_folder(10, 1)
         store.trouble = trouble
         with pytest.raises(e.ProviderUnavailable):

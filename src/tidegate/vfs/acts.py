@@ -137,21 +137,25 @@ async def carry(context: Context, work: Coroutine[Any, Any, T]) -> T:
 def _start(context: Context, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T] | None, T | None]:
     task, result = context.acts.start(work)
     if task is not None:
+        book = context.book
+        book.acts += 1
         context.acting.add(task)
-        task.add_done_callback(context.acting.discard)
+
+        def ended(task: asyncio.Task[T]) -> None:
+            book.acts -= 1
+            context.acting.discard(task)
+
+        task.add_done_callback(ended)
     return task, result
 
 
 async def _acting(context: Context, act: Act, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
-    book = context.book
-    book.acts += 1
     try:
         return await work(act)
     except StorageFailed:
         if act.committed and act.begun:
-            context.books.doubt(book)
+            context.books.doubt(context.book)
         raise
     finally:
-        book.acts -= 1
         if act.begun:
             context.changed()

@@ -7,7 +7,7 @@ import asyncio
 from typing import Literal, Protocol
 
 from tidegate.model import TALLY_NAMES, Account, Folder, Tally, UsageDelta
-from tidegate.vfs.gauges import Count
+from tidegate.vfs.gauges import Count, Meter
 
 
 class UsageStore(Protocol):
@@ -58,6 +58,16 @@ class Reserving(Protocol):
     """An open upload as a scan sees it."""
 
     @property
+    def meter(self) -> Meter:
+        """What it charges."""
+        ...
+
+    @property
+    def extent(self) -> object:
+        """What tells uploads apart that share what they charge."""
+        ...
+
+    @property
     def reserved(self) -> int:
         """Bytes charged for content that a listing does not show yet."""
         ...
@@ -97,9 +107,11 @@ class Book:
         sent: changes that went to the store and were neither confirmed nor refused.
         lock: held while the store is written, so that `sent` and `saved` belong together.
         refs: sessions that hold the book.
+        turns: how often something was changed that `counts` tell; who sees the same number twice knows that
+            nothing was settled in between.
     """
 
-    __slots__ = ("counts", "lock", "name", "refs", "sent")
+    __slots__ = ("counts", "lock", "name", "refs", "sent", "turns")
 
     def __init__(self, name: str, counts: tuple[Count, ...]) -> None:
         self.name = name
@@ -107,6 +119,7 @@ class Book:
         self.sent: Numbers | None = None
         self.lock = asyncio.Lock()
         self.refs = 0
+        self.turns = 0
 
     def changes(self) -> Numbers:
         """What the store does not know yet; what is in `sent` is part of it."""

@@ -207,7 +207,7 @@ class _Carrier:
             await backend.symlink(text, beside.key)
             await self._over(beside, goal, entry)
             if old.is_file:
-                goal.mount.meter.credit(-(place.learn(old.size) or 0), -1)
+                goal.mount.meter.credit(-place.freed(old.size), -1)
                 place.becomes(None)
         finally:
             self._context.places.let_go(place)
@@ -272,7 +272,7 @@ class _Carrier:
             try:
                 visible = place.learn(found.size)
                 if visible is not None:
-                    of.mount.meter.credit(-visible, -1)
+                    of.mount.meter.credit(-place.freed(found.size), -1)
                 place.becomes(None)
             finally:
                 self._context.places.let_go(place)

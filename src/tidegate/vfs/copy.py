@@ -135,7 +135,7 @@ async def transfer(
     place = context.places.hold(to_backend, to_key)
     try:
         visible = place.learn(old.size) if old is not None and old.is_file else None
-        replaced, files = visible or 0, 1 if visible is None else 0
+        replaced, files = place.freed(visible), 1 if visible is None else 0
         if asks:
             meter.may_upload(new=visible is None, replaced=replaced)
             origin.mount.meter.may_download()
@@ -150,8 +150,7 @@ async def transfer(
         except BaseException:
             meter.credit(replaced - entry.size, -files)
             raise
-        grown = (place.learn(replaced) or 0) - replaced if visible is not None else 0
-        meter.credit(copied - entry.size - grown, 0)
+        meter.credit(copied - entry.size, 0)
         place.becomes(copied)
     finally:
         context.places.let_go(place)

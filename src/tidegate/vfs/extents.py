@@ -8,7 +8,10 @@ knows how many bytes the books hold for the visible file.
 * In-place writers of one path share an `Extent`: bytes are charged once, however many handles write them.
 * An unpublished upload has an `Extent` of its own that starts at the size of the visible file: bytes up to
   there are paid for by the file that will go, only growth beyond is charged. When it is published the
-  difference to what is visible *then* is settled.
+  difference to what is visible *then* is settled. One upload of a path at a time has that loan; it ends
+  when the file goes before the upload does.
+* A file that is removed or replaced while it is written in place lies on the disk until the last of its
+  writers closes it, and so long it stays charged.
 """
 
 from __future__ import annotations
@@ -17,8 +20,17 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from tidegate.abc import Backend, Key
+
+
+class Borrower(Protocol):
+    """An unpublished upload whose bytes the visible file pays for, up to the size of that."""
+
+    def stand_alone(self) -> None:
+        """The visible file goes, and its charge with it: charge what was written."""
+        ...
 
 
 class Extent:
@@ -26,10 +38,11 @@ class Extent:
 
     Attributes:
         charged: content up to this size is paid for.
-        floor: what was paid before this extent began (0 for a shared one: it owns what it charged).
+        floor: what the visible file pays of it (0 for a shared one: it owns what it charged).
         writers: handles that share it.
         place: where a shared one is visible; a rename moves it.
-        gone: the path was removed or replaced under the writers; nothing of it is visible any more.
+        gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
+            is charged is given back when the last of them closes.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
@@ -54,9 +67,10 @@ class Place:
         known: whether `visible` has been found out.
         visible: bytes the books hold for the file of that name, None if they hold none; while there is a
             shared extent, that counts instead.
+        borrower: the unpublished upload that the visible file pays for.
     """
 
-    __slots__ = ("at", "extent", "known", "lock", "number", "users", "visible")
+    __slots__ = ("at", "borrower", "extent", "known", "lock", "number", "users", "visible")
 
     def __init__(self, at: tuple[Backend, Key], number: int) -> None:
         self.at = at
@@ -66,6 +80,7 @@ class Place:
         self.users = 0
         self.known = False
         self.visible: int | None = None
+        self.borrower: Borrower | None = None
 
     def learn(self, found: int | None) -> int | None:
         """What the books hold for the visible file; `found` is what storage says, believed at first sight."""
@@ -75,23 +90,36 @@ class Place:
             self.known, self.visible = True, found
         return self.visible
 
+    def freed(self, found: int | None) -> int:
+        """Bytes that are given back at once when the visible file goes; those of in-place writers are not."""
+        visible = self.learn(found)
+        return 0 if self.extent is not None else visible or 0
+
     def resized(self, old: int, size: int) -> None:
         """The visible file went from `old` to `size`, and that is settled."""
         if self.extent is not None:
             self.extent.charged += size - old
             self.extent.suspect = True  # who wrote meanwhile did so before or after
         self.known, self.visible = True, size
+        if size < old:
+            self.end_loan()
+
+    def end_loan(self) -> None:
+        """What is visible pays for no upload any more."""
+        if self.borrower is not None:
+            borrower, self.borrower = self.borrower, None
+            borrower.stand_alone()
 
     def becomes(self, size: int | None) -> None:
-        """Another file, or none, is visible now, and whoever did it has settled the difference.
+        """Another file, or none, is visible now, and whoever did it has given back what is `freed`.
 
-        In-place writers go on writing what nobody sees; they settle what they charge from now on.
+        In-place writers go on writing what nobody sees, and settle it when the last of them closes.
         """
         self.known, self.visible = True, size
         if self.extent is not None:
             self.extent.gone = True
-            self.extent.floor = self.extent.charged
             self.extent = None
+        self.end_loan()
 
 
 class Places:

@@ -33,7 +33,7 @@ from tidegate.vfs.extents import Place
 from tidegate.vfs.links import judge_moved_link, judge_moved_tree, taking_turns
 from tidegate.vfs.mounts import Spot
 from tidegate.vfs.reach import judge, reach
-from tidegate.vfs.scan import measure
+from tidegate.vfs.scan import kept_partials, measure
 from tidegate.vfs.uploads import Upload
 
 MAX_MOVED_FILES: Final = 1_000_000
@@ -162,7 +162,10 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
     visible: int | None = None
     if old is not None and old.is_file:
         visible = there.learn(old.size)
-    if moves or visible is not None:
+    parts: list[Entry] = []
+    if old is not None and old.is_dir:  # unfinished uploads go along with the directory they are in
+        parts = await kept_partials(context.through(change.goal), to_key)
+    if moves or parts or visible is not None:
         await act.begin(from_mount, to_mount)
     if moves:
         with context.limits(Intent.RENAME_FILE, to_mount.virtual(to_key)):
@@ -188,8 +191,9 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
         return
     if moves:
         from_mount.meter.credit(-size, -files)
-    if visible is not None:  # asked again: somebody may have gone on writing to it
-        to_mount.meter.credit(-(there.learn(visible) or 0), -1)
+    if visible is not None:
+        to_mount.meter.credit(-there.freed(visible), -1)
+    to_mount.meter.credit(-sum(part.size for part in parts), -len(parts))
     there.becomes(size if entry.is_file else None)
     if change.across:
         here.becomes(None)

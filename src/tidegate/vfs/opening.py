@@ -290,7 +290,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     upload.inplace = not getattr(handle, "staged", not inplace)
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:
                         upload.names = max(1, (await handle.stat()).nlink)
-                    upload.opened(handle.existed_size, truncate=flags.truncate)
+                    took = bool(getattr(handle, "took", False))
+                    upload.opened(handle.existed_size, truncate=flags.truncate, took=took)
                     if not upload.inplace:
                         upload.staged(handle)
         except BaseException:

@@ -112,6 +112,7 @@ async def reopened(context: Context, spot: Spot, upload: Upload, options: OpenOp
 async def forsake(context: Context, spot: Spot, upload: Upload) -> None:
     """The upload's name was removed or replaced: it will not be published. The caller holds its place."""
     await sharing(context, spot).forsake(upload.handle)
+    upload.leave()
     upload.forsaken = True
     context.own.pop(upload.place, None)
 

@@ -3,6 +3,10 @@
 
 A scan counts regular files, each name once, and unfinished uploads that are kept, but no links: what live
 accounting counts. One scan per account (and one per folder) runs at a time.
+
+A scan beside traffic is exact if nothing was settled while it ran, which the books can tell (`Book.turns`).
+It is repeated a few times; if something always moves, its result is used, and the account stays marked and
+is counted again later, until a scan was exact.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from tidegate.abc import Backend, Key, ListsPartials
+from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
-from tidegate.model import Account, FolderMount
+from tidegate.model import Account, Entry, FolderMount
 from tidegate.policy.quota import counts_in_account
 from tidegate.vfs.books import identity_of, is_same
 from tidegate.vfs.mounts import BackendPool, BackendSpec, folder_spec, home_spec, listing
@@ -23,6 +28,10 @@ from tidegate.vfs.usage import AccountBook, Books
 
 STEADY_TRIES: Final = 3
 """How often a scan is repeated because files changed while it ran."""
+RECOUNT_SECONDS: Final = 15.0
+"""How long an account whose numbers are uncertain waits to be counted; twice as long after each try."""
+RECOUNT_MAX_SECONDS: Final = 600.0
+"""Longest such wait."""
 ENTRIES_PER_BREATH: Final = 2000
 """Entries counted before other tasks get their turn, for backends that answer without waiting."""
 
@@ -50,10 +59,43 @@ class Scan:
         self.task: asyncio.Task[None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _FolderView:
+    """What a folder's book holds for files that a listing shows, and how often it was changed."""
+
+    steady: bool
+    shown: tuple[int, int]
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The books of an account and its folders at one moment.
+
+    A count between two equal views saw nothing move, if the first is `steady` (no operation under way).
+    """
+
+    book: AccountBook | None
+    steady: bool
+    shown: tuple[int, int]
+    turns: int
+    folders: dict[str, _FolderView]
+
+
 async def measure(
-    backend: Backend, key: Key, *, limit: int | None = None, progress: Scan | None = None
+    backend: Backend,
+    key: Key,
+    *,
+    limit: int | None = None,
+    progress: Scan | None = None,
+    clean: bool = False,
 ) -> tuple[int, int]:
     """Bytes and files below a directory.
+
+    Args:
+        limit: most files.
+        progress: is told what was counted so far.
+        clean: remove unfinished uploads that are too old or hidden; only if the result is the new number.
 
     Raises:
         PeerLimit: there are more than `limit` files.
@@ -80,7 +122,10 @@ async def measure(
                     if seen >= ENTRIES_PER_BREATH:
                         seen = 0
                         await asyncio.sleep(0)
-            if isinstance(backend, ListsPartials):
+                parts = getattr(batches, "parts", True)
+            if parts and isinstance(backend, ListsPartials):
+                if clean and isinstance(backend, ExpiresPartials):
+                    await backend.expire_partials(directory)
                 async for batch in backend.partials(directory):
                     size += sum(entry.size for entry in batch)
                     files += len(batch)
@@ -88,6 +133,16 @@ async def measure(
             if directory == key:
                 return 0, 0
     return size, files
+
+
+async def kept_partials(backend: Backend, key: Key) -> list[Entry]:
+    """Unfinished uploads in a directory, which go along with it; none if they cannot be told."""
+    if not isinstance(backend, ListsPartials):
+        return []
+    try:
+        return [part async for batch in backend.partials(key) for part in batch]
+    except TidegateError:
+        return []  # what is wrong with the directory is for the operation itself to say
 
 
 class Scans:
@@ -102,6 +157,8 @@ class Scans:
         self._books = books
         self._pool = pool
         self._running: dict[tuple[str, str], Scan] = {}
+        self._doubting: asyncio.Task[None] | None = None
+        books.on_doubt = self._wake
 
     def running(self, kind: Literal["user", "folder"]) -> list[Scan]:
         """Scans that run now."""
@@ -179,21 +236,57 @@ class Scans:
             account = await store.user(username)
             if account is None:
                 continue
-            scan = self._enter("user", username)
             try:
-                await self._user(scan, account, every_folder=True)
-                if self._books.live_for(account) is None:  # else the book clears the mark when it is settled
-                    await store.mark_usage(username, dirty=False)
-                done.append(username)
+                if await self._recount(account):
+                    done.append(username)
             except TidegateError as error:
                 log.warning("usage of %s cannot be reconciled now: %s", username, error)
-            finally:
-                self._leave(scan)
+                self._books.again(username)
         return done
+
+    async def _recount(self, account: Account) -> bool:
+        """Count an account with all its folders; its mark goes if nothing changed meanwhile.
+
+        Raises:
+            Conflict: another scan of it runs.
+            TidegateError: it cannot be counted now.
+        """
+        scan = self._enter("user", account.username)
+        try:
+            steady = await self._user(scan, account, every_folder=True)
+        finally:
+            self._leave(scan)
+        if steady:
+            await self._books.counted(account)
+        return steady
+
+    def _wake(self) -> None:
+        """An account is in doubt: see to it that it is counted."""
+        if self._doubting is None or self._doubting.done():
+            self._doubting = asyncio.create_task(self._settle_doubts(), name="recount")
+
+    async def _settle_doubts(self) -> None:
+        pause = RECOUNT_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            for username in self._books.doubtful():
+                try:
+                    account = await self._account(username)
+                    if not self.busy("user", username):
+                        await self._recount(account)
+                except NotFound:
+                    self._books.forget_doubts(username)
+                except TidegateError as error:
+                    log.info("usage of %s cannot be counted again now: %s", username, error)
+            if not self._books.doubtful():
+                return
+            pause = min(2 * pause, RECOUNT_MAX_SECONDS)
 
     async def close(self) -> None:
         """Stop running scans."""
         tasks = [scan.task for scan in self._running.values() if scan.task is not None]
+        if self._doubting is not None:
+            tasks.append(self._doubting)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -211,7 +304,7 @@ class Scans:
     def _leave(self, scan: Scan) -> None:
         self._running.pop((scan.kind, scan.name), None)
 
-    async def _guard(self, scan: Scan, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, scan: Scan, work: Coroutine[None, None, object]) -> None:
         try:
             await work
         except TidegateError as error:
@@ -226,61 +319,84 @@ class Scans:
             raise NotFound(f"no user {username}")
         return account
 
-    async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> None:
+    async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> bool:
+        """Count; returns whether nothing changed meanwhile, else the account is counted again later."""
         at_root = any(mount.virtual_path == "/" for mount in account.virtual_folders)
         included = [mount for mount in account.virtual_folders if counts_in_account(mount)]
         own = [mount for mount in account.virtual_folders if not counts_in_account(mount)]
         specs: list[tuple[FolderMount | None, BackendSpec]] = [] if at_root else [(None, home_spec(account))]
         specs += [(mount, folder_spec(account, mount)) for mount in included]
-        for attempt in range(2 * STEADY_TRIES):
+        if every_folder:
+            specs += [(mount, folder_spec(account, mount)) for mount in own]
+        for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
-            at_first = self._books.live_for(account)
-            before = _shown(at_first)
-            folders: list[tuple[FolderMount, int, int]] = []
-            size = files = 0
-            for mount, spec in specs:
-                part = await self._count(spec, scan)
-                size, files = size + part[0], files + part[1]
-                if mount is not None:
-                    folders.append((mount, *part))
-            book = self._books.live_for(account)
-            # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
-            if book is at_first and (_shown(book) == before or attempt >= STEADY_TRIES - 1):
+            before = self._view(account)
+            counted = [(mount, *await self._count(spec, scan)) for mount, spec in specs]
+            after = self._view(account)
+            steady = before.steady and before == after
+            if steady:
                 break
-        if book is not None:  # what was charged and not shown when we began, or changed since
-            base = before if book is at_first else _shown(book)
-            size += book.size.used - base[0]
-            files += book.files.used - base[1]
         if not is_same(identity_of(account), identity_of(await self._account(account.username))):
             raise NotFound(f"user {account.username} was deleted while the scan ran")
+        mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
+        size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
+        book = after.book
+        if book is not None:
+            # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
+            base = (before if book is before.book else after).shown
+            size += book.size.used - base[0]
+            files += book.files.used - base[1]
         await self._books.set_usage(account.username, size=max(0, size), files=max(0, files))
-        if every_folder:
-            folders += [(mount, *await self._count(folder_spec(account, mount), scan)) for mount in own]
-        for mount, folder_size, folder_files in folders:
-            await self._books.set_folder_usage(mount.name, size=folder_size, files=folder_files)
+        for mount, folder_size, folder_files in counted:
+            if mount is not None:
+                await self._set_folder(mount.name, before, folder_size, folder_files)
+        if not steady:
+            await self._books.doubt_scanned(
+                account.username, [mount.name for mount, *_ in counted if mount is not None]
+            )
+        return steady
 
     async def _folder(self, scan: Scan, name: str, spec: BackendSpec) -> None:
+        for _ in range(STEADY_TRIES):
+            scan.size = scan.files = 0
+            before = _View(None, True, (0, 0), 0, self._folder_views([name]))
+            size, files = await self._count(spec, scan)
+            if before.folders == self._folder_views([name]):
+                break
+        await self._set_folder(name, before, size, files)
+
+    async def _set_folder(self, name: str, before: _View, size: int, files: int) -> None:
         book = self._books.live_folder(name)
-        before = (book.size.used, book.files.used) if book is not None else (0, 0)
-        size, files = await self._count(spec, scan)
+        seen = before.folders.get(name)
         if book is not None:
-            size += book.size.used - before[0]
-            files += book.files.used - before[1]
+            shown = seen.shown if seen is not None else self._folder_views([name])[name].shown
+            size += book.size.used - shown[0]
+            files += book.files.used - shown[1]
         await self._books.set_folder_usage(name, size=max(0, size), files=max(0, files))
+
+    def _view(self, account: Account) -> _View:
+        book = self._books.live_for(account)
+        folders = self._folder_views([mount.name for mount in account.virtual_folders])
+        if book is None:
+            return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders)
+        hidden = self._books.hidden(book.size, book.files)
+        shown = book.size.used - hidden[0], book.files.used - hidden[1]
+        steady = not book.acts and all(view.steady for view in folders.values())
+        return _View(book, steady, shown, book.turns, folders)
+
+    def _folder_views(self, names: list[str]) -> dict[str, _FolderView]:
+        views = {}
+        for name in names:
+            folder = self._books.live_folder(name)
+            if folder is not None:
+                hidden = self._books.hidden(folder.size, folder.files)
+                shown = folder.size.used - hidden[0], folder.files.used - hidden[1]
+                views[name] = _FolderView(self._books.quiet(folder), shown, folder.turns)
+        return views
 
     async def _count(self, spec: BackendSpec, scan: Scan) -> tuple[int, int]:
         backend = await self._pool.acquire(spec)
         try:
-            return await measure(backend, "", progress=scan)
+            return await measure(backend, "", progress=scan, clean=True)
         finally:
             await self._pool.release(backend)
-
-
-def _shown(book: AccountBook | None) -> tuple[int, int]:
-    """What the books hold for files that a listing shows."""
-    if book is None:
-        return 0, 0
-    return (
-        book.size.used - sum(upload.reserved for upload in book.uploads),
-        book.files.used - sum(upload.reserved_files for upload in book.uploads),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -138,6 +139,9 @@ class Session:
                         batch = [entry for entry in batch if shows(entry.name, entry.is_dir)]
                     if batch:
                         yield batch
+            if getattr(batches, "expired", False):
+                with suppress(TidegateError):  # of no concern to who lists
+                    await tree.expire(context, spot)
         except (NotFound, NotADirectory):
             if not overlay:
                 raise

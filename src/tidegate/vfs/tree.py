@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from tidegate.abc import Backend, Capability, KnowsPlaces, Publish
+from tidegate.abc import Backend, Capability, ExpiresPartials, KnowsPlaces, Publish
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -30,6 +30,7 @@ from tidegate.vfs.extents import Place
 from tidegate.vfs.links import absolute, taking_turns, text_to_store
 from tidegate.vfs.mounts import Mount, Spot
 from tidegate.vfs.reach import acting, judge, reach
+from tidegate.vfs.scan import kept_partials
 
 
 async def remove(context: Context, path: VPath) -> None:
@@ -65,7 +66,7 @@ def _forget(mount: Mount, place: Place, size: int) -> None:
     """A visible file went away."""
     visible = place.learn(size)
     if visible is not None:  # None: an upload that is going on was seen, which its own end settles
-        mount.meter.credit(-visible, -1)
+        mount.meter.credit(-place.freed(size), -1)
     place.becomes(None)
 
 
@@ -115,7 +116,7 @@ async def _new_name(context: Context, act: Act, spot: Spot) -> AsyncIterator[Non
         act.commit()
         yield
         if hidden is not None:
-            spot.mount.meter.credit(-(place.learn(hidden.size) or 0), -1)
+            spot.mount.meter.credit(-place.freed(hidden.size), -1)
             place.becomes(None)
 
 
@@ -132,9 +133,34 @@ async def rmdir(context: Context, path: VPath) -> None:
     spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=bool(context.own))
     if any(own.below(context, spot)):
         raise DirectoryNotEmpty
-    mount, key = spot.mount, spot.key
-    await context.through(spot).rmdir(key)
-    context.operated("Rmdir", path, mount.host_path(key), started)
+    mount, backend, key = spot.mount, context.through(spot), spot.key
+
+    async def work(act: Act) -> None:
+        # To users a directory is empty that holds unfinished uploads only; they go along with it.
+        parts = await kept_partials(backend, key)
+        if parts:
+            await act.begin(mount)
+        act.commit()
+        await backend.rmdir(key)
+        mount.meter.credit(-sum(part.size for part in parts), -len(parts))
+        context.operated("Rmdir", path, mount.host_path(key), started)
+
+    await settle(context, work)
+
+
+async def expire(context: Context, spot: Spot) -> None:
+    """Remove unfinished uploads of a directory that are too old, and give back what they were charged."""
+    mount, backend, key = spot.mount, context.through(spot), spot.key
+    if not isinstance(backend, ExpiresPartials):
+        return
+
+    async def work(act: Act) -> None:
+        await act.begin(mount)
+        act.commit()
+        gone = await backend.expire_partials(key)
+        mount.meter.credit(-sum(part.size for part in gone), -len(gone))
+
+    await settle(context, work)
 
 
 async def symlink(context: Context, text: str, link: VPath) -> None:
@@ -246,7 +272,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
                 to_mount.meter.credit(-size, -1)
                 raise
             if hidden is not None:
-                to_mount.meter.credit(-(there.learn(hidden.size) or 0), -1)
+                to_mount.meter.credit(-there.freed(hidden.size), -1)
             there.becomes(size)
         context.operated(
             "Link",

@@ -9,7 +9,7 @@ from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, TidegateError
 from tidegate.vfs.context import Context
 from tidegate.vfs.extents import Extent, Place
-from tidegate.vfs.gauges import require
+from tidegate.vfs.gauges import Meter, require
 from tidegate.vfs.mounts import Spot
 
 
@@ -27,6 +27,7 @@ class Upload:
         sharers: handles of the session that write it.
         forsaken: its name was removed or replaced; it will not be published.
         exact: sizes are known without asking.
+        took: an unfinished upload is continued or begun anew; nobody else sees it meanwhile.
         names: hard links of a file that is written in place. Each name counts, so growth is charged for all
             of them; what shrinks is given back once, because the others may have gone meanwhile.
     """
@@ -46,6 +47,7 @@ class Upload:
         "names",
         "new",
         "sharers",
+        "took",
     )
 
     handle: FileHandle
@@ -65,6 +67,12 @@ class Upload:
         self.forsaken = False
         self.exact = True
         self._outcome = Outcome.COMMIT
+        self.took = False
+
+    @property
+    def meter(self) -> Meter:
+        """What is charged."""
+        return self._mount.meter
 
     @property
     def place(self) -> Place:
@@ -73,13 +81,16 @@ class Upload:
 
     @property
     def reserved(self) -> int:
-        """Bytes charged that a listing does not show yet."""
-        return 0 if self.inplace else self.extent.charged - self.extent.floor
+        """Bytes charged that a listing does not show; several uploads may share the `extent` they are in."""
+        extent = self.extent
+        if self.inplace:
+            return extent.charged if extent.gone else 0
+        return extent.charged if self.took else extent.charged - extent.floor
 
     @property
     def reserved_files(self) -> int:
-        """Files charged that a listing does not show yet."""
-        return 0 if self.inplace or not self.new else 1
+        """Files charged that a listing does not show."""
+        return 1 if not self.inplace and (self.new or self.took) else 0
 
     def charge_new(self) -> None:
         """The file does not exist: charge one.
@@ -103,17 +114,18 @@ class Upload:
         extent.writers = 1
         self._context.book.uploads.add(self)
 
-    def opened(self, existed_size: int | None, *, truncate: bool) -> None:
+    def opened(self, existed_size: int | None, *, truncate: bool, took: bool = False) -> None:
         """The handle is open: take over what is charged already.
 
         Args:
             existed_size: as in `FileHandle`.
             truncate: it starts empty.
+            took: what existed is an unfinished upload.
 
         Raises:
             QuotaExceeded: the file was removed meanwhile, and a new one does not fit.
         """
-        meter = self._mount.meter
+        meter, place = self._mount.meter, self._place
         visible = self.place.learn(existed_size)
         if visible is not None and self.new:  # somebody created it since we looked
             meter.credit(0, -1)
@@ -129,11 +141,17 @@ class Upload:
             if truncate and shared.charged:
                 meter.credit(-shared.charged, 0)
                 shared.charged = 0
+                place.end_loan()
             shared.writers += 1
             self.extent = shared
+        elif place.borrower is None:
+            # What the visible file pays for; of a partial that is taken up, that itself.
+            self.extent = Extent(place, paid, paid)
+            self.took = took and visible is not None
+            if paid:
+                place.borrower = self
         else:
-            # A partial that is taken up is paid for; growth starts behind it.
-            self.extent = Extent(self._place, paid, paid)
+            self.extent = Extent(place, 0)
         self._context.book.uploads.add(self)
 
     def staged(self, handle: FileHandle) -> None:
@@ -144,6 +162,7 @@ class Upload:
     def renamed(self, place: Place) -> None:
         """It will be published elsewhere; the caller holds both places and `handle` is told."""
         context, old = self._context, self._place
+        self.leave()
         self._place = context.places.hold(*place.at)
         if context.own.pop(old, None) is self:
             context.own[self._place] = self
@@ -167,8 +186,38 @@ class Upload:
             require(meter.grow_limits, change)
         meter.credit(change, 0)
         extent.charged = charged
+        if change < 0 and self.inplace:
+            self.place.end_loan()
         extent.suspect = extent.suspect or extent.writers > 1
         self.high = size
+
+    def stand_alone(self) -> None:
+        """See `Borrower`. Never refused: the visible file that goes gave back more, or was replaced."""
+        extent = self.extent
+        if extent.charged > extent.floor:
+            self._mount.meter.credit(extent.floor, 0)
+        else:
+            self._mount.meter.credit(self.high, 0)
+            extent.charged = self.high
+        extent.floor = 0
+        if self.took:
+            self.took = False
+            self.new = False
+
+    def leave(self) -> None:
+        """It has nothing to do any more with what its name shows: charge it by itself.
+
+        A finished file stays where it is, and stays charged; an unfinished upload that was taken goes along.
+        """
+        place, took = self._place, self.took
+        if place.borrower is not self:
+            return
+        visible = place.visible or 0
+        place.end_loan()
+        if took:
+            self._mount.meter.credit(-visible, 0)
+            self.new = True
+            place.visible = None
 
     def never_opened(self) -> None:
         """Opening failed: give everything back."""
@@ -205,6 +254,8 @@ class Upload:
             place.known, place.visible = True, extent.charged
 
     def _end(self, place: Place) -> None:
+        if self._place.borrower is self:
+            self._place.borrower = None
         self._context.book.uploads.discard(self)
         self._context.places.let_go(place)
         self._context.changed()
@@ -274,7 +325,7 @@ class Upload:
             if not exact:
                 self.high = (await handle.stat()).size
             visible = place.learn(None)
-            size = (self.high - (visible or 0)) - (extent.charged - extent.floor)
+            size = (self.high - place.freed(None)) - (extent.charged - extent.floor)
             files = (visible is None) - self.new
             try:
                 meter.charge(size, files)
@@ -287,10 +338,9 @@ class Upload:
             if outcome is Outcome.COMMIT:
                 meter.credit(-size, -files)
                 outcome = Outcome.KEEP
+        if place.borrower is self:
+            place.borrower = None
         if outcome is Outcome.COMMIT:
-            meter.credit(
-                (visible or 0) - (place.learn(visible) or 0), 0
-            )  # in-place writers went on meanwhile
             place.becomes(self.high)
         elif resumable and place.extent is None and not self.forsaken:
             # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
@@ -318,13 +368,13 @@ class Upload:
         extent.writers -= 1
         if extent.gone:
             if not extent.writers:
-                meter.credit(extent.floor - extent.charged, 0)
+                meter.credit(-extent.charged, 0)
             return failure
         if extent.suspect:
             actual = await size_of(*self.place.at)
             meter.credit((actual or 0) - extent.charged, -1 if actual is None else 0)
             extent.charged = actual or 0
-            extent.suspect = False
+            extent.suspect = extent.writers > 0  # what others have under way may still land
             if actual is None:
                 place.becomes(None)
         self._settled(place)

@@ -24,7 +24,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal
 
 from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
@@ -88,6 +88,10 @@ class Books:
         # (account, folder or None): nobody can say any more what the store should hold. Outlives the books,
         # so that the account's mark stays for the next start even if sessions come and go meanwhile.
         self._doubts: set[tuple[str, str | None]] = set()
+        # Called when an account has to be counted; `tidegate.vfs.scan` takes it.
+        self.on_doubt: Callable[[], None] = lambda: None
+        # Accounts whose numbers cannot be written now, and why.
+        self._failing: dict[str, str] = {}
         self._loading = asyncio.Lock()
         self._writing = 0  # writes of anybody's numbers under way
         self._wrote = 0.0  # when the last one ended (`time.monotonic`)
@@ -165,7 +169,7 @@ class Books:
             if self._gone.get((book.name, book.identity)) is book:
                 del self._gone[book.name, book.identity]
         for folder in list(book.folders):
-            if not folder.pending:
+            if not folder.pending and not book.busy:
                 del book.folders[folder]
         for name, folder in list(self._folders.items()):
             if folder.refs <= 0 and not folder.pending:
@@ -185,6 +189,25 @@ class Books:
     def live_folder(self, name: str) -> FolderBook | None:
         """The book of a folder that is in use now."""
         return self._folders.get(name)
+
+    def hidden(self, size: Count, files: Count) -> tuple[int, int]:
+        """What these counts hold of open uploads that no listing shows."""
+        hidden_size = hidden_files = 0
+        seen: set[int] = set()
+        for book in (*self._accounts.values(), *self._gone.values()):
+            for upload in book.uploads:
+                if any(count is size for count in upload.meter.grow) and id(upload.extent) not in seen:
+                    seen.add(id(upload.extent))
+                    hidden_size += upload.reserved
+                if any(count is files for count in upload.meter.files):
+                    hidden_files += upload.reserved_files
+        return hidden_size, hidden_files
+
+    def quiet(self, folder: FolderBook) -> bool:
+        """Whether no operation is under way that may change a folder."""
+        return not any(
+            book.acts and folder in book.folders for book in (*self._accounts.values(), *self._gone.values())
+        )
 
     # -- what a session charges ----------------------------------------------------------------------
 
@@ -218,6 +241,10 @@ class Books:
             if not book.marked:
                 try:
                     await self._mark(book, self.store)
+                except asyncio.CancelledError:
+                    book.marked = True  # perhaps it is; who clears it finds out
+                    self.changed(book)
+                    raise
                 except TidegateError:
                     log.warning("usage of %s: the store cannot be told that it changes", book.name)
         self.changed(book)
@@ -234,6 +261,9 @@ class Books:
 
     def changed(self, book: AccountBook) -> None:
         """Numbers changed: have them written soon."""
+        book.turns += 1
+        for folder in book.folders:
+            folder.turns += 1
         if self.store is None:
             return
         book.wake.set()
@@ -243,8 +273,45 @@ class Books:
     def doubt(self, book: AccountBook) -> None:
         """It is not known what became of an operation: the account stays marked until it was counted."""
         if self.store is not None and self.track_quota and not book.gone:
-            self._doubts.add((book.name, None))
             log.warning("usage of %s is uncertain; it will be counted again", book.name)
+            self._uncertain((book.name, None))
+
+    async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
+        """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
+        if self.store is not None:
+            await self.store.mark_usage(username, dirty=True)
+            book = self._accounts.get(username)
+            if book is not None:
+                book.marked = True
+        for name in (None, *folders):
+            self._uncertain((username, name))
+
+    def again(self, username: str) -> None:
+        """A marked account could not be counted: it is tried again later."""
+        self._uncertain((username, None))
+
+    def _uncertain(self, doubt: tuple[str, str | None]) -> None:
+        self._doubts.add(doubt)
+        self.on_doubt()
+
+    def doubtful(self) -> list[str]:
+        """Accounts that have to be counted before their mark goes."""
+        return sorted({name for name, _ in self._doubts})
+
+    def forget_doubts(self, username: str) -> None:
+        """The account is gone."""
+        self._doubts = {doubt for doubt in self._doubts if doubt[0] != username}
+
+    async def counted(self, account: Account) -> None:
+        """The store's numbers of an account and its folders are exact: its mark may go."""
+        book = self.live_for(account)
+        if book is not None:
+            self.changed(book)  # it clears the mark when everything is written
+        elif self.store is not None:
+            await self.store.mark_usage(account.username, dirty=False)
+            book = self.live_for(account)
+            if book is not None and book.marked:  # somebody began meanwhile
+                await self.store.mark_usage(account.username, dirty=True)
 
     def touch(self, book: AccountBook, kind: Literal["upload", "download"]) -> None:
         """A transfer ended well: remember if it was the account's first."""
@@ -307,15 +374,38 @@ class Books:
                                 break
                     else:
                         pause = SAVE_INTERVAL_SECONDS
-                except (TidegateError, OverflowError):  # sparse files can add up to more than a store holds
-                    log.warning("usage of %s cannot be written now; trying again", book.name)
+                    self._written(book)
+                except (TidegateError, OverflowError) as error:  # sparse files add up to more than fits
+                    self._unwritten(book, error)
                     pause = RETRY_SECONDS
                 await _wait(self._stop, SAVE_GAP_SECONDS)
                 if pause > SAVE_GAP_SECONDS and not self._stop.is_set():
                     await _wait(book.wake, pause - SAVE_GAP_SECONDS)
         finally:
             book.task = None
+            if not book.pending:
+                self._failing.pop(book.name, None)
             self._forget(book)
+
+    def _unwritten(self, book: AccountBook, error: Exception) -> None:
+        """Say once why the store does not take numbers, not at each try and not for each account."""
+        cause = " ".join(str(error).split()) or type(error).__name__
+        if self._failing.get(book.name) == cause:
+            return
+        known = cause in self._failing.values()
+        self._failing[book.name] = cause
+        log.log(
+            logging.DEBUG if known else logging.WARNING,
+            "usage of %s cannot be written now: %s; trying again every %g seconds",
+            book.name,
+            cause,
+            RETRY_SECONDS,
+        )
+
+    def _written(self, book: AccountBook) -> None:
+        cause = self._failing.pop(book.name, None)
+        if cause is not None and cause not in self._failing.values():
+            log.info("usage is written again, last that of %s; it was kept meanwhile (%s)", book.name, cause)
 
     async def _write(self, book: AccountBook) -> None:
         store = self.store
@@ -381,8 +471,8 @@ class Books:
     def _learn(self, book: Book, found: Account | Folder | None, doubt: tuple[str, str | None]) -> None:
         """Settle what became of `book.sent`, or note whose numbers only a scan can make right."""
         if not book.learn(None if found is None else numbers_of(found)):
-            self._doubts.add(doubt)
-            log.warning("usage of %s is uncertain; it will be scanned at the next start", book.name)
+            log.warning("usage of %s is uncertain; it will be counted again", book.name)
+            self._uncertain(doubt)
 
     async def _replaced(self, book: AccountBook, store: UsageStore) -> bool:
         """Whether the store has another account of that name by now; the book is retired then.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import copy
 import os
 import stat
@@ -19,7 +20,7 @@ from tidegate.backends.local.attrs import check_attrs, check_regular, set_on_pat
 from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import Journal
-from tidegate.backends.local.listing import BATCH, Listing, find_partials
+from tidegate.backends.local.listing import BATCH, Listing, expire_partials, find_partials
 from tidegate.backends.local.names import check_key
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
@@ -235,6 +236,10 @@ class LocalBackend:
         found = await self._run_in_thread(key, partial(find_partials, self._root, check_key(key)))
         for start in range(0, len(found), BATCH):
             yield found[start : start + BATCH]
+
+    async def expire_partials(self, key: str) -> builtins.list[Entry]:
+        """See `tidegate.abc.ExpiresPartials`."""
+        return await self._run_in_thread(key, partial(expire_partials, self._root, check_key(key)))
 
     async def open_file(self, key: str, options: OpenOptions) -> FileHandle:
         """See `tidegate.abc.Backend.open_file`."""

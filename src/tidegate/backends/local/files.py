@@ -126,6 +126,11 @@ class LocalFile:
         """Whether what is written lies beside the target until COMMIT."""
         return self._upload is not None and self._upload.staged
 
+    @property
+    def took(self) -> bool:
+        """Whether it took the place of an unfinished upload that was kept."""
+        return self.staged and not getattr(self._upload, "existed", True) and self.existed_size is not None
+
     # -- reading -----------------------------------------------------------------------------------------
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:

@@ -101,11 +101,12 @@ class Journal:
                 os.unlink(entry)
 
 
-def sweep_journal(journal_dir: str, *, partial_keep_days: float = PARTIAL_KEEP_DAYS) -> Swept:
+def sweep_journal(journal_dir: str) -> Swept:
     """Remove what a crash left behind. Blocks; run it at start, in a thread.
 
-    Leftovers of ATOMIC uploads go; partials of RESUMABLE ones stay for `partial_keep_days` after their last
-    write. A file that another process is writing is left alone.
+    Leftovers of ATOMIC uploads go. Partials of RESUMABLE ones stay: they are charged to accounts, and who
+    charges for them removes them when they are too old. A file that another process is writing is left
+    alone.
     """
     removed = kept = gone = failed = 0
     with suppress(FileNotFoundError), os.scandir(journal_dir) as entries:
@@ -113,7 +114,7 @@ def sweep_journal(journal_dir: str, *, partial_keep_days: float = PARTIAL_KEEP_D
             if not entry.name.endswith(_SUFFIX) or not entry.is_file(follow_symlinks=False):
                 continue
             try:
-                verdict = _sweep_one(entry.path, partial_keep_days * 86400)
+                verdict = _sweep_one(entry.path)
             except (OSError, TidegateError):
                 failed += 1
                 continue
@@ -125,7 +126,7 @@ def sweep_journal(journal_dir: str, *, partial_keep_days: float = PARTIAL_KEEP_D
     return Swept(removed, kept, gone, failed)
 
 
-def _sweep_one(path: str, keep_seconds: float) -> str:
+def _sweep_one(path: str) -> str:
     with open(path, "rb") as file:
         text = file.read(MAX_ENTRY_BYTES)
     try:
@@ -139,9 +140,10 @@ def _sweep_one(path: str, keep_seconds: float) -> str:
     root.open()
     try:
         with root.parent(folder + b"/" + name if folder else name) as parent:
-            return remove_stale(parent.fd, name, UPLOAD_PREFIX, 0) or remove_stale(
-                parent.fd, name, PART_PREFIX, keep_seconds
-            )
+            if name.startswith(UPLOAD_PREFIX):
+                return remove_stale(parent.fd, name, UPLOAD_PREFIX, 0)
+            os.lstat(name, dir_fd=parent.fd)
+            return "kept"  # it is charged to an account: listings and scans remove it when it is too old
     except FileNotFoundError:
         return "gone"
     finally:

@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Final, Self
 
@@ -36,9 +37,16 @@ class Listing:
     """Iterates over a directory's entries in batches. Opened by the first step.
 
     Releases its descriptor at the end, on `aclose`, and when it is forgotten.
+
+    Attributes:
+        parts: unfinished uploads were seen.
+        expired: one of them is too old; whoever accounts for it removes it (`expire_partials`).
     """
 
-    __slots__ = ("_closed", "_device", "_devices", "_entries", "_fd", "_lock", "_raw", "_root", "_since")
+    __slots__ = (
+        *("_closed", "_device", "_devices", "_entries", "_fd", "_lock", "_raw", "_root", "_since"),
+        *("expired", "parts"),
+    )
 
     def __init__(self, root: Root, raw: bytes, devices: Devices, device: Device) -> None:
         self._root = root
@@ -49,6 +57,8 @@ class Listing:
         self._entries: Iterator[os.DirEntry[str]] | None = None
         self._closed = False
         self._since = 0
+        self.parts = False
+        self.expired = False
         self._lock = threading.Lock()  # between a step in a thread and `aclose`
 
     def __aiter__(self) -> Self:
@@ -124,7 +134,7 @@ class Listing:
                 seen = True
                 name = entry.name
                 if name.startswith(HIDDEN) and is_hidden(name):
-                    sweep(self._fd, os.fsencode(name))
+                    self._see_hidden(os.fsencode(name))
                     continue
                 try:
                     found = entry_of(name, entry.stat(follow_symlinks=False))
@@ -136,6 +146,15 @@ class Listing:
                 except PermissionError:
                     batch.append(Entry(name, _kind_of(entry), 0, 0))
         return batch
+
+    def _see_hidden(self, name: bytes) -> None:
+        if not name.startswith(PART_PREFIX):
+            sweep(self._fd, name)
+            return
+        self.parts = True
+        if not self.expired:
+            with suppress(OSError):
+                self.expired = _too_old(os.lstat(name, dir_fd=self._fd))
 
     def _open(self) -> None:
         try:
@@ -180,13 +199,35 @@ def find_partials(root: Root, raw: bytes) -> list[Entry]:
         os.close(fd)
 
 
-def sweep(dir_fd: int, name: bytes) -> bool:
-    """Remove the hidden file `name` if it is a leftover; whether it was removed."""
+def expire_partials(root: Root, raw: bytes) -> list[Entry]:
+    """See `tidegate.abc.ExpiresPartials.expire_partials`."""
+    fd = root.resolve(raw, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return "removed" in {
-            remove_stale(dir_fd, name, UPLOAD_PREFIX, STALE_UPLOAD_SECONDS),
-            remove_stale(dir_fd, name, PART_PREFIX, PARTIAL_KEEP_DAYS * 86400),
-        }
+        with os.scandir(fd) as entries:
+            names = [os.fsencode(entry.name) for entry in entries]
+        parts = {name for name in names if name.startswith(PART_PREFIX)}
+        hidden = {part for name in names if parts and (part := part_name(name)) in parts}
+        expired = []
+        for name in parts:
+            with suppress(OSError):
+                found = os.lstat(name, dir_fd=fd)
+                if (name in hidden or _too_old(found)) and stat.S_ISREG(found.st_mode):
+                    age = 0 if name in hidden else PARTIAL_KEEP_DAYS * 86400
+                    if remove_stale(fd, name, PART_PREFIX, age) == "removed" and name not in hidden:
+                        expired.append(entry_of(os.fsdecode(name), found))
+        return expired
+    finally:
+        os.close(fd)
+
+
+def _too_old(found: os.stat_result) -> bool:
+    return time.time() - found.st_mtime >= PARTIAL_KEEP_DAYS * 86400
+
+
+def sweep(dir_fd: int, name: bytes) -> bool:
+    """Remove the hidden temporary `name` if it is a leftover; whether it was removed."""
+    try:
+        return remove_stale(dir_fd, name, UPLOAD_PREFIX, STALE_UPLOAD_SECONDS) == "removed"
     except OSError:
         return False
 

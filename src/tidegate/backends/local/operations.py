@@ -121,6 +121,7 @@ def mkdir(root: Root, raw: bytes, mode: int, uid: int | None, gid: int | None) -
     """Create a directory with exactly this mode and owner."""
     with root.parent(raw) as parent:
         os.mkdir(parent.name, mode, dir_fd=parent.fd)
+        forget_partial(parent.fd, parent.name)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(parent.name, flags, dir_fd=parent.fd)
@@ -153,7 +154,7 @@ def rmdir(root: Root, raw: bytes) -> None:
 
 
 def rename(root: Root, raw: bytes, target: bytes, *, replace: bool, into: Root | None = None) -> bool:
-    """Rename; a moved file's leftover partial goes.
+    """Rename; unfinished uploads that the new name hides, or the old one hid, go.
 
     Args:
         into: the root of `target`, if that is another one.
@@ -180,6 +181,7 @@ def rename(root: Root, raw: bytes, target: bytes, *, replace: bool, into: Root |
                 if error.errno == errno.EINVAL or (error.errno == errno.EXDEV and _lies_in(new.fd, found)):
                     raise InvalidArgument("a directory cannot move below itself") from None
                 raise
+            forget_partial(new.fd, new.name)
             if is_dir:
                 return into is not None or root.depth(old.fd) != root.depth(new.fd)
             if stat.S_ISLNK(found.st_mode):
@@ -229,6 +231,8 @@ def _lies_in(fd: int, directory: os.stat_result) -> bool:
 def symlink(root: Root, raw: bytes, text: str) -> None:
     """Create a link; see `links.symlink`."""
     links.symlink(root, text, raw)
+    with root.parent(raw) as parent:
+        forget_partial(parent.fd, parent.name)
 
 
 def hardlink(root: Root, raw: bytes, target: bytes) -> None:
@@ -239,6 +243,7 @@ def hardlink(root: Root, raw: bytes, target: bytes) -> None:
             raise NotFound
         check_regular(found.st_mode)
         os.link(parent.name, new.name, src_dir_fd=parent.fd, dst_dir_fd=new.fd, follow_symlinks=False)
+        forget_partial(new.fd, new.name)
 
 
 def space(root: Root, raw: bytes) -> Space:

@@ -102,6 +102,7 @@ class Upload:
                 os.fsync(self.fd)
             if self.staged:
                 self._publish()
+                forget_partial(self.dir_fd, self.name)
         except BaseException:
             if self.staged and not self.resumable:
                 self.unname()
@@ -133,7 +134,7 @@ class Upload:
             os.utime(self.fd, ns=times)
         if not self.staged:
             return
-        if not self.resumable or os.fstat(self.fd).st_size == 0:
+        if not self.resumable or os.fstat(self.fd).st_size == 0 or self._hidden():
             self.unname()
             return
         found = os.fstat(self.fd)
@@ -148,6 +149,14 @@ class Upload:
                     move_noreplace(self.dir_fd, self.temp, self.dir_fd, part_name(self.name))
                     self.temp = None
             self.unname()
+
+    def _hidden(self) -> bool:
+        """Whether something else has the name: then nobody could see, resume or remove what is kept."""
+        try:
+            os.lstat(self.name, dir_fd=self.dir_fd)
+        except OSError:
+            return False
+        return True
 
     def drop(self) -> None:
         """Leave nothing of what was uploaded."""
