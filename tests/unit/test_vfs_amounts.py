@@ -218,9 +218,11 @@ async def test_many_uploads_over_one_file_are_not_paid_for_by_it_together(
     tmp_path: Path, mode: Publish
 ) -> None:
     async with vfs_world(tmp_path, upload_mode=mode) as world:
-        session = await world.login(world.account(quota_size=2000))
+        account = world.account(quota_size=2000)
+        session = await world.login(account)
         await put(session, "/a", b"x" * 1000)
-        first, second, third = [await session.open(p("/a"), PUT) for _ in range(3)]
+        # What one session opens twice is one upload; these are of three.
+        first, second, third = [await (await world.login(account)).open(p("/a"), PUT) for _ in range(3)]
         await first.write(0, b"1" * 1000)
         await second.write(0, b"2" * 1000)
         with pytest.raises(e.QuotaExceeded):
@@ -237,9 +239,10 @@ async def test_many_uploads_over_one_file_are_not_paid_for_by_it_together(
 @pytest.mark.parametrize("mode", MODES[1:])
 async def test_a_file_that_goes_under_an_upload_over_it(tmp_path: Path, mode: Publish) -> None:
     async with vfs_world(tmp_path, upload_mode=mode) as world:
-        session = await world.login(world.account(quota_size=2000))
+        account = world.account(quota_size=2000)
+        session, other = await world.login(account), await world.login(account)
         await put(session, "/a", b"x" * 1000)
-        upload = await session.open(p("/a"), PUT)
+        upload = await other.open(p("/a"), PUT)
         await upload.write(0, b"1" * 700)
         await session.remove(p("/a"))
         assert world.vfs.books.live("alice").size.used == 700
@@ -297,14 +300,15 @@ async def test_what_takes_the_name_of_an_unfinished_upload(tmp_path: Path, how: 
 
 async def test_what_takes_the_name_while_the_upload_runs(tmp_path: Path) -> None:
     async with vfs_world(tmp_path, upload_mode=Publish.RESUMABLE) as world:
-        session = await world.login(world.account(quota_size=1_000_000))
+        account = world.account(quota_size=1_000_000)
+        session, other = await world.login(account), await world.login(account)
         await put(session, "/f", b"x" * 10)
         for path, act in (
             ("/a", session.mkdir(p("/a"))),
             ("/b", session.rename(p("/f"), p("/b"), replace=True)),
             ("/c", session.copy(p("/b"), p("/c"), replace=True)),
         ):
-            file = await session.open(p(path), PUT)
+            file = await other.open(p(path), PUT)
             await file.write(0, b"y" * 700)
             await act
             await file.abort()
