@@ -17,6 +17,7 @@ from tests.support.web_world import ADMIN, WebWorld, web_world
 from tidegate.identity.passwords import verify
 from tidegate.model import Folder
 
+JSON = {"Content-Type": "application/json"}
 DUMP, LOAD = "/api/v2/dumpdata", "/api/v2/loaddata"
 
 
@@ -63,7 +64,7 @@ async def test_what_is_dumped_loads_into_an_empty_server(tmp_path: Path):
                     (home / "backups/all.json").write_text(text)
                     answer = await client.get(LOAD, params={"input-file": str(home / "backups/all.json")})
                 else:
-                    answer = await client.post(LOAD, content=text.encode())
+                    answer = await client.post(LOAD, content=text.encode(), headers=JSON)
                 assert answer.status_code == 200, answer.text
                 report = answer.json()
                 assert (report["message"], report["added"], report["updated"]) == ("Data restored", 6, 0)
@@ -169,7 +170,7 @@ async def test_one_mistake_and_nothing_is_loaded(world: WebWorld, change: dict[s
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{} {}", b"\xff\xfe", b'{"users":[' + b"[" * 50_000])
 async def test_what_is_no_dump_is_refused(world: WebWorld, body: bytes):
-    answer = await world.client.post(LOAD, content=body)
+    answer = await world.client.post(LOAD, content=body, headers=JSON)
     assert answer.status_code == 400, answer.text
 
 

@@ -32,6 +32,7 @@ from tidegate.web import listener
 from tidegate.web.front import FrontOptions, client_address, shown_uri
 from tidegate.web.status import CODES, code_of
 
+JSON = {"Content-Type": "application/json"}
 API = "/api/v2"
 
 
@@ -60,10 +61,12 @@ async def test_bodies_have_a_length(tmp_path: Path):
                 yield b" " * 1000
 
         for content in (b" " * 3000, piecemeal()):
-            answer = await world.client.post(f"{API}/loaddata", content=content)
+            answer = await world.client.post(f"{API}/loaddata", content=content, headers=JSON)
             assert answer.status_code == 413, answer.text
             assert set(answer.json()) == {"message", "error"}
-        assert (await world.client.post(f"{API}/loaddata", content=b"{}".ljust(2000))).status_code == 200
+        assert (
+            await world.client.post(f"{API}/loaddata", content=b"{}".ljust(2000), headers=JSON)
+        ).status_code == 200
 
 
 async def raw(world: WebWorld, data: bytes, *, seconds: float = 5) -> bytes:
@@ -136,6 +139,7 @@ async def test_bodies_must_keep_coming(tmp_path: Path, monkeypatch: pytest.Monke
     async with web_world(tmp_path) as world:
         token = await world.token()
         head = f"POST /api/v2/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        head += "Content-Type: application/json\r\n"
         answer = await raw(world, head.encode() + b"Content-Length: 10\r\n\r\n{", seconds=5)
         assert answer.startswith(b"HTTP/1.1 408 ")
         # and somebody who leaves in the middle leaves nothing behind

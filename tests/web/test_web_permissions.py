@@ -56,6 +56,7 @@ ROUTES: dict[tuple[str, str], str] = {
 }
 """What each route needs; empty: only to be an administrator. Written by hand, not taken from the code."""
 
+JSON = {"Content-Type": "application/json"}
 OPEN = {("GET", "/token")}
 """Proves who one is by itself."""
 
@@ -63,7 +64,9 @@ OPEN = {("GET", "/token")}
 async def _ask(client: httpx.AsyncClient, method: str, path: str) -> int:
     # A name that nobody has and a document that is none: who may come in meets 400, 404 or an answer.
     url = BASE + re.sub(r"\{\w+\}", "nobody-of-this-name", path)
-    answer = await client.request(method, url, content=b"" if method == "GET" else b"no document")
+    answer = await client.request(
+        method, url, content=b"" if method == "GET" else b"no document", headers=JSON
+    )
     return answer.status_code
 
 

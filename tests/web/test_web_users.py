@@ -17,6 +17,7 @@ from tidegate.identity.passwords import verify
 from tidegate.model import Tally
 from tidegate.store.documents import encode_account
 
+JSON = {"Content-Type": "application/json"}
 USERS, FOLDERS = "/api/v2/users", "/api/v2/folders"
 
 
@@ -149,11 +150,11 @@ async def test_a_mistake_is_named_and_changes_nothing(world: WebWorld, change: d
 )
 async def test_what_is_not_a_document_is_refused(world: WebWorld, body: bytes):
     for answer in (
-        await world.client.post(USERS, content=body),
-        await world.client.post(FOLDERS, content=body),
-        await world.client.post("/api/v2/admins", content=body),
-        await world.client.post("/api/v2/apikeys", content=body),
-        await world.client.post("/api/v2/explain", content=body),
+        await world.client.post(USERS, content=body, headers=JSON),
+        await world.client.post(FOLDERS, content=body, headers=JSON),
+        await world.client.post("/api/v2/admins", content=body, headers=JSON),
+        await world.client.post("/api/v2/apikeys", content=body, headers=JSON),
+        await world.client.post("/api/v2/explain", content=body, headers=JSON),
     ):
         assert answer.status_code == 400, answer.text
     assert await world.app.provider.count_users() == 0

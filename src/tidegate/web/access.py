@@ -22,6 +22,7 @@ from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
 from tidegate.model import Admin
 from tidegate.policy.addresses import AddressList
+from tidegate.web.front import FOREIGN
 from tidegate.web.security import Claims
 from tidegate.web.services import Services
 
@@ -131,8 +132,8 @@ async def _by_key(with_: Services, ip: str, text: str) -> Caller:
 
 async def _by_file(request: Request, with_: Services, ip: str, name: str, password: str) -> Caller:
     # A browser that remembers the password sends it along with whatever a strange page asks for.
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Denied("requests of other sites are not accepted")
+    if request.scope["tidegate.foreign"]:
+        raise Denied(FOREIGN)
     assert with_.htpasswd is not None
     wait = with_.throttle.admit(f"htpasswd:{name}", ip, with_.monotonic())
     if wait:
@@ -160,6 +161,26 @@ class Need:
         if self.permission and not who.may(self.permission):
             raise Denied(f"you lack the permission {self.permission}", rule="permissions")
         return who
+
+
+def require_deliberate(who: Caller) -> Caller:
+    """The caller, if a browser does not send what they proved themselves with by its own.
+
+    Raises:
+        Denied: they came with a name and a password, which a browser adds to whatever a page asks for.
+    """
+    if who.way == "file":
+        raise Denied("a GET that changes something needs a token or an API key")
+    return who
+
+
+async def owner_by_token(who: Annotated[Caller, Depends(Need(EVERYTHING))]) -> Caller:
+    """The caller, who may do everything and sent a token or an API key: for what changes something by GET.
+
+    Raises:
+        Denied: a browser could have sent what they sent for a page of another site.
+    """
+    return require_deliberate(who)
 
 
 async def token_holder(who: Annotated[Caller, Depends(caller)]) -> Caller:
@@ -197,6 +218,7 @@ With = Annotated[Services, Depends(services)]
 Ip = Annotated[str, Depends(client_ip)]
 Anybody = Annotated[Caller, Depends(Need())]
 Owner = Annotated[Caller, Depends(Need(EVERYTHING))]
+DeliberateOwner = Annotated[Caller, Depends(owner_by_token)]
 TokenHolder = Annotated[Caller, Depends(token_holder)]
 Profiled = Annotated[Caller, Depends(profiled)]
 KeyManager = Annotated[Caller, Depends(key_manager)]

@@ -43,6 +43,7 @@ _REFUSALS: Final = {
     404: "No such record.",
     409: "It exists already, or something else is under way.",
     413: "The document is too long.",
+    415: "The body is not said to be JSON.",
     429: "Too many attempts; see Retry-After.",
     503: "The data provider cannot be reached, or too much is under way.",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -20,6 +21,9 @@ MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 
 BODY_SECONDS: Final = 30.0
 """How long a client may take to send a document, or the next piece of a dump."""
+
+_JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.+-]+\+)?json")
+"""RFC 8259, and suffixes of RFC 6839."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,12 +43,24 @@ def said(message: str, status: int = 200, **headers: str) -> Json:
     return Json({"message": message, "error": ""}, status, headers=named)
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body as it arrives; each piece must come in time.
+def require_json(request: Request) -> None:
+    """Refuse a body that is not said to be JSON: a form of a foreign page cannot send that media type.
 
     Raises:
-        HTTPException: 408, or 400 if the client went away.
+        HTTPException: 415.
     """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not _JSON_TYPE.fullmatch(kind):
+        raise HTTPException(415, "the header Content-Type: application/json is needed")
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body of a JSON request as it arrives; each piece must come in time.
+
+    Raises:
+        HTTPException: 415 if it does not say that it is JSON, 408, or 400 if the client went away.
+    """
+    require_json(request)
     stream = request.stream()
     try:
         while True:
@@ -64,10 +80,10 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 async def read_json(request: Request, *, limit: int = MAX_DOCUMENT_BYTES) -> Any:
-    """The body as parsed JSON, whatever the content type says.
+    """The body as parsed JSON.
 
     Raises:
-        HTTPException: too long (413), too slow (408).
+        HTTPException: not said to be JSON (415), too long (413), too slow (408).
         BadRecord: not JSON.
     """
     body = bytearray()

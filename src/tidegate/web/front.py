@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate.errors import TooLarge
 from tidegate.logs.redact import MASK
 from tidegate.policy.addresses import AddressList, parse_address
+from tidegate.web.origins import SAFE_METHODS, is_foreign
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of a body nobody read is taken in so that the client can read the answer."""
@@ -29,6 +30,9 @@ MAX_LOGGED_CHARS: Final = 1024
 MAX_QUERY_BYTES: Final = 8192
 MAX_FORWARDED: Final = 32
 """Addresses of a proxy's header that are looked at."""
+
+FOREIGN: Final = "requests that pages of other sites make are not accepted"
+"""What they are told."""
 
 SHOWN_PARAMETERS: Final = frozenset(
     (
@@ -86,12 +90,15 @@ class Front:
         options = self.options
         exchange = _Exchange(scope, receive, send, options)
         scope["tidegate.ip"], scope["tidegate.request"] = exchange.ip, exchange.request_id
+        scope["tidegate.foreign"] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
         started = time.monotonic()
         try:
             if exchange.announced > options.max_body:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
             elif not self._serves(scope["path"]):
                 await _answer(exchange.send, 404, "Not found", "no such path")
+            elif foreign and scope["method"] not in SAFE_METHODS:
+                await _answer(exchange.send, 403, "Forbidden", FOREIGN)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         except Exception:
@@ -123,6 +130,7 @@ class _Exchange:
         self._named = dict(headers)
         self.announced = _length(self._named.get(b"content-length", b""))
         self._ended = not (self.announced or b"transfer-encoding" in self._named)
+        self.by_proxy = options.proxies.match(_peer(scope.get("client"))) is not None
         self.ip = client_address(scope.get("client"), headers, options)
 
     async def receive(self) -> Message:
@@ -202,9 +210,7 @@ def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options:
     address that this proxy added, the last one; what stands left of it was sent by whoever spoke to the
     proxy. Anything that is no address leaves the proxy's own.
     """
-    ip = client[0] if client else ""
-    peer = parse_address(ip)
-    ip = str(peer) if peer is not None else ip
+    ip = _peer(client)
     if not options.header or options.proxies.match(ip) is None:
         return ip
     wanted = options.header.encode()
@@ -214,6 +220,13 @@ def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options:
         return ip
     found = parse_address(texts[-1 - options.depth])
     return str(found) if found is not None else ip
+
+
+def _peer(client: Any) -> str:
+    """The address at the socket's other end."""
+    ip = client[0] if client else ""
+    peer = parse_address(ip)
+    return str(peer) if peer is not None else ip
 
 
 def shown_uri(raw_path: bytes, query: bytes) -> str:

@@ -18,7 +18,7 @@ from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
 from tidegate.identity.passwords import hash_password
 from tidegate.store.contract import LoadReport
 from tidegate.store.dump import SCOPES, dump, load_file
-from tidegate.web.access import Owner, With
+from tidegate.web.access import DeliberateOwner, Owner, With, require_deliberate
 from tidegate.web.bodies import Json, pieces, said
 from tidegate.web.paging import Flag
 from tidegate.web.services import Services
@@ -63,7 +63,10 @@ async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
     indent: Flag = 0,
     scopes: Annotated[str, Query(description=f"Only these, comma separated: {','.join(SCOPES)}.")] = "",
 ) -> Response:
-    """Write everything into a file on the server, or give it as the answer. It holds password hashes."""
+    """Write everything into a file on the server, or give it as the answer. It holds password hashes.
+
+    A file needs a token or an API key: other credentials are sent by browsers for pages of other sites too.
+    """
     wanted = [part for text in scopes.split(",") if (part := text.strip())] or list(SCOPES)
     for part in wanted:
         if part not in SCOPES:
@@ -78,6 +81,7 @@ async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
             media_type="application/json",
             headers={"Content-Disposition": 'attachment; filename="tidegate-backup.json"'},
         )
+    require_deliberate(who)
     parts = with_.backups.parts(output_file, label="output-file")
     async with _alone(with_), contextlib.aclosing(chunks):
         size = await with_.backups.write(parts, chunks)
@@ -88,14 +92,17 @@ async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
 @router.get("/loaddata", responses=_LOADED)
 async def load_from_file(
     with_: With,
-    who: Owner,
+    who: DeliberateOwner,
     input_file: Annotated[
         str, Query(alias="input-file", description="File to read, in data_provider.backups_path.")
     ],
     mode: Mode = 0,
     scan_quota: ScanQuota = 0,
 ) -> Response:
-    """Load a dump that lies on the server: all of it, or nothing if any record is wrong."""
+    """Load a dump that lies on the server: all of it, or nothing if any record is wrong.
+
+    Needs a token or an API key, as writing a dump into a file does.
+    """
     _may_scan(with_, scan_quota)
     parts = with_.backups.parts(input_file, label="input-file")
     with await with_.backups.read(parts) as stream:
