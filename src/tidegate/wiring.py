@@ -16,6 +16,7 @@ from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
+from tidegate.policy.folders import is_local
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.store.validate import Rules
@@ -171,11 +172,8 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
     )
 
 
-LOCAL_STORAGE: Final = (0, "osfs", "local")
-"""Values of a storage document's `provider` that mean the local disk."""
-
-
 def storage_problem(filesystem: Mapping[str, object]) -> str | None:
     """Why the storage that an account or folder names cannot be used, None if it can."""
-    provider = filesystem.get("provider", 0)
-    return None if provider in LOCAL_STORAGE else f"provider {provider} is not available in this version"
+    if is_local(filesystem):
+        return None
+    return f"provider {filesystem.get('provider')} is not available in this version"

@@ -329,6 +329,29 @@ async def test_folder_round_trip(provider: Provider) -> None:
     assert [folder.name for folder in await provider.folders(offset=1, limit=1, order="DESC")] == ["c"]
 
 
+async def test_a_mount_has_the_storage_of_its_folder(provider: Provider) -> None:
+    crypt = {"provider": 4, "cryptconfig": {"passphrase": {"status": "Plain", "payload": "made-up"}}}
+    await provider.add_folder(Folder(name="vault", mapped_path="/srv/vault", filesystem=crypt))
+    vault = mount("v", "vault", "/srv/vault")
+    await provider.add_user(plain_account("ana", virtual_folders=(vault,)))
+
+    assert (await provider.user("ana")).virtual_folders[0].filesystem == crypt
+    assert (await provider.users())[0].virtual_folders[0].filesystem == crypt
+    await provider.update_user(plain_account("ana", virtual_folders=(replace(vault, mapped_path="/moved"),)))
+    assert (await provider.folder("vault")).filesystem == crypt
+
+
+async def test_storage_that_a_mount_describes_is_kept_for_its_folder(provider: Provider) -> None:
+    bucket = {"provider": 1, "s3config": {"bucket": "b"}}
+    await provider.add_folder(Folder(name="known", mapped_path="/srv/known"))
+    made = replace(mount("m", "made", "/srv/made"), filesystem=bucket)
+    known = replace(mount("k", "known", "/srv/known"), filesystem=bucket)
+    await provider.add_user(plain_account("ana", virtual_folders=(made, known)))
+
+    for name in ("made", "known"):
+        assert (await provider.folder(name)).filesystem == bucket
+
+
 async def test_writing_accounts_makes_and_moves_their_folders(provider: Provider) -> None:
     await provider.add_user(plain_account("ana", virtual_folders=(mount("x"),)))
     await provider.add_user(plain_account("bob", virtual_folders=(mount("y", mapped=""),)))

@@ -55,10 +55,11 @@ def explain(
 
         from tidegate import wiring
         from tidegate.cli.terminal import say_json
-        from tidegate.model import Protocol
+        from tidegate.model import Protocol, VPath
         from tidegate.policy import mistakes
         from tidegate.policy.explain import Usage
         from tidegate.policy.explain import explain as ask
+        from tidegate.policy.folders import storage_at
         from tidegate.store.validate import fold_name
 
         for flag, wrong in (
@@ -86,7 +87,10 @@ def explain(
             usage=Usage(tracked=tracked),
             now_ms=time.time_ns() // 1_000_000,
         )
-        storage = wiring.storage_problem(account.filesystem)
+        # A session cannot begin without the home; folders are opened when they are used.
+        used = ["/", path, *([target] if target else [])]
+        problems = [wiring.storage_problem(storage_at(account, VPath.parse(text))) for text in used]
+        storage = next((problem for problem in problems if problem), None)
         if as_json:
             document = answer.to_document()
             say_json({**document, "storage": storage} if storage else document)

@@ -175,6 +175,7 @@ class FolderMount:
         quota_size: bytes; 0 no limit, -1 counted in the account's own quota.
         quota_files: files; 0 no limit, -1 counted in the account's own quota.
         mapped_path: filled in from the folder when an account is read; may create the folder on write.
+        filesystem: storage of the folder, filled in likewise; empty means local disk.
     """
 
     name: str
@@ -186,6 +187,7 @@ class FolderMount:
     used_quota_size: int = 0
     used_quota_files: int = 0
     last_quota_update: int = 0
+    filesystem: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,15 +15,27 @@ from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
 from tidegate.model import Account, VPath
 from tidegate.policy.decision import Step
 
-_LOCAL: Final = (0, "osfs", "local")
+LOCAL_STORAGE: Final = (None, 0, "", "0", "osfs", "local")
 """What `filesystem.provider` says for local disk."""
+
+
+def is_local(filesystem: Mapping[str, object]) -> bool:
+    """Whether the storage document of a home or folder means the local disk."""
+    return filesystem.get("provider", 0) in LOCAL_STORAGE
+
+
+def stricter_storage(stored: Mapping[str, object], given: Mapping[str, object]) -> Mapping[str, object]:
+    """The storage of a folder that is described twice: what is not local wins, and what is stored.
+
+    A folder that is local for one account and remote for another would serve the wrong files.
+    """
+    return given if is_local(stored) and not is_local(given) else stored
 
 
 def storage_kind(root: str, filesystem: Mapping[str, object]) -> object:
     """Equal for roots between which files may be moved: all local ones, others only within themselves."""
-    provider = filesystem.get("provider", 0)
-    if provider in _LOCAL:
-        return provider if provider != "local" else 0
+    if is_local(filesystem):
+        return 0
     return f"{root}\0{json.dumps(filesystem, sort_keys=True, default=str)}"
 
 
@@ -55,8 +67,18 @@ def folders_of(account: Account) -> Folders:
     """The folders of an account as a session would mount them."""
     kinds: dict[VPath, object] = {VPath("/"): storage_kind(account.home_dir, account.filesystem)}
     for mount in account.virtual_folders:
-        kinds[VPath.parse(mount.virtual_path)] = storage_kind(mount.mapped_path, {})
+        kinds[VPath.parse(mount.virtual_path)] = storage_kind(mount.mapped_path, mount.filesystem)
     return Folders(kinds)
+
+
+def storage_at(account: Account, path: VPath) -> Mapping[str, object]:
+    """The storage document that serves a path: of the folder mounted there, else of the home."""
+    serving, document = VPath("/"), account.filesystem
+    for mount in account.virtual_folders:
+        point = VPath.parse(mount.virtual_path)
+        if path.is_within(point) and len(point) >= len(serving):
+            serving, document = point, mount.filesystem
+    return document
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,9 @@ def decode_account(
     found.items(plain, "virtual_folders", "virtual_folders", FolderMount, eras.MOUNT_KEYS)
     found.inner(plain, "tally", Tally)
     found.filesystem(plain)
+    for index, mount in enumerate(plain.get("virtual_folders") or ()):
+        if isinstance(mount, dict):
+            found.filesystem(mount, f"virtual_folders[{index}].")
     if extra:
         plain.setdefault("filters", {})["extra"] = extra
     if base is not None:
@@ -130,6 +133,11 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
     if not filters["imported_from"]:
         del filters["imported_from"]
     outer = extra.pop(secrecy.OUTER, {})
+    for mount in document["virtual_folders"]:
+        if not mount["filesystem"]:
+            del mount["filesystem"]
+        elif not confidential:
+            mount["filesystem"] = secrecy.without_secrets(mount["filesystem"])
     if not confidential:
         extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)
         document["filesystem"] = secrecy.without_secrets(document["filesystem"])
@@ -327,7 +335,7 @@ class _Keys:
                     item["from_"] = item.pop("from")
             self.split(item, model, foreign or {}, f"{spot}.")
 
-    def filesystem(self, plain: Document) -> None:
+    def filesystem(self, plain: Document, path: str = "") -> None:
         """Local storage is the default and stored as nothing; other storage is kept and noted."""
         value = plain.get("filesystem")
         if not isinstance(value, dict):
@@ -335,11 +343,11 @@ class _Keys:
         provider = eras.provider_number(value.get("provider", 0))
         if provider is None:
             raise BadRecord(
-                f"{self._where}filesystem.provider", f"{value.get('provider')!r} is not a provider"
+                f"{self._where}{path}filesystem.provider", f"{value.get('provider')!r} is not a provider"
             )
         if provider:
             value["provider"] = provider
-            self._note("filesystem.provider", f"storage {provider} is not available in this version")
+            self._note(f"{path}filesystem.provider", f"storage {provider} is not available in this version")
         elif not any(value.get(key) for key in ("osconfig",)):
             plain["filesystem"] = {}
 

@@ -25,7 +25,7 @@ FILTER_KEYS: Final = _table(
     "2fa_protocols ftp_security is_anonymous default_shares_expiration max_shares_expiration totp_config "
     "recovery_codes additional_emails check_password_disabled custom1 custom_placeholders"
 )
-MOUNT_KEYS: Final = _table("subpath", "id filesystem users groups")
+MOUNT_KEYS: Final = _table("subpath", "id users groups")
 FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_files")
 ADMIN_KEYS: Final = _table("groups role", "has_password")
 ADMIN_FILTER_KEYS: Final = _table("require_two_factor totp_config recovery_codes preferences")

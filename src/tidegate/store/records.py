@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, BadRecord, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
+from tidegate.policy.folders import stricter_storage
 from tidegate.store.contract import ADD_ONLY, LoadRow, Order, Record, UsageDelta
 
 Shelf = Literal["users", "folders", "admins", "api_keys"]
@@ -137,6 +138,7 @@ def _filled(shelves: Shelves, account: Account) -> Account:
                     used_quota_size=folder.used_quota_size,
                     used_quota_files=folder.used_quota_files,
                     last_quota_update=folder.last_quota_update,
+                    filesystem=folder.filesystem,
                 )
             )
     return replace(account, virtual_folders=tuple(mounts))
@@ -339,9 +341,13 @@ def _with_folders(shelves: Shelves, account: Account) -> Account:
                 raise BadRecord(
                     "virtual_folders", f"folder {mount.name!r} does not exist and no mapped_path is given"
                 )
-            shelves.put("folders", mount.name, Folder(name=mount.name, mapped_path=mount.mapped_path))
-        elif mount.mapped_path and mount.mapped_path != folder.mapped_path:
-            shelves.put("folders", mount.name, replace(folder, mapped_path=mount.mapped_path))
+            made = Folder(name=mount.name, mapped_path=mount.mapped_path, filesystem=mount.filesystem)
+            shelves.put("folders", mount.name, made)
+        elif mount.mapped_path:
+            storage = dict(stricter_storage(folder.filesystem, mount.filesystem))
+            if (mount.mapped_path, storage) != (folder.mapped_path, folder.filesystem):
+                moved = replace(folder, mapped_path=mount.mapped_path, filesystem=storage)
+                shelves.put("folders", mount.name, moved)
         shelves.link(mount.name, account.username)
         mounts.append(
             FolderMount(

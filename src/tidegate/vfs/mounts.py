@@ -330,4 +330,4 @@ def home_spec(account: Account) -> BackendSpec:
 
 def folder_spec(account: Account, mount: FolderMount) -> BackendSpec:
     """Storage of a folder that an account mounts."""
-    return BackendSpec(mount.mapped_path, {}, account.uid, account.gid)
+    return BackendSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, BadRecord, NotFound
 from tidegate.model import TALLY_NAMES, Account, FolderMount
+from tidegate.policy.folders import stricter_storage
 from tidegate.store.contract import Order, UsageDelta
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
@@ -32,6 +34,8 @@ from tidegate.store.sql.tables import Tables
 
 Values = dict[str, Any]
 
+_NO_STORAGE: Final = "{}"
+"""The storage document of a local folder, as a column."""
 BATCH: Final = 500
 """Records of one statement that handles many."""
 
@@ -49,6 +53,7 @@ def _mount_columns(tables: Tables) -> list[ColumnElement[Any]]:
         folders.used_quota_size.label("folder_used_size"),
         folders.used_quota_files.label("folder_used_files"),
         folders.last_quota_update.label("folder_last_update"),
+        folders.filesystem.label("folder_filesystem"),
     ]
 
 
@@ -251,36 +256,40 @@ async def put_mounts(
     Raises:
         BadRecord: a mount names a folder that does not exist and does not describe it.
     """
-    wanted: dict[str, str] = {}
+    wanted: dict[str, tuple[str, str]] = {}
     for several in mounts.values():
         for mount in several:
-            wanted[mount.name] = mount.mapped_path or wanted.get(mount.name, "")
+            mapped, storage = wanted.get(mount.name, ("", _NO_STORAGE))
+            given = json.dumps(mount.filesystem) if mount.filesystem else storage
+            wanted[mount.name] = (mount.mapped_path or mapped, given)
     if not wanted:
         return
     folders = tables.folders
-    known: dict[str, tuple[int, str]] = {}
+    known: dict[str, tuple[int, str, str]] = {}
     names = list(wanted)
     for start in range(0, len(names), BATCH):
-        query = select(folders.c.name, folders.c.id, folders.c.mapped_path).where(
+        query = select(folders.c.name, folders.c.id, folders.c.mapped_path, folders.c.filesystem).where(
             folders.c.name.in_(names[start : start + BATCH])
         )
         for row in await connection.execute(query):
-            known[row.name] = (row.id, row.mapped_path)
-    for name, mapped in wanted.items():
+            known[row.name] = (row.id, row.mapped_path, row.filesystem)
+    for name, (mapped, given) in wanted.items():
         if name in known:
-            if mapped and mapped != known[name][1]:
+            key_, path, stored = known[name]
+            storage = json.dumps(stricter_storage(json.loads(stored or _NO_STORAGE), json.loads(given)))
+            if mapped and (mapped, storage) != (path, stored):
                 await connection.execute(
-                    update(folders).where(folders.c.id == known[name][0]).values(mapped_path=mapped)
+                    update(folders).where(folders.c.id == key_).values(mapped_path=mapped, filesystem=storage)
                 )
             continue
         if not mapped:
             raise BadRecord("virtual_folders", f"folder {name!r} does not exist and no mapped_path is given")
         result = await connection.execute(
-            insert(folders).values(name=name, mapped_path=mapped, description="", filesystem="{}")
+            insert(folders).values(name=name, mapped_path=mapped, description="", filesystem=given)
         )
         key = result.inserted_primary_key
         assert key is not None
-        known[name] = (key[0], mapped)
+        known[name] = (key[0], mapped, given)
     values = [
         {
             "user_id": user,

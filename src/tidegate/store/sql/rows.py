@@ -124,6 +124,7 @@ def mount_of(row: RowMapping) -> FolderMount:
         used_quota_size=row["folder_used_size"],
         used_quota_files=row["folder_used_files"],
         last_quota_update=row["folder_last_update"],
+        filesystem=_json(f"folder {row['folder_name']!r}", row["folder_filesystem"], _OBJECT),
     )
 
 
