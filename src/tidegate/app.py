@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from asyncssh import SSHKey
@@ -157,10 +157,10 @@ class App:
             )
             await self._open(self.ssh, problems)
             self._spawn(self.sweep.run(), "sweep of sessions")
-        if any(b.port for b in self.loaded.settings.httpd.bindings) and find_spec("tidegate.web.server"):
-            from tidegate.web.server import HttpDoor
-
-            self.http = HttpDoor(self)
+        if any(binding.port for binding in self.loaded.settings.httpd.bindings):
+            # Loaded late and beside the loop: it takes as long as all before it, and SSH serves already.
+            web = await asyncio.to_thread(import_module, "tidegate.web.server")
+            self.http = web.HttpDoor(self)
             await self._open(self.http, problems)
         if problems:
             raise ConfigError(problems)

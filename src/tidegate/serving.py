@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -32,6 +33,9 @@ def run_loop(main: Callable[[], Awaitable[int]]) -> int:
     async def call() -> int:
         return await main()
 
+    # What was loaded stays for good: the collector need not look at it again.
+    gc.freeze()
+    gc.enable()
     try:
         import uvloop
     except ImportError:  # no uvloop for this platform

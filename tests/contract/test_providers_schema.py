@@ -17,7 +17,7 @@ from tests.support.accounts import BCRYPT, full_account, full_admin, plain_accou
 from tidegate.errors import ProviderError
 from tidegate.store.contract import UsageDelta
 from tidegate.store.factory import ProviderOptions, create_provider, initialise, revert
-from tidegate.store.sql import schema
+from tidegate.store.sql import migrate, schema
 from tidegate.store.sql.link import Link
 
 SQL = ("sqlite", "postgresql", "mysql")
@@ -330,3 +330,43 @@ async def test_memory_has_no_schema(options_of: OptionsOf) -> None:
 async def test_unknown_driver_is_named(options_of: OptionsOf) -> None:
     with pytest.raises(ProviderError, match="'oracle' is not one of sqlite, postgresql, mysql, bolt, memory"):
         create_provider(options_of("oracle"))
+
+
+async def sqlite_layout(options: ProviderOptions) -> dict[str, list[object]]:
+    """Columns, indexes and foreign keys of each table, whatever order they were made in."""
+    layout: dict[str, list[object]] = {}
+    for (table,) in await run(options, "SELECT name FROM sqlite_master WHERE type = 'table'"):
+        if table.startswith(("sqlite_", "alembic")):
+            continue
+        columns = await run(options, f"PRAGMA table_info({table})")
+        indexes = []
+        for _, _name, unique, origin, *_ in await run(options, f"PRAGMA index_list({table})"):
+            parts = await run(options, f"PRAGMA index_info({_name})")
+            indexes.append((_name if origin == "c" else "", unique, origin, tuple(part[2] for part in parts)))
+        keys = await run(options, f"PRAGMA foreign_key_list({table})")
+        layout[table] = [
+            sorted(column[1:] for column in columns),
+            sorted(indexes),
+            sorted(key[2:] for key in keys),
+        ]
+    return layout
+
+
+async def test_a_new_sqlite_file_is_what_migrating_would_make(options_of: OptionsOf) -> None:
+    made, migrated = options_of("sqlite"), replace(options_of("sqlite"), name="migrated.db")
+    await initialise(made)
+    await initialise(migrated)
+    await revert(migrated, "0")
+    link = Link(migrated)
+    link.start()
+    try:
+        await schema._migrate(link, migrated, "up", schema.latest())
+    finally:
+        await link.stop()
+    layout = await sqlite_layout(made)
+    assert layout == await sqlite_layout(migrated)
+    assert len(layout) == 7 and await initialise(made) == await initialise(migrated)
+
+
+def test_the_list_of_versions_is_that_of_the_revisions() -> None:
+    assert list(schema.VERSIONS) == migrate.revisions()

@@ -195,6 +195,9 @@ class MemorySession:
         self.transfers: set[Any] = set()
         self.handles: list[MemoryFile] = []
 
+    async def real_path(self, path: VPath) -> VPath:
+        return path
+
     async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
         if path in ("/", "/start"):
             return Entry(path.name, Kind.DIRECTORY, 0, 0o755)

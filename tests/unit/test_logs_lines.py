@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from tidegate.errors import ConfigError
 from tidegate.events import kinds
@@ -212,7 +211,7 @@ def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> No
     logging.getLogger("asyncssh").info("chatter")
     logging.getLogger("asyncssh").warning("key exchange with %s failed", "192.0.2.1")
     logging.getLogger("uvicorn.error").info("started")
-    structlog.get_logger("tidegate.app").info("ready", port=2022)
+    logging.getLogger("tidegate.app").info("ready", extra={"fields": {"port": 2022}})
     try:
         raise ValueError("broken")
     except ValueError:
@@ -228,21 +227,6 @@ def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> No
     ]
     assert found[2]["port"] == 2022
     assert "ValueError: broken" in found[3]["error"]
-
-
-async def test_context_is_bound_once_and_stays_apart(record: tuple[Log, Path]) -> None:
-    log, path = record
-    logger = logging.getLogger("tidegate.door")
-
-    async def connection(name: str) -> None:
-        structlog.contextvars.bind_contextvars(connection_id=name)
-        await asyncio.sleep(0)
-        logger.info("hello")
-
-    await asyncio.gather(connection("a"), connection("b"))
-    await asyncio.to_thread(log.wait_written)
-
-    assert sorted(line["connection_id"] for line in lines(path)) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

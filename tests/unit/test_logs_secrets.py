@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given, settings
@@ -129,7 +128,9 @@ def test_messages(path: Path, message: str) -> None:
     try:
         logging.getLogger("tidegate.a").info(message)
         logging.getLogger("asyncssh").warning("%s", message)
-        structlog.get_logger("tidegate.b").error(message, note=message, deep={"x": [message]})
+        logging.getLogger("tidegate.b").error(
+            "%s", message, extra={"fields": {"note": message, "deep": {"x": [message]}}}
+        )
         try:
             raise RuntimeError(message)
         except RuntimeError:
@@ -146,7 +147,9 @@ def test_messages(path: Path, message: str) -> None:
 def test_fields(path: Path, fields: dict[str, Any]) -> None:
     log = open_log(LogOptions(file_path=str(path)))
     try:
-        structlog.get_logger("tidegate.b").info("x", **{k.replace(".", "_"): v for k, v in fields.items()})
+        logging.getLogger("tidegate.b").info(
+            "x", extra={"fields": {k.replace(".", "_"): v for k, v in fields.items()}}
+        )
         logging.getLogger("tidegate.record").info("", extra={"sender": "x", "fields": fields})
         logging.getLogger("tidegate.c").info("%s", fields) if "raw" not in fields else None
     finally:
@@ -223,7 +226,7 @@ def test_environment_dump(path: Path) -> None:
             "SFTPGO_DEFAULT_ADMIN_PASSWORD": SECRET,
         }
         logging.getLogger("tidegate.a").info("environment %s", environ)
-        structlog.get_logger("tidegate.a").info("environment", environ=environ)
+        logging.getLogger("tidegate.a").info("environment", extra={"fields": {"environ": environ}})
     finally:
         log.close()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from pathlib import Path
 from typing import Annotated, Final
@@ -169,6 +170,7 @@ def portable(
         identity_file=_identity_file(public_key or []),
         read_again=credentials if password_file is None or password_file.is_file() else None,
     )
+    gc.disable()  # searching for garbage takes a tenth of a start; `run_loop` enables it again
     from tidegate import portable as portable_mode
 
     raise typer.Exit(portable_mode.share(options))

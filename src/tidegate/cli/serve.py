@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated, Final, Literal
 
 import typer
@@ -69,6 +70,7 @@ def serve(
         grace_time=grace_time,
         quickstart=quickstart,
     )
+    gc.disable()  # searching for garbage takes a tenth of a start; `run_loop` enables it again
     from tidegate.cli.provider import load_settings
 
     loaded = load_settings(directory, config_file)

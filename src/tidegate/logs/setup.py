@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tidegate.errors import ConfigError, Problem
-from tidegate.logs.lines import event_line, formatter, own_line
+from tidegate.logs.lines import LineFormatter, event_line, own_line
 from tidegate.logs.options import LogOptions
 from tidegate.logs.rotation import LogFile
 from tidegate.logs.writer import Writer
@@ -146,7 +146,7 @@ class _Handler(logging.Handler):
     def __init__(self, writer: Writer) -> None:
         super().__init__()
         self._writer = writer
-        self.setFormatter(formatter())
+        self.setFormatter(LineFormatter())
 
     @property
     def lost(self) -> int:

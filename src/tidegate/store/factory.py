@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the provider that the configuration names, and takes its schema up and down."""
+"""Makes the provider that the configuration names, and takes its schema up and down.
+
+What only one kind of provider needs is loaded for it alone: SQLAlchemy takes a third of a start.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidegate.errors import ProviderError
 from tidegate.store.contract import Provider
-from tidegate.store.kv import LmdbProvider
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
-from tidegate.store.sql.engines import sqlite_file, target_of
-from tidegate.store.sql.provider import SqlProvider
+
+if TYPE_CHECKING:
+    from tidegate.store.kv import LmdbProvider
+    from tidegate.store.sql.provider import SqlProvider
 
 __all__ = ["DRIVERS", "ProviderOptions", "Rehearsal", "create_provider", "initialise", "rehearse", "revert"]
 
 DRIVERS = ("sqlite", "postgresql", "mysql", "bolt", "memory")
+_SQL = ("sqlite", "postgresql", "mysql")
 
 
 def create_provider(options: ProviderOptions) -> Provider:
@@ -26,18 +32,19 @@ def create_provider(options: ProviderOptions) -> Provider:
         ProviderError: an option is unusable, or the driver does not exist.
     """
     options.check()
-    if options.driver in ("sqlite", "postgresql", "mysql"):
-        return SqlProvider(options)
     if options.driver == "memory":
         return MemoryProvider(options)
-    if options.driver == "bolt":
-        return LmdbProvider(options)
+    versioned = _versioned(options)
+    if versioned is not None:
+        return versioned
     raise ProviderError(f"data_provider.driver: {options.driver!r} is not one of {', '.join(DRIVERS)}")
 
 
 def database_file(options: ProviderOptions) -> Path | None:
     """The file that holds the accounts; None if the driver keeps them elsewhere."""
     if options.driver == "sqlite":
+        from tidegate.store.sql.engines import sqlite_file, target_of
+
         return Path(sqlite_file(target_of(options)))
     return options.file if options.driver == "bolt" else None
 
@@ -52,8 +59,8 @@ async def has_schema(options: ProviderOptions) -> bool:
     file = database_file(options)
     if file is not None and (not file.is_file() or not file.stat().st_size):
         return False
-    provider = create_provider(options)
-    versioned = _versioned(provider)
+    options.check()
+    versioned = _versioned(options)
     if versioned is None or options.outside_users:
         return True
     return await versioned.schema_version() != "0"
@@ -70,7 +77,7 @@ async def initialise(options: ProviderOptions) -> str:
         ProviderError: the schema is newer than this version.
     """
     provider = create_provider(options)
-    versioned = _versioned(provider)
+    versioned = _versioned(options)
     before = await versioned.schema_version() if versioned is not None else ""
     await provider.open()
     await provider.close()
@@ -106,8 +113,8 @@ async def rehearse(options: ProviderOptions, *, migrate: bool) -> Rehearsal:
         ProviderUnavailable: the database does not answer.
         ProviderError: a start would fail; a right that the database user lacks is named.
     """
-    provider = create_provider(options)
-    if not isinstance(provider, SqlProvider):
+    if options.driver not in _SQL:
+        provider = create_provider(options)
         try:
             await provider.open(migrate=False)
         except ProviderError as error:
@@ -118,12 +125,16 @@ async def rehearse(options: ProviderOptions, *, migrate: bool) -> Rehearsal:
             return Rehearsal(await provider.count_users())
         finally:
             await provider.close()
-    await provider.open(migrate=migrate, rehearse=True)
+    from tidegate.store.sql.provider import SqlProvider
+
+    options.check()
+    database = SqlProvider(options)
+    await database.open(migrate=migrate, rehearse=True)
     try:
-        known = not provider.pending or options.outside_users
-        return Rehearsal(await provider.count_users() if known else None, provider.pending)
+        known = not database.pending or options.outside_users
+        return Rehearsal(await database.count_users() if known else None, database.pending)
     finally:
-        await provider.close()
+        await database.close()
 
 
 async def revert(options: ProviderOptions, to: str) -> str:
@@ -135,7 +146,8 @@ async def revert(options: ProviderOptions, to: str) -> str:
     Raises:
         ProviderError: the driver or the version does not allow it.
     """
-    versioned = _versioned(create_provider(options))
+    create_provider(options)  # names what is wrong with the options
+    versioned = _versioned(options)
     if versioned is None:
         raise ProviderError(f"{options.driver}: there is no schema to revert")
     if await versioned.revert(to):
@@ -143,6 +155,14 @@ async def revert(options: ProviderOptions, to: str) -> str:
     return f"{options.driver}: schema version {to} is already there"
 
 
-def _versioned(provider: Provider) -> SqlProvider | LmdbProvider | None:
-    """The provider, if what it keeps has a schema."""
-    return provider if isinstance(provider, (SqlProvider, LmdbProvider)) else None
+def _versioned(options: ProviderOptions) -> SqlProvider | LmdbProvider | None:
+    """A provider that is not open, if what it keeps has a schema."""
+    if options.driver in _SQL:
+        from tidegate.store.sql.provider import SqlProvider
+
+        return SqlProvider(options)
+    if options.driver == "bolt":
+        from tidegate.store.kv import LmdbProvider
+
+        return LmdbProvider(options)
+    return None

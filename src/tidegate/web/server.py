@@ -87,7 +87,7 @@ class HttpDoor:
             provider=self._root.provider,
         )
         self._services = self._serve_with(loaded, htpasswd, tokens)
-        self._asgi = api.build(self._services)
+        self._asgi = await asyncio.to_thread(api.build, self._services)
         problems: list[Problem] = []
         try:
             for index, binding in enumerate(httpd.bindings):

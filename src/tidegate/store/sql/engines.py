@@ -22,8 +22,6 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import asyncmy
-from psycopg import conninfo
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -183,6 +181,8 @@ def _postgresql(options: ProviderOptions, *, replica: bool) -> Target:
     if options.connection_string:
         text = re.sub(r"^postgresql\+\w+://", "postgresql://", options.connection_string)
         try:
+            from psycopg import conninfo  # the driver is loaded for those who use it
+
             settings = dict(conninfo.conninfo_to_dict(text))
         except Exception:  # of whatever kind: what the parser says may repeat the password
             raise ProviderError(
@@ -342,6 +342,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 async def _connect_preferring_tls(**arguments: Any) -> Any:
     """Connect with TLS, or without it to a server that hangs up on the question."""
+    import asyncmy  # the driver is loaded for those who use it
+
     try:
         return await asyncmy.connect(**arguments)
     except (asyncmy.errors.OperationalError, OSError) as error:

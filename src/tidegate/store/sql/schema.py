@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings a database up and down between schema versions, and checks what came of it."""
+"""Brings a database up and down between schema versions, and checks what came of it.
+
+Alembic is loaded only where there is something to migrate (`migrate`): it takes longer to load than all that
+a start of the server does with a database that is up to date. A new SQLite file gets the newest schema at
+once.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,9 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sqla
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,7 +25,8 @@ from tidegate.store.sql.link import Link
 from tidegate.store.sql.shape import is_denied
 from tidegate.store.sql.tables import Tables, users_table_name
 
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
+VERSIONS: Final = ("1", "2")
+"""All schema versions, oldest first: the revisions in ``migrations/versions``."""
 LOCK_SECONDS: Final = 60
 """How long a node waits for another that is migrating the same database."""
 _LOCK_NAME: Final = "tidegate_schema"
@@ -49,9 +50,7 @@ async def current(link: Link, options: ProviderOptions) -> str:
 
 def latest() -> str:
     """The schema version that this code works with."""
-    head = _scripts().get_current_head()
-    assert head is not None
-    return head
+    return VERSIONS[-1]
 
 
 async def upgrade(link: Link, options: ProviderOptions, tables: Tables) -> bool:
@@ -67,7 +66,10 @@ async def upgrade(link: Link, options: ProviderOptions, tables: Tables) -> bool:
     refuse_newer(before)
     if before == latest():
         return False
-    await _migrate(link, options, "up", latest())
+    if before == "0" and link.driver == "sqlite":
+        await _make_newest(link, options, tables)
+    else:
+        await _migrate(link, options, "up", latest())
     await verify(link, tables)
     return True
 
@@ -92,7 +94,7 @@ async def rehearse(link: Link, options: ProviderOptions, tables: Tables) -> bool
         # Undone again; older tables are not touched, since changing them would wait for those who use them.
         with contextlib.suppress(_Undone):
             async with _turn(), link.raw() as connection, _alone(connection, link.driver):
-                await connection.run_sync(_run, _config(), options, "up", latest())
+                await connection.run_sync(_run, options, "up", latest())
                 raise _Undone
     elif before == "0" and link.driver == "mysql":
         await _try_making(link, options)
@@ -149,7 +151,7 @@ async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
     """
     before = await current(link, options)
     refuse_newer(before)
-    known = ["0", *versions()]
+    known = ["0", *VERSIONS]
     if to not in known:
         raise ProviderError(f"there is no schema version {to}; known are {', '.join(known)}")
     if known.index(to) > known.index(before):
@@ -160,18 +162,13 @@ async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
     return True
 
 
-def versions() -> list[str]:
-    """All schema versions, oldest first."""
-    return [script.revision for script in reversed(list(_scripts().walk_revisions()))]
-
-
 def refuse_newer(version: str) -> None:
     """Stop before a schema that this code does not know.
 
     Raises:
         ProviderError: the version is not one of ours.
     """
-    if version != "0" and version not in versions():
+    if version != "0" and version not in VERSIONS:
         raise ProviderError(
             f"the database has schema version {version}, newer than {latest()}, the newest this version of "
             "Tidegate knows; upgrade Tidegate, or take the schema back with the version that made it"
@@ -208,44 +205,65 @@ def _missing(connection: Connection, tables: Tables) -> list[str]:
     return missing
 
 
-def _make_version_table(connection: Connection, options: ProviderOptions) -> None:
-    """Alembic would name the primary key, about which MySQL warns."""
+def _versions_table(options: ProviderOptions) -> sqla.Table:
+    """The table of the schema version. Alembic would name its primary key, about which MySQL warns."""
     number = sqla.Column("version_num", sqla.String(32), primary_key=True)
-    table = sqla.Table(_version_table(options), sqla.MetaData(), number)
-    table.create(connection, checkfirst=True)
+    return sqla.Table(f"{options.sql_tables_prefix}schema_version", sqla.MetaData(), number)
 
 
 def _current(connection: Connection, options: ProviderOptions) -> str:
-    if foreign := foreign_schema(connection, _version_table(options)):
+    table = _versions_table(options)
+    if foreign := foreign_schema(connection, table.name):
         raise ProviderError(foreign)
-    context = MigrationContext.configure(connection, opts={"version_table": _version_table(options)})
-    return context.get_current_revision() or "0"
+    if not sqla.inspect(connection).has_table(table.name):
+        return "0"
+    return connection.execute(sqla.select(table.c.version_num)).scalar() or "0"
+
+
+async def _make_newest(link: Link, options: ProviderOptions, tables: Tables) -> None:
+    """Make the tables of an empty database as this version expects them."""
+
+    def make(connection: Connection) -> None:
+        if _current(connection, options) != "0":
+            return  # another process has been faster
+        tables.metadata.create_all(connection, checkfirst=False)
+        table = _versions_table(options)
+        table.create(connection, checkfirst=True)
+        connection.execute(table.insert().values(version_num=latest()))
+
+    async with _turn(), link.raw() as connection, _alone(connection, link.driver):
+        await connection.run_sync(make)
 
 
 async def _migrate(link: Link, options: ProviderOptions, direction: str, to: str) -> None:
-    config = _config()
     async with _turn(), link.raw() as connection, _alone(connection, link.driver):
-        await connection.run_sync(_run, config, options, direction, to)
+        await connection.run_sync(_run, options, direction, to)
 
 
 def _turn() -> asyncio.Lock:
     return _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
-def _run(connection: Connection, config: Config, options: ProviderOptions, direction: str, to: str) -> None:
-    config.attributes["connection"] = connection
-    config.attributes["version_table"] = _version_table(options)
-    config.attributes["prefix"] = options.sql_tables_prefix
-    config.attributes["users_table"] = users_table_name(
+def _run(connection: Connection, options: ProviderOptions, direction: str, to: str) -> None:
+    from tidegate.store.sql import migrate
+
+    table = _versions_table(options)
+    users = users_table_name(
         options.sql_tables_prefix, options.users_table, outside=bool(options.outside_users)
     )
     if direction == "up":
         # Another node may have been faster while we waited for the lock.
-        if _current(connection, options) != to:
-            _make_version_table(connection, options)
-            command.upgrade(config, to)
-    else:
-        command.downgrade(config, to)
+        if _current(connection, options) == to:
+            return
+        table.create(connection, checkfirst=True)
+    migrate.run(
+        connection,
+        direction,
+        to,
+        version_table=table.name,
+        prefix=options.sql_tables_prefix,
+        users_table=users,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -270,18 +288,3 @@ async def _alone(connection: AsyncConnection, driver: str) -> AsyncIterator[None
         if driver == "mysql" and not (connection.invalidated or connection.closed):
             await connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK_NAME})
             await connection.commit()
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _version_table(options: ProviderOptions) -> str:
-    return f"{options.sql_tables_prefix}schema_version"
