@@ -252,7 +252,7 @@ def test_listing_shapes(person: Person):
     assert any(line.startswith("-rw-") and line.split()[4] == "5" and "2020" in line for line in out), out
     assert sftp(person, "ls -1").ok().out.decode().splitlines()[1:] == ["dir", "file", "link"]
     everything = sftp(person, "ls -1a").ok().out.decode().splitlines()[1:]
-    assert everything == [".", ".hidden", "dir", "file", "link"]  # the root has no parent
+    assert everything == [".", "..", ".hidden", "dir", "file", "link"]
     assert sftp(person, "ls -1a dir").ok().out.decode().splitlines()[1:] == ["dir/.", "dir/.."]
     sftp(person, "ls missing").failed("not found")
     assert "dir" in sftp(person, "cd dir", "pwd", "ls -la ..").ok().out.decode()
