@@ -46,7 +46,7 @@ REQUESTS = {
     "RMDIR": "Removes an empty directory.",
     "REALPATH": "The absolute path without links on the way, whether it exists or not. Where something on the way may not be seen, or leads nowhere, the path as it was asked for.",
     "STAT": "Attributes, of what a link leads to.",
-    "RENAME": "Files, directories and links, also between home and folders (ADR 0019). Refuses an existing target.",
+    "RENAME": "Files, directories and links, also between home and folders (ADR 0019). Refuses an existing target, or replaces it as posix-rename does: `filters.rename_onto` of the account, else of the binding, else `sftpd.rename_onto` (ADR 0025).",
     "READLINK": "The text that the link was made with. An absolute one is a path within the account. Permissions are asked for the place of the link, not for what the text points to: nothing behind it is told.",
     "SYMLINK": "Each client's own order of arguments is read: target first, as OpenSSH has it, but link first from those that send this to servers which do not look like OpenSSH (libssh, WinSCP, Node ssh2, phpseclib, asyncssh). A link that leads outside is refused.",
     "EXTENDED": "See below; an unknown one is answered OP_UNSUPPORTED.",

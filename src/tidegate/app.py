@@ -197,6 +197,7 @@ class App:
             setstat_mode=common.setstat_mode,
             map_owners=hasattr(os, "geteuid") and os.geteuid() == 0,
             fsync=common.fsync,
+            rename_onto=self.loaded.settings.sftpd.rename_onto,
         )
 
     def _build_backend(self, spec: BackendSpec) -> Backend:

@@ -54,7 +54,7 @@ def ssh_options(loaded: Loaded) -> SshOptions:
     return SshOptions(
         config_dir=loaded.config_dir,
         bindings=tuple(
-            Binding(b.address, b.port, f"sftpd.bindings[{index}]")
+            Binding(b.address, b.port, f"sftpd.bindings[{index}]", b.rename_onto)
             for index, b in enumerate(sftpd.bindings)
             if b.port
         ),

@@ -30,9 +30,13 @@ RIGHTS = st.fixed_dictionaries(
     permissions=RIGHTS,
     source=st.sampled_from(FILES + DIRECTORIES),
     target=st.sampled_from(NEW + FILES + DIRECTORIES),
+    rename_onto=st.sampled_from(["", "refuse", "replace"]),
+    posix=st.booleans(),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_they_agree(tmp_path_factory, permissions, source: str, target: str) -> None:
+async def test_they_agree(
+    tmp_path_factory, permissions, source: str, target: str, rename_onto: str, *, posix: bool
+) -> None:
     async with vfs_world(tmp_path_factory.mktemp("agree")) as world:
         mounts = (world.mount("v", "/v"), world.mount("w", "/way/w"))
         world.account(virtual_folders=mounts)
@@ -41,7 +45,12 @@ async def test_they_agree(tmp_path_factory, permissions, source: str, target: st
             await everything.mkdir(p(directory))
         for file in FILES:
             await put(everything, file, b"x")
-        account = world.account("alice", permissions=permissions, virtual_folders=mounts)
+        account = world.account(
+            "alice",
+            permissions=permissions,
+            virtual_folders=mounts,
+            filters={"rename_onto": rename_onto},
+        )
         session = await world.login(account)
         is_dir = source in DIRECTORIES
         exists = target in FILES + DIRECTORIES
@@ -49,15 +58,15 @@ async def test_they_agree(tmp_path_factory, permissions, source: str, target: st
             account,
             ip="192.0.2.7",
             protocol="SFTP",
-            op="rename",
+            op="posix-rename" if posix else "rename",
             path=source,
             target=target,
             is_dir=is_dir,
-            target_exists=exists and source != target,
+            target_exists=exists,
             now_ms=0,
         )
         try:
-            await session.rename(p(source), p(target), replace=True)
+            await session.rename(p(source), p(target), replace=posix)
         except (e.IsADirectory, e.NotADirectory, e.DirectoryNotEmpty):
             return  # about what is there, which explain does not look at
         except e.TidegateError as error:

@@ -17,7 +17,7 @@ from tidegate.errors import BadRecord, ProviderError
 from tidegate.store import dump as dump_module
 from tidegate.store.contract import Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
-from tidegate.store.dump import dump, load_file
+from tidegate.store.dump import RENAMES_REPLACE, dump, load_file
 from tidegate.store.factory import ProviderOptions, create_provider
 from tidegate.store.validate import Rules
 
@@ -86,7 +86,10 @@ async def test_what_0_9_meant(provider: Provider) -> None:
     assert alpha.virtual_folders[0].name == "srv-shared"
     assert alpha.virtual_folders[1].name.startswith("srv-my-archive-")
     assert gamma.filesystem["s3config"]["bucket"] == "tide"
-    assert report.notes == ("users[2].filesystem.provider: storage 1 is not available in this version",)
+    assert report.notes == (
+        RENAMES_REPLACE,
+        "users[2].filesystem.provider: storage 1 is not available in this version",
+    )
 
 
 async def test_what_2_x_meant(provider: Provider) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tidegate.cli.flags import listed, size
+from tidegate.cli.flags import Onto, listed, size
 from tidegate.cli.terminal import read_json, read_text
 from tidegate.errors import InvalidArgument
 from tidegate.model import Account
@@ -48,6 +48,7 @@ class AccountFlags:
     expires: str | None
     allowed_ip: list[str] | None
     denied_ip: list[str] | None
+    rename_onto: Onto | None
     email: str | None
     description: str | None
     enabled: bool | None
@@ -78,8 +79,13 @@ class AccountFlags:
 
     def filters(self) -> dict[str, Any]:
         """Likewise for ``filters``; an empty text empties a list."""
-        found = {"allowed_ip": self.allowed_ip, "denied_ip": self.denied_ip}
-        return {name: [item for item in value if item] for name, value in found.items() if value is not None}
+        lists = {"allowed_ip": self.allowed_ip, "denied_ip": self.denied_ip}
+        found: dict[str, Any] = {
+            name: [item for item in value if item] for name, value in lists.items() if value is not None
+        }
+        if self.rename_onto is not None:
+            found["rename_onto"] = "" if self.rename_onto is Onto.DEFAULT else self.rename_onto.value
+        return found
 
 
 def parse_permissions(texts: list[str]) -> dict[str, list[str]]:

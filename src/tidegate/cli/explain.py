@@ -31,6 +31,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", help="Second path of a rename, copy or link.")
     ] = None,
+    target_exists: Annotated[
+        bool, typer.Option("--target-exists", help="The second path is there already and would be replaced.")
+    ] = False,
     method: Annotated[
         str | None, typer.Option("--method", help="Login method: password, publickey, ... Without it, any.")
     ] = None,
@@ -71,6 +74,7 @@ def explain(
                 raise typer.BadParameter(wrong, param_hint=flag)
         async with opened(config_dir, config_file) as desk:
             account = await desk.provider.user(fold_name(user, desk.rules))
+            rename_onto = desk.loaded.settings.sftpd.strictest_rename_onto
             tracked = bool(desk.loaded.settings.data_provider.track_quota)
         if account is None:
             raise NotFound(f"no such user: {user}")
@@ -81,6 +85,8 @@ def explain(
             op=op,
             path=path,
             target=target,
+            target_exists=target_exists,
+            rename_onto=rename_onto,
             method=method,
             size=None if size is None else flags.size(size),
             replaced=None if replaced is None else flags.size(replaced),

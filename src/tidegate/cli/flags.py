@@ -34,6 +34,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Onto(StrEnum):
+    """Settings of renames as flags spell them."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+    DEFAULT = "default"
+
+
 def envs(name: str) -> list[str]:
     """The variables of a flag; the first that is set counts."""
     return [f"TIDEGATE_{name}", f"SFTPGO_{name}"]
@@ -207,6 +215,12 @@ AllowedIp = Annotated[
 DeniedIp = Annotated[
     list[str] | None,
     typer.Option("--denied-ip", metavar="NET", help="Address or network refused. Repeatable."),
+]
+RenameOnto = Annotated[
+    Onto | None,
+    typer.Option(
+        "--rename-onto", help="What RENAME does with a new name that exists; default is the server's setting."
+    ),
 ]
 Document = Annotated[
     Path | None,

@@ -119,6 +119,8 @@ class Filters:
         password_strength: least entropy of a new password, in bits.
         require_password_change: whether the password must be changed before anything else.
         hooks: names of hooks switched off for this account.
+        rename_onto: what RENAME does with a new name that exists: ``refuse``, ``replace``, or empty for the
+            server's own setting.
         tally_limits: ProFTPD-style quota, or None.
         imported_from: source of the import that made the account (``openbridge``, ``unix``...); empty if none
             did. A later import of that source says which accounts are gone there.
@@ -140,6 +142,7 @@ class Filters:
     disable_fs_checks: bool = False
     allow_api_key_auth: bool = False
     external_auth_cache_time: int = 0
+    rename_onto: str = ""
     tally_limits: TallyLimits | None = None
     imported_from: str = ""
     extra: dict[str, object] = field(default_factory=dict)

@@ -34,6 +34,8 @@ class Peer:
         remote_port: 0 if unknown.
         local_address: ``host:port`` the client reached.
         client_version: what the client says it is.
+        rename_onto: what the binding it came by says of RENAME onto a name that exists; see
+            `tidegate.policy.renames`.
     """
 
     connection_id: str
@@ -42,6 +44,7 @@ class Peer:
     remote_port: int = 0
     local_address: str = ""
     client_version: str = ""
+    rename_onto: str = ""
 
     @property
     def remote_address(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Final, Literal
 
-from tidegate.errors import InvalidArgument, LoginRefused, NotFound
+from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFound
 from tidegate.model import Account, Intent, Principal, Protocol, VPath
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
@@ -20,6 +20,7 @@ from tidegate.policy.folders import folders_of, judge_rename
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
 from tidegate.policy.login import judge_login
+from tidegate.policy.renames import onto_step
 from tidegate.policy.requirements import REQUIREMENTS
 
 __all__ = ["Explanation", "Row", "Usage", "explain", "parse_operation"]
@@ -39,8 +40,12 @@ _KINDS: Final[dict[str, tuple[Intent, Intent]]] = {
     "rm": (Intent.DELETE_FILE, Intent.DELETE_DIR),
     "rename": (Intent.RENAME_FILE, Intent.RENAME_DIR),
     "mv": (Intent.RENAME_FILE, Intent.RENAME_DIR),
+    "posix-rename": (Intent.RENAME_FILE, Intent.RENAME_DIR),
 }
 """Words whose intent depends on the kind of the path: (file, directory)."""
+
+_REPLACING: Final = "posix-rename"
+"""The word for a rename that replaces whatever is set."""
 
 _WORDS: Final[dict[str, Intent]] = {
     **{intent.value: intent for intent in Intent},
@@ -212,6 +217,7 @@ def explain(
     size: int | None = None,
     replaced: int | None = None,
     usage: Usage | None = None,
+    rename_onto: str = "",
     tz: tzinfo = UTC,
 ) -> Explanation:
     """Ask every rule about one act.
@@ -231,6 +237,7 @@ def explain(
         size: bytes of the file, if known.
         replaced: bytes of the file that an upload or a copy replaces; given, it says that there is one.
         usage: live counters; None takes those stored with the account.
+        rename_onto: what the server does with RENAME onto a name that exists; the account goes before it.
         tz: time zone of `access_time`.
 
     Raises:
@@ -246,6 +253,11 @@ def explain(
     if exists is not None and intent in (Intent.UPLOAD, Intent.OVERWRITE):
         intent = Intent.OVERWRITE if exists else Intent.UPLOAD
     usage = usage or Usage()
+    onto = None
+    if target_exists and second is not None and intent in (Intent.RENAME_FILE, Intent.RENAME_DIR):
+        if not isinstance(op, str) or op.strip().lower() != _REPLACING:
+            onto = onto_step(account, rename_onto)
+        target_exists = subject != second and (onto is None or onto.verdict != "deny")
     gate = Gate(Principal(account, method or "", ip), protocol)
 
     steps: list[tuple[Section, Step]] = [
@@ -267,6 +279,8 @@ def explain(
         )
         if moved is not None:
             steps.append(("gate", moved.step))
+    if onto is not None:
+        steps.append(("gate", onto))
     written = second if intent is Intent.COPY and second is not None else subject
     new_file = intent is Intent.UPLOAD or (intent is Intent.COPY and not target_exists)
     amount = Amount(intent, written, size, new_file, 0 if new_file else replaced or 0)
@@ -284,6 +298,8 @@ def explain(
     decision = ALLOWED
     if decided is not None and moved is not None and decided.step is moved.step:
         decision = Decision(allowed=False, rule=moved.step.rule, text=moved.error.text)
+    elif decided is not None and decided.step is onto:
+        decision = Decision(allowed=False, rule=onto.rule, text=AlreadyExists.default_text)
     elif decided is not None and decided.section == "gate":
         decision = gate.decide(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
         if decision.hidden:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final, NoReturn, TypeVar
 
 from tidegate.errors import BadRecord, ProviderError
 from tidegate.model import Admin, ApiKey, Folder
+from tidegate.policy.renames import REPLACE
 from tidegate.store import eras
 from tidegate.store.contract import LoadReport, Order, Provider, Record
 from tidegate.store.documents import (
@@ -47,6 +48,11 @@ READ_BYTES: Final = 256 * 1024
 MAX_NOTES: Final = 1_000
 """Remarks that one load keeps; the rest is counted."""
 MODES: Final = (0, 1, 2)
+RENAMES_REPLACE: Final = (
+    "users: RENAME onto a name that exists replaces it, as in SFTPGo (filters.rename_onto is set to replace; "
+    "user set NAME --rename-onto refuse changes that)"
+)
+"""Said once for a dump of SFTPGo."""
 
 _ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",))
 """What has to be stored before what; each group is one pass over the file."""
@@ -234,6 +240,7 @@ class _Reader:
         self._notes = notes
         self._first = first
         self._text = _Window(stream)
+        self._replacing = False
 
     def take(self, records: Iterator[Record]) -> list[Record]:
         """The next batch; empty at the end."""
@@ -296,6 +303,11 @@ class _Reader:
             account = decode_account(
                 document, where=where, lenient=True, notes=self._notes, rules=self._rules
             )
+            if eras.renames_replace(document):
+                account = replace(account, filters=replace(account.filters, rename_onto=REPLACE))
+                if not self._replacing:
+                    self._notes.append(RENAMES_REPLACE)
+                    self._replacing = True
             return replace(account, password=self._hashed(account.password, f"{where}password"))
         if key == "admins":
             admin: Admin = decode_admin(

@@ -59,6 +59,14 @@ def modernise_account(plain: dict[str, Any], where: str) -> None:
                 mount["name"] = folder_name(mount["mapped_path"])
 
 
+def renames_replace(document: object) -> bool:
+    """Whether a user of a dump comes from SFTPGo, whose RENAME replaces what has the new name."""
+    if not isinstance(document, dict) or "tally" in document:  # which every dump of ours has
+        return False
+    filters = document.get("filters")
+    return not (isinstance(filters, dict) and "rename_onto" in filters)
+
+
 def _modernise_extensions(filters: dict[str, Any], where: str) -> None:
     """0.9.6 compared suffixes; a pattern ``*suffix`` does the same."""
     old = filters.pop("file_extensions", None)

@@ -34,6 +34,7 @@ from tidegate.policy.hash_costs import cost_of
 from tidegate.policy.hours import parse_clock
 from tidegate.policy.methods import LOGIN_METHODS
 from tidegate.policy.presets import PRESETS
+from tidegate.policy.renames import RENAME_ONTO
 
 MAX_NAME_BYTES: Final = 255
 """Bytes of a user, folder, admin or key name: fits an indexed column and an LMDB key (511)."""
@@ -429,6 +430,10 @@ def _check_filters(filters: Filters, where: str) -> Filters:
         _check_window(window, f"{where}access_time[{index}].")
     if filters.tally_limits is not None:
         _check_tally_limits(filters.tally_limits, f"{where}tally_limits.")
+    if filters.rename_onto not in RENAME_ONTO:
+        raise BadRecord(
+            f"{where}rename_onto", f"{filters.rename_onto[:40]!r} is not refuse, replace or empty"
+        )
     start = filters.start_directory
     return replace(
         filters,

@@ -136,7 +136,7 @@ class Session(Protocol):
         ...
 
     async def rename(self, source: VPath, target: VPath, *, replace: bool) -> None:
-        """Rename; with replace False an existing target is `AlreadyExists`."""
+        """Rename; an existing target is `AlreadyExists`, unless `replace` or a setting says to replace it."""
         ...
 
     async def symlink(self, text: str, link: VPath) -> None:

@@ -16,6 +16,7 @@ from tidegate.events.kinds import Event, Operated, Refused
 from tidegate.model import Entry, Intent, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
+from tidegate.policy.renames import replaces
 from tidegate.policy.throttle import TokenBucket
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.extents import Place, Places
@@ -41,6 +42,7 @@ class VfsOptions:
         map_owners: give new files and directories the account's uid and gid; possible as root only.
         max_open_files: files one session may have open.
         fsync: make uploads durable before they are acknowledged.
+        rename_onto: what RENAME does with a new name that exists, where neither account nor binding says.
     """
 
     upload_mode: Publish = Publish.INPLACE
@@ -48,6 +50,7 @@ class VfsOptions:
     map_owners: bool = False
     max_open_files: int = MAX_OPEN_FILES
     fsync: bool = False
+    rename_onto: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +68,7 @@ class Context:
         created: how the last new file was created; a client mostly asks for the same again.
         who: the fields that all events of the session share.
         where: those that events of transfers have besides.
+        renames_replace: whether RENAME replaces what has the new name, as posix-rename does.
     """
 
     principal: Principal
@@ -87,9 +91,11 @@ class Context:
     created: OpenOptions | None = None
     who: dict[str, Any] = field(init=False)
     where: dict[str, Any] = field(init=False)
+    renames_replace: bool = field(init=False)
 
     def __post_init__(self) -> None:
         peer = self.peer
+        self.renames_replace = replaces(self.principal.account, peer.rename_onto, self.options.rename_onto)
         self.who = {
             "connection_id": peer.connection_id,
             "username": self.principal.username,

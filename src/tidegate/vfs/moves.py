@@ -44,9 +44,11 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
     """Rename a file, link or directory.
 
     Args:
-        replace: as rename(2) does; otherwise an existing target is refused.
+        replace: as rename(2) does; otherwise an existing target is refused, unless the account's renames
+            replace (`tidegate.policy.renames`).
     """
     started = monotonic()
+    replace = replace or context.renames_replace
     if not context.gate.decide(Intent.RENAME_DIR, source, target=target).allowed:
         context.require(Intent.RENAME_FILE, source, target=target)
     _ask_folders(context, source, target, is_dir=False)

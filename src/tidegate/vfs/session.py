@@ -237,7 +237,7 @@ class Session:
         await tree.rmdir(self._context, path)
 
     async def rename(self, source: VPath, target: VPath, *, replace: bool) -> None:
-        """Rename; with replace False an existing target is `AlreadyExists`."""
+        """Rename; an existing target is `AlreadyExists`, unless `replace` or a setting says to replace it."""
         await moves.rename(self._context, source, target, replace=replace)
 
     async def symlink(self, text: str, link: VPath) -> None:

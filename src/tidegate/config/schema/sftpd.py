@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import field_validator
 
@@ -29,6 +29,9 @@ class SftpBinding(Section):
 
     port: int = key(2022, "TCP port; 0 switches the binding off.", ge=0, le=65_535)
     address: str = key("", "Address or host name to listen on; empty listens on every address.")
+    rename_onto: Literal["", "refuse", "replace"] = key(
+        "", "As `sftpd.rename_onto`, for those who come by this address; empty leaves it to that key."
+    )
     apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.", available=False)
 
 
@@ -116,10 +119,21 @@ class Sftpd(Section):
     keepalive_count: int = key(
         3, "Keepalives without an answer after which the connection is closed.", ge=1, le=100
     )
+    rename_onto: Literal["refuse", "replace"] = key(
+        "refuse",
+        "What RENAME does with a new name that exists, where neither account nor binding says: `refuse`, as "
+        "the draft has it, or `replace`, as SFTPGo does. posix-rename@openssh.com always replaces.",
+    )
     fast_lane: bool = key(
         True,
         "Seal and open channel data of AEAD ciphers on the short path; switch off to exclude it as a cause.",
     )
+
+    @property
+    def strictest_rename_onto(self) -> str:
+        """What `explain` supposes, which does not know the binding: `refuse` if any of them refuses."""
+        said = {binding.rename_onto or self.rename_onto for binding in self.bindings if binding.port}
+        return said.pop() if len(said) == 1 else "refuse" if said else self.rename_onto
 
     @field_validator("max_startups")
     @classmethod

@@ -283,7 +283,7 @@ class Verbs:
         return replies.name(rid, (await self._session.real_path(self.path(q.path))).to_bytes())
 
     async def rename(self, rid: int, q: r.Rename, _: object) -> bytes:
-        """RENAME refuses an existing target, posix-rename@openssh.com replaces it."""
+        """RENAME refuses an existing target unless told otherwise, posix-rename@openssh.com replaces it."""
         await self._session.rename(self.path(q.source), self.path(q.target), replace=q.replace)
         return replies.status_ok(rid)
 

@@ -57,15 +57,17 @@ class Visit:
         address: of the client.
         host: what counts as its source.
         owner: the connection, once there is one.
+        rename_onto: what the binding it came by says of RENAME onto a name that exists.
     """
 
-    __slots__ = ("address", "host", "over", "owner")
+    __slots__ = ("address", "host", "over", "owner", "rename_onto")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.host = host_of(address)
         self.owner: Owner | None = None
         self.over = False
+        self.rename_onto = ""
 
     @property
     def spoke(self) -> bool:

@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import asyncssh
@@ -16,7 +17,7 @@ import asyncssh
 from tidegate.cluster.registry import Registry
 from tidegate.doors.ssh.admission import Admission, Refusal, Visit, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
-from tidegate.doors.ssh.options import SshOptions
+from tidegate.doors.ssh.options import Binding, SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
 from tidegate.errors import ConfigError, Problem
@@ -109,7 +110,7 @@ class SshDoor:
                 except (OSError, UnicodeError) as error:
                     problems.append(await unavailable(binding.label, binding.address, binding.port, error))
                     continue
-                acceptor = Acceptor(sockets, self._accepted, self.ledger.descriptors)
+                acceptor = Acceptor(sockets, partial(self._accepted, binding), self.ledger.descriptors)
                 self._acceptors.append(acceptor)
                 acceptor.start()
             if problems:
@@ -211,7 +212,7 @@ class SshDoor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, binding: Binding, sock: socket.socket, address: Any) -> None:
         """A connection was accepted: refuse it, or let asyncssh speak."""
         if self.draining or self._setup is None:
             sock.close()
@@ -222,6 +223,7 @@ class SshDoor:
             sock.close()
             self._report(source, visit)
             return
+        visit.rename_onto = binding.rename_onto
         self.spawn(self._begin(sock, visit), "begin of a connection")
 
     def _report(self, address: str, refusal: Refusal) -> None:

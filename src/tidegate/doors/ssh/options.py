@@ -53,11 +53,13 @@ class Binding:
         address: host name or address; empty for every interface, IPv4 and IPv6.
         port: TCP port; 0 takes a free one.
         label: who named it, for errors: a key or a flag.
+        rename_onto: what RENAME does here with a new name that exists; empty for the server's setting.
     """
 
     address: str = ""
     port: int = 2022
     label: str = field(default="sftpd.bindings", compare=False)
+    rename_onto: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

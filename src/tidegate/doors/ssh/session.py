@@ -170,6 +170,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             login.peer.remote_port,
             login.peer.local_address,
             login.peer.client_version,
+            "" if login.visit is None else login.visit.rename_onto,
         )
         live = LiveConnection(
             peer,

@@ -66,6 +66,7 @@ async def _explained(with_: Services, question: schemas.Question) -> Response:
         target_exists=question.target_exists,
         size=question.size,
         replaced=question.replaced,
+        rename_onto=with_.loaded.settings.sftpd.strictest_rename_onto,
         usage=Usage(
             sessions=with_.registry.count(name),
             tracked=bool(with_.loaded.settings.data_provider.track_quota),
