@@ -119,6 +119,9 @@ class Tidegate(Server):
         }
         os.environ.update(environment)
         if not (self.work / "tidegate.db").exists():
+            subprocess.run(
+                [program, "initprovider", "-c", str(self.work)], check=True, stdout=subprocess.DEVNULL
+            )
             # Policy is on: permissions in two directories, a quota and a bandwidth limit too high to bite.
             subprocess.run(
                 [
