@@ -93,7 +93,7 @@ class Client:
             self.position += 1
             await asyncio.sleep(step.wait)
             await self.do(step)
-        await self._farewell()
+        await self.farewell()
 
     async def do(self, step: Step) -> None:
         """One act, to its end if the step says so."""
@@ -108,7 +108,7 @@ class Client:
         if step.alone:
             await asyncio.wait([task])
         if self._leaving:
-            await self._farewell()
+            await self.farewell()
         self._world.look()
 
     async def _login(self) -> None:
@@ -165,7 +165,8 @@ class Client:
         """Say goodbye once this act is done."""
         self._leaving = True
 
-    async def _farewell(self) -> None:
+    async def farewell(self) -> None:
+        """Wait for what is under way, close what is open, and go."""
         self._leaving, self._parting = False, True
         while self.tasks:
             await asyncio.wait(self.tasks)

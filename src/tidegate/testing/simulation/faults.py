@@ -52,6 +52,11 @@ class Faults:
         self.met: list[Fault] = []
         self.off = False
 
+    def soon(self, where: Where, kind: str, ahead: int = 1) -> None:
+        """Let the call after `ahead` - 1 others go wrong."""
+        nth = self.counted[where] + ahead
+        self._due[where, nth] = Fault(where, nth, kind)
+
     def next(self, where: Where) -> str:
         """The kind of fault of the next call, empty if all goes well."""
         self.counted[where] += 1
