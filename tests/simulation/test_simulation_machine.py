@@ -93,14 +93,8 @@ class Folder(RuleBasedStateMachine):
 
 
 class Proved(Folder):
-    acts = tuple(
-        name
-        for name in OPERATIONS
-        if name not in {"recount", "days-pass", "line-breaks", "hard-link", "process-ends"}
-    )
-    kinds = ()
+    acts = tuple(name for name in OPERATIONS if name not in {"recount", "hard-link"})
     modes = (0, 1)
-    overlap = False
 
 
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}

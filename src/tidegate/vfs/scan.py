@@ -340,13 +340,10 @@ class Scans:
             raise NotFound(f"user {account.username} was deleted while the scan ran")
         mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
         size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
-        book = after.book
-        if book is not None:
-            # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
-            base = (before if book is before.book else after).shown
-            size += book.size.used - base[0]
-            files += book.files.used - base[1]
-        await self._books.set_usage(account.username, size=max(0, size), files=max(0, files))
+        # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
+        since = None if after.book is None else (before if after.book is before.book else after).shown
+        await self._books.set_usage(account.username, size=size, files=files, since=since)
+        steady = steady and self._books.live_for(account) is after.book
         for mount, folder_size, folder_files in counted:
             if mount is not None:
                 await self._set_folder(mount.name, before, folder_size, folder_files)
@@ -366,13 +363,9 @@ class Scans:
         await self._set_folder(name, before, size, files)
 
     async def _set_folder(self, name: str, before: _View, size: int, files: int) -> None:
-        book = self._books.live_folder(name)
-        seen = before.folders.get(name)
-        if book is not None:
-            shown = seen.shown if seen is not None else self._folder_views([name])[name].shown
-            size += book.size.used - shown[0]
-            files += book.files.used - shown[1]
-        await self._books.set_folder_usage(name, size=max(0, size), files=max(0, files))
+        seen = before.folders.get(name) or self._folder_views([name]).get(name)
+        since = None if seen is None else seen.shown
+        await self._books.set_folder_usage(name, size=size, files=files, since=since)
 
     def _view(self, account: Account) -> _View:
         book = self._books.live_for(account)

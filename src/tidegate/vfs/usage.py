@@ -237,16 +237,22 @@ class Books:
         """Something is about to change: make sure that the store knows the numbers may fall behind."""
         if self.begin_nowait(book, folder) or self.store is None:
             return
+        # Carried to its end: others that begin rely on it, also if the line of the first one breaks.
+        telling = asyncio.create_task(self._tell(book, self.store), name=f"mark {book.name}")
+        book.acts += 1
+        telling.add_done_callback(lambda _: self._told(book))
+        await asyncio.shield(telling)
+
+    async def _tell(self, book: AccountBook, store: UsageStore) -> None:
         async with book.lock:
             if not book.marked:
                 try:
-                    await self._mark(book, self.store)
-                except asyncio.CancelledError:
-                    book.marked = True  # perhaps it is; who clears it finds out
-                    self.changed(book)
-                    raise
+                    await self._mark(book, store)
                 except TidegateError:
                     log.warning("usage of %s: the store cannot be told that it changes", book.name)
+
+    def _told(self, book: AccountBook) -> None:
+        book.acts -= 1
         self.changed(book)
 
     def begin_nowait(self, book: AccountBook, folder: FolderBook | None = None) -> bool:
@@ -543,8 +549,15 @@ class Books:
             return self._accounts.get(username)
         return book
 
-    async def set_usage(self, username: str, *, size: int, files: int) -> None:
-        """Set an account's numbers here and in the store (scan, or an operator)."""
+    async def set_usage(
+        self, username: str, *, size: int, files: int, since: tuple[int, int] | None = None
+    ) -> None:
+        """Set an account's numbers here and in the store (scan, or an operator).
+
+        Args:
+            since: bytes and files that its live book held when they were counted; what was charged after that
+                is added. None takes the numbers as they are.
+        """
         book = await self._current(username)
         if book is None:
             if self.store is not None:
@@ -552,13 +565,24 @@ class Books:
             self._doubts.discard((username, None))
             return
         async with book.lock:
+            marks = since is not None and self.store is not None and not book.marked
+            if marks and self.store is not None:  # traffic goes on beside a scan
+                await self._mark(book, self.store)
             before = book.size.used, book.files.used
-            if self.store is not None:
-                await self._noted(self.store.set_usage(username, size=size, files=files))
+            size, files = _later((size, files), before, since)
+            try:
+                if self.store is not None:
+                    await self._noted(self.store.set_usage(username, size=size, files=files))
+            except BaseException as error:
+                if not isinstance(error, _REFUSED):  # perhaps they are set, and additions go on top of them
+                    self.doubt(book)
+                raise
             book.replaced(book.size, book.files)
             book.size.rebase(size, before[0])
             book.files.rebase(files, before[1])
             self._doubts.discard((username, None))
+        if marks:
+            self.changed(book)
 
     async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
         """Set an account's transfer numbers here and in the store."""
@@ -576,8 +600,10 @@ class Books:
             book.download.rebase(download, before[1])
             book.total.rebase(upload + download, before[2])
 
-    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
-        """Set a folder's numbers here and in the store."""
+    async def set_folder_usage(
+        self, name: str, *, size: int, files: int, since: tuple[int, int] | None = None
+    ) -> None:
+        """Set a folder's numbers here and in the store; see `set_usage`."""
         book = self._folders.get(name)
         if book is None:
             if self.store is not None:
@@ -585,12 +611,19 @@ class Books:
         else:
             async with book.lock:
                 before = book.size.used, book.files.used
+                size, files = _later((size, files), before, since)
                 if self.store is not None:
                     await self.store.set_folder_usage(name, size=size, files=files)
                 book.replaced(book.size, book.files)
                 book.size.rebase(size, before[0])
                 book.files.rebase(files, before[1])
         self._doubts = {doubt for doubt in self._doubts if doubt[1] != name}
+
+
+def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int] | None) -> tuple[int, int]:
+    """What was counted, and what was charged since then."""
+    then = now if since is None else since
+    return max(0, counted[0] + now[0] - then[0]), max(0, counted[1] + now[1] - then[1])
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -46,7 +46,7 @@ class Client:
         self.position = 0
         self.files: list[File] = []
         self.spare: list[File] = []
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], None] = {}  # in the order of their making, unlike a set
         self.sessions: list[Session] = []
         self._session: Session | None = None
         self._release: asyncio.Task[None] | None = None
@@ -103,8 +103,8 @@ class Client:
             self._world.note(f"client {self.number} cannot log in: {type(error).__name__}")
             return
         task = asyncio.create_task(self._act(step))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[task] = None
+        task.add_done_callback(lambda done: self.tasks.pop(done, None))
         if step.alone:
             await asyncio.wait([task])
         if self._leaving:
@@ -140,7 +140,7 @@ class Client:
 
     def cut(self) -> None:
         """The line breaks now: what the door does then."""
-        session, files, tasks = self._session, self.files, set(self.tasks)
+        session, files, tasks = self._session, self.files, list(self.tasks)
         if session is None:
             return
         self._world.note(f"client {self.number} loses its line")
@@ -150,7 +150,7 @@ class Client:
             task.cancel()
         self._release = asyncio.get_running_loop().create_task(self._released(session, files, tasks))
 
-    async def _released(self, session: Session, files: list[File], tasks: set[asyncio.Task[None]]) -> None:
+    async def _released(self, session: Session, files: list[File], tasks: list[asyncio.Task[None]]) -> None:
         if tasks:
             await asyncio.wait(tasks)
         for file in files:
@@ -182,7 +182,7 @@ class Client:
 
     def reset(self) -> None:
         """The process is another one: nothing of the old one is there any more."""
-        self.files, self.spare, self.tasks, self.sessions = [], [], set(), []
+        self.files, self.spare, self.tasks, self.sessions = [], [], {}, []
         self._session = self._release = None
         self._leaving = self._parting = False
 
