@@ -165,6 +165,11 @@ class SimulatedDevices(Devices):
             clock.monotonic_ns, lambda: not self.threads.dead and draw.randrange(100) < quick_share
         )
 
+    @property
+    def endings(self) -> set[asyncio.Task[None]]:
+        """Files that are being closed."""
+        return self._tasks
+
     def of(self, fd: int, st_dev: int) -> Device:  # noqa: ARG002  (the signature of `Devices`)
         """The one device."""
         return self._one

@@ -299,7 +299,7 @@ class World:
             left = asyncio.all_tasks(loop)
             if not left:
                 break
-            for task in left:
+            for task in left - self._devices.endings:  # those let go of their files by themselves
                 task.cancel()
             loop.run_until_complete(asyncio.wait(left, timeout=100))
         loop.run_until_complete(self._wind_up())
