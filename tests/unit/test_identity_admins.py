@@ -307,6 +307,64 @@ async def test_changed_user_file_is_read_again_and_a_broken_one_changes_nothing(
     assert await file.verify(IP, "more", "x")
 
 
+@pytest.mark.parametrize("how", ["mtime", "size", "inode"])
+async def test_any_sign_of_a_change_is_enough(tmp_path: Path, checker: PasswordChecker, how: str) -> None:
+    """One of modification time, size and inode differs; the other two are what they were."""
+    path = tmp_path / "users"
+    old, new = _line("eins", "-apr1", "one"), _line("eins", "-apr1", "new")
+    assert len(old) == len(new)
+    path.write_text(old)
+    os.utime(path, ns=(10**18, 10**18))
+    before = path.stat()
+    file = HtpasswdFile(path, checker)
+    file.load()
+    assert await file.verify(IP, "eins", "one")
+    if how == "inode":
+        (tmp_path / "next").write_text(new)  # while the old one is there: another inode
+        (tmp_path / "next").replace(path)
+    else:
+        path.write_text(new + ("\n" if how == "size" else ""))
+    later = 10**18 + (how == "mtime")
+    os.utime(path, ns=(later, later))
+    now = path.stat()
+    changed = {
+        "mtime": now.st_mtime_ns != before.st_mtime_ns,
+        "size": now.st_size != before.st_size,
+        "inode": now.st_ino != before.st_ino,
+    }
+    assert [name for name, differs in changed.items() if differs] == [how]
+    assert await file.verify(IP, "eins", "new")
+    assert not await file.verify(IP, "eins", "one")
+    assert file.problem == ""
+
+
+async def test_an_unchanged_user_file_is_not_read_again(tmp_path: Path, checker: PasswordChecker) -> None:
+    path = tmp_path / "users"
+    path.write_text(_line("eins", "-apr1", "one"))
+    os.utime(path, ns=(10**18, 10**18))
+    file = HtpasswdFile(path, checker)
+    file.load()
+    kept = path.read_text()
+    path.write_text("x" * len(kept))  # would be a mistake if it were read
+    os.utime(path, ns=(10**18, 10**18))
+    assert await file.verify(IP, "eins", "one")
+    assert file.problem == ""
+
+
+@pytest.mark.parametrize(("size", "fits"), [(4 * 1024 * 1024, True), (4 * 1024 * 1024 + 1, False)])
+def test_size_of_a_user_file(tmp_path: Path, checker: PasswordChecker, size: int, fits: bool) -> None:
+    path = tmp_path / "users"
+    path.write_bytes(b"#" * size)
+    file = HtpasswdFile(path, checker)
+    if fits:
+        file.load()
+        assert file.problem == ""
+    else:
+        with pytest.raises(ConfigError, match=f"larger than {4 * 1024 * 1024} bytes"):
+            file.load()
+        assert f"{path}: larger than" in file.problem
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

@@ -81,6 +81,47 @@ def test_hashes_without_a_cost_have_none(stored: str) -> None:
     assert cost_of(stored) == NO_COST
 
 
+@pytest.mark.parametrize(
+    ("stored", "memory", "milliseconds", "excess"),
+    [
+        (f"$argon2id$v=19$m={MAX_MEMORY_KIB},t=4,p=64{TAIL}", MAX_MEMORY_KIB, 1024, ""),
+        (f"$argon2id$m=1024,t=1024,p=1{TAIL}", 1024, 1024, ""),
+        (f"$argon2id$m=1024,t=1025,p=1{TAIL}", 1024, 1025,
+         "argon2 hash asks for 1025 passes over 1024 KiB, more than 1048576 in all"),
+        (f"$argon2i$m=262145,t=1,p=1{TAIL}", 262145, 256,
+         "argon2 hash asks for 262145 KiB of memory, more than 262144"),
+        (f"$argon2id$m=520,t=1,p=65{TAIL}", 520, 0.508, "argon2 hash asks for 65 lanes, more than 64"),
+        (f"$2a$04${BODY}", 0, 0.96, ""),
+        (f"$2b$14${BODY}", 0, 983.04, ""),
+        (f"$2y$15${BODY}", 0, 1966.08, "bcrypt cost 15 is above 14"),
+        ("$pbkdf2-sha256$2000000$salt$AAAA", 0, 1000, ""),
+        ("$pbkdf2-sha256$2000001$salt$AAAA", 0, 1000, "PBKDF2 hash asks for 2000001 iterations, more than 2000000"),
+        ("$5$rounds=1000000$salt$a", 0, 666.7, ""),
+        ("{CRYPT}$6$rounds=1000001$salt$a", 0, 666.7, "$6$ hash asks for 1000001 rounds, more than 1000000"),
+        ("$7$DU..../....salt$a", 131072, 384, ""),  # N 2^15, r 32, p 1
+        ("$y$j9T$salt$a", 16384, 48, ""),
+        ("$y$j95$salt$a", 4096, 12, ""),
+        ("$gy$jDT$salt$a", 262144, 768, ""),
+        ("$y$jET$salt$a", 524288, 1536, "$y$ hash asks for 524288 KiB of memory, more than 262144"),
+    ],
+)  # fmt: skip
+def test_what_a_hash_costs(stored: str, memory: int, milliseconds: float, excess: str) -> None:
+    cost = cost_of(stored)
+    assert (cost.memory_kib, cost.excess) == (memory, excess)
+    assert cost.milliseconds == pytest.approx(milliseconds, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "count"), [("/....", 1), ("./...", 64), ("//...", 65), ("z/...", 127), ("../..", 4096)]
+)
+def test_lanes_of_scrypt(lanes: str, count: int) -> None:
+    """Numbers of scrypt have their least significant digit first."""
+    cost = cost_of(f"$7$2/....{lanes}salt$a")
+    assert cost.memory_kib == 2
+    assert cost.milliseconds == pytest.approx(6 * count / 1024)
+    assert cost.excess == (f"$7$ hash asks for {count} lanes, more than 64" if count > 64 else "")
+
+
 # -- the pool ----------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import subprocess
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -325,3 +326,150 @@ def test_decoys_are_well_formed_and_have_the_preferred_cost(options: HashOptions
     assert not passwords.needs_upgrade(decoy, options)
     assert passwords.check("password", decoy) is False
     assert not hmac.compare_digest(decoy, decoy_hash(options))
+
+
+# -- at the bound and one past it ----------------------------------------------------------------------------
+
+
+def _pbkdf2(key_bytes: int, rounds: str = "1", name: str = "pbkdf2-sha256") -> str:
+    made = hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 1, key_bytes)
+    return f"${name}${rounds}$salt${base64.b64encode(made).decode()}"
+
+
+@pytest.mark.parametrize(("size", "usable"), [(15, False), (16, True), (128, True), (129, False)])
+def test_length_of_a_pbkdf2_key(size: int, usable: bool) -> None:
+    if usable:
+        assert passwords.check("password", _pbkdf2(size))
+        assert not passwords.check("passwort", _pbkdf2(size))
+    else:
+        with pytest.raises(Unusable, match="PBKDF2 key is outside 16 to 128 bytes"):
+            passwords.check("password", _pbkdf2(size))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "text"),
+    [
+        ("0", "no iterations"),
+        ("", "not a number"),
+        ("1.5", "not a number"),
+        ("\u0661", "malformed"),
+        ("0000000001", "not a number"),  # ten digits
+    ],
+)
+def test_iterations_of_pbkdf2(rounds: str, text: str) -> None:
+    assert passwords.check("password", _pbkdf2(32, "1"))
+    assert passwords.check("password", _pbkdf2(32, "000000001"))
+    with pytest.raises(Unusable, match=text):
+        passwords.check("password", _pbkdf2(32, rounds))
+
+
+@pytest.mark.parametrize("parts", [4, 6])
+def test_parts_of_a_pbkdf2_hash(parts: int) -> None:
+    stored = _pbkdf2(32)
+    stored = stored.rpartition("$")[0] if parts == 4 else stored + "$"
+    with pytest.raises(Unusable, match=r"expected \$algorithm\$iterations\$salt\$base64"):
+        passwords.check("password", stored)
+
+
+@pytest.mark.parametrize(("size", "usable"), [(1024, True), (1025, False)])
+def test_length_of_a_stored_hash(size: int, usable: bool) -> None:
+    salt = "s" * (size - len(passwords.openbridge("", "0" * 64)))
+    digest = hashlib.sha256((salt + "password").encode()).hexdigest()
+    stored = passwords.openbridge(salt, digest)
+    assert len(stored) == size
+    if usable:
+        assert passwords.check("password", stored)
+    else:
+        with pytest.raises(Unusable, match="malformed"):
+            passwords.check("password", stored)
+
+
+@pytest.mark.parametrize(
+    "password", ["x" * 4096, "ü" * 2048, "\udcff" * 4096], ids=["ascii", "utf-8", "bytes"]
+)
+def test_the_longest_password(password: str) -> None:
+    digest = hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
+    assert passwords.check(password, "{SHA256}" + digest)
+    assert passwords.verify(password, passwords.hash_password(password, CHEAP))
+    longer = password + "x"
+    digest = hashlib.sha256(longer.encode("utf-8", "surrogateescape")).hexdigest()
+    assert not passwords.check(longer, "{SHA256}" + digest)
+    with pytest.raises(InvalidArgument, match="longer than 4096 bytes"):
+        passwords.hash_password(longer, CHEAP)
+
+
+@pytest.mark.parametrize(
+    ("stored", "text"),
+    [
+        ("$2a$03$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "bcrypt cost 03 is below 4"),
+        ("$2a$15$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "bcrypt cost 15 is above 14"),
+        ("{MD5}" + "a" * 31, "expected 16 bytes in hex or base64"),
+        ("{MD5}" + "a" * 33, "expected 16 bytes in hex or base64"),
+        ("{OPENBRIDGE-SHA256}salt", "expected salt.hex"),
+        ("{OPENBRIDGE-SHA256}$" + "a" * 64, "expected salt.hex"),
+        ("{CRYPT}abJnggxhB/yW", "malformed {CRYPT} hash"),
+        ("{CRYPT}abJnggxhB/yWIx", "malformed {CRYPT} hash"),
+        ("$1$" + "s" * 17 + "$" + "a" * 22, "malformed .1. hash"),
+        ("$1$salt$" + "a" * 21, "malformed .1. hash"),
+        ("$1$salt$" + "a" * 23, "malformed .1. hash"),
+        ("$apr1$" + "s" * 17 + "$" + "a" * 22, "malformed .apr1. hash"),
+        ("$5$salt$" + "a" * 42, "malformed .5. hash"),
+        ("$5$salt$" + "a" * 44, "malformed .5. hash"),
+        ("$6$salt$" + "a" * 85, "malformed .6. hash"),
+        ("$6$salt$" + "a" * 87, "malformed .6. hash"),
+        ("unknown", "not a hash of a known kind"),
+    ],
+)
+def test_one_past_the_bound_says_which(stored: str, text: str) -> None:
+    with pytest.raises(Unusable, match=text):
+        passwords.check("password", stored)
+
+
+@pytest.mark.parametrize("option", ["-5", "-6"])
+@pytest.mark.parametrize("salt", ["s", "s" * 16])
+def test_salts_of_sha_crypt(option: str, salt: str) -> None:
+    command = ["openssl", "passwd", option, "-salt", salt, "-stdin"]
+    made = subprocess.run(command, input="password\n", capture_output=True, text=True, check=True, timeout=10)
+    stored = made.stdout.strip()
+    assert passwords.check("password", stored)
+    head, _, digest = stored.rpartition("$")
+    with pytest.raises(Unusable, match="malformed"):
+        passwords.check("password", f"{head}{'s' * (17 - len(salt))}${digest}")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"bcrypt_cost": 4}, ""),
+        ({"bcrypt_cost": 3}, "cost: 3 is outside 4 to 14"),
+        ({"bcrypt_cost": 14}, ""),
+        ({"argon2_memory_kib": 8, "argon2_parallelism": 1}, ""),
+        ({"argon2_memory_kib": 7, "argon2_parallelism": 1}, "memory: 7 is outside 8 to 262144"),
+        ({"argon2_memory_kib": 512, "argon2_parallelism": 64}, ""),
+        ({"argon2_memory_kib": 511, "argon2_parallelism": 64}, "memory: 511 is outside 512"),
+        ({"argon2_memory_kib": 520, "argon2_parallelism": 65}, "parallelism: 65 is outside 1 to 64"),
+        ({"argon2_memory_kib": 64, "argon2_parallelism": 0}, "parallelism: 0 is outside 1 to 64"),
+        ({"argon2_memory_kib": 262144, "argon2_iterations": 4}, ""),
+        ({"argon2_memory_kib": 64, "argon2_iterations": 0}, "iterations: 0 is outside 1 to 16384"),
+        ({"argon2_memory_kib": 64, "argon2_iterations": 16384}, ""),
+        ({"argon2_parallelism": 64}, ""),
+        ({"algorithm": "md5"}, "algo: 'md5' is not argon2id or bcrypt"),
+    ],
+)
+def test_ranges_of_the_options(options: dict[str, Any], text: str) -> None:
+    if not text:
+        HashOptions(**options)
+        return
+    with pytest.raises(ConfigError, match=text) as caught:
+        HashOptions(**options)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("bytes_in_front", [0, 1])
+def test_bcrypt_counts_bytes_not_characters(bytes_in_front: int) -> None:
+    secret = "x" * bytes_in_front + "ü" * 36
+    if bytes_in_front:
+        with pytest.raises(InvalidArgument, match="the 72 bytes that bcrypt can use"):
+            passwords.hash_password(secret, CHEAP_BCRYPT)
+    else:
+        assert passwords.verify(secret, passwords.hash_password(secret, CHEAP_BCRYPT))

@@ -17,7 +17,7 @@ from tests.support.people import CHEAP, HASHED, LEGACY, NOW, SECRET, People, pee
 from tidegate.abc import Credential
 from tidegate.errors import LoginRefused, ProviderError, StorageFailed
 from tidegate.events.kinds import LoggedIn, LoginFailed
-from tidegate.identity import passwords
+from tidegate.identity import passwords, service
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.keys import key_blob
 from tidegate.identity.service import Identity, IdentityOptions
@@ -267,6 +267,47 @@ async def test_last_login_is_written_seldom() -> None:
             await identity.settle()
             assert people.writes.count(("touch", "alice")) == touches
     assert people.accounts["alice"].last_login == int((NOW + 600) * 1000)
+
+
+async def test_how_many_last_logins_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who logged in longest ago is forgotten first: the next login of that user is written again."""
+    monkeypatch.setattr(service, "_MAX_TOUCHED", 2)
+    people = People(*(person(name) for name in ("a", "b", "c")))
+    async with identity_of(people, touch_seconds=600.0) as (identity, _):
+        for name, written in (("a", 1), ("b", 1), ("a", 1), ("c", 1), ("c", 1), ("b", 1), ("a", 2)):
+            # What the store answers is not yet what was written: only the memory holds a second write back.
+            people.accounts[name] = person(name)
+            await identity.authenticate(peer(), name, password())
+            await identity.settle()
+            assert people.writes.count(("touch", name)) == written, name
+        assert len(identity._touched) == 2
+
+
+async def test_how_many_keys_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_MAX_PROVED", 1)
+    people = People(person("a", public_keys=(KEY,)), person("b", public_keys=(KEY,)))
+    async with identity_of(people) as (identity, _):
+        for name in ("a", "b"):
+            await identity.authenticate(peer(), name, key())
+            assert [login[0] for login in identity._proved] == [name]
+
+
+async def test_work_beside_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that hangs must not gather a task for each login; the login itself succeeds."""
+    monkeypatch.setattr(service, "_MAX_BACKGROUND", 2)
+    people, hold, begun = People(*(person(name) for name in "abc")), asyncio.Event(), []
+
+    async def hang(name: str, _: int) -> None:
+        begun.append(name)
+        await hold.wait()
+
+    people.touch_login = hang  # type: ignore[method-assign]
+    async with identity_of(people, touch_seconds=600.0, upgrade_hashes=False) as (identity, _):
+        for name in "abc":
+            await identity.authenticate(peer(), name, password())
+        hold.set()
+        await identity.settle()
+    assert begun == ["a", "b"]
 
 
 async def test_unusable_hash_is_logged_once_without_the_hash(caplog: pytest.LogCaptureFixture) -> None:

@@ -253,6 +253,60 @@ def test_link_does_not_get_round_patterns(intent: Intent) -> None:
     assert made.decide(intent, path("/in/x"), target=path("/in/l")).allowed
 
 
+# What patterns see of each intent, by hand: the kind it implies (None: as the caller found it), and whether a
+# name that is denied, or hidden, or that no allowed pattern names, is refused on `path`.
+DIRECTORIES = {Intent.LIST, Intent.DELETE_DIR, Intent.RENAME_DIR, Intent.MKDIR}
+EITHER = {Intent.STAT, Intent.SYMLINK, Intent.CHMOD, Intent.CHOWN, Intent.CHTIMES, Intent.COPY, Intent.SPACE}
+LOOKS = {Intent.LIST, Intent.STAT, Intent.READLINK, Intent.SPACE}
+CREATES = {Intent.UPLOAD, Intent.OVERWRITE, Intent.MKDIR}
+UPLOADABLE = FilePatterns(path="/", allowed_patterns=("*.csv", "*.ok"), deny_policy=0)
+
+
+@pytest.mark.parametrize("intent", Intent)
+@pytest.mark.parametrize("found", [True, False])
+def test_the_kind_that_an_intent_implies(intent: Intent, found: bool) -> None:
+    """Allowed patterns speak of files: a directory of another name passes."""
+    is_dir = intent in DIRECTORIES or (intent in EITHER and found)
+    target = path("/t.csv") if intent in TWO_PATHS else None
+    made = gate(patterns=[UPLOADABLE])
+    decision = made.decide(intent, path("/plain"), target=target, is_dir=found)
+    assert decision.allowed is (is_dir or intent in LOOKS)
+    # The same is asked of the name that comes into being; links and renamed trees have other rules too.
+    if target is not None:
+        decision = made.decide(intent, path("/s.csv"), target=path("/plain"), is_dir=found)
+        assert decision.allowed is is_dir
+
+
+@pytest.mark.parametrize("intent", Intent)
+def test_how_patterns_look_at_each_intent(intent: Intent) -> None:
+    is_dir = intent in DIRECTORIES
+    target = path("/t") if intent in TWO_PATHS else None
+    denied = gate(patterns=[FilePatterns(path="/", denied_patterns=("*.key",))])
+    hidden = gate(patterns=[FilePatterns(path="/", denied_patterns=("*.key",), deny_policy=1)])
+    decision = denied.decide(intent, path("/a.key"), target=target, is_dir=is_dir)
+    assert (decision.allowed, decision.hidden) == (intent in LOOKS, False)
+    decision = hidden.decide(intent, path("/a.key"), target=target, is_dir=is_dir)
+    assert (decision.allowed, decision.hidden) == (False, intent not in CREATES)
+    # A preset speaks of what is brought in only: of the target, where there are two names.
+    preset = gate(patterns=[FilePatterns(path="/", preset="openbridge")])
+    assert preset.decide(intent, path("/.x"), target=target).allowed is (intent not in CREATES)
+    if target is not None:
+        decision = preset.decide(intent, path("/x"), target=path("/.x"))
+        assert (decision.allowed, decision.hidden) == (False, False)
+        decision = hidden.decide(intent, path("/x"), target=path("/a.key"), is_dir=is_dir)
+        assert (decision.allowed, decision.hidden) == (False, False)
+
+
+@pytest.mark.parametrize("intent", Intent)
+def test_overwrite_is_asked_for_only_where_something_is_replaced(intent: Intent) -> None:
+    """A link never replaces: what has the name already refuses it, whoever asks."""
+    target = path("/g") if intent in TWO_PATHS else None
+    without = gate({"/": sorted(set(NAMES) - {"overwrite"})})
+    decision = without.decide(intent, path("/f"), target=target, target_exists=True)
+    replaces = {Intent.OVERWRITE, Intent.RENAME_FILE, Intent.RENAME_DIR, Intent.COPY}
+    assert decision.allowed is (intent not in replaces)
+
+
 def test_trace_names_place_and_remedy() -> None:
     steps = gate({"/in/": ["list", "download"]}).trace(Intent.UPLOAD, path("/in/sub/a"))
     assert len(steps) == 1

@@ -58,6 +58,97 @@ def test_refusal_names_the_limit() -> None:
     assert over.text == "denying write due to space limit: quota_size"
 
 
+FULL = Quota(100, 3, Charge(60, 2), "virtual_folders[1].")
+DENIED = "denying write due to space limit"
+
+
+@pytest.mark.parametrize(
+    ("used", "new_file", "back", "over"),
+    [
+        (Charge(99, 2), True, 0, None),
+        (Charge(100, 2), True, 0, ("quota_size", 100, 1, 100)),
+        (Charge(100, 2), False, 1, None),  # full, but what it replaces gives something back
+        (Charge(101, 2), False, 50, ("quota_size", 101, 1, 100)),  # over: not even that
+        (Charge(99, 3), True, 0, ("quota_files", 3, 1, 3)),
+        (Charge(99, 3), False, 0, None),
+        (Charge(99, 4), True, 0, ("quota_files", 4, 1, 3)),
+    ],
+)
+def test_what_a_refused_start_says(
+    used: Charge, new_file: bool, back: int, over: tuple[str, int, int, int] | None
+) -> None:
+    quota_ = Quota(100, 3, used, "virtual_folders[1].")
+    found = quota.check_start(quota_, new_file=new_file, given_back=back)
+    assert found == (over and _said(*over, where="virtual_folders[1]."))
+
+
+@pytest.mark.parametrize(
+    ("charge", "over"),
+    [
+        (Charge(40, 1), None),
+        (Charge(41, 1), ("quota_size", 60, 41, 100)),
+        (Charge(40, 2), ("quota_files", 2, 2, 3)),
+        (Charge(-60, -2), None),
+    ],
+)
+def test_what_a_refused_charge_says(charge: Charge, over: tuple[str, int, int, int] | None) -> None:
+    assert quota.check_charge(FULL, charge) == (over and _said(*over, where="virtual_folders[1]."))
+
+
+def _said(limit: str, used: int, wanted: int, allowed: int, *, where: str) -> quota.Over:
+    return quota.Over(limit, where + limit, used, wanted, allowed, f"{DENIED}: {limit}")
+
+
+@pytest.mark.parametrize(
+    ("direction", "used", "wanted", "over"),
+    [
+        ("upload", (99, 0), 1, None),
+        ("upload", (99, 0), 2, ("upload_data_transfer", 99, 2, 100)),
+        ("upload", (100, 0), 0, ("upload_data_transfer", 100, 0, 100)),
+        ("upload", (50, 100), 1, ("total_data_transfer", 150, 1, 150)),
+        ("download", (100, 29), 1, None),
+        ("download", (100, 29), 2, ("download_data_transfer", 29, 2, 30)),
+        ("download", (121, 29), 1, ("total_data_transfer", 150, 1, 150)),
+    ],
+)
+def test_what_a_refused_transfer_says(
+    direction: quota.Direction, used: tuple[int, int], wanted: int, over: tuple[str, int, int, int] | None
+) -> None:
+    found = quota.check_transfer(
+        Allowance(100, 30, 150), direction, wanted, used_upload=used[0], used_download=used[1]
+    )
+    denied = DENIED if direction == "upload" else "denying read due to quota limit"
+    expected = over and quota.Over(over[0], *over, f"{denied}: {over[0]}")
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("allowance", "direction", "left"),
+    [
+        (Allowance(100, 30, 150), "upload", 40),
+        (Allowance(100, 30, 150), "download", 0),
+        (Allowance(0, 0, 105), "download", 5),
+        (Allowance(61, 0, 150), "upload", 1),
+        (Allowance(100, 0, 0), "download", None),
+    ],
+)
+def test_what_may_still_be_moved(allowance: Allowance, direction: quota.Direction, left: int | None) -> None:
+    assert quota.transfer_remaining(allowance, direction, used_upload=60, used_download=40) == left
+
+
+@pytest.mark.parametrize(
+    ("size", "files", "mine"), [(-1, -1, True), (-1, 0, False), (0, -1, False), (0, 0, False), (-1, 5, False)]
+)
+def test_a_folder_counts_in_the_account_only_if_both_limits_say_so(size: int, files: int, mine: bool) -> None:
+    mount = FolderMount(name="f", virtual_path="/f", quota_size=size, quota_files=files)
+    assert quota.counts_in_account(mount) is mine
+
+
+def test_allowances_below_zero_are_none() -> None:
+    account = Account(username="a", upload_data_transfer=-1, download_data_transfer=-1, total_data_transfer=3)
+    assert quota.allowance_of(account) == Allowance(0, 0, 3 * MB)
+
+
 def test_whose_quota() -> None:
     account = Account(username="ana", quota_size=5, quota_files=6, used_quota_size=1, used_quota_files=2)
     assert quota.quota_of_account(account) == Quota(5, 6, Charge(1, 2))

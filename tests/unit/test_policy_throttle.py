@@ -70,6 +70,44 @@ def test_lateness_is_caught_up_within_the_burst() -> None:
     assert bucket.take(1000, 2.5) == pytest.approx(1.0)
 
 
+def test_lateness_of_the_whole_window_is_caught_up_and_more_is_not() -> None:
+    """In numbers that floating point holds exactly: 1024 bytes/s, an eighth of a second."""
+    for late, wait in ((0.125, 0.875), (0.126, 1.0)):
+        bucket = TokenBucket(1024, 128)
+        assert bucket.take(1024, 0.0) == 1.0
+        assert bucket.take(1024, 1.0 + late) == wait
+
+
+@pytest.mark.parametrize(("kb", "rate"), [(-1, None), (0, None), (1, 1000), (25, 25_000)])
+def test_a_limit_is_so_many_thousand_bytes_a_second(kb: int, rate: int | None) -> None:
+    bucket = bandwidth_bucket(kb)
+    assert (None if bucket is None else round(bucket.rate, 6)) == rate
+    if bucket is not None and rate is not None:
+        assert bucket.take(rate, 0.0) == pytest.approx(1.0)
+        assert bucket.take(rate, 1.049) == pytest.approx(0.951)  # 50 ms of lateness are caught up
+        assert bucket.take(rate, 2.051) == pytest.approx(1.0)
+
+
+def test_a_bucket_without_burst_catches_nothing_up() -> None:
+    bucket = TokenBucket(0.5, 0)
+    assert bucket.take(1, 0.0) == 2.0
+    assert bucket.take(0, 1.0) == 1.0
+    assert bucket.take(0, 2.0) == 0.0
+    assert bucket.take(1, 2.25) == 2.0
+
+
+def test_limits_below_zero_are_none() -> None:
+    below = BandwidthLimit(sources=("10.0.0.0/8",), upload_bandwidth=-5, download_bandwidth=-6)
+    account = Account(
+        username="ana",
+        upload_bandwidth=-1,
+        download_bandwidth=-2,
+        filters=Filters(bandwidth_limits=(below,)),
+    )
+    assert rates_for(account, "192.0.2.1") == Rates(0, 0)
+    assert rates_for(account, "10.0.0.1") == Rates(0, 0, "filters.bandwidth_limits[0]")
+
+
 def test_debt_is_allowed_and_told() -> None:
     bucket = TokenBucket(100)
     assert bucket.take(1000, 0.0) == pytest.approx(10)
