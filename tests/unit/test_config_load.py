@@ -256,7 +256,7 @@ def test_every_mistake_is_listed_with_place_and_expectation(tmp_path: Path) -> N
             "data_provider.password_hashing.algo: expected one of 'argon2id' or 'bcrypt', got 'md5'",
             "data_provider.users_base_dir: expected an absolute path, got 'x'",
             "httpd.bindings[0]: enable_https needs certificate_file and certificate_key_file",
-            "httpd.idle_timeout: unknown key; did you mean common.idle_timeout?",
+            "httpd.idle_timeout: unknown key; did you mean httpd.head_timeout?",
             "sftp: unknown key; did you mean sftpd?",
         ]
     )

@@ -228,7 +228,10 @@ def test_mistakes_name_table_row_and_value(tables: dict[str, Any], what: str) ->
 
 def test_missing_tables_and_strangers_are_noted() -> None:
     harvest = harvest_of(user(), salt=[{"userid": "gone", "salt": "x"}], missing=["ftpd_deny"])
-    assert harvest.notes == ["there is no table ftpd_deny", "1 names of ftpd_salt are not in ftpd_user"]
+    assert harvest.notes == [
+        "there is no table ftpd_deny that may be read",
+        "1 names of ftpd_salt are not in ftpd_user",
+    ]
 
 
 # -- allow and deny ----------------------------------------------------------------------------------------------

@@ -94,7 +94,8 @@ def decode_account(
     found.items(plain, "virtual_folders", "virtual_folders", FolderMount, eras.MOUNT_KEYS)
     found.inner(plain, "tally", Tally)
     found.filesystem(plain)
-    for index, mount in enumerate(plain.get("virtual_folders") or ()):
+    mounts = plain.get("virtual_folders")
+    for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
         if isinstance(mount, dict):
             found.filesystem(mount, f"virtual_folders[{index}].")
     if extra:

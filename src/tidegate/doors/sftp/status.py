@@ -31,6 +31,7 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     # OpenSSH's server answers ELOOP so, and clients then show a broken link instead of giving up.
     e.TooManyLinks: c.NO_SUCH_FILE,
     e.Conflict: c.FAILURE,
+    e.LinkMet: c.FAILURE,
     e.ProtocolViolation: c.BAD_MESSAGE,
     e.PeerLimit: c.FAILURE,
     # CONNECTION_LOST (7) must not be sent by a server (section 7).
