@@ -234,12 +234,14 @@ class World:
         """The process is no more."""
         loop = self._loop
         try:
+            # What goes on in the background when the server has stopped ends by itself, or is killed too.
+            if not self._killed and (left := asyncio.all_tasks(loop)):
+                self._drive(_ended(left))
             if self._killed:
                 self._bury(loop)
-            self._let_end(loop)
-            left = descriptors(f"{self.base}/")
-            if left and not self._killed:
-                self.outcome.failures.append(f"descriptors left open: {sorted(left.values())}")
+            held = descriptors(f"{self.base}/")
+            if held and not self._killed:
+                self.outcome.failures.append(f"descriptors left open: {sorted(held.values())}")
         finally:
             for client in self.clients:
                 client.reset()
@@ -284,12 +286,6 @@ class World:
             spec.root, create=True, devices=self._devices, journal_dir=str(self.base / "journal")
         )
 
-    def _let_end(self, loop: SimulatedLoop) -> None:
-        """What goes on in the background when the server has stopped ends by itself."""
-        left = asyncio.all_tasks(loop)
-        if left:
-            loop.run_until_complete(asyncio.wait(left))
-
     def _bury(self, loop: SimulatedLoop) -> None:
         """Wind up what a killed process leaves in this one; none of it reaches disk or store."""
         self._buried = True
@@ -303,6 +299,8 @@ class World:
                 task.cancel()
             loop.run_until_complete(asyncio.wait(left, timeout=100))
         loop.run_until_complete(self._wind_up())
+        if left := asyncio.all_tasks(loop):
+            loop.run_until_complete(_ended(left))
         loggers.disable = before
 
     async def _wind_up(self) -> None:
@@ -384,6 +382,11 @@ class World:
                 self.outcome.failures.append(
                     f"{who}: {there} bytes and {removed} in removed files take room, {limit} are allowed"
                 )
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Wait for all of them."""
+    await asyncio.wait(tasks)
 
 
 def _nobody_listens(event: Event) -> None:
