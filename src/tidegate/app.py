@@ -45,6 +45,7 @@ from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
+from tidegate.vfs.lease import Lease, server_name
 from tidegate.vfs.mounts import BackendSpec
 from tidegate.wiring import (
     identity_options,
@@ -141,6 +142,7 @@ class App:
         self._sessions = VfsSessions(
             self._build_backend, self.provider, options=self._vfs_options(), emit=self.bus.emit,
             track_quota=self.loaded.settings.data_provider.track_quota,
+            lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ)

@@ -147,14 +147,18 @@ class BookProvider(abc.ABC):
         _must_be_storable(name)
         await self._write(lambda shelves: records.set_folder_usage(shelves, name, size, files))
 
-    async def mark_usage(self, username: str, *, dirty: bool) -> None:
+    async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
         """Remember that an account's counters may be behind, or are settled again."""
         if self._rules.keeps_usage:
             _must_be_storable(username)
-            await self._write(lambda shelves: records.mark(shelves, username, dirty=dirty))
+            await self._write(lambda shelves: records.mark(shelves, username, dirty=dirty, server=server))
 
     async def dirty_usage(self) -> list[str]:
         """Accounts whose counters may be behind."""
+        return sorted({username for username, _ in await self.usage_marks()})
+
+    async def usage_marks(self) -> list[tuple[str, str]]:
+        """Every mark: account and server."""
         return await self._read(lambda shelves: shelves.marked())
 
     # -- folders -----------------------------------------------------------------------------------------

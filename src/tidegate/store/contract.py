@@ -136,8 +136,19 @@ class Provider(Protocol):
         """Set a folder's counters."""
         ...
 
-    async def mark_usage(self, username: str, *, dirty: bool) -> None:
-        """Remember that an account's counters may be behind (before uploads), or are settled again."""
+    async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
+        """Remember that an account's counters may be behind (before uploads), or are settled again.
+
+        Args:
+            username: of the account.
+            dirty: set the mark, or clear it.
+            server: whose mark; several servers may have marks on one account. The empty name stands for marks
+                that any server may take care of.
+        """
+        ...
+
+    async def usage_marks(self) -> list[tuple[str, str]]:
+        """Every mark: account and server, in this order."""
         ...
 
     async def dirty_usage(self) -> list[str]:

@@ -149,14 +149,29 @@ class _LmdbShelves:
         start = f"{folder}\0".encode()
         return [name[len(start) :].decode() for name in self._names("links", start)]
 
-    def mark(self, user: str, *, dirty: bool) -> None:
-        if dirty:
-            self._transaction.put(user.encode(), b"", db=self._tables["dirty"])
+    def mark(self, user: str, *, dirty: bool, server: str = "") -> None:
+        # The value lists the servers, the empty name among them; older versions wrote an empty value.
+        servers = self._servers(user.encode())
+        (servers.add if dirty else servers.discard)(server)
+        if servers:
+            value = "\n".join(sorted(servers)).encode()
+            self._transaction.put(user.encode(), value, db=self._tables["dirty"])
         else:
-            self._transaction.delete(user.encode(), db=self._tables["dirty"])
+            self.unmark(user)
 
-    def marked(self) -> list[str]:
-        return [name.decode() for name in self._names("dirty", b"")]
+    def unmark(self, user: str) -> None:
+        self._transaction.delete(user.encode(), db=self._tables["dirty"])
+
+    def marked(self) -> list[tuple[str, str]]:
+        return [
+            (name.decode(), server)
+            for name in self._names("dirty", b"")
+            for server in sorted(self._servers(bytes(name)))
+        ]
+
+    def _servers(self, user: bytes) -> set[str]:
+        value = self._transaction.get(user, db=self._tables["dirty"])
+        return set() if value is None else set(bytes(value).decode().split("\n"))
 
     def setting(self, name: str) -> str | None:
         value = self._transaction.get(name.encode(), db=self._tables["settings"])

@@ -30,7 +30,7 @@ class _State:
         }
         self.names: Final[dict[Shelf, list[str]]] = {shelf: [] for shelf in self.shelves}
         self.links: Final[dict[str, set[str]]] = {}
-        self.dirty: Final[set[str]] = set()
+        self.dirty: Final[set[tuple[str, str]]] = set()
         self.settings: Final[dict[str, str]] = {}
         self.last_id = 0
         self.undo: Final[list[Callable[[], None]]] = []
@@ -88,10 +88,14 @@ class _State:
     def linked(self, folder: str) -> list[str]:
         return sorted(self.links.get(folder, ()))
 
-    def mark(self, user: str, *, dirty: bool) -> None:
-        self._swap(self.dirty, user, there=dirty)
+    def mark(self, user: str, *, dirty: bool, server: str = "") -> None:
+        self._swap(self.dirty, (user, server), there=dirty)
 
-    def marked(self) -> list[str]:
+    def unmark(self, user: str) -> None:
+        for mark in [mark for mark in self.dirty if mark[0] == user]:
+            self._swap(self.dirty, mark, there=False)
+
+    def marked(self) -> list[tuple[str, str]]:
         return sorted(self.dirty)
 
     def setting(self, name: str) -> str | None:
@@ -120,7 +124,7 @@ class _State:
         names = self.names[shelf]
         del names[bisect.bisect_left(names, name)]
 
-    def _swap(self, group: set[str], name: str, *, there: bool) -> None:
+    def _swap(self, group: set[T], name: T, *, there: bool) -> None:
         if (name in group) == there:
             return
         (group.add if there else group.discard)(name)

@@ -71,12 +71,16 @@ class Shelves(Protocol):
         """Accounts that mount a folder, by name."""
         ...
 
-    def mark(self, user: str, *, dirty: bool) -> None:
-        """Set or clear the mark of unsettled counters."""
+    def mark(self, user: str, *, dirty: bool, server: str = "") -> None:
+        """Set or clear a server's mark of unsettled counters."""
         ...
 
-    def marked(self) -> list[str]:
-        """Accounts with that mark, by name."""
+    def unmark(self, user: str) -> None:
+        """Clear every mark of an account."""
+        ...
+
+    def marked(self) -> list[tuple[str, str]]:
+        """Accounts with that mark and the servers that set it, sorted."""
         ...
 
     def setting(self, name: str) -> str | None:
@@ -210,7 +214,7 @@ def remove(shelves: Shelves, shelf: Shelf, name: str) -> None:
     if isinstance(old, Account):
         for mount in old.virtual_folders:
             shelves.unlink(mount.name, name)
-        shelves.mark(name, dirty=False)
+        shelves.unmark(name)
     elif isinstance(old, Folder):
         for username in shelves.linked(name):
             account = cast("Account", shelves.get("users", username))
@@ -283,10 +287,10 @@ def set_folder_usage(shelves: Shelves, name: str, size: int, files: int) -> None
     shelves.put("folders", name, new)
 
 
-def mark(shelves: Shelves, name: str, *, dirty: bool) -> None:
-    """Set or clear the mark of unsettled counters."""
+def mark(shelves: Shelves, name: str, *, dirty: bool, server: str = "") -> None:
+    """Set or clear a server's mark of unsettled counters."""
     _existing(shelves, "users", name)
-    shelves.mark(name, dirty=dirty)
+    shelves.mark(name, dirty=dirty, server=server)
 
 
 def store(shelves: Shelves, batch: Sequence[Record], mode: int) -> list[LoadRow]:

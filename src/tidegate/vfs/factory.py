@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
@@ -13,6 +14,7 @@ from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, VfsOptions
 from tidegate.vfs.extents import Places
+from tidegate.vfs.lease import Lease
 from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend, folder_spec, home_spec
 from tidegate.vfs.scan import Scans
 from tidegate.vfs.session import Session
@@ -34,6 +36,7 @@ class VfsSessions:
         emit: takes events; never blocks.
         options: see `VfsOptions`.
         track_quota: as in the `data_provider` section.
+        lease: this server's marks, if several servers may use the store.
 
     Attributes:
         books: live usage.
@@ -48,13 +51,15 @@ class VfsSessions:
         emit: Callable[[Event], None],
         options: VfsOptions | None = None,
         track_quota: int = 2,
+        lease: Lease | None = None,
     ) -> None:
         self._emit = emit
         self._options = options or VfsOptions()
         self._places = Places()
         self._acts = Acts()
         self._pool = BackendPool(build)
-        self.books = Books(store, track_quota=track_quota, emit=emit)
+        self._lease = lease
+        self.books = Books(store, track_quota=track_quota, emit=emit, lease=lease)
         self.scans = Scans(self.books, self._pool)
 
     def reconfigure(self, options: VfsOptions) -> None:
@@ -62,7 +67,13 @@ class VfsSessions:
         self._options = options
 
     async def reconcile(self) -> list[str]:
-        """Count again what a crash left uncertain; returns the accounts concerned."""
+        """Count again what a crash left uncertain; returns the accounts concerned.
+
+        Raises:
+            ProviderUnavailable: not now.
+        """
+        if self._lease is not None:
+            await self._lease.start(partial(self.scans.reconcile, own=False))
         return await self.scans.reconcile()
 
     async def open(self, principal: Principal, peer: Peer) -> Session:
@@ -134,6 +145,8 @@ class VfsSessions:
         await self.scans.close()
         await self._acts.drain()
         await self.books.close()
+        if self._lease is not None:
+            await self._lease.stop()
         await self._pool.close()
 
 

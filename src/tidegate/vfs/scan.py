@@ -222,23 +222,34 @@ class Scans:
         )
         return scan
 
-    async def reconcile(self) -> list[str]:
+    async def reconcile(self, *, own: bool = True) -> list[str]:
         """Scan every account that a crash left with uncertain numbers; returns their names.
 
         Meant for the start, before anybody can log in, and right beside sessions too (a provider may come
-        back later). What cannot be scanned now stays marked.
+        back later). What cannot be scanned now stays marked, and is tried again. What another living server
+        has marked is left alone.
+
+        Args:
+            own: include marks of this server, which at the start are of an earlier life.
         """
-        store = self._books.store
+        store, lease = self._books.store, self._books.lease
         if store is None or not self._books.track_quota:
             return []
+        if lease is not None:
+            left = await lease.left(own=own)
+        else:
+            left = {username: [] for username in await store.dirty_usage()}
+        waiting = set(self._books.doubtful())
         done: list[str] = []
-        for username in await store.dirty_usage():
+        for username, servers in left.items():
             account = await store.user(username)
-            if account is None:
+            if account is None or username in waiting:
                 continue
             try:
                 if await self._recount(account):
                     done.append(username)
+                if lease is not None:  # if it was not exact, the account has this server's mark now
+                    await lease.clear(username, [server for server in servers if server != lease.name])
             except TidegateError as error:
                 log.warning("usage of %s cannot be reconciled now: %s", username, error)
                 self._books.again(username)
@@ -272,7 +283,7 @@ class Scans:
             for username in self._books.doubtful():
                 try:
                     account = await self._account(username)
-                    if not self.busy("user", username):
+                    if not self.busy("user", username) and await self._is_ours(username):
                         await self._recount(account)
                 except NotFound:
                     self._books.forget_doubts(username)
@@ -281,6 +292,11 @@ class Scans:
             if not self._books.doubtful():
                 return
             pause = min(2 * pause, RECOUNT_MAX_SECONDS)
+
+    async def _is_ours(self, username: str) -> bool:
+        """Whether no other living server holds numbers of an account that it has yet to write."""
+        lease = self._books.lease
+        return lease is None or not await lease.shared(username)
 
     async def close(self) -> None:
         """Stop running scans."""

@@ -43,6 +43,7 @@ from tidegate.vfs.books import (
     numbers_of,
 )
 from tidegate.vfs.gauges import Count, Meter, Warn
+from tidegate.vfs.lease import Lease
 from tidegate.vfs.meters import build_meter, session_tally
 
 SAVE_GAP_SECONDS: Final = 1.0
@@ -73,12 +74,19 @@ class Books:
         store: the data provider; None keeps everything in memory.
         track_quota: 0 counts nothing, 1 counts for everybody, 2 for accounts with limits and for folders.
         emit: takes `QuotaWarning` events.
+        lease: whose the marks are, if several servers may use the store.
     """
 
     def __init__(
-        self, store: UsageStore | None, *, track_quota: int = 2, emit: Callable[[Event], None]
+        self,
+        store: UsageStore | None,
+        *,
+        track_quota: int = 2,
+        emit: Callable[[Event], None],
+        lease: Lease | None = None,
     ) -> None:
         self.store = store
+        self.lease = lease
         self.track_quota = track_quota
         self._emit = emit
         self._accounts: dict[str, AccountBook] = {}
@@ -238,16 +246,16 @@ class Books:
         if self.begin_nowait(book, folder) or self.store is None:
             return
         # Carried to its end: others that begin rely on it, also if the line of the first one breaks.
-        telling = asyncio.create_task(self._tell(book, self.store), name=f"mark {book.name}")
+        telling = asyncio.create_task(self._tell(book), name=f"mark {book.name}")
         book.acts += 1
         telling.add_done_callback(lambda _: self._told(book))
         await asyncio.shield(telling)
 
-    async def _tell(self, book: AccountBook, store: UsageStore) -> None:
+    async def _tell(self, book: AccountBook) -> None:
         async with book.lock:
             if not book.marked:
                 try:
-                    await self._mark(book, store)
+                    await self._mark(book)
                 except TidegateError:
                     log.warning("usage of %s: the store cannot be told that it changes", book.name)
 
@@ -285,7 +293,7 @@ class Books:
     async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
         """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
         if self.store is not None:
-            await self.store.mark_usage(username, dirty=True)
+            await self.set_mark(username, dirty=True)
             book = self._accounts.get(username)
             if book is not None:
                 book.marked = True
@@ -314,10 +322,10 @@ class Books:
         if book is not None:
             self.changed(book)  # it clears the mark when everything is written
         elif self.store is not None:
-            await self.store.mark_usage(account.username, dirty=False)
+            await self.set_mark(account.username, dirty=False)
             book = self.live_for(account)
             if book is not None and book.marked:  # somebody began meanwhile
-                await self.store.mark_usage(account.username, dirty=True)
+                await self.set_mark(account.username, dirty=True)
 
     def touch(self, book: AccountBook, kind: Literal["upload", "download"]) -> None:
         """A transfer ended well: remember if it was the account's first."""
@@ -432,7 +440,7 @@ class Books:
         if book.sent is not None:
             # A write of the same record ends after one that is still under way (a transaction whose
             # line broke holds its lock), and makes the reading that follows go to the writing server.
-            await self._mark(book, store)
+            await self._mark(book)
         if await self._replaced(book, store):
             return
         if book.sent is not None:
@@ -447,7 +455,7 @@ class Books:
         async with folder.lock:  # several accounts may have changed it
             if folder.sent is not None and not book.marked:
                 with contextlib.suppress(NotFound):  # the account was deleted; the folder may live on
-                    await self._mark(book, store)
+                    await self._mark(book)
             try:
                 if folder.sent is not None:
                     # For the reasons in `_write_account`.
@@ -515,10 +523,16 @@ class Books:
             return None
         return await store.user(name)
 
-    @staticmethod
-    async def _mark(book: AccountBook, store: UsageStore) -> None:
+    async def set_mark(self, username: str, *, dirty: bool) -> None:
+        """Set or clear this server's mark on an account."""
+        if self.lease is not None:
+            await self.lease.mark(username, dirty=dirty)
+        elif self.store is not None:
+            await self.store.mark_usage(username, dirty=dirty)
+
+    async def _mark(self, book: AccountBook) -> None:
         if not book.gone:
-            await store.mark_usage(book.name, dirty=True)
+            await self.set_mark(book.name, dirty=True)
         book.marked = True
 
     async def _unmark(self, book: AccountBook) -> None:
@@ -529,7 +543,7 @@ class Books:
             if book.marked and not book.busy and not book.pending and not doubtful:
                 book.marked = False
                 if not book.gone:
-                    await self.store.mark_usage(book.name, dirty=False)
+                    await self.set_mark(book.name, dirty=False)
 
     async def _noted(self, write: Awaitable[None]) -> None:
         """Write numbers of an account, and remember when."""

@@ -183,6 +183,7 @@ async def remove(connection: AsyncConnection, tables: Tables, name: str) -> None
         raise _missing(name)
     await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id == number))
     await connection.execute(delete(tables.api_keys).where(tables.api_keys.c.user == name))
+    await connection.execute(delete(tables.marks).where(tables.marks.c.user_id == number))
     await connection.execute(delete(tables.users).where(tables.users.c.id == number))
 
 
@@ -241,11 +242,31 @@ def raised(column: Column[Any], amount: int) -> ColumnElement[int]:
     return case((column < -amount, 0), else_=column - (-amount))
 
 
-async def dirty(connection: AsyncConnection, tables: Tables) -> list[str]:
-    """Names of accounts whose counters may be behind."""
-    users = tables.users.c
-    query = select(users.username).where(users.usage_dirty == 1).order_by(users.username)
-    return [str(name) for name in (await connection.execute(query)).scalars()]
+async def mark(connection: AsyncConnection, tables: Tables, name: str, server: str, *, dirty: bool) -> None:
+    """Set or clear a server's mark of counters that may be behind."""
+    if not server:
+        await set_columns(connection, tables, name, {"usage_dirty": int(dirty)})
+        return
+    marks = tables.marks
+    query = select(tables.users.c.id).where(tables.users.c.username == name)
+    number = (await connection.execute(query)).scalar()
+    if number is None:
+        raise _missing(name)
+    mine = (marks.c.user_id == number) & (marks.c.server == server)
+    if not dirty:
+        await connection.execute(delete(marks).where(mine))
+    elif (await connection.execute(select(marks.c.user_id).where(mine))).first() is None:
+        await connection.execute(insert(marks).values(user_id=number, server=server))
+
+
+async def dirty(connection: AsyncConnection, tables: Tables) -> list[tuple[str, str]]:
+    """Accounts whose counters may be behind, with the servers that marked them."""
+    users, marks = tables.users, tables.marks
+    query = select(users.c.username).where(users.c.usage_dirty == 1)
+    found = [(str(name), "") for name in (await connection.execute(query)).scalars()]
+    query_marks = select(users.c.username, marks.c.server).join(marks, marks.c.user_id == users.c.id)
+    found += [(str(name), str(server)) for name, server in await connection.execute(query_marks)]
+    return sorted(found)
 
 
 async def put_mounts(

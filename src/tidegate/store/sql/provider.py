@@ -242,13 +242,17 @@ class SqlProvider:
         values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": now_ms()}
         await self._link.write(_do(self._folders.set_columns, name, values), about=("folders",))
 
-    async def mark_usage(self, username: str, *, dirty: bool) -> None:
+    async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
         """Remember that an account's counters may be behind."""
         if self._rules.keeps_usage:
-            await self._set_user(username, {"usage_dirty": int(dirty)})
+            await self._write_user(username, _do(accounts.mark, self._tables, username, server, dirty=dirty))
 
     async def dirty_usage(self) -> list[str]:
         """Accounts whose counters may be behind."""
+        return sorted({username for username, _ in await self.usage_marks()})
+
+    async def usage_marks(self) -> list[tuple[str, str]]:
+        """Every mark: account and server."""
         return await self._link.read(_do(accounts.dirty, self._tables)) if self._complete else []
 
     # -- folders -----------------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ class Tables:
     Attributes:
         users: accounts.
         mounts: which account sees which folder, in order of `id`.
+        marks: whose counters may be behind, by the server that changes them; `users.usage_dirty` is the mark
+            of no server.
     """
 
     metadata: MetaData
@@ -51,6 +53,7 @@ class Tables:
     admins: Table
     api_keys: Table
     settings: Table
+    marks: Table
 
 
 def users_table_name(prefix: str, users_table: str, *, outside: bool) -> str:
@@ -169,4 +172,16 @@ def make_tables(prefix: str = "", users_table: str = "", *, outside: bool = Fals
         _number("last_use_at"),
     )
     settings = Table(f"{prefix}settings", metadata, Column("name", Name, primary_key=True), _text("value"))
-    return Tables(metadata, users, folders, mounts, admins, api_keys, settings)
+    marks = Table(
+        f"{prefix}usage_marks",
+        metadata,
+        Column(
+            "user_id",
+            Number,
+            ForeignKey(users.c.id, ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+        ),
+        Column("server", Name, primary_key=True),
+    )
+    return Tables(metadata, users, folders, mounts, admins, api_keys, settings, marks)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several servers on one data provider: each counts again only what its own or a dead one left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.vfs_world import PUT, p, put
+
+from tidegate.backends.local import LocalBackend
+from tidegate.model import Account, Peer, Principal, Protocol
+from tidegate.store.memory import MemoryProvider
+from tidegate.store.options import ProviderOptions
+from tidegate.vfs.factory import VfsSessions
+from tidegate.vfs.lease import LEASE_SECONDS, Lease, server_name
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def server(store: MemoryProvider, name: str, clock: Clock) -> VfsSessions:
+    return VfsSessions(
+        lambda spec: LocalBackend(spec.root, create=True),
+        store,
+        emit=lambda event: None,
+        lease=Lease(store, name, now=clock),
+    )
+
+
+async def login(vfs: VfsSessions, store: MemoryProvider):
+    account = await store.user("alice")
+    peer = Peer("c1", Protocol.SFTP, "192.0.2.7", 4711, "127.0.0.1:2022", "SSH-2.0-test")
+    return await vfs.open(Principal(account, "password", "192.0.2.7"), peer)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> MemoryProvider:
+    store = MemoryProvider(ProviderOptions(driver="memory", name="", base_dir=str(tmp_path)))
+    await store.open()
+    await store.add_user(
+        Account(
+            username="alice",
+            home_dir=str(tmp_path / "alice"),
+            quota_size=10_000,
+            permissions={"/": ("*",)},
+        )
+    )
+    return store
+
+
+async def counted(store: MemoryProvider) -> tuple[int, int]:
+    account = await store.user("alice")
+    assert account is not None
+    return account.used_quota_size, account.used_quota_files
+
+
+async def test_a_second_server_leaves_a_living_one_alone(store: MemoryProvider) -> None:
+    clock = Clock()
+    one, two = server(store, "one", clock), server(store, "two", clock)
+    await one.reconcile()
+    session = await login(one, store)
+    await put(session, "/a", b"x" * 100)
+    await one.books.settle()
+    await put(session, "/b", b"x" * 100)  # still held by the first
+    assert await two.reconcile() == []
+    assert await store.usage_marks() == [("alice", "one")]
+    await session.close()
+    await one.close()
+    await two.close()
+    assert await counted(store) == (200, 2)
+    assert await store.usage_marks() == []
+    assert await store.setting("server:one") is None
+
+
+async def test_what_a_dead_server_left_is_counted(store: MemoryProvider) -> None:
+    clock = Clock()
+    one, two = server(store, "one", clock), server(store, "two", clock)
+    await one._lease.renew()
+    session = await login(one, store)
+    await put(session, "/a", b"x" * 100)
+    file = await session.open(p("/b"), PUT)
+    await file.write(0, b"x" * 50)
+    await two.reconcile()
+    clock.now += LEASE_SECONDS - 1
+    assert await two.scans.reconcile(own=False) == []
+    clock.now += 2
+    assert await two.scans.reconcile(own=False) == ["alice"]
+    assert await counted(store) == (150, 2)
+    assert await store.usage_marks() == []
+    await two.close()
+    await file.abort()
+    await session.close()
+    await one._acts.drain()
+    for book in one.books._accounts.values():
+        if book.task is not None:
+            book.task.cancel()
+    await one._pool.close()
+
+
+async def test_its_own_marks_of_an_earlier_life_and_marks_of_nobody(store: MemoryProvider) -> None:
+    clock = Clock()
+    await store.mark_usage("alice", dirty=True, server="one")
+    await store.mark_usage("alice", dirty=True)
+    await store.set_setting("server:one", str(int((clock.now + 50) * 1000)))
+    again = server(store, "one", clock)
+    assert await again.reconcile() == ["alice"]
+    assert await store.usage_marks() == []
+    await again.close()
+
+
+def test_a_server_keeps_its_name(tmp_path: Path) -> None:
+    assert server_name(str(tmp_path)) == server_name(str(tmp_path))
+    assert server_name(str(tmp_path)) != server_name(str(tmp_path / "other"))
+    assert len(server_name("x")) < 64
