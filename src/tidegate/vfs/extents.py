@@ -43,10 +43,11 @@ class Extent:
         place: where a shared one is visible; a rename moves it.
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
             is charged is given back when the last of them closes.
+        resizing: changes of the size that are under way; writing likewise.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
-    __slots__ = ("charged", "floor", "gone", "place", "suspect", "writers")
+    __slots__ = ("charged", "floor", "gone", "place", "resizing", "suspect", "writers", "writing")
 
     def __init__(self, place: Place, charged: int, floor: int = 0) -> None:
         self.place = place
@@ -54,6 +55,7 @@ class Extent:
         self.floor = floor
         self.writers = 0
         self.gone = False
+        self.resizing = self.writing = 0
         self.suspect = False
 
 

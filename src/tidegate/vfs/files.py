@@ -319,6 +319,8 @@ class File:
         start = offset
         if self._append:
             start = extent.charged if upload.inplace else upload.high
+            if extent.writers > 1:
+                self._exact = False  # where the end is by then depends on the others
         end = start + size
         grow = end - extent.charged
         try:
@@ -341,6 +343,9 @@ class File:
             for count in self._meter.up:
                 count.add(size)
         upload.high = max(upload.high, end)
+        if extent.resizing:
+            self._exact = False
+        extent.writing += 1
         try:
             await self._handle.write(offset, view)
         except TidegateError as error:
@@ -349,6 +354,8 @@ class File:
         except BaseException:
             self._exact = False
             raise
+        finally:
+            extent.writing -= 1
 
     def _broken(self, error: TidegateError) -> None:
         """A write failed: what is there is not what was sent, and is no whole file."""
@@ -428,13 +435,19 @@ class File:
             except TooLarge as error:
                 self._fail(error, Intent.UPLOAD)
                 raise
+            extent = self._upload.extent
             with context.limits(Intent.UPLOAD, path):
                 self._upload.resize(wanted.size)
+            if extent.writing or extent.resizing:
+                self._exact = False  # which of them storage does last decides the size
+            extent.resizing += 1
             try:
                 await self._handle.set_attrs(Attrs(size=wanted.size))
             except BaseException:  # also if cancelled: the end asks for the size
                 self._exact = False
                 raise
+            finally:
+                extent.resizing -= 1
             self._record("Truncate", started, {"size": wanted.size})
         rest = replace(wanted, size=None)
         if rest != Attrs():

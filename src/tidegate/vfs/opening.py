@@ -291,7 +291,10 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:
                         upload.names = max(1, (await handle.stat()).nlink)
                     took = bool(getattr(handle, "took", False))
-                    upload.opened(handle.existed_size, truncate=flags.truncate, took=took)
+                    empty = (
+                        wanted.truncate or wanted.exclusive
+                    )  # also what is left of an upload is emptied then
+                    upload.opened(handle.existed_size, truncate=empty, took=took)
                     if not upload.inplace:
                         upload.staged(handle)
         except BaseException:

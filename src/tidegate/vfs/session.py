@@ -354,6 +354,8 @@ class Session:
                     if size > entry.size:
                         mount.meter.require_size(size)
                     change = size - old
+                    if change < 0 and entry.nlink > 1:  # nobody can say how many names are charged here
+                        context.books.doubt(context.book)
                     if change > 0:
                         change *= max(1, entry.nlink)  # each name of the file counts, and all of them grow
                     mount.meter.charge(change, 0)

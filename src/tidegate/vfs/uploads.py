@@ -138,7 +138,10 @@ class Upload:
             shared = self.place.extent
             if shared is None:
                 shared = self.place.extent = Extent(self._place, paid)
+            if shared.writers and (truncate or shared.resizing):
+                shared.suspect = True  # what others have under way happens before or after
             if truncate and shared.charged:
+                self._uncertain_names()
                 meter.credit(-shared.charged, 0)
                 shared.charged = 0
                 place.end_loan()
@@ -187,9 +190,15 @@ class Upload:
         meter.credit(change, 0)
         extent.charged = charged
         if change < 0 and self.inplace:
+            self._uncertain_names()
             self.place.end_loan()
         extent.suspect = extent.suspect or extent.writers > 1
         self.high = size
+
+    def _uncertain_names(self) -> None:
+        """A file of several names shrinks: nobody can say how many of them are charged here."""
+        if self.names > 1:
+            self._context.books.doubt(self._context.book)
 
     def stand_alone(self) -> None:
         """See `Borrower`. Never refused: the visible file that goes gave back more, or was replaced."""

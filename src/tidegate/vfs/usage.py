@@ -286,9 +286,11 @@ class Books:
 
     def doubt(self, book: AccountBook) -> None:
         """It is not known what became of an operation: the account stays marked until it was counted."""
-        if self.store is not None and self.track_quota and not book.gone:
+        if self.store is None or not self.track_quota or book.gone:
+            return
+        if (book.name, None) not in self._doubts:
             log.warning("usage of %s is uncertain; it will be counted again", book.name)
-            self._uncertain((book.name, None))
+        self._uncertain((book.name, None))
 
     async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
         """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
