@@ -365,7 +365,7 @@ async def test_a_new_sqlite_file_is_what_migrating_would_make(options_of: Option
         await link.stop()
     layout = await sqlite_layout(made)
     assert layout == await sqlite_layout(migrated)
-    assert len(layout) == 7 and await initialise(made) == await initialise(migrated)
+    assert len(layout) == 8 and await initialise(made) == await initialise(migrated)
 
 
 def test_the_list_of_versions_is_that_of_the_revisions() -> None:
