@@ -582,8 +582,8 @@ class Books:
             return
         async with book.lock:
             marks = since is not None and self.store is not None and not book.marked
-            if marks and self.store is not None:  # traffic goes on beside a scan
-                await self._mark(book, self.store)
+            if marks:  # traffic goes on beside a scan
+                await self._mark(book)
             before = book.size.used, book.files.used
             size, files = _later((size, files), before, since)
             try:
