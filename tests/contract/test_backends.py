@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.abc import Backend, Capability, OpenOptions, Outcome
+from tidegate.abc import Backend, Capability, OpenOptions, Outcome, Publish
 from tidegate.backends.local import Devices, LocalBackend
 from tidegate.backends.local.device import Device
 from tidegate.backends.memory import MemoryBackend
-from tidegate.errors import StorageFull
-from tidegate.model import Entry
+from tidegate.errors import AlreadyExists, Conflict, IsADirectory, StorageFull
+from tidegate.model import Attrs, Entry
 from tidegate.testing.backend import BackendCheck, backend_checks, check_backend, options_for, put, run_check
 
 FLAVOURS = ["memory", "local", "local-portable", "local-threads", "local-named", "local-tmpfs"]
@@ -86,6 +86,109 @@ async def test_memory_is_bounded() -> None:
     assert (await backend.space("")).free == 400
 
 
+async def test_memory_gives_back_what_goes() -> None:
+    """Used is what the files and the unfinished uploads hold, whichever way one of them ends."""
+    backend = MemoryBackend(capacity=1000)
+
+    async def used() -> int:
+        space = await backend.space("")
+        return space.total - space.free
+
+    def resumable(**more: bool) -> OpenOptions:
+        return options_for(Publish.RESUMABLE, **more)
+
+    async def upload(key: str, size: int, options: OpenOptions, outcome: Outcome = Outcome.COMMIT) -> None:
+        await put(backend, key, b"x" * size, options, outcome)
+
+    await upload("f", 100, options_for())
+    await upload("f", 30, options_for(Publish.ATOMIC))
+    assert await used() == 30  # replaced
+    await upload("f", 70, options_for(Publish.ATOMIC), Outcome.DROP)
+    await upload("new", 70, options_for(), Outcome.DROP)
+    assert await used() == 30
+    await upload("part", 50, resumable(), Outcome.KEEP)
+    assert await used() == 80
+    await upload("part", 20, resumable(), Outcome.KEEP)
+    assert await used() == 50  # started over
+    await backend.remove("part")
+    assert await used() == 30
+    await upload("f", 40, resumable(), Outcome.KEEP)
+    assert await used() == 70
+    await backend.remove("f")  # with the unfinished upload over it
+    assert await used() == 0
+    await backend.mkdir("d")
+    await upload("d/part", 50, resumable(), Outcome.KEEP)
+    await backend.rmdir("d")
+    assert await used() == 0
+    # A commit that fails.
+    loser = await backend.open_file("e", options_for(Publish.ATOMIC, exclusive=True))
+    await loser.write(0, b"x" * 10)
+    await upload("e", 5, options_for())
+    with pytest.raises(AlreadyExists):
+        await loser.close()
+    assert await used() == 5
+    blocked = await backend.open_file("dir", options_for(Publish.ATOMIC))
+    await blocked.write(0, b"x" * 10)
+    await backend.mkdir("dir")
+    with pytest.raises(IsADirectory):
+        await blocked.close()
+    assert await used() == 5
+    # Removed, renamed over, shortened, copied.
+    open_part = await backend.open_file("busy", resumable())
+    await open_part.write(0, b"x" * 25)
+    assert await used() == 30
+    with pytest.raises(Conflict):
+        await backend.open_file("busy", OpenOptions(write=True, create=True, publish=Publish.RESUMABLE))
+    await open_part.close(Outcome.DROP)
+    assert await used() == 5
+    await upload("g", 60, options_for())
+    await backend.rename("e", "g", replace=True)
+    assert await used() == 5
+    await backend.copy("g", "h", replace=False)
+    assert await used() == 10
+    await backend.set_attrs("h", Attrs(size=1))
+    await backend.set_attrs("h", Attrs(size=900))
+    assert await used() == 905
+    with pytest.raises(StorageFull):
+        await backend.set_attrs("h", Attrs(size=996))
+    await backend.set_attrs("h", Attrs(size=995))
+    assert await used() == 1000
+
+
+class _Unguarded(MemoryBackend):
+    """Its handles read from negative offsets, as slices of Python do."""
+
+    async def open_file(self, key: str, options: OpenOptions):  # type: ignore[no-untyped-def]
+        handle = await super().open_file(key, options)
+        read = handle.read
+
+        async def unguarded(offset: int, size: int) -> bytes:
+            return await read(max(0, offset), size)
+
+        handle.read = unguarded  # type: ignore[method-assign]
+        return handle
+
+
+class _Undead(MemoryBackend):
+    """Its handles can be used after they were closed."""
+
+    async def open_file(self, key: str, options: OpenOptions):  # type: ignore[no-untyped-def]
+        handle = await super().open_file(key, options)
+        handle._check = lambda **_: None  # type: ignore[method-assign]
+        return handle
+
+
+class _Bulldozer(MemoryBackend):
+    """Its commits replace whatever has the name."""
+
+    def finish(self, key, node, options, outcome, handle):  # type: ignore[no-untyped-def]
+        there = self._find(key)
+        if outcome is Outcome.COMMIT and there is not None and there.children is not None:
+            parent, name = self._parent(key)
+            del parent[name]
+        super().finish(key, node, options, outcome, handle)
+
+
 class _Forgetful(MemoryBackend):
     async def stat(self, key: str, *, follow: bool = True) -> Entry:
         return (await super().stat(key))._replace(size=0)
@@ -105,7 +208,9 @@ class _Trusting(MemoryBackend):
         return await super().open_file(key.strip("/") or "x", options)
 
 
-@pytest.mark.parametrize("broken", [_Forgetful, _Replacing, _Boastful, _Trusting])
+@pytest.mark.parametrize(
+    "broken", [_Forgetful, _Replacing, _Boastful, _Trusting, _Unguarded, _Undead, _Bulldozer]
+)
 async def test_kit_notices_broken_backends(broken: type[MemoryBackend]) -> None:
     with pytest.raises(AssertionError, match=r"^check_"):
         await check_backend(broken)

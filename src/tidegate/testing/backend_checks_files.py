@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
-from tidegate.abc import Backend, Capability, OpenOptions, Outcome, Publish
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
 from tidegate.errors import (
     AlreadyExists,
     CallerError,
+    InvalidArgument,
+    InvalidHandle,
     InvalidPath,
     IsADirectory,
     NotADirectory,
     NotFound,
+    TidegateError,
 )
-from tidegate.model import Kind
+from tidegate.model import Attrs, Kind
 from tidegate.testing.backend_support import (
     READ,
     exists,
@@ -167,6 +171,43 @@ async def _open_directory(backend: Backend) -> None:
     await backend.open_file("dir", READ)
 
 
+async def check_handles(backend: Backend) -> None:
+    """A handle does what it was opened for, takes no negative numbers, and nothing once it is closed."""
+    await put(backend, "f", b"0123456789")
+    reader = await backend.open_file("f", READ)
+    await expect_error(InvalidHandle, "writing to a handle for reading", reader.write(0, b"x"))
+    await expect_error(InvalidArgument, "reading from a negative offset", reader.read(-1, 5))
+    await expect_error(InvalidArgument, "reading a negative number of bytes", reader.read(0, -1))
+    await expect_error(InvalidArgument, "reading from a negative offset", _readinto(reader, -1))
+    writer = await backend.open_file("g", options_for())
+    await expect_error(InvalidHandle, "reading from a handle for writing", writer.read(0, 5))
+    await expect_error(InvalidArgument, "writing to a negative offset", writer.write(-1, b"x"))
+    await expect_error(InvalidArgument, "writing to a negative offset", _write_nowait(writer, -1))
+    await writer.write(0, b"kept")
+    await reader.close()
+    await writer.close()
+    for handle in (reader, writer):
+        closed = "a closed handle MUST be refused by "
+        await expect_error(InvalidHandle, closed + "read", handle.read(0, 1))
+        await expect_error(InvalidHandle, closed + "write", handle.write(0, b"x"))
+        await expect_error(InvalidHandle, closed + "stat", handle.stat())
+        await expect_error(InvalidHandle, closed + "set_attrs", handle.set_attrs(Attrs(mode=0o600)))
+        await expect_error(InvalidHandle, closed + "sync", handle.sync())
+        await expect_error(InvalidHandle, closed + "close", handle.close())
+        await expect_error(InvalidHandle, closed + "close", handle.close(Outcome.DROP))
+    expect(await get(backend, "g") == b"kept", "what is refused MUST change nothing")
+
+
+async def _readinto(handle: FileHandle, offset: int) -> None:
+    if handle.readinto_nowait(offset, [memoryview(bytearray(5))]) is None:
+        await handle.read(offset, 5)  # it would rather wait
+
+
+async def _write_nowait(handle: FileHandle, offset: int) -> None:
+    if not handle.write_nowait(offset, b"x"):
+        await handle.write(offset, b"x")
+
+
 async def check_writing(backend: Backend) -> None:
     """Uploads arrive whole, empty ones too, and overwriting replaces."""
     for publish in publishable(backend):
@@ -303,6 +344,40 @@ async def check_parallel_uploads(backend: Backend) -> None:
         expect(await names(backend) == ["same"], "parallel uploads MUST leave nothing else")
         await backend.remove("same")
         expect(not await exists(backend, "same"), "what was removed MUST be gone")
+
+
+async def check_targets_that_changed(backend: Backend) -> None:
+    """A commit finds what came to be meanwhile: it fails and leaves nothing, or replaces what is there."""
+    if Capability.REAL_DIRECTORIES not in backend.capabilities:
+        return
+    for publish in publishable(backend):
+        if publish is Publish.INPLACE:
+            continue
+        await backend.mkdir("d")
+        lost = await backend.open_file("d/x", options_for(publish))
+        await lost.write(0, b"lost")
+        blocked = await backend.open_file("taken", options_for(publish))
+        await blocked.write(0, b"blocked")
+        late = await backend.open_file("late", options_for(publish))
+        await late.write(0, b"last")
+        await backend.mkdir("taken")
+        await put(backend, "late", b"first")
+        await backend.rename("d", "e", replace=False)
+        await expect_error(CallerError, "a commit MUST NOT replace a directory", blocked.close())
+        await late.close()
+        expect(await get(backend, "late") == b"last", "a commit MUST replace the file that came meanwhile")
+        # It may follow its directory, or fail; it may not come to be beside it.
+        with suppress(TidegateError):
+            await lost.close()
+        expect(not await exists(backend, "d"), "a commit MUST NOT make directories")
+        expect(await names(backend, "taken") == [], "a failed commit MUST leave nothing")
+        expect(await names(backend) == ["e", "late", "taken"], "a failed commit MUST leave nothing")
+        for name in await names(backend, "e"):
+            await backend.remove(f"e/{name}")
+        for name in ("e", "taken"):
+            await backend.rmdir(name)
+        await backend.remove("late")
+        expect(await names(backend) == [], "what a commit left MUST be removable")
 
 
 async def check_resuming(backend: Backend) -> None:
