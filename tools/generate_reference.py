@@ -33,6 +33,8 @@ from tidegate.events import kinds
 from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, Line, line_of
 from tidegate.limit_table import limit_rows
 from tidegate.resources import Limits, LimitSettings
+from tidegate.vfs.failures import BURST, REFILL_SECONDS, REQUEST, SERVER, STORAGE
+from tidegate.web.front import HTTP_FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
@@ -205,6 +207,13 @@ def logs() -> str:
         "names are escaped; bytes that are not UTF-8 appear as `\\udcXX`.\n\n"
         "Logins (`connection_failed`, `connected`) are marked `debug` for the tools that look for them and written "
         "at `--log-level info` too.\n\n"
+        "Each request that fails has a line: `refused` where a rule said no, `failed` otherwise. The rule of a `failed` "
+        f"line is `{STORAGE}` if the storage could not do it (`errno` says why, in the system's word), `{REQUEST}` if it "
+        f"can be done nowhere, `{SERVER}` if not now. Most are of level `info`, `warn` where the storage itself is in "
+        "trouble. So that a client that polls does not fill the log, a line is of level `debug` if something was looked "
+        "at that does not exist (a stat), if the session failed in the same way on the same path before, or if it has "
+        f"written {BURST} such lines already (one more each {REFILL_SECONDS:g} s); `muted` of its next line counts "
+        "them.\n\n"
         "The file has mode 0600. It is rotated at `--log-max-size` MB and on SIGUSR1; rotated files stand beside it "
         "as `<name>-<time>.log` (`.gz` with `--log-compress`). If the disk fails or is too slow, lines are lost, the "
         "loss is logged, and the server goes on.\n\n## Senders\n\n"
@@ -212,7 +221,7 @@ def logs() -> str:
     fields = {line.sender: line for line in sample_lines()}
     page += table(
         ("sender", "level", "when", "fields"),
-        (
+        [
             (
                 f"`{sender}`",
                 LEVELS[fields[sender].level if sender in fields else logging.INFO],
@@ -220,14 +229,25 @@ def logs() -> str:
                 ", ".join(f"`{n}`" for n in fields[sender].fields) if sender in fields else "as `Rename`",
             )
             for sender, meaning in SENDERS.items()
-        ),
+        ]
+        + [
+            (
+                "`httpd`",
+                "info",
+                "A request of the REST API was answered.",
+                ", ".join(f"`{n}`" for n in HTTP_FIELDS),
+            )
+        ],
     )
     page += (
         "\nAll of "
         + ", ".join(f"`{name}`" for name in OPERATIONS)
         + " have the same fields.\n\n## Fields\n\n"
     )
-    page += table(("field", "meaning"), ((f"`{name}`", meaning) for name, meaning in sorted(FIELDS.items())))
+    page += table(
+        ("field", "meaning"),
+        ((f"`{name}`", meaning) for name, meaning in sorted((FIELDS | HTTP_FIELDS).items())),
+    )
     return page
 
 

@@ -24,14 +24,22 @@ to its own codes in one table (`status.py`); a test proves that every leaf has a
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
 
 class TidegateError(Exception):
-    """Base of every error that Tidegate raises on purpose."""
+    """Base of every error that Tidegate raises on purpose.
+
+    Attributes:
+        errno_name: what POSIX calls it, empty if it has no name there; see `errno_of`.
+        told: an event about it was emitted, so that whoever meets it next need not emit one.
+    """
 
     default_text: ClassVar[str] = "failure"
+    errno_name: ClassVar[str] = ""
+    told: bool = False
 
     def __init__(self, text: str | None = None) -> None:
         self.text = text if text is not None else self.default_text
@@ -49,30 +57,35 @@ class NotFound(CallerError):
     """The path does not exist, or policy hides it."""
 
     default_text = "no such file or directory"
+    errno_name = "ENOENT"
 
 
 class AlreadyExists(CallerError):
     """The target exists and the operation may not replace it."""
 
     default_text = "already exists"
+    errno_name = "EEXIST"
 
 
 class NotADirectory(CallerError):
     """A directory was needed and something else was found."""
 
     default_text = "not a directory"
+    errno_name = "ENOTDIR"
 
 
 class IsADirectory(CallerError):
     """A file was needed and a directory was found."""
 
     default_text = "is a directory"
+    errno_name = "EISDIR"
 
 
 class DirectoryNotEmpty(CallerError):
     """A directory that still has entries cannot be removed or replaced."""
 
     default_text = "directory not empty"
+    errno_name = "ENOTEMPTY"
 
 
 class Denied(CallerError):
@@ -124,6 +137,7 @@ class OtherDevice(CallerError):
     """The two paths lie on different file systems, and the operation cannot reach across."""
 
     default_text = "source and target are on different file systems"
+    errno_name = "EXDEV"
 
 
 class InvalidArgument(CallerError):
@@ -148,12 +162,14 @@ class TooManyLinks(CallerError):
     """Resolving symbolic links looped or took too many steps."""
 
     default_text = "too many levels of symbolic links"
+    errno_name = "ELOOP"
 
 
 class Conflict(CallerError):
     """Somebody else holds or changed the object meanwhile."""
 
     default_text = "resource busy"
+    errno_name = "EBUSY"
 
 
 class LinkMet(Conflict):
@@ -273,15 +289,38 @@ class StorageFull(WorldError):
     """The device or bucket has no room left."""
 
     default_text = "no space left on storage"
+    errno_name = "ENOSPC"
 
 
 class StorageReadOnly(WorldError):
     """The storage does not accept writes."""
 
     default_text = "storage is read-only"
+    errno_name = "EROFS"
 
 
 class StorageFailed(WorldError):
     """Input/output failed below us."""
 
     default_text = "storage failure"
+    errno_name = "EIO"
+
+
+def writes_to_directory() -> Unsupported:
+    """The error for a directory that was to be written as a file; clients know it as unsupported."""
+    error = Unsupported(IsADirectory.default_text)
+    error.__cause__ = IsADirectory()
+    return error
+
+
+# --- for the log ------------------------------------------------------------------------------------
+
+
+def errno_of(error: BaseException) -> str:
+    """The name of the system's error that `error` stands for, for instance ``EACCES``; empty if for none."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return errno.errorcode.get(cause.errno or 0, "")
+    if isinstance(cause, TidegateError):
+        return errno_of(cause)
+    return error.errno_name if isinstance(error, TidegateError) else ""

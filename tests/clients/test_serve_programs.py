@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.needs import absent
 from tests.support.programs import curl, digest, has_fuse, lftp, random_file, rclone, sshfs, tree
 from tests.support.running import Person
 
@@ -166,7 +167,7 @@ def test_curl(person: Person, tmp_path: Path):
     data = (tmp_path / "f").read_bytes()
     done = curl(person, "-T", tmp_path / "f", path="/f")
     if b"not supported" in done.err or b"Unsupported" in done.err:
-        pytest.skip("curl without SFTP")
+        absent("a curl with SFTP")
     done.ok()
     assert digest(person.home / "f") == expected
     curl(person, "-o", tmp_path / "back", path="/f").ok()

@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.support import needs
 
 POSTGRES_BIN = max(
     (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
@@ -63,13 +63,7 @@ class Server:
 
 def need(program: str | Path) -> str:
     """The path of a program; the test is skipped by name without it, or fails where CI=true."""
-    found = shutil.which(str(program), path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin")
-    if found is None:
-        text = f"needs {Path(program).name}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(text, pytrace=False)
-        pytest.skip(text)
-    return found
+    return needs.program(program) or needs.absent(Path(program).name)
 
 
 @contextlib.contextmanager

@@ -178,6 +178,7 @@ class MemorySession:
         self.slow = False
         self.gates: dict[str, asyncio.Event] = {}
         self.errors: dict[str, Exception] = {}
+        self.failures: list[tuple[str, str, TidegateError, str | None]] = []
         self.log: list[tuple[object, ...]] = []
         self.entered: list[tuple[object, ...]] = []
         self.open_files: list[MemoryFile] = []
@@ -186,6 +187,9 @@ class MemorySession:
         self.closed = False
 
     # -- brakes
+
+    def failed(self, intent: str, path: str, error: TidegateError, target: str | None = None) -> None:
+        self.failures.append((intent, path, error, target))
 
     def trip(self, call: str) -> None:
         error = self.errors.get(call)

@@ -191,6 +191,7 @@ class MemorySession:
     def __init__(self, files: dict[str, bytes], principal: Principal, peer: Peer) -> None:
         self.principal, self.peer, self.files = principal, peer, files
         self.start_directory = VPath("/start")
+        self.failures: list[tuple[Any, ...]] = []
         self.closed = False
         self.transfers: set[Any] = set()
         self.handles: list[MemoryFile] = []
@@ -234,6 +235,9 @@ class MemorySession:
             raise NotFound
         data = self.files[file]
         return [blake3(data).digest() if algorithm == "blake3" else hashlib.new(algorithm, data).digest()]
+
+    def failed(self, intent: str, path: str, error: Exception, target: str | None = None) -> None:
+        self.failures.append((intent, path, error, target))
 
     async def close(self) -> None:
         self.closed = True

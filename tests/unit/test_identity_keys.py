@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -79,7 +78,7 @@ def test_fingerprint_is_the_one_of_ssh_keygen(kind: str, keys: dict[str, Path]) 
     assert fingerprint(keys[kind].read_text()) == printed.split()[1]
 
 
-@pytest.mark.skipif(shutil.which("puttygen") is None, reason="puttygen is not installed")
+@pytest.mark.needs("puttygen")
 def test_what_puttygen_exports_is_accepted(tmp_path: Path, keys: dict[str, Path]) -> None:
     private = keys["rsa:2048"].with_suffix("")
     for form in ("public", "public-openssh"):

@@ -135,7 +135,7 @@ def test_known_vector(password: str, stored: str) -> None:
     assert not passwords.check("", stored)
 
 
-@pytest.mark.skipif(unixcrypt.system_crypt() is None, reason="this system has no libcrypt")
+@pytest.mark.needs("lib:crypt")
 @pytest.mark.parametrize(("password", "stored"), [pytest.param(*v[1:], id=v[0]) for v in SYSTEM_VECTORS])
 def test_known_vector_of_the_systems_crypt(password: str, stored: str) -> None:
     assert passwords.check(password, stored)

@@ -7,7 +7,6 @@ import asyncio
 import errno
 import gc
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -330,16 +329,14 @@ async def test_the_process_umask_has_no_effect(
     assert (root / "usual").stat().st_mode & 0o7777 == exact
 
 
+@pytest.mark.needs("setfacl")
 @pytest.mark.parametrize("wanted", [None, 0o600, 0o666])
 async def test_a_default_acl_does_not_change_the_mode(
     backend: LocalBackend, root: Path, wanted: int | None
 ) -> None:
-    setfacl = shutil.which("setfacl")
-    if setfacl is None:
-        pytest.skip("setfacl is missing")
     # user::r--, group::---, other::--- for everything new
     made = subprocess.run(
-        [setfacl, "-d", "-m", "u::r,g::-,o::-", str(root)], check=False, capture_output=True, timeout=10
+        ["setfacl", "-d", "-m", "u::r,g::-,o::-", str(root)], check=False, capture_output=True, timeout=10
     )
     if made.returncode:
         pytest.skip("the file system has no ACLs")

@@ -116,6 +116,19 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         },
     ),
     (
+        kinds.Failed(
+            **COMMON, intent="rename", virtual_path="/a", virtual_target_path="/ro/a", file_path="/srv/a",
+            target_path="/srv/ro/a", rule="storage", errno="EACCES", text="permission denied", muted=3,
+        ),
+        "failed",
+        "info",
+        {
+            "username": "alice", "intent": "rename", "virtual_path": "/a", "virtual_target_path": "/ro/a",
+            "file_path": "/srv/a", "target_path": "/srv/ro/a", "rule": "storage", "errno": "EACCES",
+            "text": "permission denied", "muted": 3, "ip": "192.0.2.7", "protocol": "SFTP", "connection_id": "c1",
+        },
+    ),
+    (
         kinds.QuotaWarning(**COMMON, limit="quota_size", percent=80, used=8, allowed=10),
         "quota_warning",
         "warn",

@@ -29,7 +29,7 @@ from tidegate.config.schema import Settings
 from tidegate.errors import ConfigError
 from tidegate.policy.addresses import AddressList
 from tidegate.web import listener
-from tidegate.web.front import FrontOptions, client_address, shown_uri
+from tidegate.web.front import HTTP_FIELDS, FrontOptions, client_address, shown_uri
 from tidegate.web.status import CODES, code_of
 
 JSON = {"Content-Type": "application/json"}
@@ -299,6 +299,7 @@ async def test_the_access_log(world: WebWorld, caplog: pytest.LogCaptureFixture)
     (record,) = [r for r in caplog.records if r.name == "tidegate.record"][-1:]
     assert record.sender == "httpd"
     fields = record.fields
+    assert fields.keys() == HTTP_FIELDS.keys(), "docs/reference/logs.md is made from it"
     assert fields.pop("remote_addr").startswith("127.0.0.1:")
     assert fields.pop("elapsed_ms") >= 0
     assert fields.pop("request_id")

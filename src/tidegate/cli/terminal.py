@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tidegate.errors import InvalidArgument
+from tidegate.nesting import deeper_than
+
+MAX_DEPTH: Final = 64
+"""levels of nesting of a JSON document that a command reads; what is valid has half as many"""
 
 TEXT_LIMIT: Final = 16 * 1024 * 1024
 """bytes of a file or of standard input that a command reads"""
@@ -81,12 +85,13 @@ def read_json(path: Path, what: str) -> Any:
     Raises:
         InvalidArgument: it is not one.
     """
+    text = read_text(path, what)
+    if deeper_than(text, MAX_DEPTH):
+        raise InvalidArgument(f"{what}: {path}: nested deeper than {MAX_DEPTH} levels")
     try:
-        return json.loads(read_text(path, what))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InvalidArgument(f"{what}: {path}: not JSON: {error.msg} at line {error.lineno}") from None
-    except RecursionError:
-        raise InvalidArgument(f"{what}: {path}: nested too deep") from None
     except ValueError:  # of int(): Python refuses thousands of digits
         raise InvalidArgument(f"{what}: {path}: holds a number that is too long") from None
 

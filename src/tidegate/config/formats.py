@@ -17,6 +17,7 @@ from tidegate.config import legacy
 from tidegate.config.origin import Layer, Origin, expects_list
 from tidegate.config.schema.walk import KeyPath, dotted, path_from_text
 from tidegate.errors import ConfigError, Problem
+from tidegate.nesting import deeper_than
 
 FILE_LIMIT: Final = 4 * 1024 * 1024
 """bytes; a longer configuration file is refused unread"""
@@ -86,6 +87,8 @@ def _check_depth(value: object, depth: int) -> None:
 
 
 def _json(text: str, place: str) -> Layer:
+    if deeper_than(text, DEPTH_LIMIT + 1):  # before the parser, whose own limit depends on its version
+        raise _Malformed(f"nested deeper than {DEPTH_LIMIT} levels")
     try:
         return _nested(json.loads(text, object_pairs_hook=_no_duplicates), place)
     except json.JSONDecodeError as error:

@@ -7,6 +7,7 @@ a frozen one takes three times as long, and every small file makes one.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -118,6 +119,31 @@ class Refused(Event):
     virtual_path: str = ""
     rule: str = ""
     text: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Failed(Event):
+    """A request failed, and no rule of policy had refused it: storage could not do it, or it made no sense.
+
+    Attributes:
+        intent: what was wanted, a word that `explain --op` takes.
+        rule: `storage`; `request` (it makes no sense anywhere); `server` (not now).
+        errno: name of the system's error, empty if it has none.
+        file_path: place on the host or key, for operators only; target_path likewise.
+        level: severity as of `logging`.
+        muted: failures of the session since the last line at a level above debug that had none.
+    """
+
+    intent: str = ""
+    virtual_path: str = ""
+    virtual_target_path: str = ""
+    file_path: str = ""
+    target_path: str = ""
+    rule: str = ""
+    errno: str = ""
+    text: str = ""
+    level: int = logging.INFO
+    muted: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

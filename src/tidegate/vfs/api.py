@@ -15,6 +15,7 @@ from typing import Protocol
 from typing_extensions import Buffer
 
 from tidegate.cluster.registry import LiveTransfer
+from tidegate.errors import TidegateError
 from tidegate.model import Attrs, Entry, Peer, Principal, Space, VPath
 
 
@@ -184,6 +185,19 @@ class Session(Protocol):
 
         Raises:
             Unsupported: unknown algorithm.
+        """
+        ...
+
+    def failed(
+        self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None
+    ) -> None:
+        """Put on record that a request failed, unless that was done where it failed.
+
+        Args:
+            intent: what was wanted, a word that `explain --op` takes.
+            path: of what; text as received if it cannot be a path.
+            error: why.
+            target: the second path.
         """
         ...
 

@@ -128,7 +128,11 @@ class Context:
     def refuse(self, intent: Intent, path: VPath, decision: Decision) -> None:
         """Record a refusal and raise it."""
         self._record(intent, path, decision.rule, decision.text)
-        decision.require()
+        try:
+            decision.require()
+        except TidegateError as error:
+            error.told = True
+            raise
 
     def deny(self, intent: Intent, path: VPath, text: str, rule: str) -> Denied:
         """Record a refusal that is decided here; returns the error to raise."""
@@ -137,12 +141,14 @@ class Context:
     def refused(self, intent: Intent, path: VPath, error: TidegateError, rule: str) -> TidegateError:
         """Record that `error` refuses something by a rule; returns it."""
         self._record(intent, path, rule, error.text)
+        error.told = True
         return error
 
     def over(self, intent: Intent, path: VPath, error: QuotaExceeded | TooLarge) -> None:
         """Record that a limit said no."""
         rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
         self._record(intent, path, rule, error.text)
+        error.told = True
 
     def limits(self, intent: Intent, path: VPath) -> _Limits:
         """Record a limit that says no within."""

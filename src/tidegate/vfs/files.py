@@ -580,6 +580,8 @@ class File:
         status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
         if failure is None:
             context.books.touch(context.book, kind)
+        else:
+            failure.told = True  # by what follows
         if self._meter.down and self.size != self._received:
             context.changed()
         spot = self._spot

@@ -273,6 +273,11 @@ class MountTable:
         backend = mount.backend
         return None if backend is None else Spot(mount, backend, mount.key(path))
 
+    def host_path(self, path: VPath) -> str:
+        """Where `path` is on the host, whether or not its storage can be used; for operators."""
+        mount = self._serving(path)
+        return mount.host_path(mount.key(path))
+
     def _serving(self, path: VPath) -> Mount:
         for candidate in self._deepest:
             if path.is_within(candidate.path):

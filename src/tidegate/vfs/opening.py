@@ -19,6 +19,7 @@ from tidegate.errors import (
     QuotaExceeded,
     TidegateError,
     Unsupported,
+    writes_to_directory,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.vfs import own
@@ -240,7 +241,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         behind = await _look(context.through(spot), key, follow=True)
         if behind is not None:
             if behind.is_dir:
-                raise Unsupported("is a directory")
+                raise writes_to_directory()
             context.require(Intent.OVERWRITE, path)
     new = behind is None or (flags.create and flags.exclusive)
     there = context.place(path, spot)
@@ -319,7 +320,7 @@ def _no_mount(context: Context, path: VPath, *, writing: bool) -> None:
     """A mount point, and a directory that leads to one, is no file."""
     table = context.table
     if path == "/" or (table.has_points and (table.is_point(path) or table.holds_points(path))):
-        raise Unsupported("is a directory") if writing else IsADirectory
+        raise writes_to_directory() if writing else IsADirectory
 
 
 async def _look(backend: Backend, key: Key, *, follow: bool = False) -> Entry | None:
@@ -337,7 +338,7 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
             raise NotFound
         return
     if entry.is_dir:
-        raise AlreadyExists if flags.create and flags.exclusive else Unsupported("is a directory")
+        raise AlreadyExists if flags.create and flags.exclusive else writes_to_directory()
     # With exclusive nothing is overwritten: the backend refuses, or only takes an unfinished upload's place.
     context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
 

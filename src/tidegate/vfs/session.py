@@ -27,6 +27,7 @@ from tidegate.vfs.attributes import supported
 from tidegate.vfs.checksums import digest_range
 from tidegate.vfs.context import Context
 from tidegate.vfs.copy import copy_file, copy_range
+from tidegate.vfs.failures import Failures
 from tidegate.vfs.files import File
 from tidegate.vfs.mounts import Spot, listing, synthetic
 from tidegate.vfs.opening import open_file, open_nowait, open_to_read
@@ -46,12 +47,22 @@ class Session:
         transfers: live transfers; `cluster.registry.LiveConnection` shows this very set.
     """
 
-    __slots__ = ("_closed", "_context", "_folders", "peer", "principal", "start_directory", "transfers")
+    __slots__ = (
+        "_closed",
+        "_context",
+        "_failures",
+        "_folders",
+        "peer",
+        "principal",
+        "start_directory",
+        "transfers",
+    )
 
     def __init__(self, context: Context, start_directory: VPath, folders: list[FolderBook]) -> None:
         self._context = context
         self._folders = folders
         self._closed = False
+        self._failures: Failures | None = None
         self.principal: Principal = context.principal
         self.peer: Peer = context.peer
         self.start_directory = start_directory
@@ -370,6 +381,17 @@ class Session:
         await settle(context, work)
 
     # -- the end -------------------------------------------------------------------------------------
+
+    def failed(
+        self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None
+    ) -> None:
+        """Put on record that a request failed, unless that was done where it failed."""
+        if error.told or self._closed:
+            return
+        error.told = True
+        if self._failures is None:
+            self._failures = Failures(self._context)
+        self._failures.tell(intent, path, error, target)
 
     async def close(self) -> None:
         """Abort what is open, let operations under way end, release the mounts.

@@ -15,7 +15,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from tidegate.errors import BadRecord
+from tidegate.nesting import deeper_than
 
+MAX_DEPTH: Final = 64
+"""Levels of nesting of a body; what is valid has half as many."""
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 """Longest JSON document of one account, folder, administrator or key."""
 
@@ -98,9 +101,10 @@ async def read_json(request: Request, *, limit: int = MAX_DOCUMENT_BYTES) -> Any
     if not body:
         raise BadRecord("", "a JSON document is needed, the body is empty")
     try:
-        return json.loads(body, parse_constant=_no_constant)
-    except RecursionError:
-        raise BadRecord("", "the JSON document is nested too deep") from None
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        if deeper_than(text, MAX_DEPTH):
+            raise BadRecord("", "the JSON document is nested too deep")
+        return json.loads(text, parse_constant=_no_constant)
     except ValueError as error:
         # Its text may repeat nothing of the body but the place.
         place = (

@@ -43,6 +43,19 @@ SHOWN_PARAMETERS: Final = frozenset(
 )  # fmt: skip
 """Parameters whose values are logged; whatever else stands in a query may be anything, also a secret."""
 
+HTTP_FIELDS: Final[dict[str, str]] = {
+    "remote_addr": "The client's end of the connection.",
+    "proto": "Version of HTTP.",
+    "method": "Login method that was accepted; method of an HTTP request.",
+    "user_agent": "What the program calls itself.",
+    "uri": "What was asked for, without values that may be secret.",
+    "resp_status": "Status code of the answer; 0 if there was none.",
+    "resp_size": "Bytes of its body.",
+    "elapsed_ms": "Milliseconds the transfer or the request took.",
+    "request_id": "Id of the request; the answer has it as X-Request-Id.",
+}
+"""Every field of the access log's lines, explained."""
+
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),

@@ -13,8 +13,8 @@ class Common(Section):
 
     idle_timeout: int = key(
         15,
-        "Minutes after which a connection without activity is closed; running transfers count as activity; "
-        "0 never.",
+        "Minutes after which a connection without activity is closed; running transfers count as activity, "
+        "keepalives do not; 0 never.",
         unit="minutes",
         ge=0,
         le=525_600,

@@ -111,7 +111,8 @@ class Sftpd(Section):
     )
     keepalive_interval: int = key(
         0,
-        "Time of silence after which the client is asked whether it is there; 0 never asks.",
+        "Time of silence after which the client is asked whether it is there; 0 never asks. Keepalives "
+        "are no activity: `common.idle_timeout` counts on.",
         unit="seconds",
         ge=0,
         le=86_400,

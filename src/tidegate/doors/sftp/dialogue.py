@@ -30,6 +30,7 @@ from tidegate.cluster.registry import Activity
 from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
+from tidegate.doors.sftp.failures import tell
 from tidegate.doors.sftp.handles import (
     MAX_OFFSET,
     HandleTable,
@@ -147,6 +148,7 @@ class SftpDialogue:
         self._activity = activity or Activity()
         self._loop = asyncio.get_running_loop()
         self._turns = turns_of(self._loop)
+        self._session = session
         self._handles = HandleTable(limits.handles, handles)
         self._files = self._handles.files
         self._verbs = Verbs(session, self._handles, Longnames(names), target_first=target_first)
@@ -231,9 +233,16 @@ class SftpDialogue:
         self._ended = True
         self._outlet.close(clean=False)
 
-    def _fail(self, rid: int, error: Exception) -> None:
+    def _fail(
+        self,
+        rid: int,
+        error: Exception,
+        request: r.Request | None = None,
+        targets: tuple[OpenFile | Listing, ...] = (),
+    ) -> None:
         if isinstance(error, TidegateError):
             self._outlet.send(status.reply(rid, error))
+            tell(self._session, self._verbs.path, request, targets, error)
         else:
             logger.error("sftp: unforeseen error", exc_info=error)
             self._outlet.send(status.internal(rid))
@@ -246,7 +255,7 @@ class SftpDialogue:
         entry = self._files.get(key) if hlen == c.HANDLE_BYTES else None
         if entry is None or not entry.readable:
             text = None if entry is None else "handle is not open for reading"
-            self._outlet.send(status.reply(rid, InvalidHandle(text)))
+            self._fail(rid, InvalidHandle(text), None, () if entry is None else (entry,))
             return
         most = self._read_bytes
         if entry.small:
@@ -261,7 +270,7 @@ class SftpDialogue:
             try:
                 sent = self._outlet.send_data(rid, entry.file, offset, size)
             except Exception as error:
-                self._fail(rid, error)
+                self._fail(rid, error, None, (entry,))
                 return
             if sent:
                 return
@@ -282,7 +291,7 @@ class SftpDialogue:
                 self._outlet.send(replies.data(rid, data) if data else replies.status_eof(rid))
         except Exception as error:
             if not self._gone:
-                self._fail(rid, error)
+                self._fail(rid, error, None, (operation.file,))
         finally:
             operation.finish()
             self._settle(size)
@@ -295,21 +304,21 @@ class SftpDialogue:
         _, _, rid, hlen, key, offset, size = _IO_HEADER(view, position)
         stop = start + size
         if stop > end:
-            self._outlet.send(status.reply(rid, ProtocolViolation()))
+            self._fail(rid, ProtocolViolation())
             return
         entry = self._files.get(key) if hlen == c.HANDLE_BYTES else None
         if entry is None or not entry.writable:
             text = None if entry is None else "handle is not open for writing"
-            self._outlet.send(status.reply(rid, InvalidHandle(text)))
+            self._fail(rid, InvalidHandle(text), None, () if entry is None else (entry,))
             return
         if offset > MAX_OFFSET - size:
-            self._outlet.send(status.reply(rid, InvalidArgument("invalid write offset")))
+            self._fail(rid, InvalidArgument("invalid write offset"), None, (entry,))
             return
         if not entry.operations:
             try:
                 written = entry.file.write_nowait(offset, view[start:stop])
             except Exception as error:
-                self._fail(rid, error)
+                self._fail(rid, error, None, (entry,))
                 return
             if written:
                 self._outlet.send(replies.status_ok(rid))
@@ -334,7 +343,7 @@ class SftpDialogue:
                 self._outlet.send(replies.status_ok(rid))
         except Exception as error:
             if not self._gone:
-                self._fail(rid, error)
+                self._fail(rid, error, None, (operation.file,))
         finally:
             operation.finish()
             self._settle(size)
@@ -357,6 +366,7 @@ class SftpDialogue:
         if end - position < 9 or kind == c.INIT:
             raise ProtocolViolation
         rid: int = _U32(view, position + 5)[0]
+        request: r.Request | None = None
         try:
             request = r.decode(kind, bytes(view[position + 9 : end]))
             if not self._running:
@@ -367,7 +377,7 @@ class SftpDialogue:
                     return
             handler = self._table.get(type(request))
             if handler is None:
-                self._outlet.send(status.reply(rid, Unsupported()))
+                self._fail(rid, Unsupported())
                 return
             targets: tuple[OpenFile | Listing, ...] = ()
             if request.HANDLES:
@@ -376,7 +386,7 @@ class SftpDialogue:
                 else:
                     targets = tuple(self._handles.find(getattr(request, name)) for name in request.HANDLES)
         except Exception as error:
-            self._fail(rid, error)
+            self._fail(rid, error, request)
             self._look_idle()  # a CLOSE that failed has closed all the same
             return
         turn = _Turn(rid, handler, request, targets, end - position + _QUEUED_OVERHEAD_BYTES)
@@ -414,7 +424,7 @@ class SftpDialogue:
                 self._outlet.send(reply)
         except Exception as error:
             if not self._gone:
-                self._fail(turn.rid, error)
+                self._fail(turn.rid, error, turn.request, turn.targets)
         finally:
             for barrier in turn.barriers:
                 barrier.finish()

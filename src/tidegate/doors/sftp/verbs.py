@@ -23,6 +23,7 @@ from tidegate.errors import (
     NotFound,
     TidegateError,
     Unsupported,
+    writes_to_directory,
 )
 from tidegate.model import Attrs, Entry, Kind, VPath
 from tidegate.model.path import MAX_PATH_BYTES
@@ -140,7 +141,7 @@ class Verbs:
         flags = _OPEN_FLAGS[q.flags & 0x3F]
         if flags.write and q.path.endswith(b"/"):
             # POSIX: such a name is a directory's. `scp file host:dir/` must not make a file called dir.
-            raise Unsupported("is a directory")
+            raise writes_to_directory()
         attrs = None if q.attrs is r.NO_ATTRS else check_attrs(q.attrs)
         return VPath.parse(q.path, self._session.start_directory), flags, attrs
 
@@ -149,9 +150,9 @@ class Verbs:
         path, flags, attrs = self._opening(q)
         try:
             file = await self._session.open(path, flags, attrs)
-        except IsADirectory:
+        except IsADirectory as error:
             if flags.write:
-                raise Unsupported("is a directory") from None
+                raise writes_to_directory() from error
             raise
         return replies.handle(rid, self._handles.add_file(OpenFile(file, append=flags.append)))
 
@@ -199,9 +200,9 @@ class Verbs:
         """STAT and LSTAT."""
         try:
             return replies.attrs(rid, await self._session.stat(self.path(q.path), follow=q.follow))
-        except NotADirectory:
+        except NotADirectory as error:
             # A file stands where a directory was named: to clients the path does not exist.
-            raise NotFound from None
+            raise NotFound from error
 
     async def fstat(self, rid: int, _: r.Fstat, targets: tuple[OpenFile | Listing, ...]) -> bytes:
         """FSTAT, of directories too."""

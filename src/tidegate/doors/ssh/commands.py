@@ -170,10 +170,12 @@ async def _digest(call: Call) -> int:
                 hasher.update(chunk)
             await call.output.write(f"{hasher.hexdigest()}  -\n".encode())
             continue
+        clean: VPath | None = None
         try:
             clean = VPath.parse(path, call.session.start_directory)
             (digest,) = await call.session.checksum(clean, algorithm)
         except TidegateError as error:
+            call.session.failed("checksum", clean or path, error)
             await call.output.error(f"{call.invocation.name}: {_escaped(path)[1]} {error.text}")
             status = 1
             continue

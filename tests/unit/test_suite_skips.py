@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the suite may leave out, and why: programs by the one helper that fails in CI, the rest by this list."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.support import needs
+
+TESTS = Path(__file__).resolve().parents[1]
+HELPER = TESTS / "support" / "needs.py"
+SKIP = re.compile(r'(?:pytest\.skip\(\s*|skipif\(.*?reason=)f?"([^"]+)"', re.DOTALL)
+
+REASONS = {
+    "made again within one millisecond",
+    "/dev/shm is missing",
+    "no second file system",
+    "the file system has no ACLs",
+    "owners are set by root only",
+    "only root mounts",
+    "mounting is not allowed here",
+    "the system clears the bits for everybody but root",
+    "mounting a tmpfs needs root",
+    "mounting a tmpfs is not allowed here",
+    "dropping rights needs root",
+    "FUSE is not usable here",
+    "FUSE is not available",
+    "FUSE refuses to mount here",
+    "uvloop",
+    "changes its user",
+    "ulimit -n of a process of its own",
+    "looks into /proc",
+    "the client imports cgi, which Python 3.13 dropped",
+}
+"""Of the system that the tests run on; none is a program that could be installed."""
+
+
+def test_every_skip_is_by_the_helper_or_listed() -> None:
+    found = {
+        reason: path.name
+        for path in TESTS.rglob("*.py")
+        if path not in (HELPER, Path(__file__))
+        for reason in SKIP.findall(path.read_text(encoding="utf-8"))
+    }
+
+    assert {reason: name for reason, name in found.items() if reason not in REASONS} == {}
+    assert REASONS - found.keys() == set(), "no test has that reason any more"
+
+
+def test_what_is_absent_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert needs.missing("no-such-program")
+    assert needs.missing("/no/such/file")
+    assert needs.missing("lib:no-such-library")
+    assert not needs.missing("sh")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="needs no-such-program"):
+        needs.absent("no-such-program")
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match="needs no-such-program"):
+        needs.absent("no-such-program")
