@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README, tutorial and guides, run from top to bottom: each command does what the page says.
+
+What a page needs and does not say, and what cannot be run here, stands in comments of the page; see
+`tests.support.guide_text`.
+"""
+
+from pathlib import Path
+
+import pytest
+from tests.support.guide_shell import GuideShell
+from tests.support.guide_text import Step, differences, read_guide
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+    *sorted((ROOT / "docs" / "how_to").glob("*.md")),
+]
+GUIDES = {str(page.relative_to(ROOT)): read_guide(page) for page in PAGES}
+
+LEFT_OUT = {
+    "README.md": ["installs from a package index"],
+    "docs/tutorials/first-server.md": [],
+}
+"""The blocks of code that are not run, page by page."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.needs("sftp", "make", "curl", "ssh-keygen", "setsid")
+@pytest.mark.parametrize("name", [name for name, guide in GUIDES.items() if guide.steps])
+def test_the_page_is_true(name: str, tmp_path: Path) -> None:
+    shell = GuideShell(tmp_path)
+    try:
+        for step in GUIDES[name].steps:
+            if isinstance(step, Step):
+                assert not (wrong := shell.run(step)), f"{name}: {wrong}"
+            else:
+                shell.write(*step)
+    finally:
+        shell.close()
+
+
+def test_what_is_left_out_is_known() -> None:
+    assert {name: guide.left_out for name, guide in GUIDES.items() if guide.left_out} == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "same"),
+    [
+        (["a  b"], "a b\n", True),
+        (["a"], "b\n", False),
+        (["a"], "a\nb\n", False),
+        (["a", "..."], "a\nb\nc\n", True),
+        (["...", "c"], "a\nb\nc\n", True),
+        (["a", "c"], "a\nb\nc\n", False),
+        (["a"], "", False),
+        ([], "anything\n", True),
+        (["at 2026-01-02T03:04:05.678Z"], "at 2027-11-12T13:14:15.999Z\n", True),
+        (["at 2026-01-02T03:04:05.678Z"], "at noon\n", False),
+        (['{"a":1,...,"z":2}'], '{"a":1,"b":3,"z":2}\n', True),
+        (['{"a":1,...,"z":2}'], '{"a":2,"b":3,"z":2}\n', False),
+    ],
+)
+def test_the_comparison_sees_what_matters(expected: list[str], output: str, same: bool) -> None:
+    assert (differences(expected, output, {}) == "") is same
+
+
+def test_secrets_of_the_page_stand_for_those_of_the_run() -> None:
+    learned: dict[str, str] = {}
+    assert not differences(["password aaaaa-bbbbb-ccccc-ddddd"], "password eeeee-fffff-ggggg-hhhhh\n", learned)
+    assert learned == {"aaaaa-bbbbb-ccccc-ddddd": "eeeee-fffff-ggggg-hhhhh"}
