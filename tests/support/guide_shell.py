@@ -81,7 +81,7 @@ class GuideShell:
             "tidegate/.venv/bin/tidegate": own,
             "opt/bin/tidegate": own,
             "bin/sftp": (
-                f'exec {shutil.which("sftp")} -F none -o UserKnownHostsFile={self.place}/known_hosts '
+                f"exec {shutil.which('sftp')} -F none -o UserKnownHostsFile={self.place}/known_hosts "
                 '-o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n'
             ),
             "bin/sudo": 'test "$1" = -u && shift 2; exec "$@"\n',

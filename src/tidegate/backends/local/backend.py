@@ -154,10 +154,10 @@ class LocalBackend:
                 uid, gid = self._owner
                 make_root(root.path, mode=DEFAULT_DIRECTORY_MODE & ~self._umask, uid=uid, gid=gid)
             root.open()
-        except (FileNotFoundError, NotADirectoryError):
-            raise StorageFailed("storage root is missing or not a directory") from None
-        except PermissionError:
-            raise StorageFailed("storage root cannot be opened") from None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StorageFailed("storage root is missing or not a directory") from error
+        except PermissionError as error:
+            raise StorageFailed("storage root cannot be opened") from error
         try:
             self._journal.open()
             device = self._devices.of(root.fd, os.fstat(root.fd).st_dev)

@@ -70,7 +70,7 @@ def readlink(root: Root, raw: bytes) -> str:
             text = os.readlink(parent.name, dir_fd=parent.fd)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                raise InvalidArgument("invalid argument: not a link") from None
+                raise InvalidArgument("invalid argument: not a link") from error
             raise
     if text.startswith(MARK):
         given = _given(text)
