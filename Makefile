@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve test check format soak bench bench-quick bench-memory docs clean
+.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory docs clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
 	@echo "make test         install test tools into .venv and run the whole test suite"
+	@echo "make test-newest  the fast part of the suite on the newest Python of this machine"
 	@echo "make check        lint, types, room contracts, module sizes"
 	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
 	@echo "make docs         regenerate the reference pages from the code"
@@ -39,6 +40,15 @@ serve: $(VENV)/.base
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak"
 
+# The fast rings on the newest Python of the machine, in an environment of its own; says so where there is none.
+test-newest: $(VENV)/.base
+	@python=$$($(BIN)/python tools/newest_python.py); \
+	if [ -z "$$python" ]; then echo "No Python here is newer than that of $(VENV): nothing more to try."; else \
+	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-newest .venv-newest/.test && \
+	  .venv-newest/bin/python --version && \
+	  .venv-newest/bin/python -m pytest -n $(JOBS) -m "not soak" tests/wire tests/unit tests/dialogue; \
+	fi
+
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak
 
@@ -66,4 +76,4 @@ docs: $(VENV)/.base
 	$(BIN)/python tools/generate_reference.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
