@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 from tidegate import errors
 from tidegate.doors.sftp import status
@@ -147,6 +148,32 @@ def missing() -> list[str]:
     return sorted(left)
 
 
+OPENSSH: Final = (
+    "times set while a file is open count at CLOSE, whatever is written after them, since requests may overtake each other",
+    "a SETSTAT or FSETSTAT of several things that fails sets none of them",
+    "EINVAL and ENAMETOOLONG are no malformed message",
+    "ENOTDIR and EBADF: what is named exists (a file where a directory is needed, a handle of another kind)",
+    "a directory is not opened for writing: WinSCP and others look for OP_UNSUPPORTED",
+    "the root cannot be removed, renamed or linked: policy is asked first",
+    "a link that leads outside is not made",
+    "READ of no bytes: the draft allows either",
+    "SETSTAT that sets nothing looks whether the path exists; OpenSSH does not",
+    "REALPATH answers for what does not exist, as the draft has it",
+    "lsetstat with a size: OpenSSH takes none, here a file has it set",
+    "hard links are of files, not of links",
+    "a directory is not opened to read: OpenSSH gives a handle that nothing can be read from",
+    "`.` and `..` are taken away from paths before they are used: `rmdir e/.` removes e",
+    "listings have attributes as files have; OpenSSH asks for a file",
+    "hard links of directories: EPERM is the system's, not the gate's",
+    "RENAME never replaces; OpenSSH follows a link that leads nowhere and finds nothing",
+    "mode 2: who owns the part may open it until it is published, to resume",
+    "a link that was moved so that it leads outside is refused",
+    "what a link says that leads outside is not told",
+    "links have no mode of their own on Linux",
+)
+"""Where answers differ from those of OpenSSH's sftp-server for good; the random dialogues of the tests hold no others."""
+
+
 def sftp() -> str:
     """The page of the SFTP door."""
     limits = SftpLimits()
@@ -186,6 +213,9 @@ def sftp() -> str:
                 ("bytes held by requests under way", f"{limits.held_bytes}; then the client has to wait"),
             ],
         )
+        + "\n## Beside OpenSSH\n\n"
+        "Random dialogues with OpenSSH's sftp-server over the same tree, in all upload modes, have the same answers, contents and trees, but for these:\n\n"
+        + "".join(f"* {reason}\n" for reason in OPENSSH)
         + "\n## Status codes\n\n"
         "The text that comes with a code is fixed or made of the client's own words; it never holds a path of the host. A "
         "refusal by policy says which permission is missing (`permission: upload on /in`), a quota which limit it was. An "

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,13 @@ async def test_what_must_be_reached_without_links_is(backend, tmp_path: Path, pu
     assert (root / "d/f").read_bytes() == b"in the directory"
     assert (root / "f").read_bytes() == b"in the root"
     assert sorted(path.name for path in (root / "d").iterdir()) == ["f"]
+
+
+async def test_truncating_an_empty_file_is_a_change(backend, tmp_path: Path):
+    """O_TRUNC marks the time of change, whatever the size was; who waits for a file goes by it."""
+    path = tmp_path / "root" / "empty"
+    path.write_bytes(b"")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    handle = await backend.open_file("empty", OpenOptions(write=True, create=True, truncate=True))
+    await handle.close(Outcome.COMMIT)
+    assert path.stat().st_mtime > 1_500_000_000

@@ -16,6 +16,7 @@ from tidegate.errors import (
     AlreadyExists,
     Denied,
     DirectoryNotEmpty,
+    InvalidArgument,
     NotFound,
     QuotaExceeded,
     TidegateError,
@@ -285,4 +286,14 @@ async def test_permissions_by_path_stay_what_they_are(world: World):
     for act in acts:
         with pytest.raises(Denied):
             await act
+    await file.close()
+
+
+@STAGED
+async def test_its_own_upload_is_no_link(world: World) -> None:
+    world.account()
+    session = await world.login()
+    file = await session.open(p("/new"), PUT)
+    with pytest.raises(InvalidArgument, match="not a link"):
+        await session.readlink(p("/new"))
     await file.close()

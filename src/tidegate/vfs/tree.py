@@ -17,6 +17,7 @@ from tidegate.errors import (
     AlreadyExists,
     Conflict,
     DirectoryNotEmpty,
+    InvalidArgument,
     IsADirectory,
     TidegateError,
     Unsupported,
@@ -202,6 +203,8 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
 async def readlink(context: Context, path: VPath) -> str:
     """The text of a link as a virtual path."""
     context.require(Intent.READLINK, path)
+    if context.own and await own.find(context, path, follow=False) is not None:
+        raise InvalidArgument("invalid argument: not a link")
     _needs((await context.table.at(path)).backend, Capability.LINKS, "links")
     spot, text = await acting(
         context,

@@ -178,6 +178,8 @@ class Opener:
                 upload.base_size = found.st_size
             elif found.st_size:
                 os.ftruncate(upload.fd, 0)
+            else:
+                os.utime(upload.fd)  # O_TRUNC counts as a change, of an empty file too
             return
         if not options.create:
             raise NotFound
