@@ -26,7 +26,7 @@ SOAK_SEEDS = 3000
 
 ACCOUNTS: dict[str, dict[str, Any]] = {
     "free": {},
-    "rules": {"permissions": {"/": ("*",), "/d": ("*",), "/zz": ("list",)}},
+    "rules": {"permissions": {"/": ("*",), "/zz": ("list",)}},
     "quota": {"quota_size": 1 << 40, "quota_files": 1 << 20},
 }
 """Accounts that may do everything here: without limits, with several rules, with limits."""
