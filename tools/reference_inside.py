@@ -167,6 +167,8 @@ OPENSSH: Final = (
     "hard links of directories: EPERM is the system's, not the gate's",
     "RENAME never replaces; OpenSSH follows a link that leads nowhere and finds nothing",
     "mode 2: who owns the part may open it until it is published, to resume",
+    "where rules differ from place to place, a link is not moved to where its text leads elsewhere, alone or in its directory",
+    "where usage is counted, a file that is being written gets no second name",
     "a link that was moved so that it leads outside is refused",
     "what a link says that leads outside is not told",
     "links have no mode of their own on Linux",

@@ -258,8 +258,7 @@ class Difference:
     theirs: object
     ours: object
     mode: int
-    open: tuple[str, ...] = ()
-    """What has handles that write."""
+    account: str = ""
 
     def __str__(self) -> str:
         return f"{self.request}: OpenSSH {self.theirs}, here {self.ours}"
@@ -275,6 +274,7 @@ class Dialogue:
     peer: Peer
     home: Path
     lasting: Callable[[Difference], str]
+    account: str = ""
     history: list[str] = field(default_factory=list)
     reasons: set[str] = field(default_factory=set)
     timed: bool = False
@@ -339,7 +339,7 @@ class Dialogue:
             return "apart"  # what a SETSTAT of several things that fails has changed until then: nothing here
         if said == told:
             return ""
-        difference = Difference(request, said, told, self.mode, tuple(name for *_, name in handles.values()))
+        difference = Difference(request, said, told, self.mode, self.account)
         reason = self.lasting(difference)
         if not reason:
             return str(difference)
