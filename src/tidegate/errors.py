@@ -266,6 +266,19 @@ class BadRecord(OperatorError):
         super().__init__(f"{field}: {what}" if field else what)
 
 
+class UnknownFolder(BadRecord):
+    """An account mounts a folder that does not exist, and does not describe it.
+
+    Attributes:
+        folder: its name.
+    """
+
+    def __init__(self, index: int, folder: str, where: str = "") -> None:
+        self.folder = folder
+        what = f"folder {folder!r} does not exist and no mapped_path is given"
+        super().__init__(f"{where}virtual_folders[{index}].name", what)
+
+
 class ProviderError(OperatorError):
     """The data provider answered, and the answer is unusable."""
 

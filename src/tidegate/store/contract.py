@@ -52,7 +52,8 @@ class Provider(Protocol):
 
     Every method may raise `ProviderUnavailable`, after which the provider MUST recover by itself when its
     database does. Reads by name return None if nothing has that name; writes raise `NotFound` or
-    `AlreadyExists`. Stored values are exactly the given ones but for `id`, `created_at`, `updated_at`.
+    `AlreadyExists`. Stored values are exactly the given ones but for `id`, `created_at`, `updated_at`;
+    records that a load adds keep the times that they have.
     Writing an account creates or updates the folders its mounts describe with a `mapped_path`.
     """
 

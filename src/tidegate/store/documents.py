@@ -65,8 +65,8 @@ def decode_account(
 
     Args:
         document: parsed JSON.
-        base: the stored account that the document replaces: an absent or empty password, absent
-            permissions and what REST never shows are taken from it.
+        base: the stored account that the document replaces: an absent or empty password or `home_dir`,
+            absent permissions and what REST never shows are taken from it.
         where: prefix of error fields, for instance ``users[3].``.
         lenient: keep unknown keys instead of refusing them.
         notes: receives one line for each thing that was accepted and has no effect here.
@@ -103,6 +103,7 @@ def decode_account(
     if base is not None:
         plain.setdefault("username", base.username)
         plain["password"] = plain.get("password") or base.password
+        plain["home_dir"] = plain.get("home_dir") or base.home_dir
         if not plain.get("permissions"):
             plain["permissions"] = {path: list(names) for path, names in base.permissions.items()}
     account = _validated(_ACCOUNT, plain, where)

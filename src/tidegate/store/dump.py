@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar
 
-from tidegate.errors import BadRecord, ProviderError
+from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Admin, ApiKey, Folder
 from tidegate.policy.renames import REPLACE
 from tidegate.store import eras
@@ -170,8 +170,29 @@ async def load_file(
         raise BadRecord("mode", f"{mode} is not one of 0, 1, 2")
     notes = _Notes()
     async with contextlib.aclosing(_batches(source, rules, hash_password, notes)) as batches:
-        report = await provider.load_batches(batches, mode=mode)
+        try:
+            report = await provider.load_batches(batches, mode=mode)
+        except UnknownFolder as error:
+            raise await asyncio.to_thread(_placed, error, source) from None
     return replace(report, notes=notes.lines())
+
+
+def _placed(error: UnknownFolder, source: Path | BinaryIO) -> UnknownFolder:
+    """The error with its place in the file: the first user who mounts the folder without describing it."""
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+        reader = _Reader(stream, (), DEFAULT_RULES, None, _Notes(), first=False)
+        for section, index, document in reader.documents():
+            user = document if section == "users" and isinstance(document, dict) else {}
+            mounts = user.get("virtual_folders")
+            for spot, mount in enumerate(mounts if isinstance(mounts, list) else ()):
+                if (
+                    isinstance(mount, dict)
+                    and mount.get("name") == error.folder
+                    and not mount.get("mapped_path")
+                ):
+                    return UnknownFolder(spot, error.folder, f"users[{index}].")
+    return error
 
 
 async def file_batches(
@@ -252,7 +273,13 @@ class _Reader:
         return batch
 
     def records(self) -> Iterator[Record]:
-        """Walk the document."""
+        """The records of the group, decoded."""
+        for key, index, document in self.documents():
+            if key in self._group:
+                yield self._record(key, document, f"{key}[{index}].")
+
+    def documents(self) -> Iterator[tuple[str, int, object]]:
+        """Walk the file: section, index and content of each record."""
         text = self._text
         text.rewind()
         text.expect("{", "a dump must be a JSON object")
@@ -277,15 +304,13 @@ class _Reader:
         if text.peek():
             text.fail("", "something follows the end of the document")
 
-    def _section(self, key: str) -> Iterator[Record]:
+    def _section(self, key: str) -> Iterator[tuple[str, int, object]]:
         text = self._text
         text.expect("[", "'[' is missing")
         index = 0
         closed = text.peek() == "]"
         while not closed:
-            document = text.value(f"{key}[{index}]")
-            if key in self._group:
-                yield self._record(key, document, f"{key}[{index}].")
+            yield key, index, text.value(f"{key}[{index}]")
             closed = text.peek() == "]"
             if not closed:
                 text.expect(",", f"{key}[{index}]: ',' or ']' is missing")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
-from tidegate.errors import AlreadyExists, BadRecord, NotFound
+from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
 from tidegate.policy.folders import stricter_storage
 from tidegate.store.contract import ADD_ONLY, LoadRow, Order, Record, UsageDelta
@@ -151,8 +151,8 @@ def _filled(shelves: Shelves, account: Account) -> Account:
 # --- writing --------------------------------------------------------------------------------------------
 
 
-def add(shelves: Shelves, record: R, *, keep_created: bool = False) -> R:
-    """Store a new record.
+def add(shelves: Shelves, record: R, *, keep_times: bool = False) -> R:
+    """Store a new record; with `keep_times` the times that it has stay, as a load of a dump wants it.
 
     Raises:
         AlreadyExists: something has that name.
@@ -163,7 +163,9 @@ def add(shelves: Shelves, record: R, *, keep_created: bool = False) -> R:
     now = now_ms()
     values: dict[str, Any] = {}
     if not isinstance(record, Folder):
-        values = {"created_at": (record.created_at if keep_created else 0) or now, "updated_at": now}
+        values = {"created_at": now, "updated_at": now}
+        if keep_times:
+            values = {name: getattr(record, name) or now for name in values}
     if isinstance(record, (Account, Admin)):
         values["id"] = shelves.next_id()
     return _put(shelves, replace(record, **values))
@@ -300,7 +302,7 @@ def store(shelves: Shelves, batch: Sequence[Record], mode: int) -> list[LoadRow]
         shelf, name = name_of(record)
         kind = shelf.removesuffix("s")
         if shelves.get(shelf, name) is None:
-            add(shelves, record, keep_created=isinstance(record, Account))
+            add(shelves, record, keep_times=True)
             report.append((kind, name, "added"))
         elif mode == ADD_ONLY:
             report.append((kind, name, "kept"))
@@ -338,13 +340,11 @@ def _put(shelves: Shelves, record: R) -> R:
 def _with_folders(shelves: Shelves, account: Account) -> Account:
     """Make or move the folders that mounts describe, and keep of the mounts what is the account's."""
     mounts: list[FolderMount] = []
-    for mount in account.virtual_folders:
+    for index, mount in enumerate(account.virtual_folders):
         folder = cast("Folder | None", shelves.get("folders", mount.name))
         if folder is None:
             if not mount.mapped_path:
-                raise BadRecord(
-                    "virtual_folders", f"folder {mount.name!r} does not exist and no mapped_path is given"
-                )
+                raise UnknownFolder(index, mount.name)
             made = Folder(name=mount.name, mapped_path=mount.mapped_path, filesystem=mount.filesystem)
             shelves.put("folders", mount.name, made)
         elif mount.mapped_path:

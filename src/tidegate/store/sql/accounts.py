@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tidegate.errors import AlreadyExists, BadRecord, NotFound
+from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import TALLY_NAMES, Account, FolderMount
 from tidegate.policy.folders import stricter_storage
 from tidegate.store.contract import Order, UsageDelta
@@ -275,7 +275,7 @@ async def put_mounts(
     """Store the mounts of accounts that have none, making the folders that they describe.
 
     Raises:
-        BadRecord: a mount names a folder that does not exist and does not describe it.
+        UnknownFolder: a mount names a folder that does not exist and does not describe it.
     """
     wanted: dict[str, tuple[str, str]] = {}
     for several in mounts.values():
@@ -304,7 +304,10 @@ async def put_mounts(
                 )
             continue
         if not mapped:
-            raise BadRecord("virtual_folders", f"folder {name!r} does not exist and no mapped_path is given")
+            index = next(
+                i for several in mounts.values() for i, mount in enumerate(several) if mount.name == name
+            )
+            raise UnknownFolder(index, name)
         result = await connection.execute(
             insert(folders).values(name=name, mapped_path=mapped, description="", filesystem=given)
         )

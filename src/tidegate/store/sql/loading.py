@@ -43,7 +43,7 @@ async def _one(
     connection: AsyncConnection, shelf: Shelf[Any], record: Record, name: str, *, kind: str, mode: int
 ) -> LoadRow:
     if await shelf.get(connection, name) is None:
-        await shelf.add(connection, record)
+        await shelf.add(connection, record, keep_times=True)
         return kind, name, "added"
     if mode == ADD_ONLY:
         return kind, name, "kept"
@@ -79,7 +79,11 @@ async def _distinct_users(
     now = now_ms()
     if fresh:
         values = [
-            {**rows.account_values(account), "created_at": account.created_at or now, "updated_at": now}
+            {
+                **rows.account_values(account),
+                "created_at": account.created_at or now,
+                "updated_at": account.updated_at or now,
+            }
             for account in fresh
         ]
         await connection.execute(insert(users), values)

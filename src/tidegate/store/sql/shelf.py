@@ -54,13 +54,14 @@ class Shelf(Generic[R]):
         query = select(self.table).join(wanted, wanted.c[self.key.name] == self.key).order_by(direction)
         return [self.record_of(row) for row in (await connection.execute(query)).mappings()]
 
-    async def add(self, connection: AsyncConnection, record: R) -> R:
-        """Store a new record."""
+    async def add(self, connection: AsyncConnection, record: R, *, keep_times: bool = False) -> R:
+        """Store a new record; with `keep_times` the times that it has stay."""
         values = self.values_of(record)
         name = values[self.key.name]
         if self.timed:
             now = now_ms()
-            values |= {"created_at": now, "updated_at": now}
+            for name_of_time in ("created_at", "updated_at"):
+                values[name_of_time] = (values[name_of_time] if keep_times else 0) or now
         try:
             if await self.get(connection, name) is not None:
                 raise self.taken(name)
