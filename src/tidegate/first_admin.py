@@ -51,7 +51,7 @@ async def create_first_admin(provider: Provider, loaded: Loaded, environ: Mappin
     try:
         stored = await asyncio.to_thread(password_hasher(loaded), password)
         document = {"username": username, "password": stored, "permissions": ["*"]}
-        admin = decode_admin(document, rules=record_rules(loaded.settings))
+        admin = decode_admin(document, rules=record_rules(loaded))
     except InvalidArgument as error:
         raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_PASSWORD: {error.text}") from None
     except BadRecord as error:

@@ -7,18 +7,17 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.config.load import Loaded
 from tidegate.model import Account, Admin
-from tidegate.wiring import password_hasher
+from tidegate.store.validate import check_account
+from tidegate.wiring import password_hasher, record_rules
 
 if TYPE_CHECKING:
     from tidegate.app import App
 
 ACCOUNT: Final = "demo"
 ADMIN: Final = "admin"
-FILES: Final = "files"
-"""Directory of the demo account, in the configuration directory."""
-
 _PASSWORD_GROUPS: Final = 4
 
 
@@ -59,14 +58,13 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
     if existing is not None:
         return Welcome(existing.username, home=existing.home_dir, admin_password=admin_password)
     password = generate_password()
-    home = (loaded.config_dir / FILES / ACCOUNT).absolute()
-    await provider.add_user(
-        Account(
-            username=ACCOUNT,
-            password=hash_password(password),
-            home_dir=str(home),
-            permissions={"/": ("*",)},
-            description="made by quickstart",
-        )
+    home = (loaded.config_dir / DEFAULT_HOMES / ACCOUNT).absolute()
+    account = Account(
+        username=ACCOUNT,
+        password=hash_password(password),
+        home_dir=str(home),
+        permissions={"/": ("*",)},
+        description="made by quickstart",
     )
+    await provider.add_user(check_account(account, record_rules(loaded)))
     return Welcome(ACCOUNT, password, str(home), admin_password)

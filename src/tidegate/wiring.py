@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from tidegate import __version__
+from tidegate.accounts.rules import Rules
 from tidegate.config.load import Loaded
-from tidegate.config.schema import Settings
 from tidegate.config.secret_files import read_secret
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
@@ -19,7 +19,6 @@ from tidegate.identity.service import IdentityOptions
 from tidegate.policy.folders import is_local
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
-from tidegate.store.validate import Rules
 
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
@@ -112,10 +111,14 @@ def hash_options(loaded: Loaded) -> HashOptions:
     )
 
 
-def record_rules(settings: Settings) -> Rules:
+def record_rules(loaded: Loaded) -> Rules:
     """What a valid account, folder or administrator is."""
-    section = settings.data_provider
-    return Rules(users_base_dir=section.users_base_dir, naming_rules=section.naming_rules)
+    section = loaded.settings.data_provider
+    return Rules(
+        users_base_dir=section.users_base_dir,
+        naming_rules=section.naming_rules,
+        server_dir=str(loaded.config_dir.absolute()),
+    )
 
 
 def identity_options(loaded: Loaded) -> IdentityOptions:
@@ -167,7 +170,7 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         pool_size=section.pool_size,
         read_host=section.read_host,
         prepared_statements=section.prepared_statements,
-        rules=record_rules(loaded.settings),
+        rules=record_rules(loaded),
         hash_password=password_hasher(loaded),
     )
 

@@ -458,3 +458,49 @@ async def test_putty(tmp_path):
         )
         assert status == 0, err
         assert b" x\n" in out
+
+
+NAMES = ["a😀", "zo\u00eb", "\ufb01le", "\u05d0b", "x\u00ady", "\U0001fae0"]
+
+
+@pytest.mark.parametrize("method", ["password", "publickey", "keyboard-interactive"])
+async def test_names_are_as_typed(tmp_path, method):
+    """Whatever can be stored can log in: SASLprep would refuse, or change, each of these."""
+    key = paramiko.RSAKey.generate(2048)
+    people = {name: Person("word", {key.asbytes()}) for name in NAMES}
+
+    def client(port: int, name: str) -> None:
+        transport = paramiko.Transport(("127.0.0.1", port))
+        try:
+            transport.start_client(timeout=10)
+            match method:
+                case "password":
+                    transport.auth_password(name, "word", fallback=False)
+                case "publickey":
+                    transport.auth_publickey(name, key)
+                case _:
+                    transport.auth_interactive(name, lambda *_: ["word"])
+        finally:
+            transport.close()
+
+    async with ssh_world(tmp_path, people) as world:
+        for name in NAMES:
+            await asyncio.to_thread(client, world.port, name)
+            assert world.logins.asked[-1] == (name, method.replace("keyboard-interactive", "password"))
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a" * 2000, b"a" * 9000, b"", b"\0"])
+async def test_names_that_nobody_has_are_refused_and_not_cut(tmp_path, name):
+    def client(port: int) -> None:
+        transport = paramiko.Transport(("127.0.0.1", port))
+        try:
+            transport.start_client(timeout=10)
+            with pytest.raises(paramiko.AuthenticationException):
+                transport.auth_password(name, "word", fallback=False)
+            assert transport.is_active()
+            transport.auth_password("ada", "secret", fallback=False)
+        finally:
+            transport.close()
+
+    async with ssh_world(tmp_path) as world:
+        await asyncio.to_thread(client, world.port)

@@ -14,8 +14,8 @@ from tests.contract.conftest import Opened, OptionsOf
 from tests.support.databases import Server
 
 from tidegate.abc import Credential
+from tidegate.accounts.keys import parse_public_key
 from tidegate.errors import LoginRefused, ProviderError, ProviderUnavailable
-from tidegate.identity.keys import parse_public_key
 from tidegate.identity.passwords import HashOptions
 from tidegate.identity.service import Identity, IdentityOptions
 from tidegate.model import Peer, Principal, Protocol, Tally, TallyLimits

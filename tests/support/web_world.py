@@ -72,7 +72,7 @@ class WebWorld:
 
     def user(self, name: str, **more: Any) -> dict[str, Any]:
         """A user document."""
-        home = str(self.home / "homes" / name)
+        home = str(self.home / "files" / name)
         return {"username": name, "home_dir": home, "permissions": {"/": ["*"]}, **more}
 
 

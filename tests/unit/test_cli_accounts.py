@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.command_line import Result, tidegate
 
-from tidegate.identity.keys import fingerprint
+from tidegate.accounts.keys import fingerprint
 from tidegate.identity.passwords import verify
 
 KEY_A = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU alice@laptop"
@@ -291,7 +291,7 @@ def test_a_name_cannot_drive_the_terminal(place: Place) -> None:
 
 
 def test_folders(place: Place) -> None:
-    shared = place.path / "shared"
+    shared = place.path / "files" / "shared"
     assert place.ok("folder", "add", "pool", shared, "--description", "all").out == f"added pool: {shared}\n"
     assert place("folder", "add", "pool", shared).code == 1
     (place.path / "mount.json").write_text('{"virtual_folders": [{"name": "pool", "virtual_path": "/pool"}]}')

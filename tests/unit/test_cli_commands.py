@@ -187,7 +187,7 @@ def test_check_names_key_and_place_of_each_problem(tmp_path: Path) -> None:
                     "ciphers": ["rot13"],
                 },
                 "httpd": {"bindings": [{"port": 0}]},
-                "data_provider": {"users_base_dir": "/nonexistent", "name": "none/x.db"},
+                "data_provider": {"users_base_dir": f"{key}/homes", "name": "none/x.db"},
             }
         )
     )
@@ -199,9 +199,10 @@ def test_check_names_key_and_place_of_each_problem(tmp_path: Path) -> None:
     place = f"{path}: "
     assert "rot13" in problems[f"{place}sftpd.ciphers[0]"]
     assert "chmod 600" in problems[f"{place}sftpd.host_keys[0]"]
-    assert problems[f"{place}sftpd.host_keys[1]"] == f"{tmp_path}/keys/other: No such file or directory"
-    assert problems[f"{place}sftpd.login_banner_file"] == f"{tmp_path}/banner.txt: No such file or directory"
-    assert problems[f"{place}data_provider.users_base_dir"] == "/nonexistent is not a directory"
+    assert f"host key {tmp_path}/keys/other does not exist" in problems[f"{place}sftpd.host_keys[1]"]
+    missing = f"{tmp_path}/banner.txt cannot be read: No such file or directory"
+    assert problems[f"{place}sftpd.login_banner_file"] == missing
+    assert problems[f"{place}data_provider.users_base_dir"] == f"{key} is not a directory"
     assert f"{place}data_provider.name" in problems
     assert result.json["ok"] is False
     assert len(result.err.splitlines()) == len(problems)

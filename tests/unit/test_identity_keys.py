@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate.accounts.keys import fingerprint, key_blob, parse_public_key, parse_public_keys
 from tidegate.errors import BadRecord
-from tidegate.identity.keys import fingerprint, key_blob, parse_public_key, parse_public_keys
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU"
 PPK = """PuTTY-User-Key-File-{version}: ssh-ed25519

@@ -15,11 +15,11 @@ import pytest
 from tests.support.people import CHEAP, HASHED, LEGACY, NOW, SECRET, People, peer, person
 
 from tidegate.abc import Credential
+from tidegate.accounts.keys import key_blob
 from tidegate.errors import LoginRefused, ProviderError, StorageFailed
 from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity import passwords, service
 from tidegate.identity.api import PartialLogin
-from tidegate.identity.keys import key_blob
 from tidegate.identity.service import Identity, IdentityOptions
 from tidegate.model import Account, Filters, Peer, Principal, Protocol
 

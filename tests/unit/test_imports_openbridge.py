@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate.accounts.keys import parse_public_key
 from tidegate.identity import passwords
-from tidegate.identity.keys import parse_public_key
 from tidegate.model import Account, Filters, Protocol, Tally, TallyLimits
 from tidegate.policy.login import judge_login
 from tidegate.store.imports.common import Harvest

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from tests.support.accounts import BCRYPT, full_account, full_admin, full_folder, full_key, plain_account
 
+from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, ProviderError
 from tidegate.store import dump as dump_module
 from tidegate.store.contract import Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
 from tidegate.store.dump import RENAMES_REPLACE, dump, load_file
 from tidegate.store.factory import ProviderOptions, create_provider
-from tidegate.store.validate import Rules
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -326,6 +326,9 @@ class _counting:  # noqa: N801
 
     async def __aexit__(self, *_: object) -> None:
         assert self._seen == self._users
+
+    async def admins(self, **_: object) -> list[object]:
+        return []
 
     async def load_batches(self, batches: object, *, mode: int = 0) -> object:
         async for batch in batches:

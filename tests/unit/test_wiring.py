@@ -7,11 +7,11 @@ import ast
 from pathlib import Path
 
 import tidegate
+from tidegate.accounts.rules import Rules
 from tidegate.cli.provider import Desk
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.store.factory import create_provider
-from tidegate.store.validate import Rules
 from tidegate.wiring import provider_options, record_rules
 
 
@@ -19,9 +19,9 @@ def test_everybody_gets_the_same_rules() -> None:
     section = {"driver": "memory", "name": "", "users_base_dir": "/srv/homes", "naming_rules": 6}
     loaded = Loaded(Settings.model_validate({"data_provider": section}))
 
-    rules = record_rules(loaded.settings)
+    rules = record_rules(loaded)
 
-    assert rules == Rules(users_base_dir="/srv/homes", naming_rules=6)
+    assert rules == Rules(users_base_dir="/srv/homes", naming_rules=6, server_dir=str(Path.cwd()))
     options = provider_options(loaded)
     assert options.rules == rules
     assert Desk(loaded, create_provider(options)).rules == rules

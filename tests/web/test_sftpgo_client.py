@@ -32,7 +32,7 @@ async def test_the_published_client_manages_this_server(tmp_path: Path):
             sftp = await connection.start_sftp_client()
             given = {
                 "url": world.url, "username": ADMIN, "password": PASSWORD,
-                "home": str(tmp_path / "homes" / "made"), "connection_user": "partner",
+                "home": str(tmp_path / "files" / "made"), "connection_user": "partner",
             }  # fmt: skip
             run = await asyncio.to_thread(
                 subprocess.run, [str(python), "-I", str(SCRIPT)], input=json.dumps(given), text=True,

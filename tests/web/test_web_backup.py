@@ -124,7 +124,7 @@ async def test_mode_2_ends_the_sessions_of_what_it_updates(tmp_path: Path):
 
 async def test_files_are_counted_afterwards_on_demand(world: WebWorld):
     await filled(world)
-    home = world.home / "homes" / "u"
+    home = world.home / "files" / "u"
     home.mkdir(parents=True)
     (home / "f").write_bytes(b"12345")
     users = [world.user("u", quota_files=10)]

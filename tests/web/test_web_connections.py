@@ -81,9 +81,9 @@ async def test_a_scan_counts_and_only_one_runs(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(scans, "measure", slow)
     async with web_world(tmp_path) as world:
         await add(world)
-        shared = {"name": "shared", "mapped_path": str(tmp_path / "shared")}
+        shared = {"name": "shared", "mapped_path": str(tmp_path / "files" / "shared")}
         assert (await world.client.post(f"{API}/folders", json=shared)).status_code == 201
-        for place, sizes in ((tmp_path / "homes" / "u", (3, 4)), (tmp_path / "shared", (5,))):
+        for place, sizes in ((tmp_path / "files" / "u", (3, 4)), (tmp_path / "files" / "shared", (5,))):
             place.mkdir(parents=True)
             for number, size in enumerate(sizes):
                 (place / f"f{number}").write_bytes(b"x" * size)
@@ -116,7 +116,7 @@ async def test_a_scan_counts_and_only_one_runs(tmp_path: Path, monkeypatch: pyte
 async def test_usage_is_set_and_added_to_also_while_somebody_uploads(tmp_path: Path):
     async with web_world(tmp_path, ssh=True) as world:
         await add(world, quota_size=10_000_000)
-        shared = {"name": "shared", "mapped_path": str(tmp_path / "shared")}
+        shared = {"name": "shared", "mapped_path": str(tmp_path / "files" / "shared")}
         await world.client.post(f"{API}/folders", json=shared)
 
         async def put(path: str, mode: str, **usage: Any) -> int:

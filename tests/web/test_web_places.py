@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tests.support.web_world import WebWorld, web_world
 
-from tidegate.web.places import BASE_KEY, objection
+from tidegate.accounts.directories import BASE_KEY, never_given, outside_base
 
 USERS, FOLDERS = "/api/v2/users", "/api/v2/folders"
 LIMITED = ("view_users", "add_users", "edit_users", "manage_folders")
@@ -82,15 +82,16 @@ async def test_the_configuration_directory_is_never_given_away(place: Place):
     link.symlink_to(place.config)
     for directory in (
         place.config,
-        place.config / "files" / "x",
+        place.config / "x",
         place.config.parent,
         Path("/"),
         link,
-        link / "files",
+        link / "x",
         Path("/proc/self/root") / str(place.config)[1:],
     ):
         for field, answer in await every_way(place, str(directory)):
-            refused(answer, field)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"].startswith(f"{field}: "), answer.text
     stored = await place.world.app.provider.user("old")
     assert stored is not None
     assert stored.home_dir == str(place.config.parent / "homes" / "old")
@@ -122,24 +123,117 @@ async def test_directories_inside_the_base_are_accepted(place: Place):
 
 
 @pytest.mark.parametrize("place", [False], indirect=True)
-async def test_without_a_base_homes_may_lie_anywhere_else(place: Place):
+async def test_without_a_base_only_who_may_do_everything_gives_out_directories(place: Place):
     for field, answer in await every_way(place, "/srv/anywhere"):
-        assert answer.status_code in (200, 201), (field, answer.text)
+        refused(answer, field, BASE_KEY, "not set")
+    added = await place.world.client.post(USERS, json=place.user("u", home_dir="/srv/anywhere"))
+    assert added.status_code == 201, added.text
 
 
-async def test_who_may_do_everything_is_not_limited(place: Place):
+async def test_who_may_do_everything_gives_out_all_but_the_server_itself(place: Place):
+    link = place.config.parent / "innocent"
+    link.symlink_to(place.config)
     inside = str(place.config / "files" / "u")
     added = await place.world.client.post(USERS, json=place.user("u", home_dir=inside))
     assert added.status_code == 201, added.text
-    moved = await place.world.client.put(f"{USERS}/u", json={**added.json(), "home_dir": "/"})
-    assert moved.status_code == 200, moved.text
-    folder = {"name": "f", "mapped_path": str(place.config)}
-    assert (await place.world.client.post(FOLDERS, json=folder)).status_code == 201
+    assert (
+        await place.world.client.post(FOLDERS, json={"name": "f", "mapped_path": "/srv/f"})
+    ).status_code == 201
+    for directory in (
+        "/",
+        place.config,
+        place.config.parent,
+        place.config / "files",
+        place.config / "x",
+        link,
+    ):
+        home = {"home_dir": str(directory)}
+        mount = {"name": "m", "virtual_path": "/m", "mapped_path": str(directory)}
+        for field, answer in (
+            ("home_dir", await place.world.client.post(USERS, json=place.user("new", **home))),
+            ("home_dir", await place.world.client.put(f"{USERS}/u", json={**added.json(), **home})),
+            (
+                "mapped_path",
+                await place.world.client.post(FOLDERS, json={"name": "n", "mapped_path": str(directory)}),
+            ),
+            (
+                "mapped_path",
+                await place.world.client.put(f"{FOLDERS}/f", json={"mapped_path": str(directory)}),
+            ),
+            (
+                "virtual_folders[0].mapped_path",
+                await place.world.client.put(f"{USERS}/u", json={**added.json(), "virtual_folders": [mount]}),
+            ),
+        ):
+            assert answer.status_code == 400, (directory, answer.text)
+            assert answer.json()["error"].startswith(f"{field}: "), answer.text
+
+
+async def test_folders_that_are_there_are_judged_when_they_are_mounted(place: Place):
+    outside = place.config.parent / "elsewhere"
+    inside = place.config.parent / "homes" / "shared"
+    for name, path in (("out", outside), ("in", inside), ("link", place.config.parent / "homes" / "link")):
+        assert (
+            await place.world.client.post(FOLDERS, json={"name": name, "mapped_path": str(path)})
+        ).status_code == 201
+    (place.config.parent / "homes" / "link").symlink_to(place.config)
+    home = str(place.config.parent / "homes" / "u")
+    made = await place.world.client.post(USERS, json=place.user("u", home_dir=home))
+    assert made.status_code == 201
+
+    def mounting(*names: str) -> dict[str, Any]:
+        mounts = [{"name": name, "virtual_path": f"/{name}"} for name in names]
+        return {**place.user("u", home_dir=home), "virtual_folders": mounts}
+
+    for name in ("out", "link"):
+        refused(await place.half.put(f"{USERS}/u", json=mounting(name)), "virtual_folders[0].name")
+        same = {**mounting(name), "username": "v", "home_dir": f"{home}-v"}
+        answer = await place.half.post(USERS, json=same)
+        assert answer.status_code == 403, answer.text
+    assert (await place.world.app.provider.user("u")).virtual_folders == ()
+    answer = await place.half.put(f"{USERS}/u", json=mounting("in"))
+    assert answer.status_code == (200 if place.base.name else 403), answer.text
+    # what somebody else mounted may stay
+    assert (await place.world.client.put(f"{USERS}/u", json=mounting("out"))).status_code == 200
+    changed = await place.half.put(f"{USERS}/u", json={**mounting("out"), "email": "u@example.org"})
+    assert changed.status_code == 200, changed.text
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl tide"
+
+
+async def test_who_may_not_give_a_place_may_not_take_over_an_account_that_has_it(place: Place):
+    homes = place.config.parent / "homes"
+    for name, document in {
+        "far": {"home_dir": str(place.config.parent / "elsewhere")},
+        "near": {"home_dir": str(homes / "near")},
+        "mounting": {
+            "home_dir": str(homes / "mounting"),
+            "virtual_folders": [{"name": "f", "virtual_path": "/f", "mapped_path": "/srv/secret"}],
+        },
+    }.items():
+        made = await place.world.client.post(USERS, json=place.user(name, **document))
+        assert made.status_code == 201, made.text
+        before = await place.world.app.provider.user(name)
+        may = bool(place.base.name) and name == "near"
+        for field, change in (("password", "another password"), ("public_keys", [KEY])):
+            answer = await place.half.put(
+                f"{USERS}/{name}", json={"permissions": {"/": ["*"]}, **document, field: change}
+            )
+            assert answer.status_code == (200 if may else 403), answer.text
+            if not may:
+                assert answer.json()["error"].startswith(f"{field}: the account has a directory")
+                assert await place.world.app.provider.user(name) == before
+        with_keys = {**document, "public_keys": [KEY]}
+        assert (await place.world.client.put(f"{USERS}/{name}", json=with_keys)).status_code == 200
+        for keys in ([KEY], []):  # keeping and taking away is no take-over
+            answer = await place.half.put(f"{USERS}/{name}", json={**document, "public_keys": keys})
+            assert answer.status_code == 200, answer.text
 
 
 async def test_what_stays_as_it_is_may_stay(place: Place):
     """Somebody who may do everything placed it there; others still change the rest of the account."""
-    outside, shared = str(place.config / "files" / "u"), str(place.config / "shared")
+    outside, shared = str(place.config / "files" / "u"), str(place.config / "files" / "shared")
     mounts = [{"name": "f", "virtual_path": "/m", "mapped_path": shared}]
     made = await place.world.client.post(
         USERS, json=place.user("u", home_dir=outside, virtual_folders=mounts)
@@ -151,7 +245,7 @@ async def test_what_stays_as_it_is_may_stay(place: Place):
     changed = await place.half.put(f"{FOLDERS}/f", json={**folder, "description": "shared"})
     assert changed.status_code == 200, changed.text
     again = await place.half.put(f"{USERS}/u", json={**made.json(), "home_dir": f"{outside}/deeper"})
-    refused(again, "home_dir")
+    refused(again, "home_dir", BASE_KEY)
 
 
 def test_a_base_inside_the_configuration_directory_is_set_aside_for_homes(tmp_path: Path):
@@ -161,9 +255,14 @@ def test_a_base_inside_the_configuration_directory_is_set_aside_for_homes(tmp_pa
     (homes / "astray").symlink_to(config)
 
     def why(path: Path) -> str | None:
-        return objection(str(path), base=str(homes), config_dir=config)
+        for links in (False, True):
+            found = never_given(str(path), base=str(homes), server_dir=str(config), links=links)
+            if found:
+                return found
+        return outside_base(str(path), base=str(homes))
 
     assert why(homes / "new") is None
+    assert never_given(str(config / "files" / "x"), base="", server_dir=str(config)) is None
     for path in (
         homes,
         config,

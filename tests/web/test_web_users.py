@@ -138,8 +138,8 @@ async def test_a_mistake_is_named_and_changes_nothing(world: WebWorld, change: d
     assert where in added.json()["error"]
     assert await world.app.provider.count_users() == 1
     changed = await world.client.put(f"{USERS}/u", json={**world.user("u"), **change})
-    if change in ({"permissions": {}}, {"permissions": []}, {"username": ""}):
-        return  # an update keeps the permissions and the name then
+    if change in ({"permissions": {}}, {"permissions": []}, {"username": ""}, {"home_dir": ""}):
+        return  # an update keeps what it was then
     assert changed.status_code == 400, changed.text
     assert await world.app.provider.user("u") == before
 
@@ -212,7 +212,12 @@ async def test_pages(world: WebWorld):
         assert next(iter(query)) in answer.json()["error"]
 
 
-async def test_secrets_are_shown_to_owners_who_ask_and_to_nobody_else(world: WebWorld):
+async def test_secrets_are_shown_to_owners_who_ask_and_to_nobody_else(tmp_path: Path):
+    async with web_world(tmp_path, data_provider={"users_base_dir": "/srv"}) as world:
+        await _shown_to_owners(world)
+
+
+async def _shown_to_owners(world: WebWorld) -> None:
     await made(world, password=BCRYPT)
     await world.add_admin("half", "view_users", "add_users")
     shown = await world.client.get(f"{USERS}/u", params={"confidential_data": 1})
@@ -291,7 +296,7 @@ async def test_accounts_that_are_only_read_are_not_written(tmp_path: Path):
 
 
 async def test_folders(world: WebWorld):
-    folder = {"name": "shared", "mapped_path": str(world.home / "shared"), "description": "for all"}
+    folder = {"name": "shared", "mapped_path": str(world.home / "files" / "shared"), "description": "for all"}
     answer = await world.client.post(FOLDERS, json={**folder, "used_quota_size": 9})
     assert answer.status_code == 201, answer.text
     assert answer.headers["location"] == f"{FOLDERS}/shared"

@@ -89,14 +89,17 @@ def add(
         password = read_password(name, stdin=password_stdin, file=password_file)
 
     async def work() -> None:
+        from tidegate.accounts.directories import DEFAULT_HOMES
         from tidegate.store.documents import decode_account, encode_account
 
         async with opened(config_dir, config_file, create=create) as desk:
             if password:
                 fields["password"] = password
             if not fields.get("home_dir") and not desk.rules.users_base_dir:
-                fields["home_dir"] = str(desk.loaded.resolve("files") / name) if "/" not in name else ""
+                homes = desk.loaded.resolve(DEFAULT_HOMES).absolute()
+                fields["home_dir"] = str(homes / name) if "/" not in name else ""
             account = decode_account(fields, rules=desk.rules)
+            await desk.giver.check_account(desk.provider, account, None)
             account = await desk.provider.add_user(_hashed(desk, account, typed=bool(password)))
             if as_json:
                 say_json(encode_account(account, confidential=False))
@@ -179,7 +182,8 @@ def change(
                 table = {**kept, **parse_permissions(permission)}
                 merged["permissions"] = {path: names for path, names in table.items() if names or path == "/"}
             merged["filters"] = {**stored["filters"], **fields.get("filters", {}), **filters}
-            changed = _hashed(desk, decode_account(merged, rules=desk.rules))
+            changed = _hashed(desk, decode_account(merged, base=account, rules=desk.rules))
+            await desk.giver.check_account(desk.provider, changed, account)
             account = await desk.provider.update_user(changed)
             if as_json:
                 say_json(encode_account(account, confidential=False))
@@ -293,7 +297,7 @@ def key(
     """List an account's public keys, after adding and removing some."""
 
     async def work() -> None:
-        from tidegate.identity.keys import fingerprint, key_blob
+        from tidegate.accounts.keys import fingerprint, key_blob
 
         added = read_keys(add or [])
         async with opened(config_dir, config_file) as desk:
@@ -319,7 +323,7 @@ def key(
 
 
 async def _account(desk: Desk, name: str) -> Account:
-    from tidegate.store.validate import fold_name
+    from tidegate.accounts.names import fold_name
 
     account = await desk.provider.user(fold_name(name, desk.rules))
     if account is None:

@@ -100,12 +100,16 @@ def delete(
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
 ) -> None:
-    """Remove an administrator and their API keys."""
+    """Remove an administrator and their API keys; the last enabled one with all permissions stays."""
 
     async def work() -> None:
+        from tidegate.accounts.administrators import check_owner_remains
+
         async with opened(config_dir, config_file) as desk:
-            if await desk.provider.admin(name) is None:
+            admin = await desk.provider.admin(name)
+            if admin is None:
                 raise NotFound(f"no such administrator: {name}")
+            await check_owner_remains(desk.provider, admin, None)
             confirm(f"Remove the administrator {name}?", yes=yes)
             await desk.provider.delete_admin(name)
             say(f"removed administrator {name}")

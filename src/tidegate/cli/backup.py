@@ -134,11 +134,15 @@ def _dumps_in(directory: Path) -> str:
 async def _compare(desk: Desk, file: Path, mode: int) -> tuple[list[tuple[str, str, str]], list[str]]:
     """What a load would do, record by record; every record is decoded and checked as in a load."""
     from tidegate import wiring
+    from tidegate.accounts.administrators import owners, owners_kept
     from tidegate.store.dump import file_batches
 
     options = wiring.provider_options(desk.loaded)
     provider, rows, notes = desk.provider, list[tuple[str, str, str]](), list[str]()
-    async with contextlib.aclosing(file_batches(file, options, notes)) as batches:
+    async with (
+        contextlib.aclosing(file_batches(file, options, notes)) as read,
+        contextlib.aclosing(owners_kept(read, await owners(provider), add_only=mode == 1)) as batches,
+    ):
         async for batch in batches:
             for record in batch:
                 stored: object

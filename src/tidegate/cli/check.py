@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.cli import flags
 from tidegate.cli.provider import load_settings, run
+from tidegate.cli.serve import DEFAULT_LOG
 from tidegate.cli.terminal import say
 from tidegate.errors import ConfigError, OperatorError, Problem
 
@@ -78,11 +78,19 @@ def _where(loaded: Loaded, *path: str | int) -> str:
 def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate import wiring
     from tidegate.doors.ssh.algorithms import resolve
-    from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS
+    from tidegate.doors.ssh.hostkeys import default_host_keys, host_key_problem
+    from tidegate.doors.ssh.setup import checked_version, read_banner
 
     section = loaded.settings.sftpd
+    options = wiring.ssh_options(loaded)
+    for name, read in (("login_banner_file", read_banner), ("banner", checked_version)):
+        try:
+            read(options)
+        except ConfigError as error:
+            what = error.problems[0].what.removeprefix(f"sftpd.{name}: ").removeprefix(f"sftpd.{name} ")
+            problems.append(Problem(_where(loaded, "sftpd", name), what))
     try:
-        resolve(wiring.ssh_options(loaded).algorithms)
+        resolve(options.algorithms)
     except ConfigError as error:
         for problem in error.problems:
             key, _, place = problem.where.removeprefix("sftpd.").rstrip("]").partition("[")
@@ -93,18 +101,19 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
             yield f"SSH (SFTP): {_listening(binding.address, binding.port, where, problems)}"
     if not any(binding.port for binding in section.bindings):
         yield "SSH (SFTP): off"
-    for index, name in enumerate(section.host_keys):
-        path = loaded.resolve(name)
-        if path.name not in DEFAULT_HOST_KEYS or path.exists():
-            _private_key(path, _where(loaded, "sftpd", "host_keys", index), problems)
-    if not section.host_keys:
-        for name in DEFAULT_HOST_KEYS:
-            path = loaded.resolve(name)
-            if path.exists():
-                _private_key(path, "sftpd.host_keys", problems)
+    named = section.host_keys
+    used = any(binding.port for binding in section.bindings)
+    for index, name in enumerate(named or (default_host_keys(loaded.config_dir) if used else ())):
+        why = host_key_problem(loaded.resolve(name))
+        if why is not None:
+            where = _where(loaded, "sftpd", "host_keys", index) if named else "sftpd.host_keys"
+            problems.append(Problem(where, why))
 
 
 def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate.identity.htpasswd import read_htpasswd
+    from tidegate.web.tls import Certificate
+
     section = loaded.settings.httpd
     for index, binding in enumerate(section.bindings):
         _unused_certificate(loaded, index, problems)
@@ -116,9 +125,23 @@ def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         if not binding.enable_https and binding.address not in ("127.0.0.1", "::1", "localhost"):
             yield "  passwords and tokens travel unencrypted here: set enable_https, or listen on 127.0.0.1"
         if binding.enable_https:
-            for name in ("certificate_file", "certificate_key_file"):
-                file = loaded.resolve(getattr(binding, name))
-                _readable(file, _where(loaded, "httpd", "bindings", index, name), problems)
+            certificate = Certificate(
+                loaded.resolve(binding.certificate_file),
+                loaded.resolve(binding.certificate_key_file),
+                min_version=binding.min_tls_version,
+                label=f"httpd.bindings[{index}]",
+            )
+            try:
+                run(certificate.load())
+            except ConfigError as error:
+                what = error.problems[0].what.removeprefix(f"httpd.bindings[{index}]: ")
+                problems.append(Problem(_where(loaded, "httpd", "bindings", index, "certificate_file"), what))
+    if section.auth_user_file and any(binding.port for binding in section.bindings):
+        path = loaded.resolve(section.auth_user_file)
+        try:
+            read_htpasswd(path)
+        except ConfigError as error:
+            problems += error.problems
     if not any(binding.port for binding in section.bindings):
         yield "HTTP (REST API): off"
 
@@ -139,11 +162,9 @@ def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
     settings = loaded.settings
     for path in (
-        ("sftpd", "login_banner_file"),
         ("data_provider", "root_cert"),
         ("data_provider", "client_cert"),
         ("data_provider", "client_key"),
-        ("httpd", "auth_user_file"),
     ):
         name = getattr(getattr(settings, path[0]), path[1])
         if name and (path, name) != (("data_provider", "root_cert"), SYSTEM_AUTHORITIES):
@@ -157,12 +178,13 @@ def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
             except ConfigError as error:
                 problems += error.problems
     base = settings.data_provider.users_base_dir
-    if base and not Path(base).is_dir():
-        problems.append(
-            Problem(_where(loaded, "data_provider", "users_base_dir"), f"{base} is not a directory")
-        )
-    if not os.access(loaded.config_dir, os.W_OK):
-        yield f"configuration directory: {loaded.config_dir} is not writable: no host keys can be made"
+    if base and (why := _unmakeable(Path(base))):
+        problems.append(Problem(_where(loaded, "data_provider", "users_base_dir"), why))
+    log = next(
+        (value for name in flags.envs("LOG_FILE_PATH") if (value := os.environ.get(name))), DEFAULT_LOG
+    )
+    if log != "-" and (why := _unwritable(loaded.config_dir / log)):
+        problems.append(Problem("--log-file-path", why))
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         yield "user: root; new files get the owner that an account names"
 
@@ -193,10 +215,8 @@ async def _provider(loaded: Loaded, problems: list[Problem]) -> list[str]:
     if section.driver == "memory":
         return ["data provider: memory, accounts are gone when the server ends"]
     if section.driver in ("sqlite", "bolt") and not options.file.exists():
-        if not options.file.parent.is_dir():
-            problems.append(
-                Problem(_where(loaded, "data_provider", "name"), f"{options.file.parent} is no directory")
-            )
+        if why := _unwritable(options.file):
+            problems.append(Problem(_where(loaded, "data_provider", "name"), why))
         return [f"data provider: {section.driver} {place}, made at the first start"]
     try:
         found = await rehearse(options, migrate=section.update_mode == 0)
@@ -247,16 +267,34 @@ def _listening(address: str, port: int, where: str, problems: list[Problem]) -> 
     return text
 
 
+def _may(path: Path, rights: int) -> bool:
+    return os.access(path, rights, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _unwritable(path: Path) -> str | None:
+    """The reason why a file cannot be written or made, None if it can."""
+    if path.exists():
+        return None if _may(path, os.W_OK) else f"{path} cannot be written"
+    if not path.parent.is_dir():
+        return f"{path.parent} is not a directory"
+    return (
+        None
+        if _may(path.parent, os.W_OK | os.X_OK)
+        else f"{path.parent} is not writable: no {path.name} there"
+    )
+
+
+def _unmakeable(path: Path) -> str | None:
+    """The reason why homes cannot be made below a directory, which may be missing yet; None if they can."""
+    there = next(above for above in (path, *path.parents) if above.exists())
+    if not there.is_dir():
+        return f"{there} is not a directory"
+    return None if _may(there, os.W_OK | os.X_OK) else f"{there} is not writable: no homes can be made"
+
+
 def _readable(path: Path, where: str, problems: list[Problem]) -> None:
     try:
         with path.open("rb"):
             pass
     except OSError as error:
         problems.append(Problem(where, f"{path}: {error.strerror}"))
-
-
-def _private_key(path: Path, where: str, problems: list[Problem]) -> None:
-    before = len(problems)
-    _readable(path, where, problems)
-    if len(problems) == before and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        problems.append(Problem(where, f"{path}: others can read this private key; chmod 600"))

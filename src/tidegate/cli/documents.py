@@ -60,7 +60,7 @@ class AccountFlags:
             InvalidArgument, BadRecord: a flag cannot be understood.
         """
         found: dict[str, Any] = {
-            "home_dir": None if self.home is None else str(Path(self.home).expanduser().absolute()),
+            "home_dir": None if self.home is None else parse_home(self.home),
             "permissions": parse_permissions(self.permission) if self.permission else None,
             "public_keys": read_keys(self.public_key) if self.public_key else None,
             "quota_size": None if self.quota_size is None else size(self.quota_size),
@@ -86,6 +86,21 @@ class AccountFlags:
         if self.rename_onto is not None:
             found["rename_onto"] = "" if self.rename_onto is Onto.DEFAULT else self.rename_onto.value
         return found
+
+
+def parse_home(text: str) -> str:
+    """An absolute directory; ``~`` is the home of whoever runs this.
+
+    Raises:
+        InvalidArgument: relative or empty.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidArgument(f"--home: {text[:80]!r} names no user of this host") from None
+    if not path.is_absolute():
+        raise InvalidArgument(f"--home: {text[:200]!r} is not an absolute directory such as /srv/sftp/alice")
+    return str(path)
 
 
 def parse_permissions(texts: list[str]) -> dict[str, list[str]]:
@@ -135,7 +150,7 @@ def read_keys(files: list[Path]) -> list[str]:
     """
     if not files:
         return []
-    from tidegate.identity.keys import parse_public_keys
+    from tidegate.accounts.keys import parse_public_keys
 
     return [key.line for file in files for key in parse_public_keys(read_text(file, "--public-key"))]
 

@@ -57,13 +57,13 @@ def explain(
         import sys
 
         from tidegate import wiring
+        from tidegate.accounts.names import fold_name
         from tidegate.cli.terminal import say_json
         from tidegate.model import Protocol, VPath
         from tidegate.policy import mistakes
         from tidegate.policy.explain import Usage
         from tidegate.policy.explain import explain as ask
         from tidegate.policy.folders import storage_at
-        from tidegate.store.validate import fold_name
 
         for flag, wrong in (
             ("--ip", mistakes.address(ip)),

@@ -88,7 +88,9 @@ def add(
 
         document = {"name": name, "mapped_path": str(directory.absolute()), "description": description}
         async with opened(config_dir, config_file, create=create) as desk:
-            folder = await desk.provider.add_folder(decode_folder(document, rules=desk.rules))
+            wanted = decode_folder(document, rules=desk.rules)
+            await desk.giver.check_folder(wanted, None)
+            folder = await desk.provider.add_folder(wanted)
         say(f"added {folder.name}: {folder.mapped_path}")
 
     run(work())

@@ -192,7 +192,7 @@ def openbridge(
         url += f"?tls={tls}"
 
     async def work() -> None:
-        from tidegate.identity.keys import parse_public_key
+        from tidegate.accounts.keys import parse_public_key
         from tidegate.store.imports.openbridge import parse_openbridge
         from tidegate.store.imports.openbridge_tables import read_openbridge
 

@@ -189,8 +189,8 @@ def _identity_file(public_keys: list[str]) -> str:
 
 
 def _public_key(text: str) -> str:
+    from tidegate.accounts.keys import parse_public_key
     from tidegate.cli.terminal import read_text
-    from tidegate.identity.keys import parse_public_key
 
     path = Path(text)
     try:

@@ -15,10 +15,11 @@ from tidegate.cli.terminal import note
 from tidegate.errors import ConfigError, InvalidArgument, Problem
 
 if TYPE_CHECKING:
+    from tidegate.accounts.directories import Giver
+    from tidegate.accounts.rules import Rules
     from tidegate.config.load import Loaded
     from tidegate.store.contract import Provider
     from tidegate.store.options import ProviderOptions
-    from tidegate.store.validate import Rules
 
 T = TypeVar("T")
 
@@ -58,7 +59,15 @@ class Desk:
         """What a valid record is, by the configuration."""
         from tidegate import wiring
 
-        return wiring.record_rules(self.loaded.settings)
+        return wiring.record_rules(self.loaded)
+
+    @property
+    def giver(self) -> Giver:
+        """Whoever runs the command, as somebody who gives directories of the host to accounts."""
+        from tidegate.accounts.directories import Giver
+
+        base = self.loaded.settings.data_provider.users_base_dir
+        return Giver(base, self.loaded.config_dir, unlimited=True)
 
     def hash_password(self, password: str, *, admin: bool = False, least_bits: float = 0.0) -> str:
         """A new password's hash.

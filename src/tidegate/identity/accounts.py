@@ -8,9 +8,9 @@ import secrets
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential
+from tidegate.accounts.keys import key_blob
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.identity.hashing import PasswordChecker
-from tidegate.identity.keys import key_blob
 from tidegate.model import Account, Peer
 from tidegate.store.contract import Provider
 

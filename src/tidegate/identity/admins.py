@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.errors import LoginRefused, OperatorError, TidegateError
 from tidegate.identity import apikeys, passwords
 from tidegate.identity.hashing import PasswordChecker
-from tidegate.identity.names import DEFAULT_NAMING_RULES, normalise_username
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account, Admin, ApiKey, Protocol
 from tidegate.policy.addresses import AddressList
@@ -83,7 +83,7 @@ class AdminLogin:
             LoginRefused: reasons ``bad_username``, ``unknown_user``, ``bad_credential``, ``disabled``,
                 ``address``, ``busy``, ``provider_unavailable``.
         """
-        name = normalise_username(username, self._naming_rules)
+        name = login_name(username, self._naming_rules)
         if name is None:
             self._admit("", ip)
             raise LoginRefused("bad_username")
@@ -138,7 +138,7 @@ class AdminLogin:
         bound = key.admin if key.scope == ADMIN_SCOPE else key.user
         if bool(bound) == bool(named):
             raise LoginRefused("scope", rule="api_key[scope]")
-        name = bound or normalise_username(named, self._naming_rules) or ""
+        name = bound or login_name(named, self._naming_rules) or ""
         if key.scope == ADMIN_SCOPE:
             admin = await self._ask(self._provider.admin, name) if name else None
             if admin is None:

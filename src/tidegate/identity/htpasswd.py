@@ -51,6 +51,25 @@ def parse_htpasswd(text: str, where: str) -> dict[str, str]:
     return users
 
 
+def read_htpasswd(path: Path) -> tuple[dict[str, str], tuple[int, int, int]]:
+    """Names and hashes of a user file, and what tells whether it changed. Blocks.
+
+    Raises:
+        ConfigError: the file cannot be read or holds a mistake.
+    """
+    try:
+        with path.open("rb") as file:
+            seen = _mark(os.fstat(file.fileno()))
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError([Problem(str(path), f"larger than {MAX_FILE_BYTES} bytes")])
+        return parse_htpasswd(data.decode(), str(path)), seen
+    except OSError as error:
+        raise ConfigError([Problem(str(path), error.strerror or "cannot be read")]) from error
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), "not UTF-8")]) from None
+
+
 class HtpasswdFile:
     """Checks passwords against a user file.
 
@@ -73,18 +92,7 @@ class HtpasswdFile:
             ConfigError: the file cannot be read or holds a mistake; the users stay as they were.
         """
         try:
-            with self._path.open("rb") as file:
-                self._seen = _mark(os.fstat(file.fileno()))
-                data = file.read(MAX_FILE_BYTES + 1)
-            if len(data) > MAX_FILE_BYTES:
-                raise ConfigError([Problem(str(self._path), f"larger than {MAX_FILE_BYTES} bytes")])
-            self._users = parse_htpasswd(data.decode(), str(self._path))
-        except OSError as error:
-            self.problem = f"{self._path}: {error.strerror}"
-            raise ConfigError([Problem(str(self._path), error.strerror or "cannot be read")]) from error
-        except UnicodeDecodeError:
-            self.problem = f"{self._path}: not UTF-8"
-            raise ConfigError([Problem(str(self._path), "not UTF-8")]) from None
+            self._users, self._seen = read_htpasswd(self._path)
         except ConfigError as error:
             self.problem = str(error)
             raise

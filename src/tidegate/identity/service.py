@@ -18,13 +18,13 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential
+from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.errors import LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, LoggedIn, LoginFailed
 from tidegate.identity.accounts import ProviderAuthenticator, holds_key
 from tidegate.identity.api import LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
-from tidegate.identity.names import DEFAULT_NAMING_RULES, normalise_username
 from tidegate.identity.passwords import HashOptions, check
 from tidegate.model import Account, Peer, Principal
 from tidegate.policy.login import require_login
@@ -125,7 +125,7 @@ class Identity:
         self, peer: Peer, username: str, credential: Credential, *, after: PartialLogin | None = None
     ) -> Principal | PartialLogin:
         """See `LoginService`."""
-        name = normalise_username(username, self._options.naming_rules)
+        name = login_name(username, self._options.naming_rules)
         method = combined(after.done if after is not None else "", credential.kind)
         try:
             if name is None:
@@ -158,7 +158,7 @@ class Identity:
         A key that logged in a moment ago from the same address is known without asking: half of what a burst
         of logins asks the provider. It decides nothing; the login itself always asks.
         """
-        name = normalise_username(username, self._options.naming_rules)
+        name = login_name(username, self._options.naming_rules)
         proved = self._proved.get((name or "", public_key, peer.remote_ip))
         if proved is not None and time.monotonic() - proved < _PROVED_SECONDS:
             return True

@@ -7,6 +7,7 @@ import abc
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Final, Literal, TypeVar, cast
 
+from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
@@ -14,7 +15,6 @@ from tidegate.store.contract import LoadReport, Order, Provider, Record, Snapsho
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import Shelf, Shelves
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
-from tidegate.store.validate import can_be_stored
 
 T = TypeVar("T")
 

@@ -21,6 +21,9 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from tidegate.accounts.directories import never_given
+from tidegate.accounts.keys import RefusedKey, stored_key
+from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord
 from tidegate.model import (
     Account,
@@ -37,7 +40,6 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.store import eras, secrecy, validate
-from tidegate.store.validate import DEFAULT_RULES, Rules
 
 Document = dict[str, Any]
 
@@ -107,6 +109,11 @@ def decode_account(
         if not plain.get("permissions"):
             plain["permissions"] = {path: list(names) for path, names in base.permissions.items()}
     account = _validated(_ACCOUNT, plain, where)
+    known = base.public_keys if base is not None else ()
+    if lenient:
+        known = found.usable_keys(account.public_keys)
+        account = replace(account, public_keys=known)
+        found.note_directory("home_dir", account.home_dir, rules)
     if base is not None:
         kept = secrecy.keep_hidden(account.filters.extra, base.filters.extra)
         account = replace(
@@ -114,7 +121,8 @@ def decode_account(
             filters=replace(account.filters, extra=kept),
             filesystem=secrecy.keep_hidden(account.filesystem, base.filesystem),
         )
-    return validate.check_account(account, rules, where)
+    rules = _without_places(rules, stays=lenient or (base is not None and base.home_dir == account.home_dir))
+    return validate.check_account(account, rules, where, known_keys=known)
 
 
 def encode_account(account: Account, *, confidential: bool) -> Document:
@@ -173,6 +181,11 @@ def decode_folder(
     folder = _validated(_FOLDER, plain, where)
     if base is not None:
         folder = replace(folder, filesystem=secrecy.keep_hidden(folder.filesystem, base.filesystem))
+    if lenient:
+        found.note_directory("mapped_path", folder.mapped_path, rules)
+    rules = _without_places(
+        rules, stays=lenient or (base is not None and base.mapped_path == folder.mapped_path)
+    )
     return validate.check_folder(folder, rules, where)
 
 
@@ -264,6 +277,11 @@ def encode_api_key(key: ApiKey, *, confidential: bool) -> Document:
     return document
 
 
+def _without_places(rules: Rules, *, stays: bool) -> Rules:
+    """The rules without the judgement of directories, which is for new and changed ones."""
+    return replace(rules, server_dir="") if stays and rules.server_dir else rules
+
+
 # --- pieces ---------------------------------------------------------------------------------------------
 
 
@@ -352,6 +370,23 @@ class _Keys:
             self._note(f"{path}filesystem.provider", f"storage {provider} is not available in this version")
         elif not any(value.get(key) for key in ("osconfig",)):
             plain["filesystem"] = {}
+
+    def usable_keys(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Lines of the public keys; whole ones of a kind that may not log in are left out and noted."""
+        lines: list[str] = []
+        for index, key in enumerate(keys):
+            try:
+                lines.append(stored_key(f"{self._where}public_keys[{index}]", key))
+            except RefusedKey as error:
+                self._note(f"public_keys[{index}]", f"left out: {error.what}")
+        return tuple(lines)
+
+    def note_directory(self, path: str, directory: str, rules: Rules) -> None:
+        """Remark that a directory of a dump, which is restored as it was, could not be given anew."""
+        if directory and rules.server_dir:
+            why = never_given(directory, base=rules.users_base_dir, server_dir=rules.server_dir)
+            if why is not None:
+                self._note(path, f"restored as it was, but {why}")
 
     def _note(self, path: str, what: str) -> None:
         if self._notes is not None:

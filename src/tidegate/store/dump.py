@@ -17,11 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar
 
+from tidegate.accounts.administrators import owners, owners_kept
+from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Admin, ApiKey, Folder
 from tidegate.policy.renames import REPLACE
 from tidegate.store import eras
-from tidegate.store.contract import LoadReport, Order, Provider, Record
+from tidegate.store.contract import ADD_ONLY, LoadReport, Order, Provider, Record
 from tidegate.store.documents import (
     decode_account,
     decode_admin,
@@ -34,7 +36,7 @@ from tidegate.store.documents import (
 )
 from tidegate.store.options import ProviderOptions
 from tidegate.store.streams import BATCH_RECORDS
-from tidegate.store.validate import DEFAULT_RULES, Rules, looks_hashed
+from tidegate.store.validate import looks_hashed
 
 T = TypeVar("T")
 
@@ -171,7 +173,9 @@ async def load_file(
     notes = _Notes()
     async with contextlib.aclosing(_batches(source, rules, hash_password, notes)) as batches:
         try:
-            report = await provider.load_batches(batches, mode=mode)
+            kept = owners_kept(batches, await owners(provider), add_only=mode == ADD_ONLY)
+            async with contextlib.aclosing(kept):
+                report = await provider.load_batches(kept, mode=mode)
         except UnknownFolder as error:
             raise await asyncio.to_thread(_placed, error, source) from None
     return replace(report, notes=notes.lines())

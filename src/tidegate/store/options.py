@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import ProviderError
-from tidegate.store.validate import DEFAULT_RULES, Rules
 
 TABLE_PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 """What a table prefix may be: it becomes part of identifiers, so nothing that needs quoting."""

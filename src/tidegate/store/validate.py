@@ -7,14 +7,15 @@ addresses as networks); what is stored is therefore what the rest of the house e
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Final, TypeVar
 
+from tidegate.accounts.directories import never_given
+from tidegate.accounts.keys import stored_key
+from tidegate.accounts.names import check_name, fold_name
+from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord
 from tidegate.model import (
     Account,
@@ -36,8 +37,6 @@ from tidegate.policy.methods import LOGIN_METHODS
 from tidegate.policy.presets import PRESETS
 from tidegate.policy.renames import RENAME_ONTO
 
-MAX_NAME_BYTES: Final = 255
-"""Bytes of a user, folder, admin or key name: fits an indexed column and an LMDB key (511)."""
 MAX_PATH_BYTES: Final = 4096
 MAX_TEXT_CHARS: Final = 65_536
 """Characters of a free text such as a description."""
@@ -78,19 +77,6 @@ ADMIN_PERMISSIONS: Final = frozenset(
 )
 PROTOCOLS: Final = ("SSH", "FTP", "DAV", "HTTP")
 LIMIT_TYPES: Final = ("soft", "hard")
-KEY_TYPES: Final = (
-    "ssh-ed25519",
-    "ssh-ed448",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "ssh-dss",
-)
-"""Public keys that may be stored; which of them may log in is the SSH door's setting."""
-
 HASH_PREFIXES: Final = (
     "$argon2id$",
     "$argon2i$",
@@ -121,60 +107,22 @@ HASH_PREFIXES: Final = (
 
 Item = TypeVar("Item")
 
-_UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-._~]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """Settings that decide what a valid record is.
-
-    Attributes:
-        users_base_dir: parent of homes that a record leaves out; empty makes `home_dir` mandatory.
-        naming_rules: bit mask: 1 any UTF-8 in names (else only unreserved URI characters), 2 lower-case,
-            4 trim.
-        root_mounts: whether a folder may be mounted at ``/``.
-    """
-
-    users_base_dir: str = ""
-    naming_rules: int = 1
-    root_mounts: bool = False
-
-
-DEFAULT_RULES: Final = Rules()
-
 
 def looks_hashed(text: str) -> bool:
     """Whether a password is a stored hash rather than plain text to be hashed."""
     return text.startswith(HASH_PREFIXES)
 
 
-def can_be_stored(name: str) -> bool:
-    """Whether a name could exist in any provider.
-
-    Asked before a lookup, so that odd bytes from a login attempt mean "unknown" and not a database error.
-    """
-    if not 0 < len(name) <= MAX_NAME_BYTES or "\0" in name:
-        return False
-    try:
-        return len(name.encode()) <= MAX_NAME_BYTES
-    except UnicodeEncodeError:
-        return False
-
-
-def fold_name(name: str, rules: Rules = DEFAULT_RULES) -> str:
-    """Apply the lower-case and trim bits of `naming_rules`; to be used on stored and on typed names."""
-    if rules.naming_rules & 4:
-        name = name.strip()
-    return name.lower() if rules.naming_rules & 2 else name
-
-
-def check_account(account: Account, rules: Rules = DEFAULT_RULES, where: str = "") -> Account:
+def check_account(
+    account: Account, rules: Rules = DEFAULT_RULES, where: str = "", *, known_keys: Collection[str] = ()
+) -> Account:
     """Check an account and return its canonical form.
 
     Args:
         account: what a document said.
         rules: settings that decide.
         where: prefix for the field of an error, for instance ``users[3].``.
+        known_keys: lines of public keys that need no check.
 
     Raises:
         BadRecord: the first mistake found.
@@ -197,9 +145,9 @@ def check_account(account: Account, rules: Rules = DEFAULT_RULES, where: str = "
     return replace(
         account,
         username=name,
-        home_dir=check_path(f"{where}home_dir", home),
+        home_dir=_check_directory(f"{where}home_dir", home, rules),
         public_keys=tuple(
-            check_public_key(f"{where}public_keys[{index}]", key)
+            key if key in known_keys else stored_key(f"{where}public_keys[{index}]", key)
             for index, key in enumerate(_bounded(f"{where}public_keys", account.public_keys))
         ),
         permissions=check_permissions(f"{where}permissions", account.permissions),
@@ -222,7 +170,7 @@ def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") 
         raise BadRecord(f"{where}mapped_path", "is missing: an absolute directory is needed")
     if not folder.mapped_path:
         return folder
-    return replace(folder, mapped_path=check_path(f"{where}mapped_path", folder.mapped_path))
+    return replace(folder, mapped_path=_check_directory(f"{where}mapped_path", folder.mapped_path, rules))
 
 
 def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> Admin:
@@ -280,26 +228,6 @@ def check_hash(where: str, stored: str) -> None:
 
 
 # --- parts that other rooms use too -------------------------------------------------------------------
-
-
-def check_name(where: str, name: str, rules: Rules = DEFAULT_RULES) -> None:
-    """Refuse a name that cannot name a user, folder or admin.
-
-    Raises:
-        BadRecord: empty, too long, with control characters or slashes, ``.`` or ``..``.
-    """
-    if not name:
-        raise BadRecord(where, "is empty")
-    if not can_be_stored(name):
-        raise BadRecord(
-            where, f"{name[:64]!r} is not a name: at most {MAX_NAME_BYTES} bytes of UTF-8, no NUL"
-        )
-    if name in (".", "..") or "/" in name or not name.isprintable():
-        raise BadRecord(where, f"{name!r} is not a name: no '/', no control characters, not '.' or '..'")
-    if name != name.strip():
-        raise BadRecord(where, f"{name!r} begins or ends with a space")
-    if not rules.naming_rules & 1 and not _UNRESERVED.fullmatch(name):
-        raise BadRecord(where, f"{name!r} may hold only letters, digits and - . _ ~ (naming_rules)")
 
 
 def check_text(where: str, text: str) -> None:
@@ -374,40 +302,21 @@ def check_networks(where: str, networks: Sequence[str]) -> tuple[str, ...]:
     return tuple(checked)
 
 
-def check_public_key(where: str, text: str) -> str:
-    """Check an OpenSSH public key line: type, base64, comment.
+# --- pieces ---------------------------------------------------------------------------------------------
 
-    The blob is walked to its end (RFC 4253 section 6.6: a run of length-prefixed strings that starts with
-    the type). Other spellings of keys are converted by the identity room before they get here.
+
+def _check_directory(where: str, path: str, rules: Rules) -> str:
+    """A directory of the host that may be given to an account or folder, by its text alone.
 
     Raises:
-        BadRecord: not one line, an unknown type, or a broken blob.
+        BadRecord: no absolute path, or one that nobody may give.
     """
-    line = text.strip()
-    words = line.split(None, 2)
-    if len(words) < 2 or "\n" in line or "\r" in line:
-        raise BadRecord(where, f"{line[:40]!r} is not an OpenSSH public key line")
-    if words[0] not in KEY_TYPES:
-        raise BadRecord(where, f"key type {words[0][:40]!r} is not supported")
-    check_text(where, line)
-    try:
-        blob = base64.b64decode(words[1], validate=True)
-    except (binascii.Error, ValueError):
-        raise BadRecord(where, f"{words[0]} key: not valid base64") from None
-    parts: list[bytes] = []
-    offset = 0
-    while offset < len(blob):
-        size = int.from_bytes(blob[offset : offset + 4])
-        offset += 4 + size
-        if offset > len(blob):
-            raise BadRecord(where, f"{words[0]} key: cut off")
-        parts.append(blob[offset - size : offset])
-    if len(parts) < 2 or parts[0] != words[0].encode():
-        raise BadRecord(where, f"{words[0]} key: the data is of another type")
-    return line
-
-
-# --- pieces ---------------------------------------------------------------------------------------------
+    path = check_path(where, path)
+    if rules.server_dir:
+        why = never_given(path, base=rules.users_base_dir, server_dir=rules.server_dir)
+        if why is not None:
+            raise BadRecord(where, why)
+    return path
 
 
 def _check_filters(filters: Filters, where: str) -> Filters:
@@ -495,7 +404,7 @@ def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tu
         if path in seen:
             raise BadRecord(f"{spot}virtual_path", f"{path!r} is given twice")
         seen.add(path)
-        mapped = check_path(f"{spot}mapped_path", mount.mapped_path) if mount.mapped_path else ""
+        mapped = _check_directory(f"{spot}mapped_path", mount.mapped_path, rules) if mount.mapped_path else ""
         checked.append(replace(mount, virtual_path=path, mapped_path=mapped))
     return tuple(checked)
 

@@ -17,6 +17,8 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Depends, HTTPException, Request
 
+from tidegate.accounts.administrators import EVERYTHING
+from tidegate.accounts.directories import Giver
 from tidegate.errors import Denied, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
@@ -26,7 +28,6 @@ from tidegate.web.front import FOREIGN
 from tidegate.web.security import Claims
 from tidegate.web.services import Services
 
-EVERYTHING: Final = "*"
 MAX_CREDENTIAL_CHARS: Final = 4 * MAX_PASSWORD_BYTES
 """Longest text after ``Basic``."""
 
@@ -142,6 +143,12 @@ async def _by_file(request: Request, with_: Services, ip: str, name: str, passwo
         raise LoginRefused("bad_credential", username=name)
     with_.throttle.succeeded(f"htpasswd:{name}", ip, with_.monotonic())
     return Caller(name, "file", frozenset((EVERYTHING,)))
+
+
+def giver(with_: Services, who: Caller) -> Giver:
+    """The caller as somebody who gives directories of the host to accounts and folders."""
+    base = with_.loaded.settings.data_provider.users_base_dir
+    return Giver(base, with_.loaded.config_dir, unlimited=who.may(EVERYTHING))
 
 
 class Need:

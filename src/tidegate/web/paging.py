@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import Path, Query
 
+from tidegate.accounts.names import can_be_stored, fold_name
 from tidegate.errors import BadRecord, NotFound
 from tidegate.store.contract import Order
-from tidegate.store.validate import can_be_stored, fold_name
 from tidegate.web.services import Services
 
 MAX_PAGE: Final = 500

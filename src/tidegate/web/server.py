@@ -156,7 +156,7 @@ class HttpDoor:
         former = self._services
         return Services(
             loaded=loaded,
-            rules=wiring.record_rules(loaded.settings),
+            rules=wiring.record_rules(loaded),
             provider=root.provider,
             health=Health(root.provider, lambda: root.provider_ready, time.monotonic),
             passwords=root.identity.passwords,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tidegate.accounts.rules import Rules
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.errors import Conflict
@@ -20,7 +21,6 @@ from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account
 from tidegate.policy.login import why_out
 from tidegate.store.contract import Provider
-from tidegate.store.validate import Rules
 from tidegate.vfs.factory import VfsSessions
 from tidegate.web.backups import Backups
 from tidegate.web.health import Health

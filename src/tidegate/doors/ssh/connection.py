@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncssh
 from asyncssh.auth import get_supported_server_auth_methods
 from asyncssh.connection import SSHConnection, SSHServerConnection
-from asyncssh.constants import MSG_KEXINIT
+from asyncssh.constants import MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from tidegate.accounts.names import typed_name
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.errors import OperatorError
@@ -47,6 +48,7 @@ MAX_BYTES_BEFORE_LOGIN: Final = 2 * 1024**2
 """Bytes that a connection may send before it has logged in: 100 certificates of 8 KiB, twice."""
 
 USERAUTH_SERVICE: Final = b"ssh-userauth"
+CONNECTION_SERVICE: Final = b"ssh-connection"
 
 _EXPECTED: Final = {
     SSHServerConnection: {
@@ -59,6 +61,7 @@ _EXPECTED: Final = {
         "create_server_channel": ("self", "encoding", "errors", "window", "max_pktsize"),
         "_update_recv_pktlen": ("self", "max_pktsize"),
         "_process_kexinit": ("self", "_pkttype", "_pktid", "packet"),
+        "_process_userauth_request": ("self", "_pkttype", "_pktid", "packet"),
         "connection_made": ("self", "transport"),
         "data_received": ("self", "data", "datatype"),
         "pause_writing": ("self",),
@@ -81,7 +84,10 @@ _EXPECTED: Final = {
 _EXPECTED_STATE: Final = (
     "_next_service",
     "_loop",
+    "_auth",
     "_auth_complete",
+    "_auth_final",
+    "_username",
     "_recv_handler",
     "_recv_seq",
     "_client_version",
@@ -221,9 +227,33 @@ class DoorConnection(SSHServerConnection):
             self.door_owner.exchange_begins()
         await self._process_kexinit(pkttype, pktid, packet)
 
-    _packet_handlers = {**_ITS_HANDLERS, MSG_KEXINIT: _count_kexinit}  # noqa: RUF012  as asyncssh
-
     # -- logging in --------------------------------------------------------------------------------------
+
+    def _request_login(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:  # noqa: ARG002  asyncssh's signature
+        # As asyncssh's own but for the name: that one applies SASLprep and ends the connection at characters
+        # younger than Unicode 3.2, such as emoji, and at bytes that are not UTF-8.
+        username = typed_name(packet.get_string())
+        service, method = packet.get_string(), packet.get_string()
+        if service != CONNECTION_SERVICE:
+            raise asyncssh.ServiceNotAvailable("Unexpected service in auth request")
+        if self._auth_complete:
+            if self._auth_final:
+                raise asyncssh.ProtocolError("Unexpected userauth request")
+            return None
+        if self._auth:
+            auth, self._auth = self._auth, None
+            auth.cancel()
+        begins = username != self._username
+        self._username = username
+        self._key_options = {}
+        self._cert_options = None
+        return self._finish_userauth(begins, method, packet)
+
+    _packet_handlers = {  # noqa: RUF012  as asyncssh
+        **_ITS_HANDLERS,
+        MSG_KEXINIT: _count_kexinit,
+        MSG_USERAUTH_REQUEST: _request_login,
+    }
 
     async def reload_config(self) -> None:
         """Do nothing: there is no OpenSSH configuration file that could depend on the user name."""

@@ -38,6 +38,8 @@ _MADE: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "id_rsa": ("ssh-rsa", {"key_size": RSA_BITS}),
 }
 
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
+
 log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,23 @@ def load_host_keys(directory: Path, names: Sequence[str] = ()) -> list[asyncssh.
 def default_host_keys(directory: Path) -> tuple[str, ...]:
     """The files that a server that names none uses. Blocking: looks which exist."""
     return tuple(name for name in DEFAULT_HOST_KEYS if name in MADE_HOST_KEYS or (directory / name).exists())
+
+
+def host_key_problem(path: Path) -> str | None:
+    """The reason why a start would fail at a host key, None if it would not; makes none. Blocking.
+
+    Args:
+        path: of one key, as `load_host_keys` finds it.
+    """
+    try:
+        if not path.exists() and path.name in _MADE:
+            if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+                return f"host key {path} cannot be written: the directory is not writable"
+            return None
+        _load(path)
+    except ConfigError as error:
+        return error.problems[0].what
+    return None
 
 
 def make_host_keys() -> list[asyncssh.SSHKey]:

@@ -48,10 +48,8 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
         ConfigError: something cannot be used; says what.
     """
     algorithms = resolve(options.algorithms)
-    version = options.version
-    if not set(version) <= _VERSION_CHARACTERS or len(version) > MAX_VERSION_CHARACTERS:
-        raise ConfigError(f"sftpd.banner must be at most {MAX_VERSION_CHARACTERS} printable ASCII characters")
-    banner = await asyncio.to_thread(_read_banner, options)
+    version = checked_version(options)
+    banner = await asyncio.to_thread(read_banner, options)
     keys = list(options.memory_keys) or await asyncio.to_thread(
         load_host_keys, options.config_dir, options.host_keys
     )
@@ -91,6 +89,18 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
     )
 
 
+def checked_version(options: SshOptions) -> str:
+    """The version text that clients see.
+
+    Raises:
+        ConfigError: it is too long, or holds what the protocol does not allow.
+    """
+    version = options.version
+    if not set(version) <= _VERSION_CHARACTERS or len(version) > MAX_VERSION_CHARACTERS:
+        raise ConfigError(f"sftpd.banner must be at most {MAX_VERSION_CHARACTERS} printable ASCII characters")
+    return version
+
+
 def _keys_by_algorithm(
     keys: list[asyncssh.SSHKey], wanted: tuple[str, ...]
 ) -> OrderedDict[bytes, asyncssh.SSHKeyPair]:
@@ -113,7 +123,12 @@ def _keys_by_algorithm(
     return found
 
 
-def _read_banner(options: SshOptions) -> str:
+def read_banner(options: SshOptions) -> str:
+    """The text of `login_banner_file`; empty without one. Blocking.
+
+    Raises:
+        ConfigError: it cannot be read, is too long or not UTF-8.
+    """
     if not options.login_banner_file:
         return ""
     path = options.config_dir / options.login_banner_file

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord
 from tidegate.model import Account
-from tidegate.store.validate import DEFAULT_RULES, MAX_ID, Rules, check_account, looks_hashed
+from tidegate.store.validate import MAX_ID, check_account, looks_hashed
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """Largest file read; about half a million accounts."""

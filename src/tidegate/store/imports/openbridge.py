@@ -58,7 +58,7 @@ def parse_openbridge(
     Args:
         tables: the rows.
         parse_key: turns a public key of any form into an OpenSSH line or raises `BadRecord`
-            (`tidegate.identity.keys.parse_public_key`).
+            (`tidegate.accounts.keys.parse_public_key`).
         closed_by_default: the old server had ``builtin:all`` for a deny table: only `ftpd_allow` comes in.
         rules: what names are valid.
     """

@@ -15,6 +15,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate import hints
+from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
@@ -27,7 +28,6 @@ from tidegate.store.sql.shape import RightMissing
 from tidegate.store.sql.shelf import admin_shelf, api_key_shelf, folder_shelf
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
-from tidegate.store.validate import can_be_stored
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -11,13 +11,13 @@ from sqlalchemy import Column, RowMapping, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Admin, ApiKey, Folder
 from tidegate.store.contract import Order
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.tables import Tables
-from tidegate.store.validate import can_be_stored
 
 R = TypeVar("R", Folder, Admin, ApiKey)
 

@@ -3,24 +3,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
-from typing import Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
+from tidegate.accounts.administrators import ENABLED, EVERYTHING, check_owner_remains
 from tidegate.errors import BadRecord, InvalidArgument, LoginRefused, NotFound
 from tidegate.identity.admins import Throttled
 from tidegate.model import Admin
 from tidegate.store.documents import decode_admin, encode_admin
 from tidegate.store.validate import check_admin
 from tidegate.web import schemas
-from tidegate.web.access import EVERYTHING, Caller, Ip, Owner, Profiled, TokenHolder, With
+from tidegate.web.access import Caller, Ip, Owner, Profiled, TokenHolder, With
 from tidegate.web.bodies import Json, read_model, read_object, said
 from tidegate.web.credentials import admin_bits, hash_new, is_given, stored_form
 from tidegate.web.paging import (
     DEFAULT_PAGE,
-    MAX_PAGE,
     Confidential,
     Limit,
     Name,
@@ -32,8 +32,7 @@ from tidegate.web.paging import (
 from tidegate.web.services import Services
 
 router = APIRouter(tags=["admins"])
-
-ENABLED: Final = 1
+_log = logging.getLogger(__name__)
 
 
 @router.get("/admins", responses={200: schemas.many("Admin")})
@@ -51,7 +50,6 @@ async def list_admins(
 )
 async def add_admin(request: Request, with_: With, who: Owner, ip: Ip) -> Response:
     """Add an administrator; a password is needed."""
-    del who
     document = await read_object(request)
     admin = decode_admin(document, rules=with_.rules)
     if not is_given(document):
@@ -60,6 +58,7 @@ async def add_admin(request: Request, with_: With, who: Owner, ip: Ip) -> Respon
     stored = await with_.provider.add_admin(
         replace(admin, id=0, password=password, created_at=0, updated_at=0, last_login=0)
     )
+    _log.info("administrator %r added administrator %r", who.name, stored.username)
     location = f"/api/v2/admins/{quote(stored.username, safe='')}"
     return Json(encode_admin(stored, confidential=False), 201, headers={"Location": location})
 
@@ -89,8 +88,7 @@ async def update_admin(request: Request, with_: With, who: Owner, ip: Ip, userna
     admin = decode_admin(document, base=stored, rules=with_.rules)
     if _is_self(who, stored):
         _check_own(who, stored, admin)
-    if _is_owner(stored) and not _is_owner(admin):
-        await _another_owner(with_, stored)
+    await check_owner_remains(with_.provider, stored, admin)
     if is_given(document):
         password = await stored_form(with_, admin.password, ip=ip, least_bits=admin_bits(with_))
         admin = replace(admin, password=password)
@@ -98,6 +96,7 @@ async def update_admin(request: Request, with_: With, who: Owner, ip: Ip, userna
         replace(admin, id=stored.id, created_at=stored.created_at, last_login=stored.last_login)
     )
     await with_.tokens.revoke_all(stored.username)
+    _log.info("administrator %r changed administrator %r", who.name, stored.username)
     return said("Admin updated")
 
 
@@ -107,10 +106,10 @@ async def delete_admin(with_: With, who: Owner, username: Name) -> Response:
     stored = await _stored(with_, folded(with_, username, "administrator"))
     if _is_self(who, stored):
         raise InvalidArgument("you cannot delete yourself")
-    if _is_owner(stored):
-        await _another_owner(with_, stored)
+    await check_owner_remains(with_.provider, stored, None)
     await with_.provider.delete_admin(stored.username)
     await with_.tokens.revoke_all(stored.username)
+    _log.info("administrator %r removed administrator %r", who.name, stored.username)
     return said("Admin deleted")
 
 
@@ -192,11 +191,6 @@ def _is_self(who: Caller, admin: Admin) -> bool:
     return who.admin is not None and who.admin.username == admin.username
 
 
-def _is_owner(admin: Admin) -> bool:
-    """Whether they may do everything, and are enabled."""
-    return admin.status == ENABLED and EVERYTHING in admin.permissions
-
-
 def _check_own(who: Caller, stored: Admin, wanted: Admin) -> None:
     """What nobody may do to themselves.
 
@@ -209,17 +203,3 @@ def _check_own(who: Caller, stored: Admin, wanted: Admin) -> None:
         raise InvalidArgument("you cannot disable yourself")
     if not set(stored.permissions) <= set(wanted.permissions) and EVERYTHING not in wanted.permissions:
         raise InvalidArgument("you cannot take permissions from yourself")
-
-
-async def _another_owner(with_: Services, besides: Admin) -> None:
-    """Return if there is another enabled administrator with all permissions.
-
-    Raises:
-        InvalidArgument: there is none; the server could not be managed any more.
-    """
-    offset = 0
-    while page := await with_.provider.admins(offset=offset, limit=MAX_PAGE):
-        if any(_is_owner(admin) and admin.username != besides.username for admin in page):
-            return
-        offset += len(page)
-    raise InvalidArgument("this is the last enabled administrator with all permissions")

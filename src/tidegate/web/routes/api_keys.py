@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from tidegate.accounts.names import can_be_stored, fold_name
 from tidegate.errors import BadRecord, NotFound
 from tidegate.identity.apikeys import new_api_key
 from tidegate.model import ApiKey
 from tidegate.store.documents import decode_api_key, encode_api_key
-from tidegate.store.validate import can_be_stored, fold_name
 from tidegate.web import schemas
 from tidegate.web.access import KeyManager, With
 from tidegate.web.bodies import Json, read_object, said
@@ -20,6 +21,7 @@ from tidegate.web.paging import DEFAULT_PAGE, Limit, Name, Offset, Sort
 from tidegate.web.services import Services
 
 router = APIRouter(tags=["apikeys"])
+_log = logging.getLogger(__name__)
 
 
 @router.get("/apikeys", responses={200: schemas.many("APIKey")})
@@ -40,12 +42,12 @@ async def list_keys(
 )
 async def add_key(request: Request, with_: With, who: KeyManager) -> Response:
     """Add a key. The answer is the only place where it is ever seen; its id is in X-Object-ID."""
-    del who
     document = await read_object(request)
     made = new_api_key()
     key = decode_api_key({**document, "id": made.key_id, "key": made.stored}, rules=with_.rules)
     key = await _bound(with_, _with_future(key))
     stored = await with_.provider.add_api_key(replace(key, created_at=0, updated_at=0, last_use_at=0))
+    _log.info("administrator %r added API key %r", who.name, stored.id)
     return Json(
         {"message": "API key created. Keep it now, it is not shown again.", "error": "", "key": made.text},
         201,
@@ -67,7 +69,6 @@ async def get_key(with_: With, who: KeyManager, key_id: Name) -> Response:
 )
 async def update_key(request: Request, with_: With, who: KeyManager, key_id: Name) -> Response:
     """Replace a key's name, description, scope, account and expiry; its secret stays."""
-    del who
     stored = await _stored(with_, key_id)
     document = await read_object(request)
     if document.get("id") not in (None, "", stored.id):
@@ -79,14 +80,16 @@ async def update_key(request: Request, with_: With, who: KeyManager, key_id: Nam
     await with_.provider.update_api_key(
         replace(key, created_at=stored.created_at, last_use_at=stored.last_use_at)
     )
+    _log.info("administrator %r changed API key %r", who.name, stored.id)
     return said("API key updated")
 
 
 @router.delete("/apikeys/{key_id}", responses={200: {"model": schemas.ApiResponse}})
 async def delete_key(with_: With, who: KeyManager, key_id: Name) -> Response:
     """Remove a key; it is void at once."""
-    del who
-    await with_.provider.delete_api_key((await _stored(with_, key_id)).id)
+    stored = await _stored(with_, key_id)
+    await with_.provider.delete_api_key(stored.id)
+    _log.info("administrator %r removed API key %r", who.name, stored.id)
     return said("API key deleted")
 
 

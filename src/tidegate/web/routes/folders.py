@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
+from tidegate.accounts.administrators import EVERYTHING
 from tidegate.errors import NotFound
 from tidegate.model import Folder
 from tidegate.store.documents import decode_folder, encode_folder
 from tidegate.web import schemas
-from tidegate.web.access import EVERYTHING, ManageFolders, With
+from tidegate.web.access import ManageFolders, With, giver
 from tidegate.web.bodies import Json, read_object, said
 from tidegate.web.paging import (
     DEFAULT_PAGE,
@@ -24,7 +25,6 @@ from tidegate.web.paging import (
     folded,
     same_name,
 )
-from tidegate.web.places import judge_folder
 from tidegate.web.services import Services
 
 router = APIRouter(tags=["folders"])
@@ -56,7 +56,7 @@ async def add_folder(
     For administrators without `*`, `mapped_path` is limited as `home_dir` of accounts is.
     """
     folder = decode_folder(await read_object(request), rules=with_.rules)
-    await judge_folder(with_, who, folder, None)
+    await giver(with_, who).check_folder(folder, None)
     stored = await with_.provider.add_folder(
         replace(folder, used_quota_size=0, used_quota_files=0, last_quota_update=0)
     )
@@ -86,7 +86,7 @@ async def update_folder(request: Request, with_: With, who: ManageFolders, name:
     document = await read_object(request)
     same_name(with_, document, "name", stored.name)
     folder = decode_folder(document, base=stored, rules=with_.rules)
-    await judge_folder(with_, who, folder, stored)
+    await giver(with_, who).check_folder(folder, stored)
     await with_.provider.update_folder(folder)
     if (folder.mapped_path, folder.filesystem) != (stored.mapped_path, stored.filesystem):
         for username in await with_.provider.folder_users(stored.name):

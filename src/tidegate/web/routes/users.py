@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
+from tidegate.accounts.administrators import EVERYTHING
 from tidegate.errors import NotFound
 from tidegate.model import Account, Tally
 from tidegate.store.documents import decode_account, encode_account
 from tidegate.web import schemas
-from tidegate.web.access import EVERYTHING, AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With
+from tidegate.web.access import AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With, giver
 from tidegate.web.bodies import Json, read_object, said
 from tidegate.web.credentials import is_given, now_ms, stored_form, user_bits
 from tidegate.web.paging import DEFAULT_PAGE, Confidential, Flag, Limit, Name, Offset, Sort, folded, same_name
-from tidegate.web.places import judge_account
 from tidegate.web.services import Services
 
 router = APIRouter(tags=["users"])
@@ -40,12 +40,12 @@ async def add_user(
 ) -> Response:
     """Add an account. Counters and times of the document are ignored.
 
-    Administrators without `*` may give only directories below `users_base_dir`, if it is set, and never the
-    configuration directory.
+    Nobody may give `/` or the configuration directory; administrators without `*` may give only directories
+    below `users_base_dir`, and none if it is not set.
     """
     document = await read_object(request)
     account = _fresh(decode_account(document, rules=with_.rules))
-    await judge_account(with_, who, account, None)
+    await giver(with_, who).check_account(with_.provider, account, None)
     if is_given(document):
         password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))
         account = replace(account, password=password, last_password_change=now_ms())
@@ -73,18 +73,21 @@ async def get_user(
 async def update_user(  # noqa: PLR0917  a query parameter is a parameter
     request: Request, with_: With, who: EditUsers, ip: Ip, username: Name, disconnect: Flag = 0
 ) -> Response:
-    """Replace an account. An absent or empty password, absent permissions and hidden secrets stay.
+    """Replace an account. An absent or empty password or home, absent permissions and hidden secrets stay.
 
     The user's connections are closed afterwards with `disconnect` 1, and whenever the account is disabled or
-    expired then. Another `home_dir` must be one that the
-    administrator could give to a new account.
+    expired then. Another `home_dir`, and
+    another mounted folder, must be one that the administrator could give to a new account; who could not give
+    those that the account has may not set its password or add a key.
     """
     name = folded(with_, username, "user")
     stored = await _stored(with_, name)
     document = await read_object(request)
     same_name(with_, document, "username", name)
     account = decode_account(document, base=stored, rules=with_.rules)
-    await judge_account(with_, who, account, stored)
+    giving = giver(with_, who)
+    await giving.check_account(with_.provider, account, stored)
+    await giving.check_takeover(with_.provider, account, stored, password=is_given(document))
     changed_at = stored.last_password_change
     if is_given(document):
         password = await stored_form(with_, account.password, ip=ip, least_bits=user_bits(with_, account))

@@ -61,6 +61,10 @@ _PUTTY: Final = re.compile(r"^PuTTY-User-Key-File-\d+:", re.MULTILINE)
 _PRIVATE: Final = re.compile(r"BEGIN [A-Z0-9 ]*PRIVATE KEY|^Private-Lines:|^Private-MAC:", re.MULTILINE)
 
 
+class RefusedKey(BadRecord):
+    """A whole key that may not be stored: too weak, a certificate, or narrowed by options."""
+
+
 class PublicKey(NamedTuple):
     """One parsed key.
 
@@ -111,6 +115,21 @@ def parse_public_keys(text: str) -> list[PublicKey]:
     if len(found) > MAX_KEYS:
         raise _bad(f"holds more than {MAX_KEYS} keys")
     return found
+
+
+def stored_key(where: str, text: str) -> str:
+    """The one key in a field of a document as the line that is stored.
+
+    Raises:
+        RefusedKey: a whole key of a kind that may not log in.
+        BadRecord: no key, several, or a broken one; named by `where`.
+    """
+    try:
+        return parse_public_key(text)
+    except RefusedKey as error:
+        raise RefusedKey(where, error.what) from None
+    except BadRecord as error:
+        raise BadRecord(where, error.what) from None
 
 
 def key_blob(line: str) -> bytes:
@@ -166,7 +185,9 @@ def _from_line(line: str) -> PublicKey:
             raise _bad("neither an OpenSSH key line nor a key block of a known form")
     for option in _option_names(options):
         if option in _NARROWING:
-            raise _bad(f"the key option {option!r} is not supported; express it with the account's filters")
+            raise _refused(
+                f"the key option {option!r} is not supported; express it with the account's filters"
+            )
     parts = rest.split(None, 2)
     if len(parts) < 2:
         raise _bad("the key line ends after its type")
@@ -212,7 +233,7 @@ def _from_block(label: str, body: str, whole: str) -> PublicKey:
         except (ValueError, UnsupportedAlgorithm):
             raise _bad("malformed PEM public key") from None
         if isinstance(loaded, dsa.DSAPublicKey):
-            raise _bad("DSA keys are not accepted: they are too weak")
+            raise _refused("DSA keys are not accepted: they are too weak")
         if isinstance(loaded, ed448.Ed448PublicKey):
             return _from_blob(_string(b"ssh-ed448") + _string(loaded.public_bytes_raw()), "")
         if not isinstance(loaded, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
@@ -272,9 +293,9 @@ def _from_blob(blob: bytes, comment: str) -> PublicKey:
     fields = _fields(blob)
     algorithm = fields[0].decode("ascii", "replace")
     if algorithm.endswith("-cert-v01@openssh.com"):
-        raise _bad("this is a certificate; give the public key it was made for")
+        raise _refused("this is a certificate; give the public key it was made for")
     if algorithm == "ssh-dss":
-        raise _bad("DSA keys are not accepted: they are too weak")
+        raise _refused("DSA keys are not accepted: they are too weak")
     if algorithm not in _TYPES:
         raise _bad(f"unknown key type {_shown(algorithm)}")
     checked = _checked(algorithm, fields[1:])
@@ -289,7 +310,7 @@ def _checked(algorithm: str, fields: list[bytes]) -> list[bytes]:
     if algorithm == "ssh-rsa":
         exponent, modulus = (int.from_bytes(field, "big", signed=True) for field in fields)
         if not LEAST_RSA_BITS <= modulus.bit_length() <= MOST_RSA_BITS or modulus < 0:
-            raise _bad(
+            raise _refused(
                 f"RSA key of {modulus.bit_length()} bits; {LEAST_RSA_BITS} to {MOST_RSA_BITS} are accepted"
             )
         if exponent < 3 or exponent % 2 == 0 or exponent.bit_length() > 64 or modulus % 2 == 0:
@@ -347,6 +368,10 @@ def _clean_comment(comment: str) -> str:
 
 def _shown(text: str) -> str:
     return repr(text[:60])
+
+
+def _refused(what: str) -> RefusedKey:
+    return RefusedKey("public_keys", what)
 
 
 def _bad(what: str) -> BadRecord:

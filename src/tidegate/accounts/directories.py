@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directories of the host that may become homes and folders, and who may give them out.
+
+Nobody gives out ``/`` or the server's configuration directory, with all above and below it: the first login
+would get the database and the host keys. Below it two places are set aside for homes: `DEFAULT_HOMES`, and
+`users_base_dir` if it lies there.
+
+An administrator without all permissions gives out directories inside `users_base_dir` only, and none without
+that setting. Who may not give out a directory may not take over an account that has it either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+from tidegate.errors import BadRecord, Denied
+from tidegate.model import Account, Folder
+
+BASE_KEY: Final = "data_provider.users_base_dir"
+
+DEFAULT_HOMES: Final = "files"
+"""Where, in the configuration directory, homes lie that nobody placed elsewhere."""
+
+_WHO: Final = "only administrators with the permission * may give another"
+
+
+class FolderReader(Protocol):
+    """A data provider, as far as this room asks it."""
+
+    async def folder(self, name: str) -> Folder | None:
+        """One folder."""
+        ...
+
+
+def never_given(path: str, *, base: str, server_dir: str, links: bool = False) -> str | None:
+    """The reason why nobody may give a directory to an account or folder, None if there is none.
+
+    Args:
+        path: absolute.
+        base: `users_base_dir`; empty for none.
+        server_dir: the configuration directory.
+        links: ask the storage where links lead now (blocks); else the paths as they are written.
+    """
+    see = os.path.realpath if links else os.path.abspath
+    place, own = PurePosixPath(see(path)), PurePosixPath(see(server_dir))
+    if len(place.parts) == 1:
+        return "'/' is the whole host"
+    if place == own or place in own.parents:
+        return f"may not be or hold the server's configuration directory ({server_dir})"
+    if own not in place.parents:
+        return None
+    for aside in (f"{server_dir}/{DEFAULT_HOMES}", base):
+        homes = PurePosixPath(see(aside)) if aside else own
+        if own in homes.parents and homes in place.parents:
+            return None
+    return (
+        f"may not lie in the server's configuration directory ({server_dir}), but for below {DEFAULT_HOMES} "
+        f"there, or {BASE_KEY}"
+    )
+
+
+def outside_base(path: str, *, base: str) -> str | None:
+    """The reason why a directory is not one inside `users_base_dir`, None if it is. Blocks: follows links."""
+    if not base:
+        return f"directories cannot be given while {BASE_KEY} is not set"
+    for see in (os.path.abspath, os.path.realpath):
+        if PurePosixPath(see(base)) not in PurePosixPath(see(path)).parents:
+            return f"must be a directory inside {base} ({BASE_KEY})"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Giver:
+    """Somebody who gives directories to accounts and folders.
+
+    Attributes:
+        base: `users_base_dir`.
+        server_dir: the configuration directory.
+        unlimited: they have all permissions, or are the operator at a shell.
+    """
+
+    base: str
+    server_dir: Path
+    unlimited: bool
+
+    async def check_account(self, folders: FolderReader, account: Account, stored: Account | None) -> None:
+        """Return if they may give an account its home and the folders that it mounts.
+
+        Args:
+            folders: stored ones.
+            account: what shall be stored, checked.
+            stored: what is stored now; what stays as it is may stay.
+
+        Raises:
+            BadRecord: nobody may; names the field.
+            Denied: they may not; the text names the field.
+        """
+        if stored is None or account.home_dir != stored.home_dir:
+            await self._check("home_dir", account.home_dir)
+        mounted = {mount.name for mount in stored.virtual_folders} if stored is not None else set[str]()
+        for index, mount in enumerate(account.virtual_folders):
+            folder = await folders.folder(mount.name)
+            there = folder.mapped_path if folder is not None else ""
+            if mount.mapped_path and mount.mapped_path != there:
+                # Storing the account makes the folder, or moves it.
+                await self._check(f"virtual_folders[{index}].mapped_path", mount.mapped_path)
+            elif there and mount.name not in mounted and not self.unlimited:
+                await self._check(f"virtual_folders[{index}].name", there)
+
+    async def check_folder(self, folder: Folder, stored: Folder | None) -> None:
+        """Return if they may give a folder its directory; arguments and errors as `check_account`."""
+        if folder.mapped_path and (stored is None or folder.mapped_path != stored.mapped_path):
+            await self._check("mapped_path", folder.mapped_path)
+
+    async def check_takeover(
+        self, folders: FolderReader, account: Account, stored: Account, *, password: bool
+    ) -> None:
+        """Return if they may set credentials of an account.
+
+        Args:
+            folders: stored ones.
+            account: what shall be stored.
+            stored: what is stored now.
+            password: a new password is given.
+
+        Raises:
+            Denied: they set a password or add a key, and the account has a directory they could not give out.
+        """
+        if self.unlimited:
+            return
+        if password:
+            field = "password"
+        elif set(account.public_keys) - set(stored.public_keys):
+            field = "public_keys"
+        else:
+            return
+        places = [stored.home_dir]
+        for mount in stored.virtual_folders:
+            folder = await folders.folder(mount.name)
+            places.append(folder.mapped_path if folder is not None else mount.mapped_path)
+        for place in filter(None, places):
+            if await asyncio.to_thread(self._objection, place) is not None:
+                raise Denied(
+                    f"{field}: the account has a directory that you could not give it; only administrators "
+                    "with the permission * may set its password or add a key",
+                    rule=BASE_KEY,
+                )
+
+    def _objection(self, path: str) -> str | None:
+        """What stands against giving out a directory; blocks."""
+        for links in (False, True):
+            why = never_given(path, base=self.base, server_dir=str(self.server_dir), links=links)
+            if why is not None:
+                return why
+        return None if self.unlimited else outside_base(path, base=self.base)
+
+    async def _check(self, field: str, path: str) -> None:
+        why = await asyncio.to_thread(self._objection, path)
+        if why is None:
+            return
+        if self.unlimited:
+            raise BadRecord(field, why)
+        raise Denied(f"{field}: {why}; {_WHO}", rule=BASE_KEY if self.base else "config_dir")

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that decide what a valid record is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Settings that decide what a valid record is.
+
+    Attributes:
+        users_base_dir: parent of homes that a record leaves out; empty makes `home_dir` mandatory.
+        naming_rules: bit mask: 1 any UTF-8 in names (else only unreserved URI characters), 2 lower-case,
+            4 trim.
+        root_mounts: folders may be mounted at ``/``.
+        server_dir: the server's configuration directory, never given out; empty judges no directory.
+    """
+
+    users_base_dir: str = ""
+    naming_rules: int = 1
+    root_mounts: bool = False
+    server_dir: str = ""
+
+
+DEFAULT_RULES: Final = Rules()
