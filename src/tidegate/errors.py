@@ -266,6 +266,10 @@ class BadRecord(OperatorError):
         super().__init__(f"{field}: {what}" if field else what)
 
 
+class RefusedKey(BadRecord):
+    """A whole public key that may not be stored: too weak, a certificate, or narrowed by options."""
+
+
 class UnknownFolder(BadRecord):
     """An account mounts a folder that does not exist, and does not describe it.
 

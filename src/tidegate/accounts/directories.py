@@ -150,18 +150,22 @@ class Giver:
                     rule=BASE_KEY,
                 )
 
-    def _objection(self, path: str) -> str | None:
-        """What stands against giving out a directory; blocks."""
+    def _never(self, path: str) -> str | None:
+        """Why nobody may give out a directory, as written or where its links lead; blocks."""
         for links in (False, True):
             why = never_given(path, base=self.base, server_dir=str(self.server_dir), links=links)
             if why is not None:
                 return why
-        return None if self.unlimited else outside_base(path, base=self.base)
+        return None
+
+    def _objection(self, path: str) -> str | None:
+        """Why somebody without all permissions may not give out a directory; blocks."""
+        return self._never(path) or outside_base(path, base=self.base)
 
     async def _check(self, field: str, path: str) -> None:
-        why = await asyncio.to_thread(self._objection, path)
-        if why is None:
-            return
-        if self.unlimited:
+        if (why := await asyncio.to_thread(self._never, path)) is not None:
             raise BadRecord(field, why)
-        raise Denied(f"{field}: {why}; {_WHO}", rule=BASE_KEY if self.base else "config_dir")
+        if self.unlimited:
+            return
+        if (why := await asyncio.to_thread(outside_base, path, base=self.base)) is not None:
+            raise Denied(f"{field}: {why}; {_WHO}", rule=BASE_KEY)

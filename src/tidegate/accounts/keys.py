@@ -20,7 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
-from tidegate.errors import BadRecord
+from tidegate.errors import BadRecord, RefusedKey
 
 MAX_TEXT_CHARS: Final = 256 * 1024
 """Longest text looked at for keys."""
@@ -59,10 +59,6 @@ _BLOCK: Final = re.compile(
 )
 _PUTTY: Final = re.compile(r"^PuTTY-User-Key-File-\d+:", re.MULTILINE)
 _PRIVATE: Final = re.compile(r"BEGIN [A-Z0-9 ]*PRIVATE KEY|^Private-Lines:|^Private-MAC:", re.MULTILINE)
-
-
-class RefusedKey(BadRecord):
-    """A whole key that may not be stored: too weak, a certificate, or narrowed by options."""
 
 
 class PublicKey(NamedTuple):

@@ -22,9 +22,9 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from tidegate.accounts.directories import never_given
-from tidegate.accounts.keys import RefusedKey, stored_key
+from tidegate.accounts.keys import stored_key
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
-from tidegate.errors import BadRecord
+from tidegate.errors import BadRecord, RefusedKey
 from tidegate.model import (
     Account,
     Admin,
