@@ -283,6 +283,15 @@ class UnknownFolder(BadRecord):
         super().__init__(f"{where}virtual_folders[{index}].name", what)
 
 
+class BadRecords(BadRecord):
+    """Several records are invalid. `mistakes` has one line for each; `field` and `what` are of the first."""
+
+    def __init__(self, field: str, what: str, mistakes: list[str]) -> None:
+        super().__init__(field, what)
+        self.mistakes = mistakes
+        self.args = ("; ".join(mistakes),)
+
+
 class ProviderError(OperatorError):
     """The data provider answered, and the answer is unusable."""
 

@@ -18,7 +18,7 @@ from tidegate.errors import BadRecord, ProviderError
 from tidegate.store import dump as dump_module
 from tidegate.store.contract import Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
-from tidegate.store.dump import RENAMES_REPLACE, dump, load_file
+from tidegate.store.dump import dump, load_file
 from tidegate.store.factory import ProviderOptions, create_provider
 
 DATA = Path(__file__).parent.parent / "data"
@@ -78,7 +78,7 @@ async def test_what_0_9_meant(provider: Provider) -> None:
         ("*.jpg", "*.png"),
         (),
     )
-    assert (odd.path, odd.denied_patterns) == ("/in[1]", ("*.x[[]1]",))
+    assert (odd.path, odd.denied_patterns) == ("/in[1]", ("*.x\\[1]",))
     assert [(m.virtual_path, m.mapped_path) for m in alpha.virtual_folders] == [
         ("/vdir", "/srv/shared"),
         ("/arch", "/srv/my-archive"),
@@ -86,9 +86,10 @@ async def test_what_0_9_meant(provider: Provider) -> None:
     assert alpha.virtual_folders[0].name == "srv-shared"
     assert alpha.virtual_folders[1].name.startswith("srv-my-archive-")
     assert gamma.filesystem["s3config"]["bucket"] == "tide"
-    assert report.notes == (
-        RENAMES_REPLACE,
-        "users[2].filesystem.provider: storage 1 is not available in this version",
+    assert {user.status for user in (alpha, gamma)} == {1}
+    assert any(
+        note.startswith("users[2] (gamma): filesystem.provider: storage 1 is not available in this version")
+        for note in report.notes
     )
 
 
@@ -109,14 +110,15 @@ async def test_what_2_x_meant(provider: Provider) -> None:
     assert (await provider.folder("remote")).filesystem["sftpconfig"]["endpoint"] == "host:22"
     assert (await provider.admin("admin")).filters.allow_list == ("127.0.0.1/32",)
     assert (await provider.api_key("keyid")).admin == "admin"
+    assert dora.status == 0
     notes = "\n".join(report.notes)
     for line in (
-        "users[0].groups: not available in this version",
-        "users[0].a_field_of_tomorrow: unknown, kept",
-        "users[0].filters.two_factor_protocols: not available in this version",
-        "groups: 1 records, not available in this version, left out",
-        "shares: 1 records, not available in this version, left out",
-        "folders[1].filesystem.provider: storage 5 is not available in this version",
+        "users[0] (dora): groups: staff: now the account's own settings",
+        "users[0] (dora): a_field_of_tomorrow: comes in disabled: not known to this version",
+        "users[0] (dora): filters.a_filter_of_tomorrow: comes in disabled: not known to this version",
+        "users[0] (dora): filters.totp_config: comes in disabled: two-factor logins",
+        "shares: 1 records, not available in this version; the links stop working: share",
+        "folders[1] (remote): filesystem.provider: storage 5 is not available in this version",
     ):
         assert line in notes
     assert "event_actions" not in notes
@@ -156,7 +158,7 @@ async def test_round_trip_of_everything(provider: Provider) -> None:
 async def test_scopes(provider: Provider) -> None:
     await provider.load(Snapshot(users=[plain_account("ana")], admins=[full_admin()]))
 
-    assert list(json.loads(await dumped(provider, scopes=["admins"]))) == ["admins", "version"]
+    assert list(json.loads(await dumped(provider, scopes=["admins"]))) == ["tidegate", "admins", "version"]
     with pytest.raises(BadRecord, match="'secrets' is not one of"):
         await dumped(provider, scopes=["secrets"])
 
@@ -164,7 +166,8 @@ async def test_scopes(provider: Provider) -> None:
 async def test_empty_dump(provider: Provider) -> None:
     text = await dumped(provider)
 
-    assert json.loads(text) == {"folders": [], "admins": [], "users": [], "api_keys": [], "version": 17}
+    empty = {"folders": [], "admins": [], "users": [], "api_keys": []}
+    assert json.loads(text) == {"tidegate": 1, **empty, "version": 17}
     assert (await load_file(provider, io.BytesIO(text))).rows == []
 
 
@@ -246,7 +249,7 @@ async def test_any_window_reads_the_same(
 async def test_plain_passwords_need_a_hasher(provider: Provider) -> None:
     text = json.dumps({"users": [{**PASSWORDLESS, "password": "secret-plain"}]}).encode()
 
-    with pytest.raises(BadRecord, match=r"users\[0\].password: is not a known hash") as caught:
+    with pytest.raises(BadRecord, match=r"users\[0\] \(ana\).password: is not a known hash") as caught:
         await load_file(provider, io.BytesIO(text))
     assert "secret-plain" not in str(caught.value)
     await load_file(provider, io.BytesIO(text), hash_password=lambda plain: f"$6${plain[::-1]}")
@@ -386,7 +389,7 @@ async def test_memory_keeps_what_it_had_when_the_file_is_bad(tmp_path: Path) -> 
     await provider.open()
 
     file.write_text('{"users":[{"username":"new"}]}')
-    with pytest.raises(BadRecord, match=r"users\[0\].home_dir"):
+    with pytest.raises(BadRecord, match=r"users\[0\] \(new\).home_dir"):
         await provider.reload()
     file.unlink()
     with pytest.raises(ProviderError, match="cannot read the dump"):

@@ -17,7 +17,6 @@ from tidegate.cli import flags
 from tidegate.cli.provider import Desk, opened, run
 from tidegate.cli.terminal import note, say, say_json, say_table
 from tidegate.errors import InvalidArgument
-from tidegate.model import Account, Admin, Folder
 
 
 def dumpdata(
@@ -82,17 +81,55 @@ def loaddata(
         ),
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    open_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--open",
+            metavar="NAME",
+            help="SFTPGo: this user or administrator comes in open, although something that restricts them "
+            "is not carried; may be repeated.",
+        ),
+    ] = None,
+    open_all: Annotated[bool, typer.Option("--open-all", help="As --open, for all.")] = False,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Leave out records with mistakes, and list them.")
+    ] = False,
+    from_version: Annotated[
+        str,
+        typer.Option("--from-version", metavar="X.Y.Z", help="Release of SFTPGo that wrote the dump."),
+    ] = "",
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Write every remark here, one row a record: .json or .csv."
+        ),
+    ] = None,
     create: flags.Create = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Read a dump into the data provider: all of it, or nothing if any record is wrong."""
+    """Read a dump into the data provider: all of it, or nothing if any record is wrong.
+
+    A dump of SFTPGo is read with the meaning of the release that wrote it. Users and administrators whom
+    something restricts that this version does not have come in disabled.
+    """
 
     async def work() -> None:
         from tidegate import wiring
+        from tidegate.cli import moving
         from tidegate.store.dump import load_file
+        from tidegate.store.legacy.mover import MoveOptions
+        from tidegate.store.legacy.remarks import Remarks, Weight
 
+        moving.require_report(report_file)
+        move = MoveOptions(
+            open=frozenset(open_ or ()),
+            open_all=open_all,
+            leave_out=leave_out,
+            from_version=from_version,
+            every_remark=report_file is not None,
+        )
         if file.is_dir():
             raise InvalidArgument(f"{file} is a directory; name a dump in it{_dumps_in(file)}")
         if not file.is_file():
@@ -101,7 +138,9 @@ def loaddata(
             if scan_quota and not desk.loaded.settings.data_provider.track_quota:
                 raise InvalidArgument("--scan-quota: usage is not tracked, data_provider.track_quota is 0")
             if dry_run:
-                rows, notes = await _compare(desk, file, mode)
+                remarks = Remarks(every=move.every_remark)
+                rows = await moving.compare(desk, file, mode, move, remarks)
+                notes = list(remarks.lines())
             else:
                 report = await load_file(
                     desk.provider,
@@ -109,11 +148,18 @@ def loaddata(
                     mode=mode,
                     rules=desk.rules,
                     hash_password=wiring.password_hasher(desk.loaded),
+                    move=move,
                 )
-                rows, notes = list(report.rows), list(report.notes)
+                rows, notes, remarks = list(report.rows), list(report.notes), report.remarks or Remarks()
                 if scan_quota:
                     marked = await _mark_for_scan(desk, rows, everybody=scan_quota == 1)
                     note(f"files of {marked} users are counted when the server starts")
+        if report_file is not None:
+            moving.write_report(report_file, rows, remarks)
+        named = {name for kind, name, _ in rows if kind in ("user", "admin")}
+        notes += [
+            f"--open {name}: no such user or administrator in the dump" for name in sorted(move.open - named)
+        ]
         for text in notes:
             note(text)
         if as_json:
@@ -121,6 +167,13 @@ def loaddata(
         else:
             say_table(("kind", "name", "action"), rows)
             say("nothing was changed (dry run)" if dry_run else f"loaded {len(rows)} records")
+            for weight, said in ((Weight.CLOSED, "disabled"), (Weight.LEFT_OUT, "left out")):
+                if count := len({remark.subject for remark in remarks.of_weight(weight)}):
+                    say(
+                        f"{count} of them {said}; see the notes above"
+                        if weight is Weight.CLOSED
+                        else f"{count} records {said}; see the notes above"
+                    )
 
     run(work())
 
@@ -129,39 +182,6 @@ def _dumps_in(directory: Path) -> str:
     """The newest file that may be meant, as the end of a sentence."""
     found = [path for path in directory.glob("*.json") if path.is_file()]
     return f", for instance {max(found, key=lambda path: path.stat().st_mtime)}" if found else ""
-
-
-async def _compare(desk: Desk, file: Path, mode: int) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """What a load would do, record by record; every record is decoded and checked as in a load."""
-    from tidegate import wiring
-    from tidegate.accounts.administrators import owners, owners_kept
-    from tidegate.store.dump import file_batches
-
-    options = wiring.provider_options(desk.loaded)
-    provider, rows, notes = desk.provider, list[tuple[str, str, str]](), list[str]()
-    async with (
-        contextlib.aclosing(file_batches(file, options, notes)) as read,
-        contextlib.aclosing(owners_kept(read, await owners(provider), add_only=mode == 1)) as batches,
-    ):
-        async for batch in batches:
-            for record in batch:
-                stored: object
-                match record:
-                    case Account():
-                        kind, name = "user", record.username
-                        stored = await provider.user(name)
-                    case Folder():
-                        kind, name = "folder", record.name
-                        stored = await provider.folder(name)
-                    case Admin():
-                        kind, name = "admin", record.username
-                        stored = await provider.admin(name)
-                    case _:
-                        kind, name = "api_key", record.id
-                        stored = await provider.api_key(name)
-                action = "added" if stored is None else "kept" if mode == 1 else "updated"
-                rows.append((kind, name, action))
-    return rows, notes
 
 
 async def _mark_for_scan(desk: Desk, rows: list[tuple[str, str, str]], *, everybody: bool) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -15,7 +16,7 @@ from tidegate.cli import flags
 from tidegate.cli.provider import load_settings, run
 from tidegate.cli.serve import DEFAULT_LOG
 from tidegate.cli.terminal import say
-from tidegate.errors import ConfigError, OperatorError, Problem
+from tidegate.errors import BadRecords, ConfigError, OperatorError, Problem
 
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
@@ -42,17 +43,20 @@ def check(
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
     for inspect in (_ssh, _http, _files, _limits):
         facts += inspect(loaded, problems)
-    facts += run(_provider(loaded, problems))
+    notes: list[str] = []
+    facts += run(_provider(loaded, problems, notes))
     if as_json:
-        say_json(_verdict(problems, facts, loaded.notes))
+        say_json(_verdict(problems, facts, [*loaded.notes, *notes]))
     else:
         for fact in facts:
             say(fact)
+        for text in notes:
+            note(text)
     if problems:
         raise ConfigError(problems)
     if not as_json:
-        if loaded.notes:
-            note(f"{len(loaded.notes)} remarks above")
+        if count := len(loaded.notes) + len(notes):
+            note(f"{count} remarks above")
         say("no problems found")
 
 
@@ -201,9 +205,12 @@ def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: 
         yield f"  {row.line()}"
 
 
-async def _provider(loaded: Loaded, problems: list[Problem]) -> list[str]:
+async def _provider(loaded: Loaded, problems: list[Problem], notes: list[str]) -> list[str]:
     from tidegate import wiring
+    from tidegate.model import Account
+    from tidegate.store.dump import file_batches
     from tidegate.store.factory import rehearse
+    from tidegate.store.options import DEFAULT_NAME
 
     section = loaded.settings.data_provider
     where = _where(loaded, "data_provider", "driver")
@@ -212,6 +219,17 @@ async def _provider(loaded: Loaded, problems: list[Problem]) -> list[str]:
     except ConfigError:
         return [f"data provider: {section.driver}, not asked"]  # `_files` says why
     place = str(options.file) if section.driver in ("sqlite", "bolt") else section.host or "localhost"
+    if section.driver == "memory" and section.name not in ("", DEFAULT_NAME):
+        users = 0
+        try:
+            async with contextlib.aclosing(file_batches(options.file, options, notes)) as batches:
+                async for batch in batches:
+                    users += sum(isinstance(record, Account) for record in batch)
+        except BadRecords as error:
+            problems += [Problem(str(options.file), mistake) for mistake in error.mistakes]
+        except OperatorError as error:
+            problems.append(Problem(str(options.file), str(error)))
+        return [f"data provider: memory, {users} users of {options.file}; changes are gone when it ends"]
     if section.driver == "memory":
         return ["data provider: memory, accounts are gone when the server ends"]
     if section.driver in ("sqlite", "bolt") and not options.file.exists():

@@ -21,7 +21,7 @@ from tidegate import hints
 from tidegate.cli import flags
 from tidegate.cli.strangers import elsewhere
 from tidegate.cli.terminal import visible
-from tidegate.errors import ConfigError, TidegateError
+from tidegate.errors import BadRecords, ConfigError, TidegateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +150,12 @@ def run(args: list[str] | None = None) -> int:
             raise
         for problem in error.problems:
             _fail(str(problem))
+        return 1
+    except BadRecords as error:
+        if debug:
+            raise
+        for mistake in error.mistakes:
+            _fail(mistake)
         return 1
     except TidegateError as error:
         if debug:

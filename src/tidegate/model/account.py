@@ -23,6 +23,9 @@ class FilePatterns:
         denied_patterns: case-insensitive globs on the base name.
         deny_policy: 0 shows denied names and refuses access, 1 hides them.
         preset: name of a built-in list to add to the denied patterns, for instance ``openbridge``.
+        order: which list is asked first, ``allowed`` or ``denied``.
+        directories: which patterns speak of the names of directories too: ``denied`` patterns alone, ``all``
+            (an allow-list refuses the directories that it does not name), or ``none``.
     """
 
     path: str = "/"
@@ -30,6 +33,8 @@ class FilePatterns:
     denied_patterns: tuple[str, ...] = ()
     deny_policy: int = 0
     preset: str = ""
+    order: str = "allowed"
+    directories: str = "denied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,8 @@ class Filters:
 
     Attributes:
         allowed_ip: networks (CIDR) that may log in; empty allows all.
-        denied_ip: networks that may not; asked before `allowed_ip`.
+        denied_ip: networks that may not; asked before `allowed_ip` unless `ip_order` says otherwise.
+        ip_order: which of the two lists is asked first, ``denied`` or ``allowed``.
         denied_login_methods: of publickey, password, password-over-SSH, keyboard-interactive,
             publickey+password, publickey+keyboard-interactive, TLSCertificate, TLSCertificate+password.
         denied_protocols: of SSH, FTP, DAV, HTTP.
@@ -129,6 +135,7 @@ class Filters:
 
     allowed_ip: tuple[str, ...] = ()
     denied_ip: tuple[str, ...] = ()
+    ip_order: str = "denied"
     denied_login_methods: tuple[str, ...] = ()
     denied_protocols: tuple[str, ...] = ()
     file_patterns: tuple[FilePatterns, ...] = ()

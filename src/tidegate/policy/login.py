@@ -90,6 +90,11 @@ def _denied_ip(a: Attempt) -> Step:
     texts = a.account.filters.denied_ip
     networks = AddressList(texts)
     where = "filters.denied_ip"
+    if texts and a.account.filters.ip_order == "allowed":
+        allowed = a.account.filters.allowed_ip
+        if (index := AddressList(allowed).match(a.ip)) is not None:
+            why = f"{a.ip} is in {allowed[index]}, which is allowed before denied networks are asked"
+            return Step(f"address[{allowed[index]}]", "pass", why, f"filters.allowed_ip[{index}]")
     if not networks:
         return Step("address", "pass", "no network is denied", where)
     if (bad := networks.unreadable()) is not None:

@@ -2,9 +2,11 @@
 """File patterns: which names may be used in which directory.
 
 The entry on the nearest directory decides. Within it a name is asked of the allowed patterns, then of the
-denied ones, then (when something is written) of the preset; a file that no pattern names is refused if
-there is an allow-list. An allow-list alone speaks of files; together with a denied ``*`` it lets only
-matching sub directories through. A directory that has an entry of its own is never refused by name: who
+denied ones (`FilePatterns.order` ``denied``: the other way round), then (when something is written) of the
+preset; a file that no pattern names is refused if there is an allow-list. An allow-list alone speaks of
+files; together with a denied ``*`` it lets only matching sub directories through. With
+`FilePatterns.directories` ``all`` an allow-list speaks of directories as of files, with ``none`` no pattern
+of the entry speaks of directories. A directory that has an entry of its own is never refused by name: who
 configures rules for its content means it to be used.
 
 ``deny_policy`` 0 leaves what is refused visible and concerns the entry itself. ``deny_policy`` 1 hides it,
@@ -51,7 +53,17 @@ class Hit:
 class PatternRule:
     """One entry of `Filters.file_patterns`, compiled."""
 
-    __slots__ = ("allowed", "denied", "hides", "path", "preset", "where")
+    __slots__ = (
+        "_all",
+        "_denied_first",
+        "_files_only",
+        "allowed",
+        "denied",
+        "hides",
+        "path",
+        "preset",
+        "where",
+    )
 
     def __init__(self, entry: FilePatterns, path: VPath, where: str) -> None:
         self.path = path
@@ -60,6 +72,9 @@ class PatternRule:
         self.denied = NameMatcher(entry.denied_patterns)
         self.hides = entry.deny_policy == HIDE
         self.preset = entry.preset
+        self._denied_first = entry.order == "denied"
+        self._all = entry.directories == "all"
+        self._files_only = entry.directories == "none"
 
     @property
     def rule(self) -> str:
@@ -68,28 +83,40 @@ class PatternRule:
 
     def refuses(self, name: str, *, is_dir: bool, write: bool) -> bool:
         """Whether a base name is refused; `write` says that it would be created or written."""
+        named = not (is_dir and self._files_only)
         folded = fold(name)
-        if self.allowed.matches(folded):
+        if named and self._denied_first and self.denied.matches(folded):
+            return True
+        if named and self.allowed.matches(folded):
             return False
-        if self.denied.matches(folded):
+        if named and self.denied.matches(folded):
             return True
         if write and self.preset:
             preset = PRESETS.get(self.preset)
             if preset is None or preset.refuses(name, is_dir=is_dir):
                 return True
-        return bool(self.allowed) and not is_dir
+        return bool(self.allowed) and (not is_dir or self._all)
 
     def explain(self, name: str, *, is_dir: bool, write: bool) -> Hit:
         """What `refuses` finds, with its reason."""
-        folded = fold(name)
-        if (index := self.allowed.first(folded)) is not None:
+        # A name that no pattern matches stands for a directory of which no pattern speaks.
+        folded = "" if is_dir and self._files_only else fold(name)
+        denied = self.denied.first(folded) if folded else None
+        if self._denied_first and denied is not None:
+            return self._refusal(
+                f".denied_patterns[{denied}]",
+                f"{name} matches denied pattern {self.denied.patterns[denied]}, asked before allowed ones",
+                f"remove that pattern, or set order to allowed and add one for {name} to allowed_patterns",
+                hidden=self.hides,
+            )
+        if folded and (index := self.allowed.first(folded)) is not None:
             where = f"{self.where}.allowed_patterns[{index}]"
             why = f"{name} matches allowed pattern {self.allowed.patterns[index]}"
             return Hit(refused=False, hidden=False, rule=self.rule, where=where, why=why)
-        if (index := self.denied.first(folded)) is not None:
+        if denied is not None:
             return self._refusal(
-                f".denied_patterns[{index}]",
-                f"{name} matches denied pattern {self.denied.patterns[index]}",
+                f".denied_patterns[{denied}]",
+                f"{name} matches denied pattern {self.denied.patterns[denied]}",
                 f"remove that pattern, or add one for {name} to allowed_patterns (asked first)",
                 hidden=self.hides,
             )
@@ -106,7 +133,7 @@ class PatternRule:
                     else f"use one of the presets {', '.join(PRESETS)}",
                     hidden=False,
                 )
-        if self.allowed and not is_dir:
+        if self.allowed and (not is_dir or self._all):
             return self._refusal(
                 ".allowed_patterns",
                 f"{name} matches none of the allowed patterns {', '.join(self.allowed.patterns)}",

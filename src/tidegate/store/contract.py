@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
+from tidegate.store.legacy.remarks import Remarks
 
 __all__ = ["ADD_ONLY", "LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
 
@@ -41,10 +42,12 @@ class LoadReport:
     Attributes:
         rows: one for each record.
         notes: what was accepted and has no effect in this version.
+        remarks: the same with its subjects; None for a load that was no dump.
     """
 
     rows: Sequence[LoadRow] = ()
     notes: Sequence[str] = ()
+    remarks: Remarks | None = None
 
 
 class Provider(Protocol):

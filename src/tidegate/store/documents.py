@@ -458,6 +458,15 @@ def _copied(value: object, where: str, depth: int = 1) -> object:
     return value
 
 
+def refuse_deep(document: dict[str, Any], where: str) -> None:
+    """Return if a parsed document may be walked.
+
+    Raises:
+        BadRecord: it is nested too deep, or holds a number that is not finite.
+    """
+    _copied(document, where)
+
+
 _NAMES: dict[type, frozenset[str]] = {}
 
 

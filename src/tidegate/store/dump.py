@@ -13,14 +13,14 @@ import codecs
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar
 
 from tidegate.accounts.administrators import owners, owners_kept
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
-from tidegate.model import Admin, ApiKey, Folder
+from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.policy.renames import REPLACE
 from tidegate.store import eras
 from tidegate.store.contract import ADD_ONLY, LoadReport, Order, Provider, Record
@@ -33,7 +33,19 @@ from tidegate.store.documents import (
     encode_admin,
     encode_api_key,
     encode_folder,
+    refuse_deep,
 )
+from tidegate.store.legacy.mover import (
+    DEFAULT_MOVE,
+    NAME_KEYS,
+    OURS,
+    Facts,
+    MoveOptions,
+    Mover,
+    Survey,
+    record_name,
+)
+from tidegate.store.legacy.remarks import Remarks, Subject, Weight
 from tidegate.store.options import ProviderOptions
 from tidegate.store.streams import BATCH_RECORDS
 from tidegate.store.validate import looks_hashed
@@ -47,8 +59,6 @@ SCOPES: Final = ("users", "folders", "admins", "api_keys")
 MAX_RECORD_CHARS: Final = 16 * 1024 * 1024
 """Longest single record of a dump."""
 READ_BYTES: Final = 256 * 1024
-MAX_NOTES: Final = 1_000
-"""Remarks that one load keeps; the rest is counted."""
 MODES: Final = (0, 1, 2)
 RENAMES_REPLACE: Final = (
     "users: RENAME onto a name that exists replaces it, as in SFTPGo (filters.rename_onto is set to replace; "
@@ -88,7 +98,7 @@ async def dump(
         "users": _users(provider),
         "api_keys": _api_keys(provider),
     }
-    yield b"{"
+    yield f'{{"{OURS}":1,\n'.encode()
     for scope, records in pages.items():
         if scope not in wanted:
             continue
@@ -152,8 +162,9 @@ async def load_file(
     mode: int = 0,
     rules: Rules = DEFAULT_RULES,
     hash_password: Hasher | None = None,
+    move: MoveOptions = DEFAULT_MOVE,
 ) -> LoadReport:
-    """Load a dump, ours or of SFTPGo 0.9 or 2.x, in one transaction.
+    """Load a dump, ours or of SFTPGo 0.9 to 2.7, in one transaction.
 
     Args:
         provider: an open provider.
@@ -161,32 +172,34 @@ async def load_file(
         mode: 0 adds and updates, 1 only adds, 2 as 0 (the caller also ends the sessions of what changed).
         rules: settings that decide what is valid.
         hash_password: turns plain-text passwords into hashes, off the loop; without it they are refused.
+        move: decisions of the operator about a dump of SFTPGo.
 
     Returns:
         what became of each record, and remarks on what has no effect here.
 
     Raises:
-        BadRecord: with the JSON path of the first mistake; nothing was changed.
+        BadRecords: with every mistake, by place and name; nothing was changed.
+        BadRecord: the file is no dump, or an argument is wrong; nothing was changed.
     """
     if mode not in MODES:
         raise BadRecord("mode", f"{mode} is not one of 0, 1, 2")
-    notes = _Notes()
-    async with contextlib.aclosing(_batches(source, rules, hash_password, notes)) as batches:
+    remarks = Remarks(every=move.every_remark)
+    work = _Work(rules, hash_password, move, remarks)
+    async with contextlib.aclosing(_batches(source, work)) as batches:
         try:
             kept = owners_kept(batches, await owners(provider), add_only=mode == ADD_ONLY)
             async with contextlib.aclosing(kept):
                 report = await provider.load_batches(kept, mode=mode)
         except UnknownFolder as error:
             raise await asyncio.to_thread(_placed, error, source) from None
-    return replace(report, notes=notes.lines())
+    return replace(report, notes=tuple(remarks.lines()), remarks=remarks)
 
 
 def _placed(error: UnknownFolder, source: Path | BinaryIO) -> UnknownFolder:
     """The error with its place in the file: the first user who mounts the folder without describing it."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
-        reader = _Reader(stream, (), DEFAULT_RULES, None, _Notes(), first=False)
-        for section, index, document in reader.documents():
+        for section, index, document in _Walk(stream).items():
             user = document if section == "users" and isinstance(document, dict) else {}
             mounts = user.get("virtual_folders")
             for spot, mount in enumerate(mounts if isinstance(mounts, list) else ()):
@@ -200,19 +213,40 @@ def _placed(error: UnknownFolder, source: Path | BinaryIO) -> UnknownFolder:
 
 
 async def file_batches(
-    path: Path, options: ProviderOptions, notes: list[str]
+    path: Path,
+    options: ProviderOptions,
+    notes: list[str],
+    *,
+    move: MoveOptions = DEFAULT_MOVE,
+    remarks: Remarks | None = None,
 ) -> AsyncGenerator[Sequence[Record], None]:
-    """The records of a dump file as a provider's own options read them; for the memory driver."""
-    kept = _Notes()
-    async with contextlib.aclosing(_batches(path, options.rules, options.hash_password, kept)) as batches:
+    """The records of a dump file as a provider's own options read them; for the memory driver.
+
+    Raises:
+        BadRecords: at the end, with every mistake.
+    """
+    kept = remarks if remarks is not None else Remarks(every=move.every_remark)
+    work = _Work(options.rules, options.hash_password, move, kept)
+    async with contextlib.aclosing(_batches(path, work)) as batches:
         async for batch in batches:
             yield batch
     notes.extend(kept.lines())
 
 
-async def _batches(
-    source: Path | BinaryIO, rules: Rules, hash_password: Hasher | None, notes: _Notes
-) -> AsyncGenerator[Sequence[Record], None]:
+@dataclass(slots=True)
+class _Work:
+    """What the passes over one dump share."""
+
+    rules: Rules
+    hash: Hasher | None
+    move: MoveOptions
+    remarks: Remarks
+    facts: Facts = field(default_factory=Facts)
+    mover: Mover | None = None
+    told: bool = False
+
+
+async def _batches(source: Path | BinaryIO, work: _Work) -> AsyncGenerator[Sequence[Record], None]:
     with contextlib.ExitStack() as stack:
         if isinstance(source, Path):
             try:
@@ -221,71 +255,46 @@ async def _batches(
                 raise ProviderError(f"cannot read the dump {source.name}: {error.strerror}") from None
         else:
             stream = source
-        for index, group in enumerate(_ORDER):
-            reader = _Reader(stream, group, rules, hash_password, notes, first=index == 0)
+        await asyncio.to_thread(_survey, stream, work)
+        for group in _ORDER:
+            reader = _Reader(stream, group, work)
             records = reader.records()
             while batch := await asyncio.to_thread(reader.take, records):
                 yield batch
+    if not work.move.leave_out:
+        work.remarks.refuse()
 
 
-class _Notes(list[str]):
-    """Remarks, of which only so many are kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._more = 0
-
-    def append(self, line: str) -> None:
-        if len(self) < MAX_NOTES:
-            super().append(line)
+def _survey(stream: BinaryIO, work: _Work) -> None:
+    """The first pass: what has to be known of the dump as a whole. Blocking."""
+    survey = Survey(work.rules)
+    sections: list[tuple[str, object]] = []
+    for key, index, value in _Walk(stream).items():
+        if index < 0:
+            survey.section(key, value)
+            sections.append((key, value))
         else:
-            self._more += 1
+            survey.record(key, index, value)
+    work.facts = survey.facts
+    if not survey.facts.ours:
+        work.mover = Mover(survey.facts, work.move, work.remarks, work.rules)
+        work.mover.sections(sections)
 
-    def lines(self) -> tuple[str, ...]:
-        """All that was kept, and how much was not."""
-        return (*self, f"and {self._more} more remarks") if self._more else tuple(self)
 
+class _Walk:
+    """One pass over a dump: its records and its other parts, in the order of the file."""
 
-class _Reader:
-    """One pass over a dump that decodes the sections of one group. Blocking: runs in a thread."""
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        group: Sequence[str],
-        rules: Rules,
-        hash_password: Hasher | None,
-        notes: _Notes,
-        *,
-        first: bool,
-    ) -> None:
-        self._group = group
-        self._rules = rules
-        self._hash = hash_password
-        self._notes = notes
-        self._first = first
+    def __init__(self, stream: BinaryIO) -> None:
         self._text = _Window(stream)
-        self._replacing = False
 
-    def take(self, records: Iterator[Record]) -> list[Record]:
-        """The next batch; empty at the end."""
-        batch: list[Record] = []
-        for record in records:
-            batch.append(record)
-            if len(batch) == BATCH_RECORDS:
-                break
-        return batch
-
-    def records(self) -> Iterator[Record]:
-        """The records of the group, decoded."""
-        for key, index, document in self.documents():
-            if key in self._group:
-                yield self._record(key, document, f"{key}[{index}].")
-
-    def documents(self) -> Iterator[tuple[str, int, object]]:
-        """Walk the file: section, index and content of each record."""
+    def items(self) -> Iterator[tuple[str, int, object]]:
+        """(section, index, document) of each record; index -1 for a part that is no list of records."""
         text = self._text
         text.rewind()
+        if text.peek() == "[":
+            text.fail(
+                "", "a dump must be a JSON object; a list as GET /api/v1/user gives it has no passwords"
+            )
         text.expect("{", "a dump must be a JSON object")
         seen: set[str] = set()
         closed = text.peek() == "}"
@@ -300,7 +309,10 @@ class _Reader:
             if key in SCOPES and text.peek() == "[":
                 yield from self._section(key)
             else:
-                self._other(key, text.value(key))
+                value = text.value(key)
+                if key in SCOPES and value is not None:
+                    raise BadRecord(key, "should be a list")
+                yield key, -1, value
             closed = text.peek() == "}"
             if not closed:
                 text.expect(",", "',' or '}' is missing")
@@ -321,44 +333,79 @@ class _Reader:
             index += 1
         text.expect("]", "']' is missing")
 
-    def _other(self, key: str, value: object) -> None:
-        if key in SCOPES and value is not None:
-            raise BadRecord(key, "should be a list")
-        if self._first and key not in ("version", *SCOPES):
-            eras.note_section(key, value, lenient=True, notes=self._notes)
 
-    def _record(self, key: str, document: object, where: str) -> Record:
-        if key == "users":
-            account = decode_account(
-                document, where=where, lenient=True, notes=self._notes, rules=self._rules
-            )
-            if eras.renames_replace(document):
-                account = replace(account, filters=replace(account.filters, rename_onto=REPLACE))
-                if not self._replacing:
-                    self._notes.append(RENAMES_REPLACE)
-                    self._replacing = True
-            return replace(account, password=self._hashed(account.password, f"{where}password"))
-        if key == "admins":
-            admin: Admin = decode_admin(
-                document, where=where, lenient=True, notes=self._notes, rules=self._rules
-            )
-            return replace(admin, password=self._hashed(admin.password, f"{where}password"))
-        if key == "folders":
-            folder: Folder = decode_folder(
-                document, where=where, lenient=True, notes=self._notes, rules=self._rules
-            )
-            return folder
-        api_key: ApiKey = decode_api_key(
-            document, where=where, lenient=True, notes=self._notes, rules=self._rules
-        )
-        return replace(api_key, key=self._hashed(api_key.key, f"{where}key"))
+class _Reader:
+    """One pass that decodes the records of one group. Blocking: runs in a thread."""
+
+    def __init__(self, stream: BinaryIO, group: Sequence[str], work: _Work) -> None:
+        self._group = group
+        self._work = work
+        self._walk = _Walk(stream)
+
+    def take(self, records: Iterator[Record]) -> list[Record]:
+        """The next batch; empty at the end."""
+        batch: list[Record] = []
+        for record in records:
+            batch.append(record)
+            if len(batch) == BATCH_RECORDS:
+                break
+        return batch
+
+    def records(self) -> Iterator[Record]:
+        """The records without a mistake; mistakes are kept for the end."""
+        for key, index, document in self._walk.items():
+            if index < 0 or key not in self._group:
+                continue
+            try:
+                yield self._record(key, index, document)
+            except BadRecord as error:
+                subject = Subject(key, index, record_name(key, document))
+                self._work.remarks.mistake(subject, error)
+
+    def _record(self, key: str, index: int, document: object) -> Record:
+        work, where = self._work, f"{key}[{index}]."
+        if (repeated := work.facts.repeated.get((key, index))) is not None:
+            raise BadRecord(f"{where}{NAME_KEYS[key]}", repeated)
+        replaces = work.mover is not None and key == "users" and eras.renames_replace(document)
+        if replaces and not work.told:
+            work.told = True
+            said = RENAMES_REPLACE.removeprefix("users: ")
+            work.remarks.note(Subject("users"), "", said, Weight.RENAMED)
+        notes: list[str] | None = []
+        if work.mover is not None and isinstance(document, dict):
+            refuse_deep(document, where)
+            try:
+                document = work.mover.record(key, index, document)
+            except (TypeError, AttributeError, ValueError):  # a list where a text should be, and the like
+                raise BadRecord(where.rstrip("."), "is not of the form that SFTPGo writes") from None
+            notes = None
+        record = _DECODERS[key](document, where=where, lenient=True, notes=notes, rules=work.rules)
+        for line in notes or ():
+            place, _, what = line.removeprefix(where).partition(": ")
+            work.remarks.note(Subject(key, index, record_name(key, document)), place, what)
+        if replaces and isinstance(record, Account):
+            record = replace(record, filters=replace(record.filters, rename_onto=REPLACE))
+        if isinstance(record, (Account, Admin)):
+            return replace(record, password=self._hashed(record.password, f"{where}password"))
+        if isinstance(record, ApiKey):
+            return replace(record, key=self._hashed(record.key, f"{where}key"))
+        assert isinstance(record, Folder)
+        return record
 
     def _hashed(self, password: str, where: str) -> str:
         if not password or looks_hashed(password):
             return password
-        if self._hash is None:
+        if self._work.hash is None:
             raise BadRecord(where, "is not a known hash, and plain text is not accepted here")
-        return self._hash(password)
+        return self._work.hash(password)
+
+
+_DECODERS: Final[dict[str, Callable[..., Any]]] = {
+    "users": decode_account,
+    "admins": decode_admin,
+    "folders": decode_folder,
+    "api_keys": decode_api_key,
+}
 
 
 class _Window:

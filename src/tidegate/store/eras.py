@@ -30,11 +30,6 @@ FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_f
 ADMIN_KEYS: Final = _table("groups role", "has_password")
 ADMIN_FILTER_KEYS: Final = _table("require_two_factor totp_config recovery_codes preferences")
 API_KEY_KEYS: Final = _table("", "has_key")
-SECTIONS: Final = frozenset(
-    ["groups", "shares", "event_actions", "event_rules", "roles", "ip_lists", "configs"]
-)
-"""Parts of 2.x dumps that describe features which are not here."""
-
 _PROVIDER_NAMES: Final = ("osfs", "s3fs", "gcsfs", "azblobfs", "cryptfs", "sftpfs", "httpfs")
 
 
@@ -127,16 +122,3 @@ def provider_number(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 6:
         return value
     return None
-
-
-def note_section(name: str, value: object, *, lenient: bool, notes: list[str] | None) -> None:
-    """Settle a part of a dump that has no place here.
-
-    Raises:
-        BadRecord: the part is unknown and the caller is strict.
-    """
-    if name not in SECTIONS and not lenient:
-        raise BadRecord(name, "unknown key")
-    if value and notes is not None:
-        count = f"{len(value)} records, " if isinstance(value, (list, dict)) else ""
-        notes.append(f"{name}: {count}not available in this version, left out")

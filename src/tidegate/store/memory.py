@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import logging
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -16,6 +17,8 @@ from tidegate.store.options import DEFAULT_NAME, ProviderOptions
 from tidegate.store.records import Shelf, Shelves
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class _State:
@@ -181,6 +184,8 @@ class MemoryProvider(BookProvider):
         fresh.settings.update(self._state.settings)
         self._state = fresh
         self.notes = tuple(notes)
+        for note in notes:
+            log.warning("%s: %s", self._options.file.name, note)
 
     async def _read(self, work: Callable[[Shelves], T]) -> T:
         return work(self._state)

@@ -77,6 +77,9 @@ ADMIN_PERMISSIONS: Final = frozenset(
 )
 PROTOCOLS: Final = ("SSH", "FTP", "DAV", "HTTP")
 LIMIT_TYPES: Final = ("soft", "hard")
+PATTERN_ORDERS: Final = ("allowed", "denied")
+PATTERN_DIRECTORIES: Final = ("denied", "all", "none")
+IP_ORDERS: Final = ("denied", "allowed")
 HASH_PREFIXES: Final = (
     "$argon2id$",
     "$argon2i$",
@@ -323,6 +326,7 @@ def _check_filters(filters: Filters, where: str) -> Filters:
     _integers(filters, where)
     _some_left(f"{where}denied_login_methods", filters.denied_login_methods, LOGIN_METHODS)
     _some_left(f"{where}denied_protocols", filters.denied_protocols, PROTOCOLS)
+    _one_of(f"{where}ip_order", filters.ip_order, IP_ORDERS)
     seen: set[str] = set()
     patterns: list[FilePatterns] = []
     for index, item in enumerate(_bounded(f"{where}file_patterns", filters.file_patterns)):
@@ -360,6 +364,8 @@ def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatte
         raise BadRecord(f"{where}path", f"{path!r} is given twice")
     seen.add(path)
     _flag(f"{where}deny_policy", item.deny_policy, (0, 1))
+    _one_of(f"{where}order", item.order, PATTERN_ORDERS)
+    _one_of(f"{where}directories", item.directories, PATTERN_DIRECTORIES)
     if item.preset and item.preset not in PRESETS:
         raise BadRecord(f"{where}preset", f"{item.preset!r} is not one of {', '.join(PRESETS)}")
     if not item.allowed_patterns and not item.denied_patterns and not item.preset:
@@ -384,8 +390,7 @@ def _check_window(window: TimeWindow, where: str) -> None:
 
 def _check_tally_limits(limits: TallyLimits, where: str) -> None:
     _integers(limits, where)
-    if limits.limit_type not in LIMIT_TYPES:
-        raise BadRecord(f"{where}limit_type", f"{limits.limit_type[:20]!r} is not one of soft, hard")
+    _one_of(f"{where}limit_type", limits.limit_type, LIMIT_TYPES)
 
 
 def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tuple[FolderMount, ...]:
@@ -431,6 +436,11 @@ def _some_left(where: str, denied: Sequence[str], known: Sequence[str]) -> None:
 def _flag(where: str, value: int, allowed: Sequence[int]) -> None:
     if value not in allowed:
         raise BadRecord(where, f"{value} is not one of {', '.join(map(str, allowed))}")
+
+
+def _one_of(where: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise BadRecord(where, f"{value[:20]!r} is not one of {', '.join(allowed)}")
 
 
 def _integers(record: object, where: str, least: Mapping[str, int] | None = None) -> None:

@@ -63,6 +63,7 @@ class Common(Section):
     temp_path: str = key(
         "", "Directory for unfinished uploads (they live beside their target).", available=False
     )
+    secret_min_entropy: float = key(0, "Least entropy of passphrases for stored secrets.", available=False)
     resume_max_size: int = key(0, "Largest file to resume on object storage.", available=False)
     proxy_protocol: int = key(0, "PROXY protocol: 1 use, 2 require.", available=False)
     proxy_allowed: list[str] = key([], "Networks that may send the PROXY header.", available=False)

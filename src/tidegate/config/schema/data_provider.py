@@ -67,6 +67,12 @@ class DataProvider(Section):
         "Database name; for sqlite and bolt a file, for memory an optional dump file to read, relative to "
         "the configuration directory.",
     )
+    auto_backup: dict[str, Any] = key(
+        {}, "Dumps that the server writes by the clock.", available=False, switch="enabled"
+    )
+    skip_natural_keys_validation: bool = key(
+        False, "Older form of bit 1 of `naming_rules`: any UTF-8 in names.", available=False
+    )
     host: str = key(
         "",
         "Database host; an absolute path is a unix socket: for PostgreSQL its directory, for MySQL the "

@@ -88,6 +88,9 @@ class Sftpd(Section):
     keyboard_interactive_authentication: bool = key(
         True, "Whether the password may be given by keyboard-interactive too."
     )
+    min_dh_group_exchange_key_size: int = key(
+        0, "Least size of groups in diffie-hellman-group-exchange.", unit="bits", available=False
+    )
     kex_algorithms: list[str] = key(
         [], "Key exchange algorithms, best first; empty uses the safe ones, post-quantum first."
     )

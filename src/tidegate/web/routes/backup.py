@@ -160,6 +160,8 @@ async def _load(with_: Services, stream: BinaryIO, by: str, mode: int, scan_quot
 
 def _answer(report: LoadReport) -> dict[str, Any]:
     counts = {action: sum(row[2] == action for row in report.rows) for action in ("added", "updated", "kept")}
+    light = report.remarks.grouped if report.remarks is not None else len(report.notes)
+    heavy = report.notes[light:]
     return {
         "message": "Data restored",
         "error": "",
@@ -169,7 +171,8 @@ def _answer(report: LoadReport) -> dict[str, Any]:
             for kind, name, action in report.rows[:MAX_REPORTED]
         ],
         "not_listed": max(0, len(report.rows) - MAX_REPORTED),
-        "notes": list(report.notes[:MAX_REPORTED]),
+        # The heaviest come last, and what restricts is never cut.
+        "notes": [*report.notes[: min(light, max(0, MAX_REPORTED - len(heavy)))], *heavy],
     }
 
 

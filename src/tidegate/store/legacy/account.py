@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One user of SFTPGo, rewritten into the words of today; what restricts and has no word here closes it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from typing import Any, Final
+
+from tidegate.errors import BadRecord
+from tidegate.policy.folders import is_local
+from tidegate.store import eras
+from tidegate.store.legacy import table
+from tidegate.store.legacy.era import Era
+from tidegate.store.legacy.keys import split_options
+from tidegate.store.legacy.patterns import convert_patterns
+from tidegate.store.legacy.table import Fate, Row, asks
+
+Document = dict[str, Any]
+
+KEYBOARD: Final = "keyboard-interactive"
+TWO_STEPS: Final = ("publickey+password", "publickey+keyboard-interactive")
+_UNKNOWN: Final = "not known to this version and may restrict: see what it does, then open the account"
+_NUMBERS: Final = [
+    "uid",
+    "gid",
+    "max_sessions",
+    "quota_size",
+    "quota_files",
+    "upload_bandwidth",
+    "download_bandwidth",
+    "upload_data_transfer",
+    "download_data_transfer",
+    "total_data_transfer",
+    "used_quota_size",
+    "used_quota_files",
+]
+_OLD_PASSWORD_MS: Final = 1
+"""`last_password_change` for a password of unknown age: as old as can be."""
+
+
+class Judged:
+    """What is said about one record.
+
+    Attributes:
+        notes: (field, text) that restrict nothing.
+        closes: (field, text), each a reason to close the record.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str]] = []
+        self.closes: list[tuple[str, str]] = []
+
+    def by_row(self, field: str, row: Row | None, value: object) -> None:
+        """Judge a field that is set by its row; None is a field that nobody knows."""
+        if not asks(value):
+            return
+        if row is None:
+            self.closes.append((field, _UNKNOWN))
+        elif row.fate is Fate.RESTRICTS:
+            self.closes.append((field, row.todo))
+        elif row.fate is Fate.HARMLESS and row.todo and not row.todo.startswith("says only"):
+            self.notes.append((field, row.todo))
+
+
+def convert_user(user: Document, era: Era, judged: Judged, where: str) -> None:
+    """Rewrite a user document in place, groups resolved before.
+
+    Raises:
+        BadRecord: a part is not of the form that it should have.
+    """
+    if user.get("filters") is None:
+        user["filters"] = {}
+    if not isinstance(user["filters"], dict):
+        raise BadRecord(f"{where}filters", "should be a JSON object")
+    steps: tuple[Callable[[Document, Era, Judged], None], ...] = (
+        _numbers,
+        _home,
+        _permissions,
+        _public_keys,
+        _mounts,
+    )
+    for step in steps:
+        step(user, era, judged)
+    filters = user["filters"]
+    for field, text in convert_patterns(filters, era, f"{where}filters."):
+        judged.notes.append((field if field.startswith("filters.") else f"filters.{field}", text))
+    _addresses(filters, era)
+    _second_factor(filters, judged)
+    _methods(filters, era, judged)
+    _password_age(user, filters, judged)
+    _top(user, judged)
+    for key, value in filters.items():
+        if key == "ip_order":  # ours, set above
+            continue
+        judged.by_row(f"filters.{key}", table.FILTERS.get(key), value)
+        rows = table.NESTED.get(key)
+        for item in value if rows is not None and isinstance(value, list) else ():
+            for inner in item if isinstance(item, dict) else ():
+                if inner not in ("order", "directories"):
+                    judged.by_row(f"filters.{key}.{inner}", (rows or {}).get(inner), item[inner])
+
+
+def _top(user: Document, judged: Judged) -> None:
+    for key, value in user.items():
+        judged.by_row(key, table.USERS.get(key), value)
+
+
+def _numbers(user: Document, _era: Era, judged: Judged) -> None:
+    for name in _NUMBERS:
+        value = user.get(name)
+        if isinstance(value, int) and value < 0:
+            user[name] = 0
+            judged.notes.append((name, "was below 0, which meant none; now 0"))
+
+
+def _home(user: Document, _era: Era, judged: Judged) -> None:
+    home = user.get("home_dir")
+    if isinstance(home, str) and home.startswith("/") and ".." in home.split("/"):
+        user["home_dir"] = posixpath.normpath("/" + home.lstrip("/"))
+        judged.notes.append(("home_dir", "held '..', which is resolved now"))
+    _storage(user, "filesystem", judged)
+
+
+def _storage(holder: Document, field: str, judged: Judged) -> None:
+    storage = holder.get("filesystem")
+    if isinstance(storage, dict):
+        number = eras.provider_number(storage.get("provider", 0))
+        if number and not is_local(storage):
+            said = f"storage {number} is not available in this version: its files cannot be reached"
+            judged.notes.append((f"{field}.provider", said))
+
+
+def _permissions(user: Document, era: Era, judged: Judged) -> None:
+    given = user.get("permissions")
+    if isinstance(given, list):
+        given = user["permissions"] = {"/": given}
+    if not isinstance(given, dict):
+        return
+    made: Document = {}
+    for path, names in given.items():
+        names = [] if names is None else names
+        if (
+            isinstance(names, list)
+            and "rename_dirs" in names
+            and not {"rename_files", "rename", "*"} & set(map(str, names))
+        ):
+            # There it took both to rename a directory with files in it.
+            names = [name for name in names if name != "rename_dirs"]
+            judged.notes.append(
+                ("permissions", "rename_dirs without rename_files moved only empty directories: taken away")
+            )
+        made[str(path)] = names
+    if era.stars != "pattern":
+        made = _stars(made, era, judged)
+    user["permissions"] = made
+
+
+def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
+    made: Document = {}
+    for path, names in permissions.items():
+        if not any(char in path for char in "*?[\\"):
+            made[path] = names
+        elif era.stars == "text":
+            made["".join(f"\\{char}" if char in "*?[\\" else char for char in path)] = names
+            judged.notes.append(("permissions", f"{path[:60]!r} is one directory of that name, no pattern"))
+        else:
+            others = [set(_all(other)) for key, other in permissions.items() if key != path]
+            kept = [name for name in _all(names) if all("*" in other or name in other for other in others)]
+            if "*" in kept and any("*" not in other for other in others):
+                kept = sorted(set.intersection(*(other for other in others if "*" not in other)))
+            made[path] = kept
+            said = (
+                f"{path[:60]!r} was a pattern or one directory, by release: only what neither opens is given"
+            )
+            judged.notes.append(("permissions", said))
+    return made
+
+
+def _all(names: object) -> list[str]:
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _public_keys(user: Document, _era: Era, judged: Judged) -> None:
+    keys = user.get("public_keys")
+    if not isinstance(keys, list):
+        return
+    made: list[object] = []
+    for index, text in enumerate(keys):
+        if not isinstance(text, str):
+            made.append(text)
+            continue
+        found = split_options(text)
+        made.append(found.line)
+        field = f"public_keys[{index}]"
+        if found.idle:
+            judged.notes.append((field, f"{', '.join(found.idle)} holds here for every key"))
+        filters = user["filters"]
+        if found.networks and len(keys) == 1 and not asks(filters.get("allowed_ip")):
+            filters["allowed_ip"] = list(found.networks)
+            said = f"from={','.join(found.networks)} is the account's allowed_ip now, for every method"
+            judged.notes.append((field, said))
+        elif found.networks:
+            judged.closes.append(
+                (field, "from= of one key cannot be kept: set allowed_ip, or open the account")
+            )
+        judged.closes += [
+            (field, f"the option {option} cannot be kept: take it off, or open the account")
+            for option in found.refused
+        ]
+    user["public_keys"] = made
+
+
+def _mounts(user: Document, _era: Era, judged: Judged) -> None:
+    mounts = user.get("virtual_folders")
+    for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
+        if not isinstance(mount, dict):
+            continue
+        field = f"virtual_folders[{index}]"
+        if mount.pop("exclude_from_quota", False):
+            mount.update(quota_size=0, quota_files=0)
+        size, files = mount.get("quota_size"), mount.get("quota_files")
+        if (
+            isinstance(size, int)
+            and isinstance(files, int)
+            and (size, files) != (-1, -1)
+            and min(size, files) < 0
+        ):
+            mount.update(quota_size=max(0, size), quota_files=max(0, files))
+            judged.notes.append(
+                (f"{field}.quota_size", "one of the two quotas was -1; now no limit of its own")
+            )
+        for key, value in mount.items():
+            judged.by_row(f"{field}.{key}", table.MOUNTS.get(key), value)
+        _storage(mount, f"{field}.filesystem", judged)
+
+
+def _addresses(filters: Document, era: Era) -> None:
+    if not era.ip_denied_first and asks(filters.get("allowed_ip")) and asks(filters.get("denied_ip")):
+        filters["ip_order"] = "allowed"
+
+
+def _second_factor(filters: Document, judged: Judged) -> None:
+    """A door that asked for a second factor is shut; SSH is the only one for files, so that closes."""
+    doors: set[str] = set()
+    for key in ("two_factor_protocols", "2fa_protocols"):
+        value = filters.get(key)
+        if asks(value):
+            doors |= {str(door) for door in value} if isinstance(value, list) else {"SSH"}
+    totp = filters.get("totp_config")
+    if isinstance(totp, dict) and totp.get("enabled"):
+        protocols = totp.get("protocols")
+        doors |= {str(door) for door in protocols} if isinstance(protocols, list) and protocols else {"SSH"}
+    todo = table.FILTERS["totp_config"].todo
+    field = (
+        "filters.totp_config"
+        if isinstance(totp, dict) and totp.get("enabled")
+        else ("filters.two_factor_protocols")
+    )
+    others = sorted(doors & {"FTP", "HTTP"})
+    if doors - {"FTP", "HTTP"}:
+        judged.closes.append((field, todo))
+    elif others:
+        denied = filters.get("denied_protocols") or []
+        filters["denied_protocols"] = [*denied, *(door for door in others if door not in denied)]
+        judged.notes.append((field, f"asked for over {' and '.join(others)}, which is denied now"))
+
+
+def _methods(filters: Document, era: Era, judged: Judged) -> None:
+    """Before 2.5 a keyboard-interactive login needed a hook, and the password was no answer to it."""
+    denied = filters.get("denied_login_methods") or []
+    if era.keyboard or not isinstance(denied, list):
+        return
+    made = list(denied)
+    asked = {str(method) for method in denied}
+    if KEYBOARD not in asked:
+        made.append(KEYBOARD)
+        if "publickey" in asked and asked & {"password", "password-over-SSH"}:
+            # Without this, denying the last single method would open logins in two steps.
+            made.append(TWO_STEPS[0])
+    if TWO_STEPS[1] not in made:
+        made.append(TWO_STEPS[1])
+    filters["denied_login_methods"] = list(dict.fromkeys(made))
+    said = "keyboard-interactive was off without a hook and is denied; to offer it, take it off the list"
+    judged.notes.append(("filters.denied_login_methods", said))
+
+
+def _password_age(user: Document, filters: Document, judged: Judged) -> None:
+    if asks(filters.get("password_expiration")) and not asks(user.get("last_password_change")):
+        user["last_password_change"] = _OLD_PASSWORD_MS
+        said = "the age of the password is not known, so it counts as expired: set a new one"
+        judged.notes.append(("last_password_change", said))

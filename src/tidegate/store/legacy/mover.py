@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The move of a dump: what is known of it as a whole, and its records one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tidegate.accounts.names import fold_name
+from tidegate.accounts.rules import Rules
+from tidegate.store import eras
+from tidegate.store.legacy import table
+from tidegate.store.legacy.account import Judged, convert_user
+from tidegate.store.legacy.era import Era, era_of
+from tidegate.store.legacy.groups import resolve
+from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
+from tidegate.store.legacy.table import asks
+
+Document = dict[str, Any]
+
+OURS: Final = "tidegate"
+"""Key of a dump that this software wrote: its records mean what they say."""
+MAX_LISTED: Final = 1_000
+"""Entries of `ip_lists` that are told one by one."""
+NAME_KEYS: Final = {"users": "username", "admins": "username", "folders": "name", "api_keys": "id"}
+_IP_LISTS: Final = {1: "allow list", 2: "defender", 3: "rate limiter"}
+_IP_MODES: Final = {1: "allow", 2: "deny"}
+_PROTOCOLS: Final = ((1, "SSH"), (2, "FTP"), (4, "DAV"), (8, "HTTP"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOptions:
+    """Decisions of the operator about a move.
+
+    Attributes:
+        open: names of users and administrators that come in open although something restricts them.
+        open_all: all of them do.
+        leave_out: records with mistakes are left out, instead of refusing the dump.
+        from_version: the release that wrote the dump; empty to go by the dump.
+        every_remark: keep each remark by itself, for a report.
+    """
+
+    open: frozenset[str] = frozenset()
+    open_all: bool = False
+    leave_out: bool = False
+    from_version: str = ""
+    every_remark: bool = False
+
+
+DEFAULT_MOVE: Final = MoveOptions()
+
+
+@dataclass(slots=True)
+class Facts:
+    """What has to be known of a dump before its first record is read.
+
+    Attributes:
+        version: its format number.
+        ours: this software wrote it.
+        groups: by name.
+        folder_paths: `mapped_path` of folders whose path holds a placeholder.
+        repeated: (section, index) of records whose name another has, with the mistake.
+    """
+
+    version: int | None = None
+    ours: bool = False
+    groups: dict[str, Document] = field(default_factory=dict)
+    folder_paths: dict[str, str] = field(default_factory=dict)
+    repeated: dict[tuple[str, int], str] = field(default_factory=dict)
+
+
+class Survey:
+    """Gathers the facts in one walk over the dump.
+
+    Args:
+        rules: what makes two names one.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.facts = Facts()
+        self._rules = rules
+        self._seen: dict[str, dict[str, int]] = {section: {} for section in NAME_KEYS}
+        self._typed: dict[tuple[str, int], str] = {}
+
+    def section(self, key: str, value: object) -> None:
+        """A part of the dump that holds no records of ours."""
+        if key == "version" and isinstance(value, int):
+            self.facts.version = value
+        elif key == OURS:
+            self.facts.ours = True
+        elif key == "groups" and isinstance(value, list):
+            for group in value:
+                if isinstance(group, dict) and isinstance(group.get("name"), str):
+                    self.facts.groups[group["name"]] = group
+
+    def record(self, section: str, index: int, document: object) -> None:
+        """One record."""
+        if not isinstance(document, dict):
+            return
+        if section == "users" and "tally" in document:
+            self.facts.ours = True  # dumps of ours before they said so
+        path = document.get("mapped_path")
+        name = record_name(section, document)
+        if section == "folders" and isinstance(path, str) and "%" in path:
+            self.facts.folder_paths[name] = path
+        if not name:
+            return
+        folded = name if section in ("folders", "api_keys") else fold_name(name, self._rules)
+        seen = self._seen[section]
+        first = seen.setdefault(folded, index)
+        if folded != name:
+            self._typed[section, index] = name
+        if first != index:
+            one = self._typed.get((section, first), folded)
+            both = f"{one!r} and {name!r} are" if one != name else f"{name!r} is given twice,"
+            said = f"{section}[{first}] and {section}[{index}]: {both} one name here; rename one of them"
+            self.facts.repeated[section, first] = self.facts.repeated[section, index] = said
+
+
+def record_name(section: str, document: object) -> str:
+    """The name of a record as typed, empty if it has none; folders of 1.x are named by their directory."""
+    if not isinstance(document, dict):
+        return ""
+    name = document.get(NAME_KEYS[section])
+    if section == "folders" and not name and isinstance(document.get("mapped_path"), str):
+        name = eras.folder_name(document["mapped_path"])
+    return name if isinstance(name, str) else ""
+
+
+class Mover:
+    """Rewrites records of a dump of SFTPGo, and remarks on them.
+
+    Args:
+        facts: of the dump.
+        options: of the operator.
+        remarks: takes what is to be said.
+        rules: of names.
+
+    Raises:
+        BadRecord: `from_version` is no release.
+    """
+
+    def __init__(self, facts: Facts, options: MoveOptions, remarks: Remarks, rules: Rules) -> None:
+        self._facts = facts
+        self._options = options
+        self._remarks = remarks
+        self._rules = rules
+        self._era: Era = era_of(facts.version, options.from_version)
+        if self._era.newer:
+            said = f"format {facts.version} is newer than this version knows; read as {17}"
+            remarks.note(Subject("version"), "", said, Weight.RESTRICTS)
+
+    def sections(self, sections: Iterable[tuple[str, object]]) -> None:
+        """Remark on the parts that hold no records of ours."""
+        for key, value in sections:
+            if key in ("version", "groups") or not asks(value):
+                continue
+            row = table.SECTIONS.get(key)
+            subject = Subject(key)
+            if key == "ip_lists" and isinstance(value, list):
+                self._ip_lists(value)
+            elif row is None:
+                self._remarks.note(subject, "", "not known to this version, left out", Weight.RESTRICTS)
+            else:
+                self._remarks.note(subject, "", f"{_counted(value)}{row.todo}{_named(value)}", Weight.RENAMED)
+
+    def _ip_lists(self, entries: list[object]) -> None:
+        todo = table.SECTIONS["ip_lists"].todo
+        for index, entry in enumerate(entries[:MAX_LISTED]):
+            if not isinstance(entry, dict):
+                continue
+            kind = _IP_LISTS.get(entry.get("type", 0), "list")
+            mode = _IP_MODES.get(entry.get("mode", 0), "deny")
+            bits = entry.get("protocols")
+            doors = [word for bit, word in _PROTOCOLS if isinstance(bits, int) and bits & bit]
+            said = (
+                f"{kind}: {mode} {entry.get('ipornet')}{' for ' + ', '.join(doors) if doors else ''}: {todo}"
+            )
+            self._remarks.note(Subject("ip_lists", index), "", said, Weight.RESTRICTS)
+        if len(entries) > MAX_LISTED:
+            said = f"and {len(entries) - MAX_LISTED} more entries: {todo}"
+            self._remarks.note(Subject("ip_lists"), "", said, Weight.RESTRICTS)
+
+    def record(self, section: str, index: int, document: Document) -> Document:
+        """One record in the words of today; a copy that may be changed.
+
+        Raises:
+            BadRecord: another record has the name, or a part is not of the form that it should have.
+        """
+        name = record_name(section, document)
+        folded = fold_name(name, self._rules) if section in ("users", "admins") else name
+        subject = Subject(section, index, name, "" if folded == name else folded)
+        where = f"{section}[{index}]."
+        judged = Judged()
+        if section == "users":
+            self._groups(document, judged)
+            convert_user(document, self._era, judged, where)
+        elif section == "admins":
+            _admin(document, judged)
+        elif section == "folders":
+            _folder(document, name, judged)
+        else:
+            for key, value in document.items():
+                judged.by_row(key, table.API_KEYS.get(key), value)
+        if subject.here:
+            self._remarks.note(subject, NAME_KEYS[section], f"is {folded!r} here", Weight.RENAMED)
+        for place, text in judged.notes:
+            self._remarks.note(subject, place, text)
+        self._close(subject, document, judged)
+        return document
+
+    def _groups(self, user: Document, judged: Judged) -> None:
+        found = resolve(user, self._facts.groups, self._facts.folder_paths)
+        if found.applied:
+            judged.notes.append(("groups", f"{', '.join(found.applied)}: now the account's own settings"))
+        judged.closes += [
+            (
+                "groups",
+                f"group {name!r} is not in the dump, or not of a known kind: set what it gave and restricted",
+            )
+            for name in found.missing
+        ]
+        if found.unfilled:
+            said = "the group's directory has a placeholder without a value: set the account's own"
+            judged.closes.append(("home_dir", said))
+
+    def _close(self, subject: Subject, document: Document, judged: Judged) -> None:
+        if not judged.closes:
+            return
+        if subject.section not in ("users", "admins"):
+            for place, text in judged.closes:
+                self._remarks.note(subject, place, text, Weight.RESTRICTS)
+            return
+        opened = self._options.open_all or subject.name in self._options.open
+        reasons = list(dict.fromkeys(judged.closes))
+        if not opened:
+            document["status"] = 0
+        for place, text in reasons:
+            if opened:
+                self._remarks.add(Remark(subject, place, f"open as told, although: {text}", Weight.OPENED))
+                log.warning("%s comes in open, as told, although %s is not carried", subject, place)
+            else:
+                kind = "disabled" if subject.section == "users" else "without rights (disabled)"
+                self._remarks.add(Remark(subject, place, f"comes in {kind}: {text}", Weight.CLOSED))
+
+
+def _admin(admin: Document, judged: Judged) -> None:
+    for key, value in admin.items():
+        judged.by_row(key, table.ADMINS.get(key), value)
+    filters = admin.get("filters")
+    for key, value in filters.items() if isinstance(filters, dict) else ():
+        if key == "totp_config":
+            if isinstance(value, dict) and value.get("enabled"):
+                judged.closes.append(("filters.totp_config", table.ADMIN_FILTERS[key].todo))
+            continue
+        judged.by_row(f"filters.{key}", table.ADMIN_FILTERS.get(key), value)
+
+
+def _folder(folder: Document, name: str, judged: Judged) -> None:
+    if not folder.get("name") and name:
+        folder["name"] = name
+        judged.notes.append(("name", "had none: named by its directory"))
+    for key in ("used_quota_size", "used_quota_files"):
+        if isinstance(folder.get(key), int):
+            folder[key] = max(0, folder[key])
+    for key, value in folder.items():
+        judged.by_row(key, table.FOLDERS.get(key), value)
+    storage = folder.get("filesystem")
+    number = eras.provider_number(storage.get("provider", 0)) if isinstance(storage, dict) else 0
+    if number:
+        said = f"storage {number} is not available in this version: its files cannot be reached"
+        judged.notes.append(("filesystem.provider", said))
+
+
+def _counted(value: object) -> str:
+    return f"{len(value)} records, " if isinstance(value, (list, dict)) else ""
+
+
+def _named(value: object) -> str:
+    """Names of the records of a part, to tick off."""
+    names = [
+        str(item.get("name") or item.get("id"))
+        for item in (value if isinstance(value, list) else ())
+        if isinstance(item, dict) and (item.get("name") or item.get("id"))
+    ]
+    return f": {', '.join(names[:MAX_LISTED])}" if names else ""

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fate of every field of SFTPGo's dumps, 0.9 to 2.7: one row a field.
+
+The row of a field changes when the thing itself is built here, and nothing else has to.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+
+class Fate(enum.Enum):
+    """Fates of a field that is set."""
+
+    CARRIED = "carried"
+    """it means the same here"""
+    CONVERTED = "converted"
+    """another field here says the same, or something stricter"""
+    HARMLESS = "harmless"
+    """kept without effect: it restricts nothing that can be done here"""
+    RESTRICTS = "restricts"
+    """it restricts and is not carried: who has it comes in closed"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One field.
+
+    Attributes:
+        since: first release that has it.
+        fate: see `Fate`.
+        todo: what the operator has to do, or why nothing; empty for what is carried.
+    """
+
+    since: str
+    fate: Fate
+    todo: str = ""
+
+
+_CARRIED: Final = Row("0.9", Fate.CARRIED)
+
+
+def _rows(text: str, since: str = "0.9", fate: Fate = Fate.CARRIED, todo: str = "") -> dict[str, Row]:
+    row = Row(since, fate, todo)
+    return dict.fromkeys(text.split(), row)
+
+
+def _harmless(text: str, since: str, todo: str) -> dict[str, Row]:
+    return _rows(text, since, Fate.HARMLESS, todo)
+
+
+def _converted(text: str, since: str, todo: str) -> dict[str, Row]:
+    return _rows(text, since, Fate.CONVERTED, todo)
+
+
+def _restricts(text: str, since: str, todo: str) -> dict[str, Row]:
+    return _rows(text, since, Fate.RESTRICTS, todo)
+
+
+USERS: Final = {
+    **_rows(
+        "id status username expiration_date password public_keys home_dir uid gid max_sessions quota_size "
+        "quota_files permissions used_quota_size used_quota_files last_quota_update upload_bandwidth "
+        "download_bandwidth last_login filters virtual_folders"
+    ),
+    **_converted("filesystem", "0.9.6", "storage other than local disk comes over and cannot be reached"),
+    **_rows("description additional_info", "1.2"),
+    **_rows(
+        "email created_at updated_at last_password_change first_download first_upload "
+        "upload_data_transfer download_data_transfer total_data_transfer used_upload_data_transfer "
+        "used_download_data_transfer",
+        "2.1",
+    ),
+    **_harmless("has_password", "2.4", "says only that there is a password"),
+    **_converted("groups", "2.3", "what the groups give and restrict becomes the account's own"),
+    **_harmless("role", "2.5", "limits administrators, not the user"),
+    **_harmless("oidc_custom_fields", "2.4", "single sign-on is not available in this version"),
+}
+
+_TWO_FACTOR = "two-factor logins are not available in this version: open it if one factor will do"
+
+FILTERS: Final = {
+    **_rows("allowed_ip denied_ip", "0.9.5"),
+    **_rows("denied_login_methods", "0.9.6"),
+    **_converted("file_extensions", "0.9.6", "suffixes become patterns"),
+    **_rows("file_patterns", "1.2"),
+    **_rows("denied_protocols max_upload_file_size", "1.2"),
+    **_rows("disable_fs_checks", "2.0"),
+    **_rows("allow_api_key_auth", "2.1"),
+    **_rows("bandwidth_limits external_auth_cache_time", "2.2"),
+    **_rows("start_directory", "2.3"),
+    **_rows("password_expiration password_strength", "2.4"),
+    **_rows("access_time require_password_change", "2.5"),
+    **_harmless("tls_username", "2.1", "TLS certificates log nobody in here"),
+    **_harmless("tls_certs", "2.6", "TLS certificates log nobody in here"),
+    **_harmless("hooks", "2.0", "no hooks in this version"),
+    **_harmless("check_password_disabled", "1.2", "no hooks in this version"),
+    **_harmless("web_client", "2.1", "no web client in this version"),
+    **_harmless("user_type", "2.2", "a remark of SFTPGo's plugins"),
+    **_restricts(
+        "data_transfer_limits", "2.2", "transfer limits by network: set limits of the account itself"
+    ),
+    **_converted("two_factor_protocols", "2.2", _TWO_FACTOR),
+    **_converted("2fa_protocols", "2.2", _TWO_FACTOR),
+    **_converted("totp_config", "2.2", _TWO_FACTOR),
+    **_harmless("recovery_codes", "2.2", "of use only with a second factor"),
+    **_harmless("ftp_security", "2.3", "no FTP in this version"),
+    **_restricts("is_anonymous", "2.4", "anonymous users exist for FTP and WebDAV only; SSH refused them"),
+    **_harmless("default_shares_expiration max_shares_expiration", "2.4", "no shares in this version"),
+    **_harmless("additional_emails", "2.6", "no mail in this version"),
+    **_harmless("custom1 custom_placeholders", "2.7", "placeholders of groups"),
+}
+"""Keys of `filters`; one that is not here is taken for a restriction."""
+
+PATTERNS: Final = {
+    **_rows("path allowed_patterns denied_patterns", "1.2"),
+    **_rows("deny_policy", "2.3"),
+}
+WINDOWS: Final = _rows("day_of_week from to", "2.5")
+BANDWIDTHS: Final = _rows("sources upload_bandwidth download_bandwidth", "2.2")
+MOUNTS: Final = {
+    **_rows("virtual_path mapped_path", "0.9.6"),
+    **_rows("id quota_size quota_files used_quota_size used_quota_files last_quota_update", "1.0"),
+    **_rows("name description", "1.2"),
+    **_harmless("users", "1.0", "says only who mounts it"),
+    **_harmless("groups", "2.3", "says only who mounts it"),
+    **_converted("filesystem", "2.0", "storage other than local disk comes over and cannot be reached"),
+    **_restricts("subpath", "2.7", "only a part of the folder was mounted: make a folder of that part"),
+}
+NESTED: Final = {
+    "file_patterns": PATTERNS,
+    "access_time": WINDOWS,
+    "bandwidth_limits": BANDWIDTHS,
+}
+"""Lists of objects within `filters`."""
+
+ADMINS: Final = {
+    **_rows("id status username description password email permissions filters additional_info", "2.0"),
+    **_rows("created_at updated_at last_login", "2.1"),
+    **_harmless("has_password", "2.4", "says only that there is a password"),
+    **_harmless("groups", "2.3", "groups that new users are put into"),
+    **_restricts("role", "2.5", "saw only the users of that role; here administrators see all"),
+}
+ADMIN_FILTERS: Final = {
+    **_rows("allow_list", "2.0"),
+    **_rows("allow_api_key_auth", "2.1"),
+    **_rows("require_password_change", "2.6"),
+    **_restricts("require_two_factor", "2.4", _TWO_FACTOR),
+    **_converted("totp_config", "2.2", _TWO_FACTOR),
+    **_harmless("recovery_codes", "2.2", "of use only with a second factor"),
+    **_harmless("preferences", "2.3", "settings of SFTPGo's pages"),
+}
+
+FOLDERS: Final = {
+    **_rows("mapped_path used_quota_size used_quota_files last_quota_update", "1.0"),
+    **_rows("name description", "1.2"),
+    **_harmless("id users groups virtual_path quota_size quota_files", "1.0", "says only who mounts it"),
+    **_converted("filesystem", "2.0", "storage other than local disk comes over and cannot be reached"),
+}
+API_KEYS: Final = {
+    **_rows("id name key scope user admin description expires_at created_at updated_at last_use_at", "2.1"),
+    **_harmless("has_key", "2.1", "says only that there is a key"),
+}
+
+SECTIONS: Final = {
+    **_rows("users version"),
+    **_rows("folders", "1.0"),
+    **_rows("admins", "2.0"),
+    **_rows("api_keys", "2.1"),
+    **_converted("groups", "2.3", "resolved into the accounts that have them"),
+    **_harmless("shares", "2.1", "not available in this version; the links stop working"),
+    **_harmless("event_actions event_rules", "2.4", "not available in this version; nothing runs"),
+    **_converted("roles", "2.5", "administrators of a role come in without rights"),
+    **_restricts("ip_lists", "2.5", "not available in this version: keep these addresses out by a firewall"),
+    **_harmless("configs", "2.5", "settings of SFTPGo's pages; the configuration file speaks here"),
+}
+"""Parts of a dump."""
+
+
+def asks(value: object) -> bool:
+    """Whether a value says anything: an object or list of empty things does not, nor does a zero."""
+    if isinstance(value, dict):
+        return any(map(asks, value.values()))
+    if isinstance(value, list):
+        return any(map(asks, value))
+    return bool(value)

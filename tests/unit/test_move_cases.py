@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each small dump of SFTPGo that once came out wrong, with the outcome that is right."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.moved import HASH, move
+
+from tidegate.errors import BadRecords
+from tidegate.model import Intent, VPath
+from tidegate.policy.folders import is_local, storage_at
+from tidegate.policy.login import judge_login
+from tidegate.wiring import storage_problem
+
+GET, PUT, MKDIR = Intent.DOWNLOAD, Intent.UPLOAD, Intent.MKDIR
+RENAME, RENAME_DIR, DELETE = Intent.RENAME_FILE, Intent.RENAME_DIR, Intent.DELETE_FILE
+
+
+def person(name: str, **fields: object) -> dict[str, object]:
+    return {
+        "username": name,
+        "status": 1,
+        "password": HASH,
+        "home_dir": f"/srv/{name}",
+        "permissions": {"/": ["*"]},
+        **fields,
+    }
+
+
+async def test_i01_folders_on_storage_that_is_not_here_cannot_be_reached() -> None:
+    moved = await move("i01")
+
+    carla = moved.users["carla"]
+    for path in ("/vault/n", "/bucket/n"):
+        assert storage_problem(storage_at(carla, VPath.parse(path))), path
+    assert is_local(storage_at(carla, VPath.parse("/n")))
+
+
+async def test_i01_a_folder_that_only_the_user_describes_keeps_its_storage() -> None:
+    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", "filesystem": {"provider": 4}}
+    moved = await move({"users": [person("ana", virtual_folders=[mount])], "version": 17})
+
+    assert moved.folders["v"].filesystem["provider"] == 4
+    assert storage_problem(storage_at(moved.users["ana"], VPath.parse("/v/x")))
+
+
+async def test_i02_a_group_restricts_its_members() -> None:
+    gerd = (await move("i02")).users["gerd"]
+
+    assert gerd.permissions == {"/": ("list",)}
+    assert gerd.filters.denied_ip == ("127.0.0.0/8",)
+    assert gerd.filters.denied_protocols == ("SSH",)
+
+
+async def test_i02_a_group_that_the_dump_does_not_hold_closes_the_account() -> None:
+    user = person("ana", groups=[{"name": "gone", "type": 2}, {"name": "any", "type": 3}])
+
+    moved = await move({"users": [user], "version": 17})
+
+    assert moved.users["ana"].status == 0
+    assert "users[0] (ana): groups: comes in disabled: group 'gone' is not in the dump" in moved.notes
+    assert (await move({"users": [user], "version": 17}, open=frozenset(["ana"]))).users["ana"].status == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"groups": 5},
+        {"groups": [{"name": "g"}]},
+        {"groups": [{"name": "g", "type": 7}]},
+        {"filters": {"two_factor_protocols": "SSH"}},
+        {"filters": {"denied_things": {"inner": [1]}}},
+    ],
+)
+async def test_what_cannot_be_read_restricts(fields: dict[str, object]) -> None:
+    dump = {"users": [person("ana", **fields)], "groups": [{"name": "g", "user_settings": {}}], "version": 17}
+    assert (await move(dump)).users["ana"].status == 0
+
+
+async def test_i03_a_second_factor_closes_the_account_unless_told_otherwise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    moved = await move("i03")
+    assert {name: user.status for name, user in moved.users.items()} == {"tina": 0, "toto": 0}
+    assert (
+        "users[0] (tina): filters.two_factor_protocols: comes in disabled: two-factor logins" in moved.notes
+    )
+
+    moved = await move("i03", open=frozenset(["toto"]))
+    assert {name: user.status for name, user in moved.users.items()} == {"tina": 0, "toto": 1}
+    assert (
+        "users[1] (toto) comes in open, as told, although filters.totp_config is not carried" in caplog.text
+    )
+    assert {user.status for user in (await move("i03", open_all=True)).users.values()} == {1}
+
+
+async def test_i04_administrators_gain_nothing() -> None:
+    moved = await move("i04")
+
+    assert {name: admin.status for name, admin in moved.admins.items()} == {"rolf": 0, "zwei": 0, "totp": 0}
+    assert "admins[0] (rolf): role: comes in without rights" in moved.notes
+
+
+async def test_i05_an_allow_list_of_2_3_and_later_speaks_of_directories() -> None:
+    moved = await move("i05")
+
+    for intent, path in ((GET, "/sub/a.txt"), (PUT, "/sub/a.txt"), (MKDIR, "/nd"), (DELETE, "/sub/a.txt")):
+        assert not moved.may("alma", intent, path), path
+    assert moved.may("alma", GET, "/a.txt")
+    assert not moved.may("alma", Intent.LIST, "/sub", is_dir=True)
+
+
+async def test_i06_an_exclamation_mark_negates_nothing() -> None:
+    moved = await move("i06")
+    (entry,) = next(iter(moved.users.values())).filters.file_patterns
+    assert r"[\!a]*" in (*entry.allowed_patterns, *entry.denied_patterns)
+
+
+@pytest.mark.parametrize(
+    ("dump", "user", "refused", "allowed"),
+    [
+        ("i07-", "otto", ("/a.exe.txt",), ("/a.txt",)),
+        ("i07b", "olga", ("/secret.txt", "/s1.txt"), ("/a.txt",)),
+    ],
+)
+async def test_i07_denied_patterns_came_first(
+    dump: str, user: str, refused: tuple[str, ...], allowed: tuple[str, ...]
+) -> None:
+    moved = await move(dump)
+
+    assert not any(moved.may(user, GET, path) for path in refused)
+    assert all(moved.may(user, GET, path) for path in allowed)
+
+
+async def test_i07_format_16_is_read_as_the_stricter_until_the_release_is_named() -> None:
+    entry = {"path": "/", "allowed_patterns": ["*.txt"], "denied_patterns": ["s*.txt"]}
+    dump = {"users": [person("ana", filters={"file_patterns": [entry]})], "version": 16}
+
+    moved = await move(dump)
+    assert not moved.may("ana", GET, "/s.txt")
+    assert "--from-version" in moved.notes
+    assert (await move(dump, from_version="2.5.6")).may("ana", GET, "/s.txt")
+    assert not (await move(dump, from_version="2.5.1")).may("ana", GET, "/s.txt")
+
+
+@pytest.mark.parametrize("dump", ["i08-", "i08b", "i08c"])
+async def test_i08_two_names_never_become_one_account(dump: str) -> None:
+    with pytest.raises(BadRecords) as caught:
+        await move(dump, naming_rules=5)
+
+    assert len(caught.value.mistakes) == 2
+    for mistake in caught.value.mistakes:
+        assert "users[0] and users[1]" in mistake
+    moved = await move(dump, naming_rules=5, leave_out=True)
+    assert not moved.users
+    assert moved.notes.count("left out:") == 2
+
+
+async def test_i08_a_name_that_changes_is_told() -> None:
+    moved = await move({"users": [person(" Lea")], "version": 17}, naming_rules=7)
+
+    assert list(moved.users) == ["lea"]
+    assert "users[0] ( Lea): username: is 'lea' here" in moved.notes
+
+
+async def test_i09_an_allowed_network_inside_a_denied_one() -> None:
+    account = next(iter((await move("i09")).users.values()))
+
+    def steps(ip: str) -> bool:
+        trail = judge_login(account, protocol="SFTP", method="password", ip=ip, now_ms=1)
+        return all(step.verdict != "deny" for step in trail)
+
+    assert steps("127.0.0.1")
+    assert not steps("203.0.113.9")
+
+
+@pytest.mark.parametrize("dump", ["i10-", "i10b", "i10c", "i10d", "i10e", "i10g", "i10h", "i10i"])
+async def test_i10_what_has_a_clear_meaning_is_converted(dump: str) -> None:
+    moved = await move(dump)
+
+    assert len(moved.users) == 1
+    assert {user.status for user in moved.users.values()} == {1}
+    assert moved.report.notes
+
+
+async def test_i10_what_the_conversions_mean() -> None:
+    assert (await move("i10b")).users["quin"].quota_size == 0
+    assert (await move("i10c")).users["udo"].uid == 0
+    assert ".." not in (await move("i10d")).users["dora"].home_dir
+    moved = await move("i10e")
+    refused = [path for path in ("/a.txt", "/sub/a.txt", "/ba.txt") if not moved.may("ezra", GET, path)]
+    assert refused == ["/a.txt", "/sub/a.txt"]
+    kira = (await move("i10g")).users["kira"]
+    assert kira.public_keys[0].startswith("ssh-ed25519 ")
+    assert kira.filters.allowed_ip == ("10.0.0.0/8",)
+    moved = await move("i10h")
+    assert moved.users["fred"].virtual_folders[0].name in moved.folders
+    moved = await move("i10i")
+    assert not moved.may("pef", GET, "/a.exe.txt")
+    assert not moved.may("pef", GET, "/a.exe")
+    assert moved.may("pef", GET, "/a.txt")
+
+
+@pytest.mark.parametrize("option", ['from="!10.0.0.1,*"', 'command="date"', "cert-authority"])
+async def test_i10_an_option_of_a_key_that_restricts_and_cannot_be_kept_closes(option: str) -> None:
+    line = f"{option} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU x"
+    moved = await move({"users": [person("ana", public_keys=[line])], "version": 17})
+
+    assert moved.users["ana"].status == 0
+    assert option.split("=", maxsplit=1)[0] in moved.notes
+
+
+async def test_i10f_every_mistake_is_told_at_once_by_name() -> None:
+    bad = [person("ana"), person("bea", home_dir="relative"), person("cyd", permissions={"/": ["fly"]})]
+
+    with pytest.raises(BadRecords) as caught:
+        await move({"users": bad, "version": 17})
+
+    first, second = caught.value.mistakes
+    assert first.startswith("users[1] (bea).home_dir: 'relative'")
+    assert second.startswith("users[2] (cyd).permissions[\"/\"][0]: 'fly'")
+    moved = await move({"users": bad, "version": 17}, leave_out=True)
+    assert list(moved.users) == ["ana"]
+    assert "users[1] (bea): home_dir: left out: " in moved.notes
+
+
+async def test_i11_keyboard_interactive_was_off_before_2_5() -> None:
+    karl = (await move("i11")).users["karl"]
+
+    denied = karl.filters.denied_login_methods
+    assert "keyboard-interactive" in denied
+    assert "password" in denied
+
+
+async def test_i11_denying_the_last_single_method_opens_no_login_in_two_steps() -> None:
+    filters = {"denied_login_methods": ["password", "publickey"]}
+    moved = await move({"users": [person("ana", filters=filters)]})
+
+    assert {"publickey+password", "publickey+keyboard-interactive"} < set(
+        moved.users["ana"].filters.denied_login_methods
+    )
+
+
+async def test_i12_a_denied_star_frees_the_directories_that_are_allowed() -> None:
+    moved = await move("i12")
+    (user,) = moved.users
+    assert moved.may(user, Intent.LIST, "/pubdir", is_dir=True)
+    assert not moved.may(user, GET, "/other.txt")
+
+
+async def test_i13_renaming_a_directory_took_both_permissions() -> None:
+    moved = await move("i13")
+    assert not moved.may("rena", RENAME_DIR, "/mydir", target="/yours")
+    assert "rename_dirs" in moved.notes
+
+
+async def test_i14_an_unknown_restriction_closes() -> None:
+    moved = await move("i14")
+    assert moved.users["neu"].status == 0
+    assert "filters.denied_countries" in moved.notes
+    assert "format 18 is newer" in moved.notes
+
+
+async def test_i15_lists_of_addresses_are_told_entry_by_entry() -> None:
+    moved = await move("i15")
+    assert "ip_lists[0]: defender: deny 127.0.0.1/32 for SSH, FTP, DAV" in moved.notes
+
+
+async def test_i15_shares_are_told_by_name() -> None:
+    moved = await move("whole-2.7.5", leave_out=True)
+    assert "s-read, s-write, s-rw, s-files" in moved.notes
+
+
+async def test_i16_anonymous_users_stay_out() -> None:
+    assert (await move("i16")).users["anon"].status == 0
+
+
+async def test_i17_a_password_of_unknown_age_counts_as_old() -> None:
+    paul = (await move("i17")).users["paul"]
+
+    trail = judge_login(paul, protocol="SFTP", method="password", ip="127.0.0.1", now_ms=1_795_891_227_000)
+    assert [step.rule for step in trail if step.verdict == "deny"] == ["password_expired"]
+
+
+async def test_i18_a_group_gives_home_and_folder() -> None:
+    gabi = (await move("i18")).users["gabi"]
+
+    assert gabi.home_dir == "/srv/data/min-homes/grp_gabi"
+    assert [(mount.name, mount.virtual_path) for mount in gabi.virtual_folders] == [("team", "/team")]
+
+
+async def test_i19_a_star_in_a_path_of_0_9_is_a_star() -> None:
+    moved = await move("i19")
+    assert not moved.may("stella", PUT, "/d1/x")
+    assert moved.may("stella", PUT, "/d*/x")
+
+
+async def test_groups_in_their_order_with_placeholders() -> None:
+    moved = await move("whole-2.7.5", leave_out=True)
+
+    prim = moved.users["g-prim"]
+    assert prim.permissions == {"/": ("list", "download"), "/up_g-prim": ("*",)}
+    assert prim.home_dir.endswith("/grp_g-prim")
+    assert (prim.max_sessions, prim.quota_size, prim.upload_bandwidth) == (3, 4096, 11)
+    assert prim.filters.start_directory == "/home_g-prim"
+    assert prim.filters.file_patterns[0].denied_patterns == ("*.exe",)
+    assert [mount.virtual_path for mount in prim.virtual_folders] == ["/grp/g-prim"]
+    second = moved.users["g-sec"]
+    assert second.permissions["/"] == ("*",)
+    assert not second.filters.file_patterns  # "/" of a secondary group says nothing
+    assert (second.max_sessions, second.filters.denied_ip) == (0, ("10.0.0.0/8",))
+    assert second.home_dir.endswith("/g-sec")
+    assert not moved.users["g-memb"].virtual_folders
+
+
+async def test_a_part_of_a_folder_is_not_the_whole_folder() -> None:
+    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", "subpath": "in"}
+    moved = await move({"users": [person("ana", virtual_folders=[mount])], "version": 17})
+    assert moved.users["ana"].status == 0
+
+
+async def test_notes_are_grouped_and_what_restricts_is_never_cut() -> None:
+    users = [person(f"u{n}", filters={"web_client": ["shares-disabled"]}) for n in range(1500)]
+    users += [person(f"z{n}", filters={"two_factor_protocols": ["SSH"]}) for n in range(1200)]
+    moved = await move({"users": users, "version": 17})
+
+    assert "1500 users (u0, u1, u2, and 1497 more): filters.web_client: no web client" in moved.notes
+    assert sum("comes in disabled" in note for note in moved.report.notes) == 1200
+
+
+async def test_what_is_empty_inside_asks_for_nothing() -> None:
+    filters = {"hooks": {"external_auth_disabled": False}, "totp_config": {"secret": {}}}
+    moved = await move({"users": [person("ana", filters=filters)], "version": 17})
+    assert not any("ana" in note for note in moved.report.notes)
