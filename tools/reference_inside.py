@@ -32,7 +32,7 @@ NAMES_OF_CODES = {
 }  # fmt: skip
 
 REQUESTS = {
-    "OPEN": "Opens a file. CREAT, TRUNC and APPEND imply writing; CREAT with EXCL fails if the name exists, also if it is a link, which it never follows. With APPEND every write goes to the end, whatever its offset. Permissions for all that the flags allow are judged here, once. A name that ends in `/` is not opened for writing.",
+    "OPEN": "Opens a file. CREAT, TRUNC and APPEND imply writing; CREAT with EXCL fails if the name exists, also if it is a link, which it never follows. With APPEND every write goes to the end, whatever its offset. Permissions for what the flags allow are judged here; a file that may be written and not read is opened all the same, and READ is refused. A name that ends in `/` is not opened for writing.",
     "CLOSE": "Waits for the reads and writes of the handle, then publishes an upload. Its answer is the proof that the upload is complete.",
     "READ": "Up to 255 KiB; past the end the answer is EOF. Runs beside other reads and writes.",
     "WRITE": "At any offset. Runs beside others, except where bytes overlap.",

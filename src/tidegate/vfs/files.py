@@ -54,6 +54,7 @@ class File:
         started: seconds since the epoch.
         size: bytes moved.
         small: see `vfs.api.File`.
+        withheld: the place whose `download` was wanted and is not granted; None if all was.
     """
 
     __slots__ = (
@@ -86,6 +87,7 @@ class File:
         "small",
         "started",
         "virtual_path",
+        "withheld",
         "writable",
     )
 
@@ -103,6 +105,7 @@ class File:
     ) -> None:
         self.path = path
         self.readable = readable
+        self.withheld: VPath | None = None
         self.writable = upload is not None
         self.operation_type = "upload" if upload is not None else "download"
         self.virtual_path: str = path
@@ -185,7 +188,7 @@ class File:
         if self._closed:
             raise InvalidHandle
         if not self.readable:
-            raise InvalidArgument("file is not open for reading")
+            raise self._unreadable()
         if self._throttle_down is None:
             return await self._read(offset, size)
         async with self._turn():
@@ -599,6 +602,16 @@ class File:
             )
         )
 
+    def _unreadable(self) -> TidegateError:
+        """Why nothing is read: that was not asked for, or `download` is not granted where it lies.
+
+        Raises:
+            Denied: the latter.
+        """
+        if self.withheld is not None:
+            self._context.require(Intent.DOWNLOAD, self.withheld)
+        return InvalidArgument("file is not open for reading")
+
     # -- what the session's copy and checksum use ----------------------------------------------------
 
     @property
@@ -612,7 +625,7 @@ class File:
         if self._closed:
             raise InvalidHandle
         if not self.readable:
-            raise InvalidArgument("file is not open for reading")
+            raise self._unreadable()
         return self._handle
 
     @property

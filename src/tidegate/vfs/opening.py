@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish, QuickHandle
@@ -181,10 +182,10 @@ async def _join(context: Context, path: VPath, flags: OpenFlags, spot: Spot, upl
     if flags.create and flags.exclusive:
         context.require(Intent.UPLOAD, path)
         raise AlreadyExists
-    for place in dict.fromkeys((path, context.place(path, spot))):
+    places = dict.fromkeys((path, context.place(path, spot)))
+    for place in places:
         context.require(Intent.OVERWRITE, place)
-        if flags.read:
-            context.require(Intent.DOWNLOAD, place)
+    flags, withheld = _readable(context, flags, *places)
     meter = spot.mount.meter
     with context.limits(Intent.OVERWRITE, path):
         meter.may_upload(new=False, replaced=0)
@@ -198,6 +199,7 @@ async def _join(context: Context, path: VPath, flags: OpenFlags, spot: Spot, upl
         file = File(
             context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append, joined=True
         )
+        file.withheld = withheld
         try:
             if flags.truncate:
                 await own.resize(context, path, upload, 0)
@@ -216,8 +218,6 @@ async def _join(context: Context, path: VPath, flags: OpenFlags, spot: Spot, upl
 
 
 async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
-    if flags.read:
-        context.require(Intent.DOWNLOAD, path)
     may_replace = context.gate.decide(Intent.OVERWRITE, path).allowed
     if not may_replace:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
@@ -227,7 +227,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         if found is not None:
             return await _join(context, path, flags, *found)
     spot, entry = await context.survey(path)
-    _judge_place(context, path, spot, flags)
+    _judge_place(context, path, spot)
     mount, backend, key = spot
     _judge(context, path, flags, entry)
     behind = entry
@@ -237,7 +237,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             raise AlreadyExists  # of a name that is taken, wherever it leads
         spot = await context.charged(path, follow=True)
         mount, backend, key = spot
-        _judge_place(context, path, spot, flags)
+        _judge_place(context, path, spot)
         behind = await _look(context.through(spot), key, follow=True)
         if behind is not None:
             if behind.is_dir:
@@ -248,8 +248,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     if there != path and not context.gate.uniform:
         context.require(Intent.UPLOAD if new else Intent.OVERWRITE, there)
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
-        if flags.read:
-            context.require(Intent.DOWNLOAD, there)
+    flags, withheld = _readable(context, flags, path, there)
     _capable(backend, flags, entry)
 
     options = context.options
@@ -304,6 +303,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                 await _drop(handle)
             raise
         file = File(context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append)
+        file.withheld = withheld
         if act.abandoned:
             await file.abort()
             raise PeerGone
@@ -343,15 +343,25 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
     context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
 
 
-def _judge_place(context: Context, path: VPath, spot: Spot, flags: OpenFlags) -> None:
+def _judge_place(context: Context, path: VPath, spot: Spot) -> None:
     """Refuse a place that may be neither written nor replaced, before anything is told of it."""
     place = context.place(path, spot)
     if context.gate.uniform or place == path:
         return
-    if flags.read:
-        context.require(Intent.DOWNLOAD, place)
     if not context.gate.decide(Intent.OVERWRITE, place).allowed:
         context.require(Intent.UPLOAD, place)
+
+
+def _readable(context: Context, flags: OpenFlags, *places: VPath) -> tuple[OpenFlags, VPath | None]:
+    """What is left of the flags of a file that is written, and the place where `download` is not granted.
+
+    Many libraries open what they upload for reading too and never read: that is no reason to refuse them.
+    """
+    if flags.read:
+        for place in places:
+            if not context.gate.decide(Intent.DOWNLOAD, place).allowed:
+                return replace(flags, read=False), place
+    return flags, None
 
 
 def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:

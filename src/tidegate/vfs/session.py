@@ -36,6 +36,8 @@ from tidegate.vfs.usage import FolderBook
 
 SPACE_BLOCK_BYTES = 4096
 """Block size reported where only the quota knows how much room there is."""
+SMALL_ROOM_BYTES = 4 * 1024 * 1024
+"""Below this, room is told in blocks of one byte: rounded down, some clients would find nothing."""
 MANY_FILES = 2**32 - 1
 """Files reported where nothing limits their number."""
 
@@ -199,6 +201,8 @@ class Session:
         if bytes_gauge is not None:
             free = max(0, bytes_gauge.limit - bytes_gauge.count.used)
             space = replace(space, total=bytes_gauge.limit, free=min(free, space.free))
+            if space.free < SMALL_ROOM_BYTES:
+                space = replace(space, block_size=1)
         if files_gauge is not None:
             left = max(0, files_gauge.limit - files_gauge.count.used)
             space = replace(space, files_total=files_gauge.limit, files_free=min(left, space.files_free))

@@ -18,8 +18,8 @@ from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
 from tidegate.model import Entry, Kind
 
-MAX_NAMES: Final = 128
-"""Most names in one READDIR answer; clients are used to about 100."""
+MAX_NAMES: Final = 250
+"""Most names in one READDIR answer; clients know as many from other servers."""
 
 MAX_NAMES_BYTES: Final = 32 * 1024
 """A READDIR answer takes no further name once it is this long: every client takes 34000 bytes (section 3)."""
