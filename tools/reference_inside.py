@@ -282,7 +282,7 @@ def permissions() -> str:
         "# Permissions\n\n"
         "An account has a table from directory to names. For an act in a directory the entry of that directory counts, or "
         "that of its nearest ancestor; entries are never added up. `/` has to have one. A key may hold `*`, `?` and `[...]`, "
-        "which stay within one component: `/in/*` names the directories in `/in`. Where no entry applies, nothing is "
+        "which stay within one component: `/in/*` names the directories in `/in`; of several that fit the most literal counts. Where no entry applies, nothing is "
         "granted. `delete` gives `delete_files` and `delete_dirs`, `rename` gives `rename_files` and `rename_dirs`.\n\n"
         "```json\n"
         '{"permissions": {"/": ["list", "download"], "/in": ["list", "upload", "overwrite"]}}\n'
