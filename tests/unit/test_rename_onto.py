@@ -207,6 +207,7 @@ async def test_by_binding_over_the_wire(tmp_path: Path) -> None:
         made = await world.client.post("/api/v2/users", json=world.user("pat", password="very long password"))
         assert made.status_code == 201
         home = tmp_path / "homes" / "pat"
+        home.mkdir(parents=True)
         for port, outcome in zip(ports, ("old", "new"), strict=True):
             async with (
                 asyncssh.connect(
