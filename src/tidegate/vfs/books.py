@@ -77,6 +77,11 @@ class Reserving(Protocol):
         """Files charged that a listing does not show yet."""
         ...
 
+    @property
+    def moving(self) -> bool:
+        """Whether what is charged and what a listing shows differ by more than that for now."""
+        ...
+
 
 Numbers = tuple[int, ...]
 """One number for each of a book's `counts`, in their order."""
@@ -107,11 +112,15 @@ class Book:
         sent: changes that went to the store and were neither confirmed nor refused.
         lock: held while the store is written, so that `sent` and `saved` belong together.
         refs: sessions that hold the book.
+        corrected: bytes and files by which counting anew changed the numbers, in all.
         turns: how often something was changed that `counts` tell; who sees the same number twice knows that
             nothing was settled in between.
     """
 
-    __slots__ = ("counts", "lock", "name", "refs", "sent", "turns")
+    __slots__ = ("corrected", "counts", "files", "lock", "name", "refs", "sent", "size", "turns")
+
+    size: Count
+    files: Count
 
     def __init__(self, name: str, counts: tuple[Count, ...]) -> None:
         self.name = name
@@ -120,6 +129,24 @@ class Book:
         self.lock = asyncio.Lock()
         self.refs = 0
         self.turns = 0
+        self.corrected = (0, 0)
+
+    @property
+    def charged(self) -> tuple[int, int]:
+        """Bytes and files as sessions charge them: what differs from one moment to another was charged."""
+        size, files = self.size, self.files
+        return (
+            size.used + size.clipped - self.corrected[0],
+            files.used + files.clipped - self.corrected[1],
+        )
+
+    def correct(self, counted: tuple[int, int], before: tuple[int, int]) -> None:
+        """The store has numbers that were counted; `before` are those that they stand for."""
+        self.replaced(self.size, self.files)
+        self.size.rebase(counted[0], before[0])
+        self.files.rebase(counted[1], before[1])
+        more, files = self.corrected
+        self.corrected = more + counted[0] - before[0], files + counted[1] - before[1]
 
     def changes(self) -> Numbers:
         """What the store does not know yet; what is in `sent` is part of it."""
@@ -179,7 +206,7 @@ class Book:
 class FolderBook(Book):
     """Live usage of one folder."""
 
-    __slots__ = ("files", "size")
+    __slots__ = ()
 
     def __init__(self, name: str, size: int, files: int) -> None:
         self.size = Count(size)
@@ -205,13 +232,11 @@ class AccountBook(Book):
     __slots__ = (
         "acts",
         "download",
-        "files",
         "folders",
         "gone",
         "identity",
         "marked",
         "shared",
-        "size",
         "tally",
         "task",
         "total",
@@ -250,6 +275,11 @@ class AccountBook(Book):
     def busy(self) -> bool:
         """Whether something is under way that may change the numbers."""
         return bool(self.uploads) or self.acts > 0
+
+    @property
+    def moving(self) -> bool:
+        """Whether what is counted and what is on the disk may differ for now by more than uploads hide."""
+        return self.acts > 0 or any(upload.moving for upload in self.uploads)
 
     def deleted(self) -> None:
         """See `Book.deleted`."""

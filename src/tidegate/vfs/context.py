@@ -246,6 +246,14 @@ class Context:
         knowing = None if self.gate.uniform else _knowing(spot.backend)
         return spot.backend if knowing is None else knowing.unlinked
 
+    def opening_through(self, spot: Spot) -> Backend:
+        """`through`, for opening what `charged` or `survey` found: what is charged is what is written.
+
+        It follows no link either where links matter to no permission but something is counted.
+        """
+        knowing = _knowing(spot.backend) if self._placed(spot.mount) else None
+        return spot.backend if knowing is None else knowing.unlinked
+
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change; operations call `Act.begin`, which knows when it is over."""
         await self.books.begin(self.book, mount.book)

@@ -323,7 +323,7 @@ class File:
         if self._append:
             start = extent.charged if upload.inplace else upload.high
             if extent.writers > 1:
-                self._exact = False  # where the end is by then depends on the others
+                self._inexact()  # where the end is by then depends on the others
         end = start + size
         grow = end - extent.charged
         try:
@@ -347,7 +347,7 @@ class File:
                 count.add(size)
         upload.high = max(upload.high, end)
         if extent.resizing:
-            self._exact = False
+            self._inexact()
         extent.writing += 1
         try:
             await self._handle.write(offset, view)
@@ -355,14 +355,21 @@ class File:
             self._broken(error)
             raise
         except BaseException:
-            self._exact = False
+            self._inexact()
             raise
         finally:
             extent.writing -= 1
 
+    def _inexact(self) -> None:
+        """What is charged may not be what is there: the end asks, and no scan is exact before."""
+        self._exact = False
+        upload = self._upload
+        if upload is not None and upload.inplace:
+            upload.extent.suspect = True
+
     def _broken(self, error: TidegateError) -> None:
         """A write failed: what is there is not what was sent, and is no whole file."""
-        self._exact = False
+        self._inexact()
         self._failure = self._failure or error
         self._writeslow = True
 
@@ -442,12 +449,12 @@ class File:
             with context.limits(Intent.UPLOAD, path):
                 self._upload.resize(wanted.size)
             if extent.writing or extent.resizing:
-                self._exact = False  # which of them storage does last decides the size
+                self._inexact()  # which of them storage does last decides the size
             extent.resizing += 1
             try:
                 await self._handle.set_attrs(Attrs(size=wanted.size))
             except BaseException:  # also if cancelled: the end asks for the size
-                self._exact = False
+                self._inexact()
                 raise
             finally:
                 extent.resizing -= 1

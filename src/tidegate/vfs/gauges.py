@@ -33,18 +33,20 @@ class Count:
     Attributes:
         used: the live number; never below zero.
         saved: what the store was told last.
+        clipped: what was given back below zero, in all (zero or negative): the number was wrong before.
         gauges: limits on this count.
     """
 
-    __slots__ = ("gauges", "saved", "used")
+    __slots__ = ("clipped", "gauges", "saved", "used")
 
     def __init__(self, used: int = 0) -> None:
         self.used = self.saved = max(0, used)
+        self.clipped = 0
         self.gauges: dict[tuple[str, int, bool], Gauge] = {}
 
     def add(self, amount: int) -> None:
         """Charge, or credit if negative; tells gauges."""
-        used = self.used = max(0, self.used + amount)
+        used = self.used = self._above_zero(self.used + amount)
         for gauge in self.gauges.values():
             if not gauge.calm_from <= used < gauge.warn_at:
                 gauge.moved()
@@ -59,7 +61,13 @@ class Count:
         """The store now says `used`; what was charged on top of `since` meanwhile is still to be told."""
         moved = self.used - since
         self.reset(used)
-        self.used = max(0, self.used + moved)
+        self.used = self._above_zero(self.used + moved)
+
+    def _above_zero(self, used: int) -> int:
+        if used >= 0:
+            return used
+        self.clipped += used
+        return 0
 
     def gauge(self, name: str, limit: int, *, soft: bool = False, unit: str = "bytes", warn: Warn) -> Gauge:
         """The gauge for a limit; sessions with the same limit share it, so that a warning comes once."""

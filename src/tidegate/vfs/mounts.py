@@ -95,7 +95,12 @@ class BackendPool:
         shared = self._current.get(key)
         if shared is not None:
             shared.refs += 1  # held while the root is looked at
-            if await self._is_current(shared):
+            try:
+                current = await self._is_current(shared)
+            except BaseException:  # whoever asked is gone
+                await self._let_go(shared)
+                raise
+            if current:
                 return shared.backend
             if self._current.get(key) is shared:
                 del self._current[key]

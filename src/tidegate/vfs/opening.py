@@ -285,7 +285,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     upload.charge_new()
                 async with upload.place.lock:  # nobody removes or renames it between opening and taking over
                     act.commit()
-                    handle = await context.through(spot).open_file(key, wanted)
+                    handle = await context.opening_through(spot).open_file(key, wanted)
                     # Only the backend knows if an unfinished upload was taken up, which stays beside it.
                     upload.inplace = not getattr(handle, "staged", not inplace)
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:

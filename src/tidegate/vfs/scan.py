@@ -235,14 +235,19 @@ class Scans:
         store, lease = self._books.store, self._books.lease
         if store is None or not self._books.track_quota:
             return []
+        if own:
+            self._books.reading_marks()
         if lease is not None:
             left = await lease.left(own=own)
         else:
             left = {username: [] for username in await store.dirty_usage()}
         waiting = set(self._books.doubtful())
+        self._books.expect(left)
         done: list[str] = []
         for username, servers in left.items():
             account = await store.user(username)
+            if account is None:
+                self._books.forget_doubts(username)
             if account is None or username in waiting:
                 continue
             try:
@@ -264,6 +269,7 @@ class Scans:
         """
         scan = self._enter("user", account.username)
         try:
+            self._books.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
             steady = await self._user(scan, account, every_folder=True)
         finally:
             self._leave(scan)
@@ -354,34 +360,54 @@ class Scans:
                 break
         if not is_same(identity_of(account), identity_of(await self._account(account.username))):
             raise NotFound(f"user {account.username} was deleted while the scan ran")
+        folders = [mount.name for mount, *_ in counted if mount is not None]
+        if not steady:  # said first: what ends the scan half way must not leave its numbers unmarked
+            await self._books.doubt_scanned(account.username, folders)
         mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
         size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
         # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
         since = None if after.book is None else (before if after.book is before.book else after).shown
-        await self._books.set_usage(account.username, size=size, files=files, since=since)
-        steady = steady and self._books.live_for(account) is after.book
-        for mount, folder_size, folder_files in counted:
-            if mount is not None:
-                await self._set_folder(mount.name, before, folder_size, folder_files)
-        if not steady:
-            await self._books.doubt_scanned(
-                account.username, [mount.name for mount, *_ in counted if mount is not None]
-            )
-        return steady
+        came = False
+        try:
+            await self._books.set_usage(account.username, size=size, files=files, since=since, exact=steady)
+            came = self._books.live_for(account) is not after.book
+            for mount, folder_size, folder_files in counted:
+                if mount is not None:
+                    came |= before.folders.get(mount.name) is None and (
+                        self._books.live_folder(mount.name) is not None
+                    )
+                    await self._set_folder(mount.name, before, folder_size, folder_files, exact=steady)
+        finally:
+            if came:
+                self._books.unsure(account.username, folders)
+        if came:
+            await self._books.doubt_scanned(account.username, folders)
+        return steady and not came
 
     async def _folder(self, scan: Scan, name: str, spec: BackendSpec) -> None:
+        changing: set[str] = set()
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
             before = _View(None, True, (0, 0), 0, self._folder_views([name]))
+            changing.update(self._books.changing(name))
             size, files = await self._count(spec, scan)
-            if before.folders == self._folder_views([name]):
+            changing.update(self._books.changing(name))
+            steady = before.folders == self._folder_views([name]) and all(
+                view.steady for view in before.folders.values()
+            )
+            if steady:
                 break
-        await self._set_folder(name, before, size, files)
+        if not steady:
+            if not changing:  # somebody came and went
+                raise Conflict("the folder changed while it was counted")
+            for username in sorted(changing):
+                await self._books.doubt_scanned(username, [name])
+        await self._set_folder(name, before, size, files, exact=steady)
 
-    async def _set_folder(self, name: str, before: _View, size: int, files: int) -> None:
+    async def _set_folder(self, name: str, before: _View, size: int, files: int, *, exact: bool) -> None:
         seen = before.folders.get(name) or self._folder_views([name]).get(name)
         since = None if seen is None else seen.shown
-        await self._books.set_folder_usage(name, size=size, files=files, since=since)
+        await self._books.set_folder_usage(name, size=size, files=files, since=since, exact=exact)
 
     def _view(self, account: Account) -> _View:
         book = self._books.live_for(account)
@@ -389,8 +415,8 @@ class Scans:
         if book is None:
             return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders)
         hidden = self._books.hidden(book.size, book.files)
-        shown = book.size.used - hidden[0], book.files.used - hidden[1]
-        steady = not book.acts and all(view.steady for view in folders.values())
+        shown = book.charged[0] - hidden[0], book.charged[1] - hidden[1]
+        steady = not book.moving and all(view.steady for view in folders.values())
         return _View(book, steady, shown, book.turns, folders)
 
     def _folder_views(self, names: list[str]) -> dict[str, _FolderView]:
@@ -399,7 +425,7 @@ class Scans:
             folder = self._books.live_folder(name)
             if folder is not None:
                 hidden = self._books.hidden(folder.size, folder.files)
-                shown = folder.size.used - hidden[0], folder.files.used - hidden[1]
+                shown = folder.charged[0] - hidden[0], folder.charged[1] - hidden[1]
                 views[name] = _FolderView(self._books.quiet(folder), shown, folder.turns)
         return views
 

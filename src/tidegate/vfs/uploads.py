@@ -92,6 +92,12 @@ class Upload:
         """Files charged that a listing does not show."""
         return 1 if not self.inplace and (self.new or self.took) else 0
 
+    @property
+    def moving(self) -> bool:
+        """See `books.Reserving`."""
+        extent = self.extent
+        return self.inplace and bool(extent.writing or extent.resizing or extent.suspect)
+
     def charge_new(self) -> None:
         """The file does not exist: charge one.
 

@@ -104,6 +104,8 @@ class Books:
         self._writing = 0  # writes of anybody's numbers under way
         self._wrote = 0.0  # when the last one ended (`time.monotonic`)
         self._stop = asyncio.Event()
+        # Marks of an earlier life have yet to be read: until then none may be cleared.
+        self._marks_unread = False
 
     # -- life of a book ------------------------------------------------------------------------------
 
@@ -202,7 +204,7 @@ class Books:
         """What these counts hold of open uploads that no listing shows."""
         hidden_size = hidden_files = 0
         seen: set[int] = set()
-        for book in (*self._accounts.values(), *self._gone.values()):
+        for book in self._books():
             for upload in book.uploads:
                 if any(count is size for count in upload.meter.grow) and id(upload.extent) not in seen:
                     seen.add(id(upload.extent))
@@ -213,9 +215,16 @@ class Books:
 
     def quiet(self, folder: FolderBook) -> bool:
         """Whether no operation is under way that may change a folder."""
-        return not any(
-            book.acts and folder in book.folders for book in (*self._accounts.values(), *self._gone.values())
+        return not any(book.moving and folder in book.folders for book in self._books())
+
+    def changing(self, folder: str) -> list[str]:
+        """Accounts whose sessions changed a folder a moment ago, or may be changing it."""
+        return sorted(
+            {book.name for book in self._books() if any(one.name == folder for one in book.folders)}
         )
+
+    def _books(self) -> tuple[AccountBook, ...]:
+        return (*self._accounts.values(), *self._gone.values())
 
     # -- what a session charges ----------------------------------------------------------------------
 
@@ -299,6 +308,10 @@ class Books:
             book = self._accounts.get(username)
             if book is not None:
                 book.marked = True
+        self.unsure(username, folders)
+
+    def unsure(self, username: str, folders: Iterable[str] = ()) -> None:
+        """The numbers may be wrong: a mark stays until they were counted."""
         for name in (None, *folders):
             self._uncertain((username, name))
 
@@ -313,6 +326,19 @@ class Books:
     def doubtful(self) -> list[str]:
         """Accounts that have to be counted before their mark goes."""
         return sorted({name for name, _ in self._doubts})
+
+    def reading_marks(self) -> None:
+        """Marks that an earlier life left are about to be read: no session may clear one before."""
+        self._marks_unread = True
+
+    def expect(self, usernames: Iterable[str]) -> None:
+        """Marks were read: these accounts are about to be counted, and stay marked until they were."""
+        self._marks_unread = False
+        self._doubts.update((username, None) for username in usernames)
+
+    def expect_folders(self, username: str, folders: Iterable[str]) -> None:
+        """An account is counted with these folders; its mark stays until all of them were."""
+        self._doubts.update((username, name) for name in (None, *folders))
 
     def forget_doubts(self, username: str) -> None:
         """The account is gone."""
@@ -339,14 +365,14 @@ class Books:
 
     async def settle(self, username: str | None = None) -> None:
         """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""
-        for book in (*self._accounts.values(), *self._gone.values()):
+        for book in self._books():
             if (username is None or book.name == username) and book.pending:
                 await self._write(book)
 
     async def close(self) -> None:
         """Write everything and stop, in `CLOSE_SECONDS` at most."""
         self._stop.set()
-        books = [*self._accounts.values(), *self._gone.values()]
+        books = self._books()
         for book in books:
             book.wake.set()
         tasks = [book.task for book in books if book.task is not None]
@@ -541,7 +567,9 @@ class Books:
         if self.store is None or not book.marked:
             return
         async with book.lock:
-            doubtful = not book.gone and any(name == book.name for name, _ in self._doubts)
+            doubtful = not book.gone and (
+                self._marks_unread or any(name == book.name for name, _ in self._doubts)
+            )
             if book.marked and not book.busy and not book.pending and not doubtful:
                 book.marked = False
                 if not book.gone:
@@ -566,26 +594,34 @@ class Books:
         return book
 
     async def set_usage(
-        self, username: str, *, size: int, files: int, since: tuple[int, int] | None = None
+        self,
+        username: str,
+        *,
+        size: int,
+        files: int,
+        since: tuple[int, int] | None = None,
+        exact: bool = True,
     ) -> None:
         """Set an account's numbers here and in the store (scan, or an operator).
 
         Args:
-            since: bytes and files that its live book held when they were counted; what was charged after that
-                is added. None takes the numbers as they are.
+            since: `Book.charged` when they were counted, without what uploads hide; what was charged after
+                that is added. None takes the numbers as they are.
+            exact: False if they are about right only, so that doubts about them stay.
         """
         book = await self._current(username)
         if book is None:
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
-            self._doubts.discard((username, None))
+            if exact:
+                self._doubts.discard((username, None))
             return
         async with book.lock:
             marks = since is not None and self.store is not None and not book.marked
             if marks:  # traffic goes on beside a scan
                 await self._mark(book)
             before = book.size.used, book.files.used
-            size, files = _later((size, files), before, since)
+            size, files = _later((size, files), book.charged, since)
             try:
                 if self.store is not None:
                     await self._noted(self.store.set_usage(username, size=size, files=files))
@@ -593,10 +629,9 @@ class Books:
                 if not isinstance(error, _REFUSED):  # perhaps they are set, and additions go on top of them
                     self.doubt(book)
                 raise
-            book.replaced(book.size, book.files)
-            book.size.rebase(size, before[0])
-            book.files.rebase(files, before[1])
-            self._doubts.discard((username, None))
+            book.correct((size, files), before)
+            if exact:
+                self._doubts.discard((username, None))
         if marks:
             self.changed(book)
 
@@ -617,7 +652,13 @@ class Books:
             book.total.rebase(upload + download, before[2])
 
     async def set_folder_usage(
-        self, name: str, *, size: int, files: int, since: tuple[int, int] | None = None
+        self,
+        name: str,
+        *,
+        size: int,
+        files: int,
+        since: tuple[int, int] | None = None,
+        exact: bool = True,
     ) -> None:
         """Set a folder's numbers here and in the store; see `set_usage`."""
         book = self._folders.get(name)
@@ -627,13 +668,18 @@ class Books:
         else:
             async with book.lock:
                 before = book.size.used, book.files.used
-                size, files = _later((size, files), before, since)
-                if self.store is not None:
-                    await self.store.set_folder_usage(name, size=size, files=files)
-                book.replaced(book.size, book.files)
-                book.size.rebase(size, before[0])
-                book.files.rebase(files, before[1])
-        self._doubts = {doubt for doubt in self._doubts if doubt[1] != name}
+                size, files = _later((size, files), book.charged, since)
+                try:
+                    if self.store is not None:
+                        await self.store.set_folder_usage(name, size=size, files=files)
+                except BaseException as error:
+                    if not isinstance(error, _REFUSED):  # as in `set_usage`
+                        for username in self.changing(name):
+                            self._uncertain((username, name))
+                    raise
+                book.correct((size, files), before)
+        if exact:
+            self._doubts = {doubt for doubt in self._doubts if doubt[1] != name}
 
 
 def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int] | None) -> tuple[int, int]:

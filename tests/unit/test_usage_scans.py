@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counting beside traffic: numbers are exact, or the mark stays until they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.support.vfs_world import UsageKeeper, World, put, vfs_world
+
+from tidegate import errors as e
+from tidegate.backends.local import LocalBackend
+from tidegate.model import Account, Folder, FolderMount
+from tidegate.vfs import usage
+from tidegate.vfs.mounts import BackendPool, BackendSpec
+from tidegate.vfs.usage import Books
+
+ALICE = Account(
+    username="alice", id=1, created_at=1, home_dir="/none", used_quota_size=400, used_quota_files=1
+)
+SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
+
+
+@pytest.fixture(autouse=True)
+def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(usage, name, 0.01)
+
+
+@pytest.fixture
+def store() -> UsageKeeper:
+    store = UsageKeeper(ALICE)
+    store.folders["shared"] = Folder(
+        name="shared", mapped_path="/none/s", used_quota_size=500, used_quota_files=2
+    )
+    return store
+
+
+@pytest.fixture
+async def books(store: UsageKeeper) -> AsyncIterator[Books]:
+    books = Books(store, emit=lambda event: None)
+    async with asyncio.timeout(10):
+        yield books
+        await books.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with vfs_world(tmp_path) as made:
+        yield made
+
+
+async def test_what_is_given_back_below_zero_beside_a_count_is_taken_from_it(
+    store: UsageKeeper, books: Books
+) -> None:
+    book = await books.account(ALICE)  # a crash left 400 bytes in the store, and 3000 on the disk
+    since = book.charged
+    await books.begin(book)
+    book.size.add(-2000)
+
+    await books.set_usage("alice", size=3000, files=1, since=since)
+
+    assert book.size.used == 1000
+    assert store.accounts["alice"].used_quota_size == 1000
+
+
+async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, books: Books) -> None:
+    folder = await books.folder(SHARED)
+    since = folder.charged
+
+    await books.set_folder_usage("shared", size=300, files=1, since=since)
+    folder.size.add(7)
+    await books.set_folder_usage("shared", size=300, files=1, since=since)
+
+    assert (folder.size.used, folder.files.used) == (307, 1)
+    assert store.folders["shared"].used_quota_size == 307
+
+
+async def test_a_folder_whose_setting_has_no_answer_is_counted_again(
+    store: UsageKeeper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_folder_usage = store.set_folder_usage
+
+    async def lost(name: str, *, size: int, files: int) -> None:
+        await set_folder_usage(name, size=size, files=files)
+        raise e.ProviderUnavailable
+
+    book, folder = await books.account(ALICE), await books.folder(SHARED)
+    await books.begin(book, folder)
+    folder.size.add(-200)
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "set_folder_usage", lost)
+        with pytest.raises(e.ProviderUnavailable):
+            await books.set_folder_usage("shared", size=300, files=1)
+
+    assert books.doubtful() == ["alice"]
+
+    await books.set_folder_usage("shared", size=300, files=1)
+    assert books.doubtful() == []
+
+
+async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, books: Books) -> None:
+    book, folder = await books.account(ALICE), await books.folder(SHARED)
+    await books.begin(book, folder)
+    await books.doubt_scanned("alice", ["shared"])
+
+    await books.set_usage("alice", size=1, files=1, exact=False)
+    await books.set_folder_usage("shared", size=1, files=1, exact=False)
+    assert books.doubtful() == ["alice"]
+
+    await books.set_usage("alice", size=1, files=1)
+    assert books.doubtful() == ["alice"]  # the folder is not settled yet
+    await books.set_folder_usage("shared", size=1, files=1)
+    assert books.doubtful() == []
+
+
+async def test_a_session_does_not_clear_a_mark_that_has_yet_to_be_read(
+    store: UsageKeeper, books: Books
+) -> None:
+    store.dirty.add("alice")
+    books.reading_marks()
+    book = await books.account(ALICE)
+    await books.begin(book)
+    await books.close()
+    assert store.dirty == {"alice"}
+
+    books.expect(["alice"])
+    await books.close()
+    assert store.dirty == {"alice"}
+
+    await books.set_usage("alice", size=5, files=1)
+    await books.close()
+    assert store.dirty == set()
+
+
+async def test_a_folder_that_is_changed_while_it_is_counted_leaves_a_mark(world: World) -> None:
+    world.account(virtual_folders=(world.mount("shared", "/s", quota_size=1000),))
+    session = await world.login()
+    await put(session, "/s/b", b"y" * 7)
+    book = world.vfs.books.live("alice")
+    assert book is not None
+
+    book.acts += 1  # an operation whose end is not known yet
+    await _counted(world, "shared")
+    book.acts -= 1
+    assert world.vfs.books.doubtful() == ["alice"]
+    assert world.store.dirty == {"alice"}
+
+    (world.folder_dir("shared") / "a").write_bytes(b"x" * 50)
+    await _counted(world, "shared")
+    assert await world.folder_used("shared") == (57, 2)
+
+
+async def _counted(world: World, folder: str) -> None:
+    task = (await world.vfs.scans.start_folder(folder)).task
+    assert task is not None
+    await task
+
+
+async def test_a_scan_that_ends_half_way_leaves_no_unmarked_guess(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.account(quota_size=1000, virtual_folders=(world.mount("shared", "/s"),))
+    session = await world.login()
+    await put(session, "/s/b", b"y" * 7)
+    book = world.vfs.books.live("alice")
+    assert book is not None
+    reached = asyncio.Event()
+
+    async def hangs(name: str, *, size: int, files: int) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.store, "set_folder_usage", hangs)
+    book.acts += 1
+    scan = await world.vfs.scans.start_user("alice")
+    async with asyncio.timeout(5):
+        await reached.wait()
+    await world.vfs.scans.close()
+    book.acts -= 1
+
+    assert scan.task is not None
+    assert scan.task.done()
+    assert world.vfs.books.doubtful() == ["alice"]
+    assert world.store.dirty == {"alice"}
+
+
+async def test_an_upload_whose_name_becomes_a_link_meanwhile_is_counted_where_it_goes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.account(quota_size=10_000)
+    session = await world.login()
+    home = world.home()
+    (home / "a").write_bytes(b"a" * 400)
+    await world.vfs.set_usage("alice", size=400, files=1)
+    mark_usage = world.store.mark_usage
+
+    async def put_link(username: str, *, dirty: bool) -> None:
+        if dirty and not (home / "l").is_symlink():
+            (home / "l").symlink_to("a")
+        await mark_usage(username, dirty=dirty)
+
+    monkeypatch.setattr(world.store, "mark_usage", put_link)
+    await put(session, "/l", b"xxxxx")
+
+    assert (home / "a").read_bytes() == b"xxxxx"
+    assert await world.used() == (5, 1)
+
+
+async def test_who_goes_while_a_root_is_looked_at_leaves_nothing_open(tmp_path: Path) -> None:
+    looked = asyncio.Event()
+
+    class Slow(LocalBackend):
+        async def is_current(self) -> bool:
+            looked.set()
+            await asyncio.Event().wait()
+            return True
+
+    pool = BackendPool(lambda spec: Slow(spec.root, create=True))
+    spec = BackendSpec(str(tmp_path / "root"), ALICE.filesystem)
+    held = await pool.acquire(spec)
+    task = asyncio.create_task(pool.acquire(spec))
+    async with asyncio.timeout(5):
+        await looked.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    await pool.release(held)
+
+    assert task.cancelled()
+    assert not _open_below(tmp_path)
+
+
+def _open_below(directory: Path) -> list[str]:
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(fd.readlink()))
+    return [target for target in found if target.startswith(str(directory))]
