@@ -204,9 +204,9 @@ async def test_by_binding_over_the_wire(tmp_path: Path) -> None:
         {"address": "127.0.0.1", "port": ports[1], "rename_onto": "replace"},
     ]
     async with web_world(tmp_path, sftpd={"bindings": bindings}) as world:
-        made = await world.client.post("/api/v2/users", json=world.user("pat", password="very long password"))
-        assert made.status_code == 201
-        home = tmp_path / "homes" / "pat"
+        document = world.user("pat", password="very long password")
+        assert (await world.client.post("/api/v2/users", json=document)).status_code == 201
+        home = Path(document["home_dir"])
         home.mkdir(parents=True)
         for port, outcome in zip(ports, ("old", "new"), strict=True):
             async with (
