@@ -243,3 +243,30 @@ async def test_a_small_file_says_so_and_others_do_not(tmp_path):
         file = await session.open(p("/small"), PUT)
         assert not file.small
         await file.close()
+
+
+@pytest.mark.parametrize("work", ["copy", "digests"])
+async def test_long_work_on_fast_storage_lets_others_run(world, work):
+    world.account()
+    s = await world.login()
+    await put(s, "/a", bytes(4 * 1024**2))
+    source = await s.open(p("/a"), GET)
+    target = await s.open(p("/b"), PUT)
+    turns, over = 0, False
+
+    async def others() -> None:
+        nonlocal turns
+        while not over:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    if work == "copy":
+        await s.copy_range(source, 0, 4 * 1024**2, target, 0)
+    else:
+        await s.checksum(source, "md5", 0, 4 * 1024**2, 256)
+    over = True
+    await running
+    assert turns >= 16
+    await source.close()
+    await target.close()

@@ -18,6 +18,9 @@ CHUNK_BYTES: Final = 1_048_576
 """Bytes read and hashed at a time."""
 INLINE_BYTES: Final = 16_384
 """Less than this is hashed on the loop: handing it to a thread would cost more."""
+BREATH_BYTES: Final = 65_536
+"""Bytes digested on the loop in small blocks before other tasks get their turn."""
+
 MIN_BLOCK_BYTES: Final = 256
 """Smallest block (draft-ietf-secsh-filexfer-extensions-00, check-file)."""
 MAX_BLOCKS: Final = 16_384
@@ -93,7 +96,7 @@ async def digest_range(
     hasher = make()
     room = block or wanted
     left = wanted
-    fed = 0
+    fed = inline = 0
     while left:
         data = await handle.read(offset, min(CHUNK_BYTES, left))
         if not data:
@@ -105,6 +108,10 @@ async def digest_range(
             part = view[: room - fed] if block else view
             if len(part) <= INLINE_BYTES:
                 hasher.update(part)
+                inline += len(part)
+                if inline >= BREATH_BYTES:
+                    inline = 0
+                    await asyncio.sleep(0)
             else:
                 await asyncio.to_thread(hasher.update, part)
             fed += len(part)

@@ -273,4 +273,5 @@ async def copy_range(source: File, offset: int, length: int, target: File, targe
             break
         await target.store(target_offset + copied, memoryview(data), received=False)
         copied += len(data)
+        await asyncio.sleep(0)  # as in `_stream`
     return copied
