@@ -297,3 +297,31 @@ async def test_its_own_upload_is_no_link(world: World) -> None:
     with pytest.raises(InvalidArgument, match="not a link"):
         await session.readlink(p("/new"))
     await file.close()
+
+
+@pytest.mark.parametrize("world", ["1"], indirect=True)
+async def test_what_has_its_old_name_by_then_gives_it_no_right_to_replace(world: World) -> None:
+    session = await world.login(world.account(permissions={"/": ("list", "upload", "rename")}))
+    file = await session.open(p("/f"), EXCL)
+    await file.write(0, b"mine")
+    os.symlink("elsewhere", world.home() / "f")
+    await session.rename(p("/f"), p("/g"), replace=True)
+    (world.home() / "g").write_bytes(b"somebody else's")
+    with pytest.raises(AlreadyExists):
+        await file.close()
+    assert (world.home() / "g").read_bytes() == b"somebody else's"
+    assert os.readlink(world.home() / "f") == "elsewhere"
+
+
+@pytest.mark.parametrize("world", ["1"], indirect=True)
+async def test_a_link_to_its_new_name_gives_it_no_right_to_replace(world: World) -> None:
+    rules = {"/": ("*",), "/closed": ("list", "upload", "rename", "create_dirs")}
+    session = await world.login(world.account(permissions=rules))
+    await session.mkdir(p("/closed"))
+    (world.home() / "way").symlink_to("closed")
+    file = await session.open(p("/f"), PUT)
+    await session.rename(p("/f"), p("/way/g"), replace=True)
+    (world.home() / "closed" / "g").write_bytes(b"somebody else's")
+    with pytest.raises(AlreadyExists):
+        await file.close()
+    assert (world.home() / "closed" / "g").read_bytes() == b"somebody else's"

@@ -216,7 +216,9 @@ async def _rename_upload(
     storage = own.sharing(context, goal)
     await act.begin(origin.mount, goal.mount)
     published = await stat_or_none(context, origin)
-    if published is not None and published.is_file:
+    if published is not None and not published.is_file:
+        published = None  # somebody else's by now, and stays where it is
+    if published is not None:
         try:
             await _rename_charged(context, act, replaced(change, entry=published), replace=replace)
         except NotFound:  # what was seen is the upload itself
@@ -226,7 +228,8 @@ async def _rename_upload(
     if over is not None:
         await own.forsake(context, goal, over)
     # As if it had been there since now: who may not overwrite does not replace what comes meanwhile.
-    keeps = old is None and not context.gate.decide(Intent.OVERWRITE, target).allowed
+    places = (target, context.place(target, goal))
+    keeps = old is None and not all(context.gate.decide(Intent.OVERWRITE, at).allowed for at in places)
     there.learn(old.size if old is not None and old.is_file else None)
     await storage.retarget(upload.handle, goal.key, exclusive=published is None and (keeps or not replace))
     upload.renamed(there)
