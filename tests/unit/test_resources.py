@@ -174,6 +174,23 @@ def test_a_source_makes_room_among_its_own():
     assert (len(arrivals), arrivals._by_source) == (0, {})
 
 
+def test_who_is_logging_in_counts_for_the_source_too():
+    limits = StartupLimits(4, 30, 100, 3)
+    arrivals: Arrivals[Peer] = Arrivals(lambda: 0.99)
+    fill(arrivals, 1, 0.0, "other")
+    mine = fill(arrivals, 3, 1.0, "mine")
+    for peer in mine:
+        arrivals.proves(peer)
+    assert arrivals.judge("mine", limits, 5.0).refused
+    assert not arrivals.judge("third", limits, 5.0).refused
+    arrivals.leave(mine[0])
+    fill(arrivals, 1, 1.0, "more")
+    assert not arrivals.judge("mine", limits, 5.0).refused
+    for peer in mine:
+        arrivals.leave(peer)
+    assert arrivals._proving_of == {}
+
+
 @pytest.mark.parametrize(
     "text", ["", "a", "1:2", "10:0:20", "10:101:20", "20:30:10", "0:30:10", "1:2:3:4", "-1"]
 )

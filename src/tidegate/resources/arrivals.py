@@ -10,6 +10,7 @@ has been silent long enough, newcomers are refused at random, with a probability
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -103,6 +104,7 @@ class Arrivals(Generic[T]):
         self._waiting: dict[T, tuple[str, float]] = {}
         self._by_source: dict[str, dict[T, float]] = {}
         self._proving: dict[T, str] = {}
+        self._proving_of: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._proving)
@@ -112,9 +114,9 @@ class Arrivals(Generic[T]):
         waiting = len(self)
         if not limits.start or waiting < limits.start:
             return Verdict()
-        mine = self._by_source.get(source)
-        if limits.per_source and mine is not None and len(mine) >= limits.per_source:
-            victim = self._oldest(mine.items(), now)
+        mine = len(self._by_source.get(source, ())) + self._proving_of[source]
+        if limits.per_source and mine >= limits.per_source:
+            victim = self.oldest_of(source, now)
             return Verdict(refused=victim is None, victim=victim)
         victim = self.oldest(now) or self._crowding(limits.per_source)
         if victim is not None:
@@ -160,10 +162,15 @@ class Arrivals(Generic[T]):
         if entry is not None:
             self._forget(peer, entry[0])
             self._proving[peer] = entry[0]
+            self._proving_of[entry[0]] += 1
 
     def leave(self, peer: T) -> None:
         """A peer has proved itself, or is gone; unknown is no error."""
-        if self._proving.pop(peer, None) is not None:
+        source = self._proving.pop(peer, None)
+        if source is not None:
+            self._proving_of[source] -= 1
+            if not self._proving_of[source]:
+                del self._proving_of[source]
             return
         entry = self._waiting.pop(peer, None)
         if entry is not None:
