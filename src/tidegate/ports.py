@@ -57,10 +57,16 @@ def process_on(port: int) -> str:
         try:
             with os.scandir(f"/proc/{pid}/fd") as descriptors:
                 if any(os.readlink(descriptor.path) in inodes for descriptor in descriptors):
-                    return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+                    return f"process {pid} ({_name(Path(f'/proc/{pid}/comm').read_bytes())})"
         except OSError:  # it ended, or belongs to somebody else
             continue
     return ""
+
+
+def _name(comm: bytes) -> str:
+    """A process's name for a terminal or a log; programs give themselves any bytes but NUL."""
+    text = comm.removesuffix(b"\n").decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _listeners(port: int) -> Iterator[str]:
