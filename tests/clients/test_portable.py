@@ -221,6 +221,8 @@ def test_mistakes_are_one_line(tmp_path: Path):
         (["-d", str(tmp_path), "-k", str(tmp_path / "missing")], "no such file"),
         (["-d", str(tmp_path), "-s", "70000"], "65535"),
         (["-d", str(tmp_path), "-C"], "--advertise-service"),
+        (["-d", str(tmp_path), "--state-dir", str(tmp_path / "state")], "--state-dir"),
+        (["-d", str(tmp_path), "--host-key", str(tmp_path / "a" / ".." / "key")], "--host-key"),
     ]
     for flags, text in cases:
         done = run(*COMMAND, "portable", *flags, seconds=20)

@@ -114,7 +114,7 @@ def portable(
             "--state-dir",
             metavar="DIR",
             help="Keep the host keys here, and notes of unfinished uploads. Without this and --host-key "
-            "they live in memory and are new at each start.",
+            "they live in memory and are new at each start. Not inside the shared directory.",
         ),
     ] = None,
     grace_time: flags.GraceTime = 0,
@@ -142,6 +142,9 @@ def portable(
 
     generated = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
     first = credentials()
+    for flag, place in (("--state-dir", state_dir), *(("--host-key", key) for key in host_key or ())):
+        if place is not None and place.resolve().is_relative_to(shared):
+            raise InvalidArgument(f"{flag}: {place} lies in the shared directory, where others could read it")
     if state_dir is not None:
         state_dir = state_dir.absolute()
         if not state_dir.parent.is_dir():
