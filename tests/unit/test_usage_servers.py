@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ from tests.support.vfs_world import PUT, p, put
 
 from tidegate.backends.local import LocalBackend
 from tidegate.model import Account, Peer, Principal, Protocol
+from tidegate.store.factory import create_provider, initialise
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
+from tidegate.vfs import lease as lease_module
 from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.lease import LEASE_SECONDS, Lease, server_name
 
@@ -118,3 +123,50 @@ def test_a_server_keeps_its_name(tmp_path: Path) -> None:
     assert server_name(str(tmp_path)) == server_name(str(tmp_path))
     assert server_name(str(tmp_path)) != server_name(str(tmp_path / "other"))
     assert len(server_name("x")) < 64
+
+
+async def test_a_server_stays_alive_whatever_goes_wrong_beside_it(
+    store: MemoryProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.0)
+    lease = Lease(store, "one")
+    tried = asyncio.Semaphore(0)
+
+    async def reconcile() -> None:
+        tried.release()
+        raise OverflowError("too large")
+
+    await lease.start(reconcile)
+    async with asyncio.timeout(5):
+        await tried.acquire()
+        await tried.acquire()
+    await lease.stop()
+    assert "unforeseen error" in caplog.text
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a file system without a bound on size")
+async def test_an_account_that_cannot_be_stored_does_not_keep_others_from_being_counted(
+    tmp_path: Path,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as large:
+        for name in "ab":
+            with open(f"{large}/{name}", "wb") as sparse:
+                sparse.truncate(2**63 - 4096)
+        options = ProviderOptions(driver="sqlite", name="t.db", base_dir=tmp_path)
+        await initialise(options)
+        store = create_provider(options)
+        await store.open()
+        small = tmp_path / "bob"
+        small.mkdir()
+        (small / "file").write_bytes(b"12345")
+        for name, home in (("alice", large), ("bob", str(small))):
+            await store.add_user(Account(username=name, home_dir=home, permissions={"/": ("*",)}))
+            await store.mark_usage(name, dirty=True, server="dead")
+        one = server(store, "one", Clock())
+        assert await one.reconcile() == ["bob"]
+        account = await store.user("bob")
+        assert account is not None
+        assert (account.used_quota_size, account.used_quota_files) == (5, 1)
+        assert await store.usage_marks() == [("alice", "dead")]
+        await one.close()
+        await store.close()

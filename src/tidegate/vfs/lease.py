@@ -102,6 +102,8 @@ class Lease:
                 await reconcile()
             except TidegateError as error:
                 log.debug("lease of %s: %s", self.name, error)
+            except Exception:  # without the lease others would count accounts that are in use here
+                log.exception("lease of %s: unforeseen error; it is renewed all the same", self.name)
 
     async def renew(self) -> None:
         """Say that the server lives."""

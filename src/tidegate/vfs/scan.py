@@ -32,6 +32,9 @@ RECOUNT_SECONDS: Final = 15.0
 """How long an account whose numbers are uncertain waits to be counted; twice as long after each try."""
 RECOUNT_MAX_SECONDS: Final = 600.0
 """Longest such wait."""
+UNCOUNTABLE: Final = (TidegateError, OverflowError)
+"""Why an account cannot be counted now, which is no reason not to count the others; sparse files add up to
+more than the store takes."""
 ENTRIES_PER_BREATH: Final = 2000
 """Entries counted before other tasks get their turn, for backends that answer without waiting."""
 
@@ -255,7 +258,7 @@ class Scans:
                     done.append(username)
                 if lease is not None:  # if it was not exact, the account has this server's mark now
                     await lease.clear(username, [server for server in servers if server != lease.name])
-            except TidegateError as error:
+            except UNCOUNTABLE as error:
                 log.warning("usage of %s cannot be reconciled now: %s", username, error)
                 self._books.again(username)
         return done
@@ -293,7 +296,7 @@ class Scans:
                         await self._recount(account)
                 except NotFound:
                     self._books.forget_doubts(username)
-                except TidegateError as error:
+                except UNCOUNTABLE as error:
                     log.info("usage of %s cannot be counted again now: %s", username, error)
             if not self._books.doubtful():
                 return
@@ -329,7 +332,7 @@ class Scans:
     async def _guard(self, scan: Scan, work: Coroutine[None, None, object]) -> None:
         try:
             await work
-        except TidegateError as error:
+        except UNCOUNTABLE as error:
             log.warning("quota scan of %s %s failed: %s", scan.kind, scan.name, error)
         finally:
             self._leave(scan)
