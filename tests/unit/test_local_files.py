@@ -233,6 +233,26 @@ def test_network_mounts_below_the_root(
     assert backend._device_of("far awayx") is backend._device
 
 
+async def test_a_file_server_mounted_later_is_noticed_behind_every_view(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table, root = tmp_path / "mountinfo", tmp_path / "root"
+    table.write_text("1 0 8:1 / / rw - ext4 /dev/a rw\n")
+    real_open = open
+    monkeypatch.setattr(device_module, "open", lambda path, *a, **k: real_open(table, *a, **k), raising=False)
+    devices = Devices()
+    backend = LocalBackend(str(root), create=True, devices=devices)
+    await backend.open()
+    view = backend.unlinked
+    table.write_text(f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:50 / {root}/far rw - nfs4 host:/ rw\n")
+    devices._table = None
+    assert await backend.is_current()
+    assert backend._device_of("far/x").threaded
+    assert view._device_of("far/x").threaded
+    await backend.close()
+    devices.close()
+
+
 async def test_a_slow_device_has_only_its_share(devices: Devices) -> None:
     slow, quick = (Device("nfs", 2, time.monotonic_ns, threaded=True) for _ in range(2))
     gate = threading.Event()

@@ -170,7 +170,8 @@ class LocalBackend:
         """See `tidegate.abc.ChecksRoot.is_current`; also takes notice of file servers mounted below since."""
         current = await self._run("", _is_current)
         if current:
-            self._mounts = self._devices.mounted_below(os.path.realpath(self._root.path))
+            # In place: `unlinked` shares the list.
+            self._mounts[:] = self._devices.mounted_below(os.path.realpath(self._root.path))
         return current
 
     async def close(self) -> None:
