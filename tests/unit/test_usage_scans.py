@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.support.vfs_world import UsageKeeper, World, put, vfs_world
+from tests.support.vfs_world import GET, PUT, UsageKeeper, World, local_world, p, put, vfs_world
 
 from tidegate import errors as e
+from tidegate.abc import OpenOptions, Publish
 from tidegate.backends.local import LocalBackend
-from tidegate.model import Account, Folder, FolderMount
+from tidegate.backends.local.opening import Opener
+from tidegate.backends.local.uploads import Upload
+from tidegate.model import Account, Folder, FolderMount, Peer, Principal, Protocol
 from tidegate.vfs import usage
 from tidegate.vfs.mounts import BackendPool, BackendSpec
 from tidegate.vfs.usage import Books
@@ -231,6 +235,64 @@ async def test_who_goes_while_a_root_is_looked_at_leaves_nothing_open(tmp_path: 
 
     assert task.cancelled()
     assert not _open_below(tmp_path)
+
+
+async def test_who_goes_while_an_upload_is_opened_again_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reopen, reached, go_on, done = Opener.reopen, threading.Event(), threading.Event(), threading.Event()
+
+    def slow(self: Opener, upload: Upload, fd: int, options: OpenOptions) -> int:
+        reached.set()
+        go_on.wait(5)
+        try:
+            return reopen(self, upload, fd, options)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(Opener, "reopen", slow)
+    async with local_world(tmp_path, threads=True, upload_mode=Publish.ATOMIC) as world:
+        world.account()
+        session = await world.login()
+        file = await session.open(p("/a"), PUT)
+        before = len(_open_below(tmp_path))
+        reading = asyncio.create_task(session.open(p("/a"), GET))
+        await asyncio.to_thread(reached.wait, 5)
+        reading.cancel()
+        await asyncio.wait([reading])
+        go_on.set()
+        await asyncio.to_thread(done.wait, 5)
+        await file.sync()  # by a thread too, so that the other one is through
+        async with asyncio.timeout(5):
+            while len(_open_below(tmp_path)) != before:
+                await asyncio.sleep(0.001)
+        await file.close()
+
+
+async def test_what_sessions_of_a_moment_change_beside_a_count_is_added(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = world.mount("shared", "/s", quota_size=1000)
+    world.account("alice", virtual_folders=(mount,))
+    bob = world.account("bob", virtual_folders=(mount,))
+    world.folder_dir("shared").mkdir(parents=True)
+    (world.folder_dir("shared") / "a").write_bytes(b"a" * 50)
+    world.store.dirty.add("alice")
+    set_usage = world.store.set_usage
+
+    async def beside(username: str, *, size: int, files: int) -> None:
+        session = await world.vfs.open(
+            Principal(bob, "password", "192.0.2.7"),
+            Peer("c9", Protocol.SFTP, "192.0.2.7", 4711, "127.0.0.1:2022", "SSH-2.0-test"),
+        )
+        await put(session, "/s/b", b"b" * 7)
+        await session.close()
+        await set_usage(username, size=size, files=files)
+
+    monkeypatch.setattr(world.store, "set_usage", beside)
+    await world.vfs.reconcile()
+
+    assert await world.folder_used("shared") == (57, 2)
 
 
 def _open_below(directory: Path) -> list[str]:

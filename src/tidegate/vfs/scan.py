@@ -14,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
-from tidegate.model import Account, Entry, FolderMount
+from tidegate.model import Account, Entry, Folder, FolderMount
 from tidegate.policy.quota import counts_in_account
-from tidegate.vfs.books import identity_of, is_same
+from tidegate.vfs.books import FolderBook, identity_of, is_same
 from tidegate.vfs.mounts import BackendPool, BackendSpec, folder_spec, home_spec, listing
 from tidegate.vfs.usage import AccountBook, Books
 
@@ -219,9 +220,8 @@ class Scans:
         except BaseException:
             self._leave(scan)
             raise
-        spec = BackendSpec(folder.mapped_path, folder.filesystem)
         scan.task = asyncio.create_task(
-            self._guard(scan, self._folder(scan, name, spec)), name=f"quota scan of folder {name}"
+            self._guard(scan, self._folder(scan, folder)), name=f"quota scan of folder {name}"
         )
         return scan
 
@@ -344,6 +344,18 @@ class Scans:
             raise NotFound(f"no user {username}")
         return account
 
+    @asynccontextmanager
+    async def _holding(self, account: Account) -> AsyncIterator[None]:
+        """Hold the books of what is counted: what sessions charge meanwhile, whenever they come, is known."""
+        book = await self._books.account(account)
+        folders: list[FolderBook] = []
+        try:
+            for mount in account.virtual_folders:
+                folders.append(await self._books.folder(mount))  # noqa: PERF401  (held one by one)
+            yield
+        finally:
+            self._books.release(book, folders)
+
     async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> bool:
         """Count; returns whether nothing changed meanwhile, else the account is counted again later."""
         at_root = any(mount.virtual_path == "/" for mount in account.virtual_folders)
@@ -353,41 +365,41 @@ class Scans:
         specs += [(mount, folder_spec(account, mount)) for mount in included]
         if every_folder:
             specs += [(mount, folder_spec(account, mount)) for mount in own]
+        async with self._holding(account):
+            return await self._held_user(scan, account, specs)
+
+    async def _held_user(
+        self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, BackendSpec]]
+    ) -> bool:
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
             before = self._view(account)
             counted = [(mount, *await self._count(spec, scan)) for mount, spec in specs]
-            after = self._view(account)
-            steady = before.steady and before == after
+            steady = before.steady and before == self._view(account)
             if steady:
                 break
         if not is_same(identity_of(account), identity_of(await self._account(account.username))):
             raise NotFound(f"user {account.username} was deleted while the scan ran")
-        folders = [mount.name for mount, *_ in counted if mount is not None]
         if not steady:  # said first: what ends the scan half way must not leave its numbers unmarked
+            folders = [mount.name for mount, *_ in counted if mount is not None]
             await self._books.doubt_scanned(account.username, folders)
         mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
         size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
-        # Somebody who logged in meanwhile brought the old numbers along: nothing to compare with.
-        since = None if after.book is None else (before if after.book is before.book else after).shown
-        came = False
-        try:
-            await self._books.set_usage(account.username, size=size, files=files, since=since, exact=steady)
-            came = self._books.live_for(account) is not after.book
-            for mount, folder_size, folder_files in counted:
-                if mount is not None:
-                    came |= before.folders.get(mount.name) is None and (
-                        self._books.live_folder(mount.name) is not None
-                    )
-                    await self._set_folder(mount.name, before, folder_size, folder_files, exact=steady)
-        finally:
-            if came:
-                self._books.unsure(account.username, folders)
-        if came:
-            await self._books.doubt_scanned(account.username, folders)
-        return steady and not came
+        since = None if before.book is None else before.shown
+        await self._books.set_usage(account.username, size=size, files=files, since=since, exact=steady)
+        for mount, folder_size, folder_files in counted:
+            if mount is not None:
+                await self._set_folder(mount.name, before, folder_size, folder_files, exact=steady)
+        return steady
 
-    async def _folder(self, scan: Scan, name: str, spec: BackendSpec) -> None:
+    async def _folder(self, scan: Scan, folder: Folder) -> None:
+        book = await self._books.folder(folder)
+        try:
+            await self._held_folder(scan, folder.name, BackendSpec(folder.mapped_path, folder.filesystem))
+        finally:
+            self._books.release_folder(book)
+
+    async def _held_folder(self, scan: Scan, name: str, spec: BackendSpec) -> None:
         changing: set[str] = set()
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
@@ -408,7 +420,7 @@ class Scans:
         await self._set_folder(name, before, size, files, exact=steady)
 
     async def _set_folder(self, name: str, before: _View, size: int, files: int, *, exact: bool) -> None:
-        seen = before.folders.get(name) or self._folder_views([name]).get(name)
+        seen = before.folders.get(name)
         since = None if seen is None else seen.shown
         await self._books.set_folder_usage(name, size=size, files=files, since=since, exact=exact)
 

@@ -149,27 +149,32 @@ class Books:
         book = self._accounts[name] = AccountBook(found)
         return book
 
-    async def folder(self, mount: FolderMount) -> FolderBook:
-        """The book of a mounted folder, held until `release`."""
+    async def folder(self, mount: FolderMount | Folder) -> FolderBook:
+        """The book of a folder, held until `release` or `release_folder`."""
         book = self._folders.get(mount.name)
         if book is None:
             async with self._loading:
                 book = self._folders.get(mount.name)
                 if book is None:
                     fresh = await self.store.folder(mount.name) if self.store else None
-                    known: Folder | FolderMount = fresh or mount
+                    known = fresh or mount
                     book = FolderBook(mount.name, known.used_quota_size, known.used_quota_files)
                     self._folders[mount.name] = book
         book.refs += 1
         return book
 
     def release(self, book: AccountBook, folders: list[FolderBook]) -> None:
-        """A session ended."""
+        """A session ended, or a scan."""
         for folder in folders:
             folder.refs -= 1
         book.refs -= 1
         if book.task is None:
             self._forget(book)
+
+    def release_folder(self, folder: FolderBook) -> None:
+        """A scan of a folder ended."""
+        folder.refs -= 1
+        self._forget_folders()
 
     def _forget(self, book: AccountBook) -> None:
         """Drop what nobody holds, so that the next login reads the store's numbers."""
@@ -181,8 +186,13 @@ class Books:
         for folder in list(book.folders):
             if not folder.pending and not book.busy:
                 del book.folders[folder]
+        self._forget_folders()
+
+    def _forget_folders(self) -> None:
         for name, folder in list(self._folders.items()):
             if folder.refs <= 0 and not folder.pending:
+                if any(book.busy and folder in book.folders for book in self._books()):
+                    continue  # what ends later is charged to it
                 del self._folders[name]
 
     def live(self, username: str) -> AccountBook | None:
@@ -617,8 +627,9 @@ class Books:
                 self._doubts.discard((username, None))
             return
         async with book.lock:
-            marks = since is not None and self.store is not None and not book.marked
-            if marks:  # traffic goes on beside a scan
+            # Besides the scan that holds the book, others do: traffic goes on.
+            marks = since is not None and self.store is not None and not book.marked and book.refs > 1
+            if marks:
                 await self._mark(book)
             before = book.size.used, book.files.used
             size, files = _later((size, files), book.charged, since)

@@ -316,12 +316,21 @@ class LocalBackend:
             raise
         return _Opened(fd, found.st_dev, None, found.st_size)
 
-    async def _on_upload(self, handle: FileHandle, call: Callable[[Upload], T]) -> T:
+    async def _on_upload(
+        self,
+        handle: FileHandle,
+        call: Callable[[Upload], T],
+        *,
+        orphan: Callable[[T], object] | None = None,
+    ) -> T:
         assert isinstance(handle, LocalFile)
         upload = handle.upload
         assert isinstance(upload, Upload)
         device = self._devices.of(handle.fileno(), upload.st_dev)
-        return await self._devices.run(device, operations.pinned_call, self._root, partial(call, upload))
+        pinned = partial(operations.pinned_call, self._root, partial(call, upload))
+        if device.fast():
+            return self._devices.inline(device, pinned)
+        return await self._devices.thread(device, pinned, orphan=orphan)
 
     async def reopen(self, handle: FileHandle, options: OpenOptions) -> FileHandle:
         """See `tidegate.abc.SharesUploads`."""
@@ -332,7 +341,7 @@ class LocalBackend:
             found = os.fstat(fd)
             return _Opened(fd, found.st_dev, None, found.st_size)
 
-        return self._file(handle.name, options, await self._on_upload(handle, again))
+        return self._file(handle.name, options, await self._on_upload(handle, again, orphan=_Opened.undo))
 
     async def retarget(self, handle: FileHandle, key: str, *, exclusive: bool) -> None:
         """See `tidegate.abc.SharesUploads`."""
