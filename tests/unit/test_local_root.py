@@ -38,6 +38,7 @@ def home(tmp_path: Path) -> Path:
 def root(home: Path, request: pytest.FixtureRequest) -> Iterator[Root]:
     root = Root(str(home), kernel=request.param)
     root.open()
+    assert request.param is None or root._kernel is False  # what was asked for is not found out
     yield root
     root.close()
 
