@@ -278,3 +278,20 @@ async def test_a_tree_beyond_the_bound_is_refused(apart: World, monkeypatch: pyt
         await alice.rename(p("/t"), p("/v/moved"), replace=False)
     assert contents(top) == before
     assert await names(alice, "/v") == set()
+
+
+@pytest.mark.parametrize("world", ["other"], indirect=True)
+async def test_others_rename_while_a_large_file_is_moved(world: World) -> None:
+    folder = world.mount("v", "/v", quota_size=0, quota_files=0)
+    world.account(virtual_folders=(folder,), permissions={"/": ("*",), "/closed": ("list",)})
+    alice, beside = await world.login(), await world.login()
+    await put(alice, "/large", bytes(16 * 1024**2))
+    await put(alice, "/a", b"a")
+    move = asyncio.create_task(alice.rename(p("/large"), p("/v/large"), replace=False))
+    async with asyncio.timeout(10):
+        while not alice.transfers:
+            await asyncio.sleep(0)
+        await beside.rename(p("/a"), p("/b"), replace=False)
+    assert not move.done()
+    await move
+    assert await names(alice, "/") == {"b", "v"}

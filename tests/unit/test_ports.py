@@ -13,7 +13,7 @@ import pytest
 from tidegate.ports import process_on
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_process_cannot_write_to_the_terminal_by_its_name() -> None:
     comm = Path("/proc/self/comm")
     before = comm.read_bytes().removesuffix(b"\n")

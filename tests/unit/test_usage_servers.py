@@ -144,7 +144,7 @@ async def test_a_server_stays_alive_whatever_goes_wrong_beside_it(
     assert "unforeseen error" in caplog.text
 
 
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a file system without a bound on size")
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="/dev/shm is missing")
 async def test_an_account_that_cannot_be_stored_does_not_keep_others_from_being_counted(
     tmp_path: Path,
 ) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from tidegate.abc import Backend, Capability
@@ -32,15 +32,19 @@ _TURNS: Final = "/links"
 
 
 @asynccontextmanager
-async def taking_turns(context: Context, *backends: Backend) -> AsyncIterator[None]:
-    """Hold off others that make or move links in these storages; take no place before."""
-    if context.gate.uniform:
-        yield
-        return
-    async with context.places.locked(
-        *((backend, _TURNS) for backend in {id(b): b for b in backends}.values())
-    ):
-        yield
+async def taking_turns(context: Context, *backends: Backend) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Hold off others that make or move links in these storages; take no place before.
+
+    Yields:
+        what ends the turn early.
+    """
+    async with AsyncExitStack() as turn:
+        if not context.gate.uniform:
+            different = {id(backend): backend for backend in backends}.values()
+            await turn.enter_async_context(
+                context.places.locked(*((backend, _TURNS) for backend in different))
+            )
+        yield turn.aclose
 
 
 async def text_to_store(context: Context, spot: Spot, text: str, points: VPath, link: VPath) -> str:

@@ -62,7 +62,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
 
     async def work(act: Act) -> None:
         async with (
-            taking_turns(context, origin.backend, goal.backend),
+            taking_turns(context, origin.backend, goal.backend) as end_turn,
             context.places.locked(origin[1:], goal[1:]) as (here, there),
         ):
             upload, over = own.mine(context, origin), own.mine(context, goal)
@@ -95,6 +95,9 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
                 try:
                     await _rename_charged(context, act, change, replace=replace)
                 except OtherDevice:
+                    # Copying may take hours, in which others rename too. A link that is put into what is
+                    # copied meanwhile was not judged for its new place; where it leads is, when it is used.
+                    await end_turn()
                     with context.limits(intent, target):
                         await carry(context, act, origin, goal, entry, old, source, target)
                 if over is not None:
