@@ -309,7 +309,7 @@ def test_a_root_is_made_with_its_mode_and_only_if_it_is_not_there(tmp_path: Path
         make_root(str(tmp_path / "file" / "home"), mode=0o700, uid=None, gid=None)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give directories away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are set by root only")
 @pytest.mark.parametrize(("uid", "gid"), [(4711, 4712), (4711, None), (None, 4712), (None, None)])
 def test_only_the_root_itself_is_given_away(tmp_path: Path, uid: int | None, gid: int | None) -> None:
     make_root(str(tmp_path / "a" / "home"), mode=0o700, uid=uid, gid=gid)

@@ -146,7 +146,7 @@ async def test_setstat_on_plain_storage(worlds: Any, mode: int, refused: bool, a
     assert (await session.stat(p("/g"))).size == 3
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are set by root only")
 @pytest.mark.parametrize(("uid", "gid"), [(4711, None), (None, 4712), (4711, 4712)])
 @pytest.mark.parametrize("by", ["path", "handle"])
 async def test_one_half_of_an_owner(worlds: Any, uid: int | None, gid: int | None, by: str) -> None:
