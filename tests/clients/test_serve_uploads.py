@@ -245,8 +245,8 @@ async def test_kill_9_in_the_middle_of_uploads(mode: int, tmp_path: Path):
         if mode < 2:
             assert kept == []
             assert os.listdir(server.directory / "uploads.journal") == []
-        else:  # partials that can be resumed: one for each upload that was open
-            assert 2 <= len(kept) <= 4
+        else:  # partials that can be resumed: that of "fresh", and of what was in flight
+            assert 1 <= len(kept) <= 4
         await asyncio.to_thread(wait_usage, person, on_disk(person.home))
 
         if mode == 2:  # and it can go on where the crash stopped it
@@ -262,7 +262,9 @@ async def test_kill_9_in_the_middle_of_uploads(mode: int, tmp_path: Path):
                     await file.write(b"new")
                 for path in leftovers(person.home):
                     assert path.name not in await files.listdir("/")
-            assert len(leftovers(person.home)) == len(kept) - 2
+            # That of "fresh" is finished; that of "overwritten" goes with the count after the crash, which may
+            # have come before `kept` was looked at.
+            assert len(leftovers(person.home)) in (len(kept) - 2, len(kept) - 1)
             await asyncio.to_thread(wait_usage, person, on_disk(person.home))
         await asyncio.to_thread(server.stop)
     finally:
