@@ -243,7 +243,7 @@ def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["a\nb\r{}", 'q"uote\\', "\x1b[2J\x9b\u2028\u202e", "caf\u00e9 \U0001f30a", os.fsdecode(b"raw\xff\xfe")]
+    "name", ["a\nb\r{}", 'q"uote\\', "\x1b[2J\x9b\u2028\u202e", "a\u2067gpj\u2069\u200f\u061c", "caf\u00e9 \U0001f30a", os.fsdecode(b"raw\xff\xfe")]
 )  # fmt: skip
 async def test_a_name_cannot_break_its_line(record: tuple[Log, Path], name: str) -> None:
     log, path = record
@@ -255,7 +255,7 @@ async def test_a_name_cannot_break_its_line(record: tuple[Log, Path], name: str)
     assert raw.count(b"\n") == 1
     assert not any(byte < 0x20 for byte in raw[:-1])
     text = raw.decode("utf-8")
-    assert not any(char in text for char in "\x7f\x9b\u2028\u202e")
+    assert not any(char in text for char in "\x7f\x9b\u2028\u202e\u2067\u2069\u200f\u061c")
     assert json.loads(text)["virtual_path"] == f"/{name}"
 
 

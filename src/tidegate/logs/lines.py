@@ -27,8 +27,11 @@ LEVEL_NAMES: Final = {
     logging.CRITICAL: "error",
 }
 
+_DIRECTIONS: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Marks, embeddings, overrides, isolates of the bidirectional algorithm: they reorder what is shown."""
+
 _CONTROL: Final = {
-    code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), 0xFEFF)
+    code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *_DIRECTIONS, 0xFEFF)
 }
 """Characters that terminals or line splitters obey and JSON would let through."""
 
