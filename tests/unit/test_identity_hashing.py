@@ -322,3 +322,25 @@ def test_the_time_of_refusals_is_above_common_hashes_of_this_machine() -> None:
     cheap = replace(CHEAP, bcrypt_cost=4)
     assert 0 < passwords.refusal_seconds(cheap) < passwords.refusal_seconds(replace(cheap, bcrypt_cost=8))
     assert passwords.refusal_seconds(replace(cheap, bcrypt_cost=10)) > hashing.DEAR_MILLISECONDS / 10_000
+
+
+async def test_a_few_guessers_together_leave_room_for_others():
+    pool = HashPool(workers=1, max_waiting=8, max_waiting_per_source=4)
+    go_on = threading.Event()
+    tasks = []
+    try:
+        for number in range(8):
+            source = f"192.0.2.{number % 2}"
+            tasks.append(asyncio.create_task(pool.run(source, go_on.wait, account="alice")))
+        await asyncio.sleep(0)
+        assert pool.waiting == 6
+        tasks.append(asyncio.create_task(pool.run("198.51.100.1", go_on.wait, account="bob")))
+        await asyncio.sleep(0)
+        assert pool.waiting == 7
+        with pytest.raises(LoginRefused):
+            await pool.run("198.51.100.1", go_on.wait, account="bob")
+    finally:
+        go_on.set()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        await pool.close()
+    assert sum(isinstance(end, LoginRefused) for end in ended) == 2

@@ -36,6 +36,9 @@ MAX_WAITING: Final = 128
 """Hashes asked for and not done; the next login is refused as ``busy``."""
 MAX_WAITING_PER_SOURCE: Final = 32
 """The share of one host (IPv6: of one /64), so that a single guesser cannot shut everybody else out."""
+RESERVED_PART: Final = 4
+"""One part in so many of the queue is for hosts that have nothing in it, so that a few guessers together
+cannot shut everybody else out either."""
 MEMORY_KIB: Final = 256 * 1024
 """Memory of the hashes that are computed at once, in KiB; what does not fit waits."""
 DEAR_MILLISECONDS: Final = 250.0
@@ -105,7 +108,9 @@ class HashPool:
         source = host_of(source)
         dear = cost.milliseconds > DEAR_MILLISECONDS or cost.memory_kib > MEMORY_KIB // 2
         line = self._dear if dear else self._usual
-        if line.waiting >= line.max_waiting or (source and self._by_source[source] >= self._max_per_source):
+        mine = self._by_source[source] if source else 0
+        room = line.max_waiting - (line.max_waiting // RESERVED_PART if mine else 0)
+        if line.waiting >= room or mine >= self._max_per_source:
             raise LoginRefused("busy")
         loop = asyncio.get_running_loop()
         held = contextlib.ExitStack()  # what the job holds until it is really over
