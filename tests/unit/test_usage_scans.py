@@ -13,12 +13,12 @@ import pytest
 from tests.support.vfs_world import GET, PUT, UsageKeeper, World, local_world, p, put, vfs_world
 
 from tidegate import errors as e
-from tidegate.abc import OpenOptions, Publish
+from tidegate.abc import Backend, Key, OpenOptions, Publish
 from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.uploads import Upload
-from tidegate.model import Account, Folder, FolderMount, Peer, Principal, Protocol
-from tidegate.vfs import usage
+from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal, Protocol
+from tidegate.vfs import uploads, usage
 from tidegate.vfs.mounts import BackendPool, BackendSpec
 from tidegate.vfs.usage import Books
 
@@ -293,6 +293,47 @@ async def test_what_sessions_of_a_moment_change_beside_a_count_is_added(
     await world.vfs.reconcile()
 
     assert await world.folder_used("shared") == (57, 2)
+
+
+@pytest.mark.parametrize("mode", [Publish.INPLACE, Publish.RESUMABLE])
+async def test_an_end_whose_size_storage_cannot_tell_leaves_the_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Publish
+) -> None:
+    async def fails(backend: Backend, key: Key) -> int | None:
+        raise e.StorageFailed("broken")
+
+    async with vfs_world(tmp_path, upload_mode=mode) as world:
+        world.account(quota_size=10_000)
+        session = await world.login()
+        file = await session.open(p("/a"), PUT)
+        await file.write(0, b"x" * 100)
+        with monkeypatch.context() as broken:
+            broken.setattr(uploads, "size_of", fails)
+            await file.abort()
+        assert world.vfs.books.doubtful() == ["alice"]
+
+        assert await world.vfs.reconcile() == []  # it is waiting already
+        scan = await world.vfs.scans.start_user("alice")
+        assert scan.task is not None
+        await scan.task
+        assert await world.used() == (100, 1)
+        assert world.vfs.books.doubtful() == []
+
+
+async def test_two_changes_of_the_size_of_an_unpublished_upload_end_as_storage_did_them(
+    tmp_path: Path,
+) -> None:
+    async with local_world(tmp_path, threads=True, upload_mode=Publish.ATOMIC) as world:
+        world.account(quota_size=100_000)
+        session = await world.login()
+        for _ in range(20):
+            file = await session.open(p("/a"), PUT)
+            await file.write(0, b"x" * 100)
+            await asyncio.gather(
+                file.set_attrs(Attrs(size=5000)), session.set_attrs(p("/a"), Attrs(size=7)), file.sync()
+            )
+            await file.close()
+            assert await world.used() == ((world.home() / "a").stat().st_size, 1)
 
 
 def _open_below(directory: Path) -> list[str]:

@@ -363,9 +363,8 @@ class File:
     def _inexact(self) -> None:
         """What is charged may not be what is there: the end asks, and no scan is exact before."""
         self._exact = False
-        upload = self._upload
-        if upload is not None and upload.inplace:
-            upload.extent.suspect = True
+        if self._upload is not None:
+            self._upload.inexact()
 
     def _broken(self, error: TidegateError) -> None:
         """A write failed: what is there is not what was sent, and is no whole file."""
@@ -445,19 +444,9 @@ class File:
             except TooLarge as error:
                 self._fail(error, Intent.UPLOAD)
                 raise
-            extent = self._upload.extent
             with context.limits(Intent.UPLOAD, path):
                 self._upload.resize(wanted.size)
-            if extent.writing or extent.resizing:
-                self._inexact()  # which of them storage does last decides the size
-            extent.resizing += 1
-            try:
-                await self._handle.set_attrs(Attrs(size=wanted.size))
-            except BaseException:  # also if cancelled: the end asks for the size
-                self._inexact()
-                raise
-            finally:
-                extent.resizing -= 1
+            await self._upload.set_size(self._handle, wanted.size)
             self._record("Truncate", started, {"size": wanted.size})
         rest = replace(wanted, size=None)
         if rest != Attrs():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.abc import FileHandle, OpenOptions, SharesUploads
 from tidegate.errors import Conflict, TidegateError
-from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.model import Entry, Intent, VPath
 from tidegate.vfs.context import Context
 from tidegate.vfs.mounts import Spot
 
@@ -122,8 +122,4 @@ async def resize(context: Context, path: VPath, upload: Upload, size: int) -> No
     with context.limits(Intent.OVERWRITE, path):
         upload.require_size(size)
         upload.resize(size)
-    try:
-        await upload.handle.set_attrs(Attrs(size=size))
-    except BaseException:  # also if cancelled: the end asks for the size
-        upload.exact = False
-        raise
+    await upload.set_size(upload.handle, size)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, TidegateError
+from tidegate.model import Attrs
 from tidegate.vfs.context import Context
 from tidegate.vfs.extents import Extent, Place
 from tidegate.vfs.gauges import Meter, require
@@ -201,6 +202,30 @@ class Upload:
         extent.suspect = extent.suspect or extent.writers > 1
         self.high = size
 
+    async def set_size(self, handle: FileHandle, size: int) -> None:
+        """Have storage do what `resize` charged.
+
+        Raises:
+            TidegateError: it did not, or that is not known.
+        """
+        extent = self.extent
+        if extent.writing or extent.resizing:
+            self.inexact()  # which of them storage does last decides the size
+        extent.resizing += 1
+        try:
+            await handle.set_attrs(Attrs(size=size))
+        except BaseException:  # also if cancelled
+            self.inexact()
+            raise
+        finally:
+            extent.resizing -= 1
+
+    def inexact(self) -> None:
+        """What is charged may not be what is there: the end asks, and no scan is exact before."""
+        self.exact = False
+        if self.inplace:
+            self.extent.suspect = True
+
     def _uncertain_names(self) -> None:
         """A file of several names shrinks: nobody can say how many of them are charged here."""
         if self.names > 1:
@@ -336,9 +361,12 @@ class Upload:
         size = files = 0
         visible: int | None = None
         resumable = self._context.options.upload_mode is Publish.RESUMABLE
-        if outcome is Outcome.COMMIT:
-            if not exact:
+        if outcome is Outcome.COMMIT and not exact:
+            try:
                 self.high = (await handle.stat()).size
+            except TidegateError as error:
+                outcome, failure = Outcome.KEEP, error
+        if outcome is Outcome.COMMIT:
             visible = place.learn(None)
             size = (self.high - place.freed(None)) - (extent.charged - extent.floor)
             files = (visible is None) - self.new
@@ -360,13 +388,21 @@ class Upload:
         elif resumable and place.extent is None and not self.forsaken:
             # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
             # would be a way around the quota. One that a finished file of that name hides does not.
-            visible, kept = place.learn(None), await size_of(*self.place.at)
+            visible, kept = place.learn(None), await self._left(place.learn(None))
             size = (kept or 0) - (visible or 0) - (extent.charged - extent.floor)
             meter.credit(size, (kept is not None) - (visible is not None) - self.new)
             place.becomes(kept)
         else:
             meter.credit(extent.floor - extent.charged, -self.new)
         return failure
+
+    async def _left(self, likely: int | None) -> int | None:
+        """Size of what has the name now; `likely`, and a doubt, if storage cannot tell."""
+        try:
+            return await size_of(*self.place.at)
+        except TidegateError:
+            self._context.books.doubt(self._context.book)
+            return likely
 
     async def _finish_inplace(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
@@ -386,7 +422,7 @@ class Upload:
                 meter.credit(-extent.charged, 0)
             return failure
         if extent.suspect:
-            actual = await size_of(*self.place.at)
+            actual = await self._left(extent.charged)
             meter.credit((actual or 0) - extent.charged, -1 if actual is None else 0)
             extent.charged = actual or 0
             extent.suspect = extent.writers > 0  # what others have under way may still land
