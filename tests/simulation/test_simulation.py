@@ -37,11 +37,13 @@ def _all_well(seeds: range, rules: Rules) -> None:
     assert not bad, f"{len(bad)} of {len(seeds)} histories failed\n" + "\n".join(bad[:3])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of killed processes
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_histories_leave_the_books_exact_or_marked(batch: int) -> None:
     _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), Rules())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of killed processes
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("batch", range(SOAK_BATCHES))
