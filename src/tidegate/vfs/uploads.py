@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
-from tidegate.errors import Conflict, NotFound, QuotaExceeded, TidegateError
+from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
 from tidegate.model import Attrs
 from tidegate.vfs.context import Context
 from tidegate.vfs.extents import Extent, Place
@@ -381,6 +381,9 @@ class Upload:
             if outcome is Outcome.COMMIT:
                 meter.credit(-size, -files)
                 outcome = Outcome.KEEP
+                if resumable or isinstance(error, StorageFailed):
+                    # It may be published all the same, or lie beside what hides it.
+                    self._context.books.doubt(self._context.book)
         if place.borrower is self:
             place.borrower = None
         if outcome is Outcome.COMMIT:
