@@ -48,6 +48,20 @@ async def test_plain_account_has_defaults(provider: Provider) -> None:
     assert same(await provider.user("ana"), plain_account("ana"))
 
 
+async def test_which_names_are_taken(provider: Provider) -> None:
+    users = [plain_account(f"u{n}") for n in range(1_200)]
+    await provider.load(
+        Snapshot(users=users, folders=[full_folder()], admins=[full_admin()], api_keys=[full_key()])
+    )
+    asked = [account.username for account in users] + ["nobody", "U1", "", "a\0b", "\ud800"]
+
+    assert await provider.existing("user", asked) == {account.username for account in users}
+    assert await provider.existing("user", []) == set()
+    assert await provider.existing("folder", ["nobody", full_folder().name]) == {full_folder().name}
+    assert await provider.existing("admin", ["nobody", full_admin().username]) == {full_admin().username}
+    assert await provider.existing("api_key", ["nobody", full_key().id]) == {full_key().id}
+
+
 @pytest.mark.parametrize(
     "name",
     ["nobody", "", "a\0b", "\ud800", "x" * 256, "é" * 200, "' OR 1=1 --", "%", "ana ", "ANA", "an", "anaa"],

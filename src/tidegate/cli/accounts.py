@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,8 +23,17 @@ from tidegate.cli.documents import (
     read_document,
     read_keys,
 )
+from tidegate.cli.progress import meter
 from tidegate.cli.provider import Desk, opened, run
-from tidegate.cli.terminal import confirm, read_password, say, say_json, say_table
+from tidegate.cli.terminal import (
+    confirm,
+    read_password,
+    say,
+    say_json,
+    say_json_stream,
+    say_stream,
+    say_table,
+)
 from tidegate.errors import InvalidArgument, NotFound
 from tidegate.model import Account
 
@@ -195,21 +207,47 @@ def change(
 
 @app.command("list")
 def list_users(
+    match: Annotated[
+        str, typer.Option("--match", metavar="PATTERN", help="Only names like this, for instance 'acme*'.")
+    ] = "",
+    status: Annotated[
+        str, typer.Option("--status", help="Only these: enabled or disabled.", show_default=False)
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0 all.")] = 0,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
 ) -> None:
     """List accounts by name."""
+    if status not in ("", "enabled", "disabled"):
+        raise typer.BadParameter(f"{status!r} is not enabled or disabled", param_hint="--status")
 
     async def work() -> None:
+        from fnmatch import fnmatchcase
+
         from tidegate.store.documents import encode_account
 
-        async with opened(config_dir, config_file) as desk:
+        async def found(desk: Desk) -> AsyncGenerator[Account, None]:
+            left = limit or -1
+            with meter("listing", "users", await desk.provider.count_users()) as progress:
+                async for account in desk.provider.iter_users():
+                    if not sys.stdout.isatty():  # there the list itself shows how far it is
+                        progress.advance()
+                    if match and not fnmatchcase(account.username, match):
+                        continue
+                    if status and bool(account.status) is not (status == "enabled"):
+                        continue
+                    yield account
+                    left -= 1
+                    if not left:
+                        return
+
+        async with opened(config_dir, config_file) as desk, contextlib.aclosing(found(desk)) as accounts:
             if as_json:
-                say_json([encode_account(a, confidential=False) async for a in desk.provider.iter_users()])
-                return
-            rows = [account_rows(account) async for account in desk.provider.iter_users()]
-            say_table(("name", "status", "home", "in / may", "used", "last login"), rows)
+                await say_json_stream(encode_account(one, confidential=False) async for one in accounts)
+            else:
+                headers = ("name", "status", "home", "in / may", "used", "last login")
+                await say_stream(headers, (account_rows(account) async for account in accounts))
 
     run(work())
 

@@ -8,15 +8,24 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tidegate.cli import flags
+from tidegate.cli.progress import meter
 from tidegate.cli.provider import Desk, opened, run
 from tidegate.cli.terminal import note, say, say_json, say_table
 from tidegate.errors import InvalidArgument
+
+_WORDS: Final = {
+    "user": ("user", "users"),
+    "folder": ("folder", "folders"),
+    "admin": ("administrator", "administrators"),
+    "api_key": ("API key", "API keys"),
+}
 
 
 def dumpdata(
@@ -38,8 +47,11 @@ def dumpdata(
         from tidegate.store.dump import SCOPES, dump
 
         wanted = SCOPES if scopes is None else flags.listed(scopes)
-        async with opened(config_dir, config_file) as desk:
-            chunks = dump(desk.provider, wanted, indent=indent)
+        async with contextlib.AsyncExitStack() as stack:
+            desk = await stack.enter_async_context(opened(config_dir, config_file))
+            total = await desk.provider.count_users() if "users" in wanted else 0
+            progress = stack.enter_context(meter("dumping", "users", total))
+            chunks = dump(desk.provider, wanted, indent=indent, written=progress.advance)
             if str(file) == "-":
                 async for chunk in chunks:
                     sys.stdout.buffer.write(chunk)
@@ -137,23 +149,25 @@ def loaddata(
         async with opened(config_dir, config_file, create=create) as desk:
             if scan_quota and not desk.loaded.settings.data_provider.track_quota:
                 raise InvalidArgument("--scan-quota: usage is not tracked, data_provider.track_quota is 0")
-            if dry_run:
-                remarks = Remarks(every=move.every_remark)
-                rows = await moving.compare(desk, file, mode, move, remarks)
-                notes = list(remarks.lines())
-            else:
-                report = await load_file(
-                    desk.provider,
-                    file,
-                    mode=mode,
-                    rules=desk.rules,
-                    hash_password=wiring.password_hasher(desk.loaded),
-                    move=move,
-                )
-                rows, notes, remarks = list(report.rows), list(report.notes), report.remarks or Remarks()
-                if scan_quota:
-                    marked = await _mark_for_scan(desk, rows, everybody=scan_quota == 1)
-                    note(f"files of {marked} users are counted when the server starts")
+            with meter("comparing" if dry_run else "loading", "bytes") as progress:
+                if dry_run:
+                    remarks = Remarks(every=move.every_remark)
+                    rows = await moving.compare(desk, file, mode, move, remarks, how_far=progress.at)
+                    notes = list(remarks.lines())
+                else:
+                    report = await load_file(
+                        desk.provider,
+                        file,
+                        mode=mode,
+                        rules=desk.rules,
+                        hash_password=wiring.password_hasher(desk.loaded),
+                        move=move,
+                        how_far=progress.at,
+                    )
+                    rows, notes, remarks = list(report.rows), list(report.notes), report.remarks or Remarks()
+            if scan_quota and not dry_run:
+                marked = await _mark_for_scan(desk, rows, everybody=scan_quota == 1)
+                note(f"files of {marked} users are counted when the server starts")
         if report_file is not None:
             moving.write_report(report_file, rows, remarks)
         named = {name for kind, name, _ in rows if kind in ("user", "admin")}
@@ -165,8 +179,16 @@ def loaddata(
         if as_json:
             say_json([dict(zip(("kind", "name", "action"), row, strict=True)) for row in rows])
         else:
-            say_table(("kind", "name", "action"), rows)
-            say("nothing was changed (dry run)" if dry_run else f"loaded {len(rows)} records")
+            if len(rows) <= flags.SHOWN_ROWS:
+                say_table(("kind", "name", "action"), rows)
+            done = "dry run, nothing was changed" if dry_run else f"loaded {len(rows)} records"
+            counts = Counter((kind, action) for kind, _, action in rows)
+            told = ", ".join(
+                f"{n} {_WORDS[kind][n > 1]} {action}" for (kind, action), n in sorted(counts.items())
+            )
+            say(f"{done}: {told}" if told else done)
+            if len(rows) > flags.SHOWN_ROWS and report_file is None:
+                note("--report FILE writes what became of each record")
             for weight, said in ((Weight.CLOSED, "disabled"), (Weight.LEFT_OUT, "left out")):
                 if count := len({remark.subject for remark in remarks.of_weight(weight)}):
                     say(

@@ -264,3 +264,14 @@ def size(text: str) -> int:
     power = " KMGTP".index(match["unit"].upper() or " ")
     factor: int = 1024**power
     return int(match["number"]) * factor
+
+
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Write what became of each record into this file, as JSON."
+    ),
+]
+
+SHOWN_ROWS: Final = 20
+"""Records that a load or an import prints one by one; of more it tells the numbers."""

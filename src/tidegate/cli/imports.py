@@ -11,15 +11,18 @@ from urllib.parse import quote
 import typer
 
 from tidegate.cli import flags
+from tidegate.cli.progress import meter
 from tidegate.cli.provider import Desk, opened, run
-from tidegate.cli.terminal import note, read_password, say, say_json, say_table
+from tidegate.cli.terminal import note, read_password, say, say_json, say_table, write_report
 
 if TYPE_CHECKING:
     from tidegate.store.imports.common import Harvest
     from tidegate.store.imports.plan import PlanRow
 
 MAX_NAMED: Final = 20
-"""Users whom a remark names; the table has them all."""
+"""Users whom a remark names; the table, or the report, has them all."""
+NAMED_BY_REMARK: Final = 3
+"""Users whom a remark about many names."""
 
 DisableMissing = Annotated[
     bool,
@@ -44,6 +47,7 @@ def unix(
     keep_passwords: flags.KeepPasswords = False,
     disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
+    report_file: flags.Report = None,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -71,6 +75,7 @@ def unix(
                 keep_passwords=keep_passwords,
                 disable_missing=disable_missing,
                 dry_run=dry_run,
+                report_file=report_file,
                 as_json=as_json,
             )
 
@@ -84,6 +89,7 @@ def pureftpd(
     keep_passwords: flags.KeepPasswords = False,
     disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
+    report_file: flags.Report = None,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -103,6 +109,7 @@ def pureftpd(
                 keep_passwords=keep_passwords,
                 disable_missing=disable_missing,
                 dry_run=dry_run,
+                report_file=report_file,
                 as_json=as_json,
             )
 
@@ -117,6 +124,7 @@ def proftpd(
     keep_passwords: flags.KeepPasswords = False,
     disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
+    report_file: flags.Report = None,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -142,6 +150,7 @@ def proftpd(
                 keep_passwords=keep_passwords,
                 disable_missing=disable_missing,
                 dry_run=dry_run,
+                report_file=report_file,
                 as_json=as_json,
             )
 
@@ -177,6 +186,7 @@ def openbridge(
     keep_passwords: flags.KeepPasswords = False,
     disable_missing: DisableMissing = False,
     dry_run: flags.DryRun = False,
+    report_file: flags.Report = None,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -215,6 +225,7 @@ def openbridge(
                 keep_passwords=keep_passwords,
                 disable_missing=disable_missing,
                 dry_run=dry_run,
+                report_file=report_file,
                 as_json=as_json,
             )
 
@@ -229,6 +240,7 @@ async def _carry_out(
     keep_passwords: bool,
     disable_missing: bool,
     dry_run: bool,
+    report_file: Path | None,
     as_json: bool,
 ) -> None:
     """Print the plan and, unless it is a dry run or the source has mistakes, do it."""
@@ -240,23 +252,42 @@ async def _carry_out(
         note(text)
     if harvest.skipped:
         note(f"{harvest.skipped} records left out")
-    for problem in harvest.problems:
+    for problem in harvest.problems[:MAX_NAMED]:
         note(f"problem: {problem}")
-    if dry_run or harvest.problems:
-        rows = await plan_import(
-            desk.provider,
-            harvest.accounts,
-            mode,
-            keep_passwords=keep_passwords,
-            source=harvest.source,
-            complete=not harvest.problems,
-            disable_missing=disable_missing,
+    if len(harvest.problems) > MAX_NAMED:
+        note(f"and {len(harvest.problems) - MAX_NAMED} more problems; --report FILE has them all")
+    total = await desk.provider.count_users() + len(harvest.accounts)
+    with meter("importing", "users", total) as progress:
+        if dry_run or harvest.problems:
+            rows = await plan_import(
+                desk.provider,
+                harvest.accounts,
+                mode,
+                keep_passwords=keep_passwords,
+                source=harvest.source,
+                complete=not harvest.problems,
+                disable_missing=disable_missing,
+                how_far=progress.advance,
+            )
+        else:
+            rows, _ = await apply_import(
+                desk.provider,
+                harvest,
+                mode,
+                keep_passwords=keep_passwords,
+                disable_missing=disable_missing,
+                how_far=progress.advance,
+            )
+    if report_file is not None:
+        write_report(
+            report_file,
+            {
+                "users": _documents(rows),
+                "notes": list(harvest.notes),
+                "problems": [str(problem) for problem in harvest.problems],
+            },
         )
-    else:
-        rows, _ = await apply_import(
-            desk.provider, harvest, mode, keep_passwords=keep_passwords, disable_missing=disable_missing
-        )
-    _show(rows, as_json=as_json)
+    _show(rows, as_json=as_json, all_rows=report_file is None and len(rows) <= flags.SHOWN_ROWS)
     if harvest.problems:
         from tidegate.errors import BadRecord
 
@@ -275,28 +306,39 @@ async def _carry_out(
         counts = {action: sum(row.action == action for row in rows) for action in actions}
         told = ", ".join(f"{count} to {action}" for action, count in counts.items())
         say(f"dry run, nothing was changed: {told}" if dry_run else f"done: {told}")
+        if len(rows) > flags.SHOWN_ROWS and report_file is None:
+            note("--report FILE writes each, field by field")
 
 
-def _show(rows: list[PlanRow], *, as_json: bool) -> None:
+def _documents(rows: list[PlanRow]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": row.name,
+            "action": row.action,
+            "where": row.where,
+            "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in row.changes],
+            "notes": list(row.notes),
+        }
+        for row in rows
+    ]
+
+
+def _show(rows: list[PlanRow], *, as_json: bool, all_rows: bool) -> None:
     if as_json:
-        say_json(
-            [
-                {
-                    "name": row.name,
-                    "action": row.action,
-                    "where": row.where,
-                    "changes": [
-                        {"field": c.field, "before": c.before, "after": c.after} for c in row.changes
-                    ],
-                    "notes": list(row.notes),
-                }
-                for row in rows
-            ]
+        say_json(_documents(rows))
+        return
+    if all_rows:
+        say_table(
+            ("user", "action", "field", "now", "then", "from"), [line for row in rows for line in _lines(row)]
         )
         return
-    say_table(
-        ("user", "action", "field", "now", "then", "from"), [line for row in rows for line in _lines(row)]
-    )
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.notes:
+            remarks.setdefault(text, []).append(row.name)
+    for text, names in remarks.items():
+        shown = ", ".join(names[:NAMED_BY_REMARK]) + (", ..." if len(names) > NAMED_BY_REMARK else "")
+        note(f"{text} ({len(names)}: {shown})")
 
 
 def _lines(row: PlanRow) -> list[tuple[str, str, str, str, str, str]]:

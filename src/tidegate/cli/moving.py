@@ -16,20 +16,21 @@ from tidegate.model import Account, Admin, Folder
 
 if TYPE_CHECKING:
     from tidegate.cli.provider import Desk
-    from tidegate.store.contract import Provider, Record
+    from tidegate.store.contract import Kind, Record
+    from tidegate.store.dump import HowFar
     from tidegate.store.legacy.mover import MoveOptions
     from tidegate.store.legacy.remarks import Remarks
 
 Row = tuple[str, str, str]
 
-ASKED_ONE_BY_ONE: Final = 300
-"""Users that a comparison looks up by name before it reads the names of all."""
 KINDS: Final = {"users": "user", "admins": "admin", "folders": "folder", "api_keys": "api_key"}
 COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 
 
-async def compare(desk: Desk, file: Path, mode: int, move: MoveOptions, remarks: Remarks) -> list[Row]:
-    """What a load would do, record by record; every record is decoded and checked as in a load.
+async def compare(
+    desk: Desk, file: Path, mode: int, move: MoveOptions, remarks: Remarks, *, how_far: HowFar
+) -> list[Row]:
+    """What a load would do: records are decoded and checked as in a load, and names asked for in bulk.
 
     Raises:
         BadRecords: the load would be refused.
@@ -39,47 +40,33 @@ async def compare(desk: Desk, file: Path, mode: int, move: MoveOptions, remarks:
     from tidegate.store.dump import file_batches
 
     options = wiring.provider_options(desk.loaded)
-    known = _Known(desk.provider)
     rows: list[Row] = []
     async with (
-        contextlib.aclosing(file_batches(file, options, [], move=move, remarks=remarks)) as read,
+        contextlib.aclosing(
+            file_batches(file, options, [], move=move, remarks=remarks, how_far=how_far)
+        ) as read,
         contextlib.aclosing(owners_kept(read, await owners(desk.provider), add_only=mode == 1)) as batches,
     ):
         async for batch in batches:
-            for record in batch:
-                kind, name, stored = await known.look(record)
-                rows.append((kind, name, "added" if not stored else "kept" if mode == 1 else "updated"))
+            named = [_named(record) for record in batch]
+            taken: dict[Kind, set[str]] = {}
+            for kind in {kind for kind, _ in named}:
+                taken[kind] = await desk.provider.existing(kind, [name for of, name in named if of == kind])
+            there = "kept" if mode == 1 else "updated"
+            rows += [(kind, name, there if name in taken[kind] else "added") for kind, name in named]
     return rows
 
 
-class _Known:
-    """Which records a provider has; asked for many users it reads all their names at once."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._asked = 0
-        self._users: set[str] | None = None
-
-    async def look(self, record: Record) -> tuple[str, str, bool]:
-        """(kind, name, stored) of a record."""
-        provider = self._provider
-        match record:
-            case Account():
-                return "user", record.username, await self._user(record.username)
-            case Folder():
-                return "folder", record.name, await provider.folder(record.name) is not None
-            case Admin():
-                return "admin", record.username, await provider.admin(record.username) is not None
-            case _:
-                return "api_key", record.id, await provider.api_key(record.id) is not None
-
-    async def _user(self, name: str) -> bool:
-        if self._users is None and self._asked < ASKED_ONE_BY_ONE:
-            self._asked += 1
-            return await self._provider.user(name) is not None
-        if self._users is None:
-            self._users = {account.username async for account in self._provider.iter_users()}
-        return name in self._users
+def _named(record: Record) -> tuple[Kind, str]:
+    match record:
+        case Account():
+            return "user", record.username
+        case Folder():
+            return "folder", record.name
+        case Admin():
+            return "admin", record.username
+        case _:
+            return "api_key", record.id
 
 
 def require_report(path: Path | None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,55 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     if not sys.stdout.isatty():
         console.width = 10_000
     console.print(table)
+
+
+TABLE_ROWS: Final = 1_000
+"""rows whose widths decide about the columns of a longer table, and most rows held at once"""
+
+
+async def say_stream(headers: Sequence[str], rows: AsyncIterable[Sequence[str]]) -> None:
+    """A table of any length, printed while it comes; its first `TABLE_ROWS` set the widths."""
+    first: list[Sequence[str]] = []
+    widths: list[int] = []
+    async for row in rows:
+        if not widths:
+            first.append(row)
+            if len(first) == TABLE_ROWS:
+                say_table(headers, first)
+                widths = [
+                    max(len(visible(line[i])) for line in (headers, *first)) for i in range(len(headers))
+                ]
+                first.clear()
+            continue
+        cells = [visible(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        sys.stdout.write(f" {'   '.join(cells).rstrip()}\n")
+    if not widths:
+        say_table(headers, first)
+
+
+async def say_json_stream(documents: AsyncIterable[Any]) -> None:
+    """A JSON list of any length, one document at a time."""
+    start = "["
+    async for document in documents:
+        text = json.dumps(document, indent=2).replace("\n", "\n  ")
+        sys.stdout.write(f"{start}\n  {text}")
+        start = ","
+    sys.stdout.write("[]\n" if start == "[" else "\n]\n")
+
+
+def write_report(path: Path, value: Any) -> None:
+    """A document for machines in a file for its owner alone.
+
+    Raises:
+        InvalidArgument: it cannot be written.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="ascii") as file:
+            json.dump(value, file, indent=1)
+            file.write("\n")
+    except OSError as error:
+        raise InvalidArgument(f"--report: {path}: {error.strerror}") from None
 
 
 def read_text(path: Path, what: str) -> str:

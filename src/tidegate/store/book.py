@@ -11,12 +11,19 @@ from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
-from tidegate.store.contract import LoadReport, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.contract import Kind, LoadReport, Order, Provider, Record, Snapshot, UsageDelta
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import Shelf, Shelves
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
 T = TypeVar("T")
+
+_SHELVES: Final[dict[Kind, Shelf]] = {
+    "user": "users",
+    "folder": "folders",
+    "admin": "admins",
+    "api_key": "api_keys",
+}
 
 
 class BookProvider(abc.ABC):
@@ -77,6 +84,15 @@ class BookProvider(abc.ABC):
 
     async def _after(self, last: str) -> list[Account]:
         return await self._read(lambda shelves: records.users_after(shelves, last, BATCH_RECORDS))
+
+    async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
+        """Which of these names are taken."""
+        shelf = _SHELVES[kind]
+
+        def look(shelves: Shelves) -> set[str]:
+            return {name for name in names if can_be_stored(name) and shelves.get(shelf, name) is not None}
+
+        return await self._read(look)
 
     async def count_users(self) -> int:
         """How many accounts there are."""

@@ -20,6 +20,9 @@ ADD_ONLY: Final = 1
 Record = Account | Folder | Admin | ApiKey
 """Anything that a dump holds."""
 
+Kind = Literal["user", "folder", "admin", "api_key"]
+"""What a record is."""
+
 LoadRow = tuple[str, str, str]
 """(kind, name, action): kind ``user``, ``folder``, ``admin`` or ``api_key``; action ``added``,
 ``updated`` or ``kept``."""
@@ -225,6 +228,10 @@ class Provider(Protocol):
 
     async def delete_api_key(self, key_id: str) -> None:
         """Remove an API key."""
+        ...
+
+    async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
+        """Which of these names are taken, by few questions for many names; asks the main database."""
         ...
 
     # -- small persistent facts --------------------------------------------------------------------------

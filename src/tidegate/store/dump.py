@@ -14,6 +14,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar
 
@@ -21,6 +22,7 @@ from tidegate.accounts.administrators import owners, owners_kept
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.changes import changed
 from tidegate.policy.renames import REPLACE
 from tidegate.store import eras
 from tidegate.store.contract import ADD_ONLY, LoadReport, Order, Provider, Record
@@ -71,12 +73,19 @@ _ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",))
 
 Hasher = Callable[[str], str]
 
+HowFar = Callable[[int, int], None]
+"""Told how many bytes of how many are read; called in a thread."""
+
 
 # --- writing --------------------------------------------------------------------------------------------
 
 
 async def dump(
-    provider: Provider, scopes: Iterable[str] = SCOPES, *, indent: bool = False
+    provider: Provider,
+    scopes: Iterable[str] = SCOPES,
+    *,
+    indent: bool = False,
+    written: Callable[[int], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """The whole provider, secrets included, as chunks of one JSON document.
 
@@ -84,6 +93,7 @@ async def dump(
         provider: an open provider.
         scopes: which of `SCOPES` to write.
         indent: one record over several lines, for people.
+        written: told how many users each chunk holds.
 
     Raises:
         BadRecord: a scope does not exist.
@@ -105,22 +115,26 @@ async def dump(
         yield f'"{scope}":['.encode()
         first = True
         async with contextlib.aclosing(_chunks(records, indent=indent)) as chunks:
-            async for chunk in chunks:
+            async for chunk, count in chunks:
                 yield chunk if first else b"," + chunk
                 first = False
+                if written is not None and scope == "users":
+                    written(count)
         yield b"],\n"
     yield f'"version":{DUMP_VERSION}}}\n'.encode()
 
 
-async def _chunks(records: AsyncIterator[dict[str, Any]], *, indent: bool) -> AsyncGenerator[bytes, None]:
+async def _chunks(
+    records: AsyncIterator[dict[str, Any]], *, indent: bool
+) -> AsyncGenerator[tuple[bytes, int], None]:
     batch: list[str] = []
     async for record in records:
         batch.append(json.dumps(record, indent=2 if indent else None, ensure_ascii=False))
         if len(batch) == BATCH_RECORDS:
-            yield ",\n".join(batch).encode()
+            yield ",\n".join(batch).encode(), len(batch)
             batch.clear()
     if batch:
-        yield ",\n".join(batch).encode()
+        yield ",\n".join(batch).encode(), len(batch)
 
 
 async def _users(provider: Provider) -> AsyncIterator[dict[str, Any]]:
@@ -163,6 +177,7 @@ async def load_file(
     rules: Rules = DEFAULT_RULES,
     hash_password: Hasher | None = None,
     move: MoveOptions = DEFAULT_MOVE,
+    how_far: HowFar | None = None,
 ) -> LoadReport:
     """Load a dump, ours or of SFTPGo 0.9 to 2.7, in one transaction.
 
@@ -173,6 +188,7 @@ async def load_file(
         rules: settings that decide what is valid.
         hash_password: turns plain-text passwords into hashes, off the loop; without it they are refused.
         move: decisions of the operator about a dump of SFTPGo.
+        how_far: told about the progress.
 
     Returns:
         what became of each record, and remarks on what has no effect here.
@@ -184,7 +200,7 @@ async def load_file(
     if mode not in MODES:
         raise BadRecord("mode", f"{mode} is not one of 0, 1, 2")
     remarks = Remarks(every=move.every_remark)
-    work = _Work(rules, hash_password, move, remarks)
+    work = _Work(rules, hash_password, move, remarks, how_far)
     async with contextlib.aclosing(_batches(source, work)) as batches:
         try:
             kept = owners_kept(batches, await owners(provider), add_only=mode == ADD_ONLY)
@@ -219,6 +235,7 @@ async def file_batches(
     *,
     move: MoveOptions = DEFAULT_MOVE,
     remarks: Remarks | None = None,
+    how_far: HowFar | None = None,
 ) -> AsyncGenerator[Sequence[Record], None]:
     """The records of a dump file as a provider's own options read them; for the memory driver.
 
@@ -226,7 +243,7 @@ async def file_batches(
         BadRecords: at the end, with every mistake.
     """
     kept = remarks if remarks is not None else Remarks(every=move.every_remark)
-    work = _Work(options.rules, options.hash_password, move, kept)
+    work = _Work(options.rules, options.hash_password, move, kept, how_far)
     async with contextlib.aclosing(_batches(path, work)) as batches:
         async for batch in batches:
             yield batch
@@ -241,9 +258,24 @@ class _Work:
     hash: Hasher | None
     move: MoveOptions
     remarks: Remarks
+    how_far: HowFar | None = None
     facts: Facts = field(default_factory=Facts)
     mover: Mover | None = None
     told: bool = False
+    sections: set[str] = field(default_factory=set)
+    passed: int = 0
+
+    def watch(self, stream: BinaryIO) -> Callable[[int], None] | None:
+        """Who is told how much one more pass has read; blocking."""
+        how_far = self.how_far
+        if how_far is None:
+            return None
+        size = stream.seek(0, SEEK_END)
+        # Before the first pass is over nobody knows how many there will be: most dumps need two.
+        passes = 1 + max(1, sum(1 for group in _ORDER if self.sections.intersection(group)))
+        before, total = self.passed * size, passes * size
+        self.passed += 1
+        return lambda read: how_far(before + read, total)
 
 
 async def _batches(source: Path | BinaryIO, work: _Work) -> AsyncGenerator[Sequence[Record], None]:
@@ -257,7 +289,9 @@ async def _batches(source: Path | BinaryIO, work: _Work) -> AsyncGenerator[Seque
             stream = source
         await asyncio.to_thread(_survey, stream, work)
         for group in _ORDER:
-            reader = _Reader(stream, group, work)
+            if not work.sections.intersection(group):
+                continue
+            reader = await asyncio.to_thread(_Reader, stream, group, work)
             records = reader.records()
             while batch := await asyncio.to_thread(reader.take, records):
                 yield batch
@@ -269,11 +303,12 @@ def _survey(stream: BinaryIO, work: _Work) -> None:
     """The first pass: what has to be known of the dump as a whole. Blocking."""
     survey = Survey(work.rules)
     sections: list[tuple[str, object]] = []
-    for key, index, value in _Walk(stream).items():
+    for key, index, value in _Walk(stream, work.watch(stream)).items():
         if index < 0:
             survey.section(key, value)
             sections.append((key, value))
         else:
+            work.sections.add(key)
             survey.record(key, index, value)
     work.facts = survey.facts
     if not survey.facts.ours:
@@ -284,8 +319,8 @@ def _survey(stream: BinaryIO, work: _Work) -> None:
 class _Walk:
     """One pass over a dump: its records and its other parts, in the order of the file."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._text = _Window(stream)
+    def __init__(self, stream: BinaryIO, how_far: Callable[[int], None] | None = None) -> None:
+        self._text = _Window(stream, how_far)
 
     def items(self) -> Iterator[tuple[str, int, object]]:
         """(section, index, document) of each record; index -1 for a part that is no list of records."""
@@ -340,7 +375,7 @@ class _Reader:
     def __init__(self, stream: BinaryIO, group: Sequence[str], work: _Work) -> None:
         self._group = group
         self._work = work
-        self._walk = _Walk(stream)
+        self._walk = _Walk(stream, work.watch(stream))
 
     def take(self, records: Iterator[Record]) -> list[Record]:
         """The next batch; empty at the end."""
@@ -384,11 +419,11 @@ class _Reader:
             place, _, what = line.removeprefix(where).partition(": ")
             work.remarks.note(Subject(key, index, record_name(key, document)), place, what)
         if replaces and isinstance(record, Account):
-            record = replace(record, filters=replace(record.filters, rename_onto=REPLACE))
+            record = changed(record, filters=changed(record.filters, rename_onto=REPLACE))
         if isinstance(record, (Account, Admin)):
-            return replace(record, password=self._hashed(record.password, f"{where}password"))
+            return changed(record, password=self._hashed(record.password, f"{where}password"))
         if isinstance(record, ApiKey):
-            return replace(record, key=self._hashed(record.key, f"{where}key"))
+            return changed(record, key=self._hashed(record.key, f"{where}key"))
         assert isinstance(record, Folder)
         return record
 
@@ -411,8 +446,10 @@ _DECODERS: Final[dict[str, Callable[..., Any]]] = {
 class _Window:
     """JSON text of any size, looked at through a window that slides; values come one at a time."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, how_far: Callable[[int], None] | None) -> None:
         self._stream = stream
+        self._how_far = how_far
+        self._taken = 0
         self._decoder = json.JSONDecoder(parse_constant=_no_constant)
         self._reset()
 
@@ -485,6 +522,9 @@ class _Window:
         if self._end:
             return False
         data = self._stream.read(size)
+        self._taken += len(data)
+        if self._how_far is not None:
+            self._how_far(self._taken)
         try:
             text = self._utf8.decode(data, final=not data)
         except UnicodeDecodeError:

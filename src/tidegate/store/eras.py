@@ -54,9 +54,14 @@ def modernise_account(plain: dict[str, Any], where: str) -> None:
                 mount["name"] = folder_name(mount["mapped_path"])
 
 
+def is_ours(document: object) -> bool:
+    """Whether a record of a dump was written by this program: SFTPGo has no such keys."""
+    return isinstance(document, dict) and "tally" in document  # every account of ours has it
+
+
 def renames_replace(document: object) -> bool:
     """Whether a user of a dump comes from SFTPGo, whose RENAME replaces what has the new name."""
-    if not isinstance(document, dict) or "tally" in document:  # which every dump of ours has
+    if not isinstance(document, dict) or is_ours(document):
         return False
     filters = document.get("filters")
     return not (isinstance(filters, dict) and "rename_onto" in filters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Final, TypeVar
 
 from tidegate.accounts.directories import never_given
@@ -30,6 +30,7 @@ from tidegate.model import (
     TallyLimits,
     TimeWindow,
 )
+from tidegate.model.changes import changed
 from tidegate.policy import globs
 from tidegate.policy.hash_costs import cost_of
 from tidegate.policy.hours import parse_clock
@@ -145,7 +146,7 @@ def check_account(
         home = f"{rules.users_base_dir.rstrip('/')}/{name}"
     if not home:
         raise BadRecord(f"{where}home_dir", "is missing: an absolute directory is needed")
-    return replace(
+    return changed(
         account,
         username=name,
         home_dir=_check_directory(f"{where}home_dir", home, rules),
@@ -173,7 +174,7 @@ def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") 
         raise BadRecord(f"{where}mapped_path", "is missing: an absolute directory is needed")
     if not folder.mapped_path:
         return folder
-    return replace(folder, mapped_path=_check_directory(f"{where}mapped_path", folder.mapped_path, rules))
+    return changed(folder, mapped_path=_check_directory(f"{where}mapped_path", folder.mapped_path, rules))
 
 
 def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> Admin:
@@ -193,7 +194,7 @@ def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> 
         raise BadRecord(f"{where}permissions", "is empty: give at least one permission")
     _known(f"{where}permissions", admin.permissions, ADMIN_PERMISSIONS)
     allowed = check_networks(f"{where}filters.allow_list", admin.filters.allow_list)
-    return replace(admin, username=name, filters=replace(admin.filters, allow_list=allowed))
+    return changed(admin, username=name, filters=changed(admin.filters, allow_list=allowed))
 
 
 def check_api_key(key: ApiKey, rules: Rules = DEFAULT_RULES, where: str = "") -> ApiKey:
@@ -337,7 +338,7 @@ def _check_filters(filters: Filters, where: str) -> Filters:
         if not limit.sources:
             raise BadRecord(f"{spot}sources", "is empty: name at least one network")
         limits.append(
-            replace(_checked_integers(limit, spot), sources=check_networks(f"{spot}sources", limit.sources))
+            changed(_checked_integers(limit, spot), sources=check_networks(f"{spot}sources", limit.sources))
         )
     for index, window in enumerate(_bounded(f"{where}access_time", filters.access_time)):
         _check_window(window, f"{where}access_time[{index}].")
@@ -348,7 +349,7 @@ def _check_filters(filters: Filters, where: str) -> Filters:
             f"{where}rename_onto", f"{filters.rename_onto[:40]!r} is not refuse, replace or empty"
         )
     start = filters.start_directory
-    return replace(
+    return changed(
         filters,
         allowed_ip=check_networks(f"{where}allowed_ip", filters.allowed_ip),
         denied_ip=check_networks(f"{where}denied_ip", filters.denied_ip),
@@ -376,7 +377,7 @@ def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatte
             if wrong is not None:
                 spot = f"{where}{label}[{index}]"
                 raise BadRecord(spot, f"{pattern[:100]!r} is not a pattern for file names: {wrong}")
-    return replace(item, path=path)
+    return changed(item, path=path)
 
 
 def _check_window(window: TimeWindow, where: str) -> None:
@@ -410,7 +411,7 @@ def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tu
             raise BadRecord(f"{spot}virtual_path", f"{path!r} is given twice")
         seen.add(path)
         mapped = _check_directory(f"{spot}mapped_path", mount.mapped_path, rules) if mount.mapped_path else ""
-        checked.append(replace(mount, virtual_path=path, mapped_path=mapped))
+        checked.append(changed(mount, virtual_path=path, mapped_path=mapped))
     return tuple(checked)
 
 
@@ -445,8 +446,11 @@ def _one_of(where: str, value: str, allowed: Sequence[str]) -> None:
 
 def _integers(record: object, where: str, least: Mapping[str, int] | None = None) -> None:
     """Every integer of a record is 0 or more and fits a database column."""
-    for name in _integer_fields(type(record)):
-        value = getattr(record, name)
+    names = _integer_fields(type(record))
+    values = [getattr(record, name) for name in names]
+    if not values or (min(values) >= 0 and max(values) <= MAX_INTEGER):
+        return
+    for name, value in zip(names, values, strict=True):
         if not (least or {}).get(name, 0) <= value <= MAX_INTEGER:
             raise BadRecord(f"{where}{name}", f"{value} is out of range")
 

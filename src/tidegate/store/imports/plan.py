@@ -6,15 +6,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Final, Literal
 
 from tidegate.errors import BadRecord
 from tidegate.model import Account
 from tidegate.store import secrecy
-from tidegate.store.contract import LoadReport, Provider, Snapshot
+from tidegate.store.contract import LoadReport, Provider, Record, Snapshot
 from tidegate.store.imports.common import Harvest, Imported
+from tidegate.store.streams import batches_of
 
 Action = Literal["add", "update", "keep", "gone", "disable"]
 
@@ -56,6 +57,14 @@ class PlanRow:
     account: Account
 
 
+HowMany = Callable[[int], None]
+"""Told how many more accounts are done."""
+
+
+def _unheard(_: int) -> None:
+    return
+
+
 async def plan_import(
     provider: Provider,
     accounts: Sequence[Imported],
@@ -65,6 +74,7 @@ async def plan_import(
     source: str = "",
     complete: bool = True,
     disable_missing: bool = False,
+    how_far: HowMany = _unheard,
 ) -> list[PlanRow]:
     """Compare a harvest with what is stored.
 
@@ -78,13 +88,14 @@ async def plan_import(
         complete: the source was read without mistakes, so accounts that came from there and are not in
             `accounts` are gone there, and told.
         disable_missing: disable those.
+        how_far: told of each account that was looked at.
     """
     names = {item.account.username for item in accounts}
-    known = {
-        account.username: account
-        async for account in provider.iter_users(fresh=True)
-        if account.username in names or (source and account.filters.imported_from == source)
-    }
+    known: dict[str, Account] = {}
+    async for account in provider.iter_users(fresh=True):
+        how_far(1)
+        if account.username in names or (source and account.filters.imported_from == source):
+            known[account.username] = account
     rows = []
     for item in accounts:
         if source:
@@ -138,6 +149,7 @@ async def apply_import(
     keep_passwords: bool = False,
     skip_problems: bool = False,
     disable_missing: bool = False,
+    how_far: HowMany = _unheard,
 ) -> tuple[list[PlanRow], LoadReport]:
     """Store a harvest in one transaction.
 
@@ -149,6 +161,7 @@ async def apply_import(
         skip_problems: store the good records of a source that has bad ones too; who is missing then is
             not known.
         disable_missing: see `plan_import`.
+        how_far: told how many more accounts were looked at, or are being stored.
 
     Returns:
         the plan as it was carried out, and the provider's report.
@@ -168,9 +181,16 @@ async def apply_import(
         source=harvest.source,
         complete=not harvest.problems,
         disable_missing=disable_missing,
+        how_far=how_far,
     )
     users = [row.account for row in rows if row.action in ("add", "update", "disable")]
-    return rows, await provider.load(Snapshot(users=users), mode=mode)
+
+    async def batches() -> AsyncIterator[Sequence[Record]]:
+        async for batch in batches_of(Snapshot(users=users)):
+            yield batch
+            how_far(len(batch))
+
+    return rows, await provider.load_batches(batches(), mode=mode)
 
 
 def merge(stored: Account, item: Imported, *, keep_passwords: bool = False) -> Account:

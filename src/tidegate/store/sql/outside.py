@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Column, MetaData, Select, String, Table, func, select
+from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
@@ -77,6 +77,11 @@ class OutsideUsers:
 
     async def _all(self, connection: AsyncConnection, query: Select[Any]) -> list[Account]:
         return [outside_account_of(row) for row in (await connection.execute(query)).mappings()]
+
+    @property
+    def names(self) -> ColumnElement[str]:
+        """The column of names."""
+        return self._users.c.username
 
     @property
     def _users(self) -> Table:

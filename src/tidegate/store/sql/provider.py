@@ -11,21 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate import hints
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
-from tidegate.store.contract import LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.contract import Kind, LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, loading, outside, schema
 from tidegate.store.sql.engines import sqlite_file
 from tidegate.store.sql.link import Link, ping
 from tidegate.store.sql.shape import RightMissing
-from tidegate.store.sql.shelf import admin_shelf, api_key_shelf, folder_shelf
+from tidegate.store.sql.shelf import admin_shelf, api_key_shelf, folder_shelf, taken
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
 
@@ -166,6 +166,25 @@ class SqlProvider:
             if len(batch) < accounts.BATCH:
                 return
             last = batch[-1].username
+
+    async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
+        """Which of these names are taken, as the writer says."""
+        column: ColumnElement[str]
+        if kind == "user":
+            users = self._tables.users.c.username
+            column = users if self._outside is None else self._outside.names
+        else:
+            tables = self._tables
+            column = {
+                "folder": folder_shelf(tables).key,
+                "admin": admin_shelf(tables).key,
+                "api_key": api_key_shelf(tables).key,
+            }[kind]
+        found: set[str] = set()
+        storable = [name for name in names if can_be_stored(name)]
+        for start in range(0, len(storable), accounts.BATCH):
+            found |= await self._link.read(_do(taken, column, storable[start : start + accounts.BATCH]))
+        return found & set(storable)
 
     async def count_users(self) -> int:
         """How many accounts there are."""

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, RowMapping, Table, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, RowMapping, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -152,3 +152,8 @@ def api_key_shelf(tables: Tables) -> Shelf[ApiKey]:
         rows.api_key_of,
         frozenset(("id", "created_at", "updated_at")),
     )
+
+
+async def taken(connection: AsyncConnection, key: ColumnElement[str], names: Sequence[str]) -> set[str]:
+    """Which of these names are in a column."""
+    return {str(name) for name in (await connection.execute(select(key).where(key.in_(names)))).scalars()}
