@@ -44,6 +44,14 @@ def explain(
             "--replaced", metavar="SIZE", help="The file is there already; its size, which is given back."
         ),
     ] = None,
+    look: Annotated[
+        bool,
+        typer.Option(
+            "--try",
+            help="Look at the storage too: is it there, may whoever runs this read or write it, is there "
+            "space. Run it as the server's user.",
+        ),
+    ] = False,
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
@@ -97,6 +105,10 @@ def explain(
         used = ["/", path, *([target] if target else [])]
         problems = [wiring.storage_problem(storage_at(account, VPath.parse(text))) for text in used]
         storage = next((problem for problem in problems if problem), None)
+        if look and storage is None and answer.decision.allowed:
+            from tidegate.cli.trial import storage_answer
+
+            storage = await storage_answer(account, op, path, target)
         if as_json:
             document = answer.to_document()
             say_json({**document, "storage": storage} if storage else document)
