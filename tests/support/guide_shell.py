@@ -37,6 +37,8 @@ done
 """
 SERVICE = re.compile(r"^(make serve|\S*tidegate (serve|portable))\b")
 READY = "Ctrl-C "
+EDITOR_SECONDS = 2.0
+"""How long sftp may take from its prompt to the raw mode of its line editor."""
 PROMPTS = re.compile(
     rb"(sftp> |continue connecting \(yes/no/\[fingerprint\]\)\? |[Pp]assword[^\n]*: ?|Again: |\[y/N\] )\Z"
 )
@@ -173,7 +175,16 @@ class GuideShell:
             if asked := PROMPTS.search(output, answered):
                 # Whoever asks has hidden what is typed before it asks, so the answer is not thrown away.
                 answered = len(output)
+                self._wait_for_editor(asked[1])
                 os.write(self._terminal, self._answer(asked[1].decode(), command, typed).encode() + b"\n")
+
+    def _wait_for_editor(self, prompt: bytes) -> None:
+        """Wait until sftp's line editor has the terminal: what is typed before is echoed twice."""
+        deadline = time.monotonic() + EDITOR_SECONDS
+        while prompt == b"sftp> " and time.monotonic() < deadline:
+            if not termios.tcgetattr(self._terminal)[3] & termios.ECHO:
+                break
+            select.select([], [], [], 0.005)
 
     def _answer(self, prompt: str, command: str, typed: list[str]) -> str:
         if prompt == "sftp> ":
