@@ -89,7 +89,7 @@ OPERATIONS = {
     "resume": Operation("overwrite", (("overwrite",),), "/in/f", lambda raw: _opened(raw, "/in/f", 2)),
     "append": Operation("overwrite", (("overwrite",),), "/in/f", lambda raw: _opened(raw, "/in/f", "a")),
     "read and write": Operation(
-        "overwrite", (("download",), ("overwrite",)), "/in/f", lambda raw: _opened(raw, "/in/f", "r+")
+        "overwrite", (("overwrite",),), "/in/f", lambda raw: _opened(raw, "/in/f", "r+")
     ),
     "truncate": Operation(
         "overwrite", (("overwrite",),), "/in/f", lambda raw: raw.ask(p.setstat, "/in/f", p.attrs(size=3))
