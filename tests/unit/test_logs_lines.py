@@ -173,7 +173,8 @@ async def test_each_event_is_one_line(
 
 def test_every_event_kind_has_a_line_and_every_field_a_word() -> None:
     seen = {type(event).__name__ for event, *_ in EVENTS}
-    every = {kind.__name__ for kind in kinds.Event.__subclasses__()}
+    # Without those that other tests made.
+    every = {kind.__name__ for kind in kinds.Event.__subclasses__() if kind.__module__ == kinds.__name__}
 
     assert seen == every
     for event, *_ in EVENTS:
