@@ -14,7 +14,7 @@ from tests.support.vfs_world import PUT, World, get, names, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.backends.local import LocalBackend
-from tidegate.model import VPath
+from tidegate.model import Attrs, VPath
 from tidegate.vfs import carry
 
 DISK = Path("/dev/shm")
@@ -98,6 +98,32 @@ async def test_a_tree_moves_with_links_modes_times_and_charges(world: World) -> 
     assert await world.used() == (0, 0)
     assert await world.folder_used("v") == (71_000, 2)
     assert alice.transfers == set()
+
+
+@pytest.mark.parametrize("source", ["/t/a", "/t"])
+async def test_names_of_one_file_stay_in_one_quota(world: World, source: str) -> None:
+    await plant(world)
+    alice = await world.login()
+    await alice.hardlink(p("/t/a"), p("/other"))
+    await alice.rename(p(source), p("/v/moved"), replace=False)
+    there = world.folder_dir("v") / ("moved" if source == "/t/a" else "moved/a")
+    assert (world.home() / "other").stat().st_nlink == there.stat().st_nlink == 1
+    assert there.read_bytes() == (world.home() / "other").read_bytes() == b"a" * 1000
+
+    left = 1000 if source == "/t" else 71_000
+    assert (await world.used())[0] == left
+    await alice.set_attrs(p("/other"), Attrs(size=50_000))
+    assert (await world.used())[0] == left + 49_000
+    assert await world.folder_used("v") == ((71_000, 2) if source == "/t" else (1000, 1))
+
+
+async def test_several_names_that_stay_in_their_quota_are_kept(world: World) -> None:
+    await plant(world)
+    alice = await world.login()
+    await alice.hardlink(p("/t/a"), p("/t/b"))
+    await alice.rename(p("/t/b"), p("/b"), replace=False)
+    await alice.rename(p("/t"), p("/u"), replace=False)
+    assert (world.home() / "b").samefile(world.home() / "u/a")
 
 
 async def test_a_tree_that_does_not_fit_stays_where_it_is(world: World) -> None:

@@ -71,6 +71,59 @@ async def test_what_is_given_back_below_zero_beside_a_count_is_taken_from_it(
     assert store.accounts["alice"].used_quota_size == 1000
 
 
+async def test_what_is_given_back_while_a_count_is_stored_is_taken_from_it(
+    store: UsageKeeper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_usage = store.set_usage
+
+    async def slow(username: str, *, size: int, files: int) -> None:
+        await set_usage(username, size=size, files=files)
+        book.size.add(-2000)  # more than the wrong number of before holds
+
+    book = await books.account(ALICE)
+    await books.begin(book)
+    monkeypatch.setattr(store, "set_usage", slow)
+    since = book.charged
+
+    await books.set_usage("alice", size=3000, files=1, since=since)
+    assert book.size.used == 1000
+    assert book.charged[0] - since[0] == -2000
+
+    monkeypatch.setattr(store, "set_usage", set_usage)
+    await books.set_usage("alice", size=3000, files=1, since=since)
+    assert book.size.used == 1000
+
+
+@pytest.mark.parametrize("name", [None, "shared"])
+async def test_a_doubt_that_comes_up_after_a_count_began_outlives_it(
+    store: UsageKeeper, books: Books, name: str | None
+) -> None:
+    book, folder = await books.account(ALICE), await books.folder(SHARED)
+    await books.begin(book, folder)
+    books.unsure("alice", () if name is None else (name,))
+    moment = books.moment
+
+    books.unsure("alice", () if name is None else (name,))
+    await books.set_usage("alice", size=1, files=1, settles=moment)
+    await books.set_folder_usage("shared", size=1, files=1, settles=moment)
+    assert books.doubtful() == ["alice"]
+
+    await books.set_usage("alice", size=1, files=1, settles=books.moment)
+    await books.set_folder_usage("shared", size=1, files=1, settles=books.moment)
+    assert books.doubtful() == []
+
+
+async def test_a_doubt_is_about_the_folders_that_may_have_changed(store: UsageKeeper, books: Books) -> None:
+    book, folder = await books.account(ALICE), await books.folder(SHARED)
+    await books.begin(book, folder)
+    books.doubt(book)
+
+    await books.set_usage("alice", size=1, files=1)  # as a scan of the home does
+    assert books.doubtful() == ["alice"]
+    await books.set_folder_usage("shared", size=1, files=1)
+    assert books.doubtful() == []
+
+
 async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, books: Books) -> None:
     folder = await books.folder(SHARED)
     since = folder.charged
@@ -111,8 +164,8 @@ async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, 
     await books.begin(book, folder)
     await books.doubt_scanned("alice", ["shared"])
 
-    await books.set_usage("alice", size=1, files=1, exact=False)
-    await books.set_folder_usage("shared", size=1, files=1, exact=False)
+    await books.set_usage("alice", size=1, files=1, settles=0)
+    await books.set_folder_usage("shared", size=1, files=1, settles=0)
     assert books.doubtful() == ["alice"]
 
     await books.set_usage("alice", size=1, files=1)

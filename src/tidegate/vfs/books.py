@@ -141,12 +141,13 @@ class Book:
         )
 
     def correct(self, counted: tuple[int, int], before: tuple[int, int]) -> None:
-        """The store has numbers that were counted; `before` are those that they stand for."""
+        """The store has numbers that were counted; `before` is what was `charged` when they were right."""
         self.replaced(self.size, self.files)
-        self.size.rebase(counted[0], before[0])
-        self.files.rebase(counted[1], before[1])
-        more, files = self.corrected
-        self.corrected = more + counted[0] - before[0], files + counted[1] - before[1]
+        now = self.charged
+        size, files = self.size, self.files
+        self.corrected = counted[0] + size.clipped - before[0], counted[1] + files.clipped - before[1]
+        size.rebase(counted[0], size.used - (now[0] - before[0]))
+        files.rebase(counted[1], files.used - (now[1] - before[1]))
 
     def changes(self) -> Numbers:
         """What the store does not know yet; what is in `sent` is part of it."""

@@ -322,7 +322,7 @@ class File:
         start = offset
         if self._append:
             start = extent.charged if upload.inplace else upload.high
-            if extent.writers > 1:
+            if upload.shared:
                 self._inexact()  # where the end is by then depends on the others
         end = start + size
         grow = end - extent.charged
@@ -330,6 +330,7 @@ class File:
             if grow > 0:
                 self._meter.require_size(end)
                 require(self._meter.grow_limits, grow * upload.names)
+                upload.unsure = upload.unsure or upload.names > 1
             if received:
                 require(self._meter.up_limits, size)
         except (QuotaExceeded, TooLarge) as error:

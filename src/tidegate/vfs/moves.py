@@ -33,11 +33,13 @@ from tidegate.vfs.extents import Place
 from tidegate.vfs.links import judge_moved_link, judge_moved_tree, taking_turns
 from tidegate.vfs.mounts import Spot
 from tidegate.vfs.reach import judge, reach
-from tidegate.vfs.scan import kept_partials, measure
+from tidegate.vfs.scan import kept_partials, measure_tree
 from tidegate.vfs.uploads import Upload
 
 MAX_MOVED_FILES: Final = 1_000_000
 """Files of a directory that may be moved from one quota to another in one rename."""
+_SEVERAL_NAMES: Final = "file has other names, which stay in the quota it is in"
+"""Such a file is copied: else whoever changes its size through one name changes what another quota holds."""
 
 
 async def rename(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
@@ -158,12 +160,16 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
         size = here.learn(entry.size) or 0
         files = 1
     moves = from_mount.meter.owner != to_mount.meter.owner
+    if moves and entry.is_file and entry.nlink > 1:
+        raise OtherDevice(_SEVERAL_NAMES)
     # Who writes in place goes along, but not into another quota or storage.
     apart = moves or change.across
     if apart and (here.extent is not None or context.places.written_below(backend, from_key)):
         raise Conflict("file is being written")
     if moves and entry.is_dir:
-        size, files = await measure(backend, from_key, limit=MAX_MOVED_FILES)
+        size, files, several = await measure_tree(backend, from_key, limit=MAX_MOVED_FILES)
+        if several:
+            raise OtherDevice(_SEVERAL_NAMES)
     visible: int | None = None
     if old is not None and old.is_file:
         visible = there.learn(old.size)

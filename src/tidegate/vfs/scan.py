@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials
@@ -76,7 +76,8 @@ class _FolderView:
 class _View:
     """The books of an account and its folders at one moment.
 
-    A count between two equal views saw nothing move, if the first is `steady` (no operation under way).
+    A count between two equal views saw nothing move, if the first is `steady` (no operation under way). It
+    settles doubts that came up until `moment`.
     """
 
     book: AccountBook | None
@@ -84,6 +85,7 @@ class _View:
     shown: tuple[int, int]
     turns: int
     folders: dict[str, _FolderView]
+    moment: int = field(compare=False)
 
 
 async def measure(
@@ -94,7 +96,20 @@ async def measure(
     progress: Scan | None = None,
     clean: bool = False,
 ) -> tuple[int, int]:
-    """Bytes and files below a directory.
+    """Bytes and files below a directory; see `measure_tree`."""
+    size, files, _ = await measure_tree(backend, key, limit=limit, progress=progress, clean=clean)
+    return size, files
+
+
+async def measure_tree(
+    backend: Backend,
+    key: Key,
+    *,
+    limit: int | None = None,
+    progress: Scan | None = None,
+    clean: bool = False,
+) -> tuple[int, int, bool]:
+    """Bytes and files below a directory, and whether any of them has several names (hard links).
 
     Args:
         limit: most files.
@@ -105,6 +120,7 @@ async def measure(
         PeerLimit: there are more than `limit` files.
     """
     size = files = seen = 0
+    several = False
     todo = [key]
     while todo:
         directory = todo.pop()
@@ -117,6 +133,7 @@ async def measure(
                         elif entry.is_file:
                             size += entry.size
                             files += 1
+                            several = several or entry.nlink > 1
                             if progress is not None:
                                 progress.size += entry.size
                                 progress.files += 1
@@ -135,8 +152,8 @@ async def measure(
                     files += len(batch)
         except (NotFound, NotADirectory):
             if directory == key:
-                return 0, 0
-    return size, files
+                return 0, 0, False
+    return size, files, several
 
 
 async def kept_partials(backend: Backend, key: Key) -> list[Entry]:
@@ -386,10 +403,11 @@ class Scans:
         mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
         size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
         since = None if before.book is None else before.shown
-        await self._books.set_usage(account.username, size=size, files=files, since=since, exact=steady)
+        settles = before.moment if steady else 0
+        await self._books.set_usage(account.username, size=size, files=files, since=since, settles=settles)
         for mount, folder_size, folder_files in counted:
             if mount is not None:
-                await self._set_folder(mount.name, before, folder_size, folder_files, exact=steady)
+                await self._set_folder(mount.name, before, folder_size, folder_files, settles=settles)
         return steady
 
     async def _folder(self, scan: Scan, folder: Folder) -> None:
@@ -403,7 +421,7 @@ class Scans:
         changing: set[str] = set()
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
-            before = _View(None, True, (0, 0), 0, self._folder_views([name]))
+            before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._books.moment)
             changing.update(self._books.changing(name))
             size, files = await self._count(spec, scan)
             changing.update(self._books.changing(name))
@@ -417,22 +435,22 @@ class Scans:
                 raise Conflict("the folder changed while it was counted")
             for username in sorted(changing):
                 await self._books.doubt_scanned(username, [name])
-        await self._set_folder(name, before, size, files, exact=steady)
+        await self._set_folder(name, before, size, files, settles=before.moment if steady else 0)
 
-    async def _set_folder(self, name: str, before: _View, size: int, files: int, *, exact: bool) -> None:
+    async def _set_folder(self, name: str, before: _View, size: int, files: int, *, settles: int) -> None:
         seen = before.folders.get(name)
         since = None if seen is None else seen.shown
-        await self._books.set_folder_usage(name, size=size, files=files, since=since, exact=exact)
+        await self._books.set_folder_usage(name, size=size, files=files, since=since, settles=settles)
 
     def _view(self, account: Account) -> _View:
-        book = self._books.live_for(account)
+        book, moment = self._books.live_for(account), self._books.moment
         folders = self._folder_views([mount.name for mount in account.virtual_folders])
         if book is None:
-            return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders)
+            return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders, moment)
         hidden = self._books.hidden(book.size, book.files)
         shown = book.charged[0] - hidden[0], book.charged[1] - hidden[1]
         steady = not book.moving and all(view.steady for view in folders.values())
-        return _View(book, steady, shown, book.turns, folders)
+        return _View(book, steady, shown, book.turns, folders, moment)
 
     def _folder_views(self, names: list[str]) -> dict[str, _FolderView]:
         views = {}

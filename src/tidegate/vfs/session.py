@@ -369,8 +369,7 @@ class Session:
                     if size > entry.size:
                         mount.meter.require_size(size)
                     change = size - old
-                    if change < 0 and entry.nlink > 1:  # nobody can say how many names are charged here
-                        context.books.doubt(context.book)
+                    several = change != 0 and entry.nlink > 1
                     if change > 0:
                         change *= max(1, entry.nlink)  # each name of the file counts, and all of them grow
                     mount.meter.charge(change, 0)
@@ -380,6 +379,8 @@ class Session:
                 except BaseException:
                     mount.meter.credit(-change, 0)
                     raise
+                if several:  # nobody can say which of its names are charged here
+                    context.books.doubt(context.book)
                 place.resized(old, size)
 
         await settle(context, work)

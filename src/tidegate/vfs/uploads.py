@@ -30,7 +30,8 @@ class Upload:
         exact: sizes are known without asking.
         took: an unfinished upload is continued or begun anew; nobody else sees it meanwhile.
         names: hard links of a file that is written in place. Each name counts, so growth is charged for all
-            of them; what shrinks is given back once, because the others may have gone meanwhile.
+            of them; what shrinks is given back once, because some may have gone or are not charged here.
+        unsure: the size of a file of several names changed, so that the end leaves a doubt.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Upload:
         "new",
         "sharers",
         "took",
+        "unsure",
     )
 
     handle: FileHandle
@@ -69,6 +71,7 @@ class Upload:
         self.exact = True
         self._outcome = Outcome.COMMIT
         self.took = False
+        self.unsure = False
 
     @property
     def meter(self) -> Meter:
@@ -79,6 +82,11 @@ class Upload:
     def place(self) -> Place:
         """The path that is written, wherever it was renamed to."""
         return self.extent.place if self.inplace else self._place
+
+    @property
+    def shared(self) -> bool:
+        """Whether several handles write the content."""
+        return self.sharers > 1 or self.extent.writers > 1
 
     @property
     def reserved(self) -> int:
@@ -148,7 +156,7 @@ class Upload:
             if shared.writers and (truncate or shared.resizing):
                 shared.suspect = True  # what others have under way happens before or after
             if truncate and shared.charged:
-                self._uncertain_names()
+                self.unsure = self.names > 1
                 meter.credit(-shared.charged, 0)
                 shared.charged = 0
                 place.end_loan()
@@ -191,15 +199,17 @@ class Upload:
         extent, meter = self.extent, self._mount.meter
         charged = max(extent.floor, size)
         change = charged - extent.charged
+        if change and self.names > 1:
+            self.unsure = True
         if change > 0:
             change *= self.names
             require(meter.grow_limits, change)
         meter.credit(change, 0)
         extent.charged = charged
         if change < 0 and self.inplace:
-            self._uncertain_names()
             self.place.end_loan()
-        extent.suspect = extent.suspect or extent.writers > 1
+        if self.shared:
+            self.inexact()  # what others have under way happens before or after
         self.high = size
 
     async def set_size(self, handle: FileHandle, size: int) -> None:
@@ -225,11 +235,6 @@ class Upload:
         self.exact = False
         if self.inplace:
             self.extent.suspect = True
-
-    def _uncertain_names(self) -> None:
-        """A file of several names shrinks: nobody can say how many of them are charged here."""
-        if self.names > 1:
-            self._context.books.doubt(self._context.book)
 
     def stand_alone(self) -> None:
         """See `Borrower`. Never refused: the visible file that goes gave back more, or was replaced."""
@@ -297,6 +302,8 @@ class Upload:
         if self._place.borrower is self:
             self._place.borrower = None
         self._context.book.uploads.discard(self)
+        if self.unsure:
+            self._context.books.doubt(self._context.book)
         self._context.places.let_go(place)
         self._context.changed()
 
@@ -426,6 +433,7 @@ class Upload:
             return failure
         if extent.suspect:
             actual = await self._left(extent.charged)
+            self.unsure = self.unsure or (self.names > 1 and actual != extent.charged)
             meter.credit((actual or 0) - extent.charged, -1 if actual is None else 0)
             extent.charged = actual or 0
             extent.suspect = extent.writers > 0  # what others have under way may still land

@@ -95,7 +95,9 @@ class Books:
         self._folders: dict[str, FolderBook] = {}
         # (account, folder or None): nobody can say any more what the store should hold. Outlives the books,
         # so that the account's mark stays for the next start even if sessions come and go meanwhile.
-        self._doubts: set[tuple[str, str | None]] = set()
+        # Each with its `moment`: a count settles those that were there when it began.
+        self._doubts: dict[tuple[str, str | None], int] = {}
+        self._moment = 0
         # Called when an account has to be counted; `tidegate.vfs.scan` takes it.
         self.on_doubt: Callable[[], None] = lambda: None
         # Accounts whose numbers cannot be written now, and why.
@@ -309,7 +311,7 @@ class Books:
             return
         if (book.name, None) not in self._doubts:
             log.warning("usage of %s is uncertain; it will be counted again", book.name)
-        self._uncertain((book.name, None))
+        self.unsure(book.name, [folder.name for folder in book.folders])
 
     async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
         """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
@@ -330,8 +332,25 @@ class Books:
         self._uncertain((username, None))
 
     def _uncertain(self, doubt: tuple[str, str | None]) -> None:
-        self._doubts.add(doubt)
+        self._note(doubt)
         self.on_doubt()
+
+    def _note(self, *doubts: tuple[str, str | None]) -> None:
+        self._moment += 1
+        self._doubts |= dict.fromkeys(doubts, self._moment)
+
+    def _settle_doubts(self, until: int, *, username: str | None = None, folder: str | None = None) -> None:
+        """Drop doubts about an account's own numbers, or everybody's about a folder."""
+        self._doubts = {
+            (name, about): moment
+            for (name, about), moment in self._doubts.items()
+            if moment > until or about != folder or (folder is None and name != username)
+        }
+
+    @property
+    def moment(self) -> int:
+        """When the last doubt came up, 0 for never; a count that begins now settles those until then."""
+        return self._moment
 
     def doubtful(self) -> list[str]:
         """Accounts that have to be counted before their mark goes."""
@@ -344,15 +363,15 @@ class Books:
     def expect(self, usernames: Iterable[str]) -> None:
         """Marks were read: these accounts are about to be counted, and stay marked until they were."""
         self._marks_unread = False
-        self._doubts.update((username, None) for username in usernames)
+        self._note(*((username, None) for username in usernames))
 
     def expect_folders(self, username: str, folders: Iterable[str]) -> None:
         """An account is counted with these folders; its mark stays until all of them were."""
-        self._doubts.update((username, name) for name in (None, *folders))
+        self._note(*((username, name) for name in (None, *folders)))
 
     def forget_doubts(self, username: str) -> None:
         """The account is gone."""
-        self._doubts = {doubt for doubt in self._doubts if doubt[0] != username}
+        self._doubts = {doubt: when for doubt, when in self._doubts.items() if doubt[0] != username}
 
     async def counted(self, account: Account) -> None:
         """The store's numbers of an account and its folders are exact: its mark may go."""
@@ -548,7 +567,7 @@ class Books:
         if self._accounts.get(book.name) is book:
             del self._accounts[book.name]
         self._gone[book.name, book.identity] = book
-        self._doubts.discard((book.name, None))
+        self._doubts.pop((book.name, None), None)
         if book.task is None:
             self._forget(book)
 
@@ -610,29 +629,30 @@ class Books:
         size: int,
         files: int,
         since: tuple[int, int] | None = None,
-        exact: bool = True,
+        settles: int | None = None,
     ) -> None:
         """Set an account's numbers here and in the store (scan, or an operator).
 
         Args:
             since: `Book.charged` when they were counted, without what uploads hide; what was charged after
                 that is added. None takes the numbers as they are.
-            exact: False if they are about right only, so that doubts about them stay.
+            settles: doubts about them that came up until this `moment` end; None for now. 0 if the numbers
+                are about right only.
         """
+        until = self.moment if settles is None else settles
         book = await self._current(username)
         if book is None:
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
-            if exact:
-                self._doubts.discard((username, None))
+            self._settle_doubts(until, username=username)
             return
         async with book.lock:
             # Besides the scan that holds the book, others do: traffic goes on.
             marks = since is not None and self.store is not None and not book.marked and book.refs > 1
             if marks:
                 await self._mark(book)
-            before = book.size.used, book.files.used
-            size, files = _later((size, files), book.charged, since)
+            before = book.charged
+            size, files = _later((size, files), before, since)
             try:
                 if self.store is not None:
                     await self._noted(self.store.set_usage(username, size=size, files=files))
@@ -641,8 +661,7 @@ class Books:
                     self.doubt(book)
                 raise
             book.correct((size, files), before)
-            if exact:
-                self._doubts.discard((username, None))
+            self._settle_doubts(until, username=username)
         if marks:
             self.changed(book)
 
@@ -669,17 +688,18 @@ class Books:
         size: int,
         files: int,
         since: tuple[int, int] | None = None,
-        exact: bool = True,
+        settles: int | None = None,
     ) -> None:
         """Set a folder's numbers here and in the store; see `set_usage`."""
+        until = self.moment if settles is None else settles
         book = self._folders.get(name)
         if book is None:
             if self.store is not None:
                 await self.store.set_folder_usage(name, size=size, files=files)
         else:
             async with book.lock:
-                before = book.size.used, book.files.used
-                size, files = _later((size, files), book.charged, since)
+                before = book.charged
+                size, files = _later((size, files), before, since)
                 try:
                     if self.store is not None:
                         await self.store.set_folder_usage(name, size=size, files=files)
@@ -689,8 +709,7 @@ class Books:
                             self._uncertain((username, name))
                     raise
                 book.correct((size, files), before)
-        if exact:
-            self._doubts = {doubt for doubt in self._doubts if doubt[1] != name}
+        self._settle_doubts(until, folder=name)
 
 
 def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int] | None) -> tuple[int, int]:

@@ -115,11 +115,11 @@ class Client:
         if self._release is not None:
             await asyncio.wait([self._release])
         if self._session is None:
+            asked = self.clock.monotonic()
             account = await self._world.store.user(self.script.username)
             if account is None:
                 raise PeerGone
             peer = Peer(f"c{self.number}", Protocol.SFTP, "192.0.2.7", 4711, "127.0.0.1:2022", "SSH-2.0-sim")
-            asked = self.clock.monotonic()
             session = await self.vfs.open(Principal(account, "password", "192.0.2.7", asked), peer)
             self._session, self.files, self.spare = session, [], []
             self.sessions.append(session)
