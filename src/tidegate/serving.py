@@ -43,6 +43,16 @@ def run_loop(main: Callable[[], Awaitable[int]]) -> int:
     return uvloop.run(call())
 
 
+def settle() -> None:
+    """What lives now stays for good: full collections of the garbage collector leave it out from now on.
+
+    A full collection stops the server while it goes through everything: some 50 ms more for what is loaded
+    by the time the server is up.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def serve(loaded: Loaded, options: ServeOptions) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -92,7 +102,11 @@ async def _reload(app: App, options: ServeOptions) -> None:
 async def until(
     stopping: asyncio.Event, reloading: asyncio.Event, reload: Callable[[], Awaitable[None]]
 ) -> None:
-    """Return when `stopping` is set; whenever `reloading` is, clear it and call `reload`."""
+    """Return when `stopping` is set; whenever `reloading` is, clear it and call `reload`.
+
+    Called when the server is up.
+    """
+    settle()
     while not stopping.is_set():
         await _first(stopping, reloading)
         if reloading.is_set() and not stopping.is_set():

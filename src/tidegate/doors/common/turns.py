@@ -6,6 +6,8 @@ done: uvloop hands over up to 8 MiB of one socket before it looks at another, an
 are seconds of work. So whoever processes input does it in slices: `may_work` says whether it may begin,
 `begin` gives the time at which it must stop, `end` accounts for what it took. Who may not begin, or was not
 done, asks by `later` for a place in the queue; the queue is served in order, one slice each, in later turns.
+That goes for work that a finished task sets off, and for work done ahead, as for input: the loop calls any
+number of those in one turn.
 
 Time is measured, not packets or bytes: the costs of packets differ by a factor of a thousand. Reading the
 clock costs some 40 ns, so callers look after every few packets. Wall time is used because it is cheap; on a

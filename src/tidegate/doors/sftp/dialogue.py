@@ -445,12 +445,18 @@ class SftpDialogue:
         self._tasks.discard(task)
         self._runner = None
         self._running = False
-        if self._queue:
-            self._turns.begin()
-            try:
-                self._run_queue()
-            finally:
-                self._turns.end()
+        if not self._queue:
+            return
+        turns = self._turns
+        if turns.crowded or not turns.may_work:
+            self._running = True  # what arrives meanwhile must not overtake the queue
+            turns.later(self._run_queue)
+            return
+        turns.begin()
+        try:
+            self._run_queue()
+        finally:
+            turns.end()
 
     def _run_queue(self) -> None:
         """Carry out what was queued, for a slice of a turn."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from tidegate import eager
+from tidegate.doors.common.turns import turns_of
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.errors import InvalidHandle, PeerLimit
 from tidegate.model import Entry, VPath
@@ -120,7 +121,10 @@ class Listing:
     When the batch in hand is used up, the next one is fetched while the client still reads the last answer.
     """
 
-    __slots__ = ("_ahead", "_failure", "_loop", "_over", "_planned", "_source", "batch", "path", "position")
+    __slots__ = (
+        *("_ahead", "_failure", "_loop", "_over", "_planned", "_queued", "_source", "_turns"),
+        *("batch", "path", "position"),
+    )
 
     def __init__(self, path: VPath, source: AsyncIterator[list[Entry]]) -> None:
         self.path = path
@@ -129,7 +133,9 @@ class Listing:
         self._source = source
         self._loop = asyncio.get_running_loop()
         self._over = False
-        self._planned: asyncio.Handle | None = None
+        self._turns = turns_of(self._loop)
+        self._planned = False
+        self._queued = False
         self._ahead: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
@@ -143,11 +149,17 @@ class Listing:
 
     def look_ahead(self) -> None:
         """Fetch the next batch, if this one is used up, once the reply is on its way."""
-        if self.position >= len(self.batch) and not self._over and self._planned is None:
-            self._planned = self._loop.call_soon(self._begin)
+        if self.position >= len(self.batch) and not self._over and not self._planned:
+            self._planned = True
+            if not self._queued:
+                self._queued = True
+                self._turns.later(self._begin)
 
     def _begin(self) -> None:
-        self._planned = None
+        self._queued = False
+        if not self._planned:
+            return  # meanwhile the client asked for it, or closed the handle
+        self._planned = False
         try:
             self._ahead, _ = eager.start(self._fetch(), self._loop)
         except Exception as error:
@@ -155,9 +167,7 @@ class Listing:
 
     async def refill(self) -> bool:
         """Make sure that an entry is in hand; False at the end."""
-        if self._planned is not None:
-            self._planned.cancel()
-            self._planned = None
+        self._planned = False
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -171,9 +181,7 @@ class Listing:
     async def close(self) -> None:
         """Release the iterator."""
         self._over = True
-        if self._planned is not None:
-            self._planned.cancel()
-            self._planned = None
+        self._planned = False
         if self._ahead is not None:
             # An iterator cannot be closed while it runs.
             self._ahead.cancel()
