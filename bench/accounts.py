@@ -14,11 +14,11 @@ from statistics import median
 import asyncssh
 from bench.clients import make_key
 
-from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.model import Account
-from tidegate.serving import run_loop
+from tidegate.server.app import App
+from tidegate.server.run import run_loop
 from tidegate.store.contract import Snapshot
 
 FEW = 300

@@ -29,12 +29,12 @@ from tidegate.config.legacy import OLDER
 from tidegate.config.schema import Settings
 from tidegate.config.schema.base import trait
 from tidegate.config.schema.walk import declared, dotted, is_model, variable
+from tidegate.doors.http.edge import HTTP_FIELDS
 from tidegate.events import kinds
 from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, Line, line_of
-from tidegate.limit_table import limit_rows
 from tidegate.resources import Limits, LimitSettings
+from tidegate.server.limit_table import limit_rows
 from tidegate.vfs.failures import BURST, REFILL_SECONDS, REQUEST, SERVER, STORAGE
-from tidegate.web.front import HTTP_FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}

@@ -23,7 +23,7 @@ from tidegate.events import kinds
 from tidegate.events.sinks.lines import line_of
 from tidegate.model import Intent, Permission
 from tidegate.policy.requirements import REQUIREMENTS, Need, Use
-from tidegate.web import status as web_status
+from tidegate.web.api import status as web_status
 
 NAMES_OF_CODES = {
     c.OK: "SSH_FX_OK", c.EOF: "SSH_FX_EOF", c.NO_SUCH_FILE: "SSH_FX_NO_SUCH_FILE",

@@ -49,7 +49,7 @@ class Half(asyncio.Protocol):
             asyncio.get_running_loop().call_later(delay, self.other.transport.close)
 
 
-class Front(Half):
+class EdgeMiddleware(Half):
     def connection_made(self, transport):
         super().connection_made(transport)
         self.task = asyncio.ensure_future(self.reach())
@@ -61,7 +61,7 @@ class Front(Half):
 
 
 async def main():
-    server = await asyncio.get_running_loop().create_server(Front, "127.0.0.1", listen)
+    server = await asyncio.get_running_loop().create_server(EdgeMiddleware, "127.0.0.1", listen)
     await server.serve_forever()
 
 

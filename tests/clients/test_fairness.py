@@ -16,11 +16,11 @@ from tests.support.people import CHEAP
 from tests.support.running import free_port, running
 from tests.support.web_world import settings
 
-from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
 from tidegate.model import Account
+from tidegate.server.app import App
 from tidegate.testing.peers import FLOODS, Armed, Target, User
 from tidegate.testing.turns import TurnMeter
 

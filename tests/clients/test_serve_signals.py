@@ -36,7 +36,7 @@ async def test_reload_and_rotate(tmp_path: Path):
             server.sections["common"]["upload_mode"] = 1
             server.configure(server.sections)
             server.send(signal.SIGHUP)
-            await asyncio.to_thread(server.wait_line, "tidegate.app", message="configuration reloaded")
+            await asyncio.to_thread(server.wait_line, "tidegate.server.app", message="configuration reloaded")
             assert await banner_of(server) == "SSH-2.0-Harbour"
             assert sorted(await files.listdir("/")) == [".", ".."]  # who is there stays
         async with person.connect() as client, client.start_sftp_client() as files:
@@ -50,15 +50,15 @@ async def test_reload_and_rotate(tmp_path: Path):
             # a configuration with mistakes is named and changes nothing
             good = (server.directory / "tidegate.json").read_text()
             for bad in ('{"sftpd": {"banana": 1}}', '{"common": {"upload_mode": 7}}', "{"):
-                seen = len(server.lines("tidegate.serving", level="error"))
+                seen = len(server.lines("tidegate.server.run", level="error"))
                 (server.directory / "tidegate.json").write_text(bad)
                 server.send(signal.SIGHUP)
                 await asyncio.to_thread(
                     wait_for,
-                    lambda seen=seen: len(server.lines("tidegate.serving", level="error")) > seen,
+                    lambda seen=seen: len(server.lines("tidegate.server.run", level="error")) > seen,
                     "nothing was said about a bad configuration",
                 )
-                message = server.lines("tidegate.serving", level="error")[-1]["message"]
+                message = server.lines("tidegate.server.run", level="error")[-1]["message"]
                 assert message.startswith("not reloaded: ")
                 assert "tidegate.json" in message
                 assert await banner_of(server) == "SSH-2.0-Harbour"

@@ -14,10 +14,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.support.databases import Server
 
-from tidegate import wiring
 from tidegate.config.load import load
 from tidegate.errors import ProviderUnavailable
 from tidegate.model import Account
+from tidegate.server import wiring
 from tidegate.store.factory import create_provider
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how_to" / "choose-a-provider.md"

@@ -16,18 +16,18 @@ from tests.support.accounts import plain_account
 from tests.support.cut_line import CutLine
 from tests.support.databases import Server
 
-from tidegate import app as app_module
-from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.errors import ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
+from tidegate.server import app as app_module
+from tidegate.server.app import App
+from tidegate.server.wiring import provider_options
 from tidegate.store.factory import create_provider
 from tidegate.store.sql import accounts
 from tidegate.store.sql.provider import SqlProvider
-from tidegate.vfs.usage import Books
-from tidegate.wiring import provider_options
+from tidegate.vfs.usage.tracker import UsageTracker
 
 PASSWORD = "a long enough word"
 
@@ -150,7 +150,7 @@ async def test_usage_counts_once_if_the_line_breaks_while_it_is_written(
 
     async with CutLine(options.port) as line:
         provider = await opened(replace(options, port=line.port))
-        books = Books(provider, emit=lambda event: None)
+        books = UsageTracker(provider, emit=lambda event: None)
         book, folder = await books.account(pat), await books.folder(mount)
         await books.begin(book, folder)
         charged = folder if of_folder else book
@@ -184,7 +184,7 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
     provider = await opened(options_of(driver))
     assert isinstance(provider, SqlProvider)
     pat = await provider.add_user(plain_account("pat"))
-    books = Books(provider, emit=lambda event: None)
+    books = UsageTracker(provider, emit=lambda event: None)
     book = await books.account(pat)
     held, release = asyncio.Event(), asyncio.Event()
     under_way: list[asyncio.Task[None]] = []

@@ -17,7 +17,7 @@ from tests.support.databases import Server, pgbouncer, postgresql_replica
 
 from tidegate.model import Folder, UsageDelta
 from tidegate.store.factory import create_provider
-from tidegate.store.sql import link as link_module
+from tidegate.store.sql import database as link_module
 from tidegate.store.sql.provider import SqlProvider
 
 TASKS = 10

@@ -23,14 +23,15 @@ from tidegate.model import Folder, FolderMount
 from tidegate.store.contract import Provider, Snapshot, UsageDelta
 from tidegate.store.factory import ProviderOptions, create_provider, initialise, revert
 from tidegate.store.sql import schema
-from tidegate.store.sql.link import Link
+from tidegate.store.sql.database import Link
 
 PROCESS = """
 import asyncio, json, sys
 from pathlib import Path
 from tidegate.model import Account
 from tidegate.store.factory import ProviderOptions, create_provider, initialise
-from tidegate.store.sql import link, migrate, provider  # loaded before the start is given
+from tidegate.store.sql import migrate, provider  # loaded before the start is given
+from tidegate.store.sql import database as link  # loaded before the start is given
 values = json.loads(sys.argv[1])
 options = ProviderOptions(**{**values, "base_dir": Path(values["base_dir"])})
 async def change(names):

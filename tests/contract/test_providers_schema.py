@@ -18,7 +18,7 @@ from tidegate.errors import ProviderError
 from tidegate.store.contract import UsageDelta
 from tidegate.store.factory import ProviderOptions, create_provider, initialise, revert
 from tidegate.store.sql import migrate, schema
-from tidegate.store.sql.link import Link
+from tidegate.store.sql.database import Link
 
 SQL = ("sqlite", "postgresql", "mysql")
 

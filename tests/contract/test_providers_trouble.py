@@ -19,7 +19,7 @@ from tests.support.databases import Server
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.store.contract import Snapshot, UsageDelta
 from tidegate.store.factory import create_provider
-from tidegate.store.sql import link as link_module
+from tidegate.store.sql import database as link_module
 from tidegate.store.sql.engines import target_of
 from tidegate.store.sql.provider import SqlProvider
 

@@ -11,11 +11,11 @@ import asyncssh
 import pytest
 from tests.support.databases import Server
 
-from tidegate.app import App
 from tidegate.config.load import Loaded, load
 from tidegate.config.schema import Settings
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account
+from tidegate.server.app import App
 
 PASSWORD = "a long enough word"
 CHEAP = HashOptions(argon2_memory_kib=64)

@@ -33,10 +33,10 @@ from tidegate.events.kinds import Refused, Transferred
 from tidegate.logs import lines
 from tidegate.model import VPath
 from tidegate.model.account import FilePatterns
-from tidegate.vfs import usage
-from tidegate.vfs.files import File
-from tidegate.vfs.gauges import Count
+from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
+from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage.counters import UsageCounter
 
 OK, NO_FILE, DENIED, FAILURE, BAD = 0, 2, 3, 4, 5
 HANDLE = 102
@@ -90,7 +90,7 @@ def open_below(base: Path) -> list[str]:
 
 def without_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "open_nowait", lambda *_: None)
-    monkeypatch.setattr("tidegate.vfs.files.File.close_nowait", lambda _: False)
+    monkeypatch.setattr("tidegate.vfs.files.handle.File.close_nowait", lambda _: False)
 
 
 @pytest.fixture(autouse=True)
@@ -645,7 +645,7 @@ def test_a_count_warns_as_if_every_gauge_looked_at_every_change():
         seen: list[list[tuple[object, ...]]] = [[], []]
         counts = []
         for warnings in seen:
-            count = Count(chance.randrange(2))
+            count = UsageCounter(chance.randrange(2))
             count.used = 0
             counts.append(count)
             for size in (limit, 2 * limit):

@@ -8,7 +8,7 @@ import contextvars
 
 import pytest
 
-from tidegate import eager
+from tidegate.vfs import eager
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="outside")
 

@@ -36,7 +36,7 @@ from tidegate.model import (
     VPath,
 )
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.files import SMALL_FILE_BYTES
+from tidegate.vfs.files.handle import SMALL_FILE_BYTES
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 

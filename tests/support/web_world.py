@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 from tests.support.people import CHEAP
 
-from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
 from tidegate.model import Admin, AdminFilters
+from tidegate.server.app import App
 
 ADMIN, PASSWORD = "boss", "a long and boring administrator password"
 _HASH = hash_password(PASSWORD, CHEAP)

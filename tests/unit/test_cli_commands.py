@@ -44,7 +44,7 @@ def test_starting_is_quick_because_little_is_imported() -> None:
     assert not {
         "asyncssh",
         "sqlalchemy",
-        "tidegate.app",
+        "tidegate.server.app",
         "tidegate.config",
         "tidegate.store",
         "tidegate.model",
@@ -240,7 +240,7 @@ def options_of(function: str, *args: str | Path, environ: dict[str, str] | None 
 
 
 def test_serve_defaults(tmp_path: Path) -> None:
-    options, given = options_of("serving.serve", "serve", "-c", tmp_path)
+    options, given = options_of("server.run.serve", "serve", "-c", tmp_path)
 
     assert options == ServeOptions(
         config_dir=tmp_path,
@@ -264,7 +264,7 @@ def test_serve_flags_and_their_variables(tmp_path: Path) -> None:
     )
     (tmp_path / "x.json").write_text("{}")
     by_flags, _ = options_of(
-        "serving.serve", "serve", "--config-dir", tmp_path, "--config-file", "x.json", "--log-file-path",
+        "server.run.serve", "serve", "--config-dir", tmp_path, "--config-file", "x.json", "--log-file-path",
         "/var/log/x.log", "--log-max-size", "1", "--log-max-backups", "2", "--log-max-age", "3", "--log-compress",
         "--log-level", "warn", "--grace-time", "9", "--quickstart",
     )  # fmt: skip
@@ -277,7 +277,7 @@ def test_serve_flags_and_their_variables(tmp_path: Path) -> None:
     assert by_flags == expected
     for prefix in ("TIDEGATE_", "SFTPGO_"):
         by_variables, _ = options_of(
-            "serving.serve", "serve", environ={prefix + name: value for name, value in values.items()}
+            "server.run.serve", "serve", environ={prefix + name: value for name, value in values.items()}
         )
         assert by_variables == expected
 
@@ -297,20 +297,20 @@ def test_serve_flags_and_their_variables(tmp_path: Path) -> None:
 def test_the_older_name_of_the_log_level(
     tmp_path: Path, args: list[str], environ: dict[str, str], level: str
 ) -> None:
-    serving, _ = options_of("serving.serve", "serve", "-c", tmp_path, *args, environ=environ)
-    sharing, _ = options_of("portable.share", "portable", "-d", tmp_path, *args, environ=environ)
+    serving, _ = options_of("server.run.serve", "serve", "-c", tmp_path, *args, environ=environ)
+    sharing, _ = options_of("server.portable.share", "portable", "-d", tmp_path, *args, environ=environ)
     assert serving.log.level == level
     assert sharing.log.level == level
 
 
 def test_serve_logs_to_standard_error_without_a_path(tmp_path: Path) -> None:
-    options, _ = options_of("serving.serve", "serve", "-c", tmp_path, "-l", "")
+    options, _ = options_of("server.run.serve", "serve", "-c", tmp_path, "-l", "")
 
     assert options.log.file_path == "-"
 
 
 def test_quickstart_makes_its_directory(tmp_path: Path) -> None:
-    options_of("serving.serve", "serve", "--quickstart", "-c", tmp_path / "new")
+    options_of("server.run.serve", "serve", "--quickstart", "-c", tmp_path / "new")
 
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
@@ -321,7 +321,7 @@ def test_flags_from_env_d(tmp_path: Path) -> None:
     code = (
         "import sys; from unittest import mock\n"
         "def take(loaded, options): print(options.log.level, loaded.settings.common.fsync); return 0\n"
-        "with mock.patch('tidegate.serving.serve', take):\n"
+        "with mock.patch('tidegate.server.run.serve', take):\n"
         "    from tidegate.cli.main import main; sys.argv[0] = 'tidegate'; main()\n"
     )
     for args in (["-c", str(tmp_path)], [f"--config-dir={tmp_path}"]):
@@ -334,7 +334,7 @@ def test_flags_from_env_d(tmp_path: Path) -> None:
 
 def test_portable_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    options, _ = options_of("portable.share", "portable")
+    options, _ = options_of("server.portable.share", "portable")
 
     assert options == PortableOptions(
         directory=tmp_path.resolve(),
@@ -346,7 +346,7 @@ def test_portable_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert re.fullmatch(r"user-[0-9a-f]{6}", options.username)
     assert len(options.password) == 16
     assert options.password not in repr(options)
-    again, _ = options_of("portable.share", "portable")
+    again, _ = options_of("server.portable.share", "portable")
     assert again.password != options.password
 
 
@@ -354,7 +354,7 @@ def test_portable_flags(tmp_path: Path) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU"
     (tmp_path / "k.pub").write_text(f"{key} laptop\n")
     options, _ = options_of(
-        "portable.share", "portable", "-d", tmp_path, "-s", "2222", "-u", "u", "-p", "p", "-k", tmp_path / "k.pub", "-k",
+        "server.portable.share", "portable", "-d", tmp_path, "-s", "2222", "-u", "u", "-p", "p", "-k", tmp_path / "k.pub", "-k",
         key, "-g", "*", "-c", "*", "-l", tmp_path / "p.log", "-S", "-C", "--allowed-patterns", "/a::*.jpg,a*b?.png",
         "--denied-patterns", "/a/::*.exe", "--denied-patterns", "/b::x", "--grace-time", "4", "--log-level", "debug",
     )  # fmt: skip
@@ -382,8 +382,10 @@ def test_portable_with_a_key_alone_has_no_password(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("from file\n")
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU"
 
-    assert options_of("portable.share", "portable", "-d", tmp_path, "-k", key)[0].password == ""
-    by_file, _ = options_of("portable.share", "portable", "-d", tmp_path, "--password-file", tmp_path / "p")
+    assert options_of("server.portable.share", "portable", "-d", tmp_path, "-k", key)[0].password == ""
+    by_file, _ = options_of(
+        "server.portable.share", "portable", "-d", tmp_path, "--password-file", tmp_path / "p"
+    )
     assert by_file.password == "from file"
 
 

@@ -14,9 +14,9 @@ from tidegate.model import TALLY_NAMES, Account, Filters, FolderMount, Protocol,
 from tidegate.policy.amounts import Usage
 from tidegate.policy.explain import explain
 from tidegate.policy.quota import BYTES_PER_MB
-from tidegate.vfs.books import AccountBook, FolderBook
-from tidegate.vfs.gauges import Meter, require
-from tidegate.vfs.meters import build_meter, session_tally
+from tidegate.vfs.usage.charges import build_charges, session_tally
+from tidegate.vfs.usage.counters import ChargeSet, require
+from tidegate.vfs.usage.live import AccountUsage, FolderUsage
 
 MB = BYTES_PER_MB
 # Few and small, so that limits are met, just met and just missed.
@@ -69,18 +69,18 @@ def accounts(draw: st.DrawFn) -> Account:
     )
 
 
-def meter_of(account: Account, place: str, track_quota: int) -> Meter:
+def meter_of(account: Account, place: str, track_quota: int) -> ChargeSet:
     mount = account.virtual_folders[0] if place == "/m" else None
-    book = AccountBook(account)
+    book = AccountUsage(account)
     folder = None
     if mount is not None:
-        folder = FolderBook(mount.name, mount.used_quota_size, mount.used_quota_files)
-    return build_meter(
+        folder = FolderUsage(mount.name, mount.used_quota_size, mount.used_quota_files)
+    return build_charges(
         track_quota, lambda *_: None, account, book, session_tally(account), mount=mount, folder=folder
     )
 
 
-def server_refuses(meter: Meter, op: str, size: int, replaced: int | None) -> str | None:
+def server_refuses(meter: ChargeSet, op: str, size: int, replaced: int | None) -> str | None:
     """The limit by which the server refuses to move a whole file, None if it does not; see vfs/opening.py,
     files.py and copy.py for the order."""
     change = size - (replaced or 0)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tidegate.accounts.keys import parse_public_key
 from tidegate.identity import passwords
 from tidegate.model import Account, Filters, Protocol, Tally, TallyLimits
-from tidegate.policy.login import judge_login
+from tidegate.policy.login import check_login
 from tidegate.store.imports.common import Harvest
 from tidegate.store.imports.openbridge import OpenbridgeTables, parse_openbridge
-from tidegate.store.imports.openbridge_access import judge_access
+from tidegate.store.imports.openbridge_access import check_access
 
 SALT = "ab" * 32
 SECRET = "00112233445566778899aabbccddeeff"
@@ -245,11 +245,11 @@ def comes_in(
     ip: str, allow: list[dict[str, Any]], deny: list[dict[str, Any]], *, closed: bool = False
 ) -> bool:
     harvest = Harvest()
-    rules = judge_access(allow, deny, closed_by_default=closed, harvest=harvest)
+    rules = check_access(allow, deny, closed_by_default=closed, harvest=harvest)
     assert harvest.problems == []
     filters = Filters(allowed_ip=rules.allowed_ip, denied_ip=rules.denied_ip)
     account = Account(username="u", home_dir="/srv", permissions={"/": ("*",)}, filters=filters)
-    steps = judge_login(account, protocol=Protocol.SFTP, method="password", ip=ip, now_ms=0)
+    steps = check_login(account, protocol=Protocol.SFTP, method="password", ip=ip, now_ms=0)
     return all(step.verdict != "deny" for step in steps)
 
 
@@ -308,6 +308,6 @@ def test_an_allow_table_without_effect_is_pointed_out() -> None:
 def test_too_many_networks_close_the_door() -> None:
     allow = [f"10.{a}.{b}.1" for a in range(40) for b in range(40)]
     harvest = Harvest()
-    rules = judge_access(rows_of(*allow), rows_of("10."), closed_by_default=False, harvest=harvest)
+    rules = check_access(rows_of(*allow), rows_of("10."), closed_by_default=False, harvest=harvest)
     assert "more than 5000 networks" in str(harvest.problems[0])
     assert rules.denied_ip == ("0.0.0.0/0", "::/0")

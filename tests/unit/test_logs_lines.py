@@ -225,7 +225,7 @@ def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> No
     logging.getLogger("asyncssh").info("chatter")
     logging.getLogger("asyncssh").warning("key exchange with %s failed", "192.0.2.1")
     logging.getLogger("uvicorn.error").info("started")
-    logging.getLogger("tidegate.app").info("ready", extra={"fields": {"port": 2022}})
+    logging.getLogger("tidegate.server.app").info("ready", extra={"fields": {"port": 2022}})
     try:
         raise ValueError("broken")
     except ValueError:
@@ -236,7 +236,7 @@ def test_other_libraries_and_ours_share_the_file(record: tuple[Log, Path]) -> No
     assert [(line["sender"], line["level"], line["message"]) for line in found] == [
         ("asyncssh", "warn", "key exchange with 192.0.2.1 failed"),
         ("uvicorn.error", "info", "started"),
-        ("tidegate.app", "info", "ready"),
+        ("tidegate.server.app", "info", "ready"),
         ("tidegate.y", "error", "it failed"),
     ]
     assert found[2]["port"] == 2022

@@ -9,8 +9,8 @@ from tests.support.moved import HASH, move
 from tidegate.errors import BadRecords
 from tidegate.model import Intent, VPath
 from tidegate.policy.folders import is_local, storage_at
-from tidegate.policy.login import judge_login
-from tidegate.wiring import storage_problem
+from tidegate.policy.login import check_login
+from tidegate.server.wiring import storage_problem
 
 GET, PUT, MKDIR = Intent.DOWNLOAD, Intent.UPLOAD, Intent.MKDIR
 RENAME, RENAME_DIR, DELETE = Intent.RENAME_FILE, Intent.RENAME_DIR, Intent.DELETE_FILE
@@ -167,7 +167,7 @@ async def test_i09_an_allowed_network_inside_a_denied_one() -> None:
     account = next(iter((await move("i09")).users.values()))
 
     def steps(ip: str) -> bool:
-        trail = judge_login(account, protocol="SFTP", method="password", ip=ip, now_ms=1)
+        trail = check_login(account, protocol="SFTP", method="password", ip=ip, now_ms=1)
         return all(step.verdict != "deny" for step in trail)
 
     assert steps("127.0.0.1")
@@ -278,7 +278,7 @@ async def test_i16_anonymous_users_stay_out() -> None:
 async def test_i17_a_password_of_unknown_age_counts_as_old() -> None:
     paul = (await move("i17")).users["paul"]
 
-    trail = judge_login(paul, protocol="SFTP", method="password", ip="127.0.0.1", now_ms=1_795_891_227_000)
+    trail = check_login(paul, protocol="SFTP", method="password", ip="127.0.0.1", now_ms=1_795_891_227_000)
     assert [step.rule for step in trail if step.verdict == "deny"] == ["password_expired"]
 
 

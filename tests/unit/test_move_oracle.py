@@ -13,7 +13,7 @@ from tests.support.moved import HASH, move
 
 from tidegate.model import Intent
 from tidegate.policy.globs import NameMatcher, fold
-from tidegate.policy.login import judge_login
+from tidegate.policy.login import check_login
 from tidegate.store.legacy.patterns import NEVER, from_go
 
 INTENTS = {
@@ -124,7 +124,7 @@ def test_nothing_opens_that_sftpgo_closed(dump: dict[str, Any]) -> None:
                 assert sftpgo.may(dump, "ana", act, path), (act, path, ana)
     for method in METHODS:
         for ip in ADDRESSES:
-            steps = judge_login(ana, protocol="SFTP", method=method, ip=ip, now_ms=1)
+            steps = check_login(ana, protocol="SFTP", method=method, ip=ip, now_ms=1)
             if all(step.verdict != "deny" for step in steps):
                 assert sftpgo.may_log_in(dump, "ana", method, ip), (method, ip, ana)
 

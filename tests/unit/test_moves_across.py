@@ -15,7 +15,7 @@ from tests.support.vfs_world import PUT, World, get, names, p, put, vfs_world
 from tidegate import errors as e
 from tidegate.backends.local import LocalBackend
 from tidegate.model import Attrs, VPath
-from tidegate.vfs import carry
+from tidegate.vfs.files import carry
 
 DISK = Path("/dev/shm")
 WHEN = 1_000_000_000

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tidegate.errors import LoginRefused
 from tidegate.model import Account, Filters, Protocol, TimeWindow
-from tidegate.policy.addresses import AddressList, host_of, parse_address, parse_network
+from tidegate.model.address_list import AddressList, host_of, parse_address, parse_network
 from tidegate.policy.hours import open_window, parse_clock
-from tidegate.policy.login import judge_login, refusal, require_login
+from tidegate.policy.login import check_login, refusal, require_login
 from tidegate.policy.methods import LOGIN_METHODS, combined, remaining_methods, uses_password, wants_two_steps
 
 DAY = 86_400_000
@@ -38,7 +38,7 @@ def reason(
     **more: Any,
 ) -> str:
     """The reason word of the refusal, empty if the login is let in."""
-    steps = judge_login(who, protocol=protocol, method=method, ip=ip, now_ms=now_ms, **more)
+    steps = check_login(who, protocol=protocol, method=method, ip=ip, now_ms=now_ms, **more)
     refused = refusal(steps, who.username)
     denials = [step for step in steps if step.verdict == "deny"]
     assert denials == (steps[-1:] if refused else [])
@@ -109,7 +109,7 @@ def test_addresses(allowed: tuple[str, ...], denied: tuple[str, ...], ip: str, r
 
 def test_which_address_rule() -> None:
     filters = Filters(denied_ip=("10.0.0.0/8", "192.0.2.0/24"))
-    steps = judge_login(account(filters), protocol="SFTP", method="password", ip="192.0.2.7", now_ms=NOW)
+    steps = check_login(account(filters), protocol="SFTP", method="password", ip="192.0.2.7", now_ms=NOW)
     assert (steps[-1].rule, steps[-1].where) == ("address[192.0.2.0/24]", "filters.denied_ip[1]")
 
 
@@ -302,8 +302,8 @@ def test_order_and_the_rest_for_explain() -> None:
         home_dir="",
     )
     asked: dict[str, Any] = {"protocol": "SFTP", "method": "password", "ip": "192.0.2.7", "now_ms": NOW}
-    assert [s.rule for s in judge_login(who, **asked)] == ["disabled"]
-    denials = [s.rule for s in judge_login(who, **asked, stop=False) if s.verdict == "deny"]
+    assert [s.rule for s in check_login(who, **asked)] == ["disabled"]
+    denials = [s.rule for s in check_login(who, **asked, stop=False) if s.verdict == "deny"]
     assert denials == [
         "disabled",
         "expired",
@@ -317,7 +317,7 @@ def test_order_and_the_rest_for_explain() -> None:
 def test_steps_hold_no_secret() -> None:
     who = account(password="$argon2id$secret", public_keys=("ssh-ed25519 AAAAsecret",))
     assert "secret" not in repr(
-        judge_login(who, protocol="SFTP", method="password", ip="1.2.3.4", now_ms=NOW)
+        check_login(who, protocol="SFTP", method="password", ip="1.2.3.4", now_ms=NOW)
     )
 
 

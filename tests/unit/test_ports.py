@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.ports import process_on
+from tidegate.doors.common.ports import process_on
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

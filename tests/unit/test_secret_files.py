@@ -15,8 +15,8 @@ from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.config.secret_files import MAX_SECRET_BYTES, read_secret
 from tidegate.errors import ConfigError
-from tidegate.web.server import _signing_key
-from tidegate.wiring import provider_options
+from tidegate.server.http import _signing_key
+from tidegate.server.wiring import provider_options
 
 BAD: list[tuple[str, bytes | None, str]] = [
     ("missing", None, ": No such file or directory"),

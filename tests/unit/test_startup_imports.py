@@ -30,8 +30,8 @@ HEAVY = {
 }
 """Top-level packages that take more than 10 ms."""
 
-SERVE = "import tidegate.cli.main, tidegate.cli.serve, tidegate.cli.provider, tidegate.serving"
-PORTABLE = "import tidegate.cli.main, tidegate.cli.portable, tidegate.portable"
+SERVE = "import tidegate.cli.main, tidegate.cli.serve, tidegate.cli.provider, tidegate.server.run"
+PORTABLE = "import tidegate.cli.main, tidegate.cli.portable, tidegate.server.portable"
 SQLITE = (
     SERVE
     + "; from tidegate.store.factory import ProviderOptions, create_provider; import asyncio, pathlib, tempfile\n"

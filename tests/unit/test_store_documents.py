@@ -26,8 +26,8 @@ from tidegate.store.documents import (
     encode_api_key,
     encode_folder,
 )
-from tidegate.store.eras import folder_name
 from tidegate.store.validate import looks_hashed
+from tidegate.store.versions import folder_name
 
 LEAST: dict[str, Any] = {"username": "ana", "home_dir": "/srv/ana", "permissions": {"/": ["*"]}}
 

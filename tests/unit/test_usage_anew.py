@@ -14,8 +14,8 @@ from tests.support.vfs_world import PUT, UsageKeeper, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.vfs import usage
-from tidegate.vfs.usage import Books
+from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage.tracker import UsageTracker
 
 OLD = Account(
     username="alice", id=7, created_at=1_000, home_dir="/none", used_quota_size=500, used_quota_files=5
@@ -42,8 +42,8 @@ def store() -> UsageKeeper:
 
 
 @pytest.fixture
-async def books(store: UsageKeeper) -> AsyncIterator[Books]:
-    books = Books(store, emit=lambda event: None)
+async def books(store: UsageKeeper) -> AsyncIterator[UsageTracker]:
+    books = UsageTracker(store, emit=lambda event: None)
     async with asyncio.timeout(10):
         yield books
         await books.close()
@@ -68,7 +68,7 @@ def _replace(store: UsageKeeper, account: Account) -> None:
 
 @pytest.mark.parametrize("successor", SUCCESSORS)
 async def test_the_new_account_begins_with_its_own_numbers(
-    store: UsageKeeper, books: Books, successor: Account
+    store: UsageKeeper, books: UsageTracker, successor: Account
 ) -> None:
     old = await books.account(OLD)
     await books.begin(old)
@@ -91,7 +91,7 @@ async def test_the_new_account_begins_with_its_own_numbers(
 
 @pytest.mark.parametrize("successor", SUCCESSORS)
 async def test_nothing_is_written_to_it_even_if_nobody_logs_in_as_it(
-    store: UsageKeeper, books: Books, successor: Account
+    store: UsageKeeper, books: UsageTracker, successor: Account
 ) -> None:
     old = await books.account(OLD)
     await books.begin(old)
@@ -108,7 +108,9 @@ async def test_nothing_is_written_to_it_even_if_nobody_logs_in_as_it(
     assert old.size.used == 3500
 
 
-async def test_an_addition_without_an_answer_is_not_sent_to_it(store: UsageKeeper, books: Books) -> None:
+async def test_an_addition_without_an_answer_is_not_sent_to_it(
+    store: UsageKeeper, books: UsageTracker
+) -> None:
     add = store.add_usage
 
     async def lost(username: str, delta: UsageDelta) -> None:
@@ -136,7 +138,7 @@ async def test_an_addition_without_an_answer_is_not_sent_to_it(store: UsageKeepe
 
 
 async def test_sessions_of_the_old_account_share_its_book_until_the_last_ends(
-    store: UsageKeeper, books: Books
+    store: UsageKeeper, books: UsageTracker
 ) -> None:
     first = await books.account(OLD)
     await books.begin(first)
@@ -158,7 +160,7 @@ async def test_sessions_of_the_old_account_share_its_book_until_the_last_ends(
 
 
 async def test_an_old_connection_that_comes_late_gets_no_book_of_the_new_account(
-    store: UsageKeeper, books: Books
+    store: UsageKeeper, books: UsageTracker
 ) -> None:
     _replace(store, NEW)
 
@@ -178,7 +180,7 @@ async def test_an_old_connection_that_comes_late_gets_no_book_of_the_new_account
     await _until(lambda: not books._gone and books.live("alice") is None)
 
 
-async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books: Books) -> None:
+async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books: UsageTracker) -> None:
     class Behind(UsageKeeper):
         """Reads from a replica that still has the old account, unless something was written."""
 
@@ -193,7 +195,7 @@ async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books
             await super().add_usage(username, delta)
 
     behind = Behind(NEW)
-    books = Books(behind, emit=lambda event: None)
+    books = UsageTracker(behind, emit=lambda event: None)
     new = await books.account(NEW)
     behind.written = False
     new.size.add(5)
@@ -203,7 +205,9 @@ async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books
     await books.close()
 
 
-async def test_what_an_old_session_changes_in_a_folder_is_written(store: UsageKeeper, books: Books) -> None:
+async def test_what_an_old_session_changes_in_a_folder_is_written(
+    store: UsageKeeper, books: UsageTracker
+) -> None:
     store.folders["shared"] = Folder(name="shared", mapped_path="/none/s")
     old, folder = await books.account(OLD), await books.folder(SHARED)
     await books.begin(old, folder)
@@ -221,7 +225,7 @@ async def test_what_an_old_session_changes_in_a_folder_is_written(store: UsageKe
     await _until(lambda: not books._gone)
 
 
-async def test_setting_numbers_means_the_new_account(store: UsageKeeper, books: Books) -> None:
+async def test_setting_numbers_means_the_new_account(store: UsageKeeper, books: UsageTracker) -> None:
     old = await books.account(OLD)
     await books.begin(old)
     _replace(store, NEW)
@@ -232,7 +236,7 @@ async def test_setting_numbers_means_the_new_account(store: UsageKeeper, books: 
     assert books.live("alice") is None
 
 
-async def test_the_old_mark_is_not_taken_off_the_new_account(store: UsageKeeper, books: Books) -> None:
+async def test_the_old_mark_is_not_taken_off_the_new_account(store: UsageKeeper, books: UsageTracker) -> None:
     old = await books.account(OLD)
     await books.begin(old)
     _replace(store, NEW)

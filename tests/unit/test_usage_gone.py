@@ -10,8 +10,8 @@ import pytest
 from tests.support.vfs_world import UsageKeeper
 
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.vfs import usage
-from tidegate.vfs.usage import Books
+from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(username="alice", home_dir="/none")
 SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
@@ -31,7 +31,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def test_a_deleted_account_is_forgotten_and_leaves_nothing_to_its_successor():
     store = UsageKeeper(ALICE)
-    books = Books(store, emit=lambda event: None)
+    books = UsageTracker(store, emit=lambda event: None)
     book = await books.account(ALICE)
     await books.begin(book)
     del store.accounts["alice"]
@@ -53,7 +53,7 @@ async def test_a_deleted_account_is_forgotten_and_leaves_nothing_to_its_successo
 async def test_a_deleted_folder_does_not_keep_the_account_from_being_written():
     store = UsageKeeper(ALICE)
     store.folders["shared"] = Folder(name="shared", mapped_path="/none/s")
-    books = Books(store, emit=lambda event: None)
+    books = UsageTracker(store, emit=lambda event: None)
     book, folder = await books.account(ALICE), await books.folder(SHARED)
     await books.begin(book, folder)
     del store.folders["shared"]
@@ -78,7 +78,7 @@ async def test_stopping_does_not_wait_for_a_dead_store_once_for_each_account(mon
 
     monkeypatch.setattr(usage, "CLOSE_SECONDS", 0.05)
     store = Dead(*(Account(username=f"u{i}", home_dir="/none") for i in range(5)))
-    books = Books(store, emit=lambda event: None)
+    books = UsageTracker(store, emit=lambda event: None)
     for account in list(store.accounts.values()):
         book = await books.account(account)
         await books.begin(book)

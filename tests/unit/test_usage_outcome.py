@@ -15,8 +15,8 @@ from tests.support.vfs_world import UsageKeeper, World, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.model import TALLY_NAMES, Account, Folder, FolderMount, Tally, UsageDelta
-from tidegate.vfs.books import AccountBook, FolderBook
-from tidegate.vfs.usage import Books
+from tidegate.vfs.usage.live import AccountUsage, FolderUsage
+from tidegate.vfs.usage.tracker import UsageTracker
 
 ACCOUNT = Account(
     username="alice",
@@ -71,9 +71,9 @@ class Node:
 
     def __init__(self, store: Troubled) -> None:
         self.store = store
-        self.books = Books(store, emit=lambda event: None)
-        self.book: AccountBook
-        self.folder: FolderBook
+        self.books = UsageTracker(store, emit=lambda event: None)
+        self.book: AccountUsage
+        self.folder: FolderUsage
 
     async def log_in(self) -> None:
         """A session, and what `begin` does for a change, but no writing in the background."""
@@ -441,9 +441,9 @@ async def test_closing_settles_it(store: Troubled, trouble: str) -> None:
 async def test_a_session_does_not_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("tidegate.vfs.usage.RETRY_SECONDS", 0.02)
-    monkeypatch.setattr("tidegate.vfs.usage.SAVE_GAP_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.LINGER_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.02)
     async with vfs_world(tmp_path) as world, asyncio.timeout(10):
         store = world.store = Troubled()
         world.start()

@@ -18,9 +18,10 @@ from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.uploads import Upload
 from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal, Protocol
-from tidegate.vfs import uploads, usage
+from tidegate.vfs.files import uploads
 from tidegate.vfs.mounts import BackendPool, BackendSpec
-from tidegate.vfs.usage import Books
+from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(
     username="alice", id=1, created_at=1, home_dir="/none", used_quota_size=400, used_quota_files=1
@@ -44,8 +45,8 @@ def store() -> UsageKeeper:
 
 
 @pytest.fixture
-async def books(store: UsageKeeper) -> AsyncIterator[Books]:
-    books = Books(store, emit=lambda event: None)
+async def books(store: UsageKeeper) -> AsyncIterator[UsageTracker]:
+    books = UsageTracker(store, emit=lambda event: None)
     async with asyncio.timeout(10):
         yield books
         await books.close()
@@ -58,7 +59,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_what_is_given_back_below_zero_beside_a_count_is_taken_from_it(
-    store: UsageKeeper, books: Books
+    store: UsageKeeper, books: UsageTracker
 ) -> None:
     book = await books.account(ALICE)  # a crash left 400 bytes in the store, and 3000 on the disk
     since = book.charged
@@ -72,7 +73,7 @@ async def test_what_is_given_back_below_zero_beside_a_count_is_taken_from_it(
 
 
 async def test_what_is_given_back_while_a_count_is_stored_is_taken_from_it(
-    store: UsageKeeper, books: Books, monkeypatch: pytest.MonkeyPatch
+    store: UsageKeeper, books: UsageTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_usage = store.set_usage
 
@@ -96,7 +97,7 @@ async def test_what_is_given_back_while_a_count_is_stored_is_taken_from_it(
 
 @pytest.mark.parametrize("name", [None, "shared"])
 async def test_a_doubt_that_comes_up_after_a_count_began_outlives_it(
-    store: UsageKeeper, books: Books, name: str | None
+    store: UsageKeeper, books: UsageTracker, name: str | None
 ) -> None:
     book, folder = await books.account(ALICE), await books.folder(SHARED)
     await books.begin(book, folder)
@@ -113,7 +114,9 @@ async def test_a_doubt_that_comes_up_after_a_count_began_outlives_it(
     assert books.doubtful() == []
 
 
-async def test_a_doubt_is_about_the_folders_that_may_have_changed(store: UsageKeeper, books: Books) -> None:
+async def test_a_doubt_is_about_the_folders_that_may_have_changed(
+    store: UsageKeeper, books: UsageTracker
+) -> None:
     book, folder = await books.account(ALICE), await books.folder(SHARED)
     await books.begin(book, folder)
     books.doubt(book)
@@ -124,7 +127,7 @@ async def test_a_doubt_is_about_the_folders_that_may_have_changed(store: UsageKe
     assert books.doubtful() == []
 
 
-async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, books: Books) -> None:
+async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, books: UsageTracker) -> None:
     folder = await books.folder(SHARED)
     since = folder.charged
 
@@ -137,7 +140,7 @@ async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, book
 
 
 async def test_a_folder_whose_setting_has_no_answer_is_counted_again(
-    store: UsageKeeper, books: Books, monkeypatch: pytest.MonkeyPatch
+    store: UsageKeeper, books: UsageTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_folder_usage = store.set_folder_usage
 
@@ -159,7 +162,7 @@ async def test_a_folder_whose_setting_has_no_answer_is_counted_again(
     assert books.doubtful() == []
 
 
-async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, books: Books) -> None:
+async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, books: UsageTracker) -> None:
     book, folder = await books.account(ALICE), await books.folder(SHARED)
     await books.begin(book, folder)
     await books.doubt_scanned("alice", ["shared"])
@@ -175,7 +178,7 @@ async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, 
 
 
 async def test_a_session_does_not_clear_a_mark_that_has_yet_to_be_read(
-    store: UsageKeeper, books: Books
+    store: UsageKeeper, books: UsageTracker
 ) -> None:
     store.dirty.add("alice")
     books.reading_marks()

@@ -16,9 +16,9 @@ from tidegate.model import Account, Peer, Principal, Protocol
 from tidegate.store.factory import create_provider, initialise
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
-from tidegate.vfs import lease as lease_module
 from tidegate.vfs.factory import VfsSessions
-from tidegate.vfs.lease import LEASE_SECONDS, Lease, server_name
+from tidegate.vfs.usage import lease as lease_module
+from tidegate.vfs.usage.lease import LEASE_SECONDS, Lease, server_name
 
 
 class Clock:

@@ -16,7 +16,7 @@ from tidegate.abc import Publish
 from tidegate.events.kinds import QuotaWarning, Refused
 from tidegate.model import Attrs
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.scan import STEADY_TRIES
+from tidegate.vfs.usage.scan import STEADY_TRIES
 
 RESUME_AND_READ = OpenFlags(read=True)
 MODES = [Publish.INPLACE, Publish.ATOMIC, Publish.RESUMABLE]
@@ -405,9 +405,9 @@ async def test_a_scan_that_saw_changes_leaves_the_mark_until_one_saw_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Removals during every walk: the result is used, and the account is counted again when it is quiet."""
-    monkeypatch.setattr("tidegate.vfs.scan.RECOUNT_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.LINGER_SECONDS", 0.0)
-    monkeypatch.setattr("tidegate.vfs.usage.SAVE_GAP_SECONDS", 0.001)
+    monkeypatch.setattr("tidegate.vfs.usage.scan.RECOUNT_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.0)
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
     async with vfs_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=10_000_000))
         for number in range(40):
@@ -441,9 +441,9 @@ async def test_a_scan_that_saw_changes_leaves_the_mark_until_one_saw_none(
 async def test_the_cause_is_told_once_and_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tidegate.vfs.usage.RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.SAVE_GAP_SECONDS", 0.001)
-    caplog.set_level(logging.INFO, "tidegate.vfs.usage")
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
+    caplog.set_level(logging.INFO, "tidegate.vfs.usage.tracker")
     async with vfs_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=1000))
         await put(session, "/a", b"x")

@@ -18,7 +18,7 @@ from tidegate.errors import InvalidArgument, InvalidHandle, Unsupported
 from tidegate.events.kinds import Operated
 from tidegate.model import Attrs
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.attributes import supported
+from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.mounts import BackendSpec
 
 ALL = Capability.MODES | Capability.OWNERS | Capability.TIMES | Capability.TRUNCATE

@@ -18,9 +18,17 @@ from tidegate.backends.memory import MemoryBackend
 from tidegate.errors import PeerLimit, QuotaExceeded, StorageFull, TooLarge
 from tidegate.testing.backend import options_for
 from tidegate.testing.backend import put as put_file
-from tidegate.vfs.gauges import MAX_FILE_BYTES, UNLIMITED, Count, Gauge, Meter, megabytes, require
 from tidegate.vfs.mounts import BackendSpec
-from tidegate.vfs.scan import ENTRIES_PER_BREATH, Scan, measure
+from tidegate.vfs.usage.counters import (
+    MAX_FILE_BYTES,
+    UNLIMITED,
+    ChargeSet,
+    QuotaLimit,
+    UsageCounter,
+    megabytes,
+    require,
+)
+from tidegate.vfs.usage.scan import ENTRIES_PER_BREATH, Scan, measure
 
 Warned = list[tuple[str, int, int, int]]
 
@@ -31,12 +39,12 @@ def warned() -> Warned:
 
 
 @pytest.fixture
-def gauge(warned: Warned) -> Callable[..., Gauge]:
+def gauge(warned: Warned) -> Callable[..., QuotaLimit]:
     """A gauge over a count that has `used` of `limit`."""
 
-    def make(used: int, limit: int = 100, *, soft: bool = False, unit: str = "bytes") -> Gauge:
+    def make(used: int, limit: int = 100, *, soft: bool = False, unit: str = "bytes") -> QuotaLimit:
         warn = lambda *said: warned.append(said)  # noqa: E731  shorter than a method
-        return Count(used).gauge("quota_size", limit, soft=soft, unit=unit, warn=warn)
+        return UsageCounter(used).gauge("quota_size", limit, soft=soft, unit=unit, warn=warn)
 
     return make
 
@@ -53,7 +61,7 @@ def refused(act: Callable[[], None]) -> bool:
 
 
 def test_a_count_is_never_below_zero() -> None:
-    count = Count(-5)
+    count = UsageCounter(-5)
     assert (count.used, count.saved) == (0, 0)
     count.add(3)
     count.add(-7)
@@ -68,12 +76,12 @@ def test_a_count_is_never_below_zero() -> None:
     ("now", "says", "since", "used"), [(12, 30, 10, 32), (10, 30, 10, 30), (7, 30, 10, 27), (0, 5, 10, 0)]
 )
 def test_what_was_charged_since_is_kept(now: int, says: int, since: int, used: int) -> None:
-    count = Count(now)
+    count = UsageCounter(now)
     count.rebase(says, since)
     assert (count.used, count.saved) == (used, says)
 
 
-def test_sessions_with_the_same_limit_share_a_gauge(gauge: Callable[..., Gauge]) -> None:
+def test_sessions_with_the_same_limit_share_a_gauge(gauge: Callable[..., QuotaLimit]) -> None:
     first = gauge(5)
     count = first.count
     assert count.gauge("quota_size", 100, warn=lambda *_: None) is first
@@ -95,7 +103,7 @@ def test_sessions_with_the_same_limit_share_a_gauge(gauge: Callable[..., Gauge])
     ],
 )
 def test_the_marks_of_a_limit(
-    gauge: Callable[..., Gauge], warned: Warned, limit: int, marks: tuple[int, int]
+    gauge: Callable[..., QuotaLimit], warned: Warned, limit: int, marks: tuple[int, int]
 ) -> None:
     """A warning comes with the first byte that is 80 or 95 per cent of the limit, and once."""
     meter = gauge(0, limit)
@@ -123,7 +131,7 @@ def test_the_marks_of_a_limit(
     [(79, 80, 0), (80, 95, 80), (94, 95, 80), (95, UNLIMITED, 95), (200, UNLIMITED, 95)],
 )
 def test_what_stands_at_the_beginning_is_no_news(
-    gauge: Callable[..., Gauge], warned: Warned, used: int, warn_at: int, calm_from: int
+    gauge: Callable[..., QuotaLimit], warned: Warned, used: int, warn_at: int, calm_from: int
 ) -> None:
     made = gauge(used)
     assert (made.warn_at, made.calm_from) == (warn_at, calm_from)
@@ -131,7 +139,7 @@ def test_what_stands_at_the_beginning_is_no_news(
     assert warned == []
 
 
-def test_a_mark_warns_again_only_after_it_was_left(gauge: Callable[..., Gauge], warned: Warned) -> None:
+def test_a_mark_warns_again_only_after_it_was_left(gauge: Callable[..., QuotaLimit], warned: Warned) -> None:
     made = gauge(0)
     for used, news in (
         (80, 1),
@@ -155,7 +163,7 @@ def test_a_mark_warns_again_only_after_it_was_left(gauge: Callable[..., Gauge], 
 @pytest.mark.parametrize(
     ("used", "amount", "fits"), [(90, 10, True), (90, 11, False), (100, 0, True), (101, 0, False)]
 )
-def test_room_up_to_a_limit(gauge: Callable[..., Gauge], used: int, amount: int, fits: bool) -> None:
+def test_room_up_to_a_limit(gauge: Callable[..., QuotaLimit], used: int, amount: int, fits: bool) -> None:
     assert refused(lambda: require((gauge(used),), amount)) is not fits
     assert not refused(lambda: require((gauge(used, soft=True),), 10**12))  # one file may cross
     assert refused(lambda: require((gauge(0), gauge(used)), amount)) is not fits  # each of them is asked
@@ -175,16 +183,18 @@ def test_room_up_to_a_limit(gauge: Callable[..., Gauge], used: int, amount: int,
         (10, 2, False),
     ],
 )
-def test_charging_is_whole_or_nothing(gauge: Callable[..., Gauge], size: int, files: int, fits: bool) -> None:
+def test_charging_is_whole_or_nothing(
+    gauge: Callable[..., QuotaLimit], size: int, files: int, fits: bool
+) -> None:
     grow, names = gauge(90), gauge(2, 3, unit="files")
-    meter = Meter(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
+    meter = ChargeSet(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
     assert refused(lambda: meter.charge(size, files)) is not fits
     assert (grow.count.used, names.count.used) == ((90 + size, 2 + files) if fits else (90, 2))
 
 
-def test_what_shrinks_is_never_refused(gauge: Callable[..., Gauge]) -> None:
+def test_what_shrinks_is_never_refused(gauge: Callable[..., QuotaLimit]) -> None:
     grow, names = gauge(500), gauge(9, 3, unit="files")
-    meter = Meter(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
+    meter = ChargeSet(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
     for size, files in ((-1, 0), (0, -1), (-1, -1), (0, 0)):
         meter.charge(size, files)
     assert (grow.count.used, names.count.used) == (498, 7)
@@ -199,26 +209,26 @@ def test_what_shrinks_is_never_refused(gauge: Callable[..., Gauge]) -> None:
 )
 @pytest.mark.parametrize("soft", [False, True])
 def test_whether_an_upload_starts(
-    gauge: Callable[..., Gauge], used: int, replaced: int, starts: bool, soft: bool
+    gauge: Callable[..., QuotaLimit], used: int, replaced: int, starts: bool, soft: bool
 ) -> None:
-    meter = Meter(grow_limits=(gauge(used, soft=soft),))
+    meter = ChargeSet(grow_limits=(gauge(used, soft=soft),))
     assert refused(lambda: meter.may_upload(new=False, replaced=replaced)) is not starts
 
 
 @pytest.mark.parametrize(("used", "starts"), [(2, True), (3, False), (4, False)])
-def test_files_and_traffic_at_the_start(gauge: Callable[..., Gauge], used: int, starts: bool) -> None:
+def test_files_and_traffic_at_the_start(gauge: Callable[..., QuotaLimit], used: int, starts: bool) -> None:
     at = (gauge(used, 3, unit="files"),)
     for meter, new in (
-        (Meter(file_limits=at), True),
-        (Meter(up_limits=at), True),
-        (Meter(up_limits=at), False),
+        (ChargeSet(file_limits=at), True),
+        (ChargeSet(up_limits=at), True),
+        (ChargeSet(up_limits=at), False),
     ):
         assert refused(lambda meter=meter, new=new: meter.may_upload(new=new, replaced=0)) is not starts
-    Meter(file_limits=at).may_upload(new=False, replaced=0)
-    Meter(down_limits=at, fetch_limits=at).may_upload(new=True, replaced=0)
-    for meter in (Meter(down_limits=at), Meter(fetch_limits=at)):
+    ChargeSet(file_limits=at).may_upload(new=False, replaced=0)
+    ChargeSet(down_limits=at, fetch_limits=at).may_upload(new=True, replaced=0)
+    for meter in (ChargeSet(down_limits=at), ChargeSet(fetch_limits=at)):
         assert refused(meter.may_download) is not starts
-    Meter(up_limits=at, file_limits=at, grow_limits=at).may_download()
+    ChargeSet(up_limits=at, file_limits=at, grow_limits=at).may_download()
 
 
 @pytest.mark.parametrize(("limit", "size", "error"), [
@@ -226,7 +236,7 @@ def test_files_and_traffic_at_the_start(gauge: Callable[..., Gauge], used: int, 
     (MAX_FILE_BYTES, MAX_FILE_BYTES, None), (MAX_FILE_BYTES, MAX_FILE_BYTES + 1, StorageFull),
 ])  # fmt: skip
 def test_the_largest_file(limit: int, size: int, error: type[Exception] | None) -> None:
-    meter = Meter(max_file=limit)
+    meter = ChargeSet(max_file=limit)
     if error is None:
         meter.require_size(size)
     else:
@@ -247,7 +257,7 @@ def test_the_largest_file(limit: int, size: int, error: type[Exception] | None) 
     ],
 )  # fmt: skip
 def test_what_a_refusal_says(  # noqa: PLR0917  one row of the table
-    gauge: Callable[..., Gauge], used: int, limit: int, soft: bool, unit: str, reading: bool, text: str
+    gauge: Callable[..., QuotaLimit], used: int, limit: int, soft: bool, unit: str, reading: bool, text: str
 ) -> None:
     assert gauge(used, limit, soft=soft, unit=unit).error(reading=reading).text == text
 

@@ -24,9 +24,9 @@ from tidegate.events.kinds import Event
 from tidegate.model import TALLY_NAMES, Attrs, FilePatterns, Tally, TallyLimits
 from tidegate.policy.quota import BYTES_PER_MB, WARNING_MARKS
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.files import File
-from tidegate.vfs.gauges import Count
+from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
+from tidegate.vfs.usage.counters import UsageCounter
 
 MB = BYTES_PER_MB
 FOLDERS = ("", "a", "a/b", "m")
@@ -367,8 +367,8 @@ async def compare(case: Case, base: Path) -> None:
 def _patience() -> Iterator[None]:
     """Worlds end at once, and the store is not told that numbers are right before they do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tidegate.vfs.usage.LINGER_SECONDS", 60.0)
-        patch.setattr("tidegate.vfs.usage.SAVE_GAP_SECONDS", 0.001)
+        patch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 60.0)
+        patch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
         # A busy machine must not look like a slow disk, whose files are never opened at once.
         patch.setattr("tidegate.backends.local.device.SLOW_CALL_NS", 1 << 62)
         yield
@@ -393,9 +393,9 @@ def test_both_ways_agree(case: Case) -> None:
 def test_marks_are_warned_of_as_if_every_step_were_looked_at(
     limit: int, start: int, steps: list[tuple[bool, int]]
 ) -> None:
-    """Whether bytes come by `Count.add` or by the hot path, which looks at `warn_at` alone."""
+    """Whether bytes come by `UsageCounter.add` or by the hot path, which looks at `warn_at` alone."""
     warned: list[int] = []
-    count = Count(start)
+    count = UsageCounter(start)
     gauge = count.gauge("x", limit, warn=lambda _, percent, __, ___: warned.append(percent))
     level, expected, used = 0, [], start
 

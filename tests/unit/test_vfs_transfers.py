@@ -16,7 +16,7 @@ from tests.support.vfs_world import GET, PUT, get, p, put, vfs_world
 from tidegate import errors as e
 from tidegate.model import BandwidthLimit
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.files import SMALL_FILE_BYTES
+from tidegate.vfs.files.handle import SMALL_FILE_BYTES
 
 
 @pytest.fixture

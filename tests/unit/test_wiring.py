@@ -8,11 +8,11 @@ from pathlib import Path
 
 import tidegate
 from tidegate.accounts.rules import Rules
-from tidegate.cli.provider import Desk
+from tidegate.cli.provider import AdminContext
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
+from tidegate.server.wiring import provider_options, record_rules
 from tidegate.store.factory import create_provider
-from tidegate.wiring import provider_options, record_rules
 
 
 def test_everybody_gets_the_same_rules() -> None:
@@ -24,7 +24,7 @@ def test_everybody_gets_the_same_rules() -> None:
     assert rules == Rules(users_base_dir="/srv/homes", naming_rules=6, server_dir=str(Path.cwd()))
     options = provider_options(loaded)
     assert options.rules == rules
-    assert Desk(loaded, create_provider(options)).rules == rules
+    assert AdminContext(loaded, create_provider(options)).rules == rules
 
 
 def test_rules_are_made_of_settings_in_one_place() -> None:
@@ -39,4 +39,4 @@ def test_rules_are_made_of_settings_in_one_place() -> None:
             "settings" in (text := ast.unparse(word.value)) or "section" in text for word in node.keywords
         )
     }
-    assert places == {"wiring.py"}
+    assert places == {"server/wiring.py"}

@@ -235,7 +235,7 @@ async def test_a_dump_that_fails_leaves_the_old_file(world: WebWorld, monkeypatc
     def broken(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tidegate.web.backups._finish", broken)
+    monkeypatch.setattr("tidegate.web.api.backups._finish", broken)
     answer = await world.client.get(DUMP, params={"output-file": "d.json"})
     assert answer.status_code == 507
     assert (world.home / "backups/d.json").read_text() == before

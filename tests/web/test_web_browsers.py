@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
-from tidegate.web.origins import is_foreign
+from tidegate.doors.http.origins import is_foreign
 
 API = "/api/v2"
 ROOT = ("root", PASSWORD)

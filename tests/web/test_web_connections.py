@@ -18,7 +18,7 @@ from tests.support.web_world import ADMIN, WebWorld, web_world
 from tidegate import __version__
 from tidegate.errors import ProviderUnavailable
 from tidegate.events.kinds import Disconnected, Transferred
-from tidegate.vfs import scan as scans
+from tidegate.vfs.usage import scan as scans
 
 API = "/api/v2"
 
@@ -225,7 +225,7 @@ async def test_health_asks_a_provider_seldom_and_not_for_long(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(world.app.provider, "check", hang)
-    monkeypatch.setattr("tidegate.web.health.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("tidegate.web.api.health.CHECK_SECONDS", 0.05)
     world.app.http.services.health._asked = None
     async with world.anonymous() as client:
         assert (await client.get("/healthz")).status_code == 503

@@ -26,11 +26,11 @@ from tests.support.web_world import ADMIN, WebWorld, free_port, settings, web_wo
 from tidegate import errors
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
+from tidegate.doors.http import listener
+from tidegate.doors.http.edge import HTTP_FIELDS, EdgeOptions, client_address, shown_uri
 from tidegate.errors import ConfigError
-from tidegate.policy.addresses import AddressList
-from tidegate.web import listener
-from tidegate.web.front import HTTP_FIELDS, FrontOptions, client_address, shown_uri
-from tidegate.web.status import CODES, code_of
+from tidegate.model.address_list import AddressList
+from tidegate.web.api.status import CODES, code_of
 
 JSON = {"Content-Type": "application/json"}
 API = "/api/v2"
@@ -135,7 +135,7 @@ async def _trickle(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_bodies_must_keep_coming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tidegate.web.bodies.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("tidegate.web.api.bodies.BODY_SECONDS", 0.2)
     async with web_world(tmp_path) as world:
         token = await world.token()
         head = f"POST /api/v2/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
@@ -333,7 +333,7 @@ def test_shown_uris_are_bounded():
     ],
 )
 def test_only_proxies_are_believed(peer: str, values: list[str], depth: int, expected: str):
-    options = FrontOptions(proxies=AddressList(("10.0.0.0/8",)), header="x-forwarded-for", depth=depth)
+    options = EdgeOptions(proxies=AddressList(("10.0.0.0/8",)), header="x-forwarded-for", depth=depth)
     headers = [(b"x-forwarded-for", value.encode()) for value in values]
     assert client_address((peer, 1), headers, options) == expected
 
@@ -407,7 +407,7 @@ async def test_certificates_are_exchanged_while_running(tmp_path: Path, caplog: 
 
 
 async def test_certificates_are_noticed_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tidegate.web.server.CERTIFICATE_POLL_SECONDS", 0.05)
+    monkeypatch.setattr("tidegate.server.http.CERTIFICATE_POLL_SECONDS", 0.05)
     certificate(tmp_path, "first")
     async with web_world(tmp_path, httpd={"bindings": [https(free_port())]}) as world:
         certificate(tmp_path, "second")
@@ -531,7 +531,7 @@ async def test_without_a_binding_nothing_of_it_is_imported(tmp_path: Path):
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from tidegate.app import App\n"
+        "from tidegate.server.app import App\n"
         "from tidegate.config.load import Loaded\n"
         "from tidegate.config.schema import Settings\n"
         f"loaded = Loaded(Settings.model_validate({settings(httpd={'bindings': []})!r}), config_dir=Path({str(tmp_path)!r}))\n"

@@ -10,7 +10,7 @@ import httpx
 from tests.support.web_world import WebWorld, web_world
 
 from tidegate.store.validate import ADMIN_PERMISSIONS
-from tidegate.web.api import BASE
+from tidegate.web.api.application import BASE
 
 ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/version"): "",

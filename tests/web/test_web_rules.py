@@ -16,7 +16,7 @@ from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate.errors import InvalidArgument
 from tidegate.events.kinds import Disconnected
-from tidegate.web.backups import Backups
+from tidegate.web.api.backups import Backups
 
 API = "/api/v2"
 

@@ -18,7 +18,7 @@ from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
 
 from tidegate.identity.passwords import hash_password
 from tidegate.identity.throttle import LoginThrottle, ThrottleLimits
-from tidegate.web.security import MAX_REVOKED
+from tidegate.web.api.security import MAX_REVOKED
 
 API = "/api/v2"
 

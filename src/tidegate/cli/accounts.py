@@ -24,7 +24,7 @@ from tidegate.cli.documents import (
     read_keys,
 )
 from tidegate.cli.progress import meter
-from tidegate.cli.provider import Desk, opened, run
+from tidegate.cli.provider import AdminContext, opened, run
 from tidegate.cli.terminal import (
     confirm,
     read_password,
@@ -227,7 +227,7 @@ def list_users(
 
         from tidegate.store.documents import encode_account
 
-        async def found(desk: Desk) -> AsyncGenerator[Account, None]:
+        async def found(desk: AdminContext) -> AsyncGenerator[Account, None]:
             left = limit or -1
             with meter("listing", "users", await desk.provider.count_users()) as progress:
                 async for account in desk.provider.iter_users():
@@ -360,7 +360,7 @@ def key(
     run(work())
 
 
-async def _account(desk: Desk, name: str) -> Account:
+async def _account(desk: AdminContext, name: str) -> Account:
     from tidegate.accounts.names import fold_name
 
     account = await desk.provider.user(fold_name(name, desk.rules))
@@ -369,7 +369,7 @@ async def _account(desk: Desk, name: str) -> Account:
     return account
 
 
-def _hashed(desk: Desk, account: Account, *, typed: bool = False) -> Account:
+def _hashed(desk: AdminContext, account: Account, *, typed: bool = False) -> Account:
     """The account with a hash for its plain password, be it typed or written in a document."""
     from tidegate.identity.passwords import is_hashed
 

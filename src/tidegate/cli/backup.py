@@ -16,7 +16,7 @@ import typer
 
 from tidegate.cli import flags
 from tidegate.cli.progress import meter
-from tidegate.cli.provider import Desk, opened, run
+from tidegate.cli.provider import AdminContext, opened, run
 from tidegate.cli.terminal import note, say, say_json, say_table
 from tidegate.errors import InvalidArgument
 
@@ -128,8 +128,8 @@ def loaddata(
     """
 
     async def work() -> None:
-        from tidegate import wiring
         from tidegate.cli import moving
+        from tidegate.server import wiring
         from tidegate.store.dump import load_file
         from tidegate.store.legacy.mover import MoveOptions
         from tidegate.store.legacy.remarks import Remarks, Weight
@@ -206,7 +206,7 @@ def _dumps_in(directory: Path) -> str:
     return f", for instance {max(found, key=lambda path: path.stat().st_mtime)}" if found else ""
 
 
-async def _mark_for_scan(desk: Desk, rows: list[tuple[str, str, str]], *, everybody: bool) -> int:
+async def _mark_for_scan(desk: AdminContext, rows: list[tuple[str, str, str]], *, everybody: bool) -> int:
     """Mark accounts as uncounted; the server counts marked ones when it starts."""
     marked = 0
     if everybody:

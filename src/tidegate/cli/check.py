@@ -80,10 +80,10 @@ def _where(loaded: Loaded, *path: str | int) -> str:
 
 
 def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
-    from tidegate import wiring
     from tidegate.doors.ssh.algorithms import resolve
     from tidegate.doors.ssh.hostkeys import default_host_keys, host_key_problem
     from tidegate.doors.ssh.setup import checked_version, read_banner
+    from tidegate.server import wiring
 
     section = loaded.settings.sftpd
     options = wiring.ssh_options(loaded)
@@ -115,8 +115,8 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 
 def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate.doors.common.tls import Certificate
     from tidegate.identity.htpasswd import read_htpasswd
-    from tidegate.web.tls import Certificate
 
     section = loaded.settings.httpd
     for index, binding in enumerate(section.bindings):
@@ -194,10 +194,10 @@ def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours
-    from tidegate import wiring
-    from tidegate.limit_table import limit_rows
     from tidegate.resources import Limits
     from tidegate.resources.descriptors import raise_descriptor_limit
+    from tidegate.server import wiring
+    from tidegate.server.limit_table import limit_rows
 
     raise_descriptor_limit()  # as `serve` does
     yield "limits:"
@@ -206,8 +206,8 @@ def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: 
 
 
 async def _provider(loaded: Loaded, problems: list[Problem], notes: list[str]) -> list[str]:
-    from tidegate import wiring
     from tidegate.model import Account
+    from tidegate.server import wiring
     from tidegate.store.dump import file_batches
     from tidegate.store.factory import rehearse
     from tidegate.store.options import DEFAULT_NAME

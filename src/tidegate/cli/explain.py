@@ -64,7 +64,6 @@ def explain(
     async def work() -> bool:
         import sys
 
-        from tidegate import wiring
         from tidegate.accounts.names import fold_name
         from tidegate.cli.terminal import say_json
         from tidegate.model import Protocol, VPath
@@ -72,6 +71,7 @@ def explain(
         from tidegate.policy.explain import Usage
         from tidegate.policy.explain import explain as ask
         from tidegate.policy.folders import storage_at
+        from tidegate.server import wiring
 
         for flag, wrong in (
             ("--ip", mistakes.address(ip)),

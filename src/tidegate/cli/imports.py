@@ -12,7 +12,7 @@ import typer
 
 from tidegate.cli import flags
 from tidegate.cli.progress import meter
-from tidegate.cli.provider import Desk, opened, run
+from tidegate.cli.provider import AdminContext, opened, run
 from tidegate.cli.terminal import note, read_password, say, say_json, say_table, write_report
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def openbridge(
 
 
 async def _carry_out(
-    desk: Desk,
+    desk: AdminContext,
     harvest: Harvest,
     mode: int,
     *,

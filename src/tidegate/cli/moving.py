@@ -15,7 +15,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.model import Account, Admin, Folder
 
 if TYPE_CHECKING:
-    from tidegate.cli.provider import Desk
+    from tidegate.cli.provider import AdminContext
     from tidegate.store.contract import Kind, Record
     from tidegate.store.dump import HowFar
     from tidegate.store.legacy.mover import MoveOptions
@@ -28,15 +28,15 @@ COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 
 
 async def compare(
-    desk: Desk, file: Path, mode: int, move: MoveOptions, remarks: Remarks, *, how_far: HowFar
+    desk: AdminContext, file: Path, mode: int, move: MoveOptions, remarks: Remarks, *, how_far: HowFar
 ) -> list[Row]:
     """What a load would do: records are decoded and checked as in a load, and names asked for in bulk.
 
     Raises:
         BadRecords: the load would be refused.
     """
-    from tidegate import wiring
     from tidegate.accounts.administrators import owners, owners_kept
+    from tidegate.server import wiring
     from tidegate.store.dump import file_batches
 
     options = wiring.provider_options(desk.loaded)

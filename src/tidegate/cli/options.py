@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the flags of `serve` and `portable` say, handed to `tidegate.app`. Field names are flag names."""
+"""Options of `serve` and `portable`, handed to `tidegate.server`. Field names are flag names."""
 
 from __future__ import annotations
 

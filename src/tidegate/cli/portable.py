@@ -174,7 +174,7 @@ def portable(
         read_again=credentials if password_file is None or password_file.is_file() else None,
     )
     gc.disable()  # searching for garbage takes a tenth of a start; `run_loop` enables it again
-    from tidegate import portable as portable_mode
+    from tidegate.server import portable as portable_mode
 
     raise typer.Exit(portable_mode.share(options))
 

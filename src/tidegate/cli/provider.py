@@ -43,7 +43,7 @@ def load_settings(config_dir: Path, config_file: str, *, quiet: bool = False) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AdminContext:
     """What a command on accounts works with.
 
     Attributes:
@@ -57,7 +57,7 @@ class Desk:
     @property
     def rules(self) -> Rules:
         """What a valid record is, by the configuration."""
-        from tidegate import wiring
+        from tidegate.server import wiring
 
         return wiring.record_rules(self.loaded)
 
@@ -80,8 +80,8 @@ class Desk:
         Raises:
             InvalidArgument: the password is too weak for the configuration or the account.
         """
-        from tidegate import wiring
         from tidegate.policy.strength import weakness
+        from tidegate.server import wiring
 
         rules = self.loaded.settings.data_provider.password_validation
         least = max((rules.admins if admin else rules.users).min_entropy, least_bits)
@@ -93,7 +93,7 @@ class Desk:
 @asynccontextmanager
 async def opened(
     config_dir: Path, config_file: str, *, migrate: bool = True, create: bool = False, quiet: bool = True
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[AdminContext]:
     """The data provider, open.
 
     Args:
@@ -106,7 +106,7 @@ async def opened(
     Raises:
         ConfigError, ProviderError: it cannot be opened, or there is none.
     """
-    from tidegate import wiring
+    from tidegate.server import wiring
     from tidegate.store.factory import create_provider
 
     loaded = load_settings(config_dir, config_file, quiet=quiet)
@@ -118,7 +118,7 @@ async def opened(
     provider = create_provider(options)
     await provider.open(migrate=migrate)
     try:
-        yield Desk(loaded, provider)
+        yield AdminContext(loaded, provider)
     finally:
         await provider.close()
 

@@ -60,7 +60,7 @@ def resetprovider(
 
 
 def _options(config_dir: Path, config_file: str) -> ProviderOptions:
-    from tidegate import wiring
+    from tidegate.server import wiring
 
     return wiring.provider_options(load_settings(config_dir, config_file, quiet=True))
 

@@ -74,7 +74,7 @@ def serve(
     from tidegate.cli.provider import load_settings
 
     loaded = load_settings(directory, config_file)
-    from tidegate import serving
+    from tidegate.server import run as serving
 
     raise typer.Exit(serving.serve(loaded, options))
 

@@ -18,7 +18,7 @@ from tidegate.identity import apikeys, passwords
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account, Admin, ApiKey, Protocol
-from tidegate.policy.addresses import AddressList
+from tidegate.model.address_list import AddressList
 from tidegate.policy.login import require_login
 from tidegate.store.contract import Provider
 

@@ -27,7 +27,7 @@ from tidegate.identity.passwords import (
     refusal_seconds,
     settled,
 )
-from tidegate.policy.addresses import host_of
+from tidegate.model.address_list import host_of
 from tidegate.policy.hash_costs import NO_COST, HashCost, cost_of
 
 WORKERS: Final = 4

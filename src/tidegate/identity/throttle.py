@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.policy.addresses import host_of
+from tidegate.model.address_list import host_of
 
 MAX_TRACKED: Final = 20_000
 """Names and addresses with recent attempts; the longest untouched is forgotten first."""

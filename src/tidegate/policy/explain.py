@@ -16,10 +16,10 @@ from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFou
 from tidegate.model import Account, Intent, Principal, Protocol, VPath
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
-from tidegate.policy.folders import folders_of, judge_rename
+from tidegate.policy.folders import check_rename, folders_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
-from tidegate.policy.login import judge_login
+from tidegate.policy.login import check_login
 from tidegate.policy.renames import onto_step
 from tidegate.policy.requirements import REQUIREMENTS
 
@@ -262,7 +262,7 @@ def explain(
 
     steps: list[tuple[Section, Step]] = [
         ("login", step)
-        for step in judge_login(
+        for step in check_login(
             account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
         )
     ]
@@ -274,7 +274,7 @@ def explain(
     ]
     moved = None
     if second is not None and intent in (Intent.RENAME_FILE, Intent.RENAME_DIR):
-        moved = judge_rename(
+        moved = check_rename(
             folders_of(account), subject, second, is_dir=is_dir or intent is Intent.RENAME_DIR
         )
         if moved is not None:

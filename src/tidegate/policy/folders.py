@@ -94,7 +94,7 @@ class Refusal:
     error: TidegateError
 
 
-def judge_rename(folders: Folders, source: VPath, target: VPath, *, is_dir: bool) -> Refusal | None:
+def check_rename(folders: Folders, source: VPath, target: VPath, *, is_dir: bool) -> Refusal | None:
     """What mount points say to a rename that permissions allow; None if nothing.
 
     Mount points stay where they are, as the kernel keeps its own (EBUSY); a directory moves with everything

@@ -101,7 +101,7 @@ class Gate:
         """Whether one entry speaks for the whole tree: then it does not matter where a link leads."""
         return self._permissions.uniform and not self._patterns
 
-    def judge_link(self, points: VPath, link: VPath) -> Decision:
+    def check_link(self, points: VPath, link: VPath) -> Decision:
         """Whether a link that exists gives no more at `link` than what it points to (rule ``links``)."""
         return self._links(points, link, False, None) or ALLOWED
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Login rules: may this account come in now, by this door, from there, in this way?
 
-Everything but the credential itself. The order is that of `judge_login`; the first refusal decides. A
+Everything but the credential itself. The order is that of `check_login`; the first refusal decides. A
 client is never told which rule it was.
 
 A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``method``,
@@ -18,13 +18,13 @@ from typing import Final
 
 from tidegate.errors import LoginRefused
 from tidegate.model import Account, Protocol
-from tidegate.policy.addresses import AddressList, parse_address
+from tidegate.model.address_list import AddressList, parse_address
 from tidegate.policy.decision import Step
 from tidegate.policy.folders import is_local
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
 from tidegate.policy.methods import denied_by, remaining_methods, uses_password, wants_two_steps
 
-__all__ = ["Attempt", "judge_login", "refusal", "remaining_methods", "require_login", "why_out"]
+__all__ = ["Attempt", "check_login", "disconnect_reason", "refusal", "remaining_methods", "require_login"]
 
 MS_PER_DAY: Final = 86_400_000
 
@@ -77,7 +77,7 @@ def _expiration(a: Attempt) -> Step:
     return Step(rule, "deny", f"the account expired at {when}", where, "set a later expiration_date, or 0")
 
 
-def why_out(account: Account, now_ms: int) -> str:
+def disconnect_reason(account: Account, now_ms: int) -> str:
     """Why the sessions of an account may not go on: ``disabled`` or ``expired``; empty if they may.
 
     The other rules are about coming in; who is in stays in when, say, the hours are over.
@@ -238,7 +238,7 @@ _RULES: Final[tuple[Callable[[Attempt], Step], ...]] = (
 """In the order of asking."""
 
 
-def judge_login(
+def check_login(
     account: Account,
     *,
     protocol: Protocol | str,
@@ -298,7 +298,7 @@ def require_login(
         LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``, ``method``, ``hours``,
             ``password_expired``, ``password_change`` or ``home``.
     """
-    steps = judge_login(
+    steps = check_login(
         account, protocol=protocol, method=method, ip=ip, now_ms=now_ms, partial=partial, tz=tz
     )
     refused = refusal(steps, account.username)

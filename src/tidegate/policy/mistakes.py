@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from tidegate.model import Protocol
-from tidegate.policy.addresses import parse_address
+from tidegate.model.address_list import parse_address
 
 METHODS: Final = (
     "password",

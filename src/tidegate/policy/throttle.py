@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tidegate.model import Account
-from tidegate.policy.addresses import AddressList
+from tidegate.model.address_list import AddressList
 
 BYTES_PER_KB: Final = 1000
 """Bytes let through per second for each KB/s of a limit.

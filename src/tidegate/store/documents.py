@@ -39,7 +39,8 @@ from tidegate.model import (
     TallyLimits,
     TimeWindow,
 )
-from tidegate.store import eras, secrecy, validate
+from tidegate.store import secrecy, validate
+from tidegate.store import versions as eras
 
 Document = dict[str, Any]
 

@@ -24,7 +24,7 @@ from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
 from tidegate.policy.renames import REPLACE
-from tidegate.store import eras
+from tidegate.store import versions as eras
 from tidegate.store.contract import ADD_ONLY, LoadReport, Order, Provider, Record
 from tidegate.store.documents import (
     decode_account,

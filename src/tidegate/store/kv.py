@@ -23,11 +23,11 @@ from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
-from tidegate.store.book import BookProvider
 from tidegate.store.contract import LoadReport, LoadRow, Order, Record
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
-from tidegate.store.records import Shelf, Shelves
+from tidegate.store.record_provider import RecordProvider
+from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.watched_file import WatchedFile
 
 T = TypeVar("T")
@@ -42,9 +42,9 @@ READER_THREADS: Final = 2
 MARK_EVERY: Final = 256
 """Names between two bookmarks that make skipping to a page cheap."""
 
-_SHELVES: Final[tuple[Shelf, ...]] = ("users", "folders", "admins", "api_keys")
+_SHELVES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys")
 _TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "meta")
-_ADAPTERS: Final[dict[Shelf, TypeAdapter[Any]]] = {
+_ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "users": TypeAdapter(Account),
     "folders": TypeAdapter(Folder),
     "admins": TypeAdapter(Admin),
@@ -58,10 +58,10 @@ class _Bookmarks:
     """Every so many names of a shelf, valid until a name is added or removed."""
 
     def __init__(self) -> None:
-        self._marks: dict[Shelf, tuple[bytes, list[bytes]]] = {}
+        self._marks: dict[RecordTable, tuple[bytes, list[bytes]]] = {}
 
     def skip(
-        self, transaction: Any, table: Any, shelf: Shelf, offset: int, generation: bytes
+        self, transaction: Any, table: Any, shelf: RecordTable, offset: int, generation: bytes
     ) -> bytes | None:
         """The name to start from when skipping `offset` names; None starts at the beginning."""
         if offset < MARK_EVERY:
@@ -76,28 +76,28 @@ class _Bookmarks:
 
 
 class _LmdbShelves:
-    """`Shelves` on one LMDB transaction."""
+    """`RecordTransaction` on one LMDB transaction."""
 
     def __init__(self, transaction: Any, tables: dict[str, Any], bookmarks: _Bookmarks) -> None:
         self._transaction = transaction
         self._tables = tables
         self._bookmarks = bookmarks
 
-    def get(self, shelf: Shelf, name: str) -> Record | None:
+    def get(self, shelf: RecordTable, name: str) -> Record | None:
         value = self._transaction.get(name.encode(), db=self._tables[shelf])
         return None if value is None else _decoded(shelf, name.encode(), value)
 
-    def put(self, shelf: Shelf, name: str, record: Record) -> None:
+    def put(self, shelf: RecordTable, name: str, record: Record) -> None:
         key, table = name.encode(), self._tables[shelf]
         if self._transaction.get(key, db=table) is None:
             self._count_up(shelf)
         self._transaction.put(key, _ADAPTERS[shelf].dump_json(record), db=table)
 
-    def drop(self, shelf: Shelf, name: str) -> None:
+    def drop(self, shelf: RecordTable, name: str) -> None:
         self._transaction.delete(name.encode(), db=self._tables[shelf])
         self._count_up(shelf)
 
-    def page(self, shelf: Shelf, offset: int, limit: int, order: Order) -> list[Record]:
+    def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
         total = self.count(shelf)
         if order == "DESC":
             end = max(total - offset, 0)
@@ -105,7 +105,7 @@ class _LmdbShelves:
             return self._slice(shelf, start, end - start)[::-1]
         return self._slice(shelf, offset, limit) if offset < total else []
 
-    def _slice(self, shelf: Shelf, offset: int, limit: int) -> list[Record]:
+    def _slice(self, shelf: RecordTable, offset: int, limit: int) -> list[Record]:
         generation = self._transaction.get(_generation(shelf), db=self._tables["meta"], default=b"")
         table = self._tables[shelf]
         first = self._bookmarks.skip(self._transaction, table, shelf, offset, generation)
@@ -121,7 +121,7 @@ class _LmdbShelves:
                     found.append(_decoded(shelf, bytes(key), cursor.value()))
         return found
 
-    def after(self, shelf: Shelf, name: str, limit: int) -> list[Record]:
+    def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
         found: list[Record] = []
         with self._transaction.cursor(db=self._tables[shelf]) as cursor:
             # No name holds a NUL, so this is the least key that follows.
@@ -133,7 +133,7 @@ class _LmdbShelves:
                 found.append(_decoded(shelf, bytes(key), value))
         return found
 
-    def count(self, shelf: Shelf) -> int:
+    def count(self, shelf: RecordTable) -> int:
         return int(self._transaction.stat(self._tables[shelf])["entries"])
 
     def next_id(self) -> int:
@@ -191,7 +191,7 @@ class _LmdbShelves:
                         break
                     yield bytes(key)
 
-    def _count_up(self, shelf: Shelf) -> None:
+    def _count_up(self, shelf: RecordTable) -> None:
         self._raise(_generation(shelf))
 
     def _raise(self, key: bytes) -> int:
@@ -200,7 +200,7 @@ class _LmdbShelves:
         return number
 
 
-class LmdbProvider(BookProvider):
+class LmdbProvider(RecordProvider):
     """Accounts and the rest in an LMDB file."""
 
     def __init__(self, options: ProviderOptions) -> None:
@@ -264,7 +264,7 @@ class LmdbProvider(BookProvider):
         finally:
             await self.close()
 
-    def _empty(self, shelves: Shelves) -> None:
+    def _empty(self, shelves: RecordTransaction) -> None:
         assert isinstance(shelves, _LmdbShelves)
         for table in self._tables.values():
             shelves._transaction.drop(table, delete=False)  # noqa: SLF001  (same module, same driver)
@@ -290,10 +290,10 @@ class LmdbProvider(BookProvider):
 
     # -- running work ------------------------------------------------------------------------------------
 
-    async def _read(self, work: Callable[[Shelves], T]) -> T:
+    async def _read(self, work: Callable[[RecordTransaction], T]) -> T:
         return await self._on(self._running(self._readers), lambda: self._run(work, writes=False))
 
-    async def _write(self, work: Callable[[Shelves], T]) -> T:
+    async def _write(self, work: Callable[[RecordTransaction], T]) -> T:
         async with self._writing:
             return await self._on(self._running(self._writer), lambda: self._run(work, writes=True))
 
@@ -317,7 +317,7 @@ class LmdbProvider(BookProvider):
             return ProviderError(f"bolt file {name}: no room is left in the map")
         return ProviderUnavailable(f"data provider unavailable: bolt file {name}: {error}")
 
-    def _run(self, work: Callable[[Shelves], T], *, writes: bool) -> T:
+    def _run(self, work: Callable[[RecordTransaction], T], *, writes: bool) -> T:
         """One transaction, on the calling thread; begun again when the map had to grow."""
         while True:
             self._file.check()
@@ -439,7 +439,7 @@ class _Gate:
                 self._changed.notify_all()
 
 
-def _decoded(shelf: Shelf, key: bytes, value: bytes) -> Record:
+def _decoded(shelf: RecordTable, key: bytes, value: bytes) -> Record:
     try:
         record: Record = _ADAPTERS[shelf].validate_json(bytes(value))
     except ValidationError:
@@ -448,5 +448,5 @@ def _decoded(shelf: Shelf, key: bytes, value: bytes) -> Record:
     return record
 
 
-def _generation(shelf: Shelf) -> bytes:
+def _generation(shelf: RecordTable) -> bytes:
     return f"generation.{shelf}".encode()

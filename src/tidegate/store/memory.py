@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from tidegate.model import Account
 from tidegate.store import records
-from tidegate.store.book import BookProvider
 from tidegate.store.contract import LoadReport, LoadRow, Order, Record
 from tidegate.store.options import DEFAULT_NAME, ProviderOptions
-from tidegate.store.records import Shelf, Shelves
+from tidegate.store.record_provider import RecordProvider
+from tidegate.store.records import RecordTable, RecordTransaction
 
 T = TypeVar("T")
 
@@ -25,13 +25,13 @@ class _State:
     """Everything that is remembered. Changes are noted so that a failed transaction can be undone."""
 
     def __init__(self) -> None:
-        self.shelves: Final[dict[Shelf, dict[str, Record]]] = {
+        self.shelves: Final[dict[RecordTable, dict[str, Record]]] = {
             "users": {},
             "folders": {},
             "admins": {},
             "api_keys": {},
         }
-        self.names: Final[dict[Shelf, list[str]]] = {shelf: [] for shelf in self.shelves}
+        self.names: Final[dict[RecordTable, list[str]]] = {shelf: [] for shelf in self.shelves}
         self.links: Final[dict[str, set[str]]] = {}
         self.dirty: Final[set[tuple[str, str]]] = set()
         self.settings: Final[dict[str, str]] = {}
@@ -40,10 +40,10 @@ class _State:
 
     # -- Shelves -------------------------------------------------------------------------------------------
 
-    def get(self, shelf: Shelf, name: str) -> Record | None:
+    def get(self, shelf: RecordTable, name: str) -> Record | None:
         return self.shelves[shelf].get(name)
 
-    def put(self, shelf: Shelf, name: str, record: Record) -> None:
+    def put(self, shelf: RecordTable, name: str, record: Record) -> None:
         old = self.shelves[shelf].get(name)
         if old is None:
             self._insert(shelf, name)
@@ -52,7 +52,7 @@ class _State:
             self.undo.append(lambda: self.shelves[shelf].__setitem__(name, old))
         self.shelves[shelf][name] = record
 
-    def drop(self, shelf: Shelf, name: str) -> None:
+    def drop(self, shelf: RecordTable, name: str) -> None:
         old = self.shelves[shelf][name]
         self._delete(shelf, name)
 
@@ -62,7 +62,7 @@ class _State:
 
         self.undo.append(back)
 
-    def page(self, shelf: Shelf, offset: int, limit: int, order: Order) -> list[Record]:
+    def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
         names = self.names[shelf]
         if order == "DESC":
             end = max(len(names) - offset, 0)
@@ -71,11 +71,11 @@ class _State:
             picked = names[offset : offset + limit]
         return [self.shelves[shelf][name] for name in picked]
 
-    def after(self, shelf: Shelf, name: str, limit: int) -> list[Record]:
+    def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
         start = bisect.bisect_right(self.names[shelf], name)
         return [self.shelves[shelf][found] for found in self.names[shelf][start : start + limit]]
 
-    def count(self, shelf: Shelf) -> int:
+    def count(self, shelf: RecordTable) -> int:
         return len(self.names[shelf])
 
     def next_id(self) -> int:
@@ -115,14 +115,14 @@ class _State:
         while self.undo:
             self.undo.pop()()
 
-    def _insert(self, shelf: Shelf, name: str) -> None:
+    def _insert(self, shelf: RecordTable, name: str) -> None:
         names = self.names[shelf]
         if not names or names[-1] < name:
             names.append(name)
         else:
             bisect.insort(names, name)
 
-    def _delete(self, shelf: Shelf, name: str) -> None:
+    def _delete(self, shelf: RecordTable, name: str) -> None:
         del self.shelves[shelf][name]
         names = self.names[shelf]
         del names[bisect.bisect_left(names, name)]
@@ -140,7 +140,7 @@ class _State:
             self.settings[name] = value
 
 
-class MemoryProvider(BookProvider):
+class MemoryProvider(RecordProvider):
     """Accounts and the rest in memory.
 
     Work runs between two awaits, hence alone. `notes` holds what the last load of the dump file remarked.
@@ -187,10 +187,10 @@ class MemoryProvider(BookProvider):
         for note in notes:
             log.warning("%s: %s", self._options.file.name, note)
 
-    async def _read(self, work: Callable[[Shelves], T]) -> T:
+    async def _read(self, work: Callable[[RecordTransaction], T]) -> T:
         return work(self._state)
 
-    async def _write(self, work: Callable[[Shelves], T]) -> T:
+    async def _write(self, work: Callable[[RecordTransaction], T]) -> T:
         state = self._state
         try:
             done = work(state)
@@ -208,7 +208,7 @@ class MemoryProvider(BookProvider):
                 self._rules.require_users()
             gathered.append(batch)
 
-        def work(shelves: Shelves) -> list[LoadRow]:
+        def work(shelves: RecordTransaction) -> list[LoadRow]:
             return [row for batch in gathered for row in records.store(shelves, batch, mode)]
 
         report: list[LoadRow] = await self._write(work)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the contract asks of drivers that keep whole records under names: `memory` and `bolt`.
 
-`Shelves` is the little that such a driver offers inside one transaction; everything else (mounts that make
+`RecordTransaction` is what such a driver offers inside one transaction; everything else (mounts that make
 folders, counters that stay, what goes when an account goes) is here once for both.
 """
 
@@ -17,9 +17,9 @@ from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
 from tidegate.policy.folders import stricter_storage
 from tidegate.store.contract import ADD_ONLY, LoadRow, Order, Record, UsageDelta
 
-Shelf = Literal["users", "folders", "admins", "api_keys"]
+RecordTable = Literal["users", "folders", "admins", "api_keys"]
 
-KINDS: Final[dict[Shelf, str]] = {
+KINDS: Final[dict[RecordTable, str]] = {
     "users": "user",
     "folders": "folder",
     "admins": "admin",
@@ -28,30 +28,30 @@ KINDS: Final[dict[Shelf, str]] = {
 R = TypeVar("R", bound=Record)
 
 
-class Shelves(Protocol):
+class RecordTransaction(Protocol):
     """One transaction on named records; it is undone if an error leaves it."""
 
-    def get(self, shelf: Shelf, name: str) -> Record | None:
+    def get(self, shelf: RecordTable, name: str) -> Record | None:
         """A record."""
         ...
 
-    def put(self, shelf: Shelf, name: str, record: Record) -> None:
+    def put(self, shelf: RecordTable, name: str, record: Record) -> None:
         """Store or replace a record."""
         ...
 
-    def drop(self, shelf: Shelf, name: str) -> None:
+    def drop(self, shelf: RecordTable, name: str) -> None:
         """Remove a record that exists."""
         ...
 
-    def page(self, shelf: Shelf, offset: int, limit: int, order: Order) -> list[Record]:
+    def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
         """Records by name."""
         ...
 
-    def after(self, shelf: Shelf, name: str, limit: int) -> list[Record]:
+    def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
         """Records that follow a name."""
         ...
 
-    def count(self, shelf: Shelf) -> int:
+    def count(self, shelf: RecordTable) -> int:
         """How many records there are."""
         ...
 
@@ -92,7 +92,7 @@ class Shelves(Protocol):
         ...
 
 
-def name_of(record: Record) -> tuple[Shelf, str]:
+def name_of(record: Record) -> tuple[RecordTable, str]:
     """Where a record belongs and what it is called."""
     if isinstance(record, Account):
         return "users", record.username
@@ -111,23 +111,23 @@ def now_ms() -> int:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def user(shelves: Shelves, name: str) -> Account | None:
+def user(shelves: RecordTransaction, name: str) -> Account | None:
     """One account with what its folders are now."""
     found = shelves.get("users", name)
     return None if found is None else _filled(shelves, cast("Account", found))
 
 
-def users(shelves: Shelves, offset: int, limit: int, order: Order) -> list[Account]:
+def users(shelves: RecordTransaction, offset: int, limit: int, order: Order) -> list[Account]:
     """A page of accounts."""
     return [_filled(shelves, cast("Account", item)) for item in shelves.page("users", offset, limit, order)]
 
 
-def users_after(shelves: Shelves, name: str, limit: int) -> list[Account]:
+def users_after(shelves: RecordTransaction, name: str, limit: int) -> list[Account]:
     """The accounts that follow a name."""
     return [_filled(shelves, cast("Account", item)) for item in shelves.after("users", name, limit)]
 
 
-def _filled(shelves: Shelves, account: Account) -> Account:
+def _filled(shelves: RecordTransaction, account: Account) -> Account:
     if not account.virtual_folders:
         return account
     mounts: list[FolderMount] = []
@@ -151,7 +151,7 @@ def _filled(shelves: Shelves, account: Account) -> Account:
 # --- writing --------------------------------------------------------------------------------------------
 
 
-def add(shelves: Shelves, record: R, *, keep_times: bool = False) -> R:
+def add(shelves: RecordTransaction, record: R, *, keep_times: bool = False) -> R:
     """Store a new record; with `keep_times` the times that it has stay, as a load of a dump wants it.
 
     Raises:
@@ -171,7 +171,7 @@ def add(shelves: Shelves, record: R, *, keep_times: bool = False) -> R:
     return _put(shelves, replace(record, **values))
 
 
-def change(shelves: Shelves, record: R, *, keep_usage: bool = True) -> R:
+def change(shelves: RecordTransaction, record: R, *, keep_usage: bool = True) -> R:
     """Replace a record by name; counters stay unless told otherwise.
 
     Raises:
@@ -206,7 +206,7 @@ def change(shelves: Shelves, record: R, *, keep_usage: bool = True) -> R:
     return _put(shelves, replace(record, **values))
 
 
-def remove(shelves: Shelves, shelf: Shelf, name: str) -> None:
+def remove(shelves: RecordTransaction, shelf: RecordTable, name: str) -> None:
     """Remove a record and what belongs to it.
 
     Raises:
@@ -230,7 +230,7 @@ def remove(shelves: Shelves, shelf: Shelf, name: str) -> None:
             shelves.drop("api_keys", key.id)
 
 
-def patch(shelves: Shelves, name: str, **values: Any) -> None:
+def patch(shelves: RecordTransaction, name: str, **values: Any) -> None:
     """Set fields of an account.
 
     Raises:
@@ -240,7 +240,7 @@ def patch(shelves: Shelves, name: str, **values: Any) -> None:
     shelves.put("users", name, replace(old, **values))
 
 
-def set_password(shelves: Shelves, name: str, password: str, changed_at: int | None) -> None:
+def set_password(shelves: RecordTransaction, name: str, password: str, changed_at: int | None) -> None:
     """Replace the hash alone."""
     old = cast("Account", _existing(shelves, "users", name))
     changed = old.last_password_change if changed_at is None else changed_at
@@ -248,14 +248,14 @@ def set_password(shelves: Shelves, name: str, password: str, changed_at: int | N
     patch(shelves, name, password=password, last_password_change=changed, updated_at=updated)
 
 
-def touch_first(shelves: Shelves, name: str, field: str, when_ms: int) -> None:
+def touch_first(shelves: RecordTransaction, name: str, field: str, when_ms: int) -> None:
     """Set a time that is not set yet."""
     old = _existing(shelves, "users", name)
     if not getattr(old, field):
         patch(shelves, name, **{field: when_ms})
 
 
-def add_usage(shelves: Shelves, name: str, delta: UsageDelta) -> None:
+def add_usage(shelves: RecordTransaction, name: str, delta: UsageDelta) -> None:
     """Add to an account's counters; they stop at zero."""
     old = cast("Account", _existing(shelves, "users", name))
     tally = Tally(
@@ -276,26 +276,26 @@ def add_usage(shelves: Shelves, name: str, delta: UsageDelta) -> None:
     )
 
 
-def add_folder_usage(shelves: Shelves, name: str, size: int, files: int) -> None:
+def add_folder_usage(shelves: RecordTransaction, name: str, size: int, files: int) -> None:
     """Add to a folder's counters; they stop at zero."""
     old = cast("Folder", _existing(shelves, "folders", name))
     set_folder_usage(shelves, name, max(old.used_quota_size + size, 0), max(old.used_quota_files + files, 0))
 
 
-def set_folder_usage(shelves: Shelves, name: str, size: int, files: int) -> None:
+def set_folder_usage(shelves: RecordTransaction, name: str, size: int, files: int) -> None:
     """Set a folder's counters."""
     old = cast("Folder", _existing(shelves, "folders", name))
     new = replace(old, used_quota_size=size, used_quota_files=files, last_quota_update=now_ms())
     shelves.put("folders", name, new)
 
 
-def mark(shelves: Shelves, name: str, *, dirty: bool, server: str = "") -> None:
+def mark(shelves: RecordTransaction, name: str, *, dirty: bool, server: str = "") -> None:
     """Set or clear a server's mark of unsettled counters."""
     _existing(shelves, "users", name)
     shelves.mark(name, dirty=dirty, server=server)
 
 
-def store(shelves: Shelves, batch: Sequence[Record], mode: int) -> list[LoadRow]:
+def store(shelves: RecordTransaction, batch: Sequence[Record], mode: int) -> list[LoadRow]:
     """Store one batch of a load."""
     report: list[LoadRow] = []
     for record in batch:
@@ -315,7 +315,7 @@ def store(shelves: Shelves, batch: Sequence[Record], mode: int) -> list[LoadRow]
 # --- pieces ---------------------------------------------------------------------------------------------
 
 
-def _existing(shelves: Shelves, shelf: Shelf, name: str) -> Record:
+def _existing(shelves: RecordTransaction, shelf: RecordTable, name: str) -> Record:
     found = shelves.get(shelf, name)
     if found is None:
         raise NotFound(f"{KINDS[shelf]} {name!r} does not exist")
@@ -326,7 +326,7 @@ def _usage(old: Record, *names: str) -> dict[str, Any]:
     return {name: getattr(old, name) for name in names}
 
 
-def _put(shelves: Shelves, record: R) -> R:
+def _put(shelves: RecordTransaction, record: R) -> R:
     """Store a record; an account comes back with what its folders are."""
     shelf, name = name_of(record)
     if isinstance(record, Account):
@@ -337,7 +337,7 @@ def _put(shelves: Shelves, record: R) -> R:
     return record
 
 
-def _with_folders(shelves: Shelves, account: Account) -> Account:
+def _with_folders(shelves: RecordTransaction, account: Account) -> Account:
     """Make or move the folders that mounts describe, and keep of the mounts what is the account's."""
     mounts: list[FolderMount] = []
     for index, mount in enumerate(account.virtual_folders):
@@ -364,7 +364,7 @@ def _with_folders(shelves: Shelves, account: Account) -> Account:
     return replace(account, virtual_folders=tuple(mounts))
 
 
-def _every_key(shelves: Shelves) -> Iterator[ApiKey]:
+def _every_key(shelves: RecordTransaction) -> Iterator[ApiKey]:
     last = ""
     while batch := shelves.after("api_keys", last, 500):
         yield from cast("list[ApiKey]", batch)

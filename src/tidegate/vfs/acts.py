@@ -21,8 +21,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from tidegate import eager
 from tidegate.errors import StorageFailed, TidegateError
+from tidegate.vfs import eager
 
 if TYPE_CHECKING:
     from tidegate.vfs.context import Context

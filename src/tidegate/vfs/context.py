@@ -19,13 +19,13 @@ from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
 from tidegate.policy.throttle import TokenBucket
 from tidegate.vfs.acts import Acts
-from tidegate.vfs.extents import Place, Places
-from tidegate.vfs.mounts import Mount, MountTable, Spot
-from tidegate.vfs.usage import AccountBook, Books
+from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
+from tidegate.vfs.usage.reservations import PathState, PathTable
+from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
 if TYPE_CHECKING:
-    from tidegate.vfs.files import File
-    from tidegate.vfs.uploads import Upload
+    from tidegate.vfs.files.handle import File
+    from tidegate.vfs.files.uploads import Upload
 
 MAX_OPEN_FILES: Final = 1024
 """Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""
@@ -63,7 +63,7 @@ class Context:
         acting: those of this session.
         transfers: what is being moved now; the registry shows it.
         files: open files.
-        own: the session's uploads that are not published yet, see `tidegate.vfs.own`.
+        own: the session's uploads that are not published yet, see `tidegate.vfs.files.own_uploads`.
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
         who: the fields that all events of the session share.
@@ -75,9 +75,9 @@ class Context:
     peer: Peer
     gate: Gate
     table: MountTable
-    books: Books
-    book: AccountBook
-    places: Places
+    books: UsageTracker
+    book: AccountUsage
+    places: PathTable
     options: VfsOptions
     emit: Callable[[Event], None]
     acts: Acts
@@ -86,7 +86,7 @@ class Context:
     acting: set[asyncio.Task[Any]] = field(default_factory=set)
     transfers: set[LiveTransfer] = field(default_factory=set)
     files: set[File] = field(default_factory=set)
-    own: dict[Place, Upload] = field(default_factory=dict)
+    own: dict[PathState, Upload] = field(default_factory=dict)
     opening: int = 0
     created: OpenOptions | None = None
     who: dict[str, Any] = field(init=False)
@@ -198,7 +198,7 @@ class Context:
             return None, None
         return account.uid or None, account.gid or None
 
-    async def charged(self, path: VPath, *, follow: bool = False) -> Spot:
+    async def charged(self, path: VPath, *, follow: bool = False) -> ResolvedPath:
         """Where a path lives whose usage may change: one file has one place, whatever links lead there.
 
         Only where something is counted, rules differ from place to place, or uploads are published later.
@@ -211,7 +211,7 @@ class Context:
             return spot
         return spot._replace(key=await backend.place_of(spot.key, follow=follow))
 
-    async def survey(self, path: VPath) -> tuple[Spot, Entry | None]:
+    async def survey(self, path: VPath) -> tuple[ResolvedPath, Entry | None]:
         """`charged`, and what is there, not following; None if nothing is."""
         spot = await self.table.at(path)
         backend = spot.backend
@@ -233,20 +233,20 @@ class Context:
         published = self.options.upload_mode is Publish.INPLACE
         return bool(mount.meter.grow) or not self.gate.uniform or not published
 
-    def place(self, path: VPath, spot: Spot) -> VPath:
+    def place(self, path: VPath, spot: ResolvedPath) -> VPath:
         """The virtual path of where `charged` or `survey` found that `path` leads."""
         mount = spot.mount
         return path if path.relative_to(mount.path) == spot.key else mount.virtual(spot.key)
 
-    def through(self, spot: Spot) -> Backend:
+    def through(self, spot: ResolvedPath) -> Backend:
         """The storage to act with on a place that was judged: a link put there meanwhile is not followed.
 
-        The act then raises `LinkMet` and nothing is done; see `tidegate.vfs.reach`.
+        The act then raises `LinkMet` and nothing is done; see `tidegate.vfs.files.reach`.
         """
         knowing = None if self.gate.uniform else _knowing(spot.backend)
         return spot.backend if knowing is None else knowing.unlinked
 
-    def opening_through(self, spot: Spot) -> Backend:
+    def opening_through(self, spot: ResolvedPath) -> Backend:
         """`through`, for opening what `charged` or `survey` found: what is charged is what is written.
 
         It follows no link either where links matter to no permission but something is counted.

@@ -13,12 +13,12 @@ from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, VfsOptions
-from tidegate.vfs.extents import Places
-from tidegate.vfs.lease import Lease
 from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend, folder_spec, home_spec
-from tidegate.vfs.scan import Scans
 from tidegate.vfs.session import Session
-from tidegate.vfs.usage import AccountBook, Books, FolderBook, UsageStore, session_tally
+from tidegate.vfs.usage.lease import Lease
+from tidegate.vfs.usage.reservations import PathTable
+from tidegate.vfs.usage.scan import Scans
+from tidegate.vfs.usage.tracker import AccountUsage, FolderUsage, UsageStore, UsageTracker, session_tally
 
 
 class VfsSessions:
@@ -55,11 +55,11 @@ class VfsSessions:
     ) -> None:
         self._emit = emit
         self._options = options or VfsOptions()
-        self._places = Places()
+        self._places = PathTable()
         self._acts = Acts()
         self._pool = BackendPool(build)
         self._lease = lease
-        self.books = Books(store, track_quota=track_quota, emit=emit, lease=lease)
+        self.books = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
         self.scans = Scans(self.books, self._pool)
 
     def reconfigure(self, options: VfsOptions) -> None:
@@ -85,7 +85,7 @@ class VfsSessions:
         """
         account = principal.account
         book = await self.books.account(account, principal.asked)
-        folders: list[FolderBook] = []
+        folders: list[FolderUsage] = []
         table: MountTable | None = None
         try:
             tally = session_tally(account)
@@ -151,7 +151,7 @@ class VfsSessions:
 
 
 def _throttles(
-    book: AccountBook, principal: Principal, peer: Peer
+    book: AccountUsage, principal: Principal, peer: Peer
 ) -> tuple[TokenBucket | None, TokenBucket | None]:
     rates = rates_for(principal.account, peer.remote_ip)
     pair: list[TokenBucket | None] = []

@@ -17,8 +17,8 @@ from tidegate.abc import Backend, ChecksRoot, Key
 from tidegate.errors import TidegateError
 from tidegate.model import Account, Entry, FolderMount, Kind, VPath
 from tidegate.policy.folders import Folders, storage_kind
-from tidegate.vfs.gauges import Meter
-from tidegate.vfs.usage import FolderBook
+from tidegate.vfs.usage.counters import ChargeSet
+from tidegate.vfs.usage.tracker import FolderUsage
 
 SYNTHETIC_MODE: Final = 0o755
 """Permission bits of a directory that exists only because a folder is mounted below it."""
@@ -184,9 +184,9 @@ class Mount:
         self,
         path: VPath,
         spec: BackendSpec,
-        meter: Meter,
+        meter: ChargeSet,
         folder: FolderMount | None,
-        book: FolderBook | None,
+        book: FolderUsage | None,
     ) -> None:
         self.path = path
         self.spec = spec
@@ -208,7 +208,7 @@ class Mount:
         return VPath(f"{'' if self.path == '/' else self.path}/{key}" if key else str(self.path))
 
 
-class Spot(NamedTuple):
+class ResolvedPath(NamedTuple):
     """Where a virtual path lives."""
 
     mount: Mount
@@ -259,7 +259,7 @@ class MountTable:
         """Every mount, deepest first."""
         return self._deepest
 
-    async def at(self, path: VPath) -> Spot:
+    async def at(self, path: VPath) -> ResolvedPath:
         """The mount that serves `path`, its backend (opened at first use) and the key there."""
         spot = self.known(path)
         if spot is not None:
@@ -270,13 +270,13 @@ class MountTable:
             mount.backend = acquired
         else:  # two operations opened it at the same time
             await self._pool.release(acquired)
-        return Spot(mount, mount.backend, mount.key(path))
+        return ResolvedPath(mount, mount.backend, mount.key(path))
 
-    def known(self, path: VPath) -> Spot | None:
+    def known(self, path: VPath) -> ResolvedPath | None:
         """As `at`; None if the backend has yet to be opened."""
         mount = self._serving(path) if self.has_points else self.root
         backend = mount.backend
-        return None if backend is None else Spot(mount, backend, mount.key(path))
+        return None if backend is None else ResolvedPath(mount, backend, mount.key(path))
 
     def host_path(self, path: VPath) -> str:
         """Where `path` is on the host, whether or not its storage can be used; for operators."""

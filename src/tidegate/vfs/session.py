@@ -21,18 +21,20 @@ from tidegate.errors import (
 )
 from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
 from tidegate.policy.decision import Decision
-from tidegate.vfs import api, moves, own, tree
+from tidegate.vfs import api
 from tidegate.vfs.acts import Act, settle
-from tidegate.vfs.attributes import supported
-from tidegate.vfs.checksums import digest_range
 from tidegate.vfs.context import Context
-from tidegate.vfs.copy import copy_file, copy_range
 from tidegate.vfs.failures import Failures
-from tidegate.vfs.files import File
-from tidegate.vfs.mounts import Spot, listing, synthetic
-from tidegate.vfs.opening import open_file, open_nowait, open_to_read
-from tidegate.vfs.reach import acting, reach
-from tidegate.vfs.usage import FolderBook
+from tidegate.vfs.files import moves, tree
+from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.attributes import supported
+from tidegate.vfs.files.checksums import digest_range
+from tidegate.vfs.files.copy import copy_file, copy_range
+from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.opening import open_file, open_nowait, open_to_read
+from tidegate.vfs.files.reach import acting, reach
+from tidegate.vfs.mounts import ResolvedPath, listing, synthetic
+from tidegate.vfs.usage.tracker import FolderUsage
 
 SPACE_BLOCK_BYTES = 4096
 """Block size reported where only the quota knows how much room there is."""
@@ -60,7 +62,7 @@ class Session:
         "transfers",
     )
 
-    def __init__(self, context: Context, start_directory: VPath, folders: list[FolderBook]) -> None:
+    def __init__(self, context: Context, start_directory: VPath, folders: list[FolderUsage]) -> None:
         self._context = context
         self._folders = folders
         self._closed = False
@@ -351,7 +353,7 @@ class Session:
         if rest.uid is not None or rest.gid is not None:
             context.operated("Chown", path, host, started, details={"uid": rest.uid, "gid": rest.gid})
 
-    async def _resize(self, path: VPath, spot: Spot, size: int, *, follow: bool) -> None:
+    async def _resize(self, path: VPath, spot: ResolvedPath, size: int, *, follow: bool) -> None:
         """Truncate or extend a file by path, charging the difference."""
         context = self._context
         mount, backend, key = spot.mount, context.through(spot), spot.key

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from tidegate.app import App
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.model import Account
+from tidegate.server.app import App
 
 T = TypeVar("T")
 

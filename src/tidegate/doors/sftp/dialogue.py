@@ -11,7 +11,7 @@ Bounds. Unfinished requests are counted, and so are the bytes that they hold (co
 the room that READs will need). At either bound `saturated` is true and `feed` takes nothing more.
 
 Speed. A READ or WRITE that needs no waiting is answered inside `feed`, without a coroutine; any other request
-costs a task only if it has to wait (`tidegate.eager`).
+costs a task only if it has to wait (`tidegate.vfs.eager`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from struct import Struct
 from time import monotonic
 from typing import Any, Final
 
-from tidegate import eager
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
@@ -48,6 +47,7 @@ from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r
 from tidegate.errors import InvalidArgument, InvalidHandle, ProtocolViolation, TidegateError, Unsupported
 from tidegate.resources.count import Share
+from tidegate.vfs import eager
 from tidegate.vfs.api import Session
 
 logger = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
-from tidegate import eager
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.errors import InvalidHandle, PeerLimit
 from tidegate.model import Entry, VPath
 from tidegate.resources.count import Share
+from tidegate.vfs import eager
 from tidegate.vfs.api import File
 
 MAX_OFFSET: Final = (1 << 63) - 1

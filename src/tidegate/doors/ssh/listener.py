@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncssh
 
 from tidegate.cluster.registry import Registry
+from tidegate.doors.common.ports import unavailable
 from tidegate.doors.ssh.admission import Admission, Refusal, Visit, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
 from tidegate.doors.ssh.options import Binding, SshOptions
@@ -25,7 +26,6 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import Refused
 from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
-from tidegate.ports import unavailable
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor, listen
 from tidegate.resources.buffers import LOOK_SECONDS

@@ -17,7 +17,7 @@ from typing import Any, Final
 from tidegate.errors import BadRecord
 from tidegate.model import TALLY_NAMES, Account, Filters, Tally, TallyLimits
 from tidegate.store.imports.common import ALL_PERMISSIONS, DEFAULT_RULES, Harvest, Rules, ids_of
-from tidegate.store.imports.openbridge_access import AccessRules, judge_access
+from tidegate.store.imports.openbridge_access import AccessRules, check_access
 from tidegate.store.validate import looks_hashed
 
 Row = Mapping[str, Any]
@@ -64,7 +64,7 @@ def parse_openbridge(
     """
     harvest = Harvest(source="openbridge")
     harvest.notes += [f"there is no table {name} that may be read" for name in tables.missing]
-    access = judge_access(tables.allow, tables.deny, closed_by_default=closed_by_default, harvest=harvest)
+    access = check_access(tables.allow, tables.deny, closed_by_default=closed_by_default, harvest=harvest)
     salts = _by_name(tables.salt, "ftpd_salt", "salt", harvest)
     keys = _keys(tables.userkey, parse_key, harvest)
     quotas = _Quotas(tables, harvest)

@@ -42,7 +42,7 @@ class AccessRules:
     denied_ip: tuple[str, ...] = ()
 
 
-def judge_access(
+def check_access(
     allow: Sequence[Mapping[str, Any]],
     deny: Sequence[Mapping[str, Any]],
     *,

@@ -14,7 +14,7 @@ from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import TALLY_NAMES
 from tidegate.store.imports.openbridge import OpenbridgeTables, Row
 from tidegate.store.options import ProviderOptions
-from tidegate.store.sql.link import Link
+from tidegate.store.sql.database import Link
 from tidegate.store.sql.shape import RightMissing, columns_of
 
 MAX_ROWS: Final = 1_000_000

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tidegate.errors import BadRecord
 from tidegate.policy.folders import is_local
-from tidegate.store import eras
+from tidegate.store import versions as eras
 from tidegate.store.legacy import table
 from tidegate.store.legacy.era import Era
 from tidegate.store.legacy.keys import split_options

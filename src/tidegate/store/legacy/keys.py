@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.policy.addresses import parse_network
+from tidegate.model.address_list import parse_network
 
 IDLE: Final = frozenset(
     [

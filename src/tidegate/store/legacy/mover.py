@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
-from tidegate.store import eras
+from tidegate.store import versions as eras
 from tidegate.store.legacy import table
 from tidegate.store.legacy.account import Judged, convert_user
 from tidegate.store.legacy.era import Era, era_of

@@ -13,7 +13,7 @@ from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import ADD_ONLY, LoadRow, Record
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, rows
-from tidegate.store.sql.shelf import Shelf, admin_shelf, api_key_shelf, folder_shelf
+from tidegate.store.sql.record_table import RecordTable, admin_shelf, api_key_shelf, folder_shelf
 from tidegate.store.sql.tables import Tables
 
 
@@ -40,7 +40,7 @@ async def store(
 
 
 async def _one(
-    connection: AsyncConnection, shelf: Shelf[Any], record: Record, name: str, *, kind: str, mode: int
+    connection: AsyncConnection, shelf: RecordTable[Any], record: Record, name: str, *, kind: str, mode: int
 ) -> LoadRow:
     if await shelf.get(connection, name) is None:
         await shelf.add(connection, record, keep_times=True)

@@ -21,11 +21,12 @@ from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import Kind, LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
-from tidegate.store.sql import accounts, loading, outside, schema
+from tidegate.store.sql import accounts, loading, schema
+from tidegate.store.sql import external_users as outside
+from tidegate.store.sql.database import Link, ping
 from tidegate.store.sql.engines import sqlite_file
-from tidegate.store.sql.link import Link, ping
+from tidegate.store.sql.record_table import admin_shelf, api_key_shelf, folder_shelf, taken
 from tidegate.store.sql.shape import RightMissing
-from tidegate.store.sql.shelf import admin_shelf, api_key_shelf, folder_shelf, taken
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
 

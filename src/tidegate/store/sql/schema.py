@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_schema
-from tidegate.store.sql.link import Link
+from tidegate.store.sql.database import Link
 from tidegate.store.sql.shape import is_denied
 from tidegate.store.sql.tables import Tables, users_table_name
 

@@ -14,7 +14,7 @@ from tidegate.errors import PeerGone, TidegateError
 from tidegate.model import Peer, Principal, Protocol
 from tidegate.testing.simulation.history import Script, Step
 from tidegate.testing.simulation.operations import OPERATIONS
-from tidegate.vfs.files import File
+from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
 
 if TYPE_CHECKING:

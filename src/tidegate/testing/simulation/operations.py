@@ -16,7 +16,7 @@ from tidegate.errors import TidegateError
 from tidegate.model import Attrs, VPath
 from tidegate.testing.simulation.clock import DAY_SECONDS
 from tidegate.vfs.api import OpenFlags
-from tidegate.vfs.files import File
+from tidegate.vfs.files.handle import File
 
 if TYPE_CHECKING:
     from tidegate.testing.simulation.client import Client

@@ -38,7 +38,7 @@ class Records:
 
 
 class SimulatedStore:
-    """`tidegate.vfs.books.UsageStore` for one simulated process.
+    """`tidegate.vfs.usage.live.UsageStore` for one simulated process.
 
     Args:
         records: what is stored.

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every request of one binding passes first: where it comes from, how much it may send, what is logged.
+
+Plain ASGI around the application; nothing here decides who may do what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidegate.doors.http.origins import SAFE_METHODS, is_foreign
+from tidegate.errors import TooLarge
+from tidegate.logs.redact import MASK
+from tidegate.model.address_list import AddressList, parse_address
+
+DRAIN_BYTES: Final = 256 * 1024
+"""How much of a body nobody read is taken in so that the client can read the answer."""
+DRAIN_SECONDS: Final = 1.0
+MAX_LOGGED_CHARS: Final = 1024
+"""Of a path, a query or a user agent in the log."""
+MAX_QUERY_BYTES: Final = 8192
+MAX_FORWARDED: Final = 32
+"""Addresses of a proxy's header that are looked at."""
+
+FOREIGN: Final = "requests that pages of other sites make are not accepted"
+"""What they are told."""
+
+SHOWN_PARAMETERS: Final = frozenset(
+    (
+        "offset", "limit", "order", "mode", "scan-quota", "disconnect", "confidential_data", "node", "indent",
+        "scopes", "output-data", "output-file", "input-file", "user", "op", "path", "target", "ip",
+        "protocol", "method", "size", "is_dir", "exists", "target_exists",
+    )
+)  # fmt: skip
+"""Parameters whose values are logged; whatever else stands in a query may be anything, also a secret."""
+
+HTTP_FIELDS: Final[dict[str, str]] = {
+    "remote_addr": "The client's end of the connection.",
+    "proto": "Version of HTTP.",
+    "method": "Login method that was accepted; method of an HTTP request.",
+    "user_agent": "What the program calls itself.",
+    "uri": "What was asked for, without values that may be secret.",
+    "resp_status": "Status code of the answer; 0 if there was none.",
+    "resp_size": "Bytes of its body.",
+    "elapsed_ms": "Milliseconds the transfer or the request took.",
+    "request_id": "Id of the request; the answer has it as X-Request-Id.",
+}
+"""Every field of the access log's lines, explained."""
+
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+_record = logging.getLogger("tidegate.record")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeOptions:
+    """How one binding differs from another.
+
+    Attributes:
+        rest: serve the REST API.
+        description: serve its description.
+        proxies: whose header is believed.
+        header: lower case name of the header with the client's address; empty for none.
+        depth: which address of it counts, from the right.
+        max_body: bytes.
+    """
+
+    rest: bool = True
+    description: bool = True
+    proxies: AddressList = field(default_factory=lambda: AddressList(()))
+    header: str = ""
+    depth: int = 0
+    max_body: int = 20 * 1024 * 1024
+
+
+class EdgeMiddleware:
+    """ASGI application around the API; `options` may be replaced while it runs."""
+
+    def __init__(self, app: ASGIApp, options: EdgeOptions) -> None:
+        self._app = app
+        self.options = options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        options = self.options
+        exchange = _Exchange(scope, receive, send, options)
+        scope["tidegate.ip"], scope["tidegate.request"] = exchange.ip, exchange.request_id
+        scope["tidegate.foreign"] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
+        started = time.monotonic()
+        try:
+            if exchange.announced > options.max_body:
+                await _answer(exchange.send, 413, "Request too large", "the body is too long")
+            elif not self._serves(scope["path"]):
+                await _answer(exchange.send, 404, "Not found", "no such path")
+            elif foreign and scope["method"] not in SAFE_METHODS:
+                await _answer(exchange.send, 403, "Forbidden", FOREIGN)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        except Exception:
+            _log.exception("request %s failed", exchange.request_id)
+            if not exchange.status:
+                await _answer(exchange.send, 500, "Internal error", crashed(scope))
+        finally:
+            exchange.record(time.monotonic() - started)
+
+    def _serves(self, path: str) -> bool:
+        if path in ("/", "/docs", "/openapi.json"):
+            return self.options.description
+        return self.options.rest or not path.startswith("/api/")
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, options: EdgeOptions) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limit = options.max_body
+        self._taken = 0
+        self._size = 0
+        self.status = 0
+        self.request_id = secrets.token_hex(8)
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._named = dict(headers)
+        self.announced = _length(self._named.get(b"content-length", b""))
+        self._ended = not (self.announced or b"transfer-encoding" in self._named)
+        self.by_proxy = options.proxies.match(_peer(scope.get("client"))) is not None
+        self.ip = client_address(scope.get("client"), headers, options)
+
+    async def receive(self) -> Message:
+        """Hand on what the client sends, up to the limit.
+
+        Raises:
+            TooLarge: it is more.
+        """
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._taken += len(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
+            if self._taken > self._limit:
+                raise TooLarge(f"the body is longer than {self._limit} bytes")
+        else:
+            self._ended = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Hand on the answer, with headers that every answer has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in headers}
+            headers += [pair for pair in _HEADERS if pair[0] not in given]
+            headers.append((b"x-request-id", self.request_id.encode()))
+            if not await self._drained():
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+        elif message["type"] == "http.response.body":
+            self._size += len(message.get("body", b""))
+        await self._send(message)
+
+    async def _drained(self) -> bool:
+        """Whether the body is all read; takes in a short rest, lest closing cut the answer off."""
+        rest = 0
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._ended and rest < DRAIN_BYTES:
+                    message = await self._receive()
+                    rest += len(message.get("body", b""))
+                    self._ended = not message.get("more_body", False)
+        except TimeoutError:
+            return False
+        return self._ended
+
+    def record(self, seconds: float) -> None:
+        """The line of the access log."""
+        if not _record.isEnabledFor(logging.INFO):
+            return
+        scope = self._scope
+        client = scope.get("client")
+        agent = self._named.get(b"user-agent", b"").decode("latin-1")
+        fields = {
+            "remote_addr": f"{self.ip}:{client[1]}" if client and client[0] == self.ip else self.ip,
+            "proto": f"HTTP/{scope['http_version']}",
+            "method": scope["method"],
+            "user_agent": agent[:MAX_LOGGED_CHARS],
+            "uri": shown_uri(scope.get("raw_path") or scope["path"].encode(), scope["query_string"]),
+            "resp_status": self.status,
+            "resp_size": self._size,
+            "elapsed_ms": round(seconds * 1000),
+            "request_id": self.request_id,
+        }
+        _record.info("", extra={"sender": "httpd", "fields": fields})
+
+
+def crashed(scope: Scope) -> str:
+    """What a client is told about a fault of ours: where in the log it stands, and nothing else."""
+    return f"see the log, request {scope['tidegate.request']}"
+
+
+def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options: EdgeOptions) -> str:
+    """Where a request comes from.
+
+    A proxy's header counts only if the socket's other end is a proxy that may be believed. `depth` 0 is the
+    address that this proxy added, the last one; what stands left of it was sent by whoever spoke to the
+    proxy. Anything that is no address leaves the proxy's own.
+    """
+    ip = _peer(client)
+    if not options.header or options.proxies.match(ip) is None:
+        return ip
+    wanted = options.header.encode()
+    texts = [part for name, value in headers if name == wanted for part in value.decode("latin-1").split(",")]
+    texts = texts[-MAX_FORWARDED:]
+    if len(texts) <= options.depth:
+        return ip
+    found = parse_address(texts[-1 - options.depth])
+    return str(found) if found is not None else ip
+
+
+def _peer(client: Any) -> str:
+    """The address at the socket's other end."""
+    ip = client[0] if client else ""
+    peer = parse_address(ip)
+    return str(peer) if peer is not None else ip
+
+
+def shown_uri(raw_path: bytes, query: bytes) -> str:
+    """Path and query for the log; values of parameters that are not ours are left out."""
+    path = raw_path.decode("latin-1")[:MAX_LOGGED_CHARS]
+    if not query:
+        return path
+    if len(query) > MAX_QUERY_BYTES:
+        return f"{path}?..."
+    shown = []
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        known = name in SHOWN_PARAMETERS
+        shown.append(f"{name if known else '...'}={quote(value, safe='/,') if known else MASK}")
+    return f"{path}?{'&'.join(shown)}"[: 2 * MAX_LOGGED_CHARS]
+
+
+def _length(text: bytes) -> int:
+    return int(text) if text.isdigit() and len(text) < 20 else 0
+
+
+async def _answer(send: Send, code: int, message: str, error: str) -> None:
+    body = f'{{"message":"{message}","error":"{error}"}}'.encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": code, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: configuration in, running doors out.
+
+Every object is made here by its constructor and handed down; nothing else in the house looks anything up.
+Order of starting: record (bus), memory (provider), bytes (backends), people (identity), files (vfs), doors.
+Order of stopping: the reverse, so that what a door still has to say is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from asyncssh import SSHKey
+
+from tidegate.abc import Backend, Publish, Sink
+from tidegate.backends.local import LocalBackend
+from tidegate.backends.local.device import Devices
+from tidegate.backends.local.journal import sweep_journal
+from tidegate.cluster.account_watch import AccountWatch
+from tidegate.cluster.registry import Registry
+from tidegate.config.load import Loaded
+from tidegate.doors.ssh.listener import SshDoor
+from tidegate.doors.ssh.options import Binding, SshOptions
+from tidegate.errors import (
+    ConfigError,
+    OperatorError,
+    Problem,
+    ProviderError,
+    ProviderUnavailable,
+    StorageFailed,
+)
+from tidegate.events.bus import Bus
+from tidegate.events.sinks.log import LogSink
+from tidegate.identity.service import Identity
+from tidegate.resources import Ledger, Limits
+from tidegate.server.first_admin import create_first_admin
+from tidegate.server.wiring import (
+    identity_options,
+    keys_that_wait,
+    limit_settings,
+    provider_options,
+    ssh_options,
+    storage_problem,
+)
+from tidegate.store.contract import Provider
+from tidegate.store.factory import create_provider
+from tidegate.vfs.context import VfsOptions
+from tidegate.vfs.factory import VfsSessions
+from tidegate.vfs.mounts import BackendSpec
+from tidegate.vfs.usage.lease import Lease, server_name
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tidegate.server.http import HttpDoor
+
+PROVIDER_RETRY_SECONDS: Final = 3.0
+"""How often a data provider that was down at start is tried again."""
+
+JOURNAL_DIRECTORY: Final = "uploads.journal"
+"""Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """One server. Life: constructed (pure), `start`, `reload`..., `drain`, `stop` (legal at any time).
+
+    Args:
+        loaded: the configuration.
+        sinks: who else is told what happens, besides the log.
+        provider: accounts to use instead of those that the configuration names.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        sinks: Sequence[Sink] = (),
+        provider: Provider | None = None,
+        log_events: bool = True,
+    ) -> None:
+        self.loaded = loaded
+        self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
+        self.registry = Registry()
+        self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
+        self.provider = provider or create_provider(provider_options(loaded))
+        self.provider_ready = False
+        self.sweep = AccountWatch(self._usernames, self.provider.user, self._end_user)
+        self._devices: Devices | None = None
+        self._identity: Identity | None = None
+        self._sessions: VfsSessions | None = None
+        self.ssh: SshDoor | None = None
+        self.http: HttpDoor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._binding: Binding | None = None
+        self._memory_keys: tuple[SSHKey, ...] = ()
+        self._journal: str | None = str(loaded.config_dir / JOURNAL_DIRECTORY)
+        self._process_umask = 0o077
+
+    @property
+    def identity(self) -> Identity:
+        """Who may come in; there once started."""
+        assert self._identity is not None
+        return self._identity
+
+    @property
+    def sessions(self) -> VfsSessions:
+        """Files; there once started."""
+        assert self._sessions is not None
+        return self._sessions
+
+    # -- starting --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open everything and listen.
+
+        A data provider that cannot be reached is no reason not to start: logins are refused until it is
+        there, health says so, and it is tried again.
+
+        Raises:
+            OperatorError: something in the configuration cannot be used.
+        """
+        for note in self.loaded.notes:
+            log.warning("%s", note)
+        self._process_umask = _read_umask()
+        await self.bus.open()
+        await self._open_provider()
+        self._devices = Devices(on_os_error=self.ledger.descriptors.short)
+        if self._journal is not None:
+            swept = await asyncio.to_thread(sweep_journal, self._journal)
+            if swept.removed:
+                log.info("removed %d uploads that a crash had left unfinished", swept.removed)
+        self._identity = Identity(self.provider, identity_options(self.loaded))
+        self._sessions = VfsSessions(
+            self._build_backend, self.provider, options=self._vfs_options(), emit=self.bus.emit,
+            track_quota=self.loaded.settings.data_provider.track_quota,
+            lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
+        )  # fmt: skip
+        if self.provider_ready:
+            await create_first_admin(self.provider, self.loaded, os.environ)
+            self._spawn(self._reconcile(), "reconcile usage")
+        problems: list[Problem] = []
+        if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._binding:
+            self.ssh = SshDoor(
+                self._ssh_options(self.loaded),
+                self._identity,
+                self._sessions,
+                self.bus,
+                self.registry,
+                ledger=self.ledger,
+            )
+            await self._open(self.ssh, problems)
+            self._spawn(self.sweep.run(), "sweep of sessions")
+        if any(binding.port for binding in self.loaded.settings.httpd.bindings):
+            # Loaded late and beside the loop: it takes as long as all before it, and SSH serves already.
+            web = await asyncio.to_thread(import_module, "tidegate.server.http")
+            self.http = web.HttpDoor(self)
+            await self._open(self.http, problems)
+        if problems:
+            raise ConfigError(problems)
+
+    async def _open(self, door: SshDoor | HttpDoor, problems: list[Problem]) -> None:
+        """Start a door; what is wrong with one is told together with what is wrong with the next."""
+        try:
+            await door.start()
+        except ConfigError as error:
+            problems += error.problems
+
+    def listen_anywhere(self, port: int = 0, label: str = "sftpd.bindings") -> None:
+        """Listen for SSH on one port whatever the bindings say (portable mode).
+
+        Args:
+            port: TCP port; 0 takes a free one, `ssh.ports` tells which.
+            label: the flag that named it, for errors.
+        """
+        self._binding = Binding("", port, label)
+
+    def keep_nothing(self, host_keys: Sequence[SSHKey]) -> None:
+        """Write nothing outside what is shared: keys live in memory, no journal is kept (portable mode)."""
+        self._memory_keys = tuple(host_keys)
+        self._journal = None
+
+    def _ssh_options(self, loaded: Loaded) -> SshOptions:
+        options = replace(ssh_options(loaded), memory_keys=self._memory_keys)
+        return replace(options, bindings=(self._binding,)) if self._binding is not None else options
+
+    def _vfs_options(self) -> VfsOptions:
+        common = self.loaded.settings.common
+        return VfsOptions(
+            upload_mode=Publish(common.upload_mode),
+            setstat_mode=common.setstat_mode,
+            map_owners=hasattr(os, "geteuid") and os.geteuid() == 0,
+            fsync=common.fsync,
+            rename_onto=self.loaded.settings.sftpd.rename_onto,
+        )
+
+    def _build_backend(self, spec: BackendSpec) -> Backend:
+        """The storage that an account or folder names."""
+        if (problem := storage_problem(spec.filesystem)) is not None:
+            raise StorageFailed(f"storage {problem}")
+        umask = self.loaded.settings.common.umask
+        return LocalBackend(
+            spec.root,
+            create=True,
+            umask=int(umask, 8) if umask else self._process_umask,
+            uid=spec.uid or None,
+            gid=spec.gid or None,
+            devices=self._devices,
+            journal_dir=self._journal,
+        )
+
+    async def _open_provider(self) -> None:
+        try:
+            await self.provider.open(migrate=self.loaded.settings.data_provider.update_mode == 0)
+            self.provider_ready = True
+        except ProviderUnavailable as error:
+            log.error("data provider: %s; logins are refused until it answers", error)
+            self._spawn(self._await_provider(), "await data provider")
+
+    async def _await_provider(self) -> None:
+        while not self.provider_ready:
+            await asyncio.sleep(PROVIDER_RETRY_SECONDS)
+            try:
+                await self.provider.open(migrate=self.loaded.settings.data_provider.update_mode == 0)
+            except ProviderUnavailable:
+                continue
+            except ProviderError as error:
+                log.error("data provider: %s", error)
+                continue
+            self.provider_ready = True
+            log.info("data provider: answers again, logins are possible")
+            try:
+                await create_first_admin(self.provider, self.loaded, os.environ)
+            except OperatorError as error:
+                log.error("the first administrator was not made: %s", error)
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
+        """Count again what a crash left uncounted."""
+        try:
+            await self.sessions.reconcile()
+        except ProviderUnavailable as error:
+            log.warning("usage was not reconciled: %s", error)
+
+    # -- who may not stay ------------------------------------------------------------------------------
+
+    def _usernames(self) -> set[str]:
+        return self.registry.usernames() | (self.ssh.usernames() if self.ssh is not None else set())
+
+    def _end_user(self, username: str, by: str) -> None:
+        self.registry.close_user(username, by=by)
+        if self.ssh is not None:
+            self.ssh.close_user(username, by=by)
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+    # -- changing --------------------------------------------------------------------------------------
+
+    async def reload(self, loaded: Loaded) -> None:
+        """Take over what can change while running; the rest keeps its value until a restart.
+
+        Raises:
+            ConfigError: the new configuration cannot be used; nothing has changed then.
+        """
+        if self.ssh is not None:
+            await self.ssh.reload(self._ssh_options(loaded))
+        if waiting := keys_that_wait(self.loaded, loaded):
+            log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
+        self.loaded = loaded
+        self.sessions.reconfigure(self._vfs_options())
+        await self.provider.reload()
+        if self.http is not None:
+            await self.http.reload()
+        log.info("configuration reloaded")
+
+    # -- stopping --------------------------------------------------------------------------------------
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Let nobody in any more and give running transfers some time."""
+        if self.ssh is not None:
+            await self.ssh.drain(grace_seconds)
+
+    async def stop(self) -> None:
+        """Stop everything, in reverse order; every step is taken whatever the one before did."""
+        for task in list(self._tasks):
+            task.cancel()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.bus.close)
+            stack.push_async_callback(self.provider.close)
+            if self._devices is not None:
+                stack.callback(self._devices.close)
+            if self._identity is not None:
+                stack.push_async_callback(self._identity.close)
+            if self._sessions is not None:
+                stack.push_async_callback(self._sessions.close)
+            if self.ssh is not None:
+                stack.push_async_callback(self.ssh.stop)
+            if self.http is not None:
+                stack.push_async_callback(self.http.stop)
+
+
+def _read_umask() -> int:
+    """The umask this process was started with.
+
+    Reading it is setting it, for every thread: to be done before any of them makes files.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``portable``: share one directory now, with an account that lives in memory, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import shlex
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from tidegate.config.load import Loaded
+from tidegate.config.schema import Settings
+from tidegate.doors.ssh.hostkeys import make_host_keys, make_missing_key
+from tidegate.errors import TidegateError
+from tidegate.identity.passwords import hash_password
+from tidegate.logs import Log, open_log
+from tidegate.model import Account, Filters
+from tidegate.server.app import App
+from tidegate.server.run import run_loop, until
+
+if TYPE_CHECKING:
+    from tidegate.cli.options import PortableOptions
+
+
+log = logging.getLogger(__name__)
+
+
+def share(options: PortableOptions) -> int:
+    """Serve the directory until Ctrl-C; returns the exit code.
+
+    Raises:
+        OperatorError: the port is taken, or the directory cannot be served.
+    """
+    record = open_log(options.log)
+    try:
+        return run_loop(lambda: _share(options, record))
+    finally:
+        record.close()
+
+
+def settings(options: PortableOptions) -> Settings:
+    """The configuration that the flags amount to."""
+    return Settings.model_validate(
+        {
+            "sftpd": {
+                "bindings": [{"port": options.sftpd_port}] if options.sftpd_port else [],
+                "host_keys": [str(path) for path in options.host_keys],
+                "enabled_ssh_commands": list(options.ssh_commands),
+                "password_authentication": bool(options.password),
+                "keyboard_interactive_authentication": bool(options.password),
+            },
+            "data_provider": {"driver": "memory", "name": "", "track_quota": 0},
+            "httpd": {"bindings": []},
+        }
+    )
+
+
+async def _share(options: PortableOptions, record: Log) -> int:
+    # Nothing is looked for in the configuration directory unless there is one for state.
+    app = App(Loaded(settings(options), config_dir=options.state_dir or options.directory))
+    if options.host_keys:
+        for path in options.host_keys:
+            await asyncio.to_thread(make_missing_key, path)
+    if options.state_dir is None:
+        app.keep_nothing([] if options.host_keys else await asyncio.to_thread(make_host_keys))
+    app.listen_anywhere(options.sftpd_port, "--sftpd-port")
+    stopping, reloading = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    # Also sent when the terminal is closed: sharing goes on, as a service manager's reload expects.
+    loop.add_signal_handler(signal.SIGHUP, reloading.set)
+    loop.add_signal_handler(signal.SIGUSR1, record.rotate)
+    try:
+        await app.start()
+        await app.provider.add_user(_account(options, options.password, options.public_keys))
+        assert app.ssh is not None
+        port = app.ssh.ports[0]
+        async with contextlib.AsyncExitStack() as stack:
+            if options.advertise_service:
+                from tidegate.cli.advertise import advertise
+
+                shown = options.advertise_credentials
+                await stack.enter_async_context(
+                    advertise(
+                        port,
+                        username=options.username if shown else "",
+                        password=options.password if shown else "",
+                    )
+                )
+            print(invitation(options, port), flush=True)  # noqa: T201
+            await until(stopping, reloading, lambda: _reload(app, options))
+        await app.drain(float(options.grace_time))
+    finally:
+        await app.stop()
+    kept = "nothing left behind" if options.state_dir is None else f"keys are kept in {options.state_dir}"
+    with contextlib.suppress(OSError):  # the terminal may have gone
+        print(f"tidegate: stopped, {kept}", file=sys.stderr, flush=True)  # noqa: T201
+    return 0
+
+
+def _account(options: PortableOptions, password: str, public_keys: tuple[str, ...]) -> Account:
+    return Account(
+        username=options.username,
+        password=hash_password(password) if password else "",
+        public_keys=public_keys,
+        home_dir=str(options.directory),
+        permissions={"/": options.permissions},
+        filters=Filters(file_patterns=options.file_patterns),
+    )
+
+
+async def _reload(app: App, options: PortableOptions) -> None:
+    """SIGHUP: host keys, public keys and the password are read again; a mistake changes nothing."""
+    try:
+        await app.reload(app.loaded)
+        if options.read_again is not None:
+            fresh = await asyncio.to_thread(options.read_again)
+            account = await asyncio.to_thread(_account, options, fresh.password, fresh.public_keys)
+            await app.provider.update_user(account)
+    except TidegateError as error:
+        log.error("not reloaded: %s", error)
+        with contextlib.suppress(OSError):
+            print(f"tidegate: not reloaded: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def addresses() -> list[str]:
+    """Addresses others may reach this machine by, loopback first. No packet is sent."""
+    found = ["127.0.0.1"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # TEST-NET-1: connecting a datagram socket only picks a route
+        found.append(probe.getsockname()[0])
+    return list(dict.fromkeys(found))
+
+
+def _rclone_quoted(path: str) -> str:
+    """A value of an rclone connection string, inside double quotes of a shell."""
+    if re.fullmatch(r"[\w./~+-]+", path):
+        return path
+    doubled = path.replace("'", "''")
+    return "'" + re.sub(r'([\\"$`])', r"\\\1", doubled) + "'"
+
+
+def invitation(options: PortableOptions, port: int) -> str:
+    """Lines to paste into a shell."""
+    user, host = options.username, addresses()[-1]
+    secret = f"rclone obscure {shlex.quote(options.password)}" if options.password else ""
+    rclone = f":sftp,host={host},port={port},user={shlex.quote(user)}"
+    identity = options.identity_file or "PRIVATE_KEY"
+    login = f"{shlex.quote(user)}@{host}"
+    with_key = "" if secret else shlex.quote(identity)
+    rclone += f",pass=$({secret}):" if secret else f",key_file={_rclone_quoted(identity)}:"
+    lines = [
+        f"Sharing {options.directory} ({', '.join(options.permissions)}). Ctrl-C ends it.",
+        "",
+        f"  user      {user}",
+        *([f"  password  {options.password}"] if options.password else []),
+        *([f"  keys      {len(options.public_keys)} accepted"] if options.public_keys else []),
+        "",
+        f"  sftp -P {port} {f'-i {with_key} ' if with_key else ''}{login}",
+        f"  sshfs -p {port} {f'-o IdentityFile={with_key} ' if with_key else ''}{login}:/ MOUNTPOINT",
+        f'  rclone ls "{rclone}"',
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``serve --quickstart``: from an empty directory to a server one can log in to, nothing to configure."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tidegate.accounts.directories import DEFAULT_HOMES
+from tidegate.config.load import Loaded
+from tidegate.model import Account, Admin
+from tidegate.server.wiring import password_hasher, record_rules
+from tidegate.store.validate import check_account
+
+if TYPE_CHECKING:
+    from tidegate.server.app import App
+
+ACCOUNT: Final = "demo"
+ADMIN: Final = "admin"
+_PASSWORD_GROUPS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What was made, to be told once. Passwords are empty where something existed already."""
+
+    username: str = ""
+    password: str = ""
+    home: str = ""
+    admin_password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Welcome(username={self.username!r})"
+
+
+def generate_password() -> str:
+    """A password that is safe and can be typed: four groups of five letters and digits, 100 bits and more."""
+    letters = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that looks like something else
+    return "-".join("".join(secrets.choice(letters) for _ in range(5)) for _ in range(_PASSWORD_GROUPS))
+
+
+async def prepare(app: App, loaded: Loaded) -> Welcome:
+    """Make an account and an administrator if there are none.
+
+    Raises:
+        ProviderError: accounts cannot be stored.
+    """
+    provider = app.provider
+    await provider.open()
+    hash_password = password_hasher(loaded)
+    admin_password = ""
+    if not await provider.admins(limit=1):
+        admin_password = generate_password()
+        hashed = hash_password(admin_password)
+        await provider.add_admin(Admin(username=ADMIN, password=hashed, permissions=("*",)))
+    existing = await provider.user(ACCOUNT) or next(iter(await provider.users(limit=1)), None)
+    if existing is not None:
+        return Welcome(existing.username, home=existing.home_dir, admin_password=admin_password)
+    password = generate_password()
+    home = (loaded.config_dir / DEFAULT_HOMES / ACCOUNT).absolute()
+    account = Account(
+        username=ACCOUNT,
+        password=hash_password(password),
+        home_dir=str(home),
+        permissions={"/": ("*",)},
+        description="made by quickstart",
+    )
+    await provider.add_user(check_account(account, record_rules(loaded)))
+    return Welcome(ACCOUNT, password, str(home), admin_password)

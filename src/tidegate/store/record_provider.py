@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The provider contract over `RecordTransaction`, shared by `memory` and `bolt`; a driver runs the work."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from typing import Final, Literal, TypeVar, cast
+
+from tidegate.accounts.names import can_be_stored
+from tidegate.errors import NotFound
+from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.store import records
+from tidegate.store.contract import Kind, LoadReport, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.options import ProviderOptions, WriteRules
+from tidegate.store.records import RecordTable, RecordTransaction
+from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
+
+T = TypeVar("T")
+
+_SHELVES: Final[dict[Kind, RecordTable]] = {
+    "user": "users",
+    "folder": "folders",
+    "admin": "admins",
+    "api_key": "api_keys",
+}
+
+
+class RecordProvider(abc.ABC):
+    """Turns each call of the contract into work on shelves, in one transaction."""
+
+    def __init__(self, options: ProviderOptions) -> None:
+        self._options: Final = options
+        self._rules: Final = WriteRules(options.manage_users, options.track_quota != 0)
+
+    @abc.abstractmethod
+    async def open(self, *, migrate: bool = True) -> None:
+        """Make ready."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Release what `open` took."""
+
+    @abc.abstractmethod
+    async def _read(self, work: Callable[[RecordTransaction], T]) -> T:
+        """Run reading work on one consistent state."""
+
+    @abc.abstractmethod
+    async def _write(self, work: Callable[[RecordTransaction], T]) -> T:
+        """Run writing work; all of it is stored, or none."""
+
+    @abc.abstractmethod
+    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+        """Store everything in one transaction, a batch at a time."""
+
+    async def check(self) -> None:
+        """Ask for a sign of life."""
+        await self._read(lambda shelves: shelves.count("users"))
+
+    async def reload(self) -> None:
+        """Nothing, unless a driver says otherwise."""
+        return
+
+    # -- users -------------------------------------------------------------------------------------------
+
+    async def user(self, username: str) -> Account | None:
+        """One account with its folder mounts."""
+        if not can_be_stored(username):
+            return None
+        return await self._read(lambda shelves: records.user(shelves, username))
+
+    async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
+        """A page of accounts by name."""
+        offset, limit = _page(offset, limit)
+        return await self._read(lambda shelves: records.users(shelves, offset, limit, order))
+
+    async def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:  # noqa: ARG002  no replica
+        """Every account by name, a batch at a time."""
+        last = ""
+        while batch := await self._after(last):
+            for account in batch:
+                yield account
+            last = batch[-1].username
+
+    async def _after(self, last: str) -> list[Account]:
+        return await self._read(lambda shelves: records.users_after(shelves, last, BATCH_RECORDS))
+
+    async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
+        """Which of these names are taken."""
+        shelf = _SHELVES[kind]
+
+        def look(shelves: RecordTransaction) -> set[str]:
+            return {name for name in names if can_be_stored(name) and shelves.get(shelf, name) is not None}
+
+        return await self._read(look)
+
+    async def count_users(self) -> int:
+        """How many accounts there are."""
+        return await self._read(lambda shelves: shelves.count("users"))
+
+    async def add_user(self, account: Account) -> Account:
+        """Store a new account."""
+        self._rules.require_users()
+        return await self._write(lambda shelves: records.add(shelves, account))
+
+    async def update_user(self, account: Account, *, keep_usage: bool = True) -> Account:
+        """Replace an account by name."""
+        self._rules.require_users()
+        return await self._write(lambda shelves: records.change(shelves, account, keep_usage=keep_usage))
+
+    async def delete_user(self, username: str) -> None:
+        """Remove an account."""
+        self._rules.require_users()
+        await self._remove("users", username)
+
+    async def set_password(self, username: str, password_hash: str, *, changed_at: int | None = None) -> None:
+        """Replace the hash alone."""
+        self._rules.require_users()
+        _must_be_storable(username)
+        await self._write(lambda shelves: records.set_password(shelves, username, password_hash, changed_at))
+
+    async def touch_login(self, username: str, when_ms: int) -> None:
+        """Set `last_login`; nothing happens where accounts are read-only."""
+        if self._rules.manage_users:
+            await self._patch(username, last_login=when_ms)
+
+    async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
+        """Set `first_upload` or `first_download` once; nothing happens where accounts are read-only."""
+        if self._rules.manage_users:
+            _must_be_storable(username)
+            await self._write(
+                lambda shelves: records.touch_first(shelves, username, f"first_{kind}", when_ms)
+            )
+
+    # -- usage -------------------------------------------------------------------------------------------
+
+    async def add_usage(self, username: str, delta: UsageDelta) -> None:
+        """Add to an account's counters; nothing happens where usage is not tracked."""
+        if self._rules.keeps_usage:
+            _must_be_storable(username)
+            await self._write(lambda shelves: records.add_usage(shelves, username, delta))
+
+    async def set_usage(self, username: str, *, size: int, files: int) -> None:
+        """Set the quota counters."""
+        self._rules.require_usage()
+        now = records.now_ms()
+        await self._patch(username, used_quota_size=size, used_quota_files=files, last_quota_update=now)
+
+    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
+        """Set the transfer counters."""
+        self._rules.require_usage()
+        await self._patch(username, used_upload_data_transfer=upload, used_download_data_transfer=download)
+
+    async def add_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Add to a folder's counters; nothing happens where usage is not tracked."""
+        if self._rules.track_quota:
+            _must_be_storable(name)
+            await self._write(lambda shelves: records.add_folder_usage(shelves, name, size, files))
+
+    async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
+        """Set a folder's counters."""
+        self._rules.require_tracking()
+        _must_be_storable(name)
+        await self._write(lambda shelves: records.set_folder_usage(shelves, name, size, files))
+
+    async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
+        """Remember that an account's counters may be behind, or are settled again."""
+        if self._rules.keeps_usage:
+            _must_be_storable(username)
+            await self._write(lambda shelves: records.mark(shelves, username, dirty=dirty, server=server))
+
+    async def dirty_usage(self) -> list[str]:
+        """Accounts whose counters may be behind."""
+        return sorted({username for username, _ in await self.usage_marks()})
+
+    async def usage_marks(self) -> list[tuple[str, str]]:
+        """Every mark: account and server."""
+        return await self._read(lambda shelves: shelves.marked())
+
+    # -- folders -----------------------------------------------------------------------------------------
+
+    async def folder(self, name: str) -> Folder | None:
+        """One folder."""
+        return cast("Folder | None", await self._get("folders", name))
+
+    async def folders(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Folder]:
+        """A page of folders by name."""
+        return cast("list[Folder]", await self._list("folders", offset, limit, order))
+
+    async def folder_users(self, name: str) -> list[str]:
+        """Names of the accounts that mount a folder."""
+        if not can_be_stored(name):
+            return []
+        return await self._read(lambda shelves: shelves.linked(name))
+
+    async def add_folder(self, folder: Folder) -> Folder:
+        """Store a new folder."""
+        return await self._write(lambda shelves: records.add(shelves, folder))
+
+    async def update_folder(self, folder: Folder) -> Folder:
+        """Replace a folder by name, keeping its counters."""
+        return await self._write(lambda shelves: records.change(shelves, folder))
+
+    async def delete_folder(self, name: str) -> None:
+        """Remove a folder and every mount of it."""
+        await self._remove("folders", name)
+
+    # -- administrators and API keys ---------------------------------------------------------------------
+
+    async def admin(self, username: str) -> Admin | None:
+        """One administrator."""
+        return cast("Admin | None", await self._get("admins", username))
+
+    async def admins(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Admin]:
+        """A page of administrators by name."""
+        return cast("list[Admin]", await self._list("admins", offset, limit, order))
+
+    async def add_admin(self, admin: Admin) -> Admin:
+        """Store a new administrator."""
+        return await self._write(lambda shelves: records.add(shelves, admin))
+
+    async def update_admin(self, admin: Admin) -> Admin:
+        """Replace an administrator by name."""
+        return await self._write(lambda shelves: records.change(shelves, admin))
+
+    async def delete_admin(self, username: str) -> None:
+        """Remove an administrator and the API keys bound to them."""
+        await self._remove("admins", username)
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        """One API key."""
+        return cast("ApiKey | None", await self._get("api_keys", key_id))
+
+    async def api_keys(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[ApiKey]:
+        """A page of API keys by id."""
+        return cast("list[ApiKey]", await self._list("api_keys", offset, limit, order))
+
+    async def add_api_key(self, key: ApiKey) -> ApiKey:
+        """Store a new API key."""
+        return await self._write(lambda shelves: records.add(shelves, key))
+
+    async def update_api_key(self, key: ApiKey) -> ApiKey:
+        """Replace an API key by id."""
+        return await self._write(lambda shelves: records.change(shelves, key))
+
+    async def delete_api_key(self, key_id: str) -> None:
+        """Remove an API key."""
+        await self._remove("api_keys", key_id)
+
+    # -- the rest ----------------------------------------------------------------------------------------
+
+    async def setting(self, name: str) -> str | None:
+        """A value the server keeps for itself."""
+        return await self._read(lambda shelves: shelves.setting(name))
+
+    async def set_setting(self, name: str, value: str | None) -> None:
+        """Store such a value, or forget it."""
+        await self._write(lambda shelves: shelves.set_setting(name, value))
+
+    async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
+        """Store everything in one transaction."""
+        return await self.load_batches(batches_of(snapshot), mode=mode)
+
+    # -- pieces ------------------------------------------------------------------------------------------
+
+    async def _get(self, shelf: RecordTable, name: str) -> Record | None:
+        return await self._read(lambda shelves: shelves.get(shelf, name)) if can_be_stored(name) else None
+
+    async def _list(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
+        offset, limit = _page(offset, limit)
+        return await self._read(lambda shelves: shelves.page(shelf, offset, limit, order))
+
+    async def _remove(self, shelf: RecordTable, name: str) -> None:
+        _must_be_storable(name)
+        await self._write(lambda shelves: records.remove(shelves, shelf, name))
+
+    async def _patch(self, username: str, **values: int) -> None:
+        _must_be_storable(username)
+        await self._write(lambda shelves: records.patch(shelves, username, **values))
+
+
+def _page(offset: int, limit: int) -> tuple[int, int]:
+    return max(offset, 0), min(max(limit, 0), MAX_PAGE)
+
+
+def _must_be_storable(name: str) -> None:
+    if not can_be_stored(name):
+        raise NotFound("no record can have this name")
+
+
+def _keeps_the_contract(provider: RecordProvider) -> Provider:
+    return provider

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements on the kinds of record that are one row each: folders, administrators, API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Column, ColumnElement, RowMapping, Table, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.accounts.names import can_be_stored
+from tidegate.errors import AlreadyExists, NotFound
+from tidegate.model import Admin, ApiKey, Folder
+from tidegate.store.contract import Order
+from tidegate.store.records import now_ms
+from tidegate.store.sql import rows
+from tidegate.store.sql.tables import Tables
+
+R = TypeVar("R", Folder, Admin, ApiKey)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTable(Generic[R]):
+    """One kind of record.
+
+    Attributes:
+        kind: how messages call it.
+        key: the column that names a record.
+        kept: columns that a replacement leaves alone.
+        timed: whether rows have `created_at` and `updated_at`.
+    """
+
+    kind: str
+    table: Table
+    key: Column[Any]
+    values_of: Callable[[R], dict[str, Any]]
+    record_of: Callable[[RowMapping], R]
+    kept: frozenset[str]
+    timed: bool = True
+
+    async def get(self, connection: AsyncConnection, name: str) -> R | None:
+        """One record."""
+        query = select(self.table).where(self.key == name)
+        row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None or row[self.key] != name else self.record_of(row)
+
+    async def page(self, connection: AsyncConnection, offset: int, limit: int, order: Order) -> list[R]:
+        """A page by name."""
+        direction = self.key.desc() if order == "DESC" else self.key.asc()
+        wanted = select(self.key).order_by(direction).limit(limit).offset(offset).subquery()
+        query = select(self.table).join(wanted, wanted.c[self.key.name] == self.key).order_by(direction)
+        return [self.record_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def add(self, connection: AsyncConnection, record: R, *, keep_times: bool = False) -> R:
+        """Store a new record; with `keep_times` the times that it has stay."""
+        values = self.values_of(record)
+        name = values[self.key.name]
+        if self.timed:
+            now = now_ms()
+            for name_of_time in ("created_at", "updated_at"):
+                values[name_of_time] = (values[name_of_time] if keep_times else 0) or now
+        try:
+            if await self.get(connection, name) is not None:
+                raise self.taken(name)
+            await connection.execute(insert(self.table).values(values))
+        except IntegrityError:
+            raise self.taken(name) from None
+        return await self._again(connection, name)
+
+    async def change(self, connection: AsyncConnection, record: R) -> R:
+        """Replace a record by name."""
+        values = self.values_of(record)
+        name = values[self.key.name]
+        stored = await self.get(connection, name)
+        if stored is None:
+            raise self.missing(name)
+        values = {key: value for key, value in values.items() if key not in self.kept}
+        if not isinstance(stored, Folder):
+            values["updated_at"] = max(now_ms(), stored.updated_at + 1)
+        await connection.execute(update(self.table).where(self.key == name).values(values))
+        return await self._again(connection, name)
+
+    async def set_columns(self, connection: AsyncConnection, name: str, values: dict[str, Any]) -> None:
+        """Set some columns of a record."""
+        self.require_name(name)
+        result = await connection.execute(update(self.table).where(self.key == name).values(values))
+        if result.rowcount == 0:
+            raise self.missing(name)
+
+    async def remove(self, connection: AsyncConnection, name: str) -> None:
+        """Remove a record."""
+        self.require_name(name)
+        result = await connection.execute(delete(self.table).where(self.key == name))
+        if result.rowcount == 0:
+            raise self.missing(name)
+
+    def require_name(self, name: str) -> None:
+        """Say "not found" for what no database would take as a name."""
+        if not can_be_stored(name):
+            raise self.missing(name)
+
+    def missing(self, name: str) -> NotFound:
+        """What to raise if nothing has this name."""
+        return NotFound(f"{self.kind} {name!r} does not exist")
+
+    def taken(self, name: str) -> AlreadyExists:
+        """What to raise if something has this name."""
+        return AlreadyExists(f"{self.kind} {name!r} already exists")
+
+    async def _again(self, connection: AsyncConnection, name: str) -> R:
+        stored = await self.get(connection, name)
+        if stored is None:
+            raise self.missing(name)
+        return stored
+
+
+def folder_shelf(tables: Tables) -> RecordTable[Folder]:
+    """Folders; replacing one keeps its counters."""
+    return RecordTable(
+        "folder",
+        tables.folders,
+        tables.folders.c.name,
+        rows.folder_values,
+        rows.folder_of,
+        frozenset(("name", "used_quota_size", "used_quota_files", "last_quota_update")),
+        timed=False,
+    )
+
+
+def admin_shelf(tables: Tables) -> RecordTable[Admin]:
+    """Administrators."""
+    return RecordTable(
+        "admin",
+        tables.admins,
+        tables.admins.c.username,
+        rows.admin_values,
+        rows.admin_of,
+        frozenset(("username", "created_at", "updated_at")),
+    )
+
+
+def api_key_shelf(tables: Tables) -> RecordTable[ApiKey]:
+    """API keys."""
+    return RecordTable(
+        "API key",
+        tables.api_keys,
+        tables.api_keys.c.id,
+        rows.api_key_values,
+        rows.api_key_of,
+        frozenset(("id", "created_at", "updated_at")),
+    )
+
+
+async def taken(connection: AsyncConnection, key: ColumnElement[str], names: Sequence[str]) -> set[str]:
+    """Which of these names are in a column."""
+    return {str(name) for name in (await connection.execute(select(key).where(key.in_(names)))).scalars()}

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying within the server: whole files (copy-file) and ranges between open files (copy-data)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from tidegate.abc import Capability, FileHandle, OpenOptions, Outcome, Publish
+from tidegate.errors import (
+    AlreadyExists,
+    Conflict,
+    Denied,
+    InvalidArgument,
+    IsADirectory,
+    NotFound,
+    StorageFailed,
+    TidegateError,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.acts import Act, settle
+from tidegate.vfs.context import Context
+from tidegate.vfs.files.checksums import digest_range
+from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.reach import judge, reach
+from tidegate.vfs.mounts import ResolvedPath
+
+CHUNK_BYTES: Final = 262_144
+"""Bytes held while copying through the server."""
+MOVE_DIGEST: Final = "blake3"
+"""Compares a moved file with its original."""
+
+
+async def copy_file(context: Context, source: VPath, target: VPath, *, replace: bool) -> None:
+    """Copy one file; creates no directories."""
+    started = monotonic()
+    replaces = context.gate.decide(Intent.COPY, source, target=target, target_exists=True)
+    if not (replace and replaces.allowed):
+        context.require(Intent.COPY, source, target=target)  # before anything is touched
+    table = context.table
+    if table.is_point(source) or table.holds_points(source):
+        raise IsADirectory
+    if table.is_point(target) or table.holds_points(target):
+        raise Unsupported("target is a directory")
+    # As an upload would, a copy goes through a link that is there; what must be new is never behind one.
+    origin, goal = await reach(context, source), await reach(context, target, follow=replace, charged=True)
+    judge(context, Intent.COPY, source, origin, target=target, goal=goal)
+    if source == target or (origin.backend is goal.backend and origin.key == goal.key):
+        raise Unsupported("source and target are the same")
+
+    async def work(act: Act) -> None:
+        async with context.places.locked(goal[1:]):
+            entry = await context.through(origin).stat(origin.key)
+            if entry.is_dir:
+                raise IsADirectory
+            if not entry.is_file:
+                raise Unsupported("only files are copied")
+            old = await stat_or_none(context, goal)
+            if replace and old is not None and old.is_link and goal.mount.meter.grow:
+                raise Conflict  # put there since we looked: what is counted is not what would be written
+            exists = replace and old is not None
+            context.require(Intent.COPY, source, target=target, target_exists=exists)
+            judge(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
+            await act.begin(goal.mount)
+            with context.limits(Intent.COPY, target):
+                copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)
+        context.operated(
+            "Copy",
+            source,
+            origin.host_path,
+            started,
+            target=target,
+            target_path=goal.host_path,
+            details={"size": copied},
+        )
+
+    await settle(context, work)
+
+
+async def stat_or_none(context: Context, spot: ResolvedPath) -> Entry | None:
+    """What is there, links not followed; None for nothing."""
+    try:
+        return await context.through(spot).stat(spot.key, follow=False)
+    except NotFound:
+        return None
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """A move that goes on, as the registry shows it (`cluster.registry.LiveTransfer`)."""
+
+    operation_type: str
+    virtual_path: str
+    started: float
+    size: int = 0
+
+
+async def transfer(
+    context: Context,
+    act: Act,
+    origin: ResolvedPath,
+    goal: ResolvedPath,
+    entry: Entry,
+    *,
+    replace: bool,
+    asks: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Copy one file's content and charge it; the caller holds the target's lock.
+
+    The whole size is charged before the first byte moves, what turns out different afterwards. It is charged
+    as growth and not as traffic. Cancellation ends it until the copy is complete; commits then.
+
+    Args:
+        asks: whether this uses up more, as a copy does and a move does not: then it begins only where
+            an upload of the target and a download of the original might begin.
+        progress: this is a move: the copy is compared with the original before it is visible, keeps what
+            the original has besides its content, and may be larger than an upload.
+
+    Returns:
+        bytes copied.
+    """
+    meter, to_backend, to_key = goal.mount.meter, goal.backend, goal.key
+    old = await stat_or_none(context, goal)
+    if old is not None and not replace:
+        raise AlreadyExists
+    if old is not None and old.is_dir:
+        raise Unsupported("target is a directory")
+    if progress is None:
+        meter.require_size(entry.size)
+    place = context.places.hold(to_backend, to_key)
+    try:
+        visible = place.learn(old.size) if old is not None and old.is_file else None
+        replaced, files = place.freed(visible), 1 if visible is None else 0
+        if asks:
+            meter.may_upload(new=visible is None, replaced=replaced)
+            origin.mount.meter.may_download()
+        meter.charge(entry.size - replaced, files)
+        try:
+            same = progress is None and origin.backend is to_backend
+            if same and Capability.SERVER_COPY in to_backend.capabilities:
+                copied = await context.through(goal).copy(origin.key, to_key, replace=replace)
+                act.commit()
+            else:
+                copied = await _stream(context, act, origin, goal, entry, replace=replace, progress=progress)
+        except BaseException:
+            meter.credit(replaced - entry.size, -files)
+            raise
+        meter.credit(copied - entry.size, 0)
+        place.becomes(copied)
+    finally:
+        context.places.let_go(place)
+    return copied
+
+
+async def _stream(
+    context: Context,
+    act: Act,
+    origin: ResolvedPath,
+    goal: ResolvedPath,
+    entry: Entry,
+    *,
+    replace: bool,
+    progress: Progress | None,
+) -> int:
+    """Copy through bounded memory; the target appears complete or not at all."""
+    uid, gid = context.owner
+    options = OpenOptions(
+        read=progress is not None and Capability.READ_WRITE in goal.backend.capabilities,
+        write=True,
+        create=True,
+        exclusive=not replace,
+        truncate=replace,
+        publish=Publish.ATOMIC,
+        mode=entry.mode,
+        uid=uid,
+        gid=gid,
+        fsync=context.options.fsync,
+    )
+    reader = await context.through(origin).open_file(origin.key, OpenOptions(read=True))
+    try:
+        writer = await context.through(goal).open_file(goal.key, options)
+        copied = 0
+        try:
+            while data := await reader.read(copied, CHUNK_BYTES):
+                if copied + len(data) > entry.size:
+                    data = data[: entry.size - copied]  # the original grows: copy what was charged
+                    if not data:
+                        break
+                await writer.write(copied, data)
+                copied += len(data)
+                if progress is not None:
+                    progress.size += len(data)
+                await asyncio.sleep(0)  # storage that never waits would keep others from running
+            if progress is not None:
+                await _complete(
+                    await context.through(origin).stat(origin.key, follow=False),
+                    reader,
+                    writer,
+                    entry,
+                    readable=options.read,
+                )
+        except BaseException:
+            await _drop(writer.close(Outcome.DROP))
+            raise
+        act.commit()
+        await writer.close(Outcome.COMMIT)
+        return copied
+    finally:
+        await _drop(reader.close())
+
+
+async def _complete(
+    now: Entry, reader: FileHandle, writer: FileHandle, entry: Entry, *, readable: bool
+) -> None:
+    """Compare a copy that is not visible yet with its original, and give it what the original has.
+
+    Args:
+        now: what has the name of the original.
+
+    Raises:
+        Conflict: the original was changed meanwhile.
+        StorageFailed: the copy differs.
+    """
+    for found in (await reader.stat(), now):
+        if (found.size, found.mtime_ns) != (entry.size, entry.mtime_ns):
+            raise Conflict("file was changed while it was moved")
+    if readable:
+        wanted = await digest_range(reader, MOVE_DIGEST, 0, 0, 0)
+        if (await writer.stat()).size != entry.size or await digest_range(
+            writer, MOVE_DIGEST, 0, 0, 0
+        ) != wanted:
+            raise StorageFailed("storage failure: the copy differs from the original")
+    for attrs in (
+        Attrs(uid=entry.uid, gid=entry.gid),
+        Attrs(mode=entry.mode & 0o777),
+        Attrs(atime_ns=entry.atime_ns, mtime_ns=entry.mtime_ns),
+    ):
+        try:
+            await writer.set_attrs(attrs)
+        except (Denied, Unsupported):
+            continue  # storage without it, or an owner that only root can give
+
+
+async def _drop(closing: Coroutine[None, None, None]) -> None:
+    try:
+        await closing
+    except TidegateError:
+        return
+
+
+async def copy_range(source: File, offset: int, length: int, target: File, target_offset: int) -> int:
+    """copy-data: bytes from one open file into another, charged as growth and not as traffic.
+
+    Raises:
+        InvalidArgument: the ranges lie in one file and overlap (as the draft demands).
+    """
+    if offset < 0 or length < 0 or target_offset < 0:
+        raise InvalidArgument("negative offset or length")
+    handle = source.handle
+    if length == 0:
+        length = max(0, (await handle.stat()).size - offset)
+    if source.place == target.place and offset < target_offset + length and target_offset < offset + length:
+        raise InvalidArgument("ranges of one file overlap")
+    copied = 0
+    while copied < length:
+        data = await handle.read(offset + copied, min(CHUNK_BYTES, length - copied))
+        if not data:
+            break
+        await target.store(target_offset + copied, memoryview(data), received=False)
+        copied += len(data)
+        await asyncio.sleep(0)  # as in `_stream`
+    return copied

@@ -1,0 +1,631 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open files: reading and writing under quota and bandwidth, and what happens at the end.
+
+The ``*_nowait`` methods are the hot path: everything they need was worked out when the file was opened, and
+what costs more than a few comparisons is left to the asynchronous twins by answering None or False.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Final, Literal
+
+from typing_extensions import Buffer
+
+from tidegate.abc import Backend, FileHandle, Key, Outcome
+from tidegate.errors import (
+    InvalidArgument,
+    InvalidHandle,
+    PeerGone,
+    QuotaExceeded,
+    TidegateError,
+    TooLarge,
+)
+from tidegate.events.kinds import Transferred
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
+from tidegate.vfs.acts import carry
+from tidegate.vfs.context import Context, rejected, text_of
+from tidegate.vfs.files.attributes import supported
+from tidegate.vfs.files.reach import judge
+from tidegate.vfs.files.uploads import Upload
+from tidegate.vfs.mounts import ResolvedPath
+from tidegate.vfs.usage.counters import require
+
+SLACK_SECONDS: Final = 0.005
+"""Bandwidth debt below which nobody waits: timers are no finer, and a high limit costs nothing."""
+
+SMALL_FILE_BYTES: Final = 64 * 1024
+"""Up to this size a file is small; see `vfs.api.File`."""
+
+Ending = Literal["ok", "failed", "quota"]
+
+
+class File:
+    """`vfs.api.File`; also a live transfer of the registry.
+
+    Attributes:
+        operation_type: ``upload`` or ``download``.
+        virtual_path: what the client calls it.
+        started: seconds since the epoch.
+        size: bytes moved.
+        small: see `vfs.api.File`.
+        withheld: the place whose `download` was wanted and is not granted; None if all was.
+    """
+
+    __slots__ = (
+        "_append",
+        "_clock",
+        "_close",
+        "_closed",
+        "_context",
+        "_created",
+        "_exact",
+        "_failure",
+        "_handle",
+        "_lane",
+        "_meter",
+        "_paid_at",
+        "_publisher",
+        "_readinto",
+        "_readslow",
+        "_received",
+        "_spot",
+        "_throttle_down",
+        "_throttle_up",
+        "_upload",
+        "_write",
+        "_writeslow",
+        "operation_type",
+        "path",
+        "readable",
+        "size",
+        "small",
+        "started",
+        "virtual_path",
+        "withheld",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        spot: ResolvedPath,
+        handle: FileHandle,
+        path: VPath,
+        *,
+        readable: bool,
+        upload: Upload | None,
+        append: bool,
+        joined: bool = False,
+    ) -> None:
+        self.path = path
+        self.readable = readable
+        self.withheld: VPath | None = None
+        self.writable = upload is not None
+        self.operation_type = "upload" if upload is not None else "download"
+        self.virtual_path: str = path
+        self.started = time.time()
+        self.size = 0
+        self._context = context
+        self._spot = spot
+        self._handle = handle
+        self._upload = upload
+        self._created = upload is not None and handle.existed_size is None and not joined
+        # Where several handles share an upload, one publishes it with the attributes that it knows.
+        self._publisher = upload.handle if joined and upload is not None else None
+        self._append = append
+        self._clock = monotonic()
+        self._closed = False
+        self._failure: TidegateError | None = None
+        self._exact = True
+        self._received = 0
+        self._paid_at = 0.0
+        self._lane: asyncio.Lock | None = None
+        self._meter = spot.mount.meter
+        self._throttle_up: TokenBucket | None = context.up
+        self._throttle_down: TokenBucket | None = context.down
+        self._readinto = handle.readinto_nowait
+        self._write = handle.write_nowait
+        self._close: Callable[[Outcome], bool] | None = getattr(handle, "close_nowait", None)
+        known = handle.existed_size or 0
+        self.small = known if upload is None and known <= SMALL_FILE_BYTES else 0
+        self._readslow = not readable
+        self._writeslow = upload is None or append or upload.names > 1
+        context.files.add(self)
+        context.transfers.add(self)
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
+        """Fill `buffers` from memory; None if anything has to be waited for or refused.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            TidegateError: reading failed, and so has the transfer.
+        """
+        if self._readslow:
+            if self._closed:
+                raise InvalidHandle
+            return None
+        throttle, meter = self._throttle_down, self._meter
+        now = monotonic()
+        if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
+            return None
+        limits = meter.down_limits
+        if limits:
+            wanted = sum(map(len, buffers))
+            for gauge in limits:
+                if gauge.count.used + wanted > gauge.ceiling:
+                    return None
+        try:
+            done = self._readinto(offset, buffers)
+        except TidegateError as error:
+            self._failure = self._failure or error
+            raise
+        if done:
+            self.size += done
+            for count in meter.down:
+                count.used += done
+            for gauge in limits:
+                if gauge.count.used >= gauge.warn_at:
+                    gauge.moved()
+            if throttle is not None:
+                self._paid_at = now + throttle.take(done, now)
+        return done
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes; ``b""`` at or past the end.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            QuotaExceeded: the transfer allowance is used up.
+        """
+        if self._closed:
+            raise InvalidHandle
+        if not self.readable:
+            raise self._unreadable()
+        if self._throttle_down is None:
+            return await self._read(offset, size)
+        async with self._turn():
+            data = await self._read(offset, size)
+            await self._pay(self._throttle_down, len(data))
+            return data
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        room = min((gauge.ceiling - gauge.count.used for gauge in self._meter.down_limits), default=size)
+        if room < size:
+            # At the very limit the end of the file is still worth telling.
+            if room <= 0:
+                if not await self._handle.read(offset, 1):
+                    return b""
+                try:
+                    require(self._meter.down_limits, 1, reading=True)
+                except QuotaExceeded as error:
+                    self._fail(error, Intent.DOWNLOAD)
+                    raise
+            size = max(1, room)
+        for count in self._meter.down:
+            count.add(size)
+        done = 0
+        try:
+            data = await self._handle.read(offset, size)
+            done = len(data)
+        except TidegateError as error:
+            self._failure = self._failure or error
+            raise
+        finally:
+            if done != size:
+                for count in self._meter.down:
+                    count.add(done - size)
+        self.size += done
+        return data
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def write_nowait(self, offset: int, data: Buffer) -> bool:
+        """Write all of `data` at once; False if anything has to be waited for or refused.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            TidegateError: writing failed, perhaps half way; so has the upload.
+        """
+        if self._writeslow:
+            if self._closed:
+                raise InvalidHandle
+            return False
+        upload = self._upload
+        assert upload is not None
+        throttle, meter = self._throttle_up, self._meter
+        now = monotonic()
+        if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
+            return False
+        size = len(data)  # type: ignore[arg-type]  # bytes or a byte view
+        if not size:  # changes nothing, wherever it is (POSIX)
+            return True
+        extent = upload.extent
+        end = offset + size
+        grow = end - extent.charged
+        limits, up_limits = meter.grow_limits, meter.up_limits
+        if grow > 0:
+            if end > meter.max_file:
+                return False
+            for gauge in limits:
+                if gauge.count.used + grow > gauge.ceiling:
+                    return False
+        for gauge in up_limits:
+            if gauge.count.used + size > gauge.ceiling:
+                return False
+        try:
+            if not self._write(offset, data):
+                return False
+        except TidegateError as error:
+            self._broken(error)
+            raise
+        if end > upload.high:  # noqa: PLR1730  # max() costs twice as much here
+            upload.high = end
+        if grow > 0:
+            extent.charged = end
+            for count in meter.grow:
+                count.used += grow
+            for gauge in limits:
+                if gauge.count.used >= gauge.warn_at:
+                    gauge.moved()
+        for count in meter.up:
+            count.used += size
+        for gauge in up_limits:
+            if gauge.count.used >= gauge.warn_at:
+                gauge.moved()
+        self.size += size
+        self._received += size
+        if throttle is not None:
+            self._paid_at = now + throttle.take(size, now)
+        return True
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        """Write all of `data`.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            QuotaExceeded, TooLarge: a limit says no; the upload is lost.
+        """
+        self._may_write()
+        view = memoryview(data)
+        size = view.nbytes
+        if self._throttle_up is None:
+            await self.store(offset, view)
+        else:
+            async with self._turn():
+                await self._pay(self._throttle_up, size)
+                self._may_write()
+                await self.store(offset, view)
+        self.size += size
+        self._received += size
+
+    async def store(self, offset: int, view: memoryview, *, received: bool = True) -> None:
+        """Charge and write, without bandwidth; `received` is False for bytes that never left the server.
+
+        Raises:
+            QuotaExceeded, TooLarge: a limit says no; the upload is lost.
+        """
+        self._may_write()
+        upload = self._upload
+        assert upload is not None
+        size = view.nbytes
+        if not size:  # changes nothing, wherever it is (POSIX)
+            return
+        extent = upload.extent
+        start = offset
+        if self._append:
+            start = extent.charged if upload.inplace else upload.high
+            if upload.shared:
+                self._inexact()  # where the end is by then depends on the others
+        end = start + size
+        grow = end - extent.charged
+        try:
+            if grow > 0:
+                self._meter.require_size(end)
+                require(self._meter.grow_limits, grow * upload.names)
+                upload.unsure = upload.unsure or upload.names > 1
+            if received:
+                require(self._meter.up_limits, size)
+        except (QuotaExceeded, TooLarge) as error:
+            self._fail(error, Intent.UPLOAD)
+            raise
+        except TidegateError as error:
+            self._broken(error)
+            raise
+        if grow > 0:
+            extent.charged = end
+            for count in self._meter.grow:
+                count.add(grow * upload.names)
+        if received:
+            for count in self._meter.up:
+                count.add(size)
+        upload.high = max(upload.high, end)
+        if extent.resizing:
+            self._inexact()
+        extent.writing += 1
+        try:
+            await self._handle.write(offset, view)
+        except TidegateError as error:
+            self._broken(error)
+            raise
+        except BaseException:
+            self._inexact()
+            raise
+        finally:
+            extent.writing -= 1
+
+    def _inexact(self) -> None:
+        """What is charged may not be what is there: the end asks, and no scan is exact before."""
+        self._exact = False
+        if self._upload is not None:
+            self._upload.inexact()
+
+    def _broken(self, error: TidegateError) -> None:
+        """A write failed: what is there is not what was sent, and is no whole file."""
+        self._inexact()
+        self._failure = self._failure or error
+        self._writeslow = True
+
+    def _may_write(self) -> None:
+        if self._closed:
+            raise InvalidHandle
+        if self._upload is None:
+            raise InvalidArgument("file is not open for writing")
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: QuotaExceeded | TooLarge, intent: Intent) -> None:
+        """A limit ends this transfer."""
+        self._failure = error
+        self._writeslow = True
+        if intent is Intent.DOWNLOAD:
+            self._readslow = True
+        self._context.over(intent, self.path, error)
+
+    # -- bandwidth -----------------------------------------------------------------------------------
+
+    def _turn(self) -> asyncio.Lock:
+        """One piece of one file at a time asks for bandwidth: that is what shares it evenly between files."""
+        if self._lane is None:
+            self._lane = asyncio.Lock()
+        return self._lane
+
+    async def _pay(self, throttle: TokenBucket, size: int) -> None:
+        while size > 0:
+            piece = min(size, PIECE_BYTES)
+            now = monotonic()
+            wait = throttle.take(piece, now)
+            self._paid_at = now + wait
+            if wait > SLACK_SECONDS:
+                await asyncio.sleep(wait)
+            size -= piece
+
+    # -- the rest ------------------------------------------------------------------------------------
+
+    async def stat(self) -> Entry:
+        """Attributes now."""
+        if self._closed:
+            raise InvalidHandle
+        return (await self._handle.stat())._replace(name=self.path.name)
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        """FSETSTAT; what the storage lacks is left out silently, what policy forbids is refused.
+
+        Raises:
+            Denied: a permission is missing.
+            QuotaExceeded, TooLarge: the new size does not fit.
+        """
+        if self._closed:
+            raise InvalidHandle
+        context, path = self._context, self.path
+        if attrs.size is not None and self._upload is None:
+            raise InvalidArgument("file is not open for writing")
+        created = self._created  # then mode and times belong to the upload, as those of OPEN do
+        for intent, asked in (
+            (Intent.CHMOD, attrs.mode is not None and not created),
+            (Intent.CHOWN, attrs.uid is not None or attrs.gid is not None),
+            (Intent.CHTIMES, (attrs.mtime_ns is not None or attrs.atime_ns is not None) and not created),
+        ):
+            if asked:
+                context.require(intent, path)
+                judge(context, intent, path, self._spot)
+        wanted = supported(attrs, self._spot.backend.capabilities, context.options.setstat_mode, lenient=True)
+        started = monotonic()
+        if wanted.size is not None and self._upload is not None:
+            self._may_write()
+            try:
+                self._meter.require_size(wanted.size)
+            except TooLarge as error:
+                self._fail(error, Intent.UPLOAD)
+                raise
+            with context.limits(Intent.UPLOAD, path):
+                self._upload.resize(wanted.size)
+            await self._upload.set_size(self._handle, wanted.size)
+            self._record("Truncate", started, {"size": wanted.size})
+        rest = replace(wanted, size=None)
+        if rest != Attrs():
+            await (self._handle if self._publisher is None else self._publisher).set_attrs(rest)
+            if rest.mode is not None:
+                self._record("Chmod", started, {"filemode": f"{rest.mode:04o}"})
+            if rest.uid is not None or rest.gid is not None:
+                self._record("Chown", started, {"uid": rest.uid, "gid": rest.gid})
+            if rest.mtime_ns is not None or rest.atime_ns is not None:
+                times: dict[str, object] = {"access_time": rest.atime_ns, "modification_time": rest.mtime_ns}
+                self._record("Chtimes", started, times)
+
+    def _record(self, operation: str, started: float, details: dict[str, object]) -> None:
+        host = self._spot.host_path
+        self._context.operated(operation, self.path, host, started, details=details)
+
+    async def sync(self) -> None:
+        """Fsync."""
+        if self._closed:
+            raise InvalidHandle
+        await self._handle.sync()
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Publish an upload, settle quota, log the transfer.
+
+        Once begun it runs to its end, even if the caller is cancelled.
+
+        Raises:
+            QuotaExceeded, TooLarge: the upload was refused while it ran; nothing of it is left.
+            TidegateError: the file could not be published.
+        """
+        if self._closed:
+            raise InvalidHandle
+        self._shut()
+        wait = self._paid_at - monotonic()
+        if wait > 0:
+            try:
+                await asyncio.sleep(wait)  # what was let through in advance is paid for before it counts
+            except asyncio.CancelledError:
+                await carry(self._context, self._end(Outcome.KEEP, PeerGone()))
+                raise
+        failure = self._failure
+        if self._upload is None:
+            await self._end(Outcome.COMMIT, failure)
+            return
+        if failure is None:
+            outcome = Outcome.COMMIT
+        else:
+            outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
+        await carry(self._context, self._end(outcome, failure))
+
+    def close_nowait(self) -> bool:
+        """`close`, if all went well and nothing has to be waited for; False means nothing happened.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            TidegateError: as `close`.
+        """
+        if self._closed:
+            raise InvalidHandle
+        close, upload = self._close, self._upload
+        if close is None or self._failure is not None or not self._exact or self._paid_at > monotonic():
+            return False
+        failure: TidegateError | None = None
+        if upload is not None:
+            if not upload.finish_nowait(close):
+                return False
+        else:
+            try:
+                if not close(Outcome.COMMIT):
+                    return False
+            except TidegateError as error:
+                failure = error
+        self._shut()
+        context = self._context
+        context.files.discard(self)
+        context.transfers.discard(self)
+        self._report(failure)
+        if failure is not None:
+            raise failure
+        return True
+
+    async def abort(self) -> None:
+        """End the transfer as failed. Never raises.
+
+        Once begun it runs to its end, even if the caller is cancelled.
+        """
+        if self._closed:
+            return
+        self._shut()
+        failure = self._failure or PeerGone()
+        outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
+        try:
+            await carry(self._context, self._end(outcome, failure))
+        except TidegateError:
+            return
+
+    def _shut(self) -> None:
+        self._closed = self._readslow = self._writeslow = True
+
+    async def _end(self, outcome: Outcome, failure: TidegateError | None) -> None:
+        """Close the handle, settle, record.
+
+        Raises:
+            TidegateError: `failure` of an upload, or what went wrong now.
+        """
+        upload, context = self._upload, self._context
+        ending: TidegateError | None = None
+        try:
+            if upload is None:
+                await self._handle.close()
+            else:
+                await upload.finish(self._handle, outcome, exact=self._exact)
+        except TidegateError as error:
+            ending = error
+        finally:
+            context.files.discard(self)
+            context.transfers.discard(self)
+        self._report(failure or ending)
+        if upload is not None and failure is not None:
+            raise failure
+        if ending is not None:
+            raise ending
+
+    def _report(self, failure: TidegateError | None) -> None:
+        context = self._context
+        kind: Literal["upload", "download"] = "upload" if self._upload is not None else "download"
+        status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
+        if failure is None:
+            context.books.touch(context.book, kind)
+        else:
+            failure.told = True  # by what follows
+        if self._meter.down and self.size != self._received:
+            context.changed()
+        spot = self._spot
+        context.emit(
+            Transferred(
+                **context.who,
+                **context.where,
+                kind=kind,
+                status=status,
+                virtual_path=self.path,
+                file_path=spot.mount.host_path(spot.key),
+                size=self._received if kind == "upload" else self.size,
+                elapsed=monotonic() - self._clock,
+                error="" if failure is None else text_of(failure),
+            )
+        )
+
+    def _unreadable(self) -> TidegateError:
+        """Why nothing is read: that was not asked for, or `download` is not granted where it lies.
+
+        Raises:
+            Denied: the latter.
+        """
+        if self.withheld is not None:
+            self._context.require(Intent.DOWNLOAD, self.withheld)
+        return InvalidArgument("file is not open for reading")
+
+    # -- what the session's copy and checksum use ----------------------------------------------------
+
+    @property
+    def handle(self) -> FileHandle:
+        """The backend's handle, for reading without bandwidth and accounting.
+
+        Raises:
+            InvalidHandle: the file is closed.
+            InvalidArgument: it is not open for reading.
+        """
+        if self._closed:
+            raise InvalidHandle
+        if not self.readable:
+            raise self._unreadable()
+        return self._handle
+
+    @property
+    def place(self) -> tuple[Backend, Key]:
+        """Where the file lives."""
+        return self._spot.backend, self._spot.key

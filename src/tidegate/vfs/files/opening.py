@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a file: what has to be allowed, what is charged, which handle the backend is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish, QuickHandle
+from tidegate.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidArgument,
+    IsADirectory,
+    LinkMet,
+    NotFound,
+    PeerGone,
+    PeerLimit,
+    QuotaExceeded,
+    TidegateError,
+    Unsupported,
+    writes_to_directory,
+)
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.acts import Act, settle
+from tidegate.vfs.api import OpenFlags
+from tidegate.vfs.context import Context
+from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.reach import MAX_TRIES, acting
+from tidegate.vfs.files.uploads import Upload
+from tidegate.vfs.mounts import ResolvedPath
+
+_FOR_READING: Final = OpenOptions(read=True)
+
+_OpenNow = Callable[[Key, OpenOptions], QuickHandle | None]
+
+
+async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
+    """Open a file; see `vfs.api.Session.open`."""
+    write = flags.write or flags.append
+    if not write and not flags.read:
+        raise InvalidArgument("open needs read or write")
+    if not write and (flags.create or flags.truncate):
+        raise InvalidArgument("create and truncate need write")
+    if len(context.files) + context.opening >= context.options.max_open_files:
+        raise PeerLimit(f"too many open files: {context.options.max_open_files}")
+    context.opening += 1
+    try:
+        if not write:
+            return await _open_download(context, path)
+        for _ in range(MAX_TRIES):
+            try:
+                return await _open_upload(context, path, flags, attrs)
+            except LinkMet:  # put there since the place was judged
+                continue
+        raise Conflict
+    finally:
+        context.opening -= 1
+
+
+def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File | None:
+    """Open what is simple and needs no waiting; see `vfs.api.Session.open_nowait`.
+
+    It asks the same gate and the same meters as `open_file`, but never refuses: what is not allowed, or
+    depends on what is there, or might wait, is left to `open_file`, which says so and records it. The storage
+    vouches that no link was on the way, so the path that was judged is the place that is opened.
+    """
+    write = flags.write or flags.append
+    if context.own or (write and (flags.read or flags.append or not flags.create)):
+        return None
+    if not write and (not flags.read or flags.create or flags.truncate):
+        return None
+    if len(context.files) + context.opening >= context.options.max_open_files:
+        return None
+    table = context.table
+    if table.has_points and (table.is_point(path) or table.holds_points(path)):
+        return None
+    spot = table.known(path)
+    if spot is None or not spot.key:
+        return None
+    open_now: _OpenNow | None = getattr(spot.backend, "open_nowait", None)
+    if open_now is None:
+        return None
+    if write:
+        return _create_nowait(context, path, spot, open_now, attrs, truncate=flags.truncate)
+    meter = spot.mount.meter
+    if not context.gate.decide(Intent.DOWNLOAD, path).allowed:
+        return None
+    try:
+        meter.may_download()
+        handle = open_now(spot.key, _FOR_READING)
+    except TidegateError:
+        return None
+    if handle is None:
+        return None
+    for count in meter.fetches:
+        count.add(1)
+    return File(context, spot, handle, path, readable=True, upload=None, append=False)
+
+
+def _create_nowait(
+    context: Context,
+    path: VPath,
+    spot: ResolvedPath,
+    open_now: _OpenNow,
+    attrs: Attrs | None,
+    *,
+    truncate: bool,
+) -> File | None:
+    mount, backend, key = spot
+    meter = mount.meter
+    if (
+        context.options.upload_mode is not Publish.INPLACE
+        or not context.gate.decide(Intent.UPLOAD, path).allowed
+        or context.places.in_use(backend, key)
+    ):
+        return None
+    try:
+        meter.may_upload(new=True, replaced=0)
+    except QuotaExceeded:
+        return None
+    if not context.books.begin_nowait(context.book, mount.book):
+        return None
+    # An unfinished upload is seen as a file: it matters to who may not overwrite, or does not truncate.
+    exclusive = not (truncate and context.gate.decide(Intent.OVERWRITE, path).allowed)
+    mode = attrs.mode if attrs is not None else None
+    wanted = context.created
+    if wanted is None or wanted.mode != mode or wanted.exclusive is not exclusive:
+        uid, gid = context.owner
+        wanted = context.created = OpenOptions(
+            write=True,
+            create=True,
+            exclusive=exclusive,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            fsync=context.options.fsync,
+        )
+    try:
+        handle = open_now(key, wanted)
+    except TidegateError:
+        return None
+    if handle is None:
+        return None
+    upload = Upload(context, spot, inplace=True)
+    upload.created()
+    return File(context, spot, handle, path, readable=False, upload=upload, append=False)
+
+
+async def _open_download(context: Context, path: VPath) -> File:
+    context.require(Intent.DOWNLOAD, path)
+    _no_mount(context, path, writing=False)
+    mount = (await context.table.at(path)).mount
+    try:
+        mount.meter.may_download()
+    except QuotaExceeded as error:
+        context.over(Intent.DOWNLOAD, path, error)
+        raise
+    spot, handle = await _reading(context, path, lambda place: context.require(Intent.DOWNLOAD, place))
+    for count in mount.meter.fetches:
+        count.add(1)
+    return File(context, spot, handle, path, readable=True, upload=None, append=False)
+
+
+async def open_to_read(context: Context, path: VPath, judge: Callable[[VPath], object]) -> FileHandle:
+    """The backend's handle for reading what a path leads to; `judge` as in `reach.acting`."""
+    return (await _reading(context, path, judge))[1]
+
+
+async def _reading(
+    context: Context, path: VPath, judge: Callable[[VPath], object]
+) -> tuple[ResolvedPath, FileHandle]:
+    found = await own.find(context, path) if context.own else None
+    if found is None:
+        return await acting(context, path, judge, lambda backend, key: backend.open_file(key, _FOR_READING))
+    spot, upload = found
+    there = context.place(path, spot)
+    if there != path:
+        judge(there)
+    async with own.held(context, upload):
+        return spot, await own.reopened(context, spot, upload, _FOR_READING)
+
+
+async def _join(context: Context, path: VPath, flags: OpenFlags, spot: ResolvedPath, upload: Upload) -> File:
+    """A second handle that writes a file the session is uploading already."""
+    if flags.create and flags.exclusive:
+        context.require(Intent.UPLOAD, path)
+        raise AlreadyExists
+    places = dict.fromkeys((path, context.place(path, spot)))
+    for place in places:
+        context.require(Intent.OVERWRITE, place)
+    flags, withheld = _readable(context, flags, *places)
+    meter = spot.mount.meter
+    with context.limits(Intent.OVERWRITE, path):
+        meter.may_upload(new=False, replaced=0)
+    wanted = OpenOptions(read=flags.read, write=True, append=flags.append)
+
+    async def work(act: Act) -> File:
+        async with own.held(context, upload):
+            act.commit()
+            handle = await own.reopened(context, spot, upload, wanted)
+            upload.sharers += 1
+        file = File(
+            context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append, joined=True
+        )
+        file.withheld = withheld
+        try:
+            if flags.truncate:
+                await own.resize(context, path, upload, 0)
+            if act.abandoned:
+                raise PeerGone
+        except BaseException:
+            await file.abort()
+            raise
+        return file
+
+    file = await settle(context, work)
+    if flags.read:
+        for count in meter.fetches:
+            count.add(1)
+    return file
+
+
+async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File:
+    may_replace = context.gate.decide(Intent.OVERWRITE, path).allowed
+    if not may_replace:
+        context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
+    _no_mount(context, path, writing=True)
+    if context.own:
+        found = await own.find(context, path, follow=not flags.exclusive)
+        if found is not None:
+            return await _join(context, path, flags, *found)
+    spot, entry = await context.survey(path)
+    _judge_place(context, path, spot)
+    mount, backend, key = spot
+    _judge(context, path, flags, entry)
+    behind = entry
+    if entry is not None and entry.is_link:
+        # A link counts as a new file; what it points to is replaced all the same.
+        if flags.exclusive:
+            raise AlreadyExists  # of a name that is taken, wherever it leads
+        spot = await context.charged(path, follow=True)
+        mount, backend, key = spot
+        _judge_place(context, path, spot)
+        behind = await _look(context.through(spot), key, follow=True)
+        if behind is not None:
+            if behind.is_dir:
+                raise writes_to_directory()
+            context.require(Intent.OVERWRITE, path)
+    new = behind is None or (flags.create and flags.exclusive)
+    there = context.place(path, spot)
+    if there != path and not context.gate.uniform:
+        context.require(Intent.UPLOAD if new else Intent.OVERWRITE, there)
+        may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
+    flags, withheld = _readable(context, flags, path, there)
+    _capable(backend, flags, entry)
+
+    options = context.options
+    fresh = entry is None or flags.truncate or flags.exclusive
+    inplace = options.upload_mode is Publish.INPLACE or not fresh
+    old = entry.size if entry is not None and entry.is_file else 0
+    with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
+        mount.meter.may_upload(new=entry is None, replaced=old if flags.truncate else 0)
+        if entry is not None and not flags.truncate:
+            mount.meter.require_size(old + 1)
+    uid, gid = context.owner
+    wanted = OpenOptions(
+        read=flags.read,
+        write=True,
+        create=flags.create,
+        # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
+        exclusive=flags.create and (flags.exclusive or (entry is None and not may_replace)),
+        truncate=flags.truncate,
+        append=flags.append,
+        publish=options.upload_mode,
+        mode=attrs.mode if attrs is not None else None,
+        uid=uid,
+        gid=gid,
+        fsync=options.fsync,
+    )
+
+    async def work(act: Act) -> File:
+        await act.begin(mount)
+        upload = Upload(context, spot, inplace=inplace)
+        handle: FileHandle | None = None
+        try:
+            with context.limits(Intent.UPLOAD, path):
+                if entry is None:
+                    upload.charge_new()
+                async with upload.place.lock:  # nobody removes or renames it between opening and taking over
+                    act.commit()
+                    handle = await context.opening_through(spot).open_file(key, wanted)
+                    # Only the backend knows if an unfinished upload was taken up, which stays beside it.
+                    upload.inplace = not getattr(handle, "staged", not inplace)
+                    if upload.inplace and mount.meter.grow and handle.existed_size is not None:
+                        upload.names = max(1, (await handle.stat()).nlink)
+                    took = bool(getattr(handle, "took", False))
+                    empty = (
+                        wanted.truncate or wanted.exclusive
+                    )  # also what is left of an upload is emptied then
+                    upload.opened(handle.existed_size, truncate=empty, took=took)
+                    if not upload.inplace:
+                        upload.staged(handle)
+        except BaseException:
+            upload.never_opened()
+            if handle is not None:
+                await _drop(handle)
+            raise
+        file = File(context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append)
+        file.withheld = withheld
+        if act.abandoned:
+            await file.abort()
+            raise PeerGone
+        return file
+
+    file = await settle(context, work)
+    if flags.read:
+        for count in mount.meter.fetches:
+            count.add(1)
+    return file
+
+
+def _no_mount(context: Context, path: VPath, *, writing: bool) -> None:
+    """A mount point, and a directory that leads to one, is no file."""
+    table = context.table
+    if path == "/" or (table.has_points and (table.is_point(path) or table.holds_points(path))):
+        raise writes_to_directory() if writing else IsADirectory
+
+
+async def _look(backend: Backend, key: Key, *, follow: bool = False) -> Entry | None:
+    try:
+        return await backend.stat(key, follow=follow)
+    except NotFound:
+        return None
+
+
+def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None) -> None:
+    """Permissions again, now that the object is known."""
+    if entry is None or entry.is_link:
+        context.require(Intent.UPLOAD, path)
+        if entry is None and not flags.create:
+            raise NotFound
+        return
+    if entry.is_dir:
+        raise AlreadyExists if flags.create and flags.exclusive else writes_to_directory()
+    # With exclusive nothing is overwritten: the backend refuses, or only takes an unfinished upload's place.
+    context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
+
+
+def _judge_place(context: Context, path: VPath, spot: ResolvedPath) -> None:
+    """Refuse a place that may be neither written nor replaced, before anything is told of it."""
+    place = context.place(path, spot)
+    if context.gate.uniform or place == path:
+        return
+    if not context.gate.decide(Intent.OVERWRITE, place).allowed:
+        context.require(Intent.UPLOAD, place)
+
+
+def _readable(context: Context, flags: OpenFlags, *places: VPath) -> tuple[OpenFlags, VPath | None]:
+    """What is left of the flags of a file that is written, and the place where `download` is not granted.
+
+    Many libraries open what they upload for reading too and never read: that is no reason to refuse them.
+    """
+    if flags.read:
+        for place in places:
+            if not context.gate.decide(Intent.DOWNLOAD, place).allowed:
+                return replace(flags, read=False), place
+    return flags, None
+
+
+def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:
+    capabilities = backend.capabilities
+    if flags.read and Capability.READ_WRITE not in capabilities:
+        raise Unsupported("this storage cannot read and write one file at a time")
+    if (
+        entry is not None
+        and not flags.truncate
+        and not capabilities & (Capability.RANDOM_WRITE | Capability.APPEND | Capability.PARTIALS)
+    ):
+        raise Unsupported("this storage cannot continue a file")
+
+
+async def _drop(handle: FileHandle) -> None:
+    try:
+        await handle.close(Outcome.DROP)
+    except TidegateError:
+        return

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session's own uploads before they are published: to itself they are there, as if written in place.
+
+With the upload modes ATOMIC and RESUMABLE others see a file when it is complete. The session that writes it
+has to see it at once: file system clients look at, chmod, rename and reopen what they have just created.
+`Context.own` holds those uploads by their place. Each operation of the session asks `find` or `mine` and, if
+there is one, acts on the upload's handle; what others see changes when the upload is closed.
+
+One upload has one place and one content, however many handles the session has on it: a second OPEN joins it.
+It is published when the last handle that writes it is closed, and not at all if one of them failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tidegate.abc import FileHandle, OpenOptions, SharesUploads
+from tidegate.errors import Conflict, TidegateError
+from tidegate.model import Entry, Intent, VPath
+from tidegate.vfs.context import Context
+from tidegate.vfs.mounts import ResolvedPath
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tidegate.vfs.files.uploads import Upload
+    from tidegate.vfs.usage.reservations import PathState
+
+BUSY = "upload still in progress"
+
+
+def mine(context: Context, spot: ResolvedPath) -> Upload | None:
+    """The session's own unpublished upload at a place that `Context.charged` found."""
+    if not context.own:
+        return None
+    place = context.places.find(spot.backend, spot.key)
+    return None if place is None else context.own.get(place)
+
+
+async def find(context: Context, path: VPath, *, follow: bool = True) -> tuple[ResolvedPath, Upload] | None:
+    """The session's own unpublished upload that a path leads to, and where; judges nothing."""
+    if not context.own:
+        return None
+    try:
+        spot = await context.charged(path, follow=follow)
+    except TidegateError:
+        return None  # the operation itself finds out and says why
+    upload = mine(context, spot)
+    return None if upload is None else (spot, upload)
+
+
+def below(context: Context, spot: ResolvedPath) -> Iterator[tuple[str, Upload]]:
+    """The session's own unpublished uploads in a directory and below it: relative keys."""
+    prefix = f"{spot.key}/" if spot.key else ""
+    for place, upload in context.own.items():
+        backend, key = place.at
+        if backend is spot.backend and key.startswith(prefix):
+            yield key[len(prefix) :], upload
+
+
+async def look(upload: Upload) -> Entry:
+    """Attributes of an upload now; it has its one name already, to the session."""
+    entry = await upload.handle.stat()
+    return entry if entry.nlink else entry._replace(nlink=1)
+
+
+async def entries(context: Context, spot: ResolvedPath) -> dict[str, Entry]:
+    """What a listing of a directory has to show of the session's own unpublished uploads, by name."""
+    found = {}
+    for name, upload in list(below(context, spot)):
+        if "/" not in name:
+            try:
+                found[name] = (await look(upload))._replace(name=name)
+            except TidegateError:
+                continue  # it ended meanwhile
+    return found
+
+
+@asynccontextmanager
+async def held(context: Context, upload: Upload) -> AsyncIterator[PathState]:
+    """Keep an upload from ending within.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    place = upload.place
+    async with place.lock:
+        if context.own.get(place) is not upload:
+            raise Conflict
+        yield place
+
+
+def sharing(context: Context, spot: ResolvedPath) -> SharesUploads:
+    """The storage, if one upload can have several handles and be renamed there.
+
+    Raises:
+        Conflict: it cannot.
+    """
+    backend = context.through(spot)
+    if not isinstance(backend, SharesUploads):
+        raise Conflict(BUSY)
+    return backend
+
+
+async def reopened(context: Context, spot: ResolvedPath, upload: Upload, options: OpenOptions) -> FileHandle:
+    """Another handle on the content of an upload; the caller holds its place."""
+    return await sharing(context, spot).reopen(upload.handle, options)
+
+
+async def forsake(context: Context, spot: ResolvedPath, upload: Upload) -> None:
+    """The upload's name was removed or replaced: it will not be published. The caller holds its place."""
+    await sharing(context, spot).forsake(upload.handle)
+    upload.leave()
+    upload.forsaken = True
+    context.own.pop(upload.place, None)
+
+
+async def resize(context: Context, path: VPath, upload: Upload, size: int) -> None:
+    """Truncate or extend an upload by path."""
+    with context.limits(Intent.OVERWRITE, path):
+        upload.require_size(size)
+        upload.resize(size)
+    await upload.set_size(upload.handle, size)

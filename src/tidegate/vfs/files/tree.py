@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Acts on names: remove, mkdir, rmdir, links; renames are `tidegate.vfs.files.moves`.
+
+Every act asks the gate before it looks at the storage, and again once it knows what the object is. Usage
+is settled under the lock of the places concerned, so that overlapping acts of several sessions add up, and
+together with the act itself (`tidegate.vfs.acts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from tidegate.abc import Backend, Capability, ExpiresPartials, KnowsPlaces, Publish
+from tidegate.errors import (
+    AlreadyExists,
+    Conflict,
+    DirectoryNotEmpty,
+    InvalidArgument,
+    IsADirectory,
+    TidegateError,
+    Unsupported,
+)
+from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.vfs.acts import Act, settle
+from tidegate.vfs.context import Context
+from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.copy import stat_or_none
+from tidegate.vfs.files.links import absolute, taking_turns, text_to_store
+from tidegate.vfs.files.reach import acting, judge, reach
+from tidegate.vfs.mounts import Mount, ResolvedPath
+from tidegate.vfs.usage.reservations import PathState
+from tidegate.vfs.usage.scan import kept_partials
+
+
+async def remove(context: Context, path: VPath) -> None:
+    """Remove a file or link."""
+    started = monotonic()
+    if path == "/" or context.table.is_point(path):
+        context.require(Intent.DELETE_FILE, path)
+        raise IsADirectory
+    spot = await reach(context, path, Intent.DELETE_FILE, follow=False, charged=True)
+    mount, backend, key = spot.mount, context.through(spot), spot.key
+
+    async def work(act: Act) -> None:
+        async with context.places.locked((spot.backend, key)) as (place,):
+            upload = own.mine(context, spot)
+            if upload is not None:
+                await own.forsake(context, spot, upload)
+            entry = await (backend.stat(key, follow=False) if upload is None else stat_or_none(context, spot))
+            if entry is not None:  # else there was nothing but an upload of the session's own
+                if entry.is_dir:
+                    raise IsADirectory
+                if entry.is_file:
+                    await act.begin(mount)
+                act.commit()
+                await backend.remove(key)
+                if entry.is_file:
+                    _forget(mount, place, entry.size)
+        context.operated("Remove", path, mount.host_path(key), started)
+
+    await settle(context, work)
+
+
+def _forget(mount: Mount, place: PathState, size: int) -> None:
+    """A visible file went away."""
+    visible = place.learn(size)
+    if visible is not None:  # None: an upload that is going on was seen, which its own end settles
+        mount.meter.credit(-place.freed(size), -1)
+    place.becomes(None)
+
+
+async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
+    """Create one directory."""
+    started = monotonic()
+    context.require(Intent.MKDIR, path)
+    if context.table.is_point(path):
+        raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
+    if path == "/" or context.table.holds_points(path):
+        raise AlreadyExists
+    spot = await reach(context, path, Intent.MKDIR, follow=False, charged=bool(context.own))
+    if own.mine(context, spot) is not None:
+        raise AlreadyExists
+    mount, key = spot.mount, spot.key
+    uid, gid = context.owner
+
+    async def work(act: Act) -> None:
+        async with _new_name(context, act, spot):
+            mode = attrs.mode if attrs is not None else None
+            await context.through(spot).mkdir(key, mode=mode, uid=uid, gid=gid)
+        context.operated("Mkdir", path, mount.host_path(key), started)
+
+    await settle(context, work)
+
+
+async def _unfinished(context: Context, spot: ResolvedPath, place: PathState) -> Entry | None:
+    """The kept unfinished upload that a new name will hide, if it counts in the quota."""
+    if context.options.upload_mode is not Publish.RESUMABLE:
+        return None
+    entry = await stat_or_none(context, spot)
+    if entry is None or not entry.is_file or place.learn(entry.size) is None:
+        return None
+    return entry
+
+
+@asynccontextmanager
+async def _new_name(context: Context, act: Act, spot: ResolvedPath) -> AsyncIterator[None]:
+    """Commit, and settle what a name that comes into being within hides.
+
+    Who holds the place for another act (a copy that has looked what is there) is waited for.
+    """
+    async with context.places.locked(spot[1:]) as (place,):
+        hidden = await _unfinished(context, spot, place)
+        if hidden is not None:
+            await act.begin(spot.mount)
+        act.commit()
+        yield
+        if hidden is not None:
+            spot.mount.meter.credit(-place.freed(hidden.size), -1)
+            place.becomes(None)
+
+
+async def rmdir(context: Context, path: VPath) -> None:
+    """Remove an empty directory."""
+    started = monotonic()
+    context.require(Intent.DELETE_DIR, path)
+    if context.table.is_point(path):
+        raise context.deny(
+            Intent.DELETE_DIR, path, "permission: a folder is mounted there", "virtual_folders"
+        )
+    if context.table.holds_points(path):
+        raise Unsupported("a folder is mounted inside")
+    spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=bool(context.own))
+    if any(own.below(context, spot)):
+        raise DirectoryNotEmpty
+    mount, backend, key = spot.mount, context.through(spot), spot.key
+
+    async def work(act: Act) -> None:
+        # To users a directory is empty that holds unfinished uploads only; they go along with it.
+        parts = await kept_partials(backend, key)
+        if parts:
+            await act.begin(mount)
+        act.commit()
+        await backend.rmdir(key)
+        mount.meter.credit(-sum(part.size for part in parts), -len(parts))
+        context.operated("Rmdir", path, mount.host_path(key), started)
+
+    await settle(context, work)
+
+
+async def expire(context: Context, spot: ResolvedPath) -> None:
+    """Remove unfinished uploads of a directory that are too old, and give back what they were charged."""
+    mount, backend, key = spot.mount, context.through(spot), spot.key
+    if not isinstance(backend, ExpiresPartials):
+        return
+
+    async def work(act: Act) -> None:
+        await act.begin(mount)
+        act.commit()
+        gone = await backend.expire_partials(key)
+        mount.meter.credit(-sum(part.size for part in gone), -len(gone))
+
+    await settle(context, work)
+
+
+async def symlink(context: Context, text: str, link: VPath) -> None:
+    """Create a link; its text is checked as the path it means."""
+    started = monotonic()
+    points = VPath.parse(text, base=link.parent)
+    context.require(Intent.SYMLINK, points, target=link)
+    if context.table.is_point(link) or context.table.is_point(points):
+        raise Unsupported("links do not cross folders")
+    spot = await reach(context, link, follow=False, charged=bool(context.own))
+    if own.mine(context, spot) is not None:
+        raise AlreadyExists
+    judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=spot)
+    mount, backend, key = spot
+    other, _, other_key = await context.table.at(points)
+    if other is not mount:
+        raise Unsupported("links do not cross folders")
+    _needs(backend, Capability.LINKS, "links")
+    if context.table.holds_points(link):
+        raise AlreadyExists
+
+    async def work(act: Act) -> None:
+        async with taking_turns(context, backend):
+            content = await text_to_store(context, spot, text, points, link)
+            async with _new_name(context, act, spot):
+                await context.through(spot).symlink(content, key)
+        context.operated(
+            "Symlink",
+            points,
+            other.host_path(other_key),
+            started,
+            target=link,
+            target_path=mount.host_path(key),
+        )
+
+    await settle(context, work)
+
+
+async def readlink(context: Context, path: VPath) -> str:
+    """The text of a link as a virtual path."""
+    context.require(Intent.READLINK, path)
+    if context.own and await own.find(context, path, follow=False) is not None:
+        raise InvalidArgument("invalid argument: not a link")
+    _needs((await context.table.at(path)).backend, Capability.LINKS, "links")
+    spot, text = await acting(
+        context,
+        path,
+        lambda place: context.require(Intent.READLINK, place),
+        lambda backend, key: backend.readlink(key),
+        follow=False,
+    )
+    return absolute(spot.mount, text)
+
+
+async def real_path(context: Context, path: VPath) -> VPath:
+    """The path without links on the way, existing or not, where all of both may be seen; else as it is.
+
+    Nothing is told of what may not be listed: for that the answer is the path, as for what does not exist.
+    """
+    mount, backend, key = await context.table.at(path)
+    if not key or not isinstance(backend, KnowsPlaces):
+        return path
+    try:
+        place = await backend.place_of(key, follow=True)
+    except TidegateError:  # a loop, a way out, something missing on the way
+        return path
+    real = path if place == key else mount.virtual(place)
+    if real == path:
+        return path
+    steps = {*path.ancestors()[:-1], *real.ancestors()[:-1]}
+    decide = context.gate.decide
+    seen = all(decide(Intent.STAT, step, is_dir=kind).allowed for step in steps for kind in (True, False))
+    return real if seen else path
+
+
+async def hardlink(context: Context, source: VPath, target: VPath) -> None:
+    """Give a file a second name; each name counts in the quota, as a scan counts them."""
+    started = monotonic()
+    context.require(Intent.HARDLINK, source, target=target)
+    table = context.table
+    origin = await reach(context, source, follow=False, charged=True)
+    goal = await reach(context, target, follow=False, charged=True)
+    judge(context, Intent.HARDLINK, source, origin, target=target, goal=goal)
+    mount, backend, key = origin
+    to_mount, to_backend, to_key = goal
+    if to_backend is not backend or mount.meter.owner != to_mount.meter.owner:
+        raise Unsupported("links do not cross folders")
+    _needs(backend, Capability.HARDLINKS, "hard links")
+    if table.is_point(target) or table.holds_points(target):
+        raise AlreadyExists
+
+    async def work(act: Act) -> None:
+        async with context.places.locked((backend, key), (backend, to_key)) as (here, there):
+            entry = await context.through(origin).stat(key, follow=False)
+            if entry.is_dir:
+                raise IsADirectory
+            if not entry.is_file:
+                raise Unsupported("only files have hard links")
+            if here.extent is not None and mount.meter.grow:
+                # its growth is charged for the names it had when opened
+                raise Conflict("file is being written")
+            size = here.learn(entry.size) or 0
+            hidden = await _unfinished(context, ResolvedPath(to_mount, to_backend, to_key), there)
+            await act.begin(to_mount)
+            with context.limits(Intent.HARDLINK, source):
+                to_mount.meter.charge(size, 1)
+            act.commit()
+            try:
+                await context.through(origin).hardlink(key, to_key)
+            except BaseException:
+                to_mount.meter.credit(-size, -1)
+                raise
+            if hidden is not None:
+                to_mount.meter.credit(-there.freed(hidden.size), -1)
+            there.becomes(size)
+        context.operated(
+            "Link",
+            source,
+            mount.host_path(key),
+            started,
+            target=target,
+            target_path=to_mount.host_path(to_key),
+        )
+
+    await settle(context, work)
+
+
+def _needs(backend: Backend, capability: Capability, what: str) -> None:
+    if capability not in backend.capabilities:
+        raise Unsupported(f"this storage has no {what}")

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accounting side of one upload: what it has charged, and how that is settled when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
+from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
+from tidegate.model import Attrs
+from tidegate.vfs.context import Context
+from tidegate.vfs.mounts import ResolvedPath
+from tidegate.vfs.usage.counters import ChargeSet, require
+from tidegate.vfs.usage.reservations import PathState, Reservation
+
+
+class Upload:
+    """One handle that writes.
+
+    Life: constructed (holds the place), `opened`, written through `File`, `finish` once.
+
+    Attributes:
+        extent: what is charged; shared by in-place writers of the path.
+        high: end of what this handle wrote or found.
+        new: a file was charged for it.
+        inplace: bytes are visible as they are written.
+        handle: what publishes an upload that is not in place; its other handles share the content.
+        sharers: handles of the session that write it.
+        forsaken: its name was removed or replaced; it will not be published.
+        exact: sizes are known without asking.
+        took: an unfinished upload is continued or begun anew; nobody else sees it meanwhile.
+        names: hard links of a file that is written in place. Each name counts, so growth is charged for all
+            of them; what shrinks is given back once, because some may have gone or are not charged here.
+        unsure: the size of a file of several names changed, so that the end leaves a doubt.
+    """
+
+    __slots__ = (
+        "_context",
+        "_failed",
+        "_mount",
+        "_outcome",
+        "_place",
+        "exact",
+        "extent",
+        "forsaken",
+        "handle",
+        "high",
+        "inplace",
+        "names",
+        "new",
+        "sharers",
+        "took",
+        "unsure",
+    )
+
+    handle: FileHandle
+
+    def __init__(self, context: Context, spot: ResolvedPath, *, inplace: bool) -> None:
+        self._context = context
+        self._mount = spot.mount
+        self._failed: TidegateError | None = None
+        self.inplace = inplace
+        place: PathState = context.places.hold(spot.backend, spot.key)
+        self._place = place
+        self.extent = Reservation(place, 0)
+        self.high = 0
+        self.names = 1
+        self.new = False
+        self.sharers = 1
+        self.forsaken = False
+        self.exact = True
+        self._outcome = Outcome.COMMIT
+        self.took = False
+        self.unsure = False
+
+    @property
+    def meter(self) -> ChargeSet:
+        """What is charged."""
+        return self._mount.meter
+
+    @property
+    def place(self) -> PathState:
+        """The path that is written, wherever it was renamed to."""
+        return self.extent.place if self.inplace else self._place
+
+    @property
+    def shared(self) -> bool:
+        """Whether several handles write the content."""
+        return self.sharers > 1 or self.extent.writers > 1
+
+    @property
+    def reserved(self) -> int:
+        """Bytes charged that a listing does not show; several uploads may share the `extent` they are in."""
+        extent = self.extent
+        if self.inplace:
+            return extent.charged if extent.gone else 0
+        return extent.charged if self.took else extent.charged - extent.floor
+
+    @property
+    def reserved_files(self) -> int:
+        """Files charged that a listing does not show."""
+        return 1 if not self.inplace and (self.new or self.took) else 0
+
+    @property
+    def moving(self) -> bool:
+        """See `books.Reserving`."""
+        extent = self.extent
+        return self.inplace and bool(extent.writing or extent.resizing or extent.suspect)
+
+    def charge_new(self) -> None:
+        """The file does not exist: charge one.
+
+        Raises:
+            QuotaExceeded: no file fits any more.
+        """
+        self._mount.meter.charge(0, 1)
+        self.new = True
+
+    def created(self) -> None:
+        """A handle is open in place on a file that did not exist, at a place that nobody else holds.
+
+        Charges one file. `ChargeSet.may_upload` was asked, and nobody can have come between.
+        """
+        self._mount.meter.credit(0, 1)
+        self.new = True
+        place, extent = self._place, self.extent
+        place.known = True
+        place.extent = extent
+        extent.writers = 1
+        self._context.book.uploads.add(self)
+
+    def opened(self, existed_size: int | None, *, truncate: bool, took: bool = False) -> None:
+        """The handle is open: take over what is charged already.
+
+        Args:
+            existed_size: as in `FileHandle`.
+            truncate: it starts empty.
+            took: what existed is an unfinished upload.
+
+        Raises:
+            QuotaExceeded: the file was removed meanwhile, and a new one does not fit.
+        """
+        meter, place = self._mount.meter, self._place
+        visible = self.place.learn(existed_size)
+        if visible is not None and self.new:  # somebody created it since we looked
+            meter.credit(0, -1)
+            self.new = False
+        elif visible is None and not self.new:  # somebody removed it since we looked
+            self.charge_new()
+        paid = visible or 0
+        self.high = 0 if truncate else existed_size or 0
+        if self.inplace:
+            shared = self.place.extent
+            if shared is None:
+                shared = self.place.extent = Reservation(self._place, paid)
+            if shared.writers and (truncate or shared.resizing):
+                shared.suspect = True  # what others have under way happens before or after
+            if truncate and shared.charged:
+                self.unsure = self.names > 1
+                meter.credit(-shared.charged, 0)
+                shared.charged = 0
+                place.end_loan()
+            shared.writers += 1
+            self.extent = shared
+        elif place.borrower is None:
+            # What the visible file pays for; of a partial that is taken up, that itself.
+            self.extent = Reservation(place, paid, paid)
+            self.took = took and visible is not None
+            if paid:
+                place.borrower = self
+        else:
+            self.extent = Reservation(place, 0)
+        self._context.book.uploads.add(self)
+
+    def staged(self, handle: FileHandle) -> None:
+        """The handle is open and its bytes lie beside the target until they are published."""
+        self.handle = handle
+        self._context.own.setdefault(self._place, self)
+
+    def renamed(self, place: PathState) -> None:
+        """It will be published elsewhere; the caller holds both places and `handle` is told."""
+        context, old = self._context, self._place
+        self.leave()
+        self._place = context.places.hold(*place.at)
+        if context.own.pop(old, None) is self:
+            context.own[self._place] = self
+        context.places.let_go(old)
+
+    def require_size(self, size: int) -> None:
+        """See `ChargeSet.require_size`."""
+        self._mount.meter.require_size(size)
+
+    def resize(self, size: int) -> None:
+        """The handle's file is about to get another size.
+
+        Raises:
+            QuotaExceeded: it grows and does not fit.
+        """
+        extent, meter = self.extent, self._mount.meter
+        charged = max(extent.floor, size)
+        change = charged - extent.charged
+        if change and self.names > 1:
+            self.unsure = True
+        if change > 0:
+            change *= self.names
+            require(meter.grow_limits, change)
+        meter.credit(change, 0)
+        extent.charged = charged
+        if change < 0 and self.inplace:
+            self.place.end_loan()
+        if self.shared:
+            self.inexact()  # what others have under way happens before or after
+        self.high = size
+
+    async def set_size(self, handle: FileHandle, size: int) -> None:
+        """Have storage do what `resize` charged.
+
+        Raises:
+            TidegateError: it did not, or that is not known.
+        """
+        extent = self.extent
+        if extent.writing or extent.resizing:
+            self.inexact()  # which of them storage does last decides the size
+        extent.resizing += 1
+        try:
+            await handle.set_attrs(Attrs(size=size))
+        except BaseException:  # also if cancelled
+            self.inexact()
+            raise
+        finally:
+            extent.resizing -= 1
+
+    def inexact(self) -> None:
+        """What is charged may not be what is there: the end asks, and no scan is exact before."""
+        self.exact = False
+        if self.inplace:
+            self.extent.suspect = True
+
+    def stand_alone(self) -> None:
+        """See `Borrower`. Never refused: the visible file that goes gave back more, or was replaced."""
+        extent = self.extent
+        if extent.charged > extent.floor:
+            self._mount.meter.credit(extent.floor, 0)
+        else:
+            self._mount.meter.credit(self.high, 0)
+            extent.charged = self.high
+        extent.floor = 0
+        if self.took:
+            self.took = False
+            self.new = False
+
+    def leave(self) -> None:
+        """It has nothing to do any more with what its name shows: charge it by itself.
+
+        A finished file stays where it is, and stays charged; an unfinished upload that was taken goes along.
+        """
+        place, took = self._place, self.took
+        if place.borrower is not self:
+            return
+        visible = place.visible or 0
+        place.end_loan()
+        if took:
+            self._mount.meter.credit(-visible, 0)
+            self.new = True
+            place.visible = None
+
+    def never_opened(self) -> None:
+        """Opening failed: give everything back."""
+        if self.new:
+            self._mount.meter.credit(0, -1)
+        self._context.places.let_go(self._place)
+
+    def finish_nowait(self, close: Callable[[Outcome], bool]) -> bool:
+        """`finish` an exact upload with COMMIT, if that needs no waiting; False means it is still to be done.
+
+        Args:
+            close: the handle's `ClosesAtOnce.close_nowait`. If it fails, `finish` settles that.
+        """
+        extent, place = self.extent, self.place
+        if not self.inplace or extent.suspect or extent.gone or place.lock.locked():
+            return False
+        if self._failed is not None:  # the handle has ended
+            return False
+        try:
+            if not close(Outcome.COMMIT):
+                return False
+        except TidegateError as error:
+            self._failed = error
+            return False
+        extent.writers -= 1
+        self._settled(place)
+        self._end(place)
+        return True
+
+    def _settled(self, place: PathState) -> None:
+        extent = self.extent
+        if not extent.writers and place.extent is extent:
+            place.extent = None
+            place.known, place.visible = True, extent.charged
+
+    def _end(self, place: PathState) -> None:
+        if self._place.borrower is self:
+            self._place.borrower = None
+        self._context.book.uploads.discard(self)
+        if self.unsure:
+            self._context.books.doubt(self._context.book)
+        self._context.places.let_go(place)
+        self._context.changed()
+
+    async def finish(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> None:
+        """Close the handle and settle.
+
+        Args:
+            exact: every write went through, so that sizes are known without asking.
+
+        Raises:
+            QuotaExceeded: what is visible changed meanwhile and the upload does not fit any more.
+            TidegateError: the handle could not be closed well; accounts are settled all the same.
+        """
+        failure: TidegateError | None = None
+        while True:
+            place = self.place
+            await place.lock.acquire()
+            if self.place is place:
+                break
+            place.lock.release()  # renamed while we waited
+        try:
+            if self.inplace:
+                failure = await self._finish_inplace(handle, outcome, exact=exact)
+            else:
+                failure = await self._leave(handle, outcome, exact=exact)
+        finally:
+            place.lock.release()
+            if self.inplace or not self.sharers:
+                self._end(place)
+        if failure is not None:
+            raise failure
+
+    async def _leave(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> TidegateError | None:
+        """One handle ends; with the last one the upload does, as the worst of them ended."""
+        failure: TidegateError | None = None
+        self.sharers -= 1
+        self.exact = self.exact and exact
+        if handle is not self.handle:
+            try:
+                await handle.close(outcome)
+            except TidegateError as error:
+                outcome, failure = Outcome.KEEP, error
+        lost = self._outcome is not Outcome.COMMIT
+        if not lost or outcome is Outcome.DROP:
+            self._outcome = outcome
+        if lost and outcome is Outcome.COMMIT and not self.forsaken:
+            failure = failure or Conflict("another handle of this upload has failed")
+        if self.sharers:
+            return failure
+        if self._context.own.get(self._place) is self:
+            del self._context.own[self._place]
+        ended = await self._finish_private(
+            self.handle, Outcome.DROP if self.forsaken else self._outcome, exact=self.exact
+        )
+        return failure or ended
+
+    async def _finish_private(
+        self, handle: FileHandle, outcome: Outcome, *, exact: bool
+    ) -> TidegateError | None:
+        meter, extent, place = self._mount.meter, self.extent, self.place
+        failure: TidegateError | None = None
+        size = files = 0
+        visible: int | None = None
+        resumable = self._context.options.upload_mode is Publish.RESUMABLE
+        if outcome is Outcome.COMMIT and not exact:
+            try:
+                self.high = (await handle.stat()).size
+            except TidegateError as error:
+                outcome, failure = Outcome.KEEP, error
+        if outcome is Outcome.COMMIT:
+            visible = place.learn(None)
+            size = (self.high - place.freed(None)) - (extent.charged - extent.floor)
+            files = (visible is None) - self.new
+            try:
+                meter.charge(size, files)
+            except QuotaExceeded as error:
+                outcome, failure = Outcome.DROP, error
+        try:
+            await handle.close(outcome)
+        except TidegateError as error:
+            failure = failure or error
+            if outcome is Outcome.COMMIT:
+                meter.credit(-size, -files)
+                outcome = Outcome.KEEP
+                if resumable or isinstance(error, StorageFailed):
+                    # It may be published all the same, or lie beside what hides it.
+                    self._context.books.doubt(self._context.book)
+        if place.borrower is self:
+            place.borrower = None
+        if outcome is Outcome.COMMIT:
+            place.becomes(self.high)
+        elif resumable and place.extent is None and not self.forsaken:
+            # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
+            # would be a way around the quota. One that a finished file of that name hides does not.
+            visible, kept = place.learn(None), await self._left(place.learn(None))
+            size = (kept or 0) - (visible or 0) - (extent.charged - extent.floor)
+            meter.credit(size, (kept is not None) - (visible is not None) - self.new)
+            place.becomes(kept)
+        else:
+            meter.credit(extent.floor - extent.charged, -self.new)
+        return failure
+
+    async def _left(self, likely: int | None) -> int | None:
+        """Size of what has the name now; `likely`, and a doubt, if storage cannot tell."""
+        try:
+            return await size_of(*self.place.at)
+        except TidegateError:
+            self._context.books.doubt(self._context.book)
+            return likely
+
+    async def _finish_inplace(
+        self, handle: FileHandle, outcome: Outcome, *, exact: bool
+    ) -> TidegateError | None:
+        meter, extent, place = self._mount.meter, self.extent, self.place
+        failure = self._failed
+        if failure is None:
+            try:
+                await handle.close(outcome)
+            except TidegateError as error:
+                failure = error
+        if failure is not None or outcome is not Outcome.COMMIT or not exact:
+            extent.suspect = True
+        extent.writers -= 1
+        if extent.gone:
+            if not extent.writers:
+                meter.credit(-extent.charged, 0)
+            return failure
+        if extent.suspect:
+            actual = await self._left(extent.charged)
+            self.unsure = self.unsure or (self.names > 1 and actual != extent.charged)
+            meter.credit((actual or 0) - extent.charged, -1 if actual is None else 0)
+            extent.charged = actual or 0
+            extent.suspect = extent.writers > 0  # what others have under way may still land
+            if actual is None:
+                place.becomes(None)
+        self._settled(place)
+        return failure
+
+
+async def size_of(backend: Backend, key: Key) -> int | None:
+    """Size of the regular file at `key`, None if there is none."""
+    try:
+        entry = await backend.stat(key)
+    except NotFound:
+        return None
+    return entry.size if entry.is_file else None

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an account's limits to what one session charges on one mount."""
+
+from __future__ import annotations
+
+from tidegate.model import TALLY_NAMES, Account, FolderMount
+from tidegate.policy.quota import BYTES_PER_MB, counts_in_account
+from tidegate.vfs.usage.counters import (
+    MAX_FILE_BYTES,
+    ChargeSet,
+    Counts,
+    Limits,
+    QuotaLimit,
+    UsageCounter,
+    Warn,
+)
+from tidegate.vfs.usage.live import AccountUsage, FolderUsage
+
+
+def build_charges(
+    track_quota: int,
+    warn: Warn,
+    account: Account,
+    book: AccountUsage,
+    session_tally: dict[str, UsageCounter] | None,
+    *,
+    mount: FolderMount | None,
+    folder: FolderUsage | None,
+) -> ChargeSet:
+    """Work out what one session charges on one mount.
+
+    A mount with ``quota_size`` and ``quota_files`` -1 charges the account and the folder and is limited
+    by the account; any other charges the folder alone and is limited by the mount.
+
+    Args:
+        track_quota: 0 counts nothing, 1 counts for everybody, 2 for accounts with limits and for folders.
+        warn: told when usage crosses a mark.
+        account: whose limits.
+        book: the account's live usage.
+        session_tally: counters of this session, if its tally limits are per session.
+        mount: the folder mount, None for the home.
+        folder: its live usage.
+    """
+    own = mount is not None and not counts_in_account(mount)
+    grow: list[UsageCounter] = []
+    files: list[UsageCounter] = []
+    grow_limits: list[QuotaLimit] = []
+    file_limits: list[QuotaLimit] = []
+    limited = account.quota_size > 0 or account.quota_files > 0
+    if track_quota:
+        if folder is not None:
+            grow.append(folder.size)
+            files.append(folder.files)
+        if not own and (track_quota == 1 or limited):
+            grow.append(book.size)
+            files.append(book.files)
+        if own and mount is not None and folder is not None:
+            place = f"virtual_folders[{account.virtual_folders.index(mount)}]."
+            size_limit, files_limit = mount.quota_size, mount.quota_files
+            size_count, files_count = folder.size, folder.files
+        else:
+            place, size_limit, files_limit = "", account.quota_size, account.quota_files
+            size_count, files_count = book.size, book.files
+        if size_limit > 0:
+            grow_limits.append(size_count.gauge(f"{place}quota_size", size_limit, warn=warn))
+        if files_limit > 0:
+            file_limits.append(files_count.gauge(f"{place}quota_files", files_limit, unit="files", warn=warn))
+    space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
+    up: Counts = (book.upload, book.total) if track_quota else ()
+    down: Counts = (book.download, book.total) if track_quota else ()
+    up_limits: list[QuotaLimit] = []
+    down_limits: list[QuotaLimit] = []
+    if track_quota:
+        for name, count, wanted in (
+            ("upload_data_transfer", book.upload, (up_limits,)),
+            ("download_data_transfer", book.download, (down_limits,)),
+            ("total_data_transfer", book.total, (up_limits, down_limits)),
+        ):
+            megabytes_allowed = getattr(account, name)
+            if megabytes_allowed > 0:
+                gauge = count.gauge(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
+                for limits in wanted:
+                    limits.append(gauge)
+        if track_quota == 2 and not up_limits and not down_limits:
+            up = down = ()
+    tally = _TallyParts(account, session_tally or book.tally, warn)
+    return ChargeSet(
+        grow_limits=(*grow_limits, *tally.limits("bytes_in", "bytes_xfer")),
+        grow=(*grow, *tally.counts("bytes_in", "bytes_xfer")),
+        file_limits=(*file_limits, *tally.limits("files_in", "files_xfer")),
+        files=(*files, *tally.counts("files_in", "files_xfer")),
+        up_limits=tuple(up_limits),
+        up=up,
+        down_limits=(*down_limits, *tally.limits("bytes_out", "bytes_xfer")),
+        down=(*down, *tally.counts("bytes_out", "bytes_xfer")),
+        fetch_limits=tally.limits("files_out", "files_xfer"),
+        fetches=tally.counts("files_out", "files_xfer"),
+        max_file=account.filters.max_upload_file_size or MAX_FILE_BYTES,
+        space=space,
+        owner=(*grow, *tally.counts("bytes_in")),
+    )
+
+
+class _TallyParts:
+    """The gauges and counts that an account's `TallyLimits` asks for; an unlimited counter is not kept."""
+
+    def __init__(self, account: Account, counts: dict[str, UsageCounter], warn: Warn) -> None:
+        self._limits = account.filters.tally_limits
+        self._counts = counts
+        self._warn = warn
+
+    def _allowed(self, name: str) -> int:
+        return int(getattr(self._limits, name)) if self._limits is not None else 0
+
+    def counts(self, *names: str) -> Counts:
+        return tuple(self._counts[name] for name in names if self._allowed(name) > 0)
+
+    def limits(self, *names: str) -> Limits:
+        if self._limits is None:
+            return ()
+        soft = self._limits.limit_type == "soft"
+        return tuple(
+            self._counts[name].gauge(
+                f"tally_limits.{name}",
+                self._allowed(name),
+                soft=soft,
+                unit="files" if name.startswith("files") else "bytes",
+                warn=self._warn,
+            )
+            for name in names
+            if self._allowed(name) > 0
+        )
+
+
+def session_tally(account: Account) -> dict[str, UsageCounter] | None:
+    """Fresh counters if the account's tally limits are per session."""
+    limits = account.filters.tally_limits
+    return (
+        {name: UsageCounter() for name in TALLY_NAMES} if limits is not None and limits.per_session else None
+    )

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What open uploads have charged, path by path, so that overlapping acts on one path add up exactly.
+
+Two uploads may write one path, a third session may remove or rename it meanwhile. A `PathState` exists for a
+path while somebody writes it or changes it; it serialises publishing, removing and renaming there, and
+knows how many bytes the books hold for the visible file.
+
+* In-place writers of one path share a `Reservation`: bytes are charged once, however many handles write
+  them.
+* An unpublished upload has a `Reservation` of its own that starts at the size of the visible file: bytes
+  up to there are paid for by the file that will go, only growth beyond is charged. When it is published
+  the difference to what is visible *then* is settled. One upload of a path at a time has that loan; it
+  ends when the file goes before the upload does.
+* A file that is removed or replaced while it is written in place lies on the disk until the last of its
+  writers closes it, and so long it stays charged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from tidegate.abc import Backend, Key
+
+
+class Borrower(Protocol):
+    """An unpublished upload whose bytes the visible file pays for, up to the size of that."""
+
+    def stand_alone(self) -> None:
+        """The visible file goes, and its charge with it: charge what was written."""
+        ...
+
+
+class Reservation:
+    """Bytes charged for content that is being written.
+
+    Attributes:
+        charged: content up to this size is paid for.
+        floor: what the visible file pays of it (0 for a shared one: it owns what it charged).
+        writers: handles that share it.
+        place: where a shared one is visible; a rename moves it.
+        gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
+            is charged is given back when the last of them closes.
+        resizing: changes of the size that are under way; writing likewise.
+        suspect: something went wrong; what is charged has to be compared with the file.
+    """
+
+    __slots__ = ("charged", "floor", "gone", "place", "resizing", "suspect", "writers", "writing")
+
+    def __init__(self, place: PathState, charged: int, floor: int = 0) -> None:
+        self.place = place
+        self.charged = charged
+        self.floor = floor
+        self.writers = 0
+        self.gone = False
+        self.resizing = self.writing = 0
+        self.suspect = False
+
+
+class PathState:
+    """One path of one backend while it is being changed.
+
+    Attributes:
+        at: backend and key; renaming a directory above changes the key.
+        number: in which order the places came to be; locks are taken in it.
+        extent: shared by in-place writers, None if there are none.
+        known: whether `visible` has been found out.
+        visible: bytes the books hold for the file of that name, None if they hold none; while there is a
+            shared extent, that counts instead.
+        borrower: the unpublished upload that the visible file pays for.
+    """
+
+    __slots__ = ("at", "borrower", "extent", "known", "lock", "number", "users", "visible")
+
+    def __init__(self, at: tuple[Backend, Key], number: int) -> None:
+        self.at = at
+        self.number = number
+        self.extent: Reservation | None = None
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.known = False
+        self.visible: int | None = None
+        self.borrower: Borrower | None = None
+
+    def learn(self, found: int | None) -> int | None:
+        """What the books hold for the visible file; `found` is what storage says, believed at first sight."""
+        if self.extent is not None:
+            return self.extent.charged
+        if not self.known:
+            self.known, self.visible = True, found
+        return self.visible
+
+    def freed(self, found: int | None) -> int:
+        """Bytes that are given back at once when the visible file goes; those of in-place writers are not."""
+        visible = self.learn(found)
+        return 0 if self.extent is not None else visible or 0
+
+    def resized(self, old: int, size: int) -> None:
+        """The visible file went from `old` to `size`, and that is settled."""
+        if self.extent is not None:
+            self.extent.charged += size - old
+            self.extent.suspect = True  # who wrote meanwhile did so before or after
+        self.known, self.visible = True, size
+        if size < old:
+            self.end_loan()
+
+    def end_loan(self) -> None:
+        """What is visible pays for no upload any more."""
+        if self.borrower is not None:
+            borrower, self.borrower = self.borrower, None
+            borrower.stand_alone()
+
+    def becomes(self, size: int | None) -> None:
+        """Another file, or none, is visible now, and whoever did it has given back what is `freed`.
+
+        In-place writers go on writing what nobody sees, and settle it when the last of them closes.
+        """
+        self.known, self.visible = True, size
+        if self.extent is not None:
+            self.extent.gone = True
+            self.extent = None
+        self.end_loan()
+
+
+class PathTable:
+    """Every place in use, over all sessions of the process."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int, Key], PathState] = {}
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def in_use(self, backend: Backend, key: Key) -> bool:
+        """Whether somebody writes the path or changes it."""
+        return (id(backend), key) in self._places
+
+    def written_below(self, backend: Backend, key: Key) -> bool:
+        """Whether somebody writes a file in place below a directory."""
+        return any(
+            of == id(backend) and at.startswith(f"{key}/") and place.extent is not None
+            for (of, at), place in self._places.items()
+        )
+
+    def find(self, backend: Backend, key: Key) -> PathState | None:
+        """The place of a path, if anybody holds it."""
+        return self._places.get((id(backend), key))
+
+    def hold(self, backend: Backend, key: Key) -> PathState:
+        """The place of a path, until `let_go`."""
+        at = (id(backend), key)
+        place = self._places.get(at)
+        if place is None:
+            place = self._places[at] = PathState((backend, key), next(self._numbers))
+        place.users += 1
+        return place
+
+    def let_go(self, place: PathState) -> None:
+        """End one `hold`."""
+        place.users -= 1
+        if not place.users:
+            backend, key = place.at
+            del self._places[id(backend), key]
+
+    def moved(self, here: PathState, there: PathState) -> None:
+        """A file was renamed: those who write it in place go along; who has yet to publish stays."""
+        extent, here.extent = here.extent, None
+        there.extent = extent
+        if extent is not None:
+            extent.place = there
+            here.users -= extent.writers  # the renaming act still holds both
+            there.users += extent.writers
+
+    def moved_tree(self, backend: Backend, source: Key, target: Key) -> None:
+        """A directory was renamed, with everything in it."""
+        prefix = f"{source}/"
+        for (of, key), place in list(self._places.items()):
+            if of == id(backend) and key.startswith(prefix):
+                goes = f"{target}/{key[len(prefix) :]}"
+                if (of, goes) not in self._places:
+                    del self._places[of, key]
+                    self._places[of, goes] = place
+                    place.at = (backend, goes)
+
+    @asynccontextmanager
+    async def locked(self, *paths: tuple[Backend, Key]) -> AsyncIterator[list[PathState]]:
+        """Hold and lock some paths; always taken in one order, so two renames never wait for each other."""
+        held = [self.hold(backend, key) for backend, key in paths]
+        ordered = sorted({place.number: place for place in held}.items())
+        taken: list[PathState] = []
+        try:
+            for _, place in ordered:
+                await place.lock.acquire()
+                taken.append(place)
+            yield held
+        finally:
+            for place in taken:
+                place.lock.release()
+            for place in held:
+                self.let_go(place)

@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counting what is really there: quota scans in the background, and reconciling after a crash.
+
+A scan counts regular files, each name once, and unfinished uploads that are kept, but no links: what live
+accounting counts. One scan per account (and one per folder) runs at a time.
+
+A scan beside traffic is exact if nothing was settled while it ran (`LiveUsage.turns` tells).
+It is repeated a few times; if something always moves, its result is used, and the account stays marked and
+is counted again later, until a scan was exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials
+from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
+from tidegate.model import Account, Entry, Folder, FolderMount
+from tidegate.policy.quota import counts_in_account
+from tidegate.vfs.mounts import BackendPool, BackendSpec, folder_spec, home_spec, listing
+from tidegate.vfs.usage.live import FolderUsage, identity_of, is_same
+from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
+
+STEADY_TRIES: Final = 3
+"""How often a scan is repeated because files changed while it ran."""
+RECOUNT_SECONDS: Final = 15.0
+"""How long an account whose numbers are uncertain waits to be counted; twice as long after each try."""
+RECOUNT_MAX_SECONDS: Final = 600.0
+"""Longest such wait."""
+UNCOUNTABLE: Final = (TidegateError, OverflowError)
+"""Why an account cannot be counted now, which is no reason not to count the others; sparse files add up to
+more than the store takes."""
+ENTRIES_PER_BREATH: Final = 2000
+"""Entries counted before other tasks get their turn, for backends that answer without waiting."""
+
+log = logging.getLogger(__name__)
+
+
+class Scan:
+    """One scan that runs or ran.
+
+    Attributes:
+        kind: user or folder.
+        name: of the account or folder.
+        started_ms: Unix milliseconds.
+        size: bytes counted so far; files likewise.
+    """
+
+    __slots__ = ("files", "kind", "name", "size", "started_ms", "task")
+
+    def __init__(self, kind: Literal["user", "folder"], name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.started_ms = int(time.time() * 1000)
+        self.size = 0
+        self.files = 0
+        self.task: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderView:
+    """What a folder's book holds for files that a listing shows, and how often it was changed."""
+
+    steady: bool
+    shown: tuple[int, int]
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The books of an account and its folders at one moment.
+
+    A count between two equal views saw nothing move, if the first is `steady` (no operation under way). It
+    settles doubts that came up until `moment`.
+    """
+
+    book: AccountUsage | None
+    steady: bool
+    shown: tuple[int, int]
+    turns: int
+    folders: dict[str, _FolderView]
+    moment: int = field(compare=False)
+
+
+async def measure(
+    backend: Backend,
+    key: Key,
+    *,
+    limit: int | None = None,
+    progress: Scan | None = None,
+    clean: bool = False,
+) -> tuple[int, int]:
+    """Bytes and files below a directory; see `measure_tree`."""
+    size, files, _ = await measure_tree(backend, key, limit=limit, progress=progress, clean=clean)
+    return size, files
+
+
+async def measure_tree(
+    backend: Backend,
+    key: Key,
+    *,
+    limit: int | None = None,
+    progress: Scan | None = None,
+    clean: bool = False,
+) -> tuple[int, int, bool]:
+    """Bytes and files below a directory, and whether any of them has several names (hard links).
+
+    Args:
+        limit: most files.
+        progress: is told what was counted so far.
+        clean: remove unfinished uploads that are too old or hidden; only if the result is the new number.
+
+    Raises:
+        PeerLimit: there are more than `limit` files.
+    """
+    size = files = seen = 0
+    several = False
+    todo = [key]
+    while todo:
+        directory = todo.pop()
+        try:
+            async with listing(backend, directory) as batches:
+                async for batch in batches:
+                    for entry in batch:
+                        if entry.is_dir:
+                            todo.append(f"{directory}/{entry.name}" if directory else entry.name)
+                        elif entry.is_file:
+                            size += entry.size
+                            files += 1
+                            several = several or entry.nlink > 1
+                            if progress is not None:
+                                progress.size += entry.size
+                                progress.files += 1
+                    if limit is not None and files > limit:
+                        raise PeerLimit("directory holds too many files")
+                    seen += len(batch)
+                    if seen >= ENTRIES_PER_BREATH:
+                        seen = 0
+                        await asyncio.sleep(0)
+                parts = getattr(batches, "parts", True)
+            if parts and isinstance(backend, ListsPartials):
+                if clean and isinstance(backend, ExpiresPartials):
+                    await backend.expire_partials(directory)
+                async for batch in backend.partials(directory):
+                    size += sum(entry.size for entry in batch)
+                    files += len(batch)
+        except (NotFound, NotADirectory):
+            if directory == key:
+                return 0, 0, False
+    return size, files, several
+
+
+async def kept_partials(backend: Backend, key: Key) -> list[Entry]:
+    """Unfinished uploads in a directory, which go along with it; none if they cannot be told."""
+    if not isinstance(backend, ListsPartials):
+        return []
+    try:
+        return [part async for batch in backend.partials(key) for part in batch]
+    except TidegateError:
+        return []  # what is wrong with the directory is for the operation itself to say
+
+
+class Scans:
+    """Starts, lists and runs scans.
+
+    Args:
+        books: where the result goes.
+        pool: where backends come from.
+    """
+
+    def __init__(self, books: UsageTracker, pool: BackendPool) -> None:
+        self._books = books
+        self._pool = pool
+        self._running: dict[tuple[str, str], Scan] = {}
+        self._doubting: asyncio.Task[None] | None = None
+        books.on_doubt = self._wake
+
+    def running(self, kind: Literal["user", "folder"]) -> list[Scan]:
+        """Scans that run now."""
+        return [scan for scan in self._running.values() if scan.kind == kind]
+
+    def busy(self, kind: Literal["user", "folder"], name: str) -> bool:
+        """Whether a scan of that name runs now."""
+        return (kind, name) in self._running
+
+    def check_idle(self, kind: Literal["user", "folder"], name: str) -> None:
+        """Return if usage may be set by hand now.
+
+        Raises:
+            Denied: usage is not tracked.
+            Conflict: a scan runs.
+        """
+        if not self._books.track_quota:
+            raise Denied("quota tracking is disabled", rule="track_quota")
+        if self.busy(kind, name):
+            raise Conflict("a quota scan is in progress")
+
+    async def start_user(self, username: str) -> Scan:
+        """Start counting an account's home and the folders in its quota.
+
+        Raises:
+            Denied: usage is not tracked.
+            NotFound: no such account.
+            Conflict: a scan of this account runs.
+        """
+        scan = self._enter("user", username)
+        try:
+            account = await self._account(username)
+        except BaseException:
+            self._leave(scan)
+            raise
+        scan.task = asyncio.create_task(
+            self._guard(scan, self._user(scan, account)), name=f"quota scan {username}"
+        )
+        return scan
+
+    async def start_folder(self, name: str) -> Scan:
+        """Start counting a folder.
+
+        Raises:
+            Denied: usage is not tracked.
+            NotFound: no such folder.
+            Conflict: a scan of this folder runs.
+        """
+        scan = self._enter("folder", name)
+        store = self._books.store
+        try:
+            folder = await store.folder(name) if store is not None else None
+            if folder is None:
+                raise NotFound(f"no folder {name}")
+        except BaseException:
+            self._leave(scan)
+            raise
+        scan.task = asyncio.create_task(
+            self._guard(scan, self._folder(scan, folder)), name=f"quota scan of folder {name}"
+        )
+        return scan
+
+    async def reconcile(self, *, own: bool = True) -> list[str]:
+        """Scan every account that a crash left with uncertain numbers; returns their names.
+
+        Meant for the start, before anybody can log in, and right beside sessions too (a provider may come
+        back later). What cannot be scanned now stays marked, and is tried again. What another living server
+        has marked is left alone.
+
+        Args:
+            own: include marks of this server, which at the start are of an earlier life.
+        """
+        store, lease = self._books.store, self._books.lease
+        if store is None or not self._books.track_quota:
+            return []
+        if own:
+            self._books.reading_marks()
+        if lease is not None:
+            left = await lease.left(own=own)
+        else:
+            left = {username: [] for username in await store.dirty_usage()}
+        waiting = set(self._books.doubtful())
+        self._books.expect(left)
+        done: list[str] = []
+        for username, servers in left.items():
+            account = await store.user(username)
+            if account is None:
+                self._books.forget_doubts(username)
+            if account is None or username in waiting:
+                continue
+            try:
+                if await self._recount(account):
+                    done.append(username)
+                if lease is not None:  # if it was not exact, the account has this server's mark now
+                    await lease.clear(username, [server for server in servers if server != lease.name])
+            except UNCOUNTABLE as error:
+                log.warning("usage of %s cannot be reconciled now: %s", username, error)
+                self._books.again(username)
+        return done
+
+    async def _recount(self, account: Account) -> bool:
+        """Count an account with all its folders; its mark goes if nothing changed meanwhile.
+
+        Raises:
+            Conflict: another scan of it runs.
+            TidegateError: it cannot be counted now.
+        """
+        scan = self._enter("user", account.username)
+        try:
+            self._books.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
+            steady = await self._user(scan, account, every_folder=True)
+        finally:
+            self._leave(scan)
+        if steady:
+            await self._books.counted(account)
+        return steady
+
+    def _wake(self) -> None:
+        """An account is in doubt: see to it that it is counted."""
+        if self._doubting is None or self._doubting.done():
+            self._doubting = asyncio.create_task(self._settle_doubts(), name="recount")
+
+    async def _settle_doubts(self) -> None:
+        pause = RECOUNT_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            for username in self._books.doubtful():
+                try:
+                    account = await self._account(username)
+                    if not self.busy("user", username) and await self._is_ours(username):
+                        await self._recount(account)
+                except NotFound:
+                    self._books.forget_doubts(username)
+                except UNCOUNTABLE as error:
+                    log.info("usage of %s cannot be counted again now: %s", username, error)
+            if not self._books.doubtful():
+                return
+            pause = min(2 * pause, RECOUNT_MAX_SECONDS)
+
+    async def _is_ours(self, username: str) -> bool:
+        """Whether no other living server holds numbers of an account that it has yet to write."""
+        lease = self._books.lease
+        return lease is None or not await lease.shared(username)
+
+    async def close(self) -> None:
+        """Stop running scans."""
+        tasks = [scan.task for scan in self._running.values() if scan.task is not None]
+        if self._doubting is not None:
+            tasks.append(self._doubting)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- one scan ------------------------------------------------------------------------------------------
+
+    def _enter(self, kind: Literal["user", "folder"], name: str) -> Scan:
+        if not self._books.track_quota:
+            raise Denied("quota tracking is disabled", rule="track_quota")
+        if (kind, name) in self._running:
+            raise Conflict("another scan is already in progress")
+        scan = self._running[kind, name] = Scan(kind, name)
+        return scan
+
+    def _leave(self, scan: Scan) -> None:
+        self._running.pop((scan.kind, scan.name), None)
+
+    async def _guard(self, scan: Scan, work: Coroutine[None, None, object]) -> None:
+        try:
+            await work
+        except UNCOUNTABLE as error:
+            log.warning("quota scan of %s %s failed: %s", scan.kind, scan.name, error)
+        finally:
+            self._leave(scan)
+
+    async def _account(self, username: str) -> Account:
+        store = self._books.store
+        account = await store.user(username) if store is not None else None
+        if account is None:
+            raise NotFound(f"no user {username}")
+        return account
+
+    @asynccontextmanager
+    async def _holding(self, account: Account) -> AsyncIterator[None]:
+        """Hold the books of what is counted: what sessions charge meanwhile, whenever they come, is known."""
+        book = await self._books.account(account)
+        folders: list[FolderUsage] = []
+        try:
+            for mount in account.virtual_folders:
+                folders.append(await self._books.folder(mount))  # noqa: PERF401  (held one by one)
+            yield
+        finally:
+            self._books.release(book, folders)
+
+    async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> bool:
+        """Count; returns whether nothing changed meanwhile, else the account is counted again later."""
+        at_root = any(mount.virtual_path == "/" for mount in account.virtual_folders)
+        included = [mount for mount in account.virtual_folders if counts_in_account(mount)]
+        own = [mount for mount in account.virtual_folders if not counts_in_account(mount)]
+        specs: list[tuple[FolderMount | None, BackendSpec]] = [] if at_root else [(None, home_spec(account))]
+        specs += [(mount, folder_spec(account, mount)) for mount in included]
+        if every_folder:
+            specs += [(mount, folder_spec(account, mount)) for mount in own]
+        async with self._holding(account):
+            return await self._held_user(scan, account, specs)
+
+    async def _held_user(
+        self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, BackendSpec]]
+    ) -> bool:
+        for _ in range(STEADY_TRIES):
+            scan.size = scan.files = 0
+            before = self._view(account)
+            counted = [(mount, *await self._count(spec, scan)) for mount, spec in specs]
+            steady = before.steady and before == self._view(account)
+            if steady:
+                break
+        if not is_same(identity_of(account), identity_of(await self._account(account.username))):
+            raise NotFound(f"user {account.username} was deleted while the scan ran")
+        if not steady:  # said first: what ends the scan half way must not leave its numbers unmarked
+            folders = [mount.name for mount, *_ in counted if mount is not None]
+            await self._books.doubt_scanned(account.username, folders)
+        mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
+        size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
+        since = None if before.book is None else before.shown
+        settles = before.moment if steady else 0
+        await self._books.set_usage(account.username, size=size, files=files, since=since, settles=settles)
+        for mount, folder_size, folder_files in counted:
+            if mount is not None:
+                await self._set_folder(mount.name, before, folder_size, folder_files, settles=settles)
+        return steady
+
+    async def _folder(self, scan: Scan, folder: Folder) -> None:
+        book = await self._books.folder(folder)
+        try:
+            await self._held_folder(scan, folder.name, BackendSpec(folder.mapped_path, folder.filesystem))
+        finally:
+            self._books.release_folder(book)
+
+    async def _held_folder(self, scan: Scan, name: str, spec: BackendSpec) -> None:
+        changing: set[str] = set()
+        for _ in range(STEADY_TRIES):
+            scan.size = scan.files = 0
+            before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._books.moment)
+            changing.update(self._books.changing(name))
+            size, files = await self._count(spec, scan)
+            changing.update(self._books.changing(name))
+            steady = before.folders == self._folder_views([name]) and all(
+                view.steady for view in before.folders.values()
+            )
+            if steady:
+                break
+        if not steady:
+            if not changing:  # somebody came and went
+                raise Conflict("the folder changed while it was counted")
+            for username in sorted(changing):
+                await self._books.doubt_scanned(username, [name])
+        await self._set_folder(name, before, size, files, settles=before.moment if steady else 0)
+
+    async def _set_folder(self, name: str, before: _View, size: int, files: int, *, settles: int) -> None:
+        seen = before.folders.get(name)
+        since = None if seen is None else seen.shown
+        await self._books.set_folder_usage(name, size=size, files=files, since=since, settles=settles)
+
+    def _view(self, account: Account) -> _View:
+        book, moment = self._books.live_for(account), self._books.moment
+        folders = self._folder_views([mount.name for mount in account.virtual_folders])
+        if book is None:
+            return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders, moment)
+        hidden = self._books.hidden(book.size, book.files)
+        shown = book.charged[0] - hidden[0], book.charged[1] - hidden[1]
+        steady = not book.moving and all(view.steady for view in folders.values())
+        return _View(book, steady, shown, book.turns, folders, moment)
+
+    def _folder_views(self, names: list[str]) -> dict[str, _FolderView]:
+        views = {}
+        for name in names:
+            folder = self._books.live_folder(name)
+            if folder is not None:
+                hidden = self._books.hidden(folder.size, folder.files)
+                shown = folder.charged[0] - hidden[0], folder.charged[1] - hidden[1]
+                views[name] = _FolderView(self._books.quiet(folder), shown, folder.turns)
+        return views
+
+    async def _count(self, spec: BackendSpec, scan: Scan) -> tuple[int, int]:
+        backend = await self._pool.acquire(spec)
+        try:
+            return await measure(backend, "", progress=scan, clean=True)
+        finally:
+            await self._pool.release(backend)

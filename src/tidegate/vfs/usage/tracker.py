@@ -1,0 +1,725 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live usage book: what accounts and folders use now, shared by all sessions of the process.
+
+Rules of this module:
+
+* One `AccountUsage` per account and one `FolderUsage` per folder exist at a time. Charging and crediting are
+  plain synchronous additions on one event loop, done *before* the bytes are handed to storage, so that
+  several uploads fighting for one quota can never pass it together.
+* An account that is deleted and made anew under its name is another account (`identity_of`). Its sessions
+  share a book of their own; what sessions of the old one still change is not written any more.
+* The store sees increments. They are written in the background, at once after a change and then at most
+  every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again. If it is not known whether an
+  increment was stored (the line broke before the reply came), the store is asked for its numbers first; only
+  if they do not tell, because somebody else wrote too, the account stays marked until it is scanned.
+* Before the first change of an idle account the store is told that its numbers may be behind (`mark_usage`);
+  the mark goes when everything is written and no upload is open. Accounts found marked at start are scanned
+  (`tidegate.vfs.usage.scan`), which makes the numbers right after a crash. If the store cannot be reached,
+  files still move: the numbers stay here and are written when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Literal
+
+from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
+from tidegate.events.kinds import Event, QuotaWarning
+from tidegate.model import Account, Folder, FolderMount, UsageDelta
+from tidegate.vfs.usage.charges import build_charges, session_tally
+from tidegate.vfs.usage.counters import ChargeSet, UsageCounter, Warn
+from tidegate.vfs.usage.lease import Lease
+from tidegate.vfs.usage.live import (
+    AccountUsage,
+    FolderUsage,
+    Identity,
+    LiveUsage,
+    Numbers,
+    UsageStore,
+    as_delta,
+    identity_of,
+    is_same,
+    numbers_of,
+)
+
+SAVE_GAP_SECONDS: Final = 1.0
+"""Least time between two background writes of one book: bounds the load, does not delay the first."""
+SAVE_INTERVAL_SECONDS: Final = 2.0
+"""How often usage is written while an upload runs."""
+LINGER_SECONDS: Final = 1.0
+"""How long the mark stays after the last change: a burst of small files sets it once, not once a file."""
+FRESH_SECONDS: Final = 1.0
+"""How old the numbers of a login may be; older ones are asked for again when a session begins."""
+RETRY_SECONDS: Final = 5.0
+"""Pause before a write that failed is tried again."""
+CLOSE_SECONDS: Final = 20.0
+"""How long stopping waits for the store, all accounts together; what is not written is scanned later."""
+
+_REFUSED: Final = (CallerError, BadRecord, OverflowError)
+"""Failures of a write that say for certain that nothing was stored."""
+
+log = logging.getLogger(__name__)
+
+__all__ = ["AccountUsage", "FolderUsage", "UsageStore", "UsageTracker", "session_tally"]
+
+
+class UsageTracker:
+    """Every live book of the process, and the way to the store.
+
+    Args:
+        store: the data provider; None keeps everything in memory.
+        track_quota: 0 counts nothing, 1 counts for everybody, 2 for accounts with limits and for folders.
+        emit: takes `QuotaWarning` events.
+        lease: whose the marks are, if several servers may use the store.
+    """
+
+    def __init__(
+        self,
+        store: UsageStore | None,
+        *,
+        track_quota: int = 2,
+        emit: Callable[[Event], None],
+        lease: Lease | None = None,
+    ) -> None:
+        self.store = store
+        self.lease = lease
+        self.track_quota = track_quota
+        self._emit = emit
+        self._accounts: dict[str, AccountUsage] = {}
+        # Books of accounts that were replaced, for as long as sessions hold them.
+        self._gone: dict[tuple[str, Identity], AccountUsage] = {}
+        self._folders: dict[str, FolderUsage] = {}
+        # (account, folder or None): nobody can say any more what the store should hold. Outlives the books,
+        # so that the account's mark stays for the next start even if sessions come and go meanwhile.
+        # Each with its `moment`: a count settles those that were there when it began.
+        self._doubts: dict[tuple[str, str | None], int] = {}
+        self._moment = 0
+        # Called when an account has to be counted; `tidegate.vfs.usage.scan` takes it.
+        self.on_doubt: Callable[[], None] = lambda: None
+        # Accounts whose numbers cannot be written now, and why.
+        self._failing: dict[str, str] = {}
+        self._loading = asyncio.Lock()
+        self._writing = 0  # writes of anybody's numbers under way
+        self._wrote = 0.0  # when the last one ended (`time.monotonic`)
+        self._stop = asyncio.Event()
+        # Marks of an earlier life have yet to be read: until then none may be cleared.
+        self._marks_unread = False
+
+    # -- life of a book ------------------------------------------------------------------------------
+
+    async def account(self, account: Account, asked: float = 0.0) -> AccountUsage:
+        """The book of an account, held until `release`.
+
+        Args:
+            account: as the login found it.
+            asked: `time.monotonic` of just before the store was asked for it. Its numbers are used if that
+                was a moment ago and nothing has been written since; it spares a login one of two questions.
+        """
+        book = self.live_for(account)
+        if book is None:
+            async with self._loading:
+                book = self.live_for(account) or await self._load(account, asked)
+        book.refs += 1
+        return book
+
+    async def _load(self, account: Account, asked: float) -> AccountUsage:
+        """A new book. An old connection may open a session for an account that is gone by now."""
+        name, wanted, store = account.username, identity_of(account), self.store
+        current: Account | None = account
+        if store is not None:
+            known = name in self._accounts
+            recent = asked > max(self._wrote, time.monotonic() - FRESH_SECONDS)
+            if known:
+                current = await self._surely(name, store)
+            elif self._writing or not recent:
+                current = await store.user(name)
+                if current is not None and not is_same(identity_of(current), wanted):
+                    current = await self._surely(name, store)
+        other = self._accounts.get(name)
+        found = current or account
+        if not is_same(identity_of(found), wanted) or (current is None and other is not None):
+            book = AccountUsage(account)
+            book.gone = True
+            self._gone[name, wanted] = book
+            return book
+        if other is not None:
+            self._retire(other)
+        book = self._accounts[name] = AccountUsage(found)
+        return book
+
+    async def folder(self, mount: FolderMount | Folder) -> FolderUsage:
+        """The book of a folder, held until `release` or `release_folder`."""
+        book = self._folders.get(mount.name)
+        if book is None:
+            async with self._loading:
+                book = self._folders.get(mount.name)
+                if book is None:
+                    fresh = await self.store.folder(mount.name) if self.store else None
+                    known = fresh or mount
+                    book = FolderUsage(mount.name, known.used_quota_size, known.used_quota_files)
+                    self._folders[mount.name] = book
+        book.refs += 1
+        return book
+
+    def release(self, book: AccountUsage, folders: list[FolderUsage]) -> None:
+        """A session ended, or a scan."""
+        for folder in folders:
+            folder.refs -= 1
+        book.refs -= 1
+        if book.task is None:
+            self._forget(book)
+
+    def release_folder(self, folder: FolderUsage) -> None:
+        """A scan of a folder ended."""
+        folder.refs -= 1
+        self._forget_folders()
+
+    def _forget(self, book: AccountUsage) -> None:
+        """Drop what nobody holds, so that the next login reads the store's numbers."""
+        if book.refs <= 0 and not book.busy and not book.pending:
+            if self._accounts.get(book.name) is book:
+                del self._accounts[book.name]
+            if self._gone.get((book.name, book.identity)) is book:
+                del self._gone[book.name, book.identity]
+        for folder in list(book.folders):
+            if not folder.pending and not book.busy:
+                del book.folders[folder]
+        self._forget_folders()
+
+    def _forget_folders(self) -> None:
+        for name, folder in list(self._folders.items()):
+            if folder.refs <= 0 and not folder.pending:
+                if any(book.busy and folder in book.folders for book in self._books()):
+                    continue  # what ends later is charged to it
+                del self._folders[name]
+
+    def live(self, username: str) -> AccountUsage | None:
+        """The book of an account that is in use now."""
+        return self._accounts.get(username)
+
+    def live_for(self, account: Account) -> AccountUsage | None:
+        """The book of this very account, which may have been replaced by another one of its name."""
+        book = self._accounts.get(account.username)
+        if book is not None and is_same(book.identity, identity_of(account)):
+            return book
+        return self._gone.get((account.username, identity_of(account)))
+
+    def live_folder(self, name: str) -> FolderUsage | None:
+        """The book of a folder that is in use now."""
+        return self._folders.get(name)
+
+    def hidden(self, size: UsageCounter, files: UsageCounter) -> tuple[int, int]:
+        """What these counts hold of open uploads that no listing shows."""
+        hidden_size = hidden_files = 0
+        seen: set[int] = set()
+        for book in self._books():
+            for upload in book.uploads:
+                if any(count is size for count in upload.meter.grow) and id(upload.extent) not in seen:
+                    seen.add(id(upload.extent))
+                    hidden_size += upload.reserved
+                if any(count is files for count in upload.meter.files):
+                    hidden_files += upload.reserved_files
+        return hidden_size, hidden_files
+
+    def quiet(self, folder: FolderUsage) -> bool:
+        """Whether no operation is under way that may change a folder."""
+        return not any(book.moving and folder in book.folders for book in self._books())
+
+    def changing(self, folder: str) -> list[str]:
+        """Accounts whose sessions changed a folder a moment ago, or may be changing it."""
+        return sorted(
+            {book.name for book in self._books() if any(one.name == folder for one in book.folders)}
+        )
+
+    def _books(self) -> tuple[AccountUsage, ...]:
+        return (*self._accounts.values(), *self._gone.values())
+
+    # -- what a session charges ----------------------------------------------------------------------
+
+    def meter(
+        self,
+        account: Account,
+        book: AccountUsage,
+        session_tally: dict[str, UsageCounter] | None,
+        mount: FolderMount | None,
+        folder: FolderUsage | None,
+    ) -> ChargeSet:
+        """What one session charges on one mount; see `build_charges`."""
+        warn = self._warner(account.username)
+        return build_charges(self.track_quota, warn, account, book, session_tally, mount=mount, folder=folder)
+
+    def _warner(self, username: str) -> Warn:
+        def warn(limit: str, percent: int, used: int, allowed: int) -> None:
+            self._emit(
+                QuotaWarning(username=username, limit=limit, percent=percent, used=used, allowed=allowed)
+            )
+
+        return warn
+
+    # -- the way to the store ------------------------------------------------------------------------
+
+    async def begin(self, book: AccountUsage, folder: FolderUsage | None = None) -> None:
+        """Something is about to change: make sure that the store knows the numbers may fall behind."""
+        if self.begin_nowait(book, folder) or self.store is None:
+            return
+        # Carried to its end: others that begin rely on it, also if the line of the first one breaks.
+        telling = asyncio.create_task(self._tell(book), name=f"mark {book.name}")
+        book.acts += 1
+        telling.add_done_callback(lambda _: self._told(book))
+        await asyncio.shield(telling)
+
+    async def _tell(self, book: AccountUsage) -> None:
+        async with book.lock:
+            if not book.marked:
+                try:
+                    await self._mark(book)
+                except TidegateError:
+                    log.warning("usage of %s: the store cannot be told that it changes", book.name)
+
+    def _told(self, book: AccountUsage) -> None:
+        book.acts -= 1
+        self.changed(book)
+
+    def begin_nowait(self, book: AccountUsage, folder: FolderUsage | None = None) -> bool:
+        """As `begin`, if the store knows already or need not; False means that it has to be told."""
+        if folder is not None:
+            book.folders[folder] = None
+        if self.store is not None and self.track_quota:
+            if not book.marked:
+                return False
+            self.changed(book)
+        return True
+
+    def changed(self, book: AccountUsage) -> None:
+        """Numbers changed: have them written soon."""
+        book.turns += 1
+        for folder in book.folders:
+            folder.turns += 1
+        if self.store is None:
+            return
+        book.wake.set()
+        if book.task is None and not self._stop.is_set():
+            book.task = asyncio.create_task(self._keep(book), name=f"usage {book.name}")
+
+    def doubt(self, book: AccountUsage) -> None:
+        """It is not known what became of an operation: the account stays marked until it was counted."""
+        if self.store is None or not self.track_quota or book.gone:
+            return
+        if (book.name, None) not in self._doubts:
+            log.warning("usage of %s is uncertain; it will be counted again", book.name)
+        self.unsure(book.name, [folder.name for folder in book.folders])
+
+    async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
+        """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
+        if self.store is not None:
+            await self.set_mark(username, dirty=True)
+            book = self._accounts.get(username)
+            if book is not None:
+                book.marked = True
+        self.unsure(username, folders)
+
+    def unsure(self, username: str, folders: Iterable[str] = ()) -> None:
+        """The numbers may be wrong: a mark stays until they were counted."""
+        for name in (None, *folders):
+            self._uncertain((username, name))
+
+    def again(self, username: str) -> None:
+        """A marked account could not be counted: it is tried again later."""
+        self._uncertain((username, None))
+
+    def _uncertain(self, doubt: tuple[str, str | None]) -> None:
+        self._note(doubt)
+        self.on_doubt()
+
+    def _note(self, *doubts: tuple[str, str | None]) -> None:
+        self._moment += 1
+        self._doubts |= dict.fromkeys(doubts, self._moment)
+
+    def _settle_doubts(self, until: int, *, username: str | None = None, folder: str | None = None) -> None:
+        """Drop doubts about an account's own numbers, or everybody's about a folder."""
+        self._doubts = {
+            (name, about): moment
+            for (name, about), moment in self._doubts.items()
+            if moment > until or about != folder or (folder is None and name != username)
+        }
+
+    @property
+    def moment(self) -> int:
+        """When the last doubt came up, 0 for never; a count that begins now settles those until then."""
+        return self._moment
+
+    def doubtful(self) -> list[str]:
+        """Accounts that have to be counted before their mark goes."""
+        return sorted({name for name, _ in self._doubts})
+
+    def reading_marks(self) -> None:
+        """Marks that an earlier life left are about to be read: no session may clear one before."""
+        self._marks_unread = True
+
+    def expect(self, usernames: Iterable[str]) -> None:
+        """Marks were read: these accounts are about to be counted, and stay marked until they were."""
+        self._marks_unread = False
+        self._note(*((username, None) for username in usernames))
+
+    def expect_folders(self, username: str, folders: Iterable[str]) -> None:
+        """An account is counted with these folders; its mark stays until all of them were."""
+        self._note(*((username, name) for name in (None, *folders)))
+
+    def forget_doubts(self, username: str) -> None:
+        """The account is gone."""
+        self._doubts = {doubt: when for doubt, when in self._doubts.items() if doubt[0] != username}
+
+    async def counted(self, account: Account) -> None:
+        """The store's numbers of an account and its folders are exact: its mark may go."""
+        book = self.live_for(account)
+        if book is not None:
+            self.changed(book)  # it clears the mark when everything is written
+        elif self.store is not None:
+            await self.set_mark(account.username, dirty=False)
+            book = self.live_for(account)
+            if book is not None and book.marked:  # somebody began meanwhile
+                await self.set_mark(account.username, dirty=True)
+
+    def touch(self, book: AccountUsage, kind: Literal["upload", "download"]) -> None:
+        """A transfer ended well: remember if it was the account's first."""
+        if book.touch[kind]:
+            book.touch[kind] = False
+            if self.store is not None:
+                book.touched_at[kind] = int(time.time() * 1000)
+                self.changed(book)
+
+    async def settle(self, username: str | None = None) -> None:
+        """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""
+        for book in self._books():
+            if (username is None or book.name == username) and book.pending:
+                await self._write(book)
+
+    async def close(self) -> None:
+        """Write everything and stop, in `CLOSE_SECONDS` at most."""
+        self._stop.set()
+        books = self._books()
+        for book in books:
+            book.wake.set()
+        tasks = [book.task for book in books if book.task is not None]
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                if tasks:
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                for book in books:
+                    await self._finish(book)
+        except TimeoutError:
+            behind = sum(book.pending or book.marked for book in books)
+            log.warning(
+                "the store does not answer: usage of %d accounts will be scanned at the next start", behind
+            )
+
+    async def _finish(self, book: AccountUsage) -> None:
+        try:
+            if book.pending:
+                await self._write(book)
+            await self._unmark(book)
+        except (TidegateError, OverflowError):
+            log.warning("usage of %s could not be written; it will be scanned at the next start", book.name)
+
+    async def _keep(self, book: AccountUsage) -> None:
+        """Write a book until it is settled."""
+        idle_since: float | None = None
+        try:
+            while not self._stop.is_set():
+                book.wake.clear()
+                pause = SAVE_GAP_SECONDS
+                try:
+                    if book.pending:
+                        idle_since = None
+                        await self._write(book)
+                    elif not book.busy:
+                        now = asyncio.get_running_loop().time()
+                        idle_since = now if idle_since is None else idle_since
+                        if now - idle_since >= LINGER_SECONDS:
+                            await self._unmark(book)
+                            if not book.wake.is_set():
+                                break
+                    else:
+                        pause = SAVE_INTERVAL_SECONDS
+                    self._written(book)
+                except (TidegateError, OverflowError) as error:  # sparse files add up to more than fits
+                    self._unwritten(book, error)
+                    pause = RETRY_SECONDS
+                await _wait(self._stop, SAVE_GAP_SECONDS)
+                if pause > SAVE_GAP_SECONDS and not self._stop.is_set():
+                    await _wait(book.wake, pause - SAVE_GAP_SECONDS)
+        finally:
+            book.task = None
+            if not book.pending:
+                self._failing.pop(book.name, None)
+            self._forget(book)
+
+    def _unwritten(self, book: AccountUsage, error: Exception) -> None:
+        """Say once why the store does not take numbers, not at each try and not for each account."""
+        cause = " ".join(str(error).split()) or type(error).__name__
+        if self._failing.get(book.name) == cause:
+            return
+        known = cause in self._failing.values()
+        self._failing[book.name] = cause
+        log.log(
+            logging.DEBUG if known else logging.WARNING,
+            "usage of %s cannot be written now: %s; trying again every %g seconds",
+            book.name,
+            cause,
+            RETRY_SECONDS,
+        )
+
+    def _written(self, book: AccountUsage) -> None:
+        cause = self._failing.pop(book.name, None)
+        if cause is not None and cause not in self._failing.values():
+            log.info("usage is written again, last that of %s; it was kept meanwhile (%s)", book.name, cause)
+
+    async def _write(self, book: AccountUsage) -> None:
+        store = self.store
+        if store is None:
+            return
+        async with book.lock:
+            try:
+                await self._write_account(book, store)
+            except NotFound:
+                log.info("usage of %s is dropped: the account was deleted", book.name)
+                book.deleted()
+            for folder in list(book.folders):
+                await self._write_folder(book, folder, store)
+
+    async def _write_account(self, book: AccountUsage, store: UsageStore) -> None:
+        if not book.behind:
+            return
+        if book.sent is not None:
+            # A write of the same record ends after one that is still under way (a transaction whose
+            # line broke holds its lock), and makes the reading that follows go to the writing server.
+            await self._mark(book)
+        if await self._replaced(book, store):
+            return
+        if book.sent is not None:
+            self._learn(book, await store.user(book.name), (book.name, None))
+        changes = book.changes()
+        await self._send(book, changes, lambda: self._noted(store.add_usage(book.name, as_delta(changes))))
+        for kind, when in list(book.touched_at.items()):
+            await store.touch_first(book.name, kind, when)
+            del book.touched_at[kind]
+
+    async def _write_folder(self, book: AccountUsage, folder: FolderUsage, store: UsageStore) -> None:
+        async with folder.lock:  # several accounts may have changed it
+            if folder.sent is not None and not book.marked:
+                with contextlib.suppress(NotFound):  # the account was deleted; the folder may live on
+                    await self._mark(book)
+            try:
+                if folder.sent is not None:
+                    # For the reasons in `_write_account`.
+                    await store.add_folder_usage(folder.name, size=0, files=0)
+                    self._learn(folder, await store.folder(folder.name), (book.name, folder.name))
+                size, files = changes = folder.changes()
+                await self._send(
+                    folder, changes, lambda: store.add_folder_usage(folder.name, size=size, files=files)
+                )
+            except NotFound:
+                log.info("usage of folder %s is dropped: it was deleted", folder.name)
+                folder.deleted()
+
+    @staticmethod
+    async def _send(book: LiveUsage, changes: Numbers, write: Callable[[], Awaitable[None]]) -> None:
+        """Have changes stored; if it cannot be said whether they were, they stay in `book.sent`."""
+        if not any(changes):
+            return
+        book.sent = changes
+        try:
+            await write()
+        except _REFUSED:
+            book.sent = None
+            raise
+        book.told(changes)
+
+    def _learn(self, book: LiveUsage, found: Account | Folder | None, doubt: tuple[str, str | None]) -> None:
+        """Settle what became of `book.sent`, or note whose numbers only a scan can make right."""
+        if not book.learn(None if found is None else numbers_of(found)):
+            log.warning("usage of %s is uncertain; it will be counted again", book.name)
+            self._uncertain(doubt)
+
+    async def _replaced(self, book: AccountUsage, store: UsageStore) -> bool:
+        """Whether the store has another account of that name by now; the book is retired then.
+
+        The store adds by name, so this is asked before each addition.
+        """
+        if not book.gone and any(book.identity):
+            found = await store.user(book.name)
+            if found is not None and not is_same(book.identity, identity_of(found)):
+                found = await self._surely(book.name, store)
+            # Without a record the write itself tells.
+            if found is not None and not book.gone and not is_same(book.identity, identity_of(found)):
+                self._retire(book)
+        return book.gone
+
+    def _retire(self, book: AccountUsage) -> None:
+        """The account is gone and another one has its name: what sessions still change concerns nobody."""
+        log.info("usage of %s is dropped: the account was deleted and made anew", book.name)
+        book.deleted()
+        book.gone = True
+        if self._accounts.get(book.name) is book:
+            del self._accounts[book.name]
+        self._gone[book.name, book.identity] = book
+        self._doubts.pop((book.name, None), None)
+        if book.task is None:
+            self._forget(book)
+
+    @staticmethod
+    async def _surely(name: str, store: UsageStore) -> Account | None:
+        """What the writing server has: it is the one that is read after a write, even of nothing."""
+        try:
+            await store.add_usage(name, UsageDelta())
+        except NotFound:
+            return None
+        return await store.user(name)
+
+    async def set_mark(self, username: str, *, dirty: bool) -> None:
+        """Set or clear this server's mark on an account."""
+        if self.lease is not None:
+            await self.lease.mark(username, dirty=dirty)
+        elif self.store is not None:
+            await self.store.mark_usage(username, dirty=dirty)
+
+    async def _mark(self, book: AccountUsage) -> None:
+        if not book.gone:
+            await self.set_mark(book.name, dirty=True)
+        book.marked = True
+
+    async def _unmark(self, book: AccountUsage) -> None:
+        if self.store is None or not book.marked:
+            return
+        async with book.lock:
+            doubtful = not book.gone and (
+                self._marks_unread or any(name == book.name for name, _ in self._doubts)
+            )
+            if book.marked and not book.busy and not book.pending and not doubtful:
+                book.marked = False
+                if not book.gone:
+                    await self.set_mark(book.name, dirty=False)
+
+    async def _noted(self, write: Awaitable[None]) -> None:
+        """Write numbers of an account, and remember when."""
+        self._writing += 1
+        try:
+            await write
+        finally:
+            self._writing -= 1
+            self._wrote = time.monotonic()
+
+    # -- by hand -------------------------------------------------------------------------------------
+
+    async def _current(self, username: str) -> AccountUsage | None:
+        """The live book of the account that the store has now."""
+        book = self._accounts.get(username)
+        if book is not None and self.store is not None and await self._replaced(book, self.store):
+            return self._accounts.get(username)
+        return book
+
+    async def set_usage(
+        self,
+        username: str,
+        *,
+        size: int,
+        files: int,
+        since: tuple[int, int] | None = None,
+        settles: int | None = None,
+    ) -> None:
+        """Set an account's numbers here and in the store (scan, or an operator).
+
+        Args:
+            since: `LiveUsage.charged` when they were counted, without what uploads hide; what was charged
+                after that is added. None takes the numbers as they are.
+            settles: doubts about them that came up until this `moment` end; None for now. 0 if the numbers
+                are about right only.
+        """
+        until = self.moment if settles is None else settles
+        book = await self._current(username)
+        if book is None:
+            if self.store is not None:
+                await self._noted(self.store.set_usage(username, size=size, files=files))
+            self._settle_doubts(until, username=username)
+            return
+        async with book.lock:
+            # Besides the scan that holds the book, others do: traffic goes on.
+            marks = since is not None and self.store is not None and not book.marked and book.refs > 1
+            if marks:
+                await self._mark(book)
+            before = book.charged
+            size, files = _later((size, files), before, since)
+            try:
+                if self.store is not None:
+                    await self._noted(self.store.set_usage(username, size=size, files=files))
+            except BaseException as error:
+                if not isinstance(error, _REFUSED):  # perhaps they are set, and additions go on top of them
+                    self.doubt(book)
+                raise
+            book.correct((size, files), before)
+            self._settle_doubts(until, username=username)
+        if marks:
+            self.changed(book)
+
+    async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
+        """Set an account's transfer numbers here and in the store."""
+        book = await self._current(username)
+        if book is None:
+            if self.store is not None:
+                await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
+            return
+        async with book.lock:
+            before = book.upload.used, book.download.used, book.total.used
+            if self.store is not None:
+                await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
+            book.replaced(book.upload, book.download)
+            book.upload.rebase(upload, before[0])
+            book.download.rebase(download, before[1])
+            book.total.rebase(upload + download, before[2])
+
+    async def set_folder_usage(
+        self,
+        name: str,
+        *,
+        size: int,
+        files: int,
+        since: tuple[int, int] | None = None,
+        settles: int | None = None,
+    ) -> None:
+        """Set a folder's numbers here and in the store; see `set_usage`."""
+        until = self.moment if settles is None else settles
+        book = self._folders.get(name)
+        if book is None:
+            if self.store is not None:
+                await self.store.set_folder_usage(name, size=size, files=files)
+        else:
+            async with book.lock:
+                before = book.charged
+                size, files = _later((size, files), before, since)
+                try:
+                    if self.store is not None:
+                        await self.store.set_folder_usage(name, size=size, files=files)
+                except BaseException as error:
+                    if not isinstance(error, _REFUSED):  # as in `set_usage`
+                        for username in self.changing(name):
+                            self._uncertain((username, name))
+                    raise
+                book.correct((size, files), before)
+        self._settle_doubts(until, folder=name)
+
+
+def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int] | None) -> tuple[int, int]:
+    """What was counted, and what was charged since then."""
+    then = now if since is None else since
+    return max(0, counted[0] + now[0] - then[0]), max(0, counted[1] + now[1] - then[1])
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

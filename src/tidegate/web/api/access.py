@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who calls, and whether they may: the dependencies of every route.
+
+Three ways in: a token (``Authorization: Bearer``), an API key (``X-SFTPGO-API-KEY``), and, where
+`httpd.auth_user_file` names a file, a user of that file by basic authentication on every request, who may
+do everything, as in the 0.9 generation of the field's other gateway. Refusals before the credential was
+proved all look the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from fastapi import Depends, HTTPException, Request
+
+from tidegate.accounts.administrators import EVERYTHING
+from tidegate.accounts.directories import Giver
+from tidegate.doors.http.edge import FOREIGN
+from tidegate.errors import Denied, LoginRefused
+from tidegate.identity.admins import Throttled
+from tidegate.identity.passwords import MAX_PASSWORD_BYTES
+from tidegate.model import Admin
+from tidegate.model.address_list import AddressList
+from tidegate.web.api.security import Claims
+from tidegate.web.api.services import Services
+
+MAX_CREDENTIAL_CHARS: Final = 4 * MAX_PASSWORD_BYTES
+"""Longest text after ``Basic``."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, proved.
+
+    Attributes:
+        name: for logs.
+        way: how they proved it.
+        permissions: what they may do.
+        admin: their record; None for users of the file.
+        claims: of their token.
+    """
+
+    name: str
+    way: Literal["token", "api_key", "file"]
+    permissions: frozenset[str]
+    admin: Admin | None = None
+    claims: Claims | None = None
+
+    def may(self, permission: str) -> bool:
+        """Whether they have a permission."""
+        return EVERYTHING in self.permissions or permission in self.permissions
+
+
+def services_of(request: Request) -> Services:
+    """What this request's handler works with."""
+    found: Services = request.app.state.services
+    return found
+
+
+def client_ip(request: Request) -> str:
+    """Where the request comes from, proxies taken into account by `front`."""
+    ip: str = request.scope["tidegate.ip"]
+    return ip
+
+
+def basic_credentials(request: Request) -> tuple[str, str] | None:
+    """Name and password of an ``Authorization: Basic`` header, None if there is none to read."""
+    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic" or len(text) > MAX_CREDENTIAL_CHARS:
+        return None
+    try:
+        name, colon, password = base64.b64decode(text.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return (name, password) if colon else None
+
+
+def unauthorised(*, basic: bool = False) -> HTTPException:
+    """The one answer to whoever did not prove who they are."""
+    challenge = 'Basic realm="Tidegate", charset="UTF-8"' if basic else 'Bearer realm="Tidegate"'
+    return HTTPException(401, LoginRefused.default_text, {"WWW-Authenticate": challenge})
+
+
+async def caller(request: Request) -> Caller:
+    """Who calls.
+
+    Raises:
+        HTTPException: nobody we know (401), too many attempts (429).
+        Denied: known, and not welcome from there (403).
+    """
+    services = services_of(request)
+    ip = client_ip(request)
+    kind, _, credential = request.headers.get("authorization", "").partition(" ")
+    try:
+        if key := request.headers.get("x-sftpgo-api-key"):
+            return await _by_key(services, ip, key)
+        if kind.lower() == "bearer" and credential:
+            return await _by_token(services, ip, credential.strip())
+        if services.htpasswd is not None and (given := basic_credentials(request)):
+            return await _by_file(request, services, ip, *given)
+    except Throttled:
+        raise
+    except LoginRefused as error:
+        if error.reason == "provider_unavailable":
+            raise HTTPException(503, "data provider unavailable") from None
+        _log.info("request from %s refused: %s %r", ip, error.reason, error.username)
+    raise unauthorised(basic=services.htpasswd is not None)
+
+
+async def _by_token(services: Services, ip: str, text: str) -> Caller:
+    claims = await services.tokens.read(text, ip)
+    admin = await services.provider.admin(claims.username)
+    if admin is None or not services.tokens.holds(claims, admin):
+        raise LoginRefused("token_revoked", username=claims.username)
+    networks = AddressList(admin.filters.allow_list)
+    if networks and networks.match(ip) is None:
+        raise Denied("you may not come from this address", rule="filters.allow_list")
+    return Caller(admin.username, "token", frozenset(admin.permissions), admin, claims)
+
+
+async def _by_key(services: Services, ip: str, text: str) -> Caller:
+    login = await services.admins.by_api_key(ip, text)
+    if login.admin is None:
+        raise Denied("this key acts as a user; only administrators may do this", rule="api_key[scope]")
+    return Caller(login.admin.username, "api_key", frozenset(login.admin.permissions), login.admin)
+
+
+async def _by_file(request: Request, services: Services, ip: str, name: str, password: str) -> Caller:
+    # A browser that remembers the password sends it along with whatever a strange page asks for.
+    if request.scope["tidegate.foreign"]:
+        raise Denied(FOREIGN)
+    assert services.htpasswd is not None
+    wait = services.throttle.admit(f"htpasswd:{name}", ip, services.monotonic())
+    if wait:
+        raise Throttled(wait, username=name)
+    if not await services.htpasswd.verify(ip, name, password):
+        raise LoginRefused("bad_credential", username=name)
+    services.throttle.succeeded(f"htpasswd:{name}", ip, services.monotonic())
+    return Caller(name, "file", frozenset((EVERYTHING,)))
+
+
+def giver(services: Services, who: Caller) -> Giver:
+    """The caller as somebody who gives directories of the host to accounts and folders."""
+    base = services.loaded.settings.data_provider.users_base_dir
+    return Giver(base, services.loaded.config_dir, unlimited=who.may(EVERYTHING))
+
+
+class Need:
+    """A dependency: the caller, who has a permission (none needed if it is empty)."""
+
+    def __init__(self, permission: str = "") -> None:
+        self.permission = permission
+
+    async def __call__(self, who: Annotated[Caller, Depends(caller)]) -> Caller:
+        """The caller.
+
+        Raises:
+            Denied: they lack the permission, or must change their password first.
+        """
+        if who.admin is not None and who.admin.filters.require_password_change:
+            raise Denied("change your password first: PUT /api/v2/admin/changepwd")
+        if self.permission and not who.may(self.permission):
+            raise Denied(f"you lack the permission {self.permission}", rule="permissions")
+        return who
+
+
+def require_deliberate(who: Caller) -> Caller:
+    """The caller, if a browser does not send what they proved themselves with by its own.
+
+    Raises:
+        Denied: they came with a name and a password, which a browser adds to whatever a page asks for.
+    """
+    if who.way == "file":
+        raise Denied("a GET that changes something needs a token or an API key")
+    return who
+
+
+async def owner_by_token(who: Annotated[Caller, Depends(Need(EVERYTHING))]) -> Caller:
+    """The caller, who may do everything and sent a token or an API key: for what changes something by GET.
+
+    Raises:
+        Denied: a browser could have sent what they sent for a page of another site.
+    """
+    return require_deliberate(who)
+
+
+async def token_holder(who: Annotated[Caller, Depends(caller)]) -> Caller:
+    """The caller, who is an administrator with a token: for what concerns themselves.
+
+    Raises:
+        Denied: they came by an API key or from the user file.
+    """
+    if who.way != "token":
+        raise Denied("this needs a token: GET /api/v2/token")
+    return who
+
+
+async def profiled(who: Annotated[Caller, Depends(Need())]) -> Caller:
+    """The caller, who may see and change their profile.
+
+    Raises:
+        Denied: as `token_holder`, or they must change their password first.
+    """
+    return await token_holder(who)
+
+
+async def key_manager(who: Annotated[Caller, Depends(Need(EVERYTHING))]) -> Caller:
+    """The caller, who may manage API keys: with all permissions, and not by an API key.
+
+    Raises:
+        Denied: they may not.
+    """
+    if who.way == "api_key":
+        raise Denied("an API key cannot manage API keys")
+    return who
+
+
+With = Annotated[Services, Depends(services_of)]
+Ip = Annotated[str, Depends(client_ip)]
+Anybody = Annotated[Caller, Depends(Need())]
+Owner = Annotated[Caller, Depends(Need(EVERYTHING))]
+DeliberateOwner = Annotated[Caller, Depends(owner_by_token)]
+TokenHolder = Annotated[Caller, Depends(token_holder)]
+Profiled = Annotated[Caller, Depends(profiled)]
+KeyManager = Annotated[Caller, Depends(key_manager)]
+ViewUsers = Annotated[Caller, Depends(Need("view_users"))]
+AddUsers = Annotated[Caller, Depends(Need("add_users"))]
+EditUsers = Annotated[Caller, Depends(Need("edit_users"))]
+DeleteUsers = Annotated[Caller, Depends(Need("del_users"))]
+ViewConnections = Annotated[Caller, Depends(Need("view_conns"))]
+CloseConnections = Annotated[Caller, Depends(Need("close_conns"))]
+ViewStatus = Annotated[Caller, Depends(Need("view_status"))]
+ManageFolders = Annotated[Caller, Depends(Need("manage_folders"))]
+QuotaScans = Annotated[Caller, Depends(Need("quota_scans"))]

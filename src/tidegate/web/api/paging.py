@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters that several routes share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import Path, Query
+
+from tidegate.accounts.names import can_be_stored, fold_name
+from tidegate.errors import BadRecord, NotFound
+from tidegate.store.contract import Order
+from tidegate.web.api.services import Services
+
+MAX_PAGE: Final = 500
+DEFAULT_PAGE: Final = 100
+MAX_OFFSET: Final = 2**31 - 1
+
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Records to leave out.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most records to give.")]
+Sort = Annotated[Order, Query(description="By name.")]
+Name = Annotated[str, Path(min_length=1, max_length=255, description="Name of the record.")]
+Confidential = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=1,
+        description="1 gives password hashes and other secrets too, to those who have all permissions (`*`); "
+        "for anybody else it has no effect.",
+    ),
+]
+Flag = Annotated[int, Query(ge=0, le=1)]
+
+
+def folded(services: Services, name: str, kind: str) -> str:
+    """A name from a path as it is stored.
+
+    Raises:
+        NotFound: nothing can have this name.
+    """
+    name = fold_name(name, services.rules)
+    if not can_be_stored(name):
+        raise NotFound(f"no such {kind}")
+    return name
+
+
+def same_name(services: Services, document: dict[str, Any], key: str, name: str) -> None:
+    """Refuse a document about somebody else.
+
+    Raises:
+        BadRecord: it names another record than the path.
+    """
+    given = document.get(key)
+    if isinstance(given, str) and given and fold_name(given, services.rules) != name:
+        raise BadRecord(key, f"{given[:255]!r} is not {name!r}, and names cannot be changed")

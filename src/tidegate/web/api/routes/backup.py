@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/dumpdata`` and ``/loaddata``: backup and restore of the data provider."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any, BinaryIO, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
+from tidegate.identity.passwords import hash_password
+from tidegate.store.contract import LoadReport
+from tidegate.store.dump import SCOPES, dump, load_file
+from tidegate.web.api.access import DeliberateOwner, Owner, With, require_deliberate
+from tidegate.web.api.bodies import Json, message, pieces
+from tidegate.web.api.paging import Flag
+from tidegate.web.api.services import Services
+
+router = APIRouter(tags=["maintenance"])
+
+MAX_REPORTED: Final = 1000
+"""Records and remarks that the answer to a load names one by one."""
+
+Mode = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=2,
+        description="0 adds and updates, 1 only adds, 2 as 0 and closes connections of users it updates.",
+    ),
+]
+ScanQuota = Annotated[
+    int,
+    Query(
+        alias="scan-quota",
+        ge=0,
+        le=2,
+        description="Count files afterwards: 0 nobody's, 1 everybody's, 2 of loaded users with a quota.",
+    ),
+]
+_LOADED: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "What became of the records."}}
+_log = logging.getLogger(__name__)
+
+
+@router.get("/dumpdata", responses={200: {"description": "The dump, or that it was written."}})
+async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
+    services: With,
+    who: Owner,
+    output_file: Annotated[
+        str,
+        Query(alias="output-file", description="File to write, relative to data_provider.backups_path."),
+    ] = "",
+    output_data: Annotated[
+        int, Query(alias="output-data", ge=0, le=1, description="1 gives the dump as the answer.")
+    ] = 0,
+    indent: Flag = 0,
+    scopes: Annotated[str, Query(description=f"Only these, comma separated: {','.join(SCOPES)}.")] = "",
+) -> Response:
+    """Write everything into a file on the server, or give it as the answer. It holds password hashes.
+
+    A file needs a token or an API key: other credentials are sent by browsers for pages of other sites too.
+    """
+    wanted = [part for text in scopes.split(",") if (part := text.strip())] or list(SCOPES)
+    for part in wanted:
+        if part not in SCOPES:
+            raise InvalidArgument(f"scopes: not among {','.join(SCOPES)}")
+    if bool(output_data) == bool(output_file):
+        raise InvalidArgument("output-file: give either a file name or output-data=1")
+    chunks = dump(services.provider, wanted, indent=bool(indent))
+    if output_data:
+        _log.info("administrator %r downloads a dump", who.name)
+        return StreamingResponse(
+            _stream(chunks),
+            media_type="application/json",
+            headers={"Content-Disposition": 'attachment; filename="tidegate-backup.json"'},
+        )
+    require_deliberate(who)
+    parts = services.backups.parts(output_file, label="output-file")
+    async with _alone(services), contextlib.aclosing(chunks):
+        size = await services.backups.write(parts, chunks)
+    _log.info("administrator %r wrote a dump of %d bytes to %r", who.name, size, "/".join(parts))
+    return message("Data saved")
+
+
+@router.get("/loaddata", responses=_LOADED)
+async def load_from_file(
+    services: With,
+    who: DeliberateOwner,
+    input_file: Annotated[
+        str, Query(alias="input-file", description="File to read, in data_provider.backups_path.")
+    ],
+    mode: Mode = 0,
+    scan_quota: ScanQuota = 0,
+) -> Response:
+    """Load a dump that lies on the server: all of it, or nothing if any record is wrong.
+
+    Needs a token or an API key, as writing a dump into a file does.
+    """
+    _may_scan(services, scan_quota)
+    parts = services.backups.parts(input_file, label="input-file")
+    with await services.backups.read(parts) as stream:
+        return await _load(services, stream, who.name, mode, scan_quota)
+
+
+@router.post(
+    "/loaddata",
+    responses=_LOADED,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+)
+async def load_from_body(
+    request: Request, services: With, who: Owner, mode: Mode = 0, scan_quota: ScanQuota = 0
+) -> Response:
+    """Load a dump that is the body of the request: all of it, or nothing if any record is wrong."""
+    _may_scan(services, scan_quota)
+    with await asyncio.to_thread(tempfile.TemporaryFile) as stream:
+        async for piece in pieces(request):
+            await asyncio.to_thread(stream.write, piece)
+        return await _load(services, stream, who.name, mode, scan_quota)
+
+
+async def _load(services: Services, stream: BinaryIO, by: str, mode: int, scan_quota: int) -> Response:
+    options = services.hashing
+    async with _alone(services):
+        report = await load_file(
+            services.provider,
+            stream,
+            mode=mode,
+            rules=services.rules,
+            hash_password=lambda password: hash_password(password, options),
+        )
+    _log.info("administrator %r loaded a dump of %d records", by, len(report.rows))
+    changed = [name for kind, name, action in report.rows if kind == "user" and action == "updated"]
+    if mode == 2:
+        for name in changed:
+            services.close_user(name, by=by)
+    else:
+        for name in services.connected().intersection(changed):
+            with contextlib.suppress(TidegateError):  # it is loaded all the same; the sweep asks again
+                if (account := await services.provider.user(name)) is not None:
+                    services.close_if_out(account, by=by)
+    for kind, name, action in report.rows:
+        if kind == "admin" and action == "updated":
+            await services.tokens.revoke_all(name)
+    if scan_quota:
+        services.jobs.start(_scan(services, report, everybody=scan_quota == 1), "quota scans after a load")
+    return Json(_answer(report))
+
+
+def _answer(report: LoadReport) -> dict[str, Any]:
+    counts = {action: sum(row[2] == action for row in report.rows) for action in ("added", "updated", "kept")}
+    light = report.remarks.grouped if report.remarks is not None else len(report.notes)
+    heavy = report.notes[light:]
+    return {
+        "message": "Data restored",
+        "error": "",
+        **counts,
+        "records": [
+            {"kind": kind, "name": name, "action": action}
+            for kind, name, action in report.rows[:MAX_REPORTED]
+        ],
+        "not_listed": max(0, len(report.rows) - MAX_REPORTED),
+        # The heaviest come last, and what restricts is never cut.
+        "notes": [*report.notes[: min(light, max(0, MAX_REPORTED - len(heavy)))], *heavy],
+    }
+
+
+def _may_scan(services: Services, scan_quota: int) -> None:
+    if scan_quota and not services.loaded.settings.data_provider.track_quota:
+        raise Denied("quota tracking is disabled", rule="track_quota")
+
+
+async def _scan(services: Services, report: LoadReport, *, everybody: bool) -> None:
+    """Count the files of loaded users (and folders), one after the other."""
+    for kind, name, action in report.rows:
+        if action == "kept" and not everybody:
+            continue
+        try:
+            if kind == "user":
+                account = await services.provider.user(name)
+                if account is None or not (everybody or account.quota_size or account.quota_files):
+                    continue
+                scan = await services.sessions.scans.start_user(name)
+            elif kind == "folder" and everybody:
+                scan = await services.sessions.scans.start_folder(name)
+            else:
+                continue
+        except TidegateError as error:
+            _log.warning("no quota scan of %s %r: %s", kind, name, error)
+            continue
+        if scan.task is not None:
+            await asyncio.wait((scan.task,))
+
+
+@contextlib.asynccontextmanager
+async def _alone(services: Services) -> AsyncIterator[None]:
+    """Hold the backups.
+
+    Raises:
+        Conflict: another dump or load runs.
+    """
+    if services.backups.busy.locked():
+        raise Conflict("another dump or load is under way")
+    async with services.backups.busy:
+        yield
+
+
+async def _stream(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The dump; what it holds of the provider is released also when the client goes away."""
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk

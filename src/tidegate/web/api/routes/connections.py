@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/connections``: who is connected now, and ending that."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from tidegate.cluster.registry import LiveConnection
+from tidegate.errors import NotFound
+from tidegate.web.api import schemas
+from tidegate.web.api.access import CloseConnections, ViewConnections, With
+from tidegate.web.api.bodies import Json, message
+
+router = APIRouter(tags=["connections"])
+_log = logging.getLogger(__name__)
+
+
+@router.get("/connections", responses={200: {"model": list[schemas.ConnectionStatus]}})
+async def list_connections(services: With, who: ViewConnections) -> Response:
+    """Live connections, oldest first, with what each is moving."""
+    del who
+    return Json([_document(connection) for connection in services.registry.all()])
+
+
+@router.delete("/connections/{connection_id}", responses={200: {"model": schemas.ApiResponse}})
+async def close_connection(
+    services: With,
+    who: CloseConnections,
+    connection_id: Annotated[str, Path(min_length=1, max_length=255)],
+    node: Annotated[
+        str, Query(max_length=255, description="Kept for clients of clusters; only empty is known.")
+    ] = "",
+) -> Response:
+    """Close a connection; what it is moving is cut off, and the log says by whom."""
+    if node or not services.registry.close(connection_id, by=who.name):
+        raise NotFound("no such connection")
+    _log.info("connection %s closed by administrator %r", connection_id, who.name)
+    return message("Connection closed")
+
+
+def _document(connection: LiveConnection) -> dict[str, Any]:
+    return {
+        "username": connection.username,
+        "connection_id": connection.peer.connection_id,
+        "client_version": connection.peer.client_version,
+        "remote_address": connection.peer.remote_address,
+        "connection_time": int(connection.connected_at * 1000),
+        "command": connection.command,
+        "last_activity": int(connection.last_activity * 1000),
+        "protocol": connection.peer.protocol.value,
+        "active_transfers": [
+            {
+                "operation_type": transfer.operation_type,
+                "path": transfer.virtual_path,
+                "start_time": int(transfer.started * 1000),
+                "size": transfer.size,
+            }
+            for transfer in sorted(connection.transfers, key=lambda item: item.started)
+        ],
+        "node": "",
+    }

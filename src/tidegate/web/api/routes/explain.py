@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/explain``: would the server do this, and which rule decides?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from tidegate.errors import InvalidArgument, NotFound
+from tidegate.model import Protocol
+from tidegate.policy import mistakes
+from tidegate.policy.explain import Usage
+from tidegate.policy.explain import explain as ask
+from tidegate.web.api import schemas
+from tidegate.web.api.access import ViewUsers, With
+from tidegate.web.api.bodies import Json, read_model
+from tidegate.web.api.credentials import now_ms
+from tidegate.web.api.paging import folded
+from tidegate.web.api.services import Services
+
+router = APIRouter(tags=["explain"])
+
+_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Every rule in order, and the one that decided; as `tidegate explain --json`."}
+}
+
+
+@router.get("/explain", responses=_ANSWER)
+async def explain(services: With, who: ViewUsers, question: Annotated[schemas.Question, Query()]) -> Response:
+    """Every rule that is asked about an act, in order, and which one decides."""
+    del who
+    return await _explained(services, question)
+
+
+@router.post("/explain", responses=_ANSWER, openapi_extra=schemas.body("Question"))
+async def explain_document(request: Request, services: With, who: ViewUsers) -> Response:
+    """The same for a question as a document."""
+    del who
+    return await _explained(services, await read_model(request, schemas.Question))
+
+
+async def _explained(services: Services, question: schemas.Question) -> Response:
+    for field, wrong in (
+        ("ip", mistakes.address(question.ip)),
+        ("protocol", mistakes.door(question.protocol)),
+        ("method", None if question.method is None else mistakes.method(question.method)),
+    ):
+        if wrong is not None:
+            raise InvalidArgument(f"{field}: {wrong}")
+    name = folded(services, question.user, "user")
+    await services.sessions.books.settle(name)
+    account = await services.provider.user(name)
+    if account is None:
+        raise NotFound("no such user")
+    answer = ask(
+        account,
+        ip=question.ip,
+        protocol=Protocol(question.protocol.upper()),
+        op=question.op,
+        path=question.path,
+        target=question.target,
+        method=question.method,
+        is_dir=question.is_dir,
+        exists=question.exists,
+        target_exists=question.target_exists,
+        size=question.size,
+        replaced=question.replaced,
+        rename_onto=services.loaded.settings.sftpd.strictest_rename_onto,
+        usage=Usage(
+            sessions=services.registry.count(name),
+            tracked=bool(services.loaded.settings.data_provider.track_quota),
+        ),
+        now_ms=now_ms(),
+    )
+    return Json(answer.to_document())

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/quotas``: counting what is there, and setting what is used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from tidegate.errors import BadRecord, NotFound
+from tidegate.model import Account
+from tidegate.web.api import schemas
+from tidegate.web.api.access import QuotaScans, With
+from tidegate.web.api.bodies import Json, message, read_model
+from tidegate.web.api.paging import Name, folded
+from tidegate.web.api.services import Services
+
+router = APIRouter(tags=["quotas"])
+
+Mode = Annotated[
+    Literal["add", "reset"], Query(description="`add` adds the numbers to what is used, `reset` replaces it.")
+]
+
+
+@router.get("/quotas/users/scans", responses={200: {"model": list[schemas.UserScan]}})
+async def list_user_scans(services: With, who: QuotaScans) -> Response:
+    """Scans of users that run now, and how far they are."""
+    del who
+    return Json(
+        [
+            {
+                "username": scan.name,
+                "start_time": scan.started_ms,
+                "used_quota_size": scan.size,
+                "used_quota_files": scan.files,
+            }
+            for scan in services.sessions.scans.running("user")
+        ]
+    )
+
+
+@router.get("/quotas/folders/scans", responses={200: {"model": list[schemas.FolderScan]}})
+async def list_folder_scans(services: With, who: QuotaScans) -> Response:
+    """Scans of folders that run now, and how far they are."""
+    del who
+    return Json(
+        [
+            {
+                "name": scan.name,
+                "start_time": scan.started_ms,
+                "used_quota_size": scan.size,
+                "used_quota_files": scan.files,
+            }
+            for scan in services.sessions.scans.running("folder")
+        ]
+    )
+
+
+@router.post(
+    "/quotas/users/{username}/scan", status_code=202, responses={202: {"model": schemas.ApiResponse}}
+)
+async def scan_user(services: With, who: QuotaScans, username: Name) -> Response:
+    """Start counting a user's files; 409 while that runs, 403 if usage is not tracked."""
+    del who
+    await services.sessions.scans.start_user(folded(services, username, "user"))
+    return message("Scan started", 202)
+
+
+@router.post("/quotas/folders/{name}/scan", status_code=202, responses={202: {"model": schemas.ApiResponse}})
+async def scan_folder(services: With, who: QuotaScans, name: Name) -> Response:
+    """Start counting a folder's files; 409 while that runs, 403 if usage is not tracked."""
+    del who
+    await services.sessions.scans.start_folder(folded(services, name, "folder"))
+    return message("Scan started", 202)
+
+
+@router.put(
+    "/quotas/users/{username}/usage",
+    responses={200: {"model": schemas.ApiResponse}},
+    openapi_extra=schemas.body("QuotaUsage"),
+)
+async def set_user_usage(
+    request: Request, services: With, who: QuotaScans, username: Name, mode: Mode = "reset"
+) -> Response:
+    """Set or add to what a user's quota counts as used; 409 while a scan runs."""
+    del who
+    given = await read_model(request, schemas.QuotaUsage)
+    account = await _settled(services, username)
+    if mode == "add":
+        _fits(account.used_quota_size + given.used_quota_size, "used_quota_size")
+        _fits(account.used_quota_files + given.used_quota_files, "used_quota_files")
+    await services.sessions.set_usage(
+        account.username, size=given.used_quota_size, files=given.used_quota_files, add=mode == "add"
+    )
+    return message("Quota updated")
+
+
+@router.put(
+    "/quotas/users/{username}/transfer-usage",
+    responses={200: {"model": schemas.ApiResponse}},
+    openapi_extra=schemas.body("TransferUsage"),
+)
+async def set_transfer_usage(
+    request: Request, services: With, who: QuotaScans, username: Name, mode: Mode = "reset"
+) -> Response:
+    """Set or add to what a user has used of their data transfer."""
+    del who
+    given = await read_model(request, schemas.TransferUsage)
+    account = await _settled(services, username)
+    services.sessions.scans.check_idle("user", account.username)
+    upload, download = given.used_upload_data_transfer, given.used_download_data_transfer
+    if mode == "add":
+        upload = _fits(upload + account.used_upload_data_transfer, "used_upload_data_transfer")
+        download = _fits(download + account.used_download_data_transfer, "used_download_data_transfer")
+    await services.sessions.books.set_transfer_usage(account.username, upload=upload, download=download)
+    return message("Quota updated")
+
+
+@router.put(
+    "/quotas/folders/{name}/usage",
+    responses={200: {"model": schemas.ApiResponse}},
+    openapi_extra=schemas.body("QuotaUsage"),
+)
+async def set_folder_usage(
+    request: Request, services: With, who: QuotaScans, name: Name, mode: Mode = "reset"
+) -> Response:
+    """Set or add to what a folder's quota counts as used; 409 while a scan runs."""
+    del who
+    given = await read_model(request, schemas.QuotaUsage)
+    await services.sessions.books.settle()
+    folder = await services.provider.folder(folded(services, name, "folder"))
+    if folder is None:
+        raise NotFound("no such folder")
+    services.sessions.scans.check_idle("folder", folder.name)
+    size, files = given.used_quota_size, given.used_quota_files
+    if mode == "add":
+        size = _fits(size + folder.used_quota_size, "used_quota_size")
+        files = _fits(files + folder.used_quota_files, "used_quota_files")
+    await services.sessions.books.set_folder_usage(folder.name, size=size, files=files)
+    return message("Quota updated")
+
+
+async def _settled(services: Services, username: str) -> Account:
+    """An account whose stored counters are the live ones.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    name = folded(services, username, "user")
+    await services.sessions.books.settle(name)
+    account = await services.provider.user(name)
+    if account is None:
+        raise NotFound("no such user")
+    return account
+
+
+def _fits(number: int, field: str) -> int:
+    if number > schemas.MAX_NUMBER:
+        raise BadRecord(field, "is too large")
+    return number

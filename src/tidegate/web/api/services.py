@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What handlers work with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tidegate.accounts.rules import Rules
+from tidegate.cluster.registry import Registry
+from tidegate.config.load import Loaded
+from tidegate.errors import Conflict
+from tidegate.identity.admins import AdminLogin
+from tidegate.identity.hashing import PasswordChecker
+from tidegate.identity.htpasswd import HtpasswdFile
+from tidegate.identity.passwords import HashOptions
+from tidegate.identity.throttle import LoginThrottle
+from tidegate.model import Account
+from tidegate.policy.login import disconnect_reason
+from tidegate.store.contract import Provider
+from tidegate.vfs.factory import VfsSessions
+from tidegate.web.api.backups import Backups
+from tidegate.web.api.health import Health
+from tidegate.web.api.security import Tokens
+
+if TYPE_CHECKING:
+    from tidegate.doors.ssh.listener import SshDoor
+
+MAX_JOBS: Final = 8
+"""Background jobs (scans after a load) at a time."""
+
+_log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """Work that goes on after its request was answered."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run it.
+
+        Raises:
+            Conflict: too many jobs run; nothing was started.
+        """
+        if len(self._tasks) >= MAX_JOBS:
+            work.close()
+            raise Conflict("too many background jobs are running")
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """End what runs."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that handlers may touch; a reload replaces it whole.
+
+    Attributes:
+        loaded: the configuration.
+        rules: what valid records are.
+        hashing: how new passwords are hashed.
+        passwords: hashes and checks off the loop.
+        admins: logins of administrators and by API key.
+        throttle: shared by every way of logging in here.
+        htpasswd: users of `httpd.auth_user_file`, None without one.
+        ssh: the SSH door, None if it is off.
+    """
+
+    loaded: Loaded
+    rules: Rules
+    hashing: HashOptions
+    provider: Provider
+    health: Health
+    passwords: PasswordChecker
+    admins: AdminLogin
+    throttle: LoginThrottle
+    htpasswd: HtpasswdFile | None
+    tokens: Tokens
+    sessions: VfsSessions
+    registry: Registry
+    ssh: SshDoor | None
+    backups: Backups
+    jobs: Jobs
+    monotonic: Callable[[], float]
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every connection of a user; returns how many there were."""
+        channels = self.registry.close_user(username, by=by)
+        logins = self.ssh.close_user(username, by=by) if self.ssh is not None else 0
+        return max(channels, logins)
+
+    def connected(self) -> set[str]:
+        """Names of the users that have connections."""
+        return self.registry.usernames() | (self.ssh.usernames() if self.ssh is not None else set())
+
+    def close_if_out(self, account: Account, *, by: str) -> None:
+        """End every connection of a user who is disabled or expired by now."""
+        if disconnect_reason(account, int(time.time() * 1000)):
+            self.close_user(account.username, by=by)
