@@ -23,7 +23,7 @@ def remember(args: list[str]) -> None:
 
 
 def program() -> str:
-    """How this program is started from here: by its name, or by its path where the shell does not find it."""
+    """The command that starts this program: its name, or its path where the shell does not find it."""
     started = Path(sys.argv[0]).absolute()
     if started.name != "tidegate" or shutil.which("tidegate") or not started.is_file():
         return "tidegate"

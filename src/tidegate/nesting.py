@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How deep JSON text is nested, before a parser sees it.
+"""Measures how deep JSON text is nested, before a parser sees it.
 
 Parsers of different Python versions give up at different depths and in different words; some end the process.
 """
@@ -13,7 +13,7 @@ _MARKS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTAL
 
 
 def deeper_than(text: str, levels: int) -> bool:
-    """Whether lists and objects are nested deeper than `levels`; true of broken text only if it surely is."""
+    """True if lists and objects are nested deeper than `levels`; true of broken text only if it surely is."""
     depth = 0
     for mark in _MARKS.finditer(text):
         sign = mark[0]

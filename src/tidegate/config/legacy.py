@@ -85,7 +85,7 @@ def find(path: KeyPath) -> tuple[Older, KeyPath] | None:
 
 
 def meaning(path: KeyPath, text: str) -> Any:
-    """What a text means at a path, be it of today or older."""
+    """The value of a text at a path, be it of today or older."""
     found = find(path)
     if found is None:
         return coerce(path, text)

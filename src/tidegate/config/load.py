@@ -50,7 +50,7 @@ class Loaded:
     file: Path | None = None
 
     def origin(self, path: KeyPath) -> Origin:
-        """Where the value at a path came from."""
+        """The origin of the value at a path."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is accepted and deserves a word to the operator."""
+"""Notes about what is accepted and deserves a word to the operator."""
 
 from __future__ import annotations
 

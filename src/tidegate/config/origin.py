@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a value came from, and the layers that values are gathered in."""
+"""The origin of a value, and the layers that values are gathered in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tidegate.errors import ConfigError, Problem
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value was written.
+    """The place where a value was written.
 
     Attributes:
         kind: ``default``, ``file`` or ``environment``.
@@ -70,7 +70,7 @@ class Layer:
         return merged
 
     def origin(self, path: KeyPath) -> Origin:
-        """Where the value at a path came from, `DEFAULT` if nobody wrote it."""
+        """The origin of the value at a path, `DEFAULT` if nobody wrote it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.values:
                 return self.values[path[:length]][1]
@@ -144,5 +144,5 @@ def _deeper(origin: Origin, path: KeyPath, leaf: KeyPath) -> Origin:
 
 
 def expects_list(path: KeyPath) -> bool:
-    """Whether the schema wants a list at a path."""
+    """True if the schema wants a list at a path."""
     return getattr(annotation_at(path), "__origin__", None) is list

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a log line looks like: one JSON object, free of secrets and of characters that break lines.
+"""Log lines: one JSON object each, free of secrets and of characters that break lines.
 
 Lines of events (`event_line`) are the ones that count: a transfer of a small file is one of them, and made
 in the general way (every field searched, `json.dumps`) it cost 0.16 ms, more than
@@ -74,7 +74,7 @@ def event_line(created: float, level: int, sender: str, fields: dict[str, Any]) 
 
 
 def _plain(value: object, is_path: bool) -> str:
-    """How JSON writes a value that is no plain text.
+    """The JSON form of a value that is no plain text.
 
     Raises:
         TypeError: it takes more than that.
@@ -91,7 +91,7 @@ def _plain(value: object, is_path: bool) -> str:
 
 
 def _layout(names: tuple[str, ...]) -> _Layout | None:
-    """How a line with these fields is written; None if it needs the general way."""
+    """The layout of a line with these fields; None if it needs the general way."""
     layout: _Layout | None = None
     if not any(type(name) is not str or redact.is_secret_name(name) for name in names):
         shape = "".join("," + to_json(name).replace("%", "%%") + ":%s" for name in names)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operator says about the log."""
+"""Options of the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Level = Literal["debug", "info", "warn", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOptions:
-    """Where and how to log.
+    """Target and form of the log.
 
     Attributes:
         file_path: the log file; ``-`` is standard error, empty logs nothing.

@@ -85,7 +85,7 @@ _LOOKS: Final = (
 
 @lru_cache(1024)
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name is masked whatever it holds."""
+    """True if a field of this name is masked whatever it holds."""
     return SECRET_NAMES.search(name) is not None
 
 

@@ -130,7 +130,7 @@ class LogFile:
         return []
 
     def _append(self, lines: bytes) -> int:
-        """How many bytes were written: all of them, or those before an error."""
+        """The number of bytes written: all of them, or those before an error."""
         done = 0
         try:
             while done < len(lines):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the house talks about: paths, entries, accounts, principals, peers, intents.
+"""Values: paths, entries, accounts, principals, peers, intents.
 
 Rules of this room: frozen values only; imports the standard library and `tidegate.errors`, nothing else
 of ours; no I/O.

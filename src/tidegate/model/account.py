@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the data provider remembers about people: accounts, folders, admins, API keys.
+"""Records of the data provider: accounts, folders, administrators, API keys.
 
 Field names are the JSON names of dumps and of the REST API (they follow the field's other gateway so
 that its users can move). Sizes are bytes, times are Unix milliseconds, rates are KB/s (1024 bytes), unless
@@ -91,7 +91,7 @@ class TallyLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What an account has used of its `TallyLimits`."""
+    """The part of its `TallyLimits` that an account has used."""
 
     bytes_in: int = 0
     bytes_out: int = 0
@@ -177,7 +177,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderMount:
-    """Where an account sees a folder.
+    """A folder at its place in an account's tree.
 
     Attributes:
         name: the folder's name.

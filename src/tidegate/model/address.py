@@ -33,7 +33,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def host_of(text: str) -> str:
-    """What counts as one host in limits by address: an IPv4 address, or the /64 of an IPv6 address.
+    """One host in limits by address: an IPv4 address, or the /64 of an IPv6 address.
 
     What is no address is returned as it is.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a directory holds, and what can be set on it."""
+"""Entries of directories, and attributes that can be set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Kind(enum.IntEnum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     FILE = 1
     DIRECTORY = 2
@@ -47,17 +47,17 @@ class Entry(NamedTuple):
 
     @property
     def is_dir(self) -> bool:
-        """Whether this is a directory."""
+        """True if this is a directory."""
         return self.kind is Kind.DIRECTORY
 
     @property
     def is_file(self) -> bool:
-        """Whether this is a regular file."""
+        """True if this is a regular file."""
         return self.kind is Kind.FILE
 
     @property
     def is_link(self) -> bool:
-        """Whether this is a symbolic link."""
+        """True if this is a symbolic link."""
         return self.kind is Kind.LINK
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody wants to do, and the permission names that allow it."""
+"""Intents, and the permission names that allow them."""
 
 from __future__ import annotations
 

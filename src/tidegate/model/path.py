@@ -95,7 +95,7 @@ class VPath(str):
         return VPath(f"{self}/{name}" if len(self) > 1 else f"/{name}")
 
     def is_within(self, directory: str) -> bool:
-        """Whether this is `directory` or lies below it."""
+        """True if this is `directory` or lies below it."""
         return directory == "/" or self == directory or self.startswith(directory + "/")
 
     def relative_to(self, directory: str) -> str:

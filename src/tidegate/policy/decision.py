@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gate answers, and the trail that `explain` shows."""
+"""The gate's answer, and the trail that `explain` shows."""
 
 from __future__ import annotations
 

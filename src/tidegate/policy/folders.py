@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where virtual folders are mounted, and what that means for renames.
+"""Mount points of virtual folders, and what they mean for renames.
 
 The server and `explain` ask this very code, so that they agree.
 """
@@ -20,7 +20,7 @@ LOCAL_STORAGE: Final = (None, 0, "", "0", "osfs", "local")
 
 
 def is_local(filesystem: Mapping[str, object]) -> bool:
-    """Whether the storage document of a home or folder means the local disk."""
+    """True if the storage document of a home or folder means the local disk."""
     return filesystem.get("provider", 0) in LOCAL_STORAGE
 
 
@@ -83,7 +83,7 @@ def storage_at(account: Account, path: VPath) -> Mapping[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a rename is refused.
+    """The reason for which a rename is refused.
 
     Attributes:
         step: for `explain`.
@@ -95,7 +95,7 @@ class Refusal:
 
 
 def check_rename(folders: Folders, source: VPath, target: VPath, *, is_dir: bool) -> Refusal | None:
-    """What mount points say to a rename that permissions allow; None if nothing.
+    """The refusal by mount points of a rename that permissions allow; None if there is none.
 
     Mount points stay where they are, as the kernel keeps its own (EBUSY); a directory moves with everything
     that is seen below it or not at all.

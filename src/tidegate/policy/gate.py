@@ -65,7 +65,7 @@ class Gate:
         exists: bool | None = None,
         target_exists: bool = False,
     ) -> Decision:
-        """Whether `intent` may happen. Never raises, whatever the paths.
+        """Decide if `intent` may happen. Never raises, whatever the paths.
 
         A hidden refusal of STAT with `is_dir` False may be one that concerns files only (an allow-list):
         the caller that then finds a directory asks again with `is_dir` True.
@@ -98,11 +98,11 @@ class Gate:
 
     @property
     def uniform(self) -> bool:
-        """Whether one entry speaks for the whole tree: then it does not matter where a link leads."""
+        """True if one entry speaks for the whole tree: then it does not matter where a link leads."""
         return self._permissions.uniform and not self._patterns
 
     def check_link(self, points: VPath, link: VPath) -> Decision:
-        """Whether a link that exists gives no more at `link` than what it points to (rule ``links``)."""
+        """Decide if an existing link gives no more at `link` than what it points to (rule ``links``)."""
         return self._links(points, link, False, None) or ALLOWED
 
     def name_filter(self, directory: VPath) -> Callable[[str, bool], bool] | None:

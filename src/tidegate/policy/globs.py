@@ -30,12 +30,12 @@ def fold(text: str) -> str:
 
 
 def has_magic(text: str) -> bool:
-    """Whether `text` holds any character that has a meaning in patterns."""
+    """True if `text` holds any character that has a meaning in patterns."""
     return not _MAGIC.isdisjoint(text)
 
 
 def problem(pattern: str) -> str | None:
-    """What is wrong with a pattern, on one line; None if it is well formed."""
+    """The fault of a pattern, on one line; None if it is well formed."""
     if not pattern:
         return "an empty pattern matches nothing"
     if len(pattern) > MAX_PATTERN_CHARS:
@@ -141,7 +141,7 @@ class NameMatcher:
         return bool(self.patterns)
 
     def matches(self, folded_name: str) -> bool:
-        """Whether any pattern matches a name that went through `fold`."""
+        """True if any pattern matches a name that went through `fold`."""
         if folded_name.endswith(self._suffixes):
             return True
         return self._regex is not None and self._regex.fullmatch(folded_name) is not None

@@ -37,7 +37,7 @@ _ALPHABET: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 class HashCost(NamedTuple):
-    """What one check takes.
+    """Memory and time of one check.
 
     Attributes:
         memory_kib: KiB of memory.

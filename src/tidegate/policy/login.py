@@ -78,7 +78,7 @@ def _expiration(a: Attempt) -> Step:
 
 
 def disconnect_reason(account: Account, now_ms: int) -> str:
-    """Why the sessions of an account may not go on: ``disabled`` or ``expired``; empty if they may.
+    """The reason why sessions of an account may not go on: ``disabled`` or ``expired``; empty if they may.
 
     The other rules are about coming in; who is in stays in when, say, the hours are over.
     """

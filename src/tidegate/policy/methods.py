@@ -53,7 +53,7 @@ def denied_by(account: Account, method: str, protocol: Protocol | str) -> int | 
 
 
 def wants_two_steps(account: Account) -> bool:
-    """Whether SSH logins of this account take two steps: every single one is denied, a double one is not."""
+    """True if SSH logins of this account take two steps: every single one is denied, a double one is not."""
     if any(denied_by(account, method, Protocol.SSH) is None for method in _SSH_SINGLE):
         return False
     return any(denied_by(account, method, Protocol.SSH) is None for method in _SSH_DOUBLE)
@@ -97,5 +97,5 @@ def remaining_methods(
 
 
 def uses_password(method: str) -> bool:
-    """Whether a method rests on the account's password, alone or as one of two steps."""
+    """True if a method rests on the account's password, alone or as one of two steps."""
     return bool({PASSWORD, PASSWORD_OVER_SSH, KEYBOARD} & set(method.split("+")))

@@ -22,12 +22,12 @@ DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.HTTP)
 
 
 def address(text: str) -> str | None:
-    """Why a text is no address, None if it is one."""
+    """The reason why a text is no address, None if it is one."""
     return None if parse_address(text) is not None else f"{text!r} is not an IP address"
 
 
 def door(text: str) -> str | None:
-    """Why a text is no protocol that is served here, None if it is one."""
+    """The reason why a text is no protocol that is served here, None if it is one."""
     if text.upper() in DOORS:
         return None
     known = ", ".join(DOORS)
@@ -36,5 +36,5 @@ def door(text: str) -> str | None:
 
 
 def method(text: str) -> str | None:
-    """Why a text is no login method, None if it is one."""
+    """The reason why a text is no login method, None if it is one."""
     return None if text in METHODS else f"{text!r} is not one of {', '.join(METHODS)}"

@@ -82,7 +82,7 @@ class PatternRule:
         return f"file_patterns[{self.path}]"
 
     def refuses(self, name: str, *, is_dir: bool, write: bool) -> bool:
-        """Whether a base name is refused; `write` says that it would be created or written."""
+        """True if a base name is refused; `write` says that it would be created or written."""
         named = not (is_dir and self._files_only)
         folded = fold(name)
         if named and self._denied_first and self.denied.matches(folded):
@@ -98,7 +98,7 @@ class PatternRule:
         return bool(self.allowed) and (not is_dir or self._all)
 
     def explain(self, name: str, *, is_dir: bool, write: bool) -> Hit:
-        """What `refuses` finds, with its reason."""
+        """The rule that `refuses` finds, with its reason."""
         # A name that no pattern matches stands for a directory of which no pattern speaks.
         folded = "" if is_dir and self._files_only else fold(name)
         denied = self.denied.first(folded) if folded else None
@@ -189,7 +189,7 @@ class PatternTable:
         return found
 
     def judge(self, path: VPath, *, is_dir: bool, write: bool) -> list[Hit]:
-        """What is to be said about `path`: of every rule asked, up to the first refusal.
+        """The result of every rule asked about `path`, up to the first refusal.
 
         A directory above that hides everything below it is asked first. Empty if nothing governs.
         """
@@ -210,7 +210,7 @@ class PatternTable:
         return hits
 
     def clean(self, path: VPath, *, is_dir: bool, write: bool) -> bool:
-        """Whether `judge` would refuse nothing; the quick way to ask."""
+        """True if `judge` would refuse nothing; the quick way to ask."""
         if not self._entries or path == "/":
             return True
         parent = path.parent

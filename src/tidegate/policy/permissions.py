@@ -55,7 +55,7 @@ def expand(names: Iterable[str]) -> frozenset[Permission]:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one entry of an account's permissions gives.
+    """The rights that one entry of an account's permissions gives.
 
     Attributes:
         key: the entry's cleaned path or pattern; empty if no entry covers the directory.
@@ -115,11 +115,11 @@ class PermissionTable:
 
     @property
     def uniform(self) -> bool:
-        """Whether one entry (or none) speaks for every directory."""
+        """True if one entry (or none) speaks for every directory."""
         return not self._depth
 
     def lookup(self, directory: VPath) -> Grant:
-        """What is granted in `directory`: by its own entry or that of its nearest ancestor."""
+        """The rights in `directory`: by its own entry or that of its nearest ancestor."""
         if not self._depth:
             return self._root
         # No key is deeper than `_depth`, so only that much of the path can matter.

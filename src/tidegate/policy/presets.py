@@ -37,7 +37,7 @@ class Preset:
     dot_names: bool
 
     def refuses(self, name: str, *, is_dir: bool) -> str | None:
-        """Why this preset refuses a base name; None if it does not.
+        """The reason why this preset refuses a base name; None if it does not.
 
         Trailing dots and blanks do not count: Windows drops them when the file gets there, so that
         ``x.exe.`` is an ``exe`` in the end.

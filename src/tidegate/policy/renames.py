@@ -21,7 +21,7 @@ _WHERE: Final = "filters.rename_onto"
 
 
 def replaces(account: Account, *settings: str) -> bool:
-    """Whether RENAME replaces what has the new name.
+    """True if RENAME replaces what has the new name.
 
     Args:
         account: whose session.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each intent needs: one table, which the gate reads and its tests walk.
+"""The rights that each intent needs: one table, which the gate reads and its tests walk.
 
 Where an intent has two paths, `path` is what exists (what is renamed, copied, linked to) and `target` the
 name that comes into being.
@@ -16,7 +16,7 @@ from tidegate.policy.permissions import mask_of
 
 
 class Use(enum.Enum):
-    """How patterns look at a path."""
+    """The way patterns look at a path."""
 
     LOOK = enum.auto()
     """only hidden names are refused (visible ones may be looked at)"""
@@ -46,7 +46,7 @@ def need(*any_of: Permission) -> Need:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What an intent needs.
+    """The rights that an intent needs.
 
     Attributes:
         source: demands on the directory `path` is judged on; all of them have to be met.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How hard a password is to guess, as an estimate in bits.
+"""Estimates in bits how hard a password is to guess.
 
 entropy = effective length * log2(size of the alphabet), where
 
@@ -70,7 +70,7 @@ def entropy_bits(password: str) -> float:
 
 
 def weakness(password: str, least_bits: float) -> str | None:
-    """What is wrong with a new password, to follow its name in a sentence; None if it is strong enough.
+    """The fault of a new password, to follow its name in a sentence; None if it is strong enough.
 
     Args:
         password: in plain.

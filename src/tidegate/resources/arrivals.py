@@ -37,7 +37,7 @@ T = TypeVar("T", bound=Silent)
 
 @dataclass(frozen=True, slots=True)
 class StartupLimits:
-    """How many unproven peers are borne.
+    """Limits on peers that have not logged in.
 
     Attributes:
         start: peers up to which everybody may come; 0 is no limit at all.
@@ -81,7 +81,7 @@ class StartupLimits:
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[T]):
-    """What becomes of a newcomer.
+    """The decision about a new connection.
 
     Attributes:
         refused: it may not come.

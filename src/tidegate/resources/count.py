@@ -12,7 +12,7 @@ RELIEF: Final = 0.9
 
 
 class Count:
-    """How much of a resource is in use.
+    """The amount of a resource in use.
 
     Args:
         rule: name of the limit of the process.
@@ -83,7 +83,7 @@ class Count:
 
 
 class Share:
-    """What one holder (a channel) has of a `Count` for one key.
+    """The part of a `Count` that one holder (a channel) has for one key.
 
     Attributes:
         held: units that are counted now.

@@ -29,7 +29,7 @@ UNKNOWN_MEMORY: Final = 1024 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """What an operator configured; 0 is "derive it" for all but the key exchanges, where it is "no limit".
+    """Configured limits; 0 is "derive it" for all but the key exchanges, where it is "no limit".
 
     Attributes:
         reserved_descriptors: kept free for accepting, the data provider and the log.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a data provider needs to know before it can be opened."""
+"""Options with which a data provider is opened."""
 
 from __future__ import annotations
 
@@ -157,5 +157,5 @@ class WriteRules:
 
     @property
     def keeps_usage(self) -> bool:
-        """Whether changes of counters are to be stored."""
+        """True if changes of counters are to be stored."""
         return self.track_quota and self.manage_users

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a kept foreign document may be shown, and how a hidden part survives an update."""
+"""Hides secrets of a kept foreign document, and keeps the hidden parts through an update."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HIDDEN: Final = frozenset(
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a value of this name may be a secret."""
+    """True if a value of this name may be a secret."""
     return name in _HIDDEN
 
 
@@ -53,7 +53,7 @@ def without_secrets(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_hidden(given: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """What an update leaves: the given values, and the stored ones for hidden names it does not give.
+    """The document after an update: the given values, and the stored ones for hidden names it does not give.
 
     A document that was read without its secrets and is written back thereby loses none of them.
     """

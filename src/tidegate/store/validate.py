@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a record makes sense. Each check names the JSON path and the value that is wrong.
+"""Validates records. Each check names the JSON path and the value that is wrong.
 
 The functions return the record in its canonical spelling (paths without double or trailing slashes,
 addresses as networks); what is stored is therefore what the rest of the house expects to read.
@@ -113,7 +113,7 @@ Item = TypeVar("Item")
 
 
 def looks_hashed(text: str) -> bool:
-    """Whether a password is a stored hash rather than plain text to be hashed."""
+    """True if a password is a stored hash rather than plain text to be hashed."""
     return text.startswith(HASH_PREFIXES)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What documents of other versions look like: older spellings, and keys that are not ours."""
+"""Documents of other versions: older spellings, and keys that are not ours."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def modernise_account(plain: dict[str, Any], where: str) -> None:
 
 
 def is_ours(document: object) -> bool:
-    """Whether a record of a dump was written by this program: SFTPGo has no such keys."""
+    """True if a record of a dump was written by this program: SFTPGo has no such keys."""
     return isinstance(document, dict) and "tally" in document  # every account of ours has it
 
 
 def renames_replace(document: object) -> bool:
-    """Whether a user of a dump comes from SFTPGo, whose RENAME replaces what has the new name."""
+    """True if a user of a dump comes from SFTPGo, whose RENAME replaces what has the new name."""
     if not isinstance(document, dict) or is_ours(document):
         return False
     filters = document.get("filters")

@@ -90,7 +90,7 @@ async def check_root_is_fixed(backend: Backend) -> None:
 
 
 async def check_missing(backend: Backend) -> None:
-    """What is not there is NotFound, and so is what lies below a file."""
+    """A missing file is NotFound, and so is what lies below a file."""
     await put(backend, "file", b"x")
     for key in ("gone", "gone/too", "file/below"):
         promise = f"{key!r} is not there: NotFound"

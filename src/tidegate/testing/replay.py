@@ -103,7 +103,7 @@ def _case(place: str, record: dict[str, Any]) -> Case | None:
 
 
 def differences(expected: Any, got: Any, *, place: str = "") -> list[str]:
-    """How a value differs from a recorded one, each with its place; empty if it does not.
+    """The differences between a value and a recorded one, each with its place; empty if there are none.
 
     A text or number that the recording replaced (a token, a time) fits any of its kind. Keys that the
     recording does not have may be there: documents grow.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a key is declared: type, default, one sentence, and what kind of key it is."""
+"""Declares keys: type, default, one sentence, and the kind of key."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def key(
 
 
 def trait(field: FieldInfo, name: str) -> Any:
-    """What `key` was told about a field: unit, secret, available, switch or like."""
+    """A trait that `key` was given for a field: unit, secret, available, switch or like."""
     extra = field.json_schema_extra
     return extra.get(name) if isinstance(extra, dict) else None
 
 
 def is_off(value: object) -> bool:
-    """Whether a value of an unavailable key switches nothing on.
+    """True if a value of an unavailable key switches nothing on.
 
     Off are empty and zero values, lists and tables of such, and tables that say so themselves
     (``enabled`` false, ``port`` or ``bind_port`` 0, ``average`` 0).

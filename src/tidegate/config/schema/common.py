@@ -9,7 +9,7 @@ from tidegate.config.schema.base import Section, key
 
 
 class Common(Section):
-    """What holds for every protocol."""
+    """Settings of every protocol."""
 
     idle_timeout: int = key(
         15,

@@ -30,7 +30,7 @@ class BcryptOptions(Section):
 
 
 class PasswordHashing(Section):
-    """How new passwords are hashed; old hashes are replaced at the next login."""
+    """Hashing of new passwords; old hashes are replaced at the next login."""
 
     algo: Literal["argon2id", "bcrypt"] = key("argon2id", "Hash for new passwords.")
     argon2_options: Argon2Options = key(Argon2Options(), "Cost of argon2id.")
@@ -38,7 +38,7 @@ class PasswordHashing(Section):
 
 
 class PasswordRules(Section):
-    """What a new password must have."""
+    """Requirements on a new password."""
 
     min_entropy: float = key(
         0,
@@ -50,14 +50,14 @@ class PasswordRules(Section):
 
 
 class PasswordValidation(Section):
-    """What new passwords must have."""
+    """Requirements on new passwords."""
 
     admins: PasswordRules = key(PasswordRules(), "Rules for administrators.")
     users: PasswordRules = key(PasswordRules(), "Rules for users.")
 
 
 class DataProvider(Section):
-    """Where accounts, folders, administrators and counters are kept."""
+    """The store of accounts, folders, administrators and counters."""
 
     driver: Literal["sqlite", "postgresql", "mysql", "bolt", "memory"] = key(
         "sqlite", "Kind of data provider: `bolt` is an embedded key/value file, `mysql` includes MariaDB."

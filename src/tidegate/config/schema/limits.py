@@ -7,7 +7,7 @@ from tidegate.config.schema.base import Section, key
 
 
 class LimitKeys(Section):
-    """What all clients together, one account or one source may use up."""
+    """Bounds of what all clients together, one account or one source may use up."""
 
     reserved_descriptors: int = key(
         0,

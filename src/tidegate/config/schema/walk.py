@@ -24,7 +24,7 @@ _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
 def is_model(annotation: Any) -> bool:
-    """Whether an annotation is a section or a table of ours."""
+    """True if an annotation is a section or a table of ours."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
@@ -79,7 +79,7 @@ def path_from_text(parts: list[str]) -> KeyPath:
 
 
 def dotted(path: KeyPath) -> str:
-    """How a path is written: ``sftpd.bindings[0].port``."""
+    """The written form of a path: ``sftpd.bindings[0].port``."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -95,7 +95,7 @@ def variable(path: KeyPath, prefix: str = "TIDEGATE_") -> str:
 
 
 def coerce(path: KeyPath, text: str) -> Any:
-    """What a text means at a path; text that does not fit is returned as it is, for validation to name."""
+    """The value of a text at a path; text that does not fit is returned as it is, for validation to name."""
     return _coerce(annotation_at(path), text)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all importers share: results, bounded reading, lines of colon-separated fields, foreign hashes."""
+"""Shared by all importers: results, bounded reading, lines of colon-separated fields, foreign hashes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Imported:
 
 @dataclass(slots=True)
 class Harvest:
-    """What a source holds.
+    """The content of a source.
 
     Attributes:
         accounts: in the order of the source.
@@ -69,7 +69,7 @@ class Harvest:
 
     @property
     def full(self) -> bool:
-        """Whether so much is wrong that reading on is pointless."""
+        """True if so much is wrong that reading on is pointless."""
         return len(self.problems) >= MAX_PROBLEMS
 
     def problem(self, where: str, what: str) -> None:
@@ -104,7 +104,7 @@ class Adopted(NamedTuple):
 
 
 def adopt_hash(text: str) -> Adopted:
-    """What to store for the password field of a passwd-like file. Never takes a field for plain text.
+    """The stored form of the password field of a passwd-like file. Never takes a field for plain text.
 
     Raises:
         BadRecord: the field is neither a known hash nor a known way to say that there is none.

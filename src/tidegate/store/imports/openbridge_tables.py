@@ -128,7 +128,7 @@ async def _look(connection: AsyncConnection, names: Sequence[str]) -> tuple[str,
 
 
 async def _is_there(connection: AsyncConnection, name: str) -> bool:
-    """Whether the server admits that there is a table which may not be read."""
+    """True if the server admits that there is a table which may not be read."""
     tables = table("tables", column("table_name"), column("table_schema"), schema="information_schema")
     query = select(tables.c.table_name).where(
         tables.c.table_name == name, tables.c.table_schema == literal_column("DATABASE()")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an import would change, and doing it: all in one transaction, or nothing."""
+"""Plans the changes of an import and makes them: all in one transaction, or nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """What would happen to one account.
+    """The planned change of one account.
 
     Attributes:
         name: the user.

@@ -40,7 +40,7 @@ _OLD_PASSWORD_MS: Final = 1
 
 
 class Judged:
-    """What is said about one record.
+    """The findings about one record.
 
     Attributes:
         notes: (field, text) that restrict nothing.

@@ -59,7 +59,7 @@ _TRANSFERS: Final = ("upload_data_transfer", "download_data_transfer", "total_da
 
 @dataclass(slots=True)
 class Resolved:
-    """What became of an account's groups.
+    """An account with its groups resolved.
 
     Attributes:
         applied: names of the groups that gave something.
@@ -137,7 +137,7 @@ def _filters(holder: Document) -> Document:
 
 
 def _inherit(user: Document, settings: Document, names: Mapping[str, str]) -> None:
-    """What the primary group alone gives."""
+    """Take over what the primary group alone gives."""
     if settings.get("home_dir"):
         user["home_dir"] = _filled(settings["home_dir"], names)
     storage = settings.get("filesystem")
@@ -159,7 +159,7 @@ def _inherit(user: Document, settings: Document, names: Mapping[str, str]) -> No
 
 
 def _add(user: Document, settings: Document, kind: int, names: Mapping[str, str]) -> None:
-    """What primary and secondary groups add."""
+    """Add what primary and secondary groups give."""
     permissions = settings.get("permissions")
     own = user.get("permissions")
     if isinstance(own, list):

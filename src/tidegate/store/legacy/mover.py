@@ -53,7 +53,7 @@ DEFAULT_MOVE: Final = MoveOptions()
 
 @dataclass(slots=True)
 class Facts:
-    """What has to be known of a dump before its first record is read.
+    """Facts about a dump that are needed before its first record is read.
 
     Attributes:
         version: its format number.

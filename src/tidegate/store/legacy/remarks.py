@@ -132,7 +132,7 @@ class Remarks:
 
     @property
     def grouped(self) -> int:
-        """How many of `lines` are grouped remarks; they come first."""
+        """The number of `lines` that are grouped remarks; they come first."""
         return len(self._groups)
 
     def every(self) -> list[Remark]:
@@ -140,7 +140,7 @@ class Remarks:
         return self._all
 
     def lines(self) -> Iterator[str]:
-        """What to tell: the grouped ones first, the heaviest last."""
+        """The remarks as lines: the grouped ones first, the heaviest last."""
         for (section, place, what), group in self._groups.items():
             if group.count == 1 and group.first is not None and what == group.first.what:
                 yield str(group.first)

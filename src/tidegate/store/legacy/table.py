@@ -180,7 +180,7 @@ SECTIONS: Final = {
 
 
 def asks(value: object) -> bool:
-    """Whether a value says anything: an object or list of empty things does not, nor does a zero."""
+    """True if a value says anything: an object or list of empty things does not, nor does a zero."""
     if isinstance(value, dict):
         return any(map(asks, value.values()))
     if isinstance(value, list):

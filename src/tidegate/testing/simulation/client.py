@@ -76,12 +76,12 @@ class Client:
 
     @property
     def links(self) -> bool:
-        """Whether the history has links."""
+        """True if the history has links."""
         return self._world.history.links
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of it runs and nothing is open."""
+        """True if nothing of it runs and nothing is open."""
         resting = self._release is None or self._release.done()
         return resting and not (self.tasks or self.files or self._parting)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong in a history: the n-th call to the storage, or to the data provider."""
+"""Faults in a history: the n-th call to the storage, or to the data provider, fails."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What one client does."""
+    """The acts of one client."""
 
     username: str
     steps: tuple[Step, ...]
@@ -49,7 +49,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may happen in a history.
+    """The kinds of acts and faults that a history may have.
 
     Attributes:
         acts: names of `OPERATIONS`; empty for all.
@@ -106,7 +106,7 @@ class History:
 
     @property
     def steps(self) -> int:
-        """How many acts there are."""
+        """The number of acts."""
         return sum(len(script.steps) for script in self.scripts)
 
     def __str__(self) -> str:

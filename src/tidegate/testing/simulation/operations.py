@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients of a simulation do: a table, to which others add.
+"""Operations of the clients of a simulation: a table, to which others add.
 
 An operation gets the client and a `random.Random` of its own, and talks to the session as a door does. It may
 raise `TidegateError` (a refusal is an answer). It is run as a task that a broken line cancels at any await.

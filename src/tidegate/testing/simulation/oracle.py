@@ -24,7 +24,7 @@ class Used(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Where the books and the disk disagree."""
+    """A difference between counted usage and the disk."""
 
     who: str
     books: Used
@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
 
 def measure(*roots: str) -> Used:
-    """What is in some directories, links not followed."""
+    """The content of some directories, links not followed."""
     size = files = 0
     todo = [root for root in roots if os.path.isdir(root)]
     while todo:
@@ -85,7 +85,7 @@ def differences(records: Records, track_quota: int) -> list[Difference]:
 
 
 def is_marked(records: Records, who: str) -> bool:
-    """Whether the store knows that the numbers of a `Difference.who` may be wrong."""
+    """True if the store knows that the numbers of a `Difference.who` may be wrong."""
     kind, _, name = who.rpartition(" ")
     if not kind:
         return name in records.dirty

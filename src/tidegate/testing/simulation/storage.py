@@ -30,7 +30,7 @@ _PAUSES: Final = (0.0, 0.0, 0.0, 0.0005, 0.001, 0.003, 0.02)
 
 
 class Happenings(Protocol):
-    """What a fault does beyond the call itself."""
+    """Effects of a fault beyond the call itself."""
 
     def cut(self) -> None:
         """Break the line of the client whose request runs now."""
@@ -136,7 +136,7 @@ class SimulatedDevice(Device):
         self.quick = quick
 
     def fast(self) -> bool:
-        """Whether a call may run inline now."""
+        """True if a call may run inline now."""
         return self.quick()
 
     def note(self, elapsed: int) -> None:
@@ -207,7 +207,7 @@ class SimulatedDevices(Devices):
 
 
 def _forget(result: object) -> None:
-    """What was opened and never reached who asked for it is closed, as the system would."""
+    """Close what was opened and never reached its caller, as the system would."""
     undo = getattr(result, "undo", None)
     if undo is not None:
         undo()

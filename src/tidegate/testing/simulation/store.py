@@ -24,7 +24,7 @@ _PAUSES: Final = (0.0, 0.0, 0.0005, 0.002, 0.03)
 
 
 class Records:
-    """What is stored.
+    """The stored records.
 
     Attributes:
         accounts: by name; folders likewise.

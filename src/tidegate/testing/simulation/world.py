@@ -51,7 +51,7 @@ BURIAL_ROUNDS: Final = 50
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a history.
+    """The outcome of a history.
 
     Attributes:
         failures: what should not be; empty if all is well.
