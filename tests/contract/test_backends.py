@@ -17,8 +17,18 @@ from tidegate.backends.memory import MemoryBackend
 from tidegate.errors import AlreadyExists, Conflict, IsADirectory, StorageFull
 from tidegate.model import Attrs, Entry
 from tidegate.testing.backend import BackendCheck, backend_checks, check_backend, options_for, put, run_check
+from tidegate.testing.flavours import Latency
 
-FLAVOURS = ["memory", "local", "local-portable", "local-threads", "local-named", "local-tmpfs"]
+FLAVOURS = [
+    "memory",
+    "local",
+    "local-portable",
+    "local-threads",
+    "local-named",
+    "local-tmpfs",
+    "memory-latency",
+    "local-latency",
+]
 
 
 @pytest.fixture(params=FLAVOURS)
@@ -38,6 +48,13 @@ def factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     def make() -> Backend:
         if flavour == "memory":
             return MemoryBackend()
+        if flavour == "memory-latency":
+            return Latency(MemoryBackend(), 0.0001)
+        if flavour == "local-latency":
+            return Latency(local(), 0.0001)
+        return local()
+
+    def local() -> Backend:
         number = next(numbers)
         journal = str(base / "journal") if flavour == "local-named" else None
         return LocalBackend(
