@@ -337,7 +337,7 @@ class ChecksRoot(Protocol):
         for the same root, and this one is closed with its last session.
 
         Raises:
-            WorldError: the root cannot be looked at; counts as False.
+            WorldError: the root cannot be looked at; the session's request fails.
         """
         ...
 

@@ -1,98 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histories in which numbers were wrong without a mark, made small; each names the rule that was missing."""
+"""Histories in which something was wrong, made small; each names the rule that was missing."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
 
 import pytest
 
 from tidegate.testing.simulation import simulate
-from tidegate.testing.simulation.faults import LATE, LOST, Fault
+from tidegate.testing.simulation.faults import FAIL, LATE, LOST, Fault
 from tidegate.testing.simulation.history import History, Script, Step
 
+
+def script(line: str) -> Script:
+    """From ``who: act seed [wait=seconds] [cut=n] [beside]; ...``; `beside` is what nobody waits for."""
+    who, _, acts = line.partition(": ")
+    steps = []
+    for text in acts.split("; "):
+        act, seed, *more = text.split()
+        with_value = dict(word.split("=") for word in more if "=" in word)
+        wait, cut = float(with_value.get("wait", 0)), int(with_value.get("cut", 0))
+        steps.append(Step(act, int(seed), wait=wait, cut=cut, alone="beside" not in more))
+    return Script(who, tuple(steps))
+
+
+def history(
+    schedule: int,
+    mode: int,
+    track_quota: int,
+    limits: tuple[int, int, int],
+    quick_share: int,
+    *scripts: str,
+    faults: tuple[Fault, ...] = (),
+    divided: bool = False,
+    links: bool = False,
+) -> History:
+    return History(
+        seed=0,
+        mode=mode,
+        track_quota=track_quota,
+        limits=limits,
+        quick_share=quick_share,
+        scripts=tuple(map(script, scripts)),
+        faults=faults,
+        schedule=schedule,
+        divided=divided,
+        links=links,
+    )
+
+
 FOUND = {
-    "a login's numbers are as old as the question for them": History(
-        seed=7000505,
-        mode=1,
-        track_quota=2,
-        limits=(30_000, 12_000, 0),
-        quick_share=100,
-        scripts=(
-            Script("alice", (Step("write-nothing", 300446715),)),
-            Script("alice", (Step("upload", 630168060),)),
-        ),
+    "a login's numbers are as old as the question for them": history(
+        959978272, 1, 2, (30_000, 12_000, 0), 100,
+        "alice: write-nothing 300446715",
+        "alice: upload 630168060",
         faults=(Fault("store", 2, LATE),),
-        schedule=959978272,
-        links=False,
     ),
-    "an upload that a limit cuts down has all names of its file": History(
-        seed=7001869,
-        mode=1,
-        track_quota=2,
-        limits=(0, 30_000, 12_000),
-        quick_share=100,
-        scripts=(Script("bob", (Step("hard-link", 314748317), Step("resume", 1012533728))),),
-        schedule=172449158,
-        links=False,
+    "an upload that a limit cuts down has all names of its file": history(
+        172449158, 1, 2, (0, 30_000, 12_000), 100,
+        "bob: hard-link 314748317; resume 1012533728",
     ),
-    "a doubt that comes up after the count outlives its result": History(
-        seed=7003757,
-        mode=0,
-        track_quota=2,
-        limits=(12_000, 30_000, 12_000),
-        quick_share=100,
-        scripts=(
-            Script(
-                "alice",
-                (
-                    Step("remove", 682720014),
-                    Step("upload-new", 295523143),
-                    Step("recount", 262438445),
-                    Step("resize", 524257629),
-                ),
-            ),
-            Script("bob", (Step("rename", 986623534, wait=0.3),)),
-        ),
+    "a doubt that comes up after the count outlives its result": history(
+        460627853, 0, 2, (12_000, 30_000, 12_000), 100,
+        "alice: remove 682720014; upload-new 295523143; recount 262438445; resize 524257629",
+        "bob: rename 986623534 wait=0.3",
         faults=(Fault("storage", 20, LOST),),
-        schedule=460627853,
-        links=False,
     ),
-    "names of one file lie in one quota": History(
-        seed=7004126,
-        mode=2,
-        track_quota=2,
-        limits=(0, 12_000, 12_000),
-        quick_share=100,
-        scripts=(
-            Script("alice", (Step("hard-link", 672874650),)),
-            Script("alice", (Step("rename", 168150914), Step("resize", 557357643))),
-        ),
-        schedule=807305981,
-        links=False,
+    "names of one file lie in one quota": history(
+        807305981, 2, 2, (0, 12_000, 12_000), 100,
+        "alice: hard-link 672874650",
+        "alice: rename 168150914; resize 557357643",
     ),
-    "where an appending handle writes depends on the upload's others": History(
-        seed=7006857,
-        mode=2,
-        track_quota=1,
-        limits=(0, 12_000, 30_000),
-        quick_share=50,
-        scripts=(
-            Script(
-                "bob",
-                (
-                    Step("hard-link", 764183329),
-                    Step("remove", 746824292, alone=False),
-                    Step("remove", 203399451, wait=0.01),
-                    Step("upload-new", 335357113, alone=False),
-                    Step("append", 906983979),
-                ),
-            ),
-        ),
-        schedule=918446228,
+    "where an appending handle writes depends on the upload's others": history(
+        918446228, 2, 1, (0, 12_000, 30_000), 50,
+        "bob: hard-link 764183329; remove 746824292 beside; remove 203399451 wait=0.01; "
+        "upload-new 335357113 beside; append 906983979",
+        divided=True, links=True,
+    ),
+    "a tree that moves into another quota is still": history(
+        177337986, 2, 1, (0, 12_000, 0), 90,
+        "alice: rename-tree 41969042 beside; remove 744941391; resize 478965697",
+    ),
+    "an upload that ended is not what a link of its name leads to": history(
+        392880320, 2, 1, (12_000, 30_000, 30_000), 0,
+        "alice: rename 234333019 beside; resume 983785905",
+        links=True,
+    ),
+    "a file without a name stays paid while it is written": history(
+        527093787, 0, 2, (0, 30_000, 12_000), 0,
+        "alice: upload 984225922",
+        "alice: upload 586772954; rename 755977368; upload-new 781552888",
         divided=True,
     ),
-}
+    "an upload that is being published needs no loan any more": history(
+        976674375, 2, 2, (0, 12_000, 0), 0,
+        "alice: append 956985637 wait=0.002; copy 741087631; days-pass 720377314; write-nothing 901052165",
+        "alice: resize 480262175 beside; link 470096588; append 857133195 wait=0.3",
+        "bob: rest 651903588",
+    ),
+    "what shrinks is given back when it is free": history(
+        948379537, 0, 2, (12_000, 12_000, 30_000), 0,
+        "alice: upload-new 394294423 cut=3; link 51142657; remove 718997395; copy 817843590 beside; "
+        "resize 604482678",
+        "alice: hard-link 587436940 beside; remove 924220250; link 866555133 beside; "
+        "resize 650390768 beside; upload 735952793",
+        links=True,
+    ),
+    "one directory has one backend": history(
+        841996467, 0, 2, (12_000, 0, 0), 100,
+        "alice: copy-data 888683325; upload 220212649",
+        "alice: resize 261645640; resume 268218667",
+        faults=(Fault("storage", 2, FAIL),),
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", FOUND)
 def test_what_was_found_stays_mended(rule: str) -> None:
     assert not simulate(FOUND[rule]).failures
+
+
+def test_a_history_is_the_same_in_every_process() -> None:
+    program = (
+        "import hashlib\n"
+        "from tidegate.testing.simulation import generate, simulate\n"
+        "for seed in (0, 4, 30, 7008346):\n"
+        "    print(hashlib.blake2b('\\n'.join(simulate(generate(seed)).trace).encode()).hexdigest())\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": salt},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for salt in ("1", "2")
+    }
+    assert len(told) == 1

@@ -249,14 +249,13 @@ class Replaceable(Counted):
         return self.current
 
 
-@pytest.mark.parametrize("answer", [False, e.StorageFailed("gone")])
-async def test_a_replaced_root_is_opened_anew_and_the_old_one_lives_with_its_sessions(answer):
+async def test_a_replaced_root_is_opened_anew_and_the_old_one_lives_with_its_sessions():
     made: list[Replaceable] = []
     pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
     spec = BackendSpec("/a")
     old = await pool.acquire(spec)
     assert await pool.acquire(spec) is old
-    old.current = answer
+    old.current = False
     new, other = await asyncio.gather(pool.acquire(spec), pool.acquire(spec))
     assert new is other is made[1] and old.closed == 0
     for _ in range(2):
@@ -267,6 +266,37 @@ async def test_a_replaced_root_is_opened_anew_and_the_old_one_lives_with_its_ses
         await pool.release(new)
     assert new.closed == 1
     await pool.close()
+    assert [backend.closed for backend in made] == [1, 1]
+
+
+async def test_a_root_that_cannot_be_looked_at_is_not_opened_twice():
+    made: list[Replaceable] = []
+    pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
+    spec = BackendSpec("/a")
+    only = await pool.acquire(spec)
+    only.current = e.StorageFailed("gone")
+    with pytest.raises(e.StorageFailed, match="gone"):
+        await pool.acquire(spec)
+    only.current = True
+    assert await pool.acquire(spec) is only
+    for _ in range(2):
+        await pool.release(only)
+    assert only.closed == 1 and len(made) == 1
+
+
+async def test_a_root_that_was_moved_away_and_is_back_has_its_backend_again():
+    made: list[Replaceable] = []
+    pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
+    spec = BackendSpec("/a")
+    first = await pool.acquire(spec)
+    first.current = False
+    second = await pool.acquire(spec)
+    first.current, second.current = True, False
+    assert await pool.acquire(spec) is first
+    assert await pool.acquire(spec) is first
+    await pool.release(second)
+    for _ in range(3):
+        await pool.release(first)
     assert [backend.closed for backend in made] == [1, 1]
 
 

@@ -62,7 +62,7 @@ class Context:
         acts: operations under way, of all sessions.
         acting: those of this session.
         transfers: what is being moved now; the registry shows it.
-        files: open files.
+        files: open files, in the order in which they were opened.
         own: the session's uploads that are not published yet, see `tidegate.vfs.files.own_uploads`.
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
@@ -85,7 +85,7 @@ class Context:
     down: TokenBucket | None = None
     acting: set[asyncio.Task[Any]] = field(default_factory=set)
     transfers: set[LiveTransfer] = field(default_factory=set)
-    files: set[File] = field(default_factory=set)
+    files: dict[File, None] = field(default_factory=dict)
     own: dict[PathState, Upload] = field(default_factory=dict)
     opening: int = 0
     created: OpenOptions | None = None

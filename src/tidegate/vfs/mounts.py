@@ -94,17 +94,15 @@ class BackendPool:
         key = spec.key
         shared = self._current.get(key)
         if shared is not None:
-            shared.refs += 1  # held while the root is looked at
-            try:
-                current = await self._is_current(shared)
-            except BaseException:  # whoever asked is gone
-                await self._let_go(shared)
-                raise
-            if current:
+            if await self._held_if_current(shared):
                 return shared.backend
             if self._current.get(key) is shared:
                 del self._current[key]
-            await self._let_go(shared)
+            # A root that was moved away may be back: two backends of one directory would charge twice.
+            for other in [used for used in self._used.values() if used.key == key and used is not shared]:
+                if await self._held_if_current(other):
+                    self._current[key] = other
+                    return other.backend
             shared = self._current.get(key)  # somebody else may have seen it first
         if shared is None:
             backend = self._build(spec)
@@ -123,18 +121,23 @@ class BackendPool:
             raise
         return shared.backend
 
-    async def _is_current(self, shared: _Shared) -> bool:
-        """True if an open backend still serves its root; False also if that cannot be told."""
-        async with shared.lock:
-            if not shared.opened:
-                return False
-        backend = shared.backend
-        if not isinstance(backend, ChecksRoot):
-            return True
+    async def _held_if_current(self, shared: _Shared) -> bool:
+        """Hold an open backend if it still serves its root.
+
+        Raises:
+            TidegateError: that cannot be told.
+        """
+        shared.refs += 1  # while the root is looked at
+        current = False
         try:
-            return await backend.is_current()
-        except TidegateError:
-            return False
+            async with shared.lock:
+                opened = shared.opened
+            backend = shared.backend
+            current = opened and (not isinstance(backend, ChecksRoot) or await backend.is_current())
+        finally:
+            if not current:
+                await self._let_go(shared)
+        return current
 
     async def release(self, backend: Backend) -> None:
         """End one `acquire`; the backend is closed with its last session."""
@@ -302,7 +305,7 @@ class MountTable:
         if directory not in self._above:
             return {}
         names: dict[str, bool] = {}
-        for point in self._points:
+        for point in sorted(self._points):
             if point != directory and point.is_within(directory):
                 first, _, rest = point.relative_to(directory).partition("/")
                 names[first] = names.get(first, False) or not rest

@@ -372,15 +372,16 @@ class Session:
                         mount.meter.require_size(size)
                     change = size - old
                     several = change != 0 and entry.nlink > 1
-                    if change > 0:
-                        change *= max(1, entry.nlink)  # each name of the file counts, and all of them grow
-                    mount.meter.charge(change, 0)
+                    # Each name of the file counts, and all of them grow.
+                    grows = max(0, change) * max(1, entry.nlink)
+                    mount.meter.charge(grows, 0)
                 act.commit()
                 try:
                     await backend.set_attrs(key, Attrs(size=size), follow=follow)
                 except BaseException:
-                    mount.meter.credit(-change, 0)
+                    mount.meter.credit(-grows, 0)
                     raise
+                mount.meter.credit(min(0, change), 0)  # not before: others would have the room at once
                 if several:  # nobody can say which of its names are charged here
                     context.books.doubt(context.book)
                 place.resized(old, size)

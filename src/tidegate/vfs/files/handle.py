@@ -136,7 +136,7 @@ class File:
         self.small = known if upload is None and known <= SMALL_FILE_BYTES else 0
         self._readslow = not readable
         self._writeslow = upload is None or append or upload.names > 1
-        context.files.add(self)
+        context.files[self] = None
         context.transfers.add(self)
 
     # -- reading -------------------------------------------------------------------------------------
@@ -248,6 +248,8 @@ class File:
         if not size:  # changes nothing, wherever it is (POSIX)
             return True
         extent = upload.extent
+        if extent.resizing:
+            return False
         end = offset + size
         grow = end - extent.charged
         limits, up_limits = meter.grow_limits, meter.up_limits
@@ -347,7 +349,7 @@ class File:
             for count in self._meter.up:
                 count.add(size)
         upload.high = max(upload.high, end)
-        if extent.resizing:
+        if extent.resizing:  # before or after: the size is one or the other
             self._inexact()
         extent.writing += 1
         try:
@@ -525,7 +527,7 @@ class File:
                 failure = error
         self._shut()
         context = self._context
-        context.files.discard(self)
+        context.files.pop(self, None)
         context.transfers.discard(self)
         self._report(failure)
         if failure is not None:
@@ -566,7 +568,7 @@ class File:
         except TidegateError as error:
             ending = error
         finally:
-            context.files.discard(self)
+            context.files.pop(self, None)
             context.transfers.discard(self)
         self._report(failure or ending)
         if upload is not None and failure is not None:

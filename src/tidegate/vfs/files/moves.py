@@ -134,6 +134,11 @@ class _Change:
         """Whether it leads from one storage to another."""
         return self.origin.backend is not self.goal.backend
 
+    @property
+    def moves(self) -> bool:
+        """Whether it leads from one quota to another."""
+        return self.origin.mount.meter.owner != self.goal.mount.meter.owner
+
 
 def _fits_name(entry: Entry, old: Entry | None, *, replace: bool) -> None:
     if old is None:
@@ -150,8 +155,17 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
     """Rename in one step of the storage, taking charges along.
 
     Raises:
+        Conflict: somebody changes something in a directory that moves into another quota.
         OtherDevice: nothing happened, and the storage cannot do it in one step.
     """
+    if change.entry.is_dir and change.moves:
+        with context.places.still(*change.origin[1:]):
+            await _rename_now(context, act, change, replace=replace)
+    else:
+        await _rename_now(context, act, change, replace=replace)
+
+
+async def _rename_now(context: Context, act: Act, change: _Change, *, replace: bool) -> None:
     entry, old, here, there = change.entry, change.old, change.here, change.there
     backend, from_key, to_key = change.origin.backend, change.origin.key, change.goal.key
     from_mount, to_mount = change.origin.mount, change.goal.mount
@@ -159,7 +173,7 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
     if entry.is_file:
         size = here.learn(entry.size) or 0
         files = 1
-    moves = from_mount.meter.owner != to_mount.meter.owner
+    moves = change.moves
     if moves and entry.is_file and entry.nlink > 1:
         raise OtherDevice(_SEVERAL_NAMES)
     # Who writes in place goes along, but not into another quota or storage.

@@ -283,6 +283,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
 
     async def work(act: Act) -> File:
         await act.begin(mount)
+        await context.places.may_change((backend, key))
         upload = Upload(context, spot, inplace=inplace)
         handle: FileHandle | None = None
         try:

@@ -138,12 +138,13 @@ async def rmdir(context: Context, path: VPath) -> None:
 
     async def work(act: Act) -> None:
         # To users a directory is empty that holds unfinished uploads only; they go along with it.
-        parts = await kept_partials(backend, key)
-        if parts:
-            await act.begin(mount)
-        act.commit()
-        await backend.rmdir(key)
-        mount.meter.credit(-sum(part.size for part in parts), -len(parts))
+        async with context.places.locked((spot.backend, key)):
+            parts = await kept_partials(backend, key)
+            if parts:
+                await act.begin(mount)
+            act.commit()
+            await backend.rmdir(key)
+            mount.meter.credit(-sum(part.size for part in parts), -len(parts))
         context.operated("Rmdir", path, mount.host_path(key), started)
 
     await settle(context, work)
@@ -157,9 +158,10 @@ async def expire(context: Context, spot: ResolvedPath) -> None:
 
     async def work(act: Act) -> None:
         await act.begin(mount)
-        act.commit()
-        gone = await backend.expire_partials(key)
-        mount.meter.credit(-sum(part.size for part in gone), -len(gone))
+        async with context.places.locked((spot.backend, key)):
+            act.commit()
+            gone = await backend.expire_partials(key)
+            mount.meter.credit(-sum(part.size for part in gone), -len(gone))
 
     await settle(context, work)
 

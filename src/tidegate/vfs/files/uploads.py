@@ -191,35 +191,29 @@ class Upload:
         self._mount.meter.require_size(size)
 
     def resize(self, size: int) -> None:
-        """The handle's file is about to get another size.
+        """The handle's file is about to get another size: charge what it grows.
 
         Raises:
-            QuotaExceeded: it grows and does not fit.
+            QuotaExceeded: it does not fit.
         """
         extent, meter = self.extent, self._mount.meter
-        charged = max(extent.floor, size)
-        change = charged - extent.charged
-        if change and self.names > 1:
-            self.unsure = True
-        if change > 0:
-            change *= self.names
-            require(meter.grow_limits, change)
-        meter.credit(change, 0)
-        extent.charged = charged
-        if change < 0 and self.inplace:
-            self.place.end_loan()
-        if self.shared:
-            self.inexact()  # what others have under way happens before or after
-        self.high = size
+        grows = size - extent.charged
+        if grows > 0:
+            self.unsure = self.unsure or self.names > 1
+            require(meter.grow_limits, grows * self.names)
+            meter.credit(grows * self.names, 0)
+            extent.charged = size
 
     async def set_size(self, handle: FileHandle, size: int) -> None:
-        """Have storage do what `resize` charged.
+        """Have storage do what `resize` charged, and give back what the file shrinks.
+
+        That is not given back before it is free: others would have the room at once.
 
         Raises:
             TidegateError: it did not, or that is not known.
         """
         extent = self.extent
-        if extent.writing or extent.resizing:
+        if extent.writing or extent.resizing or self.shared:
             self.inexact()  # which of them storage does last decides the size
         extent.resizing += 1
         try:
@@ -229,6 +223,21 @@ class Upload:
             raise
         finally:
             extent.resizing -= 1
+        self.high = size
+        if self.exact and not extent.suspect:
+            self._shrunk(max(extent.floor, size))
+        else:
+            self.inexact()
+
+    def _shrunk(self, size: int) -> None:
+        """What is charged is too much; `size` is enough."""
+        extent = self.extent
+        if size < extent.charged:
+            self.unsure = self.unsure or self.names > 1
+            self._mount.meter.credit(size - extent.charged, 0)
+            extent.charged = size
+            if self.inplace:
+                self.place.end_loan()
 
     def inexact(self) -> None:
         """What is charged may not be what is there: the end asks, and no scan is exact before."""
@@ -381,6 +390,8 @@ class Upload:
                 meter.charge(size, files)
             except QuotaExceeded as error:
                 outcome, failure = Outcome.DROP, error
+        if place.borrower is self:  # settled: who cuts down what is visible meanwhile need not tell us
+            place.borrower = None
         try:
             await handle.close(outcome)
         except TidegateError as error:
@@ -391,8 +402,6 @@ class Upload:
                 if resumable or isinstance(error, StorageFailed):
                     # It may be published all the same, or lie beside what hides it.
                     self._context.books.doubt(self._context.book)
-        if place.borrower is self:
-            place.borrower = None
         if outcome is Outcome.COMMIT:
             place.becomes(self.high)
         elif resumable and place.extent is None and not self.forsaken:
@@ -434,9 +443,13 @@ class Upload:
         if extent.suspect:
             actual = await self._left(extent.charged)
             self.unsure = self.unsure or (self.names > 1 and actual != extent.charged)
-            meter.credit((actual or 0) - extent.charged, -1 if actual is None else 0)
-            extent.charged = actual or 0
-            extent.suspect = extent.writers > 0  # what others have under way may still land
+            # What others have under way may still land, in a file without a name too: so long it stays paid.
+            size = max(actual or 0, extent.charged if extent.writers else 0)
+            meter.credit(size - extent.charged, -1 if actual is None else 0)
+            if size < extent.charged:
+                place.end_loan()
+            extent.charged = size
+            extent.suspect = extent.writers > 0
             if actual is None:
                 place.becomes(None)
         self._settled(place)
@@ -444,9 +457,9 @@ class Upload:
 
 
 async def size_of(backend: Backend, key: Key) -> int | None:
-    """Size of the regular file at `key`, None if there is none."""
+    """Size of the regular file at `key`, links not followed; None if there is none."""
     try:
-        entry = await backend.stat(key)
+        entry = await backend.stat(key, follow=False)
     except NotFound:
         return None
     return entry.size if entry.is_file else None

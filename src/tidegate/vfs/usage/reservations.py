@@ -11,6 +11,8 @@ knows how many bytes the books hold for the visible file.
   up to there are paid for by the file that will go, only growth beyond is charged. When it is published
   the difference to what is visible *then* is settled. One upload of a path at a time has that loan; it
   ends when the file goes before the upload does.
+* A directory that moves to where it is charged elsewhere is `still` meanwhile: nothing in it changes between
+  being counted and being renamed.
 * A file that is removed or replaced while it is written in place lies on the disk until the last of its
   writers closes it, and so long it stays charged.
 """
@@ -19,11 +21,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from tidegate.abc import Backend, Key
+from tidegate.errors import Conflict
 
 
 class Borrower(Protocol):
@@ -131,13 +134,14 @@ class PathTable:
     def __init__(self) -> None:
         self._places: dict[tuple[int, Key], PathState] = {}
         self._numbers = itertools.count()
+        self._still: dict[tuple[int, Key], asyncio.Event] = {}  # directories, and what says that they go on
 
     def __len__(self) -> int:
         return len(self._places)
 
     def in_use(self, backend: Backend, key: Key) -> bool:
-        """Whether somebody writes the path or changes it."""
-        return (id(backend), key) in self._places
+        """Whether somebody writes the path or changes it, or may not do so now."""
+        return (id(backend), key) in self._places or bool(self._still and self._holding_up(backend, key))
 
     def written_below(self, backend: Backend, key: Key) -> bool:
         """Whether somebody writes a file in place below a directory."""
@@ -145,6 +149,36 @@ class PathTable:
             of == id(backend) and at.startswith(f"{key}/") and place.extent is not None
             for (of, at), place in self._places.items()
         )
+
+    @contextmanager
+    def still(self, backend: Backend, key: Key) -> Iterator[None]:
+        """Let nobody begin to change what is in a directory, whose place the caller has locked.
+
+        Raises:
+            Conflict: somebody does so now.
+        """
+        if any(of == id(backend) and at.startswith(f"{key}/") for of, at in self._places):
+            raise Conflict("file is being written")
+        event = self._still[id(backend), key] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._still[id(backend), key]
+            event.set()
+
+    def _holding_up(self, backend: Backend, key: Key) -> asyncio.Event | None:
+        for (of, directory), event in self._still.items():
+            if of == id(backend) and key.startswith(f"{directory}/"):
+                return event
+        return None
+
+    async def may_change(self, *paths: tuple[Backend, Key]) -> None:
+        """Wait until none of these paths is in a directory that has to be still."""
+        while self._still:
+            events = [event for at in paths if (event := self._holding_up(*at)) is not None]
+            if not events:
+                return
+            await events[0].wait()
 
     def find(self, backend: Backend, key: Key) -> PathState | None:
         """The place of a path, if anybody holds it."""
@@ -189,6 +223,7 @@ class PathTable:
     @asynccontextmanager
     async def locked(self, *paths: tuple[Backend, Key]) -> AsyncIterator[list[PathState]]:
         """Hold and lock some paths; always taken in one order, so two renames never wait for each other."""
+        await self.may_change(*paths)
         held = [self.hold(backend, key) for backend, key in paths]
         ordered = sorted({place.number: place for place in held}.items())
         taken: list[PathState] = []
