@@ -106,18 +106,18 @@ async def test_what_the_transport_still_holds_goes_first(alone):
         writer, reader = await open_echo(client)
         await exchange(writer, reader, [frame(10)])
         client._transport.pause_reading()
-        transport, carrier = server.connections[0]._transport, server.carriers[0]
+        transport, sender = server.connections[0]._transport, server.transports[0]
         sent = []
         while not transport.get_write_buffer_size():  # the socket is full then
             sent.append(frame(30_000))
-            carrier._channel._send_window += 30_004
+            sender._channel._send_window += 30_004
             client._channels[writer.channel._recv_chan]._recv_window += 30_004
-            carrier.send(sent[-1])
-            carrier.flush()
+            sender.send(sent[-1])
+            sender.flush()
         alone.clear()
         sent.append(b"the last one")
-        carrier.send(sent[-1])
-        carrier.flush()
+        sender.send(sent[-1])
+        sender.flush()
 
         assert True not in alone
         client._transport.resume_reading()
@@ -131,7 +131,7 @@ async def test_answers_against_a_window_of_a_few_bytes(window, alone):
         writer, reader = await open_echo(client, window=window)
         await _ask_one_by_one(writer, reader, [29, 100, 60, 4, 29, 30])
         # What was sent and what was granted: asyncssh ends the connection of a peer that sends more.
-        assert server.carriers[0]._channel._send_window <= window
+        assert server.transports[0]._channel._send_window <= window
 
     assert (True in alone) == (window > 30)
 
@@ -218,24 +218,24 @@ async def test_an_answer_that_comes_after_the_channel_was_closed_is_dropped(monk
     async with running_echo() as server, connect(server) as client:
         writer, reader = await open_echo(client)
         await exchange(writer, reader, [frame(10)])
-        carrier, connection = server.carriers[0], server.connections[0]
-        channel, close_send = carrier._channel, carrier._channel._close_send
-        heard = carrier._dialogue.frames
+        sender, connection = server.transports[0], server.connections[0]
+        channel, close_send = sender._channel, sender._channel._close_send
+        heard = sender._conversation.frames
 
         def then_answer() -> None:
             close_send()
             before = connection._send_seq
             try:
-                carrier._append(frame(30))  # as if it had waited for room
-                carrier.resume()
+                sender._append(frame(30))  # as if it had waited for room
+                sender.resume()
                 for answers in ([frame(20)], [frame(20), frame(200)], [frame(40_000)]):
                     for one in answers:
-                        carrier.send(one)
-                    carrier.flush()
+                        sender.send(one)
+                    sender.flush()
             except Exception as error:
                 late.append(error)
             late.append(connection._send_seq - before)
-            late.append(carrier._dialogue.frames - heard)
+            late.append(sender._conversation.frames - heard)
 
         monkeypatch.setattr(channel, "_close_send", then_answer)
         writer.channel.close()
@@ -255,7 +255,7 @@ async def test_nothing_is_written_to_a_descriptor_that_may_be_another_by_now(alo
         client = await connect(server)
         writer, reader = await open_echo(client)
         await exchange(writer, reader, [frame(10)])
-        carrier = server.carriers[0]
+        sender = server.transports[0]
         server.connections[0]._transport.close()
 
         class Never:
@@ -265,8 +265,8 @@ async def test_nothing_is_written_to_a_descriptor_that_may_be_another_by_now(alo
 
         monkeypatch.setattr(lane_output, "os", Never)
         alone.clear()
-        carrier.send(frame(20))
-        carrier.flush()
+        sender.send(frame(20))
+        sender.flush()
         assert alone == [False]
         client.abort()
         await client.wait_closed()
@@ -276,13 +276,13 @@ async def test_an_answer_waits_for_the_keys_that_are_exchanged(alone):
     async with running_echo() as server, connect(server) as client:
         writer, reader = await open_echo(client)
         await _ask_one_by_one(writer, reader, [10, 20])
-        carrier, connection = server.carriers[0], server.connections[0]
+        sender, connection = server.transports[0], server.connections[0]
         connection._send_kexinit()
         connection._kexinit_sent = True
         before, sent = connection._send_seq, frame(30)
         alone.clear()
-        carrier.send(sent)
-        carrier.flush()
+        sender.send(sent)
+        sender.flush()
         assert alone == [False]
         assert connection._send_seq == before
         assert await asyncio.wait_for(reader.readexactly(len(sent)), 5) == sent
@@ -302,10 +302,10 @@ async def test_what_stands_in_the_way_of_an_answer_alone(what, value, monkeypatc
         before = connection._send_seq, connection._rekey_bytes_sent
         with monkeypatch.context() as patched:
             patched.setattr(connection, what, value)
-            assert not lane.out.send_alone(server.carriers[0]._channel._send_chan, b"no")
+            assert not lane.out.send_alone(server.transports[0]._channel._send_chan, b"no")
         with monkeypatch.context() as patched:  # a loop that tells of its full buffer later
             patched.setattr(lane.out._transport, "get_write_buffer_size", lambda: 1)
-            assert not lane.out.send_alone(server.carriers[0]._channel._send_chan, b"no")
+            assert not lane.out.send_alone(server.transports[0]._channel._send_chan, b"no")
         assert (connection._send_seq, connection._rekey_bytes_sent) == before
         await _ask_one_by_one(writer, reader, [10, 20])
 
@@ -316,21 +316,21 @@ async def test_answers_of_many_connections_and_the_servers_own_packets_take_turn
         try:
             ends = [await open_echo(client) for client in clients]
             for n in range(20):
-                for index, (connection, carrier) in enumerate(
-                    zip(server.connections, server.carriers, strict=False)
+                for index, (connection, sender) in enumerate(
+                    zip(server.connections, server.transports, strict=False)
                 ):
                     first, second = frame(n), frame(n + 1)
                     connection.send_debug("from asyncssh")
                     if n % 3 == index:
-                        carrier._emit(memoryview(first))  # sealed, and waiting in the shared buffer
+                        sender._emit(memoryview(first))  # sealed, and waiting in the shared buffer
                     else:
-                        carrier.send(first)
-                        carrier.flush()
+                        sender.send(first)
+                        sender.flush()
                         connection.send_debug("again")
-                    other = server.carriers[(index + 1) % 3]
+                    other = server.transports[(index + 1) % 3]
                     other.send(second)
                     other.flush()
-                    carrier.flush()
+                    sender.flush()
                     _, reader = ends[index]
                     _, neighbour = ends[(index + 1) % 3]
                     async with asyncio.timeout(5):

@@ -34,7 +34,7 @@ async def test_frames_of_every_size_come_back(cipher):
         await exchange(writer, reader, [frame(n) for n in SIZES])
 
         assert len(server.lanes) == 1
-        assert server.carriers[0].unconsumed == 0
+        assert server.transports[0].unconsumed == 0
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
@@ -86,7 +86,7 @@ async def test_what_one_connection_has_sealed_survives_what_another_seals():
         (ada_writer, ada_reader), (bob_writer, bob_reader) = await open_echo(ada), await open_echo(bob)
         await exchange(ada_writer, ada_reader, [frame(10)])
         await exchange(bob_writer, bob_reader, [frame(10)])
-        first = server.carriers[0]
+        first = server.transports[0]
         waiting = frame(50_000)
         first._emit(memoryview(waiting))  # sealed, and not on the wire yet
         await exchange(bob_writer, bob_reader, [frame(n) for n in (1, 60_000)])
@@ -137,7 +137,7 @@ async def test_a_peer_that_does_not_read_is_not_buffered_without_bound():
         frames = [frame(200_000) for _ in range(40)]
         sender = asyncio.ensure_future(_send(writer, frames))
         done, _ = await asyncio.wait([sender], timeout=0.3)
-        held = server.carriers[0].unconsumed
+        held = server.transports[0].unconsumed
 
         assert not done
         assert held <= server.window
@@ -199,4 +199,4 @@ async def test_extended_data_and_unknown_requests_still_reach_asyncssh():
         await exchange(writer, reader, [frame(100_000)])
         second_writer, second_reader = await open_echo(client)
         await exchange(second_writer, second_reader, [frame(10)])
-        assert len(server.carriers) == 2
+        assert len(server.transports) == 2

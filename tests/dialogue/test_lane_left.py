@@ -97,10 +97,10 @@ async def test_a_peer_that_does_not_read_is_not_buffered_without_bound_after_tha
         frames = [frame(100_000) for _ in range(40)]
         sender = asyncio.ensure_future(_send(writer, frames))
         done, _ = await asyncio.wait([sender], timeout=0.3)
-        carrier = server.carriers[0]
+        transport = server.transports[0]
 
         assert not done
-        assert carrier.unconsumed + carrier._channel._send_buf_len <= 2 * server.window
+        assert transport.unconsumed + transport._channel._send_buf_len <= 2 * server.window
         writer.channel.resume_reading()
         expected = b"".join(frames)
         assert await asyncio.wait_for(reader.readexactly(len(expected)), 5) == expected

@@ -11,8 +11,8 @@ from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
 from tidegate.doors.common import turns
-from tidegate.doors.sftp.carrier import BATCH_BYTES
 from tidegate.doors.sftp.dialogue import SftpLimits
+from tidegate.doors.ssh.plain_transport import BATCH_BYTES
 
 KIB = 1024
 SIZE = 64 * KIB * KIB
@@ -76,7 +76,7 @@ async def test_queued_writes_to_a_slow_disk_are_bounded_and_none_is_lost():
             peer.send(p.write(i, handle, i * 32768, block))
         await peer.turns()
         assert len([e for e in peer.session.entered if e[0] == "write"]) == 10
-        assert len(peer.carrier._held) <= 2 * 32768 + 100
+        assert len(peer.transport._held) <= 2 * 32768 + 100
         gate.set()
         assert {r.rid for r in await peer.replies(64)} == set(range(64))
         assert (await peer.ask(p.close, handle)).code == 0

@@ -28,13 +28,13 @@ async def exit_status(peer):
 
 
 async def test_end_of_input_is_exit_status_0(peer):
-    assert peer.carrier.eof_received() is True
+    assert peer.transport.eof_received() is True
     assert await exit_status(peer) == 0
 
 
 async def test_end_of_input_before_init_is_exit_status_0():
     async with Peer(greet=False) as peer:
-        peer.carrier.eof_received()
+        peer.transport.eof_received()
         assert await exit_status(peer) == 0
 
 
@@ -43,7 +43,7 @@ async def test_what_was_asked_before_the_end_is_answered(peer):
     peer.session.slow = True
     gate = peer.session.gates["write"] = asyncio.Event()
     peer.send(p.write(1, handle, 0, b"abc"), p.close(2, handle), p.stat(3, "/f"))
-    peer.carrier.eof_received()
+    peer.transport.eof_received()
     await peer.turns()
     assert peer.channel.exit_status is None
     gate.set()
@@ -57,7 +57,7 @@ async def test_the_end_of_input_waits_for_requests_held_back(peer):
     handle = await peer.open("/f")
     peer.channel.window = 0
     peer.send(*(p.read(rid, handle, 0, 32768) for rid in range(100)))
-    peer.carrier.eof_received()
+    peer.transport.eof_received()
     await peer.turns()
     assert peer.channel.exit_status is None
     seen = []
@@ -72,7 +72,7 @@ async def test_files_left_open_at_the_end_are_aborted(peer):
     handle = await peer.open("/f", "w")
     await peer.ask(p.write, handle, 0, b"abc")
     (await peer.ask(p.opendir, "/"))
-    peer.carrier.eof_received()
+    peer.transport.eof_received()
     assert await exit_status(peer) == 0
     assert peer.session.log[-1] == ("abort", "/f", 3)
     assert peer.session.open_listings == 0
@@ -80,7 +80,7 @@ async def test_files_left_open_at_the_end_are_aborted(peer):
 
 async def test_half_a_packet_at_the_end(peer):
     peer.send(p.stat(1, "/")[:-1])
-    peer.carrier.eof_received()
+    peer.transport.eof_received()
     assert await exit_status(peer) == 0
 
 
@@ -122,7 +122,7 @@ async def test_a_file_that_is_being_published_when_the_peer_goes_is_published(pe
     gate = peer.session.gates["close"] = asyncio.Event()
     peer.send(p.close(1, handle))
     await peer.turns()
-    peer.carrier.connection_lost(ConnectionResetError())
+    peer.transport.connection_lost(ConnectionResetError())
     await peer.turns()
     gate.set()
     await peer.drop()
@@ -131,7 +131,7 @@ async def test_a_file_that_is_being_published_when_the_peer_goes_is_published(pe
 
 async def test_a_lost_connection_while_the_end_is_being_prepared(peer):
     await peer.open("/f", "w")
-    peer.carrier.eof_received()
+    peer.transport.eof_received()
     await peer.drop()
     assert [e[0] for e in peer.session.log] == ["abort"]
     assert peer.channel.exit_status is None
@@ -141,10 +141,10 @@ async def test_nothing_is_sent_after_the_connection_is_lost(peer):
     peer.session.put("/f", b"x")
     handle = await peer.open("/f")
     await peer.drop()
-    peer.carrier.data_received(p.stat(1, "/f") + p.read(2, handle, 0, 1))
-    peer.carrier.resume_writing()
-    peer.carrier.eof_received()
-    peer.carrier.connection_lost(None)
+    peer.transport.data_received(p.stat(1, "/f") + p.read(2, handle, 0, 1))
+    peer.transport.resume_writing()
+    peer.transport.eof_received()
+    peer.transport.connection_lost(None)
     await peer.turns()
     assert peer.take() == []
     assert peer.channel.exit_status is None
@@ -235,10 +235,10 @@ async def test_a_readdir_that_comes_before_the_look_ahead(peer):
 async def test_waiting_for_the_end_lasts_until_the_connection_is_gone(peer):
     waiting = asyncio.create_task(peer.dialogue.wait_closed())
     await peer.open("/f", "w")
-    peer.carrier.eof_received()
+    peer.transport.eof_received()
     assert await exit_status(peer) == 0
     await peer.turns()
     assert not waiting.done()
-    peer.carrier.connection_lost(None)
+    peer.transport.connection_lost(None)
     await asyncio.wait_for(waiting, 5)
     assert peer.session.open_files == []

@@ -12,32 +12,33 @@ from typing import Any
 import asyncssh
 
 from tidegate.doors.ssh.lane import Lane
-from tidegate.doors.ssh.lane_channel import LaneChannel
+from tidegate.doors.ssh.lane_transport import FastTransport
+from tidegate.doors.ssh.subsystem import LARGEST_REPLY
 
 
 class Echo:
     """A dialogue: consumes whole frames, answers each with itself, respects congestion."""
 
-    def __init__(self, outlet: LaneChannel) -> None:
-        self.outlet = outlet
+    def __init__(self, transport: FastTransport) -> None:
+        self.transport = transport
         self.frames = 0
 
     def feed(self, data: memoryview) -> int:
         used = 0
-        while len(data) - used >= 4 and not self.outlet.congested:
+        while len(data) - used >= 4 and not self.transport.congested:
             size = 4 + int.from_bytes(data[used : used + 4], "big")
             if len(data) - used < size:
                 break
-            self.outlet.send(bytes(data[used : used + size]))
+            self.transport.send(bytes(data[used : used + size]))
             used += size
             self.frames += 1
-        self.outlet.flush()
+        self.transport.flush()
         return used
 
     saturated = False
 
     def eof_received(self) -> None:
-        self.outlet.close(clean=True)
+        self.transport.close(clean=True)
 
     def connection_lost(self) -> None:
         self.lost = True
@@ -46,7 +47,7 @@ class Echo:
 class EchoSession(asyncssh.SSHServerSession[bytes]):
     def __init__(self, server: EchoServer) -> None:
         self.server = server
-        self.carrier: LaneChannel | None = None
+        self.transport: FastTransport | None = None
         self.early = b""
         self.eof = False
 
@@ -63,37 +64,37 @@ class EchoSession(asyncssh.SSHServerSession[bytes]):
         lane = Lane.attach(self.chan.get_connection())
         assert lane is not None
         self.server.lanes.add(lane)
-        self.carrier = LaneChannel(lane, self.chan)
-        self.server.carriers.append(self.carrier)
-        self.carrier.attach(Echo(self.carrier))
+        self.transport = FastTransport(lane, self.chan, LARGEST_REPLY)
+        self.server.transports.append(self.transport)
+        self.transport.attach(Echo(self.transport))
         if self.early:
-            self.carrier.data_received(self.early)
+            self.transport.data_received(self.early)
         if self.eof:
-            self.carrier.eof_received()
+            self.transport.eof_received()
 
     def data_received(self, data: bytes, datatype: Any) -> None:
-        if self.carrier is None:
+        if self.transport is None:
             self.early += data
         else:
-            self.carrier.data_received(data)
+            self.transport.data_received(data)
 
     def pause_writing(self) -> None:
-        if self.carrier is not None:
-            self.carrier.pause_writing()
+        if self.transport is not None:
+            self.transport.pause_writing()
 
     def resume_writing(self) -> None:
-        if self.carrier is not None:
-            self.carrier.resume_writing()
+        if self.transport is not None:
+            self.transport.resume_writing()
 
     def eof_received(self) -> bool:
         self.eof = True
-        if self.carrier is not None:
-            self.carrier.eof_received()
+        if self.transport is not None:
+            self.transport.eof_received()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.carrier is not None:
-            self.carrier.connection_lost()
+        if self.transport is not None:
+            self.transport.connection_lost()
         self.server.lost.append(exc)
 
 
@@ -121,7 +122,7 @@ class RunningEcho:
         self.port = 0
         self.connections: list[Any] = []
         self.lanes: set[Lane] = set()
-        self.carriers: list[LaneChannel] = []
+        self.transports: list[FastTransport] = []
         self.lost: list[Exception | None] = []
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dialogue on a plain carrier and a channel in memory, driven as a peer would drive it."""
+"""A dialogue on a plain transport and a channel in memory, driven as a peer would drive it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 
-from tidegate.doors.sftp.carrier import ChannelCarrier
 from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
+from tidegate.doors.ssh.plain_transport import PlainTransport
 
 
 class MemoryChannel:
@@ -20,7 +20,7 @@ class MemoryChannel:
     """
 
     def __init__(self, *, window: int | None = None, high: int = 65536) -> None:
-        self.carrier: ChannelCarrier | None = None
+        self.transport: PlainTransport | None = None
         self.sent = bytearray()
         self.pending = bytearray()
         self.window = window
@@ -46,13 +46,13 @@ class MemoryChannel:
         if self.window is not None:
             self.window -= count
         self.most_pending = max(self.most_pending, len(self.pending))
-        assert self.carrier is not None
+        assert self.transport is not None
         if not self.paused and len(self.pending) > self.high:
             self.paused = True
-            self.carrier.pause_writing()
+            self.transport.pause_writing()
         elif self.paused and len(self.pending) <= self.high // 4:
             self.paused = False
-            self.carrier.resume_writing()
+            self.transport.resume_writing()
 
     def open_window(self, count: int | None) -> None:
         self.window = None if count is None else (self.window or 0) + count
@@ -64,8 +64,8 @@ class MemoryChannel:
     def resume_reading(self) -> None:
         self.reading = True
         while self.inbox and self.reading:
-            assert self.carrier is not None
-            self.carrier.data_received(self.inbox.pop(0))
+            assert self.transport is not None
+            self.transport.data_received(self.inbox.pop(0))
 
     def exit(self, status: int) -> None:
         self.exit_status = status
@@ -93,10 +93,10 @@ class Peer:
     ) -> None:
         self.session = session or MemorySession()
         self.channel = MemoryChannel(window=window)
-        self.carrier = ChannelCarrier(self.channel)
-        self.channel.carrier = self.carrier
-        self.dialogue = SftpDialogue(self.session, self.carrier, limits)
-        self.carrier.attach(self.dialogue)
+        self.transport = PlainTransport(self.channel)
+        self.channel.transport = self.transport
+        self.dialogue = SftpDialogue(self.session, self.transport, limits)
+        self.transport.attach(self.dialogue)
         self._replies: list[p.Reply] = []
         self._rid = 0
         self.version: p.Reply | None = None
@@ -113,14 +113,14 @@ class Peer:
         assert self.session.open_listings == 0
 
     async def drop(self) -> None:
-        self.carrier.connection_lost(None)
+        self.transport.connection_lost(None)
         await asyncio.wait_for(self.dialogue.wait_closed(), 5)
 
     def send(self, *packets: bytes) -> None:
         """Deliver bytes in one piece, or keep them back while reading is paused, as asyncssh does."""
         data = b"".join(packets)
         if self.channel.reading:
-            self.carrier.data_received(data)
+            self.transport.data_received(data)
         else:
             self.channel.inbox.append(data)
 

@@ -26,6 +26,7 @@ from time import monotonic
 from typing import Any, Final
 
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.transport import PacketTransport
 from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
@@ -40,7 +41,6 @@ from tidegate.doors.sftp.handles import (
 )
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.names import AccountNames, Names
-from tidegate.doors.sftp.outlet import Outlet
 from tidegate.doors.sftp.verbs import Handler, Verbs
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
@@ -130,7 +130,7 @@ class SftpDialogue:
     def __init__(
         self,
         session: Session,
-        outlet: Outlet,
+        outlet: PacketTransport,
         limits: SftpLimits | None = None,
         *,
         names: Names | None = None,
@@ -268,11 +268,13 @@ class SftpDialogue:
             return
         if not entry.writing:
             try:
-                sent = self._outlet.send_data(rid, entry.file, offset, size)
+                room = self._outlet.reserve(c.DATA_HEADER_BYTES, size)
+                sent = None if room is None else entry.file.readinto_nowait(offset, room)
             except Exception as error:
                 self._fail(rid, error, None, (entry,))
                 return
             if sent:
+                self._outlet.commit(replies.data_header(rid, sent), sent)
                 return
             if sent == 0:
                 self._outlet.send(replies.status_eof(rid))

@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import asyncssh
 from cryptography.exceptions import InvalidTag
@@ -36,11 +36,14 @@ from cryptography.exceptions import InvalidTag
 from tidegate.doors.common.reading import ORDER, SWITCH, TURN, Reading
 from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.ssh.lane_keys import Opened, key_of
-from tidegate.doors.ssh.lane_output import AROUND, MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Output
+from tidegate.doors.ssh.lane_output import (
+    AROUND,
+    LEAST_PADDING,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    Output,
+)
 from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, Records
-
-if TYPE_CHECKING:
-    from tidegate.doors.ssh.lane_channel import LaneChannel
 
 MAX_PACKET: Final = 300 * 1024
 """Longest packet taken by the lane, bytes; asyncssh's own limit is 256 KiB."""
@@ -57,13 +60,44 @@ _LEAST_RECORD: Final = 16
 _LEAST_OURS: Final = 10
 """Bytes of a window adjustment, and in front of channel data: padding length, number, channel, value."""
 
-LEAST_PADDING: Final = 4
-"""Bytes of padding that RFC 4253 section 6 asks for."""
-
 _PACKET = struct.Struct(">BBII").unpack_from
 
 _input = memoryview(bytearray(INPUT_SIZE))
 _scratch = memoryview(bytearray(MAX_PACKET))
+
+
+class LaneUser(Protocol):
+    """A channel on the lane; `tidegate.doors.ssh.lane_transport` is the one there is.
+
+    Attributes:
+        number: our number of the channel (RFC 4254 section 5.1).
+    """
+
+    number: int
+
+    def open_record(self, key: Records, record: memoryview, length: int, seq: int) -> memoryview | None:
+        """Open a record in place; None if it was data of this channel, else the plain packet."""
+        ...
+
+    def widen(self, size: int) -> bool:
+        """Take more window from the peer; False if asyncssh must judge the packet."""
+        ...
+
+    def accept(self, size: int) -> bool:
+        """Count data of `size` bytes against the window; False if it breaks the rules."""
+        ...
+
+    def deliver(self, data: memoryview, last: bool) -> bool:
+        """Take accepted data; False if some of it waits for `room`."""
+        ...
+
+    def room(self) -> None:
+        """Go on with what waited: the window grew, the socket drained or a key exchange ended."""
+        ...
+
+    def lane_lost(self) -> None:
+        """The connection changed to a cipher without a lane."""
+        ...
 
 
 class Lane(asyncio.BufferedProtocol):
@@ -90,8 +124,8 @@ class Lane(asyncio.BufferedProtocol):
         reading = getattr(connection, "door_reading", None)
         self._reading: Reading = Reading(transport, self._turns) if reading is None else reading
         self._detached = False
-        self.channels: dict[int, LaneChannel] = {}
-        self._last: LaneChannel | None = None
+        self.channels: dict[int, LaneUser] = {}
+        self._last: LaneUser | None = None
 
     # -- coming and going ------------------------------------------------------------------------------
 
@@ -218,7 +252,7 @@ class Lane(asyncio.BufferedProtocol):
         deadline, until_look = self._turns.deadline, LOOK_EVERY
         self._put_off = False
         position = 0
-        touched: list[LaneChannel] = []
+        touched: list[LaneUser] = []
         if connection._keepalive_interval:
             connection._reset_keepalive_timer()
         while end - position >= _LEAST_RECORD and connection._transport is not None and not self._blocked:
@@ -292,7 +326,7 @@ class Lane(asyncio.BufferedProtocol):
         if touched or self.out.batched:
             self._pump(touched)
 
-    def _pump(self, touched: list[LaneChannel]) -> None:
+    def _pump(self, touched: list[LaneUser]) -> None:
         for channel in touched:
             channel.room()
         touched.clear()
@@ -362,7 +396,7 @@ class Lane(asyncio.BufferedProtocol):
 
     # -- the rest -------------------------------------------------------------------------------------
 
-    def forget(self, channel: LaneChannel) -> None:
+    def forget(self, channel: LaneUser) -> None:
         """A channel ended."""
         self.channels.pop(channel.number, None)
         if self._last is channel:
@@ -391,6 +425,6 @@ class Lane(asyncio.BufferedProtocol):
         self.connection.connection_lost(exc)
 
 
-def _add(touched: list[LaneChannel], channel: LaneChannel) -> None:
+def _add(touched: list[LaneUser], channel: LaneUser) -> None:
     if channel not in touched:
         touched.append(channel)

@@ -26,6 +26,9 @@ MSG_CHANNEL_DATA: Final = 94
 AROUND: Final = HEADER_SIZE + TAG_SIZE
 """Bytes of a record that are not of its packet."""
 
+LEAST_PADDING: Final = 4
+"""Bytes of padding that RFC 4253 section 6 asks for."""
+
 CHANNEL_HEAD: Final = 9
 """Bytes of message number, channel, and length of the data or bytes of window."""
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncssh
 
 from tidegate.cluster.registry import LiveConnection
+from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.ssh import commands
-from tidegate.doors.ssh.subsystem import Carrier, SftpSubsystem
+from tidegate.doors.ssh.subsystem import SftpSubsystem
 from tidegate.errors import LoginRefused, PeerLimit, TidegateError
 from tidegate.events.kinds import Operated, Refused
 from tidegate.model import Peer, Principal, Protocol
@@ -53,7 +54,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._work: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._live: LiveConnection | None = None
         self._subsystem: SftpSubsystem | None = None
-        self._carrier: Carrier | None = None
+        self._transport: ChannelTransport | None = None
         self._stdin: commands.Input | None = None
         self._early = bytearray()
         self._early_eof = False
@@ -244,14 +245,14 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             raise
         if self._login.door.draining:
             self._subsystem.refuse_opens()
-        self._carrier = carrier = self._subsystem.carrier
+        self._transport = transport = self._subsystem.transport
         if self._channel_full or self._transport_full:
-            carrier.pause_writing()
+            transport.pause_writing()
         if self._early:
             early, self._early = bytes(self._early), bytearray()
-            carrier.data_received(early)
+            transport.data_received(early)
         if self._early_eof:
-            carrier.eof_received()
+            transport.eof_received()
         else:
             chan.resume_reading()
 
@@ -310,8 +311,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: Any = None) -> None:  # noqa: ARG002
         """The client sent bytes."""
         self._login.activity.touch()
-        if self._carrier is not None:
-            self._carrier.data_received(data)
+        if self._transport is not None:
+            self._transport.data_received(data)
         elif self._stdin is not None:
             self._stdin.put(data)
         elif self._live is not None:
@@ -321,8 +322,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def eof_received(self) -> bool:
         """The client will send no more; True keeps our direction open."""
-        if self._carrier is not None:
-            self._carrier.eof_received()
+        if self._transport is not None:
+            self._transport.eof_received()
         elif self._stdin is not None:
             self._stdin.end()
         else:
@@ -352,8 +353,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 self._writable.clear()
             else:
                 self._writable.set()
-            if self._carrier is not None:
-                (self._carrier.pause_writing if full else self._carrier.resume_writing)()
+            if self._transport is not None:
+                (self._transport.pause_writing if full else self._transport.resume_writing)()
         return full
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -365,7 +366,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if self._live is not None:
             self._login.door.registry.remove(self._live)
         if self._subsystem is not None:
-            self._subsystem.carrier.connection_lost(exc)
+            self._subsystem.transport.connection_lost(exc)
             self._login.door.spawn(self._subsystem.wait_closed(), f"end of channel {self._id}")
         elif self._running and self._task is not None:
             self._task.cancel()

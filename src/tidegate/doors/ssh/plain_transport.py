@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries SFTP over the public interface of an SSH channel; works with every cipher.
+"""Carries a conversation over the public interface of an SSH channel; works with every cipher.
 
-The fast lane does the same with fewer copies. Whoever owns the channel passes on its events: the methods
-of `ChannelCarrier` are named after those of ``asyncssh.SSHServerSession``.
+The fast lane (`lane_transport`) does the same with fewer copies.
 """
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
-from tidegate.doors.sftp.dialogue import SftpDialogue
-from tidegate.doors.sftp.wire import constants as c
-from tidegate.doors.sftp.wire import replies
-from tidegate.vfs.api import File
+from tidegate.doors.common.transport import Conversation
 
 BATCH_BYTES: Final = 512 * 1024
 """Replies are collected up to this many bytes before they are handed to the channel."""
@@ -65,10 +61,10 @@ class _Buffers:
 _buffers: Final = _Buffers()
 
 
-class ChannelCarrier:
-    """One channel's way in and out for an `SftpDialogue`.
+class PlainTransport:
+    """Implements `tidegate.doors.common.transport.ChannelTransport`.
 
-    Use: construct, construct the dialogue with it, `attach`, then pass on the channel's events.
+    Use: construct, construct the conversation with it, `attach`, then pass on the channel's events.
 
     Args:
         channel: the channel.
@@ -76,7 +72,7 @@ class ChannelCarrier:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._dialogue: SftpDialogue | None = None
+        self._conversation: Conversation | None = None
         self._held = bytearray()
         self._out: memoryview | None = None
         self._used = 0
@@ -86,9 +82,9 @@ class ChannelCarrier:
         self._eof = False
         self._closed = False
 
-    def attach(self, dialogue: SftpDialogue) -> None:
-        """Name the dialogue; before any event is passed on."""
-        self._dialogue = dialogue
+    def attach(self, conversation: Conversation) -> None:
+        """Name the conversation; before any event is passed on."""
+        self._conversation = conversation
 
     # -- events of the channel -----------------------------------------------------------------------
 
@@ -102,11 +98,11 @@ class ChannelCarrier:
                 self._pump()
             return
         # The usual case: whole packets, taken where they are.
-        dialogue = self._dialogue
-        assert dialogue is not None
+        conversation = self._conversation
+        assert conversation is not None
         self._pumping = True
         try:
-            consumed = dialogue.feed(memoryview(data))
+            consumed = conversation.feed(memoryview(data))
         finally:
             self._pumping = False
         if consumed < len(data):
@@ -117,7 +113,7 @@ class ChannelCarrier:
         self._throttle()
 
     def eof_received(self) -> bool:
-        """The peer sends no more. True: the other direction stays open until the dialogue is done."""
+        """The peer sends no more. True: the other direction stays open until the conversation is done."""
         self._eof = True
         self._pump()
         return True
@@ -141,30 +137,30 @@ class ChannelCarrier:
         self._closed = True
         self._held = bytearray()
         self._drop_output()
-        if self._dialogue is not None:
-            self._dialogue.connection_lost()
+        if self._conversation is not None:
+            self._conversation.connection_lost()
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of input that wait for the dialogue."""
+        """Bytes of input that wait for the conversation."""
         return len(self._held)
 
     # -- input ---------------------------------------------------------------------------------------
 
     def _blocked(self) -> bool:
-        dialogue = self._dialogue
-        return self.congested or (dialogue is not None and dialogue.saturated)
+        conversation = self._conversation
+        return self.congested or (conversation is not None and conversation.saturated)
 
     def _pump(self) -> None:
-        """Offer what is held until the dialogue takes no more of it."""
-        dialogue = self._dialogue
-        if self._pumping or self._closed or dialogue is None:
+        """Offer what is held until the conversation takes no more of it."""
+        conversation = self._conversation
+        if self._pumping or self._closed or conversation is None:
             return
         self._pumping = True
         try:
             while self._held and not self._blocked() and not self._closed:
                 view = memoryview(self._held)
-                consumed = dialogue.feed(view)
+                consumed = conversation.feed(view)
                 try:
                     view.release()
                     del self._held[:consumed]
@@ -178,11 +174,11 @@ class ChannelCarrier:
         if self._eof and not self._blocked() and not self._closed:
             # What is still held is the beginning of a packet whose end will never come.
             self._held = bytearray()
-            dialogue.eof_received()
+            conversation.eof_received()
         self._throttle()
 
     def _throttle(self) -> None:
-        """Read from the peer exactly while the dialogue takes requests."""
+        """Read from the peer exactly while the conversation takes requests."""
         if self._closed:
             return
         blocked = self._blocked()
@@ -225,19 +221,23 @@ class ChannelCarrier:
         out[used : used + size] = packet
         self._used = used + size
 
-    def send_data(self, request_id: int, file: File, offset: int, size: int) -> int | None:
-        """Answer a READ from memory, read straight into the outgoing buffer."""
+    def reserve(self, head: int, size: int) -> tuple[memoryview] | None:
+        """Room in the outgoing buffer."""
         if self._closed:
             return None
-        size = min(size, BATCH_BYTES - c.DATA_HEADER_BYTES)
-        out = self._room(size + c.DATA_HEADER_BYTES)
+        size = min(size, BATCH_BYTES - head)
+        out = self._room(size + head)
         assert out is not None
-        start = self._used + c.DATA_HEADER_BYTES
-        count = file.readinto_nowait(offset, (out[start : start + size],))
-        if count:
-            out[self._used : start] = replies.data_header(request_id, count)
-            self._used = start + count
-        return count
+        start = self._used + head
+        return (out[start : start + size],)
+
+    def commit(self, head: bytes, size: int) -> None:
+        """Count what was filled."""
+        out, used = self._out, self._used
+        assert out is not None
+        start = used + len(head)
+        out[used:start] = head
+        self._used = start + size
 
     def flush(self) -> None:
         """Hand what is queued to the channel."""
@@ -264,7 +264,7 @@ class ChannelCarrier:
         self._out, self._used = None, 0
 
     def resume(self) -> None:
-        """The dialogue takes requests again."""
+        """The conversation takes requests again."""
         self._pump()
 
     def close(self, *, clean: bool) -> None:

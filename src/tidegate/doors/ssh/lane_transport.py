@@ -1,31 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file-transfer channel on the fast lane: reassembly, windows, and replies read straight into records.
+"""One channel on the fast lane: reassembly, windows, and content read straight into records.
 
-Implements `tidegate.doors.sftp.outlet.Outlet`. Flow control is the channel's window (RFC 4254 section 5.2):
-what the dialogue has not consumed is not given back to the peer's window, so a peer that sends faster than
-storage takes stops by itself; what the peer's window or the socket does not take waits in `_pending`, and
-while anything waits there `congested` is true and the dialogue takes no further request.
+Implements `tidegate.doors.common.transport.ChannelTransport`. Flow control is the channel's window (RFC 4254
+section 5.2): what the conversation has not consumed is not given back to the peer's window, so a peer that
+sends faster than storage takes stops by itself; what the peer's window or the socket does not take waits in
+`_pending`, and while anything waits there `congested` is true and the conversation takes no further input.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections import deque
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 
-from tidegate.doors.ssh.lane import LEAST_PADDING, Lane
+from tidegate.doors.common.transport import Conversation
+from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_output import (
+    AROUND,
     CHANNEL_HEAD,
+    LEAST_PADDING,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_WINDOW_ADJUST,
     OUTPUT_SIZE,
     PAYLOAD_OFFSET,
 )
 from tidegate.doors.ssh.records import Records
-from tidegate.vfs.api import File
 
 HEADROOM: Final = 16
 """Bytes before the reassembly area; a record's 10 bytes of header are decrypted over what precedes it."""
@@ -42,71 +44,47 @@ SMALL_LIMIT: Final = 30 * 1024
 WRITE_AT: Final = 256 * 1024
 """Sealed bytes that are put on the wire without waiting for the end of the batch: what stays in cache."""
 
-FULL_REPLY: Final = 261120 + 13
-"""Bytes of the longest answer to a READ.
-
-A request is left waiting until the peer's window holds one: sealing a part and keeping the rest costs a copy
-into a fresh buffer, and OpenSSH lowers its read size for good after a short answer.
-"""
-
 NUDGE_SECONDS: Final = 0.005
 """After this time requests are answered in parts all the same: a peer may refill only an empty window."""
 
-FXP_DATA: Final = 103
-
-_DATA_HEADER = struct.Struct(">IBII")
 _ENDING: Final = frozenset({"close_pending", "closed"})
 """States of asyncssh's channel in which nothing is sent or taken any more."""
 
 BUFFER_SIZE: Final = 640 * 1024
 """Bytes of a reassembly buffer; one that must be larger is not kept."""
 
+_ONE, _SEVERAL, _ASIDE = range(3)
+"""Where a reservation lies: in one record, in several, or aside until window or key exchange allow."""
+
 _free_buffers: list[memoryview] = []
 _FREE_BUFFERS_KEPT: Final = 8
 
 
-class Dialogue(Protocol):
-    """What a carrier drives; see `tidegate.doors.sftp.outlet`."""
-
-    @property
-    def saturated(self) -> bool:
-        """Whether the dialogue holds as much as its bounds allow."""
-        ...
-
-    def feed(self, data: memoryview) -> int:
-        """Consume complete packets."""
-        ...
-
-    def eof_received(self) -> None:
-        """The peer sends no more."""
-        ...
-
-    def connection_lost(self) -> None:
-        """The channel is gone."""
-        ...
-
-
-class LaneChannel:
-    """Carries one dialogue's bytes over a lane.
+class FastTransport:
+    """Carries one conversation's bytes over a lane.
 
     Args:
         lane: the connection's lane.
         channel: asyncssh's channel, open.
+        largest: most bytes that the conversation commits at once. Input is left waiting until the peer's
+            window holds as much: sealing a part and keeping the rest costs a copy into a fresh buffer, and
+            OpenSSH lowers its read size for good after a short answer.
     """
 
-    def __init__(self, lane: Lane, channel: Any) -> None:
+    def __init__(self, lane: Lane, channel: Any, largest: int) -> None:
         self._lane = lane
         self._out = lane.out
         self.number: int = channel._recv_chan
         # The channel itself: what asyncssh hands to sessions may be a wrapper with other attributes.
         self._channel = channel = lane.connection._channels[self.number]
-        self._dialogue: Dialogue | None = None
+        self._conversation: Conversation | None = None
         self._view: memoryview | None = None
         self._begin = self._end = HEADROOM
         self._unacknowledged = 0
         self._acknowledge_at: int = channel._init_recv_window // 4
         self._chunk = min(channel._send_pktsize, MAX_CHUNK)
         self._small: list[bytes | bytearray] = []
+        self._reserved: tuple[int, memoryview, int, int] = (_ASIDE, memoryview(b""), 0, 0)
         self._small_size = 0
         self._pending: deque[memoryview] = deque()
         self._feeding = False
@@ -114,7 +92,7 @@ class LaneChannel:
         self._plain = False
         self._paused = False  # what asyncssh holds, or the socket below it, is full
         self._read_paused = False
-        self._enough_window = min(FULL_REPLY, channel._send_window // 4)
+        self._enough_window = min(largest, channel._send_window // 4)
         self._nudge: asyncio.TimerHandle | None = None
         self._nudged = False
         self._window_then = 0
@@ -122,9 +100,9 @@ class LaneChannel:
         self._gone = False
         lane.channels[self.number] = self
 
-    def attach(self, dialogue: Dialogue) -> None:
-        """Name the dialogue; before any event is passed on."""
-        self._dialogue = dialogue
+    def attach(self, conversation: Conversation) -> None:
+        """Name the conversation; before any event is passed on."""
+        self._conversation = conversation
 
     # -- inward ----------------------------------------------------------------------------------------
 
@@ -147,7 +125,7 @@ class LaneChannel:
             key.open(record, plain, seq)
         except InvalidTag:
             # The library has written what it decrypted, unproved, over the last bytes of data that was proved
-            # and that the dialogue may still be given.
+            # and that the conversation may still be given.
             view[start:end] = saved
             raise
         padding, kind = plain[0], plain[1]
@@ -189,26 +167,26 @@ class LaneChannel:
         """Take accepted data; valid during the call only.
 
         Args:
-            last: nothing more is at hand, so the dialogue may have it at once: the way of a client that
+            last: nothing more is at hand, so the conversation may have it at once: the way of a client that
                 waits for each answer, without a copy.
 
         Returns:
             False if some of it waits for `room`.
         """
-        dialogue = self._dialogue
+        conversation = self._conversation
         if (
             not last
             or self._end != self._begin
             or self._feeding
             or self._gone
-            or dialogue is None
-            or dialogue.saturated
+            or conversation is None
+            or conversation.saturated
         ):
             self._append(data)
             return False
         self._feeding = True
         try:
-            consumed = dialogue.feed(data)
+            consumed = conversation.feed(data)
         finally:
             self._feeding = False
         self._unacknowledged += consumed
@@ -232,7 +210,7 @@ class LaneChannel:
         self._out.write_out()
 
     def eof_received(self) -> bool:
-        """The peer sends no more. True: the other direction stays open until the dialogue is done."""
+        """The peer sends no more. True: the other direction stays open until the conversation is done."""
         self._eof = True
         self.pump()
         self._out.write_out()
@@ -273,25 +251,25 @@ class LaneChannel:
         return self._end - PACKET_HEADER
 
     def _blocked(self) -> bool:
-        dialogue = self._dialogue
-        return self.congested or dialogue is None or dialogue.saturated
+        conversation = self._conversation
+        return self.congested or conversation is None or conversation.saturated
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of input that wait for the dialogue."""
+        """Bytes of input that wait for the conversation."""
         return self._end - self._begin
 
     def pump(self) -> None:
-        """Offer the dialogue what is there, and give the peer window for what it consumed."""
-        dialogue = self._dialogue
-        if self._feeding or dialogue is None or self._gone or self._channel._send_state in _ENDING:
+        """Offer the conversation what is there, and give the peer window for what it consumed."""
+        conversation = self._conversation
+        if self._feeding or conversation is None or self._gone or self._channel._send_state in _ENDING:
             return
         self._feeding = True
         try:
             while self._end > self._begin and not self._blocked() and not self._gone:
                 view = self._view
                 assert view is not None
-                consumed = dialogue.feed(view[self._begin : self._end])
+                consumed = conversation.feed(view[self._begin : self._end])
                 self._begin += consumed
                 self._unacknowledged += consumed
                 if not consumed:
@@ -307,7 +285,7 @@ class LaneChannel:
         if self._eof and not self._blocked():
             # What is still held is the beginning of a packet whose end will never come.
             self._release()
-            dialogue.eof_received()
+            conversation.eof_received()
         if self._plain:
             self._throttle()
 
@@ -340,7 +318,7 @@ class LaneChannel:
         record, padding = self._out.frame(CHANNEL_HEAD)
         self._out.seal(record, padding, MSG_CHANNEL_WINDOW_ADJUST, channel._send_chan, grant)
 
-    # -- outward: Outlet -------------------------------------------------------------------------------
+    # -- outward -------------------------------------------------------------------------------
 
     @property
     def congested(self) -> bool:
@@ -367,7 +345,7 @@ class LaneChannel:
             self.room()
 
     def send(self, packet: bytes | bytearray) -> None:
-        """Queue one SFTP packet; small ones are sealed together."""
+        """Queue one packet; small ones are sealed together."""
         if self._gone:
             return
         self._small.append(packet)
@@ -375,83 +353,85 @@ class LaneChannel:
         if self._small_size >= SMALL_LIMIT:
             self._emit_small()
 
-    def send_data(self, request_id: int, file: File, offset: int, size: int) -> int | None:
-        """Read `file` straight into outgoing records; see `Outlet.send_data`."""
+    def reserve(self, head: int, size: int) -> Sequence[memoryview] | None:
+        """Room for content in outgoing records; see `PacketTransport.reserve`."""
         if self._gone:
             return None
         if self._small:
             self._emit_small()
         out, channel, chunk = self._out, self._channel, self._chunk
-        length = _DATA_HEADER.size + size
-        if length <= chunk and length <= channel._send_window and not self._pending and out.ready():
-            return self._send_one(request_id, file, offset, size)
-        full, full_padding = out.record_size(CHANNEL_HEAD + chunk)
+        length = head + size
+        ready = not self._pending and length <= channel._send_window and out.ready()
+        if ready and length <= chunk:
+            record, padding = out.frame(CHANNEL_HEAD + length)
+            start = PAYLOAD_OFFSET + head
+            self._reserved = (_ONE, record, padding, size)
+            return (record[start : start + size],)
+        full, padding = out.record_size(CHANNEL_HEAD + chunk)
         # A peer that takes a few bytes a packet makes the records of one reply larger than the buffer.
         room = (length // chunk + 1) * full
-        if self._pending or channel._send_window < length or room > OUTPUT_SIZE or not out.ready():
-            packet = bytearray(length)
-            count = file.readinto_nowait(offset, [memoryview(packet)[_DATA_HEADER.size :]])
-            if count:
-                _DATA_HEADER.pack_into(packet, 0, 9 + count, FXP_DATA, request_id, count)
-                self._emit(memoryview(packet)[: _DATA_HEADER.size + count])
-            return count
+        if not ready or room > OUTPUT_SIZE:
+            view = memoryview(bytearray(length))
+            self._reserved = (_ASIDE, view, 0, size)
+            return (view[head:],)
         area = out.slot(room)
         targets = []
-        place, left, skip = PAYLOAD_OFFSET, length, _DATA_HEADER.size
+        place, left, skip = PAYLOAD_OFFSET, length, head
         while left > 0:
             part = min(left, chunk)
             if part > skip:
                 targets.append(area[place + skip : place + part])
                 skip = 0
             else:
-                skip -= part  # a peer with tiny packets: the reply's header alone fills this one
+                skip -= part  # a peer with tiny packets: the header alone fills this one
             place += full
             left -= part
-        count = file.readinto_nowait(offset, targets)
-        if not count:
-            return count
-        length = _DATA_HEADER.size + count
-        header = _DATA_HEADER.pack(9 + count, FXP_DATA, request_id, count)
-        place = written = 0
+        self._reserved = (_SEVERAL, area, padding, size)
+        return targets
+
+    def commit(self, head: bytes, size: int) -> None:
+        """Seal the records that `reserve` gave room in."""
+        kind, area, padding, reserved = self._reserved
+        out, channel = self._out, self._channel
+        length = len(head) + size
         number = channel._send_chan
+        if kind == _ONE:
+            record = area
+            if size < reserved:
+                total, padding = out.record_size(CHANNEL_HEAD + length)
+                record = area[:total]
+            record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + len(head)] = head
+            out.seal(record, padding, MSG_CHANNEL_DATA, number, length)
+            channel._send_window -= length
+        elif kind == _ASIDE:
+            area[: len(head)] = head
+            self._emit(area[:length])
+            return
+        else:
+            self._seal_several(area, padding, head, length)
+        if out.batched >= WRITE_AT:
+            out.write_out()
+
+    def _seal_several(self, area: memoryview, full_padding: int, head: bytes, length: int) -> None:
+        """Seal records that follow each other in `area`, each but the last of the channel's chunk size."""
+        out, channel, chunk = self._out, self._channel, self._chunk
+        full = AROUND + 1 + CHANNEL_HEAD + chunk + full_padding
+        number = channel._send_chan
+        place = written = 0
         while length > 0:
             part, total, padding = chunk, full, full_padding
             if length < chunk:
                 part = length
                 total, padding = out.record_size(CHANNEL_HEAD + part)
             record = area[place : place + total]
-            if written < len(header):
-                piece = header[written : written + part]
+            if written < len(head):
+                piece = head[written : written + part]
                 record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + len(piece)] = piece
             out.seal(record, padding, MSG_CHANNEL_DATA, number, part)
             written += part
             place += full
             length -= part
         channel._send_window -= written
-        if out.batched >= WRITE_AT:
-            out.write_out()
-        return count
-
-    def _send_one(self, request_id: int, file: File, offset: int, size: int) -> int | None:
-        """`send_data` for an answer that one record holds, with nothing in its way."""
-        out = self._out
-        length = _DATA_HEADER.size + size
-        record, padding = out.frame(CHANNEL_HEAD + length)
-        start = PAYLOAD_OFFSET + _DATA_HEADER.size
-        count = file.readinto_nowait(offset, (record[start : start + size],))
-        if not count:
-            return count
-        if count < size:
-            length = _DATA_HEADER.size + count
-            total, padding = out.record_size(CHANNEL_HEAD + length)
-            record = record[:total]
-        _DATA_HEADER.pack_into(record, PAYLOAD_OFFSET, 9 + count, FXP_DATA, request_id, count)
-        number = self._channel._send_chan
-        out.seal(record, padding, MSG_CHANNEL_DATA, number, length)
-        self._channel._send_window -= length
-        if out.batched >= WRITE_AT:
-            out.write_out()
-        return count
 
     def flush(self) -> None:
         """Seal what is gathered and put the batch on the wire."""
@@ -550,7 +530,7 @@ class LaneChannel:
         self._out.write_out()
 
     def resume(self) -> None:
-        """The dialogue is no longer saturated."""
+        """The conversation is no longer saturated."""
         self.pump()
         self._out.write_out()
 
@@ -562,7 +542,7 @@ class LaneChannel:
 
     @property
     def unconsumed(self) -> int:
-        """Bytes received that the dialogue has not consumed."""
+        """Bytes received that the conversation has not consumed."""
         return self._end - self._begin
 
     def lane_lost(self) -> None:
@@ -582,5 +562,5 @@ class LaneChannel:
         self._lane.forget(self)
         if not self._feeding:
             self._release()
-        if self._dialogue is not None:
-            self._dialogue.connection_lost()
+        if self._conversation is not None:
+            self._conversation.connection_lost()
