@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import asyncssh
 from asyncssh.auth import get_supported_server_auth_methods
@@ -24,11 +24,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from tidegate.accounts.names import typed_name
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
 from tidegate.doors.common.turns import turns_of
+from tidegate.doors.ssh.admission import Visit
+from tidegate.doors.ssh.contracts import ConnectionOwner
 from tidegate.errors import OperatorError
-
-if TYPE_CHECKING:
-    from tidegate.doors.ssh.admission import Visit
-    from tidegate.doors.ssh.server import SshLogin
 
 WRITE_HIGH: Final = 512 * 1024
 """Bytes in the transport's own buffer above which the connection takes nothing more in."""
@@ -126,9 +124,9 @@ def self_check() -> None:
 
 
 class DoorConnection(SSHServerConnection):
-    """One SSH connection. Its owner (`SshLogin`) judges credentials and holds the sessions."""
+    """One SSH connection. Its owner judges credentials and holds the sessions."""
 
-    door_owner: SshLogin | None = None
+    door_owner: ConnectionOwner | None = None
     door_transport: asyncio.Transport | None = None
     door_reading: Reading | None = None
     door_intake: Intake | None = None

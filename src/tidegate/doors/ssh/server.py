@@ -13,24 +13,22 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import asyncssh
 
 from tidegate.abc import Credential
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.reading import MEMORY
+from tidegate.doors.ssh.admission import Visit
+from tidegate.doors.ssh.connection import DoorConnection
+from tidegate.doors.ssh.contracts import LoginDoor
 from tidegate.doors.ssh.session import SshSession
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
 from tidegate.identity.api import PartialLogin
 from tidegate.model import Peer, Principal, Protocol
 from tidegate.resources.deadline import Deadline
-
-if TYPE_CHECKING:
-    from tidegate.doors.ssh.admission import Visit
-    from tidegate.doors.ssh.connection import DoorConnection
-    from tidegate.doors.ssh.listener import SshDoor
 
 MAX_KEY_OFFERS: Final = 100
 """Key probes of one connection; agents hold a few keys, a search for known keys needs many."""
@@ -50,7 +48,7 @@ log = logging.getLogger(__name__)
 class SshLogin(asyncssh.SSHServer):
     """The owner of one connection."""
 
-    def __init__(self, door: SshDoor) -> None:
+    def __init__(self, door: LoginDoor) -> None:
         self.door = door
         self.setup = door.setup
         self.options = door.setup.options

@@ -13,21 +13,19 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import asyncssh
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.ssh import commands
+from tidegate.doors.ssh.contracts import ChannelOwner
 from tidegate.doors.ssh.subsystem import SftpSubsystem
 from tidegate.errors import LoginRefused, PeerLimit, TidegateError
 from tidegate.events.kinds import Operated, Refused
 from tidegate.model import Peer, Principal, Protocol
 from tidegate.vfs.api import Session
-
-if TYPE_CHECKING:
-    from tidegate.doors.ssh.server import SshLogin
 
 OFFERED: Final = "this server offers file transfer only: sftp"
 
@@ -46,7 +44,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         connection_id: id of this channel on record.
     """
 
-    def __init__(self, login: SshLogin, principal: Principal, connection_id: str) -> None:
+    def __init__(self, login: ChannelOwner, principal: Principal, connection_id: str) -> None:
         self._login = login
         self._principal = principal
         self._id = connection_id
