@@ -35,6 +35,7 @@ def history(
     *scripts: str,
     faults: tuple[Fault, ...] = (),
     divided: bool = False,
+    early: bool = False,
     links: bool = False,
 ) -> History:
     return History(
@@ -47,6 +48,7 @@ def history(
         faults=faults,
         schedule=schedule,
         divided=divided,
+        early=early,
         links=links,
     )
 
@@ -113,6 +115,19 @@ FOUND = {
         "alice: copy-data 888683325; upload 220212649",
         "alice: resize 261645640; resume 268218667",
         faults=(Fault("storage", 2, FAIL),),
+    ),
+    "a copy that storage failed to confirm may be there": history(
+        38003909, 1, 2, (30_000, 0, 30_000), 0,
+        "alice: upload 919123700; download 282526907; resize 625883627",
+        "alice: go-on 833965826; hard-link 26543132 wait=0.01 beside; make-directory 353528360 wait=0.01; "
+        "copy 17237810",
+        faults=(Fault("storage", 29, LOST),), divided=True, early=True,
+    ),
+    "a scan that removes what uploads left is marked until its numbers are set": history(
+        926083478, 2, 2, (0, 0, 12_000), 100,
+        "alice: rename 128424801; append 583451420; resize 301697228; upload 1029688242",
+        "bob: days-pass 101919163; recount 259896811 wait=0.3; upload 390423404",
+        links=True,
     ),
 }  # fmt: skip
 

@@ -10,8 +10,8 @@ meanwhile (the line broke, the server stops). So everything that changes what is
   happened; from then on it goes on without the caller and is settled by what became of it.
 * Before the first change `Act.begin` has the store told that the account's numbers may be behind, and the
   mark stays while the act runs: after a crash in between, the account is counted again.
-* If storage fails in a way that does not say whether the operation was done, the account stays marked until
-  it has been counted.
+* If storage fails after that in a way that does not say whether the operation was done, the account stays
+  marked until it has been counted.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ async def _acting(context: Context, act: Act, work: Callable[[Act], Coroutine[An
     try:
         return await work(act)
     except StorageFailed:
-        if act.committed and act.begun:
+        if act.begun:
             context.books.doubt(context.book)
         raise
     finally:

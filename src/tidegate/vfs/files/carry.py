@@ -16,7 +16,16 @@ from collections.abc import Awaitable
 from typing import Final, NamedTuple
 
 from tidegate.abc import Backend, Capability, Key
-from tidegate.errors import Conflict, Denied, InvalidArgument, NotFound, PeerLimit, TidegateError, Unsupported
+from tidegate.errors import (
+    Conflict,
+    Denied,
+    InvalidArgument,
+    NotFound,
+    PeerLimit,
+    StorageFailed,
+    TidegateError,
+    Unsupported,
+)
 from tidegate.model import Attrs, Entry, VPath
 from tidegate.vfs.acts import Act
 from tidegate.vfs.context import Context
@@ -80,7 +89,7 @@ async def carry(  # noqa: PLR0917  one move has two ends with three names each
         except BaseException:
             await carrier.undo()
             if entry.is_dir and old is not None and old.is_dir:
-                await _quietly(carrier.directory_again(old))
+                await carrier.quietly(carrier.directory_again(old))
             raise
         act.commit()
         await carrier.remove_originals(source)
@@ -196,7 +205,7 @@ class _Carrier:
         try:
             await self._to.rename(beside.key, goal.key, replace=True)
         except BaseException:
-            await _quietly(self._remove_one(beside, _Item("", entry)))
+            await self.quietly(self._remove_one(beside, _Item("", entry)))
             raise
 
     async def _link(self, origin: ResolvedPath, goal: ResolvedPath, entry: Entry, old: Entry | None) -> None:
@@ -235,7 +244,16 @@ class _Carrier:
     async def undo(self) -> None:
         """Remove the copies; what somebody changed meanwhile is his."""
         while self._done:
-            await _quietly(self._remove(self._goal, self._done.pop()))
+            await self.quietly(self._remove(self._goal, self._done.pop()))
+
+    async def quietly(self, work: Awaitable[object]) -> None:
+        """Do something that may fail without further ado; if it did is another question."""
+        try:
+            await work
+        except StorageFailed:
+            self._context.books.doubt(self._context.book)
+        except TidegateError:
+            return
 
     async def remove_originals(self, source: VPath) -> None:
         """Remove what was copied, from the inside out.
@@ -249,6 +267,9 @@ class _Carrier:
                 changed |= not await self._remove(self._origin, item)
             except NotFound:
                 continue
+            except StorageFailed:
+                self._context.books.doubt(self._context.book)
+                changed = True
             except TidegateError:
                 changed = True
         if changed:
@@ -301,13 +322,6 @@ async def set_owner(backend: Backend, key: Key, entry: Entry) -> None:
             await backend.set_attrs(key, Attrs(uid=entry.uid, gid=entry.gid), follow=False)
         except (Denied, Unsupported):
             return  # not root: what is copied belongs to the server, as every upload does
-
-
-async def _quietly(work: Awaitable[object]) -> None:
-    try:
-        await work
-    except TidegateError:
-        return
 
 
 def _beside(key: Key) -> Key:

@@ -114,7 +114,8 @@ async def measure_tree(
     Args:
         limit: most files.
         progress: is told what was counted so far.
-        clean: remove unfinished uploads that are too old or hidden; only if the result is the new number.
+        clean: remove unfinished uploads that are too old or hidden; only if the account is marked until the
+            result is its new number.
 
     Raises:
         PeerLimit: there are more than `limit` files.
@@ -216,7 +217,7 @@ class Scans:
             self._leave(scan)
             raise
         scan.task = asyncio.create_task(
-            self._guard(scan, self._user(scan, account)), name=f"quota scan {username}"
+            self._guard(scan, self._asked(scan, account)), name=f"quota scan {username}"
         )
         return scan
 
@@ -279,6 +280,10 @@ class Scans:
                 log.warning("usage of %s cannot be reconciled now: %s", username, error)
                 self._books.again(username)
         return done
+
+    async def _asked(self, scan: Scan, account: Account) -> None:
+        if await self._user(scan, account):
+            await self._books.counted(account)
 
     async def _recount(self, account: Account) -> bool:
         """Count an account with all its folders; its mark goes if nothing changed meanwhile.
@@ -383,6 +388,10 @@ class Scans:
         if every_folder:
             specs += [(mount, folder_spec(account, mount)) for mount in own]
         async with self._holding(account):
+            if not every_folder:
+                # Counting removes what is left of uploads, which the numbers tell when they are set.
+                names = [mount.name for mount in included]
+                await self._books.doubt_scanned(account.username, names)
             return await self._held_user(scan, account, specs)
 
     async def _held_user(
@@ -435,7 +444,8 @@ class Scans:
                 raise Conflict("the folder changed while it was counted")
             for username in sorted(changing):
                 await self._books.doubt_scanned(username, [name])
-        await self._set_folder(name, before, size, files, settles=before.moment if steady else 0)
+        # Doubts of accounts end when they are counted: that removes what hidden uploads left, this does not.
+        await self._set_folder(name, before, size, files, settles=0)
 
     async def _set_folder(self, name: str, before: _View, size: int, files: int, *, settles: int) -> None:
         seen = before.folders.get(name)
@@ -465,6 +475,6 @@ class Scans:
     async def _count(self, spec: BackendSpec, scan: Scan) -> tuple[int, int]:
         backend = await self._pool.acquire(spec)
         try:
-            return await measure(backend, "", progress=scan, clean=True)
+            return await measure(backend, "", progress=scan, clean=scan.kind == "user")
         finally:
             await self._pool.release(backend)

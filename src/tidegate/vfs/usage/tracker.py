@@ -315,12 +315,15 @@ class UsageTracker:
 
     async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
         """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
-        if self.store is not None:
+        self.unsure(username, folders)  # first, so that a mark that is being cleared is set after that
+        book = self._accounts.get(username)
+        if self.store is None:
+            return
+        if book is None:
             await self.set_mark(username, dirty=True)
-            book = self._accounts.get(username)
-            if book is not None:
-                book.marked = True
-        self.unsure(username, folders)
+        else:
+            async with book.lock:
+                await self._mark(book)
 
     def unsure(self, username: str, folders: Iterable[str] = ()) -> None:
         """The numbers may be wrong: a mark stays until they were counted."""
@@ -378,6 +381,8 @@ class UsageTracker:
         book = self.live_for(account)
         if book is not None:
             self.changed(book)  # it clears the mark when everything is written
+        elif account.username in self.doubtful():
+            return  # something came up meanwhile
         elif self.store is not None:
             await self.set_mark(account.username, dirty=False)
             book = self.live_for(account)
