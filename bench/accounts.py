@@ -16,9 +16,11 @@ from bench.clients import make_key
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
+from tidegate.doors.ssh.options import Binding
 from tidegate.model import Account
 from tidegate.server.app import App
 from tidegate.server.run import run_loop
+from tidegate.server.ssh import ssh_plan
 from tidegate.store.contract import Snapshot
 
 FEW = 300
@@ -37,8 +39,7 @@ async def measure(driver: str, count: int, base: Path, key: Path) -> dict[str, f
             "httpd": {"bindings": []},
         }
     )
-    app = App(Loaded(settings, config_dir=folder), log_events=False)
-    app.listen_anywhere()
+    app = App(Loaded(settings, config_dir=folder), log_events=False, doors=[ssh_plan(Binding("", 0))])
     await app.start()
     try:
         public = key.with_suffix(".pub").read_text().strip()
@@ -53,13 +54,12 @@ async def measure(driver: str, count: int, base: Path, key: Path) -> dict[str, f
         accounts = tuple(dataclasses.replace(pattern, username=f"partner{i:06}") for i in range(count))
         await app.provider.load(Snapshot(users=accounts))
         loaded = time.perf_counter() - begun
-        assert app.ssh is not None
         logins = []
         for i in range(LOGINS):
             name = f"partner{i * count // LOGINS:06}"
             begun = time.perf_counter()
             async with asyncssh.connect(
-                "127.0.0.1", app.ssh.ports[0], username=name, client_keys=[str(key)], known_hosts=None, config=None
+                "127.0.0.1", app.doors.status()[0].endpoints[0].port, username=name, client_keys=[str(key)], known_hosts=None, config=None
             ) as connection, connection.start_sftp_client() as client:  # fmt: skip
                 await client.stat(".")
             logins.append(time.perf_counter() - begun)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.doors import ANY_PORT, port_of
 from tests.support.people import CHEAP
 from tests.support.running import free_port, running
 from tests.support.web_world import settings
@@ -80,8 +81,8 @@ class Server:
                 config_dir=self.directory,
             ),
             log_events=False,
+            doors=ANY_PORT,
         )
-        app.listen_anywhere()
         try:
             await app.start()
             await app.provider.add_user(
@@ -92,11 +93,7 @@ class Server:
                     permissions={"/": ("*",)},
                 )
             )
-            assert app.ssh is not None
-            assert app.http is not None
-            self.target = Target(
-                app.ssh.ports[0], int(app.http.url.rsplit(":", 1)[1]), "ada", "secret", "/many"
-            )
+            self.target = Target(port_of(app), port_of(app, "http"), "ada", "secret", "/many")
             self._ready.set_result(None)
             await self._over.wait()
         finally:

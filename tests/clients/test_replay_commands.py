@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.doors import port_of
 from tests.support.web_world import WebWorld, web_world
 
 from tidegate.testing.replay import Case, cases
@@ -32,7 +33,6 @@ LASTING = {
 
 
 async def outcome(world: WebWorld, case: Case) -> tuple[int | None, str, str]:
-    assert world.app.ssh is not None
     name = f"u{[*ACCOUNTS].index(case.given['user'])}"
     options: dict[str, Any] = {
         "username": name,
@@ -40,7 +40,7 @@ async def outcome(world: WebWorld, case: Case) -> tuple[int | None, str, str]:
         "known_hosts": None,
         "client_keys": None,
     }
-    async with asyncssh.connect("127.0.0.1", world.app.ssh.ports[0], **options) as connection:
+    async with asyncssh.connect("127.0.0.1", port_of(world.app), **options) as connection:
         try:
             text = case.given["stdin"]
             given = {"input": text} if text else {"stdin": asyncssh.DEVNULL}

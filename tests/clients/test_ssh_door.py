@@ -266,7 +266,7 @@ async def test_reload_changes_what_new_connections_get(tmp_path):
                 login_banner_file="banner.txt",
                 algorithms=Algorithms(ciphers=("aes256-ctr",)),
             )
-            await world.door.reload(changed)
+            (await world.door.reload(changed))()
             assert (await old.run("pwd")).stdout == "/start\n"
             async with world.connect(**ADA, client_factory=Client) as new:
                 assert new.get_extra_info("server_version") == "SSH-2.0-Other"

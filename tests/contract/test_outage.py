@@ -15,6 +15,7 @@ from tests.contract.conftest import Opened, OptionsOf
 from tests.support.accounts import plain_account
 from tests.support.cut_line import CutLine
 from tests.support.databases import Server
+from tests.support.doors import ANY_PORT, port_of
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
@@ -53,11 +54,10 @@ def configuration(folder: Path, server: Server, port: int) -> Loaded:
 
 
 async def log_in(app: App) -> None:
-    assert app.ssh is not None
     async with (
         asyncssh.connect(
             "127.0.0.1",
-            app.ssh.ports[0],
+            port_of(app),
             username="pat",
             password=PASSWORD,
             known_hosts=None,
@@ -95,8 +95,7 @@ async def test_logins_are_refused_while_the_provider_is_down_and_work_again_afte
     async with CutLine(postgresql_server.port) as line:
         loaded = configuration(tmp_path, postgresql_server, line.port)
         await line.cut()
-        app = App(loaded, log_events=False)
-        app.listen_anywhere()
+        app = App(loaded, log_events=False, doors=ANY_PORT)
         await app.start()  # down at start is no reason not to start
         try:
             assert not app.provider_ready

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 from tests.support.databases import Server
+from tests.support.doors import ANY_PORT, port_of
 
 from tidegate.config.load import Loaded, load
 from tidegate.config.schema import Settings
@@ -32,10 +33,9 @@ def account(name: str, home: Path) -> Account:
 
 
 async def upload(app: App, name: str, path: str) -> None:
-    assert app.ssh is not None
     async with (
         asyncssh.connect(
-            "127.0.0.1", app.ssh.ports[0], username=name, password=PASSWORD, known_hosts=None, client_keys=None,
+            "127.0.0.1", port_of(app), username=name, password=PASSWORD, known_hosts=None, client_keys=None,
             config=None, agent_path=None,
         ) as connection,
         connection.start_sftp_client() as files,
@@ -58,8 +58,9 @@ async def test_login_upload_and_charge(driver: str, tmp_path: Path, request: pyt
             "sql_tables_prefix": f"t{uuid.uuid4().hex[:12]}_",
         }
     settings = {"sftpd": {"bindings": []}, "httpd": {"bindings": []}, "data_provider": section}
-    app = App(Loaded(Settings.model_validate(settings), config_dir=tmp_path), log_events=False)
-    app.listen_anywhere()
+    app = App(
+        Loaded(Settings.model_validate(settings), config_dir=tmp_path), log_events=False, doors=ANY_PORT
+    )
     await app.start()
     try:
         assert app.provider_ready
@@ -122,8 +123,7 @@ async def test_memory_takes_the_accounts_of_its_file_again_on_reload(tmp_path: P
         )
     )
     write("pat")
-    app = App(load(tmp_path, "tidegate", {}), log_events=False)
-    app.listen_anywhere()
+    app = App(load(tmp_path, "tidegate", {}), log_events=False, doors=ANY_PORT)
     await app.start()
     try:
         await upload(app, "pat", "/f")

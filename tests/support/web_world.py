@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.support.doors import ANY_PORT, url_of
 from tests.support.people import CHEAP
 
 from tidegate.config.load import Loaded
@@ -18,6 +19,7 @@ from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
 from tidegate.model import Admin, AdminFilters
 from tidegate.server.app import App
+from tidegate.server.door_table import BUILT_IN
 
 ADMIN, PASSWORD = "boss", "a long and boring administrator password"
 _HASH = hash_password(PASSWORD, CHEAP)
@@ -42,8 +44,7 @@ class WebWorld:
 
     @property
     def url(self) -> str:
-        assert self.app.http is not None
-        return self.app.http.url
+        return url_of(self.app)
 
     def anonymous(self, **more: Any) -> httpx.AsyncClient:
         # Without TLS there is nothing to verify, and reading the authorities takes longer than most tests.
@@ -57,8 +58,7 @@ class WebWorld:
 
     def issue(self, admin: Admin) -> str:
         """A token without a login, for tests with many administrators."""
-        assert self.app.http is not None
-        return self.app.http.services.tokens.issue(admin, "127.0.0.1")[0]
+        return self.app.door("http").services.tokens.issue(admin, "127.0.0.1")[0]
 
     async def add_admin(self, name: str, *permissions: str, **filters: Any) -> Admin:
         admin = Admin(username=name, password=_HASH, permissions=permissions, filters=AdminFilters(**filters))
@@ -99,10 +99,11 @@ async def web_world(
 ) -> AsyncIterator[WebWorld]:
     """A running server; `sections` are parts of its configuration, `first` adds the administrator and logs in."""
     app = App(
-        Loaded(Settings.model_validate(settings(**sections)), config_dir=home), sinks=sinks, log_events=False
+        Loaded(Settings.model_validate(settings(**sections)), config_dir=home),
+        sinks=sinks,
+        log_events=False,
+        doors=ANY_PORT if ssh else BUILT_IN,
     )
-    if ssh:
-        app.listen_anywhere()
     try:
         await app.start()
         world = WebWorld(app, home, httpx.AsyncClient(verify=False))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from tests.support.doors import port_of
 from tests.support.sftpgo_client_venv import client_python
 from tests.support.web_world import ADMIN, PASSWORD, web_world
 
@@ -24,9 +25,8 @@ async def test_the_published_client_manages_this_server(tmp_path: Path):
     async with web_world(tmp_path, ssh=True) as world:
         partner = world.user("partner", password="partner's password")
         assert (await world.client.post("/api/v2/users", json=partner)).status_code == 201
-        assert world.app.ssh is not None
         async with asyncssh.connect(
-            "127.0.0.1", world.app.ssh.ports[0], username="partner", password="partner's password",
+            "127.0.0.1", port_of(world.app), username="partner", password="partner's password",
             known_hosts=None, client_keys=None, config=None,
         ) as connection:  # fmt: skip
             sftp = await connection.start_sftp_client()

@@ -12,6 +12,7 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.accounts import full_account
+from tests.support.doors import port_of
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate.identity.passwords import verify
@@ -112,7 +113,7 @@ async def test_mode_2_ends_the_sessions_of_what_it_updates(tmp_path: Path):
     async with web_world(tmp_path, ssh=True) as world:
         dump = await filled(world)
         async with asyncssh.connect(
-            "127.0.0.1", world.app.ssh.ports[0], username="u", password="a password of u",
+            "127.0.0.1", port_of(world.app), username="u", password="a password of u",
             known_hosts=None, client_keys=None, config=None,
         ) as connection, connection.start_sftp_client() as sftp:  # fmt: skip
             assert (await world.client.post(LOAD, json={"users": dump["users"]})).status_code == 200
@@ -131,7 +132,7 @@ async def test_files_are_counted_afterwards_on_demand(world: WebWorld):
     for scan_quota, counted in ((0, 0), (2, 5)):
         answer = await world.client.post(LOAD, params={"scan-quota": scan_quota}, json={"users": users})
         assert answer.status_code == 200, answer.text
-        await asyncio.gather(*world.app.http.services.jobs._tasks)
+        await asyncio.gather(*world.app.door("http").services.jobs._tasks)
         stored = await world.app.provider.user("u")
         assert stored is not None
         assert stored.used_quota_size == counted
@@ -243,7 +244,7 @@ async def test_a_dump_that_fails_leaves_the_old_file(world: WebWorld, monkeypatc
 
 
 async def test_one_dump_or_load_at_a_time(world: WebWorld):
-    async with world.app.http.services.backups.busy:
+    async with world.app.door("http").services.backups.busy:
         assert (await world.client.get(DUMP, params={"output-file": "d.json"})).status_code == 409
         assert (await world.client.post(LOAD, json={})).status_code == 409
     assert (await world.client.post(LOAD, json={})).status_code == 200

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.doors import port_of
 from tests.support.ssh_world import Recorder
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
@@ -25,9 +26,8 @@ API = "/api/v2"
 
 @contextlib.asynccontextmanager
 async def partner(world: WebWorld) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    assert world.app.ssh is not None
     async with asyncssh.connect(
-        "127.0.0.1", world.app.ssh.ports[0], username="u", password="a password of u",
+        "127.0.0.1", port_of(world.app), username="u", password="a password of u",
         known_hosts=None, client_keys=None, config=None,
     ) as connection:  # fmt: skip
         yield connection
@@ -174,7 +174,7 @@ async def test_version_status_and_health(tmp_path: Path, monkeypatch: pytest.Mon
         status = (await world.client.get(f"{API}/status")).json()
         assert status["data_provider"] == {"is_active": True, "driver": "memory", "error": ""}
         assert status["ssh"]["is_active"]
-        assert status["ssh"]["bindings"][0]["port"] == world.app.ssh.ports[0]
+        assert status["ssh"]["bindings"][0]["port"] == port_of(world.app)
         assert status["ssh"]["host_keys"][0]["fingerprint"].startswith("SHA256:")
         async with world.anonymous() as client:
             answer = await client.get("/healthz")
@@ -184,7 +184,7 @@ async def test_version_status_and_health(tmp_path: Path, monkeypatch: pytest.Mon
             raise ProviderUnavailable("the database at db.example does not answer")
 
         monkeypatch.setattr(world.app.provider, "check", down)
-        world.app.http.services.health._asked = None
+        world.app.door("http").services.health._asked = None
         async with world.anonymous() as client:
             answer = await client.get("/healthz")
         assert (answer.status_code, answer.text) == (503, "data provider unavailable")
@@ -226,7 +226,7 @@ async def test_health_asks_a_provider_seldom_and_not_for_long(
 
     monkeypatch.setattr(world.app.provider, "check", hang)
     monkeypatch.setattr("tidegate.web.api.health.CHECK_SECONDS", 0.05)
-    world.app.http.services.health._asked = None
+    world.app.door("http").services.health._asked = None
     async with world.anonymous() as client:
         assert (await client.get("/healthz")).status_code == 503
 

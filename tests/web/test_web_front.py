@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.support.doors import port_of
 from tests.support.web_world import ADMIN, WebWorld, free_port, settings, web_world
 
 from tidegate import errors
@@ -71,7 +72,7 @@ async def test_bodies_have_a_length(tmp_path: Path):
 
 async def raw(world: WebWorld, data: bytes, *, seconds: float = 5) -> bytes:
     """What the server says to bytes, until it closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.app.http.ports[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(world.app, "http"))
     try:
         writer.write(data)
         return await asyncio.wait_for(reader.read(), seconds)
@@ -107,7 +108,7 @@ async def test_what_is_not_http_is_refused(world: WebWorld, data: bytes):
 
 def limit(world: WebWorld, **values: float) -> None:
     """Change limits of the listener under its feet, to values that a configuration cannot have."""
-    admission = world.app.http._bound[0].listener.admission
+    admission = world.app.door("http")._bound[0].listener.admission
     admission.limits = replace(admission.limits, **values)
 
 
@@ -117,7 +118,7 @@ async def test_clients_that_say_nothing_or_little_are_cut(tmp_path: Path):
         await raw(world, b"", seconds=3)
         await raw(world, b"GET /healthz HTTP/1.1\r\nHost:", seconds=3)
         # a second head on a kept connection has its deadline too, also if it comes byte by byte
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.app.http.ports[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(world.app, "http"))
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
         trickle = asyncio.create_task(_trickle(writer))
@@ -143,7 +144,7 @@ async def test_bodies_must_keep_coming(tmp_path: Path, monkeypatch: pytest.Monke
         answer = await raw(world, head.encode() + b"Content-Length: 10\r\n\r\n{", seconds=5)
         assert answer.startswith(b"HTTP/1.1 408 ")
         # and somebody who leaves in the middle leaves nothing behind
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.app.http.ports[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(world.app, "http"))
         writer.write(head.encode() + b"Content-Length: 10\r\n\r\n{")
         await writer.drain()
         writer.close()
@@ -156,7 +157,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 async def slow_head(world: WebWorld, source: str = "127.0.0.1") -> asyncio.StreamWriter:
-    _, writer = await asyncio.open_connection("127.0.0.1", world.app.http.ports[0], local_addr=(source, 0))
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(world.app, "http"), local_addr=(source, 0))
     writer.write(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
     await writer.drain()
     return writer
@@ -177,7 +178,7 @@ async def test_slow_heads_make_room_for_others_and_for_their_own(
     async with web_world(tmp_path, httpd={"max_connections": 12, "max_connections_per_source": 8}) as world:
         await world.client.aclose()
         clock = Hours()
-        (bound,) = world.app.http._bound
+        (bound,) = world.app.door("http")._bound
         world.app.ledger.clock = clock
         connections = bound.listener.server_state.connections
         async with asyncio.timeout(5):
@@ -230,10 +231,10 @@ async def test_a_client_that_does_not_read_is_cut(tmp_path: Path, monkeypatch: p
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, ("127.0.0.1", world.app.http.ports[0]))
+        await loop.sock_connect(sock, ("127.0.0.1", port_of(world.app, "http")))
         request = f"GET {API}/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         await loop.sock_sendall(sock, request.encode())
-        (bound,) = world.app.http._bound
+        (bound,) = world.app.door("http")._bound
         async with asyncio.timeout(10):
             while len(bound.listener.server_state.connections) < 2:
                 await asyncio.sleep(0.01)
@@ -389,7 +390,7 @@ def https(port: int, **more: Any) -> dict[str, Any]:
 async def test_certificates_are_exchanged_while_running(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     certificate(tmp_path, "first")
     async with web_world(tmp_path, httpd={"bindings": [https(free_port())]}) as world:
-        port = world.app.http.ports[0]
+        port = port_of(world.app, "http")
         assert world.url == f"https://127.0.0.1:{port}"
         assert await shown_name(port) == ("first", "TLSv1.3")
         assert (await shown_name(port, most=ssl.TLSVersion.TLSv1_2))[1] == "TLSv1.2"
@@ -412,14 +413,14 @@ async def test_certificates_are_noticed_without_a_signal(tmp_path: Path, monkeyp
     async with web_world(tmp_path, httpd={"bindings": [https(free_port())]}) as world:
         certificate(tmp_path, "second")
         async with asyncio.timeout(5):
-            while (await shown_name(world.app.http.ports[0]))[0] != "second":
+            while (await shown_name(port_of(world.app, "http")))[0] != "second":
                 await asyncio.sleep(0.02)
 
 
 async def test_the_least_tls_version_is_kept(tmp_path: Path):
     certificate(tmp_path, "first")
     async with web_world(tmp_path, httpd={"bindings": [https(free_port(), min_tls_version=13)]}) as world:
-        port = world.app.http.ports[0]
+        port = port_of(world.app, "http")
         assert (await shown_name(port))[1] == "TLSv1.3"
         with pytest.raises((ssl.SSLError, ConnectionResetError)):
             await shown_name(port, most=ssl.TLSVersion.TLSv1_2)
@@ -477,7 +478,7 @@ async def test_bindings_differ(tmp_path: Path):
     async with web_world(tmp_path, httpd={"bindings": bindings}) as world, httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{ports[1]}", headers=dict(world.client.headers), verify=False
     ) as second:  # fmt: skip
-        assert world.app.http.ports == ports
+        assert [one.port for one in world.app.door("http").status().endpoints] == ports
         assert (await second.get("/healthz")).text == "ok"
         for path in (f"{API}/version", "/", "/docs", "/openapi.json"):
             assert (await world.client.get(path)).status_code == (307 if path == "/" else 200)
@@ -508,12 +509,12 @@ async def test_stopping_lets_a_request_end_and_cuts_what_hangs(
         monkeypatch.setattr(world.app.provider, "users", slow)
         request = asyncio.create_task(world.client.get(f"{API}/users"))
         await entered.wait()
-        stopping = asyncio.create_task(world.app.http.stop())
+        stopping = asyncio.create_task(world.app.door("http").stop())
         await asyncio.sleep(0.05)
         gate.set()
         assert (await request).status_code == 200
         await asyncio.wait_for(stopping, 5)
-        await world.app.http.stop()  # legal twice
+        await world.app.door("http").stop()  # legal twice
         with pytest.raises(httpx.ConnectError):
             async with httpx.AsyncClient(verify=False) as client:
                 await client.get(f"http://127.0.0.1:{free_port()}/")
@@ -538,7 +539,7 @@ async def test_without_a_binding_nothing_of_it_is_imported(tmp_path: Path):
         "async def main():\n"
         "    app = App(loaded)\n"
         "    await app.start()\n"
-        "    assert app.http is None\n"
+        "    assert app.door('http') is None\n"
         "    await app.stop()\n"
         "asyncio.run(main())\n"
         "assert not {'fastapi', 'uvicorn', 'starlette'} & set(sys.modules), sys.modules.keys()\n"
@@ -551,7 +552,7 @@ async def test_without_a_binding_nothing_of_it_is_imported(tmp_path: Path):
 
 async def test_reloading_what_cannot_be_used_keeps_the_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     async with web_world(tmp_path) as world:
-        bindings = [{"port": world.app.http.ports[0], "render_openapi": False}]
+        bindings = [{"port": port_of(world.app, "http"), "render_openapi": False}]
         changed = settings(httpd={"bindings": bindings, "auth_user_file": "missing"})
         await world.app.reload(Loaded(Settings.model_validate(changed), config_dir=tmp_path))
         assert "missing" in caplog.text

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.doors import port_of
 from tests.support.ssh_world import Recorder
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
@@ -47,11 +48,10 @@ async def test_the_record_says_who_did_it(tmp_path: Path, caplog: pytest.LogCapt
     caplog.set_level(logging.INFO, "tidegate")
     record = Recorder()
     async with web_world(tmp_path, ssh=True, sinks=[record]) as world:
-        assert world.app.ssh is not None
         document = world.user("u", password="a password of u")
         assert (await world.client.post(f"{API}/users", json=document)).status_code == 201
         async with asyncssh.connect(
-            "127.0.0.1", world.app.ssh.ports[0], username="u", password="a password of u",
+            "127.0.0.1", port_of(world.app), username="u", password="a password of u",
             known_hosts=None, client_keys=None, config=None,
         ) as connection:  # fmt: skip
             await world.client.delete(f"{API}/users/u")
@@ -128,13 +128,12 @@ async def test_sums_of_usage_stay_numbers_that_can_be_stored(world: WebWorld, pa
 
 async def test_times_of_connections_are_milliseconds(tmp_path: Path):
     async with web_world(tmp_path, ssh=True) as world:
-        assert world.app.ssh is not None
         document = world.user("u", password="a password of u")
         assert (await world.client.post(f"{API}/users", json=document)).status_code == 201
         before = int(time.time() * 1000)
         async with (
             asyncssh.connect(
-                "127.0.0.1", world.app.ssh.ports[0], username="u", password="a password of u",
+                "127.0.0.1", port_of(world.app), username="u", password="a password of u",
                 known_hosts=None, client_keys=None, config=None,
             ) as connection,
             connection.start_sftp_client() as sftp,

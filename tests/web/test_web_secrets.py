@@ -79,7 +79,7 @@ async def test_secrets_stay_inside(tmp_path: Path, caplog: pytest.LogCaptureFixt
         secrets = {
             "user hash": plain_stored.password, "bcrypt": BCRYPT, "admin hash": boss.password,
             "new admin hash": other.password, "key hash": stored_key.key, "key": key.partition(".")[2],
-            "token": token, "signing key": world.app.http.services.tokens._key.hex(), "cloud": "cloud-secret",
+            "token": token, "signing key": world.app.door("http").services.tokens._key.hex(), "cloud": "cloud-secret",
             "admin password": PASSWORD,
             **{word: word for word in (
                 "plain-user-password", "in-a-list-password", "misspelt-password", "new-admin-password",

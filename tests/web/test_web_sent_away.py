@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.doors import port_of
 from tests.support.ssh_world import Recorder
 from tests.support.web_world import ADMIN, web_world
 
@@ -27,11 +28,10 @@ async def test_who_may_not_be_in_any_more_is_sent_away(tmp_path: Path, how: str)
         for name in "uv":
             made = await world.client.post(USERS, json=world.user(name, password=f"a password of {name}"))
             assert made.status_code == 201, made.text
-        assert world.app.ssh is not None
 
         def connect(name: str) -> Any:
             return asyncssh.connect(
-                "127.0.0.1", world.app.ssh.ports[0], username=name, password=f"a password of {name}",
+                "127.0.0.1", port_of(world.app), username=name, password=f"a password of {name}",
                 known_hosts=None, client_keys=None, config=None,
             )  # fmt: skip
 
@@ -42,7 +42,7 @@ async def test_who_may_not_be_in_any_more_is_sent_away(tmp_path: Path, how: str)
             assert (await world.client.put(f"{USERS}/u", json=later)).status_code == 200
             await world.app.sweep.once()
             assert world.app.registry.count("v") == 1
-            assert world.app.ssh.usernames() == {"u", "v"}
+            assert world.app.door("ssh").usernames() == {"u", "v"}
 
             by = ADMIN
             if how == "expired":
@@ -60,7 +60,7 @@ async def test_who_may_not_be_in_any_more_is_sent_away(tmp_path: Path, how: str)
                 await world.app.sweep.once()
             async with asyncio.timeout(2):
                 await connection.wait_closed()
-                while world.app.ssh.usernames() != {"v"}:
+                while world.app.door("ssh").usernames() != {"v"}:
                     await asyncio.sleep(0.005)
             assert await others.exists("/")
             with pytest.raises(asyncssh.PermissionDenied):

@@ -11,6 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.accounts import BCRYPT, full_account
+from tests.support.doors import port_of
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate.identity.passwords import verify
@@ -248,11 +249,10 @@ async def test_passwords_must_be_as_strong_as_configured(tmp_path: Path):
 async def test_deleting_and_disconnecting_close_the_connections(tmp_path: Path):
     async with web_world(tmp_path, ssh=True) as world:
         await made(world, password="a password of u")
-        assert world.app.ssh is not None
 
         def connect() -> Any:
             return asyncssh.connect(
-                "127.0.0.1", world.app.ssh.ports[0], username="u", password="a password of u",
+                "127.0.0.1", port_of(world.app), username="u", password="a password of u",
                 known_hosts=None, client_keys=None, config=None,
             )  # fmt: skip
 

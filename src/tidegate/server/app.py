@@ -13,11 +13,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
-
-from asyncssh import SSHKey
+from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.abc import Backend, Publish, Sink
 from tidegate.backends.local import LocalBackend
@@ -26,12 +22,9 @@ from tidegate.backends.local.journal import sweep_journal
 from tidegate.cluster.account_watch import AccountWatch
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
-from tidegate.doors.ssh.listener import SshDoor
-from tidegate.doors.ssh.options import Binding, SshOptions
+from tidegate.doors.common.door import Door
 from tidegate.errors import (
-    ConfigError,
     OperatorError,
-    Problem,
     ProviderError,
     ProviderUnavailable,
     StorageFailed,
@@ -40,13 +33,14 @@ from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
 from tidegate.identity.service import Identity
 from tidegate.resources import Ledger, Limits
+from tidegate.server.door_table import BUILT_IN
+from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.wiring import (
     identity_options,
     keys_that_wait,
     limit_settings,
     provider_options,
-    ssh_options,
     storage_problem,
 )
 from tidegate.store.contract import Provider
@@ -58,8 +52,6 @@ from tidegate.vfs.usage.lease import Lease, server_name
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-    from tidegate.server.http import HttpDoor
 
 PROVIDER_RETRY_SECONDS: Final = 3.0
 """How often a data provider that was down at start is tried again."""
@@ -77,6 +69,8 @@ class App:
         loaded: the configuration.
         sinks: who else is told what happens, besides the log.
         provider: accounts to use instead of those that the configuration names.
+        doors: the doors that there may be; the configuration decides which of them are on.
+        keep_journal: note unfinished uploads in the configuration directory, for the start after a crash.
     """
 
     def __init__(
@@ -86,6 +80,8 @@ class App:
         sinks: Sequence[Sink] = (),
         provider: Provider | None = None,
         log_events: bool = True,
+        doors: Sequence[DoorPlan] = BUILT_IN,
+        keep_journal: bool = True,
     ) -> None:
         self.loaded = loaded
         self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
@@ -93,16 +89,14 @@ class App:
         self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
         self.provider = provider or create_provider(provider_options(loaded))
         self.provider_ready = False
-        self.sweep = AccountWatch(self._usernames, self.provider.user, self._end_user)
+        self.doors = Doors(self.registry)
+        self.sweep = AccountWatch(self.doors.usernames, self.provider.user, self._end_user)
         self._devices: Devices | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
-        self.ssh: SshDoor | None = None
-        self.http: HttpDoor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._binding: Binding | None = None
-        self._memory_keys: tuple[SSHKey, ...] = ()
-        self._journal: str | None = str(loaded.config_dir / JOURNAL_DIRECTORY)
+        self._plans = tuple(doors)
+        self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
         self._process_umask = 0o077
 
     @property
@@ -116,6 +110,10 @@ class App:
         """Files; there once started."""
         assert self._sessions is not None
         return self._sessions
+
+    def door(self, name: str) -> Door[Any] | None:
+        """The door of a name, None if it is off."""
+        return self.doors.get(name)
 
     # -- starting --------------------------------------------------------------------------------------
 
@@ -147,50 +145,20 @@ class App:
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ)
             self._spawn(self._reconcile(), "reconcile usage")
-        problems: list[Problem] = []
-        if any(binding.port for binding in self.loaded.settings.sftpd.bindings) or self._binding:
-            self.ssh = SshDoor(
-                self._ssh_options(self.loaded),
-                self._identity,
-                self._sessions,
-                self.bus,
-                self.registry,
-                ledger=self.ledger,
-            )
-            await self._open(self.ssh, problems)
-            self._spawn(self.sweep.run(), "sweep of sessions")
-        if any(binding.port for binding in self.loaded.settings.httpd.bindings):
-            # Loaded late and beside the loop: it takes as long as all before it, and SSH serves already.
-            web = await asyncio.to_thread(import_module, "tidegate.server.http")
-            self.http = web.HttpDoor(self)
-            await self._open(self.http, problems)
-        if problems:
-            raise ConfigError(problems)
+        self._spawn(self.sweep.run(), "sweep of sessions")
+        await self.doors.start(self._plans, self._composition(), self.loaded)
 
-    async def _open(self, door: SshDoor | HttpDoor, problems: list[Problem]) -> None:
-        """Start a door; what is wrong with one is told together with what is wrong with the next."""
-        try:
-            await door.start()
-        except ConfigError as error:
-            problems += error.problems
-
-    def listen_anywhere(self, port: int = 0, label: str = "sftpd.bindings") -> None:
-        """Listen for SSH on one port whatever the bindings say (portable mode).
-
-        Args:
-            port: TCP port; 0 takes a free one, `ssh.ports` tells which.
-            label: the flag that named it, for errors.
-        """
-        self._binding = Binding("", port, label)
-
-    def keep_nothing(self, host_keys: Sequence[SSHKey]) -> None:
-        """Write nothing outside what is shared: keys live in memory, no journal is kept (portable mode)."""
-        self._memory_keys = tuple(host_keys)
-        self._journal = None
-
-    def _ssh_options(self, loaded: Loaded) -> SshOptions:
-        options = replace(ssh_options(loaded), memory_keys=self._memory_keys)
-        return replace(options, bindings=(self._binding,)) if self._binding is not None else options
+    def _composition(self) -> Composition:
+        return Composition(
+            provider=self.provider,
+            provider_ready=lambda: self.provider_ready,
+            identity=self.identity,
+            sessions=self.sessions,
+            bus=self.bus,
+            registry=self.registry,
+            ledger=self.ledger,
+            doors=self.doors,
+        )
 
     def _vfs_options(self) -> VfsOptions:
         common = self.loaded.settings.common
@@ -252,13 +220,8 @@ class App:
 
     # -- who may not stay ------------------------------------------------------------------------------
 
-    def _usernames(self) -> set[str]:
-        return self.registry.usernames() | (self.ssh.usernames() if self.ssh is not None else set())
-
     def _end_user(self, username: str, by: str) -> None:
-        self.registry.close_user(username, by=by)
-        if self.ssh is not None:
-            self.ssh.close_user(username, by=by)
+        self.doors.close_user(username, by=by)
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -279,23 +242,20 @@ class App:
         Raises:
             ConfigError: the new configuration cannot be used; nothing has changed then.
         """
-        if self.ssh is not None:
-            await self.ssh.reload(self._ssh_options(loaded))
+        apply = await self.doors.reload(loaded)
+        apply()
         if waiting := keys_that_wait(self.loaded, loaded):
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded
         self.sessions.reconfigure(self._vfs_options())
         await self.provider.reload()
-        if self.http is not None:
-            await self.http.reload()
         log.info("configuration reloaded")
 
     # -- stopping --------------------------------------------------------------------------------------
 
     async def drain(self, grace_seconds: float) -> None:
         """Let nobody in any more and give running transfers some time."""
-        if self.ssh is not None:
-            await self.ssh.drain(grace_seconds)
+        await self.doors.drain(grace_seconds)
 
     async def stop(self) -> None:
         """Stop everything, in reverse order; every step is taken whatever the one before did."""
@@ -310,10 +270,7 @@ class App:
                 stack.push_async_callback(self._identity.close)
             if self._sessions is not None:
                 stack.push_async_callback(self._sessions.close)
-            if self.ssh is not None:
-                stack.push_async_callback(self.ssh.stop)
-            if self.http is not None:
-                stack.push_async_callback(self.http.stop)
+            stack.push_async_callback(self.doors.stop)
 
 
 def _read_umask() -> int:

@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema.httpd import HttpBinding
 from tidegate.config.secret_files import read_secret
+from tidegate.doors.common.door import Apply
 from tidegate.doors.common.tls import Certificate
 from tidegate.doors.http.admission import HttpAdmission, HttpLimits
 from tidegate.doors.http.edge import EdgeMiddleware, EdgeOptions
@@ -21,15 +22,14 @@ from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model.address_list import AddressList
+from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.server import wiring
+from tidegate.server.doors import Composition, InstalledDoor
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
-
-if TYPE_CHECKING:
-    from tidegate.server.app import App
 
 CERTIFICATE_POLL_SECONDS: Final = 60.0
 """How often changed certificate files are noticed without a signal."""
@@ -37,15 +37,25 @@ CERTIFICATE_POLL_SECONDS: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
+async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
+    """The HTTP door with the REST API."""
+    door = HttpDoor(composition, loaded)
+    return InstalledDoor(door, door.reload)
+
+
 class HttpDoor:
     """REST API and health. Life: constructed, `start`, `reload`..., `stop` (legal at any time).
 
     Args:
-        app: the composition root, already started but for this door; kept for `reload` alone.
+        composition: what handlers work with.
+        loaded: the configuration.
     """
 
-    def __init__(self, app: App) -> None:
-        self._root = app
+    name = "http"
+
+    def __init__(self, composition: Composition, loaded: Loaded) -> None:
+        self._root = composition
+        self._loaded = loaded
         self._throttle = LoginThrottle()
         self._jobs = Jobs()
         self._services: Services | None = None
@@ -56,14 +66,6 @@ class HttpDoor:
     def ports(self) -> list[int]:
         """Ports that are listened on, one for each binding that is on."""
         return [bound.listener.port for bound in self._bound]
-
-    @property
-    def url(self) -> str:
-        """Where the first binding is reached."""
-        bound = self._bound[0]
-        host = bound.binding.address or "127.0.0.1"
-        host = f"[{host}]" if ":" in host else host
-        return f"{'https' if bound.certificate else 'http'}://{host}:{bound.listener.port}"
 
     @property
     def services(self) -> Services:
@@ -77,7 +79,7 @@ class HttpDoor:
         Raises:
             ConfigError: a file cannot be used, or an address is taken.
         """
-        loaded = self._root.loaded
+        loaded = self._loaded
         htpasswd = await self._user_file(loaded)
         httpd = loaded.settings.httpd
         tokens = Tokens(
@@ -105,37 +107,69 @@ class HttpDoor:
             self._polling = asyncio.create_task(self._poll(), name="http certificates")
         _log.info("listening for HTTP at %s", ", ".join(bound.where for bound in self._bound))
 
-    async def reload(self) -> None:
-        """Take over what changed in the root's configuration; bindings stay as they are.
+    async def reload(self, options: Loaded) -> Apply:
+        """Get ready for another configuration; bindings stay as they are.
 
         What cannot be used is logged and leaves the former in use.
         """
-        loaded = self._root.loaded
+        loaded = options
         before = self.services
         httpd = loaded.settings.httpd
         htpasswd = before.htpasswd
+        key: list[bytes | None] = []
         try:
             htpasswd = await self._user_file(loaded)
         except ConfigError as error:
             _log.error("not reloaded: %s", error)
         try:
-            before.tokens.reconfigure(
-                await _signing_key(loaded),
-                lifetime_seconds=httpd.jwt_lifetime * 60,
-                bind_address=httpd.token_validation == 0,
-            )
+            key.append(await _signing_key(loaded))
         except ConfigError as error:
             _log.error("not reloaded: %s", error)
-        self._services = self._serve_with(loaded, htpasswd, before.tokens)
-        self._asgi.state.services = self._services
-        active = [binding for binding in httpd.bindings if binding.port]
-        if [_place(b) for b in active] != [_place(bound.binding) for bound in self._bound]:
-            _log.warning("httpd.bindings changed; restart the server to apply that")
-            active = [bound.binding for bound in self._bound]
-        for bound, binding in zip(self._bound, active, strict=True):
-            bound.front.options = _front_options(loaded, binding)
-            bound.listener.admission.limits = _limits(loaded, binding)
+        for bound in self._bound:
             await bound.renew()
+
+        def apply() -> None:
+            if key:
+                before.tokens.reconfigure(
+                    key[0],
+                    lifetime_seconds=httpd.jwt_lifetime * 60,
+                    bind_address=httpd.token_validation == 0,
+                )
+            self._services = self._serve_with(loaded, htpasswd, before.tokens)
+            self._asgi.state.services = self._services
+            active = [binding for binding in httpd.bindings if binding.port]
+            if [_place(b) for b in active] != [_place(bound.binding) for bound in self._bound]:
+                _log.warning("httpd.bindings changed; restart the server to apply that")
+                active = [bound.binding for bound in self._bound]
+            for bound, binding in zip(self._bound, active, strict=True):
+                bound.front.options = _front_options(loaded, binding)
+                bound.listener.admission.limits = _limits(loaded, binding)
+
+        return apply
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Nothing: health and the API answer until `stop`, which lets requests under way end."""
+
+    def usernames(self) -> set[str]:
+        """Nobody: administrators are no accounts, and a request is no connection of theirs."""
+        return set()
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End nothing; see `usernames`."""
+        del username, by
+        return 0
+
+    def status(self) -> DoorStatus:
+        """The door as it is now."""
+        return DoorStatus(
+            name=self.name,
+            active=bool(self._bound),
+            endpoints=tuple(
+                Endpoint(bound.binding.address, bound.listener.port, tls=bound.certificate is not None)
+                for bound in self._bound
+            ),
+            connections=sum(bound.listener.admission.connections for bound in self._bound),
+        )
 
     async def stop(self) -> None:
         """Stop listening, let requests under way end, end background jobs."""
@@ -159,7 +193,7 @@ class HttpDoor:
             rules=wiring.record_rules(loaded),
             hashing=wiring.hash_options(loaded),
             provider=root.provider,
-            health=Health(root.provider, lambda: root.provider_ready, time.monotonic),
+            health=Health(root.provider, root.provider_ready, time.monotonic),
             passwords=root.identity.passwords,
             admins=AdminLogin(
                 root.provider,
@@ -172,7 +206,7 @@ class HttpDoor:
             tokens=tokens,
             sessions=root.sessions,
             registry=root.registry,
-            ssh=root.ssh,
+            connections=root.doors,
             backups=former.backups if former is not None else Backups(loaded.resolve(section.backups_path)),
             jobs=self._jobs,
             monotonic=time.monotonic,

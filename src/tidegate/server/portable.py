@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.doors.ssh.hostkeys import make_host_keys, make_missing_key
+from tidegate.doors.ssh.options import Binding
 from tidegate.errors import TidegateError
 from tidegate.identity.passwords import hash_password
 from tidegate.logs import Log, open_log
 from tidegate.model import Account, Filters
 from tidegate.server.app import App
 from tidegate.server.run import run_loop, until
+from tidegate.server.ssh import ssh_plan
 
 if TYPE_CHECKING:
     from tidegate.cli.options import PortableOptions
@@ -61,14 +63,16 @@ def settings(options: PortableOptions) -> Settings:
 
 
 async def _share(options: PortableOptions, record: Log) -> int:
+    for path in options.host_keys:
+        await asyncio.to_thread(make_missing_key, path)
+    kept = options.state_dir is not None
+    keys = () if kept or options.host_keys else await asyncio.to_thread(make_host_keys)
     # Nothing is looked for in the configuration directory unless there is one for state.
-    app = App(Loaded(settings(options), config_dir=options.state_dir or options.directory))
-    if options.host_keys:
-        for path in options.host_keys:
-            await asyncio.to_thread(make_missing_key, path)
-    if options.state_dir is None:
-        app.keep_nothing([] if options.host_keys else await asyncio.to_thread(make_host_keys))
-    app.listen_anywhere(options.sftpd_port, "--sftpd-port")
+    app = App(
+        Loaded(settings(options), config_dir=options.state_dir or options.directory),
+        doors=[ssh_plan(Binding("", options.sftpd_port, "--sftpd-port"), keys)],
+        keep_journal=kept,
+    )
     stopping, reloading = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,8 +83,7 @@ async def _share(options: PortableOptions, record: Log) -> int:
     try:
         await app.start()
         await app.provider.add_user(_account(options, options.password, options.public_keys))
-        assert app.ssh is not None
-        port = app.ssh.ports[0]
+        port = app.doors.status()[0].endpoints[0].port
         async with contextlib.AsyncExitStack() as stack:
             if options.advertise_service:
                 from tidegate.cli.advertise import advertise
@@ -98,9 +101,9 @@ async def _share(options: PortableOptions, record: Log) -> int:
         await app.drain(float(options.grace_time))
     finally:
         await app.stop()
-    kept = "nothing left behind" if options.state_dir is None else f"keys are kept in {options.state_dir}"
+    left = f"keys are kept in {options.state_dir}" if kept else "nothing left behind"
     with contextlib.suppress(OSError):  # the terminal may have gone
-        print(f"tidegate: stopped, {kept}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"tidegate: stopped, {left}", file=sys.stderr, flush=True)  # noqa: T201
     return 0
 
 

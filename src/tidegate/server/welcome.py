@@ -40,16 +40,18 @@ async def count(app: App) -> Census:
 
 def announce(app: App, options: ServeOptions, census: Census, welcome: Welcome | None, out: TextIO) -> None:
     """Tell what to type; passwords that quickstart made are shown this once."""
-    ports = app.ssh.ports if app.ssh else []
+    doors = {door.name: door for door in app.doors.status()}
+    ssh, http = doors.get("ssh"), doors.get("http")
+    ports = [endpoint.port for endpoint in ssh.endpoints] if ssh else []
     if welcome is not None:
         lines = ["", "Tidegate is running.", ""]
     else:
         lines = [f"tidegate: SSH on port {', '.join(map(str, ports)) or 'none'}"]
-    if ports and app.ssh is not None:
+    if ports and ssh is not None:
         name = welcome.username if welcome is not None else "NAME"
         lines.append(f"  connect    sftp -P {ports[0]} {name}@127.0.0.1")
-        if keys := app.ssh.setup.fingerprints:
-            lines.append(f"  host key   {keys[0].split()[-1]}      (what the client shows at first)")
+        if ssh.keys:
+            lines.append(f"  host key   {ssh.keys[0].split()[-1]}      (what the client shows at first)")
     if welcome is not None:
         if welcome.password:
             lines.append(f"  password   {welcome.password}      (shown only now)")
@@ -65,8 +67,11 @@ def announce(app: App, options: ServeOptions, census: Census, welcome: Welcome |
     if options.log.file_path:
         place = options.log.file_path
         lines.append(f"  log        {'standard error' if place == '-' else place}")
-    if app.http is not None:
-        lines.append(f"  REST API   {app.http.url}/docs, {_administrator(census, welcome)}")
+    if http is not None:
+        where = http.endpoints[0]
+        scheme = "https" if where.tls else "http"
+        url = f"{scheme}://{where.host}:{where.port}"
+        lines.append(f"  REST API   {url}/docs, {_administrator(census, welcome)}")
     else:
         lines.append("  REST API   off")
     if welcome is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
+from tests.support.doors import ANY_PORT, port_of
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
@@ -64,12 +65,10 @@ class Gateway:
         return self
 
     async def _start(self) -> None:
-        self.app = App(self._loaded)
-        self.app.listen_anywhere()
+        self.app = App(self._loaded, doors=ANY_PORT)
         await self.app.start()
         await self.app.provider.add_user(self._account)
-        assert self.app.ssh is not None
-        self.port = self.app.ssh.ports[0]
+        self.port = port_of(self.app)
 
     def stop(self) -> None:
         """End every connection and the thread."""

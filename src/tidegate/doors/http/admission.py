@@ -70,6 +70,11 @@ class HttpAdmission:
         self._sources: Counter[str] = Counter()
         self._waiting: Arrivals[HttpVisit] = Arrivals()
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return self._open
+
     def enter(self, address: str) -> HttpVisit | None:
         """Count a connection in; None if it may not come."""
         limits, notices, now = self.limits, self.ledger.notices, self.ledger.clock()

@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncssh
 
 from tidegate.cluster.registry import Registry
+from tidegate.doors.common.door import Apply
 from tidegate.doors.common.ports import unavailable
 from tidegate.doors.ssh.admission import Admission, Refusal, Visit, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
@@ -26,6 +27,7 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import Refused
 from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
+from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor, listen
 from tidegate.resources.buffers import LOOK_SECONDS
@@ -48,6 +50,8 @@ class SshDoor:
 
     Life: constructed, `start`, `reload`..., `drain`, `stop` (legal at any time).
     """
+
+    name = "ssh"
 
     def __init__(
         self,
@@ -122,16 +126,21 @@ class SshDoor:
             "listening for SSH on ports %s, host keys %s", self.ports, ", ".join(self._setup.fingerprints)
         )
 
-    async def reload(self, options: SshOptions) -> None:
-        """Use other options for new connections; bindings stay as they are.
+    async def reload(self, options: SshOptions) -> Apply:
+        """Get ready for other options of new connections; see `doors.common.door.Door.reload`.
 
         Raises:
-            ConfigError: an option cannot be used; nothing has changed then.
+            ConfigError: an option cannot be used.
         """
-        self._setup = await prepare(options, self._new_owner)
-        if options.bindings != self._options.bindings:
-            log.warning("sftpd.bindings changed; restart the server to apply that")
-        self._options = options
+        setup = await prepare(options, self._new_owner)
+
+        def apply() -> None:
+            self._setup = setup
+            if options.bindings != self._options.bindings:
+                log.warning("sftpd.bindings changed; restart the server to apply that")
+            self._options = options
+
+        return apply
 
     async def drain(self, grace_seconds: float) -> None:
         """Let no one in any more; end idle connections now, others when their transfers end or time is up."""
@@ -188,6 +197,35 @@ class SshDoor:
         acceptors, self._acceptors = self._acceptors, []
         for acceptor in acceptors:
             acceptor.close()
+
+    def status(self) -> DoorStatus:
+        """The door as it is now; fingerprints and methods are those that new connections meet."""
+        if self._setup is None:
+            return DoorStatus(name=self.name, active=False)
+        options, keys = self._setup.options, tuple(self._setup.fingerprints)
+        methods = ["publickey"]
+        if options.password_authentication:
+            methods += ["password", "publickey+password"]
+        if options.keyboard_interactive_authentication:
+            methods += ["keyboard-interactive", "publickey+keyboard-interactive"]
+        return DoorStatus(
+            name=self.name,
+            active=not self.draining,
+            endpoints=tuple(
+                Endpoint(binding.address, port)
+                for binding, port in zip(options.bindings, self.ports, strict=False)
+            ),
+            connections=self.connections,
+            keys=keys,
+            details={
+                "host_keys": [
+                    {"path": "", "fingerprint": fingerprint, "algorithms": [algorithm]}
+                    for algorithm, fingerprint in (text.split(" ", 1) for text in keys)
+                ],
+                "ssh_commands": list(options.enabled_ssh_commands),
+                "authentications": methods,
+            },
+        )
 
     def usernames(self) -> set[str]:
         """Who is logged in, also without an open channel."""

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from tidegate.accounts.rules import Rules
 from tidegate.cluster.registry import Registry
@@ -20,6 +20,7 @@ from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.passwords import HashOptions
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account
+from tidegate.model.door import DoorStatus
 from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
@@ -27,13 +28,26 @@ from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens
 
-if TYPE_CHECKING:
-    from tidegate.doors.ssh.listener import SshDoor
-
 MAX_JOBS: Final = 8
 """Background jobs (scans after a load) at a time."""
 
 _log = logging.getLogger(__name__)
+
+
+class Connections(Protocol):
+    """Who is connected to this server, whatever the protocol, and the doors they came by."""
+
+    def usernames(self) -> set[str]:
+        """Accounts that have a connection."""
+        ...
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every connection of an account; returns how many there were."""
+        ...
+
+    def status(self) -> list[DoorStatus]:
+        """Every door as it is now."""
+        ...
 
 
 class Jobs:
@@ -80,7 +94,7 @@ class Services:
         admins: logins of administrators and by API key.
         throttle: shared by every way of logging in here.
         htpasswd: users of `httpd.auth_user_file`, None without one.
-        ssh: the SSH door, None if it is off.
+        connections: who is connected, at every door.
     """
 
     loaded: Loaded
@@ -95,20 +109,18 @@ class Services:
     tokens: Tokens
     sessions: VfsSessions
     registry: Registry
-    ssh: SshDoor | None
+    connections: Connections
     backups: Backups
     jobs: Jobs
     monotonic: Callable[[], float]
 
     def close_user(self, username: str, *, by: str) -> int:
         """End every connection of a user; returns how many there were."""
-        channels = self.registry.close_user(username, by=by)
-        logins = self.ssh.close_user(username, by=by) if self.ssh is not None else 0
-        return max(channels, logins)
+        return self.connections.close_user(username, by=by)
 
     def connected(self) -> set[str]:
         """Names of the users that have connections."""
-        return self.registry.usernames() | (self.ssh.usernames() if self.ssh is not None else set())
+        return self.connections.usernames()
 
     def close_if_out(self, account: Account, *, by: str) -> None:
         """End every connection of a user who is disabled or expired by now."""

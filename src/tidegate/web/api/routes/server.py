@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from tidegate import __version__
-from tidegate.doors.ssh.listener import SshDoor
+from tidegate.model.door import DoorStatus
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Anybody, ViewStatus, With
 from tidegate.web.api.bodies import Json
@@ -50,12 +51,12 @@ async def status(services: With, who: ViewStatus) -> Response:
     """Which services run, and how the data provider is."""
     del who
     problem = await services.health.problem()
-    off: dict[str, Any] = {"is_active": False, "bindings": []}
+    doors = {door.name: door for door in services.connections.status()}
     return Json(
         {
-            "ssh": _ssh(services.ssh) if services.ssh is not None else off,
-            "ftp": off,
-            "webdav": off,
+            "ssh": _service(doors, "ssh"),
+            "ftp": _service(doors, "ftp"),
+            "webdav": _service(doors, "webdav"),
             "data_provider": {
                 "is_active": not problem,
                 "driver": services.loaded.settings.data_provider.driver,
@@ -69,23 +70,15 @@ async def status(services: With, who: ViewStatus) -> Response:
     )
 
 
-def _ssh(door: SshDoor) -> dict[str, Any]:
-    setup = door.setup
-    methods = ["publickey"]
-    if setup.options.password_authentication:
-        methods += ["password", "publickey+password"]
-    if setup.options.keyboard_interactive_authentication:
-        methods += ["keyboard-interactive", "publickey+keyboard-interactive"]
+def _service(doors: Mapping[str, DoorStatus], name: str) -> dict[str, Any]:
+    door = doors.get(name)
+    if door is None:
+        return {"is_active": False, "bindings": []}
     return {
-        "is_active": not door.draining,
+        "is_active": door.active,
         "bindings": [
-            {"address": binding.address, "port": port, "apply_proxy_config": False}
-            for binding, port in zip(setup.options.bindings, door.ports, strict=False)
+            {"address": endpoint.address, "port": endpoint.port, "apply_proxy_config": False}
+            for endpoint in door.endpoints
         ],
-        "host_keys": [
-            {"path": "", "fingerprint": fingerprint, "algorithms": [algorithm]}
-            for algorithm, fingerprint in (text.split(" ", 1) for text in setup.fingerprints)
-        ],
-        "ssh_commands": list(setup.options.enabled_ssh_commands),
-        "authentications": methods,
+        **door.details,
     }

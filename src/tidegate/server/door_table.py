@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doors that this version has."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Final
+
+from tidegate.config.load import Loaded
+from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
+from tidegate.server.ssh import ssh_plan
+
+
+async def _http(composition: Composition, loaded: Loaded) -> InstalledDoor:
+    # Loaded beside the loop: it takes as long as all before it, and other doors serve already.
+    module = await asyncio.to_thread(import_module, "tidegate.server.http")
+    made: InstalledDoor = await module.create(composition, loaded)
+    return made
+
+
+def _http_wanted(loaded: Loaded) -> bool:
+    return any(binding.port for binding in loaded.settings.httpd.bindings)
+
+
+HTTP: Final = DoorPlan("http", _http_wanted, _http, late=True)
+
+BUILT_IN: Final = (ssh_plan(), HTTP)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doors of a server: how each is made, and what is done with all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.cluster.registry import Registry
+from tidegate.config.load import Loaded
+from tidegate.doors.common.door import Apply, Door
+from tidegate.errors import ConfigError, Problem
+from tidegate.events.bus import Bus
+from tidegate.identity.service import Identity
+from tidegate.model.door import DoorStatus
+from tidegate.resources import Ledger
+from tidegate.store.contract import Provider
+from tidegate.vfs.factory import VfsSessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """What a server is made of, but for its doors. Factories of doors pick what theirs needs.
+
+    Attributes:
+        provider_ready: True once the data provider has answered.
+        doors: of this server.
+    """
+
+    provider: Provider
+    provider_ready: Callable[[], bool]
+    identity: Identity
+    sessions: VfsSessions
+    bus: Bus
+    registry: Registry
+    ledger: Ledger
+    doors: Doors
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledDoor:
+    """A door and its tie to the configuration.
+
+    Attributes:
+        door: not started yet.
+        reload: gets it ready for another configuration, as `Door.reload`.
+    """
+
+    door: Door[Any]
+    reload: Callable[[Loaded], Awaitable[Apply]]
+
+
+@dataclass(frozen=True, slots=True)
+class DoorPlan:
+    """One kind of door that a server may have.
+
+    Attributes:
+        name: of the door.
+        wanted: True if a configuration switches it on.
+        create: makes it; raises ConfigError or OperatorError.
+        late: made and started after the others, because loading its libraries takes long.
+    """
+
+    name: str
+    wanted: Callable[[Loaded], bool]
+    create: Callable[[Composition, Loaded], Awaitable[InstalledDoor]]
+    late: bool = False
+
+
+class Doors:
+    """The doors of one server, in the order in which they were started, and who is connected.
+
+    Args:
+        registry: sessions of this process.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._installed: list[InstalledDoor] = []
+
+    def __iter__(self) -> Iterator[Door[Any]]:
+        return iter([one.door for one in self._installed])
+
+    def get(self, name: str) -> Door[Any] | None:
+        """The door of a name, None if it is off."""
+        return next((door for door in self if door.name == name), None)
+
+    async def start(self, plans: Sequence[DoorPlan], composition: Composition, loaded: Loaded) -> None:
+        """Make and start every door that is wanted.
+
+        Raises:
+            ConfigError: with the problems of all doors.
+        """
+        problems: list[Problem] = []
+        for plan in sorted(plans, key=lambda one: one.late):
+            if plan.wanted(loaded):
+                try:
+                    installed = await plan.create(composition, loaded)
+                    self._installed.append(installed)
+                    await installed.door.start()
+                except ConfigError as error:
+                    problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+
+    async def reload(self, loaded: Loaded) -> Apply:
+        """Get every door ready for another configuration; returns what takes it over, as `Door.reload`.
+
+        Raises:
+            ConfigError: with the problems of all doors.
+        """
+        problems: list[Problem] = []
+        ready: list[Apply] = []
+        for installed in self._installed:
+            try:
+                ready.append(await installed.reload(loaded))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+
+        def apply() -> None:
+            for one in ready:
+                one()
+
+        return apply
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Drain all doors at the same time."""
+        await asyncio.gather(*(door.drain(grace_seconds) for door in self))
+
+    async def stop(self) -> None:
+        """Stop them, the last one first, whatever the one before raised."""
+        async with contextlib.AsyncExitStack() as stack:
+            for door in self:
+                stack.push_async_callback(door.stop)
+
+    def usernames(self) -> set[str]:
+        """Accounts that have a connection at any door, with or without a session."""
+        return self._registry.usernames().union(*(door.usernames() for door in self))
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every session and connection of an account; returns the number of whichever were more."""
+        sessions = self._registry.close_user(username, by=by)
+        return max(sessions, sum(door.close_user(username, by=by) for door in self))
+
+    def status(self) -> list[DoorStatus]:
+        """Every door as it is now."""
+        return [door.status() for door in self]
