@@ -33,10 +33,10 @@ from tidegate.events.kinds import Refused, Transferred
 from tidegate.logs import lines
 from tidegate.model import VPath
 from tidegate.model.account import FilePatterns
+from tidegate.policy.quota import UsageCounter
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage import tracker as usage
-from tidegate.vfs.usage.counters import UsageCounter
 
 OK, NO_FILE, DENIED, FAILURE, BAD = 0, 2, 3, 4, 5
 HANDLE = 102

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from tidegate.errors import QuotaExceeded, TooLarge
 from tidegate.model import TALLY_NAMES, Account, Filters, FolderMount, Protocol, Tally, TallyLimits
 from tidegate.policy.amounts import Usage
+from tidegate.policy.charges import build_charges, session_tally
 from tidegate.policy.explain import explain
-from tidegate.policy.quota import BYTES_PER_MB
-from tidegate.vfs.usage.charges import build_charges, session_tally
-from tidegate.vfs.usage.counters import ChargeSet, require
+from tidegate.policy.quota import BYTES_PER_MB, ChargeSet, require
 from tidegate.vfs.usage.live import AccountUsage, FolderUsage
 
 MB = BYTES_PER_MB

@@ -11,6 +11,7 @@ import pytest
 from tidegate.model import Account, BandwidthLimit, Filters, FolderMount, Intent, Tally, TallyLimits, VPath
 from tidegate.policy.amounts import (
     Amount,
+    Charge,
     Usage,
     amount_steps,
     client_text,
@@ -19,7 +20,6 @@ from tidegate.policy.amounts import (
     session_step,
 )
 from tidegate.policy.decision import Step
-from tidegate.policy.quota import Charge
 
 MB = 1024 * 1024
 ANA = Account(username="ana", home_dir="/srv/ana", permissions={"/": ("*",)})

@@ -26,10 +26,9 @@ from tidegate.model import (
     TallyLimits,
     VPath,
 )
-from tidegate.policy.amounts import Usage
+from tidegate.policy.amounts import Charge, Usage
 from tidegate.policy.explain import Explanation, explain, parse_operation
 from tidegate.policy.gate import Gate
-from tidegate.policy.quota import Charge
 
 NOW = 1_790_000_000_000
 SECRETS = ("$argon2id$v=19$hash", "AAAAC3NzaC1lZDI1NTE5secret")

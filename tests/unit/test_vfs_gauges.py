@@ -16,10 +16,7 @@ from tidegate.abc import Backend, OpenOptions
 from tidegate.backends.local import LocalBackend
 from tidegate.backends.memory import MemoryBackend
 from tidegate.errors import PeerLimit, QuotaExceeded, StorageFull, TooLarge
-from tidegate.testing.backend import options_for
-from tidegate.testing.backend import put as put_file
-from tidegate.vfs.mounts import BackendSpec
-from tidegate.vfs.usage.counters import (
+from tidegate.policy.quota import (
     MAX_FILE_BYTES,
     UNLIMITED,
     ChargeSet,
@@ -28,6 +25,9 @@ from tidegate.vfs.usage.counters import (
     megabytes,
     require,
 )
+from tidegate.testing.backend import options_for
+from tidegate.testing.backend import put as put_file
+from tidegate.vfs.mounts import BackendSpec
 from tidegate.vfs.usage.scan import ENTRIES_PER_BREATH, Scan, measure
 
 Warned = list[tuple[str, int, int, int]]

@@ -22,11 +22,10 @@ from tidegate.backends.local.names import part_name
 from tidegate.errors import TidegateError
 from tidegate.events.kinds import Event
 from tidegate.model import TALLY_NAMES, Attrs, FilePatterns, Tally, TallyLimits
-from tidegate.policy.quota import BYTES_PER_MB, WARNING_MARKS
+from tidegate.policy.quota import BYTES_PER_MB, WARNING_MARKS, UsageCounter
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
-from tidegate.vfs.usage.counters import UsageCounter
 
 MB = BYTES_PER_MB
 FOLDERS = ("", "a", "a/b", "m")

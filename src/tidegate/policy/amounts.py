@@ -1,28 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules about amounts, as steps for `explain`: space, size, allowance, tally, bandwidth.
 
-The server enforces these while bytes flow, on live counters; here the same arithmetic (`policy.quota`,
-`policy.tally`, `policy.throttle`) is applied to one moment and told in sentences. An upload is asked whether
-it may begin and whether it fits. So is a copy on the server, which is charged as growth and not as traffic:
-of the allowance, and of everything that concerns its original, it is asked only whether it may begin.
+The server asks these of its live counters while bytes flow; here the same sets of counters and limits
+(`policy.charges`, `policy.quota`) are built over the numbers of one moment, asked the same questions, and the
+answers told in sentences. An upload is asked whether it may begin and whether it fits. So is a copy on the
+server, which is charged as growth and not as traffic: of the allowance, and of everything that concerns its
+original, it is asked only whether it may begin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-from tidegate.errors import TooLarge
-from tidegate.model import Account, FolderMount, Intent, Tally, VPath
-from tidegate.policy import quota, tally
+from tidegate.errors import QuotaExceeded, TooLarge
+from tidegate.model import TALLY_NAMES, Account, FolderMount, Intent, Tally, VPath
+from tidegate.policy.charges import build_charges
 from tidegate.policy.decision import Step
+from tidegate.policy.quota import (
+    READ_TEXT,
+    WRITE_TEXT,
+    ChargeSet,
+    Direction,
+    QuotaLimit,
+    UsageCounter,
+    counts_in_account,
+    require,
+)
 from tidegate.policy.throttle import rates_for
 
 WRITES: Final = frozenset({Intent.UPLOAD, Intent.OVERWRITE, Intent.COPY})
 """Intents that use up space."""
 
 NOT_COUNTED: Final = "nothing is counted (data_provider.track_quota is 0)"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Bytes and files."""
+
+    size: int = 0
+    files: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +57,18 @@ class Usage:
         tracked: whether space and transfers are counted at all (`data_provider.track_quota`).
     """
 
-    space: quota.Charge | None = None
+    space: Charge | None = None
     upload: int | None = None
     download: int | None = None
     tally: Tally | None = None
-    folders: Mapping[str, quota.Charge] = field(default_factory=dict)
+    folders: Mapping[str, Charge] = field(default_factory=dict)
     sessions: int | None = None
     tracked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What is going to be moved.
+    """A file that is going to be moved.
 
     Attributes:
         intent: what is wanted.
@@ -101,70 +120,149 @@ def session_step(account: Account, usage: Usage) -> Step | None:
 
 def amount_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Iterator[Step]:
     """Every rule about amounts in the order of asking; several may refuse."""
+    charges = _charges(account, amount, usage)
     if amount.intent in WRITES:
-        yield from _space(account, amount, usage)
+        yield from _space(account, amount, usage, charges)
         yield _file_size(account, amount)
-        yield from _transfer(account, ip, amount, usage, "upload")
+        yield from _transfer(account, ip, amount, usage, charges, "upload")
     if amount.intent is Intent.DOWNLOAD:
-        yield from _transfer(account, ip, amount, usage, "download")
+        yield from _transfer(account, ip, amount, usage, charges, "download")
 
 
 def original_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Iterator[Step]:
-    """What is asked about the original of a copy, after `amount_steps`: whether it might be downloaded."""
+    """The rules about the original of a copy, asked after `amount_steps`: may it be downloaded?"""
     if amount.intent is Intent.COPY:
-        yield from _transfer(account, ip, amount, usage, "download")
+        yield from _transfer(account, ip, amount, usage, _charges(account, amount, usage), "download")
 
 
-def _transfer(
-    account: Account, ip: str, amount: Amount, usage: Usage, direction: quota.Direction
+# -- the engine, over the numbers of one moment -------------------------------------------------------
+
+
+class _Space:
+    """Counters of a folder."""
+
+    def __init__(self, used: Charge) -> None:
+        self.size = UsageCounter(used.size)
+        self.files = UsageCounter(used.files)
+
+
+class _Counters(_Space):
+    """Counters of an account."""
+
+    def __init__(self, account: Account, usage: Usage) -> None:
+        stored = Charge(account.used_quota_size, account.used_quota_files)
+        super().__init__(stored if usage.space is None else usage.space)
+        up = account.used_upload_data_transfer if usage.upload is None else usage.upload
+        down = account.used_download_data_transfer if usage.download is None else usage.download
+        self.upload, self.download = UsageCounter(up), UsageCounter(down)
+        self.total = UsageCounter(up + down)
+        limits = account.filters.tally_limits
+        begun = Tally() if limits is not None and limits.per_session else account.tally
+        tally = begun if usage.tally is None else usage.tally
+        self.tally = {name: UsageCounter(getattr(tally, name)) for name in TALLY_NAMES}
+
+
+def _charges(account: Account, amount: Amount, usage: Usage) -> ChargeSet:
+    index = mount_of(account, amount.path)
+    mount = None if index is None else account.virtual_folders[index]
+    return build_charges(
+        int(usage.tracked),
+        lambda *_: None,
+        account,
+        _Counters(account, usage),
+        None,
+        mount=mount,
+        folder=None if mount is None else _Space(_used_in(mount, usage)),
+    )
+
+
+def _used_in(mount: FolderMount, usage: Usage) -> Charge:
+    return usage.folders.get(mount.name, Charge(mount.used_quota_size, mount.used_quota_files))
+
+
+def _refusing(limits: tuple[QuotaLimit, ...], amount: int) -> QuotaLimit | None:
+    """The first limit that leaves no room for `amount`."""
+    for limit in limits:
+        try:
+            require((limit,), amount)
+        except QuotaExceeded:
+            return limit
+    return None
+
+
+def _each(charges: ChargeSet) -> Iterator[tuple[QuotaLimit, ChargeSet]]:
+    """Every limit, with a set that asks nothing but this limit."""
+    for limit in charges.grow_limits:
+        yield limit, ChargeSet(grow_limits=(limit,))
+    for limit in charges.file_limits:
+        yield limit, ChargeSet(file_limits=(limit,))
+    for limit in charges.up_limits:
+        yield limit, ChargeSet(up_limits=(limit,))
+    for limit in charges.down_limits:
+        yield limit, ChargeSet(down_limits=(limit,))
+    for limit in charges.fetch_limits:
+        yield limit, ChargeSet(fetch_limits=(limit,))
+
+
+def _over_start(charges: ChargeSet, amount: Amount, direction: Direction) -> QuotaLimit | None:
+    """The first limit of `charges` by which the transfer may not begin."""
+    for limit, alone in _each(charges):
+        try:
+            if direction == "upload":
+                alone.may_upload(new=amount.new_file, replaced=amount.replaced)
+            else:
+                alone.may_download()
+        except QuotaExceeded:
+            return limit
+    return None
+
+
+# -- steps ----------------------------------------------------------------------------------------------
+
+
+def _transfer(  # noqa: PLR0917  the facts of one question
+    account: Account, ip: str, amount: Amount, usage: Usage, charges: ChargeSet, direction: Direction
 ) -> Iterator[Step]:
-    yield _allowance(account, amount, usage, direction)
+    yield _allowance(amount, usage, charges, direction)
     if account.filters.tally_limits is not None:
-        yield _tally(account, amount, usage, direction)
+        yield _tally(account, amount, charges, direction)
     if amount.intent is not Intent.COPY:  # nothing goes over the line
         yield _bandwidth(account, ip, direction)
 
 
-def _space(account: Account, amount: Amount, usage: Usage) -> Iterator[Step]:
+def _space(account: Account, amount: Amount, usage: Usage, charges: ChargeSet) -> Iterator[Step]:
     if not usage.tracked:
         yield Step("quota", "pass", NOT_COUNTED, "quota_size")
         return
     index = mount_of(account, amount.path)
     mount = None if index is None else account.virtual_folders[index]
-    if mount is None or quota.counts_in_account(mount):
-        limits = quota.quota_of_account(account, usage.space)
-        if mount is not None:
-            why = f"folder {mount.name} counts in the account's own quota"
-            yield Step("quota", "pass", why, f"virtual_folders[{index}].quota_size")
-    else:
-        limits = _folder_quota(mount, index or 0, usage)
-    for name, one, used in (
-        ("quota_size", replace(limits, files=0), limits.used.size),
-        ("quota_files", replace(limits, size=0), limits.used.files),
-    ):
-        limit = one.size or one.files
-        field_path = f"{limits.where}{name}"
-        unit = "bytes" if name == "quota_size" else "files"
-        if limit <= 0:
-            yield Step(name, "pass", f"no limit ({used} {unit} used)", field_path)
-        elif (over := _over_space(one, amount)) is not None:
-            more = f", {over.wanted} more are wanted" if amount.size is not None else ""
-            yield _refused(name, f"{used} of {limit} {unit} are used{more}", field_path)
-        else:
-            yield Step(name, "pass", f"{used} of {limit} {unit} are used", field_path)
+    own = mount is None or counts_in_account(mount)
+    where = "" if own else f"virtual_folders[{index}]."
+    if mount is not None and own:
+        why = f"folder {mount.name} counts in the account's own quota"
+        yield Step("quota", "pass", why, f"virtual_folders[{index}].quota_size")
+    counters = _Counters(account, usage) if mount is None or own else _Space(_used_in(mount, usage))
+    size, files = charges.space
+    growth = amount.growth or 0
+    yield _space_step("quota_size", where, size, counters.size, amount, growth)
+    yield _space_step("quota_files", where, files, counters.files, amount, int(amount.new_file))
 
 
-def _over_space(limits: quota.Quota, amount: Amount) -> quota.Over | None:
-    over = quota.check_start(limits, new_file=amount.new_file, given_back=amount.replaced)
-    if over is None:
-        over = quota.check_charge(limits, quota.Charge(amount.growth or 0, int(amount.new_file)))
-    return over
-
-
-def _folder_quota(mount: FolderMount, index: int, usage: Usage) -> quota.Quota:
-    stored = quota.Charge(mount.used_quota_size, mount.used_quota_files)
-    used = usage.folders.get(mount.name, stored)
-    return quota.Quota(mount.quota_size, mount.quota_files, used, f"virtual_folders[{index}].")
+def _space_step(  # noqa: PLR0917  the facts of one question
+    name: str, where: str, limit: QuotaLimit | None, used: UsageCounter, amount: Amount, wanted: int
+) -> Step:
+    unit = "bytes" if name == "quota_size" else "files"
+    field_path = f"{where}{name}"
+    if limit is None:
+        return Step(name, "pass", f"no limit ({used.used} {unit} used)", field_path)
+    told = f"{limit.count.used} of {limit.limit} {unit} are used"
+    alone = ChargeSet(grow_limits=(limit,)) if name == "quota_size" else ChargeSet(file_limits=(limit,))
+    if _over_start(alone, amount, "upload") is not None:
+        wanted = 1
+    elif wanted <= 0 or _refusing((limit,), wanted) is None:
+        return Step(name, "pass", told, field_path)
+    more = f", {wanted} more are wanted" if amount.size is not None else ""
+    return _refused(name, f"{told}{more}", field_path)
 
 
 def _file_size(account: Account, amount: Amount) -> Step:
@@ -181,43 +279,60 @@ def _file_size(account: Account, amount: Amount) -> Step:
     return Step(rule, "pass", f"{amount.size} of {limit} bytes", where)
 
 
-def _allowance(account: Account, amount: Amount, usage: Usage, direction: quota.Direction) -> Step:
-    allowance = quota.allowance_of(account)
-    up = account.used_upload_data_transfer if usage.upload is None else usage.upload
-    down = account.used_download_data_transfer if usage.download is None else usage.download
+def _allowance(amount: Amount, usage: Usage, charges: ChargeSet, direction: Direction) -> Step:
     rule = f"{direction}_data_transfer"
     if not usage.tracked:
         return Step(rule, "pass", NOT_COUNTED, rule)
-    for wanted in (0, amount.traffic):
-        over = quota.check_transfer(allowance, direction, wanted, used_upload=up, used_download=down)
-        if over is not None:
-            more = f", {wanted} more are wanted" if wanted else ""
-            why = f"{over.used} of {over.allowed} bytes of the allowance are used{more}"
-            return _refused(over.limit, why, over.limit, "reset the transfer usage")
-    left = quota.transfer_remaining(allowance, direction, used_upload=up, used_download=down)
+    limits = charges.up_limits if direction == "upload" else charges.down_limits
+    limits = tuple(limit for limit in limits if not _is_tally(limit))
+    wanted = 0
+    alone = ChargeSet(up_limits=limits) if direction == "upload" else ChargeSet(down_limits=limits)
+    over = _over_start(alone, amount, direction)
+    if over is None:
+        wanted = amount.traffic
+        over = _refusing(limits, wanted) if wanted else None
+    if over is not None:
+        more = f", {wanted} more are wanted" if wanted else ""
+        why = f"{over.count.used} of {over.limit} bytes of the allowance are used{more}"
+        return _refused(over.name, why, over.name, "reset the transfer usage")
+    left = min((limit.limit - limit.count.used for limit in limits), default=None)
     why = "no allowance is set" if left is None else f"{left} bytes of the allowance are left"
     return Step(rule, "pass", why, rule)
 
 
-def _tally(account: Account, amount: Amount, usage: Usage, direction: quota.Direction) -> Step:
+def _is_tally(limit: QuotaLimit) -> bool:
+    return limit.name.startswith("tally_limits.")
+
+
+def _tally(account: Account, amount: Amount, charges: ChargeSet, direction: Direction) -> Step:
     limits = account.filters.tally_limits
     assert limits is not None
-    used = usage.tally if usage.tally is not None else tally.start_tally(limits, account.tally)
-    transfer = tally.Transfer.STORE if direction == "upload" else tally.Transfer.RETRIEVE
-    exists, back = not amount.new_file, amount.replaced
-    over = tally.check_start(limits, used, transfer, target_exists=exists, given_back=back)
-    if over is None and direction == "upload":
-        over = tally.check_bytes(limits, used, transfer, amount.growth or 0, files=int(amount.new_file))
-    elif over is None:
-        over = tally.check_bytes(limits, used, transfer, amount.traffic)
+    upload = direction == "upload"
+
+    def of(group: tuple[QuotaLimit, ...]) -> tuple[QuotaLimit, ...]:
+        return tuple(limit for limit in group if _is_tally(limit))
+
+    if upload:
+        asked = ChargeSet(grow_limits=of(charges.grow_limits), file_limits=of(charges.file_limits))
+    else:
+        asked = ChargeSet(down_limits=of(charges.down_limits), fetch_limits=charges.fetch_limits)
+    over = _over_start(asked, amount, direction)
+    if over is None and upload:
+        growth = amount.growth or 0
+        over = _refusing(asked.grow_limits, growth) if growth > 0 else None
+        if over is None and amount.new_file:
+            over = _refusing(asked.file_limits, 1)
+    elif over is None and amount.traffic:
+        over = _refusing(asked.down_limits, amount.traffic)
     where = "filters.tally_limits"
     if over is None:
         return Step("tally_limits", "pass", f"no {limits.limit_type} limit is reached", where)
-    why = f"{over.used} of {over.allowed} are used ({limits.limit_type} limit)"
-    return _refused(f"tally_limits[{over.limit}]", why, over.rule, "reset the tally")
+    why = f"{over.count.used} of {over.limit} are used ({limits.limit_type} limit)"
+    name = over.name.partition(".")[2]
+    return _refused(f"tally_limits[{name}]", why, f"filters.{over.name}", "reset the tally")
 
 
-def _bandwidth(account: Account, ip: str, direction: quota.Direction) -> Step:
+def _bandwidth(account: Account, ip: str, direction: Direction) -> Step:
     rates = rates_for(account, ip)
     rate = rates.upload if direction == "upload" else rates.download
     where = f"{rates.where}.{direction}_bandwidth" if rates.where else f"{direction}_bandwidth"
@@ -226,11 +341,11 @@ def _bandwidth(account: Account, ip: str, direction: quota.Direction) -> Step:
 
 
 def client_text(rule: str, intent: Intent) -> str:
-    """What a client is told when a rule about amounts refuses."""
+    """The text that a client gets when a rule about amounts refuses."""
     if rule == "max_upload_file_size":
         return TooLarge.default_text
     name = rule.partition("[")[2].rstrip("]") or rule
-    return f"{quota.READ_TEXT if intent is Intent.DOWNLOAD else quota.WRITE_TEXT}: {name}"
+    return f"{READ_TEXT if intent is Intent.DOWNLOAD else WRITE_TEXT}: {name}"
 
 
 def _refused(rule: str, why: str, where: str, also: str = "remove files") -> Step:

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quota arithmetic: what an act charges, what is left, which limit says no.
+"""The one engine of quotas: counters, limits on them, and the sets of both that a session charges.
 
-Counters live elsewhere (live usage is shared by sessions); everything here is a function of numbers. The
-hot path (`vfs.gauges`) does the same sums on its own counters; a test holds the two together.
-0 or less as a limit means no limit. Sizes are bytes; transfer allowances are MB of 1048576 bytes.
+The server charges live counters while bytes flow; `explain` builds the same sets (`policy.charges`) over the
+numbers of one moment and asks them the same questions. A `UsageCounter` holds what is used; a `QuotaLimit`
+is one limit on one counter; a `ChargeSet` holds every counter that one session charges for one mount, worked
+out when the session opens, so that a write costs a few additions.
+
+All of it belongs to one event loop and is synchronous: check and charge happen in one step. Sizes are bytes;
+0 or less as a configured limit means no limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tidegate.model import Account, FolderMount
+from tidegate.errors import QuotaExceeded, StorageFull, TooLarge
+from tidegate.model import FolderMount
 
 BYTES_PER_MB: Final = 1024 * 1024
 """Unit of `upload_data_transfer` and its siblings."""
@@ -28,160 +34,255 @@ READ_TEXT: Final = "denying read due to quota limit"
 
 Direction = Literal["upload", "download"]
 
+UNLIMITED: Final = sys.maxsize
+MAX_FILE_BYTES: Final = 1 << 53
+"""Largest file where no limit is set (8 PiB): a few sparse files must not exceed what a store counts."""
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """A change of two counters; either may be negative."""
+TOO_LARGE_TEXT: Final = "file too large for the storage"
+"""What is said where no rule but `MAX_FILE_BYTES` says no; as for EFBIG."""
 
-    size: int = 0
-    files: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """Limits and what is used of them.
-
-    Attributes:
-        size: limit in bytes.
-        files: limit in files.
-        used: what is used now.
-        where: prefix of the fields in the account, for instance ``virtual_folders[0].``; empty for its own.
-    """
-
-    size: int = 0
-    files: int = 0
-    used: Charge = Charge()
-    where: str = ""
+Warn = Callable[[str, int, int, int], None]
+"""(limit, percent, used, allowed)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
-    """A limit that says no.
+class UsageCounter:
+    """The used amount of one thing.
 
     Attributes:
-        limit: its name, for instance ``quota_size`` or ``total_data_transfer``.
-        rule: name for logs, for instance ``virtual_folders[0].quota_size``.
-        used: counter before the act.
-        wanted: what the act would add.
-        allowed: the limit itself.
-        text: what the client is told.
+        used: the live number; never below zero.
+        saved: what the store was told last.
+        clipped: what was given back below zero, in all (zero or negative): the number was wrong before.
+        gauges: limits on this count.
     """
 
-    limit: str
-    rule: str
-    used: int
-    wanted: int
-    allowed: int
-    text: str
+    __slots__ = ("clipped", "gauges", "saved", "used")
+
+    def __init__(self, used: int = 0) -> None:
+        self.used = self.saved = max(0, used)
+        self.clipped = 0
+        self.gauges: dict[tuple[str, int, bool], QuotaLimit] = {}
+
+    def add(self, amount: int) -> None:
+        """Charge, or credit if negative; tells gauges."""
+        used = self.used = self._above_zero(self.used + amount)
+        for gauge in self.gauges.values():
+            if not gauge.calm_from <= used < gauge.warn_at:
+                gauge.moved()
+
+    def reset(self, used: int) -> None:
+        """Set used and saved alike."""
+        self.used = self.saved = max(0, used)
+        for gauge in self.gauges.values():
+            gauge.moved(quiet=True)
+
+    def rebase(self, used: int, since: int) -> None:
+        """The store now says `used`; what was charged on top of `since` meanwhile is still to be told."""
+        moved = self.used - since
+        self.reset(used)
+        self.used = self._above_zero(self.used + moved)
+
+    def _above_zero(self, used: int) -> int:
+        if used >= 0:
+            return used
+        self.clipped += used
+        return 0
+
+    def gauge(
+        self, name: str, limit: int, *, soft: bool = False, unit: str = "bytes", warn: Warn
+    ) -> QuotaLimit:
+        """The gauge for a limit; sessions with the same limit share it, so that a warning comes once."""
+        key = (name, limit, soft)
+        found = self.gauges.get(key)
+        if found is None:
+            found = self.gauges[key] = QuotaLimit(self, name, limit, soft=soft, unit=unit, warn=warn)
+        return found
 
 
-# -- space --------------------------------------------------------------------------------------------
+class QuotaLimit:
+    """One limit on one count.
+
+    Attributes:
+        count: the counter.
+        name: the limit's name in accounts.
+        limit: at or above it nothing new may start.
+        ceiling: the count may never pass it; `UNLIMITED` for a soft limit.
+        warn_at: the next mark that is worth a warning.
+        calm_from: the last mark that was passed; below it the count has left that again.
+    """
+
+    __slots__ = ("_level", "_warn", "calm_from", "ceiling", "count", "limit", "name", "unit", "warn_at")
+
+    def __init__(
+        self, count: UsageCounter, name: str, limit: int, *, soft: bool, unit: str, warn: Warn
+    ) -> None:
+        self.count = count
+        self.name = name
+        self.limit = limit
+        self.ceiling = UNLIMITED if soft else limit
+        self.unit = unit
+        self._warn = warn
+        self._level = 0
+        self.warn_at = UNLIMITED
+        self.calm_from = 0
+        self.moved(quiet=True)
+
+    def moved(self, *, quiet: bool = False) -> None:
+        """The count changed: warn once for each mark crossed upwards, arm again for those left below."""
+        used, limit = self.count.used, self.limit
+        level = sum(1 for percent in WARNING_MARKS if used * 100 >= limit * percent)
+        if level > self._level and not quiet:
+            self._warn(self.name, WARNING_MARKS[level - 1], used, limit)
+        self._level = level
+        marks = WARNING_MARKS
+        self.warn_at = _least(limit, marks[level]) if level < len(marks) else UNLIMITED
+        self.calm_from = _least(limit, marks[level - 1]) if level else 0
+
+    def reached(self, given_back: int = 0) -> bool:
+        """True if nothing that uses up more may begin.
+
+        Who is over the limit may not even replace; who is at it may, if that gives something back.
+        """
+        used = self.count.used
+        return used > self.limit or used - given_back >= self.limit
+
+    def error(self, *, reading: bool = False) -> QuotaExceeded:
+        """The refusal, worded for the client."""
+        used = min(self.count.used, self.limit) if self.ceiling != UNLIMITED else self.count.used
+        if self.unit == "files":
+            amount = f"{used} of {self.limit} files"
+        else:
+            amount = f"{megabytes(used)} of {megabytes(self.limit)}"
+        act = READ_TEXT if reading else WRITE_TEXT
+        return QuotaExceeded(
+            f"{act}: {amount} used ({self.name})", limit=self.name.rpartition(".")[2], rule=self.name
+        )
 
 
-def quota_of_account(account: Account, used: Charge | None = None) -> Quota:
-    """An account's own quota, with live counters if given, else those stored with it."""
-    stored = Charge(account.used_quota_size, account.used_quota_files)
-    return Quota(account.quota_size, account.quota_files, stored if used is None else used)
+def _least(limit: int, percent: int) -> int:
+    """The least number that is `percent` of `limit` or more."""
+    return max(1, -(-limit * percent // 100))
+
+
+def megabytes(size: int) -> str:
+    """A size for people: ``10.0 MB``; small ones in bytes."""
+    return f"{size / 1_048_576:.1f} MB" if size >= 104_858 else f"{size} bytes"
+
+
+Limits = tuple[QuotaLimit, ...]
+Counts = tuple[UsageCounter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeSet:
+    """The counters that one session charges on one mount, and the limits it asks.
+
+    Attributes:
+        grow_limits: limits on how much the files of the mount may grow.
+        grow: counts that growth is added to.
+        file_limits: limits on the number of files.
+        files: counts of files.
+        up_limits: limits on bytes received.
+        up: counts of bytes received.
+        down_limits: limits on bytes sent.
+        down: counts of bytes sent.
+        fetch_limits: limits on files sent.
+        fetches: counts of files sent.
+        max_file: largest file that may be uploaded, `MAX_FILE_BYTES` if no limit is set.
+        space: the gauge that `space` shows for bytes, and the one for files.
+        owner: what tells whether moving a file between two mounts moves its charge.
+    """
+
+    grow_limits: Limits = ()
+    grow: Counts = ()
+    file_limits: Limits = ()
+    files: Counts = ()
+    up_limits: Limits = ()
+    up: Counts = ()
+    down_limits: Limits = ()
+    down: Counts = ()
+    fetch_limits: Limits = ()
+    fetches: Counts = ()
+    max_file: int = MAX_FILE_BYTES
+    space: tuple[QuotaLimit | None, QuotaLimit | None] = (None, None)
+    owner: tuple[object, ...] = ()
+
+    def charge(self, size: int, files: int) -> None:
+        """Change bytes and files in one step, or nothing.
+
+        Raises:
+            QuotaExceeded: the change is upwards and does not fit.
+        """
+        if size > 0:
+            require(self.grow_limits, size)
+        if files > 0:
+            require(self.file_limits, files)
+        self.credit(size, files)
+
+    def credit(self, size: int, files: int) -> None:
+        """Change bytes and files without asking."""
+        if size:
+            for count in self.grow:
+                count.add(size)
+        if files:
+            for count in self.files:
+                count.add(files)
+
+    def may_upload(self, *, new: bool, replaced: int) -> None:
+        """Return if an upload may start.
+
+        Args:
+            new: the file does not exist yet.
+            replaced: bytes that are given back when the old content goes.
+
+        Raises:
+            QuotaExceeded: a limit is reached already; overwriting when over the limit is refused too.
+        """
+        for gauge in self.grow_limits:
+            if gauge.reached(replaced):
+                raise gauge.error()
+        if new:
+            self._below(self.file_limits)
+        self._below(self.up_limits)
+
+    def require_size(self, size: int) -> None:
+        """Return if a file may be that large.
+
+        Raises:
+            TooLarge: `max_upload_file_size` says no.
+            StorageFull: nothing can hold so much.
+        """
+        if size > self.max_file:
+            if self.max_file >= MAX_FILE_BYTES:
+                raise StorageFull(TOO_LARGE_TEXT)
+            raise TooLarge
+
+    def may_download(self) -> None:
+        """Return if a download may start.
+
+        Raises:
+            QuotaExceeded: a limit is reached already.
+        """
+        self._below(self.down_limits, reading=True)
+        self._below(self.fetch_limits, reading=True)
+
+    @staticmethod
+    def _below(limits: Iterable[QuotaLimit], *, reading: bool = False) -> None:
+        for gauge in limits:
+            if gauge.reached():
+                raise gauge.error(reading=reading)
+
+
+def require(limits: Limits, amount: int, *, reading: bool = False) -> None:
+    """Return if every limit leaves room for `amount`.
+
+    Raises:
+        QuotaExceeded: one does not.
+    """
+    for gauge in limits:
+        if gauge.count.used + amount > gauge.ceiling:
+            raise gauge.error(reading=reading)
 
 
 def counts_in_account(mount: FolderMount) -> bool:
-    """Whether what lies in a folder counts in the account's own quota."""
+    """True if what lies in a folder counts in the account's own quota."""
     return mount.quota_size == OWN_QUOTA and mount.quota_files == OWN_QUOTA
-
-
-def remaining(limit: int, used: int) -> int | None:
-    """What is left of one limit, never below zero; None for no limit."""
-    return None if limit <= 0 else max(0, limit - used)
-
-
-def reached(limit: int, used: int, given_back: int = 0) -> bool:
-    """Whether nothing that uses up more may begin.
-
-    Who is over the limit may not even replace; who is at it may, if that gives something back.
-    """
-    return limit > 0 and (used > limit or used - given_back >= limit)
-
-
-def passes(limit: int, used: int, wanted: int) -> bool:
-    """Whether `wanted` more would go over a limit; reaching it exactly fits, and so does what shrinks."""
-    return wanted > 0 and 0 < limit < used + wanted
-
-
-def check_start(quota: Quota, *, new_file: bool, given_back: int = 0) -> Over | None:
-    """Whether a write may begin: a counter that has reached its limit refuses.
-
-    The number of files matters for a new file only; `given_back` are bytes of the file that is replaced.
-    """
-    if reached(quota.size, quota.used.size, given_back):
-        return _over(quota, "quota_size", quota.used.size, 1, quota.size)
-    if new_file and reached(quota.files, quota.used.files):
-        return _over(quota, "quota_files", quota.used.files, 1, quota.files)
-    return None
-
-
-def check_charge(quota: Quota, charge: Charge) -> Over | None:
-    """Whether a charge still fits; reaching a limit exactly does. What shrinks always fits."""
-    if passes(quota.size, quota.used.size, charge.size):
-        return _over(quota, "quota_size", quota.used.size, charge.size, quota.size)
-    if passes(quota.files, quota.used.files, charge.files):
-        return _over(quota, "quota_files", quota.used.files, charge.files, quota.files)
-    return None
-
-
-def _over(quota: Quota, name: str, used: int, wanted: int, allowed: int) -> Over:
-    return Over(name, f"{quota.where}{name}", used, wanted, allowed, f"{WRITE_TEXT}: {name}")
-
-
-# -- transfer allowance -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What may be transferred, in bytes: 0 no limit. Every limit that is set applies."""
-
-    upload: int = 0
-    download: int = 0
-    total: int = 0
-
-
-def allowance_of(account: Account) -> Allowance:
-    """An account's allowance in bytes."""
-    return Allowance(
-        max(0, account.upload_data_transfer) * BYTES_PER_MB,
-        max(0, account.download_data_transfer) * BYTES_PER_MB,
-        max(0, account.total_data_transfer) * BYTES_PER_MB,
-    )
-
-
-def _transfer_limits(
-    allowance: Allowance, direction: Direction, used_upload: int, used_download: int
-) -> Iterable[tuple[str, int, int]]:
-    """(name, limit, used) of the limits that concern a direction."""
-    if direction == "upload":
-        yield "upload_data_transfer", allowance.upload, used_upload
-    else:
-        yield "download_data_transfer", allowance.download, used_download
-    yield "total_data_transfer", allowance.total, used_upload + used_download
-
-
-def transfer_remaining(
-    allowance: Allowance, direction: Direction, *, used_upload: int, used_download: int
-) -> int | None:
-    """Bytes that may still be moved in a direction; None for no limit."""
-    left = [
-        max(0, limit - used)
-        for _, limit, used in _transfer_limits(allowance, direction, used_upload, used_download)
-        if limit > 0
-    ]
-    return min(left) if left else None
-
-
-def check_transfer(
-    allowance: Allowance, direction: Direction, wanted: int, *, used_upload: int, used_download: int
-) -> Over | None:
-    """Whether `wanted` more bytes may be moved; 0 asks whether a transfer may begin at all."""
-    text = WRITE_TEXT if direction == "upload" else READ_TEXT
-    for name, limit, used in _transfer_limits(allowance, direction, used_upload, used_download):
-        if passes(limit, used, wanted) or (wanted == 0 and reached(limit, used)):
-            return Over(name, name, used, wanted, limit, f"{text}: {name}")
-    return None

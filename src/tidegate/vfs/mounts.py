@@ -17,7 +17,7 @@ from tidegate.abc import Backend, ChecksRoot, Key
 from tidegate.errors import TidegateError
 from tidegate.model import Account, Entry, FolderMount, Kind, VPath
 from tidegate.policy.folders import Folders, storage_kind
-from tidegate.vfs.usage.counters import ChargeSet
+from tidegate.policy.quota import ChargeSet
 from tidegate.vfs.usage.tracker import FolderUsage
 
 SYNTHETIC_MODE: Final = 0o755

@@ -27,6 +27,7 @@ from tidegate.errors import (
 )
 from tidegate.events.kinds import Transferred
 from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.policy.quota import require
 from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.acts import carry
 from tidegate.vfs.context import Context, rejected, text_of
@@ -34,7 +35,6 @@ from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.reach import judge
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
-from tidegate.vfs.usage.counters import require
 
 SLACK_SECONDS: Final = 0.005
 """Bandwidth debt below which nobody waits: timers are no finer, and a high limit costs nothing."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
 from tidegate.model import Attrs
+from tidegate.policy.quota import ChargeSet, require
 from tidegate.vfs.context import Context
 from tidegate.vfs.mounts import ResolvedPath
-from tidegate.vfs.usage.counters import ChargeSet, require
 from tidegate.vfs.usage.reservations import PathState, Reservation
 
 

@@ -7,7 +7,7 @@ import asyncio
 from typing import Literal, Protocol
 
 from tidegate.model import TALLY_NAMES, Account, Folder, Tally, UsageDelta
-from tidegate.vfs.usage.counters import ChargeSet, UsageCounter
+from tidegate.policy.quota import ChargeSet, UsageCounter
 
 
 class UsageStore(Protocol):

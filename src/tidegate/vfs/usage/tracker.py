@@ -30,8 +30,8 @@ from typing import Final, Literal
 from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.vfs.usage.charges import build_charges, session_tally
-from tidegate.vfs.usage.counters import ChargeSet, UsageCounter, Warn
+from tidegate.policy.charges import build_charges, session_tally
+from tidegate.policy.quota import ChargeSet, UsageCounter, Warn
 from tidegate.vfs.usage.lease import Lease
 from tidegate.vfs.usage.live import (
     AccountUsage,

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an account's limits to what one session charges on one mount."""
+"""Builds the `ChargeSet` of a session on a mount from an account's limits and counters."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from tidegate.model import TALLY_NAMES, Account, FolderMount
-from tidegate.policy.quota import BYTES_PER_MB, counts_in_account
-from tidegate.vfs.usage.counters import (
+from tidegate.policy.quota import (
+    BYTES_PER_MB,
     MAX_FILE_BYTES,
     ChargeSet,
     Counts,
@@ -13,19 +16,57 @@ from tidegate.vfs.usage.counters import (
     QuotaLimit,
     UsageCounter,
     Warn,
+    counts_in_account,
 )
-from tidegate.vfs.usage.live import AccountUsage, FolderUsage
+
+
+class SpaceCounters(Protocol):
+    """Counters of an account or a folder: bytes and files."""
+
+    @property
+    def size(self) -> UsageCounter:
+        """Bytes."""
+        ...
+
+    @property
+    def files(self) -> UsageCounter:
+        """Files."""
+        ...
+
+
+class AccountCounters(SpaceCounters, Protocol):
+    """Counters of an account."""
+
+    @property
+    def upload(self) -> UsageCounter:
+        """Bytes received."""
+        ...
+
+    @property
+    def download(self) -> UsageCounter:
+        """Bytes sent."""
+        ...
+
+    @property
+    def total(self) -> UsageCounter:
+        """Bytes received and sent."""
+        ...
+
+    @property
+    def tally(self) -> Mapping[str, UsageCounter]:
+        """The six counters of `TALLY_NAMES`."""
+        ...
 
 
 def build_charges(
     track_quota: int,
     warn: Warn,
     account: Account,
-    book: AccountUsage,
-    session_tally: dict[str, UsageCounter] | None,
+    used: AccountCounters,
+    session_tally: Mapping[str, UsageCounter] | None,
     *,
     mount: FolderMount | None,
-    folder: FolderUsage | None,
+    folder: SpaceCounters | None,
 ) -> ChargeSet:
     """Work out what one session charges on one mount.
 
@@ -34,12 +75,12 @@ def build_charges(
 
     Args:
         track_quota: 0 counts nothing, 1 counts for everybody, 2 for accounts with limits and for folders.
-        warn: told when usage crosses a mark.
-        account: whose limits.
-        book: the account's live usage.
+        warn: called when usage crosses a mark.
+        account: the limits.
+        used: the account's counters.
         session_tally: counters of this session, if its tally limits are per session.
         mount: the folder mount, None for the home.
-        folder: its live usage.
+        folder: the folder's counters.
     """
     own = mount is not None and not counts_in_account(mount)
     grow: list[UsageCounter] = []
@@ -52,29 +93,29 @@ def build_charges(
             grow.append(folder.size)
             files.append(folder.files)
         if not own and (track_quota == 1 or limited):
-            grow.append(book.size)
-            files.append(book.files)
+            grow.append(used.size)
+            files.append(used.files)
         if own and mount is not None and folder is not None:
             place = f"virtual_folders[{account.virtual_folders.index(mount)}]."
             size_limit, files_limit = mount.quota_size, mount.quota_files
             size_count, files_count = folder.size, folder.files
         else:
             place, size_limit, files_limit = "", account.quota_size, account.quota_files
-            size_count, files_count = book.size, book.files
+            size_count, files_count = used.size, used.files
         if size_limit > 0:
             grow_limits.append(size_count.gauge(f"{place}quota_size", size_limit, warn=warn))
         if files_limit > 0:
             file_limits.append(files_count.gauge(f"{place}quota_files", files_limit, unit="files", warn=warn))
     space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
-    up: Counts = (book.upload, book.total) if track_quota else ()
-    down: Counts = (book.download, book.total) if track_quota else ()
+    up: Counts = (used.upload, used.total) if track_quota else ()
+    down: Counts = (used.download, used.total) if track_quota else ()
     up_limits: list[QuotaLimit] = []
     down_limits: list[QuotaLimit] = []
     if track_quota:
         for name, count, wanted in (
-            ("upload_data_transfer", book.upload, (up_limits,)),
-            ("download_data_transfer", book.download, (down_limits,)),
-            ("total_data_transfer", book.total, (up_limits, down_limits)),
+            ("upload_data_transfer", used.upload, (up_limits,)),
+            ("download_data_transfer", used.download, (down_limits,)),
+            ("total_data_transfer", used.total, (up_limits, down_limits)),
         ):
             megabytes_allowed = getattr(account, name)
             if megabytes_allowed > 0:
@@ -83,7 +124,7 @@ def build_charges(
                     limits.append(gauge)
         if track_quota == 2 and not up_limits and not down_limits:
             up = down = ()
-    tally = _TallyParts(account, session_tally or book.tally, warn)
+    tally = _TallyParts(account, session_tally or used.tally, warn)
     return ChargeSet(
         grow_limits=(*grow_limits, *tally.limits("bytes_in", "bytes_xfer")),
         grow=(*grow, *tally.counts("bytes_in", "bytes_xfer")),
@@ -104,7 +145,7 @@ def build_charges(
 class _TallyParts:
     """The gauges and counts that an account's `TallyLimits` asks for; an unlimited counter is not kept."""
 
-    def __init__(self, account: Account, counts: dict[str, UsageCounter], warn: Warn) -> None:
+    def __init__(self, account: Account, counts: Mapping[str, UsageCounter], warn: Warn) -> None:
         self._limits = account.filters.tally_limits
         self._counts = counts
         self._warn = warn
