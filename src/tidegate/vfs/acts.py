@@ -19,14 +19,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from tidegate.errors import StorageFailed, TidegateError
 from tidegate.vfs import eager
-
-if TYPE_CHECKING:
-    from tidegate.vfs.context import Context
-    from tidegate.vfs.mounts import Mount
+from tidegate.vfs.mounts import Mount
+from tidegate.vfs.usage.live import AccountUsage
+from tidegate.vfs.usage.tracker import UsageTracker
 
 T = TypeVar("T")
 
@@ -77,6 +76,30 @@ class Acts:
         return 0
 
 
+class Actor(Protocol):
+    """The session, as its operations use it.
+
+    Attributes:
+        acts: operations under way, of all sessions.
+        acting: those of this session.
+        books: live usage of the process.
+        book: live usage of the account.
+    """
+
+    acts: Acts
+    acting: set[asyncio.Task[Any]]
+    books: UsageTracker
+    book: AccountUsage
+
+    async def begin(self, mount: Mount) -> None:
+        """Usage of a mount is about to change."""
+        ...
+
+    def changed(self) -> None:
+        """Usage changed."""
+        ...
+
+
 class Act:
     """One operation of a session that changes what is charged, while it runs.
 
@@ -88,7 +111,7 @@ class Act:
 
     __slots__ = ("_context", "abandoned", "begun", "committed")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Actor) -> None:
         self._context = context
         self.begun = False
         self.committed = False
@@ -105,7 +128,7 @@ class Act:
         self.committed = True
 
 
-async def settle(context: Context, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
+async def settle(context: Actor, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
     """Run one operation and its accounting as one.
 
     Args:
@@ -126,7 +149,7 @@ async def settle(context: Context, work: Callable[[Act], Coroutine[Any, Any, T]]
         raise
 
 
-async def carry(context: Context, work: Coroutine[Any, Any, T]) -> T:
+async def carry(context: Actor, work: Coroutine[Any, Any, T]) -> T:
     """Run the ending of something that is charged already to its end, even if the caller is cancelled."""
     task, result = _start(context, work)
     if task is None:
@@ -134,7 +157,7 @@ async def carry(context: Context, work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(task)
 
 
-def _start(context: Context, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T] | None, T | None]:
+def _start(context: Actor, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T] | None, T | None]:
     task, result = context.acts.start(work)
     if task is not None:
         book = context.book
@@ -149,7 +172,7 @@ def _start(context: Context, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task
     return task, result
 
 
-async def _acting(context: Context, act: Act, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
+async def _acting(context: Actor, act: Act, work: Callable[[Act], Coroutine[Any, Any, T]]) -> T:
     try:
         return await work(act)
     except StorageFailed:

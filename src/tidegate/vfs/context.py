@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish
 from tidegate.cluster.registry import LiveTransfer
@@ -19,13 +19,10 @@ from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
 from tidegate.policy.throttle import TokenBucket
 from tidegate.vfs.acts import Acts
+from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
 from tidegate.vfs.usage.reservations import PathState, PathTable
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
-
-if TYPE_CHECKING:
-    from tidegate.vfs.files.handle import File
-    from tidegate.vfs.files.uploads import Upload
 
 MAX_OPEN_FILES: Final = 1024
 """Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""
@@ -51,6 +48,14 @@ class VfsOptions:
     max_open_files: int = MAX_OPEN_FILES
     fsync: bool = False
     rename_onto: str = ""
+
+
+class OpenFile(Protocol):
+    """An open file, as the session uses it."""
+
+    async def abort(self) -> None:
+        """End it as failed; never raises."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +90,7 @@ class Context:
     down: TokenBucket | None = None
     acting: set[asyncio.Task[Any]] = field(default_factory=set)
     transfers: set[LiveTransfer] = field(default_factory=set)
-    files: dict[File, None] = field(default_factory=dict)
+    files: dict[OpenFile, None] = field(default_factory=dict)
     own: dict[PathState, Upload] = field(default_factory=dict)
     opening: int = 0
     created: OpenOptions | None = None
@@ -189,6 +194,11 @@ class Context:
                 details=details or {},
             )
         )
+
+    @property
+    def resumable(self) -> bool:
+        """True if an upload that breaks off is kept for resuming."""
+        return self.options.upload_mode is Publish.RESUMABLE
 
     @property
     def owner(self) -> tuple[int | None, int | None]:

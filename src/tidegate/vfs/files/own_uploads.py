@@ -12,21 +12,16 @@ It is published when the last handle that writes it is closed, and not at all if
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from tidegate.abc import FileHandle, OpenOptions, SharesUploads
 from tidegate.errors import Conflict, TidegateError
 from tidegate.model import Entry, Intent, VPath
 from tidegate.vfs.context import Context
+from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tidegate.vfs.files.uploads import Upload
-    from tidegate.vfs.usage.reservations import PathState
+from tidegate.vfs.usage.reservations import PathState
 
 BUSY = "upload still in progress"
 

@@ -4,14 +4,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from tidegate.abc import Backend, FileHandle, Key, Outcome, Publish
+from tidegate.abc import Backend, FileHandle, Key, Outcome
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
 from tidegate.model import Attrs
 from tidegate.policy.quota import ChargeSet, require
-from tidegate.vfs.context import Context
 from tidegate.vfs.mounts import ResolvedPath
-from tidegate.vfs.usage.reservations import PathState, Reservation
+from tidegate.vfs.usage.live import AccountUsage
+from tidegate.vfs.usage.reservations import PathState, PathTable, Reservation
+from tidegate.vfs.usage.tracker import UsageTracker
+
+
+class UploadOwner(Protocol):
+    """The session, as its uploads use it.
+
+    Attributes:
+        places: what open uploads have charged, by path.
+        books: live usage of the process.
+        book: live usage of the account.
+        own: the session's uploads that are not published yet, by place.
+    """
+
+    places: PathTable
+    books: UsageTracker
+    book: AccountUsage
+    own: dict[PathState, Upload]
+
+    @property
+    def resumable(self) -> bool:
+        """True if an upload that breaks off is kept for resuming."""
+        ...
+
+    def changed(self) -> None:
+        """Usage changed."""
+        ...
 
 
 class Upload:
@@ -55,7 +82,7 @@ class Upload:
 
     handle: FileHandle
 
-    def __init__(self, context: Context, spot: ResolvedPath, *, inplace: bool) -> None:
+    def __init__(self, context: UploadOwner, spot: ResolvedPath, *, inplace: bool) -> None:
         self._context = context
         self._mount = spot.mount
         self._failed: TidegateError | None = None
@@ -376,7 +403,7 @@ class Upload:
         failure: TidegateError | None = None
         size = files = 0
         visible: int | None = None
-        resumable = self._context.options.upload_mode is Publish.RESUMABLE
+        resumable = self._context.resumable
         if outcome is Outcome.COMMIT and not exact:
             try:
                 self.high = (await handle.stat()).size
