@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.support.doors import ANY_PORT, url_of
+from tests.support.doors import ANY_PORT, services_of, url_of
 from tests.support.people import CHEAP
 
 from tidegate.config.load import Loaded
@@ -58,7 +58,7 @@ class WebWorld:
 
     def issue(self, admin: Admin) -> str:
         """A token without a login, for tests with many administrators."""
-        return self.app.door("http").services.tokens.issue(admin, "127.0.0.1")[0]
+        return services_of(self.app).tokens.issue(admin, "127.0.0.1")[0]
 
     async def add_admin(self, name: str, *permissions: str, **filters: Any) -> Admin:
         admin = Admin(username=name, password=_HASH, permissions=permissions, filters=AdminFilters(**filters))

@@ -15,7 +15,7 @@ from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.config.secret_files import MAX_SECRET_BYTES, read_secret
 from tidegate.errors import ConfigError
-from tidegate.server.http import _signing_key
+from tidegate.server.http import signing_key
 from tidegate.server.wiring import provider_options
 
 BAD: list[tuple[str, bytes | None, str]] = [
@@ -32,8 +32,8 @@ def configured(path: Path, **sections: dict[str, str]) -> Loaded:
     return Loaded(Settings.model_validate(sections), config_dir=path.parent)
 
 
-async def by_signing_key(path: Path) -> None:
-    await _signing_key(configured(path, httpd={"signing_passphrase_file": path.name}))
+async def bysigning_key(path: Path) -> None:
+    await signing_key(configured(path, httpd={"signing_passphrase_file": path.name}))
 
 
 async def by_provider(path: Path) -> None:
@@ -48,7 +48,7 @@ async def by_flag(path: Path) -> None:
     ("label", "reader"),
     [
         ("data_provider.password_file", by_provider),
-        ("httpd.signing_passphrase_file", by_signing_key),
+        ("httpd.signing_passphrase_file", bysigning_key),
         ("password", by_flag),
     ],
 )
@@ -104,8 +104,8 @@ async def test_configuration_and_flags_read_the_same(tmp_path: Path) -> None:
     assert (
         provider_options(configured(path, data_provider={"password_file": "secret"})).password == "top secret"
     )
-    by_file = await _signing_key(configured(path, httpd={"signing_passphrase_file": "secret"}))
-    assert by_file == await _signing_key(configured(path, httpd={"signing_passphrase": "top secret"}))
+    by_file = await signing_key(configured(path, httpd={"signing_passphrase_file": "secret"}))
+    assert by_file == await signing_key(configured(path, httpd={"signing_passphrase": "top secret"}))
 
 
 def test_check_tells_a_secret_file_that_holds_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.accounts import full_account
-from tests.support.doors import port_of
+from tests.support.doors import port_of, services_of
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate.identity.passwords import verify
@@ -132,7 +132,7 @@ async def test_files_are_counted_afterwards_on_demand(world: WebWorld):
     for scan_quota, counted in ((0, 0), (2, 5)):
         answer = await world.client.post(LOAD, params={"scan-quota": scan_quota}, json={"users": users})
         assert answer.status_code == 200, answer.text
-        await asyncio.gather(*world.app.door("http").services.jobs._tasks)
+        await asyncio.gather(*services_of(world.app).jobs._tasks)
         stored = await world.app.provider.user("u")
         assert stored is not None
         assert stored.used_quota_size == counted
@@ -244,7 +244,7 @@ async def test_a_dump_that_fails_leaves_the_old_file(world: WebWorld, monkeypatc
 
 
 async def test_one_dump_or_load_at_a_time(world: WebWorld):
-    async with world.app.door("http").services.backups.busy:
+    async with services_of(world.app).backups.busy:
         assert (await world.client.get(DUMP, params={"output-file": "d.json"})).status_code == 409
         assert (await world.client.post(LOAD, json={})).status_code == 409
     assert (await world.client.post(LOAD, json={})).status_code == 200

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncssh
 import pytest
-from tests.support.doors import port_of
+from tests.support.doors import port_of, services_of
 from tests.support.ssh_world import Recorder
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
@@ -184,7 +184,7 @@ async def test_version_status_and_health(tmp_path: Path, monkeypatch: pytest.Mon
             raise ProviderUnavailable("the database at db.example does not answer")
 
         monkeypatch.setattr(world.app.provider, "check", down)
-        world.app.door("http").services.health._asked = None
+        services_of(world.app).health._asked = None
         async with world.anonymous() as client:
             answer = await client.get("/healthz")
         assert (answer.status_code, answer.text) == (503, "data provider unavailable")
@@ -226,7 +226,7 @@ async def test_health_asks_a_provider_seldom_and_not_for_long(
 
     monkeypatch.setattr(world.app.provider, "check", hang)
     monkeypatch.setattr("tidegate.web.api.health.CHECK_SECONDS", 0.05)
-    world.app.door("http").services.health._asked = None
+    services_of(world.app).health._asked = None
     async with world.anonymous() as client:
         assert (await client.get("/healthz")).status_code == 503
 

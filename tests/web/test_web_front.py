@@ -31,6 +31,7 @@ from tidegate.doors.http import listener
 from tidegate.doors.http.edge import HTTP_FIELDS, EdgeOptions, client_address, shown_uri
 from tidegate.errors import ConfigError
 from tidegate.model.address_list import AddressList
+from tidegate.web.api.application import SHOWN_PARAMETERS
 from tidegate.web.api.status import CODES, code_of
 
 JSON = {"Content-Type": "application/json"}
@@ -311,9 +312,9 @@ async def test_the_access_log(world: WebWorld, caplog: pytest.LogCaptureFixture)
 
 
 def test_shown_uris_are_bounded():
-    assert len(shown_uri(b"/" + b"x" * 9000, b"path=" + b"y" * 8000)) <= 2048
-    assert shown_uri(b"/a", b"q" * 9000) == "/a?..."
-    assert "\n" not in shown_uri(b"/a", b"path=%0A%1b[2J")
+    assert len(shown_uri(b"/" + b"x" * 9000, b"path=" + b"y" * 8000, SHOWN_PARAMETERS)) <= 2048
+    assert shown_uri(b"/a", b"q" * 9000, SHOWN_PARAMETERS) == "/a?..."
+    assert "\n" not in shown_uri(b"/a", b"path=%0A%1b[2J", SHOWN_PARAMETERS)
 
 
 # --- proxies ------------------------------------------------------------------------------------------------
@@ -408,7 +409,7 @@ async def test_certificates_are_exchanged_while_running(tmp_path: Path, caplog: 
 
 
 async def test_certificates_are_noticed_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tidegate.server.http.CERTIFICATE_POLL_SECONDS", 0.05)
+    monkeypatch.setattr("tidegate.doors.common.tls.POLL_SECONDS", 0.05)
     certificate(tmp_path, "first")
     async with web_world(tmp_path, httpd={"bindings": [https(free_port())]}) as world:
         certificate(tmp_path, "second")

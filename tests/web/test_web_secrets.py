@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.accounts import BCRYPT, full_account
+from tests.support.doors import services_of
 from tests.support.web_world import ADMIN, PASSWORD, web_world
 
 from tidegate.logs import redact
@@ -79,7 +80,7 @@ async def test_secrets_stay_inside(tmp_path: Path, caplog: pytest.LogCaptureFixt
         secrets = {
             "user hash": plain_stored.password, "bcrypt": BCRYPT, "admin hash": boss.password,
             "new admin hash": other.password, "key hash": stored_key.key, "key": key.partition(".")[2],
-            "token": token, "signing key": world.app.door("http").services.tokens._key.hex(), "cloud": "cloud-secret",
+            "token": token, "signing key": services_of(world.app).tokens._key.hex(), "cloud": "cloud-secret",
             "admin password": PASSWORD,
             **{word: word for word in (
                 "plain-user-password", "in-a-list-password", "misspelt-password", "new-admin-password",

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
+from tests.support.doors import services_of
 from tests.support.people import CHEAP
 from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
 
@@ -147,7 +148,7 @@ async def test_forged_and_foreign_tokens_are_refused(world: WebWorld):
     ]
     for token in forged:
         await refused(world, headers=bearer(token))
-    services = world.app.door("http").services
+    services = services_of(world.app)
     key = services.tokens._key
     for wrong in ({"aud": "user"}, {"exp": int(time.time()) - 1}, {"sub": "nobody"}, {"ip": "192.0.2.1"},
                   {"mark": "0" * 32}, {"at": "x"}, {"jti": None}):  # fmt: skip
@@ -189,7 +190,7 @@ async def test_tokens_and_their_end_outlive_a_restart_with_a_passphrase(tmp_path
 
 
 async def test_too_many_revocations_void_everything_rather_than_forget(world: WebWorld):
-    tokens = world.app.door("http").services.tokens
+    tokens = services_of(world.app).tokens
     token = await world.token()
     tokens._void = {f"id{number}": int(time.time() * 1000) + 10**7 for number in range(MAX_REVOKED)}
     await tokens.revoke_all("somebody else")

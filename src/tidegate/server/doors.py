@@ -47,10 +47,12 @@ class InstalledDoor:
     Attributes:
         door: not started yet.
         reload: gets it ready for another configuration, as `Door.reload`.
+        close: releases what serves behind the door; called after the door has stopped.
     """
 
     door: Door[Any]
     reload: Callable[[Loaded], Awaitable[Apply]]
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,10 @@ class Doors:
     async def stop(self) -> None:
         """Stop them, the last one first, whatever the one before raised."""
         async with contextlib.AsyncExitStack() as stack:
-            for door in self:
-                stack.push_async_callback(door.stop)
+            for installed in self._installed:
+                if installed.close is not None:
+                    stack.push_async_callback(installed.close)
+                stack.push_async_callback(installed.door.stop)
 
     def usernames(self) -> set[str]:
         """Accounts that have a connection at any door, with or without a session."""

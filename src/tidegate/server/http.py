@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP door: from the composition root to listening sockets and back."""
+"""Makes the HTTP door from the configuration, with the REST API behind it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from typing import Final
+
+from fastapi import FastAPI
 
 from tidegate.config.load import Loaded
-from tidegate.config.schema.httpd import HttpBinding
+from tidegate.config.schema.httpd import HttpBinding as BindingSection
 from tidegate.config.secret_files import read_secret
 from tidegate.doors.common.door import Apply
-from tidegate.doors.common.tls import Certificate
-from tidegate.doors.http.admission import HttpAdmission, HttpLimits
-from tidegate.doors.http.edge import EdgeMiddleware, EdgeOptions
-from tidegate.doors.http.listener import Listener, bind
-from tidegate.errors import ConfigError, Problem
+from tidegate.doors.http.admission import HttpLimits
+from tidegate.doors.http.door import CertificateFiles, HttpBinding, HttpDoor
+from tidegate.doors.http.edge import EdgeOptions
+from tidegate.errors import ConfigError
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model.address_list import AddressList
-from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.server import wiring
 from tidegate.server.doors import Composition, InstalledDoor
 from tidegate.web.api import application as api
@@ -31,163 +29,99 @@ from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
-CERTIFICATE_POLL_SECONDS: Final = 60.0
-"""How often changed certificate files are noticed without a signal."""
-
 _log = logging.getLogger(__name__)
 
 
 async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
-    """The HTTP door with the REST API."""
-    door = HttpDoor(composition, loaded)
-    return InstalledDoor(door, door.reload)
+    """The HTTP door with the REST API.
+
+    Raises:
+        ConfigError: a file that the configuration names cannot be used.
+    """
+    rest = RestApi(composition)
+    application = await rest.open(loaded)
+    door = HttpDoor("http", "httpd", application, bindings(loaded), composition.ledger)
+
+    async def reload(fresh: Loaded) -> Apply:
+        apply_api = await rest.reload(fresh)
+        apply_door = await door.reload(bindings(fresh))
+
+        def apply() -> None:
+            apply_api()
+            apply_door()
+
+        return apply
+
+    return InstalledDoor(door, reload, rest.close)
 
 
-class HttpDoor:
-    """REST API and health. Life: constructed, `start`, `reload`..., `stop` (legal at any time).
+class RestApi:
+    """What the handlers of the REST API work with, made from the configuration.
 
     Args:
-        composition: what handlers work with.
-        loaded: the configuration.
+        composition: the objects behind them.
     """
 
-    name = "http"
-
-    def __init__(self, composition: Composition, loaded: Loaded) -> None:
-        self._root = composition
-        self._loaded = loaded
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
         self._throttle = LoginThrottle()
         self._jobs = Jobs()
-        self._services: Services | None = None
-        self._bound: list[_Bound] = []
-        self._polling: asyncio.Task[None] | None = None
 
-    @property
-    def ports(self) -> list[int]:
-        """Ports that are listened on, one for each binding that is on."""
-        return [bound.listener.port for bound in self._bound]
-
-    @property
-    def services(self) -> Services:
-        """What handlers work with; there once started."""
-        assert self._services is not None
-        return self._services
-
-    async def start(self) -> None:
-        """Load what the configuration names, and listen.
+    async def open(self, loaded: Loaded) -> FastAPI:
+        """The application.
 
         Raises:
-            ConfigError: a file cannot be used, or an address is taken.
+            ConfigError: a file that the configuration names cannot be used.
         """
-        loaded = self._loaded
         htpasswd = await self._user_file(loaded)
         httpd = loaded.settings.httpd
         tokens = Tokens(
-            await _signing_key(loaded),
+            await signing_key(loaded),
             lifetime_seconds=httpd.jwt_lifetime * 60,
             bind_address=httpd.token_validation == 0,
-            provider=self._root.provider,
+            provider=self._composition.provider,
         )
-        self._services = self._serve_with(loaded, htpasswd, tokens)
-        self._asgi = await asyncio.to_thread(api.build, self._services)
-        problems: list[Problem] = []
-        try:
-            for index, binding in enumerate(httpd.bindings):
-                if binding.port:
-                    try:
-                        await self._listen(loaded, binding, f"httpd.bindings[{index}]")
-                    except ConfigError as error:
-                        problems += error.problems
-            if problems:
-                raise ConfigError(problems)
-        except BaseException:
-            await self.stop()
-            raise
-        if any(bound.certificate for bound in self._bound):
-            self._polling = asyncio.create_task(self._poll(), name="http certificates")
-        _log.info("listening for HTTP at %s", ", ".join(bound.where for bound in self._bound))
+        backups = Backups(loaded.resolve(loaded.settings.data_provider.backups_path))
+        services = self._services(loaded, htpasswd, tokens, backups)
+        self._application = await asyncio.to_thread(api.build, services)
+        return self._application
 
-    async def reload(self, options: Loaded) -> Apply:
-        """Get ready for another configuration; bindings stay as they are.
+    async def reload(self, loaded: Loaded) -> Apply:
+        """Get ready for another configuration; returns what takes it over.
 
-        What cannot be used is logged and leaves the former in use.
+        A file that cannot be used is logged, and the users or the key in use stay.
         """
-        loaded = options
-        before = self.services
+        before: Services = self._application.state.services
         httpd = loaded.settings.httpd
-        htpasswd = before.htpasswd
-        key: list[bytes | None] = []
+        htpasswd, keys = before.htpasswd, []
         try:
             htpasswd = await self._user_file(loaded)
         except ConfigError as error:
             _log.error("not reloaded: %s", error)
         try:
-            key.append(await _signing_key(loaded))
+            keys.append(await signing_key(loaded))
         except ConfigError as error:
             _log.error("not reloaded: %s", error)
-        for bound in self._bound:
-            await bound.renew()
 
         def apply() -> None:
-            if key:
+            for key in keys:
                 before.tokens.reconfigure(
-                    key[0],
+                    key,
                     lifetime_seconds=httpd.jwt_lifetime * 60,
                     bind_address=httpd.token_validation == 0,
                 )
-            self._services = self._serve_with(loaded, htpasswd, before.tokens)
-            self._asgi.state.services = self._services
-            active = [binding for binding in httpd.bindings if binding.port]
-            if [_place(b) for b in active] != [_place(bound.binding) for bound in self._bound]:
-                _log.warning("httpd.bindings changed; restart the server to apply that")
-                active = [bound.binding for bound in self._bound]
-            for bound, binding in zip(self._bound, active, strict=True):
-                bound.front.options = _front_options(loaded, binding)
-                bound.listener.admission.limits = _limits(loaded, binding)
+            self._application.state.services = self._services(loaded, htpasswd, before.tokens, before.backups)
 
         return apply
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Nothing: health and the API answer until `stop`, which lets requests under way end."""
-
-    def usernames(self) -> set[str]:
-        """Nobody: administrators are no accounts, and a request is no connection of theirs."""
-        return set()
-
-    def close_user(self, username: str, *, by: str) -> int:
-        """End nothing; see `usernames`."""
-        del username, by
-        return 0
-
-    def status(self) -> DoorStatus:
-        """The door as it is now."""
-        return DoorStatus(
-            name=self.name,
-            active=bool(self._bound),
-            endpoints=tuple(
-                Endpoint(bound.binding.address, bound.listener.port, tls=bound.certificate is not None)
-                for bound in self._bound
-            ),
-            connections=sum(bound.listener.admission.connections for bound in self._bound),
-        )
-
-    async def stop(self) -> None:
-        """Stop listening, let requests under way end, end background jobs."""
-        if self._polling is not None:
-            self._polling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._polling
-            self._polling = None
-        bound, self._bound = self._bound, []
-        await asyncio.gather(*(one.listener.close() for one in bound))
+    async def close(self) -> None:
+        """End background jobs."""
         await self._jobs.close()
 
-    # -- inside ------------------------------------------------------------------------------------------
-
-    def _serve_with(self, loaded: Loaded, htpasswd: HtpasswdFile | None, tokens: Tokens) -> Services:
-        root = self._root
-        section = loaded.settings.data_provider
-        former = self._services
+    def _services(
+        self, loaded: Loaded, htpasswd: HtpasswdFile | None, tokens: Tokens, backups: Backups
+    ) -> Services:
+        root = self._composition
         return Services(
             loaded=loaded,
             rules=wiring.record_rules(loaded),
@@ -199,7 +133,7 @@ class HttpDoor:
                 root.provider,
                 root.identity.passwords,
                 throttle=self._throttle,
-                naming_rules=section.naming_rules,
+                naming_rules=loaded.settings.data_provider.naming_rules,
             ),
             throttle=self._throttle,
             htpasswd=htpasswd,
@@ -207,7 +141,7 @@ class HttpDoor:
             sessions=root.sessions,
             registry=root.registry,
             connections=root.doors,
-            backups=former.backups if former is not None else Backups(loaded.resolve(section.backups_path)),
+            backups=backups,
             jobs=self._jobs,
             monotonic=time.monotonic,
         )
@@ -221,80 +155,42 @@ class HttpDoor:
         name = loaded.settings.httpd.auth_user_file
         if not name:
             return None
-        file = HtpasswdFile(loaded.resolve(name), self._root.identity.passwords)
+        file = HtpasswdFile(loaded.resolve(name), self._composition.identity.passwords)
         await asyncio.to_thread(file.load)
         return file
 
-    async def _listen(self, loaded: Loaded, binding: HttpBinding, label: str) -> None:
-        certificate: Certificate | None = None
-        if binding.enable_https:
-            certificate = Certificate(
-                loaded.resolve(binding.certificate_file),
-                loaded.resolve(binding.certificate_key_file),
-                min_version=binding.min_tls_version,
-                label=label,
-            )
-            await certificate.load()
-        front = EdgeMiddleware(self._asgi, _front_options(loaded, binding))
-        sock = await bind(binding.address, binding.port, label)
-        listener = Listener(
-            front,
-            sock,
-            certificate.context if certificate is not None else None,
-            HttpAdmission(self._root.ledger, _limits(loaded, binding)),
+
+def bindings(loaded: Loaded) -> tuple[HttpBinding, ...]:
+    """Bindings of `httpd` that are on."""
+    return tuple(
+        HttpBinding(
+            label=f"httpd.bindings[{index}]",
+            address=binding.address,
+            port=binding.port,
+            tls=_certificate(loaded, binding),
+            edge=_edge(loaded, binding),
+            limits=_limits(loaded, binding),
         )
-        self._bound.append(_Bound(binding, listener, front, certificate))
-        await listener.open()
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
-            for bound in self._bound:
-                await bound.renew()
+        for index, binding in enumerate(loaded.settings.httpd.bindings)
+        if binding.port
+    )
 
 
-class _Bound:
-    """One binding that is listened on."""
-
-    def __init__(
-        self, binding: HttpBinding, listener: Listener, front: EdgeMiddleware, certificate: Certificate | None
-    ) -> None:
-        self.binding = binding
-        self.listener = listener
-        self.front = front
-        self.certificate = certificate
-
-    @property
-    def where(self) -> str:
-        return f"{self.binding.address or '*'}:{self.listener.port}"
-
-    async def renew(self) -> None:
-        """Read the certificate again if its files changed."""
-        if self.certificate is None:
-            return
-        try:
-            if await self.certificate.refresh():
-                _log.info("new certificate for %s", self.where)
-        except ConfigError as error:
-            _log.error("the certificate in use stays: %s", error)
-
-
-def _place(binding: HttpBinding) -> tuple[object, ...]:
-    """What needs a restart to change."""
-    return (
-        binding.address,
-        binding.port,
-        binding.enable_https,
-        binding.certificate_file,
-        binding.certificate_key_file,
+def _certificate(loaded: Loaded, binding: BindingSection) -> CertificateFiles | None:
+    if not binding.enable_https:
+        return None
+    return CertificateFiles(
+        loaded.resolve(binding.certificate_file),
+        loaded.resolve(binding.certificate_key_file),
         binding.min_tls_version,
     )
 
 
-def _front_options(loaded: Loaded, binding: HttpBinding) -> EdgeOptions:
+def _edge(loaded: Loaded, binding: BindingSection) -> EdgeOptions:
+    rest, description = binding.enable_rest_api, binding.render_openapi
     return EdgeOptions(
-        rest=binding.enable_rest_api,
-        description=binding.render_openapi,
+        serves=lambda path: api.serves(path, rest=rest, description=description),
+        shown_parameters=api.SHOWN_PARAMETERS,
         proxies=AddressList(binding.proxy_allowed),
         header=binding.client_ip_proxy_header.lower(),
         depth=binding.client_ip_header_depth,
@@ -302,7 +198,7 @@ def _front_options(loaded: Loaded, binding: HttpBinding) -> EdgeOptions:
     )
 
 
-def _limits(loaded: Loaded, binding: HttpBinding) -> HttpLimits:
+def _limits(loaded: Loaded, binding: BindingSection) -> HttpLimits:
     httpd = loaded.settings.httpd
     return HttpLimits(
         connections=httpd.max_connections,
@@ -312,7 +208,7 @@ def _limits(loaded: Loaded, binding: HttpBinding) -> HttpLimits:
     )
 
 
-async def _signing_key(loaded: Loaded) -> bytes | None:
+async def signing_key(loaded: Loaded) -> bytes | None:
     """The key of the configured passphrase, None without one.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port that cannot be had: who has it, and what to change."""
+"""Listening sockets; of a port that cannot be had, who has it and what to change."""
 
 from __future__ import annotations
 
@@ -7,17 +7,37 @@ import asyncio
 import errno
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tidegate.errors import Problem
+from tidegate.errors import ConfigError, Problem
+from tidegate.resources.acceptor import listen
 
 _LISTENING: Final = "0A"
 """State of a listening socket in /proc/net/tcp."""
 
 MAX_PROCESSES: Final = 20_000
 """Processes that are looked at."""
+
+
+async def bind(label: str, address: str, port: int, backlog: int) -> list[socket.socket]:
+    """Listening sockets of a binding.
+
+    Args:
+        label: key of the binding, such as ``sftpd.bindings[0]``, or the flag that gave the port.
+        address: host name or address; empty for every interface, IPv4 and IPv6.
+        port: TCP port; 0 takes a free one.
+        backlog: connections that the kernel holds until they are accepted.
+
+    Raises:
+        ConfigError: they cannot be had; says why on one line.
+    """
+    try:
+        return await listen(address, port, backlog)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError([await unavailable(label, address, port, error)]) from None
 
 
 async def unavailable(label: str, address: str, port: int, error: OSError | UnicodeError) -> Problem:

@@ -4,13 +4,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tidegate.errors import ConfigError
 
 VERSIONS: Final = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
+
+POLL_SECONDS: Final = 60.0
+"""How often changed certificate files are noticed without a signal."""
+
+_log = logging.getLogger(__name__)
 
 _Mark = tuple[tuple[int, int, int], ...]
 
@@ -26,12 +34,16 @@ class Certificate:
         key: PEM file, without a passphrase.
         min_version: 12 or 13.
         label: of the binding, for errors.
+        alpn: protocols offered to clients that ask (RFC 7301).
     """
 
-    def __init__(self, certificate: Path, key: Path, *, min_version: int, label: str) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, *, min_version: int, label: str, alpn: Sequence[str] = ()
+    ) -> None:
         self._files = (certificate, key)
         self._min_version = min_version
         self._label = label
+        self._alpn = list(alpn)
         self._current: ssl.SSLContext | None = None
         self._seen: _Mark = ()
         self._outer: ssl.SSLContext | None = None
@@ -75,7 +87,8 @@ class Certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = VERSIONS[self._min_version]
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        context.set_alpn_protocols(["http/1.1"])
+        if self._alpn:
+            context.set_alpn_protocols(self._alpn)
         seen = self._mark()
         try:
             # A key with a passphrase would have the library ask on the terminal.
@@ -99,3 +112,42 @@ class Certificate:
             else:
                 found.append((status.st_mtime_ns, status.st_size, status.st_ino))
         return tuple(found)
+
+
+class CertificateWatch:
+    """Reads certificates again when their files change. Life: constructed, `add`..., `start`, `stop`."""
+
+    def __init__(self) -> None:
+        self._watched: list[tuple[Certificate, str]] = []
+        self._polling: asyncio.Task[None] | None = None
+
+    def add(self, certificate: Certificate, where: str) -> None:
+        """Watch one that is loaded; `where` is used, for the log."""
+        self._watched.append((certificate, where))
+
+    def start(self) -> None:
+        """Look every `POLL_SECONDS`, if there is anything to look at."""
+        if self._watched and self._polling is None:
+            self._polling = asyncio.create_task(self._poll(), name="certificates")
+
+    async def renew(self) -> None:
+        """Look now. A certificate that cannot be used is logged, and the one in use stays."""
+        for certificate, where in self._watched:
+            try:
+                if await certificate.refresh():
+                    _log.info("new certificate for %s", where)
+            except ConfigError as error:
+                _log.error("the certificate in use stays: %s", error)
+
+    async def stop(self) -> None:
+        """Look no more. Safe to call twice."""
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await polling
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self.renew()

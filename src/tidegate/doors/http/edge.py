@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate.doors.http.origins import SAFE_METHODS, is_foreign
 from tidegate.errors import TooLarge
 from tidegate.logs.redact import MASK
+from tidegate.model import http_scope
 from tidegate.model.address_list import AddressList, parse_address
 
 DRAIN_BYTES: Final = 256 * 1024
@@ -30,18 +31,6 @@ MAX_LOGGED_CHARS: Final = 1024
 MAX_QUERY_BYTES: Final = 8192
 MAX_FORWARDED: Final = 32
 """Addresses of a proxy's header that are looked at."""
-
-FOREIGN: Final = "requests that pages of other sites make are not accepted"
-"""What they are told."""
-
-SHOWN_PARAMETERS: Final = frozenset(
-    (
-        "offset", "limit", "order", "mode", "scan-quota", "disconnect", "confidential_data", "node", "indent",
-        "scopes", "output-data", "output-file", "input-file", "user", "op", "path", "target", "ip",
-        "protocol", "method", "size", "is_dir", "exists", "target_exists",
-    )
-)  # fmt: skip
-"""Parameters whose values are logged; whatever else stands in a query may be anything, also a secret."""
 
 HTTP_FIELDS: Final[dict[str, str]] = {
     "remote_addr": "The client's end of the connection.",
@@ -73,16 +62,17 @@ class EdgeOptions:
     """How one binding differs from another.
 
     Attributes:
-        rest: serve the REST API.
-        description: serve its description.
+        serves: True for paths that the application is asked about; all others do not exist here.
+        shown_parameters: parameters of queries whose values are logged; whatever else stands in a query may
+            be anything, also a secret.
         proxies: whose header is believed.
         header: lower case name of the header with the client's address; empty for none.
         depth: which address of it counts, from the right.
         max_body: bytes.
     """
 
-    rest: bool = True
-    description: bool = True
+    serves: Callable[[str], bool] = lambda path: True  # noqa: ARG005
+    shown_parameters: frozenset[str] = frozenset()
     proxies: AddressList = field(default_factory=lambda: AddressList(()))
     header: str = ""
     depth: int = 0
@@ -90,7 +80,7 @@ class EdgeOptions:
 
 
 class EdgeMiddleware:
-    """ASGI application around the API; `options` may be replaced while it runs."""
+    """ASGI application around another; `options` may be replaced while it runs."""
 
     def __init__(self, app: ASGIApp, options: EdgeOptions) -> None:
         self._app = app
@@ -102,29 +92,24 @@ class EdgeMiddleware:
             return
         options = self.options
         exchange = _Exchange(scope, receive, send, options)
-        scope["tidegate.ip"], scope["tidegate.request"] = exchange.ip, exchange.request_id
-        scope["tidegate.foreign"] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
+        scope[http_scope.IP], scope[http_scope.REQUEST_ID] = exchange.ip, exchange.request_id
+        scope[http_scope.FOREIGN] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
         started = time.monotonic()
         try:
             if exchange.announced > options.max_body:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
-            elif not self._serves(scope["path"]):
+            elif not options.serves(scope["path"]):
                 await _answer(exchange.send, 404, "Not found", "no such path")
             elif foreign and scope["method"] not in SAFE_METHODS:
-                await _answer(exchange.send, 403, "Forbidden", FOREIGN)
+                await _answer(exchange.send, 403, "Forbidden", http_scope.FOREIGN_REFUSED)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         except Exception:
             _log.exception("request %s failed", exchange.request_id)
             if not exchange.status:
-                await _answer(exchange.send, 500, "Internal error", crashed(scope))
+                await _answer(exchange.send, 500, "Internal error", http_scope.crashed(scope))
         finally:
             exchange.record(time.monotonic() - started)
-
-    def _serves(self, path: str) -> bool:
-        if path in ("/", "/docs", "/openapi.json"):
-            return self.options.description
-        return self.options.rest or not path.startswith("/api/")
 
 
 class _Exchange:
@@ -134,7 +119,7 @@ class _Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._limit = options.max_body
+        self._options = options
         self._taken = 0
         self._size = 0
         self.status = 0
@@ -156,8 +141,8 @@ class _Exchange:
         if message["type"] == "http.request":
             self._taken += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
-            if self._taken > self._limit:
-                raise TooLarge(f"the body is longer than {self._limit} bytes")
+            if self._taken > self._options.max_body:
+                raise TooLarge(f"the body is longer than {self._options.max_body} bytes")
         else:
             self._ended = True
         return message
@@ -202,18 +187,17 @@ class _Exchange:
             "proto": f"HTTP/{scope['http_version']}",
             "method": scope["method"],
             "user_agent": agent[:MAX_LOGGED_CHARS],
-            "uri": shown_uri(scope.get("raw_path") or scope["path"].encode(), scope["query_string"]),
+            "uri": shown_uri(
+                scope.get("raw_path") or scope["path"].encode(),
+                scope["query_string"],
+                self._options.shown_parameters,
+            ),
             "resp_status": self.status,
             "resp_size": self._size,
             "elapsed_ms": round(seconds * 1000),
             "request_id": self.request_id,
         }
         _record.info("", extra={"sender": "httpd", "fields": fields})
-
-
-def crashed(scope: Scope) -> str:
-    """What a client is told about a fault of ours: where in the log it stands, and nothing else."""
-    return f"see the log, request {scope['tidegate.request']}"
 
 
 def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options: EdgeOptions) -> str:
@@ -242,8 +226,8 @@ def _peer(client: Any) -> str:
     return str(peer) if peer is not None else ip
 
 
-def shown_uri(raw_path: bytes, query: bytes) -> str:
-    """Path and query for the log; values of parameters that are not ours are left out."""
+def shown_uri(raw_path: bytes, query: bytes, parameters: frozenset[str]) -> str:
+    """Path and query for the log; values of other than the known parameters are left out."""
     path = raw_path.decode("latin-1")[:MAX_LOGGED_CHARS]
     if not query:
         return path
@@ -251,7 +235,7 @@ def shown_uri(raw_path: bytes, query: bytes) -> str:
         return f"{path}?..."
     shown = []
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        known = name in SHOWN_PARAMETERS
+        known = name in parameters
         shown.append(f"{name if known else '...'}={quote(value, safe='/,') if known else MASK}")
     return f"{path}?{'&'.join(shown)}"[: 2 * MAX_LOGGED_CHARS]
 

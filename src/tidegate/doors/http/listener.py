@@ -8,17 +8,16 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tidegate.doors.common.ports import unavailable
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.http.admission import HttpAdmission, HttpVisit
-from tidegate.errors import ConfigError
 from tidegate.resources.acceptor import Acceptor
 
 MAX_REQUESTS: Final = 400
@@ -131,7 +130,7 @@ class Listener(uvicorn.Server):
 
     Args:
         app: the ASGI application.
-        sock: bound.
+        sockets: listening; owned from here on.
         context: for HTTPS, None for HTTP.
         admission: who may connect.
     """
@@ -139,7 +138,7 @@ class Listener(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
-        sock: socket.socket,
+        sockets: Sequence[socket.socket],
         context: ssl.SSLContext | None,
         admission: HttpAdmission,
     ) -> None:
@@ -159,19 +158,19 @@ class Listener(uvicorn.Server):
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         super().__init__(config)
-        self._sock = sock
+        self._sockets = sockets
         self._context = context
         self.admission = admission
         self._opening: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
-        self.port: int = sock.getsockname()[1]
+        self.port: int = sockets[0].getsockname()[1]
 
     async def open(self) -> None:
         """Listen."""
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        acceptor = Acceptor([self._sock], self._accepted, self.admission.ledger.descriptors)
+        acceptor = Acceptor(self._sockets, self._accepted, self.admission.ledger.descriptors)
         acceptor.start()
         self.servers = [cast("asyncio.Server", acceptor)]  # uvicorn closes it and waits for that, no more
         self.started = True
@@ -230,39 +229,5 @@ class Listener(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)  # aborted transports tell their protocols in the loop's next round
-        self._sock.close()
-
-
-async def bind(address: str, port: int, label: str) -> socket.socket:
-    """A listening socket.
-
-    Args:
-        address: host name or address; empty for every interface.
-        port: TCP port; 0 takes a free one.
-        label: of the binding, for errors.
-
-    Raises:
-        ConfigError: it cannot be had; says why on one line.
-    """
-    try:
-        if not address:
-            if socket.has_dualstack_ipv6():
-                return socket.create_server(
-                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
-                )
-            return socket.create_server(("", port), backlog=BACKLOG)
-        found = await asyncio.get_running_loop().getaddrinfo(
-            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, name = found[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(name)
-            sock.listen(BACKLOG)
-        except BaseException:
+        for sock in self._sockets:
             sock.close()
-            raise
-        return sock
-    except (OSError, UnicodeError) as error:
-        raise ConfigError([await unavailable(label, address, port, error)]) from None

@@ -16,7 +16,7 @@ import asyncssh
 
 from tidegate.cluster.registry import Registry
 from tidegate.doors.common.door import Apply
-from tidegate.doors.common.ports import unavailable
+from tidegate.doors.common.ports import bind
 from tidegate.doors.ssh.admission import Admission, Refusal, Visit, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
 from tidegate.doors.ssh.options import Binding, SshOptions
@@ -29,7 +29,7 @@ from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
 from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
-from tidegate.resources.acceptor import Acceptor, listen
+from tidegate.resources.acceptor import Acceptor
 from tidegate.resources.buffers import LOOK_SECONDS
 from tidegate.vfs.api import Sessions
 
@@ -110,9 +110,9 @@ class SshDoor:
         try:
             for binding in self._options.bindings:
                 try:
-                    sockets = await listen(binding.address, binding.port, self._options.backlog)
-                except (OSError, UnicodeError) as error:
-                    problems.append(await unavailable(binding.label, binding.address, binding.port, error))
+                    sockets = await bind(binding.label, binding.address, binding.port, self._options.backlog)
+                except ConfigError as error:
+                    problems += error.problems
                     continue
                 acceptor = Acceptor(sockets, partial(self._accepted, binding), self.ledger.descriptors)
                 self._acceptors.append(acceptor)

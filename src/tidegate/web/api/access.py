@@ -19,11 +19,10 @@ from fastapi import Depends, HTTPException, Request
 
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.accounts.directories import Giver
-from tidegate.doors.http.edge import FOREIGN
 from tidegate.errors import Denied, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
-from tidegate.model import Admin
+from tidegate.model import Admin, http_scope
 from tidegate.model.address_list import AddressList
 from tidegate.web.api.security import Claims
 from tidegate.web.api.services import Services
@@ -65,7 +64,7 @@ def services_of(request: Request) -> Services:
 
 def client_ip(request: Request) -> str:
     """Where the request comes from, proxies taken into account by `front`."""
-    ip: str = request.scope["tidegate.ip"]
+    ip: str = request.scope[http_scope.IP]
     return ip
 
 
@@ -133,8 +132,8 @@ async def _by_key(services: Services, ip: str, text: str) -> Caller:
 
 async def _by_file(request: Request, services: Services, ip: str, name: str, password: str) -> Caller:
     # A browser that remembers the password sends it along with whatever a strange page asks for.
-    if request.scope["tidegate.foreign"]:
-        raise Denied(FOREIGN)
+    if request.scope[http_scope.FOREIGN]:
+        raise Denied(http_scope.FOREIGN_REFUSED)
     assert services.htpasswd is not None
     wait = services.throttle.admit(f"htpasswd:{name}", ip, services.monotonic())
     if wait:

@@ -14,9 +14,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from tidegate import __version__
-from tidegate.doors.http.edge import crashed
 from tidegate.errors import Denied, LoginRefused, ProviderError, ProviderUnavailable, TidegateError
 from tidegate.identity.admins import Throttled
+from tidegate.model.http_scope import crashed
 from tidegate.web.api import schemas
 from tidegate.web.api.bodies import Json
 from tidegate.web.api.routes import (
@@ -36,6 +36,15 @@ from tidegate.web.api.status import MESSAGES, code_of
 from tidegate.web.pages import api_docs as docs
 
 BASE: Final = "/api/v2"
+
+SHOWN_PARAMETERS: Final = frozenset(
+    (
+        "offset", "limit", "order", "mode", "scan-quota", "disconnect", "confidential_data", "node", "indent",
+        "scopes", "output-data", "output-file", "input-file", "user", "op", "path", "target", "ip",
+        "protocol", "method", "size", "is_dir", "exists", "target_exists",
+    )
+)  # fmt: skip
+"""Parameters of queries whose values are logged."""
 
 _REFUSALS: Final = {
     400: "A parameter or the document is wrong; `error` says where.",
@@ -74,6 +83,19 @@ def build(services: Services) -> FastAPI:
     app.exception_handler(Exception)(_fault)
     _describe(app)
     return app
+
+
+def serves(path: str, *, rest: bool, description: bool) -> bool:
+    """True if a path is served.
+
+    Args:
+        path: of the request.
+        rest: the REST API is on.
+        description: its description is on.
+    """
+    if path in ("/", "/docs", "/openapi.json"):
+        return description
+    return rest or not path.startswith("/api/")
 
 
 # --- errors -----------------------------------------------------------------------------------------------
