@@ -77,6 +77,7 @@ class Running:
         grace_time: ``--grace-time``, seconds.
         settings: further sections of the configuration file.
         descriptors: ``ulimit -n`` of the process, soft and hard; 0 leaves it.
+        environment: further variables of the process.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class Running:
         grace_time: int = 0,
         settings: dict[str, dict[str, Any]] | None = None,
         descriptors: int = 0,
+        environment: dict[str, str] | None = None,
     ) -> None:
+        self.environment = environment or {}
         self.limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
         self.directory = directory
         self.homes = directory / "homes"
@@ -153,6 +156,7 @@ class Running:
                 ],
                 env={
                     **environ,
+                    **self.environment,
                     "TIDEGATE_SFTPD__BINDINGS__0__PORT": str(self.port),
                     "TIDEGATE_SFTPD__BINDINGS__0__ADDRESS": "127.0.0.1",
                 },

@@ -15,7 +15,7 @@ from typing import Any
 import asyncssh
 from blake3 import blake3
 
-from tidegate.abc import Credential
+from tidegate.abc import Challenge, Credential, Prompt
 from tidegate.cluster.registry import Registry
 from tidegate.doors.ssh.listener import SshDoor
 from tidegate.doors.ssh.options import Binding, SshOptions
@@ -122,6 +122,9 @@ class Logins:
             assert after.username == username
             method = f"{after.done}+{credential.kind}"
         return Principal(Account(username=username, max_sessions=person.max_sessions), method, peer.remote_ip)
+
+    async def challenge(self, peer: Peer, username: str, *, after: PartialLogin | None = None) -> Challenge:
+        return (after and after.challenge) or Challenge((Prompt("Password: "),))
 
     async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
         self.probed.append(username)

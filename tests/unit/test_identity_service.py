@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.support.people import CHEAP, HASHED, LEGACY, NOW, SECRET, People, peer, person
 
-from tidegate.abc import Credential
+from tidegate.abc import Credential, LoginAttempt
 from tidegate.accounts.keys import key_blob
 from tidegate.errors import LoginRefused, ProviderError, StorageFailed
 from tidegate.events.kinds import LoggedIn, LoginFailed
@@ -524,12 +524,24 @@ class Outside:
     def __init__(self, account: Account, decide: Callable[[Credential], bool]) -> None:
         self._account, self._decide = account, decide
 
-    async def authenticate(self, peer: Peer, username: str, credential: Credential) -> Account | None:
-        if username != self._account.username:
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def find(self, username: str) -> Account | None:
+        return self._account if username == self._account.username else None
+
+    async def verify(self, attempt: LoginAttempt) -> Account | None:
+        if attempt.username != self._account.username:
             return None
-        if not self._decide(credential):
+        if not self._decide(attempt.credential):
             raise LoginRefused("bad_credential")
         return self._account
+
+    async def knows_key(self, peer: Peer, username: str, public_key: bytes) -> bool:
+        return username == self._account.username and self._decide(key())
 
 
 async def test_authenticators_are_asked_in_order_and_rules_apply_to_their_accounts_too() -> None:

@@ -41,7 +41,7 @@ def check(
         raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _files, _limits):
+    for inspect in (_ssh, _http, _files, _limits, _identity):
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
@@ -191,6 +191,22 @@ def _files(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         problems.append(Problem("--log-file-path", why))
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         yield "user: root; new files get the owner that an account names"
+
+
+def _identity(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Authenticators, made as a server makes them and not opened."""
+    from tidegate.identity.factory import create_authenticators
+    from tidegate.server.wiring import authenticator_uses
+
+    uses = authenticator_uses(loaded)
+    if not uses:
+        return
+    try:
+        create_authenticators(uses)
+    except ConfigError as error:
+        where = _where(loaded, "identity", "authenticators")
+        problems += [Problem(where, str(problem)) for problem in error.problems]
+    yield f"authenticators: {', '.join(name for name, _ in uses)}, then the data provider"
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default authenticator: accounts of the data provider."""
+"""The last authenticator of every server: accounts of the data provider."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 import secrets
 from typing import Final
 
-from tidegate.abc import Authenticator, Credential
+from tidegate.abc import Authenticator, KnowsKeys, LoginAttempt
 from tidegate.accounts.keys import key_blob
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.identity.hashing import PasswordChecker
@@ -18,35 +18,54 @@ _DECOY_BLOB: Final = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + secrets.token_bytes(32
 """Compared with when there is no account; nobody has its private half."""
 
 
-class ProviderAuthenticator:
+class StoredAccounts:
     """Checks passwords and public keys against stored accounts."""
 
     def __init__(self, provider: Provider, checker: PasswordChecker) -> None:
         self._provider = provider
         self._checker = checker
 
-    async def authenticate(self, peer: Peer, username: str, credential: Credential) -> Account | None:
+    async def open(self) -> None:
+        """Nothing: the provider is opened by its owner."""
+
+    async def close(self) -> None:
+        """Nothing: the provider is closed by its owner."""
+
+    async def find(self, username: str) -> Account | None:
+        """The stored account.
+
+        Raises:
+            ProviderUnavailable: the provider cannot be asked.
+        """
+        return await self._provider.user(username)
+
+    async def verify(self, attempt: LoginAttempt) -> Account | None:
         """See `tidegate.abc.Authenticator`. Costs the same whether or not the account exists.
 
         Raises:
             LoginRefused: wrong credential (``bad_credential``), or too many checks waiting (``busy``).
             ProviderUnavailable: the provider cannot be asked.
         """
+        username, credential = attempt.username, attempt.credential
         account = await self._provider.user(username)
         if credential.kind == "publickey":
             right = holds_key(account, credential.public_key)
         elif credential.kind in ("password", "keyboard-interactive"):
             stored = account.password if account is not None else ""
-            right = await self._checker.fits(peer.remote_ip, username, stored, credential.secret)
+            right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
         else:
             raise LoginRefused("method", username=username)
         if account is not None and not right:
             raise LoginRefused("bad_credential", username=username)
         return account
 
+    async def knows_key(self, peer: Peer, username: str, public_key: bytes) -> bool:  # noqa: ARG002  (the contract's signature)
+        """True if the stored account lists the key; costs the same without an account."""
+        return holds_key(await self._provider.user(username), public_key)
+
 
 def holds_key(account: Account | None, blob: bytes) -> bool:
-    """Whether `blob` is one of the account's keys; every key is compared, wherever the first match is."""
+    """True if `blob` is one of the account's keys; every key is compared, wherever the first match is."""
     found = False
     blobs = [_DECOY_BLOB]
     for line in account.public_keys if account is not None else ():
@@ -59,5 +78,5 @@ def holds_key(account: Account | None, blob: bytes) -> bool:
     return found and account is not None and bool(blob)
 
 
-def _keeps_contract(authenticator: ProviderAuthenticator) -> Authenticator:
-    return authenticator
+def _keeps_contract(stored: StoredAccounts) -> tuple[Authenticator, KnowsKeys]:
+    return stored, stored

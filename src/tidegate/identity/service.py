@@ -17,15 +17,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Final
 
-from tidegate.abc import Authenticator, Credential
+from tidegate.abc import Authenticator, Challenge, Credential
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.errors import LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, LoggedIn, LoginFailed
-from tidegate.identity.accounts import ProviderAuthenticator, holds_key
-from tidegate.identity.api import LoginService, PartialLogin
+from tidegate.identity.accounts import StoredAccounts
+from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
+from tidegate.identity.stages import Proved, Stages
 from tidegate.model import Account, Peer, Principal
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import combined, remaining_methods
@@ -73,7 +74,9 @@ class IdentityOptions:
 
 
 class Identity:
-    """Implements `tidegate.identity.api.LoginService`. Life: constructed in a loop or not, used, `close`.
+    """Implements `tidegate.identity.api.LoginService`. Life: constructed, `open`, used, `close`.
+
+    Without authenticators `open` does nothing and may be left out.
 
     Args:
         authenticators: asked in order before the provider's accounts.
@@ -102,16 +105,24 @@ class Identity:
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
         self.passwords = PasswordChecker(self._pool, self._cache, options=self._options.hashing, check=check)
-        self._stored_accounts = ProviderAuthenticator(provider, self.passwords)
-        self._authenticators = tuple(authenticators)
+        self._stages = Stages(authenticators, StoredAccounts(provider, self.passwords))
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._proved: OrderedDict[tuple[str, bytes, str], float] = OrderedDict()
         self._background: set[asyncio.Task[None]] = set()
         self._given_up: set[str] = set()
 
+    async def open(self) -> None:
+        """Open the authenticators.
+
+        Raises:
+            OperatorError: one of them cannot be used.
+        """
+        await self._stages.open()
+
     async def close(self) -> None:
-        """Finish upgrades and touches under way, then stop the threads."""
+        """Finish upgrades and touches under way, close the authenticators, then stop the threads."""
         await self.settle()
+        await self._stages.close()
         await self._pool.close()
 
     async def settle(self) -> None:
@@ -167,18 +178,31 @@ class Identity:
         await asyncio.sleep(_PROBE_SECONDS - (time.monotonic() - asked) % _PROBE_SECONDS)
         return known
 
+    async def challenge(self, peer: Peer, username: str, *, after: PartialLogin | None = None) -> Challenge:
+        """See `LoginService`."""
+        return await self._stages.challenge(
+            peer, login_name(username, self._options.naming_rules) or "", after
+        )
+
     async def _look_up_key(self, peer: Peer, name: str, public_key: bytes) -> bool:
-        credential = Credential("publickey", public_key=public_key)
         try:
-            for authenticator in self._authenticators:
-                if await authenticator.authenticate(peer, name, credential) is not None:
-                    return True
-            return holds_key(await self._provider.user(name), public_key)
+            return await self._stages.knows_key(peer, name, public_key)
         except LoginRefused:
             return False
         except TidegateError as error:
             _log.error("key of user %r cannot be looked up: %s", name, error)
             return False
+
+    # -- accounts by name ----------------------------------------------------------------------------------
+
+    async def find(self, username: str) -> Account | None:
+        """The account as it is now, stored or not; None if nobody knows it.
+
+        Raises:
+            ProviderUnavailable: somebody who may know it cannot be asked.
+        """
+        account, _ = await self._stages.find(username)
+        return account
 
     # -- steps -------------------------------------------------------------------------------------------
 
@@ -188,14 +212,27 @@ class Identity:
         if after is not None and (after.username != name or credential.kind not in after.remaining):
             raise LoginRefused("method")
         asked = time.monotonic()
-        account, is_stored = await self._find(peer, name, credential)
+        try:
+            proved = await self._stages.verify(peer, name, credential, after)
+            if proved.account is None:
+                return _partial(name, method, proved)
+            is_stored = self._stages.is_stored(proved.step)
+            account = await self._stages.pre_login(proved.account, peer, method)
+        except LoginRefused:
+            raise
+        except ProviderUnavailable as error:
+            _log.error("login of user %r refused, data provider unavailable: %s", name, error)
+            raise LoginRefused("provider_unavailable") from error
+        except TidegateError as error:
+            _log.error("login of user %r refused, it could not be checked: %s", name, error)
+            raise LoginRefused("provider_error") from error
         now_ms = int(self._clock() * 1000)
         if after is None and peer.protocol.family == "SSH":
             follow = remaining_methods(account, credential.kind)
             if follow:
                 # The other rules are asked now too: a disabled user gets no further than the first step.
                 self._require(account, peer, credential.kind, now_ms, partial=True)
-                return PartialLogin(name, credential.kind, follow)
+                return PartialLogin(name, credential.kind, follow, step=proved.step)
         self._require(account, peer, method, now_ms)
         if credential.public_key:
             self._remember_key((name, credential.public_key, peer.remote_ip))
@@ -206,11 +243,12 @@ class Identity:
             and self._options.upgrade_hashes
             and "password" not in self._given_up
         ):
-            self._start(self._upgrade(account, credential.secret))
+            self._start(self._upgrade(proved.account, credential.secret))
+        if not is_stored:
+            self._stages.remember(proved.account)
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
-        principal = replace(account, password="")
-        return Principal(principal, method, peer.remote_ip, asked if is_stored else 0.0)
+        return Principal(replace(account, password=""), method, peer.remote_ip, asked if is_stored else 0.0)
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False
@@ -224,23 +262,6 @@ class Identity:
             partial=partial,
             tz=self._options.access_time_zone,
         )
-
-    async def _find(self, peer: Peer, name: str, credential: Credential) -> tuple[Account, bool]:
-        """The account that the credential proves, and whether the provider's own hash or key proved it."""
-        try:
-            for authenticator in (*self._authenticators, self._stored_accounts):
-                account = await authenticator.authenticate(peer, name, credential)
-                if account is not None:
-                    return account, authenticator is self._stored_accounts
-        except LoginRefused:
-            raise
-        except ProviderUnavailable as error:
-            _log.error("login of user %r refused, data provider unavailable: %s", name, error)
-            raise LoginRefused("provider_unavailable") from error
-        except TidegateError as error:
-            _log.error("login of user %r refused, it could not be checked: %s", name, error)
-            raise LoginRefused("provider_error") from error
-        raise LoginRefused("unknown_user")
 
     def _tell_failed(self, peer: Peer, name: str, method: str, refused: LoginRefused) -> None:
         if self._emit is not None:
@@ -306,8 +327,7 @@ class Identity:
         try:
             await self._provider.touch_login(name, now_ms)
         except NotFound:
-            # An account that only another authenticator knows, or one that was just deleted.
-            return
+            return  # just deleted
         except ProviderUnavailable as error:
             _log.warning("last login of user %r was not stored: %s", name, error)
         except ProviderError as error:
@@ -322,5 +342,11 @@ class Identity:
             _log.warning("%s", why)
 
 
-def _keeps_contract(identity: Identity) -> LoginService:
-    return identity
+def _partial(name: str, method: str, proved: Proved) -> PartialLogin:
+    following = proved.following
+    assert following is not None
+    return PartialLogin(name, method, following.methods, following.challenge, proved.step)
+
+
+def _keeps_contract(identity: Identity) -> tuple[LoginService, Accounts]:
+    return identity, identity

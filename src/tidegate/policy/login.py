@@ -22,7 +22,7 @@ from tidegate.model.address_list import AddressList, parse_address
 from tidegate.policy.decision import Step
 from tidegate.policy.folders import is_local
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
-from tidegate.policy.methods import denied_by, remaining_methods, uses_password, wants_two_steps
+from tidegate.policy.methods import denied_in_steps, remaining_methods, uses_password, wants_two_steps
 
 __all__ = ["Attempt", "check_login", "disconnect_reason", "refusal", "remaining_methods", "require_login"]
 
@@ -149,7 +149,7 @@ def _method(a: Attempt) -> Step:
             return Step(rule, "pass", why, where)
         why = f"{a.method} is not the first of two steps"
         return Step(rule, "deny", why, where, _two_steps_hint(a.account))
-    index = denied_by(a.account, a.method, a.protocol)
+    index = denied_in_steps(a.account, a.method, a.protocol)
     if index is not None:
         word = a.account.filters.denied_login_methods[index]
         why = f"{a.method} over {a.family} is denied by {word}"

@@ -52,6 +52,23 @@ def denied_by(account: Account, method: str, protocol: Protocol | str) -> int | 
     return next((i for i, word in enumerate(account.filters.denied_login_methods) if word in words), None)
 
 
+def denied_in_steps(account: Account, method: str, protocol: Protocol | str) -> int | None:
+    """As `denied_by`, and for steps that no word of `denied_login_methods` names together, by their parts.
+
+    Such steps (a password and a one-time code of a directory) are as good as the pair of two-step logins
+    that they include; else each of them has to be allowed by itself.
+    """
+    if method in LOGIN_METHODS or "+" not in method:
+        return denied_by(account, method, protocol)
+    parts = method.split("+")
+    if wants_two_steps(account):
+        pairs = (pair for pair in _SSH_DOUBLE if set(pair.split("+")) <= set(parts))
+        if any(denied_by(account, pair, protocol) is None for pair in pairs):
+            return None
+    found = (denied_by(account, part, protocol) for part in parts)
+    return next((index for index in found if index is not None), None)
+
+
 def wants_two_steps(account: Account) -> bool:
     """True if SSH logins of this account take two steps: every single one is denied, a double one is not."""
     if any(denied_by(account, method, Protocol.SSH) is None for method in _SSH_SINGLE):
@@ -60,9 +77,12 @@ def wants_two_steps(account: Account) -> bool:
 
 
 def combined(done: str, method: str) -> str:
-    """The name of a login in two steps, for instance ``publickey+password``; the key's part goes first."""
-    if not done:
-        return method
+    """The name of a login in several steps, for instance ``publickey+password``; the key's part goes first.
+
+    The same method twice in a row (questions and more questions) is one step.
+    """
+    if not done or done.rsplit("+", maxsplit=1)[-1] == method:
+        return done or method
     if method == PUBLICKEY:
         done, method = method, done
     return f"{done}+{method}"

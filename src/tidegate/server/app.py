@@ -31,12 +31,15 @@ from tidegate.errors import (
 )
 from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
+from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
+from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.wiring import (
+    authenticator_uses,
     identity_options,
     keys_that_wait,
     limit_settings,
@@ -90,7 +93,7 @@ class App:
         self.provider = provider or create_provider(provider_options(loaded))
         self.provider_ready = False
         self.doors = Doors(self.registry)
-        self.sweep = AccountWatch(self.doors.usernames, self.provider.user, self._end_user)
+        self.sweep = AccountWatch(self.doors.usernames, self._find_account, self._end_user)
         self._devices: Devices | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
@@ -136,7 +139,10 @@ class App:
             swept = await asyncio.to_thread(sweep_journal, self._journal)
             if swept.removed:
                 log.info("removed %d uploads that a crash had left unfinished", swept.removed)
-        self._identity = Identity(self.provider, identity_options(self.loaded))
+        wanted = authenticator_uses(self.loaded)
+        authenticators = await asyncio.to_thread(create_authenticators, wanted) if wanted else ()
+        self._identity = Identity(self.provider, identity_options(self.loaded), authenticators=authenticators)
+        await self._identity.open()
         self._sessions = VfsSessions(
             self._build_backend, self.provider, options=self._vfs_options(), emit=self.bus.emit,
             track_quota=self.loaded.settings.data_provider.track_quota,
@@ -219,6 +225,9 @@ class App:
             log.warning("usage was not reconciled: %s", error)
 
     # -- who may not stay ------------------------------------------------------------------------------
+
+    async def _find_account(self, username: str) -> Account | None:
+        return await self.identity.find(username)
 
     def _end_user(self, username: str, by: str) -> None:
         self.doors.close_user(username, by=by)

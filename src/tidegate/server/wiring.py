@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tidegate import __version__
 from tidegate.accounts.rules import Rules
@@ -34,6 +34,8 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
     ]
     if running.settings.common.umask != fresh.settings.common.umask:
         waiting.append("common.umask")
+    if running.settings.identity.authenticators != fresh.settings.identity.authenticators:
+        waiting.append("identity.authenticators")
     waiting += [
         f"limits.{name}"
         for name in type(fresh.settings.limits).model_fields
@@ -129,6 +131,11 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
         password_caching=provider.password_caching,
         naming_rules=provider.naming_rules,
     )
+
+
+def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
+    """Names and options of the configured authenticators, in order."""
+    return [(one.use, one.options) for one in loaded.settings.identity.authenticators]
 
 
 def password_hasher(loaded: Loaded) -> Callable[[str], str]:

@@ -9,6 +9,7 @@ from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
 from tidegate.config.schema.httpd import Httpd
+from tidegate.config.schema.identity import IdentityKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.sftpd import Sftpd
 
@@ -22,6 +23,7 @@ class Settings(Section):
         DataProvider(), "Where accounts, folders, administrators and counters are kept."
     )
     httpd: Httpd = key(Httpd(), "The HTTP server: REST API, health.")
+    identity: IdentityKeys = key(IdentityKeys(), "Who says who somebody is, besides the data provider.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import asyncssh
 
-from tidegate.abc import Credential
+from tidegate.abc import Challenge, Credential
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.reading import MEMORY
 from tidegate.doors.ssh.admission import Visit
@@ -79,7 +79,7 @@ class SshLogin(asyncssh.SSHServer):
         self._offers_refused = 0
         self._recorded = 0
         self._last_method = ""
-        self._question_open = False
+        self._question_open: int | None = None
         self._ended_by = ""
         self._next_channel = 0
         self.activity = Activity()
@@ -292,7 +292,8 @@ class SshLogin(asyncssh.SSHServer):
         """
         partial, self._partial_now = self._partial_now, False
         self.principal = None
-        self._pending = self._question_open = False
+        self._pending = False
+        self._question_open = None
         if partial:
             return True
         # The first request of method "none" only asks what is offered, so one failure of a connection that
@@ -318,24 +319,48 @@ class SshLogin(asyncssh.SSHServer):
         turn = self.begin_attempt("password")
         return await self._judge(turn, username, Credential(kind="password", secret=password))
 
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
-        """Ask for the password.
+    async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
+        """The questions to begin with; False refuses.
 
         Raises:
             asyncssh.DisconnectError: earlier questions were left without an answer too often.
         """
-        if self._question_open:
+        if self._question_open is not None:
             self._count_failure()
-        self._question_open = True
-        return "", "", "", [("Password: ", False)]
-
-    async def validate_kbdint_response(self, username: str, responses: Any) -> bool:
-        """The answer to the question."""
-        asked, self._question_open = self._question_open, False
-        turn = self.begin_attempt("keyboard-interactive")
-        if not asked or len(responses) != 1:
+        try:
+            challenge = await self.door.login.challenge(self.peer, username, after=self._partial)
+        except TidegateError as error:
+            self.begin_attempt("keyboard-interactive")
+            reason = error.reason if isinstance(error, LoginRefused) else "provider_unavailable"
+            log.error("%s: no questions for %r: %s", self.peer.connection_id, username, error)
+            self._failed("keyboard-interactive", reason, "")
             return False
-        return await self._judge(turn, username, Credential(kind="keyboard-interactive", secret=responses[0]))
+        return self._ask(challenge)
+
+    def _ask(self, challenge: Challenge) -> Any:
+        self._question_open = len(challenge.prompts)
+        prompts = [(prompt.text, prompt.echo) for prompt in challenge.prompts]
+        return challenge.title, challenge.instructions, "", prompts
+
+    async def validate_kbdint_response(self, username: str, responses: Any) -> Any:
+        """The answers to the questions; True, False, or more questions."""
+        asked, self._question_open = self._question_open, None
+        turn = self.begin_attempt("keyboard-interactive")
+        if asked is None or len(responses) != asked:
+            return False
+        answers = tuple(responses)
+        secret = answers[0] if len(answers) == 1 else ""
+        credential = Credential("keyboard-interactive", secret=secret, answers=answers)
+        if await self._judge(turn, username, credential):
+            return True
+        partial = self._partial
+        if turn != self._turn or not self._partial_now or partial is None or partial.challenge is None:
+            return False
+        if "keyboard-interactive" not in partial.remaining:
+            return False
+        # The method goes on by itself (RFC 4256 section 3.2): nothing has failed, nothing else need be tried.
+        self._partial_now = self._pending = False
+        return self._ask(partial.challenge)
 
     @contextlib.contextmanager
     def proving(self) -> Iterator[None]:

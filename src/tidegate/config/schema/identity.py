@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section ``identity``: who says who somebody is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.config.schema.base import Section, key
+
+
+class AuthenticatorKeys(Section):
+    """One authenticator."""
+
+    use: str = key(
+        "",
+        "Name of an installed authenticator (entry point group `tidegate.authenticators`), or "
+        "`package.module:name`.",
+    )
+    options: dict[str, Any] = key({}, "What the authenticator is given; see its documentation.", secret=True)
+
+
+class IdentityKeys(Section):
+    """Who says who somebody is."""
+
+    authenticators: list[AuthenticatorKeys] = key(
+        [], "Asked in this order at each login, before the accounts of the data provider."
+    )

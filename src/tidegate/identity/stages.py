@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of a login: who it is, what has to be proved, and the last word before the account is used."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tidegate.abc import (
+    AsksFirst,
+    Authenticator,
+    Challenge,
+    Credential,
+    KnowsKeys,
+    LoginAttempt,
+    NextStep,
+    PreLogin,
+    Prompt,
+)
+from tidegate.errors import LoginRefused, Unsupported
+from tidegate.identity.accounts import StoredAccounts, holds_key
+from tidegate.identity.api import PartialLogin
+from tidegate.model import Account, Peer
+
+PASSWORD_CHALLENGE: Final = Challenge((Prompt("Password: "),))
+"""Asked where no authenticator has questions of its own."""
+MAX_PROMPTS: Final = 8
+"""Questions of one challenge that are passed on; an authenticator with more is at fault."""
+_MAX_SEEN: Final = 10_000
+"""Accounts of the last logins that are remembered for authenticators that cannot find them by name."""
+
+_USAGE_FIELDS: Final = (
+    "id",
+    "username",
+    "created_at",
+    "used_quota_size",
+    "used_quota_files",
+    "last_quota_update",
+    "used_upload_data_transfer",
+    "used_download_data_transfer",
+    "last_login",
+    "first_upload",
+    "first_download",
+    "tally",
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a login stands between two credentials.
+
+    Attributes:
+        authenticator: who took the first credential and takes the next.
+        done: kinds of credential that were accepted, in order.
+        state: what the authenticator wants to see again.
+    """
+
+    authenticator: Authenticator
+    done: tuple[str, ...]
+    state: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The answer to a right credential.
+
+    Attributes:
+        step: who answered, and what is proved by now.
+        account: the account, None while the authenticator asks for more.
+        following: what it asks for.
+    """
+
+    step: Step
+    account: Account | None = None
+    following: NextStep | None = None
+
+
+class Stages:
+    """Authenticators in order, the stored accounts last. Life: constructed, `open`, used, `close`.
+
+    Args:
+        authenticators: in the configured order.
+        stored: the accounts of the data provider.
+    """
+
+    def __init__(self, authenticators: Sequence[Authenticator], stored: StoredAccounts) -> None:
+        self._added = tuple(authenticators)
+        self._stored = stored
+        self._chain: tuple[Authenticator, ...] = (*self._added, stored)
+        self._asking = tuple(one for one in self._added if isinstance(one, AsksFirst))
+        self._last = tuple(one for one in self._added if isinstance(one, PreLogin))
+        self._opened: list[Authenticator] = []
+        # Of authenticators that cannot find accounts by name: as the last login had them.
+        self._seen: OrderedDict[str, Account] = OrderedDict()
+
+    async def open(self) -> None:
+        """Open every authenticator.
+
+        Raises:
+            OperatorError: one cannot be used; those before it are open until `close`.
+        """
+        for authenticator in self._added:
+            self._opened.append(authenticator)
+            await authenticator.open()
+
+    async def close(self) -> None:
+        """Close what was opened; an error of one keeps no other open."""
+        opened, self._opened = self._opened, []
+        results = await asyncio.gather(*(one.close() for one in opened), return_exceptions=True)
+        for one, result in zip(opened, results, strict=True):
+            if isinstance(result, Exception):
+                _log.error("%s did not close: %s", type(one).__name__, result)
+
+    def is_stored(self, step: Step) -> bool:
+        """True if the provider's own hash or key proved the login."""
+        return step.authenticator is self._stored
+
+    # -- who ---------------------------------------------------------------------------------------------
+
+    async def find(self, username: str) -> tuple[Account | None, bool]:
+        """The account as it is now, None if nobody knows it, and True if it is the provider's.
+
+        Raises:
+            ProviderUnavailable: an authenticator or the provider cannot be asked.
+        """
+        for authenticator in self._chain:
+            try:
+                account = await authenticator.find(username)
+            except Unsupported:
+                account = self._seen.get(username)
+            if account is not None:
+                return account, authenticator is self._stored
+        return None, False
+
+    async def knows_key(self, peer: Peer, username: str, public_key: bytes) -> bool:
+        """True if somebody here takes a signature by this key for the user."""
+        for authenticator in self._chain:
+            if isinstance(authenticator, KnowsKeys):
+                known = await authenticator.knows_key(peer, username, public_key)
+            else:
+                try:
+                    known = holds_key(await authenticator.find(username), public_key)
+                except Unsupported:
+                    known = False
+            if known:
+                return True
+        return False
+
+    # -- what has to be proved -----------------------------------------------------------------------------
+
+    async def challenge(self, peer: Peer, username: str, after: PartialLogin | None) -> Challenge:
+        """What ``keyboard-interactive`` asks now."""
+        if after is not None:
+            return after.challenge or PASSWORD_CHALLENGE
+        for authenticator in self._asking:
+            challenge = await authenticator.first_challenge(peer, username)
+            if challenge is not None:
+                return _bounded(challenge)
+        return PASSWORD_CHALLENGE
+
+    async def verify(
+        self, peer: Peer, username: str, credential: Credential, after: PartialLogin | None
+    ) -> Proved:
+        """Check a credential: with the authenticator of the step before, else with each in order.
+
+        Raises:
+            LoginRefused: it is wrong, or nobody knows the user (``unknown_user``).
+            TidegateError: it cannot be checked.
+        """
+        former = after.step if after is not None and isinstance(after.step, Step) else None
+        done, state = (former.done, former.state) if former is not None else ((), None)
+        attempt = LoginAttempt(peer, username, credential, done, state)
+        for authenticator in (former.authenticator,) if former is not None else self._chain:
+            answer = await authenticator.verify(attempt)
+            if answer is None:
+                continue
+            now = done if done[-1:] == (credential.kind,) else (*done, credential.kind)
+            if isinstance(answer, NextStep):
+                if not answer.methods:
+                    raise LoginRefused("provider_error", username=username)
+                challenge = None if answer.challenge is None else _bounded(answer.challenge)
+                following = replace(answer, challenge=challenge)
+                return Proved(Step(authenticator, now, answer.state), following=following)
+            if answer.username != username:
+                _log.error(
+                    "%s answered with account %r for user %r: refused",
+                    type(authenticator).__name__,
+                    answer.username,
+                    username,
+                )
+                raise LoginRefused("provider_error", username=username)
+            return Proved(Step(authenticator, now), account=answer)
+        raise LoginRefused("unknown_user", username=username)
+
+    # -- the last word -------------------------------------------------------------------------------------
+
+    async def pre_login(self, account: Account, peer: Peer, method: str) -> Account:
+        """The account to go on with, after each authenticator that has a say about it.
+
+        Name, identity and usage of an account stay as they are, whatever it answers.
+
+        Raises:
+            LoginRefused: one of them refuses.
+        """
+        for authenticator in self._last:
+            changed = await authenticator.pre_login(account, peer, method)
+            if changed is not account:
+                kept = {name: getattr(account, name) for name in _USAGE_FIELDS}
+                account = replace(changed, **kept)
+        return account
+
+    def remember(self, account: Account) -> None:
+        """Keep an account that is not stored as its login found it, for `find`."""
+        self._seen[account.username] = replace(account, password="")
+        self._seen.move_to_end(account.username)
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.popitem(last=False)
+
+
+def with_usage(account: Account, record: Account) -> Account:
+    """An account that is not stored, with the usage that is kept under its name."""
+    kept = {name: getattr(record, name) for name in _USAGE_FIELDS if name != "username"}
+    return replace(account, **kept)
+
+
+def _bounded(challenge: Challenge) -> Challenge:
+    if len(challenge.prompts) > MAX_PROMPTS:
+        raise LoginRefused("provider_error")
+    return challenge
