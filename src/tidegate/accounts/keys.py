@@ -103,6 +103,8 @@ def parse_public_keys(text: str) -> list[PublicKey]:
     if len(text) > MAX_TEXT_CHARS:
         raise _bad(f"longer than {MAX_TEXT_CHARS} characters")
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    if "\n" not in text and _starts_with_type(text) and "PRIVATE" not in text:
+        return [_from_line(text.strip())]  # by far the most are a line of authorized_keys
     if _PRIVATE.search(text):
         raise _bad("this is a private key, which nobody but its owner should have; give the public key")
     found = _from_putty(text) if _PUTTY.search(text) else _from_blocks_and_lines(text)
@@ -359,7 +361,9 @@ def _base64(text: str) -> bytes:
 
 
 def _clean_comment(comment: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in comment).strip()[:MAX_COMMENT_CHARS]
+    if not comment.isprintable():
+        comment = "".join(char if char.isprintable() else " " for char in comment)
+    return comment.strip()[:MAX_COMMENT_CHARS]
 
 
 def _shown(text: str) -> str:

@@ -18,6 +18,7 @@ def changed(record: R, **values: object) -> R:
     Copying an account costs as much as checking it, and of a hundred thousand nearly none has to change.
     """
     for name, value in values.items():
-        if getattr(record, name) != value:
+        held = getattr(record, name)
+        if held is not value and held != value:
             return replace(record, **values)
     return record

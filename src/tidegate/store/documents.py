@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -39,6 +40,7 @@ from tidegate.model import (
     TallyLimits,
     TimeWindow,
 )
+from tidegate.model.changes import changed
 from tidegate.store import secrecy, validate
 from tidegate.store import versions as eras
 
@@ -63,6 +65,7 @@ def decode_account(
     lenient: bool = False,
     notes: list[str] | None = None,
     rules: Rules = DEFAULT_RULES,
+    owned: bool = False,
 ) -> Account:
     """Decode and check one user document.
 
@@ -74,11 +77,12 @@ def decode_account(
         lenient: keep unknown keys instead of refusing them.
         notes: receives one line for each thing that was accepted and has no effect here.
         rules: settings that decide what is valid.
+        owned: the document was passed by `refuse_deep` and may be changed, so that it need not be copied.
 
     Raises:
         BadRecord: with the JSON path of the first mistake.
     """
-    found = _Keys(where, lenient=lenient, notes=notes)
+    found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
     eras.modernise_account(plain, where)
     foreign = found.split(plain, Account, eras.USER_KEYS)
@@ -113,7 +117,7 @@ def decode_account(
     known = base.public_keys if base is not None else ()
     if lenient:
         known = found.usable_keys(account.public_keys)
-        account = replace(account, public_keys=known)
+        account = changed(account, public_keys=known)
         found.note_directory("home_dir", account.home_dir, rules)
     if base is not None:
         kept = secrecy.keep_hidden(account.filters.extra, base.filters.extra)
@@ -167,13 +171,14 @@ def decode_folder(
     lenient: bool = False,
     notes: list[str] | None = None,
     rules: Rules = DEFAULT_RULES,
+    owned: bool = False,
 ) -> Folder:
     """Decode and check one folder document; arguments as `decode_account`.
 
     Raises:
         BadRecord: with the JSON path of the first mistake.
     """
-    found = _Keys(where, lenient=lenient, notes=notes)
+    found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
     found.split(plain, Folder, eras.FOLDER_KEYS)
     found.filesystem(plain)
@@ -209,13 +214,14 @@ def decode_admin(
     lenient: bool = False,
     notes: list[str] | None = None,
     rules: Rules = DEFAULT_RULES,
+    owned: bool = False,
 ) -> Admin:
     """Decode and check one administrator document; arguments as `decode_account`.
 
     Raises:
         BadRecord: with the JSON path of the first mistake.
     """
-    found = _Keys(where, lenient=lenient, notes=notes)
+    found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
     foreign = found.split(plain, Admin, eras.ADMIN_KEYS)
     filters = found.inner(plain, "filters", AdminFilters, eras.ADMIN_FILTER_KEYS)
@@ -255,13 +261,14 @@ def decode_api_key(
     lenient: bool = False,
     notes: list[str] | None = None,
     rules: Rules = DEFAULT_RULES,
+    owned: bool = False,
 ) -> ApiKey:
     """Decode and check one API key document; `key` is the stored hash and is taken from `base` if absent.
 
     Raises:
         BadRecord: with the JSON path of the first mistake.
     """
-    found = _Keys(where, lenient=lenient, notes=notes)
+    found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
     found.split(plain, ApiKey, eras.API_KEY_KEYS)
     if base is not None:
@@ -280,7 +287,12 @@ def encode_api_key(key: ApiKey, *, confidential: bool) -> Document:
 
 def _without_places(rules: Rules, *, stays: bool) -> Rules:
     """The rules without the judgement of directories, which is for new and changed ones."""
-    return replace(rules, server_dir="") if stays and rules.server_dir else rules
+    return _placeless(rules) if stays and rules.server_dir else rules
+
+
+@lru_cache(maxsize=8)
+def _placeless(rules: Rules) -> Rules:
+    return replace(rules, server_dir="")
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
@@ -289,17 +301,24 @@ def _without_places(rules: Rules, *, stays: bool) -> Rules:
 class _Keys:
     """Walks one document and settles what to do with each key that the model does not have."""
 
-    def __init__(self, where: str, *, lenient: bool, notes: list[str] | None) -> None:
+    def __init__(self, where: str, *, lenient: bool, notes: list[str] | None, owned: bool = False) -> None:
         self._where = where
+        self._owned = owned
         self._lenient = lenient
         self._notes = notes
 
     def plain(self, document: object) -> Document:
-        """A copy of the document that may be changed, without nulls at the top."""
+        """A document that may be changed, without nulls at the top: a copy, unless it is owned."""
         if not isinstance(document, Mapping):
             raise BadRecord(self._where.rstrip("."), "should be a JSON object")
         where = self._where
-        return {str(key): _copied(value, where) for key, value in document.items() if value is not None}
+        if self._owned:
+            return {key: value for key, value in document.items() if value is not None}
+        return {
+            str(key): value if type(value) in _PLAIN else _copied(value, where)
+            for key, value in document.items()
+            if value is not None
+        }
 
     def split(self, plain: Document, model: type, foreign: Mapping[str, str], path: str = "") -> Document:
         """Take out what is not the model's: derived keys are dropped, foreign ones returned."""
@@ -394,10 +413,14 @@ class _Keys:
             self._notes.append(f"{self._where}{path}: {what}")
 
 
+_TEXT: Final = json.JSONEncoder(check_circular=False)
+"""Documents have no circles: their depth is bounded."""
+
+
 def _validated(adapter: TypeAdapter[Record], plain: Document, where: str) -> Record:
     """Types only; strict as JSON is, so that text never passes for a number."""
     try:
-        text = json.dumps(plain)
+        text = _TEXT.encode(plain)
         return adapter.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
@@ -443,6 +466,10 @@ def _drop_nulls(value: Document) -> None:
         del value[key]
 
 
+_PLAIN: Final = frozenset((str, int, bool, type(None)))
+"""Types of JSON values that hold nothing and are always finite."""
+
+
 def _copied(value: object, where: str, depth: int = 1) -> object:
     """A copy of parsed JSON; refuses what is nested too deep before other code walks it.
 
@@ -450,10 +477,14 @@ def _copied(value: object, where: str, depth: int = 1) -> object:
     """
     if depth > MAX_DEPTH and isinstance(value, (dict, list)):
         raise BadRecord(where.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels")
+    # Most values are plain; a call for each would cost as much as all the rest of decoding a record.
     if isinstance(value, dict):
-        return {str(key): _copied(item, where, depth + 1) for key, item in value.items()}
+        return {
+            str(key): item if type(item) in _PLAIN else _copied(item, where, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_copied(item, where, depth + 1) for item in value]
+        return [item if type(item) in _PLAIN else _copied(item, where, depth + 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise BadRecord(where.rstrip("."), "holds a number that is not finite")
     return value
@@ -465,7 +496,21 @@ def refuse_deep(document: dict[str, Any], where: str) -> None:
     Raises:
         BadRecord: it is nested too deep, or holds a number that is not finite.
     """
-    _copied(document, where)
+    todo: list[object] = [document]
+    for _ in range(MAX_DEPTH):
+        # Level by level: no call for each of the parts of a hundred thousand records.
+        below: list[object] = []
+        for holder in todo:
+            for item in holder.values() if isinstance(holder, dict) else holder:  # type: ignore[attr-defined]
+                kind = type(item)
+                if kind is dict or kind is list:
+                    below.append(item)
+                elif kind is float and not math.isfinite(item):
+                    raise BadRecord(where.rstrip("."), "holds a number that is not finite")
+        if not below:
+            return
+        todo = below
+    raise BadRecord(where.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels")
 
 
 _NAMES: dict[type, frozenset[str]] = {}

@@ -407,19 +407,23 @@ class _Reader:
             said = RENAMES_REPLACE.removeprefix("users: ")
             work.remarks.note(Subject("users"), "", said, Weight.RENAMED)
         notes: list[str] | None = []
-        if work.mover is not None and isinstance(document, dict):
+        owned = isinstance(document, dict)
+        if isinstance(document, dict):
             refuse_deep(document, where)
+        if work.mover is not None and isinstance(document, dict):
             try:
                 document = work.mover.record(key, index, document)
             except (TypeError, AttributeError, ValueError):  # a list where a text should be, and the like
                 raise BadRecord(where.rstrip("."), "is not of the form that SFTPGo writes") from None
             notes = None
-        record = _DECODERS[key](document, where=where, lenient=True, notes=notes, rules=work.rules)
+            if replaces:
+                document["filters"]["rename_onto"] = REPLACE
+        record = _DECODERS[key](
+            document, where=where, lenient=True, notes=notes, rules=work.rules, owned=owned
+        )
         for line in notes or ():
             place, _, what = line.removeprefix(where).partition(": ")
             work.remarks.note(Subject(key, index, record_name(key, document)), place, what)
-        if replaces and isinstance(record, Account):
-            record = changed(record, filters=changed(record.filters, rename_onto=REPLACE))
         if isinstance(record, (Account, Admin)):
             return changed(record, password=self._hashed(record.password, f"{where}password"))
         if isinstance(record, ApiKey):

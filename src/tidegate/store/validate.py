@@ -8,8 +8,11 @@ addresses as networks); what is stored is therefore what the rest of the house e
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from tidegate.accounts.directories import never_given
@@ -108,6 +111,8 @@ HASH_PREFIXES: Final = (
     "{SHA512}",
 )
 """How stored passwords begin; anything else in a document is plain text that has to be hashed."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 Item = TypeVar("Item")
 
@@ -252,12 +257,14 @@ def check_path(where: str, path: str) -> str:
     Raises:
         BadRecord: relative, with ``..`` or control characters, or too long.
     """
+    if path == "/":
+        return path
     check_text(where, path)
     if not path.startswith("/"):
         raise BadRecord(where, f"{path[:200]!r} is not an absolute path")
     if len(path.encode()) > MAX_PATH_BYTES:
         raise BadRecord(where, f"is longer than {MAX_PATH_BYTES} bytes")
-    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+    if _CONTROL.search(path):
         raise BadRecord(where, f"{path[:200]!r} holds a control character")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -295,15 +302,25 @@ def check_networks(where: str, networks: Sequence[str]) -> tuple[str, ...]:
     checked = []
     for index, text in enumerate(_bounded(where, networks)):
         try:
-            if "%" in text:
-                raise ValueError("zone")
-            network = ipaddress.ip_network(text, strict=False)
+            checked.append(_network(text))
         except ValueError:
             raise BadRecord(
                 f"{where}[{index}]", f"{text[:100]!r} is not a network such as 10.0.0.0/8"
             ) from None
-        checked.append(text if "/" in text else str(network))
     return tuple(checked)
+
+
+@lru_cache(maxsize=1024)
+def _network(text: str) -> str:
+    """An address or network as it is stored; accounts share them.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if "%" in text:
+        raise ValueError("zone")
+    network = ipaddress.ip_network(text, strict=False)
+    return text if "/" in text else str(network)
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
@@ -422,6 +439,8 @@ def _bounded(where: str, items: Sequence[Item]) -> Sequence[Item]:
 
 
 def _known(where: str, names: Sequence[str], known: Iterable[str]) -> None:
+    if not names:
+        return
     known = frozenset(known)
     for index, name in enumerate(_bounded(where, names)):
         if name not in known:
@@ -430,7 +449,7 @@ def _known(where: str, names: Sequence[str], known: Iterable[str]) -> None:
 
 def _some_left(where: str, denied: Sequence[str], known: Sequence[str]) -> None:
     _known(where, denied, known)
-    if set(denied) >= set(known):
+    if denied and set(denied) >= set(known):
         raise BadRecord(where, "denies all of them: set status to 0 instead")
 
 
@@ -446,8 +465,8 @@ def _one_of(where: str, value: str, allowed: Sequence[str]) -> None:
 
 def _integers(record: object, where: str, least: Mapping[str, int] | None = None) -> None:
     """Every integer of a record is 0 or more and fits a database column."""
-    names = _integer_fields(type(record))
-    values = [getattr(record, name) for name in names]
+    names, take = _integer_fields(type(record))
+    values = take(record)
     if not values or (min(values) >= 0 and max(values) <= MAX_INTEGER):
         return
     for name, value in zip(names, values, strict=True):
@@ -460,12 +479,20 @@ def _checked_integers(record: Item, where: str) -> Item:
     return record
 
 
-_INTEGERS: dict[type, tuple[str, ...]] = {}
+_INTEGERS: dict[type, tuple[tuple[str, ...], Callable[[object], tuple[int, ...]]]] = {}
 
 
-def _integer_fields(record: type) -> tuple[str, ...]:
+def _integer_fields(record: type) -> tuple[tuple[str, ...], Callable[[object], tuple[int, ...]]]:
+    """Names of a record's integers, and a getter for all of them at once."""
     known = _INTEGERS.get(record)
     if known is None:
-        known = tuple(item.name for item in fields(record) if item.type == "int")
-        _INTEGERS[record] = known
+        names = tuple(item.name for item in fields(record) if item.type == "int")
+        known = _INTEGERS[record] = names, _getter(names)
     return known
+
+
+def _getter(names: Sequence[str]) -> Callable[[object], tuple[int, ...]]:
+    if len(names) < 2:  # attrgetter of one name gives no tuple
+        return lambda record: tuple(getattr(record, name) for name in names)
+    take: Callable[[object], tuple[int, ...]] = attrgetter(*names)
+    return take

@@ -35,6 +35,8 @@ _NUMBERS: Final = [
     "used_quota_size",
     "used_quota_files",
 ]
+_SILENT: Final = (Fate.CARRIED, Fate.CONVERTED)
+"""Fates of which nothing is said, as of most fields of an account."""
 _OLD_PASSWORD_MS: Final = 1
 """`last_password_change` for a password of unknown age: as old as can be."""
 
@@ -53,7 +55,7 @@ class Judged:
 
     def by_row(self, field: str, row: Row | None, value: object) -> None:
         """Judge a field that is set by its row; None is a field that nobody knows."""
-        if not asks(value):
+        if (row is not None and row.fate in _SILENT) or not asks(value):
             return
         if row is None:
             self.closes.append((field, _UNKNOWN))
@@ -91,7 +93,7 @@ def convert_user(user: Document, era: Era, judged: Judged, where: str) -> None:
     _password_age(user, filters, judged)
     _top(user, judged)
     for key, value in filters.items():
-        if key == "ip_order":  # ours, set above
+        if key == "ip_order" or not value:  # ours, set above; or empty
             continue
         judged.by_row(f"filters.{key}", table.FILTERS.get(key), value)
         rows = table.NESTED.get(key)
@@ -103,7 +105,8 @@ def convert_user(user: Document, era: Era, judged: Judged, where: str) -> None:
 
 def _top(user: Document, judged: Judged) -> None:
     for key, value in user.items():
-        judged.by_row(key, table.USERS.get(key), value)
+        if value:  # of 24 fields most are empty
+            judged.by_row(key, table.USERS.get(key), value)
 
 
 def _numbers(user: Document, _era: Era, judged: Judged) -> None:

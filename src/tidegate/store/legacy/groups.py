@@ -82,6 +82,8 @@ def resolve(user: Document, groups: Mapping[str, Document], folder_paths: Mappin
     """
     found = Resolved()
     listed = user.get("groups")
+    if not listed:
+        return found
     members = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
     names = _placeholders(user)
     if asks(listed) and (not isinstance(listed, list) or len(members) != len(listed)):

@@ -59,7 +59,7 @@ def account_values(account: Account) -> Values:
         public_keys=json.dumps(account.public_keys),
         permissions=json.dumps(account.permissions),
         filters=_FILTERS.dump_json(account.filters, exclude_defaults=True).decode(),
-        filesystem=json.dumps(account.filesystem),
+        filesystem=json.dumps(account.filesystem) if account.filesystem else "{}",
     )
     return values
 
