@@ -1,62 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a coroutine's first step at once, and make a task only if it has to wait.
+"""Run a coroutine's first step at once, and schedule a task only if it has to wait.
 
-Most requests of a file server are answered from memory. A task for each costs an object, a trip through
-the event loop and a wake-up of the transport; `start` costs a few hundred nanoseconds instead. It behaves
-as ``loop.create_task`` would: the coroutine runs in a copy of the current context, and `asyncio.timeout`
-and ``current_task().cancel()`` work in the first step already, through a stand-in that is replaced by
-the task once there is one. (Python 3.12 has eager tasks; they build the task in every case.)
+Most requests of a file server are answered from memory. A scheduled task for each costs a trip through the
+event loop and a wake-up of the transport. `start` behaves as ``loop.create_task`` would, but the first step
+runs before it returns, in a real `asyncio.Task`: `asyncio.current_task`, cancellation, `asyncio.timeout`,
+anyio's scopes and whatever else refers to the current task work in it, and go on in the same task.
+
+From Python 3.12 on this is ``Task(eager_start=True)``. Python 3.11 has no such thing: there the task is made
+bare, and initialised when the coroutine waits (or something asks for more than its identity), because a
+constructor that registers and schedules it costs more than what most requests do. docs/adr/0031.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import tasks as _tasks
-from collections.abc import Coroutine, Generator
-from contextvars import copy_context
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
 _DELIVERED: Final = object()
-
-
-class _Standin:
-    """Takes the place of the current task during the first step of a coroutine."""
-
-    __slots__ = ("_cancels", "_message", "_task")
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[Any] | None = None
-        self._cancels = 0
-        self._message: object = None
-
-    def become(self, task: asyncio.Task[Any]) -> None:
-        self._task = task
-        for _ in range(self._cancels):
-            task.cancel(self._message)
-
-    def cancel(self, msg: object = None) -> bool:
-        if self._task is not None:
-            return self._task.cancel(msg)
-        self._cancels += 1
-        self._message = msg
-        return True
-
-    def cancelling(self) -> int:
-        return self._cancels if self._task is None else self._task.cancelling()
-
-    def uncancel(self) -> int:
-        if self._task is not None:
-            return self._task.uncancel()
-        self._cancels = max(0, self._cancels - 1)
-        return self._cancels
-
-    def done(self) -> bool:
-        return self._task is not None and self._task.done()
-
-    def get_name(self) -> str:
-        return "eager" if self._task is None else self._task.get_name()
+_NAME: Final = "eager"
 
 
 class _Continuation(Coroutine[Any, Any, T]):
@@ -94,13 +61,133 @@ class _Continuation(Coroutine[Any, Any, T]):
     def __await__(self) -> Generator[Any, Any, T]:
         raise RuntimeError("a continuation belongs to its task")
 
+    def __getattr__(self, name: str) -> Any:
+        """State of the coroutine (``cr_running`` and others), which `inspect` and anyio ask for."""
+        if not name.startswith("cr_"):
+            raise AttributeError(name)
+        return getattr(self._coro, name)
+
+
+class _BareTask(asyncio.Task[T]):
+    """A task whose constructor has not run yet: for Python 3.11 only.
+
+    `asyncio.Task` keeps the count of cancellations, the name and weak references without it. What
+    needs more while the first step runs is answered here. `begin` runs the constructor.
+    """
+
+    __slots__ = ("_origin",)
+
+    _cancel_message: object
+    _origin: Coroutine[Any, Any, T] | None
+    """The coroutine; None once the first step was the last."""
+
+    def begin(self, first: object, loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        """Become a scheduled task, which goes on after the first step."""
+        name, cancels, message = self.get_name(), self.cancelling(), self._cancel_message
+        assert self._origin is not None
+        super().__init__(_Continuation(self._origin, first), loop=loop, name=name, context=context)
+        for _ in range(cancels):
+            self.cancel(message)
+        for callback, where in _early.pop(self, ()):
+            super().add_done_callback(callback, context=where)
+
+    def end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The first step was the last."""
+        self._origin = None
+        if _early:
+            for callback, context in _early.pop(self, ()):
+                loop.call_soon(callback, self, context=context)
+
+    def _bare(self) -> bool:
+        return self._coro is None  # type: ignore[attr-defined]
+
+    def done(self) -> bool:
+        return self._origin is None or super().done()
+
+    def get_coro(self) -> Any:
+        return self._origin if self._bare() else super().get_coro()
+
+    def get_name(self) -> str:
+        return super().get_name() or _NAME
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop() if self._bare() else super().get_loop()
+
+    def add_done_callback(
+        self, callback: Callable[[Any], object], /, *, context: Context | None = None
+    ) -> None:
+        if not self._bare():
+            super().add_done_callback(callback, context=context)
+        elif self._origin is None:
+            asyncio.get_running_loop().call_soon(callback, self, context=context)
+        else:
+            _early.setdefault(self, []).append((callback, context))
+
+    def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
+        if not self._bare():
+            return super().remove_done_callback(callback)
+        early = _early.pop(self, [])
+        left = [pair for pair in early if pair[0] != callback]
+        if left:
+            _early[self] = left
+        return len(early) - len(left)
+
+    def __repr__(self) -> str:
+        if not self._bare():
+            return super().__repr__()
+        state = "finished" if self._origin is None else "pending"
+        return f"<Task {state} name={self.get_name()!r} coro={self._origin!r}>"
+
+
+_early: Final[dict[_BareTask[Any], list[tuple[Callable[[Any], object], Context | None]]]] = {}
+"""Callbacks that were added in the first step, until it ends."""
+
+
+def _start_311(
+    coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
+) -> tuple[asyncio.Task[T] | None, T | None]:
+    context = copy_context()
+    task: _BareTask[T] = _BareTask.__new__(_BareTask)
+    task._origin = coro  # noqa: SLF001
+    outer = asyncio.current_task(loop)
+    if outer is not None:
+        _tasks._leave_task(loop, outer)  # noqa: SLF001
+    _tasks._enter_task(loop, task)  # noqa: SLF001
+    try:
+        first = context.run(coro.send, None)
+    except StopIteration as stop:
+        task.end(loop)
+        if task._must_cancel:  # type: ignore[attr-defined]  # noqa: SLF001
+            # As a task that is cancelled in its last step.
+            raise asyncio.CancelledError from None
+        return None, stop.value
+    except BaseException:
+        task.end(loop)
+        raise
+    finally:
+        _tasks._leave_task(loop, task)  # noqa: SLF001
+        if outer is not None:
+            _tasks._enter_task(loop, outer)  # noqa: SLF001
+    task.begin(first, loop, context)
+    return task, None
+
+
+def _start_312(
+    coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
+) -> tuple[asyncio.Task[T] | None, T | None]:
+    task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, name=_NAME, eager_start=True)  # type: ignore[call-arg]
+    return (None, task.result()) if task.done() else (task, None)
+
+
+_start: Final = _start_312 if sys.version_info >= (3, 12) else _start_311
+
 
 def start(
     coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
 ) -> tuple[asyncio.Task[T] | None, T | None]:
     """Run `coro` until it ends or first waits.
 
-    MUST be called from a callback or a task of `loop`.
+    MUST be called from a callback or a task of `loop`. The coroutine runs in a copy of the current context.
 
     Returns:
         ``(None, result)`` if it ended, ``(task, None)`` if it waits; the task carries on.
@@ -108,21 +195,4 @@ def start(
     Raises:
         Exception: whatever the coroutine raised in its first step.
     """
-    context = copy_context()
-    standin = _Standin()
-    outer = asyncio.current_task(loop)
-    if outer is not None:
-        _tasks._leave_task(loop, outer)  # noqa: SLF001
-    # The stand-in is no Task; the registry takes any object (asyncio documents it for third-party tasks).
-    _tasks._enter_task(loop, cast("asyncio.Task[Any]", standin))  # noqa: SLF001
-    try:
-        first = context.run(coro.send, None)
-    except StopIteration as stop:
-        return None, stop.value
-    finally:
-        _tasks._leave_task(loop, cast("asyncio.Task[Any]", standin))  # noqa: SLF001
-        if outer is not None:
-            _tasks._enter_task(loop, outer)  # noqa: SLF001
-    task = loop.create_task(_Continuation(coro, first), context=context)
-    standin.become(task)
-    return task, None
+    return _start(coro, loop)
