@@ -332,13 +332,6 @@ class StorageFailed(WorldError):
     errno_name = "EIO"
 
 
-def writes_to_directory() -> Unsupported:
-    """The error for a directory that was to be written as a file; clients know it as unsupported."""
-    error = Unsupported(IsADirectory.default_text)
-    error.__cause__ = IsADirectory()
-    return error
-
-
 # --- for the log ------------------------------------------------------------------------------------
 
 

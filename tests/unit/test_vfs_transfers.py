@@ -221,7 +221,7 @@ async def test_copy_keeps_the_target_when_it_may_not_replace(world):
     await put(s, "/b", b"b")
     with pytest.raises(e.AlreadyExists):
         await s.copy(p("/a"), p("/b"), replace=False)
-    with pytest.raises(e.Unsupported):
+    with pytest.raises(e.InvalidArgument):
         await s.copy(p("/a"), p("/a"), replace=True)
     with pytest.raises(e.NotFound):
         await s.copy(p("/a"), p("/no/b"), replace=False)

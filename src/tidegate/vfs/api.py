@@ -21,7 +21,7 @@ from tidegate.model import Attrs, Entry, Peer, Principal, Space, VPath
 
 @dataclass(frozen=True, slots=True)
 class OpenFlags:
-    """How a client wants a file opened; the names are those of POSIX and SFTP v3."""
+    """How a client wants a file opened; the names are those of POSIX."""
 
     read: bool = False
     write: bool = False
@@ -73,7 +73,7 @@ class File(Protocol):
         ...
 
     async def set_attrs(self, attrs: Attrs) -> None:
-        """FSETSTAT; never fails a finished upload for want of a capability."""
+        """Set attributes of the open file; never fails a finished upload for want of a capability."""
         ...
 
     async def sync(self) -> None:
@@ -157,7 +157,7 @@ class Session(Protocol):
         ...
 
     async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
-        """SETSTAT: size, mode, owner, times, by `setstat_mode` and permission."""
+        """Set size, mode, owner, times, by `setstat_mode` and permission."""
         ...
 
     async def space(self, path: VPath) -> Space:

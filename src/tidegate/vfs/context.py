@@ -39,7 +39,8 @@ class VfsOptions:
         map_owners: give new files and directories the account's uid and gid; possible as root only.
         max_open_files: files one session may have open.
         fsync: make uploads durable before they are acknowledged.
-        rename_onto: what RENAME does with a new name that exists, where neither account nor binding says.
+        rename_onto: what a rename that need not replace does with a new name that exists, where neither
+            account nor binding says.
     """
 
     upload_mode: Publish = Publish.INPLACE
@@ -73,7 +74,7 @@ class Context:
         created: how the last new file was created; a client mostly asks for the same again.
         who: the fields that all events of the session share.
         where: those that events of transfers have besides.
-        renames_replace: whether RENAME replaces what has the new name, as posix-rename does.
+        renames_replace: True if every rename replaces what has the new name.
     """
 
     principal: Principal

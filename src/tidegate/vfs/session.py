@@ -12,6 +12,8 @@ from time import monotonic
 from tidegate.abc import Backend, Capability, Key
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
+    InvalidArgument,
+    InvalidHandle,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -301,7 +303,7 @@ class Session:
     # -- attributes ----------------------------------------------------------------------------------
 
     async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
-        """SETSTAT: every permission is asked before anything is set."""
+        """Every permission is asked before anything is set."""
         context = self._context
         mode, owner = attrs.mode is not None, attrs.uid is not None or attrs.gid is not None
         times = attrs.atime_ns is not None or attrs.mtime_ns is not None
@@ -364,7 +366,7 @@ class Session:
                 if entry.is_dir:
                     raise IsADirectory
                 if not entry.is_file:
-                    raise Unsupported("only files have a size to set")
+                    raise InvalidArgument("only files have a size to set")
                 await act.begin(mount)
                 old = place.learn(entry.size) or 0
                 with context.limits(Intent.OVERWRITE, path):
@@ -435,5 +437,5 @@ def _both(context: Context, path: VPath, place: VPath) -> Callable[[str, bool], 
 def _own(file: api.File) -> File:
     """Doors hand back what `open` gave them."""
     if not isinstance(file, File):
-        raise Unsupported("not a file of this server")
+        raise InvalidHandle("not a file of this server")
     return file

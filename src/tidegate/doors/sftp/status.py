@@ -57,6 +57,13 @@ INTERNAL_TEXT: Final = "internal error"
 """What a client is told about an exception that nobody foresaw."""
 
 
+def writes_to_directory() -> e.Unsupported:
+    """The error for a directory that was to be written as a file; SFTP clients know it as unsupported."""
+    error = e.Unsupported(e.IsADirectory.default_text)
+    error.__cause__ = e.IsADirectory()
+    return error
+
+
 def code_of(error: e.TidegateError) -> int:
     """The status code of an error, by its class or the nearest class above it that has a row."""
     for cls in type(error).__mro__:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from tidegate.doors.sftp import status
 from tidegate.doors.sftp.handles import MAX_OFFSET, HandleTable, Listing, OpenFile, key_of
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.wire import constants as c
@@ -23,7 +24,6 @@ from tidegate.errors import (
     NotFound,
     TidegateError,
     Unsupported,
-    writes_to_directory,
 )
 from tidegate.model import Attrs, Entry, Kind, VPath
 from tidegate.model.path import MAX_PATH_BYTES
@@ -141,7 +141,7 @@ class Verbs:
         flags = _OPEN_FLAGS[q.flags & 0x3F]
         if flags.write and q.path.endswith(b"/"):
             # POSIX: such a name is a directory's. `scp file host:dir/` must not make a file called dir.
-            raise writes_to_directory()
+            raise status.writes_to_directory()
         attrs = None if q.attrs is r.NO_ATTRS else check_attrs(q.attrs)
         return VPath.parse(q.path, self._session.start_directory), flags, attrs
 
@@ -152,7 +152,7 @@ class Verbs:
             file = await self._session.open(path, flags, attrs)
         except IsADirectory as error:
             if flags.write:
-                raise writes_to_directory() from error
+                raise status.writes_to_directory() from error
             raise
         return replies.handle(rid, self._handles.add_file(OpenFile(file, append=flags.append)))
 

@@ -21,7 +21,7 @@ def supported(attrs: Attrs, capabilities: Capability, setstat_mode: int, *, leni
     Args:
         setstat_mode: 0 demands everything; 1 ignores mode, owner and times; 2 ignores those of them that
             the storage does not have.
-        lenient: leave out what the storage lacks, whatever the mode (FSETSTAT after an upload).
+        lenient: leave out what the storage lacks, whatever the mode (attributes set on an open file).
 
     Raises:
         Unsupported: something is demanded that the storage cannot do.

@@ -45,12 +45,12 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
     if table.is_point(source) or table.holds_points(source):
         raise IsADirectory
     if table.is_point(target) or table.holds_points(target):
-        raise Unsupported("target is a directory")
+        raise IsADirectory("target is a directory")
     # As an upload would, a copy goes through a link that is there; what must be new is never behind one.
     origin, goal = await reach(context, source), await reach(context, target, follow=replace, charged=True)
     judge(context, Intent.COPY, source, origin, target=target, goal=goal)
     if source == target or (origin.backend is goal.backend and origin.key == goal.key):
-        raise Unsupported("source and target are the same")
+        raise InvalidArgument("source and target are the same")
 
     async def work(act: Act) -> None:
         async with context.places.locked(goal[1:]):
@@ -58,7 +58,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
-                raise Unsupported("only files are copied")
+                raise InvalidArgument("only files are copied")
             old = await stat_or_none(context, goal)
             if replace and old is not None and old.is_link and goal.mount.meter.grow:
                 raise Conflict  # put there since we looked: what is counted is not what would be written
@@ -129,7 +129,7 @@ async def transfer(
     if old is not None and not replace:
         raise AlreadyExists
     if old is not None and old.is_dir:
-        raise Unsupported("target is a directory")
+        raise IsADirectory("target is a directory")
     if progress is None:
         meter.require_size(entry.size)
     place = context.places.hold(to_backend, to_key)

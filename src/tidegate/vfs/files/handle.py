@@ -418,7 +418,7 @@ class File:
         return (await self._handle.stat())._replace(name=self.path.name)
 
     async def set_attrs(self, attrs: Attrs) -> None:
-        """FSETSTAT; what the storage lacks is left out silently, what policy forbids is refused.
+        """Set attributes; what the storage lacks is left out silently, what policy forbids is refused.
 
         Raises:
             Denied: a permission is missing.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RENAME and posix-rename: outcomes as those of rename(2), between storages too.
+"""Renames, with outcomes as those of rename(2), between storages too.
 
 Within one storage, and between two that the system can rename between, it is one rename(2), which keeps
 everything. Where the system cannot (two file systems), what is moved is copied, compared and then removed

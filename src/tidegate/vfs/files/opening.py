@@ -20,7 +20,6 @@ from tidegate.errors import (
     QuotaExceeded,
     TidegateError,
     Unsupported,
-    writes_to_directory,
 )
 from tidegate.model import Attrs, Entry, Intent, VPath
 from tidegate.vfs.acts import Act, settle
@@ -151,7 +150,7 @@ def _create_nowait(
 
 async def _open_download(context: Context, path: VPath) -> File:
     context.require(Intent.DOWNLOAD, path)
-    _no_mount(context, path, writing=False)
+    _no_mount(context, path)
     mount = (await context.table.at(path)).mount
     try:
         mount.meter.may_download()
@@ -227,7 +226,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     may_replace = context.gate.decide(Intent.OVERWRITE, path).allowed
     if not may_replace:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
-    _no_mount(context, path, writing=True)
+    _no_mount(context, path)
     if context.own:
         found = await own.find(context, path, follow=not flags.exclusive)
         if found is not None:
@@ -247,7 +246,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         behind = await _look(context.through(spot), key, follow=True)
         if behind is not None:
             if behind.is_dir:
-                raise writes_to_directory()
+                raise IsADirectory
             context.require(Intent.OVERWRITE, path)
     new = behind is None or (flags.create and flags.exclusive)
     there = context.place(path, spot)
@@ -323,11 +322,11 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     return file
 
 
-def _no_mount(context: Context, path: VPath, *, writing: bool) -> None:
+def _no_mount(context: Context, path: VPath) -> None:
     """A mount point, and a directory that leads to one, is no file."""
     table = context.table
     if path == "/" or (table.has_points and (table.is_point(path) or table.holds_points(path))):
-        raise writes_to_directory() if writing else IsADirectory
+        raise IsADirectory
 
 
 async def _look(backend: Backend, key: Key, *, follow: bool = False) -> Entry | None:
@@ -345,7 +344,7 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
             raise NotFound
         return
     if entry.is_dir:
-        raise AlreadyExists if flags.create and flags.exclusive else writes_to_directory()
+        raise AlreadyExists if flags.create and flags.exclusive else IsADirectory
     # With exclusive nothing is overwritten: the backend refuses, or only takes an unfinished upload's place.
     context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
 

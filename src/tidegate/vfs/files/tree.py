@@ -19,6 +19,7 @@ from tidegate.errors import (
     DirectoryNotEmpty,
     InvalidArgument,
     IsADirectory,
+    OtherDevice,
     TidegateError,
     Unsupported,
 )
@@ -130,7 +131,7 @@ async def rmdir(context: Context, path: VPath) -> None:
             Intent.DELETE_DIR, path, "permission: a folder is mounted there", "virtual_folders"
         )
     if context.table.holds_points(path):
-        raise Unsupported("a folder is mounted inside")
+        raise DirectoryNotEmpty("a folder is mounted inside")
     spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=bool(context.own))
     if any(own.below(context, spot)):
         raise DirectoryNotEmpty
@@ -172,7 +173,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     points = VPath.parse(text, base=link.parent)
     context.require(Intent.SYMLINK, points, target=link)
     if context.table.is_point(link) or context.table.is_point(points):
-        raise Unsupported("links do not cross folders")
+        raise OtherDevice("links do not cross folders")
     spot = await reach(context, link, follow=False, charged=bool(context.own))
     if own.mine(context, spot) is not None:
         raise AlreadyExists
@@ -180,7 +181,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     mount, backend, key = spot
     other, _, other_key = await context.table.at(points)
     if other is not mount:
-        raise Unsupported("links do not cross folders")
+        raise OtherDevice("links do not cross folders")
     _needs(backend, Capability.LINKS, "links")
     if context.table.holds_points(link):
         raise AlreadyExists
@@ -250,7 +251,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     mount, backend, key = origin
     to_mount, to_backend, to_key = goal
     if to_backend is not backend or mount.meter.owner != to_mount.meter.owner:
-        raise Unsupported("links do not cross folders")
+        raise OtherDevice("links do not cross folders")
     _needs(backend, Capability.HARDLINKS, "hard links")
     if table.is_point(target) or table.holds_points(target):
         raise AlreadyExists
@@ -261,7 +262,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
-                raise Unsupported("only files have hard links")
+                raise InvalidArgument("only files have hard links")
             if here.extent is not None and mount.meter.grow:
                 # its growth is charged for the names it had when opened
                 raise Conflict("file is being written")
