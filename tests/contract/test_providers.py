@@ -13,7 +13,7 @@ from tests.contract.conftest import Opened, OptionsOf
 from tests.support.accounts import full_account, full_admin, full_folder, full_key, plain_account
 
 from tidegate.errors import AlreadyExists, BadRecord, NotFound, ProviderError
-from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
+from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, StorageConfig, Tally
 from tidegate.store.contract import Provider, Record, Snapshot, UsageDelta
 
 TIMES = ("id", "created_at", "updated_at")
@@ -344,7 +344,7 @@ async def test_folder_round_trip(provider: Provider) -> None:
 
 
 async def test_a_mount_has_the_storage_of_its_folder(provider: Provider) -> None:
-    crypt = {"provider": 4, "cryptconfig": {"passphrase": {"status": "Plain", "payload": "made-up"}}}
+    crypt = StorageConfig("crypt", {"cryptconfig": {"passphrase": {"status": "Plain", "payload": "made-up"}}})
     await provider.add_folder(Folder(name="vault", mapped_path="/srv/vault", filesystem=crypt))
     vault = mount("v", "vault", "/srv/vault")
     await provider.add_user(plain_account("ana", virtual_folders=(vault,)))
@@ -356,7 +356,7 @@ async def test_a_mount_has_the_storage_of_its_folder(provider: Provider) -> None
 
 
 async def test_storage_that_a_mount_describes_is_kept_for_its_folder(provider: Provider) -> None:
-    bucket = {"provider": 1, "s3config": {"bucket": "b"}}
+    bucket = StorageConfig("s3", {"s3config": {"bucket": "b"}})
     await provider.add_folder(Folder(name="known", mapped_path="/srv/known"))
     made = replace(mount("m", "made", "/srv/made"), filesystem=bucket)
     known = replace(mount("k", "known", "/srv/known"), filesystem=bucket)

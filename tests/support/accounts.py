@@ -13,6 +13,7 @@ from tidegate.model import (
     Filters,
     Folder,
     FolderMount,
+    StorageConfig,
     Tally,
     TallyLimits,
     TimeWindow,
@@ -135,5 +136,5 @@ def full_folder(name: str = "data") -> Folder:
         used_quota_size=5,
         used_quota_files=6,
         last_quota_update=7,
-        filesystem={"provider": 5, "sftpconfig": {"endpoint": "host:22"}},
+        filesystem=StorageConfig("sftp", {"sftpconfig": {"endpoint": "host:22"}}),
     )

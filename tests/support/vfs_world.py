@@ -14,11 +14,21 @@ from tidegate.backends.local import Devices, LocalBackend
 from tidegate.backends.local.device import Device
 from tidegate.errors import NotFound, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event
-from tidegate.model import Account, Filters, Folder, FolderMount, Peer, Principal, Protocol, UsageDelta, VPath
+from tidegate.model import (
+    Account,
+    Filters,
+    Folder,
+    FolderMount,
+    Peer,
+    Principal,
+    Protocol,
+    StorageSpec,
+    UsageDelta,
+    VPath,
+)
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
-from tidegate.vfs.mounts import BackendSpec
 from tidegate.vfs.session import Session
 
 PUT = OpenFlags(write=True, create=True, truncate=True)
@@ -136,8 +146,8 @@ class World:
         )
         return self.vfs
 
-    def build(self, spec: BackendSpec) -> Backend:
-        return LocalBackend(spec.root, create=True)
+    def build(self, spec: StorageSpec) -> Backend:
+        return LocalBackend(spec.directory, create=True)
 
     def home(self, name: str = "alice") -> Path:
         return self.base / "homes" / name
@@ -210,8 +220,8 @@ class _LocalWorld(World):
     devices: Devices
     kernel: bool | None = None
 
-    def build(self, spec: BackendSpec) -> Backend:
-        return LocalBackend(spec.root, create=True, devices=self.devices, kernel=self.kernel)
+    def build(self, spec: StorageSpec) -> Backend:
+        return LocalBackend(spec.directory, create=True, devices=self.devices, kernel=self.kernel)
 
 
 @asynccontextmanager

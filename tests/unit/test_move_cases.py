@@ -8,7 +8,7 @@ from tests.support.moved import HASH, move
 
 from tidegate.errors import BadRecords
 from tidegate.model import Intent, VPath
-from tidegate.policy.folders import is_local, storage_at
+from tidegate.policy.folders import storage_at
 from tidegate.policy.login import check_login
 from tidegate.server.wiring import storage_problem
 
@@ -32,16 +32,16 @@ async def test_i01_folders_on_storage_that_is_not_here_cannot_be_reached() -> No
 
     carla = moved.users["carla"]
     for path in ("/vault/n", "/bucket/n"):
-        assert storage_problem(storage_at(carla, VPath.parse(path))), path
-    assert is_local(storage_at(carla, VPath.parse("/n")))
+        assert storage_problem(storage_at(carla, VPath.parse(path)).config), path
+    assert storage_at(carla, VPath.parse("/n")).config.is_local
 
 
 async def test_i01_a_folder_that_only_the_user_describes_keeps_its_storage() -> None:
     mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", "filesystem": {"provider": 4}}
     moved = await move({"users": [person("ana", virtual_folders=[mount])], "version": 17})
 
-    assert moved.folders["v"].filesystem["provider"] == 4
-    assert storage_problem(storage_at(moved.users["ana"], VPath.parse("/v/x")))
+    assert moved.folders["v"].filesystem.kind == "crypt"
+    assert storage_problem(storage_at(moved.users["ana"], VPath.parse("/v/x")).config)
 
 
 async def test_i02_a_group_restricts_its_members() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import LoginRefused
-from tidegate.model import Account, Filters, Protocol, TimeWindow
+from tidegate.model import Account, Filters, Protocol, StorageConfig, TimeWindow
 from tidegate.model.address_list import AddressList, host_of, parse_address, parse_network
 from tidegate.policy.hours import open_window, parse_clock
 from tidegate.policy.login import check_login, refusal, require_login
@@ -290,8 +290,8 @@ def test_home_has_to_be_absolute(home: str) -> None:
 
 
 def test_home_elsewhere_than_on_disk() -> None:
-    assert not reason(account(home_dir="", filesystem={"provider": 1}))
-    assert reason(account(home_dir="", filesystem={"provider": 0})) == "home"
+    assert not reason(account(home_dir="", filesystem=StorageConfig("s3")))
+    assert reason(account(home_dir="", filesystem=StorageConfig())) == "home"
 
 
 def test_order_and_the_rest_for_explain() -> None:

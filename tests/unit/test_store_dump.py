@@ -85,7 +85,7 @@ async def test_what_0_9_meant(provider: Provider) -> None:
     ]
     assert alpha.virtual_folders[0].name == "srv-shared"
     assert alpha.virtual_folders[1].name.startswith("srv-my-archive-")
-    assert gamma.filesystem["s3config"]["bucket"] == "tide"
+    assert gamma.filesystem.options["s3config"]["bucket"] == "tide"
     assert {user.status for user in (alpha, gamma)} == {1}
     assert any(
         note.startswith("users[2] (gamma): filesystem.provider: storage 1 is not available in this version")
@@ -107,7 +107,7 @@ async def test_what_2_x_meant(provider: Provider) -> None:
         100,
     )
     assert dora.virtual_folders[0].used_quota_size == 77
-    assert (await provider.folder("remote")).filesystem["sftpconfig"]["endpoint"] == "host:22"
+    assert (await provider.folder("remote")).filesystem.options["sftpconfig"]["endpoint"] == "host:22"
     assert (await provider.admin("admin")).filters.allow_list == ("127.0.0.1/32",)
     assert (await provider.api_key("keyid")).admin == "admin"
     assert dora.status == 0

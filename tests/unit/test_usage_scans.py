@@ -17,9 +17,9 @@ from tidegate.abc import Backend, Key, OpenOptions, Publish
 from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.uploads import Upload
-from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal, Protocol
+from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal, Protocol, StorageSpec
 from tidegate.vfs.files import uploads
-from tidegate.vfs.mounts import BackendPool, BackendSpec
+from tidegate.vfs.mounts import BackendPool
 from tidegate.vfs.usage import tracker as usage
 from tidegate.vfs.usage.tracker import UsageTracker
 
@@ -279,8 +279,8 @@ async def test_who_goes_while_a_root_is_looked_at_leaves_nothing_open(tmp_path: 
             await asyncio.Event().wait()
             return True
 
-    pool = BackendPool(lambda spec: Slow(spec.root, create=True))
-    spec = BackendSpec(str(tmp_path / "root"), ALICE.filesystem)
+    pool = BackendPool(lambda spec: Slow(spec.directory, create=True))
+    spec = StorageSpec(str(tmp_path / "root"), ALICE.filesystem)
     held = await pool.acquire(spec)
     task = asyncio.create_task(pool.acquire(spec))
     async with asyncio.timeout(5):

@@ -31,7 +31,7 @@ class Clock:
 
 def server(store: MemoryProvider, name: str, clock: Clock) -> VfsSessions:
     return VfsSessions(
-        lambda spec: LocalBackend(spec.root, create=True),
+        lambda spec: LocalBackend(spec.directory, create=True),
         store,
         emit=lambda event: None,
         lease=Lease(store, name, now=clock),

@@ -17,8 +17,7 @@ from tests.support.vfs_world import PUT, RESUME, World, p, put, vfs_world
 from tidegate.abc import Backend, Publish
 from tidegate.backends.local import Devices, LocalBackend
 from tidegate.errors import StorageFailed, TidegateError
-from tidegate.model import Attrs
-from tidegate.vfs.mounts import BackendSpec
+from tidegate.model import Attrs, StorageSpec
 from tidegate.vfs.session import Session
 
 
@@ -76,8 +75,8 @@ class SlowWorld(World):
         self.devices = ThreadedDevices(self.valve)
         super().__init__(base, **settings)
 
-    def build(self, spec: BackendSpec) -> Backend:
-        return LocalBackend(spec.root, create=True, devices=self.devices)
+    def build(self, spec: StorageSpec) -> Backend:
+        return LocalBackend(spec.directory, create=True, devices=self.devices)
 
     def thread_everything(self) -> None:
         for device in self.devices._known.values():
@@ -280,8 +279,8 @@ async def test_storage_that_fails_without_saying_what_it_did_leaves_the_mark(tmp
             raise StorageFailed
 
     class UnclearWorld(World):
-        def build(self, spec: BackendSpec) -> Backend:
-            return Unclear(spec.root, create=True)
+        def build(self, spec: StorageSpec) -> Backend:
+            return Unclear(spec.directory, create=True)
 
     world = UnclearWorld(tmp_path)
     session = await world.login(world.account(quota_size=1_000_000))

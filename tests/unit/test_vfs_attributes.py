@@ -16,10 +16,9 @@ from tidegate.abc import Backend, Capability
 from tidegate.backends.memory import MemoryBackend
 from tidegate.errors import InvalidArgument, InvalidHandle, Unsupported
 from tidegate.events.kinds import Operated
-from tidegate.model import Attrs
+from tidegate.model import Attrs, StorageSpec
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.files.attributes import supported
-from tidegate.vfs.mounts import BackendSpec
 
 ALL = Capability.MODES | Capability.OWNERS | Capability.TIMES | Capability.TRUNCATE
 PARTS: list[tuple[Capability, str, Attrs]] = [
@@ -102,7 +101,7 @@ class _PlainMemory(MemoryBackend):
 class _Plain(World):
     """Storage without modes, owners and times."""
 
-    def build(self, spec: BackendSpec) -> Backend:
+    def build(self, spec: StorageSpec) -> Backend:
         return _PlainMemory()
 
 

@@ -16,6 +16,7 @@ from tidegate.abc import Backend, OpenOptions
 from tidegate.backends.local import LocalBackend
 from tidegate.backends.memory import MemoryBackend
 from tidegate.errors import PeerLimit, QuotaExceeded, StorageFull, TooLarge
+from tidegate.model import StorageSpec
 from tidegate.policy.quota import (
     MAX_FILE_BYTES,
     UNLIMITED,
@@ -27,7 +28,6 @@ from tidegate.policy.quota import (
 )
 from tidegate.testing.backend import options_for
 from tidegate.testing.backend import put as put_file
-from tidegate.vfs.mounts import BackendSpec
 from tidegate.vfs.usage.scan import ENTRIES_PER_BREATH, Scan, measure
 
 Warned = list[tuple[str, int, int, int]]
@@ -333,8 +333,8 @@ class _Moving(LocalBackend):
 class _MovingWorld(World):
     change: Any = None
 
-    def build(self, spec: BackendSpec) -> Backend:
-        backend = _Moving(spec.root, create=True)
+    def build(self, spec: StorageSpec) -> Backend:
+        backend = _Moving(spec.directory, create=True)
         backend.change = lambda: self.change() if self.change else None
         return backend
 

@@ -11,8 +11,8 @@ from tests.support.vfs_world import GET, PUT, get, names, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.backends.memory import MemoryBackend
-from tidegate.model import FilePatterns
-from tidegate.vfs.mounts import BackendPool, BackendSpec
+from tidegate.model import FilePatterns, StorageConfig, StorageSpec
+from tidegate.vfs.mounts import BackendPool
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ async def test_files_move_between_folders_of_the_same_kind_and_their_charge_with
 
 
 async def test_other_kinds_of_storage_do_not_mix(world):
-    world.account(filesystem={"provider": 1, "bucket": "b"}, virtual_folders=(world.mount("f", "/f"),))
+    world.account(filesystem=StorageConfig("s3", {"bucket": "b"}), virtual_folders=(world.mount("f", "/f"),))
     s = await world.login()
     await put(s, "/a", b"a")
     with pytest.raises(e.Denied):
@@ -224,16 +224,16 @@ class Counted(MemoryBackend):
 async def test_backends_are_shared_while_they_are_used_and_closed_with_the_last_session():
     made: list[Counted] = []
     pool = BackendPool(lambda _spec: made.append(Counted()) or made[-1])
-    first = await pool.acquire(BackendSpec("/a"))
-    assert await pool.acquire(BackendSpec("/a", uid=5)) is first
-    await pool.acquire(BackendSpec("/b"))
+    first = await pool.acquire(StorageSpec("/a"))
+    assert await pool.acquire(StorageSpec("/a", uid=5)) is first
+    await pool.acquire(StorageSpec("/b"))
     assert [backend.opened for backend in made] == [1, 1]
     await pool.release(first)
     assert first.closed == 0
     await pool.release(first)
     await pool.release(first)  # once too often harms nobody
     assert first.closed == 1
-    assert await pool.acquire(BackendSpec("/a")) is made[2]
+    assert await pool.acquire(StorageSpec("/a")) is made[2]
     await pool.close()
     assert [backend.closed for backend in made] == [1, 1, 1]
 
@@ -252,7 +252,7 @@ class Replaceable(Counted):
 async def test_a_replaced_root_is_opened_anew_and_the_old_one_lives_with_its_sessions():
     made: list[Replaceable] = []
     pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
-    spec = BackendSpec("/a")
+    spec = StorageSpec("/a")
     old = await pool.acquire(spec)
     assert await pool.acquire(spec) is old
     old.current = False
@@ -272,7 +272,7 @@ async def test_a_replaced_root_is_opened_anew_and_the_old_one_lives_with_its_ses
 async def test_a_root_that_cannot_be_looked_at_is_not_opened_twice():
     made: list[Replaceable] = []
     pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
-    spec = BackendSpec("/a")
+    spec = StorageSpec("/a")
     only = await pool.acquire(spec)
     only.current = e.StorageFailed("gone")
     with pytest.raises(e.StorageFailed, match="gone"):
@@ -287,7 +287,7 @@ async def test_a_root_that_cannot_be_looked_at_is_not_opened_twice():
 async def test_a_root_that_was_moved_away_and_is_back_has_its_backend_again():
     made: list[Replaceable] = []
     pool = BackendPool(lambda _spec: made.append(Replaceable()) or made[-1])
-    spec = BackendSpec("/a")
+    spec = StorageSpec("/a")
     first = await pool.acquire(spec)
     first.current = False
     second = await pool.acquire(spec)
@@ -303,16 +303,16 @@ async def test_a_root_that_was_moved_away_and_is_back_has_its_backend_again():
 async def test_a_backend_that_cannot_be_opened_is_closed_and_tried_again():
     made: list[Counted] = []
 
-    def build(_spec: BackendSpec) -> Counted:
+    def build(_spec: StorageSpec) -> Counted:
         made.append(Counted())
         made[-1].fails = len(made) == 1
         return made[-1]
 
     pool = BackendPool(build)
     with pytest.raises(e.StorageFailed):
-        await pool.acquire(BackendSpec("/a"))
+        await pool.acquire(StorageSpec("/a"))
     assert made[0].closed == 1
-    assert await pool.acquire(BackendSpec("/a")) is made[1]
+    assert await pool.acquire(StorageSpec("/a")) is made[1]
     await pool.close()
 
 

@@ -87,7 +87,7 @@ async def test_updates_keep_counters_permissions_and_hidden_secrets(world: WebWo
     assert stored is not None
     assert (stored.used_quota_size, stored.used_quota_files) == (5, 6)
     assert stored.permissions == {"/": ("list",), "/in": ("upload",)}
-    assert stored.filesystem["s3config"]["access_secret"]["payload"] == "the secret"
+    assert stored.filesystem.options["s3config"]["access_secret"]["payload"] == "the secret"
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

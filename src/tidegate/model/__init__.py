@@ -25,9 +25,12 @@ from tidegate.model.intent import Intent, Permission
 from tidegate.model.path import ROOT, VPath
 from tidegate.model.peer import Peer, Protocol
 from tidegate.model.principal import Principal
+from tidegate.model.storage import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
 from tidegate.model.usage import UsageDelta
 
 __all__ = [
+    "LOCAL",
+    "LOCAL_DISK",
     "ROOT",
     "TALLY_NAMES",
     "Account",
@@ -48,6 +51,8 @@ __all__ = [
     "Principal",
     "Protocol",
     "Space",
+    "StorageConfig",
+    "StorageSpec",
     "Tally",
     "TallyLimits",
     "TimeWindow",

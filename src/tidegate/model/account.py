@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from tidegate.model.storage import LOCAL_DISK, StorageConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePatterns:
@@ -172,7 +174,7 @@ class Folder:
     used_quota_size: int = 0
     used_quota_files: int = 0
     last_quota_update: int = 0
-    filesystem: dict[str, object] = field(default_factory=dict)
+    filesystem: StorageConfig = LOCAL_DISK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +187,7 @@ class FolderMount:
         quota_size: bytes; 0 no limit, -1 counted in the account's own quota.
         quota_files: files; 0 no limit, -1 counted in the account's own quota.
         mapped_path: filled in from the folder when an account is read; may create the folder on write.
-        filesystem: storage of the folder, filled in likewise; empty means local disk.
+        filesystem: storage of the folder, filled in likewise.
     """
 
     name: str
@@ -197,7 +199,7 @@ class FolderMount:
     used_quota_size: int = 0
     used_quota_files: int = 0
     last_quota_update: int = 0
-    filesystem: dict[str, object] = field(default_factory=dict)
+    filesystem: StorageConfig = LOCAL_DISK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +221,7 @@ class Account:
         upload_data_transfer: MB per allowance period; likewise download and total.
         used_upload_data_transfer: bytes.
         tally: counters of `Filters.tally_limits`.
-        filesystem: storage of the home; an empty document means local disk.
+        filesystem: storage of the home.
         updated_at: Unix milliseconds; grows with every stored change.
     """
 
@@ -258,7 +260,7 @@ class Account:
     filters: Filters = field(default_factory=Filters)
     virtual_folders: tuple[FolderMount, ...] = ()
     tally: Tally = field(default_factory=Tally)
-    filesystem: dict[str, object] = field(default_factory=dict)
+    filesystem: StorageConfig = LOCAL_DISK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

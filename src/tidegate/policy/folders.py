@@ -6,44 +6,19 @@ The server and `explain` ask this very code, so that they agree.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
-from tidegate.model import Account, VPath
+from tidegate.model import Account, Folder, FolderMount, StorageSpec, VPath
 from tidegate.policy.decision import Step
-
-LOCAL_STORAGE: Final = (None, 0, "", "0", "osfs", "local")
-"""What `filesystem.provider` says for local disk."""
-
-
-def is_local(filesystem: Mapping[str, object]) -> bool:
-    """True if the storage document of a home or folder means the local disk."""
-    return filesystem.get("provider", 0) in LOCAL_STORAGE
-
-
-def stricter_storage(stored: Mapping[str, object], given: Mapping[str, object]) -> Mapping[str, object]:
-    """The storage of a folder that is described twice: what is not local wins, and what is stored.
-
-    A folder that is local for one account and remote for another would serve the wrong files.
-    """
-    return given if is_local(stored) and not is_local(given) else stored
-
-
-def storage_kind(root: str, filesystem: Mapping[str, object]) -> object:
-    """Equal for roots between which files may be moved: all local ones, others only within themselves."""
-    if is_local(filesystem):
-        return 0
-    return f"{root}\0{json.dumps(filesystem, sort_keys=True, default=str)}"
 
 
 class Folders:
     """The mount points of one account.
 
     Args:
-        kinds: `storage_kind` of each mount by its path; the home is at ``/``.
+        kinds: `StorageSpec.resource` of each mount by its path; the home is at ``/``.
 
     Attributes:
         points: where folders are mounted, the root left out.
@@ -63,22 +38,38 @@ class Folders:
         return next((self._kinds[mount] for mount in self._deepest if path.is_within(mount)), None)
 
 
+def storage_of(account: Account, mount: FolderMount | None = None) -> StorageSpec:
+    """The storage of an account's home, or of a folder that it mounts.
+
+    Sessions, scans, moves and checks all ask this.
+    """
+    if mount is None:
+        return StorageSpec(account.home_dir, account.filesystem, account.uid, account.gid)
+    return StorageSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid)
+
+
+def storage_of_folder(folder: Folder) -> StorageSpec:
+    """The storage of a folder for which no account speaks: the same root as `storage_of` of its mounts."""
+    return StorageSpec(folder.mapped_path, folder.filesystem)
+
+
+def storages_of(account: Account) -> dict[VPath, StorageSpec]:
+    """The storage of each mount of an account by its path; a folder at ``/`` stands for the home."""
+    found = {VPath("/"): storage_of(account)}
+    for mount in account.virtual_folders:
+        found[VPath.parse(mount.virtual_path)] = storage_of(account, mount)
+    return found
+
+
 def folders_of(account: Account) -> Folders:
     """The folders of an account as a session would mount them."""
-    kinds: dict[VPath, object] = {VPath("/"): storage_kind(account.home_dir, account.filesystem)}
-    for mount in account.virtual_folders:
-        kinds[VPath.parse(mount.virtual_path)] = storage_kind(mount.mapped_path, mount.filesystem)
-    return Folders(kinds)
+    return Folders({path: spec.resource for path, spec in storages_of(account).items()})
 
 
-def storage_at(account: Account, path: VPath) -> Mapping[str, object]:
-    """The storage document that serves a path: of the folder mounted there, else of the home."""
-    serving, document = VPath("/"), account.filesystem
-    for mount in account.virtual_folders:
-        point = VPath.parse(mount.virtual_path)
-        if path.is_within(point) and len(point) >= len(serving):
-            serving, document = point, mount.filesystem
-    return document
+def storage_at(account: Account, path: VPath) -> StorageSpec:
+    """The storage that serves a path: of the folder mounted there, else of the home."""
+    found = storages_of(account)
+    return found[max((point for point in found if path.is_within(point)), key=len)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from tidegate.errors import LoginRefused
 from tidegate.model import Account, Protocol
 from tidegate.model.address_list import AddressList, parse_address
 from tidegate.policy.decision import Step
-from tidegate.policy.folders import is_local
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
 from tidegate.policy.methods import denied_in_steps, remaining_methods, uses_password, wants_two_steps
 
@@ -214,7 +213,7 @@ def _password_change(a: Attempt) -> Step:
 
 def _home(a: Attempt) -> Step:
     home = a.account.home_dir
-    if not is_local(a.account.filesystem) and not home:
+    if not a.account.filesystem.is_local and not home:
         return Step("home", "pass", "the home is not on local disk", "home_dir")
     # Not os.path: a Windows path is no home on this host, and the other way round.
     if home.startswith("/") and "\0" not in home:

@@ -33,7 +33,7 @@ from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
-from tidegate.model import Account
+from tidegate.model import Account, StorageSpec
 from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
@@ -50,7 +50,6 @@ from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
-from tidegate.vfs.mounts import BackendSpec
 from tidegate.vfs.usage.lease import Lease, server_name
 
 if TYPE_CHECKING:
@@ -176,13 +175,13 @@ class App:
             rename_onto=self.loaded.settings.sftpd.rename_onto,
         )
 
-    def _build_backend(self, spec: BackendSpec) -> Backend:
+    def _build_backend(self, spec: StorageSpec) -> Backend:
         """The storage that an account or folder names."""
-        if (problem := storage_problem(spec.filesystem)) is not None:
+        if (problem := storage_problem(spec.config)) is not None:
             raise StorageFailed(f"storage {problem}")
         umask = self.loaded.settings.common.umask
         return LocalBackend(
-            spec.root,
+            spec.directory,
             create=True,
             umask=int(umask, 8) if umask else self._process_umask,
             uid=spec.uid or None,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +16,10 @@ from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
-from tidegate.policy.folders import is_local
+from tidegate.model import StorageConfig
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
+from tidegate.store.storages import provider_of
 
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
@@ -182,8 +183,8 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
     )
 
 
-def storage_problem(filesystem: Mapping[str, object]) -> str | None:
+def storage_problem(config: StorageConfig) -> str | None:
     """Why the storage that an account or folder names cannot be used, None if it can."""
-    if is_local(filesystem):
+    if config.is_local:
         return None
-    return f"provider {filesystem.get('provider')} is not available in this version"
+    return f"provider {provider_of(config.kind)} is not available in this version"

@@ -27,6 +27,7 @@ from tidegate.accounts.keys import stored_key
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, RefusedKey
 from tidegate.model import (
+    LOCAL_DISK,
     Account,
     Admin,
     AdminFilters,
@@ -41,7 +42,7 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.model.changes import changed
-from tidegate.store import secrecy, validate
+from tidegate.store import secrecy, storages, validate
 from tidegate.store import versions as eras
 
 Document = dict[str, Any]
@@ -124,7 +125,7 @@ def decode_account(
         account = replace(
             account,
             filters=replace(account.filters, extra=kept),
-            filesystem=secrecy.keep_hidden(account.filesystem, base.filesystem),
+            filesystem=storages.keep_secrets(account.filesystem, base.filesystem),
         )
     rules = _without_places(rules, stays=lenient or (base is not None and base.home_dir == account.home_dir))
     return validate.check_account(account, rules, where, known_keys=known)
@@ -148,18 +149,17 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
     if not filters["imported_from"]:
         del filters["imported_from"]
     outer = extra.pop(secrecy.OUTER, {})
-    for mount in document["virtual_folders"]:
+    written = storages.encode_storage if confidential else storages.shown_storage
+    for mount, given in zip(document["virtual_folders"], account.virtual_folders, strict=True):
+        mount["filesystem"] = written(given.filesystem)
         if not mount["filesystem"]:
             del mount["filesystem"]
-        elif not confidential:
-            mount["filesystem"] = secrecy.without_secrets(mount["filesystem"])
     if not confidential:
         extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)
-        document["filesystem"] = secrecy.without_secrets(document["filesystem"])
         del document["password"]
     document["has_password"] = bool(account.password)
     document["filters"] = {**extra, **filters}
-    document["filesystem"] = document["filesystem"] or {"provider": 0}
+    document["filesystem"] = written(account.filesystem) or {"provider": 0}
     return {**outer, **document}
 
 
@@ -186,7 +186,7 @@ def decode_folder(
         plain.setdefault("name", base.name)
     folder = _validated(_FOLDER, plain, where)
     if base is not None:
-        folder = replace(folder, filesystem=secrecy.keep_hidden(folder.filesystem, base.filesystem))
+        folder = replace(folder, filesystem=storages.keep_secrets(folder.filesystem, base.filesystem))
     if lenient:
         found.note_directory("mapped_path", folder.mapped_path, rules)
     rules = _without_places(
@@ -198,9 +198,8 @@ def decode_folder(
 def encode_folder(folder: Folder, *, confidential: bool, users: list[str] | None = None) -> Document:
     """The folder document; `users` adds the names of the accounts that mount it."""
     document: Document = _FOLDER.dump_python(folder, mode="json")
-    if not confidential:
-        document["filesystem"] = secrecy.without_secrets(document["filesystem"])
-    document["filesystem"] = document["filesystem"] or {"provider": 0}
+    written = storages.encode_storage if confidential else storages.shown_storage
+    document["filesystem"] = written(folder.filesystem) or {"provider": 0}
     if users is not None:
         document["users"] = users
     return document
@@ -380,16 +379,18 @@ class _Keys:
         value = plain.get("filesystem")
         if not isinstance(value, dict):
             return
-        provider = eras.provider_number(value.get("provider", 0))
-        if provider is None:
-            raise BadRecord(
-                f"{self._where}{path}filesystem.provider", f"{value.get('provider')!r} is not a provider"
-            )
-        if provider:
-            value["provider"] = provider
+        try:
+            config = storages.decode_storage(value)
+        except ValueError as error:
+            raise BadRecord(f"{self._where}{path}filesystem.provider", str(error)) from None
+        provider = storages.provider_of(config.kind)
+        if isinstance(provider, str):
+            raise BadRecord(f"{self._where}{path}filesystem.provider", f"{provider!r} is not a provider")
+        if not config.is_local:
             self._note(f"{path}filesystem.provider", f"storage {provider} is not available in this version")
-        elif not any(value.get(key) for key in ("osconfig",)):
-            plain["filesystem"] = {}
+        elif not config.options.get("osconfig"):
+            config = LOCAL_DISK
+        plain["filesystem"] = storages.fields_of(config)
 
     def usable_keys(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """Lines of the public keys; whole ones of a kind that may not log in are left out and noted."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import threading
 from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import lmdb
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
@@ -28,6 +29,7 @@ from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
 from tidegate.store.record_provider import RecordProvider
 from tidegate.store.records import RecordTable, RecordTransaction
+from tidegate.store.storages import dump_record, load_record
 from tidegate.store.watched_file import WatchedFile
 
 T = TypeVar("T")
@@ -50,6 +52,7 @@ _ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "admins": TypeAdapter(Admin),
     "api_keys": TypeAdapter(ApiKey),
 }
+_WITH_STORAGE: Final = frozenset(("users", "folders"))
 _VERSION: Final = b"schema"
 _LAST_ID: Final = b"last_id"
 
@@ -91,7 +94,7 @@ class _LmdbShelves:
         key, table = name.encode(), self._tables[shelf]
         if self._transaction.get(key, db=table) is None:
             self._count_up(shelf)
-        self._transaction.put(key, _ADAPTERS[shelf].dump_json(record), db=table)
+        self._transaction.put(key, _encoded(shelf, record), db=table)
 
     def drop(self, shelf: RecordTable, name: str) -> None:
         self._transaction.delete(name.encode(), db=self._tables[shelf])
@@ -439,10 +442,18 @@ class _Gate:
                 self._changed.notify_all()
 
 
+def _encoded(shelf: RecordTable, record: Record) -> bytes:
+    if isinstance(record, Account | Folder):
+        return json.dumps(dump_record(_ADAPTERS[shelf], record), separators=(",", ":")).encode()
+    return _ADAPTERS[shelf].dump_json(record)
+
+
 def _decoded(shelf: RecordTable, key: bytes, value: bytes) -> Record:
     try:
-        record: Record = _ADAPTERS[shelf].validate_json(bytes(value))
-    except ValidationError:
+        adapter, text = _ADAPTERS[shelf], bytes(value)
+        stored = load_record(adapter, text) if shelf in _WITH_STORAGE else adapter.validate_json(text)
+        record: Record = stored
+    except ValueError:  # a ValidationError is one
         name = key.decode("utf-8", "replace")
         raise ProviderError(f"{records.KINDS[shelf]} {name!r}: the stored record is unreadable") from None
     return record

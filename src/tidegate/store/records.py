@@ -14,8 +14,8 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
-from tidegate.policy.folders import stricter_storage
 from tidegate.store.contract import ADD_ONLY, LoadRow, Order, Record, UsageDelta
+from tidegate.store.storages import stricter_storage
 
 RecordTable = Literal["users", "folders", "admins", "api_keys"]
 
@@ -348,7 +348,7 @@ def _with_folders(shelves: RecordTransaction, account: Account) -> Account:
             made = Folder(name=mount.name, mapped_path=mount.mapped_path, filesystem=mount.filesystem)
             shelves.put("folders", mount.name, made)
         elif mount.mapped_path:
-            storage = dict(stricter_storage(folder.filesystem, mount.filesystem))
+            storage = stricter_storage(folder.filesystem, mount.filesystem)
             if (mount.mapped_path, storage) != (folder.mapped_path, folder.filesystem):
                 moved = replace(folder, mapped_path=mount.mapped_path, filesystem=storage)
                 shelves.put("folders", mount.name, moved)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 OUTER: Final = "_record"
@@ -52,15 +53,17 @@ def without_secrets(document: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def keep_hidden(given: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+def keep_hidden(
+    given: dict[str, Any], stored: dict[str, Any], hides: Callable[[str], bool] = is_hidden
+) -> dict[str, Any]:
     """The document after an update: the given values, and the stored ones for hidden names it does not give.
 
     A document that was read without its secrets and is written back thereby loses none of them.
     """
     kept = dict(given)
     for key, value in stored.items():
-        if key in _HIDDEN:
+        if hides(key):
             kept.setdefault(key, value)
         elif isinstance(value, dict) and isinstance(kept.get(key), dict):
-            kept[key] = keep_hidden(kept[key], value)
+            kept[key] = keep_hidden(kept[key], value, hides)
     return kept

@@ -21,6 +21,7 @@ from tidegate.accounts.names import check_name, fold_name
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord
 from tidegate.model import (
+    LOCAL_DISK,
     Account,
     Admin,
     ApiKey,
@@ -175,7 +176,7 @@ def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") 
     check_name(f"{where}name", folder.name, rules)
     _integers(folder, where)
     check_text(f"{where}description", folder.description)
-    if not folder.mapped_path and not folder.filesystem:
+    if not folder.mapped_path and folder.filesystem == LOCAL_DISK:
         raise BadRecord(f"{where}mapped_path", "is missing: an absolute directory is needed")
     if not folder.mapped_path:
         return folder

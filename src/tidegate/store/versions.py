@@ -30,7 +30,6 @@ FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_f
 ADMIN_KEYS: Final = _table("groups role", "has_password")
 ADMIN_FILTER_KEYS: Final = _table("require_two_factor totp_config recovery_codes preferences")
 API_KEY_KEYS: Final = _table("", "has_key")
-_PROVIDER_NAMES: Final = ("osfs", "s3fs", "gcsfs", "azblobfs", "cryptfs", "sftpfs", "httpfs")
 
 
 def modernise_account(plain: dict[str, Any], where: str) -> None:
@@ -118,12 +117,3 @@ def folder_name(mapped_path: str) -> str:
         readable = "".join(char if char.isascii() and char.isalnum() else "-" for char in plain)[:100]
         plain = f"{readable}-{digest}"
     return plain
-
-
-def provider_number(value: object) -> int | None:
-    """The storage number of `filesystem.provider`, which some versions spell as a name."""
-    if isinstance(value, str):
-        return _PROVIDER_NAMES.index(value) if value in _PROVIDER_NAMES else None
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 6:
-        return value
-    return None

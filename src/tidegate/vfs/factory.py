@@ -9,11 +9,12 @@ from functools import partial
 from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
 from tidegate.model import ROOT, Peer, Principal, VPath
+from tidegate.policy.folders import storage_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, VfsOptions
-from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend, folder_spec, home_spec
+from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage.lease import Lease
 from tidegate.vfs.usage.reservations import PathTable
@@ -90,7 +91,7 @@ class VfsSessions:
         try:
             tally = session_tally(account)
             home = Mount(
-                ROOT, home_spec(account), self.books.meter(account, book, tally, None, None), None, None
+                ROOT, storage_of(account), self.books.meter(account, book, tally, None, None), None, None
             )
             mounts = [home]
             for mounted in account.virtual_folders:
@@ -98,7 +99,7 @@ class VfsSessions:
                 folders.append(folder)
                 meter = self.books.meter(account, book, tally, mounted, folder)
                 path = VPath.parse(mounted.virtual_path)
-                mounts.append(Mount(path, folder_spec(account, mounted), meter, mounted, folder))
+                mounts.append(Mount(path, storage_of(account, mounted), meter, mounted, folder))
             table = MountTable(self._pool, mounts)
             await table.prepare()
         except BaseException:

@@ -7,16 +7,14 @@ Backends are shared: `BackendPool` keeps one per storage root while sessions use
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tidegate.abc import Backend, ChecksRoot, Key
 from tidegate.errors import TidegateError
-from tidegate.model import Account, Entry, FolderMount, Kind, VPath
-from tidegate.policy.folders import Folders, storage_kind
+from tidegate.model import Entry, FolderMount, Kind, StorageSpec, VPath
+from tidegate.policy.folders import Folders
 from tidegate.policy.quota import ChargeSet
 from tidegate.vfs.usage.tracker import FolderUsage
 
@@ -24,34 +22,7 @@ SYNTHETIC_MODE: Final = 0o755
 """Permission bits of a directory that exists only because a folder is mounted below it."""
 
 
-@dataclass(frozen=True, slots=True)
-class BackendSpec:
-    """What the composition root needs to build a backend.
-
-    Attributes:
-        root: absolute directory of the host, or what else names the storage.
-        filesystem: storage document of the account or folder; empty means local disk.
-        uid: owner of the root directory if it has to be created; 0 leaves the server's own.
-        gid: likewise.
-    """
-
-    root: str
-    filesystem: dict[str, object] = field(default_factory=dict, compare=False)
-    uid: int = field(default=0, compare=False)
-    gid: int = field(default=0, compare=False)
-
-    @property
-    def key(self) -> str:
-        """Equal for specs that mean the same storage root."""
-        return f"{self.root}\0{json.dumps(self.filesystem, sort_keys=True, default=str)}"
-
-    @property
-    def resource(self) -> object:
-        """Equal for roots between which files may be moved: the kind of storage and who pays for it."""
-        return storage_kind(self.root, self.filesystem)
-
-
-OpenBackend = Callable[[BackendSpec], Backend]
+OpenBackend = Callable[[StorageSpec], Backend]
 """Builds (does not open) a backend; the root is to be created if missing."""
 
 
@@ -85,7 +56,7 @@ class BackendPool:
         self._current: dict[str, _Shared] = {}
         self._used: dict[Backend, _Shared] = {}
 
-    async def acquire(self, spec: BackendSpec) -> Backend:
+    async def acquire(self, spec: StorageSpec) -> Backend:
         """An open backend for `spec`, until `release`.
 
         Raises:
@@ -186,7 +157,7 @@ class Mount:
     def __init__(
         self,
         path: VPath,
-        spec: BackendSpec,
+        spec: StorageSpec,
         meter: ChargeSet,
         folder: FolderMount | None,
         book: FolderUsage | None,
@@ -200,7 +171,7 @@ class Mount:
 
     def host_path(self, key: Key) -> str:
         """Place on the host, for operators."""
-        return f"{self.spec.root.rstrip('/')}/{key}" if key else self.spec.root
+        return f"{self.spec.directory.rstrip('/')}/{key}" if key else self.spec.directory
 
     def key(self, path: VPath) -> Key:
         """The key of a virtual path that this mount serves."""
@@ -334,13 +305,3 @@ class MountTable:
 def synthetic(name: str) -> Entry:
     """A directory that is seen without being there."""
     return Entry(name, Kind.DIRECTORY, 0, SYNTHETIC_MODE)
-
-
-def home_spec(account: Account) -> BackendSpec:
-    """Storage of an account's home."""
-    return BackendSpec(account.home_dir, account.filesystem, account.uid, account.gid)
-
-
-def folder_spec(account: Account, mount: FolderMount) -> BackendSpec:
-    """Storage of a folder that an account mounts."""
-    return BackendSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid)

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Final, Literal
 
 from tidegate.errors import BadRecord
-from tidegate.model import Account
-from tidegate.store import secrecy
+from tidegate.model import Account, StorageConfig
 from tidegate.store.contract import LoadReport, Provider, Record, Snapshot
 from tidegate.store.imports.common import Harvest, Imported
+from tidegate.store.storages import shown_storage
 from tidegate.store.streams import batches_of
 
 Action = Literal["add", "update", "keep", "gone", "disable"]
@@ -240,8 +240,8 @@ def _shown(name: str, value: object) -> str:
         return "(set)" if value else "(none)"
     if name == "public_keys" and isinstance(value, tuple):
         return f"({len(value)} keys: {', '.join(_fingerprint(key) for key in value)})" if value else "(none)"
-    if name == "filesystem" and isinstance(value, dict):
-        value = secrecy.without_secrets(value)
+    if isinstance(value, StorageConfig):
+        value = shown_storage(value)
     if isinstance(value, str):
         return value
     return json.dumps(_plain(value), ensure_ascii=False)

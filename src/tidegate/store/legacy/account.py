@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tidegate.errors import BadRecord
-from tidegate.policy.folders import is_local
-from tidegate.store import versions as eras
+from tidegate.model import LOCAL
 from tidegate.store.legacy import table
 from tidegate.store.legacy.era import Era
 from tidegate.store.legacy.keys import split_options
 from tidegate.store.legacy.patterns import convert_patterns
 from tidegate.store.legacy.table import Fate, Row, asks
+from tidegate.store.storages import kind_of, unreachable
 
 Document = dict[str, Any]
 
@@ -128,10 +128,9 @@ def _home(user: Document, _era: Era, judged: Judged) -> None:
 def _storage(holder: Document, field: str, judged: Judged) -> None:
     storage = holder.get("filesystem")
     if isinstance(storage, dict):
-        number = eras.provider_number(storage.get("provider", 0))
-        if number and not is_local(storage):
-            said = f"storage {number} is not available in this version: its files cannot be reached"
-            judged.notes.append((f"{field}.provider", said))
+        kind = kind_of(storage.get("provider", 0))
+        if kind is not None and kind != LOCAL:
+            judged.notes.append((f"{field}.provider", unreachable(kind)))
 
 
 def _permissions(user: Document, era: Era, judged: Judged) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
+from tidegate.model import LOCAL
 from tidegate.store import versions as eras
 from tidegate.store.legacy import table
 from tidegate.store.legacy.account import Judged, convert_user
@@ -16,6 +17,7 @@ from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
 from tidegate.store.legacy.table import asks
+from tidegate.store.storages import kind_of, unreachable
 
 Document = dict[str, Any]
 
@@ -267,10 +269,9 @@ def _folder(folder: Document, name: str, judged: Judged) -> None:
     for key, value in folder.items():
         judged.by_row(key, table.FOLDERS.get(key), value)
     storage = folder.get("filesystem")
-    number = eras.provider_number(storage.get("provider", 0)) if isinstance(storage, dict) else 0
-    if number:
-        said = f"storage {number} is not available in this version: its files cannot be reached"
-        judged.notes.append(("filesystem.provider", said))
+    kind = kind_of(storage.get("provider", 0)) if isinstance(storage, dict) else LOCAL
+    if kind is not None and kind != LOCAL:
+        judged.notes.append(("filesystem.provider", unreachable(kind)))
 
 
 def _counted(value: object) -> str:

@@ -25,16 +25,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
-from tidegate.model import TALLY_NAMES, Account, FolderMount
-from tidegate.policy.folders import stricter_storage
+from tidegate.model import LOCAL_DISK, TALLY_NAMES, Account, FolderMount, StorageConfig
 from tidegate.store.contract import Order, UsageDelta
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.tables import Tables
+from tidegate.store.storages import decode_storage, storage_text, stricter_storage
 
 Values = dict[str, Any]
 
-_NO_STORAGE: Final = "{}"
 """The storage document of a local folder, as a column."""
 BATCH: Final = 500
 """Records of one statement that handles many."""
@@ -277,11 +276,11 @@ async def put_mounts(
     Raises:
         UnknownFolder: a mount names a folder that does not exist and does not describe it.
     """
-    wanted: dict[str, tuple[str, str]] = {}
+    wanted: dict[str, tuple[str, StorageConfig]] = {}
     for several in mounts.values():
         for mount in several:
-            mapped, storage = wanted.get(mount.name, ("", _NO_STORAGE))
-            given = json.dumps(mount.filesystem) if mount.filesystem else storage
+            mapped, storage = wanted.get(mount.name, ("", LOCAL_DISK))
+            given = storage if mount.filesystem == LOCAL_DISK else mount.filesystem
             wanted[mount.name] = (mount.mapped_path or mapped, given)
     if not wanted:
         return
@@ -297,10 +296,13 @@ async def put_mounts(
     for name, (mapped, given) in wanted.items():
         if name in known:
             key_, path, stored = known[name]
-            storage = json.dumps(stricter_storage(json.loads(stored or _NO_STORAGE), json.loads(given)))
-            if mapped and (mapped, storage) != (path, stored):
+            before = decode_storage(json.loads(stored or "{}"))
+            storage = stricter_storage(before, given)
+            if mapped and (mapped, storage) != (path, before):
                 await connection.execute(
-                    update(folders).where(folders.c.id == key_).values(mapped_path=mapped, filesystem=storage)
+                    update(folders)
+                    .where(folders.c.id == key_)
+                    .values(mapped_path=mapped, filesystem=storage_text(storage))
                 )
             continue
         if not mapped:
@@ -309,11 +311,13 @@ async def put_mounts(
             )
             raise UnknownFolder(index, name)
         result = await connection.execute(
-            insert(folders).values(name=name, mapped_path=mapped, description="", filesystem=given)
+            insert(folders).values(
+                name=name, mapped_path=mapped, description="", filesystem=storage_text(given)
+            )
         )
         key = result.inserted_primary_key
         assert key is not None
-        known[name] = (key[0], mapped, given)
+        known[name] = (key[0], mapped, storage_text(given))
     values = [
         {
             "user_id": user,

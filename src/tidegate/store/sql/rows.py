@@ -20,9 +20,11 @@ from tidegate.model import (
     Filters,
     Folder,
     FolderMount,
+    StorageConfig,
     Tally,
 )
 from tidegate.store.documents import decode_account
+from tidegate.store.storages import decode_storage, storage_text
 
 Values = dict[str, Any]
 
@@ -59,7 +61,7 @@ def account_values(account: Account) -> Values:
         public_keys=json.dumps(account.public_keys),
         permissions=json.dumps(account.permissions),
         filters=_FILTERS.dump_json(account.filters, exclude_defaults=True).decode(),
-        filesystem=json.dumps(account.filesystem) if account.filesystem else "{}",
+        filesystem=storage_text(account.filesystem),
     )
     return values
 
@@ -77,7 +79,7 @@ def account_of(row: RowMapping, mounts: tuple[FolderMount, ...]) -> Account:
             public_keys=_TEXTS.validate_json(row["public_keys"]),
             permissions=_PERMISSIONS.validate_json(row["permissions"]),
             filters=_FILTERS.validate_json(row["filters"]),
-            filesystem=_OBJECT.validate_json(row["filesystem"]),
+            filesystem=_storage(f"user {row['username']!r}", row["filesystem"]),
             tally=Tally(**{name: row[f"tally_{name}"] for name in TALLY_NAMES}),
             virtual_folders=mounts,
             **{name: row[name] for name in _PLAIN},
@@ -124,21 +126,21 @@ def mount_of(row: RowMapping) -> FolderMount:
         used_quota_size=row["folder_used_size"],
         used_quota_files=row["folder_used_files"],
         last_quota_update=row["folder_last_update"],
-        filesystem=_json(f"folder {row['folder_name']!r}", row["folder_filesystem"], _OBJECT),
+        filesystem=_storage(f"folder {row['folder_name']!r}", row["folder_filesystem"]),
     )
 
 
 def folder_values(folder: Folder) -> Values:
     """The columns of a folder."""
     values = _fields(folder)
-    values["filesystem"] = json.dumps(folder.filesystem)
+    values["filesystem"] = storage_text(folder.filesystem)
     return values
 
 
 def folder_of(row: RowMapping) -> Folder:
     """A folder from its row."""
     values = _columns(row, Folder)
-    values["filesystem"] = _json(f"folder {row['name']!r}", row["filesystem"], _OBJECT)
+    values["filesystem"] = _storage(f"folder {row['name']!r}", row["filesystem"])
     return Folder(**values)
 
 
@@ -183,6 +185,13 @@ def _json(what: str, text: str, adapter: TypeAdapter[Any]) -> Any:
         return adapter.validate_json(text)
     except ValidationError as error:
         raise _unreadable(what, error) from None
+
+
+def _storage(what: str, text: str) -> StorageConfig:
+    try:
+        return decode_storage(_json(what, text, _OBJECT))
+    except ValueError:
+        raise ProviderError(f"{what}: the stored record is unreadable at filesystem.provider") from None
 
 
 def _unreadable(what: str, error: ValidationError) -> ProviderError:

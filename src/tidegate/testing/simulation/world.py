@@ -30,7 +30,7 @@ from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.journal import sweep_journal
 from tidegate.errors import TidegateError
 from tidegate.events.kinds import Event
-from tidegate.model import Account, Folder, FolderMount
+from tidegate.model import Account, Folder, FolderMount, StorageSpec
 from tidegate.testing.simulation import oracle
 from tidegate.testing.simulation.client import Client, current
 from tidegate.testing.simulation.clock import Clock, SimulatedLoop
@@ -40,7 +40,6 @@ from tidegate.testing.simulation.storage import SimulatedDevices, descriptors, r
 from tidegate.testing.simulation.store import Records, SimulatedStore
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
-from tidegate.vfs.mounts import BackendSpec
 
 PACKAGES: Final = ("tidegate.vfs", "tidegate.backends", "tidegate.policy")
 """Modules that live by the simulation's clock."""
@@ -282,9 +281,9 @@ class World:
         except TidegateError as error:
             self.note(f"counting again failed: {error}")
 
-    def _build(self, spec: BackendSpec) -> LocalBackend:
+    def _build(self, spec: StorageSpec) -> LocalBackend:
         return LocalBackend(
-            spec.root, create=True, devices=self._devices, journal_dir=str(self.base / "journal")
+            spec.directory, create=True, devices=self._devices, journal_dir=str(self.base / "journal")
         )
 
     def _bury(self, loop: SimulatedLoop) -> None:

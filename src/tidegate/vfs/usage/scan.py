@@ -21,9 +21,10 @@ from typing import Final, Literal
 
 from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
-from tidegate.model import Account, Entry, Folder, FolderMount
+from tidegate.model import Account, Entry, Folder, FolderMount, StorageSpec
+from tidegate.policy.folders import storage_of, storage_of_folder
 from tidegate.policy.quota import counts_in_account
-from tidegate.vfs.mounts import BackendPool, BackendSpec, folder_spec, home_spec, listing
+from tidegate.vfs.mounts import BackendPool, listing
 from tidegate.vfs.usage.live import FolderUsage, identity_of, is_same
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
@@ -383,10 +384,10 @@ class Scans:
         at_root = any(mount.virtual_path == "/" for mount in account.virtual_folders)
         included = [mount for mount in account.virtual_folders if counts_in_account(mount)]
         own = [mount for mount in account.virtual_folders if not counts_in_account(mount)]
-        specs: list[tuple[FolderMount | None, BackendSpec]] = [] if at_root else [(None, home_spec(account))]
-        specs += [(mount, folder_spec(account, mount)) for mount in included]
+        specs: list[tuple[FolderMount | None, StorageSpec]] = [] if at_root else [(None, storage_of(account))]
+        specs += [(mount, storage_of(account, mount)) for mount in included]
         if every_folder:
-            specs += [(mount, folder_spec(account, mount)) for mount in own]
+            specs += [(mount, storage_of(account, mount)) for mount in own]
         async with self._holding(account):
             if not every_folder:
                 # Counting removes what is left of uploads, which the numbers tell when they are set.
@@ -395,7 +396,7 @@ class Scans:
             return await self._held_user(scan, account, specs)
 
     async def _held_user(
-        self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, BackendSpec]]
+        self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, StorageSpec]]
     ) -> bool:
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
@@ -422,11 +423,11 @@ class Scans:
     async def _folder(self, scan: Scan, folder: Folder) -> None:
         book = await self._books.folder(folder)
         try:
-            await self._held_folder(scan, folder.name, BackendSpec(folder.mapped_path, folder.filesystem))
+            await self._held_folder(scan, folder.name, storage_of_folder(folder))
         finally:
             self._books.release_folder(book)
 
-    async def _held_folder(self, scan: Scan, name: str, spec: BackendSpec) -> None:
+    async def _held_folder(self, scan: Scan, name: str, spec: StorageSpec) -> None:
         changing: set[str] = set()
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
@@ -472,7 +473,7 @@ class Scans:
                 views[name] = _FolderView(self._books.quiet(folder), shown, folder.turns)
         return views
 
-    async def _count(self, spec: BackendSpec, scan: Scan) -> tuple[int, int]:
+    async def _count(self, spec: StorageSpec, scan: Scan) -> tuple[int, int]:
         backend = await self._pool.acquire(spec)
         try:
             return await measure(backend, "", progress=scan, clean=scan.kind == "user")

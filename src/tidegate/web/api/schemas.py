@@ -147,6 +147,12 @@ RECORDS: Final[dict[str, Any]] = {
 }
 """Records of the provider; `record_schemas` describes their documents."""
 
+_FILESYSTEM: Final = {
+    "type": "object",
+    "title": "Filesystem",
+    "additionalProperties": True,
+    "default": {"provider": 0},
+}
 _GIVEN_ONLY: Final = {"User": ("password",), "Admin": ("password",)}
 _NEVER: Final = {"APIKey": ("key",)}
 
@@ -164,9 +170,12 @@ def record_schemas() -> dict[str, Any]:
             del schema["properties"][key]
     found["APIKey"]["required"] = ["name"]
     found["APIKey"]["properties"]["id"]["readOnly"] = True
+    del found["StorageConfig"]
     for name, schema in found.items():
         schema.pop("title", None)
         properties = schema.get("properties", {})
+        if "filesystem" in properties:  # documents have it in the field's own form
+            properties["filesystem"] = dict(_FILESYSTEM)
         properties.pop("extra", None)
         if "from_" in properties:
             properties["from"] = properties.pop("from_")

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What says where the bytes of a home or of a folder live."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+LOCAL: Final = "local"
+"""The kind of storage that is a directory of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """The storage that an account or a folder names; the default is local disk.
+
+    Attributes:
+        kind: name of a kind of storage: ``local``, ``s3``, or what a package brings.
+        options: what the record says about it, as in its `filesystem` document without ``provider``. A kind
+            reads its own section (``s3config``...) and checks it; nobody else looks inside.
+    """
+
+    kind: str = LOCAL
+    options: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """True for local disk."""
+        return self.kind == LOCAL
+
+    @property
+    def key(self) -> str:
+        """Equal for equal configurations; holds secrets, so it is for comparing only."""
+        return f"{self.kind}\0{json.dumps(self.options, sort_keys=True, default=str)}"
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"StorageConfig(kind={self.kind!r})"
+
+
+LOCAL_DISK: Final = StorageConfig()
+"""Local disk without options."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSpec:
+    """One storage as one account uses it: what a backend is built from.
+
+    Attributes:
+        directory: `home_dir` of the account or `mapped_path` of the folder: the root of local disk, and for
+            other kinds what they make of it. May be empty where the kind needs none.
+        config: which storage.
+        uid: owner of what has to be created for it; 0 leaves the server's own.
+        gid: likewise.
+    """
+
+    directory: str
+    config: StorageConfig = LOCAL_DISK
+    uid: int = field(default=0, compare=False)
+    gid: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> str:
+        """Equal for specifications that mean the same storage root."""
+        return f"{self.directory}\0{self.config.key}"
+
+    @property
+    def resource(self) -> object:
+        """Equal for roots between which files may be moved: all local ones, others only within themselves."""
+        return LOCAL if self.config.is_local else self.key
+
+
+__all__ = ["LOCAL", "LOCAL_DISK", "StorageConfig", "StorageSpec"]

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`filesystem` documents to and from `tidegate.model.StorageConfig`.
+
+Their ``provider`` is a number or a name for what the field's other gateway knows, and a name for what a
+package brings. This is the only place that knows those numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
+
+from tidegate.model import LOCAL, LOCAL_DISK, Account, Folder, StorageConfig
+from tidegate.store import secrecy
+
+Document = dict[str, Any]
+
+NUMBERED: Final = (LOCAL, "s3", "gcs", "azblob", "crypt", "sftp", "http")
+"""Kinds by the number that stands for them in documents."""
+_ELSEWHERE: Final = {
+    "": LOCAL, "0": LOCAL, "osfs": LOCAL, "s3fs": "s3", "gcsfs": "gcs", "azblobfs": "azblob",
+    "cryptfs": "crypt", "sftpfs": "sftp", "httpfs": "http",
+}  # fmt: skip
+"""Names that stand for those kinds in documents of some versions."""
+_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_SECRET_ENDS: Final = ("secret", "password", "passphrase", "token")
+
+
+def kind_of(provider: object) -> str | None:
+    """The kind that a ``provider`` stands for; None if it can stand for none."""
+    if provider is None:
+        return LOCAL
+    if isinstance(provider, str):
+        kind = _ELSEWHERE.get(provider, provider)
+        return kind if _KIND.fullmatch(kind) else None
+    if isinstance(provider, int) and not isinstance(provider, bool) and 0 <= provider < len(NUMBERED):
+        return NUMBERED[provider]
+    return None
+
+
+def provider_of(kind: str) -> int | str:
+    """How documents name a kind, and texts for operators with them: its number if it has one."""
+    return NUMBERED.index(kind) if kind in NUMBERED else kind
+
+
+def unreachable(kind: str) -> str:
+    """What a note says about a record whose storage cannot be used."""
+    return f"storage {provider_of(kind)} is not available in this version: its files cannot be reached"
+
+
+def decode_storage(document: Document) -> StorageConfig:
+    """The configuration that a document describes.
+
+    Raises:
+        ValueError: its ``provider`` stands for no kind.
+    """
+    kind = kind_of(document.get("provider", 0))
+    if kind is None:
+        raise ValueError(f"{document.get('provider')!r} is not a provider")
+    options = {name: value for name, value in document.items() if name != "provider"}
+    return StorageConfig(kind, options) if options or kind != LOCAL else LOCAL_DISK
+
+
+def encode_storage(config: StorageConfig) -> Document:
+    """The document of a configuration; empty for local disk without options. It holds the secrets."""
+    if config == LOCAL_DISK:
+        return {}
+    return {"provider": provider_of(config.kind), **config.options}
+
+
+def shown_storage(config: StorageConfig) -> Document:
+    """As `encode_storage`, without secrets."""
+    return _masked(secrecy.without_secrets(encode_storage(config)))
+
+
+def is_secret_option(name: str) -> bool:
+    """True for names of options whose values are never shown, whatever kind of storage they are of.
+
+    That goes by the name, so it holds as well for records of a kind whose package is gone.
+    """
+    return secrecy.is_hidden(name) or name.rpartition("_")[2] in _SECRET_ENDS
+
+
+def keep_secrets(given: StorageConfig, stored: StorageConfig) -> StorageConfig:
+    """What an update leaves: secrets that it does not give stay as they are stored."""
+    return replace(given, options=secrecy.keep_hidden(given.options, stored.options, is_secret_option))
+
+
+def stricter_storage(stored: StorageConfig, given: StorageConfig) -> StorageConfig:
+    """The storage of a folder that is described twice: what is not local wins, and what is stored.
+
+    A folder that is local for one account and remote for another would serve the wrong files.
+    """
+    return given if stored.is_local and not given.is_local else stored
+
+
+def storage_text(config: StorageConfig) -> str:
+    """The document as JSON text, for a column."""
+    return json.dumps(encode_storage(config))
+
+
+def dump_record(adapter: TypeAdapter[Any], record: Account | Folder) -> Document:
+    """The fields of an account or folder, ``filesystem`` as a document."""
+    document: Document = adapter.dump_python(record, mode="json")
+    document["filesystem"] = encode_storage(record.filesystem)
+    if isinstance(record, Account):
+        for mount, written in zip(record.virtual_folders, document["virtual_folders"], strict=True):
+            written["filesystem"] = encode_storage(mount.filesystem)
+    return document
+
+
+def fields_of(config: StorageConfig) -> Document:
+    """A configuration as pydantic reads it."""
+    return {"kind": config.kind, "options": config.options}
+
+
+def load_record(adapter: TypeAdapter[Any], text: bytes) -> Any:
+    """What `dump_record` wrote as JSON text.
+
+    Raises:
+        ValueError: it is no such text; a pydantic ValidationError is one.
+    """
+    document = cast("Document", json.loads(text))
+    for holder in (document, *document.get("virtual_folders", ())):
+        holder["filesystem"] = fields_of(decode_storage(holder.get("filesystem") or {}))
+    return adapter.validate_python(document)
+
+
+def _masked(document: Document) -> Document:
+    shown: Document = {}
+    for name, value in document.items():
+        if not is_secret_option(name):
+            shown[name] = _masked(value) if isinstance(value, dict) else value
+    return shown
