@@ -32,6 +32,7 @@ from tidegate.config.schema.walk import declared, dotted, is_model, variable
 from tidegate.doors.http.edge import HTTP_FIELDS
 from tidegate.events import kinds
 from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, Line, line_of
+from tidegate.model import NOWHERE, Action
 from tidegate.resources import Limits, LimitSettings
 from tidegate.server.limit_table import limit_rows
 from tidegate.vfs.failures import BURST, REFILL_SECONDS, REQUEST, SERVER, STORAGE
@@ -188,11 +189,10 @@ def cli() -> str:
 
 def sample_lines() -> Iterator[Line]:
     """One line of each event kind."""
-    for kind in kinds.Event.__subclasses__():
-        if hasattr(kind, "__slots__") and (line := line_of(kind())) is not None:
+    for kind in inside.event_kinds():
+        if (line := line_of(inside.event_of(kind))) is not None:
             yield line
-    yield from (line for line in [line_of(kinds.Transferred(kind="download"))] if line)
-    yield from (line for line in [line_of(kinds.Operated(operation="Rename"))] if line)
+    yield from (line for line in [line_of(kinds.Transferred(NOWHERE, 0.0, Action.DOWNLOAD))] if line)
 
 
 def logs() -> str:

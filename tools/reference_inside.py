@@ -21,7 +21,7 @@ from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire.requests import EXTENSIONS
 from tidegate.events import kinds
 from tidegate.events.sinks.lines import line_of
-from tidegate.model import Intent, Permission
+from tidegate.model import NOWHERE, Action, Intent, Origin, Permission
 from tidegate.policy.requirements import REQUIREMENTS, Need, Use
 from tidegate.web.api import status as web_status
 
@@ -121,6 +121,25 @@ def classes(root: type, *, own: bool = False) -> Iterator[type]:
             yield from classes(child, own=True)
 
 
+def event_kinds() -> list[type[kinds.Event]]:
+    """All kinds of events."""
+    return [
+        cls for cls in classes(kinds.Event) if cls is not kinds.Common and not cls.__name__.startswith("_")
+    ]
+
+
+def fields_of(cls: type[kinds.Event]) -> list[str]:
+    """Fields of a kind, in order."""
+    return list(getattr(cls, "_fields", None) or [field.name for field in dataclasses.fields(cls)])
+
+
+def event_of(cls: type[kinds.Event]) -> kinds.Event:
+    """An event of a kind."""
+    if cls is kinds.Transferred:
+        return kinds.Transferred(NOWHERE, 0.0, Action.UPLOAD)
+    return kinds.Operated(action=Action.RENAME) if cls is kinds.Operated else cls()
+
+
 def sentence(text: str | None) -> str:
     """The first paragraph of a docstring, in the words of Markdown."""
     return " ".join((inspect.cleandoc(text or "").split("\n\n")[0]).split()).replace("``", "`")
@@ -142,7 +161,7 @@ def missing() -> list[str]:
     left |= {f"intent {name}" for name in set(Intent) ^ REQUIREMENTS.keys()}
     left |= {f"status code {code}" for code in set(status.CODES.values()) - NAMES_OF_CODES.keys()}
     left |= {f"error {cls.__name__}" for cls in classes(errors.TidegateError) if not cls.__doc__}
-    left |= {f"event {cls.__name__}" for cls in classes(kinds.Event) if not cls.__doc__}
+    left |= {f"event {cls.__name__}" for cls in event_kinds() if not cls.__doc__}
     advertised = {name.decode() for name, _ in ADVERTISED}
     left |= {f"advertised extension {name}" for name in advertised - extensions}
     return sorted(left)
@@ -329,16 +348,21 @@ def events() -> str:
         "# Events\n\n"
         "What happens is told once, as a frozen value of `tidegate.events.kinds`, on a bounded bus; sinks take it from there. "
         "The log is a sink. A sink of your own implements `tidegate.abc.Sink` and is handed to `App(sinks=...)`.\n\n"
-        "Every event has `connection_id`, `username`, `protocol` and `ip`, empty where unknown. Times are seconds, sizes "
-        "bytes. [Logs](logs.md) explains the fields of the log lines.\n\n"
+        "Every event has `at` and `origin`, with "
+        + ", ".join(f"`{f.name}`" for f in dataclasses.fields(Origin))
+        + " (empty where unknown). "
+        "Times are seconds, sizes bytes; `action` is one of "
+        + ", ".join(f"`{action.value}`" for action in Action)
+        + "."
+        " [Logs](logs.md) explains the fields of the log lines.\n\n"
     )
-    common = {field.name for field in dataclasses.fields(kinds.Event)}
+    common = {"origin", "at"}
     rows = []
-    for cls in classes(kinds.Event):
-        line = line_of(cls())
+    for cls in event_kinds():
+        line = line_of(event_of(cls))
         senders = {"Transferred": "`Upload`, `Download`", "Operated": "the name of the operation"}.get(
             cls.__name__, f"`{line.sender}`" if line else "none"
         )
-        fields = ", ".join(f"`{f.name}`" for f in dataclasses.fields(cls) if f.name not in common)
+        fields = ", ".join(f"`{name}`" for name in fields_of(cls) if name not in common)
         rows.append((f"`{cls.__name__}`", sentence(cls.__doc__), fields, senders))
     return page + table(("event", "when", "fields of its own", "sender in the log"), rows)

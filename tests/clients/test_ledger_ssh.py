@@ -15,7 +15,7 @@ from asyncssh.packet import String
 from tests.support.ssh_world import World, ssh_world
 
 from tidegate.doors.ssh.server import EARNED_BYTES
-from tidegate.events.kinds import Disconnected, LoginFailed, Refused
+from tidegate.events.kinds import ConnectionRefused, Disconnected, LoginFailed
 from tidegate.resources import Ledger, Limits, LimitSettings, StartupLimits
 from tidegate.resources.arrivals import GRACE_SECONDS
 
@@ -55,7 +55,7 @@ async def test_half_open_connections_make_room_for_logins(tmp_path: Path):
         silent = [await half_open(world, f"127.0.0.{3 + n % 5}") for n in range(19)]
         with pytest.raises((OSError, asyncssh.Error)):  # nobody has been silent long enough yet
             await world.connect(**ADA)
-        assert (await world.recorder.wait(Refused)).rule == "max_startups"
+        assert (await world.recorder.wait(ConnectionRefused)).rule == "max_startups"
         clock.now += GRACE_SECONDS
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(10):
@@ -185,7 +185,7 @@ async def test_key_exchanges_of_one_source_are_counted(tmp_path: Path, caplog: p
                 pass
         with pytest.raises((OSError, asyncssh.Error)):
             await world.connect(**ADA)
-        assert (await world.recorder.wait(Refused)).rule == "limits.key_exchanges_per_source"
+        assert (await world.recorder.wait(ConnectionRefused)).rule == "limits.key_exchanges_per_source"
         async with world.connect(**ADA, local_addr=("127.0.0.9", 0)):
             pass
         clock.now += 60

@@ -46,7 +46,7 @@ async def test_two_sftp_channels_and_a_command_on_one_connection(tmp_path):
             async with first.open("/start/b.bin", "wb") as file:
                 await file.write(DATA)
             ids = [live.peer.connection_id for live in world.registry.all()]
-            connection_id = (await world.recorder.wait(LoggedIn)).connection_id
+            connection_id = (await world.recorder.wait(LoggedIn)).origin.connection_id
             assert ids == [f"{connection_id}_0", f"{connection_id}_1"]
             first.exit()
             await first.wait_closed()
@@ -89,8 +89,8 @@ async def test_digest_of_a_file_and_of_all_of_stdin(tmp_path, command, algorithm
             done = await client.run(command, input=DATA, encoding=None)
             assert (done.exit_status, done.stdout) == (0, f"{expected}  -\n".encode())
         operated = await world.recorder.wait(Operated)
-        assert (operated.operation, operated.username) == ("SSHCommand", "ada")
-        assert operated.details == {"ssh_command": f"{command} 'a file'", "exit_status": 0}
+        assert (operated.action, operated.origin.username) == ("ssh_command", "ada")
+        assert (operated.ssh_command, operated.exit_status) == (f"{command} 'a file'", 0)
 
 
 async def test_a_missing_file_is_told_on_standard_error(tmp_path):
@@ -101,7 +101,7 @@ async def test_a_missing_file_is_told_on_standard_error(tmp_path):
             assert done.exit_status == 1
             assert done.stderr == "sha1sum: missing no such file or directory\n"
             assert done.stdout == f"{hashlib.sha1(b'x').hexdigest()}  /start/there\n"
-        assert (await world.recorder.wait(Operated)).details["exit_status"] == 1
+        assert (await world.recorder.wait(Operated)).exit_status == 1
 
 
 async def test_a_file_name_cannot_forge_a_second_line(tmp_path):

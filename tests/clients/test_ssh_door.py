@@ -17,7 +17,7 @@ from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS
 from tidegate.doors.ssh.options import Binding
 from tidegate.errors import ConfigError
-from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed, Refused
+from tidegate.events.kinds import ConnectionRefused, Disconnected, LoggedIn, LoginFailed
 from tidegate.resources import StartupLimits
 
 needs_ssh = pytest.mark.needs("ssh")
@@ -95,9 +95,9 @@ async def test_one_host_has_a_limit_and_a_refusal_is_on_record(tmp_path):
             for _ in range(50):
                 with pytest.raises((OSError, asyncssh.Error)):
                     await world.connect(**ADA)
-            refused = await world.recorder.wait(Refused)
-            assert (refused.rule, refused.ip, refused.intent) == ("max_per_host", "127.0.0.1", "connect")
-            assert len(world.recorder.of(Refused)) == 1  # a flood makes no flood of lines
+            refused = await world.recorder.wait(ConnectionRefused)
+            assert (refused.rule, refused.origin.ip) == ("max_per_host", "127.0.0.1")
+            assert len(world.recorder.of(ConnectionRefused)) == 1  # a flood makes no flood of lines
             assert world.door.connections == 3
         await world.recorder.wait(Disconnected, count=3)
         async with world.connect(**ADA):
@@ -116,7 +116,7 @@ async def test_connections_before_login_are_bounded_apart(tmp_path):
             await reader.readline()
         with pytest.raises((OSError, asyncssh.Error)):
             await world.connect(**ADA)
-        assert (await world.recorder.wait(Refused)).rule == "max_startups"
+        assert (await world.recorder.wait(ConnectionRefused)).rule == "max_startups"
         for _, writer in silent:
             writer.close()
             await writer.wait_closed()
@@ -316,7 +316,7 @@ async def test_every_interface_has_one_port_and_plain_addresses(tmp_path):
         for number, host in enumerate(["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]):
             async with world.connect(**ADA, host=host) as client:
                 assert (await client.run("pwd")).stdout == "/start\n"
-            assert (await world.recorder.wait(LoggedIn, count=number + 1)).ip == host
+            assert (await world.recorder.wait(LoggedIn, count=number + 1)).origin.ip == host
 
 
 @pytest.mark.parametrize("algorithm", ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-256", "rsa-sha2-512"])

@@ -32,7 +32,7 @@ async def test_password_with_asyncssh_and_its_record(tmp_path):
             assert client.get_extra_info("server_version").startswith("SSH-2.0-Tidegate_")
             assert client.get_extra_info("recv_cipher") == "chacha20-poly1305@openssh.com"
             login = await world.recorder.wait(LoggedIn)
-            assert (login.username, login.method, login.protocol, login.ip) == (
+            assert (login.origin.username, login.method, login.origin.protocol, login.origin.ip) == (
                 "ada",
                 "password",
                 "SSH",
@@ -41,7 +41,8 @@ async def test_password_with_asyncssh_and_its_record(tmp_path):
             assert login.client_version.startswith("SSH-2.0-AsyncSSH")
         gone = await world.recorder.wait(Disconnected)
         assert gone.by == ""
-        assert gone.connection_id == login.connection_id == world.recorder.of(Connected)[0].connection_id
+        assert gone.origin.connection_id == login.origin.connection_id
+        assert gone.origin.connection_id == world.recorder.of(Connected)[0].origin.connection_id
         assert not world.recorder.of(LoginFailed)
 
 
@@ -75,7 +76,7 @@ async def test_wrong_password_and_unknown_user_look_alike_and_are_recorded(tmp_p
         assert texts[0] == texts[1]
         await world.recorder.wait(Disconnected, count=2)
         failed = world.recorder.of(LoginFailed)
-        assert [(f.username, f.reason, f.login_type) for f in failed] == [
+        assert [(f.origin.username, f.reason, f.login_type) for f in failed] == [
             ("ada", "bad_credential", "password"),
             ("nobody", "unknown_user", "password"),
         ]

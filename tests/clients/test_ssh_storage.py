@@ -166,7 +166,7 @@ async def test_live_transfers_are_shown_and_a_cut_upload_is_on_record(tmp_path):
         await world.recorder.wait(Disconnected)
         await asyncio.wait_for(world.door.stop(), 5)
         (transferred,) = [event for event in world.disk.events if isinstance(event, Transferred)]
-        assert (transferred.status, transferred.kind) == ("failed", "upload")
+        assert (transferred.status, transferred.action) == ("failed", "upload")
 
 
 async def test_a_digest_needs_permission(tmp_path):
@@ -181,4 +181,4 @@ async def test_a_digest_needs_permission(tmp_path):
             lines = done.stderr.splitlines()
             assert lines[0].startswith("sha256sum: /secret/a permission")
             assert lines[1] == "sha256sum: /../../etc/passwd no such file or directory"
-        assert (await world.recorder.wait(Operated)).details["exit_status"] == 1
+        assert (await world.recorder.wait(Operated)).exit_status == 1

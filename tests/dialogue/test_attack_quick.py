@@ -204,7 +204,7 @@ async def _everything(base: Path, account: dict[str, Any], flags: tuple[int, ...
                             found.append((put.code, put.text, got.code, got.data, end.code))
         found += [("refused", e.intent, e.virtual_path, e.rule, e.text) for e in world.of(Refused)]
         found += [
-            ("moved", e.kind, e.status, e.virtual_path, e.size, e.error, e.username, e.protocol, e.ip)
+            ("moved", e.action, e.status, e.virtual_path, e.size, e.error, e.origin)
             for e in world.of(Transferred)
         ]
         found += [*_tree(world.home()), *_tree(outside), *_tree(world.base / "folders"), await world.used()]

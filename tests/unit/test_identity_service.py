@@ -21,7 +21,7 @@ from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity import passwords, service
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.service import Identity, IdentityOptions
-from tidegate.model import Account, Filters, Peer, Principal, Protocol
+from tidegate.model import Account, Filters, Origin, Peer, Principal, Protocol
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU alice"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGOZn4qB0mdGaaXaQUc+IjVfI681/LqSt+qkcqhiP4ak"
@@ -503,18 +503,17 @@ async def test_events_tell_who_and_why_and_no_secret() -> None:
         await identity.authenticate(peer(), "alice", password())
         await refusal(identity, "alice", password("guess-me"))
         await refusal(identity, "a\nb", password("guess-me"))
-    common = {"connection_id": "c1", "protocol": "SFTP", "ip": "192.0.2.7"}
+    origin = Origin.of(peer(), "alice")
     assert events == [
         LoggedIn(
-            username="alice",
+            origin=origin,
             method="password",
             client_version="SSH-2.0-test",
-            local_address="127.0.0.1:22",
-            **common,
         ),
-        LoginFailed(username="alice", login_type="password", reason="bad_credential", **common),
-        LoginFailed(username="", login_type="password", reason="bad_username", **common),
+        LoginFailed(origin=origin, login_type="password", reason="bad_credential"),
+        LoginFailed(origin=replace(origin, username=""), login_type="password", reason="bad_username"),
     ]
+    assert (origin.connection_id, origin.protocol, origin.ip) == ("c1", "SFTP", "192.0.2.7")
     assert "guess-me" not in repr(events)
 
 

@@ -136,7 +136,7 @@ async def test_setstat_on_plain_storage(worlds: Any, mode: int, refused: bool, a
     if not refused:
         await session.set_attrs(p("/f"), replace(attrs, size=1))
         assert (await session.stat(p("/f"))).size == 1
-        assert [event.operation for event in world.of(Operated)] == ["Truncate"]
+        assert [event.action for event in world.of(Operated)] == ["truncate"]
     # After an upload, what the storage lacks is left out: the file has arrived.
     file = await session.open(p("/g"), PUT)
     await file.write(0, b"xyz")
@@ -155,8 +155,8 @@ async def test_one_half_of_an_owner(worlds: Any, uid: int | None, gid: int | Non
     before = os.stat(world.home() / "f")
     if by == "path":
         await session.set_attrs(p("/f"), Attrs(uid=uid, gid=gid))
-        operated = [(event.operation, event.details) for event in world.of(Operated)]
-        assert operated == [("Chown", {"uid": uid, "gid": gid})]
+        operated = [(event.action, event.attrs) for event in world.of(Operated)]
+        assert operated == [("chown", Attrs(uid=uid, gid=gid))]
     else:
         file = await session.open(p("/f"), RESUME)
         await file.set_attrs(Attrs(uid=uid, gid=gid))
@@ -169,27 +169,27 @@ async def test_one_half_of_an_owner(worlds: Any, uid: int | None, gid: int | Non
 
 
 @pytest.mark.parametrize(
-    ("attrs", "operation"),
+    ("attrs", "action"),
     [
-        (Attrs(mtime_ns=10**18), "Chtimes"),
-        (Attrs(atime_ns=10**18), "Chtimes"),
-        (Attrs(mode=0o600), "Chmod"),
-        (Attrs(size=1), "Truncate"),
+        (Attrs(mtime_ns=10**18), "chtimes"),
+        (Attrs(atime_ns=10**18), "chtimes"),
+        (Attrs(mode=0o600), "chmod"),
+        (Attrs(size=1), "truncate"),
     ],
 )
-async def test_each_part_alone_is_done_and_recorded(worlds: Any, attrs: Attrs, operation: str) -> None:
+async def test_each_part_alone_is_done_and_recorded(worlds: Any, attrs: Attrs, action: str) -> None:
     world = worlds(World)
     session = await world.login(world.account())
     await put(session, "/f", b"abc")
     before = await session.stat(p("/f"))
     await session.set_attrs(p("/f"), attrs)
-    assert [event.operation for event in world.of(Operated)] == [operation]
+    assert [event.action for event in world.of(Operated)] == [action]
     now = await session.stat(p("/f"))
     for name in ("size", "mode", "atime_ns", "mtime_ns"):
         asked = getattr(attrs, name)
         if asked is not None:
             assert getattr(now, name) == asked
-        elif name != "mtime_ns" or operation != "Truncate":
+        elif name != "mtime_ns" or action != "truncate":
             assert getattr(now, name) == getattr(before, name)
 
 

@@ -91,7 +91,7 @@ async def test_simple_transfers_go_at_once(world, flags):
         idle(world, session)
         event = world.of(Transferred)[-1]
         host = f"{world.home()}{path}"
-        assert (event.kind, event.status, event.virtual_path, event.file_path, event.size, event.error) == (
+        assert (event.action, event.status, event.virtual_path, event.file_path, event.size, event.error) == (
             "upload", "ok", path, host, 7, "",
         )  # fmt: skip
         assert Path(host).stat().st_mode & 0o777 == 0o640
@@ -101,7 +101,7 @@ async def test_simple_transfers_go_at_once(world, flags):
         assert reader.close_nowait()
         assert bytes(room[:7]) == b"content"
         event = world.of(Transferred)[-1]
-        assert (event.kind, event.status, event.size) == ("download", "ok", 7)
+        assert (event.action, event.status, event.size) == ("download", "ok", 7)
         idle(world, session)
     assert await world.used() == (14, 2)
     stored = world.store.accounts["alice"]

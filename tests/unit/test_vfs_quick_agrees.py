@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.support.vfs_world import World, p, vfs_world
 from tidegate.abc import Publish
 from tidegate.backends.local.names import part_name
 from tidegate.errors import TidegateError
-from tidegate.events.kinds import Event
+from tidegate.events.kinds import Event, Transferred
 from tidegate.model import TALLY_NAMES, Attrs, FilePatterns, Tally, TallyLimits
 from tidegate.policy.quota import BYTES_PER_MB, WARNING_MARKS, UsageCounter
 from tidegate.vfs.api import OpenFlags
@@ -264,9 +265,9 @@ def numbers(session: Session) -> list[Any]:
 def said(world: World) -> list[Event]:
     """Events without what differs from world to world."""
     return [
-        replace(event, **{
-            name: 0.0 if name == "elapsed" else getattr(event, name).replace(str(world.base), "")
-            for name in ("elapsed", "file_path", "text", "error")
+        (event._replace if isinstance(event, Transferred) else partial(replace, event))(**{
+            name: 0.0 if name in ("elapsed", "at") else getattr(event, name).replace(str(world.base), "")
+            for name in ("elapsed", "at", "file_path", "text", "error")
             if hasattr(event, name)
         })
         for event in world.events

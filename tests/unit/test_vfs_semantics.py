@@ -35,18 +35,18 @@ async def test_the_home_is_created_and_files_go_round(world, alice):
     assert await get(alice, "/a file") == data
     assert await names(alice) == {"a file"}
     done = world.of(Transferred)
-    assert [(t.kind, t.status, t.size, t.virtual_path) for t in done] == [
+    assert [(t.action, t.status, t.size, t.virtual_path) for t in done] == [
         ("upload", "ok", 100_000, "/a file"),
         ("download", "ok", 100_000, "/a file"),
     ]
     assert done[0].file_path == str(world.home() / "a file")
-    assert done[0].username == "alice" and done[0].connection_id == "c1"
+    assert done[0].origin.username == "alice" and done[0].origin.connection_id == "c1"
 
 
 async def test_zero_bytes_go_round_and_are_recorded(world, alice):
     await put(alice, "/empty", b"")
     assert await get(alice, "/empty") == b""
-    assert [(t.kind, t.status, t.size) for t in world.of(Transferred)] == [
+    assert [(t.action, t.status, t.size) for t in world.of(Transferred)] == [
         ("upload", "ok", 0),
         ("download", "ok", 0),
     ]
@@ -141,7 +141,7 @@ async def test_renames(world, alice):
     await alice.rename(p("/d"), p("/e/d"), replace=False)
     assert await get(alice, "/b") == b"a"
     assert await names(alice) == {"b", "e"}
-    assert [r.virtual_target_path for r in world.of(Operated) if r.operation == "Rename"] == ["/b", "/e/d"]
+    assert [r.virtual_target_path for r in world.of(Operated) if r.action == "rename"] == ["/b", "/e/d"]
 
 
 PERMISSION_TABLE = [
@@ -306,7 +306,7 @@ async def test_setstat(world, alice):
     await alice.set_attrs(p("/f"), Attrs(size=3, mode=0o640, atime_ns=10**18, mtime_ns=2 * 10**18))
     entry = await alice.stat(p("/f"))
     assert (entry.size, entry.mode, entry.mtime_ns) == (3, 0o640, 2 * 10**18)
-    assert [o.operation for o in world.of(Operated)] == ["Truncate", "Chtimes", "Chmod"]
+    assert [o.action for o in world.of(Operated)] == ["truncate", "chtimes", "chmod"]
     with pytest.raises(e.IsADirectory):
         await alice.set_attrs(p("/"), Attrs(size=3))
 

@@ -64,7 +64,7 @@ async def test_a_transfer_is_seen_and_cut_off(tmp_path: Path, caplog: pytest.Log
         cut = await record.wait(Transferred)
         assert (cut.status, cut.size) == ("failed", 50_000)
         ended = await record.wait(Disconnected, lambda event: event.by == ADMIN)
-        assert ended.username == "u"
+        assert ended.origin.username == "u"
         assert (await world.client.get(f"{API}/connections")).json() == []
         assert (await world.client.delete(f"{API}/connections/{key}")).status_code == 404
     assert any("closed by administrator 'boss'" in text for text in caplog.messages)

@@ -65,5 +65,5 @@ async def test_who_may_not_be_in_any_more_is_sent_away(tmp_path: Path, how: str)
             assert await others.exists("/")
             with pytest.raises(asyncssh.PermissionDenied):
                 await connect("u")
-        ended = await record.wait(Disconnected, lambda event: event.username == "u")
+        ended = await record.wait(Disconnected, lambda event: event.origin.username == "u")
         assert ended.by == by

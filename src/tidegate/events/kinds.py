@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event kinds. Field names are those of the log lines; times are seconds, sizes bytes.
+"""Event kinds: frozen, each with its origin. Times are seconds, sizes bytes, paths those of the client.
 
-An event is handed to every sink and MUST NOT be changed. It is not frozen all the same: filling the fields of
-a frozen one takes three times as long, and every small file makes one.
+How a kind looks as a log line is the business of `tidegate.events.sinks.lines` alone.
+
+`Transferred` is a named tuple, the others are frozen dataclasses (ADR 0029): every small file makes one, and
+filling the fields of a frozen dataclass takes four times as long as a tuple whose fields are given in order.
 """
 
 from __future__ import annotations
@@ -10,38 +12,80 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, NamedTuple
+
+from tidegate.model.action import Action
+from tidegate.model.entry import Attrs
+from tidegate.model.origin import NOWHERE, Origin
+
+TransferAction = Literal[Action.UPLOAD, Action.DOWNLOAD]
+
+NOTHING_SET: Final = Attrs()
 
 
-@dataclass(slots=True, kw_only=True)
 class Event:
-    """Common part of all events.
+    """Common part of all events; who takes events knows them by this class.
 
     Attributes:
-        connection_id: the connection it happened on, empty if none.
-        username: who did it, empty if unknown.
-        protocol: the door, empty if none.
-        ip: remote address without port.
+        origin: who did it and from where.
         at: when, seconds since the epoch.
     """
 
-    connection_id: str = ""
-    username: str = ""
-    protocol: str = ""
-    ip: str = ""
+    __slots__ = ()
+
+    @property
+    def origin(self) -> Origin:
+        """Who did it and from where."""
+        raise NotImplementedError
+
+    @property
+    def at(self) -> float:
+        """When, seconds since the epoch."""
+        raise NotImplementedError
+
+
+class _Transferred(NamedTuple):
+    origin: Origin
+    at: float
+    action: TransferAction
+    status: Literal["ok", "failed", "quota"] = "ok"
+    virtual_path: str = ""
+    file_path: str = ""
+    size: int = 0
+    elapsed: float = 0.0
+    error: str = ""
+
+
+class Transferred(_Transferred, Event):
+    """A transfer ended, well or badly.
+
+    Attributes:
+        action: `Action.UPLOAD` or `Action.DOWNLOAD`.
+        status: ``ok``, ``failed``, or ``quota`` (stopped by a limit).
+        virtual_path: what the client calls it.
+        size: bytes moved.
+        elapsed: seconds.
+        file_path: place on the host or key, for operators only.
+    """
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common(Event):
+    """Fields that all kinds begin with."""
+
+    origin: Origin = NOWHERE
     at: float = field(default_factory=time.time, compare=False)
 
 
-@dataclass(slots=True, kw_only=True)
-class Connected(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(Common):
     """A client reached a door; `Disconnected` follows."""
 
-    remote_address: str = ""
-    local_address: str = ""
 
-
-@dataclass(slots=True, kw_only=True)
-class Disconnected(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected(Common):
     """The connection ended. `by`, if not the client: admin, idle, shutdown, disabled, expired, deleted."""
 
     duration: float = 0.0
@@ -50,17 +94,29 @@ class Disconnected(Event):
     error: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class LoggedIn(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRefused(Common):
+    """A door did not take a connection; `origin` has no connection then.
+
+    Attributes:
+        rule: the limit or list that decided.
+        text: why; refusals that were not told one by one are counted here.
+    """
+
+    rule: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn(Common):
     """A login was accepted."""
 
     method: str = ""
     client_version: str = ""
-    local_address: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class LoginFailed(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginFailed(Common):
     """A login was refused, or a connection ended without one (`login_type` no_auth_tried)."""
 
     login_type: str = ""
@@ -68,51 +124,33 @@ class LoginFailed(Event):
     rule: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Transferred(Event):
-    """A transfer ended, well or badly.
-
-    Attributes:
-        kind: upload or download.
-        status: ``ok``, ``failed``, or ``quota`` (stopped by a limit).
-        virtual_path: what the client calls it.
-        size: bytes moved.
-        elapsed: seconds.
-        file_path: place on the host or key, for operators only.
-    """
-
-    kind: Literal["upload", "download"] = "upload"
-    status: Literal["ok", "failed", "quota"] = "ok"
-    virtual_path: str = ""
-    file_path: str = ""
-    size: int = 0
-    elapsed: float = 0.0
-    error: str = ""
-    local_address: str = ""
-    remote_address: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Operated(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operated(Common):
     """Something other than a transfer was done.
 
     Attributes:
-        operation: Rename, Rmdir, Mkdir, Symlink, Link, Remove, Chmod, Chown, Chtimes, Truncate, Copy,
-            SSHCommand.
-        details: operation specific fields of the log line (filemode, uid, gid, times, size, ssh_command).
+        action: every `Action` but transfers.
+        attrs: of CHMOD, CHOWN, CHTIMES and TRUNCATE what was set, as far as it was.
+        size: bytes copied by COPY, -1 otherwise.
+        ssh_command: the command of SSH_COMMAND; exit_status what it ended with.
+        file_path: place on the host or key, for operators only; target_path likewise.
+        elapsed: seconds.
     """
 
-    operation: str = ""
+    action: Action
     virtual_path: str = ""
     virtual_target_path: str = ""
     file_path: str = ""
     target_path: str = ""
     elapsed: float = 0.0
-    details: dict[str, object] = field(default_factory=dict)
+    attrs: Attrs = NOTHING_SET
+    size: int = -1
+    ssh_command: str = ""
+    exit_status: int = -1
 
 
-@dataclass(slots=True, kw_only=True)
-class Refused(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Common):
     """Policy refused an act; the rule that decided is named."""
 
     intent: str = ""
@@ -121,8 +159,8 @@ class Refused(Event):
     text: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Failed(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Common):
     """A request failed, and no rule of policy had refused it: storage could not do it, or it made no sense.
 
     Attributes:
@@ -146,8 +184,8 @@ class Failed(Event):
     muted: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class QuotaWarning(Event):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaWarning(Common):
     """Usage crossed a mark upwards."""
 
     limit: str = ""

@@ -27,7 +27,7 @@ from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
 from tidegate.identity.stages import Proved, Stages
-from tidegate.model import Account, Peer, Principal
+from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import combined, remaining_methods
 from tidegate.store.contract import Provider
@@ -149,13 +149,9 @@ class Identity:
         if isinstance(outcome, Principal) and self._emit is not None:
             self._emit(
                 LoggedIn(
-                    connection_id=peer.connection_id,
-                    username=outcome.username,
-                    protocol=peer.protocol.value,
-                    ip=peer.remote_ip,
+                    origin=Origin.of(peer, outcome.username),
                     method=method,
                     client_version=peer.client_version,
-                    local_address=peer.local_address,
                 )
             )
         return outcome
@@ -267,10 +263,7 @@ class Identity:
         if self._emit is not None:
             self._emit(
                 LoginFailed(
-                    connection_id=peer.connection_id,
-                    username=name,
-                    protocol=peer.protocol.value,
-                    ip=peer.remote_ip,
+                    origin=Origin.of(peer, name),
                     login_type=method,
                     reason=refused.reason,
                     rule=refused.rule,

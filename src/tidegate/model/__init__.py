@@ -20,8 +20,10 @@ from tidegate.model.account import (
     TallyLimits,
     TimeWindow,
 )
+from tidegate.model.action import Action
 from tidegate.model.entry import Attrs, Entry, Kind, Space
 from tidegate.model.intent import Intent, Permission
+from tidegate.model.origin import NOWHERE, Origin
 from tidegate.model.path import ROOT, VPath
 from tidegate.model.peer import Peer, Protocol
 from tidegate.model.principal import Principal
@@ -31,9 +33,11 @@ from tidegate.model.usage import UsageDelta
 __all__ = [
     "LOCAL",
     "LOCAL_DISK",
+    "NOWHERE",
     "ROOT",
     "TALLY_NAMES",
     "Account",
+    "Action",
     "Admin",
     "AdminFilters",
     "ApiKey",
@@ -46,6 +50,7 @@ __all__ = [
     "FolderMount",
     "Intent",
     "Kind",
+    "Origin",
     "Peer",
     "Permission",
     "Principal",

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, cast
 from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import Denied, NotFound, QuotaExceeded, TidegateError, TooLarge
-from tidegate.events.kinds import Event, Operated, Refused
-from tidegate.model import Entry, Intent, Peer, Principal, VPath
+from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
+from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
@@ -72,8 +72,7 @@ class Context:
         own: the session's uploads that are not published yet, see `tidegate.vfs.files.own_uploads`.
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
-        who: the fields that all events of the session share.
-        where: those that events of transfers have besides.
+        origin: of the session's events.
         renames_replace: True if every rename replaces what has the new name.
     """
 
@@ -95,20 +94,13 @@ class Context:
     own: dict[PathState, Upload] = field(default_factory=dict)
     opening: int = 0
     created: OpenOptions | None = None
-    who: dict[str, Any] = field(init=False)
-    where: dict[str, Any] = field(init=False)
+    origin: Origin = field(init=False)
     renames_replace: bool = field(init=False)
 
     def __post_init__(self) -> None:
         peer = self.peer
         self.renames_replace = replaces(self.principal.account, peer.rename_onto, self.options.rename_onto)
-        self.who = {
-            "connection_id": peer.connection_id,
-            "username": self.principal.username,
-            "protocol": str(peer.protocol),
-            "ip": peer.remote_ip,
-        }
-        self.where = {"local_address": peer.local_address, "remote_address": peer.remote_address}
+        self.origin = Origin.of(peer, self.principal.username)
 
     def require(
         self,
@@ -163,7 +155,7 @@ class Context:
     def _record(self, intent: Intent, path: VPath, rule: str, text: str) -> None:
         self.emit(
             Refused(
-                **self.who,
+                origin=self.origin,
                 intent=intent.value,
                 virtual_path=path,
                 rule=rule,
@@ -173,26 +165,28 @@ class Context:
 
     def operated(
         self,
-        operation: str,
+        action: Action,
         path: VPath,
         file_path: str,
         started: float,
         *,
         target: VPath | str = "",
         target_path: str = "",
-        details: dict[str, object] | None = None,
+        attrs: Attrs = NOTHING_SET,
+        size: int = -1,
     ) -> None:
         """Record something done; `started` is of `time.monotonic`."""
         self.emit(
             Operated(
-                **self.who,
-                operation=operation,
+                origin=self.origin,
+                action=action,
                 virtual_path=path,
                 virtual_target_path=str(target),
                 file_path=file_path,
                 target_path=target_path,
                 elapsed=time.monotonic() - started,
-                details=details or {},
+                attrs=attrs,
+                size=size,
             )
         )
 

@@ -102,7 +102,7 @@ class Failures:
         muted, self._muted = (self._muted, 0) if loud else (0, self._muted + 1)
         context.emit(
             Failed(
-                **context.who,
+                origin=context.origin,
                 intent=intent,
                 virtual_path=path,
                 virtual_target_path=target or "",

@@ -21,7 +21,7 @@ from tidegate.errors import (
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Attrs, Entry, Intent, Peer, Principal, Space, VPath
+from tidegate.model import Action, Attrs, Entry, Intent, Peer, Principal, Space, VPath
 from tidegate.policy.decision import Decision
 from tidegate.vfs import api
 from tidegate.vfs.acts import Act, settle
@@ -335,7 +335,7 @@ class Session:
                 await own.resize(context, path, mine, wanted.size)
             else:
                 await self._resize(path, spot, wanted.size, follow=follow)
-            context.operated("Truncate", path, spot.host_path, started, details={"size": wanted.size})
+            context.operated(Action.TRUNCATE, path, spot.host_path, started, attrs=Attrs(size=wanted.size))
         rest = replace(wanted, size=None)
         if rest == Attrs():
             return
@@ -345,15 +345,12 @@ class Session:
             await backend.set_attrs(key, rest, follow=follow)
         host = spot.host_path
         if rest.mtime_ns is not None or rest.atime_ns is not None:
-            when: dict[str, object] = {
-                "access_time": rest.atime_ns,
-                "modification_time": rest.mtime_ns,
-            }
-            context.operated("Chtimes", path, host, started, details=when)
+            when = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
+            context.operated(Action.CHTIMES, path, host, started, attrs=when)
         if rest.mode is not None:
-            context.operated("Chmod", path, host, started, details={"filemode": f"{rest.mode:04o}"})
+            context.operated(Action.CHMOD, path, host, started, attrs=Attrs(mode=rest.mode))
         if rest.uid is not None or rest.gid is not None:
-            context.operated("Chown", path, host, started, details={"uid": rest.uid, "gid": rest.gid})
+            context.operated(Action.CHOWN, path, host, started, attrs=Attrs(uid=rest.uid, gid=rest.gid))
 
     async def _resize(self, path: VPath, spot: ResolvedPath, size: int, *, follow: bool) -> None:
         """Truncate or extend a file by path, charging the difference."""

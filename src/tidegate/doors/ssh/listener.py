@@ -24,9 +24,9 @@ from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
 from tidegate.errors import ConfigError, Problem
 from tidegate.events.bus import Bus
-from tidegate.events.kinds import Refused
+from tidegate.events.kinds import ConnectionRefused
 from tidegate.identity.api import LoginService
-from tidegate.model import Peer, Protocol
+from tidegate.model import Origin, Peer, Protocol
 from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
@@ -271,10 +271,8 @@ class SshDoor:
         more = f", {reported.unreported} more since the last report" if reported.unreported else ""
         log.warning("connection from %s refused: %s: %s%s", address, refusal.rule, refusal.text, more)
         self.bus.emit(
-            Refused(
-                protocol=Protocol.SSH.value,
-                ip=address,
-                intent="connect",
+            ConnectionRefused(
+                origin=Origin(protocol=Protocol.SSH.value, ip=address),
                 rule=refusal.rule,
                 text=f"{refusal.text}{more}",
             )

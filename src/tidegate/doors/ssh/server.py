@@ -27,7 +27,7 @@ from tidegate.doors.ssh.session import SshSession
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
 from tidegate.identity.api import PartialLogin
-from tidegate.model import Peer, Principal, Protocol
+from tidegate.model import Origin, Peer, Principal, Protocol
 from tidegate.resources.deadline import Deadline
 
 MAX_KEY_OFFERS: Final = 100
@@ -102,9 +102,7 @@ class SshLogin(asyncssh.SSHServer):
         self._silence = Deadline(self.options.silent_seconds, self._look_silent)
         self.door.bus.emit(
             Connected(
-                **self._common(),
-                remote_address=self.peer.remote_address,
-                local_address=self.peer.local_address,
+                origin=self._origin(),
             )
         )
 
@@ -118,7 +116,7 @@ class SshLogin(asyncssh.SSHServer):
             self._record_no_login(error or self._ended_by)
         self.door.bus.emit(
             Disconnected(
-                **self._common(),
+                origin=self._origin(),
                 duration=time.monotonic() - self._started,
                 by=self._ended_by,
                 client_version=self._client_version(),
@@ -436,7 +434,8 @@ class SshLogin(asyncssh.SSHServer):
 
     def _failed(self, login_type: str, reason: str, rule: str) -> None:
         self._recorded += 1
-        self.door.bus.emit(LoginFailed(**self._common(), login_type=login_type, reason=reason, rule=rule))
+        failed = LoginFailed(origin=self._origin(), login_type=login_type, reason=reason, rule=rule)
+        self.door.bus.emit(failed)
 
     def auth_completed(self) -> None:
         """The client was told that it is in.
@@ -464,10 +463,9 @@ class SshLogin(asyncssh.SSHServer):
             self.door.logged_in(self.visit)
         self.door.bus.emit(
             LoggedIn(
-                **self._common(),
+                origin=self._origin(),
                 method=self.principal.method,
                 client_version=client,
-                local_address=self.peer.local_address,
             )
         )
         if self.door.draining:
@@ -529,13 +527,8 @@ class SshLogin(asyncssh.SSHServer):
 
     # -- for the record ----------------------------------------------------------------------------------
 
-    def _common(self) -> dict[str, Any]:
-        return {
-            "connection_id": self.peer.connection_id,
-            "username": self._username,
-            "protocol": Protocol.SSH.value,
-            "ip": self.peer.remote_ip,
-        }
+    def _origin(self) -> Origin:
+        return Origin.of(self.peer, self._username)
 
     def _client_version(self) -> str:
         version = "" if self._conn is None else self._conn.get_extra_info("client_version", "")

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 import asyncssh
@@ -24,7 +25,7 @@ from tidegate.doors.ssh.contracts import ChannelOwner
 from tidegate.doors.ssh.subsystem import SftpSubsystem
 from tidegate.errors import LoginRefused, PeerLimit, TidegateError
 from tidegate.events.kinds import Operated, Refused
-from tidegate.model import Peer, Principal, Protocol
+from tidegate.model import Action, Origin, Peer, Principal, Protocol
 from tidegate.vfs.api import Session
 
 OFFERED: Final = "this server offers file transfer only: sftp"
@@ -156,7 +157,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         log.info("%s: refused %s %r: %s", self._id, intent, what, why)
         rule = "enabled_ssh_commands" if intent == "ssh_command" else intent
         self._login.door.bus.emit(
-            Refused(**self._common(Protocol.SSH), intent=intent, rule=rule, text=f"{what}: {why}")
+            Refused(origin=self._origin(), intent=intent, rule=rule, text=f"{what}: {why}")
         )
 
     def _enter(self, protocol: Protocol, command: str = "") -> bool:
@@ -269,16 +270,13 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._running = False
             if session is not None:
                 await session.close()
-            details: dict[str, object] = {
-                "ssh_command": invocation.line[:MAX_LOGGED_COMMAND],
-                "exit_status": status,
-            }
             self._login.door.bus.emit(
                 Operated(
-                    **self._common(Protocol.SSH),
-                    operation="SSHCommand",
+                    origin=self._origin(),
+                    action=Action.SSH_COMMAND,
                     elapsed=time.monotonic() - started,
-                    details=details,
+                    ssh_command=invocation.line[:MAX_LOGGED_COMMAND],
+                    exit_status=status,
                 )
             )
         if self._chan is not None:
@@ -370,10 +368,5 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._task.cancel()
         self._writable.set()
 
-    def _common(self, protocol: Protocol) -> dict[str, Any]:
-        return {
-            "connection_id": self._id,
-            "username": self._principal.username,
-            "protocol": protocol.value,
-            "ip": self._login.peer.remote_ip,
-        }
+    def _origin(self) -> Origin:
+        return replace(Origin.of(self._login.peer, self._principal.username), connection_id=self._id)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tidegate.events import kinds
+from tidegate.model.action import Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +68,12 @@ FIELDS: Final[dict[str, str]] = {
 }
 """Every field of event lines, explained."""
 
-OPERATIONS: Final = (
-    "Rename",
-    "Rmdir",
-    "Mkdir",
-    "Symlink",
-    "Link",
-    "Remove",
-    "Chmod",
-    "Chown",
-    "Chtimes",
-    "Truncate",
-    "Copy",
-    "SSHCommand",
+_SENDER_OF: Final[dict[Action, str]] = {
+    action: "SSHCommand" if action is Action.SSH_COMMAND else action.value.capitalize() for action in Action
+}
+
+OPERATIONS: Final = tuple(
+    sender for action, sender in _SENDER_OF.items() if action not in (Action.UPLOAD, Action.DOWNLOAD)
 )
 """Senders of `Operated` events."""
 
@@ -102,6 +96,9 @@ def line_of(event: object) -> Line | None:
     """The line of an event, None for kinds that are not logged."""
     if type(event) is kinds.Transferred:  # by far the commonest
         return _transferred(event)
+    if not isinstance(event, kinds.Event):
+        return None
+    origin = event.origin
     match event:
         case kinds.Transferred():
             return _transferred(event)
@@ -112,14 +109,14 @@ def line_of(event: object) -> Line | None:
                 logging.INFO,
                 "login",
                 {
-                    "ip": event.ip,
-                    "username": event.username,
+                    "ip": origin.ip,
+                    "username": origin.username,
                     "method": event.method,
-                    "protocol": event.protocol,
+                    "protocol": origin.protocol,
                     "client": event.client_version,
                     "encrypted": True,
-                    "local_addr": event.local_address,
-                    "connection_id": event.connection_id,
+                    "local_addr": origin.local_address,
+                    "connection_id": origin.connection_id,
                 },
             )
         case kinds.LoginFailed():
@@ -127,13 +124,13 @@ def line_of(event: object) -> Line | None:
                 logging.DEBUG,
                 "connection_failed",
                 {
-                    "client_ip": event.ip,
-                    "username": event.username,
+                    "client_ip": origin.ip,
+                    "username": origin.username,
                     "login_type": event.login_type,
-                    "protocol": event.protocol,
+                    "protocol": origin.protocol,
                     "error": event.reason,
                     "rule": event.rule,
-                    "connection_id": event.connection_id,
+                    "connection_id": origin.connection_id,
                 },
             )
         case kinds.Connected():
@@ -141,11 +138,11 @@ def line_of(event: object) -> Line | None:
                 logging.DEBUG,
                 "connected",
                 {
-                    "ip": event.ip,
-                    "remote_addr": event.remote_address,
-                    "local_addr": event.local_address,
-                    "protocol": event.protocol,
-                    "connection_id": event.connection_id,
+                    "ip": origin.ip,
+                    "remote_addr": origin.remote_address,
+                    "local_addr": origin.local_address,
+                    "protocol": origin.protocol,
+                    "connection_id": origin.connection_id,
                 },
             )
         case kinds.Disconnected():
@@ -153,37 +150,26 @@ def line_of(event: object) -> Line | None:
                 logging.INFO,
                 "disconnected",
                 {
-                    "ip": event.ip,
-                    "username": event.username,
-                    "protocol": event.protocol,
+                    "ip": origin.ip,
+                    "username": origin.username,
+                    "protocol": origin.protocol,
                     "duration_ms": _ms(event.duration),
                     "client": event.client_version,
                     "by": event.by,
                     "error": event.error,
-                    "connection_id": event.connection_id,
+                    "connection_id": origin.connection_id,
                 },
             )
+        case kinds.ConnectionRefused():
+            return _refused(event, "connect", "", event.rule, event.text)
         case kinds.Refused():
-            return Line(
-                logging.INFO,
-                "refused",
-                {
-                    "username": event.username,
-                    "intent": event.intent,
-                    "virtual_path": event.virtual_path,
-                    "rule": event.rule,
-                    "text": event.text,
-                    "ip": event.ip,
-                    "protocol": event.protocol,
-                    "connection_id": event.connection_id,
-                },
-            )
+            return _refused(event, event.intent, event.virtual_path, event.rule, event.text)
         case kinds.Failed():
             return Line(
                 event.level,
                 "failed",
                 {
-                    "username": event.username,
+                    "username": origin.username,
                     "intent": event.intent,
                     "virtual_path": event.virtual_path,
                     "virtual_target_path": event.virtual_target_path,
@@ -193,9 +179,9 @@ def line_of(event: object) -> Line | None:
                     "errno": event.errno,
                     "text": event.text,
                     "muted": event.muted,
-                    "ip": event.ip,
-                    "protocol": event.protocol,
-                    "connection_id": event.connection_id,
+                    "ip": origin.ip,
+                    "protocol": origin.protocol,
+                    "connection_id": origin.connection_id,
                 },
             )
         case kinds.QuotaWarning():
@@ -203,13 +189,13 @@ def line_of(event: object) -> Line | None:
                 logging.WARNING,
                 "quota_warning",
                 {
-                    "username": event.username,
+                    "username": origin.username,
                     "limit": event.limit,
                     "percent": event.percent,
                     "used": event.used,
                     "allowed": event.allowed,
-                    "protocol": event.protocol,
-                    "connection_id": event.connection_id,
+                    "protocol": origin.protocol,
+                    "connection_id": origin.connection_id,
                 },
             )
         case _:
@@ -217,59 +203,77 @@ def line_of(event: object) -> Line | None:
 
 
 def _transferred(event: kinds.Transferred) -> Line:
+    origin = event.origin
     return Line(
         logging.INFO if event.status == "ok" else logging.WARNING,
-        "Upload" if event.kind == "upload" else "Download",
+        _SENDER_OF[event.action],
         {
-            "local_addr": event.local_address,
-            "remote_addr": event.remote_address,
+            "local_addr": origin.local_address,
+            "remote_addr": origin.remote_address,
             "elapsed_ms": _ms(event.elapsed),
             "size_bytes": event.size,
-            "username": event.username,
+            "username": origin.username,
             "file_path": event.file_path,
             "virtual_path": event.virtual_path,
-            "connection_id": event.connection_id,
-            "protocol": event.protocol,
+            "connection_id": origin.connection_id,
+            "protocol": origin.protocol,
             "status": event.status,
             "error": event.error,
         },
     )
 
 
-def _operated(event: kinds.Operated) -> Line:
-    details = event.details
-    mode = details.get("filemode", "")
+def _refused(event: kinds.Event, intent: str, path: str, rule: str, text: str) -> Line:
+    origin = event.origin
     return Line(
         logging.INFO,
-        event.operation,
+        "refused",
         {
-            "username": event.username,
-            "file_path": event.file_path,
-            "target_path": event.target_path,
-            "virtual_path": event.virtual_path,
-            "virtual_target_path": event.virtual_target_path,
-            "filemode": f"{mode:04o}" if isinstance(mode, int) and mode >= 0 else mode or "",
-            "uid": _number(details.get("uid")),
-            "gid": _number(details.get("gid")),
-            "access_time": _when(details.get("access_time")),
-            "modification_time": _when(details.get("modification_time")),
-            "size": _number(details.get("size")),
-            "elapsed": _ms(event.elapsed),
-            "ssh_command": details.get("ssh_command", ""),
-            "connection_id": event.connection_id,
-            "protocol": event.protocol,
+            "username": origin.username,
+            "intent": intent,
+            "virtual_path": path,
+            "rule": rule,
+            "text": text,
+            "ip": origin.ip,
+            "protocol": origin.protocol,
+            "connection_id": origin.connection_id,
         },
     )
 
 
-def _number(value: object) -> object:
+def _operated(event: kinds.Operated) -> Line:
+    attrs, origin = event.attrs, event.origin
+    return Line(
+        logging.INFO,
+        _SENDER_OF[event.action],
+        {
+            "username": origin.username,
+            "file_path": event.file_path,
+            "target_path": event.target_path,
+            "virtual_path": event.virtual_path,
+            "virtual_target_path": event.virtual_target_path,
+            "filemode": "" if attrs.mode is None else f"{attrs.mode:04o}",
+            "uid": _number(attrs.uid),
+            "gid": _number(attrs.gid),
+            "access_time": _when(attrs.atime_ns),
+            "modification_time": _when(attrs.mtime_ns),
+            "size": event.size if attrs.size is None else attrs.size,
+            "elapsed": _ms(event.elapsed),
+            "ssh_command": event.ssh_command,
+            "connection_id": origin.connection_id,
+            "protocol": origin.protocol,
+        },
+    )
+
+
+def _number(value: int | None) -> int:
     return -1 if value is None else value
 
 
-def _when(value: object) -> str:
+def _when(value: int | None) -> str:
     """A file's time, given in nanoseconds since 1970."""
-    if not isinstance(value, int):
-        return str(value or "")
+    if value is None:
+        return ""
     try:
         moment = datetime.fromtimestamp(value // 1_000_000_000, UTC)
     except (ValueError, OverflowError, OSError):

@@ -21,7 +21,7 @@ from tidegate.errors import (
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files.checksums import digest_range
@@ -69,13 +69,13 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             with context.limits(Intent.COPY, target):
                 copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)
         context.operated(
-            "Copy",
+            Action.COPY,
             source,
             origin.host_path,
             started,
             target=target,
             target_path=goal.host_path,
-            details={"size": copied},
+            size=copied,
         )
 
     await settle(context, work)

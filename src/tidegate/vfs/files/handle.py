@@ -25,8 +25,8 @@ from tidegate.errors import (
     TidegateError,
     TooLarge,
 )
-from tidegate.events.kinds import Transferred
-from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.events.kinds import TransferAction, Transferred
+from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.policy.quota import require
 from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.acts import carry
@@ -450,21 +450,21 @@ class File:
             with context.limits(Intent.UPLOAD, path):
                 self._upload.resize(wanted.size)
             await self._upload.set_size(self._handle, wanted.size)
-            self._record("Truncate", started, {"size": wanted.size})
+            self._record(Action.TRUNCATE, started, Attrs(size=wanted.size))
         rest = replace(wanted, size=None)
         if rest != Attrs():
             await (self._handle if self._publisher is None else self._publisher).set_attrs(rest)
             if rest.mode is not None:
-                self._record("Chmod", started, {"filemode": f"{rest.mode:04o}"})
+                self._record(Action.CHMOD, started, Attrs(mode=rest.mode))
             if rest.uid is not None or rest.gid is not None:
-                self._record("Chown", started, {"uid": rest.uid, "gid": rest.gid})
+                self._record(Action.CHOWN, started, Attrs(uid=rest.uid, gid=rest.gid))
             if rest.mtime_ns is not None or rest.atime_ns is not None:
-                times: dict[str, object] = {"access_time": rest.atime_ns, "modification_time": rest.mtime_ns}
-                self._record("Chtimes", started, times)
+                times = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
+                self._record(Action.CHTIMES, started, times)
 
-    def _record(self, operation: str, started: float, details: dict[str, object]) -> None:
+    def _record(self, action: Action, started: float, attrs: Attrs) -> None:
         host = self._spot.host_path
-        self._context.operated(operation, self.path, host, started, details=details)
+        self._context.operated(action, self.path, host, started, attrs=attrs)
 
     async def sync(self) -> None:
         """Fsync."""
@@ -578,10 +578,10 @@ class File:
 
     def _report(self, failure: TidegateError | None) -> None:
         context = self._context
-        kind: Literal["upload", "download"] = "upload" if self._upload is not None else "download"
+        action: TransferAction = Action.UPLOAD if self._upload is not None else Action.DOWNLOAD
         status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
         if failure is None:
-            context.books.touch(context.book, kind)
+            context.books.touch(context.book, "download" if self._upload is None else "upload")
         else:
             failure.told = True  # by what follows
         if self._meter.down and self.size != self._received:
@@ -589,15 +589,15 @@ class File:
         spot = self._spot
         context.emit(
             Transferred(
-                **context.who,
-                **context.where,
-                kind=kind,
-                status=status,
-                virtual_path=self.path,
-                file_path=spot.mount.host_path(spot.key),
-                size=self._received if kind == "upload" else self.size,
-                elapsed=monotonic() - self._clock,
-                error="" if failure is None else text_of(failure),
+                context.origin,
+                time.time(),
+                action,
+                status,
+                self.path,
+                spot.mount.host_path(spot.key),
+                self._received if self._upload is not None else self.size,
+                monotonic() - self._clock,
+                "" if failure is None else text_of(failure),
             )
         )
 

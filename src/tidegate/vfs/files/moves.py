@@ -22,7 +22,7 @@ from tidegate.errors import (
     NotFound,
     OtherDevice,
 )
-from tidegate.model import Entry, Intent, VPath
+from tidegate.model import Action, Entry, Intent, VPath
 from tidegate.policy.folders import check_rename
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
@@ -105,7 +105,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
                 if over is not None:
                     await own.forsake(context, goal, over)
         context.operated(
-            "Rename", source, origin.host_path, started, target=target, target_path=goal.host_path
+            Action.RENAME, source, origin.host_path, started, target=target, target_path=goal.host_path
         )
 
     await settle(context, work)

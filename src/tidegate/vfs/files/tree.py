@@ -23,7 +23,7 @@ from tidegate.errors import (
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Attrs, Entry, Intent, VPath
+from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
@@ -59,7 +59,7 @@ async def remove(context: Context, path: VPath) -> None:
                 await backend.remove(key)
                 if entry.is_file:
                     _forget(mount, place, entry.size)
-        context.operated("Remove", path, mount.host_path(key), started)
+        context.operated(Action.REMOVE, path, mount.host_path(key), started)
 
     await settle(context, work)
 
@@ -90,7 +90,7 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         async with _new_name(context, act, spot):
             mode = attrs.mode if attrs is not None else None
             await context.through(spot).mkdir(key, mode=mode, uid=uid, gid=gid)
-        context.operated("Mkdir", path, mount.host_path(key), started)
+        context.operated(Action.MKDIR, path, mount.host_path(key), started)
 
     await settle(context, work)
 
@@ -146,7 +146,7 @@ async def rmdir(context: Context, path: VPath) -> None:
             act.commit()
             await backend.rmdir(key)
             mount.meter.credit(-sum(part.size for part in parts), -len(parts))
-        context.operated("Rmdir", path, mount.host_path(key), started)
+        context.operated(Action.RMDIR, path, mount.host_path(key), started)
 
     await settle(context, work)
 
@@ -192,7 +192,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
             async with _new_name(context, act, spot):
                 await context.through(spot).symlink(content, key)
         context.operated(
-            "Symlink",
+            Action.SYMLINK,
             points,
             other.host_path(other_key),
             started,
@@ -281,7 +281,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
                 to_mount.meter.credit(-there.freed(hidden.size), -1)
             there.becomes(size)
         context.operated(
-            "Link",
+            Action.LINK,
             source,
             mount.host_path(key),
             started,

@@ -29,7 +29,7 @@ from typing import Final, Literal
 
 from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
-from tidegate.model import Account, Folder, FolderMount, UsageDelta
+from tidegate.model import Account, Folder, FolderMount, Origin, UsageDelta
 from tidegate.policy.charges import build_charges, session_tally
 from tidegate.policy.quota import ChargeSet, UsageCounter, Warn
 from tidegate.vfs.usage.lease import Lease
@@ -255,7 +255,13 @@ class UsageTracker:
     def _warner(self, username: str) -> Warn:
         def warn(limit: str, percent: int, used: int, allowed: int) -> None:
             self._emit(
-                QuotaWarning(username=username, limit=limit, percent=percent, used=used, allowed=allowed)
+                QuotaWarning(
+                    origin=Origin(username=username),
+                    limit=limit,
+                    percent=percent,
+                    used=used,
+                    allowed=allowed,
+                )
             )
 
         return warn
