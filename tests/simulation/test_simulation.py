@@ -7,11 +7,16 @@ A failing seed is in the name of the test and in its message; it is replayed by
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import warnings
 from dataclasses import replace
 
 import pytest
 
+from tidegate.abc import Outcome
+from tidegate.backends.local.files import LocalFile
 from tidegate.model import UsageDelta
 from tidegate.testing.simulation import Rules, generate, simulate
 from tidegate.testing.simulation.faults import KILL_AFTER, KINDS, Fault
@@ -37,13 +42,11 @@ def _all_well(seeds: range, rules: Rules) -> None:
     assert not bad, f"{len(bad)} of {len(seeds)} histories failed\n" + "\n".join(bad[:3])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of killed processes
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_histories_leave_the_books_exact_or_marked(batch: int) -> None:
     _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), Rules())
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of killed processes
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("batch", range(SOAK_BATCHES))
@@ -97,3 +100,30 @@ def test_a_mark_that_is_lost_is_found_out(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(SimulatedStore, "mark_usage", forget)
 
     assert any(simulate(history).failures for history in killed)
+
+
+def test_a_handle_that_nobody_closes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(self: LocalFile, outcome: Outcome = Outcome.COMMIT) -> None:
+        await asyncio.sleep(0)
+
+    def collected() -> list[str]:
+        failures = simulate(UPLOADS).failures
+        gc.collect()
+        return failures
+
+    monkeypatch.setattr(LocalFile, "close", forget)
+    with pytest.warns(ResourceWarning, match="unclosed file"):
+        failures = collected()
+
+    assert any("descriptors left open" in failure for failure in failures)
+
+
+@pytest.mark.parametrize("seed", [161, 236, 385, 502])
+def test_a_process_that_was_killed_leaves_nothing_to_the_collector(seed: int) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        lives = simulate(generate(seed)).lives
+        gc.collect()
+
+    assert lives > 1
+    assert not [str(warning.message) for warning in seen]

@@ -331,6 +331,15 @@ class LocalFile:
             if self._fd >= 0:  # the threads are gone: the server is stopping
                 self._finish(Outcome.KEEP)
 
+    def abandon(self) -> None:
+        """Close the descriptors and do nothing else, as the end of a process does; for what simulates one."""
+        fd, self._fd = self._fd, -1
+        self._closed = True
+        if fd >= 0:
+            if isinstance(self._upload, Upload):
+                os.close(self._upload.dir_fd)
+            os.close(fd)
+
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0 and not self._jobs:
             warnings.warn(f"unclosed file {self._name!r}", ResourceWarning, source=self, stacklevel=2)

@@ -16,7 +16,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
+from tidegate.abc import OpenOptions
+from tidegate.backends.local import LocalBackend
 from tidegate.backends.local.device import Device, Devices
+from tidegate.backends.local.files import LocalFile
 from tidegate.errors import StorageFailed
 from tidegate.testing.simulation import faults as f
 from tidegate.testing.simulation.clock import Clock
@@ -204,6 +207,23 @@ class SimulatedDevices(Devices):
             _forget(result)
             raise StorageFailed("simulated loss of an answer")
         return result
+
+
+class SimulatedBackend(LocalBackend):
+    """Local storage of one simulated process.
+
+    Args:
+        opened: takes each handle, so that those of a process that was killed can be closed.
+    """
+
+    def __init__(self, root: str, opened: list[LocalFile], *, devices: Devices, journal_dir: str) -> None:
+        super().__init__(root, create=True, devices=devices, journal_dir=journal_dir)
+        self._opened = opened
+
+    def _file(self, key: str, options: OpenOptions, opened: Any) -> LocalFile:
+        file = super()._file(key, options, opened)
+        self._opened.append(file)
+        return file
 
 
 def _forget(result: object) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tidegate.abc import Publish
-from tidegate.backends.local import LocalBackend
+from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import sweep_journal
 from tidegate.errors import TidegateError
 from tidegate.events.kinds import Event
@@ -36,7 +36,12 @@ from tidegate.testing.simulation.client import Client, current
 from tidegate.testing.simulation.clock import Clock, SimulatedLoop
 from tidegate.testing.simulation.faults import Faults
 from tidegate.testing.simulation.history import History
-from tidegate.testing.simulation.storage import SimulatedDevices, descriptors, release_descriptors
+from tidegate.testing.simulation.storage import (
+    SimulatedBackend,
+    SimulatedDevices,
+    descriptors,
+    release_descriptors,
+)
 from tidegate.testing.simulation.store import Records, SimulatedStore
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
@@ -101,6 +106,7 @@ class World:
     vfs: VfsSessions
     store: SimulatedStore
     _devices: SimulatedDevices
+    _opened: list[LocalFile]
     _loop: SimulatedLoop
 
     def __init__(self, history: History, base: Path) -> None:
@@ -211,6 +217,7 @@ class World:
         self.outcome.lives += 1
         self.note(f"process {self.outcome.lives} starts")
         self._killed = self._buried = False
+        self._opened = []
         self._devices = SimulatedDevices(
             self.clock, self._faults, self._draw, self, quick_share=self.history.quick_share
         )
@@ -241,6 +248,7 @@ class World:
             if held and not self._killed:
                 self.outcome.failures.append(f"descriptors left open: {sorted(held.values())}")
         finally:
+            self._opened = []
             for client in self.clients:
                 client.reset()
             self.outcome.faults = len(self._faults.met)
@@ -281,9 +289,9 @@ class World:
         except TidegateError as error:
             self.note(f"counting again failed: {error}")
 
-    def _build(self, spec: StorageSpec) -> LocalBackend:
-        return LocalBackend(
-            spec.directory, create=True, devices=self._devices, journal_dir=str(self.base / "journal")
+    def _build(self, spec: StorageSpec) -> SimulatedBackend:
+        return SimulatedBackend(
+            spec.directory, self._opened, devices=self._devices, journal_dir=str(self.base / "journal")
         )
 
     def _bury(self, loop: SimulatedLoop) -> None:
@@ -301,6 +309,8 @@ class World:
         loop.run_until_complete(self._wind_up())
         if left := asyncio.all_tasks(loop):
             loop.run_until_complete(_ended(left))
+        for file in self._opened:
+            file.abandon()
         loggers.disable = before
 
     async def _wind_up(self) -> None:
