@@ -12,6 +12,10 @@ components and NUL; it MUST refuse a key that is not. Every failure leaves a bac
 
 No method of a backend may block the event loop for longer than an operation on memory takes: what can wait
 on a device goes to a thread. The ``*_nowait`` methods answer at once or say that they would have to wait.
+
+Order: calls on different keys and handles overlap, and reads of one handle do. What changes one key is not
+begun while another change of it is under way in the same session. Writes of one handle overlap only with
+`Capability.RANDOM_WRITE`; without it they come one after the other, each beginning where the last one ended.
 """
 
 from __future__ import annotations
@@ -119,13 +123,22 @@ class FileHandle(Protocol):
         existed_size: size in bytes of the file this handle replaces or continues, None if it is new.
             What quota accounting needs to charge differences. Of a handle for reading, the size at opening if
             that is known; doors then keep no room for more than a small file has.
-
-    A handle of a backend with PARTIALS SHOULD also have ``staged: bool``, whether what is written lies beside
-    the target until COMMIT: only the backend knows if it continues a finished file or an unfinished upload.
-    And ``took: bool``, whether it took the place of an unfinished upload that was kept.
+        staged: True if what is written lies beside the target until COMMIT. Only the backend knows if it
+            continues a finished file or an unfinished upload. False for reading.
+        took: True if it took the place of an unfinished upload that was kept; False without PARTIALS.
     """
 
     existed_size: int | None
+
+    @property
+    def staged(self) -> bool:
+        """See above."""
+        ...
+
+    @property
+    def took(self) -> bool:
+        """See above."""
+        ...
 
     async def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only at the end, ``b""`` at or past it."""
@@ -196,6 +209,22 @@ class Backend(Protocol):
     @property
     def capabilities(self) -> Capability:
         """What is possible beyond the required contract."""
+        ...
+
+    @property
+    def inline(self) -> bool:
+        """True if most calls end without waiting, as those on memory or a local disk do.
+
+        Sessions then run an operation in the turn that asked for it, and only give it a task of its own when
+        it does wait. False for storage behind a network: its calls get tasks, and many run at the same time.
+        """
+        ...
+
+    def location(self, key: Key) -> str:
+        """Where `key` is, for the logs and events of operators: a path of the host, ``s3://bucket/key``...
+
+        Holds no secret; legal before `open` and after `close`; looks at nothing.
+        """
         ...
 
     async def open(self) -> None:
@@ -297,8 +326,7 @@ class ListsPartials(Protocol):
     An unfinished upload is kept only where no finished file has its name: `Outcome.KEEP` drops what another
     file hides by then, and what gives a name to something (rename, mkdir, links) drops what that hides.
 
-    The iterator of `Backend.list` MAY have an attribute ``parts`` when it is through: whether the directory
-    holds unfinished uploads at all.
+    The iterator of `Backend.list` MAY be a `TellsPartials`.
     """
 
     def partials(self, key: Key) -> AsyncIterator[list[Entry]]:
@@ -313,8 +341,8 @@ class ListsPartials(Protocol):
 class ExpiresPartials(Protocol):
     """What a backend with PARTIALS MAY have: unfinished uploads do not stay for ever.
 
-    The iterator of its `Backend.list` has an attribute ``expired``: whether some are too old. Who charges
-    for them then calls this, so that what they were charged is given back.
+    The iterator of its `Backend.list` is a `TellsPartials`. Who charges for unfinished uploads calls this
+    when some are too old, so that what they were charged is given back.
     """
 
     async def expire_partials(self, key: Key) -> list[Entry]:
@@ -323,6 +351,26 @@ class ExpiresPartials(Protocol):
         Returns:
             the former: what `partials` would have listed.
         """
+        ...
+
+
+@runtime_checkable
+class TellsPartials(Protocol):
+    """What the iterator of `Backend.list` MAY be: when it is through it knows of unfinished uploads.
+
+    Attributes:
+        parts: True if the directory holds unfinished uploads.
+        expired: True if some of them are too old.
+    """
+
+    @property
+    def parts(self) -> bool:
+        """See above."""
+        ...
+
+    @property
+    def expired(self) -> bool:
+        """See above."""
         ...
 
 
@@ -346,9 +394,7 @@ class ChecksRoot(Protocol):
 class KnowsPlaces(Protocol):
     """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
 
-    It is also what permissions are asked by: a link gives no more than what it leads to. A backend MAY have
-    ``async survey(key)``, which answers ``place_of(key, follow=False)`` and ``stat`` of that place, not
-    following (None for `NotFound`), in one step: what opening an upload asks.
+    It is also what permissions are asked by: a link gives no more than what it leads to.
     """
 
     @property
@@ -369,6 +415,15 @@ class KnowsPlaces(Protocol):
         Raises:
             Denied: it leads outside. TooManyLinks. NotFound: it goes up from something that is not there.
         """
+        ...
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """What a backend that `KnowsPlaces` MAY have (also `unlinked`): what opening asks, in one step."""
+
+    async def survey(self, key: Key) -> tuple[Key, Entry | None]:
+        """``place_of(key, follow=False)`` and ``stat`` of that place, not following; None for `NotFound`."""
         ...
 
 
@@ -654,4 +709,6 @@ __all__ = [
     "QuickHandle",
     "SharesUploads",
     "Sink",
+    "Surveys",
+    "TellsPartials",
 ]

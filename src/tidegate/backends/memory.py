@@ -71,6 +71,7 @@ class MemoryFile:
     def __init__(self, owner: MemoryBackend, key: str, node: _Node, options: OpenOptions) -> None:
         self.existed_size: int | None = None
         self.staged = False
+        self.took = False
         self.closed = False
         self.base_size: int | None = None
         self._times: Attrs | None = None
@@ -165,6 +166,8 @@ class MemoryBackend:
         | Capability.REAL_DIRECTORIES
     )
 
+    inline = True
+
     def __init__(self, *, capacity: int = DEFAULT_CAPACITY, umask: int = 0o022) -> None:
         self._capacity = capacity
         self._umask = umask
@@ -178,6 +181,9 @@ class MemoryBackend:
 
     async def close(self) -> None:
         """Nothing to release; the content stays for the next `open`."""
+
+    def location(self, key: str) -> str:
+        return f"memory:/{key}"
 
     async def stat(self, key: str, *, follow: bool = True) -> Entry:
         node = self._find(key) or self._partials.get(key)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from typing_extensions import Buffer
 
-from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, TellsPartials
 from tidegate.model import Attrs, Entry, Space
 
 T = TypeVar("T")
@@ -67,9 +67,14 @@ class Flavour:
         """What stands for a handle of the storage."""
         return FlavouredHandle(self, handle, options)
 
+    inline = False
+
     @property
     def capabilities(self) -> Capability:
         return self.inner.capabilities
+
+    def location(self, key: str) -> str:
+        return self.inner.location(key)
 
     async def open(self) -> None:
         await self.call("open", self.inner.open)
@@ -81,7 +86,9 @@ class Flavour:
         return await self.call("stat", lambda: self.inner.stat(key, follow=follow))
 
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
-        return FlavouredListing(self, "list", self.inner.list(key))
+        listing = self.inner.list(key)
+        kind = FlavouredPartials if isinstance(listing, TellsPartials) else FlavouredListing
+        return kind(self, "list", listing)
 
     async def open_file(self, key: str, options: OpenOptions) -> FileHandle:
         handle = await self.call("open_file", lambda: self.inner.open_file(key, options))
@@ -128,9 +135,8 @@ class FlavouredHandle:
         self.inner = inner
         self.options = options
         self.existed_size = inner.existed_size
-        for name in ("staged", "took"):
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
+        self.staged = inner.staged
+        self.took = inner.took
 
     async def read(self, offset: int, size: int) -> bytes:
         return await self.owner.call("handle.read", lambda: self.inner.read(offset, size))
@@ -176,8 +182,17 @@ class FlavouredListing:
         if release is not None:
             await release()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+
+class FlavouredPartials(FlavouredListing):
+    """A listing that tells of unfinished uploads."""
+
+    @property
+    def parts(self) -> bool:
+        return bool(getattr(self._inner, "parts", True))
+
+    @property
+    def expired(self) -> bool:
+        return bool(getattr(self._inner, "expired", False))
 
 
 class Latency(Flavour):

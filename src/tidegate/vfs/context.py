@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
-from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish
+from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish, Surveys
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import Denied, NotFound, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
@@ -19,6 +19,7 @@ from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
 from tidegate.policy.throttle import TokenBucket
 from tidegate.vfs.acts import Acts
+from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
 from tidegate.vfs.usage.reservations import PathState, PathTable
@@ -223,9 +224,8 @@ class Context:
         if self._placed(spot.mount):
             knowing = _knowing(backend)
             backend = self.through(spot)
-            survey = getattr(backend, "survey", None)
-            if knowing is not None and survey is not None:
-                key, entry = await survey(spot.key)
+            if knowing is not None and fulfils(backend, Surveys):
+                key, entry = await backend.survey(spot.key)
                 return (spot if key == spot.key else spot._replace(key=key)), entry
             if knowing is not None:
                 spot = spot._replace(key=await knowing.place_of(spot.key, follow=False))
@@ -270,14 +270,7 @@ class Context:
 
 def _knowing(backend: Backend) -> KnowsPlaces | None:
     """The backend, if it knows places."""
-    kind = type(backend)
-    knows = _kinds.get(kind)
-    if knows is None:  # asking a runtime protocol costs as much as opening the file
-        knows = _kinds[kind] = isinstance(backend, KnowsPlaces)
-    return cast("KnowsPlaces", backend) if knows else None
-
-
-_kinds: dict[type, bool] = {}
+    return backend if fulfils(backend, KnowsPlaces) else None
 
 
 class _Limits:

@@ -90,16 +90,17 @@ class VfsSessions:
         table: MountTable | None = None
         try:
             tally = session_tally(account)
-            home = Mount(
-                ROOT, storage_of(account), self.books.meter(account, book, tally, None, None), None, None
-            )
+            describe = self._pool.build
+            charges = self.books.meter(account, book, tally, None, None)
+            home = Mount(ROOT, storage_of(account), charges, None, None, describe=describe)
             mounts = [home]
             for mounted in account.virtual_folders:
                 folder = await self.books.folder(mounted)
                 folders.append(folder)
                 meter = self.books.meter(account, book, tally, mounted, folder)
                 path = VPath.parse(mounted.virtual_path)
-                mounts.append(Mount(path, storage_of(account, mounted), meter, mounted, folder))
+                spec = storage_of(account, mounted)
+                mounts.append(Mount(path, spec, meter, mounted, folder, describe=describe))
             table = MountTable(self._pool, mounts)
             await table.prepare()
         except BaseException:

@@ -135,4 +135,4 @@ class Failures:
         return True
 
     def _host(self, path: VPath | str | None) -> str:
-        return self._context.table.host_path(path) if isinstance(path, VPath) else ""
+        return self._context.table.location(path) if isinstance(path, VPath) else ""

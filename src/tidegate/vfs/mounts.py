@@ -48,11 +48,11 @@ class BackendPool:
     end.
 
     Args:
-        build: makes an unopened backend.
+        build: makes an unopened backend; kept as an attribute.
     """
 
     def __init__(self, build: OpenBackend) -> None:
-        self._build = build
+        self.build = build
         self._current: dict[str, _Shared] = {}
         self._used: dict[Backend, _Shared] = {}
 
@@ -76,7 +76,7 @@ class BackendPool:
                     return other.backend
             shared = self._current.get(key)  # somebody else may have seen it first
         if shared is None:
-            backend = self._build(spec)
+            backend = self.build(spec)
             shared = self._current[key] = self._used[backend] = _Shared(key, backend)
         shared.refs += 1
         try:
@@ -150,9 +150,10 @@ class Mount:
         book: live usage of the folder, None for the home.
         meter: what is charged here.
         backend: open once it was needed.
+        describe: makes an unopened backend, to ask it where something is.
     """
 
-    __slots__ = ("backend", "book", "folder", "meter", "path", "spec")
+    __slots__ = ("_describe", "backend", "book", "folder", "meter", "path", "spec")
 
     def __init__(
         self,
@@ -161,7 +162,10 @@ class Mount:
         meter: ChargeSet,
         folder: FolderMount | None,
         book: FolderUsage | None,
+        *,
+        describe: OpenBackend,
     ) -> None:
+        self._describe = describe
         self.path = path
         self.spec = spec
         self.folder = folder
@@ -169,9 +173,12 @@ class Mount:
         self.meter = meter
         self.backend: Backend | None = None
 
-    def host_path(self, key: Key) -> str:
-        """Place on the host, for operators."""
-        return f"{self.spec.directory.rstrip('/')}/{key}" if key else self.spec.directory
+    def location(self, key: Key) -> str:
+        """Where a key is, for operators; asked of the storage, whether or not it was opened."""
+        try:
+            return (self.backend or self._describe(self.spec)).location(key)
+        except TidegateError:
+            return ""  # there is no such storage here
 
     def key(self, path: VPath) -> Key:
         """The key of a virtual path that this mount serves."""
@@ -190,9 +197,9 @@ class ResolvedPath(NamedTuple):
     key: Key
 
     @property
-    def host_path(self) -> str:
-        """Place on the host, for operators."""
-        return self.mount.host_path(self.key)
+    def location(self) -> str:
+        """Where it is, for operators."""
+        return self.backend.location(self.key)
 
 
 @asynccontextmanager
@@ -252,10 +259,10 @@ class MountTable:
         backend = mount.backend
         return None if backend is None else ResolvedPath(mount, backend, mount.key(path))
 
-    def host_path(self, path: VPath) -> str:
-        """Where `path` is on the host, whether or not its storage can be used; for operators."""
+    def location(self, path: VPath) -> str:
+        """Where `path` is, whether or not its storage can be used; for operators."""
         mount = self._serving(path)
-        return mount.host_path(mount.key(path))
+        return mount.location(mount.key(path))
 
     def _serving(self, path: VPath) -> Mount:
         for candidate in self._deepest:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
-from tidegate.abc import Backend, Capability, Key
+from tidegate.abc import Backend, Capability, Key, TellsPartials
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
     InvalidArgument,
@@ -26,6 +26,7 @@ from tidegate.policy.decision import Decision
 from tidegate.vfs import api
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
+from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.failures import Failures
 from tidegate.vfs.files import moves, tree
 from tidegate.vfs.files import own_uploads as own
@@ -156,7 +157,7 @@ class Session:
                         batch = [entry for entry in batch if shows(entry.name, entry.is_dir)]
                     if batch:
                         yield batch
-            if getattr(batches, "expired", False):
+            if fulfils(batches, TellsPartials) and batches.expired:
                 with suppress(TidegateError):  # of no concern to who lists
                     await tree.expire(context, spot)
         except (NotFound, NotADirectory):
@@ -335,7 +336,7 @@ class Session:
                 await own.resize(context, path, mine, wanted.size)
             else:
                 await self._resize(path, spot, wanted.size, follow=follow)
-            context.operated(Action.TRUNCATE, path, spot.host_path, started, attrs=Attrs(size=wanted.size))
+            context.operated(Action.TRUNCATE, path, spot.location, started, attrs=Attrs(size=wanted.size))
         rest = replace(wanted, size=None)
         if rest == Attrs():
             return
@@ -343,7 +344,7 @@ class Session:
             await mine.handle.set_attrs(rest)
         else:
             await backend.set_attrs(key, rest, follow=follow)
-        host = spot.host_path
+        host = spot.location
         if rest.mtime_ns is not None or rest.atime_ns is not None:
             when = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
             context.operated(Action.CHTIMES, path, host, started, attrs=when)

@@ -96,6 +96,8 @@ class LocalBackend:
         | Capability.REAL_DIRECTORIES
     )
 
+    inline = True
+
     def __init__(
         self,
         root: str,
@@ -193,6 +195,11 @@ class LocalBackend:
         twin._root = root
         twin._opener = Opener(root, self._umask, self._journal)
         twin._unlinked = twin
+
+    def location(self, key: str) -> str:
+        """See `tidegate.abc.Backend.location`: the path on this host."""
+        root = self._root.path
+        return f"{root.rstrip('/')}/{key}" if key else root
 
     # -- running -----------------------------------------------------------------------------------------
 

@@ -71,10 +71,10 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         context.operated(
             Action.COPY,
             source,
-            origin.host_path,
+            origin.location,
             started,
             target=target,
-            target_path=goal.host_path,
+            target_path=goal.location,
             size=copied,
         )
 

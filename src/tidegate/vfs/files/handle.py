@@ -463,7 +463,7 @@ class File:
                 self._record(Action.CHTIMES, started, times)
 
     def _record(self, action: Action, started: float, attrs: Attrs) -> None:
-        host = self._spot.host_path
+        host = self._spot.location
         self._context.operated(action, self.path, host, started, attrs=attrs)
 
     async def sync(self) -> None:
@@ -594,7 +594,7 @@ class File:
                 action,
                 status,
                 self.path,
-                spot.mount.host_path(spot.key),
+                spot.mount.location(spot.key),
                 self._received if self._upload is not None else self.size,
                 monotonic() - self._clock,
                 "" if failure is None else text_of(failure),

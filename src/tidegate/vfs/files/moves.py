@@ -105,7 +105,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
                 if over is not None:
                     await own.forsake(context, goal, over)
         context.operated(
-            Action.RENAME, source, origin.host_path, started, target=target, target_path=goal.host_path
+            Action.RENAME, source, origin.location, started, target=target, target_path=goal.location
         )
 
     await settle(context, work)

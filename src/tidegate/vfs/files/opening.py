@@ -293,10 +293,10 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     act.commit()
                     handle = await context.opening_through(spot).open_file(key, wanted)
                     # Only the backend knows if an unfinished upload was taken up, which stays beside it.
-                    upload.inplace = not getattr(handle, "staged", not inplace)
+                    upload.inplace = not handle.staged
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:
                         upload.names = max(1, (await handle.stat()).nlink)
-                    took = bool(getattr(handle, "took", False))
+                    took = handle.took
                     empty = (
                         wanted.truncate or wanted.exclusive
                     )  # also what is left of an upload is emptied then

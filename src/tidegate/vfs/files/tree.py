@@ -59,7 +59,7 @@ async def remove(context: Context, path: VPath) -> None:
                 await backend.remove(key)
                 if entry.is_file:
                     _forget(mount, place, entry.size)
-        context.operated(Action.REMOVE, path, mount.host_path(key), started)
+        context.operated(Action.REMOVE, path, mount.location(key), started)
 
     await settle(context, work)
 
@@ -90,7 +90,7 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         async with _new_name(context, act, spot):
             mode = attrs.mode if attrs is not None else None
             await context.through(spot).mkdir(key, mode=mode, uid=uid, gid=gid)
-        context.operated(Action.MKDIR, path, mount.host_path(key), started)
+        context.operated(Action.MKDIR, path, mount.location(key), started)
 
     await settle(context, work)
 
@@ -146,7 +146,7 @@ async def rmdir(context: Context, path: VPath) -> None:
             act.commit()
             await backend.rmdir(key)
             mount.meter.credit(-sum(part.size for part in parts), -len(parts))
-        context.operated(Action.RMDIR, path, mount.host_path(key), started)
+        context.operated(Action.RMDIR, path, mount.location(key), started)
 
     await settle(context, work)
 
@@ -194,10 +194,10 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
         context.operated(
             Action.SYMLINK,
             points,
-            other.host_path(other_key),
+            other.location(other_key),
             started,
             target=link,
-            target_path=mount.host_path(key),
+            target_path=mount.location(key),
         )
 
     await settle(context, work)
@@ -283,10 +283,10 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
         context.operated(
             Action.LINK,
             source,
-            mount.host_path(key),
+            mount.location(key),
             started,
             target=target,
-            target_path=to_mount.host_path(to_key),
+            target_path=to_mount.location(to_key),
         )
 
     await settle(context, work)

@@ -19,11 +19,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials
+from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials, TellsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
 from tidegate.model import Account, Entry, Folder, FolderMount, StorageSpec
 from tidegate.policy.folders import storage_of, storage_of_folder
 from tidegate.policy.quota import counts_in_account
+from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.mounts import BackendPool, listing
 from tidegate.vfs.usage.live import FolderUsage, identity_of, is_same
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
@@ -145,7 +146,7 @@ async def measure_tree(
                     if seen >= ENTRIES_PER_BREATH:
                         seen = 0
                         await asyncio.sleep(0)
-                parts = getattr(batches, "parts", True)
+                parts = not fulfils(batches, TellsPartials) or batches.parts
             if parts and isinstance(backend, ListsPartials):
                 if clean and isinstance(backend, ExpiresPartials):
                     await backend.expire_partials(directory)
