@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.doors.ssh import commands, connection
-from tidegate.doors.ssh.admission import REPORT_SECONDS, Admission, Visit, plain_address
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
 from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, load_host_keys
 from tidegate.doors.ssh.options import SshOptions
@@ -21,7 +20,6 @@ from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import prepare
 from tidegate.errors import ConfigError, OperatorError
 from tidegate.model import Peer, Protocol
-from tidegate.resources import Ledger, StartupLimits
 
 
 def test_defaults_hold_nothing_weak():
@@ -124,53 +122,6 @@ async def test_options_are_checked(tmp_path):
     (tmp_path / "banner").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         await prepare(SshOptions(**keys, login_banner_file="banner"), asyncssh.SSHServer)
-
-
-def test_admission_counts():
-    admission = Admission(Ledger())
-    options = SshOptions(max_connections=3, max_startups=StartupLimits(2, 100, 2), max_per_host=2)
-    first = admission.enter("192.0.2.1", options, 0.0)
-    second = admission.enter("192.0.2.1", options, 0.0)
-    assert admission.enter("192.0.2.2", options, 0.0).rule == "max_startups"
-    admission.logged_in(first)
-    assert admission.enter("192.0.2.1", options, 0.0).rule == "max_per_host"
-    third = admission.enter("192.0.2.2", options, 0.0)
-    admission.logged_in(second)
-    assert admission.enter("192.0.2.3", options, 0.0).rule == "max_connections"
-    for visit in (first, second, third, third):
-        admission.leave(visit)
-    assert (admission.connections, admission.starting) == (0, 0)
-    assert not admission._hosts
-
-
-def test_refusals_are_reported_now_and_then():
-    admission = Admission(Ledger())
-    options = SshOptions(max_connections=1)
-    admission.enter("192.0.2.1", options, 0.0)
-    refusal = admission.enter("192.0.2.1", options, 0.0)
-    assert admission.worth_reporting(refusal, 100.0).unreported == 0
-    assert admission.worth_reporting(refusal, 101.0) is None
-    assert admission.worth_reporting(refusal, 102.0) is None
-    assert admission.worth_reporting(refusal, 100.0 + REPORT_SECONDS).unreported == 2
-
-
-def test_addresses():
-    assert plain_address("::ffff:192.0.2.1") == "192.0.2.1"
-    assert plain_address("fe80::1%eth0") == "fe80::1"
-    assert plain_address("no address") == "no address"
-
-
-def test_connections_are_counted_by_host():
-    admission = Admission(Ledger())
-    options = SshOptions(max_per_host=1)
-    first = admission.enter("2001:db8::1", options, 0.0)
-    refusal = admission.enter("2001:db8::2", options, 0.0)
-    assert refusal.rule == "max_per_host"
-    assert refusal.text == "2001:db8::/64 has 1 connections"
-    for address in ("2001:db8:0:1::1", "192.0.2.1", "192.0.2.2"):
-        assert isinstance(admission.enter(address, options, 0.0), Visit)
-    admission.leave(first)
-    assert isinstance(admission.enter("2001:db8::2", options, 0.0), Visit)
 
 
 ALL = ("*",)

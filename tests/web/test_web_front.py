@@ -109,8 +109,8 @@ async def test_what_is_not_http_is_refused(world: WebWorld, data: bytes):
 
 def limit(world: WebWorld, **values: float) -> None:
     """Change limits of the listener under its feet, to values that a configuration cannot have."""
-    admission = world.app.door("http")._bound[0].listener.admission
-    admission.limits = replace(admission.limits, **values)
+    listener = world.app.door("http")._bound[0].listener
+    listener.limits = replace(listener.limits, **values)
 
 
 async def test_clients_that_say_nothing_or_little_are_cut(tmp_path: Path):

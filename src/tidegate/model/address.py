@@ -32,6 +32,12 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+def plain_address(text: str) -> str:
+    """An address without brackets and zone, IPv4 written as IPv4; what is no address is returned as it is."""
+    parsed = parse_address(text)
+    return text if parsed is None else str(parsed)
+
+
 def host_of(text: str) -> str:
     """One host in limits by address: an IPv4 address, or the /64 of an IPv6 address.
 

@@ -12,10 +12,11 @@ from fastapi import FastAPI
 from tidegate.config.load import Loaded
 from tidegate.config.schema.httpd import HttpBinding as BindingSection
 from tidegate.config.secret_files import read_secret
+from tidegate.doors.common.admission import AdmissionLimits
 from tidegate.doors.common.door import Apply
-from tidegate.doors.http.admission import HttpLimits
 from tidegate.doors.http.door import CertificateFiles, HttpBinding, HttpDoor
 from tidegate.doors.http.edge import EdgeOptions
+from tidegate.doors.http.listener import HttpLimits
 from tidegate.errors import ConfigError
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
@@ -201,10 +202,13 @@ def _edge(loaded: Loaded, binding: BindingSection) -> EdgeOptions:
 def _limits(loaded: Loaded, binding: BindingSection) -> HttpLimits:
     httpd = loaded.settings.httpd
     return HttpLimits(
-        connections=httpd.max_connections,
-        per_source=httpd.max_connections_per_source,
+        AdmissionLimits(
+            connections=httpd.max_connections,
+            per_source=httpd.max_connections_per_source,
+            exempt=AddressList(binding.proxy_allowed),
+            make_room=True,
+        ),
         head_seconds=float(httpd.head_timeout),
-        proxies=AddressList(binding.proxy_allowed),
     )
 
 

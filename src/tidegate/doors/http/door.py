@@ -13,9 +13,8 @@ from starlette.types import ASGIApp
 from tidegate.doors.common.door import Apply
 from tidegate.doors.common.ports import bind
 from tidegate.doors.common.tls import Certificate, CertificateWatch
-from tidegate.doors.http.admission import HttpAdmission, HttpLimits
 from tidegate.doors.http.edge import EdgeMiddleware, EdgeOptions
-from tidegate.doors.http.listener import BACKLOG, Listener
+from tidegate.doors.http.listener import BACKLOG, HttpLimits, Listener
 from tidegate.errors import ConfigError, Problem
 from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
@@ -125,7 +124,7 @@ class HttpDoor:
         self._bindings = bindings
         for bound, binding in zip(self._bound, bindings, strict=True):
             bound.edge.options = binding.edge
-            bound.listener.admission.limits = binding.limits
+            bound.listener.limits = binding.limits
 
     async def drain(self, grace_seconds: float) -> None:
         """Nothing: health and the API are asked for until `stop`, which lets requests under way end."""
@@ -173,7 +172,8 @@ class HttpDoor:
             edge,
             await bind(binding.label, binding.address, binding.port, BACKLOG),
             certificate.context if certificate is not None else None,
-            HttpAdmission(self._ledger, binding.limits),
+            binding.limits,
+            self._ledger,
         )
         bound = _Bound(binding, listener, edge)
         self._bound.append(bound)

@@ -9,15 +9,17 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tidegate.doors.common.admission import Admission, AdmissionLimits, AdmissionRules, Refusal, Visit
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
-from tidegate.doors.http.admission import HttpAdmission, HttpVisit
+from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
 
 MAX_REQUESTS: Final = 400
@@ -52,11 +54,34 @@ class GatedTransport:
         self._reading.go(APPLICATION)
 
 
+RULES: Final = AdmissionRules(
+    connections="httpd.max_connections",
+    per_source="httpd.max_connections_per_source",
+    unit="HTTP connections",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds of one binding.
+
+    Attributes:
+        admission: who may connect. A connection waits until the head of a request is there, and again after
+            each answer; who has waited longest makes room.
+        head_seconds: time for the head of a request, and for a TLS handshake.
+    """
+
+    admission: AdmissionLimits = field(
+        default_factory=lambda: AdmissionLimits(connections=500, per_source=100, make_room=True)
+    )
+    head_seconds: float = 10.0
+
+
 class Protocol(H11Protocol):
     """HTTP/1.1 with deadlines for what uvicorn waits for without end: heads, and clients that do not read."""
 
-    admission: HttpAdmission
-    visit: HttpVisit
+    listener: Listener
+    visit: Visit
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
 
@@ -66,11 +91,11 @@ class Protocol(H11Protocol):
         reading = Reading(transport, turns)
         self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
         super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
-        self.visit.abort = transport.abort
+        self.visit.end = lambda _rule: transport.abort()
         # Head and body of an answer are two writes. The loop sets this by itself only for sockets whose
         # protocol number was given when they were made.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._deadline = self.loop.call_later(self.admission.limits.head_seconds, transport.abort)
+        self._deadline = self.loop.call_later(self.listener.limits.head_seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -85,14 +110,14 @@ class Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._cancel_deadline()
-            self.admission.busy(self.visit)
+            self.listener.admission.settles(self.visit)
         elif self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(self.admission.limits.head_seconds, self.transport.abort)
+            self._deadline = self.loop.call_later(self.listener.limits.head_seconds, self.transport.abort)
 
     def on_response_complete(self) -> None:
         """The answer is out; uvicorn's own keep-alive timer takes over."""
         self._cancel_deadline()
-        self.admission.idle(self.visit)
+        self.listener.admission.waits(self.visit)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,7 +125,7 @@ class Protocol(H11Protocol):
         self._cancel_deadline()
         self._cancel_stall()
         self._intake.close()
-        self.admission.leave(self.visit)
+        self.listener.leave(self.visit)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -132,7 +157,8 @@ class Listener(uvicorn.Server):
         app: the ASGI application.
         sockets: listening; owned from here on.
         context: for HTTPS, None for HTTP.
-        admission: who may connect.
+        limits: may be replaced while running.
+        ledger: of the process.
     """
 
     def __init__(
@@ -140,7 +166,8 @@ class Listener(uvicorn.Server):
         app: ASGIApp,
         sockets: Sequence[socket.socket],
         context: ssl.SSLContext | None,
-        admission: HttpAdmission,
+        limits: HttpLimits,
+        ledger: Ledger,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -160,7 +187,9 @@ class Listener(uvicorn.Server):
         super().__init__(config)
         self._sockets = sockets
         self._context = context
-        self.admission = admission
+        self.limits = limits
+        self.admission = Admission(ledger, RULES)
+        self._ledger = ledger
         self._opening: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self.port: int = sockets[0].getsockname()[1]
@@ -170,44 +199,50 @@ class Listener(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        acceptor = Acceptor(self._sockets, self._accepted, self.admission.ledger.descriptors)
+        acceptor = Acceptor(self._sockets, self._accepted, self._ledger.descriptors)
         acceptor.start()
         self.servers = [cast("asyncio.Server", acceptor)]  # uvicorn closes it and waits for that, no more
         self.started = True
         self._ticking = asyncio.create_task(self._tick(), name="http date")
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
-        visit = self.admission.enter(address[0])
-        if visit is None:
+        visit = self.admission.enter(address[0], self.limits.admission)
+        if isinstance(visit, Refusal):
             sock.close()
             return
         task = asyncio.get_running_loop().create_task(self._begin(sock, visit), name="begin of HTTP")
-        visit.abort = task.cancel  # until there is a transport
+        visit.end = lambda _rule: task.cancel()  # until there is a transport
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    async def _begin(self, sock: socket.socket, visit: HttpVisit) -> None:
+    async def _begin(self, sock: socket.socket, visit: Visit) -> None:
         made: list[Protocol] = []
 
         def protocol() -> Protocol:
             one = Protocol(self.config, self.server_state, {})
-            one.admission, one.visit = self.admission, visit
+            one.listener, one.visit = self, visit
             made.append(one)
             return one
 
         secure: dict[str, Any] = {}
         if self._context is not None:
-            secure = {"ssl": self._context, "ssl_handshake_timeout": self.admission.limits.head_seconds}
+            secure = {"ssl": self._context, "ssl_handshake_timeout": self.limits.head_seconds}
         begun = False
         try:
             await asyncio.get_running_loop().connect_accepted_socket(protocol, sock, **secure)
             begun = True
         except OSError as error:  # also a failed TLS handshake
-            self.admission.ledger.descriptors.short(error)
+            self._ledger.descriptors.short(error)
         finally:
             if not begun:
-                self.admission.leave(visit)
+                self.leave(visit)
                 sock.close()
+
+    def leave(self, visit: Visit) -> None:
+        """A connection ended. Safe to call twice."""
+        if not visit.over:
+            self.admission.leave(visit)
+            self.admission.relieved(visit, self.limits.admission)
 
     async def _tick(self) -> None:
         """Keep the Date header right."""

@@ -22,9 +22,9 @@ from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from tidegate.accounts.names import typed_name
+from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
 from tidegate.doors.common.turns import turns_of
-from tidegate.doors.ssh.admission import Visit
 from tidegate.doors.ssh.contracts import ConnectionOwner
 from tidegate.errors import OperatorError
 

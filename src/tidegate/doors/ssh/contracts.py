@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import asyncssh
 
 from tidegate.cluster.registry import Activity, Registry
-from tidegate.doors.ssh.admission import Visit
+from tidegate.doors.common.admission import Visit
 from tidegate.doors.ssh.options import SshOptions
 from tidegate.doors.ssh.setup import Setup
 from tidegate.events.bus import Bus

@@ -15,9 +15,9 @@ from typing import Any, Final
 import asyncssh
 
 from tidegate.cluster.registry import Registry
+from tidegate.doors.common.admission import Admission, Refusal, Visit
 from tidegate.doors.common.door import Apply
 from tidegate.doors.common.ports import bind
-from tidegate.doors.ssh.admission import Admission, Refusal, Visit, plain_address
 from tidegate.doors.ssh.connection import DoorConnection, self_check
 from tidegate.doors.ssh.options import Binding, SshOptions
 from tidegate.doors.ssh.server import SshLogin
@@ -27,6 +27,7 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import ConnectionRefused
 from tidegate.identity.api import LoginService
 from tidegate.model import Origin, Peer, Protocol
+from tidegate.model.address import plain_address
 from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
@@ -72,7 +73,7 @@ class SshDoor:
         self._options = options
         self._setup: Setup | None = None
         self._acceptors: list[Acceptor] = []
-        self._admission = Admission(self.ledger)
+        self._admission = Admission(self.ledger, bars=(self._spent,))
         self._looking: asyncio.TimerHandle | None = None
         self._logins: set[SshLogin] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -256,13 +257,19 @@ class SshDoor:
             sock.close()
             return
         source = plain_address(address[0]) if address else ""
-        visit = self._admission.enter(source, self.setup.options, self.ledger.clock(), _evict)
+        visit = self._admission.enter(source, self.setup.options.admission, binding.rename_onto)
         if isinstance(visit, Refusal):
             sock.close()
             self._report(source, visit)
             return
-        visit.rename_onto = binding.rename_onto
         self.spawn(self._begin(sock, visit), "begin of a connection")
+
+    def _spent(self, source: str, now: float) -> Refusal | None:
+        """Refuse a source that exchanged keys too often."""
+        exchanges = self.ledger.key_exchanges
+        if not exchanges.spent(source, now):
+            return None
+        return Refusal(exchanges.rule, f"{source}: more than {exchanges.amount} {exchanges.unit} a minute")
 
     def _report(self, address: str, refusal: Refusal) -> None:
         reported = self._admission.worth_reporting(refusal, time.monotonic())
@@ -287,7 +294,7 @@ class SshDoor:
         except OSError as error:  # the client is gone already, or there is no descriptor
             self.ledger.descriptors.short(error)
         finally:
-            if visit.owner is None:
+            if visit.end is None:
                 self._admission.leave(visit)
                 sock.close()
 
@@ -325,7 +332,7 @@ class SshDoor:
 
     def logged_in(self, visit: Visit) -> None:
         """A connection logged in."""
-        self._admission.logged_in(visit)
+        self._admission.settles(visit)
 
     def left(self, login: SshLogin) -> None:
         """A connection ended."""
@@ -333,9 +340,3 @@ class SshDoor:
         self.ledger.buffers.remove(login)
         if login.visit is not None:
             self._admission.leave(login.visit)
-
-
-def _evict(visit: Visit) -> None:
-    """End a silent connection, so that another may come."""
-    if visit.owner is not None:
-        visit.owner.abort("max_startups")

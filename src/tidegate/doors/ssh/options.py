@@ -10,6 +10,7 @@ from typing import Final
 from asyncssh import SSHKey
 
 from tidegate import __version__
+from tidegate.doors.common.admission import AdmissionLimits
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.resources import StartupLimits
 
@@ -121,6 +122,13 @@ class SshOptions:
     window_bytes: int = DEFAULT_WINDOW
     max_packet_bytes: int = DEFAULT_PACKET
     backlog: int = 512
+
+    @property
+    def admission(self) -> AdmissionLimits:
+        """Limits on connections."""
+        return AdmissionLimits(
+            connections=self.max_connections, per_source=self.max_per_host, startups=self.max_startups
+        )
 
     @property
     def version(self) -> str:

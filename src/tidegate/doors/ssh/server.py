@@ -19,8 +19,8 @@ import asyncssh
 
 from tidegate.abc import Challenge, Credential
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import MEMORY
-from tidegate.doors.ssh.admission import Visit
 from tidegate.doors.ssh.connection import DoorConnection
 from tidegate.doors.ssh.contracts import LoginDoor
 from tidegate.doors.ssh.session import SshSession
@@ -94,7 +94,7 @@ class SshLogin(asyncssh.SSHServer):
         self._conn.door_owner = self
         self.visit = self._conn.door_visit
         if self.visit is not None:
-            self.visit.owner = self
+            self.visit.end, self.visit.heard = self.abort, lambda: self.spoke
         self.peer = self.door.peer_of(conn)
         self.door.entered(self)
         self.deadline = Deadline(self.options.login_seconds, self._too_late)
@@ -217,7 +217,7 @@ class SshLogin(asyncssh.SSHServer):
         source = self.door.ledger.key_exchanges
         if not rule and not self._exchanges.take(now):
             rule = "limits.key_exchanges_per_connection"
-        host = self.visit.host if self.visit is not None else self.peer.remote_ip
+        host = self.visit.source if self.visit is not None else self.peer.remote_ip
         if not rule and not source.take(host, now):
             rule = source.rule
         if rule:

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits on connections: on all, on those of one source, and on those that wait to prove themselves.
+
+A source is what limits count as one client: an IPv4 address, an IPv6 /64 (`model.address.host_of`). A
+connection waits from its first byte until the door says that it has proved itself, and again when the door
+says so; who has waited longest makes room for others (`resources.arrivals`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tidegate.model.address import host_of
+from tidegate.model.address_list import AddressList
+from tidegate.resources import Arrivals, Ledger, StartupLimits
+
+REPORT_SECONDS: Final = 5.0
+"""Refusals by one rule are reported at most this often, with the number of those kept back."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRules:
+    """Names of a door's limits, for the log.
+
+    Attributes:
+        connections: limit of all connections.
+        per_source: limit of one source.
+        startups: limit of those that have not logged in.
+        unit: what is counted.
+    """
+
+    connections: str = "max_connections"
+    per_source: str = "max_per_host"
+    startups: str = "max_startups"
+    unit: str = "connections"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionLimits:
+    """How many connections may be open; 0 is no limit.
+
+    Attributes:
+        connections: at a time.
+        per_source: of one source at a time.
+        startups: of those that have not logged in.
+        exempt: addresses that `per_source` does not hold for, such as those of proxies.
+        make_room: at `connections` and `per_source` the longest waiting connection makes room for a new one;
+            otherwise the new one is refused.
+    """
+
+    connections: int = 0
+    per_source: int = 0
+    startups: StartupLimits = field(default_factory=lambda: StartupLimits(start=0))
+    exempt: AddressList = field(default_factory=lambda: AddressList(()))
+    make_room: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A connection that was not let in.
+
+    Attributes:
+        rule: the limit that decided.
+        text: one sentence for the log.
+        unreported: refusals by this rule since the last one reported.
+    """
+
+    rule: str
+    text: str
+    unreported: int = 0
+
+
+class Visit:
+    """One connection that was let in, from accept to its end.
+
+    Attributes:
+        address: of the client.
+        source: the part of it that limits count.
+        end: ends the connection at once; the argument is the rule that it makes room by. Set by the door.
+        heard: True once the client sent anything that made sense. Set by the door.
+        rename_onto: what the binding it came by says of RENAME onto a name that exists.
+    """
+
+    __slots__ = ("address", "end", "heard", "over", "rename_onto", "source")
+
+    def __init__(self, address: str, rename_onto: str = "") -> None:
+        self.address = address
+        self.source = host_of(address)
+        self.end: Callable[[str], object] | None = None
+        self.heard: Callable[[], bool] | None = None
+        self.over = False
+        self.rename_onto = rename_onto
+
+    @property
+    def spoke(self) -> bool:
+        """True once the client sent anything that made sense."""
+        return self.heard is not None and self.heard()
+
+
+Bar = Callable[[str, float], Refusal | None]
+"""Refuses a source for a reason of its own, or says None; the second argument is the ledger's clock."""
+
+
+class Admission:
+    """Counts connections against the limits.
+
+    Args:
+        ledger: of the process.
+        rules: names of the limits.
+        bars: asked before connections count as logging in.
+        arrivals: those that wait, for tests.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rules: AdmissionRules | None = None,
+        *,
+        bars: Sequence[Bar] = (),
+        arrivals: Arrivals[Visit] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._rules = rules or AdmissionRules()
+        self._bars = tuple(bars)
+        self._sources: Counter[str] = Counter()
+        self._open = 0
+        self._waiting: Arrivals[Visit] = arrivals if arrivals is not None else Arrivals()
+        self._kept_back: Counter[str] = Counter()
+        self._reported: dict[str, float] = {}
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return self._open
+
+    @property
+    def waiting(self) -> int:
+        """Connections that have not proved themselves."""
+        return len(self._waiting)
+
+    def enter(self, address: str, limits: AdmissionLimits, rename_onto: str = "") -> Visit | Refusal:
+        """Count a new connection in, or say why it may not come (nothing is counted then).
+
+        Another connection may be ended for it, by its `Visit.end`; that one is counted out already.
+        """
+        visit, now = Visit(address, rename_onto), self._ledger.clock()
+        victim: Visit | None = None
+        full = self._full(visit, limits)
+        if full is not None:
+            if limits.make_room:
+                victim = self._makes_room(full, visit.source, now)
+            if victim is None:
+                return full
+        for bar in self._bars:
+            barred = bar(visit.source, now)
+            if barred is not None:
+                return barred
+        if victim is None:
+            verdict = self._waiting.judge(visit.source, limits.startups, now)
+            if verdict.refused:
+                return Refusal(self._rules.startups, f"{self.waiting} connections are logging in")
+            victim = verdict.victim
+        if victim is not None:
+            self.leave(victim)
+            if victim.end is not None:
+                victim.end(self._rules.startups if full is None else full.rule)
+        self._open += 1
+        self._sources[visit.source] += 1
+        self._waiting.enter(visit, visit.source, now)
+        return visit
+
+    def _full(self, visit: Visit, limits: AdmissionLimits) -> Refusal | None:
+        mine = self._sources[visit.source]
+        if limits.per_source and mine >= limits.per_source and limits.exempt.match(visit.address) is None:
+            return Refusal(self._rules.per_source, f"{visit.source} has {mine} connections")
+        if limits.connections and self._open >= limits.connections:
+            return Refusal(self._rules.connections, f"{self._open} connections are open")
+        return None
+
+    def _makes_room(self, full: Refusal, source: str, now: float) -> Visit | None:
+        own = full.rule == self._rules.per_source
+        count = self._sources[source] if own else self._open
+        self._ledger.notices.reached(full.rule, source if own else "", f"{count} {self._rules.unit}")
+        return self._waiting.oldest_of(source, now) if own else self._waiting.oldest(now)
+
+    def proves(self, visit: Visit) -> None:
+        """A connection began to log in: it no longer has to make room."""
+        self._waiting.proves(visit)
+
+    def settles(self, visit: Visit) -> None:
+        """A connection has proved itself: it logged in, or sent a request."""
+        self._waiting.leave(visit)
+
+    def waits(self, visit: Visit) -> None:
+        """A connection waits again, for another request."""
+        if not visit.over:
+            self._waiting.leave(visit)
+            self._waiting.enter(visit, visit.source, self._ledger.clock())
+
+    def leave(self, visit: Visit) -> None:
+        """Count a connection out. Safe to call twice."""
+        if visit.over:
+            return
+        visit.over = True
+        self._waiting.leave(visit)
+        self._open -= 1
+        self._sources[visit.source] -= 1
+        if not self._sources[visit.source]:
+            del self._sources[visit.source]
+
+    def relieved(self, visit: Visit, limits: AdmissionLimits) -> None:
+        """After `leave`: say in the log that limits are no longer reached, at half of them."""
+        notices = self._ledger.notices
+        if self._sources[visit.source] < limits.per_source // 2:
+            notices.over(self._rules.per_source, visit.source)
+        if self._open < limits.connections // 2:
+            notices.over(self._rules.connections, "")
+
+    def worth_reporting(self, refusal: Refusal, now: float) -> Refusal | None:
+        """The refusal with the count of those kept back, or None if one was reported just now.
+
+        A flood must not become a flood of log lines.
+        """
+        last = self._reported.get(refusal.rule)
+        if last is not None and now - last < REPORT_SECONDS:
+            self._kept_back[refusal.rule] += 1
+            return None
+        self._reported[refusal.rule] = now
+        return Refusal(refusal.rule, refusal.text, self._kept_back.pop(refusal.rule, 0))
