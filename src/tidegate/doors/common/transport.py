@@ -12,17 +12,18 @@ Outward, the conversation calls the methods of `PacketTransport`; it calls `flus
 after bytes that it sent later. All calls are made on the event loop's thread, and `feed` is never entered
 twice.
 
-There are two reasons for which `feed` may leave complete packets unconsumed, and in both the transport pauses
-reading from the peer:
+There are three reasons for which `feed` may leave complete packets unconsumed, and in the first two the
+transport pauses reading from the peer:
 
 * `congested` is true: too much output waits. The transport knows when it has room again, and then offers
   what it holds once more (and resumes reading).
 * ``conversation.saturated`` is true: the conversation holds as many requests and bytes as its bounds allow.
   It calls `resume` when it takes input again; the transport then does the same.
+* `tight` was true of the answer to the first of them. The transport offers it again by itself.
 
-In short, after each `feed`: if something was consumed and neither is true, offer the rest again; then pause
-reading exactly while either is true. At the end of input the transport calls ``eof_received()`` once
-everything complete has been consumed, and ``connection_lost()`` when the channel is gone.
+In short, after each `feed`: if something was consumed and none is true, offer the rest again; then pause
+reading exactly while one of the first two is true. At the end of input the transport calls ``eof_received()``
+once everything complete has been consumed, and ``connection_lost()`` when the channel is gone.
 
 Rules of this file: it knows no protocol, no file and no account.
 """
@@ -65,6 +66,14 @@ class PacketTransport(Protocol):
     @property
     def congested(self) -> bool:
         """True while more bytes wait to be sent than the outgoing bound allows."""
+        ...
+
+    def tight(self, size: int) -> bool:
+        """True if a packet of `size` bytes had better wait: the peer will soon have room for it.
+
+        Whoever gets True leaves the request unconsumed; `feed` is called again when there is room, or when
+        the peer has given none for a moment (then this is False).
+        """
         ...
 
     def send(self, packet: bytes | bytearray) -> None:

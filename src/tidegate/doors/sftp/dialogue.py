@@ -207,7 +207,8 @@ class SftpDialogue:
                     break
                 kind = view[position + 4]
                 if kind == c.READ and self._greeted:
-                    self._read(view, position, end)
+                    if not self._read(view, position, end):
+                        break  # the peer has no room for the answer
                 elif kind == c.WRITE and self._greeted:
                     self._write(view, position, end)
                 else:
@@ -247,16 +248,17 @@ class SftpDialogue:
             logger.error("sftp: unforeseen error", exc_info=error)
             self._outlet.send(status.internal(rid))
 
-    def _read(self, view: memoryview, position: int, end: int) -> None:
+    def _read(self, view: memoryview, position: int, end: int) -> bool:
+        """Answer a READ, or begin to; False if it is left for later."""
         if end - position < _IO_HEADER_BYTES or view[position + 12] != c.HANDLE_BYTES:
             self._odd_io(c.READ, view, position, end)
-            return
+            return True
         _, _, rid, hlen, key, offset, size = _IO_HEADER(view, position)
         entry = self._files.get(key) if hlen == c.HANDLE_BYTES else None
         if entry is None or not entry.readable:
             text = None if entry is None else "handle is not open for reading"
             self._fail(rid, InvalidHandle(text), None, () if entry is None else (entry,))
-            return
+            return True
         most = self._read_bytes
         if entry.small:
             # Room for what clients ask for costs more than reading 2 KiB does.
@@ -265,22 +267,25 @@ class SftpDialogue:
         size = min(size, most)
         if size == 0 or offset > MAX_OFFSET - size:
             self._outlet.send(replies.status_eof(rid))
-            return
+            return True
+        if self._outlet.tight(size + c.DATA_HEADER_BYTES):
+            return False
         if not entry.writing:
             try:
                 room = self._outlet.reserve(c.DATA_HEADER_BYTES, size)
                 sent = None if room is None else entry.file.readinto_nowait(offset, room)
             except Exception as error:
                 self._fail(rid, error, None, (entry,))
-                return
+                return True
             if sent:
                 self._outlet.commit(replies.data_header(rid, sent), sent)
-                return
+                return True
             if sent == 0:
                 self._outlet.send(replies.status_eof(rid))
-                return
+                return True
         operation, earlier = entry.enter(offset, offset + size, writes=False)
         self._launch(self._read_later(rid, operation, earlier, offset, size), size)
+        return True
 
     async def _read_later(
         self, rid: int, operation: Operation, earlier: list[Operation], offset: int, size: int

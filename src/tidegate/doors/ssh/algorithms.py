@@ -32,10 +32,11 @@ PREFERRED_KEX: Final = (
     "ecdh-sha2-nistp256",
     "ecdh-sha2-nistp384",
     "ecdh-sha2-nistp521",
-    # For clients without elliptic curves. Larger groups and group exchange cost up to 20 ms of the event
-    # loop for each unauthenticated connection, hence only by name.
+    # For clients without elliptic curves. Larger groups cost up to 20 ms of the event loop for each
+    # unauthenticated connection, hence only by name; `group_exchange` bounds what clients may ask for.
     "diffie-hellman-group16-sha512",
     "diffie-hellman-group14-sha256",
+    "diffie-hellman-group-exchange-sha256",
 )
 """What is offered by default, as far as the installed library has it; hybrid post-quantum ones first."""
 

@@ -69,6 +69,8 @@ _EXPECTED: Final = {
         "_recv_version": ("self",),
         "_finish_recv_packet": ("self", "pkttype", "seq", "_task", "is_async"),
         "_cleanup": ("self", "exc"),
+        "send_newkeys": ("self", "k", "h"),
+        "_send": ("self", "data"),
     },
     asyncssh.SSHServerChannel: {
         "_accept_data": ("self", "data", "datatype"),
@@ -132,6 +134,7 @@ class DoorConnection(SSHServerConnection):
     door_intake: Intake | None = None
     door_visit: Visit | None = None
     _typed_password: str | None = None
+    _corked: list[bytes] | None = None
     _packets_before_login = 0
     _bytes_before_login = 0
 
@@ -217,6 +220,28 @@ class DoorConnection(SSHServerConnection):
         transport, intake = self.door_transport, self.door_intake
         waiting = 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
         return waiting + (0 if intake is None else intake.held)
+
+    # -- output ------------------------------------------------------------------------------------------
+
+    def send_newkeys(self, k: bytes, h: bytes) -> None:
+        """Send NEWKEYS and what follows it in one write.
+
+        A client that finds no EXT_INFO (RFC 8308) behind NEWKEYS may go on without: libssh then signs by an
+        RSA key as if SHA-1 were all there is.
+        """
+        self._corked = []
+        try:
+            super().send_newkeys(k, h)
+        finally:
+            corked, self._corked = self._corked, None
+            if corked:
+                super()._send(b"".join(corked))
+
+    def _send(self, data: bytes) -> None:
+        if self._corked is None:
+            super()._send(data)
+        else:
+            self._corked.append(data)
 
     # -- key exchanges -----------------------------------------------------------------------------------
 

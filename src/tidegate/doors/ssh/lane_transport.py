@@ -66,9 +66,7 @@ class FastTransport:
     Args:
         lane: the connection's lane.
         channel: asyncssh's channel, open.
-        largest: most bytes that the conversation commits at once. Input is left waiting until the peer's
-            window holds as much: sealing a part and keeping the rest costs a copy into a fresh buffer, and
-            OpenSSH lowers its read size for good after a short answer.
+        largest: most bytes that the conversation commits at once.
     """
 
     def __init__(self, lane: Lane, channel: Any, largest: int) -> None:
@@ -95,6 +93,7 @@ class FastTransport:
         self._enough_window = min(largest, channel._send_window // 4)
         self._nudge: asyncio.TimerHandle | None = None
         self._nudged = False
+        self._waits = False  # the conversation left a request for want of window
         self._window_then = 0
         self._closing: bool | None = None
         self._gone = False
@@ -252,7 +251,7 @@ class FastTransport:
 
     def _blocked(self) -> bool:
         conversation = self._conversation
-        return self.congested or conversation is None or conversation.saturated
+        return self.congested or self._waits or conversation is None or conversation.saturated
 
     @property
     def held_bytes(self) -> int:
@@ -265,6 +264,7 @@ class FastTransport:
         if self._feeding or conversation is None or self._gone or self._channel._send_state in _ENDING:
             return
         self._feeding = True
+        self._waits = False
         try:
             while self._end > self._begin and not self._blocked() and not self._gone:
                 view = self._view
@@ -325,13 +325,21 @@ class FastTransport:
         """Whether the peer's window or the socket holds replies back."""
         if self._plain:
             return self._paused or bool(self._pending)
-        if self._pending or self._out.congested:
-            return True
-        if self._channel._send_window >= self._enough_window or self._nudged:
+        return bool(self._pending) or self._out.congested
+
+    def tight(self, size: int) -> bool:
+        """True while the peer's window has no room for a packet of `size` bytes, for `NUDGE_SECONDS` at most.
+
+        Sealing a part and keeping the rest costs a copy into a fresh buffer. A peer whose whole window is
+        small is not waited for beyond a quarter of it.
+        """
+        window: int = self._channel._send_window
+        if window >= size or window >= self._enough_window or self._nudged or self._plain:
             return False
         if self._nudge is None:
-            self._window_then = self._channel._send_window
+            self._window_then = window
             self._nudge = asyncio.get_running_loop().call_later(NUDGE_SECONDS, self._after_nudge)
+        self._waits = True
         return True
 
     def _after_nudge(self) -> None:

@@ -197,6 +197,10 @@ class PlainTransport:
         """Whether the channel, or the connection below it, holds too much."""
         return self._write_paused
 
+    def tight(self, size: int) -> bool:  # noqa: ARG002  asyncssh keeps what the window does not take
+        """False: the channel keeps what the peer's window does not take."""
+        return False
+
     def _room(self, size: int) -> memoryview | None:
         """A buffer with room for `size` bytes after `_used`, None if it would never fit."""
         if size > BATCH_BYTES:

@@ -12,6 +12,7 @@ from typing import Final
 
 import asyncssh
 
+from tidegate.doors.ssh import group_exchange
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
 from tidegate.doors.ssh.hostkeys import load_host_keys
 from tidegate.doors.ssh.options import MAX_BANNER_BYTES, MAX_VERSION_CHARACTERS, SshOptions
@@ -47,6 +48,7 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
     Raises:
         ConfigError: something cannot be used; says what.
     """
+    group_exchange.install()
     algorithms = resolve(options.algorithms)
     version = checked_version(options)
     banner = await asyncio.to_thread(read_banner, options)
