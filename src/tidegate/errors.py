@@ -172,6 +172,21 @@ class Conflict(CallerError):
     errno_name = "EBUSY"
 
 
+class Outdated(Conflict):
+    """A record is no longer as it was when whoever changes it read it; nothing was changed.
+
+    Attributes:
+        fields: names of the fields that differ by now; empty if that cannot be told.
+    """
+
+    default_text = "the record was changed meanwhile"
+
+    def __init__(self, name: str = "", fields: tuple[str, ...] = ()) -> None:
+        about = f"{name} was changed meanwhile" if name else self.default_text
+        super().__init__(f"{about}: {', '.join(fields)}" if fields else about)
+        self.fields = fields
+
+
 class LinkMet(Conflict):
     """A symbolic link is on a way where none is followed (`abc.KnowsPlaces.unlinked`); nothing was done."""
 

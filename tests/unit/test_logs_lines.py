@@ -150,6 +150,18 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
             "protocol": "SFTP", "connection_id": "c1",
         },
     ),
+    (
+        kinds.Administered(
+            username="boss", ip="192.0.2.7", channel="rest", action="change", kind="user", name="alice",
+            fields=("home_dir", "password"),
+        ),
+        "administered",
+        "info",
+        {
+            "admin": "boss", "action": "change", "kind": "user", "name": "alice", "fields": "home_dir,password",
+            "channel": "rest", "ip": "192.0.2.7",
+        },
+    ),
 ]  # fmt: skip
 
 

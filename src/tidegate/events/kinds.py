@@ -192,3 +192,22 @@ class QuotaWarning(Common):
     percent: int = 0
     used: int = 0
     allowed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Administered(Event):
+    """A record of the data provider was added, changed or removed; `username` is who did it.
+
+    Attributes:
+        action: what was done.
+        kind: what kind of record: user, folder, admin, api_key.
+        name: the record's name, or the id of an API key.
+        fields: names of the fields that were given or changed; never their values.
+        channel: the way: rest, cli, import, quickstart, environment, hook, page.
+    """
+
+    action: Literal["add", "change", "remove"] = "change"
+    kind: str = ""
+    name: str = ""
+    fields: tuple[str, ...] = ()
+    channel: str = ""

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
 from tidegate.store.legacy.remarks import Remarks
 
-__all__ = ["ADD_ONLY", "LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
+__all__ = ["ADD_ONLY", "Guard", "LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
 
 Order = Literal["ASC", "DESC"]
 
@@ -19,6 +19,12 @@ ADD_ONLY: Final = 1
 
 Record = Account | Folder | Admin | ApiKey
 """Anything that a dump holds."""
+
+R = TypeVar("R")
+Guard = Callable[[R], None]
+"""Called with the record as it is stored, inside the transaction that changes or removes it and after the
+record is locked against other writers. What it raises undoes the transaction. It may be called again if the
+database asks to repeat the work, so it MUST NOT have effects."""
 
 Kind = Literal["user", "folder", "admin", "api_key"]
 """What a record is."""
@@ -101,11 +107,13 @@ class Provider(Protocol):
         """Store a new account; returns it with `id` and times."""
         ...
 
-    async def update_user(self, account: Account, *, keep_usage: bool = True) -> Account:
+    async def update_user(
+        self, account: Account, *, keep_usage: bool = True, guard: Guard[Account] | None = None
+    ) -> Account:
         """Replace an account by name; with `keep_usage` the stored counters and last login stay."""
         ...
 
-    async def delete_user(self, username: str) -> None:
+    async def delete_user(self, username: str, *, guard: Guard[Account] | None = None) -> None:
         """Remove an account."""
         ...
 
@@ -180,11 +188,11 @@ class Provider(Protocol):
         """Store a new folder."""
         ...
 
-    async def update_folder(self, folder: Folder) -> Folder:
+    async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
         ...
 
-    async def delete_folder(self, name: str) -> None:
+    async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
         """Remove a folder and every mount of it."""
         ...
 
@@ -202,11 +210,11 @@ class Provider(Protocol):
         """Store a new administrator."""
         ...
 
-    async def update_admin(self, admin: Admin) -> Admin:
+    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
         """Replace an administrator by name."""
         ...
 
-    async def delete_admin(self, username: str) -> None:
+    async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
         """Remove an administrator and the API keys bound to them."""
         ...
 
@@ -222,11 +230,11 @@ class Provider(Protocol):
         """Store a new API key."""
         ...
 
-    async def update_api_key(self, key: ApiKey) -> ApiKey:
+    async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
         ...
 
-    async def delete_api_key(self, key_id: str) -> None:
+    async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
         ...
 

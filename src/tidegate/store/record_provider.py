@@ -11,12 +11,13 @@ from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
-from tidegate.store.contract import Kind, LoadReport, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.contract import Guard, Kind, LoadReport, Order, Provider, Record, Snapshot, UsageDelta
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
 T = TypeVar("T")
+R = TypeVar("R", Account, Folder, Admin, ApiKey)
 
 _SHELVES: Final[dict[Kind, RecordTable]] = {
     "user": "users",
@@ -103,15 +104,19 @@ class RecordProvider(abc.ABC):
         self._rules.require_users()
         return await self._write(lambda shelves: records.add(shelves, account))
 
-    async def update_user(self, account: Account, *, keep_usage: bool = True) -> Account:
+    async def update_user(
+        self, account: Account, *, keep_usage: bool = True, guard: Guard[Account] | None = None
+    ) -> Account:
         """Replace an account by name."""
         self._rules.require_users()
-        return await self._write(lambda shelves: records.change(shelves, account, keep_usage=keep_usage))
+        return await self._write(
+            lambda shelves: records.change(shelves, account, keep_usage=keep_usage, guard=guard)
+        )
 
-    async def delete_user(self, username: str) -> None:
+    async def delete_user(self, username: str, *, guard: Guard[Account] | None = None) -> None:
         """Remove an account."""
         self._rules.require_users()
-        await self._remove("users", username)
+        await self._remove("users", username, guard)
 
     async def set_password(self, username: str, password_hash: str, *, changed_at: int | None = None) -> None:
         """Replace the hash alone."""
@@ -197,13 +202,13 @@ class RecordProvider(abc.ABC):
         """Store a new folder."""
         return await self._write(lambda shelves: records.add(shelves, folder))
 
-    async def update_folder(self, folder: Folder) -> Folder:
+    async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
-        return await self._write(lambda shelves: records.change(shelves, folder))
+        return await self._write(lambda shelves: records.change(shelves, folder, guard=guard))
 
-    async def delete_folder(self, name: str) -> None:
+    async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
         """Remove a folder and every mount of it."""
-        await self._remove("folders", name)
+        await self._remove("folders", name, guard)
 
     # -- administrators and API keys ---------------------------------------------------------------------
 
@@ -219,13 +224,13 @@ class RecordProvider(abc.ABC):
         """Store a new administrator."""
         return await self._write(lambda shelves: records.add(shelves, admin))
 
-    async def update_admin(self, admin: Admin) -> Admin:
+    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
         """Replace an administrator by name."""
-        return await self._write(lambda shelves: records.change(shelves, admin))
+        return await self._write(lambda shelves: records.change(shelves, admin, guard=guard))
 
-    async def delete_admin(self, username: str) -> None:
+    async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
         """Remove an administrator and the API keys bound to them."""
-        await self._remove("admins", username)
+        await self._remove("admins", username, guard)
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """One API key."""
@@ -239,13 +244,13 @@ class RecordProvider(abc.ABC):
         """Store a new API key."""
         return await self._write(lambda shelves: records.add(shelves, key))
 
-    async def update_api_key(self, key: ApiKey) -> ApiKey:
+    async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
-        return await self._write(lambda shelves: records.change(shelves, key))
+        return await self._write(lambda shelves: records.change(shelves, key, guard=guard))
 
-    async def delete_api_key(self, key_id: str) -> None:
+    async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
-        await self._remove("api_keys", key_id)
+        await self._remove("api_keys", key_id, guard)
 
     # -- the rest ----------------------------------------------------------------------------------------
 
@@ -270,9 +275,9 @@ class RecordProvider(abc.ABC):
         offset, limit = _page(offset, limit)
         return await self._read(lambda shelves: shelves.page(shelf, offset, limit, order))
 
-    async def _remove(self, shelf: RecordTable, name: str) -> None:
+    async def _remove(self, shelf: RecordTable, name: str, guard: Guard[R] | None) -> None:
         _must_be_storable(name)
-        await self._write(lambda shelves: records.remove(shelves, shelf, name))
+        await self._write(lambda shelves: records.remove(shelves, shelf, name, guard=guard))
 
     async def _patch(self, username: str, **values: int) -> None:
         _must_be_storable(username)

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
-from tidegate.store.contract import ADD_ONLY, LoadRow, Order, Record, UsageDelta
+from tidegate.store.contract import ADD_ONLY, Guard, LoadRow, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
 RecordTable = Literal["users", "folders", "admins", "api_keys"]
@@ -26,6 +26,7 @@ KINDS: Final[dict[RecordTable, str]] = {
     "api_keys": "API key",
 }
 R = TypeVar("R", bound=Record)
+G = TypeVar("G", bound=Record)
 
 
 class RecordTransaction(Protocol):
@@ -127,6 +128,11 @@ def users_after(shelves: RecordTransaction, name: str, limit: int) -> list[Accou
     return [_filled(shelves, cast("Account", item)) for item in shelves.after("users", name, limit)]
 
 
+def _shown(shelves: RecordTransaction, record: Record) -> Record:
+    """A record as reading by name gives it."""
+    return _filled(shelves, record) if isinstance(record, Account) else record
+
+
 def _filled(shelves: RecordTransaction, account: Account) -> Account:
     if not account.virtual_folders:
         return account
@@ -171,7 +177,9 @@ def add(shelves: RecordTransaction, record: R, *, keep_times: bool = False) -> R
     return _put(shelves, replace(record, **values))
 
 
-def change(shelves: RecordTransaction, record: R, *, keep_usage: bool = True) -> R:
+def change(
+    shelves: RecordTransaction, record: R, *, keep_usage: bool = True, guard: Guard[R] | None = None
+) -> R:
     """Replace a record by name; counters stay unless told otherwise.
 
     Raises:
@@ -179,6 +187,8 @@ def change(shelves: RecordTransaction, record: R, *, keep_usage: bool = True) ->
     """
     shelf, name = name_of(record)
     old = _existing(shelves, shelf, name)
+    if guard is not None:
+        guard(cast("R", _shown(shelves, old)))
     values: dict[str, Any] = {}
     if isinstance(record, Folder):
         values = _usage(old, "used_quota_size", "used_quota_files", "last_quota_update")
@@ -206,13 +216,17 @@ def change(shelves: RecordTransaction, record: R, *, keep_usage: bool = True) ->
     return _put(shelves, replace(record, **values))
 
 
-def remove(shelves: RecordTransaction, shelf: RecordTable, name: str) -> None:
+def remove(
+    shelves: RecordTransaction, shelf: RecordTable, name: str, *, guard: Guard[G] | None = None
+) -> None:
     """Remove a record and what belongs to it.
 
     Raises:
         NotFound: nothing has that name.
     """
     old = _existing(shelves, shelf, name)
+    if guard is not None:
+        guard(cast("G", _shown(shelves, old)))
     if isinstance(old, Account):
         for mount in old.virtual_folders:
             shelves.unlink(mount.name, name)

@@ -32,6 +32,7 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.TooManyLinks: c.NO_SUCH_FILE,
     e.Conflict: c.FAILURE,
     e.LinkMet: c.FAILURE,
+    e.Outdated: c.FAILURE,
     e.ProtocolViolation: c.BAD_MESSAGE,
     e.PeerLimit: c.FAILURE,
     # CONNECTION_LOST (7) must not be sent by a server (section 7).

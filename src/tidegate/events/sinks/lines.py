@@ -28,8 +28,11 @@ class Line:
 
 FIELDS: Final[dict[str, str]] = {
     "access_time": "Access time the client set, UTC; empty none.",
+    "action": "What was done to the record: add, change or remove.",
+    "admin": "Who changed the record: an administrator, or the user of the host at a shell.",
     "allowed": "The limit.",
     "by": "Who ended the connection when it was not the client: admin name, idle, shutdown.",
+    "channel": "Way by which a change came: rest, cli, import, quickstart, environment, hook, page.",
     "client": "What the client says it is.",
     "client_ip": "Address of the client.",
     "connection_id": "Id of the connection; the same in every line about it.",
@@ -39,17 +42,20 @@ FIELDS: Final[dict[str, str]] = {
     "encrypted": "Whether the connection is encrypted.",
     "errno": "Name of the system's error, for instance EACCES; empty if it has none.",
     "error": "What went wrong, empty if nothing.",
+    "fields": "Names of the fields that were given or changed, comma separated; never their values.",
     "file_path": "Place on the host, or key in the store.",
     "filemode": "Mode the client set, octal; empty none.",
     "gid": "Group the client set; -1 none.",
     "intent": "What was asked for.",
     "ip": "Address of the client.",
+    "kind": "Kind of the record: user, folder, admin, api_key.",
     "limit": "Name of the limit.",
     "local_addr": "Our end of the connection.",
     "login_type": "Login method that was tried: password, publickey, ..., or no_auth_tried.",
     "method": "Login method that was accepted; method of an HTTP request.",
     "modification_time": "Modification time the client set, UTC; empty none.",
     "muted": "Failures of the session since its last such line that made none at this level.",
+    "name": "Name of the record; id of an API key.",
     "percent": "Mark that was crossed.",
     "protocol": "Door: SFTP, SCP, SSH, FTP, DAV, HTTP.",
     "remote_addr": "The client's end of the connection.",
@@ -88,6 +94,7 @@ SENDERS: Final[dict[str, str]] = {
     "refused": "Policy refused an act; `rule` names the rule.",
     "failed": "A request failed that no rule refused; `rule` is storage, request or server.",
     "quota_warning": "Usage crossed a mark.",
+    "administered": "An administrator added, changed or removed a record.",
 }
 """Every sender of event lines, explained."""
 
@@ -196,6 +203,20 @@ def line_of(event: object) -> Line | None:
                     "allowed": event.allowed,
                     "protocol": origin.protocol,
                     "connection_id": origin.connection_id,
+                },
+            )
+        case kinds.Administered():
+            return Line(
+                logging.INFO,
+                "administered",
+                {
+                    "admin": event.username,
+                    "action": event.action,
+                    "kind": event.kind,
+                    "name": event.name,
+                    "fields": ",".join(event.fields),
+                    "channel": event.channel,
+                    "ip": event.ip,
                 },
             )
         case _:

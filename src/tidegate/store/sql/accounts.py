@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import LOCAL_DISK, TALLY_NAMES, Account, FolderMount, StorageConfig
-from tidegate.store.contract import Order, UsageDelta
+from tidegate.store.contract import Guard, Order, UsageDelta
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.tables import Tables
@@ -152,13 +152,20 @@ async def add(connection: AsyncConnection, tables: Tables, account: Account) -> 
 
 
 async def change(
-    connection: AsyncConnection, tables: Tables, account: Account, *, keep_usage: bool
+    connection: AsyncConnection,
+    tables: Tables,
+    account: Account,
+    *,
+    keep_usage: bool,
+    guard: Guard[Account] | None = None,
 ) -> Account:
     """Replace an account by name."""
     name = account.username
     number = await _id(connection, tables, name, lock=True)
     if number is None:
         raise _missing(name)
+    if guard is not None:
+        guard(await _again(connection, tables, name))
     values = change_values(account, keep_usage=keep_usage)
     users = tables.users
     await connection.execute(
@@ -175,11 +182,15 @@ def change_values(account: Account, *, keep_usage: bool) -> Values:
     return {key: value for key, value in rows.account_values(account).items() if key not in kept}
 
 
-async def remove(connection: AsyncConnection, tables: Tables, name: str) -> None:
+async def remove(
+    connection: AsyncConnection, tables: Tables, name: str, *, guard: Guard[Account] | None = None
+) -> None:
     """Remove an account, its mounts and its API keys."""
     number = await _id(connection, tables, name, lock=True)
     if number is None:
         raise _missing(name)
+    if guard is not None:
+        guard(await _again(connection, tables, name))
     await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id == number))
     await connection.execute(delete(tables.api_keys).where(tables.api_keys.c.user == name))
     await connection.execute(delete(tables.marks).where(tables.marks.c.user_id == number))

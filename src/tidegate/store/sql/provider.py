@@ -18,7 +18,17 @@ from tidegate import hints
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
-from tidegate.store.contract import Kind, LoadReport, LoadRow, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.contract import (
+    Guard,
+    Kind,
+    LoadReport,
+    LoadRow,
+    Order,
+    Provider,
+    Record,
+    Snapshot,
+    UsageDelta,
+)
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, loading, schema
@@ -198,16 +208,18 @@ class SqlProvider:
         self._rules.require_users()
         return await self._write_user(account.username, _do(accounts.add, self._tables, account))
 
-    async def update_user(self, account: Account, *, keep_usage: bool = True) -> Account:
+    async def update_user(
+        self, account: Account, *, keep_usage: bool = True, guard: Guard[Account] | None = None
+    ) -> Account:
         """Replace an account by name."""
         self._rules.require_users()
-        work = _do(accounts.change, self._tables, account, keep_usage=keep_usage)
+        work = _do(accounts.change, self._tables, account, keep_usage=keep_usage, guard=guard)
         return await self._write_user(account.username, work)
 
-    async def delete_user(self, username: str) -> None:
+    async def delete_user(self, username: str, *, guard: Guard[Account] | None = None) -> None:
         """Remove an account."""
         self._rules.require_users()
-        await self._write_user(username, _do(accounts.remove, self._tables, username))
+        await self._write_user(username, _do(accounts.remove, self._tables, username, guard=guard))
 
     async def set_password(self, username: str, password_hash: str, *, changed_at: int | None = None) -> None:
         """Replace the hash alone."""
@@ -310,17 +322,18 @@ class SqlProvider:
         """Store a new folder."""
         return await self._link.write(_do(self._folders.add, folder), about=("folders",))
 
-    async def update_folder(self, folder: Folder) -> Folder:
+    async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
-        return await self._link.write(_do(self._folders.change, folder), about=("folders",))
+        return await self._link.write(_do(self._folders.change, folder, guard=guard), about=("folders",))
 
-    async def delete_folder(self, name: str) -> None:
+    async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
         """Remove a folder and every mount of it."""
         self._folders.require_name(name)
         mounts, folders = self._tables.mounts, self._tables.folders
         held = select(folders.c.id).where(folders.c.name == name).scalar_subquery()
 
         async def work(connection: AsyncConnection) -> None:
+            await self._folders.lock(connection, name, guard)
             await connection.execute(delete(mounts).where(mounts.c.folder_id == held))
             await self._folders.remove(connection, name)
 
@@ -342,16 +355,16 @@ class SqlProvider:
         """Store a new administrator."""
         return await self._link.write(_do(self._admins.add, admin), about=("admins",))
 
-    async def update_admin(self, admin: Admin) -> Admin:
+    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
         """Replace an administrator by name."""
-        return await self._link.write(_do(self._admins.change, admin), about=("admins",))
+        return await self._link.write(_do(self._admins.change, admin, guard=guard), about=("admins",))
 
-    async def delete_admin(self, username: str) -> None:
+    async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
         """Remove an administrator and the API keys bound to them."""
         keys = self._tables.api_keys
 
         async def work(connection: AsyncConnection) -> None:
-            await self._admins.remove(connection, username)
+            await self._admins.remove(connection, username, guard=guard)
             await connection.execute(delete(keys).where(keys.c.admin == username))
 
         await self._link.write(work, about=("admins", "api_keys"))
@@ -370,13 +383,13 @@ class SqlProvider:
         """Store a new API key."""
         return await self._link.write(_do(self._keys.add, key), about=("api_keys",))
 
-    async def update_api_key(self, key: ApiKey) -> ApiKey:
+    async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
-        return await self._link.write(_do(self._keys.change, key), about=("api_keys",))
+        return await self._link.write(_do(self._keys.change, key, guard=guard), about=("api_keys",))
 
-    async def delete_api_key(self, key_id: str) -> None:
+    async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
-        await self._link.write(_do(self._keys.remove, key_id), about=("api_keys",))
+        await self._link.write(_do(self._keys.remove, key_id, guard=guard), about=("api_keys",))
 
     # -- small persistent facts ----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Admin, ApiKey, Folder
-from tidegate.store.contract import Order
+from tidegate.store.contract import Guard, Order
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.tables import Tables
@@ -41,9 +41,11 @@ class RecordTable(Generic[R]):
     kept: frozenset[str]
     timed: bool = True
 
-    async def get(self, connection: AsyncConnection, name: str) -> R | None:
-        """One record."""
+    async def get(self, connection: AsyncConnection, name: str, *, lock: bool = False) -> R | None:
+        """One record; with `lock` no other transaction changes it before this one ends."""
         query = select(self.table).where(self.key == name)
+        if lock:
+            query = query.with_for_update()
         row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None or row[self.key] != name else self.record_of(row)
 
@@ -70,13 +72,11 @@ class RecordTable(Generic[R]):
             raise self.taken(name) from None
         return await self._again(connection, name)
 
-    async def change(self, connection: AsyncConnection, record: R) -> R:
+    async def change(self, connection: AsyncConnection, record: R, *, guard: Guard[R] | None = None) -> R:
         """Replace a record by name."""
         values = self.values_of(record)
         name = values[self.key.name]
-        stored = await self.get(connection, name)
-        if stored is None:
-            raise self.missing(name)
+        stored = await self.lock(connection, name, guard)
         values = {key: value for key, value in values.items() if key not in self.kept}
         if not isinstance(stored, Folder):
             values["updated_at"] = max(now_ms(), stored.updated_at + 1)
@@ -90,9 +90,20 @@ class RecordTable(Generic[R]):
         if result.rowcount == 0:
             raise self.missing(name)
 
-    async def remove(self, connection: AsyncConnection, name: str) -> None:
+    async def lock(self, connection: AsyncConnection, name: str, guard: Guard[R] | None) -> R:
+        """The record, locked until the transaction ends, if the guard lets it be changed."""
+        stored = await self.get(connection, name, lock=True)
+        if stored is None:
+            raise self.missing(name)
+        if guard is not None:
+            guard(stored)
+        return stored
+
+    async def remove(self, connection: AsyncConnection, name: str, *, guard: Guard[R] | None = None) -> None:
         """Remove a record."""
         self.require_name(name)
+        if guard is not None:
+            await self.lock(connection, name, guard)
         result = await connection.execute(delete(self.table).where(self.key == name))
         if result.rowcount == 0:
             raise self.missing(name)

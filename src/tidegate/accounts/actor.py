@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who changes a record, and from where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from tidegate.accounts.administrators import EVERYTHING
+from tidegate.errors import Denied
+
+
+class Channel(StrEnum):
+    """The way by which a change comes."""
+
+    REST = "rest"
+    CLI = "cli"
+    IMPORT = "import"
+    QUICKSTART = "quickstart"
+    ENVIRONMENT = "environment"
+    """Of the first administrator."""
+    HOOK = "hook"
+    PAGE = "page"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Somebody who changes records, proved.
+
+    Attributes:
+        name: for events and logs.
+        channel: the way.
+        permissions: what they may do; `EVERYTHING` allows all.
+        ip: address that they come from; empty for a shell on the server.
+        admin: name of the administrator's record that they are; empty for anybody else.
+        by_key: they act by an API key.
+    """
+
+    name: str
+    channel: Channel
+    permissions: frozenset[str]
+    ip: str = ""
+    admin: str = ""
+    by_key: bool = False
+
+    @property
+    def unlimited(self) -> bool:
+        """True if they may do everything."""
+        return EVERYTHING in self.permissions
+
+    def may(self, permission: str) -> bool:
+        """True if they have a permission."""
+        return self.unlimited or permission in self.permissions
+
+    def require(self, permission: str) -> None:
+        """Return if they have a permission.
+
+        Raises:
+            Denied: they lack it.
+        """
+        if not self.may(permission):
+            raise Denied(f"you lack the permission {permission}", rule="permissions")
+
+
+_ALL: Final = frozenset((EVERYTHING,))
+
+
+def operator(name: str, channel: Channel) -> Actor:
+    """Whoever runs a command on the server itself: they could write the database by hand."""
+    return Actor(name=name, channel=channel, permissions=_ALL)

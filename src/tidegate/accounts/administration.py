@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one administration service.
+
+A further kind of record (groups, lists, rules) is one module beside `users`, with a `Records` of its own, and
+one attribute here; what it needs of the store stands in `store.contract`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.accounts.admins import Admins
+from tidegate.accounts.api_keys import ApiKeys
+from tidegate.accounts.folders import Folders
+from tidegate.accounts.loads import Loads
+from tidegate.accounts.needs import Needs
+from tidegate.accounts.options import AdministrationOptions
+from tidegate.accounts.users import Users
+from tidegate.store.contract import Provider
+
+
+class Administration:
+    """Verbs on every kind of record, for whoever changes records: doors, commands, hooks.
+
+    Attributes:
+        users: accounts.
+        folders: folders.
+        admins: administrators.
+        api_keys: API keys.
+        loads: what follows from dumps and imports.
+    """
+
+    def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
+        self.options: Final = options
+        self.users: Final = Users(provider, options, needs)
+        self.folders: Final = Folders(provider, options, needs)
+        self.admins: Final = Admins(provider, options, needs)
+        self.api_keys: Final = ApiKeys(provider, options, needs)
+        self.loads: Final = Loads(provider, needs)

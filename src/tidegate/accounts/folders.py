@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs on folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from tidegate.accounts.actor import Actor
+from tidegate.accounts.needs import Needs
+from tidegate.accounts.options import AdministrationOptions
+from tidegate.accounts.records import Document, Edit, Records, Stored
+from tidegate.model import Folder
+from tidegate.store.contract import Provider
+from tidegate.store.documents import decode_folder
+
+MANAGE: Final = "manage_folders"
+
+
+class Folders:
+    """Adds, changes and removes folders."""
+
+    def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
+        self._provider: Final = provider
+        self._options: Final = options
+        self._needs: Final = needs
+        self._records: Final = Records(
+            Stored(
+                "folder",
+                "folder",
+                provider.folder,
+                provider.add_folder,
+                lambda folder, guard: provider.update_folder(folder, guard=guard),
+                lambda name, guard: provider.delete_folder(name, guard=guard),
+                lambda folder: folder.name,
+            ),
+            options.rules,
+            needs.events,
+        )
+
+    async def get(self, name: str) -> Folder:
+        """One folder.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return await self._records.get(name)
+
+    async def add(self, document: Document, *, by: Actor) -> Folder:
+        """Add a folder; its counters begin at zero.
+
+        Raises:
+            BadRecord: the document has a mistake, or nobody may give the directory.
+            Denied: they may not manage folders, or may not give the directory.
+            AlreadyExists: the name is taken.
+        """
+        by.require(MANAGE)
+        folder = decode_folder(document, rules=self._options.rules)
+        await self._options.giver(by).check_folder(folder, None)
+        folder = replace(folder, used_quota_size=0, used_quota_files=0, last_quota_update=0)
+        return await self._records.add(folder, by=by)
+
+    async def change(self, name: str, edit: Edit, *, by: Actor, version: str = "") -> Folder:
+        """Replace a folder; its counters stay. Connections of those who mount it end if its place changes.
+
+        Raises:
+            BadRecord, Denied: as `add`.
+            NotFound: there is none of this name.
+            Outdated: it is of another version by now.
+        """
+        by.require(MANAGE)
+
+        async def make(stored: Folder) -> Folder:
+            document = edit(stored) if callable(edit) else edit
+            self._records.require_same_name(document, "name", stored.name)
+            folder = decode_folder(document, base=stored, rules=self._options.rules)
+            await self._options.giver(by).check_folder(folder, stored)
+            return folder
+
+        before, after = await self._records.change(name, make, by=by, version=version)
+        if (before.mapped_path, before.filesystem) != (after.mapped_path, after.filesystem):
+            self._disconnect(await self._provider.folder_users(after.name), by)
+        return after
+
+    async def remove(self, name: str, *, by: Actor, version: str = "") -> Folder:
+        """Remove a folder and its mounts, and close connections of those who mounted it; its files stay.
+
+        Raises:
+            Denied: they may not manage folders.
+            NotFound: there is none of this name.
+            Outdated: it is of another version by now.
+        """
+        by.require(MANAGE)
+        users: list[str] = []
+
+        async def who_mounts(folder: Folder) -> None:
+            users[:] = await self._provider.folder_users(folder.name)
+
+        folder = await self._records.remove(name, by=by, version=version, check=who_mounts)
+        self._disconnect(users, by)
+        return folder
+
+    def _disconnect(self, users: list[str], by: Actor) -> None:
+        for username in users:
+            self._needs.connections.close_user(username, by=by.name)

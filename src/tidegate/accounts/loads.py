@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows from a load of many records at once: a dump, or an import from another server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from tidegate.accounts.actor import Actor
+from tidegate.accounts.needs import Needs
+from tidegate.errors import TidegateError
+from tidegate.events.kinds import Administered
+from tidegate.policy.login import disconnect_reason
+from tidegate.store.contract import LoadRow, Provider
+
+DISCONNECT_UPDATED: Final = 2
+"""The load mode that closes connections of every user it updates."""
+
+BURST: Final = 2_000
+"""Events told without a pause: a fifth of what the bus holds for one sink."""
+
+PAUSE_SECONDS: Final = 0.05
+
+_ACTIONS: Final[dict[str, Literal["add", "change"]]] = {"added": "add", "updated": "change"}
+
+
+class Loads:
+    """Does what follows from loads; the provider has stored them by then."""
+
+    def __init__(self, provider: Provider, needs: Needs) -> None:
+        self._provider: Final = provider
+        self._needs: Final = needs
+
+    async def finished(
+        self,
+        rows: Sequence[LoadRow],
+        *,
+        by: Actor,
+        mode: int = 0,
+        fields: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """Close connections, revoke tokens and emit an event for each record that was added or changed.
+
+        Args:
+            rows: what became of each record.
+            by: who loaded them.
+            mode: of the load; 2 closes connections of every updated user, others of those only who may not
+                stay.
+            fields: names of the fields that changed, by user name, where the load knows them.
+        """
+        updated = [name for kind, name, action in rows if kind == "user" and action == "updated"]
+        await self._disconnect(updated, by, everybody=mode == DISCONNECT_UPDATED)
+        for kind, name, action in rows:
+            if kind == "admin" and action == "updated":
+                await self._needs.tokens.revoke_all(name)
+        await self._tell(rows, by, fields or {})
+
+    async def _disconnect(self, updated: Iterable[str], by: Actor, *, everybody: bool) -> None:
+        connections = self._needs.connections
+        if everybody:
+            for name in updated:
+                connections.close_user(name, by=by.name)
+            return
+        for name in connections.connected().intersection(updated):
+            with contextlib.suppress(TidegateError):  # it is loaded all the same; the sweep asks again
+                account = await self._provider.user(name)
+                if account is not None and disconnect_reason(account, time.time_ns() // 1_000_000):
+                    connections.close_user(name, by=by.name)
+
+    async def _tell(self, rows: Sequence[LoadRow], by: Actor, fields: Mapping[str, tuple[str, ...]]) -> None:
+        told = 0
+        for kind, name, action in rows:
+            if action not in _ACTIONS:
+                continue
+            self._needs.events.emit(
+                Administered(
+                    username=by.name,
+                    ip=by.ip,
+                    channel=by.channel.value,
+                    action=_ACTIONS[action],
+                    kind=kind,
+                    name=name,
+                    fields=fields.get(name, ()) if kind == "user" else (),
+                )
+            )
+            told += 1
+            if told % BURST == 0:
+                await asyncio.sleep(PAUSE_SECONDS)  # sinks catch up: none loses an event of a large load

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the administration needs of a running server, as small protocols; the defaults do without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidegate.events.kinds import Event
+
+
+class DisconnectsUsers(Protocol):
+    """Ends connections of users, of all doors."""
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every connection of a user; returns how many there were."""
+        ...
+
+    def connected(self) -> set[str]:
+        """Names of the users that have connections."""
+        ...
+
+
+class RevokesTokens(Protocol):
+    """Makes tokens of administrators void."""
+
+    async def revoke_all(self, username: str) -> None:
+        """Every token of one administrator is void from now on."""
+        ...
+
+
+class Emits(Protocol):
+    """Takes events; never blocks, never raises."""
+
+    def emit(self, event: Event) -> None:
+        """Queue an event for every sink."""
+        ...
+
+
+class HashesPasswords(Protocol):
+    """Hashes new passwords off the loop."""
+
+    async def hash(self, password: str, *, source: str = "") -> str:
+        """The hash.
+
+        Args:
+            password: in plain.
+            source: address whose share of the waiting hashes this takes; empty for our own work.
+
+        Raises:
+            InvalidArgument: the password cannot be hashed (empty, too long, NUL).
+            LoginRefused: too many hashes are waiting (reason ``busy``).
+        """
+        ...
+
+
+class NoConnections:
+    """There is no server here: nobody is connected. A running one notices changes by itself."""
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """Nothing to end."""
+        del username, by
+        return 0
+
+    def connected(self) -> set[str]:
+        """Nobody."""
+        return set()
+
+
+class NoTokens:
+    """There is no server here: it compares each token with the stored record by itself."""
+
+    async def revoke_all(self, username: str) -> None:
+        """Nothing to revoke."""
+        del username
+
+
+class NoEvents:
+    """Nobody listens."""
+
+    def emit(self, event: Event) -> None:
+        """Forget it."""
+        del event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a server, or whoever stands in for one, hands in."""
+
+    hashes: HashesPasswords
+    connections: DisconnectsUsers = field(default_factory=NoConnections)
+    tokens: RevokesTokens = field(default_factory=NoTokens)
+    events: Emits = field(default_factory=NoEvents)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that the administration works by; a reload of the configuration replaces them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.accounts.actor import Actor
+from tidegate.accounts.directories import Giver
+from tidegate.accounts.rules import Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdministrationOptions:
+    """Settings that the administration works by.
+
+    Attributes:
+        rules: what a valid record is, `users_base_dir` and the configuration directory.
+        user_bits: entropy that new passwords of users need; an account may ask for more.
+        admin_bits: likewise of administrators.
+    """
+
+    rules: Rules
+    user_bits: float = 0.0
+    admin_bits: float = 0.0
+
+    def giver(self, by: Actor) -> Giver:
+        """Somebody as one who gives directories of the host to accounts and folders."""
+        return Giver(self.rules.users_base_dir, Path(self.rules.server_dir or "/"), unlimited=by.unlimited)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs on accounts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from tidegate.accounts.actor import Actor
+from tidegate.accounts.needs import Needs
+from tidegate.accounts.options import AdministrationOptions
+from tidegate.accounts.passwords import NewPassword
+from tidegate.accounts.records import Document, Edit, Records, Stored
+from tidegate.model import Account, Tally
+from tidegate.policy.login import disconnect_reason
+from tidegate.store.contract import Provider
+from tidegate.store.documents import decode_account
+
+ADD: Final = "add_users"
+CHANGE: Final = "edit_users"
+REMOVE: Final = "del_users"
+
+
+class Users:
+    """Adds, changes and removes accounts."""
+
+    def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
+        self._provider: Final = provider
+        self._options: Final = options
+        self._needs: Final = needs
+        self._records: Final = Records(
+            Stored(
+                "user",
+                "user",
+                provider.user,
+                provider.add_user,
+                lambda account, guard: provider.update_user(account, guard=guard),
+                lambda name, guard: provider.delete_user(name, guard=guard),
+                lambda account: account.username,
+            ),
+            options.rules,
+            needs.events,
+        )
+
+    async def get(self, name: str) -> Account:
+        """One account.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return await self._records.get(name)
+
+    async def add(self, document: Document, *, by: Actor, password: str = "") -> Account:
+        """Add an account; counters, times and the id of the document do not count.
+
+        Args:
+            document: of the account; its password may be plain or a hash.
+            by: who adds it.
+            password: one that a person typed, instead of the document's.
+
+        Raises:
+            BadRecord: the document has a mistake, the password is too weak, or nobody may give the directory.
+            Denied: they may not add accounts, or may not give the directory.
+            AlreadyExists: the name is taken.
+            LoginRefused: too many passwords wait to be hashed (reason ``busy``).
+        """
+        by.require(ADD)
+        account = _fresh(decode_account(_with_password(document, password), rules=self._options.rules))
+        await self._options.giver(by).check_account(self._provider, account, None)
+        if account.password:
+            new = NewPassword(self._needs.hashes, by, typed=bool(password))
+            account = replace(
+                account,
+                password=await new.stored_form(account.password, self._bits(account)),
+                last_password_change=_now_ms(),
+            )
+        return await self._records.add(account, by=by)
+
+    async def change(
+        self,
+        name: str,
+        edit: Edit,
+        *,
+        by: Actor,
+        version: str = "",
+        password: str = "",
+        disconnect: bool = False,
+    ) -> Account:
+        """Replace an account.
+
+        An absent or empty password or home, absent permissions and hidden secrets stay. Connections of the
+        user are closed with `disconnect`, and whenever the account is disabled or expired.
+
+        Args:
+            name: of the account.
+            edit: its new document, or a function that makes it of the stored account.
+            by: who changes it.
+            version: change it only if it is of this version; empty for any.
+            password: one that a person typed, instead of the document's.
+            disconnect: close the user's connections.
+
+        Raises:
+            BadRecord, Denied, LoginRefused: as `add`, or they may not set credentials of this account.
+            NotFound: there is none of this name.
+            Outdated: it is of another version by now.
+        """
+        by.require(CHANGE)
+        new = NewPassword(self._needs.hashes, by, typed=bool(password))
+
+        async def make(stored: Account) -> Account:
+            document = _with_password(edit(stored) if callable(edit) else edit, password)
+            self._records.require_same_name(document, "username", stored.username)
+            account = decode_account(document, base=stored, rules=self._options.rules)
+            renewed = bool(password) or account.password != stored.password
+            giver = self._options.giver(by)
+            await giver.check_account(self._provider, account, stored)
+            await giver.check_takeover(self._provider, account, stored, password=renewed)
+            changed_at = stored.last_password_change
+            if renewed:
+                hashed = await new.stored_form(account.password, self._bits(account))
+                account, changed_at = replace(account, password=hashed), _now_ms()
+            return replace(
+                account, id=stored.id, created_at=stored.created_at, last_password_change=changed_at
+            )
+
+        _, account = await self._records.change(name, make, by=by, version=version)
+        if disconnect or disconnect_reason(account, _now_ms()):
+            self._needs.connections.close_user(account.username, by=by.name)
+        return account
+
+    async def set_password(self, name: str, password: str, *, by: Actor, version: str = "") -> Account:
+        """Replace the password alone by one that a person typed.
+
+        Raises:
+            BadRecord, Denied, LoginRefused, NotFound, Outdated: as `change`.
+        """
+        by.require(CHANGE)
+        new = NewPassword(self._needs.hashes, by, typed=True)
+
+        async def make(stored: Account) -> Account:
+            await self._options.giver(by).check_takeover(self._provider, stored, stored, password=True)
+            hashed = await new.stored_form(password, self._bits(stored))
+            return replace(stored, password=hashed, last_password_change=_now_ms())
+
+        _, account = await self._records.change(name, make, by=by, version=version)
+        return account
+
+    async def set_keys(
+        self, name: str, edit: Callable[[Account], Sequence[str]], *, by: Actor, version: str = ""
+    ) -> Account:
+        """Replace the public keys alone, by OpenSSH lines that `edit` makes of the stored account.
+
+        Raises:
+            Denied, NotFound, Outdated: as `change`.
+        """
+        by.require(CHANGE)
+
+        async def make(stored: Account) -> Account:
+            account = replace(stored, public_keys=tuple(edit(stored)))
+            await self._options.giver(by).check_takeover(self._provider, account, stored, password=False)
+            return account
+
+        _, account = await self._records.change(name, make, by=by, version=version)
+        return account
+
+    async def remove(self, name: str, *, by: Actor, version: str = "") -> Account:
+        """Remove an account and close its connections; its files stay.
+
+        Raises:
+            Denied: they may not remove accounts.
+            NotFound: there is none of this name.
+            Outdated: it is of another version by now.
+        """
+        by.require(REMOVE)
+        account = await self._records.remove(name, by=by, version=version)
+        self._needs.connections.close_user(account.username, by=by.name)
+        return account
+
+    def _bits(self, account: Account) -> float:
+        return max(self._options.user_bits, account.filters.password_strength)
+
+
+def _with_password(document: Document, password: str) -> Document:
+    return {**document, "password": password} if password else document
+
+
+def _fresh(account: Account) -> Account:
+    """Without what only the server may know about a user."""
+    return replace(
+        account,
+        id=0,
+        used_quota_size=0,
+        used_quota_files=0,
+        last_quota_update=0,
+        used_upload_data_transfer=0,
+        used_download_data_transfer=0,
+        last_login=0,
+        first_download=0,
+        first_upload=0,
+        last_password_change=0,
+        created_at=0,
+        updated_at=0,
+        tally=Tally(),
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
