@@ -152,7 +152,7 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
     ),
     (
         kinds.Administered(
-            username="boss", ip="192.0.2.7", channel="rest", action="change", kind="user", name="alice",
+            origin=Origin(username="boss", ip="192.0.2.7"), channel="rest", action="change", kind="user", name="alice",
             fields=("home_dir", "password"),
         ),
         "administered",

@@ -9,6 +9,7 @@ from typing import Final
 
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.errors import Denied
+from tidegate.model.origin import Origin
 
 
 class Channel(StrEnum):
@@ -48,6 +49,11 @@ class Actor:
     def unlimited(self) -> bool:
         """True if they may do everything."""
         return EVERYTHING in self.permissions
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of events about what they do."""
+        return Origin(username=self.name, ip=self.ip)
 
     def may(self, permission: str) -> bool:
         """True if they have a permission."""

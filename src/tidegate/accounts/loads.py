@@ -64,7 +64,7 @@ class Loads:
             for name in updated:
                 connections.close_user(name, by=by.name)
             return
-        for name in connections.connected().intersection(updated):
+        for name in connections.usernames().intersection(updated):
             with contextlib.suppress(TidegateError):  # it is loaded all the same; the sweep asks again
                 account = await self._provider.user(name)
                 if account is not None and disconnect_reason(account, time.time_ns() // 1_000_000):
@@ -77,8 +77,7 @@ class Loads:
                 continue
             self._needs.events.emit(
                 Administered(
-                    username=by.name,
-                    ip=by.ip,
+                    origin=by.origin,
                     channel=by.channel.value,
                     action=_ACTIONS[action],
                     kind=kind,

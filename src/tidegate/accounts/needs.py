@@ -16,7 +16,7 @@ class DisconnectsUsers(Protocol):
         """End every connection of a user; returns how many there were."""
         ...
 
-    def connected(self) -> set[str]:
+    def usernames(self) -> set[str]:
         """Names of the users that have connections."""
         ...
 
@@ -62,7 +62,7 @@ class NoConnections:
         del username, by
         return 0
 
-    def connected(self) -> set[str]:
+    def usernames(self) -> set[str]:
         """Nobody."""
         return set()
 

@@ -183,8 +183,7 @@ class Records(Generic[R]):
     ) -> None:
         self._events.emit(
             Administered(
-                username=by.name,
-                ip=by.ip,
+                origin=by.origin,
                 channel=by.channel.value,
                 action=action,
                 kind=self._stored.kind,

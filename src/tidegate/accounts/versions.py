@@ -76,9 +76,8 @@ def fields_since(version: str, record: Record) -> tuple[str, ...]:
         for index, (name, value) in enumerate(fields)
         if marks[index * _FIELD_CHARS : (index + 1) * _FIELD_CHARS] != _digest(value)[:_FIELD_CHARS]
     ]
-    return tuple(name for name in found if name not in _WHEN) or (
-        ("password",) if "last_password_change" in found else ()
-    )
+    known = {"has_password": "password", "last_password_change": "password", "updated_at": ""}
+    return tuple(sorted({known.get(name, name) for name in found} - {""}))
 
 
 def changed_fields(before: Record, after: Record) -> tuple[str, ...]:
@@ -89,11 +88,16 @@ def changed_fields(before: Record, after: Record) -> tuple[str, ...]:
 
 
 def given_fields(record: Record) -> tuple[str, ...]:
-    """Names of the fields of a new record that say something."""
-    fields = _fields(encoded(record, confidential=True))
-    return tuple(
-        sorted(name for name, value in fields.items() if value and name not in _WHEN | {"has_password"})
-    )
+    """Names of the fields of a new record that are not as they would be without being given."""
+    match record:
+        case Account():
+            return changed_fields(Account(username=""), record)
+        case Folder():
+            return changed_fields(Folder(name=""), record)
+        case Admin():
+            return changed_fields(Admin(username=""), record)
+        case ApiKey():
+            return changed_fields(ApiKey(id="", name=""), record)
 
 
 def _fields(document: Mapping[str, Any]) -> dict[str, Any]:

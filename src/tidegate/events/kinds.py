@@ -194,9 +194,9 @@ class QuotaWarning(Common):
     allowed: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class Administered(Event):
-    """A record of the data provider was added, changed or removed; `username` is who did it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Administered(Common):
+    """A record of the data provider was added, changed or removed; `origin.username` is who did it.
 
     Attributes:
         action: what was done.

@@ -23,6 +23,7 @@ from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model.address_list import AddressList
 from tidegate.server import wiring
+from tidegate.server.administration import administration
 from tidegate.server.doors import Composition, InstalledDoor
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
@@ -142,6 +143,14 @@ class RestApi:
             sessions=root.sessions,
             registry=root.registry,
             connections=root.doors,
+            administration=administration(
+                loaded,
+                root.provider,
+                hashes=root.identity.passwords,
+                connections=root.doors,
+                tokens=tokens,
+                events=root.bus,
+            ),
             backups=backups,
             jobs=self._jobs,
             monotonic=time.monotonic,

@@ -210,13 +210,13 @@ def line_of(event: object) -> Line | None:
                 logging.INFO,
                 "administered",
                 {
-                    "admin": event.username,
+                    "admin": origin.username,
                     "action": event.action,
                     "kind": event.kind,
                     "name": event.name,
                     "fields": ",".join(event.fields),
                     "channel": event.channel,
-                    "ip": event.ip,
+                    "ip": origin.ip,
                 },
             )
         case _:

@@ -17,8 +17,8 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Depends, HTTPException, Request
 
+from tidegate.accounts.actor import Actor, Channel
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.accounts.directories import Giver
 from tidegate.errors import Denied, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
@@ -144,10 +144,16 @@ async def _by_file(request: Request, services: Services, ip: str, name: str, pas
     return Caller(name, "file", frozenset((EVERYTHING,)))
 
 
-def giver(services: Services, who: Caller) -> Giver:
-    """The caller as somebody who gives directories of the host to accounts and folders."""
-    base = services.loaded.settings.data_provider.users_base_dir
-    return Giver(base, services.loaded.config_dir, unlimited=who.may(EVERYTHING))
+def actor(who: Caller, ip: str) -> Actor:
+    """The caller as somebody who changes records."""
+    return Actor(
+        name=who.name,
+        channel=Channel.REST,
+        permissions=who.permissions,
+        ip=ip,
+        admin=who.admin.username if who.admin is not None else "",
+        by_key=who.way == "api_key",
+    )
 
 
 class Need:

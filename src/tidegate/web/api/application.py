@@ -52,6 +52,7 @@ _REFUSALS: Final = {
     403: "Not allowed.",
     404: "No such record.",
     409: "It exists already, or something else is under way.",
+    412: "The record is not of the version in If-Match any more; `error` names the fields that differ.",
     413: "The document is too long.",
     415: "The body is not said to be JSON.",
     429: "Too many attempts; see Retry-After.",

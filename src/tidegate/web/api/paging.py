@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Path, Query
 
 from tidegate.accounts.names import can_be_stored, fold_name
-from tidegate.errors import BadRecord, NotFound
+from tidegate.errors import NotFound
 from tidegate.store.contract import Order
 from tidegate.web.api.services import Services
 
@@ -42,14 +42,3 @@ def folded(services: Services, name: str, kind: str) -> str:
     if not can_be_stored(name):
         raise NotFound(f"no such {kind}")
     return name
-
-
-def same_name(services: Services, document: dict[str, Any], key: str, name: str) -> None:
-    """Refuse a document about somebody else.
-
-    Raises:
-        BadRecord: it names another record than the path.
-    """
-    given = document.get(key)
-    if isinstance(given, str) and given and fold_name(given, services.rules) != name:
-        raise BadRecord(key, f"{given[:255]!r} is not {name!r}, and names cannot be changed")

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from tidegate.accounts.administration import Administration
 from tidegate.accounts.rules import Rules
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
@@ -19,9 +19,7 @@ from tidegate.identity.hashing import PasswordChecker
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.passwords import HashOptions
 from tidegate.identity.throttle import LoginThrottle
-from tidegate.model import Account
 from tidegate.model.door import DoorStatus
-from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 from tidegate.web.api.backups import Backups
@@ -95,6 +93,7 @@ class Services:
         throttle: shared by every way of logging in here.
         htpasswd: users of `httpd.auth_user_file`, None without one.
         connections: who is connected, at every door.
+        administration: changes records, and does what follows from it.
     """
 
     loaded: Loaded
@@ -110,19 +109,7 @@ class Services:
     sessions: VfsSessions
     registry: Registry
     connections: Connections
+    administration: Administration
     backups: Backups
     jobs: Jobs
     monotonic: Callable[[], float]
-
-    def close_user(self, username: str, *, by: str) -> int:
-        """End every connection of a user; returns how many there were."""
-        return self.connections.close_user(username, by=by)
-
-    def connected(self) -> set[str]:
-        """Names of the users that have connections."""
-        return self.connections.usernames()
-
-    def close_if_out(self, account: Account, *, by: str) -> None:
-        """End every connection of a user who is disabled or expired by now."""
-        if disconnect_reason(account, int(time.time() * 1000)):
-            self.close_user(account.username, by=by)

@@ -13,11 +13,12 @@ from typing import Annotated, Any, BinaryIO, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from tidegate.accounts.actor import Actor
 from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
 from tidegate.identity.passwords import hash_password
 from tidegate.store.contract import LoadReport
 from tidegate.store.dump import SCOPES, dump, load_file
-from tidegate.web.api.access import DeliberateOwner, Owner, With, require_deliberate
+from tidegate.web.api.access import DeliberateOwner, Ip, Owner, With, actor, require_deliberate
 from tidegate.web.api.bodies import Json, message, pieces
 from tidegate.web.api.paging import Flag
 from tidegate.web.api.services import Services
@@ -89,9 +90,10 @@ async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
 
 
 @router.get("/loaddata", responses=_LOADED)
-async def load_from_file(
+async def load_from_file(  # noqa: PLR0917  a query parameter is a parameter
     services: With,
     who: DeliberateOwner,
+    ip: Ip,
     input_file: Annotated[
         str, Query(alias="input-file", description="File to read, in data_provider.backups_path.")
     ],
@@ -105,7 +107,7 @@ async def load_from_file(
     _may_scan(services, scan_quota)
     parts = services.backups.parts(input_file, label="input-file")
     with await services.backups.read(parts) as stream:
-        return await _load(services, stream, who.name, mode, scan_quota)
+        return await _load(services, stream, actor(who, ip), mode, scan_quota)
 
 
 @router.post(
@@ -118,18 +120,18 @@ async def load_from_file(
         }
     },
 )
-async def load_from_body(
-    request: Request, services: With, who: Owner, mode: Mode = 0, scan_quota: ScanQuota = 0
+async def load_from_body(  # noqa: PLR0917  a query parameter is a parameter
+    request: Request, services: With, who: Owner, ip: Ip, mode: Mode = 0, scan_quota: ScanQuota = 0
 ) -> Response:
     """Load a dump that is the body of the request: all of it, or nothing if any record is wrong."""
     _may_scan(services, scan_quota)
     with await asyncio.to_thread(tempfile.TemporaryFile) as stream:
         async for piece in pieces(request):
             await asyncio.to_thread(stream.write, piece)
-        return await _load(services, stream, who.name, mode, scan_quota)
+        return await _load(services, stream, actor(who, ip), mode, scan_quota)
 
 
-async def _load(services: Services, stream: BinaryIO, by: str, mode: int, scan_quota: int) -> Response:
+async def _load(services: Services, stream: BinaryIO, by: Actor, mode: int, scan_quota: int) -> Response:
     options = services.hashing
     async with _alone(services):
         report = await load_file(
@@ -139,19 +141,8 @@ async def _load(services: Services, stream: BinaryIO, by: str, mode: int, scan_q
             rules=services.rules,
             hash_password=lambda password: hash_password(password, options),
         )
-    _log.info("administrator %r loaded a dump of %d records", by, len(report.rows))
-    changed = [name for kind, name, action in report.rows if kind == "user" and action == "updated"]
-    if mode == 2:
-        for name in changed:
-            services.close_user(name, by=by)
-    else:
-        for name in services.connected().intersection(changed):
-            with contextlib.suppress(TidegateError):  # it is loaded all the same; the sweep asks again
-                if (account := await services.provider.user(name)) is not None:
-                    services.close_if_out(account, by=by)
-    for kind, name, action in report.rows:
-        if kind == "admin" and action == "updated":
-            await services.tokens.revoke_all(name)
+    _log.info("administrator %r loaded a dump of %d records", by.name, len(report.rows))
+    await services.administration.loads.finished(report.rows, by=by, mode=mode)
     if scan_quota:
         services.jobs.start(_scan(services, report, everybody=scan_quota == 1), "quota scans after a load")
     return Json(_answer(report))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,7 +16,6 @@ from tidegate.policy.explain import explain as ask
 from tidegate.web.api import schemas
 from tidegate.web.api.access import ViewUsers, With
 from tidegate.web.api.bodies import Json, read_model
-from tidegate.web.api.credentials import now_ms
 from tidegate.web.api.paging import folded
 from tidegate.web.api.services import Services
 
@@ -71,6 +71,6 @@ async def _explained(services: Services, question: schemas.Question) -> Response
             sessions=services.registry.count(name),
             tracked=bool(services.loaded.settings.data_provider.track_quota),
         ),
-        now_ms=now_ms(),
+        now_ms=time.time_ns() // 1_000_000,
     )
     return Json(answer.to_document())

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.errors import NotFound
-from tidegate.model import Account, Tally
-from tidegate.store.documents import decode_account, encode_account
+from tidegate.store.documents import encode_account
 from tidegate.web.api import schemas
-from tidegate.web.api.access import AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With, giver
+from tidegate.web.api.access import AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With, actor
 from tidegate.web.api.bodies import Json, message, read_object
-from tidegate.web.api.credentials import is_given, now_ms, stored_form, user_bits
 from tidegate.web.api.paging import (
     DEFAULT_PAGE,
     Confidential,
@@ -25,9 +21,8 @@ from tidegate.web.api.paging import (
     Offset,
     Sort,
     folded,
-    same_name,
 )
-from tidegate.web.api.services import Services
+from tidegate.web.api.preconditions import Version, etag
 
 router = APIRouter(tags=["users"])
 
@@ -54,16 +49,10 @@ async def add_user(
     below `users_base_dir`, and none if it is not set.
     """
     document = await read_object(request)
-    account = _fresh(decode_account(document, rules=services.rules))
-    await giver(services, who).check_account(services.provider, account, None)
-    if is_given(document):
-        password = await stored_form(
-            services, account.password, ip=ip, least_bits=user_bits(services, account)
-        )
-        account = replace(account, password=password, last_password_change=now_ms())
-    stored = await services.provider.add_user(account)
+    stored = await services.administration.users.add(document, by=actor(who, ip))
     answer = encode_account(stored, confidential=bool(confidential_data) and who.may(EVERYTHING))
-    return Json(answer, 201, headers={"Location": f"/api/v2/users/{quote(stored.username, safe='')}"})
+    headers = {"Location": f"/api/v2/users/{quote(stored.username, safe='')}", **etag(stored)}
+    return Json(answer, 201, headers=headers)
 
 
 @router.get("/users/{username}", responses={200: schemas.one("User")})
@@ -73,8 +62,9 @@ async def get_user(
     """One account with its live counters."""
     name = folded(services, username, "user")
     await services.sessions.books.settle(name)
-    account = await _stored(services, name)
-    return Json(encode_account(account, confidential=bool(confidential_data) and who.may(EVERYTHING)))
+    account = await services.administration.users.get(name)
+    answer = encode_account(account, confidential=bool(confidential_data) and who.may(EVERYTHING))
+    return Json(answer, headers=etag(account))
 
 
 @router.put(
@@ -83,7 +73,13 @@ async def get_user(
     openapi_extra=schemas.body("User"),
 )
 async def update_user(  # noqa: PLR0917  a query parameter is a parameter
-    request: Request, services: With, who: EditUsers, ip: Ip, username: Name, disconnect: Flag = 0
+    request: Request,
+    services: With,
+    who: EditUsers,
+    ip: Ip,
+    username: Name,
+    version: Version,
+    disconnect: Flag = 0,
 ) -> Response:
     """Replace an account. An absent or empty password or home, absent permissions and hidden secrets stay.
 
@@ -92,62 +88,15 @@ async def update_user(  # noqa: PLR0917  a query parameter is a parameter
     another mounted folder, must be one that the administrator could give to a new account; who could not give
     those that the account has may not set its password or add a key.
     """
-    name = folded(services, username, "user")
-    stored = await _stored(services, name)
     document = await read_object(request)
-    same_name(services, document, "username", name)
-    account = decode_account(document, base=stored, rules=services.rules)
-    giving = giver(services, who)
-    await giving.check_account(services.provider, account, stored)
-    await giving.check_takeover(services.provider, account, stored, password=is_given(document))
-    changed_at = stored.last_password_change
-    if is_given(document):
-        password = await stored_form(
-            services, account.password, ip=ip, least_bits=user_bits(services, account)
-        )
-        account, changed_at = replace(account, password=password), now_ms()
-    updated = await services.provider.update_user(
-        replace(account, id=stored.id, created_at=stored.created_at, last_password_change=changed_at)
+    account = await services.administration.users.change(
+        username, document, by=actor(who, ip), version=version, disconnect=bool(disconnect)
     )
-    if disconnect:
-        services.close_user(name, by=who.name)
-    else:
-        services.close_if_out(updated, by=who.name)
-    return message("User updated")
+    return message("User updated", ETag=etag(account)["ETag"])
 
 
 @router.delete("/users/{username}", responses={200: {"model": schemas.ApiResponse}})
-async def delete_user(services: With, who: DeleteUsers, username: Name) -> Response:
+async def delete_user(services: With, who: DeleteUsers, ip: Ip, username: Name, version: Version) -> Response:
     """Remove an account and close its connections; its files stay."""
-    name = folded(services, username, "user")
-    await _stored(services, name)
-    await services.provider.delete_user(name)
-    services.close_user(name, by=who.name)
+    await services.administration.users.remove(username, by=actor(who, ip), version=version)
     return message("User deleted")
-
-
-async def _stored(services: Services, name: str) -> Account:
-    account = await services.provider.user(name)
-    if account is None:
-        raise NotFound(f"no such user: {name}")
-    return account
-
-
-def _fresh(account: Account) -> Account:
-    """Without what only the server may know about a user."""
-    return replace(
-        account,
-        id=0,
-        used_quota_size=0,
-        used_quota_files=0,
-        last_quota_update=0,
-        used_upload_data_transfer=0,
-        used_download_data_transfer=0,
-        last_login=0,
-        first_download=0,
-        first_upload=0,
-        last_password_change=0,
-        created_at=0,
-        updated_at=0,
-        tally=Tally(),
-    )
