@@ -237,12 +237,12 @@ async def test_a_transfer_that_moves_is_not_idle(tmp_path):
                 0
             ].size += 1  # bytes move without a request, as in a long download
             login.activity.at -= 10  # nobody spoke for long
-            login._idle_timer.cancel()
-            login._watch_idle()
+            login.idle.cancel()
+            login.idle._look()
             assert not world.recorder.of(Disconnected), step
         login.activity.at -= 10
-        login._idle_timer.cancel()
-        login._watch_idle()  # the handle is open, and nothing moves
+        login.idle.cancel()
+        login.idle._look()  # the handle is open, and nothing moves
         assert (await world.recorder.wait(Disconnected)).by == "idle_timeout"
 
 

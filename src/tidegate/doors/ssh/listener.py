@@ -18,15 +18,15 @@ from tidegate.cluster.registry import Registry
 from tidegate.doors.common.admission import Admission, Refusal, Visit
 from tidegate.doors.common.door import Apply
 from tidegate.doors.common.ports import bind
+from tidegate.doors.common.record import refused
 from tidegate.doors.ssh.connection import DoorConnection, self_check
 from tidegate.doors.ssh.options import Binding, SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
 from tidegate.errors import ConfigError, Problem
 from tidegate.events.bus import Bus
-from tidegate.events.kinds import ConnectionRefused
 from tidegate.identity.api import LoginService
-from tidegate.model import Origin, Peer, Protocol
+from tidegate.model import Peer, Protocol
 from tidegate.model.address import plain_address
 from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
@@ -276,14 +276,7 @@ class SshDoor:
         if reported is None:
             return
         more = f", {reported.unreported} more since the last report" if reported.unreported else ""
-        log.warning("connection from %s refused: %s: %s%s", address, refusal.rule, refusal.text, more)
-        self.bus.emit(
-            ConnectionRefused(
-                origin=Origin(protocol=Protocol.SSH.value, ip=address),
-                rule=refusal.rule,
-                text=f"{refusal.text}{more}",
-            )
-        )
+        refused(self.bus.emit, Protocol.SSH, address, refusal.rule, f"{refusal.text}{more}")
 
     async def _begin(self, sock: socket.socket, visit: Visit) -> None:
         loop = asyncio.get_running_loop()

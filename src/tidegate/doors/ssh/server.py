@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -20,14 +19,15 @@ import asyncssh
 from tidegate.abc import Challenge, Credential
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.admission import Visit
+from tidegate.doors.common.idle import IdleWatch, SilenceWatch
 from tidegate.doors.common.reading import MEMORY
+from tidegate.doors.common.record import ConnectionRecord, authenticate, shown_version
 from tidegate.doors.ssh.connection import DoorConnection
 from tidegate.doors.ssh.contracts import LoginDoor
 from tidegate.doors.ssh.session import SshSession
 from tidegate.errors import LoginRefused, TidegateError
-from tidegate.events.kinds import Connected, Disconnected, LoggedIn, LoginFailed
 from tidegate.identity.api import PartialLogin
-from tidegate.model import Origin, Peer, Principal, Protocol
+from tidegate.model import Peer, Principal, Protocol
 from tidegate.resources.deadline import Deadline
 
 MAX_KEY_OFFERS: Final = 100
@@ -38,9 +38,6 @@ MAX_EARLY_EXCHANGES: Final = 2
 
 EARNED_BYTES: Final = 1024 * 1024
 """Bytes of transfers under way after which new keys cost nothing of the budget of key exchanges."""
-
-MAX_CLIENT_VERSION: Final = 128
-"""Characters of the client's version that are put on record."""
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +55,12 @@ class SshLogin(asyncssh.SSHServer):
         self.closed = asyncio.Event()
         self.visit: Visit | None = None
         self.deadline: Deadline | None = None
-        self._silence: Deadline | None = None
-        self._heard: object = None
+        self._silence: SilenceWatch | None = None
+        self.idle: IdleWatch | None = None
         self._exchanges = door.ledger.exchanges_of_connection()
         self._early_exchanges = 0
         self._moved_at_exchange = 0
         self._conn: DoorConnection | None = None
-        self._started = time.monotonic()
-        self._logged_in = False
-        self._username = ""
         self._partial: PartialLogin | None = None
         self._partial_now = False
         self._pending = False
@@ -77,13 +71,11 @@ class SshLogin(asyncssh.SSHServer):
         self._failures = 0
         self._offers = 0
         self._offers_refused = 0
-        self._recorded = 0
         self._last_method = ""
         self._question_open: int | None = None
         self._ended_by = ""
         self._next_channel = 0
         self.activity = Activity()
-        self._idle_timer: asyncio.TimerHandle | None = None
 
     # -- the connection's life ---------------------------------------------------------------------------
 
@@ -98,30 +90,17 @@ class SshLogin(asyncssh.SSHServer):
         self.peer = self.door.peer_of(conn)
         self.door.entered(self)
         self.deadline = Deadline(self.options.login_seconds, self._too_late)
-        self._heard = self._conn.door_heard
-        self._silence = Deadline(self.options.silent_seconds, self._look_silent)
-        self.door.bus.emit(
-            Connected(
-                origin=self._origin(),
-            )
-        )
+        self._silence = SilenceWatch(self.options.silent_seconds, self._heard, self._silent)
+        self.record = ConnectionRecord(self.door.bus.emit, self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended, for whatever reason."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
         self._stop_clocks()
-        error = "" if exc is None else str(exc)
-        if not self._logged_in:
-            self._record_no_login(error or self._ended_by)
-        self.door.bus.emit(
-            Disconnected(
-                origin=self._origin(),
-                duration=time.monotonic() - self._started,
-                by=self._ended_by,
-                client_version=self._client_version(),
-                error=error,
-            )
+        self._record_attempts()
+        self.record.closed(
+            by=self._ended_by,
+            error="" if exc is None else str(exc),
+            client_version=self._client_version(),
         )
         for session in self.sessions:  # channels that never came to their end
             self.door.ledger.channels.give(session.username)
@@ -132,16 +111,15 @@ class SshLogin(asyncssh.SSHServer):
             self._conn = None
         self.closed.set()
 
-    def _record_no_login(self, reason: str) -> None:
-        if self._recorded:
+    def _record_attempts(self) -> None:
+        """Put on record that a login was begun and did not end."""
+        if self.record.logged_in or self.record.failures:
             return  # each refusal is on record already
         if self._attempts:
-            self._failed(self._last_method, "incomplete", "")
+            self.record.login_failed(self._last_method, "incomplete")
         elif self._offers:
             # Agents offer keys one by one: refused offers count as a failed login only if nothing followed.
-            self._failed("publickey", "unknown_key" if self._offers_refused else "incomplete", "")
-        else:
-            self._failed("no_auth_tried", reason, "")
+            self.record.login_failed("publickey", "unknown_key" if self._offers_refused else "incomplete")
 
     def end(self, by: str, *, code: int = asyncssh.DISC_BY_APPLICATION, text: str = "") -> None:
         """End the connection; `by` is put on record."""
@@ -165,18 +143,21 @@ class SshLogin(asyncssh.SSHServer):
     def _too_late(self) -> None:
         self.end("login deadline", text="too late for the login")
 
-    def _look_silent(self) -> None:
-        """End a client that has sent nothing lately, unless it is logging in: then a person may be typing."""
-        if self._conn is None:
-            return
-        heard, self._heard = self._heard, self._conn.door_heard
-        if heard == self._heard:
-            self.end("silent", text="nothing was sent for too long")
-        else:
-            self._silence = Deadline(self.options.silent_seconds, self._look_silent)
+    def _heard(self) -> object:
+        return None if self._conn is None else self._conn.door_heard
+
+    def _silent(self) -> None:
+        self.end("silent", text="nothing was sent for too long")
+
+    def _moved(self) -> bool:
+        moved = [session.moved() for session in self.sessions]  # each of them must look
+        return any(moved)
+
+    def _idle(self) -> None:
+        self.end("idle_timeout", text="idle timeout")
 
     def _stop_clocks(self) -> None:
-        for clock in (self.deadline, self._silence):
+        for clock in (self.deadline, self._silence, self.idle):
             if clock is not None:
                 clock.cancel()
 
@@ -204,7 +185,7 @@ class SshLogin(asyncssh.SSHServer):
         """
         now = self.door.ledger.clock()
         rule = ""
-        if not self._logged_in:
+        if not self.record.logged_in:
             self._early_exchanges += 1
             if self._early_exchanges > MAX_EARLY_EXCHANGES:
                 rule = "key exchanges before login"
@@ -235,8 +216,8 @@ class SshLogin(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         """A user name was given, or changed: what was proved before is void (RFC 4252 section 5)."""
-        first = not self._username
-        self._username = username
+        first = not self.record.username
+        self.record.named(username)
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
@@ -331,7 +312,7 @@ class SshLogin(asyncssh.SSHServer):
             self.begin_attempt("keyboard-interactive")
             reason = error.reason if isinstance(error, LoginRefused) else "provider_unavailable"
             log.error("%s: no questions for %r: %s", self.peer.connection_id, username, error)
-            self._failed("keyboard-interactive", reason, "")
+            self.record.login_failed("keyboard-interactive", reason)
             return False
         return self._ask(challenge)
 
@@ -402,28 +383,17 @@ class SshLogin(asyncssh.SSHServer):
 
     def key_not_proved(self) -> None:
         """A signature was wrong, or made by an algorithm that is not allowed."""
-        self._failed("publickey", "bad_signature", "")
+        self.record.login_failed("publickey", "bad_signature")
 
     async def key_proved(self, turn: int, username: str, key_data: bytes) -> bool:
         """A key whose possession is proved."""
         return await self._judge(turn, username, Credential(kind="publickey", public_key=key_data))
 
     async def _judge(self, turn: int, username: str, credential: Credential) -> bool:
-        after = self._partial
-        try:
-            outcome = await self.door.login.authenticate(self.peer, username, credential, after=after)
-        except LoginRefused as refusal:
-            self._failed(credential.kind, refusal.reason, refusal.rule)
-            return False
-        except TidegateError as error:
-            log.error("%s: login of %r could not be judged: %s", self.peer.connection_id, username, error)
-            self._failed(credential.kind, "provider_unavailable", "")
-            return False
-        except Exception:
-            log.exception("%s: judging a login failed", self.peer.connection_id)
-            self._failed(credential.kind, "internal_error", "")
-            return False
-        if turn != self._turn:
+        outcome = await authenticate(
+            self.door.login, self.record, self.peer, username, credential, after=self._partial
+        )
+        if outcome is None or turn != self._turn:
             return False
         if isinstance(outcome, PartialLogin):
             self._partial = outcome
@@ -431,11 +401,6 @@ class SshLogin(asyncssh.SSHServer):
             return False
         self.principal = outcome
         return True
-
-    def _failed(self, login_type: str, reason: str, rule: str) -> None:
-        self._recorded += 1
-        failed = LoginFailed(origin=self._origin(), login_type=login_type, reason=reason, rule=rule)
-        self.door.bus.emit(failed)
 
     def auth_completed(self) -> None:
         """The client was told that it is in.
@@ -446,9 +411,7 @@ class SshLogin(asyncssh.SSHServer):
         if self.principal is None:
             log.critical("%s: login completed without a principal", self.peer.connection_id)
             raise asyncssh.DisconnectError(asyncssh.DISC_PROTOCOL_ERROR, "authentication failed")
-        self._logged_in = True
         self._partial = None
-        self._username = self.principal.username
         client = self._client_version()
         self.peer = Peer(
             self.peer.connection_id,
@@ -461,18 +424,11 @@ class SshLogin(asyncssh.SSHServer):
         self._stop_clocks()
         if self.visit is not None:
             self.door.logged_in(self.visit)
-        self.door.bus.emit(
-            LoggedIn(
-                origin=self._origin(),
-                method=self.principal.method,
-                client_version=client,
-            )
-        )
+        self.record.login_accepted(self.principal, client)
         if self.door.draining:
             self.end("shutdown")
             return
-        self.activity.touch()
-        self._watch_idle()
+        self.idle = IdleWatch(self.options.idle_seconds, self.activity, self._moved, self._idle)
 
     # -- channels ----------------------------------------------------------------------------------------
 
@@ -510,26 +466,7 @@ class SshLogin(asyncssh.SSHServer):
         """Whether a transfer or a command is going on."""
         return any(session.busy for session in self.sessions)
 
-    # -- idleness ----------------------------------------------------------------------------------------
-
-    def _watch_idle(self) -> None:
-        limit = self.options.idle_seconds
-        if limit <= 0:
-            return
-        moved = [session.moved() for session in self.sessions]  # each of them must look
-        if any(moved):
-            self.activity.touch()
-        left = limit - self.activity.silent_seconds
-        if left <= 0:
-            self.end("idle_timeout", text="idle timeout")
-        else:
-            self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
-
     # -- for the record ----------------------------------------------------------------------------------
 
-    def _origin(self) -> Origin:
-        return Origin.of(self.peer, self._username)
-
     def _client_version(self) -> str:
-        version = "" if self._conn is None else self._conn.get_extra_info("client_version", "")
-        return "".join(char for char in version[:MAX_CLIENT_VERSION] if char.isprintable())
+        return "" if self._conn is None else shown_version(self._conn.get_extra_info("client_version", ""))

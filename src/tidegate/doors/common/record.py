@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The events of one connection: that it came, who logged in or did not, and that it ended.
+
+Every door makes these events here and nowhere else, so that they mean the same whatever the protocol.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tidegate.abc import Credential
+from tidegate.errors import LoginRefused, TidegateError
+from tidegate.events.kinds import Connected, ConnectionRefused, Disconnected, Event, LoggedIn, LoginFailed
+from tidegate.identity.api import LoginService, PartialLogin
+from tidegate.model import Origin, Peer, Principal, Protocol
+
+MAX_CLIENT_VERSION: Final = 128
+"""Characters of the client's version that are put on record."""
+
+Emit = Callable[[Event], None]
+
+log = logging.getLogger(__name__)
+
+
+def shown_version(text: str) -> str:
+    """A client's name and version as they are put on record: printable and bounded."""
+    return "".join(char for char in text[:MAX_CLIENT_VERSION] if char.isprintable())
+
+
+def refused(emit: Emit, protocol: Protocol, address: str, rule: str, text: str) -> None:
+    """Put on record that a connection was not taken.
+
+    Args:
+        emit: takes events.
+        protocol: of the door.
+        address: of the client, without port.
+        rule: the limit or list that decided.
+        text: one sentence.
+    """
+    log.warning("connection from %s refused: %s: %s", address, rule, text)
+    origin = Origin(protocol=protocol.value, ip=address)
+    emit(ConnectionRefused(origin=origin, rule=rule, text=text))
+
+
+class ConnectionRecord:
+    """What is put on record of one connection. Made when it comes, `closed` when it has ended.
+
+    Args:
+        emit: takes events.
+        peer: the other end.
+
+    Attributes:
+        failures: failed logins on record.
+        logged_in: True once a login was accepted.
+    """
+
+    def __init__(self, emit: Emit, peer: Peer) -> None:
+        self._emit = emit
+        self._peer = peer
+        self._started = time.monotonic()
+        self.origin = Origin.of(peer)
+        self.failures = 0
+        self.logged_in = False
+        emit(Connected(origin=self.origin))
+
+    @property
+    def username(self) -> str:
+        """Who logs in or has logged in, as far as is known."""
+        return self.origin.username
+
+    def named(self, username: str) -> None:
+        """A user name was given; later events have it."""
+        if username != self.origin.username:
+            self.origin = Origin.of(self._peer, username)
+
+    def login_failed(self, method: str, reason: str, rule: str = "") -> None:
+        """A login was refused.
+
+        Args:
+            method: of the login, such as ``password``.
+            reason: one word for the log, see `LoginRefused.reason`.
+            rule: the rule that decided, if one did.
+        """
+        self.failures += 1
+        self._emit(LoginFailed(origin=self.origin, login_type=method, reason=reason, rule=rule))
+
+    def login_accepted(self, principal: Principal, client_version: str = "") -> None:
+        """A login was accepted."""
+        self.logged_in = True
+        self.named(principal.username)
+        event = LoggedIn(origin=self.origin, method=principal.method, client_version=client_version)
+        self._emit(event)
+
+    def closed(self, *, by: str = "", error: str = "", client_version: str = "") -> None:
+        """The connection ended. Without any login on record, that is put on record first.
+
+        Args:
+            by: who ended it if not the client, see `events.kinds.Disconnected.by`.
+            error: what went wrong, empty if nothing did.
+            client_version: what the client said it is.
+        """
+        if not self.logged_in and not self.failures:
+            self.login_failed("no_auth_tried", error or by)
+        self._emit(
+            Disconnected(
+                origin=self.origin,
+                duration=time.monotonic() - self._started,
+                by=by,
+                client_version=client_version,
+                error=error,
+            )
+        )
+
+
+async def authenticate(
+    service: LoginService,
+    record: ConnectionRecord,
+    peer: Peer,
+    username: str,
+    credential: Credential,
+    *,
+    after: PartialLogin | None = None,
+) -> Principal | PartialLogin | None:
+    """Ask the login service; what is refused, or cannot be judged, is on record and answered with None."""
+    try:
+        return await service.authenticate(peer, username, credential, after=after)
+    except LoginRefused as refusal:
+        record.login_failed(credential.kind, refusal.reason, refusal.rule)
+    except TidegateError as error:
+        log.error("%s: login of %r could not be judged: %s", peer.connection_id, username, error)
+        record.login_failed(credential.kind, "provider_unavailable")
+    except Exception:
+        log.exception("%s: judging a login failed", peer.connection_id)
+        record.login_failed(credential.kind, "internal_error")
+    return None
