@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol, TypeVar
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
 from tidegate.store.legacy.remarks import Remarks
+from tidegate.store.outbox import OutboxStore
 
 __all__ = ["ADD_ONLY", "Guard", "LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
 
@@ -68,6 +69,11 @@ class Provider(Protocol):
     records that a load adds keep the times that they have.
     Writing an account creates or updates the folders its mounts describe with a `mapped_path`.
     """
+
+    @property
+    def outbox(self) -> OutboxStore:
+        """Events that are kept until they were handed on."""
+        ...
 
     async def open(self, *, migrate: bool = True) -> None:
         """Connect; bring the schema up to date if `migrate`.

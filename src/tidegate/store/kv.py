@@ -25,6 +25,7 @@ from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
 from tidegate.store.contract import LoadReport, LoadRow, Order, Record
+from tidegate.store.kv_outbox import CURSORS, OUTBOX, LmdbOutbox
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
 from tidegate.store.record_provider import RecordProvider
@@ -45,7 +46,7 @@ MARK_EVERY: Final = 256
 """Names between two bookmarks that make skipping to a page cheap."""
 
 _SHELVES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys")
-_TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "meta")
+_TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "meta", OUTBOX, CURSORS)
 _ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "users": TypeAdapter(Account),
     "folders": TypeAdapter(Folder),
@@ -82,22 +83,22 @@ class _LmdbShelves:
     """`RecordTransaction` on one LMDB transaction."""
 
     def __init__(self, transaction: Any, tables: dict[str, Any], bookmarks: _Bookmarks) -> None:
-        self._transaction = transaction
+        self.transaction = transaction
         self._tables = tables
         self._bookmarks = bookmarks
 
     def get(self, shelf: RecordTable, name: str) -> Record | None:
-        value = self._transaction.get(name.encode(), db=self._tables[shelf])
+        value = self.transaction.get(name.encode(), db=self._tables[shelf])
         return None if value is None else _decoded(shelf, name.encode(), value)
 
     def put(self, shelf: RecordTable, name: str, record: Record) -> None:
         key, table = name.encode(), self._tables[shelf]
-        if self._transaction.get(key, db=table) is None:
+        if self.transaction.get(key, db=table) is None:
             self._count_up(shelf)
-        self._transaction.put(key, _encoded(shelf, record), db=table)
+        self.transaction.put(key, _encoded(shelf, record), db=table)
 
     def drop(self, shelf: RecordTable, name: str) -> None:
-        self._transaction.delete(name.encode(), db=self._tables[shelf])
+        self.transaction.delete(name.encode(), db=self._tables[shelf])
         self._count_up(shelf)
 
     def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
@@ -109,11 +110,11 @@ class _LmdbShelves:
         return self._slice(shelf, offset, limit) if offset < total else []
 
     def _slice(self, shelf: RecordTable, offset: int, limit: int) -> list[Record]:
-        generation = self._transaction.get(_generation(shelf), db=self._tables["meta"], default=b"")
+        generation = self.transaction.get(_generation(shelf), db=self._tables["meta"], default=b"")
         table = self._tables[shelf]
-        first = self._bookmarks.skip(self._transaction, table, shelf, offset, generation)
+        first = self._bookmarks.skip(self.transaction, table, shelf, offset, generation)
         found: list[Record] = []
-        with self._transaction.cursor(db=table) as cursor:
+        with self.transaction.cursor(db=table) as cursor:
             if not (cursor.first() if first is None else cursor.set_range(first)):
                 return found
             skipped = offset if first is None else offset % MARK_EVERY
@@ -126,7 +127,7 @@ class _LmdbShelves:
 
     def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
         found: list[Record] = []
-        with self._transaction.cursor(db=self._tables[shelf]) as cursor:
+        with self.transaction.cursor(db=self._tables[shelf]) as cursor:
             # No name holds a NUL, so this is the least key that follows.
             if not (cursor.set_range(name.encode() + b"\0") if name else cursor.first()):
                 return found
@@ -137,16 +138,16 @@ class _LmdbShelves:
         return found
 
     def count(self, shelf: RecordTable) -> int:
-        return int(self._transaction.stat(self._tables[shelf])["entries"])
+        return int(self.transaction.stat(self._tables[shelf])["entries"])
 
     def next_id(self) -> int:
         return self._raise(_LAST_ID)
 
     def link(self, folder: str, user: str) -> None:
-        self._transaction.put(f"{folder}\0{user}".encode(), b"", db=self._tables["links"])
+        self.transaction.put(f"{folder}\0{user}".encode(), b"", db=self._tables["links"])
 
     def unlink(self, folder: str, user: str) -> None:
-        self._transaction.delete(f"{folder}\0{user}".encode(), db=self._tables["links"])
+        self.transaction.delete(f"{folder}\0{user}".encode(), db=self._tables["links"])
 
     def linked(self, folder: str) -> list[str]:
         start = f"{folder}\0".encode()
@@ -158,12 +159,12 @@ class _LmdbShelves:
         (servers.add if dirty else servers.discard)(server)
         if servers:
             value = "\n".join(sorted(servers)).encode()
-            self._transaction.put(user.encode(), value, db=self._tables["dirty"])
+            self.transaction.put(user.encode(), value, db=self._tables["dirty"])
         else:
             self.unmark(user)
 
     def unmark(self, user: str) -> None:
-        self._transaction.delete(user.encode(), db=self._tables["dirty"])
+        self.transaction.delete(user.encode(), db=self._tables["dirty"])
 
     def marked(self) -> list[tuple[str, str]]:
         return [
@@ -173,21 +174,21 @@ class _LmdbShelves:
         ]
 
     def _servers(self, user: bytes) -> set[str]:
-        value = self._transaction.get(user, db=self._tables["dirty"])
+        value = self.transaction.get(user, db=self._tables["dirty"])
         return set() if value is None else set(bytes(value).decode().split("\n"))
 
     def setting(self, name: str) -> str | None:
-        value = self._transaction.get(name.encode(), db=self._tables["settings"])
+        value = self.transaction.get(name.encode(), db=self._tables["settings"])
         return None if value is None else bytes(value).decode()
 
     def set_setting(self, name: str, value: str | None) -> None:
         if value is None:
-            self._transaction.delete(name.encode(), db=self._tables["settings"])
+            self.transaction.delete(name.encode(), db=self._tables["settings"])
         else:
-            self._transaction.put(name.encode(), value.encode(), db=self._tables["settings"])
+            self.transaction.put(name.encode(), value.encode(), db=self._tables["settings"])
 
     def _names(self, table: str, start: bytes) -> Iterator[bytes]:
-        with self._transaction.cursor(db=self._tables[table]) as cursor:
+        with self.transaction.cursor(db=self._tables[table]) as cursor:
             if cursor.set_range(start) if start else cursor.first():
                 for key in cursor.iternext(keys=True, values=False):
                     if not bytes(key).startswith(start):
@@ -198,8 +199,8 @@ class _LmdbShelves:
         self._raise(_generation(shelf))
 
     def _raise(self, key: bytes) -> int:
-        number = int(self._transaction.get(key, db=self._tables["meta"], default=b"0")) + 1
-        self._transaction.put(key, str(number).encode(), db=self._tables["meta"])
+        number = int(self.transaction.get(key, db=self._tables["meta"], default=b"0")) + 1
+        self.transaction.put(key, str(number).encode(), db=self._tables["meta"])
         return number
 
 
@@ -216,6 +217,7 @@ class LmdbProvider(RecordProvider):
         self._readers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Final = asyncio.Lock()
+        self.outbox = LmdbOutbox(self._plainly)
 
     async def open(self, *, migrate: bool = True) -> None:
         """Open or create the file.
@@ -270,7 +272,7 @@ class LmdbProvider(RecordProvider):
     def _empty(self, shelves: RecordTransaction) -> None:
         assert isinstance(shelves, _LmdbShelves)
         for table in self._tables.values():
-            shelves._transaction.drop(table, delete=False)  # noqa: SLF001  (same module, same driver)
+            shelves.transaction.drop(table, delete=False)
 
     async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
         """Store everything in one transaction, a batch at a time."""
@@ -299,6 +301,13 @@ class LmdbProvider(RecordProvider):
     async def _write(self, work: Callable[[RecordTransaction], T]) -> T:
         async with self._writing:
             return await self._on(self._running(self._writer), lambda: self._run(work, writes=True))
+
+    async def _plainly(self, work: Callable[[Any, dict[str, Any]], T], *, writes: bool) -> T:
+        def within(shelves: RecordTransaction) -> T:
+            assert isinstance(shelves, _LmdbShelves)
+            return work(shelves.transaction, self._tables)
+
+        return await (self._write if writes else self._read)(within)
 
     @staticmethod
     def _running(executor: ThreadPoolExecutor | None) -> ThreadPoolExecutor:

@@ -13,6 +13,7 @@ from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
 from tidegate.store.contract import Guard, Kind, LoadReport, Order, Provider, Record, Snapshot, UsageDelta
 from tidegate.store.options import ProviderOptions, WriteRules
+from tidegate.store.outbox import MemoryOutbox, OutboxStore
 from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
@@ -33,6 +34,7 @@ class RecordProvider(abc.ABC):
     def __init__(self, options: ProviderOptions) -> None:
         self._options: Final = options
         self._rules: Final = WriteRules(options.manage_users, options.track_quota != 0)
+        self.outbox: OutboxStore = MemoryOutbox()
 
     @abc.abstractmethod
     async def open(self, *, migrate: bool = True) -> None:

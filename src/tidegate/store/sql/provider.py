@@ -35,6 +35,7 @@ from tidegate.store.sql import accounts, loading, schema
 from tidegate.store.sql import external_users as outside
 from tidegate.store.sql.database import Link, ping
 from tidegate.store.sql.engines import sqlite_file
+from tidegate.store.sql.outbox import SqlOutbox
 from tidegate.store.sql.record_table import admin_shelf, api_key_shelf, folder_shelf, taken
 from tidegate.store.sql.shape import RightMissing
 from tidegate.store.sql.tables import make_tables
@@ -60,6 +61,7 @@ class SqlProvider:
         self._outside: outside.OutsideUsers | None = None
         # False while only a foreign table can be read, in a database that we may not write.
         self._complete = True
+        self.outbox: Final = SqlOutbox(self._link, self._tables, lambda: self._complete)
         self.pending = False
         """Set by a rehearsal: the schema is older than this version, and the next start changes that."""
 

@@ -44,6 +44,8 @@ class Tables:
         mounts: which account sees which folder, in order of `id`.
         marks: whose counters may be behind, by the server that changes them; `users.usage_dirty` is the mark
             of no server.
+        outbox: events that kept sinks have not all taken; see `tidegate.store.outbox`.
+        cursors: where each sink is; the empty name holds the last id.
     """
 
     metadata: MetaData
@@ -54,6 +56,8 @@ class Tables:
     api_keys: Table
     settings: Table
     marks: Table
+    outbox: Table
+    cursors: Table
 
 
 def users_table_name(prefix: str, users_table: str, *, outside: bool) -> str:
@@ -184,4 +188,18 @@ def make_tables(prefix: str = "", users_table: str = "", *, outside: bool = Fals
         ),
         Column("server", Name, primary_key=True),
     )
-    return Tables(metadata, users, folders, mounts, admins, api_keys, settings, marks)
+    outbox = Table(
+        f"{prefix}outbox",
+        metadata,
+        Column("id", Number, primary_key=True, autoincrement=False),
+        _text("document"),
+    )
+    cursors = Table(
+        f"{prefix}outbox_cursors",
+        metadata,
+        Column("sink", Name, primary_key=True),
+        _number("position"),
+        Column("server", Name, nullable=False, server_default=""),
+        _number("claimed_until"),
+    )
+    return Tables(metadata, users, folders, mounts, admins, api_keys, settings, marks, outbox, cursors)

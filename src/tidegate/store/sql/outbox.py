@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outbox in SQL.
+
+The cursor of the empty name holds the last id. Who appends raises it first, which locks its row until the
+transaction ends, so ids become visible in their order: a sequence of the database would not do that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.errors import ProviderError
+from tidegate.store.outbox import OutboxRow
+from tidegate.store.sql.database import Link
+from tidegate.store.sql.tables import Tables
+
+_HEAD: Final = ""
+
+
+class SqlOutbox:
+    """See `tidegate.store.outbox.OutboxStore`.
+
+    Args:
+        link: the database.
+        tables: the provider's.
+        usable: False while only a foreign table can be read.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        tables: Tables,
+        usable: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._link = link
+        self._rows = tables.outbox
+        self._cursors = tables.cursors
+        self._usable = usable
+        self._clock = clock
+
+    async def register(self, sinks: Collection[str]) -> None:
+        """See `OutboxStore`.
+
+        Raises:
+            ProviderError: the database cannot be written.
+        """
+        if not self._usable():
+            raise ProviderError("events cannot be kept: the database may not be written")
+        cursors = self._cursors
+
+        async def work(connection: AsyncConnection) -> None:
+            known = set((await connection.execute(select(cursors.c.sink))).scalars())
+            if _HEAD not in known:
+                await connection.execute(insert(cursors).values(sink=_HEAD))
+            head = select(cursors.c.position).where(cursors.c.sink == _HEAD)
+            position = (await connection.execute(head)).scalar_one()
+            for sink in sorted(set(sinks) - known):
+                await connection.execute(insert(cursors).values(sink=sink, position=position))
+
+        await self._link.write(work)
+
+    async def append(self, documents: Sequence[str]) -> int:
+        """See `OutboxStore`."""
+        cursors, count = self._cursors, len(documents)
+        at_head = cursors.c.sink == _HEAD
+        raised = update(cursors).where(at_head).values(position=cursors.c.position + count)
+
+        async def work(connection: AsyncConnection) -> int:
+            await connection.execute(raised)
+            last = int((await connection.execute(select(cursors.c.position).where(at_head))).scalar_one())
+            rows = [
+                {"id": last - count + index, "document": text}
+                for index, text in enumerate(documents, start=1)
+            ]
+            if rows:
+                await connection.execute(insert(self._rows), rows)
+            return last
+
+        return await self._link.write(work)
+
+    async def claim(self, sink: str, server: str, *, seconds: float) -> int | None:
+        """See `OutboxStore`."""
+        cursors, now = self._cursors, int(self._clock() * 1000)
+        until = now + int(seconds * 1000)
+        taken = (
+            update(cursors)
+            .where(
+                cursors.c.sink == sink,
+                or_(cursors.c.server.in_(("", server)), cursors.c.claimed_until <= now),
+            )
+            .values(server=server, claimed_until=until)
+        )
+        holder = select(cursors.c.position, cursors.c.server).where(cursors.c.sink == sink)
+
+        async def work(connection: AsyncConnection) -> int | None:
+            await connection.execute(taken)
+            position, holding = (await connection.execute(holder)).one()
+            return int(position) if holding == server else None
+
+        return await self._link.write(work)
+
+    async def after(self, position: int, limit: int) -> list[OutboxRow]:
+        """See `OutboxStore`."""
+        rows = self._rows
+        query = (
+            select(rows.c.id, rows.c.document).where(rows.c.id > position).order_by(rows.c.id).limit(limit)
+        )
+
+        async def work(connection: AsyncConnection) -> list[OutboxRow]:
+            return [OutboxRow(int(number), document) for number, document in await connection.execute(query)]
+
+        return await self._link.read(work)
+
+    async def advance(self, sink: str, server: str, position: int) -> bool:
+        """See `OutboxStore`."""
+        cursors = self._cursors
+        mine = (cursors.c.sink == sink) & (cursors.c.server == server)
+
+        async def work(connection: AsyncConnection) -> bool:
+            await connection.execute(update(cursors).where(mine).values(position=position))
+            return (await connection.execute(select(cursors.c.sink).where(mine))).first() is not None
+
+        return await self._link.write(work)
+
+    async def release(self, sink: str, server: str) -> None:
+        """See `OutboxStore`."""
+        cursors = self._cursors
+        mine = (cursors.c.sink == sink) & (cursors.c.server == server)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(update(cursors).where(mine).values(server="", claimed_until=0))
+
+        await self._link.write(work)
+
+    async def trim(self, sinks: Collection[str]) -> int:
+        """See `OutboxStore`."""
+        cursors, rows = self._cursors, self._rows
+        places = select(func.min(cursors.c.position)).where(cursors.c.sink.in_(list(sinks)))
+
+        async def work(connection: AsyncConnection) -> int:
+            least = (await connection.execute(places)).scalar()
+            if least:
+                await connection.execute(delete(rows).where(rows.c.id <= int(least)))
+            return int((await connection.execute(select(func.count()).select_from(rows))).scalar_one())
+
+        return await self._link.write(work)
