@@ -20,6 +20,7 @@ from tidegate.backends.local.uploads import Upload
 from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal, Protocol, StorageSpec
 from tidegate.vfs.files import uploads
 from tidegate.vfs.mounts import BackendPool
+from tidegate.vfs.usage import scan as scanning
 from tidegate.vfs.usage import tracker as usage
 from tidegate.vfs.usage.tracker import UsageTracker
 
@@ -194,6 +195,29 @@ async def test_a_session_does_not_clear_a_mark_that_has_yet_to_be_read(
     await books.set_usage("alice", size=5, files=1)
     await books.close()
     assert store.dirty == set()
+
+
+async def test_counts_of_what_is_in_doubt_rest_longer_than_they_took(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "RECOUNT_SECONDS", 0.001)
+    world.account()
+    scans, counts = world.vfs.scans, []
+    loop = asyncio.get_running_loop()
+    twice = asyncio.Event()
+
+    async def takes_long(account: Account) -> bool:
+        counts.append(loop.time())
+        if len(counts) == 2:
+            twice.set()
+        await asyncio.sleep(0.02)
+        return False
+
+    monkeypatch.setattr(scans, "_recount", takes_long)
+    world.vfs.books.unsure("alice")
+
+    await asyncio.wait_for(twice.wait(), 10)
+    assert counts[1] - counts[0] > 0.02 * scanning.RECOUNT_REST
 
 
 async def test_a_folder_that_is_changed_while_it_is_counted_leaves_a_mark(world: World) -> None:

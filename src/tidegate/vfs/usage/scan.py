@@ -35,6 +35,8 @@ RECOUNT_SECONDS: Final = 15.0
 """How long an account whose numbers are uncertain waits to be counted; twice as long after each try."""
 RECOUNT_MAX_SECONDS: Final = 600.0
 """Longest such wait."""
+RECOUNT_REST: Final = 5
+"""How much longer than such counts took they rest after that: users can bring about doubts at will."""
 UNCOUNTABLE: Final = (TidegateError, OverflowError)
 """Why an account cannot be counted now, which is no reason not to count the others; sparse files add up to
 more than the store takes."""
@@ -182,6 +184,7 @@ class Scans:
         self._pool = pool
         self._running: dict[tuple[str, str], Scan] = {}
         self._doubting: asyncio.Task[None] | None = None
+        self._rested = 0.0  # when the next count of doubtful accounts may begin (`time.monotonic`)
         books.on_doubt = self._wake
 
     def running(self, kind: Literal["user", "folder"]) -> list[Scan]:
@@ -312,7 +315,8 @@ class Scans:
     async def _settle_doubts(self) -> None:
         pause = RECOUNT_SECONDS
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, self._rested - time.monotonic()))
+            began = time.monotonic()
             for username in self._books.doubtful():
                 try:
                     account = await self._account(username)
@@ -322,6 +326,7 @@ class Scans:
                     self._books.forget_doubts(username)
                 except UNCOUNTABLE as error:
                     log.info("usage of %s cannot be counted again now: %s", username, error)
+            self._rested = time.monotonic() + RECOUNT_REST * (time.monotonic() - began)
             if not self._books.doubtful():
                 return
             pause = min(2 * pause, RECOUNT_MAX_SECONDS)
