@@ -129,6 +129,13 @@ FOUND = {
         "bob: days-pass 101919163; recount 259896811 wait=0.3; upload 390423404",
         links=True,
     ),
+    "a mark is about every folder until all were counted": history(
+        76143109, 1, 2, (0, 30_000, 12_000), 0,
+        "alice: hard-link 778631148 wait=0.3; recount 519532708; rest 992794805",
+        "alice: upload 220563096; rename 900723311; upload 140062019; append 701788725; "
+        "process-ends 565247734; remove 747693535",
+        early=True,
+    ),
 }  # fmt: skip
 
 

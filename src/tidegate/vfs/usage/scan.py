@@ -297,15 +297,16 @@ class Scans:
             Conflict: another scan of it runs.
             TidegateError: it cannot be counted now.
         """
+        self._books.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
         scan = self._enter("user", account.username)
         try:
-            self._books.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
-            steady = await self._user(scan, account, every_folder=True)
+            until = await self._user(scan, account, every_folder=True)
         finally:
             self._leave(scan)
-        if steady:
+        if until:
+            self._books.counted_everywhere(account.username, until)
             await self._books.counted(account)
-        return steady
+        return until > 0
 
     def _wake(self) -> None:
         """An account is in doubt: see to it that it is counted."""
@@ -385,8 +386,12 @@ class Scans:
         finally:
             self._books.release(book, folders)
 
-    async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> bool:
-        """Count; returns whether nothing changed meanwhile, else the account is counted again later."""
+    async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> int:
+        """Count an account that is in doubt so long.
+
+        Returns:
+            until when doubts are settled; 0 if something changed meanwhile and it is counted again later.
+        """
         at_root = any(mount.virtual_path == "/" for mount in account.virtual_folders)
         included = [mount for mount in account.virtual_folders if counts_in_account(mount)]
         own = [mount for mount in account.virtual_folders if not counts_in_account(mount)]
@@ -403,7 +408,7 @@ class Scans:
 
     async def _held_user(
         self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, StorageSpec]]
-    ) -> bool:
+    ) -> int:
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
             before = self._view(account)
@@ -424,7 +429,7 @@ class Scans:
         for mount, folder_size, folder_files in counted:
             if mount is not None:
                 await self._set_folder(mount.name, before, folder_size, folder_files, settles=settles)
-        return steady
+        return settles
 
     async def _folder(self, scan: Scan, folder: Folder) -> None:
         book = await self._books.folder(folder)

@@ -59,6 +59,8 @@ RETRY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 20.0
 """How long stopping waits for the store, all accounts together; what is not written is scanned later."""
 
+_EVERYWHERE: Final = ""
+"""What a doubt is about that concerns whatever folders an account has."""
 _REFUSED: Final = (CallerError, BadRecord, OverflowError)
 """Failures of a write that say for certain that nothing was stored."""
 
@@ -370,9 +372,12 @@ class UsageTracker:
         self._marks_unread = True
 
     def expect(self, usernames: Iterable[str]) -> None:
-        """Marks were read: these accounts are about to be counted, and stay marked until they were."""
+        """Marks were read: these accounts are about to be counted, and stay marked until they were.
+
+        A mark does not tell which folders are concerned, so only counting all of them ends that.
+        """
         self._marks_unread = False
-        self._note(*((username, None) for username in usernames))
+        self._note(*((username, about) for username in usernames for about in (None, _EVERYWHERE)))
 
     def expect_folders(self, username: str, folders: Iterable[str]) -> None:
         """An account is counted with these folders; its mark stays until all of them were."""
@@ -381,6 +386,12 @@ class UsageTracker:
     def forget_doubts(self, username: str) -> None:
         """The account is gone."""
         self._doubts = {doubt: when for doubt, when in self._doubts.items() if doubt[0] != username}
+
+    def counted_everywhere(self, username: str, until: int) -> None:
+        """An account was counted with all its folders: doubts that came up until that `moment` end."""
+        self._doubts = {
+            doubt: when for doubt, when in self._doubts.items() if doubt[0] != username or when > until
+        }
 
     async def counted(self, account: Account) -> None:
         """The store's numbers of an account and its folders are exact: its mark may go."""
