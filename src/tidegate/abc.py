@@ -21,13 +21,13 @@ begun while another change of it is under way in the same session. Writes of one
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
-from tidegate.model import Account, Attrs, Entry, Peer, Space
+from tidegate.model import Account, Attrs, Entry, Peer, Space, StorageSpec
 
 Key = str
 """A backend's path: relative, clean, ``""`` for the root."""
@@ -478,6 +478,57 @@ class OpensAtOnce(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StorageHost:
+    """What a server gives to each kind of storage.
+
+    Attributes:
+        umask: taken from the mode of new files and directories, where the storage has modes.
+        journal_dir: a directory of the server where a kind may note unfinished uploads, for the start after a
+            crash; None if nothing is to be kept.
+        on_os_error: told of errors of the operating system, to notice shortages.
+    """
+
+    umask: int = 0o022
+    journal_dir: str | None = None
+    on_os_error: Callable[[OSError], object] | None = None
+
+
+class StorageKind(Protocol):
+    """One kind of storage; the class is what an entry point of the group ``tidegate.backends`` leads to.
+
+    Life: constructed (pure) once a server, `open`, `build` for each storage root in use, `close`.
+
+    Attributes:
+        options: a dataclass of what a record may say. pydantic checks it strictly; a ValueError of its
+            ``__post_init__`` is a mistake in the record. Names of secrets are those that
+            `tidegate.model.secret_names` knows (``..._secret``, ``..._password``, ``..._token``); those
+            fields MUST have ``repr=False``.
+        section: the key of a `filesystem` document that holds them, for instance ``s3config``; may be empty.
+        needs_directory: True if a home or folder has to name a directory of the host.
+    """
+
+    options: ClassVar[Any]
+    section: ClassVar[str]
+    needs_directory: ClassVar[bool]
+
+    def __init__(self, host: StorageHost) -> None:
+        """Must not touch anything yet."""
+        ...
+
+    async def open(self) -> Sequence[str]:
+        """Get what all roots share ready, and remove what a crash left; returns lines for the log."""
+        ...
+
+    def build(self, spec: StorageSpec, options: Any) -> Backend:
+        """An unopened backend for one root; it touches nothing before `Backend.open`."""
+        ...
+
+    async def close(self) -> None:
+        """Release what all roots share; their backends are closed before."""
+        ...
+
+
 class Sink(Protocol):
     """Takes events. Life: constructed, `open`, `handle` for each event, `close`.
 
@@ -709,6 +760,8 @@ __all__ = [
     "QuickHandle",
     "SharesUploads",
     "Sink",
+    "StorageHost",
+    "StorageKind",
     "Surveys",
     "TellsPartials",
 ]

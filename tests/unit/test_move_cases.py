@@ -6,11 +6,11 @@ from __future__ import annotations
 import pytest
 from tests.support.moved import HASH, move
 
+from tidegate.backends.factory import StorageKinds
 from tidegate.errors import BadRecords
 from tidegate.model import Intent, VPath
 from tidegate.policy.folders import storage_at
 from tidegate.policy.login import check_login
-from tidegate.server.wiring import storage_problem
 
 GET, PUT, MKDIR = Intent.DOWNLOAD, Intent.UPLOAD, Intent.MKDIR
 RENAME, RENAME_DIR, DELETE = Intent.RENAME_FILE, Intent.RENAME_DIR, Intent.DELETE_FILE
@@ -32,7 +32,7 @@ async def test_i01_folders_on_storage_that_is_not_here_cannot_be_reached() -> No
 
     carla = moved.users["carla"]
     for path in ("/vault/n", "/bucket/n"):
-        assert storage_problem(storage_at(carla, VPath.parse(path)).config), path
+        assert StorageKinds().problem(storage_at(carla, VPath.parse(path)).config), path
     assert storage_at(carla, VPath.parse("/n")).config.is_local
 
 
@@ -41,7 +41,7 @@ async def test_i01_a_folder_that_only_the_user_describes_keeps_its_storage() -> 
     moved = await move({"users": [person("ana", virtual_folders=[mount])], "version": 17})
 
     assert moved.folders["v"].filesystem.kind == "crypt"
-    assert storage_problem(storage_at(moved.users["ana"], VPath.parse("/v/x")).config)
+    assert StorageKinds().problem(storage_at(moved.users["ana"], VPath.parse("/v/x")).config)
 
 
 async def test_i02_a_group_restricts_its_members() -> None:

@@ -11,7 +11,7 @@ from tidegate.accounts.rules import Rules
 from tidegate.cli.provider import AdminContext
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
-from tidegate.server.wiring import provider_options, record_rules
+from tidegate.server.wiring import provider_options, record_rules, storage_kinds
 from tidegate.store.factory import create_provider
 
 
@@ -21,6 +21,7 @@ def test_everybody_gets_the_same_rules() -> None:
 
     rules = record_rules(loaded)
 
+    assert rules.storages is storage_kinds(loaded)
     assert rules == Rules(users_base_dir="/srv/homes", naming_rules=6, server_dir=str(Path.cwd()))
     options = provider_options(loaded)
     assert options.rules == rules

@@ -3,8 +3,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from tidegate.model import StorageConfig, StorageSpec
+
+
+class StorageChecks(Protocol):
+    """What validation asks the registry of storage."""
+
+    def problem(self, config: StorageConfig) -> str | None:
+        """Why storage of this kind cannot be used here at all; None if it can."""
+        ...
+
+    def check(self, spec: StorageSpec, where: str = "", directory: str = "mapped_path") -> None:
+        """Check what a record says about storage that can be used here.
+
+        Raises:
+            BadRecord: the first mistake.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +35,14 @@ class Rules:
             4 trim.
         root_mounts: folders may be mounted at ``/``.
         server_dir: the server's configuration directory, never given out; empty judges no directory.
+        storages: which kinds of storage there are; None judges no storage.
     """
 
     users_base_dir: str = ""
     naming_rules: int = 1
     root_mounts: bool = False
     server_dir: str = ""
+    storages: StorageChecks | None = field(default=None, compare=False)
 
 
 DEFAULT_RULES: Final = Rules()

@@ -41,7 +41,7 @@ def check(
         raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _files, _limits, _identity):
+    for inspect in (_ssh, _http, _files, _limits, _identity, _storage):
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
@@ -207,6 +207,23 @@ def _identity(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         where = _where(loaded, "identity", "authenticators")
         problems += [Problem(where, str(problem)) for problem in error.problems]
     yield f"authenticators: {', '.join(name for name, _ in uses)}, then the data provider"
+
+
+def _storage(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Kinds of storage: every one that a server would have is loaded."""
+    from tidegate.model import LOCAL, StorageConfig
+    from tidegate.server.wiring import storage_kinds
+
+    kinds = storage_kinds(loaded)
+    where = _where(loaded, "storage", "kinds")
+    problems += [Problem(where, str(problem)) for problem in kinds.configured()]
+    others = [name for name in kinds.names() if name != LOCAL]
+    named = loaded.settings.storage.kinds
+    for name in others:
+        if name not in named and (problem := kinds.problem(StorageConfig(name))) is not None:
+            problems.append(Problem(f"storage {name}", problem))
+    if others:
+        yield f"storage: {LOCAL}, {', '.join(others)}"
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

@@ -103,7 +103,8 @@ def explain(
         )
         # A session cannot begin without the home; folders are opened when they are used.
         used = ["/", path, *([target] if target else [])]
-        problems = [wiring.storage_problem(storage_at(account, VPath.parse(text)).config) for text in used]
+        kinds = wiring.storage_kinds(desk.loaded)
+        problems = [kinds.problem(storage_at(account, VPath.parse(text)).config) for text in used]
         storage = next((problem for problem in problems if problem), None)
         if look and storage is None and answer.decision.allowed:
             from tidegate.cli.trial import storage_answer

@@ -9,6 +9,7 @@ from typing import Final
 from tidegate.backends.local import LocalBackend
 from tidegate.errors import NotFound, TidegateError
 from tidegate.model import Account, Entry, VPath
+from tidegate.policy.folders import mount_point, storage_at
 
 CREATING: Final = frozenset({"upload", "overwrite", "mkdir", "create_dirs", "symlink", "create_symlinks"})
 """Acts whose path need not exist; the directory that is to hold it must."""
@@ -35,7 +36,10 @@ async def storage_answer(account: Account, op: str, path: str, target: str | Non
 
 
 async def _look(account: Account, path: VPath, op: str) -> str | None:
-    root, key = _place(account, path)
+    spec = storage_at(account, path)
+    if not spec.config.is_local:
+        return None  # nothing is looked at beyond this host
+    root, key = spec.directory, path.relative_to(mount_point(account, path))
     backend = LocalBackend(root)
     try:
         await backend.open()
@@ -63,16 +67,6 @@ async def _look(account: Account, path: VPath, op: str) -> str | None:
         return error.text
     finally:
         await backend.close()
-
-
-def _place(account: Account, path: VPath) -> tuple[str, str]:
-    """The root on this host that serves a path, and the path below it."""
-    root, point = account.home_dir, VPath("/")
-    for mount in account.virtual_folders:
-        mounted = VPath.parse(mount.virtual_path)
-        if path.is_within(mounted) and len(mounted) >= len(point):
-            root, point = mount.mapped_path, mounted
-    return root, path.relative_to(point)
 
 
 async def _entry(backend: LocalBackend, key: str) -> Entry | None:

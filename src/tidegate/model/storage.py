@@ -9,6 +9,13 @@ from typing import Final
 
 LOCAL: Final = "local"
 """The kind of storage that is a directory of this host."""
+NUMBERED: Final = (LOCAL, "s3", "gcs", "azblob", "crypt", "sftp", "http")
+"""Kinds that records of the field name by a number, by that number."""
+
+
+def provider_of(kind: str) -> int | str:
+    """How records name a kind, and texts for operators with them: its number if it has one."""
+    return NUMBERED.index(kind) if kind in NUMBERED else kind
 
 
 @dataclass(frozen=True, slots=True)

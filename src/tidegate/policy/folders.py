@@ -68,8 +68,12 @@ def folders_of(account: Account) -> Folders:
 
 def storage_at(account: Account, path: VPath) -> StorageSpec:
     """The storage that serves a path: of the folder mounted there, else of the home."""
-    found = storages_of(account)
-    return found[max((point for point in found if path.is_within(point)), key=len)]
+    return storages_of(account)[mount_point(account, path)]
+
+
+def mount_point(account: Account, path: VPath) -> VPath:
+    """The mount that serves a path: the nearest one that it lies in."""
+    return max((point for point in storages_of(account) if path.is_within(point)), key=len)
 
 
 @dataclass(frozen=True, slots=True)

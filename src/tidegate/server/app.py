@@ -15,10 +15,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from tidegate.abc import Backend, Publish, Sink
-from tidegate.backends.local import LocalBackend
-from tidegate.backends.local.device import Devices
-from tidegate.backends.local.journal import sweep_journal
+from tidegate.abc import Publish, Sink, StorageHost
+from tidegate.backends.factory import Storages
 from tidegate.cluster.account_watch import AccountWatch
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
@@ -27,13 +25,12 @@ from tidegate.errors import (
     OperatorError,
     ProviderError,
     ProviderUnavailable,
-    StorageFailed,
 )
 from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
-from tidegate.model import Account, StorageSpec
+from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
@@ -44,7 +41,7 @@ from tidegate.server.wiring import (
     keys_that_wait,
     limit_settings,
     provider_options,
-    storage_problem,
+    storage_kinds,
 )
 from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
@@ -93,7 +90,7 @@ class App:
         self.provider_ready = False
         self.doors = Doors(self.registry)
         self.sweep = AccountWatch(self.doors.usernames, self._find_account, self._end_user)
-        self._devices: Devices | None = None
+        self._storages: Storages | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,17 +130,15 @@ class App:
         self._process_umask = _read_umask()
         await self.bus.open()
         await self._open_provider()
-        self._devices = Devices(on_os_error=self.ledger.descriptors.short)
-        if self._journal is not None:
-            swept = await asyncio.to_thread(sweep_journal, self._journal)
-            if swept.removed:
-                log.info("removed %d uploads that a crash had left unfinished", swept.removed)
+        self._storages = Storages(storage_kinds(self.loaded), self._storage_host())
+        for line in await self._storages.open():
+            log.info("%s", line)
         wanted = authenticator_uses(self.loaded)
         authenticators = await asyncio.to_thread(create_authenticators, wanted) if wanted else ()
         self._identity = Identity(self.provider, identity_options(self.loaded), authenticators=authenticators)
         await self._identity.open()
         self._sessions = VfsSessions(
-            self._build_backend, self.provider, options=self._vfs_options(), emit=self.bus.emit,
+            self._storages.build, self.provider, options=self._vfs_options(), emit=self.bus.emit,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
         )  # fmt: skip
@@ -175,19 +170,12 @@ class App:
             rename_onto=self.loaded.settings.sftpd.rename_onto,
         )
 
-    def _build_backend(self, spec: StorageSpec) -> Backend:
-        """The storage that an account or folder names."""
-        if (problem := storage_problem(spec.config)) is not None:
-            raise StorageFailed(f"storage {problem}")
+    def _storage_host(self) -> StorageHost:
         umask = self.loaded.settings.common.umask
-        return LocalBackend(
-            spec.directory,
-            create=True,
+        return StorageHost(
             umask=int(umask, 8) if umask else self._process_umask,
-            uid=spec.uid or None,
-            gid=spec.gid or None,
-            devices=self._devices,
             journal_dir=self._journal,
+            on_os_error=self.ledger.descriptors.short,
         )
 
     async def _open_provider(self) -> None:
@@ -272,8 +260,8 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.bus.close)
             stack.push_async_callback(self.provider.close)
-            if self._devices is not None:
-                stack.callback(self._devices.close)
+            if self._storages is not None:
+                stack.push_async_callback(self._storages.close)
             if self._identity is not None:
                 stack.push_async_callback(self._identity.close)
             if self._sessions is not None:

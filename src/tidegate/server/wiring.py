@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 from tidegate import __version__
 from tidegate.accounts.rules import Rules
+from tidegate.backends.factory import StorageKinds
 from tidegate.config.load import Loaded
 from tidegate.config.secret_files import read_secret
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
-from tidegate.model import StorageConfig
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
-from tidegate.store.storages import provider_of
 
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
@@ -37,6 +36,8 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
         waiting.append("common.umask")
     if running.settings.identity.authenticators != fresh.settings.identity.authenticators:
         waiting.append("identity.authenticators")
+    if running.settings.storage != fresh.settings.storage:
+        waiting.append("storage.kinds")
     waiting += [
         f"limits.{name}"
         for name in type(fresh.settings.limits).model_fields
@@ -121,6 +122,7 @@ def record_rules(loaded: Loaded) -> Rules:
         users_base_dir=section.users_base_dir,
         naming_rules=section.naming_rules,
         server_dir=str(loaded.config_dir.absolute()),
+        storages=storage_kinds(loaded),
     )
 
 
@@ -137,6 +139,16 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
 def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
     """Names and options of the configured authenticators, in order."""
     return [(one.use, one.options) for one in loaded.settings.identity.authenticators]
+
+
+def storage_kinds(loaded: Loaded) -> StorageKinds:
+    """The registry of storage: one for equal configurations, as what was imported stays."""
+    return _storage_kinds(tuple(loaded.settings.storage.kinds.items()))
+
+
+@lru_cache(maxsize=8)
+def _storage_kinds(named: tuple[tuple[str, str], ...]) -> StorageKinds:
+    return StorageKinds(dict(named))
 
 
 def password_hasher(loaded: Loaded) -> Callable[[str], str]:
@@ -181,10 +193,3 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         rules=record_rules(loaded),
         hash_password=password_hasher(loaded),
     )
-
-
-def storage_problem(config: StorageConfig) -> str | None:
-    """Why the storage that an account or folder names cannot be used, None if it can."""
-    if config.is_local:
-        return None
-    return f"provider {provider_of(config.kind)} is not available in this version"

@@ -42,6 +42,8 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.model.changes import changed
+from tidegate.model.secret_names import is_hidden
+from tidegate.model.storage import NUMBERED
 from tidegate.store import secrecy, storages, validate
 from tidegate.store import versions as eras
 
@@ -101,11 +103,11 @@ def decode_account(
         found.inner(filters, "filters.tally_limits", TallyLimits)
     found.items(plain, "virtual_folders", "virtual_folders", FolderMount, eras.MOUNT_KEYS)
     found.inner(plain, "tally", Tally)
-    found.filesystem(plain)
+    found.filesystem(plain, rules)
     mounts = plain.get("virtual_folders")
     for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
         if isinstance(mount, dict):
-            found.filesystem(mount, f"virtual_folders[{index}].")
+            found.filesystem(mount, rules, f"virtual_folders[{index}].")
     if extra:
         plain.setdefault("filters", {})["extra"] = extra
     if base is not None:
@@ -127,6 +129,8 @@ def decode_account(
             filters=replace(account.filters, extra=kept),
             filesystem=storages.keep_secrets(account.filesystem, base.filesystem),
         )
+    if not lenient:
+        validate.check_storages(account, rules, where)
     rules = _without_places(rules, stays=lenient or (base is not None and base.home_dir == account.home_dir))
     return validate.check_account(account, rules, where, known_keys=known)
 
@@ -181,12 +185,14 @@ def decode_folder(
     found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
     found.split(plain, Folder, eras.FOLDER_KEYS)
-    found.filesystem(plain)
+    found.filesystem(plain, rules)
     if base is not None:
         plain.setdefault("name", base.name)
     folder = _validated(_FOLDER, plain, where)
     if base is not None:
         folder = replace(folder, filesystem=storages.keep_secrets(folder.filesystem, base.filesystem))
+    if not lenient:
+        validate.check_storages(folder, rules, where)
     if lenient:
         found.note_directory("mapped_path", folder.mapped_path, rules)
     rules = _without_places(
@@ -291,7 +297,7 @@ def _without_places(rules: Rules, *, stays: bool) -> Rules:
 
 @lru_cache(maxsize=8)
 def _placeless(rules: Rules) -> Rules:
-    return replace(rules, server_dir="")
+    return replace(rules, server_dir="", storages=None)  # which the cache does not tell apart
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
@@ -374,21 +380,22 @@ class _Keys:
                     item["from_"] = item.pop("from")
             self.split(item, model, foreign or {}, f"{spot}.")
 
-    def filesystem(self, plain: Document, path: str = "") -> None:
+    def filesystem(self, plain: Document, rules: Rules, path: str = "") -> None:
         """Local storage is the default and stored as nothing; other storage is kept and noted."""
         value = plain.get("filesystem")
         if not isinstance(value, dict):
             return
+        field = f"{path}filesystem.provider"
         try:
             config = storages.decode_storage(value)
         except ValueError as error:
-            raise BadRecord(f"{self._where}{path}filesystem.provider", str(error)) from None
-        provider = storages.provider_of(config.kind)
-        if isinstance(provider, str):
-            raise BadRecord(f"{self._where}{path}filesystem.provider", f"{provider!r} is not a provider")
-        if not config.is_local:
-            self._note(f"{path}filesystem.provider", f"storage {provider} is not available in this version")
-        elif not config.options.get("osconfig"):
+            raise BadRecord(f"{self._where}{field}", str(error)) from None
+        known = rules.storages is not None and rules.storages.problem(config) is None
+        if not config.is_local and not known:
+            if config.kind not in NUMBERED and not self._lenient:
+                raise BadRecord(f"{self._where}{field}", f"{config.kind!r} is not a provider")
+            self._note(field, storages.unavailable(config.kind))
+        elif config.is_local and not config.options.get("osconfig"):
             config = LOCAL_DISK
         plain["filesystem"] = storages.fields_of(config)
 
@@ -451,7 +458,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _shown(location: tuple[int | str, ...], value: object) -> str:
     """The wrong value, unless it is or may hold a secret."""
-    if secrecy.is_hidden(str(location[-1])) or isinstance(value, (dict, list)):
+    if is_hidden(str(location[-1])) or isinstance(value, (dict, list)):
         return ""
     text = repr(value)
     return f", not {text if len(text) <= 60 else text[:57] + '...'}"

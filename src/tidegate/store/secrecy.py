@@ -6,44 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from tidegate.model.secret_names import is_hidden
+
 OUTER: Final = "_record"
 """Key in `extra` that holds foreign keys of the record itself, as against those of its filters."""
-
-_HIDDEN: Final = frozenset(
-    (
-        "totp_config",
-        "recovery_codes",
-        "tls_certs",
-        "password",
-        "payload",
-        "key",
-        "access_secret",
-        "sse_customer_key",
-        "account_key",
-        "sas_url",
-        "credentials",
-        "passphrase",
-        "private_key",
-        "key_passphrase",
-        "api_key",
-        "session_token",
-        "secret",
-        "additional_data",
-    )
-)
-"""Names whose values are secrets, or may hold one, in the documents of the field's other gateway."""
-
-
-def is_hidden(name: str) -> bool:
-    """True if a value of this name may be a secret."""
-    return name in _HIDDEN
 
 
 def without_secrets(document: dict[str, Any]) -> dict[str, Any]:
     """A copy without any value whose name says that it may be secret."""
     shown: dict[str, Any] = {}
     for key, value in document.items():
-        if key in _HIDDEN:
+        if is_hidden(key):
             continue
         if isinstance(value, dict):
             value = without_secrets(value)

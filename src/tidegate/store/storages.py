@@ -15,19 +15,18 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter
 
 from tidegate.model import LOCAL, LOCAL_DISK, Account, Folder, StorageConfig
+from tidegate.model.secret_names import is_secret_option
+from tidegate.model.storage import NUMBERED, provider_of
 from tidegate.store import secrecy
 
 Document = dict[str, Any]
 
-NUMBERED: Final = (LOCAL, "s3", "gcs", "azblob", "crypt", "sftp", "http")
-"""Kinds by the number that stands for them in documents."""
 _ELSEWHERE: Final = {
     "": LOCAL, "0": LOCAL, "osfs": LOCAL, "s3fs": "s3", "gcsfs": "gcs", "azblobfs": "azblob",
     "cryptfs": "crypt", "sftpfs": "sftp", "httpfs": "http",
 }  # fmt: skip
 """Names that stand for those kinds in documents of some versions."""
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_SECRET_ENDS: Final = ("secret", "password", "passphrase", "token")
 
 
 def kind_of(provider: object) -> str | None:
@@ -42,14 +41,14 @@ def kind_of(provider: object) -> str | None:
     return None
 
 
-def provider_of(kind: str) -> int | str:
-    """How documents name a kind, and texts for operators with them: its number if it has one."""
-    return NUMBERED.index(kind) if kind in NUMBERED else kind
-
-
 def unreachable(kind: str) -> str:
     """What a note says about a record whose storage cannot be used."""
-    return f"storage {provider_of(kind)} is not available in this version: its files cannot be reached"
+    return f"{unavailable(kind)}: its files cannot be reached"
+
+
+def unavailable(kind: str) -> str:
+    """What a note says about a kind of storage that this server does not have."""
+    return f"storage {provider_of(kind)} is not available in this version"
 
 
 def decode_storage(document: Document) -> StorageConfig:
@@ -75,14 +74,6 @@ def encode_storage(config: StorageConfig) -> Document:
 def shown_storage(config: StorageConfig) -> Document:
     """As `encode_storage`, without secrets."""
     return _masked(secrecy.without_secrets(encode_storage(config)))
-
-
-def is_secret_option(name: str) -> bool:
-    """True for names of options whose values are never shown, whatever kind of storage they are of.
-
-    That goes by the name, so it holds as well for records of a kind whose package is gone.
-    """
-    return secrecy.is_hidden(name) or name.rpartition("_")[2] in _SECRET_ENDS
 
 
 def keep_secrets(given: StorageConfig, stored: StorageConfig) -> StorageConfig:

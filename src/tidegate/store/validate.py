@@ -36,6 +36,7 @@ from tidegate.model import (
 )
 from tidegate.model.changes import changed
 from tidegate.policy import globs
+from tidegate.policy.folders import storage_of, storage_of_folder
 from tidegate.policy.hash_costs import cost_of
 from tidegate.policy.hours import parse_clock
 from tidegate.policy.methods import LOGIN_METHODS
@@ -165,6 +166,26 @@ def check_account(
         virtual_folders=_check_mounts(account.virtual_folders, rules, f"{where}virtual_folders"),
         tally=_checked_integers(account.tally, f"{where}tally."),
     )
+
+
+def check_storages(record: Account | Folder, rules: Rules, where: str) -> None:
+    """Check what a record says about storage other than plain local disk.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    checks = rules.storages
+    if checks is None:
+        return
+    if isinstance(record, Folder):
+        if record.filesystem != LOCAL_DISK:
+            checks.check(storage_of_folder(record), where)
+        return
+    if record.filesystem != LOCAL_DISK:
+        checks.check(storage_of(record), where, "home_dir")
+    for index, mount in enumerate(record.virtual_folders):
+        if mount.filesystem != LOCAL_DISK and mount.mapped_path:  # else the folder's own record counts
+            checks.check(storage_of(record, mount), f"{where}virtual_folders[{index}].")
 
 
 def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") -> Folder:

@@ -12,6 +12,7 @@ from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.sftpd import Sftpd
+from tidegate.config.schema.storage import StorageKeys
 
 
 class Settings(Section):
@@ -24,6 +25,7 @@ class Settings(Section):
     )
     httpd: Httpd = key(Httpd(), "The HTTP server: REST API, health.")
     identity: IdentityKeys = key(IdentityKeys(), "Who says who somebody is, besides the data provider.")
+    storage: StorageKeys = key(StorageKeys(), "Kinds of storage besides local disk.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of storage by name: ours, installed ones (entry points) and any that the configuration names.
+
+What a name leads to is a `tidegate.abc.StorageKind`. It runs with all rights of the server: whoever may
+install packages for it or write its configuration decides what that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from tidegate.abc import Backend, StorageHost, StorageKind
+from tidegate.errors import BadRecord, ConfigError, OperatorError, Problem, StorageFailed
+from tidegate.model import LOCAL, StorageConfig, StorageSpec
+from tidegate.model.secret_names import is_secret_option
+from tidegate.model.storage import provider_of
+
+GROUP: Final = "tidegate.backends"
+"""The entry point group."""
+OURS: Final[Mapping[str, str]] = {LOCAL: "tidegate.backends.local.kind:LocalStorage"}
+"""What always has its name; they are found as any other."""
+
+
+class StorageKinds:
+    """Finds kinds of storage and checks what records say about them. Importing one may take a while.
+
+    Args:
+        named: import paths (``package.module:name``) of the configuration by kind.
+    """
+
+    def __init__(self, named: Mapping[str, str] | None = None) -> None:
+        self._paths = {**(named or {}), **OURS}
+        self._named = tuple(named or ())
+        self._found: dict[str, type[StorageKind]] = {}
+        self._broken: dict[str, str] = {}
+        self._installed: dict[str, EntryPoint] | None = None
+
+    def names(self) -> list[str]:
+        """Every kind there is, whether or not it can be loaded."""
+        return sorted({*self._paths, *self._points()})
+
+    def find(self, kind: str) -> type[StorageKind]:
+        """The class of a kind.
+
+        Raises:
+            OperatorError: there is none, or it cannot be loaded.
+        """
+        if kind in self._found:
+            return self._found[kind]
+        if kind in self._broken:
+            raise OperatorError(self._broken[kind])
+        path, point = self._paths.get(kind), self._points().get(kind)
+        if path is None and point is None:
+            raise OperatorError(f"provider {provider_of(kind)} is not available in this version")
+        try:
+            found: Any = _imported(path) if path is not None else point.load() if point is not None else None
+            _check_class(found)
+        except OperatorError as error:
+            self._broken[kind] = _unusable(kind, str(error))
+        except Exception as error:  # other people's code
+            self._broken[kind] = _unusable(kind, f"{type(error).__name__}: {error}")
+        else:
+            kept: type[StorageKind] = found
+            self._found[kind] = kept
+            return kept
+        raise OperatorError(self._broken[kind])
+
+    def problem(self, config: StorageConfig) -> str | None:
+        """Why storage of this kind cannot be used here at all; None if it can."""
+        try:
+            self.find(config.kind)
+        except OperatorError as error:
+            return str(error)
+        return None
+
+    def check(self, spec: StorageSpec, where: str = "", directory: str = "mapped_path") -> None:
+        """Check what a record says about storage that can be used here.
+
+        Args:
+            spec: the storage.
+            where: prefix of the fields of errors, for instance ``virtual_folders[0].``.
+            directory: the record's name for `StorageSpec.directory`.
+
+        Raises:
+            BadRecord: the first mistake.
+        """
+        if self.problem(spec.config) is not None:
+            return
+        kind = self.find(spec.config.kind)
+        if kind.needs_directory and not spec.directory:
+            raise BadRecord(f"{where}{directory}", "is missing: an absolute directory is needed")
+        options_of(kind.options, kind.section, spec.config, f"{where}filesystem.")
+
+    def configured(self) -> list[Problem]:
+        """Load what the configuration names; what is wrong with it."""
+        found: list[Problem] = []
+        for kind in self._named:
+            where = f"storage.kinds.{kind}"
+            if kind in OURS:
+                found.append(Problem(where, "this kind cannot be replaced"))
+            elif (problem := self.problem(StorageConfig(kind))) is not None:
+                found.append(Problem(where, problem))
+        return found
+
+    def _points(self) -> dict[str, EntryPoint]:
+        if self._installed is None:
+            self._installed = {point.name: point for point in entry_points(group=GROUP)}
+        return self._installed
+
+
+class Storages:
+    """The kinds of storage of one server. Life: constructed (pure), `open`, used, `close`.
+
+    Args:
+        kinds: finds them.
+        host: what the server gives to them.
+    """
+
+    def __init__(self, kinds: StorageKinds, host: StorageHost) -> None:
+        self.kinds = kinds
+        self._host = host
+        self._used: dict[str, StorageKind] = {}
+
+    async def open(self) -> Sequence[str]:
+        """Get every kind ready; returns lines for the log.
+
+        Raises:
+            ConfigError: a kind that the configuration names cannot be used.
+        """
+        lines: list[str] = []
+        problems = await asyncio.to_thread(self.kinds.configured)
+        if problems:
+            raise ConfigError(problems)
+        for name in await asyncio.to_thread(self.kinds.names):
+            problem = await asyncio.to_thread(self.kinds.problem, StorageConfig(name))
+            if problem is not None:
+                lines.append(f"storage: {problem}")
+                continue
+            kind = self._used[name] = self.kinds.find(name)(self._host)
+            lines += await kind.open()
+        return lines
+
+    def build(self, spec: StorageSpec) -> Backend:
+        """An unopened backend; `tidegate.vfs` opens it.
+
+        Raises:
+            StorageFailed: there is no such storage here, or what the record says about it is wrong.
+        """
+        kind = self._used.get(spec.config.kind)
+        if kind is None:
+            problem = self.kinds.problem(spec.config) or "not open"
+            raise StorageFailed(f"storage {problem}")
+        if kind.needs_directory and not spec.directory:
+            raise StorageFailed("storage: the record names no directory")
+        try:
+            options = options_of(kind.options, kind.section, spec.config, "filesystem.")
+        except BadRecord as error:
+            raise StorageFailed(f"storage {error}") from None
+        return kind.build(spec, options)
+
+    async def close(self) -> None:
+        """Release what the kinds share; backends are closed before."""
+        for kind in reversed(list(self._used.values())):
+            await kind.close()
+        self._used.clear()
+
+
+def options_of(options: Any, section: str, config: StorageConfig, where: str) -> Any:
+    """What a record says in the section of a kind, as its options class.
+
+    Raises:
+        BadRecord: it does not fit.
+    """
+    given: object = config.options.get(section, {}) if section else {}
+    where += section
+    try:
+        return TypeAdapter(options).validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        what = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Input ")
+        raise BadRecord(where + path, what.removeprefix("Value error, ")) from None
+
+
+def _imported(path: str) -> Any:
+    module, colon, attribute = path.partition(":")
+    if not (module and colon and attribute):
+        raise OperatorError(f"{path!r} is no import path: write package.module:name")
+    found: Any = import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _check_class(found: Any) -> None:
+    wanted = ("options", "section", "needs_directory", "open", "build", "close")
+    missing = [name for name in wanted if not hasattr(found, name)]
+    options: Any = getattr(found, "options", None)
+    if not isinstance(found, type) or missing:
+        raise OperatorError(f"it is no kind of storage: it has no {', '.join(missing) or 'class'}")
+    if not dataclasses.is_dataclass(options):
+        raise OperatorError("its options are no dataclass")
+    for field in dataclasses.fields(options):
+        if is_secret_option(field.name) and field.repr:
+            raise OperatorError(f"its option {field.name} is a secret: give it field(repr=False)")
+
+
+def _unusable(kind: str, why: str) -> str:
+    return f"provider {provider_of(kind)} cannot be used: {why}"
