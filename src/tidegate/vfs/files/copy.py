@@ -139,7 +139,8 @@ async def transfer(
         if asks:
             meter.may_upload(new=visible is None, replaced=replaced)
             origin.mount.meter.may_download()
-        meter.charge(entry.size - replaced, files)
+        grows = max(0, entry.size - replaced)
+        meter.charge(grows, files)
         try:
             same = progress is None and origin.backend is to_backend
             if same and Capability.SERVER_COPY in to_backend.capabilities:
@@ -148,9 +149,9 @@ async def transfer(
             else:
                 copied = await _stream(context, act, origin, goal, entry, replace=replace, progress=progress)
         except BaseException:
-            meter.credit(replaced - entry.size, -files)
+            meter.credit(-grows, -files)
             raise
-        meter.credit(copied - entry.size, 0)
+        meter.credit(copied - replaced - grows, 0)
         place.becomes(copied)
     finally:
         context.places.let_go(place)

@@ -414,7 +414,7 @@ class Upload:
             size = (self.high - place.freed(None)) - (extent.charged - extent.floor)
             files = (visible is None) - self.new
             try:
-                meter.charge(size, files)
+                meter.charge(max(0, size), max(0, files))  # what it gives back is free when it is published
             except QuotaExceeded as error:
                 outcome, failure = Outcome.DROP, error
         if place.borrower is self:  # settled: who cuts down what is visible meanwhile need not tell us
@@ -424,12 +424,13 @@ class Upload:
         except TidegateError as error:
             failure = failure or error
             if outcome is Outcome.COMMIT:
-                meter.credit(-size, -files)
+                meter.credit(-max(0, size), -max(0, files))
                 outcome = Outcome.KEEP
                 if resumable or isinstance(error, StorageFailed):
                     # It may be published all the same, or lie beside what hides it.
                     self._context.books.doubt(self._context.book)
         if outcome is Outcome.COMMIT:
+            meter.credit(min(0, size), min(0, files))
             place.becomes(self.high)
         elif resumable and place.extent is None and not self.forsaken:
             # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off

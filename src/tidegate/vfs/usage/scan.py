@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials, TellsPartials
@@ -222,7 +223,7 @@ class Scans:
             self._leave(scan)
             raise
         scan.task = asyncio.create_task(
-            self._guard(scan, self._asked(scan, account)), name=f"quota scan {username}"
+            self._guard(scan, partial(self._asked, scan, account)), name=f"quota scan {username}"
         )
         return scan
 
@@ -244,7 +245,7 @@ class Scans:
             self._leave(scan)
             raise
         scan.task = asyncio.create_task(
-            self._guard(scan, self._folder(scan, folder)), name=f"quota scan of folder {name}"
+            self._guard(scan, partial(self._folder, scan, folder)), name=f"quota scan of folder {name}"
         )
         return scan
 
@@ -359,9 +360,9 @@ class Scans:
     def _leave(self, scan: Scan) -> None:
         self._running.pop((scan.kind, scan.name), None)
 
-    async def _guard(self, scan: Scan, work: Coroutine[None, None, object]) -> None:
+    async def _guard(self, scan: Scan, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work
+            await work()
         except UNCOUNTABLE as error:
             log.warning("quota scan of %s %s failed: %s", scan.kind, scan.name, error)
         finally:
