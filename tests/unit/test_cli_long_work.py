@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
@@ -99,6 +100,45 @@ def test_imports_are_a_summary_and_a_report(place: Path) -> None:
     assert "(30: p0, p1, p2, ...)" in done.err
     assert len(json.loads(report.read_text())["users"]) == 30
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+
+def test_an_import_makes_its_database_and_reports_as_a_table(tmp_path: Path) -> None:
+    users, report = tmp_path / "users", tmp_path / "report.csv"
+    good = "=1+1:$1$abcdefgh$irWbblnpmw.5z7wgBnprh0:2000:2000::/srv/a/./:::10:1::::::::\n"
+    users.write_text(good)
+
+    assert "initprovider" in tidegate("import", "pureftpd", users, "-c", tmp_path).err
+    odd = tidegate("import", "pureftpd", users, "-c", tmp_path, "--report", tmp_path / "report.txt")
+    assert "report.txt should end in .json or .csv" in odd.err
+    done = ok("import", "pureftpd", users, "-c", tmp_path, "--create", "--report", report)
+
+    assert done.out == "done: 1 to add, 0 to update, 0 to keep\n"
+    with report.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["user"] for row in rows} == {"'=1+1"}, "a spreadsheet would take it for a formula"
+    assert {"user": "'=1+1", "action": "add", "field": "home_dir", "then": "/srv/a"}.items() <= next(
+        row for row in rows if row["field"] == "home_dir"
+    ).items()
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+    users.write_text(f"{good}bad line\n")
+    assert tidegate("import", "pureftpd", users, "-c", tmp_path, "--report", report).code == 1
+    with report.open(newline="") as file:
+        assert [row["from"] for row in csv.DictReader(file) if row["action"] == "problem"] == [f"{users}:2"]
+
+
+def test_marking_for_a_count_shows_itself(place: Path) -> None:
+    """Accounts of a load whose files are counted anew are marked, those with a quota or all."""
+    file = dump_of(place, 3)
+    document = json.loads(file.read_text())
+    document["users"][1]["quota_files"] = 10
+    file.write_text(json.dumps(document))
+
+    some = ok("loaddata", file, "-c", place, "--scan-quota", "2")
+    everybody = ok("loaddata", file, "-c", place, "--scan-quota", "1")
+
+    assert "files of 1 users are counted when the server starts" in some.err
+    assert "files of 3 users are counted when the server starts" in everybody.err
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(

@@ -128,13 +128,13 @@ def loaddata(
     """
 
     async def work() -> None:
-        from tidegate.cli import moving
+        from tidegate.cli import moving, reports
         from tidegate.server import wiring
         from tidegate.store.dump import load_file
         from tidegate.store.legacy.mover import MoveOptions
         from tidegate.store.legacy.remarks import Remarks, Weight
 
-        moving.require_report(report_file)
+        reports.require_report(report_file)
         move = MoveOptions(
             open=frozenset(open_ or ()),
             open_all=open_all,
@@ -208,17 +208,14 @@ def _dumps_in(directory: Path) -> str:
 
 async def _mark_for_scan(desk: AdminContext, rows: list[tuple[str, str, str]], *, everybody: bool) -> int:
     """Mark accounts as uncounted; the server counts marked ones when it starts."""
-    marked = 0
-    if everybody:
-        names = [account.username async for account in desk.provider.iter_users()]
-    else:
-        names = []
-        for kind, name, action in rows:
-            if kind == "user" and action != "kept":
-                account = await desk.provider.user(name)
-                if account is not None and (account.quota_size or account.quota_files):
-                    names.append(name)
-    for name in names:
-        await desk.provider.mark_usage(name, dirty=True)
-        marked += 1
-    return marked
+    loaded = {name for kind, name, action in rows if kind == "user" and action != "kept"}
+    names = [
+        account.username
+        async for account in desk.provider.iter_users()
+        if everybody or (account.username in loaded and (account.quota_size or account.quota_files))
+    ]
+    with meter("marking to be counted", "users", len(names)) as progress:
+        for name in names:
+            await desk.provider.mark_usage(name, dirty=True)
+            progress.advance()
+    return len(names)

@@ -269,7 +269,9 @@ def size(text: str) -> int:
 Report = Annotated[
     Path | None,
     typer.Option(
-        "--report", metavar="FILE", help="Write what became of each record into this file, as JSON."
+        "--report",
+        metavar="FILE",
+        help="Write what became of each record into this file: .json, or .csv with a row for each field.",
     ),
 ]
 

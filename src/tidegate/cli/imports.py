@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
@@ -13,7 +16,8 @@ import typer
 from tidegate.cli import flags
 from tidegate.cli.progress import meter
 from tidegate.cli.provider import AdminContext, opened, run
-from tidegate.cli.terminal import note, read_password, say, say_json, say_table, write_report
+from tidegate.cli.reports import require_report, write_report
+from tidegate.cli.terminal import note, read_password, say, say_json, say_table
 
 if TYPE_CHECKING:
     from tidegate.store.imports.common import Harvest
@@ -24,6 +28,9 @@ MAX_NAMED: Final = 20
 NAMED_BY_REMARK: Final = 3
 """Users whom a remark about many names."""
 
+COLUMNS: Final = ("user", "action", "field", "now", "then", "from")
+"""Of the table, and of a report as CSV."""
+
 DisableMissing = Annotated[
     bool,
     typer.Option(
@@ -32,10 +39,74 @@ DisableMissing = Annotated[
     ),
 ]
 
+Read = Callable[[AdminContext], Awaitable["Harvest"]]
+"""Reads a source, with the data provider open."""
+Source = Callable[..., Read]
+"""Takes a source's own flags."""
+
 app = flags.group("Take over accounts of other servers; --dry-run prints what would change.")
 
 
-@app.command("unix")
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """Flags that every import has."""
+
+    mode: int
+    keep_passwords: bool
+    disable_missing: bool
+    dry_run: bool
+    report_file: Path | None
+    as_json: bool
+
+
+def _shared(
+    mode: flags.Mode = 0,
+    keep_passwords: flags.KeepPasswords = False,
+    disable_missing: DisableMissing = False,
+    dry_run: flags.DryRun = False,
+    report_file: flags.Report = None,
+    create: flags.Create = False,
+    config_dir: flags.ConfigDir = flags.HERE,
+    config_file: flags.ConfigFile = flags.FILE,
+    as_json: flags.AsJson = False,
+) -> tuple[_Choices, bool, Path, str]:
+    choices = _Choices(mode, keep_passwords, disable_missing, dry_run, report_file, as_json)
+    return choices, create, config_dir, config_file
+
+
+def importer(source: Source) -> Source:
+    """Make a command of a source: its own flags, then those of every import, and one flow for all.
+
+    Args:
+        source: its parameters are the flags of the source alone, its docstring is the help.
+    """
+    own, shared = signature(source, eval_str=True), signature(_shared, eval_str=True)
+
+    def command(**given: Any) -> None:
+        choices, create, config_dir, config_file = _shared(
+            **{name: value for name, value in given.items() if name in shared.parameters}
+        )
+        if choices.disable_missing and choices.mode == 1:
+            raise typer.BadParameter("mode 1 leaves existing users alone", param_hint="--disable-missing")
+        require_report(choices.report_file)
+        read = source(**{name: value for name, value in given.items() if name in own.parameters})
+
+        async def work() -> None:
+            async with opened(config_dir, config_file, create=create) as desk:
+                await _carry_out(desk, await read(desk), choices)
+
+        run(work())
+
+    parameters = [*own.parameters.values(), *shared.parameters.values()]
+    # typer reads a command's flags from its signature.
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__doc__ = source.__doc__
+    app.command(source.__name__)(command)
+    return source
+
+
+@importer
 def unix(
     passwd: Annotated[Path, typer.Argument(help="passwd file.", show_default=False)],
     shadow: Annotated[
@@ -43,121 +114,62 @@ def unix(
     ] = None,
     least_uid: Annotated[int, typer.Option("--least-uid", min=1, help="Leave out smaller user ids.")] = 1000,
     most_uid: Annotated[int, typer.Option("--most-uid", min=1, help="Leave out larger user ids.")] = 60_000,
-    mode: flags.Mode = 0,
-    keep_passwords: flags.KeepPasswords = False,
-    disable_missing: DisableMissing = False,
-    dry_run: flags.DryRun = False,
-    report_file: flags.Report = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+) -> Read:
     """Take over system users from passwd and shadow files."""
 
-    async def work() -> None:
+    async def read(desk: AdminContext) -> Harvest:
         from tidegate.store.imports.common import read_text
         from tidegate.store.imports.unix import parse_unix
 
-        async with opened(config_dir, config_file) as desk:
-            harvest = parse_unix(
-                read_text(passwd),
-                read_text(shadow) if shadow is not None else "",
-                least_uid=least_uid,
-                most_uid=most_uid,
-                passwd_name=str(passwd),
-                shadow_name=str(shadow or ""),
-                rules=desk.rules,
-            )
-            await _carry_out(
-                desk,
-                harvest,
-                mode,
-                keep_passwords=keep_passwords,
-                disable_missing=disable_missing,
-                dry_run=dry_run,
-                report_file=report_file,
-                as_json=as_json,
-            )
+        return parse_unix(
+            read_text(passwd),
+            read_text(shadow) if shadow is not None else "",
+            least_uid=least_uid,
+            most_uid=most_uid,
+            passwd_name=str(passwd),
+            shadow_name=str(shadow or ""),
+            rules=desk.rules,
+        )
 
-    run(work())
+    return read
 
 
-@app.command("pureftpd")
-def pureftpd(
-    file: Annotated[Path, typer.Argument(help="pureftpd.passwd file.", show_default=False)],
-    mode: flags.Mode = 0,
-    keep_passwords: flags.KeepPasswords = False,
-    disable_missing: DisableMissing = False,
-    dry_run: flags.DryRun = False,
-    report_file: flags.Report = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+@importer
+def pureftpd(file: Annotated[Path, typer.Argument(help="pureftpd.passwd file.", show_default=False)]) -> Read:
     """Take over virtual users of Pure-FTPd."""
 
-    async def work() -> None:
+    async def read(desk: AdminContext) -> Harvest:
         from tidegate.store.imports.common import read_text
         from tidegate.store.imports.pureftpd import parse_pureftpd
 
-        async with opened(config_dir, config_file) as desk:
-            harvest = parse_pureftpd(read_text(file), name=str(file), rules=desk.rules)
-            await _carry_out(
-                desk,
-                harvest,
-                mode,
-                keep_passwords=keep_passwords,
-                disable_missing=disable_missing,
-                dry_run=dry_run,
-                report_file=report_file,
-                as_json=as_json,
-            )
+        return parse_pureftpd(read_text(file), name=str(file), rules=desk.rules)
 
-    run(work())
+    return read
 
 
-@app.command("proftpd")
+@importer
 def proftpd(
     users: Annotated[Path, typer.Argument(help="AuthUserFile.", show_default=False)],
     groups: Annotated[Path | None, typer.Option("--groups", help="AuthGroupFile.")] = None,
-    mode: flags.Mode = 0,
-    keep_passwords: flags.KeepPasswords = False,
-    disable_missing: DisableMissing = False,
-    dry_run: flags.DryRun = False,
-    report_file: flags.Report = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+) -> Read:
     """Take over virtual users of ProFTPD (AuthUserFile, AuthGroupFile)."""
 
-    async def work() -> None:
+    async def read(desk: AdminContext) -> Harvest:
         from tidegate.store.imports.common import read_text
         from tidegate.store.imports.proftpd import parse_proftpd
 
-        async with opened(config_dir, config_file) as desk:
-            harvest = parse_proftpd(
-                read_text(users),
-                read_text(groups) if groups is not None else "",
-                users_name=str(users),
-                groups_name=str(groups or ""),
-                rules=desk.rules,
-            )
-            await _carry_out(
-                desk,
-                harvest,
-                mode,
-                keep_passwords=keep_passwords,
-                disable_missing=disable_missing,
-                dry_run=dry_run,
-                report_file=report_file,
-                as_json=as_json,
-            )
+        return parse_proftpd(
+            read_text(users),
+            read_text(groups) if groups is not None else "",
+            users_name=str(users),
+            groups_name=str(groups or ""),
+            rules=desk.rules,
+        )
 
-    run(work())
+    return read
 
 
-@app.command("openbridge")
+@importer
 def openbridge(
     host: Annotated[
         str, typer.Option("--host", help="MySQL or MariaDB server of the gateway.")
@@ -182,15 +194,7 @@ def openbridge(
             "--closed-by-default", help="The old server refused addresses that ftpd_allow does not name."
         ),
     ] = False,
-    mode: flags.Mode = 0,
-    keep_passwords: flags.KeepPasswords = False,
-    disable_missing: DisableMissing = False,
-    dry_run: flags.DryRun = False,
-    report_file: flags.Report = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+) -> Read:
     """Take over users of the Openbridge gateway from its database; nothing is written there."""
     if tls not in ("false", "true", "skip-verify", "preferred"):
         raise typer.BadParameter(f"{tls!r} is not false, true, skip-verify or preferred", param_hint="--tls")
@@ -201,53 +205,31 @@ def openbridge(
     if tls != "false":
         url += f"?tls={tls}"
 
-    async def work() -> None:
+    async def read(desk: AdminContext) -> Harvest:
         from tidegate.accounts.keys import parse_public_key
         from tidegate.store.imports.openbridge import parse_openbridge
         from tidegate.store.imports.openbridge_tables import read_openbridge
 
-        async with opened(config_dir, config_file) as desk:
-            harvest = parse_openbridge(
-                await read_openbridge(
-                    url,
-                    tls_ca=str(tls_ca or ""),
-                    client_cert=str(tls_cert or ""),
-                    client_key=str(tls_key or ""),
-                ),
-                parse_key=parse_public_key,
-                closed_by_default=closed_by_default,
-                rules=desk.rules,
-            )
-            await _carry_out(
-                desk,
-                harvest,
-                mode,
-                keep_passwords=keep_passwords,
-                disable_missing=disable_missing,
-                dry_run=dry_run,
-                report_file=report_file,
-                as_json=as_json,
-            )
+        return parse_openbridge(
+            await read_openbridge(
+                url,
+                tls_ca=str(tls_ca or ""),
+                client_cert=str(tls_cert or ""),
+                client_key=str(tls_key or ""),
+            ),
+            parse_key=parse_public_key,
+            closed_by_default=closed_by_default,
+            rules=desk.rules,
+        )
 
-    run(work())
+    return read
 
 
-async def _carry_out(
-    desk: AdminContext,
-    harvest: Harvest,
-    mode: int,
-    *,
-    keep_passwords: bool,
-    disable_missing: bool,
-    dry_run: bool,
-    report_file: Path | None,
-    as_json: bool,
-) -> None:
+async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) -> None:
     """Print the plan and, unless it is a dry run or the source has mistakes, do it."""
     from tidegate.store.imports.plan import apply_import, plan_import
 
-    if disable_missing and mode == 1:
-        raise typer.BadParameter("mode 1 leaves existing users alone", param_hint="--disable-missing")
+    report_file, as_json, dry_run = choices.report_file, choices.as_json, choices.dry_run
     for text in harvest.notes:
         note(text)
     if harvest.skipped:
@@ -262,20 +244,20 @@ async def _carry_out(
             rows = await plan_import(
                 desk.provider,
                 harvest.accounts,
-                mode,
-                keep_passwords=keep_passwords,
+                choices.mode,
+                keep_passwords=choices.keep_passwords,
                 source=harvest.source,
                 complete=not harvest.problems,
-                disable_missing=disable_missing,
+                disable_missing=choices.disable_missing,
                 how_far=progress.advance,
             )
         else:
             rows, _ = await apply_import(
                 desk.provider,
                 harvest,
-                mode,
-                keep_passwords=keep_passwords,
-                disable_missing=disable_missing,
+                choices.mode,
+                keep_passwords=choices.keep_passwords,
+                disable_missing=choices.disable_missing,
                 how_far=progress.advance,
             )
     if report_file is not None:
@@ -286,6 +268,12 @@ async def _carry_out(
                 "notes": list(harvest.notes),
                 "problems": [str(problem) for problem in harvest.problems],
             },
+            COLUMNS,
+            [
+                *(line for row in rows for line in _lines(row)),
+                *(("", "note", "", "", text, "") for text in harvest.notes),
+                *(("", "problem", "", "", problem.what, problem.field) for problem in harvest.problems),
+            ],
         )
     _show(rows, as_json=as_json, all_rows=report_file is None and len(rows) <= flags.SHOWN_ROWS)
     if harvest.problems:
@@ -302,7 +290,7 @@ async def _carry_out(
                 f"(--disable-missing disables them): {', '.join(gone[:MAX_NAMED])}"
                 + (f" and {len(gone) - MAX_NAMED} more" if len(gone) > MAX_NAMED else "")
             )
-        actions = ("add", "update", "keep", *(["disable"] if disable_missing else []))
+        actions = ("add", "update", "keep", *(["disable"] if choices.disable_missing else []))
         counts = {action: sum(row.action == action for row in rows) for action in actions}
         told = ", ".join(f"{count} to {action}" for action, count in counts.items())
         say(f"dry run, nothing was changed: {told}" if dry_run else f"done: {told}")
@@ -329,7 +317,8 @@ def _show(rows: list[PlanRow], *, as_json: bool, all_rows: bool) -> None:
         return
     if all_rows:
         say_table(
-            ("user", "action", "field", "now", "then", "from"), [line for row in rows for line in _lines(row)]
+            COLUMNS,
+            [line for row in rows for line in _lines(row)],
         )
         return
     remarks: dict[str, list[str]] = {}

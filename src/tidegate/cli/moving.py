@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tidegate.errors import InvalidArgument
+from tidegate.cli import reports
 from tidegate.model import Account, Admin, Folder
 
 if TYPE_CHECKING:
@@ -69,20 +66,6 @@ def _named(record: Record) -> tuple[Kind, str]:
             return "api_key", record.id
 
 
-def require_report(path: Path | None) -> None:
-    """Return if a report can be written there.
-
-    Raises:
-        InvalidArgument: the name says neither JSON nor CSV, or the directory does not exist.
-    """
-    if path is None:
-        return
-    if path.suffix not in (".json", ".csv"):
-        raise InvalidArgument(f"--report: {path.name} should end in .json or .csv")
-    if not path.absolute().parent.is_dir():
-        raise InvalidArgument(f"--report: {path.absolute().parent} is no directory")
-
-
 def write_report(path: Path, rows: Iterable[Row], remarks: Remarks) -> None:
     """One row a record, and one for each that was left out or is no record.
 
@@ -90,25 +73,8 @@ def write_report(path: Path, rows: Iterable[Row], remarks: Remarks) -> None:
         InvalidArgument: the file cannot be written.
     """
     documents = list(_rows(rows, remarks))
-    if path.suffix == ".json":
-        text = json.dumps(documents, indent=2) + "\n"
-    else:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        writer.writerow(COLUMNS)
-        for document in documents:
-            cells = {**document, "remarks": " | ".join(document["remarks"])}
-            writer.writerow([_cell(str(cells[name])) for name in COLUMNS])
-        text = buffer.getvalue()
-    try:
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise InvalidArgument(f"--report: {path}: {error.strerror}") from None
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; names come from outside."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    cells = ({**document, "remarks": " | ".join(document["remarks"])} for document in documents)
+    reports.write_report(path, documents, COLUMNS, ([str(row[name]) for name in COLUMNS] for row in cells))
 
 
 def _rows(rows: Iterable[Row], remarks: Remarks) -> Iterable[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
@@ -90,21 +89,6 @@ async def say_json_stream(documents: AsyncIterable[Any]) -> None:
         sys.stdout.write(f"{start}\n  {text}")
         start = ","
     sys.stdout.write("[]\n" if start == "[" else "\n]\n")
-
-
-def write_report(path: Path, value: Any) -> None:
-    """A document for machines in a file for its owner alone.
-
-    Raises:
-        InvalidArgument: it cannot be written.
-    """
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="ascii") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-    except OSError as error:
-        raise InvalidArgument(f"--report: {path}: {error.strerror}") from None
 
 
 def read_text(path: Path, what: str) -> str:

@@ -49,6 +49,8 @@ _TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "allow": (("ftpd_allow",), ("client_ip", "allowed")),
     "deny": (("ftpd_deny",), ("client_ip", "allowed")),
 }
+_RESTRICTING: Final = ("ftpd_deny", "ftpd_quotalimit", "ftpd_quotatally")
+"""Tables without which accounts may do more than there; empty only if it is known that there is none."""
 _FLOAT: Final = 4
 """MySQL's number for the type FLOAT."""
 _NEEDED: Final = ("userid", "passwd", "uid", "gid", "homedir", "status")
@@ -124,6 +126,11 @@ async def _look(connection: AsyncConnection, names: Sequence[str]) -> tuple[str,
             return name, columns
     if refused is not None and names == _TABLES["user"][0]:
         raise refused
+    if refused is not None and names[0] in _RESTRICTING:
+        raise RightMissing(
+            f"the table {names[0]} cannot be read, and accounts would come over without what it restricts: "
+            "grant SELECT on it, or on the whole database if there is no such table"
+        )
     return "", {}
 
 

@@ -19,6 +19,8 @@ import os
 import re
 import ssl
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -283,18 +285,27 @@ def _mysql_string(text: str, mode: int) -> tuple[dict[str, Any], int]:
 
 
 def _mysql_tls(options: ProviderOptions, *, checked: bool) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(
-            cafile=None if options.root_cert == SYSTEM_AUTHORITIES else options.root_cert or None
-        )
-        if options.client_cert:
-            context.load_cert_chain(options.client_cert, options.client_key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ProviderError(f"data_provider: cannot read the TLS files: {error.strerror or error}") from None
+    authority = "" if options.root_cert == SYSTEM_AUTHORITIES else options.root_cert
+    with _tls_file(authority):
+        context = ssl.create_default_context(cafile=authority or None)
+    if options.client_cert:
+        files = (options.client_cert, *([options.client_key] if options.client_key else []))
+        with _tls_file(" and ".join(files)):
+            context.load_cert_chain(*files)
     if not checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+@contextmanager
+def _tls_file(name: str) -> Iterator[None]:
+    """Name the file in errors of OpenSSL, which does not."""
+    try:
+        yield
+    except (OSError, ssl.SSLError) as error:
+        what = "is not a certificate or key of PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ProviderError(f"data_provider: cannot read the TLS file {name}: {what}") from None
 
 
 def _host_port(text: str, port: object) -> tuple[str, int]:

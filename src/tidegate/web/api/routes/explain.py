@@ -28,7 +28,10 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/explain", responses=_ANSWER)
 async def explain(services: With, who: ViewUsers, question: Annotated[schemas.Question, Query()]) -> Response:
-    """Every rule that is asked about an act, in order, and which one decides."""
+    """Every rule that is asked about an act, in order, and which one decides.
+
+    Storage is not asked (`tidegate explain --try` does): to view users does not mean to see their files.
+    """
     del who
     return await _explained(services, question)
 
