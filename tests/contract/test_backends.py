@@ -17,7 +17,7 @@ from tidegate.backends.memory import MemoryBackend
 from tidegate.errors import AlreadyExists, Conflict, IsADirectory, StorageFull
 from tidegate.model import Attrs, Entry
 from tidegate.testing.backend import BackendCheck, backend_checks, check_backend, options_for, put, run_check
-from tidegate.testing.flavours import Latency
+from tidegate.testing.flavours import Failing, Fault, Latency, Sequential
 
 FLAVOURS = [
     "memory",
@@ -28,6 +28,10 @@ FLAVOURS = [
     "local-tmpfs",
     "memory-latency",
     "local-latency",
+    "memory-sequential",
+    "memory-sequential-bare",
+    "local-sequential",
+    "memory-never-failing",
 ]
 
 
@@ -50,6 +54,14 @@ def factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
             return MemoryBackend()
         if flavour == "memory-latency":
             return Latency(MemoryBackend(), 0.0001)
+        if flavour == "memory-sequential":
+            return Sequential(MemoryBackend())
+        if flavour == "memory-sequential-bare":
+            return Sequential(MemoryBackend(), Capability.APPEND | Capability.PARTIALS)
+        if flavour == "memory-never-failing":
+            return Failing(MemoryBackend(), Fault.FAIL, nth=10**9)
+        if flavour == "local-sequential":
+            return Sequential(local())
         if flavour == "local-latency":
             return Latency(local(), 0.0001)
         return local()

@@ -12,6 +12,7 @@ from tidegate.resources.descriptors import Descriptors
 from tidegate.resources.limits import Limits
 from tidegate.resources.notices import Notices
 from tidegate.resources.rates import Budget, Budgets
+from tidegate.resources.room import Room
 
 
 class Ledger:
@@ -27,6 +28,8 @@ class Ledger:
         channels: SSH channels, by account.
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
+        early: bytes of uploads that wait for those before them, for storage that takes files in order; a
+            quarter of what may be buffered.
     """
 
     def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,6 +53,7 @@ class Ledger:
             most=limits.channels,
             most_each=0,
         )
+        self.early = Room(limits.buffer_bytes // 4)
         self.buffers = Buffers(notices, limit=limits.buffer_bytes, clock=clock)
         self.key_exchanges = Budgets(
             notices,

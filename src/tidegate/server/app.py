@@ -168,6 +168,7 @@ class App:
             map_owners=hasattr(os, "geteuid") and os.geteuid() == 0,
             fsync=common.fsync,
             rename_onto=self.loaded.settings.sftpd.rename_onto,
+            early=self.ledger.early,
         )
 
     def _storage_host(self) -> StorageHost:

@@ -9,12 +9,14 @@ that answer without waiting (``*_nowait``): nothing of a wrapped storage is inli
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from typing_extensions import Buffer
 
-from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, TellsPartials
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish, TellsPartials
+from tidegate.errors import StorageFailed, Unsupported
 from tidegate.model import Attrs, Entry, Space
 
 T = TypeVar("T")
@@ -212,6 +214,121 @@ class Latency(Flavour):
         return await act()
 
 
+class Sequential(Flavour):
+    """Takes the writes of a file in order only, each beginning where the last one ended.
+
+    What comes otherwise is a mistake of the caller: it raises AssertionError.
+
+    Args:
+        inner: the storage that holds the bytes; not opened yet.
+        without: capabilities to hide besides RANDOM_WRITE, READ_WRITE and TRUNCATE.
+    """
+
+    def __init__(self, inner: Backend, without: Capability = Capability.NONE) -> None:
+        super().__init__(inner)
+        self.hidden = without | Capability.RANDOM_WRITE | Capability.READ_WRITE | Capability.TRUNCATE
+
+    @property
+    def capabilities(self) -> Capability:
+        return self.inner.capabilities & ~self.hidden
+
+    async def open_file(self, key: str, options: OpenOptions) -> FileHandle:
+        if options.read and options.write:
+            raise Unsupported
+        if options.append and Capability.APPEND in self.hidden:
+            raise Unsupported
+        if options.publish is Publish.RESUMABLE and Capability.PARTIALS in self.hidden:
+            raise Unsupported
+        return await super().open_file(key, options)
+
+    def handle(self, handle: FileHandle, options: OpenOptions) -> FileHandle:
+        return _OrderedHandle(self, handle, options)
+
+    async def set_attrs(self, key: str, attrs: Attrs, *, follow: bool = True) -> None:
+        if attrs.size is not None:
+            raise Unsupported
+        await super().set_attrs(key, attrs, follow=follow)
+
+
+class _OrderedHandle(FlavouredHandle):
+    def __init__(self, owner: Flavour, inner: FileHandle, options: OpenOptions) -> None:
+        super().__init__(owner, inner, options)
+        fresh = options.truncate or options.exclusive
+        self._next = 0 if fresh else inner.existed_size or 0
+        self._writing = self._closed = False
+
+    async def close(self, outcome: Outcome = Outcome.COMMIT) -> None:
+        self._closed = True
+        await super().close(outcome)
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        size = memoryview(data).nbytes
+        if self.options.write and not self._closed and offset >= 0 and size:
+            if self._writing:
+                raise AssertionError(f"a write at {offset} began before the last one ended")
+            if not self.options.append and offset != self._next:
+                raise AssertionError(f"a write at {offset}, where {self._next} is next")
+        self._writing = True
+        try:
+            await super().write(offset, data)
+        finally:
+            self._writing = False
+        self._next += size
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        if attrs.size is not None:
+            raise Unsupported
+        await super().set_attrs(attrs)
+
+
+class Fault(enum.Enum):
+    """What `Failing` does at its call."""
+
+    FAIL = "fail"
+    """nothing is done, and the call fails"""
+    HANG = "hang"
+    """nothing is done, and there is no answer until the caller is cancelled"""
+    CUT = "cut"
+    """it is done and the answer is lost: this call and every one after it fail"""
+
+
+class Failing(Flavour):
+    """One call goes wrong.
+
+    Args:
+        inner: the storage that holds the bytes; not opened yet.
+        fault: how.
+        nth: which call, counted from 1 among those that are looked at.
+        names: calls that are looked at, as `Flavour.call` names them; none looks at all but `open`.
+
+    Attributes:
+        seen: names of the calls that were looked at.
+        tripped: set when the call goes wrong.
+    """
+
+    def __init__(self, inner: Backend, fault: Fault, nth: int = 1, names: Sequence[str] = ()) -> None:
+        super().__init__(inner)
+        self.fault = fault
+        self.nth = nth
+        self.names = frozenset(names)
+        self.seen: list[str] = []
+        self.tripped = asyncio.Event()
+
+    async def call(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
+        if self.tripped.is_set() and self.fault is Fault.CUT:
+            raise StorageFailed("the connection to the storage is lost")
+        if name in self.names or (not self.names and name != "open"):
+            self.seen.append(name)
+            if len(self.seen) == self.nth:
+                self.tripped.set()
+                if self.fault is Fault.HANG:
+                    await asyncio.Event().wait()
+                if self.fault is Fault.CUT:
+                    await act()
+                raise StorageFailed("the storage does not answer")
+        return await act()
+
+
 def _passed_on(name: str) -> Callable[..., Awaitable[Any]]:
     async def method(self: Flavour, *args: Any, **options: Any) -> Any:
         plain = [_unwrapped(item) for item in args]
@@ -258,4 +375,12 @@ def _with_optional(flavour: type[Flavour], inner: type) -> type[Flavour]:
     return kind
 
 
-__all__ = ["Flavour", "FlavouredHandle", "FlavouredListing", "Latency"]
+__all__ = [
+    "Failing",
+    "Fault",
+    "Flavour",
+    "FlavouredHandle",
+    "FlavouredListing",
+    "Latency",
+    "Sequential",
+]

@@ -18,6 +18,7 @@ from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
 from tidegate.policy.throttle import TokenBucket
+from tidegate.resources.room import Room
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files.uploads import Upload
@@ -27,6 +28,10 @@ from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
 MAX_OPEN_FILES: Final = 1024
 """Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""
+
+
+EARLY_BYTES: Final = 256 * 1024 * 1024
+"""Default of `VfsOptions.early`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,7 @@ class VfsOptions:
         fsync: make uploads durable before they are acknowledged.
         rename_onto: what a rename that need not replace does with a new name that exists, where neither
             account nor binding says.
+        early: bytes of uploads that wait for those before them, of all files of the process.
     """
 
     upload_mode: Publish = Publish.INPLACE
@@ -50,6 +56,7 @@ class VfsOptions:
     max_open_files: int = MAX_OPEN_FILES
     fsync: bool = False
     rename_onto: str = ""
+    early: Room = field(default_factory=lambda: Room(EARLY_BYTES))
 
 
 class OpenFile(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from tidegate.abc import Backend, ChecksRoot, Key
+from tidegate.abc import Backend, Capability, ChecksRoot, Key
 from tidegate.errors import TidegateError
 from tidegate.model import Entry, FolderMount, Kind, StorageSpec, VPath
 from tidegate.policy.folders import Folders
@@ -150,10 +150,11 @@ class Mount:
         book: live usage of the folder, None for the home.
         meter: what is charged here.
         backend: open once it was needed.
+        in_order: True if the open backend takes the writes of a file in order only.
         describe: makes an unopened backend, to ask it where something is.
     """
 
-    __slots__ = ("_describe", "backend", "book", "folder", "meter", "path", "spec")
+    __slots__ = ("_describe", "backend", "book", "folder", "in_order", "meter", "path", "spec")
 
     def __init__(
         self,
@@ -172,6 +173,7 @@ class Mount:
         self.book = book
         self.meter = meter
         self.backend: Backend | None = None
+        self.in_order = False
 
     def location(self, key: Key) -> str:
         """Where a key is, for operators; asked of the storage, whether or not it was opened."""
@@ -249,6 +251,7 @@ class MountTable:
         acquired = await self._pool.acquire(mount.spec)
         if mount.backend is None:
             mount.backend = acquired
+            mount.in_order = Capability.RANDOM_WRITE not in acquired.capabilities
         else:  # two operations opened it at the same time
             await self._pool.release(acquired)
         return ResolvedPath(mount, mount.backend, mount.key(path))

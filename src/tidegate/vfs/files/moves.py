@@ -29,6 +29,7 @@ from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.carry import carry
 from tidegate.vfs.files.copy import stat_or_none
+from tidegate.vfs.files.in_order import inner_of
 from tidegate.vfs.files.links import check_moved_link, check_moved_tree, taking_turns
 from tidegate.vfs.files.reach import judge, reach
 from tidegate.vfs.files.uploads import Upload
@@ -254,7 +255,9 @@ async def _rename_upload(
     places = (target, context.place(target, goal))
     keeps = old is None and not all(context.gate.decide(Intent.OVERWRITE, at).allowed for at in places)
     there.learn(old.size if old is not None and old.is_file else None)
-    await storage.retarget(upload.handle, goal.key, exclusive=published is None and (keeps or not replace))
+    await storage.retarget(
+        inner_of(upload.handle), goal.key, exclusive=published is None and (keeps or not replace)
+    )
     upload.renamed(there)
 
 

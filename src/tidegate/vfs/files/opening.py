@@ -27,9 +27,10 @@ from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.in_order import InOrder
 from tidegate.vfs.files.reach import MAX_TRIES, acting
 from tidegate.vfs.files.uploads import Upload
-from tidegate.vfs.mounts import ResolvedPath
+from tidegate.vfs.mounts import Mount, ResolvedPath
 
 _FOR_READING: Final = OpenOptions(read=True)
 
@@ -112,6 +113,7 @@ def _create_nowait(
     meter = mount.meter
     if (
         context.options.upload_mode is not Publish.INPLACE
+        or mount.in_order
         or not context.gate.decide(Intent.UPLOAD, path).allowed
         or context.places.in_use(backend, key)
     ):
@@ -187,6 +189,8 @@ async def _join(context: Context, path: VPath, flags: OpenFlags, spot: ResolvedP
     if flags.create and flags.exclusive:
         context.require(Intent.UPLOAD, path)
         raise AlreadyExists
+    if spot.mount.in_order:
+        raise Conflict("this storage takes one writer of a file at a time")
     places = dict.fromkeys((path, context.place(path, spot)))
     for place in places:
         context.require(Intent.OVERWRITE, place)
@@ -272,8 +276,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
         exclusive=flags.create and (flags.exclusive or (entry is None and not may_replace)),
         truncate=flags.truncate,
-        append=flags.append,
-        publish=options.upload_mode,
+        append=_appends(mount, flags, fresh=fresh),
+        publish=_publish(backend, options.upload_mode),
         mode=attrs.mode if attrs is not None else None,
         uid=uid,
         gid=gid,
@@ -292,6 +296,9 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                 async with upload.place.lock:  # nobody removes or renames it between opening and taking over
                     act.commit()
                     handle = await context.opening_through(spot).open_file(key, wanted)
+                    if mount.in_order:
+                        start = 0 if fresh else handle.existed_size or 0
+                        handle = InOrder(handle, start, append=flags.append, room=options.early)
                     # Only the backend knows if an unfinished upload was taken up, which stays beside it.
                     upload.inplace = not handle.staged
                     if upload.inplace and mount.meter.grow and handle.existed_size is not None:
@@ -380,6 +387,21 @@ def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:
         and not capabilities & (Capability.RANDOM_WRITE | Capability.APPEND | Capability.PARTIALS)
     ):
         raise Unsupported("this storage cannot continue a file")
+
+
+def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
+    """True if the storage is asked to go on at the end; what takes writes in order can do nothing else."""
+    if not mount.in_order:
+        return flags.append
+    backend = mount.backend
+    return not fresh and backend is not None and Capability.APPEND in backend.capabilities
+
+
+def _publish(backend: Backend, mode: Publish) -> Publish:
+    """The publish mode that the storage can do: an upload that cannot be kept is still replaced at once."""
+    if mode is Publish.RESUMABLE and Capability.PARTIALS not in backend.capabilities:
+        return Publish.ATOMIC
+    return mode
 
 
 async def _drop(handle: FileHandle) -> None:

@@ -19,6 +19,7 @@ from tidegate.abc import FileHandle, OpenOptions, SharesUploads
 from tidegate.errors import Conflict, TidegateError
 from tidegate.model import Entry, Intent, VPath
 from tidegate.vfs.context import Context
+from tidegate.vfs.files.in_order import inner_of
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
 from tidegate.vfs.usage.reservations import PathState
@@ -101,12 +102,12 @@ def sharing(context: Context, spot: ResolvedPath) -> SharesUploads:
 
 async def reopened(context: Context, spot: ResolvedPath, upload: Upload, options: OpenOptions) -> FileHandle:
     """Another handle on the content of an upload; the caller holds its place."""
-    return await sharing(context, spot).reopen(upload.handle, options)
+    return await sharing(context, spot).reopen(inner_of(upload.handle), options)
 
 
 async def forsake(context: Context, spot: ResolvedPath, upload: Upload) -> None:
     """The upload's name was removed or replaced: it will not be published. The caller holds its place."""
-    await sharing(context, spot).forsake(upload.handle)
+    await sharing(context, spot).forsake(inner_of(upload.handle))
     upload.leave()
     upload.forsaken = True
     context.own.pop(upload.place, None)
