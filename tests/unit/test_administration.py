@@ -59,7 +59,7 @@ class World:
     async def revoke_all(self, username: str) -> None:
         self.revoked.append(username)
 
-    def emit(self, event: Event) -> None:
+    async def record(self, event: Event) -> None:
         self.events.append(event)
 
     def told(self) -> list[tuple[str, str, str, tuple[str, ...]]]:

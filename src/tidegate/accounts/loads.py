@@ -71,20 +71,19 @@ class Loads:
                     connections.close_user(name, by=by.name)
 
     async def _tell(self, rows: Sequence[LoadRow], by: Actor, fields: Mapping[str, tuple[str, ...]]) -> None:
-        told = 0
-        for kind, name, action in rows:
-            if action not in _ACTIONS:
-                continue
-            self._needs.events.emit(
-                Administered(
-                    origin=by.origin,
-                    channel=by.channel.value,
-                    action=_ACTIONS[action],
-                    kind=kind,
-                    name=name,
-                    fields=fields.get(name, ()) if kind == "user" else (),
-                )
+        events = [
+            Administered(
+                origin=by.origin,
+                channel=by.channel.value,
+                action=_ACTIONS[action],
+                kind=kind,
+                name=name,
+                fields=fields.get(name, ()) if kind == "user" else (),
             )
-            told += 1
-            if told % BURST == 0:
+            for kind, name, action in rows
+            if action in _ACTIONS
+        ]
+        for start in range(0, len(events), BURST):
+            if start:
                 await asyncio.sleep(PAUSE_SECONDS)  # sinks catch up: none loses an event of a large load
+            await asyncio.gather(*map(self._needs.events.record, events[start : start + BURST]))

@@ -30,10 +30,14 @@ class RevokesTokens(Protocol):
 
 
 class Emits(Protocol):
-    """Takes events; never blocks, never raises."""
+    """Takes events of what was changed."""
 
-    def emit(self, event: Event) -> None:
-        """Queue an event for every sink."""
+    async def record(self, event: Event) -> None:
+        """Take an event, and return when no crash can take it away, if somebody wants that.
+
+        Raises:
+            ProviderUnavailable: it is not stored yet.
+        """
         ...
 
 
@@ -78,7 +82,7 @@ class NoTokens:
 class NoEvents:
     """Nobody listens."""
 
-    def emit(self, event: Event) -> None:
+    async def record(self, event: Event) -> None:
         """Forget it."""
         del event
 

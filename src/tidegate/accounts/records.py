@@ -102,7 +102,7 @@ class Records(Generic[R]):
             AlreadyExists: something has that name.
         """
         stored = await self._stored.add(record)
-        self._tell("add", self._stored.name_of(stored), given_fields(stored), by)
+        await self._tell("add", self._stored.name_of(stored), given_fields(stored), by)
         return stored
 
     async def change(
@@ -129,7 +129,7 @@ class Records(Generic[R]):
                 if not tries:
                     raise
                 continue
-            self._tell("change", self._stored.name_of(after), changed_fields(before, after), by)
+            await self._tell("change", self._stored.name_of(after), changed_fields(before, after), by)
             return before, after
 
     async def remove(
@@ -162,7 +162,7 @@ class Records(Generic[R]):
                 if not tries:
                     raise
                 continue
-            self._tell("remove", self._stored.name_of(stored), (), by)
+            await self._tell("remove", self._stored.name_of(stored), (), by)
             return stored
 
     def require_version(self, record: R, version: str) -> None:
@@ -178,10 +178,10 @@ class Records(Generic[R]):
     def _guard(self, version: str) -> Guard[R]:
         return lambda stored: self.require_version(stored, version)
 
-    def _tell(
+    async def _tell(
         self, action: Literal["add", "change", "remove"], name: str, fields: tuple[str, ...], by: Actor
     ) -> None:
-        self._events.emit(
+        await self._events.record(
             Administered(
                 origin=by.origin,
                 channel=by.channel.value,

@@ -41,7 +41,7 @@ def check(
         raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _files, _limits, _identity, _storage):
+    for inspect in (_ssh, _http, _files, _limits, _identity, _events, _storage):
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
@@ -224,6 +224,22 @@ def _storage(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
             problems.append(Problem(f"storage {name}", problem))
     if others:
         yield f"storage: {LOCAL}, {', '.join(others)}"
+
+
+def _events(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Sinks, made as a server makes them and not opened."""
+    from tidegate.events.factory import create_sinks
+    from tidegate.server.wiring import sink_uses
+
+    uses = sink_uses(loaded)
+    if not uses:
+        return
+    try:
+        create_sinks(uses)
+    except ConfigError as error:
+        where = _where(loaded, "events", "sinks")
+        problems += [Problem(where, str(problem)) for problem in error.problems]
+    yield f"sinks: {', '.join(one.name or one.use for one in uses)}"
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

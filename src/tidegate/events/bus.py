@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tidegate.abc import Sink
+from tidegate.errors import ProviderUnavailable
 from tidegate.events.kinds import Event
+from tidegate.events.outbox import Outbox
 
 QUEUE_LIMIT: Final = 10_000
 """Events waiting for one sink; beyond it the sink loses the newest, and says so once it has caught up."""
@@ -24,29 +26,87 @@ log = logging.getLogger(__name__)
 class Bus:
     """Hands each event to every sink, in order, from one task a sink (or a callback, if it never waits).
 
+    What kept sinks want goes to the outbox besides.
+
     Life: constructed, `open`, `emit`..., `close` (delivers what is queued, at most `drain_seconds`).
     """
 
     def __init__(self, sinks: Sequence[Sink], *, queue_limit: int = QUEUE_LIMIT) -> None:
-        self._lanes = [_lane(sink, queue_limit) for sink in sinks]
+        self._queues = [_queue_of(sink, queue_limit) for sink in sinks]
+        self._limit = queue_limit
+        self._outbox: Outbox | None = None
 
     async def open(self) -> None:
         """Open the sinks and start delivering."""
-        for lane in self._lanes:
-            await lane.open()
+        for queue in self._queues:
+            await queue.open()
 
-    def emit(self, event: Event) -> None:
-        """Queue an event for every sink. Never blocks, never raises."""
-        for lane in self._lanes:
-            lane.put(event)
+    async def add(self, sink: Sink) -> None:
+        """Open another sink, which gets what comes from now on."""
+        queue = _queue_of(sink, self._limit)
+        self._queues.append(queue)
+        await queue.open()
+
+    async def keep_in(self, outbox: Outbox) -> None:
+        """Open an outbox, which gets what comes from now on."""
+        self._outbox = outbox
+        await outbox.open()
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where events are kept; None if no sink wants that."""
+        return self._outbox
+
+    @property
+    def full(self) -> bool:
+        """True while nothing is to be done whose events would be kept."""
+        return self._outbox is not None and self._outbox.full
+
+    def emit(self, event: Event, *, kept: bool = False) -> None:
+        """Queue an event for every sink. Never blocks, never raises.
+
+        Args:
+            event: what happened.
+            kept: `keep` was called for it.
+        """
+        for queue in self._queues:
+            queue.put(event)
+        if not kept and self._outbox is not None and self._outbox.wants(event):
+            self._outbox.put(event)
+
+    async def keep(self, event: Event) -> None:
+        """Store an event for kept sinks alone, before what it tells of is done; `emit` follows it.
+
+        Raises:
+            ProviderUnavailable: it is not stored, or there is no room.
+        """
+        if self._outbox is not None and self._outbox.wants(event):
+            if self._outbox.full:
+                raise ProviderUnavailable
+            await self._outbox.keep(event)
+
+    async def record(self, event: Event) -> None:
+        """As `emit`, and return when the event is where no crash can take it, if a kept sink wants it.
+
+        To be awaited before somebody is told that what it tells of is done.
+
+        Raises:
+            ProviderUnavailable: it is not stored yet; nobody should be told.
+        """
+        for queue in self._queues:
+            queue.put(event)
+        if self._outbox is not None and self._outbox.wants(event):
+            await self._outbox.keep(event)
 
     async def close(self, drain_seconds: float = 5.0) -> None:
         """Deliver what is queued, then close the sinks."""
-        for lane in self._lanes:
-            await lane.close(drain_seconds)
+        if self._outbox is not None:
+            await self._outbox.close(drain_seconds)
+        for queue in self._queues:
+            await queue.close(drain_seconds)
 
 
-class _Lane:
+class _SinkQueue:
     """One sink with its queue."""
 
     def __init__(self, sink: Sink, limit: int) -> None:
@@ -87,7 +147,7 @@ class _Lane:
         await self._sink.close()
 
 
-class _QuickLane:
+class _QuickSinkQueue:
     """A sink that never waits, with its queue: emptied by a callback of the loop, after what is running now.
 
     So whoever emitted first answers its client, and no task is woken. What comes soon after is gathered for a
@@ -145,6 +205,6 @@ class _QuickLane:
         await self._sink.close()
 
 
-def _lane(sink: Sink, limit: int) -> _Lane | _QuickLane:
+def _queue_of(sink: Sink, limit: int) -> _SinkQueue | _QuickSinkQueue:
     handle = getattr(sink, "handle_nowait", None)
-    return _Lane(sink, limit) if handle is None else _QuickLane(sink, handle, limit)
+    return _SinkQueue(sink, limit) if handle is None else _QuickSinkQueue(sink, handle, limit)

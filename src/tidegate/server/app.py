@@ -27,6 +27,8 @@ from tidegate.errors import (
     ProviderUnavailable,
 )
 from tidegate.events.bus import Bus
+from tidegate.events.factory import create_sinks
+from tidegate.events.outbox import Outbox
 from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
@@ -41,6 +43,7 @@ from tidegate.server.wiring import (
     keys_that_wait,
     limit_settings,
     provider_options,
+    sink_uses,
     storage_kinds,
 )
 from tidegate.store.contract import Provider
@@ -130,6 +133,7 @@ class App:
         self._process_umask = _read_umask()
         await self.bus.open()
         await self._open_provider()
+        await self._open_sinks()
         self._storages = Storages(storage_kinds(self.loaded), self._storage_host())
         for line in await self._storages.open():
             log.info("%s", line)
@@ -139,6 +143,7 @@ class App:
         await self._identity.open()
         self._sessions = VfsSessions(
             self._storages.build, self.provider, options=self._vfs_options(), emit=self.bus.emit,
+            kept=self.bus if self.bus.outbox is not None else None,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
         )  # fmt: skip
@@ -186,6 +191,24 @@ class App:
         except ProviderUnavailable as error:
             log.error("data provider: %s; logins are refused until it answers", error)
             self._spawn(self._await_provider(), "await data provider")
+
+    async def _open_sinks(self) -> None:
+        """Begin to tell those that the configuration names."""
+        wanted, section = sink_uses(self.loaded), self.loaded.settings.events
+        if not wanted:
+            return
+        lossy, kept = await asyncio.to_thread(create_sinks, wanted)
+        for sink in lossy:
+            await self.bus.add(sink)
+        if kept:
+            outbox = Outbox(
+                self.provider.outbox,
+                kept,
+                server=server_name(str(self.loaded.config_dir)),
+                limit=section.outbox_limit,
+                refuse_when_full=section.outbox_full == "refuse",
+            )
+            await self.bus.keep_in(outbox)
 
     async def _await_provider(self) -> None:
         while not self.provider_ready:

@@ -15,6 +15,7 @@ from tidegate.config.load import Loaded
 from tidegate.config.secret_files import read_secret
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
+from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
 from tidegate.resources import LimitSettings, StartupLimits
@@ -34,6 +35,11 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
     ]
     if running.settings.common.umask != fresh.settings.common.umask:
         waiting.append("common.umask")
+    waiting += [
+        f"events.{name}"
+        for name in type(fresh.settings.events).model_fields
+        if getattr(running.settings.events, name) != getattr(fresh.settings.events, name)
+    ]
     if running.settings.identity.authenticators != fresh.settings.identity.authenticators:
         waiting.append("identity.authenticators")
     if running.settings.storage != fresh.settings.storage:
@@ -149,6 +155,17 @@ def storage_kinds(loaded: Loaded) -> StorageKinds:
 @lru_cache(maxsize=8)
 def _storage_kinds(named: tuple[tuple[str, str], ...]) -> StorageKinds:
     return StorageKinds(dict(named))
+
+
+def sink_uses(loaded: Loaded) -> list[SinkUse]:
+    """The configured sinks."""
+    uses: list[SinkUse] = []
+    for one in loaded.settings.events.sinks:
+        options = dict(one.options)
+        if one.use in BUILT_IN and isinstance(path := options.get("path"), str) and path:
+            options["path"] = str(loaded.resolve(path))
+        uses.append(SinkUse(one.use, one.name, tuple(one.events), options))
+    return uses
 
 
 def password_hasher(loaded: Loaded) -> Callable[[str], str]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish, Surveys
 from tidegate.cluster.registry import LiveTransfer
-from tidegate.errors import Denied, NotFound, QuotaExceeded, TidegateError, TooLarge
+from tidegate.errors import Denied, NotFound, ProviderUnavailable, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
 from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
@@ -25,6 +25,9 @@ from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
 from tidegate.vfs.usage.reservations import PathState, PathTable
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
+
+_LOOKS: Final = frozenset((Intent.LIST, Intent.STAT, Intent.READLINK, Intent.CHECKSUM, Intent.SPACE))
+"""What changes nothing and makes no event."""
 
 MAX_OPEN_FILES: Final = 1024
 """Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""
@@ -59,6 +62,23 @@ class VfsOptions:
     early: Room = field(default_factory=lambda: Room(EARLY_BYTES))
 
 
+class Kept(Protocol):
+    """Takes events that must not be lost; the bus does."""
+
+    @property
+    def full(self) -> bool:
+        """True while nothing may be done that would have to be told."""
+        ...
+
+    async def record(self, event: Event) -> None:
+        """Take an event, and return when it is stored if it is one of those.
+
+        Raises:
+            ProviderUnavailable: it is not stored.
+        """
+        ...
+
+
 class OpenFile(Protocol):
     """An open file, as the session uses it."""
 
@@ -72,6 +92,7 @@ class Context:
     """One session's surroundings.
 
     Attributes:
+        kept: takes events of what is done, if some must not be lost.
         up: the bucket that uploads pay, None if bandwidth is free; down likewise.
         acts: operations under way, of all sessions.
         acting: those of this session.
@@ -94,6 +115,7 @@ class Context:
     options: VfsOptions
     emit: Callable[[Event], None]
     acts: Acts
+    kept: Kept | None = None
     up: TokenBucket | None = None
     down: TokenBucket | None = None
     acting: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -124,7 +146,10 @@ class Context:
 
         Raises:
             Denied, NotFound: refused.
+            ProviderUnavailable: what is done now could not be told.
         """
+        if self.kept is not None and self.kept.full and intent not in _LOOKS:
+            raise ProviderUnavailable
         decision = self.gate.decide(
             intent, path, target=target, is_dir=is_dir, exists=exists, target_exists=target_exists
         )
@@ -171,7 +196,18 @@ class Context:
             )
         )
 
-    def operated(
+    async def tell(self, event: Event) -> None:
+        """Emit the event of something done, and return when it is stored if it is a kept one.
+
+        Raises:
+            ProviderUnavailable: it is not.
+        """
+        if self.kept is None:
+            self.emit(event)
+        else:
+            await self.kept.record(event)
+
+    async def operated(
         self,
         action: Action,
         path: VPath,
@@ -184,7 +220,7 @@ class Context:
         size: int = -1,
     ) -> None:
         """Record something done; `started` is of `time.monotonic`."""
-        self.emit(
+        await self.tell(
             Operated(
                 origin=self.origin,
                 action=action,

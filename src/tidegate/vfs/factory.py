@@ -13,7 +13,7 @@ from tidegate.policy.folders import storage_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
-from tidegate.vfs.context import Context, VfsOptions
+from tidegate.vfs.context import Context, Kept, VfsOptions
 from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage.lease import Lease
@@ -35,6 +35,7 @@ class VfsSessions:
         build: makes an unopened backend for a storage root; the root is created if missing.
         store: the data provider, None to remember nothing.
         emit: takes events; never blocks.
+        kept: takes events of what is done, if some must not be lost.
         options: see `VfsOptions`.
         track_quota: as in the `data_provider` section.
         lease: this server's marks, if several servers may use the store.
@@ -50,11 +51,13 @@ class VfsSessions:
         store: UsageStore | None,
         *,
         emit: Callable[[Event], None],
+        kept: Kept | None = None,
         options: VfsOptions | None = None,
         track_quota: int = 2,
         lease: Lease | None = None,
     ) -> None:
         self._emit = emit
+        self._kept = kept
         self._options = options or VfsOptions()
         self._places = PathTable()
         self._acts = Acts()
@@ -119,6 +122,7 @@ class VfsSessions:
             places=self._places,
             options=self._options,
             emit=self._emit,
+            kept=self._kept,
             acts=self._acts,
             up=up,
             down=down,

@@ -242,7 +242,10 @@ class Session:
 
     def open_nowait(self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None) -> File | None:
         """Open what is simple and needs no waiting; None leaves it to `open`."""
-        return None if self._closed else open_nowait(self._context, path, flags, attrs)
+        kept = self._context.kept
+        if self._closed or (kept is not None and kept.full):
+            return None
+        return open_nowait(self._context, path, flags, attrs)
 
     async def remove(self, path: VPath) -> None:
         """Remove a file or link."""
@@ -336,7 +339,9 @@ class Session:
                 await own.resize(context, path, mine, wanted.size)
             else:
                 await self._resize(path, spot, wanted.size, follow=follow)
-            context.operated(Action.TRUNCATE, path, spot.location, started, attrs=Attrs(size=wanted.size))
+            await context.operated(
+                Action.TRUNCATE, path, spot.location, started, attrs=Attrs(size=wanted.size)
+            )
         rest = replace(wanted, size=None)
         if rest == Attrs():
             return
@@ -347,11 +352,11 @@ class Session:
         host = spot.location
         if rest.mtime_ns is not None or rest.atime_ns is not None:
             when = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
-            context.operated(Action.CHTIMES, path, host, started, attrs=when)
+            await context.operated(Action.CHTIMES, path, host, started, attrs=when)
         if rest.mode is not None:
-            context.operated(Action.CHMOD, path, host, started, attrs=Attrs(mode=rest.mode))
+            await context.operated(Action.CHMOD, path, host, started, attrs=Attrs(mode=rest.mode))
         if rest.uid is not None or rest.gid is not None:
-            context.operated(Action.CHOWN, path, host, started, attrs=Attrs(uid=rest.uid, gid=rest.gid))
+            await context.operated(Action.CHOWN, path, host, started, attrs=Attrs(uid=rest.uid, gid=rest.gid))
 
     async def _resize(self, path: VPath, spot: ResolvedPath, size: int, *, follow: bool) -> None:
         """Truncate or extend a file by path, charging the difference."""

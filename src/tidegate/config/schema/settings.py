@@ -8,6 +8,7 @@ from typing import Any
 from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
+from tidegate.config.schema.events import EventKeys
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
 from tidegate.config.schema.limits import LimitKeys
@@ -26,6 +27,7 @@ class Settings(Section):
     httpd: Httpd = key(Httpd(), "The HTTP server: REST API, health.")
     identity: IdentityKeys = key(IdentityKeys(), "Who says who somebody is, besides the data provider.")
     storage: StorageKeys = key(StorageKeys(), "Kinds of storage besides local disk.")
+    events: EventKeys = key(EventKeys(), "Who is told what happens, besides the log.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import typing
 from collections.abc import Callable
 from typing import Final
 
@@ -45,11 +46,27 @@ def refused(emit: Emit, protocol: Protocol, address: str, rule: str, text: str) 
     emit(ConnectionRefused(origin=origin, rule=rule, text=text))
 
 
+class Events(typing.Protocol):
+    """Takes events; `tidegate.events.bus.Bus` does."""
+
+    def emit(self, event: Event, *, kept: bool = False) -> None:
+        """Queue an event; `kept` says that it was given to `keep`."""
+        ...
+
+    async def keep(self, event: Event) -> None:
+        """Store an event, if it must not be lost, before what it tells of is done.
+
+        Raises:
+            ProviderUnavailable: that is not possible now.
+        """
+        ...
+
+
 class ConnectionRecord:
     """What is put on record of one connection. Made when it comes, `closed` when it has ended.
 
     Args:
-        emit: takes events.
+        events: takes events.
         peer: the other end.
 
     Attributes:
@@ -57,14 +74,16 @@ class ConnectionRecord:
         logged_in: True once a login was accepted.
     """
 
-    def __init__(self, emit: Emit, peer: Peer) -> None:
-        self._emit = emit
+    def __init__(self, events: Events, peer: Peer) -> None:
+        self._events = events
+        self._emit = events.emit
+        self._kept: LoggedIn | None = None
         self._peer = peer
         self._started = time.monotonic()
         self.origin = Origin.of(peer)
         self.failures = 0
         self.logged_in = False
-        emit(Connected(origin=self.origin))
+        self._emit(Connected(origin=self.origin))
 
     @property
     def username(self) -> str:
@@ -87,12 +106,23 @@ class ConnectionRecord:
         self.failures += 1
         self._emit(LoginFailed(origin=self.origin, login_type=method, reason=reason, rule=rule))
 
+    async def login_is_right(self, principal: Principal, client_version: str = "") -> None:
+        """Keep that somebody logged in, before they are told, if a kept sink wants that.
+
+        Raises:
+            ProviderUnavailable: that is not possible now; they may not come in.
+        """
+        origin = Origin.of(self._peer, principal.username)
+        event = LoggedIn(origin=origin, method=principal.method, client_version=client_version)
+        await self._events.keep(event)
+        self._kept = event
+
     def login_accepted(self, principal: Principal, client_version: str = "") -> None:
         """A login was accepted."""
         self.logged_in = True
         self.named(principal.username)
         event = LoggedIn(origin=self.origin, method=principal.method, client_version=client_version)
-        self._emit(event)
+        self._events.emit(event, kept=self._kept == event)
 
     def closed(self, *, by: str = "", error: str = "", client_version: str = "") -> None:
         """The connection ended. Without any login on record, that is put on record first.
@@ -123,10 +153,14 @@ async def authenticate(
     credential: Credential,
     *,
     after: PartialLogin | None = None,
+    client_version: str = "",
 ) -> Principal | PartialLogin | None:
     """Ask the login service; what is refused, or cannot be judged, is on record and answered with None."""
     try:
-        return await service.authenticate(peer, username, credential, after=after)
+        outcome = await service.authenticate(peer, username, credential, after=after)
+        if isinstance(outcome, Principal):
+            await record.login_is_right(outcome, client_version)
+        return outcome
     except LoginRefused as refusal:
         record.login_failed(credential.kind, refusal.reason, refusal.rule)
     except TidegateError as error:

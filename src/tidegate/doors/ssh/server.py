@@ -91,7 +91,7 @@ class SshLogin(asyncssh.SSHServer):
         self.door.entered(self)
         self.deadline = Deadline(self.options.login_seconds, self._too_late)
         self._silence = SilenceWatch(self.options.silent_seconds, self._heard, self._silent)
-        self.record = ConnectionRecord(self.door.bus.emit, self.peer)
+        self.record = ConnectionRecord(self.door.bus, self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended, for whatever reason."""
@@ -391,7 +391,13 @@ class SshLogin(asyncssh.SSHServer):
 
     async def _judge(self, turn: int, username: str, credential: Credential) -> bool:
         outcome = await authenticate(
-            self.door.login, self.record, self.peer, username, credential, after=self._partial
+            self.door.login,
+            self.record,
+            self.peer,
+            username,
+            credential,
+            after=self._partial,
+            client_version=self._client_version(),
         )
         if outcome is None or turn != self._turn:
             return False

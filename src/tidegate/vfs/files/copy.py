@@ -68,7 +68,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             await act.begin(goal.mount)
             with context.limits(Intent.COPY, target):
                 copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)
-        context.operated(
+        await context.operated(
             Action.COPY,
             source,
             origin.location,

@@ -450,21 +450,21 @@ class File:
             with context.limits(Intent.UPLOAD, path):
                 self._upload.resize(wanted.size)
             await self._upload.set_size(self._handle, wanted.size)
-            self._record(Action.TRUNCATE, started, Attrs(size=wanted.size))
+            await self._record(Action.TRUNCATE, started, Attrs(size=wanted.size))
         rest = replace(wanted, size=None)
         if rest != Attrs():
             await (self._handle if self._publisher is None else self._publisher).set_attrs(rest)
             if rest.mode is not None:
-                self._record(Action.CHMOD, started, Attrs(mode=rest.mode))
+                await self._record(Action.CHMOD, started, Attrs(mode=rest.mode))
             if rest.uid is not None or rest.gid is not None:
-                self._record(Action.CHOWN, started, Attrs(uid=rest.uid, gid=rest.gid))
+                await self._record(Action.CHOWN, started, Attrs(uid=rest.uid, gid=rest.gid))
             if rest.mtime_ns is not None or rest.atime_ns is not None:
                 times = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
-                self._record(Action.CHTIMES, started, times)
+                await self._record(Action.CHTIMES, started, times)
 
-    def _record(self, action: Action, started: float, attrs: Attrs) -> None:
+    async def _record(self, action: Action, started: float, attrs: Attrs) -> None:
         host = self._spot.location
-        self._context.operated(action, self.path, host, started, attrs=attrs)
+        await self._context.operated(action, self.path, host, started, attrs=attrs)
 
     async def sync(self) -> None:
         """Fsync."""
@@ -513,6 +513,8 @@ class File:
         if self._closed:
             raise InvalidHandle
         close, upload = self._close, self._upload
+        if self._context.kept is not None:
+            return False
         if close is None or self._failure is not None or not self._exact or self._paid_at > monotonic():
             return False
         failure: TidegateError | None = None
@@ -529,7 +531,7 @@ class File:
         context = self._context
         context.files.pop(self, None)
         context.transfers.discard(self)
-        self._report(failure)
+        context.emit(self._report(failure))
         if failure is not None:
             raise failure
         return True
@@ -570,13 +572,13 @@ class File:
         finally:
             context.files.pop(self, None)
             context.transfers.discard(self)
-        self._report(failure or ending)
+        await context.tell(self._report(failure or ending))
         if upload is not None and failure is not None:
             raise failure
         if ending is not None:
             raise ending
 
-    def _report(self, failure: TidegateError | None) -> None:
+    def _report(self, failure: TidegateError | None) -> Transferred:
         context = self._context
         action: TransferAction = Action.UPLOAD if self._upload is not None else Action.DOWNLOAD
         status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
@@ -587,18 +589,16 @@ class File:
         if self._meter.down and self.size != self._received:
             context.changed()
         spot = self._spot
-        context.emit(
-            Transferred(
-                context.origin,
-                time.time(),
-                action,
-                status,
-                self.path,
-                spot.mount.location(spot.key),
-                self._received if self._upload is not None else self.size,
-                monotonic() - self._clock,
-                "" if failure is None else text_of(failure),
-            )
+        return Transferred(
+            context.origin,
+            time.time(),
+            action,
+            status,
+            self.path,
+            spot.mount.location(spot.key),
+            self._received if self._upload is not None else self.size,
+            monotonic() - self._clock,
+            "" if failure is None else text_of(failure),
         )
 
     def _unreadable(self) -> TidegateError:

@@ -105,7 +105,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
                         await carry(context, act, origin, goal, entry, old, source, target)
                 if over is not None:
                     await own.forsake(context, goal, over)
-        context.operated(
+        await context.operated(
             Action.RENAME, source, origin.location, started, target=target, target_path=goal.location
         )
 

@@ -59,7 +59,7 @@ async def remove(context: Context, path: VPath) -> None:
                 await backend.remove(key)
                 if entry.is_file:
                     _forget(mount, place, entry.size)
-        context.operated(Action.REMOVE, path, mount.location(key), started)
+        await context.operated(Action.REMOVE, path, mount.location(key), started)
 
     await settle(context, work)
 
@@ -90,7 +90,7 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         async with _new_name(context, act, spot):
             mode = attrs.mode if attrs is not None else None
             await context.through(spot).mkdir(key, mode=mode, uid=uid, gid=gid)
-        context.operated(Action.MKDIR, path, mount.location(key), started)
+        await context.operated(Action.MKDIR, path, mount.location(key), started)
 
     await settle(context, work)
 
@@ -146,7 +146,7 @@ async def rmdir(context: Context, path: VPath) -> None:
             act.commit()
             await backend.rmdir(key)
             mount.meter.credit(-sum(part.size for part in parts), -len(parts))
-        context.operated(Action.RMDIR, path, mount.location(key), started)
+        await context.operated(Action.RMDIR, path, mount.location(key), started)
 
     await settle(context, work)
 
@@ -191,7 +191,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
             content = await text_to_store(context, spot, text, points, link)
             async with _new_name(context, act, spot):
                 await context.through(spot).symlink(content, key)
-        context.operated(
+        await context.operated(
             Action.SYMLINK,
             points,
             other.location(other_key),
@@ -280,7 +280,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
             if hidden is not None:
                 to_mount.meter.credit(-there.freed(hidden.size), -1)
             there.becomes(size)
-        context.operated(
+        await context.operated(
             Action.LINK,
             source,
             mount.location(key),
