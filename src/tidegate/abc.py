@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contracts that third parties implement. Words like MUST are meant as in RFC 2119.
 
-Rules of this room: protocols and plain values only; imports `tidegate.model` and `tidegate.errors`.
+Rules of this room: protocols and plain values only; imports `tidegate.model` and `tidegate.errors`. What
+concerns events stands in `tidegate.contracts`; its names are promised here.
 
 A backend is small by contract: stat, list, open, remove, mkdir, rmdir, rename. Everything else is a
 `Capability` that it declares; callers look at `capabilities` first and an undeclared operation raises
@@ -21,12 +22,13 @@ begun while another change of it is under way in the same session. Writes of one
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
+from tidegate.contracts.events import KeptEvent, KeptSink, Sink
 from tidegate.model import Account, Attrs, Entry, Peer, Space, StorageSpec
 
 Key = str
@@ -526,70 +528,6 @@ class StorageKind(Protocol):
 
     async def close(self) -> None:
         """Release what all roots share; their backends are closed before."""
-        ...
-
-
-class Sink(Protocol):
-    """Takes events as they happen. Life: constructed, `open`, `handle` for each event, `close`.
-
-    It is *lossy*: events wait for it in memory, in a bounded queue, and are lost when that is full or the
-    process ends. What must miss nothing is a `KeptSink`.
-
-    A sink that never waits MAY also have ``handle_nowait(event) -> None``; the bus then calls that instead,
-    which spares a task's wake-up for every event.
-    """
-
-    async def open(self) -> None:
-        """Get ready."""
-        ...
-
-    async def handle(self, event: object) -> None:
-        """Take one event; the bus calls this from one task, in order."""
-        ...
-
-    async def close(self) -> None:
-        """Flush and release."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class KeptEvent:
-    """An event as a `KeptSink` gets it.
-
-    Attributes:
-        id: counts up; never given twice by one data provider. Who has seen it may ignore the event.
-        event: a kind of `tidegate.events.kinds`.
-        document: the same as values of JSON; see docs/reference/events.md.
-    """
-
-    id: int
-    event: object
-    document: Mapping[str, object]
-
-
-@runtime_checkable
-class KeptSink(Protocol):
-    """Takes events that must not be lost. Life: constructed, `open`, `deliver`..., `close`.
-
-    They are in the data provider before the client is told that what they tell of is done, and stay there
-    until every kept sink has taken them, over crashes and restarts. Each comes at least once, in the order
-    of ids; again after `deliver` failed or was cut off.
-    """
-
-    async def open(self) -> None:
-        """Get ready."""
-        ...
-
-    async def deliver(self, events: Sequence[KeptEvent]) -> None:
-        """Take a batch; returning means that all of it is safe.
-
-        An error means that nothing of it need be: the batch comes again after a while, and nothing before it
-        was taken. It has `tidegate.events.outbox.DELIVER_SECONDS`.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Release everything."""
         ...
 
 
