@@ -188,3 +188,38 @@ def test_check_names_what_cannot_be_used(tmp_path: Path) -> None:
         )
         assert done.returncode != 0
         assert f"identity.authenticators[0]: {says}" in done.stderr, done.stderr
+
+
+def put(client: paramiko.SFTPClient, path: str, size: int) -> None:
+    with client.open(path, "w") as file:
+        file.write(b"x" * size)
+
+
+def test_the_quota_of_an_account_that_is_not_stored_holds(tmp_path: Path, roster_module) -> None:
+    """Across sessions and restarts; nothing is said in the log, and nobody is sent away for not being stored."""
+    roster, options = make(tmp_path)
+    server = Running(tmp_path / "config", **options)
+    world = World(server, roster)
+    try:
+        server.start()
+        with world.sftp("paul", "plain") as client:
+            put(client, "/one", 8000)
+        with world.sftp("paul", "plain") as client, pytest.raises(OSError, match="quota"):
+            put(client, "/two", 8000)
+        server.stop()
+        assert not [
+            line for line in server.lines() if line["level"] == "warn" and "usage of paul" in str(line)
+        ]
+        server.start()
+        with world.sftp("paul", "plain") as client:
+            with pytest.raises(OSError, match="quota"):
+                put(client, "/two", 8000)
+            client.remove("/one")
+            put(client, "/two", 8000)
+        server.kill()  # counted again at the next start
+        server.start()
+        with world.sftp("paul", "plain") as client, pytest.raises(OSError, match="quota"):
+            put(client, "/three", 8000)
+        server.stop()
+    finally:
+        server.kill()

@@ -39,6 +39,7 @@ class People:
         self.accounts = {account.username: account for account in accounts}
         self.admin_records = {admin.username: admin for admin in admins}
         self.key_records = {key.id: key for key in keys}
+        self.kept: dict[str, Account] = {}
         self.down = False
         self.writes: list[tuple[str, str]] = []
 
@@ -50,6 +51,14 @@ class People:
         self._alive()
         return self.accounts.get(username)
 
+    async def external(self, username: str) -> Account | None:
+        self._alive()
+        return self.kept.get(username)
+
+    async def keep_external(self, username: str) -> Account:
+        self._alive()
+        return self.kept.setdefault(username, Account(username=username, created_at=1))
+
     async def set_password(self, username: str, password_hash: str, *, changed_at: int | None = None) -> None:
         self._alive()
         if username not in self.accounts:
@@ -59,7 +68,8 @@ class People:
 
     async def touch_login(self, username: str, when_ms: int) -> None:
         self._alive()
-        self.accounts[username] = replace(self.accounts[username], last_login=when_ms)
+        held = self.accounts if username in self.accounts else self.kept
+        held[username] = replace(held[username], last_login=when_ms)
         self.writes.append(("touch", username))
 
     async def admin(self, username: str) -> Admin | None:

@@ -26,7 +26,7 @@ from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
-from tidegate.identity.stages import Proved, Stages
+from tidegate.identity.stages import Proved, Stages, with_usage
 from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import combined, remaining_methods
@@ -192,13 +192,27 @@ class Identity:
     # -- accounts by name ----------------------------------------------------------------------------------
 
     async def find(self, username: str) -> Account | None:
-        """The account as it is now, stored or not; None if nobody knows it.
+        """The account as it is now, stored or not, with what it uses; None if nobody knows it.
 
         Raises:
             ProviderUnavailable: somebody who may know it cannot be asked.
         """
-        account, _ = await self._stages.find(username)
-        return account
+        account, is_stored = await self._stages.find(username)
+        if account is None or is_stored:
+            return account
+        record = await self._provider.user(username) or await self._provider.external(username)
+        return account if record is None else with_usage(account, record)
+
+    async def _with_usage(self, account: Account) -> Account:
+        """An account that is not stored with what is kept under its name, which begins now if need be.
+
+        Raises:
+            ProviderUnavailable: what it uses cannot be told.
+        """
+        record = await self._provider.user(account.username)
+        if record is None:
+            record = await self._provider.keep_external(account.username)
+        return with_usage(account, record)
 
     # -- steps -------------------------------------------------------------------------------------------
 
@@ -213,7 +227,8 @@ class Identity:
             if proved.account is None:
                 return _partial(name, method, proved)
             is_stored = self._stages.is_stored(proved.step)
-            account = await self._stages.pre_login(proved.account, peer, method)
+            account = proved.account if is_stored else await self._with_usage(proved.account)
+            account = await self._stages.pre_login(account, peer, method)
         except LoginRefused:
             raise
         except ProviderUnavailable as error:
@@ -244,7 +259,7 @@ class Identity:
             self._stages.remember(proved.account)
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
-        return Principal(replace(account, password=""), method, peer.remote_ip, asked if is_stored else 0.0)
+        return Principal(replace(account, password=""), method, peer.remote_ip, asked)
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False

@@ -32,6 +32,7 @@ from tidegate.events.outbox import Outbox
 from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
+from tidegate.identity.usage_records import UsageRecords
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
@@ -142,7 +143,8 @@ class App:
         self._identity = Identity(self.provider, identity_options(self.loaded), authenticators=authenticators)
         await self._identity.open()
         self._sessions = VfsSessions(
-            self._storages.build, self.provider, options=self._vfs_options(), emit=self.bus.emit,
+            self._storages.build, UsageRecords(self._identity, self.provider),
+            options=self._vfs_options(), emit=self.bus.emit,
             kept=self.bus if self.bus.outbox is not None else None,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),

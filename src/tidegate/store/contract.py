@@ -11,9 +11,21 @@ from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
 from tidegate.store.legacy.remarks import Remarks
 from tidegate.store.outbox import OutboxStore
 
-__all__ = ["ADD_ONLY", "Guard", "LoadReport", "Order", "Provider", "Snapshot", "UsageDelta"]
+__all__ = [
+    "ADD_ONLY",
+    "EVERYTHING",
+    "Guard",
+    "LoadReport",
+    "Order",
+    "Provider",
+    "Snapshot",
+    "UsageDelta",
+]
 
 Order = Literal["ASC", "DESC"]
+
+EVERYTHING: Final = "*"
+"""The subject of a revocation that stands for every other one."""
 
 ADD_ONLY: Final = 1
 """The load mode that leaves existing records as they are."""
@@ -133,6 +145,23 @@ class Provider(Protocol):
 
     async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
         """Set `first_upload` or `first_download` if it is not set yet."""
+        ...
+
+    # -- accounts that are not stored --------------------------------------------------------------------
+
+    async def external(self, username: str) -> Account | None:
+        """What is kept of an account that only an authenticator knows; None if nothing is.
+
+        Name, `created_at`, usage and the times of logins and transfers; the rest is empty.
+        """
+        ...
+
+    async def keep_external(self, username: str) -> Account:
+        """The same, made if there is none.
+
+        From then on the methods for usage, marks and times act on this record as long as no account of that
+        name is stored. Where usage is not kept it is empty and not stored.
+        """
         ...
 
     # -- usage -----------------------------------------------------------------------------------------
@@ -256,6 +285,21 @@ class Provider(Protocol):
 
     async def set_setting(self, name: str, value: str | None) -> None:
         """Store such a value, or forget it."""
+        ...
+
+    async def revoke(self, subject: str, *, at_ms: int, expires_ms: int, limit: int) -> None:
+        """Remember that something is void, for every server on this provider. Expired rows go.
+
+        Args:
+            subject: at most 255 characters; a later time replaces an earlier one.
+            at_ms: when it was revoked.
+            expires_ms: until when that matters.
+            limit: with more rows than this `EVERYTHING` takes their place, with these times.
+        """
+        ...
+
+    async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
+        """Those of the subjects that are void, with the time since when; the writer is asked."""
         ...
 
     async def reload(self) -> None:

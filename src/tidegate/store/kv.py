@@ -45,13 +45,14 @@ READER_THREADS: Final = 2
 MARK_EVERY: Final = 256
 """Names between two bookmarks that make skipping to a page cheap."""
 
-_SHELVES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys")
-_TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "meta", OUTBOX, CURSORS)
+_SHELVES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys", "external")
+_TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "revocations", "meta", OUTBOX, CURSORS)
 _ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "users": TypeAdapter(Account),
     "folders": TypeAdapter(Folder),
     "admins": TypeAdapter(Admin),
     "api_keys": TypeAdapter(ApiKey),
+    "external": TypeAdapter(Account),
 }
 _WITH_STORAGE: Final = frozenset(("users", "folders"))
 _VERSION: Final = b"schema"
@@ -176,6 +177,21 @@ class _LmdbShelves:
     def _servers(self, user: bytes) -> set[str]:
         value = self.transaction.get(user, db=self._tables["dirty"])
         return set() if value is None else set(bytes(value).decode().split("\n"))
+
+    def revocations(self) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        with self.transaction.cursor(db=self._tables["revocations"]) as cursor:
+            for subject, value in cursor:
+                at, expires = bytes(value).split()
+                found[bytes(subject).decode()] = int(at), int(expires)
+        return found
+
+    def revoke(self, subject: str, times: tuple[int, int] | None) -> None:
+        table = self._tables["revocations"]
+        if times is None:
+            self.transaction.delete(subject.encode(), db=table)
+        else:
+            self.transaction.put(subject.encode(), f"{times[0]} {times[1]}".encode(), db=table)
 
     def setting(self, name: str) -> str | None:
         value = self.transaction.get(name.encode(), db=self._tables["settings"])

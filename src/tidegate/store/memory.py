@@ -30,11 +30,13 @@ class _State:
             "folders": {},
             "admins": {},
             "api_keys": {},
+            "external": {},
         }
         self.names: Final[dict[RecordTable, list[str]]] = {shelf: [] for shelf in self.shelves}
         self.links: Final[dict[str, set[str]]] = {}
         self.dirty: Final[set[tuple[str, str]]] = set()
         self.settings: Final[dict[str, str]] = {}
+        self.revoked: Final[dict[str, tuple[int, int]]] = {}
         self.last_id = 0
         self.undo: Final[list[Callable[[], None]]] = []
 
@@ -101,13 +103,21 @@ class _State:
     def marked(self) -> list[tuple[str, str]]:
         return sorted(self.dirty)
 
+    def revocations(self) -> dict[str, tuple[int, int]]:
+        return dict(self.revoked)
+
+    def revoke(self, subject: str, times: tuple[int, int] | None) -> None:
+        old = self.revoked.get(subject)
+        _set(self.revoked, subject, times)
+        self.undo.append(lambda: _set(self.revoked, subject, old))
+
     def setting(self, name: str) -> str | None:
         return self.settings.get(name)
 
     def set_setting(self, name: str, value: str | None) -> None:
         old = self.settings.get(name)
-        self._set(name, value)
-        self.undo.append(lambda: self._set(name, old))
+        _set(self.settings, name, value)
+        self.undo.append(lambda: _set(self.settings, name, old))
 
     # -- pieces ----------------------------------------------------------------------------------------------
 
@@ -133,11 +143,12 @@ class _State:
         (group.add if there else group.discard)(name)
         self.undo.append(lambda: (group.discard if there else group.add)(name))
 
-    def _set(self, name: str, value: str | None) -> None:
-        if value is None:
-            self.settings.pop(name, None)
-        else:
-            self.settings[name] = value
+
+def _set(values: dict[str, T], name: str, value: T | None) -> None:
+    if value is None:
+        values.pop(name, None)
+    else:
+        values[name] = value
 
 
 class MemoryProvider(RecordProvider):
@@ -180,8 +191,13 @@ class MemoryProvider(RecordProvider):
             now = fresh.shelves["users"].get(name)
             if isinstance(old, Account) and isinstance(now, Account):
                 fresh.shelves["users"][name] = replace(now, id=old.id, created_at=old.created_at)
-        # Settings are this process's own; a dump has none.
+        # These are this process's own; a dump has none.
         fresh.settings.update(self._state.settings)
+        fresh.revoked.update(self._state.revoked)
+        for name, record in self._state.shelves["external"].items():
+            fresh.put("external", name, record)
+        fresh.dirty.update(mark for mark in self._state.dirty if mark[0] in fresh.shelves["external"])
+        fresh.undo.clear()
         self._state = fresh
         self.notes = tuple(notes)
         for note in notes:

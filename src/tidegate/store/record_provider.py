@@ -139,6 +139,22 @@ class RecordProvider(abc.ABC):
                 lambda shelves: records.touch_first(shelves, username, f"first_{kind}", when_ms)
             )
 
+    # -- accounts that are not stored ----------------------------------------------------------------------
+
+    async def external(self, username: str) -> Account | None:
+        """What is kept of an account that only an authenticator knows."""
+        return cast("Account | None", await self._get("external", username))
+
+    async def keep_external(self, username: str) -> Account:
+        """The same, made if there is none."""
+        _must_be_storable(username)
+        if not self._rules.keeps_usage:
+            return Account(username=username)
+        found = await self.external(username)
+        if found is None:
+            found = await self._write(lambda shelves: records.keep_external(shelves, username))
+        return found
+
     # -- usage -------------------------------------------------------------------------------------------
 
     async def add_usage(self, username: str, delta: UsageDelta) -> None:
@@ -263,6 +279,15 @@ class RecordProvider(abc.ABC):
     async def set_setting(self, name: str, value: str | None) -> None:
         """Store such a value, or forget it."""
         await self._write(lambda shelves: shelves.set_setting(name, value))
+
+    async def revoke(self, subject: str, *, at_ms: int, expires_ms: int, limit: int) -> None:
+        """Remember that something is void."""
+        await self._write(lambda shelves: records.revoke(shelves, subject, (at_ms, expires_ms), limit))
+
+    async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
+        """Those of the subjects that are void."""
+        rows, now = await self._read(lambda shelves: shelves.revocations()), records.now_ms()
+        return {name: rows[name][0] for name in subjects if name in rows and rows[name][1] > now}
 
     async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
         """Store everything in one transaction."""

@@ -14,16 +14,17 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
-from tidegate.store.contract import ADD_ONLY, Guard, LoadRow, Order, Record, UsageDelta
+from tidegate.store.contract import ADD_ONLY, EVERYTHING, Guard, LoadRow, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
-RecordTable = Literal["users", "folders", "admins", "api_keys"]
+RecordTable = Literal["users", "folders", "admins", "api_keys", "external"]
 
 KINDS: Final[dict[RecordTable, str]] = {
     "users": "user",
     "folders": "folder",
     "admins": "admin",
     "api_keys": "API key",
+    "external": "user",
 }
 R = TypeVar("R", bound=Record)
 G = TypeVar("G", bound=Record)
@@ -82,6 +83,14 @@ class RecordTransaction(Protocol):
 
     def marked(self) -> list[tuple[str, str]]:
         """Accounts with that mark and the servers that set it, sorted."""
+        ...
+
+    def revocations(self) -> dict[str, tuple[int, int]]:
+        """Subjects that are void, each with since when and until when that matters."""
+        ...
+
+    def revoke(self, subject: str, times: tuple[int, int] | None) -> None:
+        """Store or forget a revocation."""
         ...
 
     def setting(self, name: str) -> str | None:
@@ -245,13 +254,38 @@ def remove(
 
 
 def patch(shelves: RecordTransaction, name: str, **values: Any) -> None:
-    """Set fields of an account.
+    """Set fields of an account, or what is kept of one that is not stored.
 
     Raises:
         NotFound: there is no such account.
     """
-    old = cast("Account", _existing(shelves, "users", name))
-    shelves.put("users", name, replace(old, **values))
+    shelf, old = _kept(shelves, name)
+    shelves.put(shelf, name, replace(old, **values))
+
+
+def keep_external(shelves: RecordTransaction, name: str) -> Account:
+    """What is kept of an account that is not stored, made if there is nothing."""
+    found = shelves.get("external", name)
+    if found is None:
+        found = Account(username=name, created_at=now_ms())
+        shelves.put("external", name, found)
+    return cast("Account", found)
+
+
+def revoke(shelves: RecordTransaction, subject: str, times: tuple[int, int], limit: int) -> None:
+    """Remember that something is void; see `store.contract.Provider.revoke`."""
+    now, known = now_ms(), shelves.revocations()
+    for name, (_, expires) in known.items():
+        if expires <= now:
+            shelves.revoke(name, None)
+    alive = {name: row for name, row in known.items() if row[1] > now}
+    former = alive.get(subject, (0, 0))
+    alive[subject] = max(former[0], times[0]), max(former[1], times[1])
+    if len(alive) > limit:
+        for name in alive:
+            shelves.revoke(name, None)
+        subject, alive = EVERYTHING, {EVERYTHING: times}
+    shelves.revoke(subject, alive[subject])
 
 
 def set_password(shelves: RecordTransaction, name: str, password: str, changed_at: int | None) -> None:
@@ -264,14 +298,14 @@ def set_password(shelves: RecordTransaction, name: str, password: str, changed_a
 
 def touch_first(shelves: RecordTransaction, name: str, field: str, when_ms: int) -> None:
     """Set a time that is not set yet."""
-    old = _existing(shelves, "users", name)
+    _, old = _kept(shelves, name)
     if not getattr(old, field):
         patch(shelves, name, **{field: when_ms})
 
 
 def add_usage(shelves: RecordTransaction, name: str, delta: UsageDelta) -> None:
     """Add to an account's counters; they stop at zero."""
-    old = cast("Account", _existing(shelves, "users", name))
+    _, old = _kept(shelves, name)
     tally = Tally(
         **{
             item.name: max(getattr(old.tally, item.name) + getattr(delta.tally, item.name), 0)
@@ -305,7 +339,7 @@ def set_folder_usage(shelves: RecordTransaction, name: str, size: int, files: in
 
 def mark(shelves: RecordTransaction, name: str, *, dirty: bool, server: str = "") -> None:
     """Set or clear a server's mark of unsettled counters."""
-    _existing(shelves, "users", name)
+    _kept(shelves, name)
     shelves.mark(name, dirty=dirty, server=server)
 
 
@@ -327,6 +361,14 @@ def store(shelves: RecordTransaction, batch: Sequence[Record], mode: int) -> lis
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
+
+
+def _kept(shelves: RecordTransaction, name: str) -> tuple[RecordTable, Account]:
+    """The stored account, else what is kept of one that is not stored."""
+    external = None if shelves.get("users", name) is not None else shelves.get("external", name)
+    if external is not None:
+        return "external", cast("Account", external)
+    return "users", cast("Account", _existing(shelves, "users", name))
 
 
 def _existing(shelves: RecordTransaction, shelf: RecordTable, name: str) -> Record:

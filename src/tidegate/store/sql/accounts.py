@@ -25,8 +25,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
-from tidegate.model import LOCAL_DISK, TALLY_NAMES, Account, FolderMount, StorageConfig
-from tidegate.store.contract import Guard, Order, UsageDelta
+from tidegate.model import LOCAL_DISK, Account, FolderMount, StorageConfig
+from tidegate.store.contract import Guard, Order
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.tables import Tables
@@ -214,69 +214,6 @@ async def set_password(
     if changed_at is not None:
         values |= {"last_password_change": changed_at}
     await set_columns(connection, tables, name, values)
-
-
-async def touch_first(
-    connection: AsyncConnection, tables: Tables, name: str, column: str, when_ms: int
-) -> None:
-    """Set a time that is not set yet."""
-    field = tables.users.c[column]
-    await set_columns(connection, tables, name, {column: case((field == 0, when_ms), else_=field)})
-
-
-async def add_usage(connection: AsyncConnection, tables: Tables, name: str, delta: UsageDelta) -> None:
-    """Add to counters in the database, so that concurrent writers add up."""
-    users = tables.users.c
-    values: Values = {}
-    changes = {
-        "used_quota_size": delta.size,
-        "used_quota_files": delta.files,
-        "used_upload_data_transfer": delta.upload,
-        "used_download_data_transfer": delta.download,
-        **{f"tally_{label}": getattr(delta.tally, label) for label in TALLY_NAMES},
-    }
-    for column, amount in changes.items():
-        if amount:
-            values[column] = raised(users[column], amount)
-    if not values:
-        return
-    if delta.size or delta.files:
-        values["last_quota_update"] = now_ms()
-    await set_columns(connection, tables, name, values)
-
-
-def raised(column: Column[Any], amount: int) -> ColumnElement[int]:
-    """The column plus an amount, but never below zero."""
-    if amount >= 0:
-        return column + amount
-    return case((column < -amount, 0), else_=column - (-amount))
-
-
-async def mark(connection: AsyncConnection, tables: Tables, name: str, server: str, *, dirty: bool) -> None:
-    """Set or clear a server's mark of counters that may be behind."""
-    if not server:
-        await set_columns(connection, tables, name, {"usage_dirty": int(dirty)})
-        return
-    marks = tables.marks
-    query = select(tables.users.c.id).where(tables.users.c.username == name)
-    number = (await connection.execute(query)).scalar()
-    if number is None:
-        raise _missing(name)
-    mine = (marks.c.user_id == number) & (marks.c.server == server)
-    if not dirty:
-        await connection.execute(delete(marks).where(mine))
-    elif (await connection.execute(select(marks.c.user_id).where(mine))).first() is None:
-        await connection.execute(insert(marks).values(user_id=number, server=server))
-
-
-async def dirty(connection: AsyncConnection, tables: Tables) -> list[tuple[str, str]]:
-    """Accounts whose counters may be behind, with the servers that marked them."""
-    users, marks = tables.users, tables.marks
-    query = select(users.c.username).where(users.c.usage_dirty == 1)
-    found = [(str(name), "") for name in (await connection.execute(query)).scalars()]
-    query_marks = select(users.c.username, marks.c.server).join(marks, marks.c.user_id == users.c.id)
-    found += [(str(name), str(server)) for name, server in await connection.execute(query_marks)]
-    return sorted(found)
 
 
 async def put_mounts(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate import hints
 from tidegate.accounts.names import can_be_stored
-from tidegate.errors import NotFound, ProviderError
+from tidegate.errors import AlreadyExists, NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import (
     Guard,
@@ -31,7 +31,7 @@ from tidegate.store.contract import (
 )
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
-from tidegate.store.sql import accounts, loading, schema
+from tidegate.store.sql import accounts, loading, revocations, schema, usage
 from tidegate.store.sql import external_users as outside
 from tidegate.store.sql.database import Link, ping
 from tidegate.store.sql.engines import sqlite_file
@@ -237,15 +237,34 @@ class SqlProvider:
     async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
         """Set `first_upload` or `first_download` once; nothing happens where accounts are read-only."""
         if self._rules.manage_users:
-            work = _do(accounts.touch_first, self._tables, username, f"first_{kind}", when_ms)
+            work = _do(usage.touch_first, self._tables, username, f"first_{kind}", when_ms)
             await self._write_user(username, work)
+
+    # -- accounts that are not stored ----------------------------------------------------------------------
+
+    async def external(self, username: str) -> Account | None:
+        """What is kept of an account that only an authenticator knows."""
+        if not self._complete or not can_be_stored(username):
+            return None
+        return await self._link.read(_do(usage.external, self._tables, username))
+
+    async def keep_external(self, username: str) -> Account:
+        """The same, made if there is none."""
+        if not self._rules.keeps_usage:
+            return Account(username=username)
+        found = await self.external(username)
+        if found is None:
+            with contextlib.suppress(AlreadyExists):  # another server was faster
+                await self._write_user(username, _do(usage.keep_external, self._tables, username))
+            found = await self.external(username)
+        return found or Account(username=username)
 
     # -- usage -------------------------------------------------------------------------------------------
 
     async def add_usage(self, username: str, delta: UsageDelta) -> None:
         """Add to an account's counters; nothing happens where usage is not tracked."""
         if self._rules.keeps_usage:
-            await self._write_user(username, _do(accounts.add_usage, self._tables, username, delta))
+            await self._write_user(username, _do(usage.add_usage, self._tables, username, delta))
 
     async def set_usage(self, username: str, *, size: int, files: int) -> None:
         """Set the quota counters."""
@@ -264,8 +283,8 @@ class SqlProvider:
         if self._rules.track_quota:
             columns = self._tables.folders.c
             values: dict[str, Any] = {
-                "used_quota_size": accounts.raised(columns.used_quota_size, size),
-                "used_quota_files": accounts.raised(columns.used_quota_files, files),
+                "used_quota_size": usage.raised(columns.used_quota_size, size),
+                "used_quota_files": usage.raised(columns.used_quota_files, files),
                 "last_quota_update": now_ms(),
             }
             await self._link.write(_do(self._folders.set_columns, name, values), about=("folders",))
@@ -279,7 +298,7 @@ class SqlProvider:
     async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
         """Remember that an account's counters may be behind."""
         if self._rules.keeps_usage:
-            await self._write_user(username, _do(accounts.mark, self._tables, username, server, dirty=dirty))
+            await self._write_user(username, _do(usage.mark, self._tables, username, server, dirty=dirty))
 
     async def dirty_usage(self) -> list[str]:
         """Accounts whose counters may be behind."""
@@ -287,7 +306,7 @@ class SqlProvider:
 
     async def usage_marks(self) -> list[tuple[str, str]]:
         """Every mark: account and server."""
-        return await self._link.read(_do(accounts.dirty, self._tables)) if self._complete else []
+        return await self._link.read(_do(usage.dirty, self._tables)) if self._complete else []
 
     # -- folders -----------------------------------------------------------------------------------------
 
@@ -420,6 +439,20 @@ class SqlProvider:
 
         await self._link.write(work)
 
+    async def revoke(self, subject: str, *, at_ms: int, expires_ms: int, limit: int) -> None:
+        """Remember that something is void."""
+        work = _do(revocations.revoke, self._tables, subject, (at_ms, expires_ms), limit)
+        try:
+            await self._link.write(work)
+        except AlreadyExists:
+            await self._link.write(work)
+
+    async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
+        """Those of the subjects that are void."""
+        if not self._complete:
+            return {}
+        return await self._link.read(_do(revocations.revoked, self._tables, subjects))
+
     # -- all or nothing --------------------------------------------------------------------------------------
 
     async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
@@ -462,7 +495,7 @@ class SqlProvider:
         return await self._link.write(work, about=("users", "folders"))
 
     async def _set_user(self, name: str, values: dict[str, Any]) -> None:
-        await self._write_user(name, _do(accounts.set_columns, self._tables, name, values))
+        await self._write_user(name, _do(usage.set_columns, self._tables, name, lambda _: values))
 
 
 def _do(

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql, postgresql
 
+from tidegate.store.sql.rows import USAGE
+
 NAME_CHARS = 255
 
 Name = (
@@ -46,6 +48,9 @@ class Tables:
             of no server.
         outbox: events that kept sinks have not all taken; see `tidegate.store.outbox`.
         cursors: where each sink is; the empty name holds the last id.
+        external: usage of accounts that only an authenticator knows.
+        external_marks: as `marks`, of those.
+        revocations: what is void before its time.
     """
 
     metadata: MetaData
@@ -58,6 +63,9 @@ class Tables:
     marks: Table
     outbox: Table
     cursors: Table
+    external: Table
+    external_marks: Table
+    revocations: Table
 
 
 def users_table_name(prefix: str, users_table: str, *, outside: bool) -> str:
@@ -202,4 +210,38 @@ def make_tables(prefix: str = "", users_table: str = "", *, outside: bool = Fals
         Column("server", Name, nullable=False, server_default=""),
         _number("claimed_until"),
     )
-    return Tables(metadata, users, folders, mounts, admins, api_keys, settings, marks, outbox, cursors)
+    external = Table(
+        f"{prefix}external_users",
+        metadata,
+        Column("username", Name, primary_key=True),
+        _number("created_at"),
+        *(_number(name) for name in USAGE),
+    )
+    external_marks = Table(
+        f"{prefix}external_marks",
+        metadata,
+        Column("username", Name, primary_key=True),
+        Column("server", Name, primary_key=True),
+    )
+    revocations = Table(
+        f"{prefix}revocations",
+        metadata,
+        Column("subject", Name, primary_key=True),
+        _number("revoked_at"),
+        _number("expires_at"),
+    )
+    return Tables(
+        metadata,
+        users,
+        folders,
+        mounts,
+        admins,
+        api_keys,
+        settings,
+        marks,
+        outbox,
+        cursors,
+        external,
+        external_marks,
+        revocations,
+    )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements on what is void before its time. Each function is work for one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.errors import AlreadyExists
+from tidegate.store.contract import EVERYTHING
+from tidegate.store.records import now_ms
+from tidegate.store.sql.tables import Tables
+
+
+async def revoke(
+    connection: AsyncConnection, tables: Tables, subject: str, times: tuple[int, int], limit: int
+) -> None:
+    """Add or prolong a row, and drop what has expired; see `store.contract.Provider.revoke`.
+
+    Raises:
+        AlreadyExists: another server added the same row at this moment; try again.
+    """
+    table = tables.revocations
+    await connection.execute(delete(table).where(table.c.expires_at <= now_ms()))
+    await _put(connection, tables, subject, times)
+    if int((await connection.execute(select(func.count()).select_from(table))).scalar_one()) > limit:
+        await connection.execute(delete(table).where(table.c.revoked_at <= times[0]))
+        await _put(connection, tables, EVERYTHING, times)
+
+
+async def _put(connection: AsyncConnection, tables: Tables, subject: str, times: tuple[int, int]) -> None:
+    table, (at_ms, expires_ms) = tables.revocations, times
+    query = select(table.c.revoked_at, table.c.expires_at).where(table.c.subject == subject)
+    found = (await connection.execute(query.with_for_update())).first()
+    if found is None:
+        try:
+            await connection.execute(
+                insert(table).values(subject=subject, revoked_at=at_ms, expires_at=expires_ms)
+            )
+        except IntegrityError:
+            raise AlreadyExists(f"{subject!r} is revoked already") from None
+        return
+    values = {"revoked_at": max(found[0], at_ms), "expires_at": max(found[1], expires_ms)}
+    await connection.execute(update(table).where(table.c.subject == subject).values(values))
+
+
+async def revoked(connection: AsyncConnection, tables: Tables, subjects: Sequence[str]) -> dict[str, int]:
+    """Since when subjects are void, of those that are."""
+    table = tables.revocations
+    query = select(table.c.subject, table.c.revoked_at).where(
+        table.c.subject.in_(subjects), table.c.expires_at > now_ms()
+    )
+    return {str(subject): int(at) for subject, at in await connection.execute(query)}
