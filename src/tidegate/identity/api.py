@@ -78,5 +78,6 @@ class Accounts(Protocol):
 
         Raises:
             ProviderUnavailable: not now.
+            Unsupported: somebody may know it who can only tell from a login.
         """
         ...

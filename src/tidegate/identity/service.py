@@ -196,6 +196,7 @@ class Identity:
 
         Raises:
             ProviderUnavailable: somebody who may know it cannot be asked.
+            Unsupported: somebody may know it who can only tell from a login.
         """
         account, is_stored = await self._stages.find(username)
         if account is None or is_stored:

@@ -128,14 +128,18 @@ class Stages:
 
         Raises:
             ProviderUnavailable: an authenticator or the provider cannot be asked.
+            Unsupported: nobody knows it who can tell, and somebody can only tell from a login.
         """
+        blind: Unsupported | None = None
         for authenticator in self._chain:
             try:
                 account = await authenticator.find(username)
-            except Unsupported:
-                account = self._seen.get(username)
+            except Unsupported as error:
+                blind, account = error, self._seen.get(username)
             if account is not None:
                 return account, authenticator is self._stored
+        if blind is not None:
+            raise blind
         return None, False
 
     async def knows_key(self, peer: Peer, username: str, public_key: bytes) -> bool:

@@ -272,12 +272,12 @@ class Scans:
         self._books.expect(left)
         done: list[str] = []
         for username, servers in left.items():
-            account = await store.user(username)
-            if account is None:
-                self._books.forget_doubts(username)
-            if account is None or username in waiting:
-                continue
             try:
+                account = await store.user(username)
+                if account is None:
+                    self._books.forget_doubts(username)
+                if account is None or username in waiting:
+                    continue
                 if await self._recount(account):
                     done.append(username)
                 if lease is not None:  # if it was not exact, the account has this server's mark now
