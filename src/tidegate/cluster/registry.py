@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is connected now: counting, listing and closing connections of this process."""
+"""Sessions of this process: listed, closed, and counted among those of all nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tidegate.cluster.api import Live
+from tidegate.cluster.memory import MemoryLive
 from tidegate.errors import LoginRefused
 from tidegate.model import Peer
 
@@ -73,26 +75,34 @@ class LiveConnection:
 
 
 class Registry:
-    """Live connections of this process, by id and by user."""
+    """Live sessions of this process, by id and by user.
 
-    def __init__(self) -> None:
+    Args:
+        live: where sessions of an account are counted.
+    """
+
+    def __init__(self, live: Live | None = None) -> None:
+        self._slots = live or MemoryLive()
         self._live: dict[str, LiveConnection] = {}
         self._per_user: Counter[str] = Counter()
 
-    def add(self, connection: LiveConnection, *, max_sessions: int = 0) -> None:
-        """Enter a connection.
+    async def enter(self, connection: LiveConnection, *, max_sessions: int = 0) -> None:
+        """Enter a session.
 
         Raises:
-            LoginRefused: the user has `max_sessions` already (0: no limit).
+            LoginRefused: the account has `max_sessions` already (0: no limit), on all nodes that share.
+            WorldError: they cannot be counted now.
         """
-        if max_sessions and self._per_user[connection.username] >= max_sessions:
+        slot, holder = _slot(connection)
+        if not await self._slots.take_slot(slot, holder, limit=max_sessions):
             raise LoginRefused("sessions", rule="max_sessions", username=connection.username)
         self._live[connection.peer.connection_id] = connection
         self._per_user[connection.username] += 1
 
     def remove(self, connection: LiveConnection) -> None:
-        """Forget a connection; unknown is no error."""
+        """Forget a session; unknown is no error."""
         if self._live.pop(connection.peer.connection_id, None) is not None:
+            self._slots.give_slot(*_slot(connection))
             self._per_user[connection.username] -= 1
             if not self._per_user[connection.username]:
                 del self._per_user[connection.username]
@@ -127,3 +137,7 @@ class Registry:
         for connection in found:
             connection.disconnect(by)
         return len(found)
+
+
+def _slot(connection: LiveConnection) -> tuple[str, str]:
+    return f"account:{connection.username}", connection.peer.connection_id

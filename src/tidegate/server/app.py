@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tidegate.abc import Publish, Sink, StorageHost
 from tidegate.backends.factory import Storages
 from tidegate.cluster.account_watch import AccountWatch
+from tidegate.cluster.api import Live
+from tidegate.cluster.memory import MemoryLive
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.doors.common.door import Door
@@ -74,6 +76,7 @@ class App:
         provider: accounts to use instead of those that the configuration names.
         doors: the doors that there may be; the configuration decides which of them are on.
         keep_journal: note unfinished uploads in the configuration directory, for the start after a crash.
+        live: what several nodes share; None shares nothing.
     """
 
     def __init__(
@@ -85,14 +88,16 @@ class App:
         log_events: bool = True,
         doors: Sequence[DoorPlan] = BUILT_IN,
         keep_journal: bool = True,
+        live: Live | None = None,
     ) -> None:
         self.loaded = loaded
         self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
-        self.registry = Registry()
+        self.live: Live = live or MemoryLive(server_name(str(loaded.config_dir)))
+        self.registry = Registry(self.live)
         self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
         self.provider = provider or create_provider(provider_options(loaded))
         self.provider_ready = False
-        self.doors = Doors(self.registry)
+        self.doors = Doors(self.registry, self.live)
         self.sweep = AccountWatch(self.doors.usernames, self._find_account, self._end_user)
         self._storages: Storages | None = None
         self._identity: Identity | None = None
@@ -133,6 +138,7 @@ class App:
             log.warning("%s", note)
         self._process_umask = _read_umask()
         await self.bus.open()
+        await self.live.open()
         await self._open_provider()
         await self._open_sinks()
         self._storages = Storages(storage_kinds(self.loaded), self._storage_host())
@@ -163,6 +169,7 @@ class App:
             sessions=self.sessions,
             bus=self.bus,
             registry=self.registry,
+            live=self.live,
             ledger=self.ledger,
             doors=self.doors,
         )
@@ -285,6 +292,7 @@ class App:
             task.cancel()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.bus.close)
+            stack.push_async_callback(self.live.close)
             stack.push_async_callback(self.provider.close)
             if self._storages is not None:
                 stack.push_async_callback(self._storages.close)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.cluster.api import Live, Message
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.doors.common.door import Apply, Door
@@ -19,6 +21,8 @@ from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
 from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class Composition:
     sessions: VfsSessions
     bus: Bus
     registry: Registry
+    live: Live
     ledger: Ledger
     doors: Doors
 
@@ -77,11 +82,15 @@ class Doors:
 
     Args:
         registry: sessions of this process.
+        live: what nodes share; connections that are closed here are closed on every node.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, live: Live) -> None:
         self._registry = registry
+        self._live = live
         self._installed: list[InstalledDoor] = []
+        self._telling: set[asyncio.Task[None]] = set()
+        self._unsubscribe = live.subscribe("close_user", self._told_to_close)
 
     def __iter__(self) -> Iterator[Door[Any]]:
         return iter([one.door for one in self._installed])
@@ -136,6 +145,9 @@ class Doors:
 
     async def stop(self) -> None:
         """Stop them, the last one first, whatever the one before raised."""
+        self._unsubscribe()
+        for task in self._telling:
+            task.cancel()
         async with contextlib.AsyncExitStack() as stack:
             for installed in self._installed:
                 if installed.close is not None:
@@ -147,7 +159,28 @@ class Doors:
         return self._registry.usernames().union(*(door.usernames() for door in self))
 
     def close_user(self, username: str, *, by: str) -> int:
-        """End every session and connection of an account; returns the number of whichever were more."""
+        """End every session and connection of an account, here at once and on other nodes soon.
+
+        Returns:
+            sessions or connections of this node, whichever were more.
+        """
+        if self._live.shared:
+            telling = self._live.publish("close_user", username=username, by=by)
+            task = asyncio.get_running_loop().create_task(telling, name=f"close {username} elsewhere")
+            self._telling.add(task)
+            task.add_done_callback(self._told)
+        return self._close_here(username, by=by)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("%s failed; the watch of those nodes finds it: %s", task.get_name(), error)
+
+    async def _told_to_close(self, message: Message) -> None:
+        if message.node != self._live.node:
+            self._close_here(message.fields["username"], by=message.fields["by"])
+
+    def _close_here(self, username: str, *, by: str) -> int:
         sessions = self._registry.close_user(username, by=by)
         return max(sessions, sum(door.close_user(username, by=by) for door in self))
 

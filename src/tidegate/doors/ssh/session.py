@@ -52,6 +52,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
         self._work: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._live: LiveConnection | None = None
+        self._opening = False
         self._subsystem: SftpSubsystem | None = None
         self._transport: ChannelTransport | None = None
         self._stdin: commands.Input | None = None
@@ -161,7 +162,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         )
 
     def _enter(self, protocol: Protocol, command: str = "") -> bool:
-        """Count this channel among the account's sessions; it ends with a line if there are too many."""
+        """Have this channel counted among the account's sessions; it ends with a line if there is no room."""
         login = self._login
         peer = Peer(
             self._id,
@@ -179,13 +180,29 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             activity=login.activity,
             command=command[:MAX_LOGGED_COMMAND],
         )
-        try:
-            login.door.registry.add(live, max_sessions=self._principal.account.max_sessions)
-        except LoginRefused as refusal:
-            self._refused("session", protocol.value, refusal.rule)
-            return self._end_with(f"too many sessions ({refusal.rule})")
-        self._live = live
+        work = self._work
+        assert work is not None
+        self._opening = True
+        self._work = lambda: self._counted(live, work)
         return True
+
+    async def _counted(self, live: LiveConnection, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do the work of a channel while it counts among the account's sessions."""
+        registry = self._login.door.registry
+        try:
+            await registry.enter(live, max_sessions=self._principal.account.max_sessions)
+        except LoginRefused as refusal:
+            self._refused("session", live.peer.protocol.value, refusal.rule)
+            self._opening = False
+            self._early.clear()
+            self._let_go()
+            self._complain(f"too many sessions ({refusal.rule})")
+            return
+        if self._chan is None:  # it went away meanwhile
+            registry.remove(live)
+            return
+        self._live = live
+        await work()
 
     def session_started(self) -> None:
         """The client was told yes."""
@@ -311,7 +328,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._transport.data_received(data)
         elif self._stdin is not None:
             self._stdin.put(data)
-        elif self._live is not None:
+        elif self._opening:
             # The session is being opened: keep what is here and ask for no more.
             self._early += data
             self._hold()
