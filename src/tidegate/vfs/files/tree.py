@@ -262,7 +262,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
-                raise InvalidArgument("only files have hard links")
+                raise Unsupported("only files have hard links")
             if here.extent is not None and mount.meter.grow:
                 # its growth is charged for the names it had when opened
                 raise Conflict("file is being written")
