@@ -136,6 +136,17 @@ FOUND = {
         "process-ends 565247734; remove 747693535",
         early=True,
     ),
+    "a count sees no file under two names": history(
+        140429588, 2, 1, (12_000, 30_000, 0), 0,
+        "alice: rest 309702350",
+        "bob: recount 901429979; rename 116749625 wait=0.01",
+    ),
+    "a copy is no larger than what was paid for": history(
+        952454533, 0, 1, (30_000, 30_000, 30_000), 100,
+        "alice: upload 33544957; upload 191219509; go-on 58132611",
+        "alice: look 384331553; copy 736531978 beside; copy-data 244718261; hard-link 406607591 wait=0.3",
+        links=True,
+    ),
 }  # fmt: skip
 
 

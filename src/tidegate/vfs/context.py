@@ -306,6 +306,11 @@ class Context:
         """Usage of a mount is about to change; operations call `Act.begin`, which knows when it is over."""
         await self.books.begin(self.book, mount.book)
 
+    def shifted(self, *mounts: Mount) -> None:
+        """Something gets another name there; said before it does and after."""
+        for mount in mounts:
+            self.books.shifted(self.book, mount.book)
+
     def changed(self) -> None:
         """Usage changed."""
         self.books.changed(self.book)

@@ -462,7 +462,10 @@ class LocalBackend:
                 assert isinstance(reader, LocalFile)
                 assert isinstance(writer, LocalFile)
                 done = 0
-                while count := await writer.copy_from(reader, done, COPY_SLICE):
+                while size := min(COPY_SLICE, found.size - done):  # what is added meanwhile is not copied
+                    count = await writer.copy_from(reader, done, size)
+                    if not count:
+                        break
                     done += count
                 outcome = Outcome.COMMIT
             finally:

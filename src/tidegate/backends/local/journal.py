@@ -165,7 +165,9 @@ def remove_stale(dir_fd: int, name: bytes, prefix: bytes, age_seconds: float) ->
         return "gone"
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime < age_seconds:
+        if not stat.S_ISREG(found.st_mode):
+            return "kept"
+        if age_seconds and time.time() - found.st_mtime < age_seconds:  # clocks of storage may be ahead
             return "kept"
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,14 +29,17 @@ class Clock:
 
     Attributes:
         now: monotonic seconds since the history began.
-        wall: what `time.time` says at `now` zero; days pass by moving it.
+        wall: what `time.time` says at `now` zero.
+        passed: seconds by which it is later than the system thinks; days pass by moving it.
     """
 
-    __slots__ = ("now", "wall")
+    __slots__ = ("now", "passed", "wall")
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.wall = time.time()  # files get their times from the system, so this is where it starts
+        # Files get their times from the system: that is where it starts, and none is from the future.
+        self.wall = time.time()
+        self.passed = 0.0
 
     def monotonic(self) -> float:
         """As `time.monotonic`; never zero, which stands for "not asked" in places."""
@@ -48,7 +51,7 @@ class Clock:
 
     def time(self) -> float:
         """As `time.time`."""
-        return self.wall + self.now
+        return max(self.wall + self.passed + self.now, time.time() + self.passed)
 
     @contextmanager
     def installed(self, *packages: str) -> Iterator[None]:

@@ -262,7 +262,7 @@ async def recount(client: Client, draw: random.Random) -> None:
 @operation(1)
 async def days_pass(client: Client, draw: random.Random) -> None:
     """Nobody comes for a while, then somebody lists everything."""
-    client.clock.wall += draw.choice((0.1, 8.0, 10.0)) * DAY_SECONDS
+    client.clock.passed += draw.choice((0.1, 8.0, 10.0)) * DAY_SECONDS
     for name in ("/", *DIRECTORIES):
         try:
             async for _ in client.session.list(VPath(name)):

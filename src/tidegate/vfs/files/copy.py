@@ -17,11 +17,13 @@ from tidegate.errors import (
     InvalidArgument,
     IsADirectory,
     NotFound,
+    QuotaExceeded,
     StorageFailed,
     TidegateError,
     Unsupported,
 )
 from tidegate.model import Action, Attrs, Entry, Intent, VPath
+from tidegate.policy.quota import require
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files.checksums import digest_range
@@ -148,6 +150,8 @@ async def transfer(
                 act.commit()
             else:
                 copied = await _stream(context, act, origin, goal, entry, replace=replace, progress=progress)
+            if copied > entry.size:
+                copied = await _cut_off(goal, entry.size, copied)
         except BaseException:
             meter.credit(-grows, -files)
             raise
@@ -155,6 +159,16 @@ async def transfer(
         place.becomes(copied)
     finally:
         context.places.let_go(place)
+    return copied
+
+
+async def _cut_off(goal: ResolvedPath, paid: int, copied: int) -> int:
+    """Cut off what the original grew before storage copied it, if there is no room for that."""
+    try:
+        require(goal.mount.meter.grow_limits, copied - paid)
+    except QuotaExceeded:
+        await goal.backend.set_attrs(goal.key, Attrs(size=paid))
+        return paid
     return copied
 
 

@@ -159,11 +159,16 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
         Conflict: somebody changes something in a directory that moves into another quota.
         OtherDevice: nothing happened, and the storage cannot do it in one step.
     """
-    if change.entry.is_dir and change.moves:
-        with context.places.still(*change.origin[1:]):
+    mounts = change.origin.mount, change.goal.mount
+    context.shifted(*mounts)
+    try:
+        if change.entry.is_dir and change.moves:
+            with context.places.still(*change.origin[1:]):
+                await _rename_now(context, act, change, replace=replace)
+        else:
             await _rename_now(context, act, change, replace=replace)
-    else:
-        await _rename_now(context, act, change, replace=replace)
+    finally:
+        context.shifted(*mounts)
 
 
 async def _rename_now(context: Context, act: Act, change: _Change, *, replace: bool) -> None:

@@ -313,6 +313,13 @@ class UsageTracker:
         if book.task is None and not self._stop.is_set():
             book.task = asyncio.create_task(self._keep(book), name=f"usage {book.name}")
 
+    def shifted(self, book: AccountUsage, folder: FolderUsage | None) -> None:
+        """Something gets another name: a count that runs may see it twice or not at all."""
+        book.turns += 1
+        if folder is not None:
+            book.folders[folder] = None
+            folder.turns += 1
+
     def doubt(self, book: AccountUsage) -> None:
         """It is not known what became of an operation: the account stays marked until it was counted."""
         if self.store is None or not self.track_quota or book.gone:
