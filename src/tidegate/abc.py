@@ -217,8 +217,8 @@ class Backend(Protocol):
     def inline(self) -> bool:
         """True if most calls end without waiting, as those on memory or a local disk do.
 
-        Sessions then run an operation in the turn that asked for it, and only give it a task of its own when
-        it does wait. False for storage behind a network: its calls get tasks, and many run at the same time.
+        The requests of a session then run in order of arrival, one at a time. False for storage behind a
+        network: requests that do not touch the same paths run at the same time, and so do their calls.
         """
         ...
 

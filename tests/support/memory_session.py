@@ -35,7 +35,7 @@ from tidegate.model import (
     Space,
     VPath,
 )
-from tidegate.vfs.api import OpenFlags
+from tidegate.vfs.api import OpenFlags, Span
 from tidegate.vfs.files.handle import SMALL_FILE_BYTES
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
@@ -185,6 +185,7 @@ class MemorySession:
         self.open_listings = 0
         self.batch = 1000
         self.closed = False
+        self.overlaps = False
 
     # -- brakes
 
@@ -345,6 +346,9 @@ class MemorySession:
 
     async def real_path(self, path: VPath) -> VPath:
         return path
+
+    def span(self, path: VPath, *, changes: bool) -> Span:
+        return Span(0, path, changes)
 
     async def hardlink(self, source: VPath, target: VPath) -> None:
         await self.pass_gate("hardlink", source, target)

@@ -199,6 +199,8 @@ class MemorySession:
         self.transfers: set[Any] = set()
         self.handles: list[MemoryFile] = []
 
+    overlaps = False
+
     async def real_path(self, path: VPath) -> VPath:
         return path
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -29,6 +29,28 @@ class OpenFlags:
     create: bool = False
     truncate: bool = False
     exclusive: bool = False
+
+
+class Span(NamedTuple):
+    """The part of the tree that a request is about, as far as the order of requests is concerned.
+
+    Attributes:
+        domain: number of the storage; what lies in different ones is independent.
+        path: everything at and below it.
+        changes: whether names, content or attributes may change.
+    """
+
+    domain: int
+    path: VPath
+    changes: bool
+
+    def conflicts(self, other: Span) -> bool:
+        """True if requests over the two must be carried out in order of arrival."""
+        return (
+            (self.changes or other.changes)
+            and self.domain == other.domain
+            and (self.path.is_within(other.path) or other.path.is_within(self.path))
+        )
 
 
 class File(Protocol):
@@ -146,6 +168,18 @@ class Session(Protocol):
 
     async def readlink(self, path: VPath) -> str:
         """The text of a link as a virtual path."""
+        ...
+
+    @property
+    def overlaps(self) -> bool:
+        """True if requests that need no order among them may run at the same time (`span`).
+
+        False while all storage in use is inline (`tidegate.abc.Backend.inline`).
+        """
+        ...
+
+    def span(self, path: VPath, *, changes: bool) -> Span:
+        """The span of a request about `path`: more than the path itself where links or inline storage are."""
         ...
 
     async def real_path(self, path: VPath) -> VPath:

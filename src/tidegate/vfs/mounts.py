@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 
 from tidegate.abc import Backend, Capability, ChecksRoot, Key
 from tidegate.errors import TidegateError
-from tidegate.model import Entry, FolderMount, Kind, StorageSpec, VPath
+from tidegate.model import ROOT, Entry, FolderMount, Kind, StorageSpec, VPath
 from tidegate.policy.folders import Folders
 from tidegate.policy.quota import ChargeSet
+from tidegate.vfs.api import Span
 from tidegate.vfs.usage.tracker import FolderUsage
 
 SYNTHETIC_MODE: Final = 0o755
@@ -226,6 +227,7 @@ class MountTable:
     Attributes:
         folders: the mount points, for rules that speak about them.
         has_points: whether anything is mounted below the root.
+        overlaps: whether storage that is not inline was opened.
     """
 
     def __init__(self, pool: BackendPool, mounts: Iterable[Mount]) -> None:
@@ -235,6 +237,9 @@ class MountTable:
         self.folders = Folders({path: mount.spec.resource for path, mount in by_path.items()})
         self._points, self._above = self.folders.points, self.folders.above
         self.has_points = bool(self._points)
+        self.overlaps = False
+        # Two mounts of one kind of storage may show the same files under two names.
+        self._domains = [mount.spec.resource for mount in self._deepest]
         self.root = by_path[VPath("/")]
 
     @property
@@ -252,6 +257,7 @@ class MountTable:
         if mount.backend is None:
             mount.backend = acquired
             mount.in_order = Capability.RANDOM_WRITE not in acquired.capabilities
+            self.overlaps = self.overlaps or not acquired.inline
         else:  # two operations opened it at the same time
             await self._pool.release(acquired)
         return ResolvedPath(mount, mount.backend, mount.key(path))
@@ -261,6 +267,20 @@ class MountTable:
         mount = self._serving(path) if self.has_points else self.root
         backend = mount.backend
         return None if backend is None else ResolvedPath(mount, backend, mount.key(path))
+
+    def span(self, path: VPath, *, changes: bool) -> Span:
+        """The span of a request about `path`; see `tidegate.vfs.api.Session.span`.
+
+        All of the storage, if requests there run in order of arrival (it is inline, or not open yet), or if
+        one file may have several paths (links, other mounts of the same storage) and something changes.
+        """
+        mount = self._serving(path)
+        domain = self._domains.index(mount.spec.resource)
+        backend = mount.backend
+        if backend is None or backend.inline:
+            return Span(domain, ROOT, changes=True)
+        several = Capability.LINKS in backend.capabilities or self._domains.count(mount.spec.resource) > 1
+        return Span(domain, ROOT if changes and several else path, changes)
 
     def location(self, path: VPath) -> str:
         """Where `path` is, whether or not its storage can be used; for operators."""

@@ -221,6 +221,17 @@ class Session:
                 return await backend.space("")
             raise
 
+    # -- order ---------------------------------------------------------------------------------------
+
+    @property
+    def overlaps(self) -> bool:
+        """True if requests that need no order among them may run at the same time."""
+        return self._context.table.overlaps
+
+    def span(self, path: VPath, *, changes: bool) -> api.Span:
+        """The span of a request about `path`."""
+        return self._context.table.span(path, changes=changes)
+
     # -- files ---------------------------------------------------------------------------------------
 
     async def open(self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None) -> File:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from tidegate.doors.common.turns import turns_of
@@ -81,9 +82,10 @@ class OpenFile:
         writing: how many of them write. While there is none, a READ may be answered on the spot; waiting for
             other READs would keep the whole pipeline of a client on threads after one cache miss.
         small: see `vfs.api.File`.
+        moved: a rename may have changed the name that it will have.
     """
 
-    __slots__ = ("append", "file", "operations", "readable", "small", "writable", "writing")
+    __slots__ = ("append", "file", "moved", "operations", "readable", "small", "writable", "writing")
 
     def __init__(self, file: File, *, append: bool = False) -> None:
         self.file = file
@@ -93,6 +95,7 @@ class OpenFile:
         self.small = file.small
         self.operations: list[Operation] = []
         self.writing = 0
+        self.moved = False
 
     def enter(self, start: int, end: int, *, writes: bool) -> tuple[Operation, list[Operation]]:
         """Register an operation.
@@ -219,6 +222,7 @@ class HandleTable:
         self.files: dict[int, OpenFile] = {}
         self.listings: dict[int, Listing] = {}
         self.closing: set[OpenFile | Listing] = set()
+        self._opening = 0
 
     def check_room(self) -> None:
         """Refuse if no further handle may be opened.
@@ -226,15 +230,33 @@ class HandleTable:
         Raises:
             PeerLimit: the bound is reached.
         """
-        if len(self.files) + len(self.listings) + len(self.closing) >= self._most:
+        if self._held() >= self._most:
             raise PeerLimit("too many open handles")
         if self._share is not None and (rule := self._share.full()):
             raise PeerLimit(f"too many open handles ({rule.rpartition('.')[2]})")
 
+    def _held(self) -> int:
+        return len(self.files) + len(self.listings) + len(self.closing) + self._opening
+
     def settle(self) -> None:
         """Tell the ledger how many handles are open now; after each change."""
         if self._share is not None:
-            self._share.set(len(self.files) + len(self.listings) + len(self.closing))
+            self._share.set(self._held())
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Keep room for one more handle while it is being opened; several may be at a time.
+
+        Raises:
+            PeerLimit: the bound is reached.
+        """
+        self.check_room()
+        self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+            self.settle()
 
     def _issue(self) -> bytes:
         while True:

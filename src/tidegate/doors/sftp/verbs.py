@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each request of version 3 does: one method per request, from request to reply packet.
 
-Methods run in order of arrival, one at a time (see `dialogue`). What they raise becomes a STATUS.
-READ and WRITE are the dialogue's own.
+Methods may run at the same time where their order does not matter (see `schedule`). What they raise becomes a
+STATUS.
+READ and WRITE are `transfers`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -97,7 +99,7 @@ class Verbs:
         self._longnames = longnames
         self._target_first = target_first
         self.refuse_opens = False
-        self.committing = False
+        self.committing: set[asyncio.Task[Any] | None] = set()
 
     def table(self) -> dict[type[r.Request], Handler]:
         """Request class to method."""
@@ -148,12 +150,13 @@ class Verbs:
     async def open(self, rid: int, q: r.Open, _: object) -> bytes:
         """OPEN."""
         path, flags, attrs = self._opening(q)
-        try:
-            file = await self._session.open(path, flags, attrs)
-        except IsADirectory as error:
-            if flags.write:
-                raise status.writes_to_directory() from error
-            raise
+        with self._handles.opening():
+            try:
+                file = await self._session.open(path, flags, attrs)
+            except IsADirectory as error:
+                if flags.write:
+                    raise status.writes_to_directory() from error
+                raise
         return replies.handle(rid, self._handles.add_file(OpenFile(file, append=flags.append)))
 
     def open_nowait(self, rid: int, q: r.Open) -> bytes | None:
@@ -187,11 +190,12 @@ class Verbs:
             if isinstance(target, Listing):
                 await target.close()
             else:
-                self.committing = True
+                task = asyncio.current_task()
+                self.committing.add(task)
                 try:
                     await target.file.close()
                 finally:
-                    self.committing = False
+                    self.committing.discard(task)
         finally:
             self._handles.settle()
         return replies.status_ok(rid)
@@ -234,14 +238,15 @@ class Verbs:
         self._check_open()
         path = self.path(q.path)
         listing = Listing(path, self._session.list(path))
-        try:
-            await listing.refill()
-            own = await self._dot(path, ".")
-            # The root is its own parent, as in POSIX.
-            dots = [own, await self._dot(path.parent, "..")]
-        except BaseException:
-            await listing.close()
-            raise
+        with self._handles.opening():
+            try:
+                await listing.refill()
+                own = await self._dot(path, ".")
+                # The root is its own parent, as in POSIX.
+                dots = [own, await self._dot(path.parent, "..")]
+            except BaseException:
+                await listing.close()
+                raise
         listing.batch = dots + listing.batch
         return replies.handle(rid, self._handles.add_listing(listing))
 
@@ -285,17 +290,35 @@ class Verbs:
 
     async def rename(self, rid: int, q: r.Rename, _: object) -> bytes:
         """RENAME refuses an existing target unless told otherwise, posix-rename@openssh.com replaces it."""
+        self.renaming(q)
         await self._session.rename(self.path(q.source), self.path(q.target), replace=q.replace)
         return replies.status_ok(rid)
+
+    def renaming(self, q: r.Rename) -> None:
+        """From here on the paths by which files were opened that a RENAME concerns tell nothing.
+
+        Raises:
+            InvalidPath: the source cannot be a path.
+        """
+        source = self.path(q.source)
+        for entry in self._handles.files.values():
+            entry.moved = entry.moved or (entry.writable and entry.file.path.is_within(source))
 
     async def readlink(self, rid: int, q: r.Readlink, _: object) -> bytes:
         """READLINK."""
         text = await self._session.readlink(self.path(q.path))
         return replies.name(rid, text.encode("utf-8", "surrogateescape"))
 
+    def _arguments(self, q: r.Symlink) -> tuple[bytes, bytes]:
+        return (q.text, q.link) if self._target_first else (q.link, q.text)
+
+    def link_of(self, q: r.Symlink) -> VPath:
+        """The path at which a SYMLINK makes the link."""
+        return self.path(self._arguments(q)[1])
+
     async def symlink(self, rid: int, q: r.Symlink, _: object) -> bytes:
         """SYMLINK; the text is kept as it came, the vfs judges where it leads."""
-        text, link = (q.text, q.link) if self._target_first else (q.link, q.text)
+        text, link = self._arguments(q)
         if not text or b"\0" in text or len(text) > MAX_PATH_BYTES:
             raise InvalidArgument("invalid link text")
         await self._session.symlink(text.decode("utf-8", "surrogateescape"), self.path(link))

@@ -35,15 +35,18 @@ _TURNS: Final = "/links"
 async def taking_turns(context: Context, *backends: Backend) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Hold off others that make or move links in these storages; take no place before.
 
+    Storage without links needs no turns.
+
     Yields:
         what ends the turn early.
     """
     async with AsyncExitStack() as turn:
         if not context.gate.uniform:
-            different = {id(backend): backend for backend in backends}.values()
-            await turn.enter_async_context(
-                context.places.locked(*((backend, _TURNS) for backend in different))
-            )
+            with_links = {id(each): each for each in backends if Capability.LINKS in each.capabilities}
+            if with_links:
+                await turn.enter_async_context(
+                    context.places.locked(*((backend, _TURNS) for backend in with_links.values()))
+                )
         yield turn.aclose
 
 
