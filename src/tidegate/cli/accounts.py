@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
-"""``tidegate user``: accounts, on the provider directly."""
+"""``tidegate user``: accounts, of the provider here or of a running server."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,15 +13,12 @@ import typer
 
 from tidegate import hints
 from tidegate.cli import flags
-from tidegate.cli.documents import (
-    AccountFlags,
-    account_rows,
-    parse_permissions,
-    read_document,
-    read_keys,
-)
+from tidegate.cli.account_flags import AccountFlags
+from tidegate.cli.documents import account_rows, detail_rows, parse_permissions, read_document, read_keys
 from tidegate.cli.progress import meter
-from tidegate.cli.provider import AdminContext, opened, run
+from tidegate.cli.provider import run
+from tidegate.cli.spread import spread
+from tidegate.cli.target import Document, Target
 from tidegate.cli.terminal import (
     confirm,
     read_password,
@@ -34,8 +28,8 @@ from tidegate.cli.terminal import (
     say_stream,
     say_table,
 )
+from tidegate.cli.where import Where
 from tidegate.errors import InvalidArgument, NotFound
-from tidegate.model import Account
 
 app = flags.group("Add, show, change and remove accounts.")
 
@@ -43,54 +37,19 @@ DEFAULT_PERMISSIONS: Final = ("list", "download")
 
 
 @app.command("add")
+@spread
 def add(
+    *,
     name: flags.UserName,
-    home: flags.Home = None,
-    permission: flags.Permissions = None,
-    public_key: flags.Keys = None,
+    given: AccountFlags,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    quota_size: flags.QuotaSize = None,
-    quota_files: flags.QuotaFiles = None,
-    max_sessions: flags.MaxSessions = None,
-    upload_bandwidth: flags.UploadBandwidth = None,
-    download_bandwidth: flags.DownloadBandwidth = None,
-    uid: flags.Uid = None,
-    gid: flags.Gid = None,
-    expires: flags.Expires = None,
-    allowed_ip: flags.AllowedIp = None,
-    denied_ip: flags.DeniedIp = None,
-    rename_onto: flags.RenameOnto = None,
-    email: flags.NewEmail = None,
-    description: flags.NewDescription = None,
-    document: flags.Document = None,
-    enabled: flags.Enabled = None,
     create: flags.Create = False,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
     as_json: flags.AsJson = False,
 ) -> None:
     """Add an account. Asks for a password unless a key or another way is given."""
-    given = AccountFlags(
-        home=home,
-        permission=permission,
-        public_key=public_key,
-        quota_size=quota_size,
-        quota_files=quota_files,
-        max_sessions=max_sessions,
-        upload_bandwidth=upload_bandwidth,
-        download_bandwidth=download_bandwidth,
-        uid=uid,
-        gid=gid,
-        expires=expires,
-        allowed_ip=allowed_ip,
-        denied_ip=denied_ip,
-        rename_onto=rename_onto,
-        email=email,
-        description=description,
-        enabled=enabled,
-    )
-    fields = {**read_document(document), **given.fields(), "username": name}
+    fields = {**read_document(given.document), **given.fields(), "username": name}
     fields.setdefault("permissions", {"/": list(DEFAULT_PERMISSIONS)})
     filters = {**fields.get("filters", {}), **given.filters()}
     if filters:
@@ -101,80 +60,31 @@ def add(
         password = read_password(name, stdin=password_stdin, file=password_file)
 
     async def work() -> None:
-        from tidegate.accounts.directories import DEFAULT_HOMES
-        from tidegate.store.documents import decode_account, encode_account
-
-        async with opened(config_dir, config_file, create=create) as desk:
-            if password:
-                fields["password"] = password
-            if not fields.get("home_dir") and not desk.rules.users_base_dir:
-                homes = desk.loaded.resolve(DEFAULT_HOMES).absolute()
-                fields["home_dir"] = str(homes / name) if "/" not in name else ""
-            account = decode_account(fields, rules=desk.rules)
-            await desk.giver.check_account(desk.provider, account, None)
-            account = await desk.provider.add_user(_hashed(desk, account, typed=bool(password)))
-            if as_json:
-                say_json(encode_account(account, confidential=False))
-                return
-            allowed = ", ".join(account.permissions["/"])
-            say(f"added {account.username}: home {account.home_dir}, may {allowed} in /")
-            if account.permissions == {"/": DEFAULT_PERMISSIONS}:
-                more = hints.typed("user", "set", account.username, "--permission", "/:*")
-                say(f"to allow more: {more}")
+        async with where.opened(create=create) as target:
+            if not fields.get("home_dir") and (home := target.default_home(name)):
+                fields["home_dir"] = home
+            account = await target.users.add(fields, password=password)
+        if as_json:
+            say_json(account)
+            return
+        allowed = ", ".join(account["permissions"]["/"])
+        say(f"added {account['username']}: home {account['home_dir']}, may {allowed} in /")
+        if account["permissions"] == {"/": list(DEFAULT_PERMISSIONS)}:
+            more = hints.typed("user", "set", account["username"], "--permission", "/:*")
+            say(f"to allow more: {more}")
 
     run(work())
 
 
 @app.command("set")
-def change(
-    name: flags.UserName,
-    home: flags.Home = None,
-    permission: flags.Permissions = None,
-    public_key: flags.Keys = None,
-    quota_size: flags.QuotaSize = None,
-    quota_files: flags.QuotaFiles = None,
-    max_sessions: flags.MaxSessions = None,
-    upload_bandwidth: flags.UploadBandwidth = None,
-    download_bandwidth: flags.DownloadBandwidth = None,
-    uid: flags.Uid = None,
-    gid: flags.Gid = None,
-    expires: flags.Expires = None,
-    allowed_ip: flags.AllowedIp = None,
-    denied_ip: flags.DeniedIp = None,
-    rename_onto: flags.RenameOnto = None,
-    email: flags.NewEmail = None,
-    description: flags.NewDescription = None,
-    document: flags.Document = None,
-    enabled: flags.Enabled = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+@spread
+def change(*, name: flags.UserName, given: AccountFlags, where: Where, as_json: flags.AsJson = False) -> None:
     """Change an account; what is not named stays.
 
     A directory named with --permission replaces its own entry only; /dir: alone removes one. Keys replace
     all keys; `user key` adds and removes single ones.
     """
-    given = AccountFlags(
-        home=home,
-        permission=permission,
-        public_key=public_key,
-        quota_size=quota_size,
-        quota_files=quota_files,
-        max_sessions=max_sessions,
-        upload_bandwidth=upload_bandwidth,
-        download_bandwidth=download_bandwidth,
-        uid=uid,
-        gid=gid,
-        expires=expires,
-        allowed_ip=allowed_ip,
-        denied_ip=denied_ip,
-        rename_onto=rename_onto,
-        email=email,
-        description=description,
-        enabled=enabled,
-    )
-    written = read_document(document)
+    written = read_document(given.document)
     fields = {**written, **given.fields()}
     filters = given.filters()
     if not fields and not filters:
@@ -182,31 +92,30 @@ def change(
     if fields.get("username", name) != name:
         raise InvalidArgument("--document: username cannot be changed")
 
-    async def work() -> None:
-        from tidegate.store.documents import decode_account, encode_account
+    def edit(stored: Document) -> Document:
+        merged: dict[str, Any] = {**stored, **fields}
+        if given.permission:
+            kept: dict[str, list[str]] = written.get("permissions") or stored["permissions"]
+            table = {**kept, **parse_permissions(given.permission)}
+            merged["permissions"] = {path: names for path, names in table.items() if names or path == "/"}
+        merged["filters"] = {**stored["filters"], **fields.get("filters", {}), **filters}
+        return merged
 
-        async with opened(config_dir, config_file) as desk:
-            account = await _account(desk, name)
-            stored = encode_account(account, confidential=True)
-            merged: dict[str, Any] = {**stored, **fields}
-            if permission:
-                kept: dict[str, list[str]] = written.get("permissions") or stored["permissions"]
-                table = {**kept, **parse_permissions(permission)}
-                merged["permissions"] = {path: names for path, names in table.items() if names or path == "/"}
-            merged["filters"] = {**stored["filters"], **fields.get("filters", {}), **filters}
-            changed = _hashed(desk, decode_account(merged, base=account, rules=desk.rules))
-            await desk.giver.check_account(desk.provider, changed, account)
-            account = await desk.provider.update_user(changed)
-            if as_json:
-                say_json(encode_account(account, confidential=False))
-            else:
-                say(f"changed {account.username}")
+    async def work() -> None:
+        async with where.opened() as target:
+            account = await target.users.change(name, edit)
+        if as_json:
+            say_json(account)
+        else:
+            say(f"changed {account['username']}")
 
     run(work())
 
 
 @app.command("list")
+@spread
 def list_users(
+    *,
     match: Annotated[
         str, typer.Option("--match", metavar="PATTERN", help="Only names like this, for instance 'acme*'.")
     ] = "",
@@ -214,8 +123,7 @@ def list_users(
         str, typer.Option("--status", help="Only these: enabled or disabled.", show_default=False)
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0 all.")] = 0,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
     as_json: flags.AsJson = False,
 ) -> None:
     """List accounts by name."""
@@ -225,26 +133,24 @@ def list_users(
     async def work() -> None:
         from fnmatch import fnmatchcase
 
-        from tidegate.store.documents import encode_account
-
-        async def found(desk: AdminContext) -> AsyncGenerator[Account, None]:
+        async def found(target: Target) -> AsyncGenerator[Document, None]:
             left = limit or -1
-            with meter("listing", "users", await desk.provider.count_users()) as progress:
-                async for account in desk.provider.iter_users():
+            with meter("listing", "users", await target.users.count()) as progress:
+                async for account in target.users.all():
                     if not sys.stdout.isatty():  # there the list itself shows how far it is
                         progress.advance()
-                    if match and not fnmatchcase(account.username, match):
+                    if match and not fnmatchcase(account["username"], match):
                         continue
-                    if status and bool(account.status) is not (status == "enabled"):
+                    if status and bool(account["status"]) is not (status == "enabled"):
                         continue
                     yield account
                     left -= 1
                     if not left:
                         return
 
-        async with opened(config_dir, config_file) as desk, contextlib.aclosing(found(desk)) as accounts:
+        async with where.opened() as target, contextlib.aclosing(found(target)) as accounts:
             if as_json:
-                await say_json_stream(encode_account(one, confidential=False) async for one in accounts)
+                await say_json_stream(accounts)
             else:
                 headers = ("name", "status", "home", "in / may", "used", "last login")
                 await say_stream(headers, (account_rows(account) async for account in accounts))
@@ -253,20 +159,13 @@ def list_users(
 
 
 @app.command("show")
-def show(
-    name: flags.UserName,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+@spread
+def show(*, name: flags.UserName, where: Where, as_json: flags.AsJson = False) -> None:
     """Show one account; its password is never shown."""
 
     async def work() -> None:
-        from tidegate.cli.documents import detail_rows
-        from tidegate.store.documents import encode_account
-
-        async with opened(config_dir, config_file) as desk:
-            document = encode_account(await _account(desk, name), confidential=False)
+        async with where.opened() as target:
+            document = (await target.users.get(name)).document
         if as_json:
             say_json(document)
         else:
@@ -276,47 +175,46 @@ def show(
 
 
 @app.command("del")
-def delete(
-    name: flags.UserName,
-    yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-) -> None:
+@spread
+def delete(*, name: flags.UserName, yes: flags.Yes = False, where: Where) -> None:
     """Remove an account; its files stay."""
 
     async def work() -> None:
-        async with opened(config_dir, config_file) as desk:
-            account = await _account(desk, name)
-            confirm(f"Remove the account {account.username} (files in {account.home_dir} stay)?", yes=yes)
-            await desk.provider.delete_user(account.username)
-            say(f"removed {account.username}; files in {account.home_dir} stay")
+        async with where.opened() as target:
+            read = await target.users.get(name)
+            username, home = read.document["username"], read.document["home_dir"]
+            confirm(f"Remove the account {username} (files in {home} stay)?", yes=yes)
+            await target.users.remove(username, version=read.version)
+            say(f"removed {username}; files in {home} stay")
 
     run(work())
 
 
 @app.command("passwd")
+@spread
 def passwd(
+    *,
     name: flags.UserName,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
 ) -> None:
     """Set a new password."""
 
     async def work() -> None:
-        async with opened(config_dir, config_file) as desk:
-            account = await _account(desk, name)
-            password = read_password(account.username, stdin=password_stdin, file=password_file)
-            hashed = desk.hash_password(password, least_bits=account.filters.password_strength)
-            await desk.provider.set_password(account.username, hashed, changed_at=_now_ms())
-            say(f"changed the password of {account.username}")
+        async with where.opened() as target:
+            username = (await target.users.get(name)).document["username"]
+            password = read_password(username, stdin=password_stdin, file=password_file)
+            await target.users.change(username, lambda stored: stored, password=password)
+            say(f"changed the password of {username}")
 
     run(work())
 
 
 @app.command("key")
+@spread
 def key(
+    *,
     name: flags.UserName,
     add: Annotated[
         list[Path] | None,
@@ -328,8 +226,7 @@ def key(
         list[str] | None,
         typer.Option("--remove", metavar="FINGERPRINT", help="Key to remove, as SHA256:... Repeatable."),
     ] = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
     as_json: flags.AsJson = False,
 ) -> None:
     """List an account's public keys, after adding and removing some."""
@@ -338,19 +235,21 @@ def key(
         from tidegate.accounts.keys import fingerprint, key_blob
 
         added = read_keys(add or [])
-        async with opened(config_dir, config_file) as desk:
-            account = await _account(desk, name)
-            keys = {fingerprint(line): line for line in account.public_keys}
+
+        def edit(stored: list[str]) -> list[str]:
+            keys = {fingerprint(line): line for line in stored}
             for wanted in remove or []:
                 if keys.pop(wanted, None) is None:
-                    raise NotFound(f"{account.username} has no key {wanted}")
+                    raise NotFound(f"{name} has no key {wanted}")
             known = {key_blob(line) for line in keys.values()}
-            lines = [*keys.values(), *(line for line in added if key_blob(line) not in known)]
-            if tuple(lines) != account.public_keys:
-                account = await desk.provider.update_user(replace(account, public_keys=tuple(lines)))
+            return [*keys.values(), *(line for line in added if key_blob(line) not in known)]
+
+        async with where.opened() as target:
+            lines = (await target.users.get(name)).document["public_keys"]
+            if edit(lines) != lines:
+                lines = (await target.users.set_keys(name, edit))["public_keys"]
         rows = [
-            (fingerprint(line), line.split(None, 2)[0], " ".join(line.split(None, 2)[2:]))
-            for line in account.public_keys
+            (fingerprint(line), line.split(None, 2)[0], " ".join(line.split(None, 2)[2:])) for line in lines
         ]
         if as_json:
             say_json([dict(zip(("fingerprint", "type", "comment"), row, strict=True)) for row in rows])
@@ -358,27 +257,3 @@ def key(
             say_table(("fingerprint", "type", "comment"), rows)
 
     run(work())
-
-
-async def _account(desk: AdminContext, name: str) -> Account:
-    from tidegate.accounts.names import fold_name
-
-    account = await desk.provider.user(fold_name(name, desk.rules))
-    if account is None:
-        raise NotFound(f"no such user: {name}")
-    return account
-
-
-def _hashed(desk: AdminContext, account: Account, *, typed: bool = False) -> Account:
-    """The account with a hash for its plain password, be it typed or written in a document."""
-    from tidegate.identity.passwords import is_hashed
-
-    plain = account.password
-    if not plain or (not typed and is_hashed(plain)):
-        return account
-    hashed = desk.hash_password(plain, least_bits=account.filters.password_strength)
-    return replace(account, password=hashed, last_password_change=_now_ms())
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,49 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
 """``tidegate admin``: those who may manage the server over REST."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.documents import when
-from tidegate.cli.provider import opened, run
-from tidegate.cli.terminal import confirm, read_password, say, say_json, say_table
-from tidegate.errors import NotFound
-from tidegate.model import Admin
-
-PAGE: Final = 500
-"""records read at a time"""
+from tidegate.cli.documents import detail_rows, when
+from tidegate.cli.provider import run
+from tidegate.cli.spread import spread
+from tidegate.cli.target import Document
+from tidegate.cli.terminal import (
+    confirm,
+    read_password,
+    say,
+    say_json,
+    say_json_stream,
+    say_stream,
+    say_table,
+)
+from tidegate.cli.where import Where
+from tidegate.errors import InvalidArgument
 
 app = flags.group("Administrators of the REST API.")
 
+Permissions = Annotated[
+    list[str] | None,
+    typer.Option("--permission", "-g", help="What they may do, for instance view_users; * is everything."),
+]
+
 
 @app.command("add")
+@spread
 def add(
+    *,
     name: flags.AdminName,
-    permission: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--permission", "-g", help="What they may do, for instance view_users; * is everything."
-        ),
-    ] = None,
+    permission: Permissions = None,
     email: flags.Email = "",
     description: flags.Description = "",
     allowed_ip: flags.AllowedIp = None,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
     create: flags.Create = False,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
 ) -> None:
     """Add an administrator, with all permissions unless some are named."""
-    names = [word for text in permission or ["*"] for word in flags.listed(text)]
     document = {
         "username": name,
-        "permissions": names,
+        "permissions": _names(permission or ["*"]),
         "email": email,
         "description": description,
         "filters": {"allow_list": allowed_ip or []},
@@ -51,92 +57,126 @@ def add(
     password = read_password(name, stdin=password_stdin, file=password_file)
 
     async def work() -> None:
-        from tidegate.store.documents import decode_admin
+        async with where.opened(create=create) as target:
+            admin = await target.admins.add(document, password=password)
+        say(f"added administrator {admin['username']}: may {', '.join(admin['permissions'])}")
 
-        async with opened(config_dir, config_file, create=create) as desk:
-            document["password"] = desk.hash_password(password, admin=True)
-            admin = await desk.provider.add_admin(decode_admin(document, rules=desk.rules))
-            say(f"added administrator {admin.username}: may {', '.join(admin.permissions)}")
+    run(work())
+
+
+@app.command("set")
+@spread
+def change(
+    *,
+    name: flags.AdminName,
+    permission: Permissions = None,
+    email: flags.NewEmail = None,
+    description: flags.NewDescription = None,
+    allowed_ip: flags.AllowedIp = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Whether they may log in.")
+    ] = None,
+    where: Where,
+) -> None:
+    """Change an administrator; what is not named stays. Their tokens become void."""
+    fields: Document = {
+        "permissions": _names(permission) if permission else None,
+        "email": email,
+        "description": description,
+        "status": None if enabled is None else int(enabled),
+    }
+    fields = {field: value for field, value in fields.items() if value is not None}
+    filters = {"allow_list": [item for item in allowed_ip if item]} if allowed_ip is not None else {}
+    if not fields and not filters:
+        raise InvalidArgument("nothing to change: name at least one flag (see tidegate admin set --help)")
+
+    def edit(stored: Document) -> Document:
+        return {**stored, **fields, "filters": {**stored["filters"], **filters}}
+
+    async def work() -> None:
+        async with where.opened() as target:
+            admin = await target.admins.change(name, edit)
+        say(f"changed administrator {admin['username']}")
 
     run(work())
 
 
 @app.command("list")
-def list_admins(
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+@spread
+def list_admins(*, where: Where, as_json: flags.AsJson = False) -> None:
     """List administrators by name."""
 
     async def work() -> None:
-        from tidegate.store.documents import encode_admin
-
-        found: list[Admin] = []
-        async with opened(config_dir, config_file) as desk:
-            while page := await desk.provider.admins(offset=len(found), limit=PAGE):
-                found += page
-        if as_json:
-            say_json([encode_admin(admin, confidential=False) for admin in found])
-            return
-        rows = (
-            (
-                a.username,
-                "enabled" if a.status == 1 else "disabled",
-                ",".join(a.permissions),
-                when(a.last_login) or "never",
+        async with where.opened() as target:
+            if as_json:
+                await say_json_stream(target.admins.all())
+                return
+            rows = (
+                (
+                    admin["username"],
+                    "enabled" if admin["status"] == 1 else "disabled",
+                    ",".join(admin["permissions"]),
+                    when(admin["last_login"]) or "never",
+                )
+                async for admin in target.admins.all()
             )
-            for a in found
-        )
-        say_table(("name", "status", "may", "last login"), rows)
+            await say_stream(("name", "status", "may", "last login"), rows)
+
+    run(work())
+
+
+@app.command("show")
+@spread
+def show(*, name: flags.AdminName, where: Where, as_json: flags.AsJson = False) -> None:
+    """Show one administrator; their password is never shown."""
+
+    async def work() -> None:
+        async with where.opened() as target:
+            document = (await target.admins.get(name)).document
+        if as_json:
+            say_json(document)
+        else:
+            say_table(("field", "value"), detail_rows(document))
 
     run(work())
 
 
 @app.command("del")
-def delete(
-    name: flags.AdminName,
-    yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-) -> None:
+@spread
+def delete(*, name: flags.AdminName, yes: flags.Yes = False, where: Where) -> None:
     """Remove an administrator and their API keys; the last enabled one with all permissions stays."""
 
     async def work() -> None:
-        from tidegate.accounts.administrators import check_owner_remains
-
-        async with opened(config_dir, config_file) as desk:
-            admin = await desk.provider.admin(name)
-            if admin is None:
-                raise NotFound(f"no such administrator: {name}")
-            await check_owner_remains(desk.provider, admin, None)
-            confirm(f"Remove the administrator {name}?", yes=yes)
-            await desk.provider.delete_admin(name)
-            say(f"removed administrator {name}")
+        async with where.opened() as target:
+            read = await target.admins.get(name)
+            username = read.document["username"]
+            confirm(f"Remove the administrator {username}?", yes=yes)
+            await target.admins.remove(username, version=read.version)
+            say(f"removed administrator {username}")
 
     run(work())
 
 
 @app.command("passwd")
+@spread
 def passwd(
+    *,
     name: flags.AdminName,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
 ) -> None:
     """Set a new password."""
 
     async def work() -> None:
-        from dataclasses import replace
-
-        async with opened(config_dir, config_file) as desk:
-            admin = await desk.provider.admin(name)
-            if admin is None:
-                raise NotFound(f"no such administrator: {name}")
-            password = read_password(name, stdin=password_stdin, file=password_file)
-            hashed = desk.hash_password(password, admin=True)
-            await desk.provider.update_admin(replace(admin, password=hashed))
-            say(f"changed the password of administrator {name}")
+        async with where.opened() as target:
+            username = (await target.admins.get(name)).document["username"]
+            password = read_password(username, stdin=password_stdin, file=password_file)
+            await target.admins.change(username, lambda stored: stored, password=password)
+            say(f"changed the password of administrator {username}")
 
     run(work())
+
+
+def _names(texts: list[str]) -> list[str]:
+    return [word for text in texts for word in flags.listed(text)]

@@ -165,6 +165,7 @@ def loaddata(
                         how_far=progress.at,
                     )
                     rows, notes, remarks = list(report.rows), list(report.notes), report.remarks or Remarks()
+                    await desk.administration.loads.finished(rows, by=desk.actor, mode=mode)
             if scan_quota and not dry_run:
                 marked = await _mark_for_scan(desk, rows, everybody=scan_quota == 1)
                 note(f"files of {marked} users are counted when the server starts")

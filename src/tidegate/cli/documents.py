@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tidegate.cli.flags import Onto, listed, size
+from tidegate.cli.flags import listed
 from tidegate.cli.terminal import read_json, read_text
 from tidegate.errors import InvalidArgument
-from tidegate.model import Account
 
 _TIMES: Final = frozenset(
     {
@@ -29,63 +27,6 @@ _TIMES: Final = frozenset(
         "expires_at",
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountFlags:
-    """What `user add` and `user set` were told; None is not told."""
-
-    home: str | None
-    permission: list[str] | None
-    public_key: list[Path] | None
-    quota_size: str | None
-    quota_files: int | None
-    max_sessions: int | None
-    upload_bandwidth: int | None
-    download_bandwidth: int | None
-    uid: int | None
-    gid: int | None
-    expires: str | None
-    allowed_ip: list[str] | None
-    denied_ip: list[str] | None
-    rename_onto: Onto | None
-    email: str | None
-    description: str | None
-    enabled: bool | None
-
-    def fields(self) -> dict[str, Any]:
-        """The fields of the account's document that the flags say.
-
-        Raises:
-            InvalidArgument, BadRecord: a flag cannot be understood.
-        """
-        found: dict[str, Any] = {
-            "home_dir": None if self.home is None else parse_home(self.home),
-            "permissions": parse_permissions(self.permission) if self.permission else None,
-            "public_keys": read_keys(self.public_key) if self.public_key else None,
-            "quota_size": None if self.quota_size is None else size(self.quota_size),
-            "quota_files": self.quota_files,
-            "max_sessions": self.max_sessions,
-            "upload_bandwidth": self.upload_bandwidth,
-            "download_bandwidth": self.download_bandwidth,
-            "uid": self.uid,
-            "gid": self.gid,
-            "expiration_date": None if self.expires is None else parse_expiry(self.expires),
-            "email": self.email,
-            "description": self.description,
-            "status": None if self.enabled is None else int(self.enabled),
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-    def filters(self) -> dict[str, Any]:
-        """Likewise for ``filters``; an empty text empties a list."""
-        lists = {"allowed_ip": self.allowed_ip, "denied_ip": self.denied_ip}
-        found: dict[str, Any] = {
-            name: [item for item in value if item] for name, value in lists.items() if value is not None
-        }
-        if self.rename_onto is not None:
-            found["rename_onto"] = "" if self.rename_onto is Onto.DEFAULT else self.rename_onto.value
-        return found
 
 
 def parse_home(text: str) -> str:
@@ -172,19 +113,24 @@ def read_document(path: Path | None) -> dict[str, Any]:
     return document
 
 
-def account_rows(account: Account) -> tuple[str, ...]:
-    """One account as a row of a list."""
-    quota = f"/{amount(account.quota_size)}" if account.quota_size else ""
-    used = f"{amount(account.used_quota_size)}{quota} in {account.used_quota_files} files"
-    if not any((account.quota_size, account.quota_files, account.used_quota_size, account.used_quota_files)):
-        used = "-"  # accounts without a limit are not counted by default (track_quota 2); 0 would be a lie
+def used_text(account: dict[str, Any]) -> str:
+    """What an account has used of its quota, for people."""
+    quota = f"/{amount(account['quota_size'])}" if account["quota_size"] else ""
+    numbers = ("quota_size", "quota_files", "used_quota_size", "used_quota_files")
+    if not any(account[name] for name in numbers):
+        return "-"  # accounts without a limit are not counted by default (track_quota 2); 0 would be a lie
+    return f"{amount(account['used_quota_size'])}{quota} in {account['used_quota_files']} files"
+
+
+def account_rows(account: dict[str, Any]) -> tuple[str, ...]:
+    """One account's document as a row of a list."""
     return (
-        account.username,
-        "enabled" if account.status == 1 else "disabled",
-        account.home_dir,
-        ",".join(account.permissions.get("/", ())),
-        used,
-        when(account.last_login) or "never",
+        account["username"],
+        "enabled" if account["status"] == 1 else "disabled",
+        account["home_dir"],
+        ",".join(account["permissions"].get("/", ())),
+        used_text(account),
+        when(account["last_login"]) or "never",
     )
 
 

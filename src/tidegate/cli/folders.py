@@ -1,69 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
 """``tidegate folder``: directories that several accounts can mount."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from tidegate.cli import flags
 from tidegate.cli.documents import amount, detail_rows
-from tidegate.cli.provider import opened, run
-from tidegate.cli.terminal import confirm, say, say_json, say_table
-from tidegate.errors import NotFound
-from tidegate.model import Folder
-
-PAGE: Final = 500
-"""records read at a time"""
+from tidegate.cli.provider import run
+from tidegate.cli.spread import spread
+from tidegate.cli.target import Document
+from tidegate.cli.terminal import confirm, say, say_json, say_json_stream, say_stream, say_table
+from tidegate.cli.where import Where
+from tidegate.errors import InvalidArgument
 
 app = flags.group("Directories that several accounts can mount.")
 
+_HELP = "Directory of the server's host."
+
 
 @app.command("list")
-def list_folders(
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+@spread
+def list_folders(*, where: Where, as_json: flags.AsJson = False) -> None:
     """List folders by name."""
 
     async def work() -> None:
-        from tidegate.store.documents import encode_folder
-
-        found: list[Folder] = []
-        async with opened(config_dir, config_file) as desk:
-            while page := await desk.provider.folders(offset=len(found), limit=PAGE):
-                found += page
-        if as_json:
-            say_json([encode_folder(folder, confidential=False) for folder in found])
-        else:
-            rows = ((f.name, f.mapped_path, amount(f.used_quota_size), f.description) for f in found)
-            say_table(("name", "directory", "used", "description"), rows)
+        async with where.opened() as target:
+            if as_json:
+                await say_json_stream(target.folders.all())
+                return
+            rows = (
+                (f["name"], f["mapped_path"], amount(f["used_quota_size"]), f["description"])
+                async for f in target.folders.all()
+            )
+            await say_stream(("name", "directory", "used", "description"), rows)
 
     run(work())
 
 
 @app.command("show")
-def show(
-    name: flags.FolderName,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-    as_json: flags.AsJson = False,
-) -> None:
+@spread
+def show(*, name: flags.FolderName, where: Where, as_json: flags.AsJson = False) -> None:
     """Show one folder and who mounts it."""
 
     async def work() -> None:
-        from tidegate.store.documents import encode_folder
-
-        async with opened(config_dir, config_file) as desk:
-            folder = await desk.provider.folder(name)
-            if folder is None:
-                raise NotFound(f"no such folder: {name}")
-            users = await desk.provider.folder_users(name)
-        document = encode_folder(folder, confidential=False, users=users)
+        async with where.opened() as target:
+            document = (await target.folders.get(name)).document
         if as_json:
             say_json(document)
         else:
@@ -73,46 +58,74 @@ def show(
 
 
 @app.command("add")
+@spread
 def add(
+    *,
     name: flags.FolderName,
-    directory: Annotated[Path, typer.Argument(help="Directory of this host.", show_default=False)],
+    directory: Annotated[Path, typer.Argument(help=_HELP, show_default=False)],
     description: flags.Description = "",
     create: flags.Create = False,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
+    where: Where,
 ) -> None:
     """Add a folder. Accounts mount it with `user set NAME --document` and the field virtual_folders."""
+    document = {"name": name, "mapped_path": _place(directory, where), "description": description}
 
     async def work() -> None:
-        from tidegate.store.documents import decode_folder
+        async with where.opened(create=create) as target:
+            folder = await target.folders.add(document)
+        say(f"added {folder['name']}: {folder['mapped_path']}")
 
-        document = {"name": name, "mapped_path": str(directory.absolute()), "description": description}
-        async with opened(config_dir, config_file, create=create) as desk:
-            wanted = decode_folder(document, rules=desk.rules)
-            await desk.giver.check_folder(wanted, None)
-            folder = await desk.provider.add_folder(wanted)
-        say(f"added {folder.name}: {folder.mapped_path}")
+    run(work())
+
+
+@app.command("set")
+@spread
+def change(
+    *,
+    name: flags.FolderName,
+    directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR", help=_HELP)] = None,
+    description: flags.NewDescription = None,
+    where: Where,
+) -> None:
+    """Change a folder; what is not named stays. Files are not moved."""
+    fields: Document = {}
+    if directory is not None:
+        fields["mapped_path"] = _place(directory, where)
+    if description is not None:
+        fields["description"] = description
+    if not fields:
+        raise InvalidArgument("nothing to change: name --directory or --description")
+
+    async def work() -> None:
+        async with where.opened() as target:
+            folder = await target.folders.change(name, lambda stored: {**stored, **fields})
+        say(f"changed {folder['name']}")
 
     run(work())
 
 
 @app.command("del")
-def delete(
-    name: flags.FolderName,
-    yes: flags.Yes = False,
-    config_dir: flags.ConfigDir = flags.HERE,
-    config_file: flags.ConfigFile = flags.FILE,
-) -> None:
+@spread
+def delete(*, name: flags.FolderName, yes: flags.Yes = False, where: Where) -> None:
     """Remove a folder and every mount of it; its files stay."""
 
     async def work() -> None:
-        async with opened(config_dir, config_file) as desk:
-            folder = await desk.provider.folder(name)
-            if folder is None:
-                raise NotFound(f"no such folder: {name}")
-            users = await desk.provider.folder_users(name)
-            confirm(f"Remove the folder {name}, mounted by {len(users)} accounts (files stay)?", yes=yes)
-            await desk.provider.delete_folder(name)
-            say(f"removed {name}; files in {folder.mapped_path} stay")
+        async with where.opened() as target:
+            read = await target.folders.get(name)
+            folder, users = read.document, len(read.document["users"])
+            confirm(f"Remove the folder {folder['name']}, mounted by {users} accounts (files stay)?", yes=yes)
+            await target.folders.remove(folder["name"], version=read.version)
+            say(f"removed {folder['name']}; files in {folder['mapped_path']} stay")
 
     run(work())
+
+
+def _place(directory: Path, where: Where) -> str:
+    """The directory as the server's host knows it.
+
+    Raises:
+        InvalidArgument: it is relative, and the host is another one.
+    """
+    if where.url and not directory.is_absolute():
+        raise InvalidArgument(f"{directory}: name an absolute directory of the server's host")
+    return str(directory.absolute())

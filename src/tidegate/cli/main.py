@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "user": ("accounts", "app"),
     "folder": ("folders", "app"),
     "admin": ("admins", "app"),
+    "connections": ("connections", "app"),
+    "quota": ("quotas", "app"),
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
     "config": ("show", "app"),

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tidegate.cli.terminal import note
-from tidegate.errors import ConfigError, InvalidArgument, Problem
+from tidegate.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from tidegate.accounts.directories import Giver
+    from tidegate.accounts.actor import Actor
+    from tidegate.accounts.administration import Administration
     from tidegate.accounts.rules import Rules
     from tidegate.config.load import Loaded
     from tidegate.store.contract import Provider
@@ -63,32 +64,18 @@ class AdminContext:
         return wiring.record_rules(self.loaded)
 
     @property
-    def giver(self) -> Giver:
-        """Whoever runs the command, as somebody who gives directories of the host to accounts."""
-        from tidegate.accounts.directories import Giver
+    def administration(self) -> Administration:
+        """What changes records, without a server: a running one notices changes by itself."""
+        from tidegate.server.administration import administration
 
-        base = self.loaded.settings.data_provider.users_base_dir
-        return Giver(base, self.loaded.config_dir, unlimited=True)
+        return administration(self.loaded, self.provider)
 
-    def hash_password(self, password: str, *, admin: bool = False, least_bits: float = 0.0) -> str:
-        """A new password's hash.
+    @property
+    def actor(self) -> Actor:
+        """Whoever runs the command."""
+        from tidegate.server.administration import at_shell
 
-        Args:
-            password: in plain.
-            admin: of an administrator; else of a user.
-            least_bits: what the account itself asks for, beside the configuration.
-
-        Raises:
-            InvalidArgument: the password is too weak for the configuration or the account.
-        """
-        from tidegate.policy.strength import weakness
-        from tidegate.server import wiring
-
-        rules = self.loaded.settings.data_provider.password_validation
-        least = max((rules.admins if admin else rules.users).min_entropy, least_bits)
-        if (weak := weakness(password, least)) is not None:
-            raise InvalidArgument(f"the password {weak}")
-        return wiring.password_hasher(self.loaded)(password)
+        return at_shell()
 
 
 @asynccontextmanager

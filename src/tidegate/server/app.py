@@ -156,7 +156,7 @@ class App:
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
         )  # fmt: skip
         if self.provider_ready:
-            await create_first_admin(self.provider, self.loaded, os.environ)
+            await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
             self._spawn(self._reconcile(), "reconcile usage")
         self._spawn(self.sweep.run(), "sweep of sessions")
         await self.doors.start(self._plans, self._composition(), self.loaded)
@@ -232,7 +232,7 @@ class App:
             self.provider_ready = True
             log.info("data provider: answers again, logins are possible")
             try:
-                await create_first_admin(self.provider, self.loaded, os.environ)
+                await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
             except OperatorError as error:
                 log.error("the first administrator was not made: %s", error)
             await self._reconcile()

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Final
 
+from tidegate.accounts.actor import Channel, operator
+from tidegate.accounts.needs import Emits
 from tidegate.config.load import Loaded
-from tidegate.errors import AlreadyExists, BadRecord, ConfigError, InvalidArgument
-from tidegate.policy.strength import weakness
-from tidegate.server.wiring import password_hasher, record_rules
+from tidegate.errors import AlreadyExists, BadRecord, ConfigError
+from tidegate.server.administration import administration
 from tidegate.store.contract import Provider
-from tidegate.store.documents import decode_admin
 
 PREFIXES: Final = ("TIDEGATE", "SFTPGO")
 """Of ``*_DEFAULT_ADMIN_USERNAME`` and ``*_DEFAULT_ADMIN_PASSWORD``; the first that is set counts."""
+
+BY: Final = operator("environment", Channel.ENVIRONMENT)
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,9 @@ def _variable(environ: Mapping[str, str], name: str) -> str:
     return next((value for p in PREFIXES if (value := environ.get(f"{p}_DEFAULT_ADMIN_{name}"))), "")
 
 
-async def create_first_admin(provider: Provider, loaded: Loaded, environ: Mapping[str, str]) -> str:
+async def create_first_admin(
+    provider: Provider, loaded: Loaded, environ: Mapping[str, str], events: Emits | None = None
+) -> str:
     """Add the administrator of the environment, if `create_default_admin` is on and there is none.
 
     Returns:
@@ -45,20 +48,15 @@ async def create_first_admin(provider: Provider, loaded: Loaded, environ: Mappin
             "TIDEGATE_DEFAULT_ADMIN_USERNAME and TIDEGATE_DEFAULT_ADMIN_PASSWORD"
         )
         return ""
-    least = section.password_validation.admins.min_entropy
-    if (weak := weakness(password, least)) is not None:
-        raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_PASSWORD {weak}")
+    document = {"username": username, "permissions": ["*"]}
+    service = administration(loaded, provider, events=events)
     try:
-        stored = await asyncio.to_thread(password_hasher(loaded), password)
-        document = {"username": username, "password": stored, "permissions": ["*"]}
-        admin = decode_admin(document, rules=record_rules(loaded))
-    except InvalidArgument as error:
-        raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_PASSWORD: {error.text}") from None
-    except BadRecord as error:
-        raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_USERNAME: {error.what}") from None
-    try:
-        await provider.add_admin(admin)
+        admin = await service.admins.add(document, by=BY, password=password)
     except AlreadyExists:
         return ""  # another process was faster
+    except BadRecord as error:
+        if error.field == "password":
+            raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_PASSWORD {error.what}") from None
+        raise ConfigError(f"TIDEGATE_DEFAULT_ADMIN_USERNAME: {error.what}") from None
     _log.info("made the first administrator %r from the environment", admin.username)
     return admin.username

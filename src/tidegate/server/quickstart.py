@@ -7,11 +7,10 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tidegate.accounts.actor import Channel, operator
 from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.config.load import Loaded
-from tidegate.model import Account, Admin
-from tidegate.server.wiring import password_hasher, record_rules
-from tidegate.store.validate import check_account
+from tidegate.server.administration import administration
 
 if TYPE_CHECKING:
     from tidegate.server.app import App
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 ACCOUNT: Final = "demo"
 ADMIN: Final = "admin"
 _PASSWORD_GROUPS: Final = 4
+
+BY: Final = operator("quickstart", Channel.QUICKSTART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,22 @@ async def prepare(app: App, loaded: Loaded) -> Welcome:
     """
     provider = app.provider
     await provider.open()
-    hash_password = password_hasher(loaded)
+    service = administration(loaded, provider, events=app.bus)
     admin_password = ""
     if not await provider.admins(limit=1):
         admin_password = generate_password()
-        hashed = hash_password(admin_password)
-        await provider.add_admin(Admin(username=ADMIN, password=hashed, permissions=("*",)))
+        document = {"username": ADMIN, "permissions": ["*"]}
+        await service.admins.add(document, by=BY, password=admin_password)
     existing = await provider.user(ACCOUNT) or next(iter(await provider.users(limit=1)), None)
     if existing is not None:
         return Welcome(existing.username, home=existing.home_dir, admin_password=admin_password)
     password = generate_password()
     home = (loaded.config_dir / DEFAULT_HOMES / ACCOUNT).absolute()
-    account = Account(
-        username=ACCOUNT,
-        password=hash_password(password),
-        home_dir=str(home),
-        permissions={"/": ("*",)},
-        description="made by quickstart",
-    )
-    await provider.add_user(check_account(account, record_rules(loaded)))
+    account = {
+        "username": ACCOUNT,
+        "home_dir": str(home),
+        "permissions": {"/": ["*"]},
+        "description": "made by quickstart",
+    }
+    await service.users.add(account, by=BY, password=password)
     return Welcome(ACCOUNT, password, str(home), admin_password)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tidegate connections``: who is connected to a running server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidegate.cli import flags
+from tidegate.cli.documents import amount, when
+from tidegate.cli.provider import run
+from tidegate.cli.spread import spread
+from tidegate.cli.terminal import confirm, say, say_json, say_table
+from tidegate.cli.where import Where
+from tidegate.errors import NotFound
+
+app = flags.group("Who is connected to a running server (--url).")
+
+
+@app.command("list")
+@spread
+def list_connections(*, where: Where, as_json: flags.AsJson = False) -> None:
+    """List live connections, oldest first."""
+
+    async def work() -> None:
+        async with where.opened() as target:
+            found = await target.connections.all()
+        if as_json:
+            say_json(found)
+            return
+        rows = (
+            (
+                connection["connection_id"],
+                connection["username"],
+                connection["protocol"],
+                connection["remote_address"],
+                when(connection["connection_time"]),
+                when(connection["last_activity"]),
+                ", ".join(
+                    f"{moving['operation_type']} {moving['path']} ({amount(moving['size'])})"
+                    for moving in connection["active_transfers"] or ()
+                ),
+            )
+            for connection in found
+        )
+        say_table(("id", "user", "protocol", "from", "since", "last activity", "moving"), rows)
+
+    run(work())
+
+
+@app.command("close")
+@spread
+def close(
+    *,
+    who: Annotated[
+        str,
+        typer.Argument(metavar="ID|USERNAME", help="Id of a connection, or a user name for all of theirs."),
+    ],
+    yes: flags.Yes = False,
+    where: Where,
+) -> None:
+    """End a connection, or every connection of a user; what they move is cut off."""
+
+    async def work() -> None:
+        async with where.opened() as target:
+            found = await target.connections.all()
+            wanted = [one for one in found if one["connection_id"] == who] or [
+                one for one in found if one["username"] == who
+            ]
+            if not wanted:
+                raise NotFound(f"no connection has the id {who}, and no user of that name is connected")
+            users = ", ".join(sorted({one["username"] for one in wanted}))
+            confirm(f"End {len(wanted)} connections of {users}?", yes=yes)
+            closed = 0
+            for one in wanted:
+                try:
+                    await target.connections.close(one["connection_id"])
+                except NotFound:
+                    continue  # it ended by itself meanwhile
+                closed += 1
+            say(f"ended {closed} connections of {users}")
+
+    run(work())

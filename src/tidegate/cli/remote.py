@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands on a running server, by its REST API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from tidegate.cli.rest_client import Answer, RestClient
+from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, Target
+from tidegate.errors import BadRecord, Outdated
+
+PAGE: Final = 500
+MAX_TRIES: Final = 8
+"""How often a change is made again because somebody else changed the record meanwhile."""
+
+_DERIVED: Final = ("has_password", "users")
+
+
+class RemoteRecords:
+    """One kind of record of a server."""
+
+    def __init__(self, client: RestClient, path: str) -> None:
+        self._client = client
+        self._path = path
+
+    async def all(self) -> AsyncIterator[Document]:
+        """Every record by name, a page at a time."""
+        offset = 0
+        while True:
+            query = {"offset": offset, "limit": PAGE}
+            page = (await self._ask("GET", query=query)).document
+            for document in page:
+                yield document
+            offset += len(page)
+            if len(page) < PAGE:
+                return
+
+    async def count(self) -> int:
+        """Not known: the API does not say."""
+        return 0
+
+    async def get(self, name: str) -> Read:
+        """One record."""
+        answer = await self._ask("GET", name)
+        return Read(answer.document, answer.version)
+
+    async def add(self, document: Document, *, password: str = "") -> Document:
+        """Add one."""
+        document = _with_typed(document, password)
+        added: Document = (await self._ask("POST", body=document)).document
+        return added
+
+    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
+        """Change one: what the server has, edited, if nobody else was faster."""
+        tries = MAX_TRIES
+        while True:
+            read = await self.get(name)
+            document = _with_typed(edit(_settable(read.document)), password)
+            try:
+                await self._ask("PUT", name, body=document, version=read.version)
+            except Outdated:
+                tries -= 1
+                if not tries:
+                    raise
+                continue
+            return (await self.get(name)).document
+
+    async def remove(self, name: str, *, version: str) -> None:
+        """Remove one."""
+        await self._ask("DELETE", name, version=version)
+
+    async def set_keys(self, name: str, edit: Callable[[list[str]], list[str]]) -> Document:
+        """Replace the public keys of an account."""
+        return await self.change(name, lambda stored: {**stored, "public_keys": edit(stored["public_keys"])})
+
+    async def _ask(self, method: str, *path: str, **more: Any) -> Answer:
+        return await asyncio.to_thread(self._client.ask, method, self._path, *path, **more)
+
+
+class RemoteConnections:
+    """Connections of a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def all(self) -> list[Document]:
+        """Live connections, oldest first."""
+        found: list[Document] = (await asyncio.to_thread(self._client.ask, "GET", "connections")).document
+        return found
+
+    async def close(self, connection_id: str) -> None:
+        """End one."""
+        await asyncio.to_thread(self._client.ask, "DELETE", "connections", connection_id)
+
+
+class RemoteQuotas:
+    """Usage on a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def scan(self, name: str) -> str:
+        """Start counting."""
+        await asyncio.to_thread(self._client.ask, "POST", "quotas", "users", name, "scan")
+        return f"the server counts the files of {name} now"
+
+
+class RemoteTarget:
+    """A running server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self.users: Final = RemoteRecords(client, "users")
+        self.folders: Final = RemoteRecords(client, "folders")
+        self.admins: Final = RemoteRecords(client, "admins")
+        self._quotas: Final = RemoteQuotas(client)
+        self._connections: Final = RemoteConnections(client)
+
+    @property
+    def quotas(self) -> Quotas:
+        """Usage."""
+        return self._quotas
+
+    @property
+    def connections(self) -> Connections:
+        """Connections."""
+        return self._connections
+
+    def default_home(self, name: str) -> str:
+        """The server decides."""
+        del name
+        return ""
+
+
+def _settable(document: Document) -> Document:
+    return {key: value for key, value in document.items() if key not in _DERIVED}
+
+
+def _with_typed(document: Document, password: str) -> Document:
+    """The document with a password that a person typed.
+
+    Raises:
+        BadRecord: it looks like a hash, for which the server would take it.
+    """
+    if not password:
+        return document
+    from tidegate.identity.passwords import is_hashed
+
+    if is_hashed(password):
+        raise BadRecord("password", "looks like a hash, and a server takes it for one; choose another")
+    return {**document, "password": password}
+
+
+def _keeps_the_contract(target: RemoteTarget) -> Target:
+    return target

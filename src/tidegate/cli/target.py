@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands on records work on: documents of a data provider here, or of a running server elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Document = dict[str, Any]
+Edit = Callable[[Document], Document]
+"""Makes the new document of a record of the stored one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One record as it was read.
+
+    Attributes:
+        document: without secrets.
+        version: to change or remove only this one.
+    """
+
+    document: Document
+    version: str
+
+
+class Records(Protocol):
+    """Verbs on one kind of record; errors are those of `accounts.administration`."""
+
+    def all(self) -> AsyncIterator[Document]:
+        """Every record by name."""
+        ...
+
+    async def count(self) -> int:
+        """How many there are; 0 if that is not known."""
+        ...
+
+    async def get(self, name: str) -> Read:
+        """One record."""
+        ...
+
+    async def add(self, document: Document, *, password: str = "") -> Document:
+        """Add one; `password` is one that a person typed."""
+        ...
+
+    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
+        """Change one."""
+        ...
+
+    async def remove(self, name: str, *, version: str) -> None:
+        """Remove one, if it is of that version."""
+        ...
+
+
+class Users(Records, Protocol):
+    """Verbs on accounts."""
+
+    async def set_keys(self, name: str, edit: Callable[[list[str]], list[str]]) -> Document:
+        """Replace the public keys alone."""
+        ...
+
+
+class Quotas(Protocol):
+    """Counting what is there."""
+
+    async def scan(self, name: str) -> str:
+        """Start counting a user's files; returns what happens now, as a sentence."""
+        ...
+
+
+class Connections(Protocol):
+    """Who is connected."""
+
+    async def all(self) -> list[Document]:
+        """Live connections, oldest first."""
+        ...
+
+    async def close(self, connection_id: str) -> None:
+        """End one."""
+        ...
+
+
+class Target(Protocol):
+    """Where records are."""
+
+    @property
+    def users(self) -> Users:
+        """Accounts."""
+        ...
+
+    @property
+    def folders(self) -> Records:
+        """Folders."""
+        ...
+
+    @property
+    def admins(self) -> Records:
+        """Administrators."""
+        ...
+
+    @property
+    def quotas(self) -> Quotas:
+        """Usage."""
+        ...
+
+    @property
+    def connections(self) -> Connections:
+        """Connections.
+
+        Raises:
+            InvalidArgument: no server is asked here.
+        """
+        ...
+
+    def default_home(self, name: str) -> str:
+        """The home of a new account that names none; empty if the server decides."""
+        ...
