@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from tests.support.doors import ANY_PORT, services_of, url_of
 from tests.support.people import CHEAP
 
@@ -39,16 +39,16 @@ def free_port() -> int:
 class WebWorld:
     app: App
     home: Path
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     """logged in as an administrator who may do everything"""
 
     @property
     def url(self) -> str:
         return url_of(self.app)
 
-    def anonymous(self, **more: Any) -> httpx.AsyncClient:
+    def anonymous(self, **more: Any) -> httpx2.AsyncClient:
         # Without TLS there is nothing to verify, and reading the authorities takes longer than most tests.
-        return httpx.AsyncClient(base_url=self.url, **{"verify": False, **more})
+        return httpx2.AsyncClient(base_url=self.url, **{"verify": False, **more})
 
     async def token(self, name: str = ADMIN, password: str = PASSWORD) -> str:
         async with self.anonymous() as client:
@@ -65,7 +65,7 @@ class WebWorld:
         return await self.app.provider.add_admin(admin)
 
     @contextlib.asynccontextmanager
-    async def acting_as(self, name: str, password: str = PASSWORD) -> AsyncIterator[httpx.AsyncClient]:
+    async def acting_as(self, name: str, password: str = PASSWORD) -> AsyncIterator[httpx2.AsyncClient]:
         headers = {"Authorization": f"Bearer {await self.token(name, password)}"}
         async with self.anonymous(headers=headers) as client:
             yield client
@@ -106,7 +106,7 @@ async def web_world(
     )
     try:
         await app.start()
-        world = WebWorld(app, home, httpx.AsyncClient(verify=False))
+        world = WebWorld(app, home, httpx2.AsyncClient(verify=False))
         await world.client.aclose()
         if first:
             await world.add_admin(ADMIN, "*")

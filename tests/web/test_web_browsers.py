@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,7 +78,7 @@ async def test_with_a_token_they_read_and_change_nothing(site: WebWorld, headers
 
 
 async def test_its_own_pages_and_programs_change_what_they_may(site: WebWorld):
-    own = httpx.URL(site.url)
+    own = httpx2.URL(site.url)
     for number, headers in enumerate(
         (
             {},

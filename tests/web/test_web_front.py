@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import re
 import socket
@@ -15,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.support.certificates import certificate
 from tests.support.doors import port_of
 from tests.support.web_world import ADMIN, WebWorld, free_port, settings, web_world
 
@@ -343,29 +342,6 @@ def test_only_proxies_are_believed(peer: str, values: list[str], depth: int, exp
 # --- bindings and TLS ---------------------------------------------------------------------------------------
 
 
-def certificate(directory: Path, name: str) -> None:
-    """A self-signed certificate for localhost, whose subject is `name`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-
-
 async def shown_name(port: int, *, most: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> tuple[str, str]:
     """Subject of the certificate and TLS version that a new connection meets."""
     context = ssl.create_default_context()
@@ -476,7 +452,7 @@ async def test_bindings_differ(tmp_path: Path):
         {"port": ports[1], "address": "localhost", "enable_rest_api": False, "render_openapi": False},
         {"port": 0},
     ]
-    async with web_world(tmp_path, httpd={"bindings": bindings}) as world, httpx.AsyncClient(
+    async with web_world(tmp_path, httpd={"bindings": bindings}) as world, httpx2.AsyncClient(
         base_url=f"http://127.0.0.1:{ports[1]}", headers=dict(world.client.headers), verify=False
     ) as second:  # fmt: skip
         assert [one.port for one in world.app.door("http").status().endpoints] == ports
@@ -516,8 +492,8 @@ async def test_stopping_lets_a_request_end_and_cuts_what_hangs(
         assert (await request).status_code == 200
         await asyncio.wait_for(stopping, 5)
         await world.app.door("http").stop()  # legal twice
-        with pytest.raises(httpx.ConnectError):
-            async with httpx.AsyncClient(verify=False) as client:
+        with pytest.raises(httpx2.ConnectError):
+            async with httpx2.AsyncClient(verify=False) as client:
                 await client.get(f"http://127.0.0.1:{free_port()}/")
 
 

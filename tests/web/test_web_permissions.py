@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import httpx
+import httpx2
 from tests.support.web_world import WebWorld, web_world
 
 from tidegate.store.validate import ADMIN_PERMISSIONS
@@ -61,7 +61,7 @@ OPEN = {("GET", "/token")}
 """Proves who one is by itself."""
 
 
-async def _ask(client: httpx.AsyncClient, method: str, path: str) -> int:
+async def _ask(client: httpx2.AsyncClient, method: str, path: str) -> int:
     # A name that nobody has and a document that is none: who may come in meets 400, 404 or an answer.
     url = BASE + re.sub(r"\{\w+\}", "nobody-of-this-name", path)
     answer = await client.request(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from tests.support.web_world import WebWorld, web_world
 
@@ -23,7 +23,7 @@ class Place:
     world: WebWorld
     base: Path
     config: Path
-    half: httpx.AsyncClient
+    half: httpx2.AsyncClient
     """somebody who may manage users and folders, and nothing else"""
 
     def user(self, name: str, **more: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             yield Place(world, base if request.param else Path(), config, half)
 
 
-def refused(answer: httpx.Response, field: str, *words: str) -> None:
+def refused(answer: httpx2.Response, field: str, *words: str) -> None:
     assert answer.status_code == 403, answer.text
     error = answer.json()["error"]
     assert error.startswith(f"{field}: "), error
@@ -50,7 +50,7 @@ def refused(answer: httpx.Response, field: str, *words: str) -> None:
         assert word in error
 
 
-async def every_way(place: Place, directory: str) -> list[tuple[str, httpx.Response]]:
+async def every_way(place: Place, directory: str) -> list[tuple[str, httpx2.Response]]:
     """Each request by which a directory could be given away; none is stored under a name used before."""
     for path, document in (
         (USERS, place.user("old", home_dir=str(place.config.parent / "homes" / "old"))),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
+import httpx2
 import jwt
 import pytest
 from tests.support.doors import services_of
@@ -28,7 +28,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def refused(world: WebWorld, code: int = 401, **request: object) -> httpx.Response:
+async def refused(world: WebWorld, code: int = 401, **request: object) -> httpx2.Response:
     async with world.anonymous() as client:
         answer = await client.get(f"{API}/version", **request)
     assert answer.status_code == code, answer.text

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands on a running server from another directory: TLS that is verified, a key in a file, clear errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from tests.support.certificates import certificate
+from tests.support.command_line import Result, process, tidegate
+from tests.support.running import Running, free_port, make_key
+
+PASSWORD = "a long and boring administrator password"
+
+
+@dataclass
+class Remote:
+    """A server with TLS, and an operator elsewhere."""
+
+    server: Running
+    url: str
+    authority: Path
+    here: Path
+    key_file: Path
+
+    @property
+    def flags(self) -> list[str]:
+        return ["--url", self.url, "--api-key-file", str(self.key_file), "--tls-ca", str(self.authority)]
+
+    def __call__(self, *args: str | Path, stdin: str = "") -> Result:
+        return tidegate(*args, *self.flags, stdin=stdin)
+
+    def ok(self, *args: str | Path, stdin: str = "") -> Result:
+        result = self(*args, stdin=stdin)
+        assert result.code == 0, result
+        return result
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    base, here = tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("operator")
+    home = base / "srv"
+    port = free_port()
+    binding = {
+        "address": "127.0.0.1", "port": port, "enable_https": True, "certificate_file": "cert.pem",
+        "certificate_key_file": "key.pem",
+    }  # fmt: skip
+    server = Running(home, settings={"httpd": {"bindings": [binding]}})
+    authority = certificate(home, "tidegate")
+    here.mkdir(exist_ok=True)
+    (here / "ca.pem").write_bytes(authority.read_bytes())
+    made = process("admin", "add", "boss", "--password-stdin", "--create", "-c", home, stdin=PASSWORD)
+    assert made.code == 0, made
+    try:
+        server.start()
+        url = f"https://127.0.0.1:{port}"
+        token = here / "token"
+        token.write_text(fetch_token(url, here / "ca.pem"))
+        key_file = here / "key"
+        key_file.write_text(make_api_key(url, here / "ca.pem", token.read_text()))
+        yield Remote(server, url, here / "ca.pem", here, key_file)
+        server.stop()
+    finally:
+        server.kill()
+
+
+def fetch_token(url: str, authority: Path) -> str:
+    return str(ask(url, authority, "GET", "/api/v2/token", auth=("boss", PASSWORD))["access_token"])
+
+
+def make_api_key(url: str, authority: Path, token: str) -> str:
+    headers = {"Authorization": f"Bearer {token}"}
+    profile = {"email": "", "description": "", "allow_api_key_auth": True}
+    ask(url, authority, "PUT", "/api/v2/admin/profile", headers=headers, json=profile)
+    body = {"name": "remote", "scope": 1, "admin": "boss"}
+    return str(ask(url, authority, "POST", "/api/v2/apikeys", headers=headers, json=body)["key"])
+
+
+def ask(url: str, authority: Path, method: str, path: str, **more: Any) -> dict[str, Any]:
+    import ssl
+
+    import httpx2
+
+    with httpx2.Client(verify=ssl.create_default_context(cafile=str(authority))) as client:
+        answer = client.request(method, url + path, **more)
+    assert answer.status_code < 300, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def test_an_accounts_life_from_another_host(remote: Remote, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(remote.here)
+    home = remote.server.homes / "alice"
+    added = remote.ok(
+        "user", "add", "alice", "--home", home, "--password-stdin", stdin="alice's own password"
+    )
+    assert added.out.startswith(f"added alice: home {home}, may list, download in /\n")
+    remote.ok("user", "set", "alice", "-g", "/:*", "--quota-size", "10M", "--allowed-ip", "127.0.0.0/8")
+    shown = remote.ok("user", "show", "alice", "--json").json
+    assert shown["permissions"] == {"/": ["*"]}
+    assert (shown["quota_size"], shown["filters"]["allowed_ip"]) == (10 << 20, ["127.0.0.0/8"])
+    assert "password" not in shown
+    assert remote.server.stored("alice").password, "a change keeps what it does not show"
+    assert ["alice", "enabled"] in [row[:2] for row in remote.ok("user", "list").words]
+
+    make_key(remote.here / "id")
+    remote.ok("user", "key", "alice", "--add", remote.here / "id.pub")
+    assert len(remote.server.stored("alice").public_keys) == 1
+    before = remote.server.stored("alice").password
+    remote.ok("user", "passwd", "alice", "--password-stdin", stdin="another of alice's")
+    assert remote.server.stored("alice").password != before
+    (line,) = remote.server.lines("administered", name="alice", action="add")
+    assert (line["admin"], line["channel"], line["ip"]) == ("boss", "rest", "127.0.0.1")
+    assert "password" in line["fields"].split(",")
+
+    assert remote.ok("quota", "show", "alice", "--json").json["quota_size"] == 10 << 20
+    assert "alice" in remote.ok("quota", "scan", "alice").out
+    remote.ok("user", "del", "alice", "--yes")
+    assert remote("user", "show", "alice").err == "tidegate: no such user: alice\n"
+
+
+def test_connections_are_listed_and_ended(remote: Remote):
+    home = remote.server.homes / "bob"
+    remote.ok(
+        "user", "add", "bob", "--home", home, "-g", "/:*", "--password-stdin", stdin="bob's own password"
+    )
+
+    async def connected() -> tuple[Result, Result]:
+        connection = await asyncssh.connect(
+            "127.0.0.1", port=remote.server.port, username="bob", password="bob's own password",
+            known_hosts=None, client_keys=None, config=None, agent_path=None,
+        )  # fmt: skip
+        async with connection, connection.start_sftp_client():
+            listed = await asyncio.to_thread(remote, "connections", "list", "--json")
+            closed = await asyncio.to_thread(remote, "connections", "close", "bob", "--yes")
+            await asyncio.wait_for(connection.wait_closed(), 10)
+        return listed, closed
+
+    listed, closed = asyncio.run(connected())
+    (found,) = listed.json
+    assert (found["username"], found["protocol"]) == ("bob", "SFTP")
+    assert closed.out == "ended 1 connections of bob\n"
+    gone = remote("connections", "close", "bob", "--yes")
+    assert gone.err == "tidegate: no connection has the id bob, and no user of that name is connected\n"
+    remote.ok("user", "del", "bob", "--yes")
+
+
+def test_folders_and_administrators(remote: Remote):
+    place = remote.server.directory / "files" / "pool"
+    remote.ok("folder", "add", "pool", place)
+    remote.ok("folder", "set", "pool", "--description", "for all")
+    assert remote.ok("folder", "show", "pool", "--json").json["description"] == "for all"
+    assert "pool" in remote.ok("folder", "list").out
+    assert "absolute directory" in remote("folder", "add", "other", "pool").err
+    remote.ok("folder", "del", "pool", "--yes")
+
+    remote.ok("admin", "add", "ann", "-g", "view_users", "--password-stdin", stdin="ann's long password")
+    remote.ok("admin", "set", "ann", "-g", "view_users,view_conns", "--email", "ann@example.com")
+    shown = remote.ok("admin", "show", "ann", "--json").json
+    assert (sorted(shown["permissions"]), shown["email"]) == (["view_conns", "view_users"], "ann@example.com")
+    remote.ok("admin", "passwd", "ann", "--password-stdin", stdin="ann's other password")
+    assert [row[0] for row in remote.ok("admin", "list").words if row[0] == "ann"] == ["ann"]
+    remote.ok("admin", "del", "ann", "--yes")
+
+
+def test_a_token_does_too_and_what_is_refused_says_why(remote: Remote):
+    by_token = [
+        "--url",
+        remote.url,
+        "--token-file",
+        str(remote.here / "token"),
+        "--tls-ca",
+        str(remote.authority),
+    ]
+    assert tidegate("user", "list", "--json", *by_token).json == []
+    bad = remote.here / "bad"
+    bad.write_text("not.a.token")
+    refused = tidegate("user", "list", "--url", remote.url, "--token-file", bad, "--tls-ca", remote.authority)
+    assert refused.err == f"tidegate: {remote.url}: the token or key is not accepted; it may have expired\n"
+    weak = remote("user", "add", "x", "--home", "/srv/x", "--password-stdin", stdin="$2b$04$" + "a" * 53)
+    assert weak.err.startswith("tidegate: password: looks like a hash")
+    placed = remote("user", "add", "x", "--home", "/", "--password-stdin", stdin="x's own password")
+    assert placed.err == "tidegate: home_dir: '/' is the whole host\n"
+
+
+def test_the_certificate_is_verified(remote: Remote):
+    refused = tidegate("user", "list", "--url", remote.url, "--api-key-file", remote.key_file)
+    assert refused.code == 1
+    assert refused.err.startswith(
+        f"tidegate: {remote.url}: certificate: self-signed certificate; --tls-ca FILE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--url", "https://127.0.0.1:1"], "--url: needs --token-file or --api-key-file"),
+        (
+            ["--url", "http://192.0.2.1:80", "--token-file", "key"],
+            "--url: http:// would send the token in clear text",
+        ),
+        (
+            ["--url", "ftp://x", "--token-file", "key"],
+            "--url: 'ftp://x' is not of the form https://host:port",
+        ),
+        (["--url", "https://h:x", "--token-file", "key"], "--url: 'https://h:x' is not of the form"),
+        (
+            ["--url", "https://127.0.0.1:1", "--token-file", "none"],
+            "--token-file: none: No such file or directory",
+        ),
+        (["--token-file", "key"], "--token-file: needs --url"),
+        (["--url", "https://127.0.0.1:1", "--token-file", "key", "--tls-ca", "none"], "--tls-ca: none: "),
+        (["--url", "https://127.0.0.1:1", "--token-file", "key"], "https://127.0.0.1:1: connection refused"),
+        (["--url", "https://a.invalid", "--token-file", "key"], "https://a.invalid: no such host"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], said: str
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_text("a.b\n")
+    result = tidegate("user", "list", *flags)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"tidegate: {said}"), result.err
+    assert result.err.count("\n") == 1
+
+
+def test_connections_need_a_server(tmp_path: Path):
+    process("initprovider", "-c", tmp_path)
+    here = tidegate("connections", "list", "-c", tmp_path)
+    assert here.err == "tidegate: connections are known to the running server alone: name it with --url\n"
+
+
+def test_quotas_of_the_provider_itself(tmp_path: Path):
+    add = ("user", "add", "carol", "--home", tmp_path / "files" / "carol", "--quota-size", "5M")
+    assert process(*add, "--password-stdin", "--create", "-c", tmp_path, stdin="x").code == 0
+    shown = tidegate("quota", "show", "carol", "-c", tmp_path)
+    assert ["bytes", "stored", "0", "B", "5.0", "MiB"] in shown.words
+    assert (
+        json.loads(tidegate("quota", "show", "carol", "--json", "-c", tmp_path).out)["quota_size"] == 5 << 20
+    )
+    assert tidegate("quota", "scan", "carol", "-c", tmp_path).out.startswith(
+        "the server counts the files of carol"
+    )
+    assert tidegate("quota", "scan", "nobody", "-c", tmp_path).err == "tidegate: no such user: nobody\n"
