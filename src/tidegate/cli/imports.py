@@ -227,6 +227,8 @@ def openbridge(
 
 async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) -> None:
     """Print the plan and, unless it is a dry run or the source has mistakes, do it."""
+    from tidegate.accounts.actor import Channel
+    from tidegate.server.administration import at_shell
     from tidegate.store.imports.plan import apply_import, plan_import
 
     report_file, as_json, dry_run = choices.report_file, choices.as_json, choices.dry_run
@@ -252,13 +254,18 @@ async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) ->
                 how_far=progress.advance,
             )
         else:
-            rows, _ = await apply_import(
+            rows, stored = await apply_import(
                 desk.provider,
                 harvest,
                 choices.mode,
                 keep_passwords=choices.keep_passwords,
                 disable_missing=choices.disable_missing,
                 how_far=progress.advance,
+            )
+            await desk.administration.loads.finished(
+                stored.rows,
+                by=at_shell(Channel.IMPORT),
+                fields={row.name: tuple(change.field for change in row.changes) for row in rows},
             )
     if report_file is not None:
         write_report(

@@ -39,7 +39,6 @@ _CHATTY: Final = (
     "uvicorn.access",
     "aiosqlite",
     "asyncio",
-    "multipart",
     "zeroconf",
 )
 """Loggers of libraries whose information is our debugging."""
