@@ -96,7 +96,7 @@ def ask(url: str, authority: Path, method: str, path: str, **more: Any) -> dict[
 
 def test_an_accounts_life_from_another_host(remote: Remote, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(remote.here)
-    home = remote.server.homes / "alice"
+    home = remote.server.directory / "files" / "alice"
     added = remote.ok(
         "user", "add", "alice", "--home", home, "--password-stdin", stdin="alice's own password"
     )
@@ -126,7 +126,7 @@ def test_an_accounts_life_from_another_host(remote: Remote, monkeypatch: pytest.
 
 
 def test_connections_are_listed_and_ended(remote: Remote):
-    home = remote.server.homes / "bob"
+    home = remote.server.directory / "files" / "bob"
     remote.ok(
         "user", "add", "bob", "--home", home, "-g", "/:*", "--password-stdin", stdin="bob's own password"
     )

@@ -22,7 +22,7 @@ from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import Provider
 
 ROOT = operator("root", Channel.CLI)
-SHARED = [driver for driver in DRIVERS if driver != "memory"]
+SHARED = ("sqlite", "postgresql", "mysql")
 """Drivers whose database two servers can have open."""
 
 
@@ -32,7 +32,9 @@ class NoHashes:
 
 
 def service(provider: Provider) -> Administration:
-    return Administration(provider, AdministrationOptions(rules=Rules()), Needs(hashes=NoHashes()))
+    return Administration(
+        provider, AdministrationOptions(rules=Rules(server_dir="/etc/tidegate")), Needs(hashes=NoHashes())
+    )
 
 
 @pytest.mark.parametrize("driver", SHARED)

@@ -16,7 +16,7 @@ class AdministrationOptions:
     """Settings that the administration works by.
 
     Attributes:
-        rules: what a valid record is, `users_base_dir` and the configuration directory.
+        rules: what a valid record is, `users_base_dir`, and the configuration directory, which must be there.
         user_bits: entropy that new passwords of users need; an account may ask for more.
         admin_bits: likewise of administrators.
     """
@@ -27,4 +27,4 @@ class AdministrationOptions:
 
     def giver(self, by: Actor) -> Giver:
         """Somebody as one who gives directories of the host to accounts and folders."""
-        return Giver(self.rules.users_base_dir, Path(self.rules.server_dir or "/"), unlimited=by.unlimited)
+        return Giver(self.rules.users_base_dir, Path(self.rules.server_dir), unlimited=by.unlimited)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from tidegate.errors import BadRecord, NotFound
 from tidegate.model import Account
 from tidegate.web.api import schemas
-from tidegate.web.api.access import QuotaScans, With
+from tidegate.web.api.access import Ip, QuotaScans, With, actor
 from tidegate.web.api.bodies import Json, message, read_model
 from tidegate.web.api.paging import Name, folded
 from tidegate.web.api.services import Services
@@ -79,11 +79,10 @@ async def scan_folder(services: With, who: QuotaScans, name: Name) -> Response:
     responses={200: {"model": schemas.ApiResponse}},
     openapi_extra=schemas.body("QuotaUsage"),
 )
-async def set_user_usage(
-    request: Request, services: With, who: QuotaScans, username: Name, mode: Mode = "reset"
+async def set_user_usage(  # noqa: PLR0917  a query parameter is a parameter
+    request: Request, services: With, who: QuotaScans, ip: Ip, username: Name, mode: Mode = "reset"
 ) -> Response:
     """Set or add to what a user's quota counts as used; 409 while a scan runs."""
-    del who
     given = await read_model(request, schemas.QuotaUsage)
     account = await _settled(services, username)
     if mode == "add":
@@ -91,6 +90,9 @@ async def set_user_usage(
         _fits(account.used_quota_files + given.used_quota_files, "used_quota_files")
     await services.sessions.set_usage(
         account.username, size=given.used_quota_size, files=given.used_quota_files, add=mode == "add"
+    )
+    services.administration.users.counters_set(
+        account.username, "used_quota_size", "used_quota_files", by=actor(who, ip)
     )
     return message("Quota updated")
 
@@ -100,11 +102,10 @@ async def set_user_usage(
     responses={200: {"model": schemas.ApiResponse}},
     openapi_extra=schemas.body("TransferUsage"),
 )
-async def set_transfer_usage(
-    request: Request, services: With, who: QuotaScans, username: Name, mode: Mode = "reset"
+async def set_transfer_usage(  # noqa: PLR0917  a query parameter is a parameter
+    request: Request, services: With, who: QuotaScans, ip: Ip, username: Name, mode: Mode = "reset"
 ) -> Response:
     """Set or add to what a user has used of their data transfer."""
-    del who
     given = await read_model(request, schemas.TransferUsage)
     account = await _settled(services, username)
     services.sessions.scans.check_idle("user", account.username)
@@ -113,6 +114,9 @@ async def set_transfer_usage(
         upload = _fits(upload + account.used_upload_data_transfer, "used_upload_data_transfer")
         download = _fits(download + account.used_download_data_transfer, "used_download_data_transfer")
     await services.sessions.books.set_transfer_usage(account.username, upload=upload, download=download)
+    services.administration.users.counters_set(
+        account.username, "used_upload_data_transfer", "used_download_data_transfer", by=actor(who, ip)
+    )
     return message("Quota updated")
 
 
@@ -121,11 +125,10 @@ async def set_transfer_usage(
     responses={200: {"model": schemas.ApiResponse}},
     openapi_extra=schemas.body("QuotaUsage"),
 )
-async def set_folder_usage(
-    request: Request, services: With, who: QuotaScans, name: Name, mode: Mode = "reset"
+async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
+    request: Request, services: With, who: QuotaScans, ip: Ip, name: Name, mode: Mode = "reset"
 ) -> Response:
     """Set or add to what a folder's quota counts as used; 409 while a scan runs."""
-    del who
     given = await read_model(request, schemas.QuotaUsage)
     await services.sessions.books.settle()
     folder = await services.provider.folder(folded(services, name, "folder"))
@@ -137,6 +140,9 @@ async def set_folder_usage(
         size = _fits(size + folder.used_quota_size, "used_quota_size")
         files = _fits(files + folder.used_quota_files, "used_quota_files")
     await services.sessions.books.set_folder_usage(folder.name, size=size, files=files)
+    services.administration.folders.counters_set(
+        folder.name, "used_quota_size", "used_quota_files", by=actor(who, ip)
+    )
     return message("Quota updated")
 
 
