@@ -451,3 +451,52 @@ def test_imports(place: Place) -> None:
     assert unreachable.code == 1
     assert unreachable.err.count("\n") == 1
     assert "tops3cret" not in unreachable.err
+
+
+def test_folders_and_administrators_are_changed_field_by_field(place: Place) -> None:
+    shared = place.path / "files" / "shared"
+    place.ok("folder", "add", "pool", shared, "--description", "all")
+    assert place.ok("folder", "set", "pool", "--directory", shared / "deeper").out == "changed pool\n"
+    shown = place.ok("folder", "show", "pool", "--json").json
+    assert (shown["mapped_path"], shown["description"]) == (str(shared / "deeper"), "all")
+    assert (
+        place("folder", "set", "pool").err
+        == "tidegate: nothing to change: name --directory or --description\n"
+    )
+    assert (
+        place("folder", "set", "pool", "--directory", "/").err
+        == "tidegate: mapped_path: '/' is the whole host\n"
+    )
+
+    place.ok("admin", "add", "root", "--password-stdin", stdin="long enough")
+    place.ok(
+        "admin",
+        "add",
+        "viewer",
+        "-g",
+        "view_users",
+        "--email",
+        "v@example.com",
+        "--password-stdin",
+        stdin="x",
+    )
+    place.ok(
+        "admin", "set", "viewer", "-g", "view_users,view_conns", "--disable", "--allowed-ip", "10.0.0.0/8"
+    )
+    shown = place.ok("admin", "show", "viewer", "--json").json
+    assert sorted(shown["permissions"]) == ["view_conns", "view_users"]
+    assert (shown["status"], shown["email"]) == (0, "v@example.com")
+    assert shown["filters"]["allow_list"] == ["10.0.0.0/8"]
+    assert "password" not in shown
+    locked = place("admin", "set", "root", "--disable")
+    assert "root is the last enabled administrator with all permissions" in locked.err
+    assert place("admin", "set", "root").err.startswith("tidegate: nothing to change")
+
+
+def test_a_new_account_has_no_past(place: Place) -> None:
+    """A document of another account, as `user show --json` prints it, brings no counters along."""
+    document = place.path / "doc.json"
+    document.write_text('{"used_quota_size": 5, "last_login": 5, "password": "in plain"}')
+    place.ok("user", "add", "alice", "--document", document)
+    stored = place.stored("alice")
+    assert (stored["used_quota_size"], stored["last_login"]) == (0, 0)
