@@ -11,7 +11,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
-FLAGS: Final = {"-c": "-c", "--config-dir": "-c", "--config-file": "--config-file"}
+FLAGS: Final = {
+    "-c": "-c",
+    "--config-dir": "-c",
+    **{name: name for name in ("--config-file", "--url", "--token-file", "--api-key-file", "--tls-ca")},
+}
 """Flags that say which server is meant, and how a hint writes them."""
 
 _line: Final[ContextVar[tuple[str, ...]]] = ContextVar("command line", default=())

@@ -100,7 +100,10 @@ def test_an_accounts_life_from_another_host(remote: Remote, monkeypatch: pytest.
     added = remote.ok(
         "user", "add", "alice", "--home", home, "--password-stdin", stdin="alice's own password"
     )
-    assert added.out.startswith(f"added alice: home {home}, may list, download in /\n")
+    assert added.out.startswith(
+        f"added alice: home {home}, may list, download in /\nto allow more: tidegate user set alice "
+    )
+    assert f"--url {remote.url}" in added.out, "a hint names the same server"
     remote.ok("user", "set", "alice", "-g", "/:*", "--quota-size", "10M", "--allowed-ip", "127.0.0.0/8")
     shown = remote.ok("user", "show", "alice", "--json").json
     assert shown["permissions"] == {"/": ["*"]}
