@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.web_world import WebWorld
+from tests.support.ssh_world import Recorder
+from tests.support.web_world import WebWorld, web_world
+
+from tidegate.events.kinds import Administered
 
 API = "/api/v2"
 
@@ -87,3 +91,24 @@ async def test_what_is_no_tag_is_refused(world: WebWorld, tag: str):
 async def test_an_empty_tag_is_of_no_record(world: WebWorld):
     address = await add(world, "users")
     assert (await world.client.delete(address, headers={"If-Match": '""'})).status_code == 412
+
+
+async def test_setting_counters_is_on_record(tmp_path: Path):
+    record = Recorder()
+    async with web_world(tmp_path, sinks=[record]) as world:
+        await add(world, "users")
+        await add(world, "folders")
+        usage = {"used_quota_size": 9, "used_quota_files": 9}
+        for path, body in (
+            ("users/one/usage", usage),
+            ("users/one/transfer-usage", {"used_upload_data_transfer": 1, "used_download_data_transfer": 1}),
+            ("folders/one/usage", usage),
+        ):
+            answer = await world.client.put(f"{API}/quotas/{path}", json=body)
+            assert answer.status_code == 200, answer.text
+    told = [event for event in record.events if isinstance(event, Administered) and event.action == "change"]
+    assert [(event.kind, event.name, event.fields) for event in told] == [
+        ("user", "one", ("used_quota_size", "used_quota_files")),
+        ("user", "one", ("used_upload_data_transfer", "used_download_data_transfer")),
+        ("folder", "one", ("used_quota_size", "used_quota_files")),
+    ]

@@ -82,9 +82,9 @@ class Folders:
             self._disconnect(await self._provider.folder_users(after.name), by)
         return after
 
-    def counters_set(self, name: str, *fields: str, by: Actor) -> None:
+    async def counters_set(self, name: str, *fields: str, by: Actor) -> None:
         """Tell that somebody set counters, by their names; vfs, which keeps them, has done it."""
-        self._records.counters_set(name, fields, by=by)
+        await self._records.counters_set(name, fields, by=by)
 
     async def remove(self, name: str, *, by: Actor, version: str = "") -> Folder:
         """Remove a folder and its mounts, and close connections of those who mounted it; its files stay.

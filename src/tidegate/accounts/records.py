@@ -165,7 +165,7 @@ class Records(Generic[R]):
             await self._tell("remove", self._stored.name_of(stored), (), by)
             return stored
 
-    def counters_set(self, name: str, fields: tuple[str, ...], *, by: Actor) -> None:
+    async def counters_set(self, name: str, fields: tuple[str, ...], *, by: Actor) -> None:
         """Tell that somebody set counters of a record, which whoever keeps them has done."""
         self._tell("change", name, fields, by)
 

@@ -165,9 +165,9 @@ class Users:
         _, account = await self._records.change(name, make, by=by, version=version)
         return account
 
-    def counters_set(self, name: str, *fields: str, by: Actor) -> None:
+    async def counters_set(self, name: str, *fields: str, by: Actor) -> None:
         """Tell that somebody set counters, by their names; vfs, which keeps them, has done it."""
-        self._records.counters_set(name, fields, by=by)
+        await self._records.counters_set(name, fields, by=by)
 
     async def remove(self, name: str, *, by: Actor, version: str = "") -> Account:
         """Remove an account and close its connections; its files stay.

@@ -91,7 +91,7 @@ async def set_user_usage(  # noqa: PLR0917  a query parameter is a parameter
     await services.sessions.set_usage(
         account.username, size=given.used_quota_size, files=given.used_quota_files, add=mode == "add"
     )
-    services.administration.users.counters_set(
+    await services.administration.users.counters_set(
         account.username, "used_quota_size", "used_quota_files", by=actor(who, ip)
     )
     return message("Quota updated")
@@ -114,7 +114,7 @@ async def set_transfer_usage(  # noqa: PLR0917  a query parameter is a parameter
         upload = _fits(upload + account.used_upload_data_transfer, "used_upload_data_transfer")
         download = _fits(download + account.used_download_data_transfer, "used_download_data_transfer")
     await services.sessions.books.set_transfer_usage(account.username, upload=upload, download=download)
-    services.administration.users.counters_set(
+    await services.administration.users.counters_set(
         account.username, "used_upload_data_transfer", "used_download_data_transfer", by=actor(who, ip)
     )
     return message("Quota updated")
@@ -140,7 +140,7 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
         size = _fits(size + folder.used_quota_size, "used_quota_size")
         files = _fits(files + folder.used_quota_files, "used_quota_files")
     await services.sessions.books.set_folder_usage(folder.name, size=size, files=files)
-    services.administration.folders.counters_set(
+    await services.administration.folders.counters_set(
         folder.name, "used_quota_size", "used_quota_files", by=actor(who, ip)
     )
     return message("Quota updated")
