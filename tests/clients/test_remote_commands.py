@@ -14,7 +14,7 @@ import asyncssh
 import pytest
 from tests.support.certificates import certificate
 from tests.support.command_line import Result, process, tidegate
-from tests.support.running import Running, free_port, make_key
+from tests.support.running import Running, free_port, make_key, wait_for
 
 PASSWORD = "a long and boring administrator password"
 
@@ -252,3 +252,40 @@ def test_quotas_of_the_provider_itself(tmp_path: Path):
         "the server counts the files of carol"
     )
     assert tidegate("quota", "scan", "nobody", "-c", tmp_path).err == "tidegate: no such user: nobody\n"
+
+
+def test_a_command_without_a_server_is_told_by_the_next_one(tmp_path: Path):
+    """Changes at a shell wait in the provider for kept sinks: a record of changes misses none."""
+    home, record = tmp_path / "srv", tmp_path / "record.jsonl"
+    server = Running(
+        home, settings={"events": {"sinks": [{"use": "file", "options": {"path": str(record)}}]}}
+    )
+    add = (
+        "user",
+        "add",
+        "dora",
+        "--home",
+        home / "files" / "dora",
+        "--password-stdin",
+        "--create",
+        "-c",
+        home,
+    )
+    assert process(*add, stdin="dora's own password").code == 0
+    unix = tmp_path / "passwd"
+    unix.write_text(f"emil:x:2000:2000::{tmp_path}/emil:/bin/sh\n")
+    imported = process("import", "unix", unix, "-c", home)
+    assert imported.code == 0, imported
+    try:
+        server.start()
+        wait_for(lambda: record.exists() and record.read_text().count("\n") >= 2, "nothing was told")
+        told = [json.loads(line) for line in record.read_text().splitlines()]
+        server.stop()
+    finally:
+        server.kill()
+    found = [(one["event"], one["action"], one["kind"], one["name"], one["channel"]) for one in told]
+    assert found == [
+        ("administration", "add", "user", "dora", "cli"),
+        ("administration", "add", "user", "emil", "import"),
+    ]
+    assert "dora's own" not in record.read_text()

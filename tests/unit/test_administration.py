@@ -16,7 +16,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.rules import Rules
 from tidegate.accounts.versions import fields_since, version_of
-from tidegate.errors import BadRecord, Denied, InvalidArgument, Outdated
+from tidegate.errors import BadRecord, Denied, InvalidArgument, Outdated, ProviderUnavailable
 from tidegate.events.kinds import Administered, Event
 from tidegate.identity.passwords import verify
 from tidegate.model import Account, UsageDelta
@@ -36,6 +36,7 @@ class World:
         self.revoked: list[str] = []
         self.events: list[Event] = []
         self.hashed: list[str] = []
+        self.full = False
         self._hash = hash_password
         self.provider = MemoryProvider(ProviderOptions(driver="memory", name="", base_dir=home))
         self.admin = Administration(
@@ -60,6 +61,8 @@ class World:
         self.revoked.append(username)
 
     async def record(self, event: Event) -> None:
+        if self.full:
+            raise ProviderUnavailable
         self.events.append(event)
 
     def told(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
@@ -255,3 +258,24 @@ async def test_a_load_is_an_event_for_each_record_it_wrote(world: World):
     ]
     assert world.closed == [("old", "root")]
     assert world.revoked == ["boss"]
+
+
+async def test_what_follows_is_done_also_if_the_event_cannot_be_kept(world: World):
+    """Whoever was disabled or removed is out, although the caller is told that the event is not stored."""
+    await world.admin.users.add(world.user(), by=ROOT)
+    await world.admin.admins.add(
+        {"username": "one", "permissions": ["*"]}, by=ROOT, password="a long password"
+    )
+    await world.admin.admins.add(
+        {"username": "two", "permissions": ["*"]}, by=ROOT, password="a long password"
+    )
+    world.full = True
+    for change in (
+        world.admin.users.change("alice", {"status": 0}, by=ROOT),
+        world.admin.users.remove("alice", by=ROOT),
+        world.admin.admins.remove("two", by=ROOT),
+    ):
+        with pytest.raises(ProviderUnavailable):
+            await change
+    assert world.closed == [("alice", "root")] * 2
+    assert world.revoked == ["two"]

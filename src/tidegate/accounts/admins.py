@@ -144,10 +144,11 @@ class Admins:
                 raise InvalidArgument("you cannot delete yourself")
             await check_owner_remains(self._provider, stored, None)
 
+        async def follow(admin: Admin) -> None:
+            await self._needs.tokens.revoke_all(admin.username)
+
         async with self._turn:
-            admin = await self._records.remove(name, by=by, version=version, check=check)
-        await self._needs.tokens.revoke_all(admin.username)
-        return admin
+            return await self._records.remove(name, by=by, version=version, check=check, follow=follow)
 
     # -- oneself -----------------------------------------------------------------------------------------
 
@@ -188,17 +189,18 @@ class Admins:
             return check_admin(changed, self._options.rules)
 
         async with self._turn:
-            _, admin = await self._records.change(_own(by), make, by=by)
-        return admin
+            return await self._records.change(_own(by), make, by=by)
 
     async def _replace(
         self, name: str, make: Callable[[Admin], Awaitable[Admin]], *, by: Actor, version: str = ""
     ) -> Admin:
         """Replace them, and void their tokens."""
+
+        async def follow(_: Admin, admin: Admin) -> None:
+            await self._needs.tokens.revoke_all(admin.username)
+
         async with self._turn:
-            _, admin = await self._records.change(name, make, by=by, version=version)
-        await self._needs.tokens.revoke_all(admin.username)
-        return admin
+            return await self._records.change(name, make, by=by, version=version, follow=follow)
 
 
 def _own(by: Actor) -> str:

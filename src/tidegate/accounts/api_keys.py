@@ -91,8 +91,7 @@ class ApiKeys:
             return replace(key, created_at=stored.created_at, last_use_at=stored.last_use_at)
 
         stored = await self.get(key_id)
-        _, key = await self._records.change(stored.id, make, by=by, version=version)
-        return key
+        return await self._records.change(stored.id, make, by=by, version=version)
 
     async def remove(self, key_id: str, *, by: Actor, version: str = "") -> ApiKey:
         """Remove a key; it is void at once.

@@ -77,10 +77,11 @@ class Folders:
             await self._options.giver(by).check_folder(folder, stored)
             return folder
 
-        before, after = await self._records.change(name, make, by=by, version=version)
-        if (before.mapped_path, before.filesystem) != (after.mapped_path, after.filesystem):
-            self._disconnect(await self._provider.folder_users(after.name), by)
-        return after
+        async def follow(before: Folder, after: Folder) -> None:
+            if (before.mapped_path, before.filesystem) != (after.mapped_path, after.filesystem):
+                self._disconnect(await self._provider.folder_users(after.name), by)
+
+        return await self._records.change(name, make, by=by, version=version, follow=follow)
 
     async def counters_set(self, name: str, *fields: str, by: Actor) -> None:
         """Tell that somebody set counters, by their names; vfs, which keeps them, has done it."""
@@ -100,9 +101,10 @@ class Folders:
         async def who_mounts(folder: Folder) -> None:
             users[:] = await self._provider.folder_users(folder.name)
 
-        folder = await self._records.remove(name, by=by, version=version, check=who_mounts)
-        self._disconnect(users, by)
-        return folder
+        async def follow(_: Folder) -> None:
+            self._disconnect(users, by)
+
+        return await self._records.remove(name, by=by, version=version, check=who_mounts, follow=follow)
 
     def _disconnect(self, users: list[str], by: Actor) -> None:
         for username in users:

@@ -106,12 +106,23 @@ class Records(Generic[R]):
         return stored
 
     async def change(
-        self, name: str, make: Callable[[R], Awaitable[R]], *, by: Actor, version: str = ""
-    ) -> tuple[R, R]:
+        self,
+        name: str,
+        make: Callable[[R], Awaitable[R]],
+        *,
+        by: Actor,
+        version: str = "",
+        follow: Callable[[R, R], Awaitable[None]] | None = None,
+    ) -> R:
         """Replace a record by what `make` makes of the stored one, and tell it.
 
-        Returns:
-            the record before and after.
+        Args:
+            name: of the record.
+            make: makes the new one; called again if somebody else was faster.
+            by: who changes it.
+            version: change it only if it is of this version; empty for any.
+            follow: does what follows, of the record before and after; called before it is told, because
+                telling may fail.
 
         Raises:
             NotFound: there is none of this name.
@@ -129,8 +140,10 @@ class Records(Generic[R]):
                 if not tries:
                     raise
                 continue
+            if follow is not None:
+                await follow(before, after)
             await self._tell("change", self._stored.name_of(after), changed_fields(before, after), by)
-            return before, after
+            return after
 
     async def remove(
         self,
@@ -139,8 +152,16 @@ class Records(Generic[R]):
         by: Actor,
         version: str = "",
         check: Callable[[R], Awaitable[None]] | None = None,
+        follow: Callable[[R], Awaitable[None]] | None = None,
     ) -> R:
-        """Remove a record and tell it; `check` is asked before, and may refuse by raising.
+        """Remove a record and tell it.
+
+        Args:
+            name: of the record.
+            by: who removes it.
+            version: remove it only if it is of this version; empty for any.
+            check: is asked before, and may refuse by raising.
+            follow: does what follows; called before it is told, because telling may fail.
 
         Returns:
             what was removed.
@@ -162,12 +183,14 @@ class Records(Generic[R]):
                 if not tries:
                     raise
                 continue
+            if follow is not None:
+                await follow(stored)
             await self._tell("remove", self._stored.name_of(stored), (), by)
             return stored
 
     async def counters_set(self, name: str, fields: tuple[str, ...], *, by: Actor) -> None:
         """Tell that somebody set counters of a record, which whoever keeps them has done."""
-        self._tell("change", name, fields, by)
+        await self._tell("change", name, fields, by)
 
     def require_version(self, record: R, version: str) -> None:
         """Return if a record is of a version; an empty one is any.

@@ -125,10 +125,11 @@ class Users:
                 account, id=stored.id, created_at=stored.created_at, last_password_change=changed_at
             )
 
-        _, account = await self._records.change(name, make, by=by, version=version)
-        if disconnect or disconnect_reason(account, _now_ms()):
-            self._needs.connections.close_user(account.username, by=by.name)
-        return account
+        async def follow(_: Account, account: Account) -> None:
+            if disconnect or disconnect_reason(account, _now_ms()):
+                self._needs.connections.close_user(account.username, by=by.name)
+
+        return await self._records.change(name, make, by=by, version=version, follow=follow)
 
     async def set_password(self, name: str, password: str, *, by: Actor, version: str = "") -> Account:
         """Replace the password alone by one that a person typed.
@@ -144,8 +145,7 @@ class Users:
             hashed = await new.stored_form(password, self._bits(stored))
             return replace(stored, password=hashed, last_password_change=_now_ms())
 
-        _, account = await self._records.change(name, make, by=by, version=version)
-        return account
+        return await self._records.change(name, make, by=by, version=version)
 
     async def set_keys(
         self, name: str, edit: Callable[[Account], Sequence[str]], *, by: Actor, version: str = ""
@@ -162,8 +162,7 @@ class Users:
             await self._options.giver(by).check_takeover(self._provider, account, stored, password=False)
             return account
 
-        _, account = await self._records.change(name, make, by=by, version=version)
-        return account
+        return await self._records.change(name, make, by=by, version=version)
 
     async def counters_set(self, name: str, *fields: str, by: Actor) -> None:
         """Tell that somebody set counters, by their names; vfs, which keeps them, has done it."""
@@ -178,9 +177,11 @@ class Users:
             Outdated: it is of another version by now.
         """
         by.require(REMOVE)
-        account = await self._records.remove(name, by=by, version=version)
-        self._needs.connections.close_user(account.username, by=by.name)
-        return account
+
+        async def follow(account: Account) -> None:
+            self._needs.connections.close_user(account.username, by=by.name)
+
+        return await self._records.remove(name, by=by, version=version, follow=follow)
 
     def _bits(self, account: Account) -> float:
         return max(self._options.user_bits, account.filters.password_strength)

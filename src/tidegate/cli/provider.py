@@ -66,9 +66,9 @@ class AdminContext:
     @property
     def administration(self) -> Administration:
         """What changes records, without a server: a running one notices changes by itself."""
-        from tidegate.server.administration import administration
+        from tidegate.server.administration import administration, kept_events
 
-        return administration(self.loaded, self.provider)
+        return administration(self.loaded, self.provider, events=kept_events(self.loaded, self.provider))
 
     @property
     def actor(self) -> Actor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tidegate.accounts.actor import Actor, Channel, operator
 from tidegate.accounts.administration import Administration
@@ -21,7 +21,11 @@ from tidegate.accounts.needs import (
 )
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.config.load import Loaded
-from tidegate.server.wiring import password_hasher, record_rules
+from tidegate.events.documents import encode, name_of
+from tidegate.events.factory import create_sinks
+from tidegate.events.kinds import Event
+from tidegate.events.outbox import KeptUse
+from tidegate.server.wiring import password_hasher, record_rules, sink_uses
 from tidegate.store.contract import Provider
 
 
@@ -62,6 +66,37 @@ def administration(
             events=events or NoEvents(),
         ),
     )
+
+
+class StoredEvents:
+    """Puts events of a command into the provider's outbox, from where a server hands them on.
+
+    Args:
+        provider: open.
+        uses: the kept sinks of the configuration.
+    """
+
+    def __init__(self, provider: Provider, uses: Sequence[KeptUse]) -> None:
+        self._provider = provider
+        self._names = [use.name for use in uses]
+        self._wanted = frozenset[str]().union(*(use.events for use in uses))
+
+    async def record(self, event: Event) -> None:
+        """Store an event, if a sink wants it."""
+        if name_of(event) in self._wanted:
+            # A sink that no server has opened yet gets what comes from now on.
+            await self._provider.outbox.register(self._names)
+            await self._provider.outbox.append([encode(event)])
+
+
+def kept_events(loaded: Loaded, provider: Provider) -> Emits:
+    """Where events of a command go: to the kept sinks of the configuration; others belong to a server.
+
+    Raises:
+        ConfigError: a sink cannot be found or made.
+    """
+    _, kept = create_sinks(sink_uses(loaded))
+    return StoredEvents(provider, kept) if kept else NoEvents()
 
 
 def at_shell(channel: Channel = Channel.CLI) -> Actor:
