@@ -80,13 +80,28 @@ class StoredEvents:
         self._provider = provider
         self._names = [use.name for use in uses]
         self._wanted = frozenset[str]().union(*(use.events for use in uses))
+        self._waiting: list[str] = []
+        self._turn = asyncio.Lock()
+        self._registered = False
 
     async def record(self, event: Event) -> None:
-        """Store an event, if a sink wants it."""
-        if name_of(event) in self._wanted:
-            # A sink that no server has opened yet gets what comes from now on.
-            await self._provider.outbox.register(self._names)
-            await self._provider.outbox.append([encode(event)])
+        """Store an event, if a sink wants it; what is recorded at the same time goes into one transaction."""
+        if name_of(event) not in self._wanted:
+            return
+        self._waiting.append(encode(event))
+        async with self._turn:
+            batch, self._waiting = self._waiting, []
+            if not batch:
+                return  # whoever had the turn before has stored it
+            try:
+                if not self._registered:
+                    # A sink that no server has opened yet gets what comes from now on.
+                    await self._provider.outbox.register(self._names)
+                    self._registered = True
+                await self._provider.outbox.append(batch)
+            except BaseException:
+                self._waiting = [*batch, *self._waiting]
+                raise
 
 
 def kept_events(loaded: Loaded, provider: Provider) -> Emits:
