@@ -41,7 +41,7 @@ def check(
         raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _files, _limits, _identity, _events, _storage):
+    for inspect in (_ssh, _http, _other_doors, _files, _limits, _identity, _events, _storage):
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
@@ -240,6 +240,18 @@ def _events(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         where = _where(loaded, "events", "sinks")
         problems += [Problem(where, str(problem)) for problem in error.problems]
     yield f"sinks: {', '.join(one.name or one.use for one in uses)}"
+
+
+def _other_doors(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Doors of other packages, found and checked as a server does, and not made."""
+    if not loaded.settings.doors.others:
+        return
+    from tidegate.server.other_doors import check_doors
+
+    try:
+        yield f"doors of other packages: {', '.join(check_doors(loaded)) or 'none is on'}"
+    except ConfigError as error:
+        problems += error.problems
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

@@ -25,7 +25,7 @@ from tidegate.model.entry import Attrs, Entry, Kind, Space
 from tidegate.model.intent import Intent, Permission
 from tidegate.model.origin import NOWHERE, Origin
 from tidegate.model.path import ROOT, VPath
-from tidegate.model.peer import Peer, Protocol
+from tidegate.model.peer import OtherProtocol, Peer, Protocol
 from tidegate.model.principal import Principal
 from tidegate.model.storage import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
 from tidegate.model.usage import UsageDelta
@@ -51,6 +51,7 @@ __all__ = [
     "Intent",
     "Kind",
     "Origin",
+    "OtherProtocol",
     "Peer",
     "Permission",
     "Principal",

@@ -23,6 +23,29 @@ class Protocol(enum.StrEnum):
         return "SSH" if self in (Protocol.SFTP, Protocol.SCP) else self.value
 
 
+class OtherProtocol(str):
+    """The protocol of a door of another package, by the name that logs show.
+
+    Attributes:
+        family: as `Protocol.family`; the protocol of ours that rules on logins take it for.
+    """
+
+    __slots__ = ("family",)
+
+    family: str
+
+    def __new__(cls, name: str, family: str) -> OtherProtocol:
+        """A protocol by its name and family."""
+        made = super().__new__(cls, name)
+        made.family = family
+        return made
+
+    @property
+    def value(self) -> str:
+        """The name, as of `Protocol`."""
+        return str(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One connection's other end.
@@ -39,7 +62,7 @@ class Peer:
     """
 
     connection_id: str
-    protocol: Protocol
+    protocol: Protocol | OtherProtocol
     remote_ip: str
     remote_port: int = 0
     local_address: str = ""

@@ -21,7 +21,13 @@ from tidegate.model import Account, Protocol
 from tidegate.model.address_list import AddressList, parse_address
 from tidegate.policy.decision import Step
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
-from tidegate.policy.methods import denied_in_steps, remaining_methods, uses_password, wants_two_steps
+from tidegate.policy.methods import (
+    denied_in_steps,
+    family_of,
+    remaining_methods,
+    uses_password,
+    wants_two_steps,
+)
 
 __all__ = ["Attempt", "check_login", "disconnect_reason", "refusal", "remaining_methods", "require_login"]
 
@@ -53,10 +59,7 @@ class Attempt:
     @property
     def family(self) -> str:
         """SSH, FTP, DAV or HTTP."""
-        try:
-            return Protocol(str(self.protocol)).family
-        except ValueError:
-            return str(self.protocol)
+        return family_of(self.protocol)
 
 
 def _status(a: Attempt) -> Step:

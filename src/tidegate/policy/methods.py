@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tidegate.model import Account, Protocol
+from tidegate.model import Account, OtherProtocol, Protocol
 
 PUBLICKEY: Final = "publickey"
 PASSWORD: Final = "password"  # noqa: S105  the name of a method
@@ -36,8 +36,10 @@ _SSH_SINGLE: Final = (PUBLICKEY, PASSWORD, KEYBOARD)
 _SSH_DOUBLE: Final = (KEY_AND_PASSWORD, KEY_AND_KEYBOARD)
 
 
-def _family(protocol: Protocol | str) -> str:
-    """The word of `denied_protocols` for a door."""
+def family_of(protocol: Protocol | str) -> str:
+    """The word of `denied_protocols` for a door: SSH, FTP, DAV or HTTP."""
+    if isinstance(protocol, OtherProtocol):
+        return protocol.family
     try:
         return Protocol(str(protocol)).family
     except ValueError:
@@ -47,7 +49,7 @@ def _family(protocol: Protocol | str) -> str:
 def denied_by(account: Account, method: str, protocol: Protocol | str) -> int | None:
     """Index in `denied_login_methods` of the entry that denies a method by name; None if none does."""
     words = {method}
-    if method == PASSWORD and _family(protocol) == "SSH":
+    if method == PASSWORD and family_of(protocol) == "SSH":
         words.add(PASSWORD_OVER_SSH)
     return next((i for i, word in enumerate(account.filters.denied_login_methods) if word in words), None)
 
@@ -102,7 +104,7 @@ def remaining_methods(
         with `done` empty what may be tried first; else what has to follow `done`, nothing if `done` is no
         first step. In the order in which they are best offered.
     """
-    if _family(protocol) != "SSH":
+    if family_of(protocol) != "SSH":
         return ()
     two = wants_two_steps(account)
     if not done:

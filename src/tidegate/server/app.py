@@ -40,6 +40,7 @@ from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.first_admin import create_first_admin
+from tidegate.server.other_doors import other_doors
 from tidegate.server.wiring import (
     authenticator_uses,
     identity_options,
@@ -159,7 +160,8 @@ class App:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
             self._spawn(self._reconcile(), "reconcile usage")
         self._spawn(self.sweep.run(), "sweep of sessions")
-        await self.doors.start(self._plans, self._composition(), self.loaded)
+        plans = [*self._plans, *other_doors(self.loaded)]
+        await self.doors.start(plans, self._composition(), self.loaded)
 
     def _composition(self) -> Composition:
         return Composition(

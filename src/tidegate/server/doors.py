@@ -140,8 +140,14 @@ class Doors:
         return apply
 
     async def drain(self, grace_seconds: float) -> None:
-        """Drain all doors at the same time."""
-        await asyncio.gather(*(door.drain(grace_seconds) for door in self))
+        """Drain all doors at the same time; the fault of one does not cut the others short."""
+        doors = list(self)
+        outcomes = await asyncio.gather(
+            *(door.drain(grace_seconds) for door in doors), return_exceptions=True
+        )
+        for door, outcome in zip(doors, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                _log.error("draining %s failed", door.name, exc_info=outcome)
 
     async def stop(self) -> None:
         """Stop them, the last one first, whatever the one before raised."""
@@ -182,7 +188,13 @@ class Doors:
 
     def _close_here(self, username: str, *, by: str) -> int:
         sessions = self._registry.close_user(username, by=by)
-        return max(sessions, sum(door.close_user(username, by=by) for door in self))
+        connections = 0
+        for door in self:
+            try:
+                connections += door.close_user(username, by=by)
+            except Exception:  # one door's fault must not keep the user at the others
+                _log.exception("%s did not end the connections of %r", door.name, username)
+        return max(sessions, connections)
 
     def status(self) -> list[DoorStatus]:
         """Every door as it is now."""

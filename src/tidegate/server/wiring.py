@@ -33,6 +33,12 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
         for name in type(after).model_fields
         if name not in _PROVIDER_KEYS_READ_AGAIN and getattr(before, name) != getattr(after, name)
     ]
+    doors = [
+        [(one.use, one.called, one.enabled, one.counts_as) for one in loaded.settings.doors.others]
+        for loaded in (running, fresh)
+    ]
+    if doors[0] != doors[1]:
+        waiting.append("doors.others")
     if running.settings.common.umask != fresh.settings.common.umask:
         waiting.append("common.umask")
     waiting += [

@@ -8,6 +8,7 @@ from typing import Any
 from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
+from tidegate.config.schema.doors import DoorKeys
 from tidegate.config.schema.events import EventKeys
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
@@ -25,6 +26,7 @@ class Settings(Section):
         DataProvider(), "Where accounts, folders, administrators and counters are kept."
     )
     httpd: Httpd = key(Httpd(), "The HTTP server: REST API, health.")
+    doors: DoorKeys = key(DoorKeys(), "Protocols that other packages speak.")
     identity: IdentityKeys = key(IdentityKeys(), "Who says who somebody is, besides the data provider.")
     storage: StorageKeys = key(StorageKeys(), "Kinds of storage besides local disk.")
     events: EventKeys = key(EventKeys(), "Who is told what happens, besides the log.")

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a door: what the composition root asks of every protocol, and all it knows of it."""
+"""The contract of a door: what the composition root asks of every protocol, and what it gives to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
 
+from tidegate.cluster.registry import Registry
+from tidegate.events.kinds import Event
+from tidegate.identity.api import LoginService
+from tidegate.model import OtherProtocol
+from tidegate.model import Protocol as AnyProtocol
 from tidegate.model.door import DoorStatus
+from tidegate.resources import Ledger
+from tidegate.vfs.api import Sessions
 
 Apply: TypeAlias = Callable[[], None]
 """Takes over options that were found good. Does not fail and does not wait."""
@@ -69,4 +78,47 @@ class Door(Protocol[Options_contra]):
 
     def status(self) -> DoorStatus:
         """The door as it is now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorContext:
+    """What a door works with.
+
+    Attributes:
+        login: says who somebody is and whether they may come in.
+        sessions: opens the only way to files.
+        emit: takes events (`events.kinds`); never blocks.
+        registry: the live connections of this process.
+        ledger: limits of resources.
+        protocol: of the door, for `Peer`.
+        resolve: the path of a file that options name, relative to the configuration directory.
+    """
+
+    login: LoginService
+    sessions: Sessions
+    emit: Callable[[Event], None]
+    registry: Registry
+    ledger: Ledger
+    protocol: AnyProtocol | OtherProtocol
+    resolve: Callable[[str], Path]
+
+
+class DoorKind(Protocol):
+    """What the name of another package's door leads to: a class of doors, or a function that makes one.
+
+    Attributes:
+        options: the dataclass of its options; the configuration is checked against its annotations.
+    """
+
+    options: type[Any]
+
+    def __call__(self, name: str, options: Any, context: DoorContext) -> Door[Any]:
+        """Make a door, not started yet.
+
+        Args:
+            name: of the door.
+            options: an `options`.
+            context: what it works with.
+        """
         ...

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 import time
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, Final
 
 import asyncssh
@@ -17,20 +15,19 @@ import asyncssh
 from tidegate.cluster.registry import Registry
 from tidegate.doors.common.admission import Admission, Refusal, Visit
 from tidegate.doors.common.door import Apply
-from tidegate.doors.common.ports import bind
+from tidegate.doors.common.listening import Listeners
+from tidegate.doors.common.peers import new_peer
 from tidegate.doors.common.record import refused
 from tidegate.doors.ssh.connection import DoorConnection, self_check
 from tidegate.doors.ssh.options import Binding, SshOptions
 from tidegate.doors.ssh.server import SshLogin
 from tidegate.doors.ssh.setup import Setup, prepare
-from tidegate.errors import ConfigError, Problem
 from tidegate.events.bus import Bus
 from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
 from tidegate.model.address import plain_address
-from tidegate.model.door import DoorStatus, Endpoint
+from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
-from tidegate.resources.acceptor import Acceptor
 from tidegate.resources.buffers import LOOK_SECONDS
 from tidegate.vfs.api import Sessions
 
@@ -72,7 +69,7 @@ class SshDoor:
         self.draining = False
         self._options = options
         self._setup: Setup | None = None
-        self._acceptors: list[Acceptor] = []
+        self._listeners: Listeners[Binding] = Listeners(self.ledger, self._accepted)
         self._admission = Admission(self.ledger, bars=(self._spent,))
         self._looking: asyncio.TimerHandle | None = None
         self._logins: set[SshLogin] = set()
@@ -89,7 +86,7 @@ class SshDoor:
     @property
     def ports(self) -> list[int]:
         """Ports that are listened on, one for each binding."""
-        return [acceptor.port for acceptor in self._acceptors]
+        return self._listeners.ports
 
     @property
     def connections(self) -> int:
@@ -107,22 +104,7 @@ class SshDoor:
         # Its messages at INFO hold user names and command lines; ours say what is worth saying.
         asyncssh.set_log_level(logging.WARNING)
         self._setup = await prepare(self._options, self._new_owner)
-        problems: list[Problem] = []
-        try:
-            for binding in self._options.bindings:
-                try:
-                    sockets = await bind(binding.label, binding.address, binding.port, self._options.backlog)
-                except ConfigError as error:
-                    problems += error.problems
-                    continue
-                acceptor = Acceptor(sockets, partial(self._accepted, binding), self.ledger.descriptors)
-                self._acceptors.append(acceptor)
-                acceptor.start()
-            if problems:
-                raise ConfigError(problems)
-        except BaseException:
-            self._close_acceptors()
-            raise
+        await self._listeners.open(self._options.bindings, self._options.backlog)
         log.info(
             "listening for SSH on ports %s, host keys %s", self.ports, ", ".join(self._setup.fingerprints)
         )
@@ -146,7 +128,7 @@ class SshDoor:
     async def drain(self, grace_seconds: float) -> None:
         """Let no one in any more; end idle connections now, others when their transfers end or time is up."""
         self.draining = True
-        self._close_acceptors()
+        self._listeners.close()
         deadline = time.monotonic() + grace_seconds
         for login in self._logins:
             for session in login.sessions:
@@ -180,7 +162,7 @@ class SshDoor:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
-        self._close_acceptors()
+        self._listeners.close()
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
@@ -193,11 +175,6 @@ class SshDoor:
             waiter.cancel()
         if self._tasks:  # those that release what the connections held
             await asyncio.wait(list(self._tasks), timeout=CLOSE_SECONDS)
-
-    def _close_acceptors(self) -> None:
-        acceptors, self._acceptors = self._acceptors, []
-        for acceptor in acceptors:
-            acceptor.close()
 
     def status(self) -> DoorStatus:
         """The door as it is now; fingerprints and methods are those that new connections meet."""
@@ -212,10 +189,7 @@ class SshDoor:
         return DoorStatus(
             name=self.name,
             active=not self.draining,
-            endpoints=tuple(
-                Endpoint(binding.address, port)
-                for binding, port in zip(options.bindings, self.ports, strict=False)
-            ),
+            endpoints=self._listeners.endpoints(),
             connections=self.connections,
             keys=keys,
             details={
@@ -293,15 +267,8 @@ class SshDoor:
 
     def peer_of(self, connection: asyncssh.SSHServerConnection) -> Peer:
         """The peer of a new connection, with an id of its own."""
-        peer = connection.get_extra_info("peername") or ("", 0)
-        local = connection.get_extra_info("sockname") or ("", 0)
-        here = plain_address(local[0])
-        return Peer(
-            secrets.token_hex(8),
-            Protocol.SSH,
-            plain_address(peer[0]),
-            peer[1],
-            f"[{here}]:{local[1]}" if ":" in here else f"{here}:{local[1]}",
+        return new_peer(
+            Protocol.SSH, connection.get_extra_info("peername"), connection.get_extra_info("sockname")
         )
 
     def entered(self, login: SshLogin) -> None:

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The peer of a connection, from its socket."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from tidegate.model import OtherProtocol, Peer, Protocol
+from tidegate.model.address import plain_address
+
+
+def new_peer(
+    protocol: Protocol | OtherProtocol, remote: Any, local: Any, *, rename_onto: str = "", client: str = ""
+) -> Peer:
+    """The other end of a connection that came now, with an id of its own.
+
+    Args:
+        protocol: of the door.
+        remote: as `socket.getpeername` gives it; None if unknown.
+        local: as `socket.getsockname` gives it; None if unknown.
+        rename_onto: what the binding says of RENAME onto a name that exists.
+        client: what the client says it is.
+    """
+    there, here = remote or ("", 0), local or ("", 0)
+    own = plain_address(here[0])
+    address = f"[{own}]:{here[1]}" if ":" in own else f"{own}:{here[1]}"
+    return Peer(
+        secrets.token_hex(8), protocol, plain_address(there[0]), there[1], address, client, rename_onto
+    )
