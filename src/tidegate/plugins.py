@@ -45,7 +45,7 @@ def create_parts(
     for index, (name, options) in enumerate(wanted):
         place = f"{where}[{index}]"
         try:
-            part = _find(name, word, group, built_in or {})(dict(options))
+            part = find_part(name, word=word, group=group, built_in=built_in)(dict(options))
             missing = [method for method in methods if not callable(getattr(part, method, None))]
             if missing:
                 raise OperatorError(f"{name!r} makes no {word}: it has no {', '.join(missing)}")
@@ -59,7 +59,22 @@ def create_parts(
     return made
 
 
-def _find(name: str, word: str, group: str, built_in: Mapping[str, str]) -> Callable[[dict[str, Any]], Any]:
+def find_part(
+    name: str, *, word: str, group: str, built_in: Mapping[str, str] | None = None
+) -> Callable[..., Any]:
+    """What a name leads to: something that can be called. Importing may take a while.
+
+    Args:
+        name: of an installed part, or ``package.module:name``.
+        word: a part of this kind, for errors.
+        group: the entry point group.
+        built_in: our own by name, as ``package.module:name``.
+
+    Raises:
+        OperatorError: there is none of that name, or it cannot be called.
+        Exception: whatever importing it raises.
+    """
+    built_in = built_in or {}
     if not name:
         raise OperatorError(f"use is empty: name an installed {word} or package.module:name")
     name = built_in.get(name, name)
@@ -76,5 +91,5 @@ def _find(name: str, word: str, group: str, built_in: Mapping[str, str]) -> Call
         found = installed[name].load()
     if not callable(found):
         raise OperatorError(f"{name!r} cannot be called")
-    make: Callable[[dict[str, Any]], Any] = found
+    make: Callable[..., Any] = found
     return make

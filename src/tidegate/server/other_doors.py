@@ -10,8 +10,6 @@ import asyncio
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +19,7 @@ from tidegate.config.schema.doors import OtherDoor
 from tidegate.doors.common.door import Apply, DoorContext, DoorKind
 from tidegate.errors import ConfigError, OperatorError, Problem
 from tidegate.model import OtherProtocol
+from tidegate.plugins import find_part
 from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
 
 GROUP: Final = "tidegate.doors"
@@ -119,19 +118,9 @@ def _find(loaded: Loaded, name: str) -> tuple[DoorKind, OtherDoor, Any]:
 
 
 def _imported(use: str) -> DoorKind:
-    if ":" in use:
-        module, _, attribute = use.partition(":")
-        found: Any = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    else:
-        installed = {point.name: point for point in entry_points(group=GROUP)}
-        if use not in installed:
-            known = ", ".join(sorted(installed)) or "none"
-            raise OperatorError(f"no such door is installed; there are: {known}")
-        found = installed[use].load()
-    if not callable(found) or not dataclasses.is_dataclass(getattr(found, "options", None)):
-        raise OperatorError("expected something to call, with a dataclass `options`")
+    found: Any = find_part(use, word="door", group=GROUP)
+    if not dataclasses.is_dataclass(getattr(found, "options", None)):
+        raise OperatorError("expected a dataclass `options` beside it")
     kind: DoorKind = found
     return kind
 

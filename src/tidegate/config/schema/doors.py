@@ -24,7 +24,9 @@ class OtherDoor(Section):
     counts_as: Literal["SSH", "FTP", "DAV", "HTTP"] = key(
         "FTP", "The protocol that rules on logins, such as `denied_protocols`, take it for."
     )
-    options: dict[str, Any] = key({}, "What the door is given; see its documentation.", secret=True)
+    options: dict[str, Any] = key(
+        {}, "What the door is given; see its documentation. Secrets belong into files that an option names."
+    )
 
     @property
     def called(self) -> str:
