@@ -19,9 +19,27 @@ from tidegate.model import Account, Origin, Peer, Principal, Protocol
 PEER = Peer("c1", Protocol.FTP, "192.0.2.1", 4000, "192.0.2.9:21")
 
 
+class Bus:
+    """Takes events, and keeps those it is asked to keep unless it is down."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.kept: list[Event] = []
+        self.down = False
+
+    def emit(self, event: Event, *, kept: bool = False) -> None:
+        assert kept == (event in self.kept)
+        self.events.append(event)
+
+    async def keep(self, event: Event) -> None:
+        if self.down:
+            raise ProviderUnavailable
+        self.kept.append(event)
+
+
 @pytest.fixture
-def events() -> list[Event]:
-    return []
+def bus() -> Bus:
+    return Bus()
 
 
 class Service:
@@ -36,10 +54,10 @@ class Service:
         return self.outcome
 
 
-def test_who_says_nothing_is_recorded_before_the_end(events: list[Event]):
-    record = ConnectionRecord(events.append, PEER)
+def test_who_says_nothing_is_recorded_before_the_end(bus: Bus):
+    record = ConnectionRecord(bus, PEER)
     record.closed(by="silent", client_version="x")
-    connected, failed, ended = events
+    connected, failed, ended = bus.events
     assert connected == Connected(origin=Origin.of(PEER))
     assert failed == LoginFailed(origin=Origin.of(PEER), login_type="no_auth_tried", reason="silent")
     assert isinstance(ended, Disconnected)
@@ -47,8 +65,8 @@ def test_who_says_nothing_is_recorded_before_the_end(events: list[Event]):
     assert ended.duration >= 0
 
 
-async def test_every_outcome_of_a_login_is_on_record(events: list[Event], caplog: pytest.LogCaptureFixture):
-    record = ConnectionRecord(events.append, PEER)
+async def test_every_outcome_of_a_login_is_on_record(bus: Bus, caplog: pytest.LogCaptureFixture):
+    record = ConnectionRecord(bus, PEER)
     record.named("ada")
     asked = Credential(kind="password", secret="guess")
     for trouble, reason, rule in (
@@ -57,23 +75,31 @@ async def test_every_outcome_of_a_login_is_on_record(events: list[Event], caplog
         (ValueError("a fault"), "internal_error", ""),
     ):
         assert await authenticate(Service(trouble), record, PEER, "ada", asked) is None
-        failed = events[-1]
+        failed = bus.events[-1]
         assert isinstance(failed, LoginFailed)
         assert (failed.origin.username, failed.login_type) == ("ada", "password")
         assert (failed.reason, failed.rule) == (reason, rule)
     assert "guess" not in caplog.text
     principal = Principal(Account(username="Ada"), "password", PEER.remote_ip)
-    assert await authenticate(Service(principal), record, PEER, "ada", asked) is principal
+    bus.down = True  # what must be kept is kept before the client is told
+    assert await authenticate(Service(principal), record, PEER, "ada", asked) is None
+    assert bus.events[-1].reason == "provider_unavailable"
+    bus.down = False
+    outcome = await authenticate(Service(principal), record, PEER, "ada", asked, client_version="client 1")
+    assert outcome is principal
+    assert [event.origin.username for event in bus.kept] == ["Ada"]
     record.login_accepted(principal, "client 1")
-    assert events[-1] == LoggedIn(origin=Origin.of(PEER, "Ada"), method="password", client_version="client 1")
+    assert bus.events[-1] == LoggedIn(
+        origin=Origin.of(PEER, "Ada"), method="password", client_version="client 1"
+    )
     record.closed()
-    assert [type(event) for event in events[1:]] == [LoginFailed] * 3 + [LoggedIn, Disconnected]
+    assert [type(event) for event in bus.events[1:]] == [LoginFailed] * 4 + [LoggedIn, Disconnected]
 
 
-def test_refused_connections_are_logged_and_on_record(events: list[Event], caplog: pytest.LogCaptureFixture):
-    refused(events.append, Protocol.FTP, "192.0.2.1", "max_per_host", "it has 3 connections")
+def test_refused_connections_are_logged_and_on_record(bus: Bus, caplog: pytest.LogCaptureFixture):
+    refused(bus.emit, Protocol.FTP, "192.0.2.1", "max_per_host", "it has 3 connections")
     origin = Origin(protocol="FTP", ip="192.0.2.1")
-    assert events == [ConnectionRefused(origin=origin, rule="max_per_host", text="it has 3 connections")]
+    assert bus.events == [ConnectionRefused(origin=origin, rule="max_per_host", text="it has 3 connections")]
     assert caplog.messages == ["connection from 192.0.2.1 refused: max_per_host: it has 3 connections"]
 
 

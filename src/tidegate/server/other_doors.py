@@ -76,7 +76,7 @@ def _plan(name: str) -> DoorPlan:
         context = DoorContext(
             login=composition.identity,
             sessions=composition.sessions,
-            emit=composition.bus.emit,
+            events=composition.bus,
             registry=composition.registry,
             ledger=composition.ledger,
             protocol=OtherProtocol(name.upper(), section.counts_as),

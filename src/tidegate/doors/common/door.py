@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from tidegate.cluster.registry import Registry
-from tidegate.events.kinds import Event
+from tidegate.doors.common.record import Events
 from tidegate.identity.api import LoginService
 from tidegate.model import OtherProtocol
 from tidegate.model import Protocol as AnyProtocol
@@ -88,7 +88,7 @@ class DoorContext:
     Attributes:
         login: says who somebody is and whether they may come in.
         sessions: opens the only way to files.
-        emit: takes events (`events.kinds`); never blocks.
+        events: takes events (`events.kinds`).
         registry: the live connections of this process.
         ledger: limits of resources.
         protocol: of the door, for `Peer`.
@@ -97,7 +97,7 @@ class DoorContext:
 
     login: LoginService
     sessions: Sessions
-    emit: Callable[[Event], None]
+    events: Events
     registry: Registry
     ledger: Ledger
     protocol: AnyProtocol | OtherProtocol

@@ -29,6 +29,7 @@ from tidegate_lines import wire
 from tidegate_lines.dialogue import answer
 
 STOP_SECONDS = 2.0
+VERSION = "lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class LinesDoor:
         if isinstance(visit, Refusal):
             sock.close()
             if (reported := self._admission.worth_reporting(visit, time.monotonic())) is not None:
-                refused(self.context.emit, self.context.protocol, source, reported.rule, reported.text)
+                refused(self.context.events.emit, self.context.protocol, source, reported.rule, reported.text)
             return
         task = asyncio.get_running_loop().create_task(self._serve(sock, visit), name="lines")
         self._tasks.add(task)
@@ -160,7 +161,7 @@ class Client:
         self._peer = new_peer(
             context.protocol, writer.get_extra_info("peername"), writer.get_extra_info("sockname")
         )
-        self._record = ConnectionRecord(context.emit, self._peer)
+        self._record = ConnectionRecord(context.events, self._peer)
         self._activity = Activity()
         self._session: Session | None = None
         self._by = ""
@@ -181,8 +182,9 @@ class Client:
                     return
             late.cancel()
             self._admission.settles(self._visit)
-            live = LiveConnection(self._peer, self.principal.username, self.end, activity=self._activity)
-            self._door.context.registry.add(live, max_sessions=self.principal.account.max_sessions)
+            entry = LiveConnection(self._peer, self.principal.username, self.end, activity=self._activity)
+            await self._door.context.registry.enter(entry, max_sessions=self.principal.account.max_sessions)
+            live = entry
             self._session = await self._door.context.sessions.open(self.principal, self._peer)
             live.transfers = self._session.transfers
             idle = IdleWatch(settings.idle_seconds, self._activity, self._moving, self._idle)
@@ -209,7 +211,7 @@ class Client:
                 await self._session.close()
             if live is not None:
                 self._door.context.registry.remove(live)
-            self._record.closed(by=self._by, error=error, client_version="lines")
+            self._record.closed(by=self._by, error=error, client_version=VERSION)
             self._writer.close()
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
@@ -230,12 +232,13 @@ class Client:
             self._peer,
             name,
             Credential(kind="password", secret=password),
+            client_version=VERSION,
         )
         if isinstance(outcome, PartialLogin):  # a second step, which this protocol has no word for
             self._record.login_failed("password", "incomplete")
         elif outcome is not None:
             self.principal = outcome
-            self._record.login_accepted(outcome, "lines")
+            self._record.login_accepted(outcome, VERSION)
             return True
         await self._send(wire.line("NO", "login refused"))
         return self._record.failures < self._door.settings.attempts
