@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tidegate.testing.simulation import simulate
-from tidegate.testing.simulation.faults import FAIL, LATE, LOST, Fault
+from tidegate.testing.simulation.faults import FAIL, LATE, LOST, SLOW, Fault
 from tidegate.testing.simulation.history import History, Script, Step
 
 
@@ -146,6 +146,20 @@ FOUND = {
         "alice: upload 33544957; upload 191219509; go-on 58132611",
         "alice: look 384331553; copy 736531978 beside; copy-data 244718261; hard-link 406607591 wait=0.3",
         links=True,
+    ),
+    "a mark that fails once is set all the same": history(
+        26589457, 2, 1, (0, 30_000, 12_000), 0,
+        "alice: remove 464299880; process-ends 182678114",
+        "bob: upload 677704777",
+        faults=(Fault("store", 7, FAIL),), divided=True,
+    ),
+    "an upload that storage may have forsaken leaves a doubt": history(
+        364836358, 2, 2, (0, 12_000, 12_000), 50,
+        "alice: resume 261800343 beside; hard-link 601273591; recount 565199140; rename 358813667 wait=0.3; "
+        "upload 624255631 beside; remove 395789568 wait=0.0005",
+        "bob: upload 907015082 wait=0.01 beside; resize 292006764; make-directory 381225354; "
+        "upload 839120068 wait=0.3; link 119601569",
+        faults=(Fault("storage", 40, LOST), Fault("store", 7, SLOW)),
     ),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ room is used. Links and directories are not counted.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from typing import NamedTuple
@@ -53,14 +54,15 @@ def measure(*roots: str) -> Used:
 
 
 def measure_removed(*roots: str) -> int:
-    """Bytes of files in some directories that have no name any more and are open."""
+    """Bytes of files in some directories that have no name any more and are open for writing."""
     inodes: dict[int, int] = {}
     places = tuple(f"{root}/" for root in roots)
     for fd, target in descriptors(places).items():
         name = target.rpartition("/")[2]
         if target.endswith(" (deleted)") and not name.startswith("#"):  # that is a file not yet named
             found = os.fstat(fd)
-            if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+            written = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            if written and stat.S_ISREG(found.st_mode) and not found.st_nlink:
                 inodes[found.st_ino] = found.st_size
     return sum(inodes.values())
 

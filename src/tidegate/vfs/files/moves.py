@@ -260,9 +260,10 @@ async def _rename_upload(
     places = (target, context.place(target, goal))
     keeps = old is None and not all(context.gate.decide(Intent.OVERWRITE, at).allowed for at in places)
     there.learn(old.size if old is not None and old.is_file else None)
-    await storage.retarget(
-        inner_of(upload.handle), goal.key, exclusive=published is None and (keeps or not replace)
-    )
+    with own.redirecting(upload):
+        await storage.retarget(
+            inner_of(upload.handle), goal.key, exclusive=published is None and (keeps or not replace)
+        )
     upload.renamed(there)
 
 

@@ -13,10 +13,10 @@ It is published when the last handle that writes it is closed, and not at all if
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from tidegate.abc import FileHandle, OpenOptions, SharesUploads
-from tidegate.errors import Conflict, TidegateError
+from tidegate.errors import Conflict, StorageFailed, TidegateError
 from tidegate.model import Entry, Intent, VPath
 from tidegate.vfs.context import Context
 from tidegate.vfs.files.in_order import inner_of
@@ -105,9 +105,20 @@ async def reopened(context: Context, spot: ResolvedPath, upload: Upload, options
     return await sharing(context, spot).reopen(inner_of(upload.handle), options)
 
 
+@contextmanager
+def redirecting(upload: Upload) -> Iterator[None]:
+    """Change what becomes of an upload; if storage cannot say whether it did, the end leaves a doubt."""
+    try:
+        yield
+    except StorageFailed:
+        upload.unsure = True
+        raise
+
+
 async def forsake(context: Context, spot: ResolvedPath, upload: Upload) -> None:
     """The upload's name was removed or replaced: it will not be published. The caller holds its place."""
-    await sharing(context, spot).forsake(inner_of(upload.handle))
+    with redirecting(upload):
+        await sharing(context, spot).forsake(inner_of(upload.handle))
     upload.leave()
     upload.forsaken = True
     context.own.pop(upload.place, None)

@@ -58,7 +58,8 @@ class Upload:
         took: an unfinished upload is continued or begun anew; nobody else sees it meanwhile.
         names: hard links of a file that is written in place. Each name counts, so growth is charged for all
             of them; what shrinks is given back once, because some may have gone or are not charged here.
-        unsure: the size of a file of several names changed, so that the end leaves a doubt.
+        unsure: the size of a file of several names changed, or storage cannot say what becomes of the upload:
+            the end leaves a doubt.
     """
 
     __slots__ = (

@@ -284,7 +284,10 @@ class UsageTracker:
         async with book.lock:
             if not book.marked:
                 try:
-                    await self._mark(book)
+                    try:
+                        await self._mark(book)
+                    except TidegateError:  # a line that broke while it was idle, most often
+                        await self._mark(book)
                 except TidegateError:
                     log.warning("usage of %s: the store cannot be told that it changes", book.name)
 
