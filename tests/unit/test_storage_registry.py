@@ -183,3 +183,16 @@ def test_accounts_and_folders_are_checked_where_they_come_in() -> None:
     kept = decode_account({**least, "filesystem": good}, lenient=True, notes=notes)
     assert kept == account
     assert notes == ["filesystem.provider: storage shop is not available in this version"]
+
+
+async def test_trees_in_memory_last_as_long_as_the_server() -> None:
+    storages = Storages(kinds(memory="tidegate.backends.memory_kind:MemoryStorage"), StorageHost())
+    await storages.open()
+    spec = StorageSpec("", StorageConfig("memory", {"memoryconfig": {"capacity": 5}}))
+    tree = storages.build(spec)
+    assert (await tree.space("")).total == 5
+    assert storages.build(spec) is tree
+    assert storages.build(StorageSpec("/x", spec.config)) is not tree
+    with pytest.raises(StorageFailed, match="capacity is below 0"):
+        storages.build(StorageSpec("", StorageConfig("memory", {"memoryconfig": {"capacity": -1}})))
+    await storages.close()
