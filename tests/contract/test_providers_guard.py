@@ -17,7 +17,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.rules import Rules
 from tidegate.accounts.versions import encoded, version_of
-from tidegate.errors import Outdated
+from tidegate.errors import NotFound, Outdated
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import Provider
 
@@ -114,3 +114,23 @@ async def test_a_guard_sees_what_is_stored_and_undoes(driver: str, options_of: O
     assert await provider.folder("f") == folder
     assert await provider.admin("a") == admin
     assert await provider.api_key("k") == key
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_login_is_no_change_of_a_record(driver: str, options_of: OptionsOf, opened: Opened):
+    provider = await opened(options_of(driver))
+    await provider.add_admin(Admin(username="a", permissions=("*",), password="x"))
+    await provider.add_api_key(ApiKey(id="k", name="key", key="x", admin="a"))
+    admin, key = await provider.admin("a"), await provider.api_key("k")
+    assert admin and key
+    await provider.touch_admin("a", 5)
+    await provider.touch_api_key("k", 6)
+    now, key_now = await provider.admin("a"), await provider.api_key("k")
+    assert now == replace(admin, last_login=5)
+    assert key_now == replace(key, last_use_at=6)
+    assert version_of(now) == version_of(admin)
+    assert version_of(key_now) == version_of(key)
+    with pytest.raises(NotFound):
+        await provider.touch_admin("nobody", 5)
+    with pytest.raises(NotFound):
+        await provider.touch_api_key("nothing", 5)

@@ -9,6 +9,7 @@ from typing import Any
 from tidegate.errors import NotFound, ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account, Admin, ApiKey, Peer, Protocol
+from tidegate.store.contract import Guard
 
 CHEAP = HashOptions(argon2_memory_kib=64, argon2_iterations=1, argon2_parallelism=1, bcrypt_cost=4)
 SECRET = "correct horse"
@@ -76,8 +77,15 @@ class People:
         self._alive()
         return self.admin_records.get(username)
 
-    async def update_admin(self, admin: Admin) -> Admin:
+    async def touch_admin(self, username: str, when_ms: int) -> None:
         self._alive()
+        self.admin_records[username] = replace(self.admin_records[username], last_login=when_ms)
+        self.writes.append(("admin", username))
+
+    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
+        self._alive()
+        if guard is not None:
+            guard(self.admin_records[admin.username])
         self.admin_records[admin.username] = admin
         self.writes.append(("admin", admin.username))
         return admin
@@ -86,8 +94,7 @@ class People:
         self._alive()
         return self.key_records.get(key_id)
 
-    async def update_api_key(self, key: ApiKey) -> ApiKey:
+    async def touch_api_key(self, key_id: str, when_ms: int) -> None:
         self._alive()
-        self.key_records[key.id] = key
-        self.writes.append(("api_key", key.id))
-        return key
+        self.key_records[key_id] = replace(self.key_records[key_id], last_use_at=when_ms)
+        self.writes.append(("api_key", key_id))

@@ -85,6 +85,24 @@ async def test_admin_login_is_remembered_and_its_hash_upgraded(checker: Password
     assert (stored.last_login, stored.description) == (int(NOW * 1000), "kept")
 
 
+async def test_a_login_undoes_no_change_that_comes_at_the_same_moment(checker: PasswordChecker) -> None:
+    class Racing(People):
+        reads = 0
+
+        async def admin(self, username: str) -> Admin | None:
+            found = await super().admin(username)
+            self.reads += 1
+            if found is not None and self.reads == 2:  # what the login writes is made of this
+                self.admin_records[username] = replace(found, status=0)
+            return found
+
+    people = Racing(admins=(replace(ROOT, password=LEGACY, last_login=0),))
+    await login(people, checker).by_password(IP, "root", "password")
+    assert people.reads == 2
+    assert people.admin_records["root"].status == 0
+    assert people.admin_records["root"].last_login == int(NOW * 1000)
+
+
 async def test_provider_down_refuses_admins(checker: PasswordChecker) -> None:
     people = People(admins=(ROOT,))
     people.down = True

@@ -6,6 +6,7 @@ As in `service`, the credential is checked before the rules, and every refusal b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
-from tidegate.errors import LoginRefused, OperatorError, TidegateError
+from tidegate.errors import LoginRefused, OperatorError, Outdated, TidegateError
 from tidegate.identity import apikeys, passwords
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.identity.throttle import LoginThrottle
@@ -174,20 +175,28 @@ class AdminLogin:
             made = await self._checker.replacement(f"admin:{admin.username}", admin.password, password)
             if made is None and now_ms - admin.last_login < _TOUCH_MS:
                 return
-            current = await self._provider.admin(admin.username)
-            if current is None:
-                return
-            if made is not None and current.password == admin.password:
-                current = replace(current, password=made)
-            await self._provider.update_admin(replace(current, last_login=now_ms))
+            if made is not None:
+                await self._upgrade(admin, made)
+            await self._provider.touch_admin(admin.username, now_ms)
         except TidegateError as error:
             _log.warning("login of administrator %r was not stored: %s", admin.username, error)
 
+    async def _upgrade(self, admin: Admin, made: str) -> None:
+        """Store a better hash, unless somebody changes the administrator now; the next login tries again."""
+        current = await self._provider.admin(admin.username)
+        if current is None or current.password != admin.password:
+            return
+
+        def unchanged(stored: Admin) -> None:
+            if stored != current:
+                raise Outdated
+
+        with contextlib.suppress(Outdated):
+            await self._provider.update_admin(replace(current, password=made), guard=unchanged)
+
     async def _touch_key(self, key: ApiKey, now_ms: int) -> None:
         try:
-            current = await self._provider.api_key(key.id)
-            if current is not None:
-                await self._provider.update_api_key(replace(current, last_use_at=now_ms))
+            await self._provider.touch_api_key(key.id, now_ms)
         except TidegateError as error:
             _log.warning("use of API key %r was not stored: %s", key.id, error)
 

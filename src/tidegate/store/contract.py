@@ -249,6 +249,10 @@ class Provider(Protocol):
         """Replace an administrator by name."""
         ...
 
+    async def touch_admin(self, username: str, when_ms: int) -> None:
+        """Set an administrator's `last_login` alone; their `updated_at` stays."""
+        ...
+
     async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
         """Remove an administrator and the API keys bound to them."""
         ...
@@ -267,6 +271,10 @@ class Provider(Protocol):
 
     async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
+        ...
+
+    async def touch_api_key(self, key_id: str, when_ms: int) -> None:
+        """Set an API key's `last_use_at` alone; its `updated_at` stays."""
         ...
 
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:

@@ -246,6 +246,10 @@ class RecordProvider(abc.ABC):
         """Replace an administrator by name."""
         return await self._write(lambda shelves: records.change(shelves, admin, guard=guard))
 
+    async def touch_admin(self, username: str, when_ms: int) -> None:
+        """Set `last_login` alone."""
+        await self._write(lambda shelves: records.touch(shelves, "admins", username, last_login=when_ms))
+
     async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
         """Remove an administrator and the API keys bound to them."""
         await self._remove("admins", username, guard)
@@ -265,6 +269,10 @@ class RecordProvider(abc.ABC):
     async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
         return await self._write(lambda shelves: records.change(shelves, key, guard=guard))
+
+    async def touch_api_key(self, key_id: str, when_ms: int) -> None:
+        """Set `last_use_at` alone."""
+        await self._write(lambda shelves: records.touch(shelves, "api_keys", key_id, last_use_at=when_ms))
 
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""

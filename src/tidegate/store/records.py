@@ -253,6 +253,16 @@ def remove(
             shelves.drop("api_keys", key.id)
 
 
+def touch(shelves: RecordTransaction, shelf: RecordTable, name: str, **values: int) -> None:
+    """Set times of a record that are no change of it.
+
+    Raises:
+        NotFound: nothing has that name.
+    """
+    old = cast("Admin | ApiKey", _existing(shelves, shelf, name))
+    shelves.put(shelf, name, replace(old, **cast("dict[str, Any]", values)))
+
+
 def patch(shelves: RecordTransaction, name: str, **values: Any) -> None:
     """Set fields of an account, or what is kept of one that is not stored.
 

@@ -380,6 +380,11 @@ class SqlProvider:
         """Replace an administrator by name."""
         return await self._link.write(_do(self._admins.change, admin, guard=guard), about=("admins",))
 
+    async def touch_admin(self, username: str, when_ms: int) -> None:
+        """Set `last_login` alone."""
+        work = _do(self._admins.set_columns, username, {"last_login": when_ms})
+        await self._link.write(work, about=("admins",))
+
     async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
         """Remove an administrator and the API keys bound to them."""
         keys = self._tables.api_keys
@@ -407,6 +412,11 @@ class SqlProvider:
     async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
         return await self._link.write(_do(self._keys.change, key, guard=guard), about=("api_keys",))
+
+    async def touch_api_key(self, key_id: str, when_ms: int) -> None:
+        """Set `last_use_at` alone."""
+        work = _do(self._keys.set_columns, key_id, {"last_use_at": when_ms})
+        await self._link.write(work, about=("api_keys",))
 
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
