@@ -192,7 +192,8 @@ async def test_tokens_and_their_end_outlive_a_restart_with_a_passphrase(tmp_path
 async def test_too_many_revocations_void_everything_rather_than_forget(world: WebWorld):
     tokens = services_of(world.app).tokens
     token = await world.token()
-    tokens._void = {f"id{number}": int(time.time() * 1000) + 10**7 for number in range(MAX_REVOKED)}
+    now = int(time.time() * 1000)
+    tokens._void = {f"id{number}": (now, now + 10**7) for number in range(MAX_REVOKED)}
     await tokens.revoke_all("somebody else")
     assert len(tokens._void) <= MAX_REVOKED
     await refused(world, headers=bearer(token))

@@ -3,7 +3,8 @@
 
 A token names an administrator and carries a mark of everything that decides what they may do. A change of any
 of that (password, permissions, allow list, status), made here or by another process, makes the mark wrong and
-the token void; logging out and an update over the API are remembered besides.
+the token void. Logging out and an update over the API are remembered besides, as rows of the data provider:
+every server with the same signing key knows them, `ROWS_SECONDS` later at most.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,7 +26,7 @@ import jwt
 
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.model import Admin
-from tidegate.store.contract import Provider
+from tidegate.store.contract import EVERYTHING, Provider
 
 KEY_BYTES: Final = 32
 MAX_TOKEN_CHARS: Final = 4096
@@ -33,8 +35,13 @@ MAX_REVOKED: Final = 4000
 """Revocations remembered; beyond it every token that was given so far is void."""
 MAX_LIFETIME_SECONDS: Final = 720 * 60
 """Longest life that the configuration allows."""
+ROWS_SECONDS: Final = 1.0
+"""How long the provider's answer about one token is used again; a server's own revocations hold at once."""
+MAX_CACHED: Final = 1000
+"""Tokens whose answer is remembered for that long."""
 
 _SETTING: Final = "revoked_tokens"
+"""Where versions before schema 5 kept revocations."""
 _ALGORITHM: Final = "HS256"
 _AUDIENCE: Final = "tidegate-admin"
 _log = logging.getLogger(__name__)
@@ -70,8 +77,9 @@ class Tokens:
         key: signs; None makes a random one, which no restart survives.
         lifetime_seconds: of a token.
         bind_address: whether a token is good only from the address it was given to.
-        provider: remembers revocations over a restart; used only with a given key.
+        provider: keeps revocations for all servers; used only with a given key.
         clock: Unix seconds.
+        monotonic: seconds, for what is remembered of the provider.
     """
 
     def __init__(
@@ -82,16 +90,19 @@ class Tokens:
         bind_address: bool,
         provider: Provider,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._key = key or secrets.token_bytes(KEY_BYTES)
         self._lasting = key is not None
         self._lifetime = lifetime_seconds
         self._bind = bind_address
         self._provider = provider
         self._clock = clock
-        self._void: dict[str, int] = {}
-        """Token id: when it expires. ``=name``: when all of an administrator were revoked. Unix ms."""
-        self._void_all = 0
+        self._void: dict[str, tuple[int, int]] = {}
+        """Subjects revoked here: since when, and until when that matters. Unix ms."""
+        self._rows: OrderedDict[str, tuple[float, dict[str, int]]] = OrderedDict()
+        """Token id: until when (monotonic) the provider's rows about it are used, and the rows."""
         self._known = not self._lasting
         self._lock = asyncio.Lock()
 
@@ -113,7 +124,7 @@ class Tokens:
             "jti": secrets.token_hex(12),
             "iat": now_ms // 1000,
             "exp": expires,
-            "at": max(now_ms, self._void.get(f"={admin.username}", 0) + 1, self._void_all + 1),
+            "at": max(now_ms, self._revoked_here(_of_admin(admin.username)) + 1),
             "mark": self._mark(admin),
         }
         if self._bind:
@@ -127,9 +138,8 @@ class Tokens:
         Raises:
             LoginRefused: it is not (reasons ``token``, ``token_expired``, ``token_revoked``,
                 ``token_address``).
-            ProviderUnavailable: revocations cannot be read yet.
+            ProviderUnavailable: revocations cannot be read now.
         """
-        await self._learn()
         if len(text) > MAX_TOKEN_CHARS:
             raise LoginRefused("token")
         try:
@@ -146,8 +156,10 @@ class Tokens:
             raise LoginRefused("token_expired") from None
         except (jwt.PyJWTError, KeyError, TypeError, ValueError):
             raise LoginRefused("token") from None
-        revoked = max(self._void_all, self._void.get(f"={found.username}", 0))
-        if found.token_id in self._void or issued <= revoked:
+        token, admin = _of_token(found.token_id), _of_admin(found.username)
+        rows = await self._rows_of(found.token_id, (token, admin, EVERYTHING))
+        revoked = max(self._revoked_here(admin), rows.get(admin, 0), rows.get(EVERYTHING, 0))
+        if token in self._void or token in rows or issued <= revoked:
             raise LoginRefused("token_revoked", username=found.username)
         if self._bind and claims.get("ip") != ip:
             raise LoginRefused("token_address", username=found.username, rule="httpd.token_validation")
@@ -161,17 +173,28 @@ class Tokens:
         """Void one token.
 
         Raises:
-            ProviderError: it is void now, but may come back with a restart.
+            ProviderError: it is void here, but not at other servers and after a restart.
         """
-        await self._remember(claims.token_id, claims.expires * 1000)
+        await self._remember(_of_token(claims.token_id), claims.expires * 1000)
 
     async def revoke_all(self, username: str) -> None:
         """Void every token that an administrator has.
 
         Raises:
-            ProviderError: they are void now, but may come back with a restart.
+            ProviderError: they are void here, but not at other servers and after a restart.
         """
-        await self._remember(f"={username}", self._now_ms())
+        await self._remember(_of_admin(username), self._now_ms() + MAX_LIFETIME_SECONDS * 1000)
+
+    async def catch_up(self, username: str) -> None:
+        """Before `issue`: learn of revocations by other servers, whose clocks may be ahead.
+
+        Raises:
+            ProviderUnavailable: revocations cannot be read now.
+        """
+        if self._lasting:
+            rows = await self._provider.revocations((_of_admin(username), EVERYTHING))
+            until = self._now_ms() + MAX_LIFETIME_SECONDS * 1000
+            self._void |= {subject: (at, until) for subject, at in rows.items()}
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -191,42 +214,79 @@ class Tokens:
         ]
         return hmac.new(self._key, json.dumps(what).encode(), hashlib.sha256).hexdigest()[:32]
 
-    async def _learn(self) -> None:
-        """Read once what was revoked before this start."""
+    def _revoked_here(self, subject: str) -> int:
+        """Since when tokens of a subject are void as far as this process knows, 0 for never."""
+        return max(self._void.get(one, (0, 0))[0] for one in (subject, EVERYTHING))
+
+    async def _rows_of(self, token_id: str, subjects: Sequence[str]) -> dict[str, int]:
+        """What the provider says about a token, or said a moment ago."""
+        if not self._lasting:
+            return {}
+        await self._take_over()
+        now = self._monotonic()
+        until, rows = self._rows.get(token_id, (now, {}))
+        if until <= now:
+            rows = await self._provider.revocations(subjects)
+            self._rows[token_id] = now + ROWS_SECONDS, rows
+            self._rows.move_to_end(token_id)
+            if len(self._rows) > MAX_CACHED:
+                self._rows.popitem(last=False)
+        return rows
+
+    async def _take_over(self) -> None:
+        """Make rows of what an older version has left, once."""
         if self._known:
             return
         async with self._lock:
             if self._known:
                 return
             text = await self._provider.setting(_SETTING)
-            try:
-                stored = json.loads(text) if text else {}
-                void = {str(name): int(at) for name, at in stored.get("void", {}).items()}
-                everything = int(stored.get("all", 0))
-            except (ValueError, TypeError, AttributeError):
-                # Nobody else writes it; what cannot be read might have named any token.
-                _log.error("the list of revoked tokens is unreadable; every token given so far is void")
-                void, everything = {}, self._now_ms()
-            self._void = {**void, **self._void}
-            self._void_all = max(self._void_all, everything)
+            if text is not None:
+                for subject, times in self._former(text).items():
+                    await self._store(subject, times)
+                await self._provider.set_setting(_SETTING, None)
             self._known = True
 
-    async def _remember(self, name: str, at_ms: int) -> None:
+    def _former(self, text: str) -> dict[str, tuple[int, int]]:
+        now_ms, longest = self._now_ms(), MAX_LIFETIME_SECONDS * 1000
+        try:
+            stored = json.loads(text)
+            void = {str(name): int(at) for name, at in stored.get("void", {}).items()}
+            everything = int(stored.get("all", 0))
+        except (ValueError, TypeError, AttributeError):
+            # Nobody else writes it; what cannot be read might have named any token.
+            _log.error("the list of revoked tokens is unreadable; every token given so far is void")
+            return {EVERYTHING: (now_ms, now_ms + longest)}
+        found = {
+            (_of_admin(name[1:]), (at, at + longest)) if name[:1] == "=" else (_of_token(name), (now_ms, at))
+            for name, at in void.items()
+        }
+        return dict(found) | ({EVERYTHING: (everything, everything + longest)} if everything else {})
+
+    async def _store(self, subject: str, times: tuple[int, int]) -> None:
+        await self._provider.revoke(subject, at_ms=times[0], expires_ms=times[1], limit=MAX_REVOKED)
+
+    async def _remember(self, subject: str, expires_ms: int) -> None:
         now_ms = self._now_ms()
-        oldest = now_ms - MAX_LIFETIME_SECONDS * 1000
-        self._void[name] = at_ms
-        for key in [k for k, at in self._void.items() if at < (oldest if k[0] == "=" else now_ms)]:
-            del self._void[key]  # such tokens have expired
+        self._void[subject] = now_ms, expires_ms
+        for one in [one for one, (_, expires) in self._void.items() if expires < now_ms]:
+            del self._void[one]  # such tokens have expired
         if len(self._void) > MAX_REVOKED:
-            self._void, self._void_all = {}, now_ms
+            self._void = {EVERYTHING: (now_ms, now_ms + MAX_LIFETIME_SECONDS * 1000)}
         if not self._lasting:
             return
-        await self._learn()
         try:
-            async with self._lock:
-                await self._provider.set_setting(
-                    _SETTING, json.dumps({"void": self._void, "all": self._void_all})
-                )
+            await self._store(subject, (now_ms, expires_ms))
         except TidegateError as error:
-            _log.error("a revoked token was not stored and may be good again after a restart: %s", error)
+            _log.error(
+                "a revoked token was not stored and may be good elsewhere or after a restart: %s", error
+            )
             raise
+
+
+def _of_token(token_id: str) -> str:
+    return f"token:{token_id}"
+
+
+def _of_admin(username: str) -> str:
+    return f"admin:{hashlib.blake2b(username.encode(), digest_size=16).hexdigest()}"

@@ -36,6 +36,7 @@ async def get_token(request: Request, services: With, ip: Ip) -> Response:
     current = await services.provider.admin(admin.username)
     if current is None:
         raise unauthorised(basic=True)
+    await services.tokens.catch_up(current.username)
     text, expires = services.tokens.issue(current, ip)
     _log.info("administrator %r logged in from %s", admin.username, ip)
     return Json({"access_token": text, "expires_at": expires})
