@@ -2,7 +2,7 @@
 """Contracts that third parties implement. Words like MUST are meant as in RFC 2119.
 
 Rules of this room: protocols and plain values only; imports `tidegate.model` and `tidegate.errors`. What
-concerns events stands in `tidegate.contracts`; its names are promised here.
+concerns events and inspection stands in `tidegate.contracts`; its names are promised here.
 
 A backend is small by contract: stat, list, open, remove, mkdir, rmdir, rename. Everything else is a
 `Capability` that it declares; callers look at `capabilities` first and an undeclared operation raises
@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from typing_extensions import Buffer
 
 from tidegate.contracts.events import KeptEvent, KeptSink, Sink
+from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Inspector, Verdict
 from tidegate.model import Account, Attrs, Entry, Peer, Space, StorageSpec
 
 Key = str
@@ -716,6 +717,7 @@ class KeyValue(Protocol):
 
 
 __all__ = [
+    "ALLOWED",
     "AsksFirst",
     "Authenticator",
     "Backend",
@@ -726,6 +728,9 @@ __all__ = [
     "Credential",
     "ExpiresPartials",
     "FileHandle",
+    "Inspected",
+    "InspectedAct",
+    "Inspector",
     "KeptEvent",
     "KeptSink",
     "Key",
@@ -748,4 +753,5 @@ __all__ = [
     "StorageKind",
     "Surveys",
     "TellsPartials",
+    "Verdict",
 ]

@@ -41,7 +41,7 @@ def check(
         raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _other_doors, _files, _limits, _identity, _events, _storage):
+    for inspect in (_ssh, _http, _other_doors, _files, _limits, _identity, _events, _inspection, _storage):
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
@@ -252,6 +252,22 @@ def _other_doors(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         yield f"doors of other packages: {', '.join(check_doors(loaded)) or 'none is on'}"
     except ConfigError as error:
         problems += error.problems
+
+
+def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Inspectors, made as a server makes them and not opened."""
+    from tidegate.inspection.factory import create_inspectors
+    from tidegate.server.wiring import inspector_keys
+
+    wanted = inspector_keys(loaded)
+    if not wanted:
+        return
+    try:
+        create_inspectors(wanted)
+    except ConfigError as error:
+        where = _where(loaded, "inspection", "inspectors")
+        problems += [Problem(where, str(problem)) for problem in error.problems]
+    yield f"inspectors: {', '.join(one.name or one.use for one in wanted)}"
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

@@ -68,7 +68,7 @@ def explain(
         from tidegate.cli.terminal import say_json
         from tidegate.model import Protocol, VPath
         from tidegate.policy import mistakes
-        from tidegate.policy.explain import Usage
+        from tidegate.policy.explain import Usage, parse_operation
         from tidegate.policy.explain import explain as ask
         from tidegate.policy.folders import storage_at
         from tidegate.server import wiring
@@ -110,13 +110,17 @@ def explain(
             from tidegate.cli.trial import storage_answer
 
             storage = await storage_answer(account, op, path, target)
+        asked = wiring.inspectors_of(desk.loaded, parse_operation(op)) if answer.decision.allowed else []
         if as_json:
             document = answer.to_document()
-            say_json({**document, "storage": storage} if storage else document)
+            more = {"storage": storage} if storage else {}
+            say_json({**document, **more, **({"inspectors": asked} if asked else {})})
         else:
             if storage and answer.decision.allowed:
                 sys.stdout.write(f"would fail: storage: {storage}\n")
             sys.stdout.write(answer.render_text())
+            if asked:
+                sys.stdout.write(f"asked then, and may refuse: {', '.join(asked)}\n")
         return answer.decision.allowed and not storage
 
     if not run(work()):

@@ -12,14 +12,15 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Final
 
 from tidegate.abc import Authenticator, Challenge, Credential
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
-from tidegate.errors import LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
+from tidegate.contracts.inspection import Inspected, InspectedAct
+from tidegate.errors import Denied, LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, LoggedIn, LoginFailed
 from tidegate.identity.accounts import StoredAccounts
 from tidegate.identity.api import Accounts, LoginService, PartialLogin
@@ -83,6 +84,7 @@ class Identity:
         clock: Unix seconds; also decides expiry and hours.
         monotonic: seconds, for the password cache.
         emit: takes `LoggedIn` and `LoginFailed` events; None if the doors tell themselves.
+        inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
     """
 
@@ -95,12 +97,14 @@ class Identity:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         emit: Callable[[Event], None] | None = None,
+        inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
         check: Check = check,
     ) -> None:
         self._options = options or IdentityOptions()
         self._provider = provider
         self._clock = clock
         self._emit = emit
+        self._inspect = inspect
         self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
@@ -246,6 +250,12 @@ class Identity:
                 self._require(account, peer, credential.kind, now_ms, partial=True)
                 return PartialLogin(name, credential.kind, follow, step=proved.step)
         self._require(account, peer, method, now_ms)
+        if self._inspect is not None:
+            origin = Origin.of(peer, account.username)
+            try:
+                await self._inspect(InspectedAct(Inspected.LOGIN, origin, method=method))
+            except Denied as error:
+                raise LoginRefused("inspector", rule=error.rule) from None
         if credential.public_key:
             self._remember_key((name, credential.public_key, peer.remote_ip))
         # Another authenticator's secret says nothing about a hash that the account may carry.

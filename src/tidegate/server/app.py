@@ -35,6 +35,8 @@ from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
 from tidegate.identity.usage_records import UsageRecords
+from tidegate.inspection.factory import create_inspectors
+from tidegate.inspection.inspections import Inspections
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
@@ -44,6 +46,7 @@ from tidegate.server.other_doors import other_doors
 from tidegate.server.wiring import (
     authenticator_uses,
     identity_options,
+    inspector_keys,
     keys_that_wait,
     limit_settings,
     provider_options,
@@ -103,6 +106,7 @@ class App:
         self._storages: Storages | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
+        self._inspections: Inspections | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -142,17 +146,23 @@ class App:
         await self.live.open()
         await self._open_provider()
         await self._open_sinks()
+        inspections = await self._open_inspectors()
         self._storages = Storages(storage_kinds(self.loaded), self._storage_host())
         for line in await self._storages.open():
             log.info("%s", line)
         wanted = authenticator_uses(self.loaded)
         authenticators = await asyncio.to_thread(create_authenticators, wanted) if wanted else ()
-        self._identity = Identity(self.provider, identity_options(self.loaded), authenticators=authenticators)
+        self._identity = Identity(
+            self.provider,
+            identity_options(self.loaded),
+            authenticators=authenticators,
+            inspect=inspections.require if inspections is not None and inspections.login else None,
+        )
         await self._identity.open()
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider),
             options=self._vfs_options(), emit=self.bus.emit,
-            kept=self.bus if self.bus.outbox is not None else None,
+            kept=self.bus if self.bus.outbox is not None else None, inspections=inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
         )  # fmt: skip
@@ -202,6 +212,14 @@ class App:
         except ProviderUnavailable as error:
             log.error("data provider: %s; logins are refused until it answers", error)
             self._spawn(self._await_provider(), "await data provider")
+
+    async def _open_inspectors(self) -> Inspections | None:
+        wanted = inspector_keys(self.loaded)
+        if not wanted:
+            return None
+        self._inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted))
+        await self._inspections.open()
+        return self._inspections
 
     async def _open_sinks(self) -> None:
         """Begin to tell those that the configuration names."""
@@ -298,6 +316,8 @@ class App:
             stack.push_async_callback(self.provider.close)
             if self._storages is not None:
                 stack.push_async_callback(self._storages.close)
+            if self._inspections is not None:
+                stack.push_async_callback(self._inspections.close)
             if self._identity is not None:
                 stack.push_async_callback(self._identity.close)
             if self._sessions is not None:

@@ -18,6 +18,9 @@ from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
+from tidegate.inspection.factory import InspectorKey
+from tidegate.inspection.inspections import rule_of
+from tidegate.model import Intent
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 
@@ -46,6 +49,8 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
         for name in type(fresh.settings.events).model_fields
         if getattr(running.settings.events, name) != getattr(fresh.settings.events, name)
     ]
+    if running.settings.inspection != fresh.settings.inspection:
+        waiting.append("inspection.inspectors")
     if running.settings.identity.authenticators != fresh.settings.identity.authenticators:
         waiting.append("identity.authenticators")
     if running.settings.storage != fresh.settings.storage:
@@ -161,6 +166,32 @@ def storage_kinds(loaded: Loaded) -> StorageKinds:
 @lru_cache(maxsize=8)
 def _storage_kinds(named: tuple[tuple[str, str], ...]) -> StorageKinds:
     return StorageKinds(dict(named))
+
+
+def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
+    """The configured inspectors."""
+    return [
+        InspectorKey(
+            one.use, one.name, tuple(one.acts), float(one.seconds), one.on_error == "allow", one.options
+        )
+        for one in loaded.settings.inspection.inspectors
+    ]
+
+
+_ASKED_OF: Final = {
+    Intent.UPLOAD: ("login", "upload"),
+    Intent.OVERWRITE: ("login", "upload"),
+    Intent.DOWNLOAD: ("login", "download"),
+    Intent.DELETE_FILE: ("login", "delete"),
+    Intent.DELETE_DIR: ("login", "delete"),
+}
+
+
+def inspectors_of(loaded: Loaded, intent: Intent) -> list[str]:
+    """Rules of the inspectors that are asked about an act that everything else allows, the login first."""
+    acts = _ASKED_OF.get(intent, ("login",))
+    asked = [one for act in acts for one in inspector_keys(loaded) if act in one.acts]
+    return list(dict.fromkeys(rule_of(one.name or one.use) for one in asked))
 
 
 def sink_uses(loaded: Loaded) -> list[SinkUse]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish, Surveys
 from tidegate.cluster.registry import LiveTransfer
+from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import Denied, NotFound, ProviderUnavailable, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
+from tidegate.inspection.inspections import Inspections
 from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
@@ -92,6 +94,7 @@ class Context:
     """One session's surroundings.
 
     Attributes:
+        inspections: asked before transfers and removals count.
         kept: takes events of what is done, if some must not be lost.
         up: the bucket that uploads pay, None if bandwidth is free; down likewise.
         acts: operations under way, of all sessions.
@@ -116,6 +119,7 @@ class Context:
     emit: Callable[[Event], None]
     acts: Acts
     kept: Kept | None = None
+    inspections: Inspections | None = None
     up: TokenBucket | None = None
     down: TokenBucket | None = None
     acting: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -180,6 +184,37 @@ class Context:
         rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
         self._record(intent, path, rule, error.text)
         error.told = True
+
+    @property
+    def inspects_uploads(self) -> bool:
+        """True if somebody is asked before an upload is published."""
+        return self.inspections is not None and self.inspections.upload
+
+    async def inspect(
+        self,
+        kind: Inspected,
+        intent: Intent,
+        path: VPath,
+        *,
+        size: int | None = None,
+        location: str = "",
+        read: Callable[[int, int], Awaitable[bytes]] | None = None,
+        complete: bool = True,
+    ) -> None:
+        """Ask the inspectors; a refusal goes on record and is raised.
+
+        Raises:
+            Denied: refused.
+        """
+        if self.inspections is None:
+            return
+        act = InspectedAct(
+            kind, self.origin, path, size=size, location=location, read=read, complete=complete
+        )
+        try:
+            await self.inspections.require(act)
+        except Denied as error:
+            raise self.refused(intent, path, error, error.rule) from None
 
     def limits(self, intent: Intent, path: VPath) -> _Limits:
         """Record a limit that says no within."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
+from tidegate.inspection.inspections import Inspections
 from tidegate.model import ROOT, Peer, Principal, VPath
 from tidegate.policy.folders import storage_of
 from tidegate.policy.gate import Gate
@@ -35,6 +36,7 @@ class VfsSessions:
         build: makes an unopened backend for a storage root; the root is created if missing.
         store: the data provider, None to remember nothing.
         emit: takes events; never blocks.
+        inspections: asked before transfers and removals count.
         kept: takes events of what is done, if some must not be lost.
         options: see `VfsOptions`.
         track_quota: as in the `data_provider` section.
@@ -52,12 +54,14 @@ class VfsSessions:
         *,
         emit: Callable[[Event], None],
         kept: Kept | None = None,
+        inspections: Inspections | None = None,
         options: VfsOptions | None = None,
         track_quota: int = 2,
         lease: Lease | None = None,
     ) -> None:
         self._emit = emit
         self._kept = kept
+        self._inspections = inspections
         self._options = options or VfsOptions()
         self._places = PathTable()
         self._acts = Acts()
@@ -123,6 +127,7 @@ class VfsSessions:
             options=self._options,
             emit=self._emit,
             kept=self._kept,
+            inspections=self._inspections,
             acts=self._acts,
             up=up,
             down=down,

@@ -12,6 +12,7 @@ from tidegate.config.schema.doors import DoorKeys
 from tidegate.config.schema.events import EventKeys
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
+from tidegate.config.schema.inspection import InspectionKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
@@ -30,6 +31,7 @@ class Settings(Section):
     identity: IdentityKeys = key(IdentityKeys(), "Who says who somebody is, besides the data provider.")
     storage: StorageKeys = key(StorageKeys(), "Kinds of storage besides local disk.")
     events: EventKeys = key(EventKeys(), "Who is told what happens, besides the log.")
+    inspection: InspectionKeys = key(InspectionKeys(), "Who is asked before an act counts.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

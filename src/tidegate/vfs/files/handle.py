@@ -32,6 +32,7 @@ from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.acts import carry
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.files.attributes import supported
+from tidegate.vfs.files.inspection import inspect_upload, shows
 from tidegate.vfs.files.reach import judge
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
@@ -513,7 +514,7 @@ class File:
         if self._closed:
             raise InvalidHandle
         close, upload = self._close, self._upload
-        if self._context.kept is not None:
+        if self._context.kept is not None or (upload is not None and self._context.inspects_uploads):
             return False
         if close is None or self._failure is not None or not self._exact or self._paid_at > monotonic():
             return False
@@ -562,6 +563,11 @@ class File:
         """
         upload, context = self._upload, self._context
         ending: TidegateError | None = None
+        if upload is not None and context.inspects_uploads and shows(upload, outcome):
+            complete = failure is None
+            refusal = await inspect_upload(context, self._spot, upload, self.path, complete=complete)
+            if refusal is not None:
+                outcome, failure = Outcome.DROP, refusal
         try:
             if upload is None:
                 await self._handle.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish, QuickHandle
+from tidegate.contracts.inspection import Inspected
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -85,6 +86,8 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
         return None
     if write:
         return _create_nowait(context, path, spot, open_now, attrs, truncate=flags.truncate)
+    if context.inspections is not None and context.inspections.download:
+        return None
     meter = spot.mount.meter
     if not context.gate.decide(Intent.DOWNLOAD, path).allowed:
         return None
@@ -160,6 +163,15 @@ async def _open_download(context: Context, path: VPath) -> File:
         context.over(Intent.DOWNLOAD, path, error)
         raise
     spot, handle = await _reading(context, path, lambda place: context.require(Intent.DOWNLOAD, place))
+    if context.inspections is not None and context.inspections.download:
+        try:
+            await context.inspect(
+                Inspected.DOWNLOAD, Intent.DOWNLOAD, path,
+                size=(await handle.stat()).size, location=spot.location, read=handle.read,
+            )  # fmt: skip
+        except BaseException:
+            await handle.close()
+            raise
     for count in mount.meter.fetches:
         count.add(1)
     return File(context, spot, handle, path, readable=True, upload=None, append=False)
@@ -259,6 +271,11 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
     flags, withheld = _readable(context, flags, path, there)
     _capable(backend, flags, entry)
+
+    if flags.read and entry is not None and not flags.truncate:
+        await context.inspect(
+            Inspected.DOWNLOAD, Intent.DOWNLOAD, path, size=entry.size, location=spot.location
+        )
 
     options = context.options
     fresh = entry is None or flags.truncate or flags.exclusive

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from tidegate.abc import Backend, Capability, ExpiresPartials, KnowsPlaces, Publish
+from tidegate.contracts.inspection import Inspected
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -53,6 +54,9 @@ async def remove(context: Context, path: VPath) -> None:
             if entry is not None:  # else there was nothing but an upload of the session's own
                 if entry.is_dir:
                     raise IsADirectory
+                await context.inspect(
+                    Inspected.DELETE, Intent.DELETE_FILE, path, size=entry.size, location=mount.location(key)
+                )
                 if entry.is_file:
                     await act.begin(mount)
                 act.commit()
@@ -140,6 +144,7 @@ async def rmdir(context: Context, path: VPath) -> None:
     async def work(act: Act) -> None:
         # To users a directory is empty that holds unfinished uploads only; they go along with it.
         async with context.places.locked((spot.backend, key)):
+            await context.inspect(Inspected.DELETE, Intent.DELETE_DIR, path, location=mount.location(key))
             parts = await kept_partials(backend, key)
             if parts:
                 await act.begin(mount)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is asked before an act counts."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidegate.model import Origin
+
+
+class Inspected(enum.StrEnum):
+    """Acts that are asked about."""
+
+    LOGIN = "login"
+    """somebody proved who they are, and no rule refuses them; they are not told yet"""
+    UPLOAD = "upload"
+    """a file was written and its client has closed it, or has gone; unless uploads are written in place it is
+    not published yet"""
+    DOWNLOAD = "download"
+    """a file is about to be opened for reading"""
+    DELETE = "delete"
+    """a file, link or directory is about to be removed"""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedAct:
+    """Something that is about to count.
+
+    Attributes:
+        kind: what it is.
+        origin: who does it and from where.
+        path: what the client calls the file; empty of a login.
+        size: bytes of the file, None if unknown.
+        read: reads up to so many bytes from an offset of the content, None where there is none to read. An
+            answer shorter than asked for is not the end of the file: an empty one is. Not to be used after
+            `Inspector.inspect` has returned.
+        location: the file's place on the host or its key; empty where the content has none of its own yet.
+        digests: digests of the content that are known already, as hexadecimal text by algorithm.
+        complete: False of an upload whose client has gone, where what arrived stays.
+        method: of a login, such as ``publickey``.
+    """
+
+    kind: Inspected
+    origin: Origin
+    path: str = ""
+    size: int | None = None
+    read: Callable[[int, int], Awaitable[bytes]] | None = field(default=None, compare=False, repr=False)
+    location: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer.
+
+    Attributes:
+        allowed: the act may count.
+        text: what a client is told of a refusal, one line; empty is "permission denied". Not told of logins.
+        reason: why, for the log alone; empty is `text`.
+    """
+
+    allowed: bool = True
+    text: str = ""
+    reason: str = ""
+
+
+ALLOWED = Verdict()
+"""Go on."""
+
+
+class Inspector(Protocol):
+    """Is asked before acts count, and waited for. Life: constructed, `open`, `inspect`..., `close`.
+
+    The configuration says which acts it is asked about, how long it may take, and whether an act counts if it
+    fails or takes longer. It is called for many acts at once, and cancelled when it takes too long.
+    """
+
+    async def open(self) -> None:
+        """Get ready."""
+        ...
+
+    async def inspect(self, act: InspectedAct) -> Verdict:
+        """Answer. An error is no answer: the configuration says what it counts for."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything."""
+        ...
