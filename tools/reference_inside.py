@@ -20,6 +20,7 @@ from tidegate.doors.sftp.extensions import ADVERTISED, DIGEST_BYTES, MAX_IDS, MI
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire.requests import EXTENSIONS
 from tidegate.events import kinds
+from tidegate.events.documents import KEPT, name_of
 from tidegate.events.sinks.lines import line_of
 from tidegate.model import NOWHERE, Action, Intent, Origin, Permission
 from tidegate.policy.requirements import REQUIREMENTS, Need, Use
@@ -347,14 +348,19 @@ def events() -> str:
     page = (
         "# Events\n\n"
         "What happens is told once, as a frozen value of `tidegate.events.kinds`, on a bounded bus; sinks take it from there. "
-        "The log is a sink. A sink of your own implements `tidegate.abc.Sink` and is handed to `App(sinks=...)`.\n\n"
+        "The log is a sink; [add a sink](../how_to/add-a-sink.md) tells how to add one.\n\n"
         "Every event has `at` and `origin`, with "
         + ", ".join(f"`{f.name}`" for f in dataclasses.fields(Origin))
         + " (empty where unknown). "
         "Times are seconds, sizes bytes; `action` is one of "
         + ", ".join(f"`{action.value}`" for action in Action)
-        + "."
-        " [Logs](logs.md) explains the fields of the log lines.\n\n"
+        + ". In the configuration and in documents an event is called by its `action` (`upload_failed` and "
+        "`download_failed` of a transfer that did not end well) or, of the other kinds, by its name below.\n\n"
+        "A kept sink gets, unless it names others: "
+        + ", ".join(f"`{name}`" for name in KEPT)
+        + ". Its documents "
+        "have `id`, `event`, `type` (the kind), `at`, `origin` and the fields of the kind.\n\n"
+        "[Logs](logs.md) explains the fields of the log lines.\n\n"
     )
     common = {"origin", "at"}
     rows = []
@@ -364,5 +370,8 @@ def events() -> str:
             cls.__name__, f"`{line.sender}`" if line else "none"
         )
         fields = ", ".join(f"`{name}`" for name in fields_of(cls) if name not in common)
-        rows.append((f"`{cls.__name__}`", sentence(cls.__doc__), fields, senders))
-    return page + table(("event", "when", "fields of its own", "sender in the log"), rows)
+        called = {"Transferred": "its action", "Operated": "its action"}.get(
+            cls.__name__, f"`{name_of(event_of(cls))}`"
+        )
+        rows.append((f"`{cls.__name__}`", called, sentence(cls.__doc__), fields, senders))
+    return page + table(("event", "name", "when", "fields of its own", "sender in the log"), rows)
