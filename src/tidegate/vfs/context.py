@@ -105,6 +105,7 @@ class Context:
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
         origin: of the session's events.
+        uploads_wait: True if somebody has to be asked or told before an upload is acknowledged.
         renames_replace: True if every rename replaces what has the new name.
     """
 
@@ -129,12 +130,14 @@ class Context:
     opening: int = 0
     created: OpenOptions | None = None
     origin: Origin = field(init=False)
+    uploads_wait: bool = field(init=False)
     renames_replace: bool = field(init=False)
 
     def __post_init__(self) -> None:
         peer = self.peer
         self.renames_replace = replaces(self.principal.account, peer.rename_onto, self.options.rename_onto)
         self.origin = Origin.of(peer, self.principal.username)
+        self.uploads_wait = self.kept is not None or self.inspects_uploads
 
     def require(
         self,

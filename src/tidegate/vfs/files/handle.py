@@ -514,7 +514,7 @@ class File:
         if self._closed:
             raise InvalidHandle
         close, upload = self._close, self._upload
-        if self._context.kept is not None or (upload is not None and self._context.inspects_uploads):
+        if self._context.uploads_wait and (upload is not None or self._context.kept is not None):
             return False
         if close is None or self._failure is not None or not self._exact or self._paid_at > monotonic():
             return False
