@@ -84,4 +84,4 @@ def test_an_event_that_is_new_is_on_the_page(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kinds, "Renamed", Renamed, raising=False)
     Renamed.__module__ = kinds.__name__
 
-    assert "| `Renamed` | Something has a new name. |" in PAGES["events.md"]()
+    assert "| `Renamed` | `renamed` | Something has a new name. |" in PAGES["events.md"]()
