@@ -23,6 +23,7 @@ import asyncssh
 
 from tidegate.cli.provider import opened
 from tidegate.model import Account
+from tidegate.server.wiring import password_hasher
 
 START_SECONDS = 30
 STOP_SECONDS = 20
@@ -297,7 +298,7 @@ class Running:
                         "permissions": {"/": ("*",)},
                         **fields,
                         "username": person.name,
-                        "password": desk.hash_password(person.password),
+                        "password": password_hasher(desk.loaded)(person.password),
                     }
                     self.secrets |= {person.password, account["password"]}
                     await desk.provider.add_user(Account(**account))
