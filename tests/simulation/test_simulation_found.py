@@ -161,6 +161,11 @@ FOUND = {
         "upload 839120068 wait=0.3; link 119601569",
         faults=(Fault("storage", 40, LOST), Fault("store", 7, SLOW)),
     ),
+    "what is appended beside others is paid wherever it lands": history(
+        381328738, 0, 1, (12_000, 0, 30_000), 90,
+        "alice: upload 106453335 beside; resize 753254736",
+        "alice: append 446085892",
+    ),
 }  # fmt: skip
 
 

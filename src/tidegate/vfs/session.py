@@ -397,10 +397,12 @@ class Session:
                 except BaseException:
                     mount.meter.credit(-grows, 0)
                     raise
-                mount.meter.credit(min(0, change), 0)  # not before: others would have the room at once
+                # What shrinks is given back when it is free, and not while others write: that may land yet.
+                paid = size if place.extent is None else max(old, size)
+                mount.meter.credit(min(0, paid - old), 0)
                 if several:  # nobody can say which of its names are charged here
                     context.books.doubt(context.book)
-                place.resized(old, size)
+                place.resized(old, paid)
 
         await settle(context, work)
 

@@ -249,7 +249,7 @@ class File:
         if not size:  # changes nothing, wherever it is (POSIX)
             return True
         extent = upload.extent
-        if extent.resizing:
+        if extent.resizing or extent.loose:
             return False
         end = offset + size
         grow = end - extent.charged
@@ -322,12 +322,13 @@ class File:
         if not size:  # changes nothing, wherever it is (POSIX)
             return
         extent = upload.extent
-        start = offset
-        if self._append:
-            start = extent.charged if upload.inplace else upload.high
-            if upload.shared:
-                self._inexact()  # where the end is by then depends on the others
-        end = start + size
+        end = offset + size + extent.loose
+        loose = self._append and upload.shared
+        if loose:
+            self._inexact()  # where the end is by then depends on the others
+            end = extent.charged + size
+        elif self._append:
+            end = (extent.charged if upload.inplace else upload.high) + size
         grow = end - extent.charged
         try:
             if grow > 0:
@@ -344,12 +345,13 @@ class File:
             raise
         if grow > 0:
             extent.charged = end
+            extent.loose += size if loose else 0
             for count in self._meter.grow:
                 count.add(grow * upload.names)
         if received:
             for count in self._meter.up:
                 count.add(size)
-        upload.high = max(upload.high, end)
+        upload.high = max(upload.high, end)  # if that is not exact, the end asks
         if extent.resizing:  # before or after: the size is one or the other
             self._inexact()
         extent.writing += 1

@@ -183,7 +183,7 @@ class Upload:
                 shared = self.place.extent = Reservation(self._place, paid)
             if shared.writers and (truncate or shared.resizing):
                 shared.suspect = True  # what others have under way happens before or after
-            if truncate and shared.charged:
+            if truncate and shared.charged and not shared.suspect:
                 self.unsure = self.names > 1
                 meter.credit(-shared.charged, 0)
                 shared.charged = 0
@@ -225,12 +225,12 @@ class Upload:
             QuotaExceeded: it does not fit.
         """
         extent, meter = self.extent, self._mount.meter
-        grows = size - extent.charged
+        grows = size + extent.loose - extent.charged
         if grows > 0:
             self.unsure = self.unsure or self.names > 1
             require(meter.grow_limits, grows * self.names)
             meter.credit(grows * self.names, 0)
-            extent.charged = size
+            extent.charged += grows
 
     async def set_size(self, handle: FileHandle, size: int) -> None:
         """Have storage do what `resize` charged, and give back what the file shrinks.

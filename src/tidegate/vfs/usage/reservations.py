@@ -44,6 +44,7 @@ class Reservation:
         charged: content up to this size is paid for.
         floor: what the visible file pays of it (0 for a shared one: it owns what it charged).
         writers: handles that share it.
+        loose: bytes of it that were appended beside other writers, so that nobody knows where they are.
         place: where a shared one is visible; a rename moves it.
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
             is charged is given back when the last of them closes.
@@ -51,13 +52,13 @@ class Reservation:
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
-    __slots__ = ("charged", "floor", "gone", "place", "resizing", "suspect", "writers", "writing")
+    __slots__ = ("charged", "floor", "gone", "loose", "place", "resizing", "suspect", "writers", "writing")
 
     def __init__(self, place: PathState, charged: int, floor: int = 0) -> None:
         self.place = place
         self.charged = charged
         self.floor = floor
-        self.writers = 0
+        self.writers = self.loose = 0
         self.gone = False
         self.resizing = self.writing = 0
         self.suspect = False
