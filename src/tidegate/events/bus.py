@@ -98,10 +98,15 @@ class Bus:
         if self._outbox is not None and self._outbox.wants(event):
             await self._outbox.keep(event)
 
+    async def close_outbox(self, drain_seconds: float = 5.0) -> None:
+        """Store what waits, and close the kept sinks; while the data provider is still open."""
+        if self._outbox is not None:
+            outbox, self._outbox = self._outbox, None
+            await outbox.close(drain_seconds)
+
     async def close(self, drain_seconds: float = 5.0) -> None:
         """Deliver what is queued, then close the sinks."""
-        if self._outbox is not None:
-            await self._outbox.close(drain_seconds)
+        await self.close_outbox(drain_seconds)
         for queue in self._queues:
             await queue.close(drain_seconds)
 

@@ -314,6 +314,7 @@ class App:
             stack.push_async_callback(self.bus.close)
             stack.push_async_callback(self.live.close)
             stack.push_async_callback(self.provider.close)
+            stack.push_async_callback(self.bus.close_outbox)
             if self._storages is not None:
                 stack.push_async_callback(self._storages.close)
             if self._inspections is not None:
