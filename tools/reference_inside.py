@@ -185,6 +185,7 @@ OPENSSH: Final = (
     "`.` and `..` are taken away from paths before they are used: `rmdir e/.` removes e",
     "listings have attributes as files have; OpenSSH asks for a file",
     "hard links of directories: EPERM is the system's, not the gate's",
+    "of two names of which one is too long and one behind a loop, the loop is told",
     "RENAME never replaces; OpenSSH follows a link that leads nowhere and finds nothing",
     "mode 2: who owns the part may open it until it is published, to resume",
     "where rules differ from place to place, a link is not moved to where its text leads elsewhere, alone or in its directory",

@@ -109,6 +109,14 @@ LASTING: list[Lasting] = [
     ),
     ("hard links of directories: EPERM is the system's, not the gate's", _codes("DENIED", "FAILURE")),
     (
+        "of two names of which one is too long and one behind a loop, the loop is told",
+        lambda d: (
+            any(len(arg) > 255 for arg in d.request.args if isinstance(arg, str))
+            and len(d.request.args) > 1
+            and _codes("BAD_MESSAGE", "NO_SUCH_FILE")(d)
+        ),
+    ),
+    (
         "RENAME never replaces; OpenSSH follows a link that leads nowhere and finds nothing",
         lambda d: d.request.verb == "RENAME" and _codes("OK", "FAILURE")(d),
     ),
