@@ -102,17 +102,17 @@ async def test_a_doubt_that_comes_up_after_a_count_began_outlives_it(
 ) -> None:
     book, folder = await books.account(ALICE), await books.folder(SHARED)
     await books.begin(book, folder)
-    books.unsure("alice", () if name is None else (name,))
-    moment = books.moment
+    books.doubts.unsure("alice", () if name is None else (name,))
+    moment = books.doubts.moment
 
-    books.unsure("alice", () if name is None else (name,))
+    books.doubts.unsure("alice", () if name is None else (name,))
     await books.set_usage("alice", size=1, files=1, settles=moment)
     await books.set_folder_usage("shared", size=1, files=1, settles=moment)
-    assert books.doubtful() == ["alice"]
+    assert books.doubts.accounts() == ["alice"]
 
-    await books.set_usage("alice", size=1, files=1, settles=books.moment)
-    await books.set_folder_usage("shared", size=1, files=1, settles=books.moment)
-    assert books.doubtful() == []
+    await books.set_usage("alice", size=1, files=1, settles=books.doubts.moment)
+    await books.set_folder_usage("shared", size=1, files=1, settles=books.doubts.moment)
+    assert books.doubts.accounts() == []
 
 
 async def test_a_doubt_is_about_the_folders_that_may_have_changed(
@@ -123,9 +123,9 @@ async def test_a_doubt_is_about_the_folders_that_may_have_changed(
     books.doubt(book)
 
     await books.set_usage("alice", size=1, files=1)  # as a scan of the home does
-    assert books.doubtful() == ["alice"]
+    assert books.doubts.accounts() == ["alice"]
     await books.set_folder_usage("shared", size=1, files=1)
-    assert books.doubtful() == []
+    assert books.doubts.accounts() == []
 
 
 async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, books: UsageTracker) -> None:
@@ -157,10 +157,10 @@ async def test_a_folder_whose_setting_has_no_answer_is_counted_again(
         with pytest.raises(e.ProviderUnavailable):
             await books.set_folder_usage("shared", size=300, files=1)
 
-    assert books.doubtful() == ["alice"]
+    assert books.doubts.accounts() == ["alice"]
 
     await books.set_folder_usage("shared", size=300, files=1)
-    assert books.doubtful() == []
+    assert books.doubts.accounts() == []
 
 
 async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, books: UsageTracker) -> None:
@@ -170,25 +170,25 @@ async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, 
 
     await books.set_usage("alice", size=1, files=1, settles=0)
     await books.set_folder_usage("shared", size=1, files=1, settles=0)
-    assert books.doubtful() == ["alice"]
+    assert books.doubts.accounts() == ["alice"]
 
     await books.set_usage("alice", size=1, files=1)
-    assert books.doubtful() == ["alice"]  # the folder is not settled yet
+    assert books.doubts.accounts() == ["alice"]  # the folder is not settled yet
     await books.set_folder_usage("shared", size=1, files=1)
-    assert books.doubtful() == []
+    assert books.doubts.accounts() == []
 
 
 async def test_a_session_does_not_clear_a_mark_that_has_yet_to_be_read(
     store: UsageKeeper, books: UsageTracker
 ) -> None:
     store.dirty.add("alice")
-    books.reading_marks()
+    books.doubts.reading_marks()
     book = await books.account(ALICE)
     await books.begin(book)
     await books.close()
     assert store.dirty == {"alice"}
 
-    books.expect(["alice"])
+    books.doubts.expect(["alice"])
     await books.close()
     assert store.dirty == {"alice"}
 
@@ -196,7 +196,7 @@ async def test_a_session_does_not_clear_a_mark_that_has_yet_to_be_read(
     await books.close()
     assert store.dirty == {"alice"}
 
-    books.counted_everywhere("alice", books.moment)
+    books.doubts.counted_everywhere("alice", books.doubts.moment)
     await books.close()
     assert store.dirty == set()
 
@@ -218,7 +218,7 @@ async def test_counts_of_what_is_in_doubt_rest_longer_than_they_took(
         return False
 
     monkeypatch.setattr(scans, "_recount", takes_long)
-    world.vfs.books.unsure("alice")
+    world.vfs.books.doubts.unsure("alice")
 
     await asyncio.wait_for(twice.wait(), 10)
     assert counts[1] - counts[0] > 0.02 * scanning.RECOUNT_REST
@@ -234,7 +234,7 @@ async def test_a_folder_that_is_changed_while_it_is_counted_leaves_a_mark(world:
     book.acts += 1  # an operation whose end is not known yet
     await _counted(world, "shared")
     book.acts -= 1
-    assert world.vfs.books.doubtful() == ["alice"]
+    assert world.vfs.books.doubts.accounts() == ["alice"]
     assert world.store.dirty == {"alice"}
 
     (world.folder_dir("shared") / "a").write_bytes(b"x" * 50)
@@ -272,7 +272,7 @@ async def test_a_scan_that_ends_half_way_leaves_no_unmarked_guess(
 
     assert scan.task is not None
     assert scan.task.done()
-    assert world.vfs.books.doubtful() == ["alice"]
+    assert world.vfs.books.doubts.accounts() == ["alice"]
     assert world.store.dirty == {"alice"}
 
 
@@ -394,12 +394,12 @@ async def test_an_end_whose_size_storage_cannot_tell_leaves_the_mark(
         with monkeypatch.context() as broken:
             broken.setattr(uploads, "size_of", fails)
             await file.abort()
-        assert world.vfs.books.doubtful() == ["alice"]
+        assert world.vfs.books.doubts.accounts() == ["alice"]
 
         assert await world.vfs.reconcile() == []  # it is waiting already
         assert await world.vfs.scans._recount(account)
         assert await world.used() == (100, 1)
-        assert world.vfs.books.doubtful() == []
+        assert world.vfs.books.doubts.accounts() == []
 
 
 async def test_two_changes_of_the_size_of_an_unpublished_upload_end_as_storage_did_them(

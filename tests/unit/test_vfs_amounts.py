@@ -432,7 +432,7 @@ async def test_a_scan_that_saw_changes_leaves_the_mark_until_one_saw_none(
         while "alice" in world.store.dirty:
             await asyncio.sleep(0.001)
         assert await world.used() == on_disk(world.home())
-        assert not world.vfs.books.doubtful()
+        assert not world.vfs.books.doubts.accounts()
 
 
 # -- a store that does not take numbers --------------------------------------------------------------------

@@ -186,7 +186,7 @@ class World:
             step.act == "recount" for script in self.history.scripts for step in script.steps
         )  # beside traffic that may leave a mark, so that it is done again
         troubled = outcome.faults or self.lines_broken or self._ever_killed or recounted
-        needless = self.records.dirty.difference(self.vfs.books.doubtful())
+        needless = self.records.dirty.difference(self.vfs.books.doubts.accounts())
         if needless and not troubled:
             outcome.failures.append(f"nothing failed, and marked are: {', '.join(sorted(needless))}")
         self._faults.off = True
@@ -378,13 +378,13 @@ class World:
                 for difference in oracle.differences(now, self.history.track_quota)
                 if difference.who in now.accounts
                 and self.vfs.books.live(difference.who) is not None
-                and difference.who not in self.vfs.books.doubtful()
+                and difference.who not in self.vfs.books.doubts.accounts()
             ]
 
     def _look_at_limits(self) -> None:
         alice, bob, own = self.history.limits
         base = self.base
-        doubtful = self.vfs.books.doubtful()  # counted beside traffic, for instance: about right
+        doubtful = self.vfs.books.doubts.accounts()  # counted beside traffic, for instance: about right
         for who, limit, roots in (
             ("alice", alice, (base / "alice", base / "inc")),
             ("bob", bob, (base / "bob",)),

@@ -186,7 +186,7 @@ class Scans:
         self._running: dict[tuple[str, str], Scan] = {}
         self._doubting: asyncio.Task[None] | None = None
         self._rested = 0.0  # when the next count of doubtful accounts may begin (`time.monotonic`)
-        books.on_doubt = self._wake
+        books.doubts.on_doubt = self._wake
 
     def running(self, kind: Literal["user", "folder"]) -> list[Scan]:
         """Scans that run now."""
@@ -263,19 +263,19 @@ class Scans:
         if store is None or not self._books.track_quota:
             return []
         if own:
-            self._books.reading_marks()
+            self._books.doubts.reading_marks()
         if lease is not None:
             left = await lease.left(own=own)
         else:
             left = {username: [] for username in await store.dirty_usage()}
-        waiting = set(self._books.doubtful())
-        self._books.expect(left)
+        waiting = set(self._books.doubts.accounts())
+        self._books.doubts.expect(left)
         done: list[str] = []
         for username, servers in left.items():
             try:
                 account = await store.user(username)
                 if account is None:
-                    self._books.forget_doubts(username)
+                    self._books.doubts.forget(username)
                 if account is None or username in waiting:
                     continue
                 if await self._recount(account):
@@ -284,7 +284,7 @@ class Scans:
                     await lease.clear(username, [server for server in servers if server != lease.name])
             except UNCOUNTABLE as error:
                 log.warning("usage of %s cannot be reconciled now: %s", username, error)
-                self._books.again(username)
+                self._books.doubts.again(username)
         return done
 
     async def _asked(self, scan: Scan, account: Account) -> None:
@@ -298,14 +298,14 @@ class Scans:
             Conflict: another scan of it runs.
             TidegateError: it cannot be counted now.
         """
-        self._books.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
+        self._books.doubts.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
         scan = self._enter("user", account.username)
         try:
             until = await self._user(scan, account, every_folder=True)
         finally:
             self._leave(scan)
         if until:
-            self._books.counted_everywhere(account.username, until)
+            self._books.doubts.counted_everywhere(account.username, until)
             await self._books.counted(account)
         return until > 0
 
@@ -319,17 +319,17 @@ class Scans:
         while True:
             await asyncio.sleep(max(pause, self._rested - time.monotonic()))
             began = time.monotonic()
-            for username in self._books.doubtful():
+            for username in self._books.doubts.accounts():
                 try:
                     account = await self._account(username)
                     if not self.busy("user", username) and await self._is_ours(username):
                         await self._recount(account)
                 except NotFound:
-                    self._books.forget_doubts(username)
+                    self._books.doubts.forget(username)
                 except UNCOUNTABLE as error:
                     log.info("usage of %s cannot be counted again now: %s", username, error)
             self._rested = time.monotonic() + RECOUNT_REST * (time.monotonic() - began)
-            if not self._books.doubtful():
+            if not self._books.doubts.accounts():
                 return
             pause = min(2 * pause, RECOUNT_MAX_SECONDS)
 
@@ -443,7 +443,7 @@ class Scans:
         changing: set[str] = set()
         for _ in range(STEADY_TRIES):
             scan.size = scan.files = 0
-            before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._books.moment)
+            before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._books.doubts.moment)
             changing.update(self._books.changing(name))
             size, files = await self._count(spec, scan)
             changing.update(self._books.changing(name))
@@ -466,7 +466,7 @@ class Scans:
         await self._books.set_folder_usage(name, size=size, files=files, since=since, settles=settles)
 
     def _view(self, account: Account) -> _View:
-        book, moment = self._books.live_for(account), self._books.moment
+        book, moment = self._books.live_for(account), self._books.doubts.moment
         folders = self._folder_views([mount.name for mount in account.virtual_folders])
         if book is None:
             return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders, moment)

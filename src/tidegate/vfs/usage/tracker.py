@@ -32,6 +32,7 @@ from tidegate.events.kinds import Event, QuotaWarning
 from tidegate.model import Account, Folder, FolderMount, Origin, UsageDelta
 from tidegate.policy.charges import build_charges, session_tally
 from tidegate.policy.quota import ChargeSet, UsageCounter, Warn
+from tidegate.vfs.usage.doubts import Doubts
 from tidegate.vfs.usage.lease import Lease
 from tidegate.vfs.usage.live import (
     AccountUsage,
@@ -59,8 +60,6 @@ RETRY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 20.0
 """How long stopping waits for the store, all accounts together; what is not written is scanned later."""
 
-_EVERYWHERE: Final = ""
-"""What a doubt is about that concerns whatever folders an account has."""
 _REFUSED: Final = (CallerError, BadRecord, OverflowError)
 """Failures of a write that say for certain that nothing was stored."""
 
@@ -95,21 +94,13 @@ class UsageTracker:
         # Books of accounts that were replaced, for as long as sessions hold them.
         self._gone: dict[tuple[str, Identity], AccountUsage] = {}
         self._folders: dict[str, FolderUsage] = {}
-        # (account, folder or None): nobody can say any more what the store should hold. Outlives the books,
-        # so that the account's mark stays for the next start even if sessions come and go meanwhile.
-        # Each with its `moment`: a count settles those that were there when it began.
-        self._doubts: dict[tuple[str, str | None], int] = {}
-        self._moment = 0
-        # Called when an account has to be counted; `tidegate.vfs.usage.scan` takes it.
-        self.on_doubt: Callable[[], None] = lambda: None
+        self.doubts = Doubts()
         # Accounts whose numbers cannot be written now, and why.
         self._failing: dict[str, str] = {}
         self._loading = asyncio.Lock()
         self._writing = 0  # writes of anybody's numbers under way
         self._wrote = 0.0  # when the last one ended (`time.monotonic`)
         self._stop = asyncio.Event()
-        # Marks of an earlier life have yet to be read: until then none may be cleared.
-        self._marks_unread = False
 
     # -- life of a book ------------------------------------------------------------------------------
 
@@ -327,13 +318,13 @@ class UsageTracker:
         """It is not known what became of an operation: the account stays marked until it was counted."""
         if self.store is None or not self.track_quota or book.gone:
             return
-        if (book.name, None) not in self._doubts:
+        if not self.doubts.about(book.name):
             log.warning("usage of %s is uncertain; it will be counted again", book.name)
-        self.unsure(book.name, [folder.name for folder in book.folders])
+        self.doubts.unsure(book.name, [folder.name for folder in book.folders])
 
     async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
         """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
-        self.unsure(username, folders)  # first, so that a mark that is being cleared is set after that
+        self.doubts.unsure(username, folders)  # first, so that a mark that is being cleared is set after that
         book = self._accounts.get(username)
         if self.store is None:
             return
@@ -343,72 +334,12 @@ class UsageTracker:
             async with book.lock:
                 await self._mark(book)
 
-    def unsure(self, username: str, folders: Iterable[str] = ()) -> None:
-        """The numbers may be wrong: a mark stays until they were counted."""
-        for name in (None, *folders):
-            self._uncertain((username, name))
-
-    def again(self, username: str) -> None:
-        """A marked account could not be counted: it is tried again later."""
-        self._uncertain((username, None))
-
-    def _uncertain(self, doubt: tuple[str, str | None]) -> None:
-        self._note(doubt)
-        self.on_doubt()
-
-    def _note(self, *doubts: tuple[str, str | None]) -> None:
-        self._moment += 1
-        self._doubts |= dict.fromkeys(doubts, self._moment)
-
-    def _settle_doubts(self, until: int, *, username: str | None = None, folder: str | None = None) -> None:
-        """Drop doubts about an account's own numbers, or everybody's about a folder."""
-        self._doubts = {
-            (name, about): moment
-            for (name, about), moment in self._doubts.items()
-            if moment > until or about != folder or (folder is None and name != username)
-        }
-
-    @property
-    def moment(self) -> int:
-        """When the last doubt came up, 0 for never; a count that begins now settles those until then."""
-        return self._moment
-
-    def doubtful(self) -> list[str]:
-        """Accounts that have to be counted before their mark goes."""
-        return sorted({name for name, _ in self._doubts})
-
-    def reading_marks(self) -> None:
-        """Marks that an earlier life left are about to be read: no session may clear one before."""
-        self._marks_unread = True
-
-    def expect(self, usernames: Iterable[str]) -> None:
-        """Marks were read: these accounts are about to be counted, and stay marked until they were.
-
-        A mark does not tell which folders are concerned, so only counting all of them ends that.
-        """
-        self._marks_unread = False
-        self._note(*((username, about) for username in usernames for about in (None, _EVERYWHERE)))
-
-    def expect_folders(self, username: str, folders: Iterable[str]) -> None:
-        """An account is counted with these folders; its mark stays until all of them were."""
-        self._note(*((username, name) for name in (None, *folders)))
-
-    def forget_doubts(self, username: str) -> None:
-        """The account is gone."""
-        self._doubts = {doubt: when for doubt, when in self._doubts.items() if doubt[0] != username}
-
-    def counted_everywhere(self, username: str, until: int) -> None:
-        """An account was counted with all its folders: doubts that came up until that `moment` end."""
-        self._doubts = {
-            doubt: when for doubt, when in self._doubts.items() if doubt[0] != username or when > until
-        }
-
     async def counted(self, account: Account) -> None:
         """The store's numbers of an account and its folders are exact: its mark may go."""
         book = self.live_for(account)
         if book is not None:
             self.changed(book)  # it clears the mark when everything is written
-        elif account.username in self.doubtful():
+        elif account.username in self.doubts.accounts():
             return  # something came up meanwhile
         elif self.store is not None:
             await self.set_mark(account.username, dirty=False)
@@ -575,7 +506,7 @@ class UsageTracker:
         """Settle what became of `book.sent`, or note whose numbers only a scan can make right."""
         if not book.learn(None if found is None else numbers_of(found)):
             log.warning("usage of %s is uncertain; it will be counted again", book.name)
-            self._uncertain(doubt)
+            self.doubts.add(*doubt)
 
     async def _replaced(self, book: AccountUsage, store: UsageStore) -> bool:
         """Whether the store has another account of that name by now; the book is retired then.
@@ -599,7 +530,7 @@ class UsageTracker:
         if self._accounts.get(book.name) is book:
             del self._accounts[book.name]
         self._gone[book.name, book.identity] = book
-        self._doubts.pop((book.name, None), None)
+        self.doubts.drop(book.name)
         if book.task is None:
             self._forget(book)
 
@@ -628,9 +559,7 @@ class UsageTracker:
         if self.store is None or not book.marked:
             return
         async with book.lock:
-            doubtful = not book.gone and (
-                self._marks_unread or any(name == book.name for name, _ in self._doubts)
-            )
+            doubtful = not book.gone and self.doubts.keep_mark(book.name)
             if book.marked and not book.busy and not book.pending and not doubtful:
                 book.marked = False
                 if not book.gone:
@@ -671,12 +600,12 @@ class UsageTracker:
             settles: doubts about them that came up until this `moment` end; None for now. 0 if the numbers
                 are about right only.
         """
-        until = self.moment if settles is None else settles
+        until = self.doubts.moment if settles is None else settles
         book = await self._current(username)
         if book is None:
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
-            self._settle_doubts(until, username=username)
+            self.doubts.settle(until, username=username)
             return
         async with book.lock:
             # Besides the scan that holds the book, others do: traffic goes on.
@@ -693,7 +622,7 @@ class UsageTracker:
                     self.doubt(book)
                 raise
             book.correct((size, files), before)
-            self._settle_doubts(until, username=username)
+            self.doubts.settle(until, username=username)
         if marks:
             self.changed(book)
 
@@ -723,7 +652,7 @@ class UsageTracker:
         settles: int | None = None,
     ) -> None:
         """Set a folder's numbers here and in the store; see `set_usage`."""
-        until = self.moment if settles is None else settles
+        until = self.doubts.moment if settles is None else settles
         book = self._folders.get(name)
         if book is None:
             if self.store is not None:
@@ -738,10 +667,10 @@ class UsageTracker:
                 except BaseException as error:
                     if not isinstance(error, _REFUSED):  # as in `set_usage`
                         for username in self.changing(name):
-                            self._uncertain((username, name))
+                            self.doubts.add(username, name)
                     raise
                 book.correct((size, files), before)
-        self._settle_doubts(until, folder=name)
+        self.doubts.settle(until, folder=name)
 
 
 def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int] | None) -> tuple[int, int]:
