@@ -18,6 +18,7 @@ KIB = 1024
 SIZE = 64 * KIB * KIB
 
 
+@pytest.mark.inline_only
 async def test_64_mib_of_queued_reads_and_a_peer_that_does_not_read():
     async with Peer() as peer:
         peer.session.put("/big", bytes(range(256)) * (SIZE // 256))
@@ -125,6 +126,7 @@ async def test_a_peer_that_reads_in_sips_gets_everything(window):
         assert rounds > 1 or window == 5000
 
 
+@pytest.mark.inline_only
 async def test_replies_of_one_burst_go_out_together():
     count = turns.LOOK_EVERY - 1
     async with Peer() as peer:
@@ -141,6 +143,7 @@ async def test_replies_of_one_burst_go_out_together():
         assert (await peer.ask(p.close, handle)).code == 0
 
 
+@pytest.mark.inline_only
 async def test_no_task_is_made_for_what_is_answered_at_once():
     async with Peer() as peer:
         peer.session.put("/f", b"abc")
@@ -161,6 +164,7 @@ async def test_no_task_is_made_for_what_is_answered_at_once():
         assert asyncio.all_tasks() == before
 
 
+@pytest.mark.inline_only
 async def test_a_flood_of_small_requests_lets_others_have_their_turn(monkeypatch):
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0.0)  # each look at the clock is the last of its turn
     most = turns.LOOK_EVERY

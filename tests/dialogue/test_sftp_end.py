@@ -52,6 +52,7 @@ async def test_what_was_asked_before_the_end_is_answered(peer):
     assert ("close", "/f", 3) in peer.session.log
 
 
+@pytest.mark.inline_only
 async def test_the_end_of_input_waits_for_requests_held_back(peer):
     peer.session.put("/f", bytes(400_000))
     handle = await peer.open("/f")
@@ -113,7 +114,9 @@ async def test_a_lost_connection_in_the_middle_of_an_open(peer):
     await peer.turns()
     await peer.drop()
     assert peer.session.open_files == []
-    assert [e[1] for e in peer.session.entered if e[0] == "open"] == ["/f"]
+    assert [e[1] for e in peer.session.entered if e[0] == "open"] == (
+        ["/f", "/g"] if peer.session.overlaps else ["/f"]
+    )
 
 
 async def test_a_file_that_is_being_published_when_the_peer_goes_is_published(peer):

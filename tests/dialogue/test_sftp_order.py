@@ -120,6 +120,7 @@ async def test_other_requests_do_not_wait_for_reads_and_writes(peer):
     assert (await peer.ask(p.close, handle)).code == 0
 
 
+@pytest.mark.inline_only
 async def test_requests_without_a_handle_run_in_order_of_arrival(peer):
     gate = hold(peer, "mkdir")
     peer.send(p.mkdir(1, "/d"), p.stat(2, "/d"), p.rename(3, "/d", "/e"), p.stat(4, "/e"), p.realpath(5, "."))

@@ -7,7 +7,10 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+
+from tests.support.rounds import Rounds
 
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
@@ -37,6 +40,9 @@ from tidegate.model import (
 )
 from tidegate.vfs.api import OpenFlags, Span
 from tidegate.vfs.files.handle import SMALL_FILE_BYTES
+
+DISTANT: ContextVar[bool] = ContextVar("DISTANT", default=False)
+"""Sessions that are made now are on storage with latency: nothing is answered at once, and requests overlap."""
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 
@@ -106,7 +112,7 @@ class MemoryFile:
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
         self._alive()
         self.session.trip("readinto_nowait")
-        if self.session.slow:
+        if self.session.slow or self.session.far is not None:
             return None
         done = 0
         for buffer in buffers:
@@ -122,7 +128,7 @@ class MemoryFile:
     def write_nowait(self, offset: int, data: bytes) -> bool:
         self._alive()
         self.session.trip("write_nowait")
-        if self.session.slow:
+        if self.session.slow or self.session.far is not None:
             return False
         self._put(offset, bytes(data))
         return True
@@ -167,7 +173,7 @@ class MemoryFile:
 
 class MemorySession:
     """The tree. Set `slow` to make every call wait one turn of the loop, `gates` to hold calls, `errors` to
-    make calls fail."""
+    make calls fail. Made while `DISTANT`, each call takes one round of `far`, a latency that is counted, not waited for."""
 
     def __init__(self, *, start: str = "/", username: str = "alice") -> None:
         self.principal = Principal(Account(username=username, uid=1001, gid=1002), "password", "192.0.2.1")
@@ -185,7 +191,8 @@ class MemorySession:
         self.open_listings = 0
         self.batch = 1000
         self.closed = False
-        self.overlaps = False
+        self.far = Rounds() if DISTANT.get() else None
+        self.overlaps = self.far is not None
 
     # -- brakes
 
@@ -203,12 +210,14 @@ class MemorySession:
         gate = self.gates.get(call)
         if gate is not None:
             await gate.wait()
+        elif self.far is not None:
+            await self.far.wait()
         elif self.slow:
             await asyncio.sleep(0)
 
     def at_once(self, call: str, *what: object) -> bool:
         """Whether a call need not wait; it has passed its gate then."""
-        if self.slow or call in self.gates or call in self.errors:
+        if self.slow or self.far is not None or call in self.gates or call in self.errors:
             return False
         self.entered.append((call, *what))
         return True
