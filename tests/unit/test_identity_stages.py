@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,13 +12,16 @@ import pytest
 from tests.support.people import CHEAP, NOW, SECRET, People, peer, person
 
 from tidegate.abc import Challenge, Credential, LoginAttempt, NextStep, Prompt
+from tidegate.accounts.keys import key_blob
 from tidegate.cluster.account_watch import AccountWatch
 from tidegate.errors import LoginRefused, OperatorError, ProviderUnavailable, Unsupported
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.service import Identity, IdentityOptions
 from tidegate.identity.stages import MAX_PROMPTS
-from tidegate.model import Account, Filters, Peer, Principal
+from tidegate.identity.throttle import GuessLimits
+from tidegate.model import Account, Filters, Peer, Principal, Protocol
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMB0F95bEdpmOGsO23CL5GygtheejmwnWiunYL9DLGLU alice"
 CODE = Challenge((Prompt("Code: "),))
 BOTH_STEPS = Filters(denied_login_methods=("publickey", "password", "keyboard-interactive"))
 
@@ -181,6 +185,56 @@ async def test_an_authenticator_that_cannot_be_opened_stops_the_start_and_others
         await identity.open()
     await identity.close()
     assert first.calls == ["open", "close"]
+
+
+# -- guessing -----------------------------------------------------------------------------------------------
+
+
+async def test_wrong_guesses_of_all_doors_and_steps_count_together() -> None:
+    now = [100.0]
+    directory = Directory(person("eva"), steps=code_after_password)
+    identity = Identity(
+        People(person("ana", public_keys=(KEY,))),  # type: ignore[arg-type]
+        IdentityOptions(hashing=CHEAP, guesses=GuessLimits(per_user=4, per_address=7)),
+        authenticators=[directory],
+        clock=lambda: NOW,
+        monotonic=lambda: now[0],
+    )
+    doors = [peer(Protocol.SSH), peer(Protocol.HTTP), peer(Protocol.FTP)]
+    partial = await identity.authenticate(doors[0], "eva", password())
+    assert isinstance(partial, PartialLogin)
+
+    async def guess(name: str, credential: Credential, **more: object) -> str:
+        with pytest.raises(LoginRefused) as caught:
+            await identity.authenticate(doors[0], name, credential, **more)  # type: ignore[arg-type]
+        return f"{caught.value.reason} {caught.value.rule}".strip()
+
+    for door in doors:
+        with pytest.raises(LoginRefused):
+            await identity.authenticate(door, "eva", password("wrong"))
+    assert await guess("eva", answer("wrong"), after=partial) == "bad_credential"
+    assert await guess("eva", answer(), after=partial) == "throttled identity.guesses_per_user"
+    assert len(directory.attempts) == 5  # the last was not looked at
+    # Somebody else from there, and the user from elsewhere, are not concerned...
+    await identity.authenticate(doors[0], "ana", password(SECRET))
+    elsewhere = peer(Protocol.SSH, "198.51.100.9")
+    assert isinstance(await identity.authenticate(elsewhere, "eva", password()), PartialLogin)
+    for name in ("n1", "n2", "n3"):
+        assert await guess(name, password()) == "unknown_user"
+    # ...until the address has guessed too often. A key is no guess.
+    assert await guess("ana", password(SECRET)) == "throttled identity.guesses_per_address"
+    got = await identity.authenticate(doors[0], "ana", Credential("publickey", public_key=key_blob(KEY)))
+    assert isinstance(got, Principal)
+    now[0] += 75.0  # a quarter of the allowance is back
+    await identity.authenticate(doors[0], "eva", answer(), after=partial)
+    await identity.close()
+
+
+async def test_many_right_logins_at_once_are_no_guesses() -> None:
+    options = IdentityOptions(hashing=CHEAP, guesses=GuessLimits(per_user=4, per_address=4))
+    identity = Identity(People(person("ana")), options, clock=lambda: NOW)  # type: ignore[arg-type]
+    await asyncio.gather(*(identity.authenticate(peer(), "ana", password(SECRET)) for _ in range(50)))
+    await identity.close()
 
 
 # -- accounts by name ---------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
 from tidegate.identity.stages import Proved, Stages, with_usage
+from tidegate.identity.throttle import GuessLimits, LoginThrottle
 from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import combined, remaining_methods
@@ -43,6 +44,9 @@ _PROBE_SECONDS: Final = 0.002
 """Answers to key probes come after a multiple of this; looking up one account takes less."""
 _MAX_BACKGROUND: Final = 1000
 """Upgrades and touches under way; what comes beyond is left to a later login."""
+
+_NO_GUESS: Final = frozenset({"busy", "method", "provider_error", "provider_unavailable"})
+"""Reasons of refusals that say nothing about a credential."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +65,7 @@ class IdentityOptions:
         hash_workers: password checks computed at once.
         max_waiting: password checks asked for and not done.
         access_time_zone: what the hours of `access_time` are in.
+        guesses: how many wrong passwords and codes are borne.
     """
 
     hashing: HashOptions = field(default_factory=HashOptions)
@@ -72,6 +77,7 @@ class IdentityOptions:
     hash_workers: int = WORKERS
     max_waiting: int = MAX_WAITING
     access_time_zone: tzinfo = UTC
+    guesses: GuessLimits = field(default_factory=GuessLimits)
 
 
 class Identity:
@@ -86,6 +92,10 @@ class Identity:
         emit: takes `LoggedIn` and `LoginFailed` events; None if the doors tell themselves.
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
+
+    Attributes:
+        passwords: hashes and checks for everybody who has passwords.
+        throttle: of guesses, at all doors.
     """
 
     def __init__(
@@ -103,6 +113,8 @@ class Identity:
         self._options = options or IdentityOptions()
         self._provider = provider
         self._clock = clock
+        self._monotonic = monotonic
+        self.throttle = LoginThrottle(guesses=self._options.guesses)
         self._emit = emit
         self._inspect = inspect
         self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
@@ -228,7 +240,7 @@ class Identity:
             raise LoginRefused("method")
         asked = time.monotonic()
         try:
-            proved = await self._stages.verify(peer, name, credential, after)
+            proved = await self._verify(peer, name, credential, after)
             if proved.account is None:
                 return _partial(name, method, proved)
             is_stored = self._stages.is_stored(proved.step)
@@ -271,6 +283,21 @@ class Identity:
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
         return Principal(replace(account, password=""), method, peer.remote_ip, asked)
+
+    async def _verify(
+        self, peer: Peer, name: str, credential: Credential, after: PartialLogin | None
+    ) -> Proved:
+        """Check a credential; one that can be guessed is not looked at after too many wrong ones."""
+        if credential.kind == "publickey":
+            return await self._stages.verify(peer, name, credential, after)
+        if rule := self.throttle.guess_refused(name, peer.remote_ip, self._monotonic()):
+            raise LoginRefused("throttled", rule=rule)
+        try:
+            return await self._stages.verify(peer, name, credential, after)
+        except LoginRefused as error:
+            if error.reason not in _NO_GUESS:
+                self.throttle.guessed_wrong(name, peer.remote_ip, self._monotonic())
+            raise
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False

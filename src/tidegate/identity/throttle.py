@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often somebody may guess: a leaking bucket for each name and each address. Pure state, no clock."""
+"""How often somebody may guess, at any door: leaking buckets for names and addresses. Pure state, no clock.
+
+Two rules share this place. Administrators and API keys: every attempt counts before it is checked; success
+gives it back. Few people log in there, and they can wait. Users: only wrong guesses count, for a user from an
+address and for the address, since many programs of one partner may come from one address at the same moment;
+how many guesses are checked at once is bounded by `identity.hashing`.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +35,98 @@ class ThrottleLimits:
     recovery_seconds: float = 300.0
 
 
-class LoginThrottle:
-    """Counts attempts before they are checked, so that parallel ones cannot slip by; success gives back.
+@dataclass(frozen=True, slots=True)
+class GuessLimits:
+    """How many wrong guesses at users are borne; 0 is no limit.
 
-    Times are seconds of any clock that does not go backwards, given by the caller.
+    Attributes:
+        per_user: wrong guesses in a burst at one user from one address.
+        per_address: wrong guesses in a burst from one address (IPv6: from one /64).
+        recovery_seconds: an empty allowance is whole again after this long, evenly.
     """
 
-    def __init__(self, limits: ThrottleLimits | None = None, *, max_tracked: int = MAX_TRACKED) -> None:
-        self._limits = limits or ThrottleLimits()
+    per_user: int = 100
+    per_address: int = 1000
+    recovery_seconds: float = 300.0
+
+
+class _Levels:
+    """Buckets that leak; the longest untouched is forgotten first."""
+
+    def __init__(self, recovery_seconds: float, max_tracked: int) -> None:
+        self._recovery_seconds = recovery_seconds
         self._max_tracked = max_tracked
         self._levels: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._levels)
+
+    def wait(self, key: tuple[str, str], limit: int, now: float) -> float:
+        """Seconds until one more fits, zero or less if it does now."""
+        return (self._level(key, limit, now) + 1 - limit) * self._recovery_seconds / limit
+
+    def add(self, key: tuple[str, str], limit: int, amount: int, now: float) -> None:
+        level = self._level(key, limit, now) + amount
+        if level > 0:
+            self._levels[key] = (level, now)
+            self._levels.move_to_end(key)
+            if len(self._levels) > self._max_tracked:
+                self._levels.popitem(last=False)
+        else:
+            self._levels.pop(key, None)
+
+    def _level(self, key: tuple[str, str], limit: int, now: float) -> float:
+        level, then = self._levels.get(key, (0.0, now))
+        return max(0.0, level - (now - then) * limit / self._recovery_seconds)
+
+
+class LoginThrottle:
+    """The one throttle of a server. Times are seconds of any clock that does not go backwards.
+
+    Args:
+        limits: for administrators and API keys.
+        guesses: for users.
+        max_tracked: names and addresses, of each of the two.
+    """
+
+    def __init__(
+        self,
+        limits: ThrottleLimits | None = None,
+        *,
+        guesses: GuessLimits | None = None,
+        max_tracked: int = MAX_TRACKED,
+    ) -> None:
+        self._limits = limits or ThrottleLimits()
+        self._guesses = guesses or GuessLimits()
+        self._attempted = _Levels(self._limits.recovery_seconds, max_tracked)
+        self._wrong = _Levels(self._guesses.recovery_seconds, max_tracked)
+
+    def __len__(self) -> int:
+        return len(self._attempted)
+
+    # -- users -------------------------------------------------------------------------------------------
+
+    def guess_refused(self, name: str, ip: str, now: float) -> str:
+        """The limit that forbids to look at another guess now, empty if none does."""
+        for rule, key, limit in self._guess_keys(name, ip):
+            if self._wrong.wait(key, limit, now) > 0:
+                return rule
+        return ""
+
+    def guessed_wrong(self, name: str, ip: str, now: float) -> None:
+        """Count a wrong guess."""
+        for _, key, limit in self._guess_keys(name, ip):
+            self._wrong.add(key, limit, 1, now)
+
+    def _guess_keys(self, name: str, ip: str) -> list[tuple[str, tuple[str, str], int]]:
+        host = host_of(ip)
+        keys = [
+            ("identity.guesses_per_user", (host, name), self._guesses.per_user),
+            ("identity.guesses_per_address", (host, ""), self._guesses.per_address),
+        ]
+        return [one for one in keys if one[2] > 0]
+
+    # -- administrators and API keys -----------------------------------------------------------------------
 
     def admit(self, name: str, ip: str, now: float) -> float:
         """Take one attempt from the allowances.
@@ -50,35 +135,20 @@ class LoginThrottle:
             0.0 if the attempt may go on, else the seconds after which one may; then nothing was taken.
         """
         keys = self._keys(name, ip)
-        levels = [(key, limit, self._level(key, limit, now)) for key, limit in keys]
-        wait = max((level + 1 - limit) * self._limits.recovery_seconds / limit for _, limit, level in levels)
+        wait = max(self._attempted.wait(key, limit, now) for key, limit in keys)
         if wait > 0:
             return wait
-        for key, _, level in levels:
-            self._store(key, level + 1, now)
+        for key, limit in keys:
+            self._attempted.add(key, limit, 1, now)
         return 0.0
 
     def succeeded(self, name: str, ip: str, now: float) -> None:
         """Give back the attempt that `admit` took."""
         for key, limit in self._keys(name, ip):
-            level = self._level(key, limit, now) - 1
-            if level > 0:
-                self._store(key, level, now)
-            else:
-                self._levels.pop(key, None)
+            self._attempted.add(key, limit, -1, now)
 
     def _keys(self, name: str, ip: str) -> tuple[tuple[tuple[str, str], int], ...]:
         return (
             (("name", name), self._limits.per_name),
             (("address", host_of(ip)), self._limits.per_address),
         )
-
-    def _level(self, key: tuple[str, str], limit: int, now: float) -> float:
-        level, then = self._levels.get(key, (0.0, now))
-        return max(0.0, level - (now - then) * limit / self._limits.recovery_seconds)
-
-    def _store(self, key: tuple[str, str], level: float, now: float) -> None:
-        self._levels[key] = (level, now)
-        self._levels.move_to_end(key)
-        if len(self._levels) > self._max_tracked:
-            self._levels.popitem(last=False)

@@ -20,7 +20,6 @@ from tidegate.doors.http.listener import HttpLimits
 from tidegate.errors import ConfigError
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
-from tidegate.identity.throttle import LoginThrottle
 from tidegate.model.address_list import AddressList
 from tidegate.server import wiring
 from tidegate.server.administration import administration
@@ -66,7 +65,7 @@ class RestApi:
 
     def __init__(self, composition: Composition) -> None:
         self._composition = composition
-        self._throttle = LoginThrottle()
+        self._throttle = composition.identity.throttle
         self._jobs = Jobs()
 
     async def open(self, loaded: Loaded) -> FastAPI:

@@ -18,6 +18,7 @@ from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
+from tidegate.identity.throttle import GuessLimits
 from tidegate.inspection.factory import InspectorKey
 from tidegate.inspection.inspections import rule_of
 from tidegate.model import Intent
@@ -51,8 +52,11 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
     ]
     if running.settings.inspection != fresh.settings.inspection:
         waiting.append("inspection.inspectors")
-    if running.settings.identity.authenticators != fresh.settings.identity.authenticators:
-        waiting.append("identity.authenticators")
+    waiting += [
+        f"identity.{name}"
+        for name in type(fresh.settings.identity).model_fields
+        if getattr(running.settings.identity, name) != getattr(fresh.settings.identity, name)
+    ]
     if running.settings.storage != fresh.settings.storage:
         waiting.append("storage.kinds")
     waiting += [
@@ -150,6 +154,9 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
         hashing=hash_options(loaded),
         password_caching=provider.password_caching,
         naming_rules=provider.naming_rules,
+        guesses=GuessLimits(
+            loaded.settings.identity.guesses_per_user, loaded.settings.identity.guesses_per_address
+        ),
     )
 
 

@@ -25,3 +25,16 @@ class IdentityKeys(Section):
     authenticators: list[AuthenticatorKeys] = key(
         [], "Asked in this order at each login, before the accounts of the data provider."
     )
+    guesses_per_user: int = key(
+        100,
+        "Wrong passwords and codes in a burst for one user from one address, at all servers of this process "
+        "together; whole again after five minutes; 0 no limit.",
+        ge=0,
+        le=10_000_000,
+    )
+    guesses_per_address: int = key(
+        1000,
+        "The same for all users from one address; raise it, or set 0, behind a proxy that hides addresses.",
+        ge=0,
+        le=10_000_000,
+    )

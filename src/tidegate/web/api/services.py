@@ -90,7 +90,7 @@ class Services:
         hashing: how new passwords are hashed.
         passwords: hashes and checks off the loop.
         admins: logins of administrators and by API key.
-        throttle: shared by every way of logging in here.
+        throttle: shared by every way of logging in, at all doors.
         htpasswd: users of `httpd.auth_user_file`, None without one.
         connections: who is connected, at every door.
         administration: changes records, and does what follows from it.
