@@ -178,6 +178,7 @@ def configurations(text: str) -> Iterator[tuple[str, str]]:
 def test_configurations_are_valid(page: Path, tmp_path: Path) -> None:
     for language, block in configurations(page.read_text(encoding="utf-8")):
         (tmp_path / f"tidegate.{language}").write_text(block)
+        (tmp_path / f"tidegate.{language}").chmod(0o600)  # examples may hold secrets
         assert load(tmp_path, "tidegate", {}).notes == (), "an example must not use what is not there"
         (tmp_path / f"tidegate.{language}").unlink()
 
