@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resident memory of the whole program under steady traffic: flat once it is warm.
 
-``TIDEGATE_SOAK_SECONDS`` says how long, by default a minute; an hour is the proof.
+``SOAK_SECONDS`` says how long, by default a minute; an hour is the proof.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncssh
 import pytest
 from tests.support.running import Person, running
 
-SECONDS = float(os.environ.get("TIDEGATE_SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 WARM_SHARE = 0.4
 """Share of the time, and at least `WARM_OPERATIONS`, before memory is looked at."""
 WARM_OPERATIONS = 3000
