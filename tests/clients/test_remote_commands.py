@@ -217,6 +217,8 @@ def test_the_certificate_is_verified(remote: Remote):
             ["--url", "https://127.0.0.1:1", "--token-file", "none"],
             "--token-file: none: No such file or directory",
         ),
+        (["--url", "https://:pw@h", "--token-file", "key"], "--url: 'https://...@h' is not of the form"),
+        (["--url", "https://a:pw@h", "--token-file", "key"], "--url: 'https://...@h' is not of the form"),
         (["--token-file", "key"], "--token-file: needs --url"),
         (["--url", "https://127.0.0.1:1", "--token-file", "key", "--tls-ca", "none"], "--tls-ca: none: "),
         (["--url", "https://127.0.0.1:1", "--token-file", "key"], "https://127.0.0.1:1: connection refused"),

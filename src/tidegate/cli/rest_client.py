@@ -81,9 +81,9 @@ class RestClient:
             or not host
             or parts.query
             or parts.fragment
-            or parts.username
+            or "@" in parts.netloc
         ):
-            raise ConfigError([Problem("--url", f"{url[:200]!r} is not of the form https://host:port")])
+            raise ConfigError([Problem("--url", f"{_shown(url)!r} is not of the form https://host:port")])
         if parts.scheme == "http" and not _is_here(host):
             raise ConfigError([Problem("--url", "http:// would send the token in clear text; use https://")])
         self._where = f"{parts.scheme}://{parts.netloc}"
@@ -176,6 +176,12 @@ class RestClient:
         if answer.status == 409 and text.endswith("already exists"):
             raise AlreadyExists(text)
         raise _REASONS.get(answer.status, ProviderUnavailable)(text)
+
+
+def _shown(url: str) -> str:
+    """A URL for an error: without what stands before an ``@``, which may be a password."""
+    head, at, tail = url[:200].rpartition("@")
+    return f"{head.partition('://')[0]}://...@{tail}" if at else url[:200]
 
 
 def _outdated(text: str) -> Outdated:
