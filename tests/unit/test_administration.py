@@ -37,12 +37,13 @@ class World:
         self.events: list[Event] = []
         self.hashed: list[str] = []
         self.full = False
+        self.counted: list[tuple[str, str]] = []
         self._hash = hash_password
         self.provider = MemoryProvider(ProviderOptions(driver="memory", name="", base_dir=home))
         self.admin = Administration(
             self.provider,
             AdministrationOptions(rules=Rules(server_dir=str(home / "etc")), user_bits=0, admin_bits=0),
-            Needs(hashes=self, connections=self, tokens=self, events=self),
+            Needs(hashes=self, connections=self, tokens=self, scans=self, events=self),
         )
 
     async def hash(self, password: str, *, source: str = "") -> str:
@@ -56,6 +57,9 @@ class World:
 
     def usernames(self) -> set[str]:
         return set()
+
+    async def scan(self, kind: str, name: str) -> None:
+        self.counted.append((kind, name))
 
     async def revoke_all(self, username: str) -> None:
         self.revoked.append(username)
@@ -279,3 +283,20 @@ async def test_what_follows_is_done_also_if_the_event_cannot_be_kept(world: Worl
             await change
     assert world.closed == [("alice", "root")] * 2
     assert world.revoked == ["two"]
+
+
+async def test_after_a_load_files_are_counted_of_those_with_a_quota_or_of_all(world: World):
+    await world.admin.folders.add(
+        {"name": "pool", "mapped_path": str(world.home / "files" / "pool")}, by=ROOT
+    )
+    for name, quota in (("limited", 5), ("free", 0), ("kept", 5)):
+        await world.admin.users.add(world.user(name, quota_size=quota), by=ROOT)
+    rows = [
+        ("folder", "pool", "added"), ("user", "limited", "added"), ("user", "free", "updated"),
+        ("user", "kept", "kept"), ("user", "gone", "added"),
+    ]  # fmt: skip
+    await world.admin.loads.count_files(rows, everybody=False)
+    assert world.counted == [("user", "limited")]
+    world.counted.clear()
+    await world.admin.loads.count_files(rows, everybody=True)
+    assert world.counted == [("folder", "pool"), ("user", "limited"), ("user", "free"), ("user", "kept")]

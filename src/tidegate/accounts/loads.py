@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
@@ -23,6 +24,8 @@ BURST: Final = 2_000
 """Events told without a pause: a fifth of what the bus holds for one sink."""
 
 PAUSE_SECONDS: Final = 0.05
+
+_log = logging.getLogger(__name__)
 
 _ACTIONS: Final[dict[str, Literal["add", "change"]]] = {"added": "add", "updated": "change"}
 
@@ -57,6 +60,26 @@ class Loads:
             if kind == "admin" and action == "updated":
                 await self._needs.tokens.revoke_all(name)
         await self._tell(rows, by, fields or {})
+
+    async def count_files(self, rows: Sequence[LoadRow], *, everybody: bool) -> None:
+        """Count the files of loaded users with a quota, or of all loaded users and folders, one by one.
+
+        Args:
+            rows: what became of each record.
+            everybody: also users without a quota, folders, and what the load left as it was.
+        """
+        for kind, name, action in rows:
+            if action == "kept" and not everybody:
+                continue
+            try:
+                if kind == "user":
+                    account = await self._provider.user(name)
+                    if account is not None and (everybody or account.quota_size or account.quota_files):
+                        await self._needs.scans.scan("user", name)
+                elif kind == "folder" and everybody:
+                    await self._needs.scans.scan("folder", name)
+            except TidegateError as error:
+                _log.warning("no quota scan of %s %r: %s", kind, name, error)
 
     async def _disconnect(self, updated: Iterable[str], by: Actor, *, everybody: bool) -> None:
         connections = self._needs.connections

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tidegate.events.kinds import Event
 
@@ -37,6 +37,18 @@ class Emits(Protocol):
 
         Raises:
             ProviderUnavailable: it is not stored yet.
+        """
+        ...
+
+
+class StartsScans(Protocol):
+    """Counts files of accounts and folders."""
+
+    async def scan(self, kind: Literal["user", "folder"], name: str) -> None:
+        """Count, and return when it is done.
+
+        Raises:
+            TidegateError: it cannot be counted now.
         """
         ...
 
@@ -79,6 +91,14 @@ class NoTokens:
         del username
 
 
+class NoScans:
+    """There is no server here; what is to be counted is marked for its start."""
+
+    async def scan(self, kind: Literal["user", "folder"], name: str) -> None:
+        """Nothing is counted."""
+        del kind, name
+
+
 class NoEvents:
     """Nobody listens."""
 
@@ -94,4 +114,5 @@ class Needs:
     hashes: HashesPasswords
     connections: DisconnectsUsers = field(default_factory=NoConnections)
     tokens: RevokesTokens = field(default_factory=NoTokens)
+    scans: StartsScans = field(default_factory=NoScans)
     events: Emits = field(default_factory=NoEvents)

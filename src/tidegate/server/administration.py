@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from tidegate.accounts.actor import Actor, Channel, operator
 from tidegate.accounts.administration import Administration
@@ -16,8 +17,10 @@ from tidegate.accounts.needs import (
     Needs,
     NoConnections,
     NoEvents,
+    NoScans,
     NoTokens,
     RevokesTokens,
+    StartsScans,
 )
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.config.load import Loaded
@@ -27,6 +30,9 @@ from tidegate.events.kinds import Event
 from tidegate.events.outbox import KeptUse
 from tidegate.server.wiring import password_hasher, record_rules, sink_uses
 from tidegate.store.contract import Provider
+
+if TYPE_CHECKING:
+    from tidegate.vfs.usage.scan import Scans
 
 
 class ThreadHasher:
@@ -48,6 +54,7 @@ def administration(
     hashes: HashesPasswords | None = None,
     connections: DisconnectsUsers | None = None,
     tokens: RevokesTokens | None = None,
+    scans: StartsScans | None = None,
     events: Emits | None = None,
 ) -> Administration:
     """The administration of a provider, by the configuration; what is left out does without a server."""
@@ -63,9 +70,24 @@ def administration(
             hashes=hashes or ThreadHasher(password_hasher(loaded)),
             connections=connections or NoConnections(),
             tokens=tokens or NoTokens(),
+            scans=scans or NoScans(),
             events=events or NoEvents(),
         ),
     )
+
+
+class ScansInTurn:
+    """Counts by the scans of a running server."""
+
+    def __init__(self, scans: Scans) -> None:
+        self._scans = scans
+
+    async def scan(self, kind: Literal["user", "folder"], name: str) -> None:
+        """Start one and wait for its end."""
+        start = self._scans.start_user if kind == "user" else self._scans.start_folder
+        scan = await start(name)
+        if scan.task is not None:
+            await asyncio.wait((scan.task,))
 
 
 class StoredEvents:

@@ -22,7 +22,7 @@ from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.model.address_list import AddressList
 from tidegate.server import wiring
-from tidegate.server.administration import administration
+from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
@@ -148,6 +148,7 @@ class RestApi:
                 hashes=root.identity.passwords,
                 connections=root.doors,
                 tokens=tokens,
+                scans=ScansInTurn(root.sessions.scans),
                 events=root.bus,
             ),
             backups=backups,

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tidegate.accounts.actor import Actor
-from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
+from tidegate.errors import Conflict, Denied, InvalidArgument
 from tidegate.identity.passwords import hash_password
 from tidegate.store.contract import LoadReport
 from tidegate.store.dump import SCOPES, dump, load_file
@@ -144,7 +144,8 @@ async def _load(services: Services, stream: BinaryIO, by: Actor, mode: int, scan
     _log.info("administrator %r loaded a dump of %d records", by.name, len(report.rows))
     await services.administration.loads.finished(report.rows, by=by, mode=mode)
     if scan_quota:
-        services.jobs.start(_scan(services, report, everybody=scan_quota == 1), "quota scans after a load")
+        work = services.administration.loads.count_files(report.rows, everybody=scan_quota == 1)
+        services.jobs.start(work, "quota scans after a load")
     return Json(_answer(report))
 
 
@@ -169,28 +170,6 @@ def _answer(report: LoadReport) -> dict[str, Any]:
 def _may_scan(services: Services, scan_quota: int) -> None:
     if scan_quota and not services.loaded.settings.data_provider.track_quota:
         raise Denied("quota tracking is disabled", rule="track_quota")
-
-
-async def _scan(services: Services, report: LoadReport, *, everybody: bool) -> None:
-    """Count the files of loaded users (and folders), one after the other."""
-    for kind, name, action in report.rows:
-        if action == "kept" and not everybody:
-            continue
-        try:
-            if kind == "user":
-                account = await services.provider.user(name)
-                if account is None or not (everybody or account.quota_size or account.quota_files):
-                    continue
-                scan = await services.sessions.scans.start_user(name)
-            elif kind == "folder" and everybody:
-                scan = await services.sessions.scans.start_folder(name)
-            else:
-                continue
-        except TidegateError as error:
-            _log.warning("no quota scan of %s %r: %s", kind, name, error)
-            continue
-        if scan.task is not None:
-            await asyncio.wait((scan.task,))
 
 
 @contextlib.asynccontextmanager
