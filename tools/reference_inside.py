@@ -205,7 +205,10 @@ def sftp() -> str:
         "# SFTP\n\n"
         f"Version {c.VERSION} (draft-ietf-secsh-filexfer-02); clients of later versions step down to it. Bytes after the known "
         "fields of a request are tolerated. Paths are bytes: names that are not UTF-8 come back as they were sent.\n\n"
-        "Reads and writes run side by side and are answered as they end; everything else is done in order of arrival. A "
+        "Reads and writes run side by side and are answered as they end. Everything else is done in order of arrival on "
+        "local storage. On remote storage up to 32 requests of a channel run at the same time and are answered as they end, "
+        "unless they are about the same handle, or one changes something at, above or below the path of the other: those "
+        "keep their order. A "
         "request about a handle waits for what was sent before it on that handle.\n\n## Requests\n\n"
     )
     names = request_names()
