@@ -130,6 +130,8 @@ class World:
         self.store = UsageKeeper()
         self.events: list[Event] = []
         self.track_quota = settings.pop("track_quota", 2)
+        self.inspections = settings.pop("inspections", None)
+        self.kept = settings.pop("kept", None)
         self.options = VfsOptions(**settings)
         self.vfs = self.start()
         self._sessions: list[Session] = []
@@ -143,6 +145,8 @@ class World:
             emit=self.events.append,
             options=self.options,
             track_quota=self.track_quota,
+            inspections=self.inspections,
+            kept=self.kept,
         )
         return self.vfs
 

@@ -569,7 +569,7 @@ class File:
             complete = failure is None
             refusal = await inspect_upload(context, self._spot, upload, self.path, complete=complete)
             if refusal is not None:
-                outcome, failure = Outcome.DROP, refusal
+                outcome, failure, upload.condemned = Outcome.DROP, refusal, upload.inplace
         try:
             if upload is None:
                 await self._handle.close()

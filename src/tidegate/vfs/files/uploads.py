@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -60,6 +61,7 @@ class Upload:
             of them; what shrinks is given back once, because some may have gone or are not charged here.
         unsure: the size of a file of several names changed, or storage cannot say what becomes of the upload:
             the end leaves a doubt.
+        condemned: refused after it was written in place: nothing of it may stay, under no name.
     """
 
     __slots__ = (
@@ -68,6 +70,7 @@ class Upload:
         "_mount",
         "_outcome",
         "_place",
+        "condemned",
         "exact",
         "extent",
         "forsaken",
@@ -100,6 +103,7 @@ class Upload:
         self._outcome = Outcome.COMMIT
         self.took = False
         self.unsure = False
+        self.condemned = False
 
     @property
     def meter(self) -> ChargeSet:
@@ -459,7 +463,11 @@ class Upload:
         failure = self._failed
         if failure is None:
             try:
+                if self.condemned:
+                    await handle.set_attrs(Attrs(size=0))  # it may have other names by now
                 await handle.close(outcome)
+                if self.condemned and not extent.gone:
+                    await _remove(*self.place.at)
             except TidegateError as error:
                 failure = error
         if failure is not None or outcome is not Outcome.COMMIT or not exact:
@@ -483,6 +491,12 @@ class Upload:
                 place.becomes(None)
         self._settled(place)
         return failure
+
+
+async def _remove(backend: Backend, key: Key) -> None:
+    """Remove a file, if it is there: the backend dropped what has the name that it was opened by."""
+    with contextlib.suppress(NotFound):
+        await backend.remove(key)
 
 
 async def size_of(backend: Backend, key: Key) -> int | None:

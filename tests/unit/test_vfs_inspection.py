@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uploads, downloads and removals that an inspector refuses: what is left, what is charged, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.vfs_world import RESUME, p, put, vfs_world
+
+from tidegate.abc import Inspected, InspectedAct, Publish, Verdict
+from tidegate.errors import Denied, ProviderUnavailable, TidegateError
+from tidegate.events.kinds import Event, Operated, Refused, Transferred
+from tidegate.inspection.inspections import Inspections, InspectorUse
+from tidegate.vfs.api import OpenFlags
+
+EVERY_MODE = pytest.mark.parametrize("mode", list(Publish), ids=lambda mode: mode.name.lower())
+READ = OpenFlags(read=True)
+
+
+class Reader:
+    """Refuses content that begins with "bad"."""
+
+    def __init__(self) -> None:
+        self.acts: list[tuple[str, str, int | None, bytes]] = []
+
+    async def open(self) -> None:
+        pass
+
+    async def inspect(self, act: InspectedAct) -> Verdict:
+        content = b"" if act.read is None else await act.read(0, 100)
+        self.acts.append((act.kind.value, act.path, act.size, content))
+        return Verdict(allowed=not content.startswith(b"bad") and act.path != "/locked", text="no\nway")
+
+    async def close(self) -> None:
+        pass
+
+
+def inspections(reader: Reader, *kinds: Inspected, **more: Any) -> Inspections:
+    return Inspections([InspectorUse("r", reader, frozenset(kinds), 5, **more)])
+
+
+@EVERY_MODE
+async def test_what_is_refused_is_neither_there_nor_charged(tmp_path: Path, mode: Publish) -> None:
+    reader = Reader()
+    async with vfs_world(
+        tmp_path, upload_mode=mode, inspections=inspections(reader, Inspected.UPLOAD)
+    ) as world:
+        session = await world.login(world.account(quota_size=10_000, quota_files=10))
+        await put(session, "/good", b"good data")
+        with pytest.raises(Denied, match="noway"):
+            await put(session, "/bad", b"bad data")
+        with pytest.raises(Denied):
+            await put(session, "/good", b"bad data")
+        names = {path.name for path in world.home().iterdir()}
+        assert names == (set() if mode is Publish.INPLACE else {"good"})
+        assert await world.used() == (9 * len(names), len(names))
+        assert [(e.rule, e.intent, e.text) for e in world.of(Refused)] == [
+            ("inspector[r]", "upload", "noway")
+        ] * 2
+        assert [e.status for e in world.of(Transferred)] == ["ok", "failed", "failed"]
+        assert [act[1:3] for act in reader.acts] == [("/good", 9), ("/bad", 8), ("/good", 8)]
+
+
+async def test_a_file_that_was_renamed_while_it_was_written_is_inspected(tmp_path: Path) -> None:
+    reader = Reader()
+    async with vfs_world(tmp_path, inspections=inspections(reader, Inspected.UPLOAD)) as world:
+        session = await world.login(world.account(quota_size=10_000))
+        file = await session.open(p("/a"), OpenFlags(write=True, create=True, truncate=True))
+        await file.write(0, b"bad data")
+        await session.rename(p("/a"), p("/b"), replace=False)
+        with pytest.raises(Denied):
+            await file.close()
+        assert list(world.home().iterdir()) == []
+        assert await world.used() == (0, 0)
+
+
+async def test_other_names_of_what_is_refused_are_empty(tmp_path: Path) -> None:
+    reader = Reader()
+    async with vfs_world(tmp_path, inspections=inspections(reader, Inspected.UPLOAD)) as world:
+        session = await world.login(world.account())
+        file = await session.open(p("/a"), OpenFlags(write=True, create=True, truncate=True))
+        await file.write(0, b"bad data")
+        await session.hardlink(p("/a"), p("/b"))
+        with pytest.raises(Denied):
+            await file.close()
+        assert {path.name: path.read_bytes() for path in world.home().iterdir()} == {"b": b""}
+
+
+async def test_downloads_by_any_way(tmp_path: Path) -> None:
+    reader = Reader()
+    async with vfs_world(tmp_path, inspections=inspections(reader, Inspected.DOWNLOAD)) as world:
+        session = await world.login(world.account())
+        for name, data in (("/fine", b"fine"), ("/evil", b"bad"), ("/locked", b"x")):
+            await put(session, name, data)
+        assert session.open_nowait(p("/fine"), READ) is None
+        file = await session.open(p("/fine"), READ)
+        assert await file.read(0, 10) == b"fine"
+        await file.close()
+        for name in ("/evil", "/locked"):
+            with pytest.raises(Denied):
+                await session.open(p(name), READ)
+        with pytest.raises(Denied):
+            await session.open(p("/locked"), OpenFlags(read=True, write=True))
+        assert not session._context.files
+        up = session.open_nowait(p("/new"), OpenFlags(write=True, create=True))  # nobody is asked about those
+        assert up is not None
+        assert up.close_nowait()
+
+
+async def test_who_removes_is_asked_and_nothing_else_is(tmp_path: Path) -> None:
+    reader = Reader()
+    async with vfs_world(tmp_path, inspections=inspections(reader, Inspected.DELETE)) as world:
+        session = await world.login(world.account(quota_files=10))
+        await put(session, "/locked", b"x")
+        await put(session, "/free", b"x")
+        with pytest.raises(Denied):
+            await session.remove(p("/locked"))
+        await session.remove(p("/free"))
+        await session.mkdir(p("/d"))
+        await session.rmdir(p("/d"))
+        assert [act[:2] for act in reader.acts] == [
+            ("delete", "/locked"),
+            ("delete", "/free"),
+            ("delete", "/d"),
+        ]
+        assert await world.used() == (1, 1)
+
+
+class Recorder:
+    """Keeps events, or cannot."""
+
+    def __init__(self) -> None:
+        self.kept: list[Event] = []
+        self.full = self.away = False
+
+    async def record(self, event: Event) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise ProviderUnavailable
+        self.kept.append(event)
+
+
+@EVERY_MODE
+async def test_what_is_acknowledged_is_kept(tmp_path: Path, mode: Publish) -> None:
+    recorder = Recorder()
+    async with vfs_world(tmp_path, upload_mode=mode, kept=recorder) as world:
+        session = await world.login(world.account(quota_files=10))
+        await put(session, "/f", b"abc")
+        assert [type(event) for event in recorder.kept] == [Transferred]
+        await session.remove(p("/f"))
+        assert type(recorder.kept[1]) is Operated
+        quick = session.open_nowait(p("/g"), OpenFlags(write=True, create=True))
+        assert quick is None or not quick.close_nowait()
+        if quick is not None:
+            await quick.close()
+        kept = len(recorder.kept)
+        recorder.away = True
+        with pytest.raises(ProviderUnavailable):
+            await put(session, "/h", b"abc")
+        with pytest.raises(ProviderUnavailable):
+            await session.mkdir(p("/d"))
+        assert len(recorder.kept) == kept
+        assert (world.home() / "h").exists()  # done, and nobody was told so
+
+
+async def test_while_the_outbox_is_full_nothing_begins(tmp_path: Path) -> None:
+    recorder = Recorder()
+    async with vfs_world(tmp_path, kept=recorder) as world:
+        session = await world.login(world.account())
+        await put(session, "/f", b"abc")
+        recorder.full = True
+        assert session.open_nowait(p("/f"), READ) is None
+        tries = (
+            session.open(p("/f"), READ), session.open(p("/g"), OpenFlags(write=True, create=True)),
+            session.open(p("/f"), RESUME), session.remove(p("/f")), session.mkdir(p("/d")),
+            session.rename(p("/f"), p("/g"), replace=False),
+        )  # fmt: skip
+        for work in tries:
+            with pytest.raises(TidegateError) as refused:
+                await work
+            assert isinstance(refused.value, ProviderUnavailable)
+        assert (await session.stat(p("/f"))).size == 3
+        assert {path.name for path in world.home().iterdir()} == {"f"}
