@@ -12,7 +12,9 @@ components and NUL; it MUST refuse a key that is not. Every failure leaves a bac
 `tidegate.errors`, never as OSError.
 
 No method of a backend may block the event loop for longer than an operation on memory takes: what can wait
-on a device goes to a thread. The ``*_nowait`` methods answer at once or say that they would have to wait.
+on a device goes to a thread. And every call MUST end: what waits on a network has a time limit of the
+backend's own, because a change that has begun is not given up when the client is gone. The ``*_nowait``
+methods answer at once or say that they would have to wait.
 
 Order: calls on different keys and handles overlap, and reads of one handle do. What changes one key is not
 begun while another change of it is under way in the same session. Writes of one handle overlap only with

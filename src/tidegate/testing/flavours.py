@@ -287,7 +287,7 @@ class Fault(enum.Enum):
     FAIL = "fail"
     """nothing is done, and the call fails"""
     HANG = "hang"
-    """nothing is done, and there is no answer until the caller is cancelled"""
+    """nothing is done, and there is no answer until the caller is cancelled or `Failing.released` is set"""
     CUT = "cut"
     """it is done and the answer is lost: this call and every one after it fail"""
 
@@ -304,6 +304,7 @@ class Failing(Flavour):
     Attributes:
         seen: names of the calls that were looked at.
         tripped: set when the call goes wrong.
+        released: to be set by a test: a call that hangs fails then, as by a time-out of the storage's own.
     """
 
     def __init__(self, inner: Backend, fault: Fault, nth: int = 1, names: Sequence[str] = ()) -> None:
@@ -313,6 +314,7 @@ class Failing(Flavour):
         self.names = frozenset(names)
         self.seen: list[str] = []
         self.tripped = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def call(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
         if self.tripped.is_set() and self.fault is Fault.CUT:
@@ -322,7 +324,7 @@ class Failing(Flavour):
             if len(self.seen) == self.nth:
                 self.tripped.set()
                 if self.fault is Fault.HANG:
-                    await asyncio.Event().wait()
+                    await self.released.wait()
                 if self.fault is Fault.CUT:
                     await act()
                 raise StorageFailed("the storage does not answer")
