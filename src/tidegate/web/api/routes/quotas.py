@@ -147,14 +147,15 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
 
 
 async def _settled(services: Services, username: str) -> Account:
-    """An account whose stored counters are the live ones.
+    """An account, stored or not, whose kept counters are the live ones.
 
     Raises:
         NotFound: there is none of this name.
     """
     name = folded(services, username, "user")
     await services.sessions.books.settle(name)
-    account = await services.provider.user(name)
+    store = services.sessions.books.store
+    account = await store.user(name) if store is not None else None
     if account is None:
         raise NotFound("no such user")
     return account
