@@ -22,6 +22,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import reference_inside as inside
+from tools import rooms
 
 from tidegate.cli.main import app
 from tidegate.config.formats import PARSERS
@@ -332,6 +333,14 @@ def main(arguments: list[str]) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
+    text = rooms.PAGE.read_text(encoding="utf-8")
+    if (fresh := rooms.page(text)) != text:
+        stale += 1
+        if "--check" in arguments:
+            print(f"{rooms.PAGE} is out of date: make docs")
+        else:
+            rooms.PAGE.write_text(fresh, encoding="utf-8")
+            print(f"wrote {rooms.PAGE}")
     return int(bool(stale) and "--check" in arguments)
 
 

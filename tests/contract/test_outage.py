@@ -22,7 +22,7 @@ from tidegate.config.schema import Settings
 from tidegate.errors import ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.server import app as app_module
+from tidegate.server import provider_start
 from tidegate.server.app import App
 from tidegate.server.wiring import provider_options
 from tidegate.store.factory import create_provider
@@ -76,7 +76,7 @@ async def test_logins_are_refused_while_the_provider_is_down_and_work_again_afte
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(app_module, "PROVIDER_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(provider_start, "RETRY_SECONDS", 0.05)
     caplog.set_level(logging.INFO, "tidegate")
     directly = configuration(tmp_path, postgresql_server, postgresql_server.port)
     seed = create_provider(provider_options(directly))

@@ -9,8 +9,8 @@ from zeroconf import DNSIncoming, DNSOutgoing, DNSPointer, DNSQuestion, DNSServi
 from zeroconf.const import _CLASS_IN, _FLAGS_QR_QUERY, _TYPE_ANY, _TYPE_PTR
 
 from tidegate import __version__
-from tidegate.cli.advertise import SERVICE, advertise
 from tidegate.errors import InvalidArgument
+from tidegate.server.advertise import SERVICE, advertise
 
 ATTEMPTS = 20
 """Others may listen on the port too (a system's own responder); the kernel picks one by the asker's port."""

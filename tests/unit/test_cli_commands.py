@@ -20,9 +20,9 @@ from tests.support.command_line import TIDEGATE, clean_environment, process, tid
 
 from tidegate import __version__
 from tidegate.cli import main as cli_main
-from tidegate.cli.options import PortableOptions, ServeOptions
 from tidegate.logs import LogOptions
 from tidegate.model import FilePatterns
+from tidegate.server.options import PortableOptions, ServeOptions
 
 
 def test_version_and_help_as_processes() -> None:

@@ -12,13 +12,13 @@ from typing import Annotated, Final
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.options import Credentials, PortableOptions
 from tidegate.cli.serve import level_of
 from tidegate.errors import InvalidArgument
 from tidegate.logs.options import LogOptions
 from tidegate.model import FilePatterns, Permission
 from tidegate.model.path import VPath
 from tidegate.policy.globs import problem
+from tidegate.server.options import Credentials, PortableOptions
 
 USERNAME_BYTES: Final = 3
 PASSWORD_CHARS: Final = 16

@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.options import ServeOptions
 from tidegate.logs.options import LogOptions
+from tidegate.server.options import ServeOptions
 
 DEFAULT_LOG: Final = "tidegate.log"
 

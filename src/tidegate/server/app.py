@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from tidegate.abc import Publish, Sink, StorageHost
+from tidegate.abc import Sink
 from tidegate.backends.factory import Storages
 from tidegate.cluster.account_watch import AccountWatch
 from tidegate.cluster.api import Live
@@ -23,47 +23,37 @@ from tidegate.cluster.memory import MemoryLive
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.doors.common.door import Door
-from tidegate.errors import (
-    OperatorError,
-    ProviderError,
-    ProviderUnavailable,
-)
+from tidegate.errors import OperatorError, ProviderUnavailable
 from tidegate.events.bus import Bus
-from tidegate.events.factory import create_sinks
-from tidegate.events.outbox import Outbox
 from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
 from tidegate.identity.usage_records import UsageRecords
-from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
+from tidegate.server.files import storage_host, vfs_options
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.other_doors import other_doors
+from tidegate.server.provider_start import ProviderStart
+from tidegate.server.sinks import open_inspectors, open_sinks
 from tidegate.server.wiring import (
     authenticator_uses,
     identity_options,
-    inspector_keys,
     keys_that_wait,
     limit_settings,
     provider_options,
-    sink_uses,
     storage_kinds,
 )
 from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
-from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.usage.lease import Lease, server_name
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-PROVIDER_RETRY_SECONDS: Final = 3.0
-"""How often a data provider that was down at start is tried again."""
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
@@ -100,7 +90,8 @@ class App:
         self.registry = Registry(self.live)
         self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
         self.provider = provider or create_provider(provider_options(loaded))
-        self.provider_ready = False
+        migrate = loaded.settings.data_provider.update_mode == 0
+        self._provider_start = ProviderStart(self.provider, migrate=migrate)
         self.doors = Doors(self.registry, self.live)
         self.sweep = AccountWatch(self.doors.usernames, self._find_account, self._end_user)
         self._storages: Storages | None = None
@@ -110,7 +101,11 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
-        self._process_umask = 0o077
+
+    @property
+    def provider_ready(self) -> bool:
+        """True once the data provider has answered."""
+        return self._provider_start.ready
 
     @property
     def identity(self) -> Identity:
@@ -141,13 +136,14 @@ class App:
         """
         for note in self.loaded.notes:
             log.warning("%s", note)
-        self._process_umask = _read_umask()
+        host = storage_host(self.loaded, self.ledger, self._journal)  # first: it reads the umask
         await self.bus.open()
         await self.live.open()
-        await self._open_provider()
-        await self._open_sinks()
-        inspections = await self._open_inspectors()
-        self._storages = Storages(storage_kinds(self.loaded), self._storage_host())
+        if not await self._provider_start.now():
+            self._spawn(self._provider_start.later(self._provider_answers), "await data provider")
+        await open_sinks(self.loaded, self.bus, self.provider)
+        self._inspections = inspections = await open_inspectors(self.loaded)
+        self._storages = Storages(storage_kinds(self.loaded), host)
         for line in await self._storages.open():
             log.info("%s", line)
         wanted = authenticator_uses(self.loaded)
@@ -161,7 +157,7 @@ class App:
         await self._identity.open()
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider),
-            options=self._vfs_options(), emit=self.bus.emit,
+            options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
             kept=self.bus if self.bus.outbox is not None else None, inspections=inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))),
@@ -186,76 +182,13 @@ class App:
             doors=self.doors,
         )
 
-    def _vfs_options(self) -> VfsOptions:
-        common = self.loaded.settings.common
-        return VfsOptions(
-            upload_mode=Publish(common.upload_mode),
-            setstat_mode=common.setstat_mode,
-            map_owners=hasattr(os, "geteuid") and os.geteuid() == 0,
-            fsync=common.fsync,
-            rename_onto=self.loaded.settings.sftpd.rename_onto,
-            early=self.ledger.early,
-        )
-
-    def _storage_host(self) -> StorageHost:
-        umask = self.loaded.settings.common.umask
-        return StorageHost(
-            umask=int(umask, 8) if umask else self._process_umask,
-            journal_dir=self._journal,
-            on_os_error=self.ledger.descriptors.short,
-        )
-
-    async def _open_provider(self) -> None:
+    async def _provider_answers(self) -> None:
+        """What waits for a data provider that was down at start."""
         try:
-            await self.provider.open(migrate=self.loaded.settings.data_provider.update_mode == 0)
-            self.provider_ready = True
-        except ProviderUnavailable as error:
-            log.error("data provider: %s; logins are refused until it answers", error)
-            self._spawn(self._await_provider(), "await data provider")
-
-    async def _open_inspectors(self) -> Inspections | None:
-        wanted = inspector_keys(self.loaded)
-        if not wanted:
-            return None
-        self._inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted))
-        await self._inspections.open()
-        return self._inspections
-
-    async def _open_sinks(self) -> None:
-        """Begin to tell those that the configuration names."""
-        wanted, section = sink_uses(self.loaded), self.loaded.settings.events
-        if not wanted:
-            return
-        lossy, kept = await asyncio.to_thread(create_sinks, wanted)
-        for sink in lossy:
-            await self.bus.add(sink)
-        if kept:
-            outbox = Outbox(
-                self.provider.outbox,
-                kept,
-                server=server_name(str(self.loaded.config_dir)),
-                limit=section.outbox_limit,
-                refuse_when_full=section.outbox_full == "refuse",
-            )
-            await self.bus.keep_in(outbox)
-
-    async def _await_provider(self) -> None:
-        while not self.provider_ready:
-            await asyncio.sleep(PROVIDER_RETRY_SECONDS)
-            try:
-                await self.provider.open(migrate=self.loaded.settings.data_provider.update_mode == 0)
-            except ProviderUnavailable:
-                continue
-            except ProviderError as error:
-                log.error("data provider: %s", error)
-                continue
-            self.provider_ready = True
-            log.info("data provider: answers again, logins are possible")
-            try:
-                await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
-            except OperatorError as error:
-                log.error("the first administrator was not made: %s", error)
-            await self._reconcile()
+            await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
+        except OperatorError as error:
+            log.error("the first administrator was not made: %s", error)
+        await self._reconcile()
 
     async def _reconcile(self) -> None:
         """Count again what a crash left uncounted."""
@@ -296,7 +229,7 @@ class App:
         if waiting := keys_that_wait(self.loaded, loaded):
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded
-        self.sessions.reconfigure(self._vfs_options())
+        self.sessions.reconfigure(vfs_options(self.loaded, self.ledger))
         await self.provider.reload()
         log.info("configuration reloaded")
 
@@ -324,13 +257,3 @@ class App:
             if self._sessions is not None:
                 stack.push_async_callback(self._sessions.close)
             stack.push_async_callback(self.doors.stop)
-
-
-def _read_umask() -> int:
-    """The umask this process was started with.
-
-    Reading it is setting it, for every thread: to be done before any of them makes files.
-    """
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask

@@ -26,7 +26,7 @@ from tidegate.server.run import run_loop, until
 from tidegate.server.ssh import ssh_plan
 
 if TYPE_CHECKING:
-    from tidegate.cli.options import PortableOptions
+    from tidegate.server.options import PortableOptions
 
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ async def _share(options: PortableOptions, record: Log) -> int:
         port = app.doors.status()[0].endpoints[0].port
         async with contextlib.AsyncExitStack() as stack:
             if options.advertise_service:
-                from tidegate.cli.advertise import advertise
+                from tidegate.server.advertise import advertise
 
                 shown = options.advertise_credentials
                 await stack.enter_async_context(

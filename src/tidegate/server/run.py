@@ -21,7 +21,7 @@ from tidegate.server.quickstart import prepare
 from tidegate.server.welcome import announce, count
 
 if TYPE_CHECKING:
-    from tidegate.cli.options import ServeOptions
+    from tidegate.server.options import ServeOptions
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from tidegate.errors import ProviderError
 from tidegate.server.quickstart import ADMIN, Welcome
 
 if TYPE_CHECKING:
-    from tidegate.cli.options import ServeOptions
     from tidegate.server.app import App
+    from tidegate.server.options import ServeOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP listener: sockets, admission, the edge of every request.
+"""HTTP: bindings, certificates, and the edge that every request passes on its way to an ASGI application.
 
-It serves any ASGI application; which one, `server` decides.
-
-Rules of this room: it knows no route, no account and no file.
+Rules of this room: it knows no route, no account and no file; the application is handed to it.
 """

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What files and storage are told of the configuration and of the process."""
+
+from __future__ import annotations
+
+import os
+
+from tidegate.abc import Publish, StorageHost
+from tidegate.config.load import Loaded
+from tidegate.resources import Ledger
+from tidegate.vfs.context import VfsOptions
+
+
+def vfs_options(loaded: Loaded, ledger: Ledger) -> VfsOptions:
+    """Options of sessions."""
+    common = loaded.settings.common
+    return VfsOptions(
+        upload_mode=Publish(common.upload_mode),
+        setstat_mode=common.setstat_mode,
+        map_owners=hasattr(os, "geteuid") and os.geteuid() == 0,
+        fsync=common.fsync,
+        rename_onto=loaded.settings.sftpd.rename_onto,
+        early=ledger.early,
+    )
+
+
+def storage_host(loaded: Loaded, ledger: Ledger, journal: str | None) -> StorageHost:
+    """What kinds of storage are given.
+
+    Args:
+        loaded: the configuration.
+        ledger: of the process.
+        journal: directory where unfinished uploads are noted, None for nowhere.
+    """
+    process_umask = read_umask()
+    umask = loaded.settings.common.umask
+    return StorageHost(
+        umask=int(umask, 8) if umask else process_umask,
+        journal_dir=journal,
+        on_os_error=ledger.descriptors.short,
+    )
+
+
+def read_umask() -> int:
+    """The umask this process was started with.
+
+    Reading it is setting it, for every thread: to be done before any of them makes files.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
