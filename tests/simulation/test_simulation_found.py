@@ -166,6 +166,12 @@ FOUND = {
         "alice: upload 106453335 beside; resize 753254736",
         "alice: append 446085892",
     ),
+    "an upload does not end while its size is changed by path": history(
+        436452024, 1, 2, (12_000, 30_000, 12_000), 50,
+        "alice: copy-data 861926761; download 278958155; copy 684811677; copy 949255287 beside; "
+        "leave 419040030 beside; rename 1069654323; upload 783039236 beside; resize 364768721 wait=0.002",
+        divided=True,
+    ),
 }  # fmt: skip
 
 

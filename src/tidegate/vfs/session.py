@@ -12,6 +12,7 @@ from time import monotonic
 from tidegate.abc import Backend, Capability, Key, TellsPartials
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
+    Conflict,
     InvalidArgument,
     InvalidHandle,
     IsADirectory,
@@ -347,8 +348,11 @@ class Session:
             return
         if wanted.size is not None:
             if mine is not None:
-                await own.resize(context, path, mine, wanted.size)
-            else:
+                try:
+                    await own.resize(context, path, mine, wanted.size)
+                except Conflict:  # it was published meanwhile
+                    mine = None
+            if mine is None:
                 await self._resize(path, spot, wanted.size, follow=follow)
             await context.operated(
                 Action.TRUNCATE, path, spot.location, started, attrs=Attrs(size=wanted.size)

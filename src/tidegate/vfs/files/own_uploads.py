@@ -125,8 +125,13 @@ async def forsake(context: Context, spot: ResolvedPath, upload: Upload) -> None:
 
 
 async def resize(context: Context, path: VPath, upload: Upload, size: int) -> None:
-    """Truncate or extend an upload by path."""
-    with context.limits(Intent.OVERWRITE, path):
-        upload.require_size(size)
-        upload.resize(size)
-    await upload.set_size(upload.handle, size)
+    """Truncate or extend an upload by path; it does not end before that is done.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    async with held(context, upload):
+        with context.limits(Intent.OVERWRITE, path):
+            upload.require_size(size)
+            upload.resize(size)
+        await upload.set_size(upload.handle, size)
