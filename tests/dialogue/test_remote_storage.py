@@ -59,11 +59,16 @@ class RemotePeer(Peer):
 
 @asynccontextmanager
 async def remote(
-    base: Path, *, limits: SftpLimits | None = None, **settings: Any
+    base: Path,
+    *,
+    limits: SftpLimits | None = None,
+    permissions: dict[str, tuple[str, ...]] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[RemoteWorld, RemotePeer]]:
     world = RemoteWorld(base, **settings)
     try:
-        world.account(quota_size=10**9, quota_files=10**6)
+        rules = permissions or {"/": ("*",)}
+        world.account(quota_size=10**9, quota_files=10**6, permissions=rules)
         session: Session = await world.login()
         async with RemotePeer(session, limits=limits) as peer:  # type: ignore[arg-type]
             yield world, peer
@@ -195,6 +200,19 @@ async def test_storage_with_links_keeps_changes_in_order_and_lets_looks_overlap(
         peer.send(*(p.stat(rid, "/l/f") for rid in range(32)))
         await peer.replies(32)
         assert world.rounds.count - before == 1
+
+
+async def test_renames_take_no_turns_where_there_are_no_links(tmp_path):
+    rules = {"/": ("*",), "/closed": ("list",)}
+    async with remote(tmp_path, permissions=rules) as (world, peer):
+        peer.send(*(p.mkdir(rid, f"/{rid}") for rid in range(16)))
+        assert {reply.code for reply in await peer.replies(16)} == {0}
+        before = world.rounds.count
+        assert (await peer.ask(p.rename, "/0", "/new 0")).code == 0
+        alone = world.rounds.count - before
+        peer.send(*(p.rename(rid, f"/{rid}", f"/new {rid}") for rid in range(1, 16)))
+        assert {reply.code for reply in await peer.replies(15)} == {0}
+        assert world.rounds.count - before == 2 * alone
 
 
 async def test_inline_storage_beside_a_remote_folder_keeps_its_order_and_waits_for_nothing(tmp_path):

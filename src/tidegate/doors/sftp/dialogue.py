@@ -118,6 +118,7 @@ class SftpDialogue:
         self._read, self._write = transfers.read, transfers.write
         spans = Spans(session, self._verbs)
         self._schedule = Schedule(outlet, self._work, spans, self._fail, parallel=limits.parallel)
+        self._unfinished = self._schedule.unfinished
         self._greeted = False
         self._ended = False  # no further request is taken: broken protocol, end of input, or peer gone
         self._finisher: asyncio.Task[None] | None = None
@@ -214,7 +215,7 @@ class SftpDialogue:
         request: r.Request | None = None
         try:
             request = r.decode(kind, bytes(view[position + 9 : end]))
-            if self._schedule.idle:
+            if not self._unfinished:
                 quick = self._quick.get(kind)
                 if quick is not None and (reply := quick(rid, request)) is not None:
                     self._outlet.send(reply)

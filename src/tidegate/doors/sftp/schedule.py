@@ -90,6 +90,9 @@ class Schedule:
         spans: what each request touches.
         fail: answers requests that fail.
         parallel: how many requests may run at the same time.
+
+    Attributes:
+        unfinished: requests that are under way or wait, in order of arrival.
     """
 
     def __init__(
@@ -107,26 +110,21 @@ class Schedule:
         self._fail = fail
         self._parallel = parallel
         self._turns = turns_of(work.loop)
-        self._unfinished: dict[Job, None] = {}  # in order of arrival
+        self.unfinished: dict[Job, None] = {}
         self._ready: deque[Job] = deque()
         self._running = 0
         self._planned = False
 
-    @property
-    def idle(self) -> bool:
-        """True if no request is under way or waits."""
-        return not self._unfinished
-
     def add(self, job: Job) -> None:
         """Take a request that has just arrived: begin it, or keep it until it may begin."""
         self._work.begin(job.cost)
-        if not self._unfinished:
+        if not self.unfinished:
             for target in job.targets:
                 if type(target) is OpenFile and target.operations:
                     job.hold()
                     break
             self._run(job)
-            if self._unfinished:
+            if self.unfinished:
                 # It did not end at once, and nothing can have come between.
                 if not job.barriers:
                     job.hold()
@@ -134,14 +132,14 @@ class Schedule:
             return
         job.hold()
         job.spans = self._spans.of(job.request, job.targets)
-        for earlier in reversed(self._unfinished):
+        for earlier in reversed(self.unfinished):
             if job.conflicts(earlier):
                 job.waits_for += 1
                 earlier.blocks.append(job)
                 if earlier.spans is None:
                     break  # that one waits for all before it
         if job.waits_for or self._ready or self._running >= self._parallel:
-            self._unfinished[job] = None
+            self.unfinished[job] = None
             if not job.waits_for:
                 self._ready.append(job)
             return
@@ -156,7 +154,7 @@ class Schedule:
         if task is None:
             self._ended(job)
             return
-        self._unfinished[job] = None
+        self.unfinished[job] = None
         self._running += 1
         self._work.tasks.add(task)
         task.add_done_callback(partial(self._ran, job))
@@ -179,7 +177,7 @@ class Schedule:
 
     def _ended(self, job: Job) -> None:
         """Let those begin that waited for nothing else."""
-        self._unfinished.pop(job, None)
+        self.unfinished.pop(job, None)
         for later in job.blocks:
             later.waits_for -= 1
             if not later.waits_for:
