@@ -7,8 +7,8 @@ runs before it returns, in a real `asyncio.Task`: `asyncio.current_task`, cancel
 anyio's scopes and whatever else refers to the current task work in it, and go on in the same task.
 
 From Python 3.12 on this is ``Task(eager_start=True)``. Python 3.11 has no such thing: there the task is made
-bare, and initialised when the coroutine waits (or something asks for more than its identity), because a
-constructor that registers and schedules it costs more than what most requests do. docs/adr/0031.
+bare, and initialised when the coroutine waits, because a constructor that registers and schedules it costs as
+much as a tenth of a small request. docs/adr/0031.
 """
 
 from __future__ import annotations
