@@ -39,7 +39,7 @@ Key = str
 
 
 class Capability(enum.Flag):
-    """What a backend can do beyond the required contract."""
+    """Abilities of a backend beyond the required contract."""
 
     NONE = 0
     LINKS = enum.auto()
@@ -67,7 +67,7 @@ class Capability(enum.Flag):
 
 
 class Publish(enum.IntEnum):
-    """When a written file becomes visible; the numbers are those of `upload_mode`."""
+    """The moment at which a written file becomes visible; the numbers are those of `upload_mode`."""
 
     INPLACE = 0
     """bytes go to the target; what arrived stays, whatever happens"""
@@ -78,7 +78,7 @@ class Publish(enum.IntEnum):
 
 
 class Outcome(enum.Enum):
-    """How a file handle ends."""
+    """The way a file handle ends."""
 
     COMMIT = "commit"
     """the upload is complete: publish it"""
@@ -90,7 +90,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
-    """How to open a file.
+    """Options of opening a file.
 
     Attributes:
         read: reading is wanted.
@@ -190,7 +190,7 @@ class FileHandle(Protocol):
 
 @runtime_checkable
 class ClosesAtOnce(Protocol):
-    """What a `FileHandle` MAY have beside its contract; handles of `OpensAtOnce.open_nowait` MUST."""
+    """A `FileHandle` MAY have this beside its contract; handles of `OpensAtOnce.open_nowait` MUST."""
 
     def close_nowait(self, outcome: Outcome = Outcome.COMMIT) -> bool:
         """As `FileHandle.close`, if that needs no waiting; False means that nothing happened.
@@ -206,14 +206,14 @@ class QuickHandle(FileHandle, ClosesAtOnce, Protocol):
 
 
 class Backend(Protocol):
-    """Where bytes live. One instance serves one root (a directory, a bucket prefix).
+    """Storage of bytes. One instance serves one root (a directory, a bucket prefix).
 
     Life: constructed (pure), `open`, used, `close` (legal after a failed open).
     """
 
     @property
     def capabilities(self) -> Capability:
-        """What is possible beyond the required contract."""
+        """Abilities beyond the required contract."""
         ...
 
     @property
@@ -226,7 +226,7 @@ class Backend(Protocol):
         ...
 
     def location(self, key: Key) -> str:
-        """Where `key` is, for the logs and events of operators: a path of the host, ``s3://bucket/key``...
+        """The location of `key`, for the logs and events of operators: a path of the host, ``s3://bucket/key``...
 
         Holds no secret; legal before `open` and after `close`; looks at nothing.
         """
@@ -326,7 +326,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class ListsPartials(Protocol):
-    """What a backend with PARTIALS SHOULD have beside `Backend`, so that a quota scan misses nothing.
+    """A backend with PARTIALS SHOULD have this beside `Backend`, so that a quota scan misses nothing.
 
     An unfinished upload is kept only where no finished file has its name: `Outcome.KEEP` drops what another
     file hides by then, and what gives a name to something (rename, mkdir, links) drops what that hides.
@@ -344,7 +344,7 @@ class ListsPartials(Protocol):
 
 @runtime_checkable
 class ExpiresPartials(Protocol):
-    """What a backend with PARTIALS MAY have: unfinished uploads do not stay for ever.
+    """A backend with PARTIALS MAY have this: unfinished uploads do not stay for ever.
 
     The iterator of its `Backend.list` is a `TellsPartials`. Who charges for unfinished uploads calls this
     when some are too old, so that what they were charged is given back.
@@ -361,7 +361,7 @@ class ExpiresPartials(Protocol):
 
 @runtime_checkable
 class TellsPartials(Protocol):
-    """What the iterator of `Backend.list` MAY be: when it is through it knows of unfinished uploads.
+    """The iterator of `Backend.list` MAY be this: when it is through it knows of unfinished uploads.
 
     Attributes:
         parts: True if the directory holds unfinished uploads.
@@ -381,7 +381,7 @@ class TellsPartials(Protocol):
 
 @runtime_checkable
 class ChecksRoot(Protocol):
-    """What a backend SHOULD have beside `Backend` if the root it opened can be replaced unseen."""
+    """A backend SHOULD have this beside `Backend` if the root it opened can be replaced unseen."""
 
     async def is_current(self) -> bool:
         """True if opening the root again now would reach what is open.
@@ -397,7 +397,7 @@ class ChecksRoot(Protocol):
 
 @runtime_checkable
 class KnowsPlaces(Protocol):
-    """What a backend with LINKS MUST have beside `Backend`, or one file could be charged under two keys.
+    """A backend with LINKS MUST have this beside `Backend`, or one file could be charged under two keys.
 
     It is also what permissions are asked by: a link gives no more than what it leads to.
     """
@@ -425,7 +425,7 @@ class KnowsPlaces(Protocol):
 
 @runtime_checkable
 class Surveys(Protocol):
-    """What a backend that `KnowsPlaces` MAY have (also `unlinked`): what opening asks, in one step."""
+    """A backend that `KnowsPlaces` MAY have this (also `unlinked`): what opening asks, in one step."""
 
     async def survey(self, key: Key) -> tuple[Key, Entry | None]:
         """``place_of(key, follow=False)`` and ``stat`` of that place, not following; None for `NotFound`."""
@@ -434,7 +434,7 @@ class Surveys(Protocol):
 
 @runtime_checkable
 class RenamesAcross(Protocol):
-    """What a backend MAY have beside `Backend`: renaming into another root without moving bytes."""
+    """A backend MAY have this beside `Backend`: renaming into another root without moving bytes."""
 
     async def rename_across(self, source: Key, other: Backend, target: Key, *, replace: bool) -> None:
         """As `Backend.rename`, with `target` in the root of `other`.
@@ -447,7 +447,7 @@ class RenamesAcross(Protocol):
 
 @runtime_checkable
 class SharesUploads(Protocol):
-    """What a backend with PARTIALS SHOULD have: who writes a file that is not published yet uses it already.
+    """A backend with PARTIALS SHOULD have this: who writes a file that is not published yet uses it already.
 
     ``handle`` is one of `Backend.open_file` with ``staged`` True that has not ended.
     """
@@ -470,7 +470,7 @@ class SharesUploads(Protocol):
 
 @runtime_checkable
 class OpensAtOnce(Protocol):
-    """What a backend MAY have beside `Backend`: the ordinary ways to open a file, without a coroutine."""
+    """A backend MAY have this beside `Backend`: the ordinary ways to open a file, without a coroutine."""
 
     def open_nowait(self, key: Key, options: OpenOptions) -> QuickHandle | None:
         """As `Backend.open_file`, but only for what is simple and needs no waiting.
@@ -485,7 +485,7 @@ class OpensAtOnce(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StorageHost:
-    """What a server gives to each kind of storage.
+    """Services of the server for each kind of storage.
 
     Attributes:
         umask: taken from the mode of new files and directories, where the storage has modes.
@@ -661,7 +661,7 @@ class Authenticator(Protocol):
 
 @runtime_checkable
 class KnowsKeys(Protocol):
-    """What an `Authenticator` MAY have beside its contract.
+    """An `Authenticator` MAY have this beside its contract.
 
     Without it a key is known if `Authenticator.find` gives an account that lists it in ``public_keys``.
     """
@@ -673,7 +673,7 @@ class KnowsKeys(Protocol):
 
 @runtime_checkable
 class AsksFirst(Protocol):
-    """What an `Authenticator` MAY have: its own questions at the start of ``keyboard-interactive``."""
+    """An `Authenticator` MAY have this: its own questions at the start of ``keyboard-interactive``."""
 
     async def first_challenge(self, peer: Peer, username: str) -> Challenge | None:
         """The first questions; None leaves it to the next authenticator, at last the password is asked for.
@@ -685,7 +685,7 @@ class AsksFirst(Protocol):
 
 @runtime_checkable
 class PreLogin(Protocol):
-    """What an `Authenticator` MAY have: a say about every account after its credentials were accepted.
+    """An `Authenticator` MAY have this: a say about every account after its credentials were accepted.
 
     Asked in the configured order, for accounts of other authenticators and stored ones too, and before the
     rules of the account (status, expiry, networks, methods, hours), which see what it answers.

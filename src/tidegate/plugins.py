@@ -62,7 +62,7 @@ def create_parts(
 def find_part(
     name: str, *, word: str, group: str, built_in: Mapping[str, str] | None = None
 ) -> Callable[..., Any]:
-    """What a name leads to: something that can be called. Importing may take a while.
+    """The target of a name: something that can be called. Importing may take a while.
 
     Args:
         name: of an installed part, or ``package.module:name``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who changes a record, and from where."""
+"""The author of a change of a record, and the way it came."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Giver:
                 )
 
     def _never(self, path: str) -> str | None:
-        """Why nobody may give out a directory, as written or where its links lead; blocks."""
+        """The reason why nobody may give out a directory, as written or where its links lead; blocks."""
         for links in (False, True):
             why = never_given(path, base=self.base, server_dir=str(self.server_dir), links=links)
             if why is not None:
@@ -170,7 +170,7 @@ class Giver:
         return None
 
     def _objection(self, path: str) -> str | None:
-        """Why somebody without all permissions may not give out a directory; blocks."""
+        """The reason why somebody without all permissions may not give out a directory; blocks."""
         return self._never(path) or outside_base(path, base=self.base)
 
     async def _check(self, field: str, path: str) -> None:

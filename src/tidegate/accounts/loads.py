@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from a load of many records at once: a dump, or an import from another server."""
+"""Consequences of a load of many records at once: a dump, or an import from another server."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the administration needs of a running server, as small protocols; the defaults do without one."""
+"""Parts of a running server that the administration needs, as protocols; the defaults do without one."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class NoEvents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a server, or whoever stands in for one, hands in."""
+    """The parts that a server, or whoever stands in for one, hands in."""
 
     hashes: HashesPasswords
     connections: DisconnectsUsers = field(default_factory=NoConnections)

@@ -10,10 +10,10 @@ from tidegate.model import StorageConfig, StorageSpec
 
 
 class StorageChecks(Protocol):
-    """What validation asks the registry of storage."""
+    """The registry of storage, as validation uses it."""
 
     def problem(self, config: StorageConfig) -> str | None:
-        """Why storage of this kind cannot be used here at all; None if it can."""
+        """The reason why storage of this kind cannot be used here at all; None if it can."""
         ...
 
     def check(self, spec: StorageSpec, where: str = "", directory: str = "mapped_path") -> None:

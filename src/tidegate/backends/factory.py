@@ -74,7 +74,7 @@ class StorageKinds:
         raise OperatorError(self._broken[kind])
 
     def problem(self, config: StorageConfig) -> str | None:
-        """Why storage of this kind cannot be used here at all; None if it can."""
+        """The reason why storage of this kind cannot be used here at all; None if it can."""
         try:
             self.find(config.kind)
         except OperatorError as error:
@@ -174,7 +174,7 @@ class Storages:
 
 
 def options_of(options: Any, section: str, config: StorageConfig, where: str) -> Any:
-    """What a record says in the section of a kind, as its options class.
+    """The section of a kind in a record, as its options class.
 
     Raises:
         BadRecord: it does not fit.

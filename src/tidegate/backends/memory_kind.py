@@ -14,7 +14,7 @@ from tidegate.model import StorageSpec
 
 @dataclass(frozen=True, slots=True)
 class MemoryOptions:
-    """What a record may say under ``memoryconfig``.
+    """Options of a record under ``memoryconfig``.
 
     Attributes:
         capacity: bytes of content that one root holds.

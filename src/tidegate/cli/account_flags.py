@@ -13,7 +13,7 @@ from tidegate.cli.flags import Onto, size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFlags:
-    """What a command was told about an account; None is not told."""
+    """Values of the flags about an account; None is not given."""
 
     home: flags.Home = None
     permission: flags.Permissions = None

@@ -333,7 +333,7 @@ async def _provider(loaded: Loaded, problems: list[Problem], notes: list[str]) -
 
 
 def _listening(address: str, port: int, where: str, problems: list[Problem]) -> str:
-    """What would listen, after trying whether it can."""
+    """The bindings that would listen, after trying whether it can."""
     shown = f"[{address}]" if ":" in address else address or "*"
     text = f"{shown}:{port}"
     try:

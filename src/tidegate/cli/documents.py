@@ -114,7 +114,7 @@ def read_document(path: Path | None) -> dict[str, Any]:
 
 
 def used_text(account: dict[str, Any]) -> str:
-    """What an account has used of its quota, for people."""
+    """The used part of an account's quota, for people."""
     quota = f"/{amount(account['quota_size'])}" if account["quota_size"] else ""
     numbers = ("quota_size", "quota_files", "used_quota_size", "used_quota_files")
     if not any(account[name] for name in numbers):
@@ -144,7 +144,7 @@ def detail_rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _says_something(value: Any) -> bool:
-    """Whether a value is more than zeros and emptiness."""
+    """True if a value is more than zeros and emptiness."""
     if isinstance(value, dict):
         return any(map(_says_something, value.values()))
     return bool(value)

@@ -338,7 +338,7 @@ def _show(rows: list[PlanRow], *, as_json: bool, all_rows: bool) -> None:
 
 
 def _lines(row: PlanRow) -> list[tuple[str, str, str, str, str, str]]:
-    """What would happen to an account, a line for each field and each remark."""
+    """The planned change of an account, a line for each field and each remark."""
     lines: list[tuple[str, str, str, str, str, str]] = [
         (row.name, row.action, c.field, c.before, c.after, row.where) for c in row.changes
     ]

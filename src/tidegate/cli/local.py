@@ -33,7 +33,7 @@ class LocalUsers:
             yield encoded(account)
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of records."""
         return await self._context.provider.count_users()
 
     async def get(self, name: str) -> Read:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `loaddata` says about a dump: a comparison with what is stored, and a report to tick off."""
+"""The output of `loaddata` about a dump: a comparison with what is stored, and a report to tick off."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 async def compare(
     desk: AdminContext, file: Path, mode: int, move: MoveOptions, remarks: Remarks, *, how_far: HowFar
 ) -> list[Row]:
-    """What a load would do: records are decoded and checked as in a load, and names asked for in bulk.
+    """Rehearse a load: records are decoded and checked as in a load, and names asked for in bulk.
 
     Raises:
         BadRecords: the load would be refused.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far long work is: a bar with rate and time left on a terminal, a line now and then elsewhere.
+"""Shows how far long work is: a bar with rate and time left on a terminal, a line now and then elsewhere.
 
 Both go to standard error; work that ends at once shows nothing.
 """
@@ -61,7 +61,7 @@ class Meter:
             sys.stderr.flush()
 
     def line(self, seconds: float) -> str:
-        """Where it stands after so many seconds, for a log."""
+        """The progress after so many seconds, for a log."""
         rate = self.done / max(seconds, _NOTHING)
         text = f"{self.what}: {self.done:,}"
         if self.total:

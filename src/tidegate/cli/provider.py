@@ -49,7 +49,7 @@ def load_settings(config_dir: Path, config_file: str, *, quiet: bool = False) ->
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """What a command on accounts works with.
+    """The surroundings of a command on accounts.
 
     Attributes:
         loaded: the configuration.
@@ -61,14 +61,14 @@ class AdminContext:
 
     @property
     def rules(self) -> Rules:
-        """What a valid record is, by the configuration."""
+        """The rules for valid records, by the configuration."""
         from tidegate.server import wiring
 
         return wiring.record_rules(self.loaded)
 
     @property
     def administration(self) -> Administration:
-        """What changes records, without a server: a running one notices changes by itself."""
+        """The administration without a server: a running one notices changes by itself."""
         from tidegate.server.administration import administration, kept_events
 
         return administration(self.loaded, self.provider, events=kept_events(self.loaded, self.provider))

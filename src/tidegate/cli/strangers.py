@@ -35,6 +35,6 @@ INSTEAD: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 
 
 def elsewhere(context: Any, flag: str) -> str:
-    """What to use instead of an unknown flag, empty if nothing is known about it."""
+    """The flag to use instead of an unknown one, empty if nothing is known about it."""
     command = getattr(context, "info_name", "") if context is not None else ""
     return next((text for begin, text in INSTEAD.get(command or "", ()) if flag.startswith(begin)), "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands on records work on: documents of a data provider here, or of a running server elsewhere."""
+"""The target of commands on records: documents of a data provider here, or of a running server elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Records(Protocol):
         ...
 
     async def count(self) -> int:
-        """How many there are; 0 if that is not known."""
+        """The number of records; 0 if that is not known."""
         ...
 
     async def get(self, name: str) -> Read:
@@ -70,7 +70,7 @@ class Quotas(Protocol):
 
 
 class Connections(Protocol):
-    """Who is connected."""
+    """The live connections."""
 
     async def all(self) -> list[Document]:
         """Live connections, oldest first."""
@@ -82,7 +82,7 @@ class Connections(Protocol):
 
 
 class Target(Protocol):
-    """Where records are."""
+    """The place of records."""
 
     @property
     def users(self) -> Users:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What local storage would answer to an act, for ``explain --try``: looks, and changes nothing."""
+"""The answer of local storage to an act, for ``explain --try``: looks, and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REMOVING: Final = frozenset(
 
 
 async def storage_answer(account: Account, op: str, path: str, target: str | None) -> str | None:
-    """Why storage would refuse an act that the rules allow; None if nothing speaks against it.
+    """The reason why storage would refuse an act that the rules allow; None if nothing speaks against it.
 
     Args:
         op: as in `tidegate.policy.explain`.

@@ -52,7 +52,7 @@ TlsCa = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Where records are."""
+    """The place of records."""
 
     config_dir: flags.ConfigDir = flags.HERE
     config_file: flags.ConfigFile = flags.FILE

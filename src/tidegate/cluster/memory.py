@@ -57,7 +57,7 @@ class _Ending:
 
 
 class MemoryHub:
-    """What the nodes of one process share, to be used from one event loop.
+    """State that the nodes of one process share, to be used from one event loop.
 
     Args:
         clock: Unix seconds.

@@ -25,7 +25,7 @@ class LiveTransfer(Protocol):
 
 
 class Activity:
-    """When a client last sent something. A plain attribute, because every request sets it.
+    """The time at which a client last sent something. A plain attribute, because every request sets it.
 
     Attributes:
         at: seconds of `time.monotonic`.
@@ -42,7 +42,7 @@ class Activity:
 
     @property
     def silent_seconds(self) -> float:
-        """How long nothing has happened."""
+        """Seconds since the client last sent something."""
         return time.monotonic() - self.at
 
 
@@ -70,7 +70,7 @@ class LiveConnection:
 
     @property
     def last_activity(self) -> float:
-        """When the client last sent something, seconds since the epoch."""
+        """The time at which the client last sent something, seconds since the epoch."""
         return max(self.connected_at, time.time() - self.activity.silent_seconds)
 
 
@@ -112,7 +112,7 @@ class Registry:
         return len(self._live) if username is None else self._per_user[username]
 
     def usernames(self) -> set[str]:
-        """Who is connected."""
+        """Users that are connected."""
         return set(self._per_user)
 
     def all(self) -> list[LiveConnection]:

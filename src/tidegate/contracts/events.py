@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is told what happens."""
+"""Contracts of receivers of events."""
 
 from __future__ import annotations
 

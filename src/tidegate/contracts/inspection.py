@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is asked before an act counts."""
+"""Contracts of inspectors, which are asked before an act counts."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Bus:
 
     @property
     def outbox(self) -> Outbox | None:
-        """Where events are kept; None if no sink wants that."""
+        """The outbox of kept events; None if no sink wants that."""
         return self._outbox
 
     @property

@@ -35,7 +35,7 @@ class Event:
 
     @property
     def origin(self) -> Origin:
-        """Who did it and from where."""
+        """The origin of the event."""
         raise NotImplementedError
 
     @property

@@ -21,7 +21,7 @@ _TEXT: Final = re.compile(r"([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{1,128})(?:\.(.
 
 
 class NewApiKey(NamedTuple):
-    """What `new_api_key` made.
+    """The result of `new_api_key`.
 
     Attributes:
         key_id: `ApiKey.id`.
@@ -60,5 +60,5 @@ def split_api_key(text: str) -> ApiKeyText | None:
 
 
 def is_fast(stored: str) -> bool:
-    """Whether checking takes microseconds and needs no thread."""
+    """True if checking takes microseconds and needs no thread."""
     return stored.startswith(_FAST)

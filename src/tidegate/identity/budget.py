@@ -21,7 +21,7 @@ class Budget:
 
     @property
     def free(self) -> int:
-        """What nobody has taken."""
+        """The part that nobody has taken."""
         return self._free
 
     async def take(self, amount: int) -> None:

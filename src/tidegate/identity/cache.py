@@ -44,7 +44,7 @@ class VerifiedCache:
         return len(self._ends)
 
     def knows(self, username: str, stored: str, password: str) -> bool:
-        """Whether this combination was right within the last `ttl_seconds`."""
+        """True if this combination was right within the last `ttl_seconds`."""
         if not self._max_entries:
             return False
         digest = self._digest(username, stored, password)

@@ -99,7 +99,7 @@ class HtpasswdFile:
         self.problem = ""
 
     async def verify(self, source: str, username: str, password: str) -> bool:
-        """Whether the file has this user with this password; costs the same for an unknown user.
+        """True if the file has this user with this password; costs the same for an unknown user.
 
         Raises:
             LoginRefused: too many checks are waiting (reason ``busy``).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is it, and may they come in now, by this door, from there?
+"""Decides logins: who it is, and if they may come in now, by this door, from there.
 
 The order is fixed and matters: first the credential, then the rules. A refusal by a rule (expired, wrong
 network, denied method) can therefore only be seen, by time or otherwise, by somebody who had the right
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IdentityOptions:
-    """How logins are checked.
+    """Options of checking logins.
 
     Attributes:
         hashing: what new and upgraded password hashes look like.

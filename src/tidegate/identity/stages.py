@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where a login stands between two credentials.
+    """The state of a login between two credentials.
 
     Attributes:
         authenticator: who took the first credential and takes the next.
@@ -159,7 +159,7 @@ class Stages:
     # -- what has to be proved -----------------------------------------------------------------------------
 
     async def challenge(self, peer: Peer, username: str, after: PartialLogin | None) -> Challenge:
-        """What ``keyboard-interactive`` asks now."""
+        """The question of ``keyboard-interactive`` now."""
         if after is not None:
             return after.challenge or PASSWORD_CHALLENGE
         for authenticator in self._asking:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often somebody may guess, at any door: leaking buckets for names and addresses. Pure state, no clock.
+"""Bounds guesses at any door: leaking buckets for names and addresses. Pure state, no clock.
 
 Two rules share this place. Administrators and API keys: every attempt counts before it is checked; success
 gives it back. Few people log in there, and they can wait. Users: only wrong guesses count, for a user from an
@@ -21,7 +21,7 @@ MAX_TRACKED: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
-    """How much guessing is borne.
+    """Limits on guessing.
 
     Attributes:
         per_address: attempts in a burst from one address (IPv6: from one /64).
@@ -37,7 +37,7 @@ class ThrottleLimits:
 
 @dataclass(frozen=True, slots=True)
 class GuessLimits:
-    """How many wrong guesses at users are borne; 0 is no limit.
+    """The number of wrong guesses at users that is allowed; 0 is no limit.
 
     Attributes:
         per_user: wrong guesses in a burst at one user from one address.

@@ -11,7 +11,7 @@ from tidegate.store.contract import Provider
 
 
 class UsageRecords:
-    """What `tidegate.vfs.usage.live.UsageStore` asks for.
+    """Implements `tidegate.vfs.usage.live.UsageStore`.
 
     Args:
         accounts: asked for accounts by name.

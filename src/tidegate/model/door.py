@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a door tells about itself."""
+"""The status of a door."""
 
 from __future__ import annotations
 

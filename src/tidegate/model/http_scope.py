@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the HTTP door tells the applications behind it: keys of the ASGI scope of every request, and texts."""
+"""Shared by the HTTP door and applications: keys of the ASGI scope of every request, and texts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an event came from: the connection and the person, once for all of their events."""
+"""The origin of an event: the connection and the person, once for all of their events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidegate.model.peer import Peer
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who did something, by which door, from where. Made once for a connection or login and shared.
+    """The person, door and address behind an event. Made once for a connection or login and shared.
 
     Attributes:
         connection_id: the connection (or channel of it), empty if none.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What says where the bytes of a home or of a folder live."""
+"""The storage of a home or of a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NUMBERED: Final = (LOCAL, "s3", "gcs", "azblob", "crypt", "sftp", "http")
 
 
 def provider_of(kind: str) -> int | str:
-    """How records name a kind, and texts for operators with them: its number if it has one."""
+    """The name of a kind in records, and in texts for operators: its number if it has one."""
     return NUMBERED.index(kind) if kind in NUMBERED else kind
 
 

@@ -127,7 +127,7 @@ class StoredEvents:
 
 
 def kept_events(loaded: Loaded, provider: Provider) -> Emits:
-    """Where events of a command go: to the kept sinks of the configuration; others belong to a server.
+    """The receivers of a command's events: to the kept sinks of the configuration; others belong to a server.
 
     Raises:
         ConfigError: a sink cannot be found or made.

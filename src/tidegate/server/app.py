@@ -109,7 +109,7 @@ class App:
 
     @property
     def identity(self) -> Identity:
-        """Who may come in; there once started."""
+        """Decides logins; there once started."""
         assert self._identity is not None
         return self._identity
 
@@ -183,7 +183,7 @@ class App:
         )
 
     async def _provider_answers(self) -> None:
-        """What waits for a data provider that was down at start."""
+        """Work that waits for a data provider that was down at start."""
         try:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
         except OperatorError as error:

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """What a server is made of, but for its doors. Factories of doors pick what theirs needs.
+    """The parts of a server, but for its doors. Factories of doors pick what theirs needs.
 
     Attributes:
         provider_ready: True once the data provider has answered.

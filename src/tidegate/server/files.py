@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What files and storage are told of the configuration and of the process."""
+"""Options of files and storage from the configuration and the process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def vfs_options(loaded: Loaded, ledger: Ledger) -> VfsOptions:
 
 
 def storage_host(loaded: Loaded, ledger: Ledger, journal: str | None) -> StorageHost:
-    """What kinds of storage are given.
+    """The services for kinds of storage.
 
     Args:
         loaded: the configuration.

@@ -57,7 +57,7 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
 
 
 class RestApi:
-    """What the handlers of the REST API work with, made from the configuration.
+    """The services of the REST API's handlers, made from the configuration.
 
     Args:
         composition: the objects behind them.

@@ -32,7 +32,7 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the user of portable mode may log in with.
+    """Credentials of the user of portable mode.
 
     Attributes:
         password: in plain; empty if only keys are accepted.

@@ -24,7 +24,7 @@ BY: Final = operator("quickstart", Channel.QUICKSTART)
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What was made, to be told once. Passwords are empty where something existed already."""
+    """The accounts that were made, to be told once. Passwords are empty where something existed already."""
 
     username: str = ""
     password: str = ""

@@ -44,7 +44,7 @@ def run_loop(main: Callable[[], Awaitable[int]]) -> int:
 
 
 def settle() -> None:
-    """What lives now stays for good: full collections of the garbage collector leave it out from now on.
+    """Keep what lives now for good: full collections of the garbage collector leave it out from now on.
 
     A full collection stops the server while it goes through everything: some 50 ms more for what is loaded
     by the time the server is up.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """Who could log in.
+    """The accounts that could log in.
 
     Attributes:
         users: accounts; None if the data provider does not answer.

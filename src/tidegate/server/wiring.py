@@ -111,7 +111,7 @@ def ssh_options(loaded: Loaded) -> SshOptions:
 
 
 def limit_settings(loaded: Loaded) -> LimitSettings:
-    """What is configured about the ledger of resources."""
+    """Settings of the ledger of resources."""
     limits = loaded.settings.limits
     return LimitSettings(
         reserved_descriptors=limits.reserved_descriptors,
@@ -125,7 +125,7 @@ def limit_settings(loaded: Loaded) -> LimitSettings:
 
 
 def hash_options(loaded: Loaded) -> HashOptions:
-    """How new passwords are hashed."""
+    """Options of hashing new passwords."""
     hashing = loaded.settings.data_provider.password_hashing
     return HashOptions(
         algorithm=hashing.algo,
@@ -137,7 +137,7 @@ def hash_options(loaded: Loaded) -> HashOptions:
 
 
 def record_rules(loaded: Loaded) -> Rules:
-    """What a valid account, folder or administrator is."""
+    """The rules for valid accounts, folders and administrators."""
     section = loaded.settings.data_provider
     return Rules(
         users_base_dir=section.users_base_dir,
@@ -148,7 +148,7 @@ def record_rules(loaded: Loaded) -> Rules:
 
 
 def identity_options(loaded: Loaded) -> IdentityOptions:
-    """How logins are checked."""
+    """Options of checking logins."""
     provider = loaded.settings.data_provider
     return IdentityOptions(
         hashing=hash_options(loaded),

@@ -59,7 +59,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, record by record.
+    """The outcome of a load, record by record.
 
     Attributes:
         rows: one for each record.
@@ -118,7 +118,7 @@ class Provider(Protocol):
         ...
 
     async def count_users(self) -> int:
-        """How many accounts there are."""
+        """The number of accounts."""
         ...
 
     async def add_user(self, account: Account) -> Account:
@@ -150,7 +150,7 @@ class Provider(Protocol):
     # -- accounts that are not stored --------------------------------------------------------------------
 
     async def external(self, username: str) -> Account | None:
-        """What is kept of an account that only an authenticator knows; None if nothing is.
+        """The kept part of an account that only an authenticator knows; None if nothing is.
 
         Name, `created_at`, usage and the times of logins and transfers; the rest is empty.
         """

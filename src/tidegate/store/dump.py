@@ -252,7 +252,7 @@ async def file_batches(
 
 @dataclass(slots=True)
 class _Work:
-    """What the passes over one dump share."""
+    """Shared by the passes over one dump."""
 
     rules: Rules
     hash: Hasher | None
@@ -266,7 +266,7 @@ class _Work:
     passed: int = 0
 
     def watch(self, stream: BinaryIO) -> Callable[[int], None] | None:
-        """Who is told how much one more pass has read; blocking."""
+        """The callback that is told how much one more pass has read; blocking."""
         how_far = self.how_far
         if how_far is None:
             return None

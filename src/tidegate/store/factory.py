@@ -50,7 +50,7 @@ def database_file(options: ProviderOptions) -> Path | None:
 
 
 async def has_schema(options: ProviderOptions) -> bool:
-    """Whether the provider has its tables, of whatever version. Makes nothing.
+    """True if the provider has its tables, of whatever version. Makes nothing.
 
     Raises:
         ProviderUnavailable: the database does not answer.
@@ -91,7 +91,7 @@ async def initialise(options: ProviderOptions) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """How opening a provider would end.
+    """The outcome of a rehearsed opening of a provider.
 
     Attributes:
         users: accounts there are; None while the tables do not exist.

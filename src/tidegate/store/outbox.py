@@ -28,7 +28,7 @@ class OutboxRow:
 
 
 class OutboxStore(Protocol):
-    """What every provider offers. Each method may raise `ProviderUnavailable`; nothing was done then."""
+    """The outbox of a provider. Each method may raise `ProviderUnavailable`; nothing was done then."""
 
     async def register(self, sinks: Collection[str]) -> None:
         """Make a cursor for each sink that has none, behind all that is stored now."""
@@ -70,7 +70,7 @@ class OutboxStore(Protocol):
 
 @dataclass(slots=True)
 class Cursor:
-    """Where a sink is.
+    """The place of a sink in the outbox.
 
     Attributes:
         position: id of the last row it has.

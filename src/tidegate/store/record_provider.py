@@ -98,7 +98,7 @@ class RecordProvider(abc.ABC):
         return await self._read(look)
 
     async def count_users(self) -> int:
-        """How many accounts there are."""
+        """The number of accounts."""
         return await self._read(lambda shelves: shelves.count("users"))
 
     async def add_user(self, account: Account) -> Account:
@@ -142,7 +142,7 @@ class RecordProvider(abc.ABC):
     # -- accounts that are not stored ----------------------------------------------------------------------
 
     async def external(self, username: str) -> Account | None:
-        """What is kept of an account that only an authenticator knows."""
+        """The kept part of an account that only an authenticator knows."""
         return cast("Account | None", await self._get("external", username))
 
     async def keep_external(self, username: str) -> Account:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the contract asks of drivers that keep whole records under names: `memory` and `bolt`.
+"""The contract for drivers that keep whole records under names: `memory` and `bolt`.
 
 `RecordTransaction` is what such a driver offers inside one transaction; everything else (mounts that make
 folders, counters that stay, what goes when an account goes) is here once for both.
@@ -54,7 +54,7 @@ class RecordTransaction(Protocol):
         ...
 
     def count(self, shelf: RecordTable) -> int:
-        """How many records there are."""
+        """The number of records."""
         ...
 
     def next_id(self) -> int:
@@ -103,7 +103,7 @@ class RecordTransaction(Protocol):
 
 
 def name_of(record: Record) -> tuple[RecordTable, str]:
-    """Where a record belongs and what it is called."""
+    """The table and the name of a record."""
     if isinstance(record, Account):
         return "users", record.username
     if isinstance(record, Folder):
@@ -274,7 +274,7 @@ def patch(shelves: RecordTransaction, name: str, **values: Any) -> None:
 
 
 def keep_external(shelves: RecordTransaction, name: str) -> Account:
-    """What is kept of an account that is not stored, made if there is nothing."""
+    """The kept part of an account that is not stored, made if there is nothing."""
     found = shelves.get("external", name)
     if found is None:
         found = Account(username=name, created_at=now_ms())

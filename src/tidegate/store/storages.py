@@ -42,12 +42,12 @@ def kind_of(provider: object) -> str | None:
 
 
 def unreachable(kind: str) -> str:
-    """What a note says about a record whose storage cannot be used."""
+    """The note about a record whose storage cannot be used."""
     return f"{unavailable(kind)}: its files cannot be reached"
 
 
 def unavailable(kind: str) -> str:
-    """What a note says about a kind of storage that this server does not have."""
+    """The note about a kind of storage that this server does not have."""
     return f"storage {provider_of(kind)} is not available in this version"
 
 
@@ -77,7 +77,7 @@ def shown_storage(config: StorageConfig) -> Document:
 
 
 def keep_secrets(given: StorageConfig, stored: StorageConfig) -> StorageConfig:
-    """What an update leaves: secrets that it does not give stay as they are stored."""
+    """The storage after an update: secrets that it does not give stay as they are stored."""
     return replace(given, options=secrecy.keep_hidden(given.options, stored.options, is_secret_option))
 
 
@@ -110,7 +110,7 @@ def fields_of(config: StorageConfig) -> Document:
 
 
 def load_record(adapter: TypeAdapter[Any], text: bytes) -> Any:
-    """What `dump_record` wrote as JSON text.
+    """Read the JSON text that `dump_record` wrote.
 
     Raises:
         ValueError: it is no such text; a pydantic ValidationError is one.

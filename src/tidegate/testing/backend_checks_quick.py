@@ -55,7 +55,7 @@ async def check_quick_reading(backend: Backend) -> None:
 
 
 async def check_quick_reading_leaves_the_rest(backend: Backend) -> None:
-    """What is no regular file, or is reached by a link, is left to `open_file`."""
+    """Anything but a regular file, and what is reached by a link, is left to `open_file`."""
     if not isinstance(backend, OpensAtOnce):
         return
     await backend.mkdir("dir")

@@ -282,7 +282,7 @@ async def check_space(backend: Backend) -> None:
 
 
 async def check_undeclared(backend: Backend) -> None:
-    """What is not declared is Unsupported."""
+    """An undeclared ability is Unsupported."""
     await put(backend, "f", b"x")
     for capability, attrs in (
         (Capability.MODES, Attrs(mode=0o600)),

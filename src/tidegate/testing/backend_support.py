@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the checks of `tidegate.testing.backend` are written with."""
+"""Helpers of the checks of `tidegate.testing.backend`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def names(backend: Backend, key: str = "") -> list[str]:
 
 
 async def exists(backend: Backend, key: str) -> bool:
-    """Whether `stat` finds something."""
+    """True if `stat` finds something."""
     try:
         await backend.stat(key, follow=False)
     except NotFound:

@@ -66,7 +66,7 @@ class Flavour:
         return twin
 
     def handle(self, handle: FileHandle, options: OpenOptions) -> FileHandle:
-        """What stands for a handle of the storage."""
+        """The stand-in for a handle of the storage."""
         return FlavouredHandle(self, handle, options)
 
     inline = False
@@ -282,7 +282,7 @@ class _OrderedHandle(FlavouredHandle):
 
 
 class Fault(enum.Enum):
-    """What `Failing` does at its call."""
+    """The act of `Failing` at its call."""
 
     FAIL = "fail"
     """nothing is done, and the call fails"""

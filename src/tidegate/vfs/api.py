@@ -21,7 +21,7 @@ from tidegate.model import Attrs, Entry, Peer, Principal, Space, VPath
 
 @dataclass(frozen=True, slots=True)
 class OpenFlags:
-    """How a client wants a file opened; the names are those of POSIX."""
+    """Flags of opening a file; the names are those of POSIX."""
 
     read: bool = False
     write: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the parts of one session share: who acts, the gate, mounts, books, and the way to the event bus."""
+"""Shared by the parts of one session: principal, gate, mounts, usage, and the way to the event bus."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ class Context:
         return account.uid or None, account.gid or None
 
     async def charged(self, path: VPath, *, follow: bool = False) -> ResolvedPath:
-        """Where a path lives whose usage may change: one file has one place, whatever links lead there.
+        """The place of a path whose usage may change: one file has one place, whatever links lead there.
 
         Only where something is counted, rules differ from place to place, or uploads are published later.
         """
@@ -378,12 +378,12 @@ class _Limits:
 
 
 def rejected(error: BaseException) -> bool:
-    """Whether an upload ended because a limit said no."""
+    """True if an upload ended because a limit said no."""
     return isinstance(error, (QuotaExceeded, TooLarge))
 
 
 def text_of(error: BaseException | None) -> str:
-    """What a log line says about an error."""
+    """The text of an error in a log line."""
     if error is None:
         return ""
     return error.text if isinstance(error, TidegateError) else type(error).__name__

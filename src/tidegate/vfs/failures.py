@@ -78,7 +78,7 @@ def rule_of(error: TidegateError) -> str:
 
 
 class Failures:
-    """What one session failed at.
+    """The failures of one session.
 
     Args:
         context: the session's.
@@ -117,7 +117,7 @@ class Failures:
         )
 
     def _is_loud(self, intent: str, path: str, errno: str) -> bool:
-        """Whether a line is due; takes it from the session's lines."""
+        """True if a line is due; takes it from the session's lines."""
         if not path or (intent == "stat" and errno in {"ENOENT", "ENOTDIR"}):
             return False
         key = (intent, errno, path)

@@ -177,7 +177,7 @@ class Mount:
         self.in_order = False
 
     def location(self, key: Key) -> str:
-        """Where a key is, for operators; asked of the storage, whether or not it was opened."""
+        """The location of a key, for operators; asked of the storage, whether or not it was opened."""
         try:
             return (self.backend or self._describe(self.spec)).location(key)
         except TidegateError:
@@ -193,7 +193,7 @@ class Mount:
 
 
 class ResolvedPath(NamedTuple):
-    """Where a virtual path lives."""
+    """The mount, storage and key of a virtual path."""
 
     mount: Mount
     backend: Backend
@@ -201,7 +201,7 @@ class ResolvedPath(NamedTuple):
 
     @property
     def location(self) -> str:
-        """Where it is, for operators."""
+        """The location, for operators."""
         return self.backend.location(self.key)
 
 
@@ -283,7 +283,7 @@ class MountTable:
         return Span(domain, ROOT if changes and several else path, changes)
 
     def location(self, path: VPath) -> str:
-        """Where `path` is, whether or not its storage can be used; for operators."""
+        """The location of `path`, whether or not its storage can be used; for operators."""
         mount = self._serving(path)
         return mount.location(mount.key(path))
 
@@ -294,11 +294,11 @@ class MountTable:
         return self.root
 
     def is_point(self, path: VPath) -> bool:
-        """Whether a folder is mounted exactly there."""
+        """True if a folder is mounted exactly there."""
         return path in self._points
 
     def holds_points(self, path: VPath) -> bool:
-        """Whether a folder is mounted below `path`."""
+        """True if a folder is mounted below `path`."""
         return path in self._above
 
     def overlay(self, directory: VPath) -> dict[str, bool]:

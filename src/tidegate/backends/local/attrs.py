@@ -28,7 +28,7 @@ _new_entry = tuple.__new__
 
 
 def entry_of(name: str, found: os.stat_result) -> Entry:
-    """What stat(2) found, as an entry."""
+    """The result of stat(2) as an entry."""
     mode = found.st_mode
     # tuple.__new__ skips the keyword handling of Entry(...): listings make one of these a name.
     return _new_entry(

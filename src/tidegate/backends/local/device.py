@@ -69,7 +69,7 @@ MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs"})
 
 
 class Device:
-    """What is known of one device.
+    """Observations of one device.
 
     Attributes:
         fstype: name in the mount table, empty if unknown.
@@ -105,7 +105,7 @@ class Device:
         self.queued = 0
 
     def fast(self) -> bool:
-        """Whether a call may run inline now."""
+        """True if a call may run inline now."""
         return not self.threaded and (self.slow_until == 0 or self._recovered())
 
     def _recovered(self) -> bool:

@@ -123,12 +123,12 @@ class LocalFile:
 
     @property
     def staged(self) -> bool:
-        """Whether what is written lies beside the target until COMMIT."""
+        """True if what is written lies beside the target until COMMIT."""
         return self._upload is not None and self._upload.staged
 
     @property
     def took(self) -> bool:
-        """Whether it took the place of an unfinished upload that was kept."""
+        """True if it took the place of an unfinished upload that was kept."""
         return self.staged and not getattr(self._upload, "existed", True) and self.existed_size is not None
 
     # -- reading -----------------------------------------------------------------------------------------

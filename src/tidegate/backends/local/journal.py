@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What `sweep_journal` did.
+    """The outcome of `sweep_journal`.
 
     Attributes:
         removed: temporaries removed.

@@ -50,12 +50,12 @@ def check_key(key: str) -> bytes:
 
 
 def names_hidden(path: str) -> bool:
-    """Whether any component of `path` is a reserved name."""
+    """True if any component of `path` is a reserved name."""
     return any(part.startswith(_RESERVED) for part in path.split("/"))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether `name` is that of an unfinished upload."""
+    """True if `name` is that of an unfinished upload."""
     return name.startswith(_RESERVED)
 
 

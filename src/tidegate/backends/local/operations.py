@@ -78,7 +78,7 @@ def look(root: Root, raw: bytes, name: str, *, follow: bool) -> Entry:
 
 
 def survey(root: Root, raw: bytes, name: str) -> tuple[str, Entry | None]:
-    """Where a name is without links on the way, and what it is; None if nothing is there."""
+    """The place of a name without links on the way, and its entry; None if nothing is there."""
     parent = root.plain_parent(raw)
     if parent is not None:
         with parent:
@@ -212,7 +212,7 @@ def _rename(old: Parent, new: Parent, *, replace: bool, is_dir: bool) -> None:
 
 
 def _lies_in(fd: int, directory: os.stat_result) -> bool:
-    """Whether an open directory is `directory` or lies below it, by climbing to the root of the host."""
+    """True if an open directory is `directory` or lies below it, by climbing to the root of the host."""
     here = os.dup(fd)
     try:
         now = os.fstat(here)

@@ -86,7 +86,7 @@ class Parent:
 
 
 class Located(NamedTuple):
-    """Where a path really ends: no link any more, or nothing there (`found` None)."""
+    """The real end of a path: no link any more, or nothing there (`found` None)."""
 
     parent: Parent
     found: os.stat_result | None
@@ -253,7 +253,7 @@ class Root:
 
     @property
     def follows(self) -> bool:
-        """Whether links are followed."""
+        """True if links are followed."""
         return self._follow
 
     def plainly(self, path: bytes, flags: int, mode: int = 0) -> int | None:
@@ -353,7 +353,7 @@ class Root:
         return strip_host(text.rstrip(b"/") or b"/", self._hosts)
 
     def depth(self, directory: int) -> int:
-        """How many directories `directory` is below the root, counted by climbing.
+        """The number of directories that `directory` is below the root, counted by climbing.
 
         Raises:
             Denied: the climb does not meet the root.

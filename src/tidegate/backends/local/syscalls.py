@@ -51,7 +51,7 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -
 
 
 def openat2_works(dir_fd: int) -> bool:
-    """Whether this kernel, and what filters our system calls, lets us use `openat2`."""
+    """True if this kernel, and what filters our system calls, lets us use `openat2`."""
     try:
         os.close(openat2(dir_fd, b".", os.O_RDONLY | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS))
     except OSError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How written bytes become a file: the publish modes INPLACE, ATOMIC and RESUMABLE.
+"""Turns written bytes into a file: the publish modes INPLACE, ATOMIC and RESUMABLE.
 
 What holds in ATOMIC and RESUMABLE: the old file is neither opened for truncation nor moved before the new one
 is complete, so it survives any failure, kill -9 and a full disk included. ATOMIC writes to a file without a
@@ -151,7 +151,7 @@ class Upload:
             self.unname()
 
     def _hidden(self) -> bool:
-        """Whether something else has the name: then nobody could see, resume or remove what is kept."""
+        """True if something else has the name: then nobody could see, resume or remove what is kept."""
         try:
             os.lstat(self.name, dir_fd=self.dir_fd)
         except OSError:
@@ -179,7 +179,7 @@ class Upload:
 
 
 class NewFile:
-    """What `Upload` is, for a file that was created in place and needs no descriptor of its directory.
+    """Stands in for `Upload` for a file that was created in place and needs no descriptor of its directory.
 
     Most uploads are that, and it spares each three system calls. Only dropping one looks for its name again.
 

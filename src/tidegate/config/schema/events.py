@@ -26,7 +26,7 @@ class SinkKeys(Section):
 
 
 class EventKeys(Section):
-    """Who is told what happens, besides the log."""
+    """Receivers of events besides the log."""
 
     sinks: list[SinkKeys] = key(
         [], "Sinks; kept ones get each event at least once, over crashes and restarts."

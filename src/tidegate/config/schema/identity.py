@@ -20,7 +20,7 @@ class AuthenticatorKeys(Section):
 
 
 class IdentityKeys(Section):
-    """Who says who somebody is."""
+    """Authenticators."""
 
     authenticators: list[AuthenticatorKeys] = key(
         [], "Asked in this order at each login, before the accounts of the data provider."

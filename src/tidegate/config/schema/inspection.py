@@ -25,7 +25,7 @@ class InspectorKeys(Section):
 
 
 class InspectionKeys(Section):
-    """Who is asked before an act counts."""
+    """Inspectors, which are asked before an act counts."""
 
     inspectors: list[InspectorKeys] = key(
         [], "Asked in this order before an upload is published, a download, a removal or a login."

@@ -40,7 +40,7 @@ class AdmissionRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionLimits:
-    """How many connections may be open; 0 is no limit.
+    """Limits on open connections; 0 is no limit.
 
     Attributes:
         connections: at a time.

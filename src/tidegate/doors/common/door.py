@@ -83,7 +83,7 @@ class Door(Protocol[Options_contra]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoorContext:
-    """What a door works with.
+    """The services that a door works with.
 
     Attributes:
         login: says who somebody is and whether they may come in.
@@ -105,7 +105,7 @@ class DoorContext:
 
 
 class DoorKind(Protocol):
-    """What the name of another package's door leads to: a class of doors, or a function that makes one.
+    """The target of the name of another package's door: a class of doors, or a function that makes one.
 
     Attributes:
         options: the dataclass of its options; the configuration is checked against its annotations.

@@ -93,7 +93,7 @@ class Listeners(Generic[BindingT]):
         return [acceptor.port for _, acceptor in self._open]
 
     def endpoints(self, *, tls: Callable[[BindingT], bool] = lambda _: False) -> tuple[Endpoint, ...]:
-        """Where connections are accepted."""
+        """The endpoints that accept connections."""
         return tuple(
             Endpoint(binding.address, acceptor.port, tls=tls(binding)) for binding, acceptor in self._open
         )

@@ -61,7 +61,7 @@ async def unavailable(label: str, address: str, port: int, error: OSError | Unic
 
 
 def change(label: str) -> str:
-    """How another port is chosen."""
+    """The advice how to choose another port."""
     if label.startswith("-"):
         return f"choose another with {label} PORT, or 0 for a free one"
     parts = re.findall(r"\w+", label)

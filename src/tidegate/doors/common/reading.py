@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a connection's socket is read, and the way from there to a parser.
+"""Reading of a connection's socket: pause and resume, and the way to a parser.
 
 Several parts may object to reading: the turn is over, the socket does not take what we send, an earlier
 packet has to be finished first, the application holds enough. Each has a flag of `Why`; the socket is read

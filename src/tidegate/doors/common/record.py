@@ -63,7 +63,7 @@ class Events(typing.Protocol):
 
 
 class ConnectionRecord:
-    """What is put on record of one connection. Made when it comes, `closed` when it has ended.
+    """The record of one connection. Made when it comes, `closed` when it has ended.
 
     Args:
         events: takes events.
@@ -87,7 +87,7 @@ class ConnectionRecord:
 
     @property
     def username(self) -> str:
-        """Who logs in or has logged in, as far as is known."""
+        """The user name of the login, as far as is known."""
         return self.origin.username
 
     def named(self, username: str) -> None:

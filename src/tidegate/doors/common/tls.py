@@ -50,7 +50,7 @@ class Certificate:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """What listeners use; there once loaded."""
+        """The context that listeners use; there once loaded."""
         assert self._outer is not None
         return self._outer
 

@@ -58,12 +58,12 @@ class Turns:
 
     @property
     def may_work(self) -> bool:
-        """Whether a connection may process input now; if not, ask for a place by `later`."""
+        """True if a connection may process input now; if not, ask for a place by `later`."""
         return self._used < TURN_SECONDS
 
     @property
     def crowded(self) -> bool:
-        """Whether somebody waits.
+        """True if somebody waits.
 
         Who used up its last slice then queues at once, and leaves the turn to those who say little.
         """

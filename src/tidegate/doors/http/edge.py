@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every request of one binding passes first: where it comes from, how much it may send, what is logged.
+"""The edge that every request of one binding passes first: address of the client, size limits, log line.
 
 Plain ASGI around the application; nothing here decides who may do what.
 """
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeOptions:
-    """How one binding differs from another.
+    """Options of one binding.
 
     Attributes:
         serves: True for paths that the application is asked about; all others do not exist here.
@@ -163,7 +163,7 @@ class _Exchange:
         await self._send(message)
 
     async def _drained(self) -> bool:
-        """Whether the body is all read; takes in a short rest, lest closing cut the answer off."""
+        """True if the body is all read; takes in a short rest, lest closing cut the answer off."""
         rest = 0
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -201,7 +201,7 @@ class _Exchange:
 
 
 def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options: EdgeOptions) -> str:
-    """Where a request comes from.
+    """The address that a request comes from.
 
     A proxy's header counts only if the socket's other end is a proxy that may be believed. `depth` 0 is the
     address that this proxy added, the last one; what stands left of it was sent by whoever spoke to the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each extended request does, and what VERSION advertises."""
+"""Extended requests, and the extensions that VERSION advertises."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ADVERTISED: Final[tuple[tuple[bytes, bytes], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What limits@openssh.com answers, in bytes and handles."""
+    """The answer to limits@openssh.com, in bytes and handles."""
 
     packet: int
     io: int

@@ -36,7 +36,7 @@ class Operation:
         self._waiters: list[asyncio.Future[None]] = []
 
     def conflicts(self, other: Operation) -> bool:
-        """Whether the two must not run at the same time.
+        """True if the two must not run at the same time.
 
         Two WRITEs are kept apart if they overlap. A READ is kept apart from every WRITE that does not end
         before it begins: one further on moves the end of the file, and with it what the READ finds.
@@ -198,12 +198,12 @@ class Listing:
 
 
 def key_of(handle: bytes) -> int:
-    """What `HandleTable` keeps under a handle of the wire; -1 for what cannot be one of ours."""
+    """The key in `HandleTable` of a handle of the wire; -1 for what cannot be one of ours."""
     return int.from_bytes(handle, "big") if len(handle) == c.HANDLE_BYTES else -1
 
 
 class HandleTable:
-    """What is open.
+    """Open files and listings.
 
     A handle is eight ASCII characters, for there are clients that keep it as text (russh-sftp) or print it:
     the base64 form (RFC 4648 section 5) of two random bytes of the session and four of a counter. It is not
@@ -281,7 +281,7 @@ class HandleTable:
         return handle
 
     def find(self, handle: bytes) -> OpenFile | Listing:
-        """What a handle stands for.
+        """The file or listing that a handle stands for.
 
         Raises:
             InvalidHandle: it was never issued or is closed.

@@ -52,7 +52,7 @@ the target first."""
 
 
 def target_comes_first(client: str, server: str) -> bool:
-    """Whether a client sends the target before the link, as OpenSSH has it.
+    """True if a client sends the target before the link, as OpenSSH has it.
 
     Args:
         client: the version line of the client.

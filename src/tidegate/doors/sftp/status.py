@@ -75,7 +75,7 @@ def code_of(error: e.TidegateError) -> int:
 
 
 def text_of(error: e.TidegateError) -> str:
-    """What the client may read.
+    """The text that the client gets.
 
     The texts of the operator's errors name files and settings of the host, and a login is never explained;
     for those the fixed text of the class is sent instead.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each request of version 3 does: one method per request, from request to reply packet.
+"""The requests of version 3: one method per request, from request to reply packet.
 
 Methods may run at the same time where their order does not matter (see `schedule`). What they raise becomes a
 STATUS.

@@ -97,7 +97,7 @@ class Input:
 
 
 class Output(Protocol):
-    """Where a command writes."""
+    """The output of a command."""
 
     async def write(self, data: bytes) -> None:
         """Standard output; waits while the client does not read."""
@@ -110,7 +110,7 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a command works with."""
+    """The surroundings of one command."""
 
     invocation: Invocation
     session: Session

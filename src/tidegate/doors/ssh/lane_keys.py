@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fast lane gives asyncssh instead of its encryption objects, and what it needs of it."""
+"""Stand-ins for asyncssh's encryption objects on the fast lane, and the list of what the lane needs of it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ random_padding: Final = Padding()
 
 
 class Sealed(Encryption):
-    """What asyncssh seals its own packets with: the lane's counter, after the lane's pending batch.
+    """Seals asyncssh's own packets by the lane's counter, after the lane's pending batch.
 
     Args:
         key: shared with the lane.
@@ -73,7 +73,7 @@ class Sealed(Encryption):
 
 
 class Opened(Encryption):
-    """What asyncssh "decrypts" with: the lane has done it and left the result here."""
+    """Hands asyncssh what the lane has decrypted already."""
 
     def __init__(self, key: Records) -> None:
         self.key = key
@@ -92,7 +92,7 @@ class Opened(Encryption):
         header_len: int,
         mac: bytes,
     ) -> bytes | None:
-        """What the lane opened; None if the record failed its check."""
+        """The packet that the lane opened; None if the record failed its check."""
         plain, self.plain = self.plain, None
         return plain
 
@@ -108,7 +108,7 @@ def key_of(encryption: object) -> Records | None:
 
 
 def self_check() -> str:
-    """Why the lane cannot be used with the installed libraries; empty if it can."""
+    """The reason why the lane cannot be used with the installed libraries; empty if it can."""
     missing = [name for name in REQUIRED if not callable(getattr(SSHServerConnection, name, None))]
     source = set(SSHConnection.__init__.__code__.co_names)
     missing += [name for name in REQUIRED_STATE if name not in source]

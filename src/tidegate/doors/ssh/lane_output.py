@@ -44,7 +44,7 @@ _waiting: list[Output] = []
 
 
 class Output:
-    """What one connection seals and sends.
+    """The sealed output of one connection.
 
     Args:
         connection: asyncssh's; its encryption object for sending is replaced.
@@ -81,11 +81,11 @@ class Output:
 
     @property
     def rekeyed(self) -> bool:
-        """Whether a key exchange has installed another encryption object."""
+        """True if a key exchange has installed another encryption object."""
         return self._connection._send_encryption is not self._sealed
 
     def ready(self) -> bool:
-        """Whether channel data may be sealed now: no key exchange is going on, none is due."""
+        """True if channel data may be sealed now: no key exchange is going on, none is due."""
         connection = self._connection
         if (
             connection._transport is None

@@ -149,7 +149,7 @@ class FastTransport:
         return True
 
     def accept(self, size: int) -> bool:
-        """Whether data of `size` bytes keeps the rules; counts it against the window."""
+        """True if data of `size` bytes keeps the rules; counts it against the window."""
         channel = self._channel
         if (
             self._gone
@@ -322,7 +322,7 @@ class FastTransport:
 
     @property
     def congested(self) -> bool:
-        """Whether the peer's window or the socket holds replies back."""
+        """True if the peer's window or the socket holds replies back."""
         if self._plain:
             return self._paused or bool(self._pending)
         return bool(self._pending) or self._out.congested

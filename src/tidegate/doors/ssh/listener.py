@@ -79,7 +79,7 @@ class SshDoor:
 
     @property
     def setup(self) -> Setup:
-        """What new connections are made with."""
+        """Options, keys and banner of new connections."""
         assert self._setup is not None
         return self._setup
 
@@ -203,7 +203,7 @@ class SshDoor:
         )
 
     def usernames(self) -> set[str]:
-        """Who is logged in, also without an open channel."""
+        """Users that are logged in, also without an open channel."""
         return {login.principal.username for login in self._logins if login.principal}
 
     def close_user(self, username: str, *, by: str) -> int:

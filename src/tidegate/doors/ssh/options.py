@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator can choose about the SSH door; the composition root fills it from `sftpd.*`."""
+"""Options of the SSH door; the composition root fills them from `sftpd.*`."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class SshOptions:
 
     @property
     def version(self) -> str:
-        """What follows ``SSH-2.0-`` in the identification line."""
+        """The text behind ``SSH-2.0-`` in the identification line."""
         return self.banner or f"Tidegate_{__version__}{ORDER_MARK}"
 
     @property

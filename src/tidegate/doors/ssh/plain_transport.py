@@ -17,7 +17,7 @@ _SPARE_BUFFERS: Final = 4
 
 
 class Channel(Protocol):
-    """What is used of ``asyncssh.SSHServerChannel``. `write` copies its argument before it returns."""
+    """The used part of ``asyncssh.SSHServerChannel``. `write` copies its argument before it returns."""
 
     def write(self, data: bytes) -> None:
         """Queue bytes."""
@@ -40,7 +40,7 @@ class Channel(Protocol):
         ...
 
     def is_closing(self) -> bool:
-        """Whether nothing can be written any more."""
+        """True if nothing can be written any more."""
         ...
 
 
@@ -194,7 +194,7 @@ class PlainTransport:
 
     @property
     def congested(self) -> bool:
-        """Whether the channel, or the connection below it, holds too much."""
+        """True if the channel, or the connection below it, holds too much."""
         return self._write_paused
 
     def tight(self, size: int) -> bool:  # noqa: ARG002  asyncssh keeps what the window does not take

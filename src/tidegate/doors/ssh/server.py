@@ -232,15 +232,15 @@ class SshLogin(asyncssh.SSHServer):
         return True  # never "no authentication needed", whoever asks
 
     def password_auth_supported(self) -> bool:
-        """Whether the password method is offered now."""
+        """True if the password method is offered now."""
         return self.options.password_authentication and self._may_try("password")
 
     def public_key_auth_supported(self) -> bool:
-        """Whether the public key method is offered now."""
+        """True if the public key method is offered now."""
         return self._may_try("publickey")
 
     def kbdint_auth_supported(self) -> bool:
-        """Whether keyboard-interactive is offered now."""
+        """True if keyboard-interactive is offered now."""
         return self.options.keyboard_interactive_authentication and self._may_try("keyboard-interactive")
 
     # -- counting ----------------------------------------------------------------------------------------
@@ -355,11 +355,11 @@ class SshLogin(asyncssh.SSHServer):
         return self._proving
 
     def signature_allowed(self, algorithm: str) -> bool:
-        """Whether clients may sign with this algorithm."""
+        """True if clients may sign with this algorithm."""
         return algorithm in self.setup.algorithms.public_key_algorithms
 
     async def key_offered(self, username: str, key_data: bytes) -> bool:
-        """Whether it makes sense to sign with this key."""
+        """True if it makes sense to sign with this key."""
         self._offers += 1
         if self._offers > MAX_KEY_OFFERS:
             self._ended_by = "max_key_offers"
@@ -469,7 +469,7 @@ class SshLogin(asyncssh.SSHServer):
 
     @property
     def busy(self) -> bool:
-        """Whether a transfer or a command is going on."""
+        """True if a transfer or a command is going on."""
         return any(session.busy for session in self.sessions)
 
     # -- for the record ----------------------------------------------------------------------------------

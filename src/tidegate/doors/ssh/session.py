@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class SshSession(asyncssh.SSHServerSession[bytes]):
-    """What a client does with one channel.
+    """One channel of a client.
 
     Args:
         login: the owner of the connection.
@@ -80,11 +80,11 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     @property
     def busy(self) -> bool:
-        """Whether a transfer or a command is going on."""
+        """True if a transfer or a command is going on."""
         return self._running or bool(self._live is not None and self._live.transfers)
 
     def moved(self) -> bool:
-        """Whether transfers of this channel moved bytes since the last call."""
+        """True if transfers of this channel moved bytes since the last call."""
         if self._live is None:
             return False
         total = self.moved_bytes
@@ -137,7 +137,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return self._enter(Protocol.SSH, command)
 
     def _offered(self) -> str:
-        """What a client may ask for, in one line."""
+        """The offered services, in one line."""
         enabled = self._login.options.enabled_ssh_commands
         names = (
             commands.COMMANDS if "*" in enabled else [name for name in commands.COMMANDS if name in enabled]

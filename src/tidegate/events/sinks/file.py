@@ -55,7 +55,7 @@ class FileSink:
 
 
 def _end_of_lines(size: int, fd: int) -> int:
-    """Where the last whole line ends: a crash may have cut the last one, and its batch comes again."""
+    """The end of the last whole line: a crash may have cut the last one, and its batch comes again."""
     while size:
         start = max(0, size - 65_536)
         found = os.pread(fd, size - start, start).rfind(b"\n")

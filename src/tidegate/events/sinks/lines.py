@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each event looks like as a log line: sender, level, fields. Pure; the reference page is made from it.
+"""The log line of each event: sender, level, fields. Pure; the reference page is made from it.
 
 Senders and field names are those that log readers of the field already know. Absent numbers are -1, absent
 texts empty, so that a line of one sender always has the same fields. Times are milliseconds where the name

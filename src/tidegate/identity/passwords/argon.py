@@ -15,7 +15,7 @@ PREFIXES: Final = ("$argon2id$", "$argon2i$")
 
 
 def verify(password: bytes, stored: str) -> bool:
-    """Whether `password` has this hash.
+    """True if `password` has this hash.
 
     Raises:
         Unusable: the hash is malformed.

@@ -23,7 +23,7 @@ _FORM = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
 
 def verify(password: bytes, stored: str) -> bool:
-    """Whether `password` has this hash; bytes after the 72nd do not count, as in every implementation.
+    """True if `password` has this hash; bytes after the 72nd do not count, as in every implementation.
 
     Raises:
         Unusable: the hash is malformed or its cost is out of bounds.
@@ -51,6 +51,6 @@ def hash_password(password: bytes, cost: int) -> str:
 
 
 def is_current(stored: str, cost: int) -> bool:
-    """Whether `stored` is bcrypt of exactly this cost."""
+    """True if `stored` is bcrypt of exactly this cost."""
     match = _FORM.fullmatch(stored)
     return match is not None and int(match[1]) == cost

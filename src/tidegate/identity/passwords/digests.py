@@ -22,7 +22,7 @@ PREFIXES: Final = (*_ALGORITHMS, OPENBRIDGE_PREFIX)
 
 
 def verify(password: bytes, stored: str) -> bool:
-    """Whether `password` has this digest, in hex or base64.
+    """True if `password` has this digest, in hex or base64.
 
     Raises:
         Unusable: the digest is malformed.

@@ -28,7 +28,7 @@ STRONG_FILL_KIB: Final = 38 * 1024
 
 
 def check(password: str, stored: str) -> bool:
-    """Whether `password` has the hash `stored`. Costs what the hash says; call it off the loop.
+    """True if `password` has the hash `stored`. Costs what the hash says; call it off the loop.
 
     Raises:
         Unusable: nobody can log in with this hash; the text says why and is safe to log.
@@ -54,7 +54,7 @@ def verify(password: str, stored: str) -> bool:
 
 
 def is_hashed(stored: str) -> bool:
-    """Whether `stored` claims to be a hash, not plain text still to be hashed; its form is not checked.
+    """True if `stored` claims to be a hash, not plain text still to be hashed; its form is not checked.
 
     True for kinds that cannot be checked here too: the hash must not become the password.
     """
@@ -81,7 +81,7 @@ def hash_password(password: str, options: HashOptions = DEFAULT_OPTIONS) -> str:
 
 
 def ensure_hashed(password_or_hash: str, options: HashOptions = DEFAULT_OPTIONS) -> str:
-    """What to store for a password field from outside: hashes stay, plain text is hashed, empty stays."""
+    """The stored form of a password field from outside: hashes stay, plain text is hashed, empty stays."""
     if not password_or_hash or is_hashed(password_or_hash):
         return password_or_hash
     return hash_password(password_or_hash, options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How new passwords are hashed."""
+"""Options of hashing new passwords."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidegate.policy.hash_costs import (
 
 @dataclass(frozen=True, slots=True)
 class HashOptions:
-    """How new passwords are hashed.
+    """Options of hashing new passwords.
 
     Attributes:
         algorithm: ``argon2id`` or ``bcrypt``.

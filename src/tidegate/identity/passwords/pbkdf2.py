@@ -28,7 +28,7 @@ _MOST_KEY_BYTES: Final = 128
 
 
 def verify(password: bytes, stored: str) -> bool:
-    """Whether `password` has this hash.
+    """True if `password` has this hash.
 
     Raises:
         Unusable: the hash is malformed or asks for too many iterations.

@@ -45,7 +45,7 @@ _SCRATCH_BYTES: Final = 256 * 1024
 
 
 def verify(password: bytes, stored: str) -> bool:
-    """Whether `password` has this hash.
+    """True if `password` has this hash.
 
     Raises:
         Unusable: the hash is malformed, or this system cannot check it.

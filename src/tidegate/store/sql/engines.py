@@ -111,7 +111,7 @@ class Target:
 
 
 def target_of(options: ProviderOptions, *, replica: bool = False) -> Target:
-    """What the settings say to connect to.
+    """The server and database that the settings name.
 
     Raises:
         ProviderError: the settings cannot name a database.

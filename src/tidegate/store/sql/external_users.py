@@ -72,7 +72,7 @@ class OutsideUsers:
         return await self._all(connection, select(self._users).where(name > last).order_by(name).limit(limit))
 
     async def count(self, connection: AsyncConnection) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return int((await connection.execute(select(func.count()).select_from(self._users))).scalar_one())
 
     async def _all(self, connection: AsyncConnection, query: Select[Any]) -> list[Account]:

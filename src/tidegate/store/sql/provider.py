@@ -200,7 +200,7 @@ class SqlProvider:
         return found & set(storable)
 
     async def count_users(self) -> int:
-        """How many accounts there are."""
+        """The number of accounts."""
         if self._outside is not None:
             return await self._link.listing(_do(self._outside.count))
         return await self._link.listing(_do(accounts.count, self._tables.users), about="users")
@@ -243,7 +243,7 @@ class SqlProvider:
     # -- accounts that are not stored ----------------------------------------------------------------------
 
     async def external(self, username: str) -> Account | None:
-        """What is kept of an account that only an authenticator knows."""
+        """The kept part of an account that only an authenticator knows."""
         if not self._complete or not can_be_stored(username):
             return None
         return await self._link.read(_do(usage.external, self._tables, username))

@@ -114,11 +114,11 @@ class RecordTable(Generic[R]):
             raise self.missing(name)
 
     def missing(self, name: str) -> NotFound:
-        """What to raise if nothing has this name."""
+        """The error if nothing has this name."""
         return NotFound(f"{self.kind} {name!r} does not exist")
 
     def taken(self, name: str) -> AlreadyExists:
-        """What to raise if something has this name."""
+        """The error if something has this name."""
         return AlreadyExists(f"{self.kind} {name!r} already exists")
 
     async def _again(self, connection: AsyncConnection, name: str) -> R:

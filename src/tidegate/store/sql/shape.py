@@ -33,7 +33,7 @@ def code_of(error: BaseException) -> str:
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the database refused for want of a right."""
+    """True if the database refused for want of a right."""
     return code_of(error) in _DENIED
 
 

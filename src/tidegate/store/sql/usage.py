@@ -123,7 +123,7 @@ async def dirty(connection: AsyncConnection, tables: Tables) -> list[tuple[str, 
 
 
 async def external(connection: AsyncConnection, tables: Tables, name: str) -> Account | None:
-    """What is kept of an account that is not stored."""
+    """The kept part of an account that is not stored."""
     table = tables.external
     row = (await connection.execute(select(table).where(table.c.username == name))).mappings().first()
     if row is None:

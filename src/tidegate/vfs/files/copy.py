@@ -84,7 +84,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
 
 
 async def stat_or_none(context: Context, spot: ResolvedPath) -> Entry | None:
-    """What is there, links not followed; None for nothing."""
+    """The entry that is there, links not followed; None for nothing."""
     try:
         return await context.through(spot).stat(spot.key, follow=False)
     except NotFound:

@@ -367,7 +367,7 @@ class File:
             extent.writing -= 1
 
     def _inexact(self) -> None:
-        """What is charged may not be what is there: the end asks, and no scan is exact before."""
+        """Note that the charge may differ from the size: the end asks, and no scan is exact before."""
         self._exact = False
         if self._upload is not None:
             self._upload.inexact()
@@ -610,7 +610,7 @@ class File:
         )
 
     def _unreadable(self) -> TidegateError:
-        """Why nothing is read: that was not asked for, or `download` is not granted where it lies.
+        """The reason why nothing is read: that was not asked for, or `download` is not granted where it lies.
 
         Raises:
             Denied: the latter.
@@ -637,5 +637,5 @@ class File:
 
     @property
     def place(self) -> tuple[Backend, Key]:
-        """Where the file lives."""
+        """The storage and key of the file."""
         return self._spot.backend, self._spot.key

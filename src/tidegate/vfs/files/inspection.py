@@ -28,7 +28,7 @@ def shows(upload: Upload, outcome: Outcome) -> bool:
 async def inspect_upload(
     context: Context, spot: ResolvedPath, upload: Upload, path: VPath, *, complete: bool
 ) -> TidegateError | None:
-    """Why an upload may not be published, None if it may."""
+    """The reason why an upload may not be published, None if it may."""
     content: FileHandle | None = None
     try:
         content = await _content(context, spot, upload)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where links lead: keeps what a link reaches the same as what was judged when it was made or moved.
+"""Links: keeps what a link reaches the same as what was judged when it was made or moved.
 
 The gate judges paths as text, and a link's content by the place of the link. Accounts with one rule for the
 whole tree lose nothing by that; for all others three things have to hold, and are made to hold here:
@@ -154,7 +154,7 @@ def _judge(context: Context, points: VPath, link: VPath) -> None:
 
 
 async def _astray(context: Context, spot: ResolvedPath, link: VPath, text: str) -> bool:
-    """Whether a text climbs at a place whose way holds a link, so that it would climb from elsewhere."""
+    """True if a text climbs at a place whose way holds a link, so that it would climb from elsewhere."""
     if context.gate.uniform or not _climbs(text):
         return False
     way = posixpath.dirname(link.relative_to(spot.mount.path))
@@ -169,7 +169,7 @@ async def _astray(context: Context, spot: ResolvedPath, link: VPath, text: str) 
 
 
 def _keeps(context: Context, text: str, depth: int) -> bool:
-    """Whether a text read by its words, `depth` directories below the root, is what the storage reads."""
+    """True if a text read by its words, `depth` directories below the root, is what the storage reads."""
     down = False
     for part in text.split("/"):
         if part == "..":

@@ -132,12 +132,12 @@ class _Change:
 
     @property
     def across(self) -> bool:
-        """Whether it leads from one storage to another."""
+        """True if it leads from one storage to another."""
         return self.origin.backend is not self.goal.backend
 
     @property
     def moves(self) -> bool:
-        """Whether it leads from one quota to another."""
+        """True if it leads from one quota to another."""
         return self.origin.mount.meter.owner != self.goal.mount.meter.owner
 
 

@@ -383,7 +383,7 @@ def _judge_place(context: Context, path: VPath, spot: ResolvedPath) -> None:
 
 
 def _readable(context: Context, flags: OpenFlags, *places: VPath) -> tuple[OpenFlags, VPath | None]:
-    """What is left of the flags of a file that is written, and the place where `download` is not granted.
+    """The flags that are left for a file that is written, and the place where `download` is not granted.
 
     Many libraries open what they upload for reading too and never read: that is no reason to refuse them.
     """

@@ -63,7 +63,7 @@ async def look(upload: Upload) -> Entry:
 
 
 async def entries(context: Context, spot: ResolvedPath) -> dict[str, Entry]:
-    """What a listing of a directory has to show of the session's own unpublished uploads, by name."""
+    """The session's own unpublished uploads in a directory, by name, for its listing."""
     found = {}
     for name, upload in list(below(context, spot)):
         if "/" not in name:

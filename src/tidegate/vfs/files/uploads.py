@@ -107,7 +107,7 @@ class Upload:
 
     @property
     def meter(self) -> ChargeSet:
-        """What is charged."""
+        """The counters that are charged."""
         return self._mount.meter
 
     @property
@@ -117,7 +117,7 @@ class Upload:
 
     @property
     def shared(self) -> bool:
-        """Whether several handles write the content."""
+        """True if several handles write the content."""
         return self.sharers > 1 or self.extent.writers > 1
 
     @property
@@ -262,7 +262,7 @@ class Upload:
             self.inexact()
 
     def _shrunk(self, size: int) -> None:
-        """What is charged is too much; `size` is enough."""
+        """Give back what was charged beyond `size`."""
         extent = self.extent
         if size < extent.charged:
             self.unsure = self.unsure or self.names > 1
@@ -272,7 +272,7 @@ class Upload:
                 self.place.end_loan()
 
     def inexact(self) -> None:
-        """What is charged may not be what is there: the end asks, and no scan is exact before."""
+        """Note that the charge may differ from the size: the end asks, and no scan is exact before."""
         self.exact = False
         if self.inplace:
             self.extent.suspect = True

@@ -138,7 +138,7 @@ class Lease:
         }
 
     async def shared(self, username: str) -> bool:
-        """Whether another living server has a mark on an account."""
+        """True if another living server has a mark on an account."""
         for marked, server in await self._store.usage_marks():
             if marked == username and server not in ("", self.name) and await self._alive(server):
                 return True

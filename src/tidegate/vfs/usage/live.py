@@ -59,12 +59,12 @@ class Reserving(Protocol):
 
     @property
     def meter(self) -> ChargeSet:
-        """What it charges."""
+        """The counters that it charges."""
         ...
 
     @property
     def extent(self) -> object:
-        """What tells uploads apart that share what they charge."""
+        """The same for uploads that share what they charge."""
         ...
 
     @property
@@ -79,7 +79,7 @@ class Reserving(Protocol):
 
     @property
     def moving(self) -> bool:
-        """Whether what is charged and what a listing shows differ by more than that for now."""
+        """True if what is charged and what a listing shows differ by more than that for now."""
         ...
 
 
@@ -96,12 +96,12 @@ def identity_of(account: Account) -> Identity:
 
 
 def is_same(one: Identity, other: Identity) -> bool:
-    """Whether two accounts of one name are the same, or cannot be told apart."""
+    """True if two accounts of one name are the same, or cannot be told apart."""
     return one == other or not any(one) or not any(other)
 
 
 class LiveUsage:
-    """What the store keeps of an account or a folder, and what it was told.
+    """Live usage of an account or a folder, and the part that the store was told.
 
     An addition whose reply never came may have been made or not, so it must not simply be sent again. It is
     remembered in `sent` until the store's own numbers tell (`learn`).
@@ -150,12 +150,12 @@ class LiveUsage:
         files.rebase(counted[1], files.used - (now[1] - before[1]))
 
     def changes(self) -> Numbers:
-        """What the store does not know yet; what is in `sent` is part of it."""
+        """Changes that the store does not know yet; what is in `sent` is part of it."""
         return tuple(count.used - count.saved for count in self.counts)
 
     @property
     def pending(self) -> bool:
-        """Whether the store is behind, or may be."""
+        """True if the store is behind, or may be."""
         return self.sent is not None or any(self.changes())
 
     def told(self, changes: Numbers) -> None:
@@ -274,12 +274,12 @@ class AccountUsage(LiveUsage):
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way that may change the numbers."""
+        """True if something is under way that may change the numbers."""
         return bool(self.uploads) or self.acts > 0
 
     @property
     def moving(self) -> bool:
-        """Whether what is counted and what is on the disk may differ for now by more than uploads hide."""
+        """True if what is counted and what is on the disk may differ for now by more than uploads hide."""
         return self.acts > 0 or any(upload.moving for upload in self.uploads)
 
     def deleted(self) -> None:
@@ -290,17 +290,17 @@ class AccountUsage(LiveUsage):
 
     @property
     def behind(self) -> bool:
-        """Whether the store is behind, or may be, for this account."""
+        """True if the store is behind, or may be, for this account."""
         return not self.gone and (bool(self.touched_at) or super().pending)
 
     @property
     def pending(self) -> bool:
-        """Whether the store is behind, or may be, for this account or for a folder it changed."""
+        """True if the store is behind, or may be, for this account or for a folder it changed."""
         return self.behind or any(folder.pending for folder in self.folders)
 
 
 def numbers_of(record: Account | Folder) -> Numbers:
-    """What the store holds, in the order of `LiveUsage.counts`."""
+    """The numbers of the store, in the order of `LiveUsage.counts`."""
     size, files = record.used_quota_size, record.used_quota_files
     if isinstance(record, Folder):
         return size, files

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What open uploads have charged, path by path, so that overlapping acts on one path add up exactly.
+"""Charges of open uploads, path by path, so that overlapping acts on one path add up exactly.
 
 Two uploads may write one path, a third session may remove or rename it meanwhile. A `PathState` exists for a
 path while somebody writes it or changes it; it serialises publishing, removing and renaming there, and
@@ -90,7 +90,7 @@ class PathState:
         self.borrower: Borrower | None = None
 
     def learn(self, found: int | None) -> int | None:
-        """What the books hold for the visible file; `found` is what storage says, believed at first sight."""
+        """The charge for the visible file; `found` is what storage says, believed at first sight."""
         if self.extent is not None:
             return self.extent.charged
         if not self.known:
@@ -112,7 +112,7 @@ class PathState:
             self.end_loan()
 
     def end_loan(self) -> None:
-        """What is visible pays for no upload any more."""
+        """End the loan of the visible file: it pays for no upload any more."""
         if self.borrower is not None:
             borrower, self.borrower = self.borrower, None
             borrower.stand_alone()
@@ -141,11 +141,11 @@ class PathTable:
         return len(self._places)
 
     def in_use(self, backend: Backend, key: Key) -> bool:
-        """Whether somebody writes the path or changes it, or may not do so now."""
+        """True if somebody writes the path or changes it, or may not do so now."""
         return (id(backend), key) in self._places or bool(self._still and self._holding_up(backend, key))
 
     def written_below(self, backend: Backend, key: Key) -> bool:
-        """Whether somebody writes a file in place below a directory."""
+        """True if somebody writes a file in place below a directory."""
         return any(
             of == id(backend) and at.startswith(f"{key}/") and place.extent is not None
             for (of, at), place in self._places.items()

@@ -70,7 +70,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class _FolderView:
-    """What a folder's book holds for files that a listing shows, and how often it was changed."""
+    """The charge of a folder for files that a listing shows, and how often it was changed."""
 
     steady: bool
     shown: tuple[int, int]
@@ -193,7 +193,7 @@ class Scans:
         return [scan for scan in self._running.values() if scan.kind == kind]
 
     def busy(self, kind: Literal["user", "folder"], name: str) -> bool:
-        """Whether a scan of that name runs now."""
+        """True if a scan of that name runs now."""
         return (kind, name) in self._running
 
     def check_idle(self, kind: Literal["user", "folder"], name: str) -> None:
@@ -334,7 +334,7 @@ class Scans:
             pause = min(2 * pause, RECOUNT_MAX_SECONDS)
 
     async def _is_ours(self, username: str) -> bool:
-        """Whether no other living server holds numbers of an account that it has yet to write."""
+        """True if no other living server holds numbers of an account that it has yet to write."""
         lease = self._books.lease
         return lease is None or not await lease.shared(username)
 

@@ -206,7 +206,7 @@ class UsageTracker:
         return self._folders.get(name)
 
     def hidden(self, size: UsageCounter, files: UsageCounter) -> tuple[int, int]:
-        """What these counts hold of open uploads that no listing shows."""
+        """The part of these counters for open uploads that no listing shows."""
         hidden_size = hidden_files = 0
         seen: set[int] = set()
         for book in self._books():
@@ -219,7 +219,7 @@ class UsageTracker:
         return hidden_size, hidden_files
 
     def quiet(self, folder: FolderUsage) -> bool:
-        """Whether no operation is under way that may change a folder."""
+        """True if no operation is under way that may change a folder."""
         return not any(book.moving and folder in book.folders for book in self._books())
 
     def changing(self, folder: str) -> list[str]:
@@ -241,7 +241,7 @@ class UsageTracker:
         mount: FolderMount | None,
         folder: FolderUsage | None,
     ) -> ChargeSet:
-        """What one session charges on one mount; see `build_charges`."""
+        """The counters that one session charges on one mount; see `build_charges`."""
         warn = self._warner(account.username)
         return build_charges(self.track_quota, warn, account, book, session_tally, mount=mount, folder=folder)
 
@@ -509,7 +509,7 @@ class UsageTracker:
             self.doubts.add(*doubt)
 
     async def _replaced(self, book: AccountUsage, store: UsageStore) -> bool:
-        """Whether the store has another account of that name by now; the book is retired then.
+        """True if the store has another account of that name by now; the book is retired then.
 
         The store adds by name, so this is asked before each addition.
         """
@@ -536,7 +536,7 @@ class UsageTracker:
 
     @staticmethod
     async def _surely(name: str, store: UsageStore) -> Account | None:
-        """What the writing server has: it is the one that is read after a write, even of nothing."""
+        """The account on the writing server: it is the one that is read after a write, even of nothing."""
         try:
             await store.add_usage(name, UsageDelta())
         except NotFound:
@@ -674,7 +674,7 @@ class UsageTracker:
 
 
 def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int] | None) -> tuple[int, int]:
-    """What was counted, and what was charged since then."""
+    """The counted numbers, and what was charged since then."""
     then = now if since is None else since
     return max(0, counted[0] + now[0] - then[0]), max(0, counted[1] + now[1] - then[1])
 

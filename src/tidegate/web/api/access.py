@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who calls, and whether they may: the dependencies of every route.
+"""Authentication and permission of callers: the dependencies of every route.
 
 Three ways in: a token (``Authorization: Bearer``), an API key (``X-SFTPGO-API-KEY``), and, where
 `httpd.auth_user_file` names a file, a user of that file by basic authentication on every request, who may
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request, proved.
+    """The author of a request, proved.
 
     Attributes:
         name: for logs.
@@ -52,18 +52,18 @@ class Caller:
     claims: Claims | None = None
 
     def may(self, permission: str) -> bool:
-        """Whether they have a permission."""
+        """True if they have a permission."""
         return EVERYTHING in self.permissions or permission in self.permissions
 
 
 def services_of(request: Request) -> Services:
-    """What this request's handler works with."""
+    """The services of this request's handler."""
     found: Services = request.app.state.services
     return found
 
 
 def client_ip(request: Request) -> str:
-    """Where the request comes from, proxies taken into account by `front`."""
+    """The address that the request comes from, proxies taken into account by `front`."""
     ip: str = request.scope[http_scope.IP]
     return ip
 
@@ -87,7 +87,7 @@ def unauthorised(*, basic: bool = False) -> HTTPException:
 
 
 async def caller(request: Request) -> Caller:
-    """Who calls.
+    """The caller.
 
     Raises:
         HTTPException: nobody we know (401), too many attempts (429).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the data provider works, asked seldom enough that anybody may ask us."""
+"""Health of the data provider, asked seldom enough that anybody may ask us."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Health:
         self._lock = asyncio.Lock()
 
     async def problem(self) -> str:
-        """What is wrong with the provider, empty if it works. One question at a time reaches it."""
+        """The fault of the provider, empty if it works. One question at a time reaches it."""
         async with self._lock:
             if self._asked is None or self._monotonic() - self._asked >= FRESH_SECONDS:
                 self._problem = await self._ask()

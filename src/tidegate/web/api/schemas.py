@@ -20,7 +20,7 @@ class Shape(BaseModel):
 
 
 class ApiResponse(BaseModel):
-    """What was done, or what went wrong."""
+    """The outcome: done, or the fault."""
 
     message: str = Field(description="Short text.")
     error: str = Field("", description="What exactly was wrong; empty if nothing.")
@@ -41,7 +41,7 @@ class PasswordChange(Shape):
 
 
 class Profile(Shape):
-    """What an administrator may change about themselves."""
+    """The fields that administrators may change about themselves."""
 
     email: str = ""
     description: str = ""
@@ -49,14 +49,14 @@ class Profile(Shape):
 
 
 class QuotaUsage(Shape):
-    """What is used of a quota."""
+    """The used part of a quota."""
 
     used_quota_size: int = Field(0, ge=0, le=MAX_NUMBER, description="Bytes.")
     used_quota_files: int = Field(0, ge=0, le=MAX_NUMBER)
 
 
 class TransferUsage(Shape):
-    """What is used of an allowance."""
+    """The used part of an allowance."""
 
     used_upload_data_transfer: int = Field(0, ge=0, le=MAX_NUMBER, description="Bytes.")
     used_download_data_transfer: int = Field(0, ge=0, le=MAX_NUMBER, description="Bytes.")
@@ -105,7 +105,7 @@ class FolderScan(BaseModel):
 
 
 class Version(BaseModel):
-    """What is running."""
+    """The running version."""
 
     version: str
     build_date: str
@@ -121,7 +121,7 @@ class NewKey(BaseModel):
 
 
 class Question(Shape):
-    """What to explain."""
+    """The question to explain."""
 
     user: str = Field(description="Whose account.")
     op: str = Field(description="What they want: list, upload, download, delete, rename...")

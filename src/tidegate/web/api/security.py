@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a valid token says.
+    """The claims of a valid token.
 
     Attributes:
         username: the administrator.
@@ -133,7 +133,7 @@ class Tokens:
         return text, datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     async def read(self, text: str, ip: str) -> Claims:
-        """What a token says, if it is ours, alive, not revoked and used from the right address.
+        """The claims of a token, if it is ours, alive, not revoked and used from the right address.
 
         Raises:
             LoginRefused: it is not (reasons ``token``, ``token_expired``, ``token_revoked``,
@@ -166,7 +166,7 @@ class Tokens:
         return found
 
     def holds(self, claims: Claims, admin: Admin) -> bool:
-        """Whether the administrator is still what they were when the token was given."""
+        """True if the administrator is still what they were when the token was given."""
         return hmac.compare_digest(claims.mark, self._mark(admin))
 
     async def revoke(self, claims: Claims) -> None:
@@ -219,7 +219,7 @@ class Tokens:
         return max(self._void.get(one, (0, 0))[0] for one in (subject, EVERYTHING))
 
     async def _rows_of(self, token_id: str, subjects: Sequence[str]) -> dict[str, int]:
-        """What the provider says about a token, or said a moment ago."""
+        """The provider's answer about a token, at most a moment old."""
         if not self._lasting:
             return {}
         await self._take_over()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What handlers work with."""
+"""The services that handlers work with."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Connections(Protocol):
-    """Who is connected to this server, whatever the protocol, and the doors they came by."""
+    """The users that are connected to this server, whatever the protocol, and the doors they came by."""
 
     def usernames(self) -> set[str]:
         """Accounts that have a connection."""

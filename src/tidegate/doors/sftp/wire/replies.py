@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server answers: values to packets, each complete with its length."""
+"""Replies: values to packets, each complete with its length."""
 
 from __future__ import annotations
 

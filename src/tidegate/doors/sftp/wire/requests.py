@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients ask: packets to frozen requests.
+"""Requests: packets to frozen values.
 
 READ and WRITE have requests here for completeness and tests; the dialogue takes those two apart in place.
 Bytes after the known fields are tolerated in every request (rclone 1.60 sends some). Strings stay bytes:
@@ -110,7 +110,7 @@ class Reader:
         return Attrs(size, mode, uid, gid, atime, mtime)
 
     def done(self) -> bool:
-        """Whether nothing is left."""
+        """True if nothing is left."""
         return self._position >= len(self._data)
 
 

@@ -112,7 +112,7 @@ async def change_password(request: Request, services: With, who: TokenHolder, ip
 
 @router.get("/admin/profile", responses={200: {"model": schemas.Profile}})
 async def get_profile(who: Profiled) -> Response:
-    """What one may change about oneself."""
+    """The fields that one may change about oneself."""
     assert who.admin is not None
     return Json(
         {

@@ -34,14 +34,14 @@ FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "
     openapi_extra={"security": []},
 )
 async def healthz(services: With) -> Response:
-    """Whether the server works; for load balancers, needs no login."""
+    """Health of the server; for load balancers, needs no login."""
     problem = await services.health.problem()
     return PlainTextResponse("data provider unavailable" if problem else "ok", 503 if problem else 200)
 
 
 @router.get("/version", responses={200: {"model": schemas.Version}})
 async def version(who: Anybody) -> Response:
-    """What is running."""
+    """The running version."""
     del who
     return Json({"version": __version__, "build_date": "", "commit_hash": "", "features": list(FEATURES)})
 

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docstrings are statements: they say what something is or does, and do not begin as a question would."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import tidegate
+
+SOURCE = Path(tidegate.__file__).parent
+QUESTIONS = {"What", "Whether", "How", "Who", "Where", "Why", "When"}
+
+
+def test_no_docstring_begins_as_a_question() -> None:
+    found = [
+        f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)} {text.splitlines()[0]}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and (text := ast.get_docstring(node))
+        and text.split()[0] in QUESTIONS
+    ]
+    assert found == []
