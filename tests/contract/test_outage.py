@@ -26,7 +26,7 @@ from tidegate.server import provider_start
 from tidegate.server.app import App
 from tidegate.server.wiring import provider_options
 from tidegate.store.factory import create_provider
-from tidegate.store.sql import accounts
+from tidegate.store.sql import usage
 from tidegate.store.sql.provider import SqlProvider
 from tidegate.vfs.usage.tracker import UsageTracker
 
@@ -189,7 +189,7 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
     under_way: list[asyncio.Task[None]] = []
 
     async def slow(connection: AsyncConnection) -> None:
-        await accounts.add_usage(connection, provider._tables, "pat", UsageDelta(size=1000, files=1))
+        await usage.add_usage(connection, provider._tables, "pat", UsageDelta(size=1000, files=1))
         held.set()
         await release.wait()
 
