@@ -24,7 +24,7 @@ PAYLOAD = os.urandom(300_000)
 GROWTH_BYTES = 256 * 1024
 """Growth for 1,000 operations after the warm-up, as the median of what separate samples say."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 class Traffic:

@@ -29,6 +29,7 @@ REASONS = {
     "uvloop",
     "changes its user",
     "ulimit -n of a process of its own",
+    "needs addresses of 127.0.0.0/8",
     "looks into /proc",
     "the client imports cgi, which Python 3.13 dropped",
 }
