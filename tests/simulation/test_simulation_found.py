@@ -172,6 +172,15 @@ FOUND = {
         "leave 419040030 beside; rename 1069654323; upload 783039236 beside; resize 364768721 wait=0.002",
         divided=True,
     ),
+    "who opens a file beside an append that is under way does not know its end": history(
+        431006422, 2, 2, (12_000, 30_000, 0), 0,
+        "alice: rest 553676457",
+        "alice: give-up 734298939; go-on 1045009389 wait=0.01; look 950318287; upload-new 797506173 beside; "
+        "upload 393060807 wait=0.002 beside; link 876495710 wait=0.002; append 411344685 beside; "
+        "resume 118090091 wait=0.002 beside; upload-new 945600314 beside; copy 731639483",
+        "bob: upload-new 532499660 beside; resume 734652925 beside; append 254804891 wait=0.0005 beside; "
+        "upload 612960779 wait=0.0005; days-pass 476728301; go-on 479643921 wait=0.3",
+    ),
 }  # fmt: skip
 
 

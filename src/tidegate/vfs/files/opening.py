@@ -217,6 +217,8 @@ async def _join(context: Context, path: VPath, flags: OpenFlags, spot: ResolvedP
             act.commit()
             handle = await own.reopened(context, spot, upload, wanted)
             upload.sharers += 1
+            if upload.extent.writing or upload.extent.resizing:
+                upload.inexact()  # an append that is under way lands behind what we write
         file = File(
             context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append, joined=True
         )

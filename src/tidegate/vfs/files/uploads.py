@@ -185,7 +185,7 @@ class Upload:
             shared = self.place.extent
             if shared is None:
                 shared = self.place.extent = Reservation(self._place, paid)
-            if shared.writers and (truncate or shared.resizing):
+            if shared.writers and (truncate or shared.resizing or shared.writing):
                 shared.suspect = True  # what others have under way happens before or after
             if truncate and shared.charged and not shared.suspect:
                 self.unsure = self.names > 1
