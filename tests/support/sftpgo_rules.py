@@ -229,9 +229,14 @@ def _granted(permissions: dict[str, list[str]], directory: str, *, stars: bool) 
         if directory in permissions:
             return permissions[directory]
         if stars:
+            # A map of Go has no order: whichever of the patterns that match may decide.
+            found = []
             for path, names in permissions.items():
                 parts, own = path.split("/"), directory.split("/")
                 if len(parts) == len(own) and all(map(go_match, parts, own)):
-                    return names
+                    found.append(set(names))
+            if found:
+                limited = [names for names in found if "*" not in names]
+                return sorted(set.intersection(*limited)) if limited else ["*"]
         directory = posixpath.dirname(directory)
     return permissions["/"]

@@ -332,3 +332,33 @@ async def test_what_is_empty_inside_asks_for_nothing() -> None:
     filters = {"hooks": {"external_auth_disabled": False}, "totp_config": {"secret": {}}}
     moved = await move({"users": [person("ana", filters=filters)], "version": 17})
     assert not any("ana" in note for note in moved.report.notes)
+
+
+async def test_patterns_of_permissions_that_meet_give_what_both_give() -> None:
+    """A map of Go has no order, so either of two patterns that match may have decided there."""
+    moved = await move(
+        {
+            "version": 17,
+            "users": [
+                {
+                    "username": "ana",
+                    "status": 1,
+                    "home_dir": "/srv/ana",
+                    "permissions": {
+                        "/*": ["list"],
+                        "/[ab]": ["*"],
+                        "/in/*": ["upload"],
+                        "/out/*": ["*"],
+                        "/": ["*"],
+                    },
+                }
+            ],
+        }
+    )
+    assert dict(moved.users["ana"].permissions) == {
+        "/*": ("list",),
+        "/[ab]": ("list",),
+        "/in/*": ("upload",),
+        "/out/*": ("*",),
+        "/": ("*",),
+    }

@@ -65,6 +65,10 @@ class Judged:
             self.notes.append((field, row.todo))
 
 
+_MAGIC: Final = "*?[\\"
+"""Characters that make a path of a permission a pattern."""
+
+
 def convert_user(user: Document, era: Era, judged: Judged, where: str) -> None:
     """Rewrite a user document in place, groups resolved before.
 
@@ -153,30 +157,62 @@ def _permissions(user: Document, era: Era, judged: Judged) -> None:
                 ("permissions", "rename_dirs without rename_files moved only empty directories: taken away")
             )
         made[str(path)] = names
-    if era.stars != "pattern":
-        made = _stars(made, era, judged)
+    made = _overlapping(made, judged) if era.stars == "pattern" else _stars(made, era, judged)
     user["permissions"] = made
 
 
 def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
     made: Document = {}
     for path, names in permissions.items():
-        if not any(char in path for char in "*?[\\"):
+        if not any(char in path for char in _MAGIC):
             made[path] = names
         elif era.stars == "text":
-            made["".join(f"\\{char}" if char in "*?[\\" else char for char in path)] = names
+            made["".join(f"\\{char}" if char in _MAGIC else char for char in path)] = names
             judged.notes.append(("permissions", f"{path[:60]!r} is one directory of that name, no pattern"))
         else:
-            others = [set(_all(other)) for key, other in permissions.items() if key != path]
-            kept = [name for name in _all(names) if all("*" in other or name in other for other in others)]
-            if "*" in kept and any("*" not in other for other in others):
-                kept = sorted(set.intersection(*(other for other in others if "*" not in other)))
-            made[path] = kept
+            made[path] = _common(names, [other for key, other in permissions.items() if key != path])
             said = (
                 f"{path[:60]!r} was a pattern or one directory, by release: only what neither opens is given"
             )
             judged.notes.append(("permissions", said))
     return made
+
+
+def _overlapping(permissions: Document, judged: Judged) -> Document:
+    """Several patterns may match one directory; the source asks them in no fixed order."""
+    patterns = [path for path in permissions if any(char in path for char in _MAGIC)]
+    made: Document = {}
+    for path, names in permissions.items():
+        others = [
+            other for other in patterns if other != path and path in patterns and _may_meet(path, other)
+        ]
+        made[path] = kept = _common(names, [permissions[other] for other in others]) if others else names
+        if kept != names:
+            judged.notes.append(
+                (
+                    "permissions",
+                    f"{path[:60]!r} and {others[0][:60]!r} may match one directory: what both give is given",
+                )
+            )
+    return made
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """False if no directory matches both patterns; True also where that cannot be told."""
+    first, second = one.split("/"), other.split("/")
+    return len(first) == len(second) and all(
+        a == b or any(char in a for char in _MAGIC) or any(char in b for char in _MAGIC)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _common(names: object, others: list[object]) -> list[str]:
+    """The names that all of the others give too; ``*`` gives everything."""
+    sets = [set(_all(other)) for other in others]
+    kept = [name for name in _all(names) if all("*" in other or name in other for other in sets)]
+    if "*" in _all(names) and any("*" not in other for other in sets):
+        return sorted(set.intersection(*(other for other in sets if "*" not in other)))
+    return kept
 
 
 def _all(names: object) -> list[str]:
