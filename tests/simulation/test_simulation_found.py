@@ -181,6 +181,21 @@ FOUND = {
         "bob: upload-new 532499660 beside; resume 734652925 beside; append 254804891 wait=0.0005 beside; "
         "upload 612960779 wait=0.0005; days-pass 476728301; go-on 479643921 wait=0.3",
     ),
+    "a new name is where links on the way to it lead": history(
+        625152614, 2, 2, (0, 12_000, 30_000), 0,
+        "alice: resume 1011902896",
+        "bob: append 478817064 wait=0.01 beside; upload 145228217 wait=0.002; upload 922388421 beside; "
+        "link 103710070",
+        links=True,
+    ),
+    "a root whose opening is not confirmed is not open": history(
+        667152972, 2, 2, (12_000, 30_000, 12_000), 0,
+        "alice: rename 712023542; resume 468763928 wait=0.002; rename 74854104; download 629017579 beside; "
+        "upload-new 519420867 cut=2",
+        "alice: upload-new 454201198; upload 58965753 wait=0.01 beside; upload 368945676 wait=0.0005 beside; "
+        "hard-link 119385381 beside; download 663399940 wait=0.01; upload-new 264266599; rest 114484060",
+        faults=(Fault("storage", 34, LOST),), links=True,
+    ),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -578,3 +579,18 @@ async def test_numbers_of_a_login_serve_its_session_only_while_they_are_the_last
         asked = time.monotonic()
         await world.vfs.books.set_usage("alice", size=99, files=1)
         assert await used(asked) == (99, 1)
+
+
+@pytest.mark.parametrize("act", ["mkdir", "symlink"])
+async def test_a_name_made_through_a_link_leaves_an_upload_there_its_charge(world, act):
+    world.account(quota_size=10_000)
+    uploading, other = await world.login(), await world.login()
+    (world.home() / "d").mkdir(parents=True)
+    (world.home() / "way").symlink_to("d")
+    file = await uploading.open(p("/d/f"), PUT)
+    await file.write(0, b"x" * 700)
+    with contextlib.suppress(e.AlreadyExists):  # what is written in place has the name already
+        await (other.mkdir(p("/way/f")) if act == "mkdir" else other.symlink("/a", p("/way/f")))
+    assert await world.used() == (700, 1)
+    await file.abort()
+    assert await world.used() == on_disk(world.home())

@@ -209,6 +209,16 @@ class SimulatedDevices(Devices):
         return result
 
 
+class _OpenedRoot(tuple[Device, list[tuple[str, Device]]]):  # noqa: SLOT001  (a tuple cannot have slots)
+    """The answer to opening a root; if it is lost the root is closed, as `LocalBackend._open` does itself.
+
+    Attributes:
+        undo: closes the root.
+    """
+
+    undo: Callable[[], None]
+
+
 class SimulatedBackend(LocalBackend):
     """Local storage of one simulated process.
 
@@ -219,6 +229,11 @@ class SimulatedBackend(LocalBackend):
     def __init__(self, root: str, opened: list[LocalFile], *, devices: Devices, journal_dir: str) -> None:
         super().__init__(root, create=True, devices=devices, journal_dir=journal_dir)
         self._opened = opened
+
+    def _open(self) -> _OpenedRoot:
+        answer = _OpenedRoot(super()._open())
+        answer.undo = self._root.close
+        return answer
 
     def _file(self, key: str, options: OpenOptions, opened: Any) -> LocalFile:
         file = super()._file(key, options, opened)

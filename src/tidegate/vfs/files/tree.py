@@ -84,7 +84,7 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
     if path == "/" or context.table.holds_points(path):
         raise AlreadyExists
-    spot = await reach(context, path, Intent.MKDIR, follow=False, charged=bool(context.own))
+    spot = await reach(context, path, Intent.MKDIR, follow=False, charged=True)
     if own.mine(context, spot) is not None:
         raise AlreadyExists
     mount, key = spot.mount, spot.key
@@ -136,7 +136,7 @@ async def rmdir(context: Context, path: VPath) -> None:
         )
     if context.table.holds_points(path):
         raise DirectoryNotEmpty("a folder is mounted inside")
-    spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=bool(context.own))
+    spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=True)
     if any(own.below(context, spot)):
         raise DirectoryNotEmpty
     mount, backend, key = spot.mount, context.through(spot), spot.key
@@ -179,7 +179,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     context.require(Intent.SYMLINK, points, target=link)
     if context.table.is_point(link) or context.table.is_point(points):
         raise OtherDevice("links do not cross folders")
-    spot = await reach(context, link, follow=False, charged=bool(context.own))
+    spot = await reach(context, link, follow=False, charged=True)
     if own.mine(context, spot) is not None:
         raise AlreadyExists
     judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=spot)
