@@ -190,7 +190,7 @@ OPENSSH: Final = (
     "mode 2: who owns the part may open it until it is published, to resume",
     "where rules differ from place to place, a link is not moved to where its text leads elsewhere, alone or in its directory",
     "where usage is counted, a file that is being written gets no second name",
-    "a link that was moved so that it leads outside is refused",
+    "a link that was moved so that it leads outside is refused; OpenSSH follows it, and creates the file that it names",
     "what a link says that leads outside is not told",
     "links have no mode of their own on Linux",
 )

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.random_dialogue import SERVER, Dialogue, Difference, OpenSsh
+from tests.support import sftp_packets as p
+from tests.support.random_dialogue import (
+    SERVER,
+    Dialogue,
+    Difference,
+    OpenSsh,
+    Request,
+    leads_outside,
+    make_tree,
+)
 from tests.support.sftp_peer import Peer
 from tests.support.vfs_world import vfs_world
 from tools.reference_inside import OPENSSH
@@ -50,6 +59,16 @@ def _part(d: Difference) -> bool:
         return False
     opened = oct(int(theirs.get("mode", "0"), 8) | 0o600)
     return {**theirs, "mode": opened} == ours
+
+
+def _created_outside(d: Difference) -> bool:
+    """OpenSSH opened, to create, what is not in its tree."""
+    return (
+        d.outside
+        and d.request.verb == "OPEN"
+        and bool(d.request.args[1] & 8)
+        and _codes("handle", "DENIED")(d)
+    )
 
 
 def _bits(d: Difference) -> int:
@@ -129,7 +148,10 @@ LASTING: list[Lasting] = [
         "where usage is counted, a file that is being written gets no second name",
         lambda d: d.account == "quota" and d.request.verb == "hardlink" and _codes("OK", "FAILURE")(d),
     ),
-    ("a link that was moved so that it leads outside is refused", _codes("NO_SUCH_FILE", "DENIED")),
+    (
+        "a link that was moved so that it leads outside is refused; OpenSSH follows it, and creates the file that it names",
+        lambda d: _codes("NO_SUCH_FILE", "DENIED")(d) or _created_outside(d),
+    ),
     (
         "what a link says that leads outside is not told",
         lambda d: d.request.verb == "READLINK" and d.ours == "DENIED" and str(d.theirs).startswith("../"),
@@ -150,12 +172,24 @@ def test_every_lasting_difference_is_documented() -> None:
     assert [reason for reason, _ in LASTING] == list(OPENSSH[2:])  # the first two are in random_dialogue.py
 
 
+@pytest.mark.parametrize(("path", "flags", "holds"), [("h1", 26, True), ("h1", 1, False), ("d/n", 26, False)])
+def test_a_create_that_is_refused_differs_for_good_only_outside(
+    tmp_path: Path, path: str, flags: int, holds: bool
+) -> None:
+    make_tree(tmp_path, hard=False)
+    (tmp_path / "d/up").rename(tmp_path / "h1")
+    opened = Request("OPEN", p.open_, (path, flags, p.NO_ATTRS))
+    difference = Difference(opened, "handle", "DENIED", 1, outside=leads_outside(tmp_path, path))
+    assert bool(lasting(difference)) is holds
+
+
 async def compare(base: Path, seeds: range, mode: Publish, account: str) -> tuple[list[str], set[str]]:
     """How dialogues differ, and the reasons that were needed."""
     failed: list[str] = []
     reasons: set[str] = set()
-    (base / "openssh").mkdir(parents=True)
-    openssh = await OpenSsh.start(base / "openssh")
+    root = base / "openssh" / "tree"
+    root.mkdir(parents=True)
+    openssh = await OpenSsh.start(root)
     try:
         async with vfs_world(base / "ours", upload_mode=mode) as world:
             world.account(**ACCOUNTS[account])
@@ -181,6 +215,17 @@ async def test_answers_and_trees_agree(tmp_path: Path, mode: Publish, account: s
     offset = FIRST + SEEDS * (3 * MODES.index(mode) + [*ACCOUNTS].index(account))
     failed, _ = await compare(tmp_path, range(offset, offset + SEEDS), mode, account)
     assert not failed, "\n".join(failed)
+
+
+@pytest.mark.needs(SERVER)
+@pytest.mark.parametrize("mode", MODES[1:])
+async def test_no_file_is_created_through_a_link_that_leads_out(tmp_path: Path, mode: Publish) -> None:
+    """In this dialogue `d/up` is moved to `h1`, which then leads to a file beside the tree, and is opened to create it."""
+    failed, reasons = await compare(tmp_path, range(2905, 2906), mode, "free")
+    assert not failed, "\n".join(failed)
+    assert any("leads outside is refused" in reason for reason in reasons)
+    assert (tmp_path / "openssh/g").exists()
+    assert [path.name for path in (tmp_path / "ours/homes").iterdir()] == ["alice"]
 
 
 @pytest.mark.soak

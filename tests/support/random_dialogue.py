@@ -56,6 +56,18 @@ def make_tree(root: Path, *, hard: bool) -> None:
         os.utime(root / name, (OLD, OLD))
 
 
+def clear_outside(root: Path) -> None:
+    """Remove what OpenSSH created beside its directory, through a link that led there: the next dialogue would see it."""
+    for path in root.parent.iterdir():
+        if path != root:
+            path.unlink()
+
+
+def leads_outside(root: Path, path: str) -> bool:
+    """True if a path, with all links followed, is not in the tree; what it names need not exist."""
+    return not Path(os.path.realpath(root / path)).is_relative_to(root.resolve())
+
+
 def _time(seconds: float) -> object:
     return int(seconds) if seconds < OLD + 31_536_000 else "now"
 
@@ -175,7 +187,7 @@ def _request(draw: random.Random, slots: list[int], *, published: bool) -> Reque
 
 
 class OpenSsh:
-    """sftp-server over its pipes, working in one directory."""
+    """sftp-server over its pipes, working in one directory that has its parent to itself."""
 
     def __init__(self, process: asyncio.subprocess.Process, root: Path) -> None:
         self._process = process
@@ -259,6 +271,8 @@ class Difference:
     ours: object
     mode: int
     account: str = ""
+    outside: bool = False
+    """The path is one that OpenSSH follows out of its tree."""
 
     def __str__(self) -> str:
         return f"{self.request}: OpenSSH {self.theirs}, here {self.ours}"
@@ -284,6 +298,7 @@ class Dialogue:
     async def run(self) -> str:
         """How it differs; empty if it does not."""
         draw = random.Random(self.seed)
+        clear_outside(self.openssh.root)
         make_tree(self.openssh.root, hard=self.mode == 0)
         make_tree(self.home, hard=self.mode == 0)
         handles: dict[int, tuple[bytes, bytes, str]] = {}
@@ -339,7 +354,9 @@ class Dialogue:
             return "apart"  # what a SETSTAT of several things that fails has changed until then: nothing here
         if said == told:
             return ""
-        difference = Difference(request, said, told, self.mode, self.account)
+        path = request.args[0] if request.args and request.slot is None else ""
+        outside = leads_outside(self.openssh.root, path)
+        difference = Difference(request, said, told, self.mode, self.account, outside)
         reason = self.lasting(difference)
         if not reason:
             return str(difference)
