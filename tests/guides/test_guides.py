@@ -34,7 +34,7 @@ LEFT_OUT = {
     ],
     "docs/how_to/run-under-systemd.md": [
         "makes a user, and an environment from a package index",
-        "needs systemd as process 1; tests/unit/test_docs_links.py verifies the unit",
+        "needs systemd as process 1; tests/unit/project/test_docs_links.py verifies the unit",
     ],
 }
 """The blocks of code that are not run, page by page."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.unit.test_logs_lines import EVENTS
+from tests.unit.logs.test_logs_lines import EVENTS
 
 from tidegate.abc import KeptEvent
 from tidegate.errors import ProviderUnavailable

@@ -16,7 +16,7 @@ from tidegate.policy.login import check_login, refusal
 from tidegate.server.other_doors import check_doors
 from tidegate.server.wiring import keys_that_wait
 
-PACKAGE = Path(__file__).parents[1] / "third_party" / "door"
+PACKAGE = Path(__file__).parents[2] / "third_party" / "door"
 
 
 def loaded(*doors: dict[str, Any]) -> Loaded:

@@ -21,7 +21,7 @@ from tidegate.store.documents import decode_account, encode_account
 from tidegate.store.dump import dump, load_file
 from tidegate.store.factory import ProviderOptions, create_provider
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support import needs
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[2]
 HELPER = TESTS / "support" / "needs.py"
 SKIP = re.compile(r'(?:pytest\.skip\(\s*|skipif\(.*?reason=)f?"([^"]+)"', re.DOTALL)
 

@@ -23,7 +23,7 @@ from tidegate.store.dump import RENAMES_REPLACE, dump, load_file
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 async def session_of(world: World, *, account: str, binding: str, **fields: Any) -> Any:
