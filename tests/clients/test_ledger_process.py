@@ -98,9 +98,18 @@ def half_open(server: Running, stack: contextlib.ExitStack, number: int) -> None
         sock.connect(("127.0.0.1", server.port))
 
 
+async def come_in(person: Person) -> None:
+    """Log in where connections that are less than a second old make no room yet: one in three is refused."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(ConnectionResetError, asyncssh.ConnectionLost):
+                await look(person)
+                return
+
+
 async def test_more_half_open_connections_than_start_freely_keep_nobody_out(tmp_path: Path):
     with running(tmp_path / "config") as server, contextlib.ExitStack() as stack:
         person = await asyncio.to_thread(server.account)
         await asyncio.to_thread(half_open, server, stack, 520)
         for _ in range(3):
-            await look(person)
+            await come_in(person)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from tests.support.running import COMMAND, Person, Running, free_port, running, wait_for
 
@@ -142,7 +142,7 @@ def test_connections_and_logins_are_on_record(server: Running, person: Person, p
 def test_the_rest_api_shows_and_closes_its_users(
     server: Running, person: Person, port: int, api: int
 ) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{api}/api/v2", verify=False) as rest:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{api}/api/v2", verify=False) as rest:
         token = rest.get("/token", auth=("boss", "a long and boring password")).json()["access_token"]
         rest.headers["Authorization"] = f"Bearer {token}"
         with logged_in(person, port) as client, logged_in(person, port) as second:

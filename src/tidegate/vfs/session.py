@@ -13,7 +13,6 @@ from tidegate.abc import Backend, Capability, Key, TellsPartials
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import (
     Conflict,
-    InvalidArgument,
     InvalidHandle,
     IsADirectory,
     NotADirectory,
@@ -384,7 +383,7 @@ class Session:
                 if entry.is_dir:
                     raise IsADirectory
                 if not entry.is_file:
-                    raise InvalidArgument("only files have a size to set")
+                    raise Unsupported("only files have a size to set")
                 await act.begin(mount)
                 old = place.learn(entry.size) or 0
                 with context.limits(Intent.OVERWRITE, path):

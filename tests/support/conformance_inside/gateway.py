@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
-from tests.support.doors import ANY_PORT, port_of
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
+from tidegate.doors.ssh.options import Binding
 from tidegate.model import Account
 from tidegate.server.app import App
+from tidegate.server.ssh import ssh_plan
 
 T = TypeVar("T")
 
@@ -65,10 +66,12 @@ class Gateway:
         return self
 
     async def _start(self) -> None:
-        self.app = App(self._loaded, doors=ANY_PORT)
+        self.app = App(self._loaded, doors=(ssh_plan(Binding("", 0)),))
         await self.app.start()
         await self.app.provider.add_user(self._account)
-        self.port = port_of(self.app)
+        door = self.app.door("ssh")
+        assert door is not None
+        self.port = door.status().endpoints[0].port
 
     def stop(self) -> None:
         """End every connection and the thread."""

@@ -10,7 +10,7 @@ import inspect
 import weakref
 
 import anyio
-import httpx
+import httpx2
 import pytest
 
 from tidegate.vfs import eager
@@ -96,17 +96,17 @@ async def test_task_groups_in_the_first_step():
 
 async def test_a_call_of_httpx_in_the_first_step(address):
     async def fetch():
-        async with httpx.AsyncClient() as client:
+        async with httpx2.AsyncClient() as client:
             first = await client.get(f"{address}/")
             again = await client.get(f"{address}/again")
         return first.text, again.text
 
     async def slow():
-        async with httpx.AsyncClient(timeout=0.05) as client:
+        async with httpx2.AsyncClient(timeout=0.05) as client:
             await client.get(f"{address}/slow")
 
     assert await outcome(fetch()) == ("hello", "hello")
-    with pytest.raises(httpx.ReadTimeout):
+    with pytest.raises(httpx2.ReadTimeout):
         await outcome(slow())
 
 
@@ -114,7 +114,7 @@ async def test_a_call_of_httpx_that_is_cancelled(address):
     closed = []
 
     async def slow():
-        async with httpx.AsyncClient() as client:
+        async with httpx2.AsyncClient() as client:
             try:
                 await client.get(f"{address}/slow")
             finally:

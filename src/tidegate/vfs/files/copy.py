@@ -60,7 +60,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
-                raise InvalidArgument("only files are copied")
+                raise Unsupported("only files are copied")
             old = await stat_or_none(context, goal)
             if replace and old is not None and old.is_link and goal.mount.meter.grow:
                 raise Conflict  # put there since we looked: what is counted is not what would be written
