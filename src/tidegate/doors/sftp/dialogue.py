@@ -79,7 +79,7 @@ class SftpDialogue:
 
     Args:
         session: where requests are carried out.
-        outlet: takes replies.
+        transport: takes replies.
         limits: bounds.
         names: what owner ids are called in listings; by default only the account's own have a name.
         activity: takes note whenever the peer sends something.
@@ -90,7 +90,7 @@ class SftpDialogue:
     def __init__(
         self,
         session: Session,
-        outlet: PacketTransport,
+        transport: PacketTransport,
         limits: SftpLimits | None = None,
         *,
         names: Names | None = None,
@@ -100,7 +100,7 @@ class SftpDialogue:
     ) -> None:
         limits = limits or SftpLimits()
         names = names or AccountNames(session.principal)
-        self._outlet = outlet
+        self._transport = transport
         self._most_pending = limits.requests
         self._most_held = limits.held_bytes
         self._packet_bytes = limits.packet_bytes
@@ -113,11 +113,11 @@ class SftpDialogue:
         self._quick = self._verbs.quick_table()
         bounds = Bounds(c.ADVERTISED_PACKET_BYTES, limits.read_bytes, limits.handles)
         self._table = self._verbs.table() | Extensions(session, self._verbs, names, bounds).table()
-        self._work = Work(outlet, limits.requests, limits.held_bytes)
-        transfers = Transfers(outlet, self._work, self._handles.files, limits.read_bytes, self._fail)
+        self._work = Work(transport, limits.requests, limits.held_bytes)
+        transfers = Transfers(transport, self._work, self._handles.files, limits.read_bytes, self._fail)
         self._read, self._write = transfers.read, transfers.write
         spans = Spans(session, self._verbs)
-        self._schedule = Schedule(outlet, self._work, spans, self._fail, parallel=limits.parallel)
+        self._schedule = Schedule(transport, self._work, spans, self._fail, parallel=limits.parallel)
         self._unfinished = self._schedule.unfinished
         self._greeted = False
         self._ended = False  # no further request is taken: broken protocol, end of input, or peer gone
@@ -137,7 +137,7 @@ class SftpDialogue:
     # -- input ---------------------------------------------------------------------------------------
 
     def feed(self, view: memoryview) -> int:
-        """Take requests off the front of `view`; see `outlet` for the carrier's side of it.
+        """Take requests off the front of `view`; see `doors.common.transport` for the other side.
 
         Returns:
             bytes consumed, always whole packets.
@@ -147,7 +147,7 @@ class SftpDialogue:
             return size
         self._activity.at = now = monotonic()
         deadline, until_look = self._turns.until(now), LOOK_EVERY
-        outlet, work = self._outlet, self._work
+        transport, work = self._transport, self._work
         most, most_pending, most_held = self._packet_bytes, self._most_pending, self._most_held
         position = 0
         work.feeding = True
@@ -157,7 +157,7 @@ class SftpDialogue:
                 if not 1 <= length <= most:
                     raise ProtocolViolation
                 end = position + 4 + length
-                if end > size or outlet.congested:
+                if end > size or transport.congested:
                     break
                 if work.pending >= most_pending or work.held >= most_held:
                     work.saturated = True
@@ -184,12 +184,12 @@ class SftpDialogue:
             position = size
         finally:
             work.feeding = False
-        outlet.flush()
+        transport.flush()
         return position
 
     def _violate(self) -> None:
         self._ended = True
-        self._outlet.close(clean=False)
+        self._transport.close(clean=False)
 
     def _fail(
         self,
@@ -199,11 +199,11 @@ class SftpDialogue:
         targets: tuple[OpenFile | Listing, ...] = (),
     ) -> None:
         if isinstance(error, TidegateError):
-            self._outlet.send(status.reply(rid, error))
+            self._transport.send(status.reply(rid, error))
             tell(self._session, self._verbs.path, request, targets, error)
         else:
             logger.error("sftp: unforeseen error", exc_info=error)
-            self._outlet.send(status.internal(rid))
+            self._transport.send(status.internal(rid))
 
     def _other(self, kind: int, view: memoryview, position: int, end: int) -> None:
         if not self._greeted:
@@ -218,7 +218,7 @@ class SftpDialogue:
             if not self._unfinished:
                 quick = self._quick.get(kind)
                 if quick is not None and (reply := quick(rid, request)) is not None:
-                    self._outlet.send(reply)
+                    self._transport.send(reply)
                     self._work.look_idle()
                     return
             handler = self._table.get(type(request))
@@ -242,7 +242,7 @@ class SftpDialogue:
             raise ProtocolViolation
         r.decode_init(body)
         self._greeted = True
-        self._outlet.send(replies.version(ADVERTISED))
+        self._transport.send(replies.version(ADVERTISED))
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -257,8 +257,8 @@ class SftpDialogue:
             await self._work.next_idle()
         await self._released()
         if not self._work.gone:
-            self._outlet.flush()
-            self._outlet.close(clean=True)
+            self._transport.flush()
+            self._transport.close(clean=True)
 
     def refuse_opens(self) -> None:
         """Let open files be finished, and no others be opened: the server is shutting down."""

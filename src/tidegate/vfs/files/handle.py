@@ -60,6 +60,7 @@ class File:
 
     __slots__ = (
         "_append",
+        "_bandwidth_lock",
         "_clock",
         "_close",
         "_closed",
@@ -68,7 +69,6 @@ class File:
         "_exact",
         "_failure",
         "_handle",
-        "_lane",
         "_meter",
         "_paid_at",
         "_publisher",
@@ -126,7 +126,7 @@ class File:
         self._exact = True
         self._received = 0
         self._paid_at = 0.0
-        self._lane: asyncio.Lock | None = None
+        self._bandwidth_lock: asyncio.Lock | None = None
         self._meter = spot.mount.meter
         self._throttle_up: TokenBucket | None = context.up
         self._throttle_down: TokenBucket | None = context.down
@@ -398,9 +398,9 @@ class File:
 
     def _turn(self) -> asyncio.Lock:
         """One piece of one file at a time asks for bandwidth: that is what shares it evenly between files."""
-        if self._lane is None:
-            self._lane = asyncio.Lock()
-        return self._lane
+        if self._bandwidth_lock is None:
+            self._bandwidth_lock = asyncio.Lock()
+        return self._bandwidth_lock
 
     async def _pay(self, throttle: TokenBucket, size: int) -> None:
         while size > 0:
