@@ -22,8 +22,8 @@ from tidegate.accounts.rules import Rules
 from tidegate.store.dump import file_batches, load_file
 from tidegate.store.factory import ProviderOptions, create_provider, initialise
 
-CALLS = 240
-"""Python functions called for one account of SFTPGo's with a key, a password, limits and two directories: 223.
+CALLS = 220
+"""Python functions called for one account of SFTPGo's with a key, a password, limits and two directories: 211.
 
 It was 473 before records were no longer copied, directories no longer made path objects of, and so on.
 """

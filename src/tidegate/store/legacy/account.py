@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -65,7 +66,7 @@ class Judged:
             self.notes.append((field, row.todo))
 
 
-_MAGIC: Final = "*?[\\"
+_MAGIC: Final = re.compile(r"[*?\[\\]")
 """Characters that make a path of a permission a pattern."""
 
 
@@ -164,10 +165,10 @@ def _permissions(user: Document, era: Era, judged: Judged) -> None:
 def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
     made: Document = {}
     for path, names in permissions.items():
-        if not any(char in path for char in _MAGIC):
+        if not _MAGIC.search(path):
             made[path] = names
         elif era.stars == "text":
-            made["".join(f"\\{char}" if char in _MAGIC else char for char in path)] = names
+            made[_MAGIC.sub(r"\\\g<0>", path)] = names
             judged.notes.append(("permissions", f"{path[:60]!r} is one directory of that name, no pattern"))
         else:
             made[path] = _common(names, [other for key, other in permissions.items() if key != path])
@@ -180,13 +181,17 @@ def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
 
 def _overlapping(permissions: Document, judged: Judged) -> Document:
     """Several patterns may match one directory; the source asks them in no fixed order."""
-    patterns = [path for path in permissions if any(char in path for char in _MAGIC)]
+    patterns = [path for path in permissions if _MAGIC.search(path)]
+    if len(patterns) < 2:
+        return permissions
     made: Document = {}
     for path, names in permissions.items():
         others = [
             other for other in patterns if other != path and path in patterns and _may_meet(path, other)
         ]
-        made[path] = kept = _common(names, [permissions[other] for other in others]) if others else names
+        made[path] = kept = names
+        if others and isinstance(names, list):  # what is no list, validation names
+            made[path] = kept = _common(names, [permissions[other] for other in others])
         if kept != names:
             judged.notes.append(
                 (
@@ -201,8 +206,7 @@ def _may_meet(one: str, other: str) -> bool:
     """False if no directory matches both patterns; True also where that cannot be told."""
     first, second = one.split("/"), other.split("/")
     return len(first) == len(second) and all(
-        a == b or any(char in a for char in _MAGIC) or any(char in b for char in _MAGIC)
-        for a, b in zip(first, second, strict=True)
+        a == b or _MAGIC.search(a) or _MAGIC.search(b) for a, b in zip(first, second, strict=True)
     )
 
 
