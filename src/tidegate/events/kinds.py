@@ -109,10 +109,15 @@ class ConnectionRefused(Common):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedIn(Common):
-    """A login was accepted."""
+    """A login was accepted.
+
+    Attributes:
+        encrypted: whether nobody on the way could read the credentials.
+    """
 
     method: str = ""
     client_version: str = ""
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from tidegate.abc import Authenticator, Challenge, Credential
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import Denied, LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
-from tidegate.events.kinds import Event, LoggedIn, LoginFailed
 from tidegate.identity.accounts import StoredAccounts
 from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
@@ -89,7 +88,6 @@ class Identity:
         authenticators: asked in order before the provider's accounts.
         clock: Unix seconds; also decides expiry and hours.
         monotonic: seconds, for the password cache.
-        emit: takes `LoggedIn` and `LoginFailed` events; None if the doors tell themselves.
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
 
@@ -106,7 +104,6 @@ class Identity:
         authenticators: Sequence[Authenticator] = (),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        emit: Callable[[Event], None] | None = None,
         inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
         check: Check = check,
     ) -> None:
@@ -115,7 +112,6 @@ class Identity:
         self._clock = clock
         self._monotonic = monotonic
         self.throttle = LoginThrottle(guesses=self._options.guesses)
-        self._emit = emit
         self._inspect = inspect
         self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
         entries = MAX_ENTRIES if self._options.password_caching else 0
@@ -157,20 +153,9 @@ class Identity:
         try:
             if name is None:
                 raise LoginRefused("bad_username")
-            outcome = await self._login(peer, name, credential, method, after)
+            return await self._login(peer, name, credential, method, after)
         except LoginRefused as error:
-            refused = LoginRefused(error.reason, rule=error.rule, username=name or "")
-            self._tell_failed(peer, name or "", method, refused)
-            raise refused from None
-        if isinstance(outcome, Principal) and self._emit is not None:
-            self._emit(
-                LoggedIn(
-                    origin=Origin.of(peer, outcome.username),
-                    method=method,
-                    client_version=peer.client_version,
-                )
-            )
-        return outcome
+            raise LoginRefused(error.reason, rule=error.rule, username=name or "") from None
 
     async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
         """See `LoginService`. False while the provider is away.
@@ -311,17 +296,6 @@ class Identity:
             partial=partial,
             tz=self._options.access_time_zone,
         )
-
-    def _tell_failed(self, peer: Peer, name: str, method: str, refused: LoginRefused) -> None:
-        if self._emit is not None:
-            self._emit(
-                LoginFailed(
-                    origin=Origin.of(peer, name),
-                    login_type=method,
-                    reason=refused.reason,
-                    rule=refused.rule,
-                )
-            )
 
     # -- off the path ------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ class Session:
                         yield batch
             if fulfils(batches, TellsPartials) and batches.expired:
                 with suppress(TidegateError):  # of no concern to who lists
-                    await tree.expire(context, spot)
+                    await tree.expire(context, await context.charged(path, follow=True))
         except (NotFound, NotADirectory):
             if not overlay:
                 raise

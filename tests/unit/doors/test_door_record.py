@@ -55,7 +55,7 @@ class Service:
 
 
 def test_who_says_nothing_is_recorded_before_the_end(bus: Bus):
-    record = ConnectionRecord(bus, PEER)
+    record = ConnectionRecord(bus, PEER, encrypted=False)
     record.closed(by="silent", client_version="x")
     connected, failed, ended = bus.events
     assert connected == Connected(origin=Origin.of(PEER))
@@ -66,7 +66,7 @@ def test_who_says_nothing_is_recorded_before_the_end(bus: Bus):
 
 
 async def test_every_outcome_of_a_login_is_on_record(bus: Bus, caplog: pytest.LogCaptureFixture):
-    record = ConnectionRecord(bus, PEER)
+    record = ConnectionRecord(bus, PEER, encrypted=False)
     record.named("ada")
     asked = Credential(kind="password", secret="guess")
     for trouble, reason, rule in (
@@ -88,9 +88,11 @@ async def test_every_outcome_of_a_login_is_on_record(bus: Bus, caplog: pytest.Lo
     outcome = await authenticate(Service(principal), record, PEER, "ada", asked, client_version="client 1")
     assert outcome is principal
     assert [event.origin.username for event in bus.kept] == ["Ada"]
+    assert not bus.kept[-1].encrypted
+    record.encrypted = True  # as after AUTH TLS
     record.login_accepted(principal, "client 1")
     assert bus.events[-1] == LoggedIn(
-        origin=Origin.of(PEER, "Ada"), method="password", client_version="client 1"
+        origin=Origin.of(PEER, "Ada"), method="password", client_version="client 1", encrypted=True
     )
     record.closed()
     assert [type(event) for event in bus.events[1:]] == [LoginFailed] * 4 + [LoggedIn, Disconnected]

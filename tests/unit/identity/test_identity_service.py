@@ -16,8 +16,9 @@ from tests.support.people import CHEAP, HASHED, LEGACY, NOW, SECRET, People, pee
 
 from tidegate.abc import Credential, LoginAttempt
 from tidegate.accounts.keys import key_blob
+from tidegate.doors.common.record import ConnectionRecord, authenticate
 from tidegate.errors import LoginRefused, ProviderError, StorageFailed
-from tidegate.events.kinds import LoggedIn, LoginFailed
+from tidegate.events.kinds import Connected, LoggedIn, LoginFailed
 from tidegate.identity import passwords, service
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.service import Identity, IdentityOptions
@@ -45,9 +46,7 @@ class Counted:
 async def identity_of(people: People, **options: Any) -> AsyncIterator[tuple[Identity, Counted]]:
     counted = Counted()
     wired = {
-        key: options.pop(key)
-        for key in ("authenticators", "clock", "monotonic", "emit", "check")
-        if key in options
+        key: options.pop(key) for key in ("authenticators", "clock", "monotonic", "check") if key in options
     }
     identity = Identity(
         people,  # type: ignore[arg-type]
@@ -497,24 +496,36 @@ async def test_one_host_cannot_take_the_whole_queue(first: str, again: str, othe
 # -- events and other authenticators ---------------------------------------------------------------------
 
 
+class Events:
+    """As the bus."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def emit(self, event: object, *, kept: bool = False) -> None:
+        self.told.append(event)
+
+    async def keep(self, event: object) -> None: ...
+
+
 async def test_events_tell_who_and_why_and_no_secret() -> None:
-    events: list[object] = []
-    async with identity_of(People(person()), emit=events.append) as (identity, _):
-        await identity.authenticate(peer(), "alice", password())
-        await refusal(identity, "alice", password("guess-me"))
-        await refusal(identity, "a\nb", password("guess-me"))
-    origin = Origin.of(peer(), "alice")
-    assert events == [
-        LoggedIn(
-            origin=origin,
-            method="password",
-            client_version="SSH-2.0-test",
-        ),
+    events = Events()
+    who = peer()
+    async with identity_of(People(person())) as (identity, _):
+        for name, secret in (("alice", SECRET), ("alice", "guess-me"), ("a\nb", "guess-me")):
+            record = ConnectionRecord(events, who, encrypted=True)
+            record.named(name)
+            principal = await authenticate(identity, record, who, name, password(secret))
+            if isinstance(principal, Principal):
+                record.login_accepted(principal, who.client_version)
+    origin = Origin.of(who, "alice")
+    assert [event for event in events.told if not isinstance(event, Connected)] == [
+        LoggedIn(origin=origin, method="password", client_version="SSH-2.0-test", encrypted=True),
         LoginFailed(origin=origin, login_type="password", reason="bad_credential"),
-        LoginFailed(origin=replace(origin, username=""), login_type="password", reason="bad_username"),
+        LoginFailed(origin=replace(origin, username="a\nb"), login_type="password", reason="bad_username"),
     ]
     assert (origin.connection_id, origin.protocol, origin.ip) == ("c1", "SFTP", "192.0.2.7")
-    assert "guess-me" not in repr(events)
+    assert "guess-me" not in repr(events.told)
 
 
 class Outside:

@@ -84,7 +84,7 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         },
     ),
     (
-        kinds.LoggedIn(origin=replace(ALICE, local_address="a:1"), method="publickey", client_version="SSH-2.0-OpenSSH_9"),
+        kinds.LoggedIn(encrypted=True, origin=replace(ALICE, local_address="a:1"), method="publickey", client_version="SSH-2.0-OpenSSH_9"),
         "login",
         "info",
         {

@@ -349,6 +349,32 @@ async def test_a_part_that_is_too_old_is_given_back(tmp_path: Path) -> None:
         assert await world.used() == on_disk(world.home()) == (30, 1)
 
 
+async def test_old_parts_behind_a_link_go_under_the_name_that_others_hold(tmp_path: Path) -> None:
+    """RMDIR of the directory counts the same parts; whoever comes second must find them gone."""
+    async with vfs_world(tmp_path, upload_mode=Publish.RESUMABLE) as world:
+        session = await world.login(world.account(quota_size=1_000_000))
+        await session.mkdir(p("/d"))
+        await session.symlink("d", p("/ld"))
+        await break_off(session, "/d/old", b"y" * 700)
+        (old,) = (world.home() / "d").iterdir()
+        age = old.stat().st_mtime - 10 * 86400
+        os.utime(old, (age, age))
+        context = session._context
+        spot = await context.charged(p("/d"), follow=True)
+
+        async def look() -> None:
+            assert [entry async for batch in session.list(p("/ld")) for entry in batch] == []
+
+        async with context.places.locked((spot.backend, spot.key)):
+            looking = asyncio.create_task(look())
+            done, _ = await asyncio.wait([looking], timeout=0.2)
+            assert not done
+            assert old.exists()
+        await looking
+        assert not old.exists()
+        assert await world.used() == (0, 0)
+
+
 async def test_a_scan_drops_parts_that_nobody_can_reach(tmp_path: Path) -> None:
     """As a crash leaves them: an upload over a finished file was under way."""
     async with vfs_world(tmp_path, upload_mode=Publish.RESUMABLE) as world:

@@ -56,7 +56,10 @@ class Door(Protocol[Options_contra]):
         ...
 
     async def drain(self, grace_seconds: float) -> None:
-        """Accept nobody any more, end idle connections, give transfers that run `grace_seconds` to end."""
+        """Accept nobody any more, end idle connections, give transfers that run `grace_seconds` to end.
+
+        A door without transfers (health, an API) may go on until `stop`, so that a drain can be watched.
+        """
         ...
 
     async def stop(self) -> None:

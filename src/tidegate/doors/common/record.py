@@ -68,14 +68,18 @@ class ConnectionRecord:
     Args:
         events: takes events.
         peer: the other end.
+        encrypted: see the attribute.
 
     Attributes:
+        encrypted: True while nobody on the way can read what is sent; a door that begins in the clear sets
+            it when that has changed.
         failures: failed logins on record.
         logged_in: True once a login was accepted.
     """
 
-    def __init__(self, events: Events, peer: Peer) -> None:
+    def __init__(self, events: Events, peer: Peer, *, encrypted: bool) -> None:
         self._events = events
+        self.encrypted = encrypted
         self._emit = events.emit
         self._kept: LoggedIn | None = None
         self._peer = peer
@@ -112,8 +116,7 @@ class ConnectionRecord:
         Raises:
             ProviderUnavailable: that is not possible now; they may not come in.
         """
-        origin = Origin.of(self._peer, principal.username)
-        event = LoggedIn(origin=origin, method=principal.method, client_version=client_version)
+        event = self._logged_in(Origin.of(self._peer, principal.username), principal, client_version)
         await self._events.keep(event)
         self._kept = event
 
@@ -121,8 +124,13 @@ class ConnectionRecord:
         """A login was accepted."""
         self.logged_in = True
         self.named(principal.username)
-        event = LoggedIn(origin=self.origin, method=principal.method, client_version=client_version)
+        event = self._logged_in(self.origin, principal, client_version)
         self._events.emit(event, kept=self._kept == event)
+
+    def _logged_in(self, origin: Origin, principal: Principal, client_version: str) -> LoggedIn:
+        return LoggedIn(
+            origin=origin, method=principal.method, client_version=client_version, encrypted=self.encrypted
+        )
 
     def closed(self, *, by: str = "", error: str = "", client_version: str = "") -> None:
         """The connection ended. Without any login on record, that is put on record first.

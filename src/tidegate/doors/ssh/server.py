@@ -91,7 +91,7 @@ class SshLogin(asyncssh.SSHServer):
         self.door.entered(self)
         self.deadline = Deadline(self.options.login_seconds, self._too_late)
         self._silence = SilenceWatch(self.options.silent_seconds, self._heard, self._silent)
-        self.record = ConnectionRecord(self.door.bus, self.peer)
+        self.record = ConnectionRecord(self.door.bus, self.peer, encrypted=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended, for whatever reason."""

@@ -121,7 +121,7 @@ def line_of(event: object) -> Line | None:
                     "method": event.method,
                     "protocol": origin.protocol,
                     "client": event.client_version,
-                    "encrypted": True,
+                    "encrypted": event.encrypted,
                     "local_addr": origin.local_address,
                     "connection_id": origin.connection_id,
                 },

@@ -161,7 +161,9 @@ class Client:
         self._peer = new_peer(
             context.protocol, writer.get_extra_info("peername"), writer.get_extra_info("sockname")
         )
-        self._record = ConnectionRecord(context.events, self._peer)
+        self._record = ConnectionRecord(
+            context.events, self._peer, encrypted=writer.get_extra_info("ssl_object") is not None
+        )
         self._activity = Activity()
         self._session: Session | None = None
         self._by = ""
