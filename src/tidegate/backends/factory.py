@@ -57,7 +57,8 @@ class StorageKinds:
             return self._found[kind]
         if kind in self._broken:
             raise OperatorError(self._broken[kind])
-        path, point = self._paths.get(kind), self._points().get(kind)
+        path = self._paths.get(kind)
+        point = self._points().get(kind) if path is None else None  # looking for packages takes 10 ms
         if path is None and point is None:
             raise OperatorError(f"provider {provider_of(kind)} is not available in this version")
         try:
