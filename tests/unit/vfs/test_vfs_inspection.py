@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from tidegate.abc import Inspected, InspectedAct, Publish, Verdict
 from tidegate.errors import Denied, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, Operated, Refused, Transferred
 from tidegate.inspection.inspections import Inspections, InspectorUse
+from tidegate.model import Attrs
 from tidegate.vfs.api import OpenFlags
 
 EVERY_MODE = pytest.mark.parametrize("mode", list(Publish), ids=lambda mode: mode.name.lower())
@@ -87,6 +92,77 @@ async def test_other_names_of_what_is_refused_are_empty(tmp_path: Path) -> None:
         with pytest.raises(Denied):
             await file.close()
         assert {path.name: path.read_bytes() for path in world.home().iterdir()} == {"b": b""}
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+async def test_what_was_written_is_inspected_and_not_what_has_its_name(tmp_path: Path, how: str) -> None:
+    reader = Reader()
+    async with vfs_world(tmp_path, inspections=inspections(reader, Inspected.UPLOAD)) as world:
+        session = await world.login(world.account())
+        await put(session, "/good", b"good data")
+        file = await session.open(p("/a"), OpenFlags(write=True, create=True, truncate=True))
+        await file.write(0, b"bad data")
+        await session.hardlink(p("/a"), p("/b"))
+        if how == "replaced":
+            await session.rename(p("/good"), p("/a"), replace=True)
+        else:
+            await session.remove(p("/a"))
+        with pytest.raises(Denied):
+            await file.close()
+        left = {path.name: path.read_bytes() for path in world.home().iterdir()}
+        assert left == {"b": b"", "a" if how == "replaced" else "good": b"good data"}
+
+
+@contextmanager
+def ordinary_user() -> Iterator[Path]:
+    """A directory of a user whom permissions hold for, and the process as that user."""
+    with tempfile.TemporaryDirectory() as made:
+        directory, root = Path(made), os.geteuid() == 0
+        if root:
+            os.chown(directory, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield directory
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+@EVERY_MODE
+async def test_the_mode_keeps_nothing_from_inspectors(tmp_path: Path, mode: Publish) -> None:
+    async def check(directory: Path) -> None:
+        reader = Reader()
+        async with vfs_world(
+            directory, upload_mode=mode, inspections=inspections(reader, Inspected.UPLOAD)
+        ) as world:
+            session = await world.login(world.account())
+            for number, attrs in enumerate((Attrs(mode=0), None)):
+                flags = OpenFlags(write=True, create=True, truncate=True)
+                file = await session.open(p(f"/{number}"), flags, attrs)
+                await file.write(0, b"bad data")
+                await file.set_attrs(Attrs(mode=0))
+                with pytest.raises(Denied):
+                    await file.close()
+            assert list(world.home().iterdir()) == []
+            assert [act[2:] for act in reader.acts] == [(8, b"bad data")] * 2
+
+    await check(tmp_path)  # imports all there is while the interpreter's files can be read
+    with ordinary_user() as directory:
+        await check(directory)
+
+
+async def test_who_opens_for_reading_and_writing_downloads_too(tmp_path: Path) -> None:
+    reader = Reader()
+    async with vfs_world(tmp_path, inspections=inspections(reader, Inspected.DOWNLOAD)) as world:
+        session = await world.login(world.account())
+        await put(session, "/evil", b"bad data")
+        await put(session, "/fine", b"fine")
+        with pytest.raises(Denied):
+            await session.open(p("/evil"), OpenFlags(read=True, write=True))
+        assert (world.home() / "evil").read_bytes() == b"bad data"
+        file = await session.open(p("/fine"), OpenFlags(read=True, write=True))
+        await file.close()
+        assert [act[1:] for act in reader.acts] == [("/evil", 8, b"bad data"), ("/fine", 4, b"fine")]
 
 
 async def test_downloads_by_any_way(tmp_path: Path) -> None:

@@ -566,8 +566,14 @@ class File:
         upload, context = self._upload, self._context
         ending: TidegateError | None = None
         if upload is not None and context.inspects_uploads and shows(upload, outcome):
-            complete = failure is None
-            refusal = await inspect_upload(context, self._spot, upload, self.path, complete=complete)
+            refusal = await inspect_upload(
+                context,
+                self._spot,
+                upload,
+                self._handle if upload.inplace else upload.handle,
+                self.path,
+                complete=failure is None,
+            )
             if refusal is not None:
                 outcome, failure, upload.condemned = Outcome.DROP, refusal, upload.inplace
         try:

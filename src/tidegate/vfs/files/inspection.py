@@ -4,11 +4,15 @@
 Where uploads are written in place, the file is visible while they are asked; a refusal removes it, as a
 limit that is passed does (`Outcome.DROP`). What arrived of an upload whose client has gone would stay there,
 so it is asked about too.
+
+Inspectors read through the handle that wrote the content, which is opened for reading too (`reads_back`).
+Names and permissions belong to the client: by the time of CLOSE the name may be another file's, and the mode
+may keep the server itself from opening it again.
 """
 
 from __future__ import annotations
 
-from tidegate.abc import FileHandle, OpenOptions, Outcome
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
 from tidegate.contracts.inspection import Inspected
 from tidegate.errors import TidegateError
 from tidegate.model import Intent, VPath
@@ -25,32 +29,48 @@ def shows(upload: Upload, outcome: Outcome) -> bool:
     return outcome is Outcome.COMMIT and not upload.forsaken
 
 
+def reads_back(context: Context, backend: Backend) -> bool:
+    """True if uploads are opened for reading too, so that inspectors get what was written."""
+    return context.inspects_uploads and Capability.READ_WRITE in backend.capabilities
+
+
 async def inspect_upload(
-    context: Context, spot: ResolvedPath, upload: Upload, path: VPath, *, complete: bool
+    context: Context, spot: ResolvedPath, upload: Upload, handle: FileHandle, path: VPath, *, complete: bool
 ) -> TidegateError | None:
-    """The reason why an upload may not be published, None if it may."""
+    """The reason why an upload may not be published, None if it may.
+
+    Args:
+        context: of the session.
+        spot: where it was opened.
+        upload: it.
+        handle: the handle that wrote it; of several that share an upload, the one that publishes it.
+        path: what the client calls it.
+        complete: the client closed it.
+    """
+    own_handle = reads_back(context, spot.backend)
     content: FileHandle | None = None
     try:
-        content = await _content(context, spot, upload)
+        content = handle if own_handle else await _content(context, spot, upload)
+        named = upload.inplace and not upload.extent.gone
         await context.inspect(
             Inspected.UPLOAD,
             Intent.UPLOAD,
             path,
             size=None if content is None else (await content.stat()).size,
-            location=spot.location if upload.inplace else "",
+            location=spot.mount.location(upload.place.at[1]) if named else "",
             read=None if content is None else content.read,
             complete=complete,
         )
     except TidegateError as error:
         return error
     finally:
-        if content is not None:
+        if content is not None and not own_handle:
             await content.close()
     return None
 
 
 async def _content(context: Context, spot: ResolvedPath, upload: Upload) -> FileHandle | None:
-    """Another handle on what was written; None if there can be none: the inspector then gets no content."""
+    """Another handle on what was written where none can write and read; None if there can be none."""
     reading = OpenOptions(read=True)
     try:
         if upload.inplace:

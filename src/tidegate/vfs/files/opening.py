@@ -29,6 +29,7 @@ from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.files.in_order import InOrder
+from tidegate.vfs.files.inspection import reads_back
 from tidegate.vfs.files.reach import MAX_TRIES, acting
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, ResolvedPath
@@ -117,6 +118,7 @@ def _create_nowait(
     if (
         context.options.upload_mode is not Publish.INPLACE
         or mount.in_order
+        or context.inspects_uploads
         or not context.gate.decide(Intent.UPLOAD, path).allowed
         or context.places.in_use(backend, key)
     ):
@@ -175,6 +177,27 @@ async def _open_download(context: Context, path: VPath) -> File:
     for count in mount.meter.fetches:
         count.add(1)
     return File(context, spot, handle, path, readable=True, upload=None, append=False)
+
+
+async def _inspect_download(context: Context, path: VPath, spot: ResolvedPath) -> None:
+    """Ask about a file that is about to be opened for reading and writing, if it is there.
+
+    Raises:
+        Denied: it may not be read.
+    """
+    if context.inspections is None or not context.inspections.download:
+        return
+    try:
+        content = await context.opening_through(spot).open_file(spot.key, _FOR_READING)
+    except NotFound:
+        return
+    try:
+        await context.inspect(
+            Inspected.DOWNLOAD, Intent.DOWNLOAD, path,
+            size=(await content.stat()).size, location=spot.location, read=content.read,
+        )  # fmt: skip
+    finally:
+        await content.close()
 
 
 async def open_to_read(context: Context, path: VPath, judge: Callable[[VPath], object]) -> FileHandle:
@@ -275,9 +298,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     _capable(backend, flags, entry)
 
     if flags.read and entry is not None and not flags.truncate:
-        await context.inspect(
-            Inspected.DOWNLOAD, Intent.DOWNLOAD, path, size=entry.size, location=spot.location
-        )
+        await _inspect_download(context, path, spot)
 
     options = context.options
     fresh = entry is None or flags.truncate or flags.exclusive
@@ -289,7 +310,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             mount.meter.require_size(old + 1)
     uid, gid = context.owner
     wanted = OpenOptions(
-        read=flags.read,
+        read=flags.read or reads_back(context, backend),
         write=True,
         create=flags.create,
         # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
