@@ -1,4 +1,4 @@
-"""What is measured. Each row runs one exchange against one server and returns figures by name."""
+"""The rows that are measured. Each runs one exchange against one server and returns figures by name."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Row:
 
 
 def prepare(files: Path, plan: Plan) -> None:
-    """What the servers serve. The content is not sparse: a hole costs no disk, but no server may profit."""
+    """Make the files that the servers serve. They are not sparse: a hole costs no disk, but no server may profit."""
     files.mkdir(parents=True, exist_ok=True)
     big = files / "big"
     if not big.exists() or big.stat().st_size != plan.big:

@@ -55,7 +55,7 @@ class Server:
         raise NotImplementedError
 
     def remote(self, path: str) -> str:
-        """What the client calls a file of the served directory."""
+        """The client's name for a file of the served directory."""
         return f"{self.files}/{path}"
 
     def version(self) -> str:

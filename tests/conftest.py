@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every ring shares: programs that a test needs, and the loop that the server itself runs on."""
+"""Parts that every ring shares: programs that a test needs, and the loop that the server itself runs on."""
 
 from __future__ import annotations
 

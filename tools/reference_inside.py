@@ -154,7 +154,7 @@ def request_names() -> dict[int, str]:
 
 
 def missing() -> list[str]:
-    """What the code has and the tables here do not, and the other way round."""
+    """Things that the code has and the tables here do not, and the other way round."""
     extensions = {name.decode() for name in EXTENSIONS}
     left = {f"extension {name}" for name in extensions ^ EXTENDED.keys()}
     left |= {f"request {name}" for name in REQUESTS.keys() ^ set(request_names().values())}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `serve` refuses, `check` tells, and what `serve` takes, `check` passes."""
+"""`check` tells of everything that `serve` refuses, and passes everything that `serve` takes."""
 
 from __future__ import annotations
 

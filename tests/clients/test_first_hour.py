@@ -177,7 +177,7 @@ def test_every_taken_port_is_named_with_its_holder_and_a_way_out(tmp_path: Path)
 
 
 def sftpgo_sqlite(path: Path) -> None:
-    """What SFTPGo's own database begins with."""
+    """A file that begins as SFTPGo's own database does."""
     with contextlib.closing(sqlite3.connect(path)) as made:
         made.execute("CREATE TABLE schema_version (id integer PRIMARY KEY, version integer NOT NULL)")
         made.execute("INSERT INTO schema_version VALUES (1, 29)")

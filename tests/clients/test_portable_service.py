@@ -37,7 +37,7 @@ class Service:
         self.port = 0
 
     def wait(self) -> str:
-        """What it prints, up to the lines to paste."""
+        """Everything it prints, up to the lines to paste."""
         assert self.process.stdout is not None
         told = ""
         guard = threading.Timer(30, self.process.kill)

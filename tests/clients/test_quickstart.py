@@ -59,7 +59,7 @@ def quickstart(place: Path) -> Iterator[str]:
 
 
 def said(told: str, word: str) -> str:
-    """What stands after a word at the beginning of a line."""
+    """The text after a word at the beginning of a line."""
     found = re.search(rf"^  {word} +(.*?)(?: {{3,}}.*)?$", told, re.MULTILINE)
     assert found, told
     return found[1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an account document says, seen by clients of the running product: limits, names, folders, logins."""
+"""Rules of an account document, seen by clients of the running product: limits, names, folders, logins."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ async def test_the_nearest_directory_decides(server: Running):
 
 @pytest.mark.parametrize("path", ["/in/new", "/in/f"])
 async def test_a_drop_box_shows_nothing(server: Running, path: str):
-    """Who may only upload learns nothing about what is there: not names, not content, not even whether."""
+    """An account that may only upload learns nothing of what is there: neither names nor content, nor if it exists."""
     person = server.account(permissions={"/": ("upload",)})
     lay_out(person.home)
     async with raw_sftp(person) as raw:

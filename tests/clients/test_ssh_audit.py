@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What auditors find (ssh-audit), and what clients agree on with the server by their own defaults."""
+"""Findings of auditors (ssh-audit), and algorithms that clients agree on with the server by their own defaults."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients do with channels: sftp, commands, and what is refused."""
+"""Channels as clients use them: sftp, commands, and requests that are refused."""
 
 from __future__ import annotations
 

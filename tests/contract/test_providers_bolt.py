@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only the key/value driver can get wrong: a full map, a second process, paging without an index."""
+"""Faults that only the key/value driver can have: a full map, a second process, paging without an index."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ async def _ask_one_by_one(writer: Any, reader: Any, sizes: list[int]) -> None:
 
 @pytest.fixture
 def alone(monkeypatch) -> list[bool]:
-    """What each attempt to send an answer alone came to."""
+    """The outcome of each attempt to send an answer alone."""
     tried: list[bool] = []
     original = Output.send_alone
 

@@ -62,7 +62,7 @@ class RealPeer(Peer):
         assert open_below(self.world.base) == []
 
     async def warm(self) -> None:
-        """What comes after the first upload and download needs no waiting."""
+        """After the first upload and download nothing needs waiting."""
         handle = await self.open("/warm", "w")
         assert (await self.ask(p.close, handle)).code == OK
         assert (await self.ask(p.remove, "/warm")).code == OK

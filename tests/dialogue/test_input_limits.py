@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a peer may send before it is somebody, after it broke a rule, and to whom nobody listens yet."""
+"""Limits on input of a peer that is nobody yet, that broke a rule, or that nobody listens to yet."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the peer's window makes wait: a large answer for room, and nothing else."""
+"""The peer's window makes a large answer wait for room, and nothing else."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ LASTING: list[Lasting] = [
 
 
 def lasting(difference: Difference) -> str:
-    """Why an answer differs for good; empty if there is no reason."""
+    """The reason for which an answer differs for good; empty if there is none."""
     return next((reason for reason, holds in LASTING if holds(difference)), "")
 
 
@@ -184,7 +184,7 @@ def test_a_create_that_is_refused_differs_for_good_only_outside(
 
 
 async def compare(base: Path, seeds: range, mode: Publish, account: str) -> tuple[list[str], set[str]]:
-    """How dialogues differ, and the reasons that were needed."""
+    """Differences between dialogues, and the reasons that were needed."""
     failed: list[str] = []
     reasons: set[str] = set()
     root = base / "openssh" / "tree"

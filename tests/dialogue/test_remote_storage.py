@@ -127,7 +127,7 @@ async def test_what_depends_on_the_slow_close_comes_after_it(tmp_path):
 
 
 async def test_a_tree_that_is_made_and_removed_in_one_go(tmp_path):
-    """What lftp, sshfs and scripts send without waiting for answers."""
+    """Chains that lftp, sshfs and scripts send without waiting for answers."""
     async with remote(tmp_path) as (world, peer):
         requests = [p.mkdir(1, "/a"), p.mkdir(2, "/a/b"), p.mkdir(3, "/a/b/c"), p.mkdir(4, "/z")]
         requests += [p.setstat(5, "/a/b", p.attrs(mode=0o700)), p.rename(6, "/a", "/q"), p.stat(7, "/q/b")]
@@ -314,7 +314,7 @@ def burst(draw: random.Random, handles: list[bytes], first: int) -> list[tuple[s
 
 
 def shown(kind: str, reply: p.Reply, *, sized: bool) -> object:
-    """What has to be the same whether requests overlap or not."""
+    """Everything that has to be the same with and without overlapping requests."""
     if reply.kind == 101:
         return reply.code, reply.text
     if reply.kind == 105:

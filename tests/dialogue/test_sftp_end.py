@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a channel ends: by the peer, by accident, by the server."""
+"""The end of a channel: by the peer, by accident, by the server."""
 
 from __future__ import annotations
 

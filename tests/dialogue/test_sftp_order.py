@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may overtake what."""
+"""Requests that may overtake others, and those that may not."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each request of SFTP 3 does, with a backend that answers at once and with one that waits."""
+"""Each request of SFTP 3, with a backend that answers at once and with one that waits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where SFTPGo 2.7.5 loses data or tells too much, and what is answered here; docs/explanation/compare-with-sftpgo.md.
+"""Cases in which SFTPGo 2.7.5 loses data or tells too much, and the answers here; docs/explanation/compare-with-sftpgo.md.
 
 The numbers are those of the page.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is allowed here and not in SFTPGo, or the other way round: rows of docs/how_to/move-from-sftpgo.md."""
+"""Acts that are allowed here and not in SFTPGo, or the other way round: rows of docs/how_to/move-from-sftpgo.md."""
 
 from __future__ import annotations
 

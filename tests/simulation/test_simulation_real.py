@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def stored(server: Running, name: str) -> tuple[Used, bool]:
-    """What the database holds, and whether it is marked."""
+    """The numbers in the database, and the mark."""
     found: list[tuple[Used, bool]] = []
 
     async def get() -> None:

@@ -22,7 +22,7 @@ TIDEGATE = [sys.executable, "-c", "from tidegate.cli.main import main; main()"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a command did."""
+    """The result of a command."""
 
     code: int
     out: str

@@ -35,7 +35,7 @@ TEST_SECONDS = 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run. Tests are named ``Class::test``."""
+    """The result of a run. Tests are named ``Class::test``."""
 
     passed: list[str]
     skipped: dict[str, str]
@@ -47,12 +47,12 @@ class Outcome:
 
 
 def suite(name: str) -> dict[str, Any]:
-    """What the list says about a suite."""
+    """The list's entry about a suite."""
     return tomllib.loads(LIST.read_text(encoding="utf-8"))[name]
 
 
 def cache() -> Path:
-    """Where archives are kept between runs."""
+    """The directory of archives that are kept between runs."""
     chosen = os.environ.get("TIDEGATE_TEST_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(chosen) if chosen else Path(base) / "tidegate-tests"

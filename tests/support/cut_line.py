@@ -68,7 +68,7 @@ class CutLine:
         self._word, self._deliver = word.lower(), deliver
 
     def _hear(self, data: bytes, answers: asyncio.StreamReader) -> bool:
-        """Whether what a client sent may be passed on."""
+        """True if the bytes of a client may be passed on."""
         if not self._word or self._word not in data.lower():
             return True
         self._word = b""
@@ -79,7 +79,7 @@ class CutLine:
         return False
 
     def _answer(self, answers: asyncio.StreamReader) -> bool:
-        """Whether what the server sent may be passed on."""
+        """True if the bytes of the server may be passed on."""
         if answers is not self._doomed:
             return True
         self._break()

@@ -22,7 +22,7 @@ def port_of(app: App, name: str = "ssh") -> int:
 
 
 def url_of(app: App) -> str:
-    """Where the REST API is reached."""
+    """The URL of the REST API."""
     door = app.door("http")
     assert door is not None
     where = door.status().endpoints[0]
@@ -30,7 +30,7 @@ def url_of(app: App) -> str:
 
 
 def services_of(app: App) -> Services:
-    """What the handlers of the REST API work with."""
+    """The services that the handlers of the REST API work with."""
     door = app.door("http")
     assert isinstance(door, HttpDoor)
     services: Services = door.application.state.services

@@ -153,7 +153,7 @@ class GuideShell:
         return text
 
     def _shown(self, text: str) -> str:
-        """What happened, in the words of the page."""
+        """An output in the words of the page."""
         for doc, real in sorted(self.paths.items(), key=lambda pair: -len(pair[1])):
             if doc != "sftp.example.org":
                 text = text.replace(real, doc)
@@ -197,7 +197,7 @@ class GuideShell:
 
     @property
     def password(self) -> str:
-        """What the server printed as the password of the first account."""
+        """The password of the first account, as the server printed it."""
         told = (self.place / "served").read_text()
         found = re.search(r"^ +password +(\S+)", told, re.MULTILINE)
         assert found, told

@@ -129,7 +129,7 @@ def plain(line: str) -> str:
 
 
 def pattern(line: str) -> tuple[re.Pattern[str], list[str]]:
-    """What an expected line looks like in truth; each group's own value in the page."""
+    """A pattern of the real line for an expected one, and each group's own value in the page."""
     parts: list[str] = []
     own: list[str] = []
     at = 0
@@ -143,7 +143,7 @@ def pattern(line: str) -> tuple[re.Pattern[str], list[str]]:
 
 
 def differences(expected: list[str], output: str, learned: dict[str, str]) -> str:
-    """Why an output is not what the page shows; empty if it is. Values of this run go into `learned`."""
+    """The difference between an output and the page; empty if there is none. Values of this run go into `learned`."""
     lines = [plain(line) for line in re.split(r"[\r\n]+", ESCAPES.sub("", output))]
     lines = [line for line in lines if not BLANK.match(line)]
     at = 0

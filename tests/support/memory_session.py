@@ -216,7 +216,7 @@ class MemorySession:
             await asyncio.sleep(0)
 
     def at_once(self, call: str, *what: object) -> bool:
-        """Whether a call need not wait; it has passed its gate then."""
+        """True if a call need not wait; it has passed its gate then."""
         if self.slow or self.far is not None or call in self.gates or call in self.errors:
             return False
         self.entered.append((call, *what))

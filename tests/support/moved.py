@@ -24,7 +24,7 @@ HASH = "$2a$04$kA9fMqr7SxHN1KVgQO9QfeNa4w8o3LC1xQRVRMC9/xdMNZX9FZRy2"
 
 @dataclass(slots=True)
 class Moved:
-    """What a dump became."""
+    """The records that a dump became."""
 
     users: dict[str, Account] = field(default_factory=dict)
     admins: dict[str, Admin] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Moved:
         return "\n".join(self.report.notes)
 
     def may(self, user: str, intent: Intent, path: str, *, is_dir: bool = False, target: str = "") -> bool:
-        """Whether the gate lets a user do something; nobody who is disabled may."""
+        """True if the gate lets a user do something; nobody who is disabled may."""
         account = self.users[user]
         if account.status != 1:
             return False

@@ -20,7 +20,7 @@ def program(name: str | Path) -> str | None:
 
 
 def missing(name: str) -> bool:
-    """Whether a program, a file (absolute) or a library (``lib:NAME``) that a test needs is not there."""
+    """True if a program, a file (absolute) or a library (``lib:NAME``) that a test needs is not there."""
     if name.startswith("lib:"):
         return find_library(name.removeprefix("lib:")) is None
     return not Path(name).exists() if name.startswith("/") else program(name) is None

@@ -27,7 +27,7 @@ SSH = [
 
 @dataclass(frozen=True)
 class Done:
-    """How a program ended."""
+    """The end of a program."""
 
     argv: Sequence[str | bytes]
     status: int
@@ -140,7 +140,7 @@ def sshfs(person: Person, mount: Path, *options: str) -> Iterator[Path]:
 
 
 def has_fuse() -> bool:
-    """Whether file systems can be mounted here."""
+    """True if file systems can be mounted here."""
     return os.access("/dev/fuse", os.R_OK | os.W_OK)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one session of an account charges, over counters that a test sets."""
+"""Charges of one session of an account, over counters that a test sets."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ PATHS = [*FILES, *FILES, *DIRECTORIES, *LINKS, *NEW, *ODD]
 
 
 def make_tree(root: Path, *, hard: bool) -> None:
-    """What every dialogue begins with, with a file that has two names (`hard`); the directory itself stays."""
+    """Make the tree that every dialogue begins with; `hard` gives a file two names. The directory itself stays."""
     for path in root.iterdir():
         path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path)
     root.chmod(0o755)
@@ -231,7 +231,7 @@ async def _ask(side: OpenSsh | Peer, build: Callable[..., bytes], *args: object)
 
 
 def shown(reply: p.Reply, root: Path | None) -> object:
-    """What is compared of an answer; `root` is the prefix of OpenSSH's paths."""
+    """The part of an answer that is compared; `root` is the prefix of OpenSSH's paths."""
     if reply.kind == 101:
         return _NAMES[reply.code]
     if reply.kind == 102:
@@ -296,7 +296,7 @@ class Dialogue:
     may overtake each other; there every write counts. They are not compared any more."""
 
     async def run(self) -> str:
-        """How it differs; empty if it does not."""
+        """Run the dialogue; returns the first difference, empty if there is none."""
         draw = random.Random(self.seed)
         clear_outside(self.openssh.root)
         make_tree(self.openssh.root, hard=self.mode == 0)

@@ -14,7 +14,7 @@ from tidegate.doors.ssh.plain_transport import PlainTransport
 
 
 class MemoryChannel:
-    """What asyncssh's server channel looks like to a session; the peer reads only when told to.
+    """A stand-in for asyncssh's server channel; the peer reads only when told to.
 
     `window` bytes are taken at once, more waits in `pending`, and above `high` the session is asked to pause.
     """

@@ -140,7 +140,7 @@ def merged(dump: Document, name: str) -> Document:
 
 
 def may_log_in(dump: Document, name: str, method: str, ip: str) -> bool:
-    """Whether every reading lets the user in with the right credential."""
+    """True if every reading lets the user in with the right credential."""
     return all(_logs_in(merged(dump, name), method, ip, reading) for reading in readings(dump))
 
 
@@ -167,7 +167,7 @@ def _logs_in(user: Document, method: str, ip: str, reading: Document) -> bool:
 
 
 def may(dump: Document, name: str, act: str, path: str) -> bool:
-    """Whether every reading allows an act on a path."""
+    """True if every reading allows an act on a path."""
     return all(_allows(merged(dump, name), act, path, reading) for reading in readings(dump))
 
 
@@ -206,7 +206,7 @@ def _hidden_above(entries: list[Document], directory: str, reading: Document) ->
 
 
 def _names(entry: Document, name: str, reading: Document) -> bool:
-    """Whether one entry allows a name."""
+    """True if one entry allows a name."""
     allowed = any(go_match(p.lower(), name.lower()) for p in entry.get("allowed_patterns") or ())
     denied = any(go_match(p.lower(), name.lower()) for p in entry.get("denied_patterns") or ())
     if denied and (reading["denied_first"] or not allowed):

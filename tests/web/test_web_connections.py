@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is connected, ending that, quota scans, status and health, with real partners on the line."""
+"""Connections, ending them, quota scans, status and health, with real partners on the line."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ async def test_bodies_have_a_length(tmp_path: Path):
 
 
 async def raw(world: WebWorld, data: bytes, *, seconds: float = 5) -> bytes:
-    """What the server says to bytes, until it closes."""
+    """The server's answer to bytes, until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(world.app, "http"))
     try:
         writer.write(data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is disabled, expired or deleted while connected is sent away."""
+"""Users who are disabled, expired or deleted while connected are sent away."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Event:
 
     @property
     def at(self) -> float:
-        """When, seconds since the epoch."""
+        """Time of the event, seconds since the epoch."""
         raise NotImplementedError
 
 

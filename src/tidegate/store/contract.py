@@ -282,7 +282,7 @@ class Provider(Protocol):
         ...
 
     async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
-        """Which of these names are taken, by few questions for many names; asks the main database."""
+        """Those of the names that are taken, by few questions for many names; asks the main database."""
         ...
 
     # -- small persistent facts --------------------------------------------------------------------------

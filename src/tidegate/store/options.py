@@ -118,7 +118,7 @@ class ProviderOptions:
 
 @dataclass(frozen=True, slots=True)
 class WriteRules:
-    """Which writes the configuration allows; the same for every driver.
+    """The writes that the configuration allows; the same for every driver.
 
     Attributes:
         manage_users: accounts may be written.

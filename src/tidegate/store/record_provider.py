@@ -89,7 +89,7 @@ class RecordProvider(abc.ABC):
         return await self._read(lambda shelves: records.users_after(shelves, last, BATCH_RECORDS))
 
     async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
-        """Which of these names are taken."""
+        """Those of the names that are taken."""
         shelf = _SHELVES[kind]
 
         def look(shelves: RecordTransaction) -> set[str]:

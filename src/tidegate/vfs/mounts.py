@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backend serves which part of the tree: the home and the virtual folders of one session.
+"""The backends that serve the parts of the tree: the home and the virtual folders of one session.
 
 Backends are shared: `BackendPool` keeps one per storage root while sessions use it.
 """

@@ -22,7 +22,7 @@ ORDER = ("passed", "skipped", "failed")
 
 
 class Selection:
-    """What runs, and what came of it."""
+    """The tests that run, and their results."""
 
     def __init__(self, suite: dict[str, Any]) -> None:
         root = os.geteuid() == 0
@@ -74,12 +74,12 @@ class Selection:
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a test is named by one of the patterns."""
+    """True if a test is named by one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def suite() -> dict[str, Any]:
-    """What the list says about the suite that runs."""
+    """The list's entry about the suite that runs."""
     suites = tomllib.loads(Path(os.environ["CONFORMANCE_LIST"]).read_text(encoding="utf-8"))
     return suites[os.environ["CONFORMANCE_SUITE"]]
 

@@ -119,7 +119,7 @@ async def test_reads_of_what_is_not_in_memory(backend: LocalBackend, tmp_path: P
 
 
 async def test_short_answers_mean_the_end(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is cached only in part is not answered in part: a peer would take that for the end."""
+    """Content that is cached only in part is not answered in part: a peer would take that for the end."""
     await put(backend, "f", b"0123456789")
     handle = await backend.open_file("f", READ)
     real = os.preadv

@@ -77,7 +77,7 @@ def the_device(backend: LocalBackend) -> Device:
 
 
 def opened(backend: LocalBackend, key: str, options: OpenOptions = NEW) -> LocalFile:
-    """What must have been opened at once."""
+    """A handle that must have been opened at once."""
     handle = backend.open_nowait(key, options)
     assert handle is not None, f"{key} was not opened at once"
     return handle

@@ -21,7 +21,7 @@ async def world(tmp_path):
 
 
 def open_below(directory: Path) -> list[str]:
-    """What this process holds open at or below a directory."""
+    """Paths at or below a directory that this process holds open."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         try:

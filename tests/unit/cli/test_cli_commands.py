@@ -226,7 +226,7 @@ def test_check_counts_users_and_needs_no_server(tmp_path: Path) -> None:
 
 
 def options_of(function: str, *args: str | Path, environ: dict[str, str] | None = None) -> tuple[Any, Any]:
-    """What a command hands to the composition root."""
+    """The options that a command hands to the composition root."""
     taken: list[Any] = []
 
     def take(*given: Any) -> int:

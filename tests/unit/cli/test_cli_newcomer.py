@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody types who does not know the command line yet: it answers, or says what to type instead."""
+"""Lines of somebody who does not know the command line yet: it answers, or says what to type instead."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_completion_of_a_named_shell(shell: str, mark: str) -> None:
 
 
 def complete(*words: str, **extra: str) -> list[str]:
-    """What zsh is offered for the last word."""
+    """The words that zsh is offered for the last one."""
     result = process(
         _TIDEGATE_COMPLETE="complete_bash",
         COMP_WORDS=" ".join(("tidegate", *words)),

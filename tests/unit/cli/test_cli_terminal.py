@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked at a terminal: a password twice, and whether one is sure."""
+"""Questions at a terminal: a password twice, and a confirmation."""
 
 from __future__ import annotations
 

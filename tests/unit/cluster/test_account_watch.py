@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may not stay is found and sent away."""
+"""Users who may not stay are found and sent away."""
 
 from __future__ import annotations
 

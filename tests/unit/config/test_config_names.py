@@ -50,7 +50,7 @@ def test_a_name_without_prefix_in_env_d_is_an_error(tmp_path: Path) -> None:
 
 
 def test_names_of_the_other_server_are_left_alone(tmp_path: Path) -> None:
-    """What SFTPGo reads itself, and what it hands to hook programs, which may start ours."""
+    """Names that SFTPGo reads itself, and those it hands to hook programs, which may start ours."""
     known = (
         "SFTPGO_LOG_VERBOSE", "SFTPGO_LOG_UTC_TIME", "SFTPGO_AUTHD_USERNAME", "SFTPGO_AUTHD_PASSWORD",
         "SFTPGO_LOGIND_USER", "SFTPGO_LOGIND_METHOD", "SFTPGO_ACTION", "SFTPGO_ACTION_PATH",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who has a port."""
+"""The process that has a port is named."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who comes in, who does not, and what a refusal tells."""
+"""Logins that are accepted, logins that are refused, and what a refusal tells."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ async def test_last_login_is_written_seldom() -> None:
 
 
 async def test_how_many_last_logins_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who logged in longest ago is forgotten first: the next login of that user is written again."""
+    """The oldest login is forgotten first: the next one of that user is written again."""
     monkeypatch.setattr(service, "_MAX_TOUCHED", 2)
     people = People(*(person(name) for name in ("a", "b", "c")))
     async with identity_of(people, touch_seconds=600.0) as (identity, _):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What explain says about amounts is what the server's meters do."""
+"""The answers of explain about amounts are what the server's meters do."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which entry of an account's permissions speaks for a directory."""
+"""The entry of an account's permissions that speaks for a directory."""
 
 from __future__ import annotations
 

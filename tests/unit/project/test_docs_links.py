@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation shows holds: links lead somewhere, commands parse, examples of configuration load."""
+"""The documentation holds: links lead somewhere, commands parse, examples of configuration load."""
 
 import functools
 import inspect
@@ -95,7 +95,7 @@ def commands(block: str) -> Iterator[list[str]]:
 
 
 def called(words: list[str]) -> Iterator[list[str]]:
-    """What follows the program in one call, if the program is `tidegate`."""
+    """The words after the program in one call, if the program is `tidegate`."""
     while words and (words[0] == "sudo" or re.fullmatch(r"[A-Z_0-9]+=.*", words[0])):
         words = words[3:] if words[:2] == ["sudo", "-u"] else words[1:]
     if words and words[0].rpartition("/")[2] == "tidegate":
@@ -108,7 +108,7 @@ def program() -> Any:
 
 
 def refuse(words: list[str], *, whole: bool) -> str | None:
-    """Why the command line does not parse, None if it does.
+    """The reason why the command line does not parse, None if it does.
 
     Args:
         words: what follows `tidegate`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the suite may leave out, and why: programs by the one helper that fails in CI, the rest by this list."""
+"""Tests that may be left out, and why: programs by the one helper that fails in CI, the rest by this list."""
 
 import re
 from pathlib import Path

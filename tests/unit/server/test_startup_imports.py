@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a start loads: each heavy module that slips in costs every start, of every command."""
+"""Modules that a start loads: each heavy one that slips in costs every start, of every command."""
 
 from __future__ import annotations
 

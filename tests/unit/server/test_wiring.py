@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a valid record is, is worked out of the configuration in one place."""
+"""The rules for valid records are worked out of the configuration in one place."""
 
 from __future__ import annotations
 

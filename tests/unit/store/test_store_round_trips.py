@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dump gives back: all of it, and the place of what does not fit."""
+"""A dump gives back everything, and names the place of what does not fit."""
 
 from __future__ import annotations
 

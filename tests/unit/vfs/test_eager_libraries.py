@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs in the first step of an eager start may use any library: the current task is a real one."""
+"""The first step of an eager start may use any library: the current task is a real one."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def make_tree(root: Path) -> None:
 
 
 def snapshot(root: Path) -> dict[str, Any]:
-    """What is there: text of links, content of files, directories."""
+    """Everything that is there: text of links, content of files, directories."""
     found: dict[str, Any] = {}
     todo = [""]
     while todo:
@@ -156,7 +156,7 @@ async def ours(session: Session, source: str, target: str, *, replace: bool) -> 
 
 
 def lasting(target: str, theirs: int, mine: int, *, replace: bool) -> str:
-    """Why an outcome differs from OpenSSH's for good; empty if there is no reason."""
+    """The reason for which an outcome differs from OpenSSH's for good; empty if there is none."""
     if theirs == BAD_MESSAGE and mine == FAILURE:
         return "EINVAL: a directory below itself is no malformed message"
     if theirs == NO_SUCH_FILE and mine == FAILURE:

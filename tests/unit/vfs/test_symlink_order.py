@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of SYMLINK's arguments a client sends first, by its name and by our version text."""
+"""The order of SYMLINK's arguments, by the client's name and our version text."""
 
 from __future__ import annotations
 

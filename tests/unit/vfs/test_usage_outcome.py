@@ -108,13 +108,13 @@ class Node:
             await task
 
     def live(self) -> tuple[int, ...]:
-        """What was used as the process knows it."""
+        """The usage that the process knows."""
         book = self.book
         counts = (book.size, book.files, book.upload, book.download)
         return tuple(c.used for c in counts) + tuple(book.tally[name].used for name in TALLY_NAMES)
 
     def stored(self, name: str = "alice") -> tuple[int, ...]:
-        """What the store says."""
+        """The usage in the store."""
         account = self.store.accounts[name]
         quota = account.used_quota_size, account.used_quota_files
         transfer = account.used_upload_data_transfer, account.used_download_data_transfer

@@ -345,7 +345,7 @@ class _MovingWorld(World):
 async def test_an_original_that_changes_while_it_is_copied(
     tmp_path: Path, size: int, target: str, old: int | None
 ) -> None:
-    """What is charged for the copy is what came of it, whichever way it was copied."""
+    """The charge for the copy is its size, whichever way it was copied."""
     world = _MovingWorld(tmp_path)
     try:
         mount = world.mount("there", "/there")

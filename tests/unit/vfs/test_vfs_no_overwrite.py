@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may upload but not overwrite replaces nothing, also not what came while the upload was running."""
+"""An account that may upload but not overwrite replaces nothing, also not what came while the upload was running."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ async def ready(world: World, **fields: Any) -> Session:
 
 
 def opened(session: Session, path: str, flags: OpenFlags = PUT, attrs: Attrs | None = None) -> File:
-    """What must have been opened at once."""
+    """A file that must have been opened at once."""
     file = session.open_nowait(p(path), flags, attrs)
     assert file is not None, f"{path} was not opened at once"
     return file
@@ -551,7 +551,7 @@ async def test_a_write_that_failed_is_never_taken_for_a_whole_file(tmp_path, mod
 
 
 async def test_a_write_that_was_cancelled_is_looked_at(world, monkeypatch):
-    """How much of it arrived is for the storage to say."""
+    """The storage is asked for how much of it arrived."""
     session = await ready(world, quota_size=1000)
     file = opened(session, "/f")
 
@@ -761,7 +761,7 @@ async def test_each_mark_is_warned_of_once(world, names):
 
 
 async def test_failed_opens_do_not_warn(world):
-    """What is tried at once and cannot be, is not charged for a moment either."""
+    """An attempt that cannot be made at once is not charged for a moment either."""
     session = await ready(world, quota_files=5)
     for number in range(3):
         upload(session, f"/f{number}")

@@ -248,7 +248,7 @@ def disk(world: World) -> dict[str, tuple[Any, ...]]:
 
 
 def numbers(session: Session) -> list[Any]:
-    """What is charged live, session counters included."""
+    """The live charges, session counters included."""
     context = session._context
     found: list[Any] = []
     for mount in context.table.mounts:
@@ -393,7 +393,7 @@ def test_both_ways_agree(case: Case) -> None:
 def test_marks_are_warned_of_as_if_every_step_were_looked_at(
     limit: int, start: int, steps: list[tuple[bool, int]]
 ) -> None:
-    """Whether bytes come by `UsageCounter.add` or by the hot path, which looks at `warn_at` alone."""
+    """Bytes come by `UsageCounter.add`, or by the hot path, which looks at `warn_at` alone."""
     warned: list[int] = []
     count = UsageCounter(start)
     gauge = count.gauge("x", limit, warn=lambda _, percent, __, ___: warned.append(percent))

@@ -565,7 +565,7 @@ async def test_numbers_of_a_login_serve_its_session_only_while_they_are_the_last
         peer = Peer("c9", Protocol.SFTP, "192.0.2.7", 4711, "127.0.0.1:2022", "SSH-2.0-test")
 
         async def used(asked: float) -> tuple[int, int]:
-            """What a new session goes by, and how often the store was asked."""
+            """The numbers that a new session goes by, and how often the store was asked."""
             world.store.calls.clear()
             session = await world.vfs.open(Principal(account, "password", "192.0.2.7", asked), peer)
             size = world.vfs.books.live("alice").size.used

@@ -7,7 +7,7 @@ from tidegate.config.schema.base import Section, key
 
 
 class StorageKeys(Section):
-    """Which kinds of storage there are, besides local disk and installed ones."""
+    """Kinds of storage besides local disk and installed ones."""
 
     kinds: dict[str, str] = key(
         {},

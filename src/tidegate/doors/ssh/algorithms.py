@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which algorithms the SSH door offers, and in what order.
+"""The algorithms that the SSH door offers, in order of preference.
 
 Defaults hold nothing built on SHA-1, no CBC mode, no arcfour and no 3DES. Whatever asyncssh implements
 beyond them is accepted if the operator names it; a name that nobody implements is an error that says

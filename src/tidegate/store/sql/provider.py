@@ -181,7 +181,7 @@ class SqlProvider:
             last = batch[-1].username
 
     async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
-        """Which of these names are taken, as the writer says."""
+        """Those of the names that are taken, as the writer says."""
         column: ColumnElement[str]
         if kind == "user":
             users = self._tables.users.c.username

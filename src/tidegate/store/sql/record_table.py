@@ -166,5 +166,5 @@ def api_key_shelf(tables: Tables) -> RecordTable[ApiKey]:
 
 
 async def taken(connection: AsyncConnection, key: ColumnElement[str], names: Sequence[str]) -> set[str]:
-    """Which of these names are in a column."""
+    """Those of the names that are in a column."""
     return {str(name) for name in (await connection.execute(select(key).where(key.in_(names)))).scalars()}

@@ -51,7 +51,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class SqlarOptions:
-    """What a record may say under ``sqlarconfig``."""
+    """The options of a record under ``sqlarconfig``."""
 
     file: str = "files.sqlar"
     level: int = 6

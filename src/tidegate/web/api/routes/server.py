@@ -48,7 +48,7 @@ async def version(who: Anybody) -> Response:
 
 @router.get("/status", responses={200: {"description": "Services and their state."}})
 async def status(services: With, who: ViewStatus) -> Response:
-    """Which services run, and how the data provider is."""
+    """The services that run, and the state of the data provider."""
     del who
     problem = await services.health.problem()
     doors = {door.name: door for door in services.connections.status()}
