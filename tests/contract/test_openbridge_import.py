@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from tests.contract.conftest import Opened, OptionsOf
 from tests.support.databases import Server
+from tests.support.loading import apply_import
 
 from tidegate.abc import Credential
 from tidegate.accounts.keys import parse_public_key
@@ -21,7 +22,6 @@ from tidegate.identity.service import Identity, IdentityOptions
 from tidegate.model import Peer, Principal, Protocol, Tally, TallyLimits
 from tidegate.store.imports.openbridge import parse_openbridge
 from tidegate.store.imports.openbridge_tables import read_openbridge
-from tidegate.store.imports.plan import apply_import
 
 SALT = "245f772c6e7eda0a3d09ab4a2ee55eb4a31e97c2df2fa8da0a7cf8baf2d45db0"
 SECRET = "00cd555ee93dec9c549a06b5000e890e"

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.loading import load_file
+
 from tidegate.accounts.rules import Rules
 from tidegate.model import Account, Admin, Folder, Intent, Principal, Protocol, VPath
 from tidegate.policy.gate import Gate
 from tidegate.store.contract import LoadReport
-from tidegate.store.dump import load_file
 from tidegate.store.factory import ProviderOptions, create_provider
 from tidegate.store.legacy.mover import MoveOptions
 

@@ -9,7 +9,7 @@ from typing import Any
 from tidegate.errors import NotFound, ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account, Admin, ApiKey, Peer, Protocol
-from tidegate.store.contract import Guard
+from tidegate.store.contract import AdminsGuard, Guard
 
 CHEAP = HashOptions(argon2_memory_kib=64, argon2_iterations=1, argon2_parallelism=1, bcrypt_cost=4)
 SECRET = "correct horse"
@@ -82,11 +82,16 @@ class People:
         self.admin_records[username] = replace(self.admin_records[username], last_login=when_ms)
         self.writes.append(("admin", username))
 
-    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
+    async def update_admin(
+        self, admin: Admin, *, guard: Guard[Admin] | None = None, admins_guard: AdminsGuard | None = None
+    ) -> Admin:
         self._alive()
         if guard is not None:
             guard(self.admin_records[admin.username])
+        before = list(self.admin_records.values())
         self.admin_records[admin.username] = admin
+        if admins_guard is not None:
+            admins_guard(before, list(self.admin_records.values()))
         self.writes.append(("admin", admin.username))
         return admin
 

@@ -1,28 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One enabled administrator with all permissions remains, whatever is removed, changed or loaded."""
+"""One enabled administrator with all permissions remains, whatever is removed, changed or loaded.
+
+Such a one is called an owner here. The rules compare all administrators before and after a change; the data
+provider asks them inside the transaction, as `AdminsGuard` of `store.contract` says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Final
 
 from tidegate.errors import BadRecord, InvalidArgument
 from tidegate.model import Admin
 
 EVERYTHING: Final = "*"
 ENABLED: Final = 1
-PAGE: Final = 500
-"""Records read at a time."""
-
-Batch = TypeVar("Batch", bound=Sequence[object])
-
-
-class AdminReader(Protocol):
-    """A data provider, as far as this room asks it."""
-
-    async def admins(self, *, offset: int = 0, limit: int = 100) -> list[Admin]:
-        """A page of administrators by name."""
-        ...
 
 
 def is_owner(admin: Admin) -> bool:
@@ -30,52 +22,30 @@ def is_owner(admin: Admin) -> bool:
     return admin.status == ENABLED and EVERYTHING in admin.permissions
 
 
-async def owners(provider: AdminReader) -> set[str]:
-    """Names of all enabled administrators with all permissions."""
-    found: set[str] = set()
-    offset = 0
-    while page := await provider.admins(offset=offset, limit=PAGE):
-        found.update(admin.username for admin in page if is_owner(admin))
-        offset += len(page)
-    return found
-
-
-async def check_owner_remains(provider: AdminReader, stored: Admin, wanted: Admin | None) -> None:
-    """Return if an owner remains after a change (None: removal) of one administrator.
+def check_owner_remains(before: Iterable[Admin], after: Iterable[Admin]) -> None:
+    """Return if an owner remains after the change or removal of one administrator, or there was none.
 
     Raises:
-        InvalidArgument: there is no other; the server could not be managed any more.
+        InvalidArgument: the server could not be managed any more.
     """
-    if not is_owner(stored) or (wanted is not None and is_owner(wanted)):
-        return
-    if not await owners(provider) - {stored.username}:
+    name = _lost(before, after)
+    if name is not None:
         raise InvalidArgument(
-            f"{stored.username} is the last enabled administrator with all permissions; add another one first"
+            f"{name} is the last enabled administrator with all permissions; add another one first"
         )
 
 
-async def owners_kept(
-    batches: AsyncIterable[Batch], before: set[str], *, add_only: bool
-) -> AsyncGenerator[Batch, None]:
-    """The batches of a load; its end is an error if they leave no owner where there was one.
-
-    Args:
-        batches: of records, to be stored in one transaction that an error undoes.
-        before: `owners` before the load.
-        add_only: records that exist are left as they are.
+def check_load_keeps_owner(before: Iterable[Admin], after: Iterable[Admin]) -> None:
+    """Return if an owner remains after a load of many records, or there was none.
 
     Raises:
-        BadRecord: no owner would remain.
+        BadRecord: the server could not be managed any more.
     """
-    if add_only:
-        async for batch in batches:
-            yield batch
-        return
-    left = set(before)
-    async for batch in batches:
-        for record in batch:
-            if isinstance(record, Admin):
-                (left.add if is_owner(record) else left.discard)(record.username)
-        yield batch
-    if before and not left:
+    if _lost(before, after) is not None:
         raise BadRecord("admins", "no enabled administrator with all permissions would remain")
+
+
+def _lost(before: Iterable[Admin], after: Iterable[Admin]) -> str | None:
+    """The name of an owner before, if there is none after."""
+    name = next((admin.username for admin in before if is_owner(admin)), None)
+    return None if any(map(is_owner, after)) else name

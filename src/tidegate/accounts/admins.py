@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
@@ -22,25 +21,23 @@ from tidegate.store.validate import check_admin
 
 
 class Admins:
-    """Adds, changes and removes administrators.
-
-    Only who has all permissions may. Changes of one process wait for each other, because that an owner
-    remains is a question about all of them.
-    """
+    """Adds, changes and removes administrators; only who has all permissions may."""
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
-        self._provider: Final = provider
         self._options: Final = options
         self._needs: Final = needs
-        self._turn: Final = asyncio.Lock()
         self._records: Final = Records(
             Stored(
                 "admin",
                 "administrator",
                 provider.admin,
                 provider.add_admin,
-                lambda admin, guard: provider.update_admin(admin, guard=guard),
-                lambda name, guard: provider.delete_admin(name, guard=guard),
+                lambda admin, guard: provider.update_admin(
+                    admin, guard=guard, admins_guard=check_owner_remains
+                ),
+                lambda name, guard: provider.delete_admin(
+                    name, guard=guard, admins_guard=check_owner_remains
+                ),
                 lambda admin: admin.username,
             ),
             options.rules,
@@ -106,7 +103,6 @@ class Admins:
             admin = decode_admin(document, base=stored, rules=self._options.rules)
             if by.admin == stored.username:
                 _check_own(by, stored, admin)
-            await check_owner_remains(self._provider, stored, admin)
             if password or admin.password != stored.password:
                 hashed = await new.stored_form(admin.password, self._options.admin_bits)
                 admin = replace(admin, password=hashed)
@@ -142,13 +138,11 @@ class Admins:
         async def check(stored: Admin) -> None:
             if by.admin == stored.username:
                 raise InvalidArgument("you cannot delete yourself")
-            await check_owner_remains(self._provider, stored, None)
 
         async def follow(admin: Admin) -> None:
             await self._needs.tokens.revoke_all(admin.username)
 
-        async with self._turn:
-            return await self._records.remove(name, by=by, version=version, check=check, follow=follow)
+        return await self._records.remove(name, by=by, version=version, check=check, follow=follow)
 
     # -- oneself -----------------------------------------------------------------------------------------
 
@@ -188,8 +182,7 @@ class Admins:
             )
             return check_admin(changed, self._options.rules)
 
-        async with self._turn:
-            return await self._records.change(_own(by), make, by=by)
+        return await self._records.change(_own(by), make, by=by)
 
     async def _replace(
         self, name: str, make: Callable[[Admin], Awaitable[Admin]], *, by: Actor, version: str = ""
@@ -199,8 +192,7 @@ class Admins:
         async def follow(_: Admin, admin: Admin) -> None:
             await self._needs.tokens.revoke_all(admin.username)
 
-        async with self._turn:
-            return await self._records.change(name, make, by=by, version=version, follow=follow)
+        return await self._records.change(name, make, by=by, version=version, follow=follow)
 
 
 def _own(by: Actor) -> str:

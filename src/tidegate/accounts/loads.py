@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Consequences of a load of many records at once: a dump, or an import from another server."""
+"""Verbs on many records at once: a dump, or an import from another server."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from tidegate.accounts.actor import Actor
+from tidegate.accounts.administrators import EVERYTHING, check_load_keeps_owner
 from tidegate.accounts.needs import Needs
-from tidegate.errors import TidegateError
+from tidegate.errors import BadRecord, Outdated, TidegateError
 from tidegate.events.kinds import Administered
+from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.policy.login import disconnect_reason
-from tidegate.store.contract import LoadRow, Provider
+from tidegate.store.contract import ADD_ONLY, Kind, LoadReport, LoadRow, Provider, Record
 
+MODES: Final = (0, 1, 2)
 DISCONNECT_UPDATED: Final = 2
 """The load mode that closes connections of every user it updates."""
 
@@ -24,6 +27,8 @@ BURST: Final = 2_000
 """Events told without a pause: a fifth of what the bus holds for one sink."""
 
 PAUSE_SECONDS: Final = 0.05
+PAGE: Final = 500
+"""Administrators read at a time."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,35 +36,84 @@ _ACTIONS: Final[dict[str, Literal["add", "change"]]] = {"added": "add", "updated
 
 
 class Loads:
-    """Does what follows from loads; the provider has stored them by then."""
+    """Stores many records at once, and does what follows."""
 
     def __init__(self, provider: Provider, needs: Needs) -> None:
         self._provider: Final = provider
         self._needs: Final = needs
 
-    async def finished(
+    async def store(
         self,
-        rows: Sequence[LoadRow],
+        batches: AsyncIterable[Sequence[Record]],
         *,
         by: Actor,
         mode: int = 0,
+        merged: bool = False,
         fields: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> None:
-        """Close connections, revoke tokens and emit an event for each record that was added or changed.
+    ) -> LoadReport:
+        """Store everything in one transaction, and then close connections, revoke tokens and emit the events.
 
         Args:
-            rows: what became of each record.
-            by: who loaded them.
-            mode: of the load; 2 closes connections of every updated user, others of those only who may not
-                stay.
-            fields: names of the fields that changed, by user name, where the load knows them.
+            batches: of records that are checked, and whose passwords are hashes; folders come before users,
+                and API keys last. What it raises undoes everything.
+            by: who loads them.
+            mode: 0 adds and updates, 1 only adds, 2 as 0 and closes connections of every updated user; 0 and
+                1 close those only of users who may not stay.
+            merged: records that exist were made of the stored ones, with their `id` and `updated_at`; whoever
+                changed one since then does not lose that change.
+            fields: names of the fields that change, by user name, where the load knows them.
+
+        Raises:
+            Denied: they may not do everything.
+            BadRecord: the mode is unknown, or no owner would remain; nothing was changed.
+            Outdated: of `merged` records, one has changed; nothing was changed.
         """
-        updated = [name for kind, name, action in rows if kind == "user" and action == "updated"]
+        by.require(EVERYTHING)
+        check_mode(mode)
+        report = await self._provider.load_batches(
+            batches,
+            mode=mode,
+            guard=_check_unchanged if merged else None,
+            admins_guard=check_load_keeps_owner,
+        )
+        updated = [name for kind, name, action in report.rows if kind == "user" and action == "updated"]
         await self._disconnect(updated, by, everybody=mode == DISCONNECT_UPDATED)
-        for kind, name, action in rows:
+        for kind, name, action in report.rows:
             if kind == "admin" and action == "updated":
                 await self._needs.tokens.revoke_all(name)
-        await self._tell(rows, by, fields or {})
+        await self._tell(report.rows, by, fields or {})
+        return report
+
+    async def rehearse(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> list[LoadRow]:
+        """Tell what `store` would do with each record; nothing is changed. Names are asked for in bulk.
+
+        Raises:
+            BadRecord: as `store`.
+        """
+        check_mode(mode)
+        rows: list[LoadRow] = []
+        before = {admin.username: admin async for admin in self._admins()}
+        after = dict(before)
+        word = "kept" if mode == ADD_ONLY else "updated"
+        async for batch in batches:
+            named = [kind_and_name(record) for record in batch]
+            taken = {
+                kind: await self._provider.existing(kind, [name for of, name in named if of == kind])
+                for kind in {kind for kind, _ in named}
+            }
+            rows += [(kind, name, word if name in taken[kind] else "added") for kind, name in named]
+            for record in batch:
+                if isinstance(record, Admin) and (mode != ADD_ONLY or record.username not in before):
+                    after[record.username] = record
+        check_load_keeps_owner(before.values(), after.values())
+        return rows
+
+    async def _admins(self) -> AsyncIterator[Admin]:
+        offset = 0
+        while page := await self._provider.admins(offset=offset, limit=PAGE):
+            for admin in page:
+                yield admin
+            offset += len(page)
 
     async def count_files(self, rows: Sequence[LoadRow], *, everybody: bool) -> None:
         """Count the files of loaded users with a quota, or of all loaded users and folders, one by one.
@@ -110,3 +164,38 @@ class Loads:
             if start:
                 await asyncio.sleep(PAUSE_SECONDS)  # sinks catch up: none loses an event of a large load
             await asyncio.gather(*map(self._needs.events.record, events[start : start + BURST]))
+
+
+def check_mode(mode: int) -> None:
+    """Return if there is such a load mode.
+
+    Raises:
+        BadRecord: there is none.
+    """
+    if mode not in MODES:
+        raise BadRecord("mode", f"{mode} is not one of 0, 1, 2")
+
+
+def kind_and_name(record: Record) -> tuple[Kind, str]:
+    """The kind and the name of a record."""
+    match record:
+        case Account():
+            return "user", record.username
+        case Folder():
+            return "folder", record.name
+        case Admin():
+            return "admin", record.username
+        case ApiKey():
+            return "api_key", record.id
+
+
+def _check_unchanged(stored: Record, wanted: Record) -> None:
+    """Return if a record was made of the stored one.
+
+    Raises:
+        Outdated: it was made of an earlier one, or when there was none.
+    """
+    read, now = ((getattr(one, "id", 0), getattr(one, "updated_at", 0)) for one in (wanted, stored))
+    if read != now:
+        kind, name = kind_and_name(stored)
+        raise Outdated(f"{kind} {name}")

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -156,16 +157,14 @@ def loaddata(
                     notes = list(remarks.lines())
                 else:
                     report = await load_file(
-                        desk.provider,
+                        partial(desk.administration.loads.store, by=desk.actor, mode=mode),
                         file,
-                        mode=mode,
                         rules=desk.rules,
                         hash_password=wiring.password_hasher(desk.loaded),
                         move=move,
                         how_far=progress.at,
                     )
                     rows, notes, remarks = list(report.rows), list(report.notes), report.remarks or Remarks()
-                    await desk.administration.loads.finished(rows, by=desk.actor, mode=mode)
             if scan_quota and not dry_run:
                 marked = await _mark_for_scan(desk, rows, everybody=scan_quota == 1)
                 note(f"files of {marked} users are counted when the server starts")

@@ -254,18 +254,15 @@ async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) ->
                 how_far=progress.advance,
             )
         else:
-            rows, stored = await apply_import(
+            rows, _ = await apply_import(
                 desk.provider,
+                desk.administration.loads,
                 harvest,
                 choices.mode,
+                by=at_shell(Channel.IMPORT),
                 keep_passwords=choices.keep_passwords,
                 disable_missing=choices.disable_missing,
                 how_far=progress.advance,
-            )
-            await desk.administration.loads.finished(
-                stored.rows,
-                by=at_shell(Channel.IMPORT),
-                fields={row.name: tuple(change.field for change in row.changes) for row in rows},
             )
     if report_file is not None:
         write_report(

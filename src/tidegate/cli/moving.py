@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.cli import reports
-from tidegate.model import Account, Admin, Folder
 
 if TYPE_CHECKING:
     from tidegate.cli.provider import AdminContext
-    from tidegate.store.contract import Kind, Record
     from tidegate.store.dump import HowFar
     from tidegate.store.legacy.mover import MoveOptions
     from tidegate.store.legacy.remarks import Remarks
@@ -32,38 +30,14 @@ async def compare(
     Raises:
         BadRecords: the load would be refused.
     """
-    from tidegate.accounts.administrators import owners, owners_kept
     from tidegate.server import wiring
     from tidegate.store.dump import file_batches
 
     options = wiring.provider_options(desk.loaded)
-    rows: list[Row] = []
-    async with (
-        contextlib.aclosing(
-            file_batches(file, options, [], move=move, remarks=remarks, how_far=how_far)
-        ) as read,
-        contextlib.aclosing(owners_kept(read, await owners(desk.provider), add_only=mode == 1)) as batches,
-    ):
-        async for batch in batches:
-            named = [_named(record) for record in batch]
-            taken: dict[Kind, set[str]] = {}
-            for kind in {kind for kind, _ in named}:
-                taken[kind] = await desk.provider.existing(kind, [name for of, name in named if of == kind])
-            there = "kept" if mode == 1 else "updated"
-            rows += [(kind, name, there if name in taken[kind] else "added") for kind, name in named]
-    return rows
-
-
-def _named(record: Record) -> tuple[Kind, str]:
-    match record:
-        case Account():
-            return "user", record.username
-        case Folder():
-            return "folder", record.name
-        case Admin():
-            return "admin", record.username
-        case _:
-            return "api_key", record.id
+    async with contextlib.aclosing(
+        file_batches(file, options, [], move=move, remarks=remarks, how_far=how_far)
+    ) as batches:
+        return await desk.administration.loads.rehearse(batches, mode=mode)
 
 
 def write_report(path: Path, rows: Iterable[Row], remarks: Remarks) -> None:

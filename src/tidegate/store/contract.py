@@ -14,7 +14,9 @@ from tidegate.store.outbox import OutboxStore
 __all__ = [
     "ADD_ONLY",
     "EVERYTHING",
+    "AdminsGuard",
     "Guard",
+    "LoadGuard",
     "LoadReport",
     "Order",
     "Provider",
@@ -38,6 +40,13 @@ Guard = Callable[[R], None]
 """Called with the record as it is stored, inside the transaction that changes or removes it and after the
 record is locked against other writers. What it raises undoes the transaction. It may be called again if the
 database asks to repeat the work, so it MUST NOT have effects."""
+
+AdminsGuard = Callable[[Sequence[Admin], Sequence[Admin]], None]
+"""Called with all administrators before and after a change, by name. Otherwise as `Guard`: each is
+locked against other writers, so what holds of both lists holds when the change is stored."""
+
+LoadGuard = Callable[[Record, Record], None]
+"""Called with a stored record and the one of the load that replaces it. Otherwise as `Guard`."""
 
 Kind = Literal["user", "folder", "admin", "api_key"]
 """What a record is."""
@@ -245,7 +254,13 @@ class Provider(Protocol):
         """Store a new administrator."""
         ...
 
-    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
+    async def update_admin(
+        self,
+        admin: Admin,
+        *,
+        guard: Guard[Admin] | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> Admin:
         """Replace an administrator by name."""
         ...
 
@@ -253,7 +268,13 @@ class Provider(Protocol):
         """Set an administrator's `last_login` alone; their `updated_at` stays."""
         ...
 
-    async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
+    async def delete_admin(
+        self,
+        username: str,
+        *,
+        guard: Guard[Admin] | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> None:
         """Remove an administrator and the API keys bound to them."""
         ...
 
@@ -324,10 +345,23 @@ class Provider(Protocol):
         """
         ...
 
-    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+    async def load_batches(
+        self,
+        batches: AsyncIterable[Sequence[Record]],
+        *,
+        mode: int = 0,
+        guard: LoadGuard | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> LoadReport:
         """As `load`, for more records than should be held at once.
 
-        Folders come before the accounts that mount them without a `mapped_path`. Whatever the iterator
-        raises undoes everything.
+        Folders come before the accounts that mount them without a `mapped_path`. Whatever the iterator or a
+        guard raises undoes everything.
+
+        Args:
+            batches: of records.
+            mode: as for `load`.
+            guard: called for each record that is replaced.
+            admins_guard: called at the end, if the load has administrators.
         """
         ...

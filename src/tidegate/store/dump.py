@@ -18,14 +18,13 @@ from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar
 
-from tidegate.accounts.administrators import owners, owners_kept
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
 from tidegate.policy.renames import REPLACE
 from tidegate.store import versions as eras
-from tidegate.store.contract import ADD_ONLY, LoadReport, Order, Provider, Record
+from tidegate.store.contract import LoadReport, Order, Provider, Record
 from tidegate.store.documents import (
     decode_account,
     decode_admin,
@@ -61,7 +60,6 @@ SCOPES: Final = ("users", "folders", "admins", "api_keys")
 MAX_RECORD_CHARS: Final = 16 * 1024 * 1024
 """Longest single record of a dump."""
 READ_BYTES: Final = 256 * 1024
-MODES: Final = (0, 1, 2)
 RENAMES_REPLACE: Final = (
     "users: RENAME onto a name that exists replaces it, as in SFTPGo (filters.rename_onto is set to replace; "
     "user set NAME --rename-onto refuse changes that)"
@@ -70,6 +68,9 @@ RENAMES_REPLACE: Final = (
 
 _ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",))
 """What has to be stored before what; each group is one pass over the file."""
+
+StoreBatches = Callable[[AsyncGenerator[Sequence[Record], None]], Awaitable[LoadReport]]
+"""Stores batches of records in one transaction."""
 
 Hasher = Callable[[str], str]
 
@@ -170,10 +171,9 @@ async def _paged(page: Callable[..., Awaitable[list[T]]]) -> AsyncIterator[T]:
 
 
 async def load_file(
-    provider: Provider,
+    store: StoreBatches,
     source: Path | BinaryIO,
     *,
-    mode: int = 0,
     rules: Rules = DEFAULT_RULES,
     hash_password: Hasher | None = None,
     move: MoveOptions = DEFAULT_MOVE,
@@ -182,9 +182,8 @@ async def load_file(
     """Load a dump, ours or of SFTPGo 0.9 to 2.7, in one transaction.
 
     Args:
-        provider: an open provider.
+        store: stores the batches of records; `accounts.loads.Loads.store` with its mode and actor.
         source: the file, or a seekable binary stream.
-        mode: 0 adds and updates, 1 only adds, 2 as 0 (the caller also ends the sessions of what changed).
         rules: settings that decide what is valid.
         hash_password: turns plain-text passwords into hashes, off the loop; without it they are refused.
         move: decisions of the operator about a dump of SFTPGo.
@@ -195,17 +194,13 @@ async def load_file(
 
     Raises:
         BadRecords: with every mistake, by place and name; nothing was changed.
-        BadRecord: the file is no dump, or an argument is wrong; nothing was changed.
+        BadRecord: the file is no dump, or `store` refuses; nothing was changed.
     """
-    if mode not in MODES:
-        raise BadRecord("mode", f"{mode} is not one of 0, 1, 2")
     remarks = Remarks(every=move.every_remark)
     work = _Work(rules, hash_password, move, remarks, how_far)
     async with contextlib.aclosing(_batches(source, work)) as batches:
         try:
-            kept = owners_kept(batches, await owners(provider), add_only=mode == ADD_ONLY)
-            async with contextlib.aclosing(kept):
-                report = await provider.load_batches(kept, mode=mode)
+            report = await store(batches)
         except UnknownFolder as error:
             raise await asyncio.to_thread(_placed, error, source) from None
     return replace(report, notes=tuple(remarks.lines()), remarks=remarks)

@@ -24,10 +24,11 @@ from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
-from tidegate.store.contract import LoadReport, LoadRow, Order, Record
+from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Order, Record
 from tidegate.store.kv_outbox import CURSORS, OUTBOX, LmdbOutbox
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
+from tidegate.store.record_load import Load
 from tidegate.store.record_provider import RecordProvider
 from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.storages import dump_record, load_record
@@ -290,10 +291,17 @@ class LmdbProvider(RecordProvider):
         for table in self._tables.values():
             shelves.transaction.drop(table, delete=False)
 
-    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+    async def load_batches(
+        self,
+        batches: AsyncIterable[Sequence[Record]],
+        *,
+        mode: int = 0,
+        guard: LoadGuard | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> LoadReport:
         """Store everything in one transaction, a batch at a time."""
         writer = self._running(self._writer)
-        report: list[LoadRow] = []
+        load = Load(mode, guard, admins_guard)
         async with self._writing, contextlib.AsyncExitStack() as stack:
             transaction = await self._on(writer, lambda: self._begin_load(stack))
             shelves = _LmdbShelves(transaction, self._tables, self._bookmarks)
@@ -301,13 +309,14 @@ class LmdbProvider(RecordProvider):
                 async for batch in batches:
                     if any(isinstance(record, Account) for record in batch):
                         self._rules.require_users()
-                    report += await self._on(writer, functools.partial(records.store, shelves, batch, mode))
+                    await self._on(writer, functools.partial(load.store, shelves, batch))
+                await self._on(writer, functools.partial(load.end, shelves))
                 await self._on(writer, transaction.commit)
             except BaseException:
                 # Queued behind whatever still runs on the one writing thread.
                 await asyncio.shield(self._on(writer, transaction.abort))
                 raise
-        return LoadReport(report)
+        return LoadReport(load.rows)
 
     # -- running work ------------------------------------------------------------------------------------
 

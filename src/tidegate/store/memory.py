@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from tidegate.model import Account
-from tidegate.store import records
-from tidegate.store.contract import LoadReport, LoadRow, Order, Record
+from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Order, Record
 from tidegate.store.options import DEFAULT_NAME, ProviderOptions
+from tidegate.store.record_load import Load
 from tidegate.store.record_provider import RecordProvider
 from tidegate.store.records import RecordTable, RecordTransaction
 
@@ -183,8 +183,9 @@ class MemoryProvider(RecordProvider):
         fresh = _State()
         fresh.last_id = self._state.last_id
         notes: list[str] = []
+        load = Load(mode=0)
         async for batch in file_batches(self._options.file, self._options, notes):
-            records.store(fresh, batch, 0)
+            load.store(fresh, batch)
             fresh.undo.clear()
         # Who was there before is the same as before: sessions tell accounts of one name apart by this.
         for name, old in self._state.shelves["users"].items():
@@ -216,7 +217,14 @@ class MemoryProvider(RecordProvider):
         state.undo.clear()
         return done
 
-    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+    async def load_batches(
+        self,
+        batches: AsyncIterable[Sequence[Record]],
+        *,
+        mode: int = 0,
+        guard: LoadGuard | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> LoadReport:
         """Store everything or nothing. The batches are gathered first: they end up in memory anyway."""
         gathered: list[Sequence[Record]] = []
         async for batch in batches:
@@ -224,8 +232,12 @@ class MemoryProvider(RecordProvider):
                 self._rules.require_users()
             gathered.append(batch)
 
-        def work(shelves: RecordTransaction) -> list[LoadRow]:
-            return [row for batch in gathered for row in records.store(shelves, batch, mode)]
+        load = Load(mode, guard, admins_guard)
 
-        report: list[LoadRow] = await self._write(work)
-        return LoadReport(report)
+        def work(shelves: RecordTransaction) -> None:
+            for batch in gathered:
+                load.store(shelves, batch)
+            load.end(shelves)
+
+        await self._write(work)
+        return LoadReport(load.rows)

@@ -5,20 +5,35 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Final, Literal, TypeVar, cast
 
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store import records
-from tidegate.store.contract import Guard, Kind, LoadReport, Order, Provider, Record, Snapshot, UsageDelta
+from tidegate.store.contract import (
+    AdminsGuard,
+    Guard,
+    Kind,
+    LoadGuard,
+    LoadReport,
+    Order,
+    Provider,
+    Record,
+    Snapshot,
+    UsageDelta,
+)
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.outbox import MemoryOutbox, OutboxStore
+from tidegate.store.record_load import with_admins_guard
 from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
 T = TypeVar("T")
 R = TypeVar("R", Account, Folder, Admin, ApiKey)
+
+Work = Callable[[RecordTransaction], T]
 
 _SHELVES: Final[dict[Kind, RecordTable]] = {
     "user": "users",
@@ -53,7 +68,14 @@ class RecordProvider(abc.ABC):
         """Run writing work; all of it is stored, or none."""
 
     @abc.abstractmethod
-    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+    async def load_batches(
+        self,
+        batches: AsyncIterable[Sequence[Record]],
+        *,
+        mode: int = 0,
+        guard: LoadGuard | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> LoadReport:
         """Store everything in one transaction, a batch at a time."""
 
     async def check(self) -> None:
@@ -242,17 +264,32 @@ class RecordProvider(abc.ABC):
         """Store a new administrator."""
         return await self._write(lambda shelves: records.add(shelves, admin))
 
-    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
+    async def update_admin(
+        self,
+        admin: Admin,
+        *,
+        guard: Guard[Admin] | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> Admin:
         """Replace an administrator by name."""
-        return await self._write(lambda shelves: records.change(shelves, admin, guard=guard))
+        work: Work[Admin] = partial(records.change, record=admin, guard=guard)
+        return await self._write(with_admins_guard(work, admins_guard))
 
     async def touch_admin(self, username: str, when_ms: int) -> None:
         """Set `last_login` alone."""
         await self._write(lambda shelves: records.touch(shelves, "admins", username, last_login=when_ms))
 
-    async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
+    async def delete_admin(
+        self,
+        username: str,
+        *,
+        guard: Guard[Admin] | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> None:
         """Remove an administrator and the API keys bound to them."""
-        await self._remove("admins", username, guard)
+        _must_be_storable(username)
+        work: Work[None] = partial(records.remove, shelf="admins", name=username, guard=guard)
+        await self._write(with_admins_guard(work, admins_guard))
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """One API key."""

@@ -8,13 +8,13 @@ folders, counters that stay, what goes when an account goes) is here once for bo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
-from tidegate.store.contract import ADD_ONLY, EVERYTHING, Guard, LoadRow, Order, Record, UsageDelta
+from tidegate.store.contract import EVERYTHING, Guard, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
 RecordTable = Literal["users", "folders", "admins", "api_keys", "external"]
@@ -137,7 +137,7 @@ def users_after(shelves: RecordTransaction, name: str, limit: int) -> list[Accou
     return [_filled(shelves, cast("Account", item)) for item in shelves.after("users", name, limit)]
 
 
-def _shown(shelves: RecordTransaction, record: Record) -> Record:
+def shown(shelves: RecordTransaction, record: Record) -> Record:
     """A record as reading by name gives it."""
     return _filled(shelves, record) if isinstance(record, Account) else record
 
@@ -197,7 +197,7 @@ def change(
     shelf, name = name_of(record)
     old = _existing(shelves, shelf, name)
     if guard is not None:
-        guard(cast("R", _shown(shelves, old)))
+        guard(cast("R", shown(shelves, old)))
     values: dict[str, Any] = {}
     if isinstance(record, Folder):
         values = _usage(old, "used_quota_size", "used_quota_files", "last_quota_update")
@@ -235,7 +235,7 @@ def remove(
     """
     old = _existing(shelves, shelf, name)
     if guard is not None:
-        guard(cast("G", _shown(shelves, old)))
+        guard(cast("G", shown(shelves, old)))
     if isinstance(old, Account):
         for mount in old.virtual_folders:
             shelves.unlink(mount.name, name)
@@ -249,8 +249,9 @@ def remove(
     shelves.drop(shelf, name)
     if isinstance(old, (Account, Admin)):
         bound = "user" if isinstance(old, Account) else "admin"
-        for key in [key for key in _every_key(shelves) if getattr(key, bound) == name]:
-            shelves.drop("api_keys", key.id)
+        for key in [cast("ApiKey", key) for key in every(shelves, "api_keys")]:
+            if getattr(key, bound) == name:
+                shelves.drop("api_keys", key.id)
 
 
 def touch(shelves: RecordTransaction, shelf: RecordTable, name: str, **values: int) -> None:
@@ -353,23 +354,6 @@ def mark(shelves: RecordTransaction, name: str, *, dirty: bool, server: str = ""
     shelves.mark(name, dirty=dirty, server=server)
 
 
-def store(shelves: RecordTransaction, batch: Sequence[Record], mode: int) -> list[LoadRow]:
-    """Store one batch of a load."""
-    report: list[LoadRow] = []
-    for record in batch:
-        shelf, name = name_of(record)
-        kind = shelf.removesuffix("s")
-        if shelves.get(shelf, name) is None:
-            add(shelves, record, keep_times=True)
-            report.append((kind, name, "added"))
-        elif mode == ADD_ONLY:
-            report.append((kind, name, "kept"))
-        else:
-            change(shelves, record)
-            report.append((kind, name, "updated"))
-    return report
-
-
 # --- pieces ---------------------------------------------------------------------------------------------
 
 
@@ -430,8 +414,9 @@ def _with_folders(shelves: RecordTransaction, account: Account) -> Account:
     return replace(account, virtual_folders=tuple(mounts))
 
 
-def _every_key(shelves: RecordTransaction) -> Iterator[ApiKey]:
+def every(shelves: RecordTransaction, shelf: RecordTable) -> Iterator[Record]:
+    """All records of a table by name."""
     last = ""
-    while batch := shelves.after("api_keys", last, 500):
-        yield from cast("list[ApiKey]", batch)
-        last = cast("ApiKey", batch[-1]).id
+    while batch := shelves.after(shelf, last, 500):
+        yield from batch
+        last = name_of(batch[-1])[1]

@@ -17,8 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.accounts import ED25519
 from tests.support.command_line import Result, tidegate
+from tests.support.loading import load_file
 
-from tidegate.accounts.administrators import owners
+from tidegate.accounts.administrators import is_owner
 from tidegate.accounts.directories import never_given
 from tidegate.accounts.keys import parse_public_key
 from tidegate.accounts.names import UNREADABLE, check_name, fold_name, login_name, typed_name
@@ -27,7 +28,6 @@ from tidegate.errors import BadRecord
 from tidegate.model import Admin
 from tidegate.store.contract import Provider, Snapshot
 from tidegate.store.documents import decode_account, decode_folder
-from tidegate.store.dump import load_file
 from tidegate.store.factory import create_provider
 from tidegate.store.imports.common import Harvest
 from tidegate.store.options import ProviderOptions
@@ -247,6 +247,10 @@ async def memory() -> Provider:
     provider = create_provider(ProviderOptions(driver="memory", name=""))
     await provider.open()
     return provider
+
+
+async def owners(provider: Provider) -> set[str]:
+    return {admin.username for admin in await provider.admins() if is_owner(admin)}
 
 
 def admin(name: str, *permissions: str, status: int = 1) -> Admin:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.accounts import plain_account
 
 from tidegate.accounts.actor import Actor, Channel, operator
 from tidegate.accounts.administration import Administration
@@ -19,7 +21,8 @@ from tidegate.accounts.versions import fields_since, version_of
 from tidegate.errors import BadRecord, Denied, InvalidArgument, Outdated, ProviderUnavailable
 from tidegate.events.kinds import Administered, Event
 from tidegate.identity.passwords import verify
-from tidegate.model import Account, UsageDelta
+from tidegate.model import Account, Admin, UsageDelta
+from tidegate.store.contract import Record, Snapshot
 from tidegate.store.documents import encode_account
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
@@ -246,15 +249,27 @@ async def test_keys_are_made_by_people_only(world: World):
     await world.admin.api_keys.remove(key.id, by=ROOT)
 
 
+async def batches(*records: Record) -> AsyncIterator[Sequence[Record]]:
+    yield records
+
+
 async def test_a_load_is_an_event_for_each_record_it_wrote(world: World):
-    rows = [
-        ("user", "new", "added"),
-        ("user", "old", "updated"),
-        ("user", "same", "kept"),
-        ("admin", "boss", "updated"),
-    ]
+    old, same = plain_account("old"), plain_account("same")
+    boss = Admin(username="boss", permissions=("*",), password="$1$x")
+    await world.provider.load(Snapshot(users=[old, same], admins=[boss]))
     by = operator("root", Channel.IMPORT)
-    await world.admin.loads.finished(rows, by=by, mode=2, fields={"old": ("home_dir",)})
+    report = await world.admin.loads.store(batches(boss, same), by=by, mode=1)
+    assert report.rows == [("admin", "boss", "kept"), ("user", "same", "kept")]
+    assert (world.told(), world.closed, world.revoked) == ([], [], [])
+    report = await world.admin.loads.store(
+        batches(plain_account("new"), replace(old, home_dir="/srv/other"), boss),
+        by=by,
+        mode=2,
+        fields={"old": ("home_dir",)},
+    )
+    assert report.rows == [("user", "new", "added"), ("user", "old", "updated"), ("admin", "boss", "updated")]
+    stored = await world.provider.user("old")
+    assert stored is not None and stored.home_dir == "/srv/other"
     assert world.told() == [
         ("add", "user", "new", ()),
         ("change", "user", "old", ("home_dir",)),
@@ -262,6 +277,29 @@ async def test_a_load_is_an_event_for_each_record_it_wrote(world: World):
     ]
     assert world.closed == [("old", "root")]
     assert world.revoked == ["boss"]
+
+
+async def test_a_load_that_may_not_be_changes_nothing(world: World):
+    boss = Admin(username="boss", permissions=("*",), password="$1$x")
+    await world.provider.add_admin(boss)
+    user = plain_account("new")
+    for by, mode, error in (
+        (replace(ROOT, permissions=frozenset(("add_users", "edit_users"))), 0, Denied),
+        (ROOT, 3, BadRecord),
+    ):
+        with pytest.raises(error):
+            await world.admin.loads.store(batches(user), by=by, mode=mode)
+    powerless = replace(boss, permissions=("view_users",))
+    with pytest.raises(BadRecord, match="no enabled administrator"):
+        await world.admin.loads.store(batches(powerless, user), by=ROOT)
+    with pytest.raises(BadRecord, match="no enabled administrator"):
+        await world.admin.loads.rehearse(batches(powerless, user))
+    assert await world.admin.loads.rehearse(batches(powerless, user), mode=1) == [
+        ("admin", "boss", "kept"),
+        ("user", "new", "added"),
+    ]
+    assert await world.provider.count_users() == 0
+    assert (world.told(), world.closed, world.revoked) == ([], [], [])
 
 
 async def test_what_follows_is_done_also_if_the_event_cannot_be_kept(world: World):

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 from tests.support.command_line import process
+from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
-from tidegate.store.dump import file_batches, load_file
+from tidegate.store.dump import file_batches
 from tidegate.store.factory import ProviderOptions, create_provider, initialise
 
 CALLS = 220

@@ -12,6 +12,7 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.command_line import tidegate
+from tests.support.loading import load_file
 from tests.support.vfs_world import PUT, World, p, put, vfs_world
 from tests.support.web_world import WebWorld, free_port, web_world
 
@@ -19,7 +20,7 @@ from tidegate import errors as e
 from tidegate.abc import Publish
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.model import FilePatterns, Peer, Principal, Protocol
-from tidegate.store.dump import RENAMES_REPLACE, dump, load_file
+from tidegate.store.dump import RENAMES_REPLACE, dump
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
 

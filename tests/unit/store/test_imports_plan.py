@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from tests.support.loading import apply_import
 
 from tidegate.errors import BadRecord
 from tidegate.model import Account, Filters
@@ -15,7 +16,7 @@ from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
 from tidegate.store.imports.common import Harvest
 from tidegate.store.imports.openbridge import OpenbridgeTables, parse_openbridge
-from tidegate.store.imports.plan import Change, apply_import, plan_import
+from tidegate.store.imports.plan import Change, plan_import
 from tidegate.store.imports.proftpd import parse_proftpd
 from tidegate.store.imports.pureftpd import parse_pureftpd
 from tidegate.store.options import ProviderOptions

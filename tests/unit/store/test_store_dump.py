@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.accounts import BCRYPT, full_account, full_admin, full_folder, full_key, plain_account
+from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, ProviderError
 from tidegate.store import dump as dump_module
 from tidegate.store.contract import Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
-from tidegate.store.dump import dump, load_file
+from tidegate.store.dump import dump
 from tidegate.store.factory import ProviderOptions, create_provider
 
 DATA = Path(__file__).parents[2] / "data"
@@ -308,7 +309,7 @@ async def test_memory_does_not_grow_with_the_file(
         tracemalloc.start()
         try:
             async with _counting(users) as sink:
-                await load_file(sink, Endless(users))
+                await dump_module.load_file(sink.load_batches, Endless(users))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -330,10 +331,7 @@ class _counting:  # noqa: N801
     async def __aexit__(self, *_: object) -> None:
         assert self._seen == self._users
 
-    async def admins(self, **_: object) -> list[object]:
-        return []
-
-    async def load_batches(self, batches: object, *, mode: int = 0) -> object:
+    async def load_batches(self, batches: object, **_: object) -> object:
         async for batch in batches:
             self._seen += len(batch)
         return dump_module.LoadReport()

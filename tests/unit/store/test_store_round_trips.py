@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.accounts import full_account, full_admin, full_folder, full_key, plain_account
+from tests.support.loading import load_file
 
 from tidegate.errors import UnknownFolder
 from tidegate.model import FolderMount
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_account
-from tidegate.store.dump import dump, load_file
+from tidegate.store.dump import dump
 from tidegate.store.factory import create_provider
 from tidegate.store.options import ProviderOptions
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans the changes of an import and makes them: all in one transaction, or nothing."""
+"""Plans the changes of an import, and has the administration make all of them, or none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Final, Literal
 
-from tidegate.errors import BadRecord
+from tidegate.accounts.actor import Actor
+from tidegate.accounts.loads import Loads
+from tidegate.errors import BadRecord, Outdated
 from tidegate.model import Account, StorageConfig
 from tidegate.store.contract import LoadReport, Provider, Record, Snapshot
 from tidegate.store.imports.common import Harvest, Imported
@@ -21,6 +23,9 @@ Action = Literal["add", "update", "keep", "gone", "disable"]
 
 ADD_ONLY: Final = 1
 """The mode of `Provider.load` that leaves existing accounts alone."""
+
+MAX_TRIES: Final = 8
+"""How often an import is planned at most while accounts change under it."""
 
 _MARK: Final = "imported:"
 """In the comment of a key that an import brought."""
@@ -143,9 +148,11 @@ def _merged_keys(stored: Sequence[str], found: Sequence[str]) -> tuple[str, ...]
 
 async def apply_import(
     provider: Provider,
+    loads: Loads,
     harvest: Harvest,
     mode: int = 0,
     *,
+    by: Actor,
     keep_passwords: bool = False,
     skip_problems: bool = False,
     disable_missing: bool = False,
@@ -153,10 +160,14 @@ async def apply_import(
 ) -> tuple[list[PlanRow], LoadReport]:
     """Store a harvest in one transaction.
 
+    An account that somebody changes between the plan and the transaction makes a new plan, `MAX_TRIES` times.
+
     Args:
-        provider: where it goes.
+        provider: what is stored.
+        loads: the administration of it.
         harvest: what a source holds.
         mode: 0 adds and updates, 1 only adds.
+        by: who imports.
         keep_passwords: see `plan_import`.
         skip_problems: store the good records of a source that has bad ones too; who is missing then is
             not known.
@@ -169,28 +180,38 @@ async def apply_import(
     Raises:
         BadRecord: the harvest has problems (the first is named), or the provider refused a record; nothing
             was changed.
+        Outdated: accounts keep changing; nothing was changed.
     """
     if harvest.problems and not skip_problems:
         first, more = harvest.problems[0], len(harvest.problems) - 1
         raise BadRecord(first.field, f"{first.what} (and {more} more problems)" if more else first.what)
-    rows = await plan_import(
-        provider,
-        harvest.accounts,
-        mode,
-        keep_passwords=keep_passwords,
-        source=harvest.source,
-        complete=not harvest.problems,
-        disable_missing=disable_missing,
-        how_far=how_far,
-    )
-    users = [row.account for row in rows if row.action in ("add", "update", "disable")]
+    tries = MAX_TRIES
+    while True:
+        rows = await plan_import(
+            provider,
+            harvest.accounts,
+            mode,
+            keep_passwords=keep_passwords,
+            source=harvest.source,
+            complete=not harvest.problems,
+            disable_missing=disable_missing,
+            how_far=how_far,
+        )
+        changed = [row for row in rows if row.action in ("add", "update", "disable")]
+        fields = {row.name: tuple(change.field for change in row.changes) for row in changed}
+        batches = _batches([row.account for row in changed], how_far)
+        try:
+            return rows, await loads.store(batches, by=by, mode=mode, merged=True, fields=fields)
+        except Outdated:
+            tries -= 1
+            if not tries:
+                raise
 
-    async def batches() -> AsyncIterator[Sequence[Record]]:
-        async for batch in batches_of(Snapshot(users=users)):
-            yield batch
-            how_far(len(batch))
 
-    return rows, await provider.load_batches(batches(), mode=mode)
+async def _batches(users: Sequence[Account], how_far: HowMany) -> AsyncIterator[Sequence[Record]]:
+    async for batch in batches_of(Snapshot(users=users)):
+        yield batch
+        how_far(len(batch))
 
 
 def merge(stored: Account, item: Imported, *, keep_passwords: bool = False) -> Account:

@@ -107,6 +107,21 @@ async def after(connection: AsyncConnection, tables: Tables, name: str, limit: i
     return await _with_mounts(connection, tables, query)
 
 
+async def locked(connection: AsyncConnection, tables: Tables, names: Sequence[str]) -> list[Account]:
+    """Those of the accounts that exist, locked until the transaction ends, by name."""
+    users = tables.users
+    found: list[Account] = []
+    for start in range(0, len(names), BATCH):
+        query = (
+            select(users)
+            .where(users.c.username.in_(names[start : start + BATCH]))
+            .order_by(users.c.username)
+            .with_for_update()
+        )
+        found += await _with_mounts(connection, tables, query)
+    return found
+
+
 async def _with_mounts(connection: AsyncConnection, tables: Tables, query: Select[Any]) -> list[Account]:
     found = (await connection.execute(query)).mappings().all()
     mounts = await _mounts_of(connection, tables, [row["id"] for row in found])

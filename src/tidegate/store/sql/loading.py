@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.model import Account, Admin, ApiKey, Folder
-from tidegate.store.contract import ADD_ONLY, LoadRow, Record
+from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, rows
 from tidegate.store.sql.record_table import RecordTable, admin_shelf, api_key_shelf, folder_shelf
@@ -18,41 +19,59 @@ from tidegate.store.sql.tables import Tables
 
 
 async def store(
-    connection: AsyncConnection, tables: Tables, batch: Sequence[Record], mode: int
+    connection: AsyncConnection,
+    tables: Tables,
+    batch: Sequence[Record],
+    mode: int,
+    guard: LoadGuard | None = None,
 ) -> list[LoadRow]:
-    """Store one batch of records, of one kind or of several."""
+    """Store one batch of records, of one kind or several; the guard is called for each that is replaced."""
+    one = partial(_one, connection, mode=mode, guard=guard)
     report: list[LoadRow] = []
     users = [record for record in batch if isinstance(record, Account)]
     for record in batch:
         if isinstance(record, Folder):
             shelf = folder_shelf(tables)
-            report.append(await _one(connection, shelf, record, record.name, kind="folder", mode=mode))
+            report.append(await one(shelf, record, record.name, kind="folder"))
         elif isinstance(record, Admin):
             admins = admin_shelf(tables)
-            report.append(await _one(connection, admins, record, record.username, kind="admin", mode=mode))
+            report.append(await one(admins, record, record.username, kind="admin"))
     if users:
-        report.extend(await _users(connection, tables, users, mode))
+        report.extend(await _users(connection, tables, users, mode, guard))
     for record in batch:
         if isinstance(record, ApiKey):
             keys = api_key_shelf(tables)
-            report.append(await _one(connection, keys, record, record.id, kind="api_key", mode=mode))
+            report.append(await one(keys, record, record.id, kind="api_key"))
     return report
 
 
 async def _one(
-    connection: AsyncConnection, shelf: RecordTable[Any], record: Record, name: str, *, kind: str, mode: int
+    connection: AsyncConnection,
+    shelf: RecordTable[Any],
+    record: Record,
+    name: str,
+    *,
+    kind: str,
+    mode: int,
+    guard: LoadGuard | None,
 ) -> LoadRow:
     if await shelf.get(connection, name) is None:
         await shelf.add(connection, record, keep_times=True)
         return kind, name, "added"
     if mode == ADD_ONLY:
         return kind, name, "kept"
-    await shelf.change(connection, record)
+    await shelf.change(
+        connection, record, guard=None if guard is None else lambda stored: guard(stored, record)
+    )
     return kind, name, "updated"
 
 
 async def _users(
-    connection: AsyncConnection, tables: Tables, batch: Sequence[Account], mode: int
+    connection: AsyncConnection,
+    tables: Tables,
+    batch: Sequence[Account],
+    mode: int,
+    guard: LoadGuard | None,
 ) -> list[LoadRow]:
     # A name may come twice in one file: the later record then updates the earlier one.
     report: list[LoadRow] = []
@@ -64,18 +83,26 @@ async def _users(
         for account in pending:
             (later if account.username in seen else now).append(account)
             seen.add(account.username)
-        report.extend(await _distinct_users(connection, tables, now, mode))
+        report.extend(await _distinct_users(connection, tables, now, mode, guard))
         pending = later
     return report
 
 
 async def _distinct_users(
-    connection: AsyncConnection, tables: Tables, batch: Sequence[Account], mode: int
+    connection: AsyncConnection,
+    tables: Tables,
+    batch: Sequence[Account],
+    mode: int,
+    guard: LoadGuard | None,
 ) -> list[LoadRow]:
     users = tables.users
     known = await _ids(connection, tables, [account.username for account in batch])
     fresh = [account for account in batch if account.username not in known]
     stale = [] if mode == ADD_ONLY else [account for account in batch if account.username in known]
+    if guard is not None and stale:
+        wanted = {account.username: account for account in stale}
+        for stored in await accounts.locked(connection, tables, sorted(wanted)):
+            guard(stored, wanted[stored.username])
     now = now_ms()
     if fresh:
         values = [

@@ -19,8 +19,10 @@ from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound, ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import (
+    AdminsGuard,
     Guard,
     Kind,
+    LoadGuard,
     LoadReport,
     LoadRow,
     Order,
@@ -376,16 +378,29 @@ class SqlProvider:
         """Store a new administrator."""
         return await self._link.write(_do(self._admins.add, admin), about=("admins",))
 
-    async def update_admin(self, admin: Admin, *, guard: Guard[Admin] | None = None) -> Admin:
+    async def update_admin(
+        self,
+        admin: Admin,
+        *,
+        guard: Guard[Admin] | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> Admin:
         """Replace an administrator by name."""
-        return await self._link.write(_do(self._admins.change, admin, guard=guard), about=("admins",))
+        work = self._with_admins_guard(_do(self._admins.change, admin, guard=guard), admins_guard)
+        return await self._link.write(work, about=("admins",))
 
     async def touch_admin(self, username: str, when_ms: int) -> None:
         """Set `last_login` alone."""
         work = _do(self._admins.set_columns, username, {"last_login": when_ms})
         await self._link.write(work, about=("admins",))
 
-    async def delete_admin(self, username: str, *, guard: Guard[Admin] | None = None) -> None:
+    async def delete_admin(
+        self,
+        username: str,
+        *,
+        guard: Guard[Admin] | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> None:
         """Remove an administrator and the API keys bound to them."""
         keys = self._tables.api_keys
 
@@ -393,7 +408,8 @@ class SqlProvider:
             await self._admins.remove(connection, username, guard=guard)
             await connection.execute(delete(keys).where(keys.c.admin == username))
 
-        await self._link.write(work, about=("admins", "api_keys"))
+        guarded = self._with_admins_guard(work, admins_guard)
+        await self._link.write(guarded, about=("admins", "api_keys"))
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """One API key."""
@@ -469,15 +485,27 @@ class SqlProvider:
         """Store everything in one transaction."""
         return await self.load_batches(batches_of(snapshot), mode=mode)
 
-    async def load_batches(self, batches: AsyncIterable[Sequence[Record]], *, mode: int = 0) -> LoadReport:
+    async def load_batches(
+        self,
+        batches: AsyncIterable[Sequence[Record]],
+        *,
+        mode: int = 0,
+        guard: LoadGuard | None = None,
+        admins_guard: AdminsGuard | None = None,
+    ) -> LoadReport:
         """Store everything in one transaction, a batch at a time."""
         report: list[LoadRow] = []
 
         async def work(connection: AsyncConnection) -> None:
+            before: list[Admin] | None = None
             async for batch in batches:
                 if any(isinstance(record, Account) for record in batch):
                     self._rules.require_users()
-                report.extend(await loading.store(connection, self._tables, batch, mode))
+                if admins_guard and before is None and any(isinstance(record, Admin) for record in batch):
+                    before = await self._admins.every(connection)
+                report.extend(await loading.store(connection, self._tables, batch, mode, guard))
+            if admins_guard is not None and before is not None:
+                admins_guard(before, await self._admins.every(connection))
 
         about = ("users", "folders", "admins", "api_keys")
         # The batches can be read once only, hence no second run.
@@ -498,6 +526,24 @@ class SqlProvider:
             return []
         work = _do(page, max(offset, 0), min(max(limit, 0), MAX_PAGE), order)
         return await self._link.listing(work, about=about)
+
+    def _with_admins_guard(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], guard: AdminsGuard | None
+    ) -> Callable[[AsyncConnection], Awaitable[T]]:
+        """Work on administrators after which a guard is asked.
+
+        All of them are locked first and in one order, so that two such changes wait for each other.
+        """
+        if guard is None:
+            return work
+
+        async def guarded(connection: AsyncConnection) -> T:
+            before = await self._admins.every(connection)
+            done = await work(connection)
+            guard(before, await self._admins.every(connection))
+            return done
+
+        return guarded
 
     async def _write_user(self, name: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if not can_be_stored(name):

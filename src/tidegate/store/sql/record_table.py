@@ -56,6 +56,11 @@ class RecordTable(Generic[R]):
         query = select(self.table).join(wanted, wanted.c[self.key.name] == self.key).order_by(direction)
         return [self.record_of(row) for row in (await connection.execute(query)).mappings()]
 
+    async def every(self, connection: AsyncConnection) -> list[R]:
+        """All records by name, locked until the transaction ends; for kinds of which there are few."""
+        query = select(self.table).order_by(self.key).with_for_update()
+        return [self.record_of(row) for row in (await connection.execute(query)).mappings()]
+
     async def add(self, connection: AsyncConnection, record: R, *, keep_times: bool = False) -> R:
         """Store a new record; with `keep_times` the times that it has stay."""
         values = self.values_of(record)

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -135,14 +136,12 @@ async def _load(services: Services, stream: BinaryIO, by: Actor, mode: int, scan
     options = services.hashing
     async with _alone(services):
         report = await load_file(
-            services.provider,
+            partial(services.administration.loads.store, by=by, mode=mode),
             stream,
-            mode=mode,
             rules=services.rules,
             hash_password=lambda password: hash_password(password, options),
         )
     _log.info("administrator %r loaded a dump of %d records", by.name, len(report.rows))
-    await services.administration.loads.finished(report.rows, by=by, mode=mode)
     if scan_quota:
         work = services.administration.loads.count_files(report.rows, everybody=scan_quota == 1)
         services.jobs.start(work, "quota scans after a load")

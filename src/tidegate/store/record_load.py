@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads and guards over `RecordTransaction`: changes that are stored only if something holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from tidegate.model import Admin
+from tidegate.store import records
+from tidegate.store.contract import ADD_ONLY, AdminsGuard, LoadGuard, LoadRow, Record
+from tidegate.store.records import RecordTable, RecordTransaction
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Load:
+    """A load under way, in one transaction: see `store.contract.Provider.load_batches`.
+
+    Attributes:
+        mode: of the load.
+        guard: called for each record that is replaced.
+        admins_guard: called at the end.
+        rows: what became of the records so far.
+    """
+
+    mode: int
+    guard: LoadGuard | None = None
+    admins_guard: AdminsGuard | None = None
+    rows: list[LoadRow] = field(default_factory=list)
+    _before: list[Admin] | None = None
+
+    def store(self, shelves: RecordTransaction, batch: Sequence[Record]) -> None:
+        """Store one batch."""
+        if self.admins_guard and self._before is None and any(isinstance(one, Admin) for one in batch):
+            self._before = every_admin(shelves)
+        for record in batch:
+            shelf, name = records.name_of(record)
+            self.rows.append((shelf.removesuffix("s"), name, self._store(shelves, shelf, name, record)))
+
+    def end(self, shelves: RecordTransaction) -> None:
+        """Ask about the whole, when every batch is stored."""
+        if self.admins_guard is not None and self._before is not None:
+            self.admins_guard(self._before, every_admin(shelves))
+
+    def _store(self, shelves: RecordTransaction, shelf: RecordTable, name: str, record: Record) -> str:
+        stored = shelves.get(shelf, name)
+        if stored is None:
+            records.add(shelves, record, keep_times=True)
+            return "added"
+        if self.mode == ADD_ONLY:
+            return "kept"
+        if self.guard is not None:
+            self.guard(records.shown(shelves, stored), record)
+        records.change(shelves, record)
+        return "updated"
+
+
+def with_admins_guard(
+    work: Callable[[RecordTransaction], T], guard: AdminsGuard | None
+) -> Callable[[RecordTransaction], T]:
+    """Work on administrators after which a guard is asked."""
+    if guard is None:
+        return work
+
+    def guarded(shelves: RecordTransaction) -> T:
+        before = every_admin(shelves)
+        done = work(shelves)
+        guard(before, every_admin(shelves))
+        return done
+
+    return guarded
+
+
+def every_admin(shelves: RecordTransaction) -> list[Admin]:
+    """All administrators by name."""
+    return cast("list[Admin]", list(records.every(shelves, "admins")))
