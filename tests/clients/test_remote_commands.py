@@ -123,7 +123,11 @@ def test_an_accounts_life_from_another_host(remote: Remote, monkeypatch: pytest.
     assert "password" in line["fields"].split(",")
 
     assert remote.ok("quota", "show", "alice", "--json").json["quota_size"] == 10 << 20
-    assert "alice" in remote.ok("quota", "scan", "alice").out
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "put-beside-the-server").write_bytes(b"x" * 3000)
+    assert remote.ok("quota", "scan", "alice").out == "counted alice: 1 files, 2.9 KiB\n"
+    used = remote.ok("quota", "show", "alice", "--json").json
+    assert (used["used_quota_size"], used["used_quota_files"]) == (3000, 1)
     remote.ok("user", "del", "alice", "--yes")
     assert remote("user", "show", "alice").err == "tidegate: no such user: alice\n"
 
@@ -242,6 +246,32 @@ def test_connections_need_a_server(tmp_path: Path):
     assert here.err == "tidegate: connections are known to the running server alone: name it with --url\n"
 
 
+def test_folders_and_everything_are_counted_from_another_host(remote: Remote):
+    files = remote.server.directory / "files"
+    for name, sizes in (("fay", (5,)), ("gil", (6, 7))):
+        (files / name).mkdir(parents=True)
+        remote.ok("user", "add", name, "--home", files / name, "--password-stdin", stdin="a long password")
+        for number, size in enumerate(sizes):
+            (files / name / f"f{number}").write_bytes(b"x" * size)
+    (files / "shared").mkdir()
+    (files / "shared" / "f").write_bytes(b"x" * 2000)
+    remote.ok("folder", "add", "shared", files / "shared")
+
+    assert remote.ok("quota", "scan", "--folder", "shared").out == "counted shared: 1 files, 2.0 KiB\n"
+    assert remote.ok("quota", "scan", "gil", "--no-wait").out == "the server counts the files of gil now\n"
+    assert remote.ok("quota", "scan", "--all").out == "counted 3 users and folders: 4 files, 2.0 KiB\n"
+    assert remote.ok("folder", "show", "shared", "--json").json["used_quota_files"] == 1
+    assert remote.ok("quota", "scans", "--json").json == []
+
+    assert remote("quota", "scan", "nobody").err == "tidegate: no such user: nobody\n"
+    for wrong in ((), ("gil", "--all"), ("gil", "--folder", "shared")):
+        assert "give the name of a user, --folder NAME or --all" in remote("quota", "scan", *wrong).err
+    assert "--all with --no-wait" in remote("quota", "scan", "--all", "--no-wait").err
+    for name in ("fay", "gil"):
+        remote.ok("user", "del", name, "--yes")
+    remote.ok("folder", "del", "shared", "--yes")
+
+
 def test_quotas_of_the_provider_itself(tmp_path: Path):
     add = ("user", "add", "carol", "--home", tmp_path / "files" / "carol", "--quota-size", "5M")
     assert process(*add, "--password-stdin", "--create", "-c", tmp_path, stdin="x").code == 0
@@ -254,6 +284,22 @@ def test_quotas_of_the_provider_itself(tmp_path: Path):
         "the server counts the files of carol"
     )
     assert tidegate("quota", "scan", "nobody", "-c", tmp_path).err == "tidegate: no such user: nobody\n"
+    folder = ("folder", "add", "shared", tmp_path / "files" / "shared", "-c", tmp_path)
+    assert tidegate(*folder).code == 0
+    assert tidegate("quota", "scan", "--folder", "shared", "-c", tmp_path).err == (
+        "tidegate: no account has the folder shared; a running server counts it if asked with --url\n"
+    )
+    everything = tidegate("quota", "scan", "--all", "-c", tmp_path)
+    assert everything.out.startswith("the server counts 1 users and folders when it starts; ")
+    assert everything.err.startswith("note: no account has the folder shared")
+    mounts = json.dumps({"virtual_folders": [{"name": "shared", "virtual_path": "/s"}]})
+    assert tidegate("user", "set", "carol", "--document", "-", "-c", tmp_path, stdin=mounts).code == 0
+    assert tidegate("quota", "scan", "--folder", "shared", "-c", tmp_path).out.startswith(
+        "the server counts the files of shared when it starts; "
+    )
+    assert tidegate("quota", "scans", "-c", tmp_path).err == (
+        "tidegate: a running server knows what it counts: name it with --url\n"
+    )
 
 
 def test_a_command_without_a_server_is_told_by_the_next_one(tmp_path: Path):

@@ -12,14 +12,17 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.command_line import tidegate
 from tests.support.doors import port_of, services_of
 from tests.support.ssh_world import Recorder
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate import __version__
+from tidegate.cli import progress as long_work
 from tidegate.errors import ProviderUnavailable
 from tidegate.events.kinds import Disconnected, Transferred
 from tidegate.vfs.usage import scan as scans
+from tidegate.vfs.usage.progress import Kind, Scan
 
 API = "/api/v2"
 
@@ -97,6 +100,10 @@ async def test_a_scan_counts_and_only_one_runs(tmp_path: Path, monkeypatch: pyte
             (running,) = (await world.client.get(f"{API}/quotas/{kind}/scans")).json()
             assert running[label] == name
             assert running["start_time"] > 1_700_000_000_000
+            outcome = (await world.client.get(f"{path}/scan")).json()
+            assert outcome == {
+                **running, "state": "running", "tries": 1, "end_time": 0, "exact": False, "error": ""
+            }  # fmt: skip
         transfer = await world.client.put(f"{API}/quotas/users/u/transfer-usage", json={})
         assert transfer.status_code == 409
         gate.set()
@@ -109,8 +116,116 @@ async def test_a_scan_counts_and_only_one_runs(tmp_path: Path, monkeypatch: pyte
         assert (user["used_quota_size"], user["used_quota_files"]) == (7, 2)
         folder = (await world.client.get(f"{API}/folders/shared")).json()
         assert (folder["used_quota_size"], folder["used_quota_files"]) == (5, 1)
+        for path, counted in (("users/u", (7, 2)), ("folders/shared", (5, 1))):
+            outcome = (await world.client.get(f"{API}/quotas/{path}/scan")).json()
+            assert (outcome["used_quota_size"], outcome["used_quota_files"]) == counted
+            assert (outcome["state"], outcome["exact"], outcome["error"]) == ("done", True, "")
+            assert outcome["end_time"] >= outcome["start_time"]
         for kind in ("users", "folders"):
             assert (await world.client.post(f"{API}/quotas/{kind}/nobody/scan")).status_code == 404
+            unknown = await world.client.get(f"{API}/quotas/{kind}/nobody/scan")
+            assert unknown.status_code == 404
+            assert "nobody" in unknown.json()["error"]
+
+
+async def test_a_scan_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with web_world(tmp_path) as world:
+        await add(world)
+        store = services_of(world.app).sessions.books.store
+        monkeypatch.setattr(store, "set_usage", _breaks)
+        assert (await world.client.post(f"{API}/quotas/users/u/scan")).status_code == 202
+        async with asyncio.timeout(5):
+            while (outcome := (await world.client.get(f"{API}/quotas/users/u/scan")).json()) and outcome[
+                "state"
+            ] == "running":
+                pass
+        assert (outcome["state"], outcome["exact"]) == ("failed", False)
+        assert outcome["error"] == "the line broke"
+
+
+async def test_the_command_line_shows_how_far_a_scan_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(long_work, "LINE_SECONDS", 0.0)  # a line for each answer
+    asked = asyncio.Event()
+    measure = scans.measure
+
+    async def slow(*arguments: Any, progress: Scan, **named: Any) -> tuple[int, int]:
+        progress.count(1000, 40)
+        await asked.wait()
+        progress.restart()
+        return await measure(*arguments, progress=progress, **named)
+
+    monkeypatch.setattr(scans, "measure", slow)
+    async with web_world(tmp_path) as world:
+        await add(world)
+        (tmp_path / "files" / "u").mkdir(parents=True)
+        (tmp_path / "files" / "u" / "f").write_bytes(b"x" * 9)
+        running = services_of(world.app).sessions.scans.progress
+        find = running.find
+
+        def found(kind: Kind, name: str) -> Scan | None:
+            scan = find(kind, name)
+            if found_before:
+                asked.set()
+            found_before.append(scan)
+            return scan
+
+        found_before: list[Scan | None] = []
+        monkeypatch.setattr(running, "find", found)
+        token = tmp_path / "token"
+        token.write_text(await world.token())
+        flags = ("--url", world.url, "--token-file", token)
+        counting = asyncio.create_task(asyncio.to_thread(tidegate, "quota", "scan", "u", *flags))
+        async with asyncio.timeout(10):
+            result = await counting
+        assert result.out == "counted u: 1 files, 9 B\n"
+        assert result.err.startswith("counting u: 40 files, ")
+
+
+async def test_the_command_line_waits_for_a_scan_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gate = asyncio.Event()
+    measure = scans.measure
+
+    async def slow(*arguments: Any, **named: Any) -> tuple[int, int]:
+        await gate.wait()
+        return await measure(*arguments, **named)
+
+    monkeypatch.setattr(scans, "measure", slow)
+    async with web_world(tmp_path) as world, asyncio.timeout(20):
+        await add(world)
+        token = tmp_path / "token"
+        token.write_text(await world.token())
+        flags = ("--url", world.url, "--token-file", token)
+        started = await asyncio.to_thread(tidegate, "quota", "scan", "u", "--no-wait", *flags)
+        assert started.out == "the server counts the files of u now\n"
+        listed = await asyncio.to_thread(tidegate, "quota", "scans", *flags)
+        assert [row[:2] for row in listed.words if row[0] == "user"] == [["user", "u"]]
+        twice = await asyncio.to_thread(tidegate, "quota", "scan", "u", "--no-wait", *flags)
+        assert (twice.code, twice.err) == (1, "tidegate: another scan is already in progress\n")
+        waiting = asyncio.create_task(asyncio.to_thread(tidegate, "quota", "scan", "u", *flags))
+        gate.set()
+        result = await waiting
+        assert result.out == "counted u: 0 files, 0 B\n"
+
+
+async def test_the_command_line_says_why_a_scan_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with web_world(tmp_path) as world, asyncio.timeout(20):
+        await add(world)
+        monkeypatch.setattr(services_of(world.app).sessions.books.store, "set_usage", _breaks)
+        token = tmp_path / "token"
+        token.write_text(await world.token())
+        flags = ("--url", world.url, "--token-file", token)
+        one = await asyncio.to_thread(tidegate, "quota", "scan", "u", *flags)
+        assert (one.code, one.err) == (1, "tidegate: user u could not be counted: the line broke\n")
+        every = await asyncio.to_thread(tidegate, "quota", "scan", "--all", *flags)
+        assert every.code == 1
+        assert every.err.splitlines() == [
+            "note: user u could not be counted: the line broke",
+            "tidegate: 1 could not be counted; 0 users and folders were: 0 files, 0 B",
+        ]
+
+
+async def _breaks(*arguments: Any, **named: Any) -> None:
+    raise ProviderUnavailable("the line broke")
 
 
 async def test_usage_is_set_and_added_to_also_while_somebody_uploads(tmp_path: Path):

@@ -50,7 +50,7 @@ async def test_usage_of_an_account_that_is_not_stored(
         assert await used() == 1
         assert (await world.client.post(f"{USAGE}/scan")).status_code == 202
         scans = services_of(app).sessions.scans
-        for scan in scans.running("user"):
+        for scan in scans.progress.running("user"):
             assert scan.task is not None
             await asyncio.wait([scan.task])
         assert await used() == 8000

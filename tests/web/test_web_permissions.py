@@ -35,6 +35,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("DELETE", "/connections/{connection_id}"): "close_conns",
     ("GET", "/quotas/users/scans"): "quota_scans",
     ("GET", "/quotas/folders/scans"): "quota_scans",
+    ("GET", "/quotas/users/{username}/scan"): "quota_scans",
+    ("GET", "/quotas/folders/{name}/scan"): "quota_scans",
     ("POST", "/quotas/users/{username}/scan"): "quota_scans",
     ("POST", "/quotas/folders/{name}/scan"): "quota_scans",
     ("PUT", "/quotas/users/{username}/usage"): "quota_scans",

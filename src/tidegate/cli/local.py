@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.accounts.versions import encoded, version_of
-from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, Target
+from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, ScanKind, Target
 from tidegate.errors import BadRecord, InvalidArgument
 from tidegate.model import Account, Admin, Folder
 
@@ -160,16 +160,35 @@ class LocalQuotas:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 
-    async def scan(self, name: str) -> str:
-        """Mark an account: the server counts marked ones when it starts."""
-        account = await self._context.administration.users.get(name)
+    async def scan(self, kind: ScanKind, name: str) -> str:
+        """Mark an account, or those that have a folder: the server counts marked ones when it starts."""
         if not self._context.loaded.settings.data_provider.track_quota:
             raise InvalidArgument("usage is not tracked, data_provider.track_quota is 0")
-        await self._context.provider.mark_usage(account.username, dirty=True)
+        if kind == "user":
+            found = (await self._context.administration.users.get(name)).username
+            marked = [found]
+        else:
+            found = (await self._context.administration.folders.get(name)).name
+            marked = await self._context.provider.folder_users(found)
+            if not marked:
+                raise InvalidArgument(
+                    f"no account has the folder {found}; a running server counts it if asked with --url"
+                )
+        for username in marked:
+            await self._context.provider.mark_usage(username, dirty=True)
         return (
-            f"the server counts the files of {account.username} when it starts; "
+            f"the server counts the files of {found} when it starts; "
             "a running one counts now if asked with --url"
         )
+
+    async def outcome(self, kind: ScanKind, name: str) -> Document | None:
+        """Nothing runs here."""
+        del kind, name
+        return None
+
+    async def running(self) -> list[Document]:
+        """Nothing runs here."""
+        raise InvalidArgument("a running server knows what it counts: name it with --url")
 
 
 class LocalTarget:

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
-from tidegate.cli import flags
+import typer
+
+from tidegate.cli import flags, names
+from tidegate.cli.counting import scan_all, scan_one
 from tidegate.cli.documents import amount, when
 from tidegate.cli.provider import run
 from tidegate.cli.spread import spread
@@ -56,13 +60,66 @@ def show(*, name: flags.UserName, where: Where, as_json: flags.AsJson = False) -
 
 @app.command("scan")
 @spread
-def scan(*, name: flags.UserName, where: Where) -> None:
-    """Count an account's files again: at once on a running server (--url), else when the server starts."""
+def scan(
+    *,
+    name: flags.UserName = "",
+    folder: Annotated[
+        str,
+        typer.Option(
+            "--folder", metavar="NAME", help="Count this folder instead.", autocompletion=names.folders
+        ),
+    ] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Count every account and every folder, one after the other.")
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait", help="Show how far the server is and what it counted, or only start."
+        ),
+    ] = True,
+    where: Where,
+) -> None:
+    """Count files again: at once on a running server (--url), else when the server starts."""
+    if bool(name) + bool(folder) + everything != 1:
+        raise typer.BadParameter("give the name of a user, --folder NAME or --all", param_hint="NAME")
+    if everything and not wait:
+        raise typer.BadParameter("the server counts one after the other", param_hint="--all with --no-wait")
 
     async def work() -> None:
         async with where.opened() as target:
-            said = await target.quotas.scan(name)
-        say(said)
+            if everything:
+                say(await scan_all(target))
+            elif folder:
+                say(await scan_one(target, "folder", folder, wait=wait))
+            else:
+                say(await scan_one(target, "user", name, wait=wait))
+
+    run(work())
+
+
+@app.command("scans")
+@spread
+def scans(*, where: Where, as_json: flags.AsJson = False) -> None:
+    """List what a running server counts now, and how far it is."""
+
+    async def work() -> None:
+        async with where.opened() as target:
+            found = await target.quotas.running()
+        if as_json:
+            say_json(found)
+            return
+        rows = (
+            (
+                scan["kind"],
+                scan["name"],
+                when(scan["start_time"]),
+                str(scan["used_quota_files"]),
+                amount(scan["used_quota_size"]),
+            )
+            for scan in found
+        )
+        say_table(("kind", "name", "since", "files", "bytes"), rows)
 
     run(work())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tidegate.cli.rest_client import Answer, RestClient
-from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, Target
+from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, ScanKind, Target
 from tidegate.errors import BadRecord, Outdated
 
 PAGE: Final = 500
@@ -101,10 +101,23 @@ class RemoteQuotas:
     def __init__(self, client: RestClient) -> None:
         self._client = client
 
-    async def scan(self, name: str) -> str:
+    async def scan(self, kind: ScanKind, name: str) -> str:
         """Start counting."""
-        await asyncio.to_thread(self._client.ask, "POST", "quotas", "users", name, "scan")
+        await asyncio.to_thread(self._client.ask, "POST", "quotas", f"{kind}s", name, "scan")
         return f"the server counts the files of {name} now"
+
+    async def outcome(self, kind: ScanKind, name: str) -> Document | None:
+        """The scan that runs, or the last one."""
+        answer = await asyncio.to_thread(self._client.ask, "GET", "quotas", f"{kind}s", name, "scan")
+        return cast("Document", answer.document)
+
+    async def running(self) -> list[Document]:
+        """Scans that run now."""
+        found: list[Document] = []
+        for kind, label in (("user", "username"), ("folder", "name")):
+            answer = await asyncio.to_thread(self._client.ask, "GET", "quotas", f"{kind}s", "scans")
+            found += [{**scan, "kind": kind, "name": scan[label]} for scan in answer.document]
+        return found
 
 
 class RemoteTarget:

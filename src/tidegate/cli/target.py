@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Document = dict[str, Any]
+ScanKind = Literal["user", "folder"]
 Edit = Callable[[Document], Document]
 """Makes the new document of a record of the stored one."""
 
@@ -64,8 +65,29 @@ class Users(Records, Protocol):
 class Quotas(Protocol):
     """Counting what is there."""
 
-    async def scan(self, name: str) -> str:
-        """Start counting a user's files; returns what happens now, as a sentence."""
+    async def scan(self, kind: ScanKind, name: str) -> str:
+        """Start counting the files of a user or folder; returns what happens now, as a sentence.
+
+        Raises:
+            Conflict: a running server counts them already.
+            InvalidArgument: it cannot be counted from here.
+        """
+        ...
+
+    async def outcome(self, kind: ScanKind, name: str) -> Document | None:
+        """The scan that runs, or the last one, as REST shows it; None where nothing runs.
+
+        Raises:
+            NotFound: the server remembers none.
+        """
+        ...
+
+    async def running(self) -> list[Document]:
+        """Scans that run now, with their `kind` and `name`.
+
+        Raises:
+            InvalidArgument: no server is asked here.
+        """
         ...
 
 

@@ -265,13 +265,15 @@ async def test_a_scan_that_ends_half_way_leaves_no_unmarked_guess(
     monkeypatch.setattr(world.store, "set_folder_usage", hangs)
     book.acts += 1
     scan = await world.vfs.scans.start_user("alice")
+    task = scan.task
+    assert task is not None
     async with asyncio.timeout(5):
         await reached.wait()
     await world.vfs.scans.close()
     book.acts -= 1
 
-    assert scan.task is not None
-    assert scan.task.done()
+    assert task.done()
+    assert (scan.state, scan.error) == ("failed", "stopped")
     assert world.vfs.books.doubts.accounts() == ["alice"]
     assert world.store.dirty == {"alice"}
 

@@ -520,9 +520,9 @@ async def test_scans_run_once_each_and_count_what_is_there(tmp_path):
             await world.vfs.scans.start_user("alice")
         with pytest.raises(e.Conflict):
             await world.vfs.set_usage("alice", size=0, files=0)
-        assert [x.name for x in world.vfs.scans.running("user")] == ["alice"]
+        assert [x.name for x in world.vfs.scans.progress.running("user")] == ["alice"]
         await scan.task
-        assert world.vfs.scans.running("user") == []
+        assert world.vfs.scans.progress.running("user") == []
         await file.close()
         assert await world.used() == (121, 3)
         assert (scan.files, scan.size) == (3, 121)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from tidegate.abc import Backend, ExpiresPartials, Key, ListsPartials, TellsPartials
 from tidegate.errors import Conflict, Denied, NotADirectory, NotFound, PeerLimit, TidegateError
@@ -28,6 +28,7 @@ from tidegate.policy.quota import counts_in_account
 from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.mounts import BackendPool, listing
 from tidegate.vfs.usage.live import FolderUsage, identity_of, is_same
+from tidegate.vfs.usage.progress import Backlog, Kind, Scan, ScanList
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
 STEADY_TRIES: Final = 3
@@ -45,27 +46,6 @@ ENTRIES_PER_BREATH: Final = 2000
 """Entries counted before other tasks get their turn, for backends that answer without waiting."""
 
 log = logging.getLogger(__name__)
-
-
-class Scan:
-    """One scan that runs or ran.
-
-    Attributes:
-        kind: user or folder.
-        name: of the account or folder.
-        started_ms: Unix milliseconds.
-        size: bytes counted so far; files likewise.
-    """
-
-    __slots__ = ("files", "kind", "name", "size", "started_ms", "task")
-
-    def __init__(self, kind: Literal["user", "folder"], name: str) -> None:
-        self.kind = kind
-        self.name = name
-        self.started_ms = int(time.time() * 1000)
-        self.size = 0
-        self.files = 0
-        self.task: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +121,7 @@ async def measure_tree(
                             files += 1
                             several = several or entry.nlink > 1
                             if progress is not None:
-                                progress.size += entry.size
-                                progress.files += 1
+                                progress.count(entry.size)
                     if limit is not None and files > limit:
                         raise PeerLimit("directory holds too many files")
                     seen += len(batch)
@@ -154,8 +133,11 @@ async def measure_tree(
                 if clean and isinstance(backend, ExpiresPartials):
                     await backend.expire_partials(directory)
                 async for batch in backend.partials(directory):
-                    size += sum(entry.size for entry in batch)
+                    kept = sum(entry.size for entry in batch)
+                    size += kept
                     files += len(batch)
+                    if progress is not None:
+                        progress.count(kept, len(batch))
         except (NotFound, NotADirectory):
             if directory == key:
                 return 0, 0, False
@@ -178,25 +160,20 @@ class Scans:
     Args:
         books: where the result goes.
         pool: where backends come from.
+
+    Attributes:
+        progress: scans that run and ran.
     """
 
     def __init__(self, books: UsageTracker, pool: BackendPool) -> None:
         self._books = books
         self._pool = pool
-        self._running: dict[tuple[str, str], Scan] = {}
+        self.progress: Final = ScanList()
         self._doubting: asyncio.Task[None] | None = None
         self._rested = 0.0  # when the next count of doubtful accounts may begin (`time.monotonic`)
         books.doubts.on_doubt = self._wake
 
-    def running(self, kind: Literal["user", "folder"]) -> list[Scan]:
-        """Scans that run now."""
-        return [scan for scan in self._running.values() if scan.kind == kind]
-
-    def busy(self, kind: Literal["user", "folder"], name: str) -> bool:
-        """True if a scan of that name runs now."""
-        return (kind, name) in self._running
-
-    def check_idle(self, kind: Literal["user", "folder"], name: str) -> None:
+    def check_idle(self, kind: Kind, name: str) -> None:
         """Return if usage may be set by hand now.
 
         Raises:
@@ -205,7 +182,7 @@ class Scans:
         """
         if not self._books.track_quota:
             raise Denied("quota tracking is disabled", rule="track_quota")
-        if self.busy(kind, name):
+        if self.progress.busy(kind, name):
             raise Conflict("a quota scan is in progress")
 
     async def start_user(self, username: str) -> Scan:
@@ -220,7 +197,7 @@ class Scans:
         try:
             account = await self._account(username)
         except BaseException:
-            self._leave(scan)
+            self.progress.withdraw(scan)
             raise
         scan.task = asyncio.create_task(
             self._guard(scan, partial(self._asked, scan, account)), name=f"quota scan {username}"
@@ -240,9 +217,9 @@ class Scans:
         try:
             folder = await store.folder(name) if store is not None else None
             if folder is None:
-                raise NotFound(f"no folder {name}")
+                raise NotFound(f"no such folder: {name}")
         except BaseException:
-            self._leave(scan)
+            self.progress.withdraw(scan)
             raise
         scan.task = asyncio.create_task(
             self._guard(scan, partial(self._folder, scan, folder)), name=f"quota scan of folder {name}"
@@ -271,27 +248,32 @@ class Scans:
         waiting = set(self._books.doubts.accounts())
         self._books.doubts.expect(left)
         done: list[str] = []
-        for username, servers in left.items():
-            try:
-                account = await store.user(username)
-                if account is None:
-                    self._books.doubts.forget(username)
-                if account is None or username in waiting:
-                    continue
-                if await self._recount(account):
-                    done.append(username)
-                if lease is not None:  # if it was not exact, the account has this server's mark now
-                    await lease.clear(username, [server for server in servers if server != lease.name])
-            except UNCOUNTABLE as error:
-                log.warning("usage of %s cannot be reconciled now: %s", username, error)
-                self._books.doubts.again(username)
+        with self.progress.backlog(len(left)) as backlog:
+            for username, servers in left.items():
+                try:
+                    account = await store.user(username)
+                    if account is None:
+                        self._books.doubts.forget(username)
+                    elif username not in waiting and await self._reconcile_one(account, servers, backlog):
+                        done.append(username)
+                except UNCOUNTABLE as error:
+                    log.warning("usage of %s cannot be reconciled now: %s", username, error)
+                    self._books.doubts.again(username)
+                backlog.done += 1
         return done
+
+    async def _reconcile_one(self, account: Account, servers: list[str], backlog: Backlog) -> bool:
+        """Count one account that is marked by these servers; true if its numbers are exact now."""
+        exact, lease = await self._recount(account, backlog), self._books.lease
+        if lease is not None:  # if it was not exact, the account has this server's mark now
+            await lease.clear(account.username, [server for server in servers if server != lease.name])
+        return exact
 
     async def _asked(self, scan: Scan, account: Account) -> None:
         if await self._user(scan, account):
             await self._books.counted(account)
 
-    async def _recount(self, account: Account) -> bool:
+    async def _recount(self, account: Account, backlog: Backlog | None = None) -> bool:
         """Count an account with all its folders; its mark goes if nothing changed meanwhile.
 
         Raises:
@@ -300,10 +282,10 @@ class Scans:
         """
         self._books.doubts.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
         scan = self._enter("user", account.username)
-        try:
+        with self.progress.leaving(scan):
             until = await self._user(scan, account, every_folder=True)
-        finally:
-            self._leave(scan)
+        if backlog is not None:
+            backlog.files += scan.files
         if until:
             self._books.doubts.counted_everywhere(account.username, until)
             await self._books.counted(account)
@@ -322,7 +304,7 @@ class Scans:
             for username in self._books.doubts.accounts():
                 try:
                     account = await self._account(username)
-                    if not self.busy("user", username) and await self._is_ours(username):
+                    if not self.progress.busy("user", username) and await self._is_ours(username):
                         await self._recount(account)
                 except NotFound:
                     self._books.doubts.forget(username)
@@ -340,7 +322,7 @@ class Scans:
 
     async def close(self) -> None:
         """Stop running scans."""
-        tasks = [scan.task for scan in self._running.values() if scan.task is not None]
+        tasks = [scan.task for scan in self.progress.running() if scan.task is not None]
         if self._doubting is not None:
             tasks.append(self._doubting)
         for task in tasks:
@@ -349,30 +331,23 @@ class Scans:
 
     # -- one scan ------------------------------------------------------------------------------------------
 
-    def _enter(self, kind: Literal["user", "folder"], name: str) -> Scan:
+    def _enter(self, kind: Kind, name: str) -> Scan:
         if not self._books.track_quota:
             raise Denied("quota tracking is disabled", rule="track_quota")
-        if (kind, name) in self._running:
-            raise Conflict("another scan is already in progress")
-        scan = self._running[kind, name] = Scan(kind, name)
-        return scan
-
-    def _leave(self, scan: Scan) -> None:
-        self._running.pop((scan.kind, scan.name), None)
+        return self.progress.enter(kind, name)
 
     async def _guard(self, scan: Scan, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work()
+            with self.progress.leaving(scan):
+                await work()
         except UNCOUNTABLE as error:
             log.warning("quota scan of %s %s failed: %s", scan.kind, scan.name, error)
-        finally:
-            self._leave(scan)
 
     async def _account(self, username: str) -> Account:
         store = self._books.store
         account = await store.user(username) if store is not None else None
         if account is None:
-            raise NotFound(f"no user {username}")
+            raise NotFound(f"no such user: {username}")
         return account
 
     @asynccontextmanager
@@ -411,7 +386,7 @@ class Scans:
         self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, StorageSpec]]
     ) -> int:
         for _ in range(STEADY_TRIES):
-            scan.size = scan.files = 0
+            scan.restart()
             before = self._view(account)
             counted = [(mount, *await self._count(spec, scan)) for mount, spec in specs]
             steady = before.steady and before == self._view(account)
@@ -426,6 +401,7 @@ class Scans:
         size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
         since = None if before.book is None else before.shown
         settles = before.moment if steady else 0
+        scan.exact = steady
         await self._books.set_usage(account.username, size=size, files=files, since=since, settles=settles)
         for mount, folder_size, folder_files in counted:
             if mount is not None:
@@ -442,7 +418,7 @@ class Scans:
     async def _held_folder(self, scan: Scan, name: str, spec: StorageSpec) -> None:
         changing: set[str] = set()
         for _ in range(STEADY_TRIES):
-            scan.size = scan.files = 0
+            scan.restart()
             before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._books.doubts.moment)
             changing.update(self._books.changing(name))
             size, files = await self._count(spec, scan)
@@ -457,6 +433,7 @@ class Scans:
                 raise Conflict("the folder changed while it was counted")
             for username in sorted(changing):
                 await self._books.doubt_scanned(username, [name])
+        scan.exact = steady
         # Doubts of accounts end when they are counted: that removes what hidden uploads left, this does not.
         await self._set_folder(name, before, size, files, settles=0)
 

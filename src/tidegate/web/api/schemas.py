@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -102,6 +102,22 @@ class FolderScan(BaseModel):
     start_time: int = Field(description="Unix milliseconds.")
     used_quota_size: int = Field(description="Bytes counted so far.")
     used_quota_files: int = Field(description="Files counted so far.")
+
+
+class _Outcome(BaseModel):
+    state: Literal["running", "done", "failed"]
+    tries: int = Field(description="Counts so far: changes meanwhile lead to another one.")
+    end_time: int = Field(description="Unix milliseconds; 0 while it runs.")
+    exact: bool = Field(description="Nothing changed meanwhile; else the server counts again later.")
+    error: str = Field(description="The reason why it failed.")
+
+
+class UserScanOutcome(UserScan, _Outcome):
+    """A quota scan of a user that runs, or the last one."""
+
+
+class FolderScanOutcome(FolderScan, _Outcome):
+    """A quota scan of a folder that runs, or the last one."""
 
 
 class Version(BaseModel):

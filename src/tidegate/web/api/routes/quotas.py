@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.errors import BadRecord, NotFound
 from tidegate.model import Account
+from tidegate.vfs.usage.progress import Kind, Scan
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Ip, QuotaScans, With, actor
 from tidegate.web.api.bodies import Json, message, read_model
@@ -26,34 +27,28 @@ Mode = Annotated[
 async def list_user_scans(services: With, who: QuotaScans) -> Response:
     """Scans of users that run now, and how far they are."""
     del who
-    return Json(
-        [
-            {
-                "username": scan.name,
-                "start_time": scan.started_ms,
-                "used_quota_size": scan.size,
-                "used_quota_files": scan.files,
-            }
-            for scan in services.sessions.scans.running("user")
-        ]
-    )
+    return Json([_shown(scan) for scan in services.sessions.scans.progress.running("user")])
 
 
 @router.get("/quotas/folders/scans", responses={200: {"model": list[schemas.FolderScan]}})
 async def list_folder_scans(services: With, who: QuotaScans) -> Response:
     """Scans of folders that run now, and how far they are."""
     del who
-    return Json(
-        [
-            {
-                "name": scan.name,
-                "start_time": scan.started_ms,
-                "used_quota_size": scan.size,
-                "used_quota_files": scan.files,
-            }
-            for scan in services.sessions.scans.running("folder")
-        ]
-    )
+    return Json([_shown(scan) for scan in services.sessions.scans.progress.running("folder")])
+
+
+@router.get("/quotas/users/{username}/scan", responses={200: {"model": schemas.UserScanOutcome}})
+async def show_user_scan(services: With, who: QuotaScans, username: Name) -> Response:
+    """The scan of a user that runs, else the last one; 404 if this server remembers none."""
+    del who
+    return Json(_outcome(services, "user", folded(services, username, "user")))
+
+
+@router.get("/quotas/folders/{name}/scan", responses={200: {"model": schemas.FolderScanOutcome}})
+async def show_folder_scan(services: With, who: QuotaScans, name: Name) -> Response:
+    """The scan of a folder that runs, else the last one; 404 if this server remembers none."""
+    del who
+    return Json(_outcome(services, "folder", folded(services, name, "folder")))
 
 
 @router.post(
@@ -144,6 +139,29 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
         folder.name, "used_quota_size", "used_quota_files", by=actor(who, ip)
     )
     return message("Quota updated")
+
+
+def _shown(scan: Scan) -> dict[str, Any]:
+    return {
+        "username" if scan.kind == "user" else "name": scan.name,
+        "start_time": scan.started_ms,
+        "used_quota_size": scan.size,
+        "used_quota_files": scan.files,
+    }
+
+
+def _outcome(services: Services, kind: Kind, name: str) -> dict[str, Any]:
+    scan = services.sessions.scans.progress.find(kind, name)
+    if scan is None:
+        raise NotFound(f"no scan of {kind} {name} since the server started, or too many others after it")
+    return {
+        **_shown(scan),
+        "state": scan.state,
+        "tries": scan.tries,
+        "end_time": scan.ended_ms,
+        "exact": scan.exact,
+        "error": scan.error,
+    }
 
 
 async def _settled(services: Services, username: str) -> Account:
