@@ -337,3 +337,34 @@ def test_a_command_without_a_server_is_told_by_the_next_one(tmp_path: Path):
         ("administration", "add", "user", "emil", "import"),
     ]
     assert "dora's own" not in record.read_text()
+
+
+def test_keys_are_made_changed_and_removed_by_a_token(remote: Remote):
+    token = remote.here / "own-token"
+    token.write_text(fetch_token(remote.url, remote.authority))
+    where = ["--url", remote.url, "--token-file", str(token), "--tls-ca", str(remote.authority)]
+
+    def keys(*args: str) -> Result:
+        result = tidegate("api-key", *args, *where)
+        assert result.code == 0, result
+        return result
+
+    made = keys("add", "backup job", "--admin", "boss")
+    text = made.out.strip()
+    key_id = text.partition(".")[0]
+    assert made.err == f"note: added API key {key_id}; keep it now, it is not shown again\n"
+    file = remote.here / "made-key"
+    file.write_text(text)
+    by_key = ["--url", remote.url, "--api-key-file", str(file), "--tls-ca", str(remote.authority)]
+    assert tidegate("user", "list", *by_key).code == 0
+    refused = tidegate("api-key", "add", "x", *by_key)
+    assert (refused.code, "API key" in refused.err) == (1, True), refused
+    keys("set", key_id, "--description", "nightly", "--expires", "2099-12-31")
+    shown = keys("show", key_id, "--json").json
+    assert (shown["name"], shown["description"], shown["admin"]) == ("backup job", "nightly", "boss")
+    assert shown["last_use_at"] > 0
+    assert "key" not in shown
+    assert tidegate("user", "list", *by_key).code == 0, "a change keeps the secret"
+    assert key_id in [row[0] for row in keys("list").words]
+    keys("del", key_id, "--yes")
+    assert "not accepted" in tidegate("user", "list", *by_key).err

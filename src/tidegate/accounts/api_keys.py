@@ -12,7 +12,7 @@ from tidegate.accounts.administrators import EVERYTHING
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
-from tidegate.accounts.records import Document, Records, Stored
+from tidegate.accounts.records import Document, Edit, Records, Stored
 from tidegate.errors import BadRecord, Denied, NotFound
 from tidegate.identity.apikeys import new_api_key
 from tidegate.model import ApiKey
@@ -69,7 +69,7 @@ class ApiKeys:
         stored = await self._records.add(replace(key, created_at=0, updated_at=0, last_use_at=0), by=by)
         return stored, made.text
 
-    async def change(self, key_id: str, document: Document, *, by: Actor, version: str = "") -> ApiKey:
+    async def change(self, key_id: str, edit: Edit, *, by: Actor, version: str = "") -> ApiKey:
         """Replace a key's name, description, scope, account and expiry; its secret stays.
 
         Raises:
@@ -80,6 +80,7 @@ class ApiKeys:
         _require(by)
 
         async def make(stored: ApiKey) -> ApiKey:
+            document = edit(stored) if callable(edit) else edit
             if document.get("id") not in (None, "", stored.id):
                 raise BadRecord("id", "cannot be changed")
             key = decode_api_key(

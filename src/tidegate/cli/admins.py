@@ -31,6 +31,13 @@ Permissions = Annotated[
     typer.Option("--permission", "-g", help="What they may do, for instance view_users; * is everything."),
 ]
 
+AllowApiKeys = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-api-keys/--no-api-keys", help="Whether API keys may act as them; a new one says no."
+    ),
+]
+
 
 @app.command("add")
 @spread
@@ -41,6 +48,7 @@ def add(
     email: flags.Email = "",
     description: flags.Description = "",
     allowed_ip: flags.AllowedIp = None,
+    allow_api_keys: AllowApiKeys = None,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
     create: flags.Create = False,
@@ -52,7 +60,7 @@ def add(
         "permissions": _names(permission or ["*"]),
         "email": email,
         "description": description,
-        "filters": {"allow_list": allowed_ip or []},
+        "filters": {"allow_list": allowed_ip or [], "allow_api_key_auth": bool(allow_api_keys)},
     }
     password = read_password(name, stdin=password_stdin, file=password_file)
 
@@ -76,6 +84,7 @@ def change(
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="Whether they may log in.")
     ] = None,
+    allow_api_keys: AllowApiKeys = None,
     where: Where,
 ) -> None:
     """Change an administrator; what is not named stays. Their tokens become void."""
@@ -86,7 +95,11 @@ def change(
         "status": None if enabled is None else int(enabled),
     }
     fields = {field: value for field, value in fields.items() if value is not None}
-    filters = {"allow_list": [item for item in allowed_ip if item]} if allowed_ip is not None else {}
+    filters: Document = {}
+    if allowed_ip is not None:
+        filters["allow_list"] = [item for item in allowed_ip if item]
+    if allow_api_keys is not None:
+        filters["allow_api_key_auth"] = allow_api_keys
     if not fields and not filters:
         raise InvalidArgument("nothing to change: name at least one flag (see tidegate admin set --help)")
 

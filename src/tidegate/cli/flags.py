@@ -154,6 +154,9 @@ FolderName = Annotated[
 AdminName = Annotated[
     str, typer.Argument(help="Name of the administrator.", show_default=False, autocompletion=names.admins)
 ]
+KeyId = Annotated[
+    str, typer.Argument(help="Id of the key.", show_default=False, autocompletion=names.api_keys)
+]
 Email = Annotated[str, _EMAIL]
 NewEmail = Annotated[str | None, _EMAIL]
 Description = Annotated[str, _DESCRIPTION]

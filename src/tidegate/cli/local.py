@@ -3,61 +3,124 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.accounts.versions import encoded, version_of
 from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, ScanKind, Target
 from tidegate.errors import BadRecord, InvalidArgument
-from tidegate.model import Account, Admin, Folder
+from tidegate.model import Account, Admin, ApiKey, Folder
 
 if TYPE_CHECKING:
+    from tidegate.accounts.actor import Actor
     from tidegate.cli.provider import AdminContext
+
+R = TypeVar("R", Account, Folder, Admin, ApiKey)
+R_co = TypeVar("R_co", covariant=True)
 
 PAGE: Final = 500
 """Records read at a time."""
 
 
-class LocalUsers:
+class Page(Protocol[R_co]):
+    """Reads a page of records by name."""
+
+    async def __call__(self, *, offset: int, limit: int) -> Sequence[R_co]:
+        """The page; empty after the last record."""
+        ...
+
+
+class Verbs(Protocol[R_co]):
+    """What the service does to every kind of record."""
+
+    async def get(self, name: str, /) -> R_co:
+        """One record."""
+        ...
+
+    async def change(self, name: str, edit: Callable[[Any], Document], /, *, by: Actor) -> R_co:
+        """Change one."""
+        ...
+
+    async def remove(self, name: str, /, *, by: Actor, version: str = "") -> R_co:
+        """Remove one."""
+        ...
+
+
+class LocalRecords(Generic[R]):
+    """One kind of record of the provider.
+
+    Args:
+        context: of the command.
+        verbs: of the service.
+        page: a page of records by name.
+    """
+
+    def __init__(self, context: AdminContext, verbs: Verbs[R], page: Page[R]) -> None:
+        self._context: Final = context
+        self._actor: Final = context.actor
+        self._changes: Final[Verbs[R]] = verbs
+        self._page: Final[Page[R]] = page
+
+    async def all(self) -> AsyncIterator[Document]:
+        """Every record by name."""
+        offset = 0
+        while page := await self._page(offset=offset, limit=PAGE):
+            for record in page:
+                yield await self._document(record)
+            offset += len(page)
+
+    async def count(self) -> int:
+        """Not counted: there are few."""
+        return 0
+
+    async def get(self, name: str) -> Read:
+        """One record."""
+        record = await self._changes.get(name)
+        return Read(await self._document(record), version_of(record))
+
+    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
+        """Change one."""
+        del password
+        with _spoken():
+            return await self._document(await self._changes.change(name, _on_record(edit), by=self._actor))
+
+    async def remove(self, name: str, *, version: str) -> None:
+        """Remove one."""
+        await self._changes.remove(name, by=self._actor, version=version)
+
+    async def _document(self, record: R) -> Document:
+        return encoded(record)
+
+
+class LocalUsers(LocalRecords[Account]):
     """Accounts of the provider."""
 
     def __init__(self, context: AdminContext) -> None:
-        self._context = context
-        self._verbs = context.administration.users
+        self._verbs: Final = context.administration.users
+        super().__init__(context, self._verbs, context.provider.users)
 
     async def all(self) -> AsyncIterator[Document]:
-        """Every account by name."""
+        """Every account by name; there may be many, so none is skipped to find a page."""
         async for account in self._context.provider.iter_users():
             yield encoded(account)
 
     async def count(self) -> int:
-        """The number of records."""
+        """The number of accounts."""
         return await self._context.provider.count_users()
-
-    async def get(self, name: str) -> Read:
-        """One account."""
-        account = await self._verbs.get(name)
-        return Read(encoded(account), version_of(account))
 
     async def add(self, document: Document, *, password: str = "") -> Document:
         """Add one."""
         with _spoken():
-            return encoded(await self._verbs.add(document, by=self._context.actor, password=password))
+            return encoded(await self._verbs.add(document, by=self._actor, password=password))
 
     async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
-        """Change one."""
+        """Change one, or its password alone."""
+        if not password:
+            return await super().change(name, edit)
         with _spoken():
-            if password:
-                changed = await self._verbs.set_password(name, password, by=self._context.actor)
-            else:
-                changed = await self._verbs.change(name, _on_record(edit), by=self._context.actor)
-        return encoded(changed)
-
-    async def remove(self, name: str, *, version: str) -> None:
-        """Remove one."""
-        await self._verbs.remove(name, by=self._context.actor, version=version)
+            return encoded(await self._verbs.set_password(name, password, by=self._actor))
 
     async def set_keys(self, name: str, edit: Callable[[list[str]], list[str]]) -> Document:
         """Replace the public keys alone."""
@@ -65,93 +128,58 @@ class LocalUsers:
         def keys(account: Account) -> list[str]:
             return edit(list(account.public_keys))
 
-        return encoded(await self._verbs.set_keys(name, keys, by=self._context.actor))
+        return encoded(await self._verbs.set_keys(name, keys, by=self._actor))
 
 
-class LocalFolders:
+class LocalFolders(LocalRecords[Folder]):
     """Folders of the provider."""
 
     def __init__(self, context: AdminContext) -> None:
-        self._context = context
-        self._verbs = context.administration.folders
-
-    async def all(self) -> AsyncIterator[Document]:
-        """Every folder by name."""
-        offset = 0
-        while page := await self._context.provider.folders(offset=offset, limit=PAGE):
-            for folder in page:
-                yield await self._document(folder)
-            offset += len(page)
-
-    async def count(self) -> int:
-        """Not counted: there are few."""
-        return 0
-
-    async def get(self, name: str) -> Read:
-        """One folder, with who mounts it."""
-        folder = await self._verbs.get(name)
-        return Read(await self._document(folder), version_of(folder))
+        self._verbs: Final = context.administration.folders
+        super().__init__(context, self._verbs, context.provider.folders)
 
     async def add(self, document: Document, *, password: str = "") -> Document:
         """Add one."""
         del password
-        return await self._document(await self._verbs.add(document, by=self._context.actor))
+        return await self._document(await self._verbs.add(document, by=self._actor))
 
-    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
-        """Change one."""
-        del password
-        folder = await self._verbs.change(name, _on_record(edit), by=self._context.actor)
-        return await self._document(folder)
-
-    async def remove(self, name: str, *, version: str) -> None:
-        """Remove one."""
-        await self._verbs.remove(name, by=self._context.actor, version=version)
-
-    async def _document(self, folder: Folder) -> Document:
-        return {**encoded(folder), "users": await self._context.provider.folder_users(folder.name)}
+    async def _document(self, record: Folder) -> Document:
+        """The folder, with who mounts it."""
+        return {**encoded(record), "users": await self._context.provider.folder_users(record.name)}
 
 
-class LocalAdmins:
+class LocalAdmins(LocalRecords[Admin]):
     """Administrators of the provider."""
 
     def __init__(self, context: AdminContext) -> None:
-        self._context = context
-        self._verbs = context.administration.admins
-
-    async def all(self) -> AsyncIterator[Document]:
-        """Every administrator by name."""
-        offset = 0
-        while page := await self._context.provider.admins(offset=offset, limit=PAGE):
-            for admin in page:
-                yield encoded(admin)
-            offset += len(page)
-
-    async def count(self) -> int:
-        """Not counted: there are few."""
-        return 0
-
-    async def get(self, name: str) -> Read:
-        """One administrator."""
-        admin = await self._verbs.get(name)
-        return Read(encoded(admin), version_of(admin))
+        self._verbs: Final = context.administration.admins
+        super().__init__(context, self._verbs, context.provider.admins)
 
     async def add(self, document: Document, *, password: str = "") -> Document:
         """Add one."""
         with _spoken():
-            return encoded(await self._verbs.add(document, by=self._context.actor, password=password))
+            return encoded(await self._verbs.add(document, by=self._actor, password=password))
 
     async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
-        """Change one."""
+        """Change one, or their password alone."""
+        if not password:
+            return await super().change(name, edit)
         with _spoken():
-            if password:
-                changed = await self._verbs.set_password(name, password, by=self._context.actor)
-            else:
-                changed = await self._verbs.change(name, _on_record(edit), by=self._context.actor)
-        return encoded(changed)
+            return encoded(await self._verbs.set_password(name, password, by=self._actor))
 
-    async def remove(self, name: str, *, version: str) -> None:
-        """Remove one."""
-        await self._verbs.remove(name, by=self._context.actor, version=version)
+
+class LocalApiKeys(LocalRecords[ApiKey]):
+    """API keys of the provider."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._verbs: Final = context.administration.api_keys
+        super().__init__(context, self._verbs, context.provider.api_keys)
+
+    async def add(self, document: Document, *, password: str = "") -> Document:
+        """Make one; `key` of the answer is the text that a program sends."""
+        del password
+        made, text = await self._verbs.add(document, by=self._actor)
+        return {**encoded(made), "key": text}
 
 
 class LocalQuotas:
@@ -199,6 +227,7 @@ class LocalTarget:
         self.users: Final = LocalUsers(context)
         self.folders: Final = LocalFolders(context)
         self.admins: Final = LocalAdmins(context)
+        self.api_keys: Final = LocalApiKeys(context)
         self._quotas: Final = LocalQuotas(context)
 
     @property
@@ -223,7 +252,7 @@ class LocalTarget:
 
 
 def _on_record(edit: Edit) -> Callable[[Any], Document]:
-    def of(record: Account | Folder | Admin) -> Document:
+    def of(record: Account | Folder | Admin | ApiKey) -> Document:
         return edit(encoded(record, confidential=True))
 
     return of

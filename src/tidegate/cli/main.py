@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "user": ("accounts", "app"),
     "folder": ("folders", "app"),
     "admin": ("admins", "app"),
+    "api-key": ("api_keys", "app"),
     "connections": ("connections", "app"),
     "quota": ("quotas", "app"),
     "explain": ("explain", "explain"),

@@ -49,6 +49,15 @@ def admins(ctx: Any, incomplete: str) -> list[str]:
     return _begin(ctx, incomplete, page)
 
 
+def api_keys(ctx: Any, incomplete: str) -> list[str]:
+    """API keys whose ids begin so."""
+
+    async def page(provider: Provider, offset: int) -> list[str]:
+        return [key.id for key in await provider.api_keys(offset=offset, limit=PAGE)]
+
+    return _begin(ctx, incomplete, page)
+
+
 def _begin(ctx: Any, incomplete: str, page: Callable[[Provider, int], Awaitable[list[str]]]) -> list[str]:
     from tidegate.cli.provider import opened, run
 

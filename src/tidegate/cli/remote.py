@@ -79,6 +79,17 @@ class RemoteRecords:
         return await asyncio.to_thread(self._client.ask, method, self._path, *path, **more)
 
 
+class RemoteApiKeys(RemoteRecords):
+    """API keys of a server."""
+
+    async def add(self, document: Document, *, password: str = "") -> Document:
+        """Make one; `key` of the answer is the text that a program sends."""
+        made = await super().add(document, password=password)
+        text = str(made["key"])
+        stored = (await self.get(text.partition(".")[0])).document
+        return {**stored, "key": text}
+
+
 class RemoteConnections:
     """Connections of a server."""
 
@@ -127,6 +138,7 @@ class RemoteTarget:
         self.users: Final = RemoteRecords(client, "users")
         self.folders: Final = RemoteRecords(client, "folders")
         self.admins: Final = RemoteRecords(client, "admins")
+        self.api_keys: Final = RemoteApiKeys(client, "apikeys")
         self._quotas: Final = RemoteQuotas(client)
         self._connections: Final = RemoteConnections(client)
 

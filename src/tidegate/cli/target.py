@@ -122,6 +122,11 @@ class Target(Protocol):
         ...
 
     @property
+    def api_keys(self) -> Records:
+        """API keys; adding one answers with ``key``, the text that a program sends."""
+        ...
+
+    @property
     def quotas(self) -> Quotas:
         """Usage."""
         ...

@@ -500,3 +500,37 @@ def test_a_new_account_has_no_past(place: Place) -> None:
     place.ok("user", "add", "alice", "--document", document)
     stored = place.stored("alice")
     assert (stored["used_quota_size"], stored["last_login"]) == (0, 0)
+
+
+def test_api_keys(place: Place) -> None:
+    place.ok("admin", "add", "root", "--allow-api-keys", "--password-stdin", stdin="long enough")
+    assert place.ok("admin", "show", "root", "--json").json["filters"]["allow_api_key_auth"] is True
+    place.ok("admin", "set", "root", "--no-api-keys")
+    assert place.ok("admin", "show", "root", "--json").json["filters"]["allow_api_key_auth"] is False
+    place.ok("user", "add", "ana", "--home", "/srv/ana", "--password-stdin", stdin="long enough")
+
+    made = place.ok("api-key", "add", "job", "--admin", "root", "--expires", "2099-01-01", "--json").json
+    key_id, _, secret = made["key"].partition(".")
+    assert (made["id"], made["name"], made["scope"], made["admin"]) == (key_id, "job", 1, "root")
+    (dumped,) = json.loads((place.path / place.ok_dump()).read_text())["api_keys"]
+    assert secret not in json.dumps(dumped)
+    assert "key" not in place.ok("api-key", "show", key_id, "--json").json
+    place.ok("api-key", "set", key_id, "--name", "other", "--user", "ana", "--expires", "never")
+    (changed,) = place.ok("api-key", "list", "--json").json
+    told = {name: changed[name] for name in ("name", "scope", "admin", "user", "expires_at")}
+    assert told == {"name": "other", "scope": 2, "admin": "", "user": "ana", "expires_at": 0}
+    (kept,) = json.loads((place.path / place.ok_dump()).read_text())["api_keys"]
+    assert kept["key"] == dumped["key"]
+    assert place.ok("api-key", "list").words[-1][:4] == [key_id, "other", "user", "ana"]
+    place.ok("api-key", "set", key_id, "--admin", "")
+    assert place.ok("api-key", "list").words[-1][2:4] == ["any", "administrator"]
+
+    both = place("api-key", "add", "x", "--admin", "root", "--user", "ana")
+    assert both.err == "tidegate: --user: a key acts as an administrator or as a user, not as both\n"
+    assert place("api-key", "add", "x", "--admin", "tom").err == (
+        "tidegate: admin: there is no administrator 'tom'\n"
+    )
+    assert "is in the past" in place("api-key", "add", "x", "--expires", "2001-01-01").err
+    assert place("api-key", "set", key_id).err.startswith("tidegate: nothing to change")
+    place.ok("api-key", "del", key_id, "--yes")
+    assert place("api-key", "show", key_id).err == "tidegate: no such API key\n"
