@@ -33,7 +33,7 @@ class Page(Protocol[R_co]):
 
 
 class Verbs(Protocol[R_co]):
-    """What the service does to every kind of record."""
+    """Verbs of the service that every kind of record has."""
 
     async def get(self, name: str, /) -> R_co:
         """One record."""
