@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.memory_bucket import MemoryBucket
 
 from tidegate.abc import Backend, Capability, OpenOptions, Outcome, Publish
 from tidegate.backends.local import Devices, LocalBackend
 from tidegate.backends.local.device import Device
 from tidegate.backends.memory import MemoryBackend
+from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.backends.objects.settings import ObjectSettings
 from tidegate.errors import AlreadyExists, Conflict, IsADirectory, StorageFull
 from tidegate.model import Attrs, Entry
 from tidegate.testing.backend import BackendCheck, backend_checks, check_backend, options_for, put, run_check
@@ -32,6 +35,8 @@ FLAVOURS = [
     "memory-sequential-bare",
     "local-sequential",
     "memory-never-failing",
+    "objects",
+    "objects-small-parts",
 ]
 
 
@@ -60,6 +65,11 @@ def factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
             return Sequential(MemoryBackend(), Capability.APPEND | Capability.PARTIALS)
         if flavour == "memory-never-failing":
             return Failing(MemoryBackend(), Fault.FAIL, nth=10**9)
+        if flavour == "objects":
+            return ObjectBackend(MemoryBucket())
+        if flavour == "objects-small-parts":
+            parts = ObjectSettings(upload_part_size=4096, download_part_size=8192, digest_copy=8192)
+            return ObjectBackend(MemoryBucket(), "a root/in it", parts)
         if flavour == "local-sequential":
             return Sequential(local())
         if flavour == "local-latency":

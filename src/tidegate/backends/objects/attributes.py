@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the objects of a bucket, kept for some seconds.
+
+Clients ask for the attributes of each name right after a listing, and open it after that. Own changes are
+known at once; those of others within the seconds that a caller allows. A read that relies on what is kept is
+bound to the object by its ETag (`Bucket.get`), so it never mixes two contents.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.backends.objects.bucket import Stored
+
+DEFAULT_ENTRIES: Final = 20_000
+"""Objects that are known of one bucket, about 500 bytes each."""
+RECENT_CHANGES: Final = 4096
+"""Own changes that are remembered, so that an older answer of the service is not taken for news."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One name: a file, a directory or nothing.
+
+    Attributes:
+        stored: the object, if it is a file.
+        folder: True if there is something below it, or its marker.
+        marker: the directory's marker, if it has one.
+    """
+
+    stored: Stored | None = None
+    folder: bool = False
+    marker: Stored | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """True for a file; what lies below a name that is both is not seen."""
+        return self.stored is not None
+
+    @property
+    def is_dir(self) -> bool:
+        """True for a directory."""
+        return self.stored is None and self.folder
+
+    @property
+    def missing(self) -> bool:
+        """True for nothing."""
+        return self.stored is None and not self.folder
+
+
+NOTHING: Final = Node()
+
+
+class AttributeCache:
+    """Nodes by the key of the object that a file of that name is.
+
+    Args:
+        entries: how many are kept.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, entries: int = DEFAULT_ENTRIES, clock: Callable[[], float] = time.monotonic) -> None:
+        self._entries = entries
+        self._clock = clock
+        self._nodes: OrderedDict[str, tuple[float, Node]] = OrderedDict()
+        self._details: OrderedDict[tuple[str, str, float], Stored] = OrderedDict()
+        self._changed: OrderedDict[str, int] = OrderedDict()
+        self._changes = 0
+        self._forgotten = 0
+
+    @property
+    def changes(self) -> int:
+        """Number of own changes so far; what is asked of the service from now on is as new as that."""
+        return self._changes
+
+    def get(self, key: str, seconds: float) -> Node | None:
+        """What was learned of a name in the last seconds; None if nothing was."""
+        found = self._nodes.get(key)
+        if found is None or self._clock() - found[0] > seconds:
+            return None
+        return found[1]
+
+    def learn(self, key: str, node: Node, since: int) -> None:
+        """Keep what the service said.
+
+        Args:
+            since: `changes` when it was asked; if the name was changed after that, this is left out.
+        """
+        if since < self._forgotten or self._changed.get(key, 0) > since:
+            return
+        self._nodes[key] = (self._clock(), node)
+        self._nodes.move_to_end(key)
+        if len(self._nodes) > self._entries:
+            self._nodes.popitem(last=False)
+
+    def changed(self, key: str, node: Node | None = None) -> None:
+        """Note an own change of a name.
+
+        Args:
+            node: what it is now; None if that has to be asked.
+        """
+        self._changes += 1
+        self._changed[key] = self._changes
+        self._changed.move_to_end(key)
+        if len(self._changed) > RECENT_CHANGES:
+            self._forgotten = self._changed.popitem(last=False)[1]
+        self._nodes.pop(key, None)
+        if node is not None:
+            self.learn(key, node, self._changes)
+
+    def forget_below(self, folder: str) -> None:
+        """Note that everything whose key begins with `folder` was changed."""
+        self._changes += 1
+        self._forgotten = self._changes
+        for key in [key for key in self._nodes if key.startswith(folder)]:
+            del self._nodes[key]
+
+    def details(self, stored: Stored) -> Stored | None:
+        """The same object with its metadata, if it was looked at before; they cannot change."""
+        found = self._details.get((stored.key, stored.etag, stored.modified))
+        if found is not None:
+            self._details.move_to_end((stored.key, stored.etag, stored.modified))
+        return found
+
+    def keep_details(self, listed: Stored, stored: Stored) -> None:
+        """Keep the metadata of an object that was listed, if it is the same object."""
+        if (listed.etag, listed.size) != (stored.etag, stored.size):
+            return
+        self._details[listed.key, listed.etag, listed.modified] = stored
+        if len(self._details) > self._entries:
+            self._details.popitem(last=False)

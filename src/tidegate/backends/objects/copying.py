@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies within a bucket: in one request, or in parts where the object is too large for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from tidegate.backends.objects.bucket import Bucket, Limits, Part, Stored
+from tidegate.errors import StorageFailed, TidegateError, Unsupported
+
+COPY_REQUESTS = 8
+"""Parts of one copy that are made at the same time."""
+LEAST_PART = 64 * 1024 * 1024
+"""Parts of a copy are not smaller than that if the object is larger."""
+
+
+def ranges(start: int, size: int, limits: Limits) -> Iterator[tuple[int, int]]:
+    """Cut a range into parts of about the same size: offset and size of each."""
+    least = -(-size // max(1, limits.parts // 2))
+    count = max(1, -(-size // min(limits.part, max(least, LEAST_PART, limits.part_least))))
+    for number in range(count):
+        first, last = size * number // count, size * (number + 1) // count
+        if last > first:
+            yield start + first, last - first
+
+
+async def copy_object(
+    bucket: Bucket, source: Stored, key: str, metadata: Mapping[str, str] | None, *, create: bool = False
+) -> Stored:
+    """Copy an object of any size; the target appears complete or not at all.
+
+    Args:
+        source: with metadata, if `metadata` is None and it may be larger than `Limits.copy`.
+        metadata: of the copy; None keeps that of the source.
+        create: only if nothing has the key.
+
+    Raises:
+        AlreadyExists: with `create`. ObjectChanged, StorageFailed.
+    """
+    limits = bucket.limits
+    if source.size <= limits.copy:
+        stored = await bucket.copy(source, key, metadata, create=create)
+    elif limits.copies_parts:
+        stored = await _in_parts(bucket, source, key, metadata or source.metadata or {}, create=create)
+    else:
+        raise Unsupported("this storage cannot copy so large a file")
+    if stored.size != source.size:
+        raise StorageFailed("the copy has another size than the original")
+    return stored
+
+
+async def _in_parts(
+    bucket: Bucket, source: Stored, key: str, metadata: Mapping[str, str], *, create: bool
+) -> Stored:
+    upload = await bucket.begin(key, metadata)
+    waiting = iter(enumerate(ranges(0, source.size, bucket.limits), start=1))
+    parts: list[Part] = []
+
+    async def work() -> None:
+        for number, (start, size) in waiting:
+            parts.append(await bucket.copy_part(upload, number, source, start, size))
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(COPY_REQUESTS)]
+    try:
+        await asyncio.gather(*tasks)
+        return await bucket.complete(upload, sorted(parts, key=lambda part: part.number), create=create)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(TidegateError):  # what is left of it is swept with other unfinished uploads
+            await bucket.abort(upload)
+        raise

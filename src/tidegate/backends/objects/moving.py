@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renames and copies: the service copies, and then the original is removed.
+
+A directory is copied as a whole before anything of it is removed. Both steps compare what is at both places,
+name by name in one pass over the two listings, so they hold two pages each whatever the size of the tree, and
+can be done again after a crash: what is copied already is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+
+from tidegate.backends.objects.attributes import NOTHING, Node
+from tidegate.backends.objects.bucket import Stored
+from tidegate.backends.objects.copying import copy_object
+from tidegate.backends.objects.metadata import times_of, with_times
+from tidegate.backends.objects.tree import Tree, paging
+from tidegate.errors import AlreadyExists, NotFound
+
+DELETE_BATCH = 1000
+"""Objects removed in one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One name below two directories; None where nothing has it."""
+
+    source: Stored | None
+    target: Stored | None
+
+
+async def copy_file(tree: Tree, source: Stored, key: str, *, create: bool) -> Stored:
+    """Copy a file to `key` (of an object), with its modification time.
+
+    Raises:
+        AlreadyExists: with `create`: something has the key.
+    """
+    source = await tree.detailed(source)
+    metadata = source.metadata or {}
+    wanted = None if "mtime" in metadata else with_times(metadata, times_of(source)[0], None)
+    stored = await copy_object(tree.bucket, source, key, wanted, create=create)
+    kept = wanted if wanted is not None else metadata
+    return Stored(stored.key, stored.size, stored.modified, stored.etag, kept, stored.sums)
+
+
+async def rename_file(tree: Tree, source: Stored, key: str, *, create: bool) -> None:
+    """Rename a file: copy it, then remove the original."""
+    stored = await copy_file(tree, source, key, create=create)
+    tree.cache.changed(key, Node(stored))
+    await tree.bucket.delete([source.key])
+    tree.cache.changed(source.key, NOTHING)
+
+
+async def copy_tree(tree: Tree, source: str, target: str) -> None:
+    """Copy everything whose key begins with `source` to the same below `target`, unless it is there.
+
+    Raises:
+        StorageFailed: something could not be copied; what was is left.
+    """
+
+    async def copy(pair: Pair) -> None:
+        if pair.source is None or _same(pair):
+            return
+        try:
+            await copy_file(tree, pair.source, target + pair.source.key[len(source) :], create=True)
+        except (NotFound, AlreadyExists):
+            return  # removed since it was listed, or put there: whoever did that has the say
+
+    await _each(_pairs(tree, source, target), copy, tree.settings.requests)
+
+
+async def remove_copied(tree: Tree, source: str, target: str) -> None:
+    """Remove what is below `source` and has its copy below `target`; what came meanwhile is copied first.
+
+    Raises:
+        StorageFailed: something could not be copied or removed.
+    """
+    batch: list[str] = []
+
+    async def flush() -> None:
+        keys = list(batch)
+        batch.clear()
+        if keys:
+            await tree.bucket.delete(keys)
+
+    async for pair in _pairs(tree, source, target):
+        if pair.source is None:
+            continue
+        if pair.target is None:
+            try:
+                await copy_file(tree, pair.source, target + pair.source.key[len(source) :], create=True)
+            except NotFound:
+                continue
+            except AlreadyExists:
+                pass
+        batch.append(pair.source.key)
+        if len(batch) >= DELETE_BATCH:
+            await flush()
+    await flush()
+
+
+async def remove_tree(tree: Tree, folder: str) -> None:
+    """Remove everything whose key begins with `folder`."""
+    async with paging(tree.bucket.pages(folder, delimited=False)) as pages:
+        async for page in pages:
+            if page.objects:
+                await tree.bucket.delete([stored.key for stored in page.objects])
+
+
+def _same(pair: Pair) -> bool:
+    return pair.source is not None and pair.target is not None and pair.source.size == pair.target.size
+
+
+async def _pairs(tree: Tree, source: str, target: str) -> AsyncIterator[Pair]:
+    """Names below two directories, in order."""
+    left, right = _objects(tree, source), _objects(tree, target)
+    try:
+        here, there = await anext(left, None), await anext(right, None)
+        while here is not None or there is not None:
+            first = here.key[len(source) :].encode() if here is not None else None
+            second = there.key[len(target) :].encode() if there is not None else None
+            if second is None or (first is not None and first < second):
+                yield Pair(here, None)
+                here = await anext(left, None)
+            elif first is None or second < first:
+                yield Pair(None, there)
+                there = await anext(right, None)
+            else:
+                yield Pair(here, there)
+                here, there = await anext(left, None), await anext(right, None)
+    finally:
+        await left.aclose()
+        await right.aclose()
+
+
+async def _objects(tree: Tree, folder: str) -> AsyncGenerator[Stored, None]:
+    async with paging(tree.bucket.pages(folder, delimited=False)) as pages:
+        async for page in pages:
+            for stored in page.objects:
+                yield stored
+
+
+async def _each(
+    pairs: AsyncIterator[Pair], act: Callable[[Pair], Coroutine[None, None, None]], requests: int
+) -> None:
+    """Act on all, so many at a time; the first failure ends it."""
+    running: set[asyncio.Task[None]] = set()
+    try:
+        async for pair in pairs:
+            while len(running) >= requests:
+                await _first_done(running)
+            running.add(asyncio.ensure_future(act(pair)))
+        while running:
+            await _first_done(running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _first_done(running: set[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    running -= done
+    for task in done:
+        task.result()

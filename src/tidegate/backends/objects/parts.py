@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The content of one new object: in memory while it fits into one part, then parts sent behind the writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol
+
+from typing_extensions import Buffer
+
+from tidegate.backends.objects.bucket import Bucket, Part, Stored, Upload
+from tidegate.backends.objects.copying import copy_object, ranges
+from tidegate.backends.objects.digests import Digests
+from tidegate.backends.objects.settings import MIB, ObjectSettings, ObjectShared
+from tidegate.errors import StorageFailed, TidegateError, TooLarge
+
+PLAIN_PARTS: Final = 2000
+"""Parts of the usual size, before they grow."""
+GROWTH: Final = 900
+"""A part is at most the 900th of what came after those: 5 TiB in 10,000 parts."""
+
+
+def part_size(limit_least: int, limit_most: int, usual: int, sent: int) -> int:
+    """Size of the next part of an upload; bytes.
+
+    Args:
+        limit_least: of the service.
+        limit_most: of the service.
+        usual: the setting.
+        sent: bytes that were sent in parts.
+    """
+    usual = max(usual, limit_least)
+    grown = (sent - PLAIN_PARTS * usual) // GROWTH
+    if grown > usual:
+        return min(limit_most, -(-grown // MIB) * MIB)
+    return min(limit_most, usual)
+
+
+class WatchesUploads(Protocol):
+    """Is told of uploads in parts, so that a crash leaves nothing of them for ever."""
+
+    async def begun(self, upload: Upload) -> None:
+        """An upload in parts begins; if this fails it does not."""
+        ...
+
+    async def ended(self, upload: Upload) -> None:
+        """It was completed or removed."""
+        ...
+
+
+class PartStream:
+    """Bytes of one new object, from its start to its end.
+
+    Life: bytes are added, then one of `finish`, `abandon` and `keep`. Holds one part and those on their way.
+
+    Args:
+        bucket: where to.
+        shared: memory is taken from its budget.
+        settings: sizes of parts.
+        key: of the object.
+        metadata: of the object, if it is sent in parts: then it has to be known before the content.
+        watch: is told of the upload in parts.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        shared: ObjectShared,
+        settings: ObjectSettings,
+        key: str,
+        metadata: Mapping[str, str],
+        *,
+        watch: WatchesUploads,
+    ) -> None:
+        self.key = key
+        self.size = 0
+        self.upload: Upload | None = None
+        self.digests = Digests(settings.digests)
+        self._bucket = bucket
+        self._budget = shared.budget
+        self._settings = settings
+        self._metadata = dict(metadata)
+        self._watch = watch
+        self._buffer = bytearray()
+        self._parts: dict[int, Part] = {}
+        self._numbers = 0
+        self._sent = 0
+        self._room = self._next_size()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._ended = False
+
+    # -- adding ------------------------------------------------------------------------------------------
+
+    def write_nowait(self, data: Buffer) -> bool:
+        """Add bytes, if they fit into the part that is being filled; False if nothing was done."""
+        size = memoryview(data).nbytes
+        if self._failure is not None or len(self._buffer) + size > self._room:
+            return False
+        if not self._budget.take_nowait(size):
+            return False
+        self._buffer += data
+        self.size += size
+        return True
+
+    async def write(self, data: Buffer) -> None:
+        """Add bytes; waits while enough parts are on their way.
+
+        Raises:
+            TidegateError: an earlier part could not be stored; nothing of the object will be.
+        """
+        view = memoryview(data).cast("B")
+        if self.size + len(view) > self._bucket.limits.object:
+            raise TooLarge("file too large for this storage")
+        while view:
+            self._check()
+            if len(self._buffer) >= self._room:
+                await self._send()
+            piece = view[: self._room - len(self._buffer)]
+            await self._budget.take(self, len(piece))
+            self._buffer += piece
+            self.size += len(piece)
+            view = view[len(piece) :]
+
+    async def copy(self, source: Stored, start: int, size: int) -> None:
+        """Add bytes of an object; the service copies if they suffice for a part and nothing is in memory."""
+        limits = self._bucket.limits
+        if not limits.copies_parts or self._buffer or size < limits.part_least:
+            step = max(self._room, MIB)
+            for at in range(start, start + size, step):
+                wanted = min(step, start + size - at)
+                data = await self._bucket.get(source.key, at, wanted, if_etag=source.etag)
+                if len(data) != wanted:
+                    raise StorageFailed("the storage returned fewer bytes than the object has")
+                await self.write(data)
+            return
+        self.digests.forget()
+        upload = await self._begin()
+        for at, count in ranges(start, size, limits):
+            number = self._take_number()
+            await self._slot()
+            self._start(self._copy_part(upload, number, source, at, count), 0)
+            self.size += count
+
+    async def _begin(self) -> Upload:
+        if self.upload is None:
+            upload = await self._bucket.begin(self.key, self._metadata)
+            try:
+                await self._watch.begun(upload)
+            except BaseException:
+                await abort_quietly(self._bucket, upload)
+                raise
+            self.upload = upload
+        return self.upload
+
+    async def _send(self) -> None:
+        """Send the part that was filled behind the writer."""
+        upload = await self._begin()
+        await self._slot()
+        self._check()
+        data, self._buffer = self._buffer, bytearray()
+        number = self._take_number()
+        self._sent += len(data)
+        self._room = self._next_size()
+        if self.size > self._settings.digest_copy:
+            self.digests.forget()
+        self._start(self._store_part(upload, number, data), len(data))
+
+    def _take_number(self) -> int:
+        if self._numbers >= self._bucket.limits.parts:
+            raise TooLarge("file too large for this storage")
+        self._numbers += 1
+        return self._numbers
+
+    def _next_size(self) -> int:
+        limits = self._bucket.limits
+        return part_size(limits.part_least, limits.part, self._settings.upload_part_size, self._sent)
+
+    async def _slot(self) -> None:
+        settings = self._settings
+        memory = settings.upload_concurrency * max(settings.upload_part_size, self._bucket.limits.part_least)
+        most = max(1, min(settings.upload_concurrency, memory // self._next_size()))
+        while len(self._tasks) >= most:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    def _start(self, work: Coroutine[None, None, None], held: int) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._done, held))
+
+    def _done(self, held: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._budget.give_back(held)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None and self._failure is None:
+            self._failure = error
+
+    async def _store_part(self, upload: Upload, number: int, data: bytearray) -> None:
+        await self.digests.update(data)
+        self._parts[number] = _sized(await self._bucket.part(upload, number, data), len(data))
+
+    async def _copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> None:
+        self._parts[number] = _sized(await self._bucket.copy_part(upload, number, source, start, size), size)
+
+    def _check(self) -> None:
+        error = self._failure
+        if error is None:
+            return
+        if isinstance(error, TidegateError):
+            raise error
+        raise StorageFailed("an earlier part of this file could not be stored") from error
+
+    # -- reading back, cutting off -----------------------------------------------------------------------
+
+    def in_memory(self) -> bytearray | None:
+        """Everything so far, if nothing was sent yet."""
+        return self._buffer if self.upload is None else None
+
+    def cut(self, size: int) -> bool:
+        """Cut off everything behind `size`, or add zeros in memory; False if that was sent already."""
+        start = self.size - len(self._buffer)
+        if size < start or self._ended:
+            return False
+        if size > self.size:
+            added = size - self.size
+            if len(self._buffer) + added > self._room or not self._budget.take_nowait(added):
+                return False
+            self._buffer += bytes(added)
+        else:
+            self._budget.give_back(self.size - size)
+            del self._buffer[size - start :]
+        self.size = size
+        return True
+
+    # -- endings -----------------------------------------------------------------------------------------
+
+    async def finish(self, metadata: Mapping[str, str], *, create: bool) -> Stored:
+        """Make the object.
+
+        Args:
+            metadata: of the object, without digests.
+            create: only if nothing has the key.
+
+        Raises:
+            TidegateError: it was not made, and nothing of it is left.
+        """
+        try:
+            self._check()
+            if self.upload is None:
+                await self.digests.update(self._buffer)
+                wanted = {**metadata, **self.digests.metadata()}
+                stored = await self._bucket.put(self.key, self._buffer, wanted, create=create)
+            else:
+                if self._buffer:
+                    await self._send()
+                await self._join()
+                self._check()
+                parts = [self._parts[number] for number in sorted(self._parts)]
+                stored = await self._bucket.complete(self.upload, parts, create=create)
+                await self._watch.ended(self.upload)
+                self.upload = None
+                wanted = {**metadata, **self.digests.metadata()}
+                if wanted != self._metadata:
+                    self._same_size(stored)
+                    stored = await copy_object(self._bucket, stored, self.key, wanted)
+            self._same_size(stored)
+        except BaseException:
+            await self.abandon()
+            raise
+        self._end()
+        return replace(stored, metadata=wanted)
+
+    def _same_size(self, stored: Stored) -> None:
+        if stored.size != self.size:
+            raise StorageFailed("the storage keeps another number of bytes than were sent")
+
+    async def abandon(self) -> None:
+        """Leave nothing: neither an object nor parts."""
+        if self._ended:
+            return
+        for task in list(self._tasks):
+            task.cancel()
+        await self._join()
+        upload, self.upload = self.upload, None
+        self._end()
+        if upload is not None and await abort_quietly(self._bucket, upload):
+            await self._watch.ended(upload)
+
+    async def _join(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._budget.give_back(len(self._buffer))
+        self._buffer = bytearray()
+
+
+async def abort_quietly(bucket: Bucket, upload: Upload) -> bool:
+    """Remove an upload in parts; False if the storage did not: it is swept later."""
+    try:
+        await bucket.abort(upload)
+    except TidegateError:
+        return False
+    return True
+
+
+def _sized(part: Part, size: int) -> Part:
+    if part.size != size:
+        raise StorageFailed("the storage keeps another number of bytes than were sent")
+    return part

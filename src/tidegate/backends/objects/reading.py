@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG002 - the contract has arguments that a handle of this kind has no use for
+"""Reading an object: ranges in memory, fetched ahead of a client that reads from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from typing_extensions import Buffer
+
+from tidegate.backends.objects.bucket import ObjectChanged, Stored
+from tidegate.backends.objects.keys import name_of
+from tidegate.backends.objects.metadata import digest_in, file_entry
+from tidegate.backends.objects.settings import ObjectShared
+from tidegate.backends.objects.tree import Tree
+from tidegate.errors import InvalidArgument, InvalidHandle, NotFound, StorageFailed
+from tidegate.model import Attrs, Entry
+
+FIRST_BYTES: Final = 256 * 1024
+"""Bytes of the first request; each further one in sequence is twice as large, up to the part size."""
+WHOLE_BYTES: Final = 1024 * 1024
+"""A file up to this size is fetched in one request."""
+BEHIND_BYTES: Final = 256 * 1024
+"""Bytes behind the position of a sequential reader that stay, for requests that overtake each other."""
+
+
+class _Segment:
+    """A range that is being fetched, or is in memory."""
+
+    __slots__ = ("data", "end", "held", "start", "task", "waiting")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+        self.data: bytes | None = None
+        self.held = 0
+        self.waiting = 0
+        self.task: asyncio.Task[bytes] | None = None
+
+
+class ObjectReader:
+    """A handle for reading. See `tidegate.abc.FileHandle`.
+
+    What it reads is the object as it was at opening: if that is replaced meanwhile, reading fails with
+    `ObjectChanged`. Memory is bounded by `download_concurrency` + 1 parts.
+    """
+
+    staged = False
+    took = False
+
+    def __init__(self, tree: Tree, shared: ObjectShared, key: str, stored: Stored) -> None:
+        self.existed_size: int | None = stored.size
+        self._tree = tree
+        self._budget = shared.budget
+        self._key = key
+        self._stored = stored
+        self._segments: list[_Segment] = []
+        self._step = FIRST_BYTES
+        self._frontier = 0  # end of what was asked for in sequence
+        self._position = 0  # end of what the client has read
+        self._read_any = False
+        self._sequential = False
+        self._closed = False
+
+    # -- the contract ------------------------------------------------------------------------------------
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Read; waits for the ranges that are missing."""
+        self._check()
+        if offset < 0 or size < 0:
+            raise InvalidArgument("invalid argument: offset")
+        try:
+            return await self._read(offset, size)
+        except (ObjectChanged, NotFound):
+            if self._read_any:
+                raise ObjectChanged from None
+            await self._reopen()  # what was known when it was opened is out of date, and nobody saw any of it
+            return await self._read(offset, size)
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        end = min(offset + size, self._stored.size)
+        pieces: list[bytes] = []
+        position = offset
+        while position < end:
+            segment = self._at(position) or self._demand(position, end)
+            data = await self._data(segment)
+            piece = data[position - segment.start : end - segment.start]
+            pieces.append(piece)
+            position += len(piece)
+        self._note(position)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
+        """Read what is in memory as a whole."""
+        self._check()
+        if offset < 0:
+            raise InvalidArgument("invalid argument: offset")
+        end = min(offset + sum(map(len, buffers)), self._stored.size)
+        position = offset
+        found: list[_Segment] = []
+        while position < end:
+            segment = self._at(position)
+            if segment is None or segment.data is None:
+                return None
+            found.append(segment)
+            position = segment.end
+        position = offset
+        for buffer in buffers:
+            filled = 0
+            while filled < len(buffer) and position < end:
+                segment = found[0]
+                data = segment.data or b""
+                at = position - segment.start
+                count = min(len(buffer) - filled, end - position, len(data) - at)
+                buffer[filled : filled + count] = memoryview(data)[at : at + count]
+                filled += count
+                position += count
+                if position == segment.end:
+                    found.pop(0)
+        if position > offset:
+            self._note(position)
+        return max(0, position - offset)
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        """Refused.
+
+        Raises:
+            InvalidHandle.
+        """
+        raise InvalidHandle
+
+    def write_nowait(self, offset: int, data: Buffer) -> bool:
+        """Refused.
+
+        Raises:
+            InvalidHandle.
+        """
+        raise InvalidHandle
+
+    async def stat(self) -> Entry:
+        """Attributes of the object that is read."""
+        self._check()
+        if self._stored.metadata is None:
+            self._stored = await self._tree.detailed(self._stored)
+        return file_entry(name_of(self._key), self._stored)
+
+    async def set_attrs(self, attrs: Attrs) -> None:
+        """Refused.
+
+        Raises:
+            InvalidHandle.
+        """
+        raise InvalidHandle
+
+    async def sync(self) -> None:
+        """Nothing is pending."""
+        self._check()
+
+    def digest(self, algorithm: str) -> bytes | None:
+        """See `tidegate.abc.KnowsDigests`."""
+        return None if self._closed else digest_in(self._stored, algorithm)
+
+    async def close(self, outcome: object = None) -> None:
+        """End all requests that are under way."""
+        self._check()
+        self._closed = True
+        self._budget.ended(self)
+        segments, self._segments = self._segments, []
+        tasks = [segment.task for segment in segments if segment.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for segment in segments:
+            self._release(segment)
+
+    # -- ranges ------------------------------------------------------------------------------------------
+
+    def shrink(self) -> None:
+        """Give back ranges that nobody waits for; see `budget.Shrinks`."""
+        for segment in [item for item in self._segments if item.data is not None and not item.waiting]:
+            self._drop(segment)
+        self._frontier = max([self._position, *(segment.end for segment in self._segments)])
+
+    def _at(self, position: int) -> _Segment | None:
+        for segment in self._segments:
+            if segment.start <= position < segment.end:
+                return segment
+        return None
+
+    def _demand(self, position: int, end: int) -> _Segment:
+        """Begin to fetch a range that somebody waits for."""
+        size = self._stored.size
+        if size <= WHOLE_BYTES and not self._segments:
+            return self._fetch(0, size, demanded=True)
+        self._sequential = position == self._frontier
+        if self._sequential:
+            return self._fetch(position, self._next_end(position), demanded=True)
+        self._step = FIRST_BYTES  # somewhere else: a client that seeks
+        after = min((item.start for item in self._segments if item.start > position), default=size)
+        part = self._tree.settings.download_part_size
+        stop = min(position + max(min(end - position, part), FIRST_BYTES // 4), after, size)
+        return self._fetch(position, stop, demanded=True)
+
+    def _next_end(self, start: int) -> int:
+        step = self._step
+        self._step = min(step * 2, self._tree.settings.download_part_size)
+        after = min((item.start for item in self._segments if item.start >= start), default=self._stored.size)
+        return min(start + step, after, self._stored.size)
+
+    def _fetch(self, start: int, end: int, *, demanded: bool) -> _Segment:
+        segment = _Segment(start, end)
+        if not demanded:
+            segment.held = end - start
+        self._segments.append(segment)
+        self._frontier = end
+        self._evict(keep=segment)
+        segment.task = asyncio.get_running_loop().create_task(self._get(segment))
+        segment.task.add_done_callback(_retrieved)
+        return segment
+
+    async def _get(self, segment: _Segment) -> bytes:
+        stored, size = self._stored, segment.end - segment.start
+        try:
+            if not segment.held:
+                await self._budget.take(self, size)
+                segment.held = size
+            data = await self._tree.bucket.get(stored.key, segment.start, size, if_etag=stored.etag)
+            if len(data) != size:
+                raise StorageFailed("the storage returned fewer bytes than the object has")
+        except BaseException:
+            if segment in self._segments:
+                self._drop(segment)
+            else:
+                self._release(segment)
+            raise
+        segment.data = data
+        return data
+
+    async def _data(self, segment: _Segment) -> bytes:
+        if segment.data is None:
+            assert segment.task is not None
+            segment.waiting += 1
+            try:
+                data = await asyncio.shield(segment.task)
+            except asyncio.CancelledError:
+                if segment.task.cancelled() and not self._closed:
+                    raise StorageFailed("reading was broken off") from None
+                raise
+            finally:
+                segment.waiting -= 1
+        else:
+            data = segment.data
+        self._read_any = True
+        return data
+
+    def _note(self, position: int) -> None:
+        """The client has read up to `position`: fetch what comes next, forget what lies behind."""
+        self._position = position
+        self._budget.used(self)
+        settings = self._tree.settings
+        last = self._at(position - 1)
+        if last is None or self._closed or position > self._frontier:
+            return
+        ahead = self._step * settings.download_concurrency
+        while (
+            self._sequential
+            and self._frontier < min(position + ahead, self._stored.size)
+            and self._pending() < settings.download_concurrency
+        ):
+            end = self._next_end(self._frontier)
+            if end <= self._frontier or not self._budget.take_nowait(end - self._frontier):
+                break
+            self._fetch(self._frontier, end, demanded=False)
+        for segment in list(self._segments):
+            if segment.end <= position - BEHIND_BYTES and not segment.waiting and segment.data is not None:
+                self._drop(segment)
+
+    def _pending(self) -> int:
+        return sum(segment.data is None for segment in self._segments)
+
+    def _evict(self, keep: _Segment) -> None:
+        settings = self._tree.settings
+        most = settings.download_part_size * (settings.download_concurrency + 1)
+        total = sum(segment.end - segment.start for segment in self._segments)
+        for segment in list(self._segments):
+            if total <= most:
+                return
+            if segment is not keep and segment.data is not None and not segment.waiting:
+                total -= segment.end - segment.start
+                self._drop(segment)
+
+    def _drop(self, segment: _Segment) -> None:
+        self._segments.remove(segment)
+        self._release(segment)
+
+    def _release(self, segment: _Segment) -> None:
+        held, segment.held = segment.held, 0
+        if held:
+            self._budget.give_back(held)
+
+    async def _reopen(self) -> None:
+        cache = self._tree.cache
+        cache.changed(self._stored.key)
+        for segment in list(self._segments):
+            if segment.data is not None:
+                self._drop(segment)
+        self._stored = await self._tree.file(self._key)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise InvalidHandle
+
+
+def _retrieved(task: asyncio.Task[bytes]) -> None:
+    """A failure of a range that nobody waits for is no error: whoever needs it asks again."""
+    if not task.cancelled():
+        task.exception()
+
+
+__all__ = ["ObjectReader"]

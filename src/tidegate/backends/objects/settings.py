@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a root in object storage, and what all roots of a process share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from tidegate.backends.objects.attributes import DEFAULT_ENTRIES, AttributeCache
+from tidegate.backends.objects.bucket import Bucket
+from tidegate.backends.objects.budget import ByteBudget
+
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSettings:
+    """Settings of one root; sizes in bytes.
+
+    Attributes:
+        upload_part_size: of each part of an upload; grows with the file so that the number of parts suffices.
+        upload_concurrency: parts of one file that are on their way at the same time.
+        download_part_size: at most in one request while a file is read from start to end.
+        download_concurrency: such requests of one file that are ahead of the client.
+        attribute_seconds: how long what is known of a name answers questions about it.
+        open_seconds: how long it suffices to open a file for reading; its content is compared by ETag.
+        listing_heads: objects of one listing that are asked for their metadata, where the modification time
+            is; of the rest the time of storing is shown.
+        requests: requests of one operation on many objects that run at the same time.
+        digests: algorithms by which content is summed up while it passes; ``blake3``, ``md5``, ``sha256``...
+        digest_copy: an upload in parts up to this size is copied onto itself, in the service, to keep its
+            digests; 0 for none. Uploads in one request always keep them.
+        extend: zeros that truncating to a larger size adds at most.
+        partial_seconds: an unfinished upload that nobody took up for so long is removed.
+        journal_dir: directory of the host where unfinished uploads and renames are noted; None for none.
+    """
+
+    upload_part_size: int = 5 * MIB
+    upload_concurrency: int = 2
+    download_part_size: int = 4 * MIB
+    download_concurrency: int = 3
+    attribute_seconds: float = 5.0
+    open_seconds: float = 60.0
+    listing_heads: int = 1000
+    requests: int = 32
+    digests: tuple[str, ...] = ("blake3",)
+    digest_copy: int = 0
+    extend: int = 1024 * MIB
+    partial_seconds: float = 7 * 86400.0
+    journal_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("upload_part_size", "upload_concurrency", "download_part_size", "requests"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is below 1")
+
+
+@dataclass(slots=True, eq=False)
+class ObjectShared:
+    """What the roots of one process share.
+
+    Attributes:
+        budget: memory for content that is on its way.
+        entries: objects of each bucket whose attributes are kept.
+    """
+
+    budget: ByteBudget = field(default_factory=ByteBudget)
+    entries: int = DEFAULT_ENTRIES
+    _attributes: WeakKeyDictionary[Bucket, AttributeCache] = field(default_factory=WeakKeyDictionary)
+
+    def attributes(self, bucket: Bucket) -> AttributeCache:
+        """What is known of the objects of a bucket; one for all roots that use this client of it."""
+        found = self._attributes.get(bucket)
+        if found is None:
+            found = self._attributes[bucket] = AttributeCache(self.entries)
+        return found

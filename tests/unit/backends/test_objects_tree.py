@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names in a bucket as a tree: markers and implied directories, foreign keys, and what each operation asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.memory_bucket import Fault, MemoryBucket
+
+from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.backends.objects.settings import ObjectSettings
+from tidegate.errors import AlreadyExists, DirectoryNotEmpty, NotADirectory, NotFound, StorageFailed
+from tidegate.model import Attrs
+from tidegate.testing.backend import exists, get, names, options_for, put
+
+
+@pytest.fixture
+def bucket() -> MemoryBucket:
+    return MemoryBucket()
+
+
+@pytest.fixture
+async def backend(bucket: MemoryBucket) -> AsyncIterator[ObjectBackend]:
+    backend = ObjectBackend(bucket, "home")
+    await backend.open()
+    yield backend
+    await backend.close()
+
+
+async def fill(bucket: MemoryBucket, *keys: str, metadata: dict[str, str] | None = None) -> None:
+    """Objects of others: their content is the key."""
+    was, bucket.opened = bucket.opened, True
+    for key in keys:
+        await bucket.put(key, b"" if key.endswith("/") else key.encode(), metadata or {})
+    bucket.opened = was
+    bucket.calls.clear()
+
+
+async def test_implied_directories_are_seen(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    await fill(bucket, "home/a/b/c.txt", "home/a.txt", "elsewhere/x")
+    assert await names(backend) == ["a", "a.txt"]
+    assert (await backend.stat("a/b")).is_dir
+    assert await names(backend, "a/b") == ["c.txt"]
+    with pytest.raises(AlreadyExists):
+        await backend.mkdir("a/b")
+    with pytest.raises(DirectoryNotEmpty):
+        await backend.rmdir("a")
+
+
+async def test_a_directory_stays_when_its_last_entry_goes(
+    bucket: MemoryBucket, backend: ObjectBackend
+) -> None:
+    await fill(bucket, "home/a/b/c.txt", "home/d/x")
+    await backend.remove("a/b/c.txt")
+    assert await names(backend, "a/b") == []
+    await backend.rmdir("a/b")
+    assert (await backend.stat("a")).is_dir
+    await backend.rename("d/x", "y", replace=False)
+    assert (await backend.stat("d")).is_dir
+    assert sorted(bucket.contents) == ["home/a/", "home/d/", "home/y"]
+
+
+async def test_foreign_keys_that_are_no_names(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    foreign = ["home/a//x", "home/a/../x", "home/a/./x", "home/a/lone\u201b", f"home/a/{'n' * 300}"]
+    await fill(bucket, *foreign, "home/a/good")
+    assert await names(backend, "a") == ["good"]
+    await backend.remove("a/good")
+    with pytest.raises(DirectoryNotEmpty):  # nothing is lost that is not seen
+        await backend.rmdir("a")
+    await backend.rename("a", "b", replace=False)
+    assert {key.removeprefix("home/b/") for key in bucket.contents} >= {
+        key.removeprefix("home/a/") for key in foreign
+    }
+
+
+async def test_a_file_and_a_directory_of_one_name(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    await fill(bucket, "home/n", "home/n-1", "home/n/below", "home/n.txt/x")
+    entries = [entry async for batch in backend.list("") for entry in batch]
+    assert [(entry.name, entry.is_dir) for entry in entries] == [
+        ("n", False),
+        ("n-1", False),
+        ("n.txt", True),
+    ]
+    assert (await backend.stat("n")).is_file
+    with pytest.raises(NotADirectory):
+        await names(backend, "n")
+    with pytest.raises(NotFound):
+        await backend.open_file("n/new", options_for())
+    await backend.remove("n")
+    assert (await backend.stat("n")).is_dir
+    assert await names(backend, "n") == ["below"]
+
+
+async def test_a_marker_with_content_is_not_removed(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    await bucket.put("home/d/", b"content", {})
+    assert (await backend.stat("d")).is_dir
+    with pytest.raises(DirectoryNotEmpty):
+        await backend.rmdir("d")
+    await backend.set_attrs("d", Attrs(mtime_ns=10**9, atime_ns=10**9))
+    await backend.rename("d", "e", replace=False)
+    assert bucket.contents == {"home/e/": b"content"}
+
+
+async def test_times_of_rclone_and_s3fs(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    await fill(bucket, "home/rclone", metadata={"mtime": "1700000000.123456789"})
+    await fill(bucket, "home/s3fs", metadata={"mtime": "1700000001", "mode": "33188"})
+    await fill(bucket, "home/wrong", metadata={"mtime": "1e400"})
+    entries = {entry.name: entry for batch in [x async for x in backend.list("")] for entry in batch}
+    assert entries["rclone"].mtime_ns == 1700000000_123456789
+    assert entries["s3fs"].mtime_ns == 1700000001 * 10**9
+    assert entries["wrong"].mtime_ns > 1700000001 * 10**9
+    assert (await backend.stat("rclone")) == entries["rclone"]
+    await backend.set_attrs("s3fs", Attrs(mtime_ns=5, atime_ns=10**9))
+    assert (await backend.stat("s3fs")).mtime_ns == 5
+    assert bucket.service.objects["home/s3fs"].stored.metadata == {
+        "mtime": "0.000000005",
+        "atime": "1.000000000",
+        "mode": "33188",
+    }
+
+
+async def test_times_of_directories(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    await backend.mkdir("d")
+    await backend.set_attrs("d", Attrs(mtime_ns=7 * 10**9, atime_ns=7 * 10**9))
+    other = ObjectBackend(bucket, "home")
+    assert (await other.stat("d")).mtime_ns == 7 * 10**9
+
+
+async def test_listing_heads_are_bounded_and_kept(bucket: MemoryBucket) -> None:
+    await fill(bucket, *(f"f{number}" for number in range(30)), metadata={"mtime": "1"})
+    backend = ObjectBackend(bucket, "", ObjectSettings(listing_heads=20, attribute_seconds=0, requests=4))
+    await backend.open()
+    times = [entry.mtime_ns for batch in [x async for x in backend.list("")] for entry in batch]
+    assert times.count(10**9) == 20
+    assert bucket.calls["head"] == 20
+    times = [entry.mtime_ns for batch in [x async for x in backend.list("")] for entry in batch]
+    assert times.count(10**9) == 30  # what was learned before costs nothing
+    assert bucket.calls["head"] == 30
+    await backend.close()
+
+
+async def test_requests_of_operations(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    """Requests that each operation takes, with what is known from the one before."""
+
+    async def cost(doing: object) -> dict[str, int]:
+        bucket.calls.clear()
+        await doing  # type: ignore[misc]
+        return dict(bucket.calls)
+
+    assert await cost(backend.mkdir("d")) == {"head": 1, "pages": 1, "put": 1}
+    assert await cost(put(backend, "d/f", b"content")) == {"head": 1, "pages": 1, "put": 1}
+    assert await cost(backend.stat("d/f")) == {}
+    assert await cost(get(backend, "d/f")) == {"get": 1}
+    await fill(bucket, "home/d/g", "home/d/h")
+    assert await cost(backend.stat("d/g")) == {"head": 1, "pages": 1}
+    assert await cost(get(backend, "d/h")) == {"head": 1, "get": 1}
+    assert await cost(names(backend, "d")) == {"pages": 1, "head": 3}
+    assert await cost(backend.stat("d/f")) == {}
+    assert await cost(backend.rename("d/g", "d/i", replace=False)) == {
+        "head": 1,
+        "pages": 1,
+        "copy": 1,
+        "delete": 1,
+    }
+    assert await cost(backend.remove("d/i")) == {"delete": 1}
+    assert await cost(backend.set_attrs("d/f", Attrs(mtime_ns=1, atime_ns=1))) == {"copy": 1}
+
+
+async def test_what_others_change_is_seen_after_the_seconds(bucket: MemoryBucket) -> None:
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    await put(backend, "f", b"mine")
+    await fill(bucket, "f")
+    assert (await backend.stat("f")).size == 4
+    now += 6
+    assert (await backend.stat("f")).size == 1
+    await backend.close()
+
+
+async def test_an_answer_from_before_an_own_change_is_not_kept(
+    bucket: MemoryBucket, backend: ObjectBackend
+) -> None:
+    await fill(bucket, "home/f")
+    since = backend._cache.changes
+    old = await bucket.head("home/f")
+    await put(backend, "f", b"longer than it was")
+    from tidegate.backends.objects.attributes import Node
+
+    backend._cache.learn("home/f", Node(old), since)
+    assert (await backend.stat("f")).size == 18
+
+
+@pytest.mark.parametrize("name", ["copy", "pages", "delete"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+async def test_a_tree_is_whole_whatever_fails(name: str, nth: int) -> None:
+    bucket = MemoryBucket()
+    await fill(bucket, *(f"d/{number}" for number in range(5)), "d/sub/x", "d/")
+    before = bucket.contents
+    backend = ObjectBackend(bucket, "", ObjectSettings(requests=2))
+    await backend.open()
+    bucket.faults.append(Fault(name, nth + 1 if name == "pages" else nth))
+    try:
+        await backend.rename("d", "e", replace=False)
+    except StorageFailed:
+        after = bucket.contents
+        whole = {key.replace("d/", "e/", 1): data for key, data in before.items()}
+        complete_old = before.items() <= after.items()
+        complete_new = whole.items() <= after.items()
+        assert complete_old or complete_new
+        if not complete_new:
+            assert after == before
+    else:
+        assert not any(key.startswith("d/") for key in bucket.contents)
+    await backend.close()
+
+
+async def test_exists_helper_and_missing(backend: ObjectBackend) -> None:
+    assert not await exists(backend, "nothing")
+    with pytest.raises(NotFound):
+        await names(backend, "nothing")
