@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every contract that third parties implement, by the names that are promised.
 
-They stand by subject in `tidegate.contracts`: storage, identity, events, inspection. A door's contract is
-`tidegate.doors.common.door`.
+They stand by subject in `tidegate.contracts`: storage, identity, events, inspection, cluster. A door has its
+contract in `tidegate.doors.common.door`.
 """
 
 from __future__ import annotations
 
+from tidegate.contracts.cluster import (
+    Live,
+    Message,
+)
 from tidegate.contracts.events import (
     KeptEvent,
     KeptSink,
@@ -74,7 +78,9 @@ __all__ = [
     "KnowsKeys",
     "KnowsPlaces",
     "ListsPartials",
+    "Live",
     "LoginAttempt",
+    "Message",
     "NextStep",
     "OpenOptions",
     "OpensAtOnce",

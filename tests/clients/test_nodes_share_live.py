@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
 import pytest
 from tests.support.doors import ANY_PORT, port_of
+from tests.support.loading import ROOT, service
 from tests.support.people import HASHED, SECRET
 from tests.support.web_world import settings
 
@@ -87,4 +90,23 @@ async def test_who_is_closed_at_one_node_is_closed_at_the_other(nodes: tuple[App
     async with connect(two) as connection, connection.start_sftp_client():
         assert one.doors.close_user("eva", by="boss") == 0  # none of its own
         await connection.wait_closed()
+    assert two.doors.usernames() == set()
+
+
+async def test_a_load_that_disables_somebody_ends_their_connections_at_every_node(
+    nodes: tuple[App, App],
+) -> None:
+    one, two = nodes
+    loads = service(one.provider, connections=one.doors).loads
+    stored = await one.provider.user("eva")
+    assert stored is not None
+
+    async def batches(account: Account) -> AsyncIterator[list[Account]]:
+        yield [account]
+
+    async with connect(two) as connection, connection.start_sftp_client() as client:
+        await loads.store(batches(stored), by=ROOT)
+        assert await client.listdir("/") == [".", ".."], "who may stay stays"
+        await loads.store(batches(replace(stored, status=0)), by=ROOT)
+        await asyncio.wait_for(connection.wait_closed(), 10)
     assert two.doors.usernames() == set()

@@ -4,36 +4,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 
-from tidegate.cluster import memory
-from tidegate.cluster.api import MAX_FIELD_CHARS, MAX_NAME, MAX_SUBSCRIBERS, Ban, Live, Message
+from tidegate.cluster.factory import create_live
 from tidegate.cluster.memory import MemoryHub, MemoryLive
+from tidegate.contracts.cluster import MAX_FIELD_CHARS, MAX_NAME, MAX_SUBSCRIBERS, Live, Message
+from tidegate.errors import ConfigError
 
 DRIVERS = ("memory",)
 
 
 @dataclass
 class Nodes:
-    """Two nodes that share, and what makes their time pass."""
+    """Two nodes that share."""
 
     one: Live
     two: Live
-    later: Callable[[float], object]
-    now: Callable[[], float]
 
 
 def memory_nodes() -> Nodes:
-    time = [1_000_000.0]
-
-    def later(seconds: float) -> None:
-        time[0] += seconds
-
-    hub = MemoryHub(clock=lambda: time[0])
-    return Nodes(MemoryLive("one", hub=hub), MemoryLive("two", hub=hub), later, lambda: time[0])
+    hub = MemoryHub()
+    return Nodes(MemoryLive("one", hub=hub), MemoryLive("two", hub=hub))
 
 
 @pytest.fixture(params=DRIVERS)
@@ -86,45 +80,6 @@ async def test_a_node_that_closes_gives_back_what_it_holds(nodes: Nodes) -> None
     assert await nodes.two.slots("a") == 1
 
 
-# -- counters ------------------------------------------------------------------------------------------------
-
-
-async def test_additions_of_all_nodes_add_up(nodes: Nodes) -> None:
-    await asyncio.gather(*(live.count("n", 2, seconds=60) for live in [nodes.one, nodes.two] * 10))
-    assert await nodes.one.counted("n") == 40
-    assert await nodes.two.count("n", -100, seconds=60) == 0
-    assert await nodes.one.counted("m") == 0
-
-
-async def test_a_counter_ends_a_while_after_its_last_addition(nodes: Nodes) -> None:
-    await nodes.one.count("n", seconds=10)
-    nodes.later(9)
-    assert await nodes.two.count("n", seconds=10) == 2
-    nodes.later(9)
-    assert await nodes.one.counted("n") == 2
-    nodes.later(1)
-    assert await nodes.one.counted("n") == 0
-    assert await nodes.one.count("n", seconds=10) == 1
-
-
-# -- bans ----------------------------------------------------------------------------------------------------
-
-
-async def test_a_ban_holds_on_every_node_until_it_ends_or_is_lifted(nodes: Nodes) -> None:
-    until = nodes.now() + 60
-    await nodes.one.ban("192.0.2.7", seconds=60, reason="guessing")
-    await nodes.one.ban("192.0.2.7", seconds=30)  # the longer one stays
-    await nodes.two.ban("192.0.2.1", seconds=10)
-    assert await nodes.two.ban_of("192.0.2.7") == Ban("192.0.2.7", until, "guessing")
-    assert [ban.host for ban in await nodes.two.bans()] == ["192.0.2.1", "192.0.2.7"]
-    nodes.later(10)
-    assert [ban.host for ban in await nodes.one.bans()] == ["192.0.2.7"]
-    assert await nodes.one.ban_of("192.0.2.1") is None
-    assert not await nodes.one.lift_ban("192.0.2.1")
-    assert await nodes.two.lift_ban("192.0.2.7")
-    assert await nodes.one.bans() == []
-
-
 # -- messages ------------------------------------------------------------------------------------------------
 
 
@@ -145,16 +100,14 @@ class Heard:
 
 
 async def test_every_node_hears_a_message_in_order(nodes: Nodes) -> None:
-    here, there, other = Heard(), Heard(), Heard()
+    here, there = Heard(), Heard()
     nodes.one.subscribe("close_user", here.take)
     nodes.two.subscribe("close_user", there.take)
-    nodes.two.subscribe("reload", other.take)
     for name in ("eva", "bob"):
         await nodes.one.publish("close_user", username=name, by="boss")
     expected = [Message("close_user", "one", {"username": name, "by": "boss"}) for name in ("eva", "bob")]
     assert await there.wait(2) == expected
     assert here.messages == expected  # its own handlers are through when `publish` returns
-    assert other.messages == []
 
 
 async def test_who_no_longer_listens_or_fails_keeps_nobody_from_hearing(
@@ -164,15 +117,15 @@ async def test_who_no_longer_listens_or_fails_keeps_nobody_from_hearing(
         raise KeyError("username")
 
     gone, heard = Heard(), Heard()
-    nodes.two.subscribe("revoke", broken)
-    end = nodes.two.subscribe("revoke", gone.take)
-    nodes.two.subscribe("revoke", heard.take)
+    nodes.two.subscribe("close_user", broken)
+    end = nodes.two.subscribe("close_user", gone.take)
+    nodes.two.subscribe("close_user", heard.take)
     end()
     end()
-    await nodes.one.publish("revoke", subject="x")
+    await nodes.one.publish("close_user", username="x")
     assert len(await heard.wait(1)) == 1
     assert gone.messages == []
-    assert "a message on revoke was not handled" in caplog.text
+    assert "a message on close_user was not handled" in caplog.text
 
 
 # -- bounds --------------------------------------------------------------------------------------------------
@@ -183,29 +136,47 @@ async def test_what_is_too_large_is_refused(nodes: Nodes) -> None:
     for call in (
         nodes.one.take_slot(long, "c"),
         nodes.one.take_slot("a", long),
-        nodes.one.count(long, seconds=1),
-        nodes.one.ban(long, seconds=1),
-        nodes.one.publish("reload", text="x" * (MAX_FIELD_CHARS + 1)),
-        nodes.one.publish("reload", **{f"f{number}": "" for number in range(17)}),
+        nodes.one.publish("close_user", text="x" * (MAX_FIELD_CHARS + 1)),
+        nodes.one.publish("close_user", **{f"f{number}": "" for number in range(17)}),
     ):
         with pytest.raises(ValueError):
             await call
     heard = Heard()
     for _ in range(MAX_SUBSCRIBERS):
-        nodes.one.subscribe("reload", heard.take)
+        nodes.one.subscribe("close_user", heard.take)
     with pytest.raises(ValueError):
-        nodes.one.subscribe("reload", heard.take)
+        nodes.one.subscribe("close_user", heard.take)
 
 
-async def test_memory_forgets_what_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_COUNTERS", 3)
-    monkeypatch.setattr(memory, "MAX_BANS", 3)
-    live = MemoryLive()
-    for number in range(200):
-        await live.count(f"n{number}", seconds=100 + number % 7 + number / 1000)
-        await live.ban(f"h{number}", seconds=100 + number % 7 + number / 1000)
-    assert len(live._hub.counters) == len(await live.bans()) == 3
-    assert [await live.counted(f"n{number}") for number in (181, 188, 195)] == [1, 1, 1]
-    for _ in range(200):
-        await live.count("n195", seconds=200)
-    assert len(live._hub.counters_end._queue) <= 2 * 3 + 65
+# -- choosing ------------------------------------------------------------------------------------------------
+
+
+def test_the_driver_is_found_by_its_name() -> None:
+    live = create_live("memory", {}, node="here")
+    assert (live.node, live.shared) == ("here", False)
+    assert create_live("tidegate.cluster.memory:create", {}, node="here").node == "here"
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "why"),
+    [
+        ("redis", {}, "no cluster driver 'redis' is installed; there are: memory"),
+        ("", {}, "use is empty"),
+        ("memory", {"url": "x"}, "memory has no options, and url is given"),
+        ("no_such_package:create", {}, "'no_such_package:create' cannot be used: ModuleNotFoundError"),
+        ("collections:OrderedDict", {}, "cannot be used: TypeError"),
+        ("tidegate.cluster.memory:MAX_NAME", {}, "cannot be called"),
+        (f"{__name__}:not_a_driver", {}, "makes no cluster driver: it has no open, close, take_slot"),
+    ],
+)
+def test_what_cannot_be_a_driver_says_why(driver: str, options: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        create_live(driver, options, node="here")
+    (problem,) = caught.value.problems
+    assert problem.where == "cluster.driver"
+    assert why in problem.what
+
+
+def not_a_driver(node: str, options: dict[str, str]) -> object:
+    del node, options
+    return object()

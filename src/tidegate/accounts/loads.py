@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Final, Literal
 
 from tidegate.accounts.actor import Actor
@@ -70,14 +69,17 @@ class Loads:
         """
         by.require(EVERYTHING)
         check_mode(mode)
+        out: set[str] = set()
         report = await self._provider.load_batches(
-            batches,
+            _noting_who_is_out(batches, out),
             mode=mode,
             guard=_check_unchanged if merged else None,
             admins_guard=check_load_keeps_owner,
         )
         updated = [name for kind, name, action in report.rows if kind == "user" and action == "updated"]
-        await self._disconnect(updated, by, everybody=mode == DISCONNECT_UPDATED)
+        for name in updated:
+            if mode == DISCONNECT_UPDATED or name in out:
+                self._needs.connections.close_user(name, by=by.name)
         for kind, name, action in report.rows:
             if kind == "admin" and action == "updated":
                 await self._needs.tokens.revoke_all(name)
@@ -135,18 +137,6 @@ class Loads:
             except TidegateError as error:
                 _log.warning("no quota scan of %s %r: %s", kind, name, error)
 
-    async def _disconnect(self, updated: Iterable[str], by: Actor, *, everybody: bool) -> None:
-        connections = self._needs.connections
-        if everybody:
-            for name in updated:
-                connections.close_user(name, by=by.name)
-            return
-        for name in connections.usernames().intersection(updated):
-            with contextlib.suppress(TidegateError):  # it is loaded all the same; the sweep asks again
-                account = await self._provider.user(name)
-                if account is not None and disconnect_reason(account, time.time_ns() // 1_000_000):
-                    connections.close_user(name, by=by.name)
-
     async def _tell(self, rows: Sequence[LoadRow], by: Actor, fields: Mapping[str, tuple[str, ...]]) -> None:
         events = [
             Administered(
@@ -187,6 +177,18 @@ def kind_and_name(record: Record) -> tuple[Kind, str]:
             return "admin", record.username
         case ApiKey():
             return "api_key", record.id
+
+
+async def _noting_who_is_out(
+    batches: AsyncIterable[Sequence[Record]], out: set[str]
+) -> AsyncIterator[Sequence[Record]]:
+    """The batches; names of accounts whose users may not stay connected are put into a set."""
+    now_ms = time.time_ns() // 1_000_000
+    async for batch in batches:
+        for record in batch:
+            if isinstance(record, Account):
+                (out.add if disconnect_reason(record, now_ms) else out.discard)(record.username)
+        yield batch
 
 
 def _check_unchanged(stored: Record, wanted: Record) -> None:

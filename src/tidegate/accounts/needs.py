@@ -16,10 +16,6 @@ class DisconnectsUsers(Protocol):
         """End every connection of a user; returns how many there were."""
         ...
 
-    def usernames(self) -> set[str]:
-        """Names of the users that have connections."""
-        ...
-
 
 class RevokesTokens(Protocol):
     """Makes tokens of administrators void."""
@@ -77,10 +73,6 @@ class NoConnections:
         """Nothing to end."""
         del username, by
         return 0
-
-    def usernames(self) -> set[str]:
-        """Nobody."""
-        return set()
 
 
 class NoTokens:

@@ -41,7 +41,18 @@ def check(
         raise
     problems: list[Problem] = []
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
-    for inspect in (_ssh, _http, _other_doors, _files, _limits, _identity, _events, _inspection, _storage):
+    for inspect in (
+        _ssh,
+        _http,
+        _other_doors,
+        _files,
+        _limits,
+        _identity,
+        _events,
+        _inspection,
+        _storage,
+        _cluster,
+    ):
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
@@ -268,6 +279,19 @@ def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         where = _where(loaded, "inspection", "inspectors")
         problems += [Problem(where, str(problem)) for problem in error.problems]
     yield f"inspectors: {', '.join(one.name or one.use for one in wanted)}"
+
+
+def _cluster(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """The driver of what servers share, made as a server makes it and not opened."""
+    from tidegate.server.wiring import live_state
+
+    try:
+        live = live_state(loaded)
+    except ConfigError as error:
+        problems += [Problem(_where(loaded, "cluster", "driver"), problem.what) for problem in error.problems]
+        return
+    if live.shared:
+        yield f"cluster: {loaded.settings.cluster.driver}, as node {live.node}"
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

@@ -1,80 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live state of one process: what `cluster.api.Live` means where nobody else shares it."""
+"""Live state of one process: what `contracts.cluster.Live` means where nobody else shares it."""
 
 from __future__ import annotations
 
-import heapq
 import logging
-import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from tidegate.cluster.api import (
+from tidegate.contracts.cluster import (
     MAX_FIELD_CHARS,
     MAX_FIELDS,
     MAX_NAME,
     MAX_SUBSCRIBERS,
-    Ban,
     Handler,
     Live,
     Message,
     Topic,
 )
-
-MAX_COUNTERS: Final = 100_000
-"""Counters; those that end first go first."""
-MAX_BANS: Final = 100_000
-"""Bans; those that end first go first."""
+from tidegate.errors import OperatorError
 
 _log = logging.getLogger(__name__)
 
 
-class _Ending:
-    """Names and when they end, at most so many."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._ends: dict[str, float] = {}
-        self._queue: list[tuple[float, str]] = []
-
-    def put(self, name: str, ends: float, now: float) -> list[str]:
-        """Let a name end then; returns names that have ended or had to go."""
-        self._ends[name] = ends
-        heapq.heappush(self._queue, (ends, name))
-        if len(self._queue) > 2 * len(self._ends) + 64:  # each move of an end leaves an entry behind
-            self._queue = [(end, one) for one, end in self._ends.items()]
-            heapq.heapify(self._queue)
-        gone: list[str] = []
-        while self._queue and (self._queue[0][0] <= now or len(self._ends) > self._most):
-            end, one = heapq.heappop(self._queue)
-            if self._ends.get(one) == end:
-                del self._ends[one]
-                gone.append(one)
-        return gone
-
-    def drop(self, name: str) -> None:
-        self._ends.pop(name, None)
-
-
 class MemoryHub:
-    """State that the nodes of one process share, to be used from one event loop.
+    """State that the nodes of one process share, to be used from one event loop."""
 
-    Args:
-        clock: Unix seconds.
-    """
-
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self.clock = clock
+    def __init__(self) -> None:
         self.slots: dict[str, set[tuple[str, str]]] = {}
-        self.counters: dict[str, tuple[int, float]] = {}
-        self.counters_end = _Ending(MAX_COUNTERS)
-        self.bans: dict[str, Ban] = {}
-        self.bans_end = _Ending(MAX_BANS)
         self.handlers: dict[Topic, list[tuple[str, Handler]]] = {}
 
 
 class MemoryLive:
-    """`cluster.api.Live` in dictionaries.
+    """`contracts.cluster.Live` in dictionaries.
 
     Args:
         node: name of this node.
@@ -130,47 +87,6 @@ class MemoryLive:
         """See `Live`."""
         return len(self._hub.slots.get(name, ()))
 
-    async def count(self, name: str, amount: int = 1, *, seconds: float) -> int:
-        """See `Live`."""
-        now = self._hub.clock()
-        value = max(0, await self.counted(_checked(name)) + amount)
-        self._hub.counters[name] = value, now + seconds
-        for gone in self._hub.counters_end.put(name, now + seconds, now):
-            self._hub.counters.pop(gone, None)
-        return value
-
-    async def counted(self, name: str) -> int:
-        """See `Live`."""
-        value, ends = self._hub.counters.get(name, (0, 0.0))
-        return value if ends > self._hub.clock() else 0
-
-    async def ban(self, host: str, *, seconds: float, reason: str = "") -> None:
-        """See `Live`."""
-        now = self._hub.clock()
-        former = await self.ban_of(_checked(host))
-        if former is not None and former.until >= now + seconds:
-            return
-        self._hub.bans[host] = Ban(host, now + seconds, reason[:MAX_FIELD_CHARS])
-        for gone in self._hub.bans_end.put(host, now + seconds, now):
-            self._hub.bans.pop(gone, None)
-
-    async def ban_of(self, host: str) -> Ban | None:
-        """See `Live`."""
-        found = self._hub.bans.get(host)
-        return found if found is not None and found.until > self._hub.clock() else None
-
-    async def lift_ban(self, host: str) -> bool:
-        """See `Live`."""
-        found = await self.ban_of(host)
-        self._hub.bans.pop(host, None)
-        self._hub.bans_end.drop(host)
-        return found is not None
-
-    async def bans(self) -> list[Ban]:
-        """See `Live`."""
-        now = self._hub.clock()
-        return sorted((ban for ban in self._hub.bans.values() if ban.until > now), key=lambda ban: ban.host)
-
     async def publish(self, topic: Topic, **fields: str) -> None:
         """See `Live`."""
         if len(fields) > MAX_FIELDS or any(len(text) > MAX_FIELD_CHARS for text in fields.values()):
@@ -198,6 +114,17 @@ class MemoryLive:
                 handlers.remove(mine)
 
         return end
+
+
+def create(node: str, options: Mapping[str, Any]) -> MemoryLive:
+    """The driver ``memory`` of the configuration.
+
+    Raises:
+        OperatorError: it is given options, and has none.
+    """
+    if options:
+        raise OperatorError(f"memory has no options, and {', '.join(sorted(options))} is given")
+    return MemoryLive(node)
 
 
 def _checked(name: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tidegate.cluster.api import Live
 from tidegate.cluster.memory import MemoryLive
+from tidegate.contracts.cluster import Live
 from tidegate.errors import LoginRefused
 from tidegate.model import Peer
 

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tidegate.abc import Sink
 from tidegate.backends.factory import Storages
 from tidegate.cluster.account_watch import AccountWatch
-from tidegate.cluster.api import Live
-from tidegate.cluster.memory import MemoryLive
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
+from tidegate.contracts.cluster import Live
 from tidegate.doors.common.door import Door
 from tidegate.errors import OperatorError, ProviderUnavailable
 from tidegate.events.bus import Bus
@@ -44,6 +43,7 @@ from tidegate.server.wiring import (
     identity_options,
     keys_that_wait,
     limit_settings,
+    live_state,
     provider_options,
     storage_kinds,
 )
@@ -70,7 +70,10 @@ class App:
         provider: accounts to use instead of those that the configuration names.
         doors: the doors that there may be; the configuration decides which of them are on.
         keep_journal: note unfinished uploads in the configuration directory, for the start after a crash.
-        live: what several nodes share; None shares nothing.
+        live: what several nodes share, instead of what the configuration names.
+
+    Raises:
+        ConfigError: parts that the configuration names cannot be made.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class App:
     ) -> None:
         self.loaded = loaded
         self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
-        self.live: Live = live or MemoryLive(server_name(str(loaded.config_dir)))
+        self.live: Live = live or live_state(loaded)
         self.registry = Registry(self.live)
         self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
         self.provider = provider or create_provider(provider_options(loaded))

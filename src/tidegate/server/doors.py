@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.cluster.api import Live, Message
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
+from tidegate.contracts.cluster import Live, Message
 from tidegate.doors.common.door import Apply, Door
 from tidegate.errors import ConfigError, Problem
 from tidegate.events.bus import Bus

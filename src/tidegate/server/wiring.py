@@ -11,8 +11,10 @@ from typing import Any, Final
 from tidegate import __version__
 from tidegate.accounts.rules import Rules
 from tidegate.backends.factory import StorageKinds
+from tidegate.cluster.factory import create_live
 from tidegate.config.load import Loaded
 from tidegate.config.secret_files import read_secret
+from tidegate.contracts.cluster import Live
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
@@ -24,6 +26,7 @@ from tidegate.inspection.inspections import rule_of
 from tidegate.model import Intent
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
+from tidegate.vfs.usage.lease import server_name
 
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
@@ -49,6 +52,11 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
         f"events.{name}"
         for name in type(fresh.settings.events).model_fields
         if getattr(running.settings.events, name) != getattr(fresh.settings.events, name)
+    ]
+    waiting += [
+        f"cluster.{name}"
+        for name in type(fresh.settings.cluster).model_fields
+        if getattr(running.settings.cluster, name) != getattr(fresh.settings.cluster, name)
     ]
     if running.settings.inspection != fresh.settings.inspection:
         waiting.append("inspection.inspectors")
@@ -199,6 +207,16 @@ def inspectors_of(loaded: Loaded, intent: Intent) -> list[str]:
     acts = _ASKED_OF.get(intent, ("login",))
     asked = [one for act in acts for one in inspector_keys(loaded) if act in one.acts]
     return list(dict.fromkeys(rule_of(one.name or one.use) for one in asked))
+
+
+def live_state(loaded: Loaded) -> Live:
+    """The driver of what several servers share, not open yet.
+
+    Raises:
+        ConfigError: there is none of that name, or it cannot be made.
+    """
+    cluster = loaded.settings.cluster
+    return create_live(cluster.driver, cluster.options, node=server_name(str(loaded.config_dir)))
 
 
 def sink_uses(loaded: Loaded) -> list[SinkUse]:

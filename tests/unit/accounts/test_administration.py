@@ -58,9 +58,6 @@ class World:
         self.closed.append((username, by))
         return 1
 
-    def usernames(self) -> set[str]:
-        return set()
-
     async def scan(self, kind: str, name: str) -> None:
         self.counted.append((kind, name))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.cluster import ClusterKeys
 from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
 from tidegate.config.schema.doors import DoorKeys
@@ -32,6 +33,7 @@ class Settings(Section):
     storage: StorageKeys = key(StorageKeys(), "Kinds of storage besides local disk.")
     events: EventKeys = key(EventKeys(), "Who is told what happens, besides the log.")
     inspection: InspectionKeys = key(InspectionKeys(), "Who is asked before an act counts.")
+    cluster: ClusterKeys = key(ClusterKeys(), "What several servers share while they run.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract on live state that several nodes share.
 
-What is live is forgotten when its holders are gone: sessions, short counters, bans, messages. What has to
-outlive that (accounts, usage, its marks by node, revocations) is in the data provider. ADR 0033 says which
-limit is exact on one node and on several.
+What is live is forgotten when its holders are gone: sessions and messages. What has to outlive that
+(accounts, usage, its marks by node, revocations) is in the data provider. ADR 0033 says which limit is exact
+on one node and on several.
 
-A driver states by `Live.shared` if other nodes see what it holds. Names are texts of at most `MAX_NAME`
-characters; a driver refuses longer ones with ValueError.
+A driver is found by the name in `cluster.driver`, and what makes it is called with the name of its node and
+the options of the configuration. It states by `Live.shared` if other nodes see what it holds. Names are texts
+of at most `MAX_NAME` characters; a driver refuses longer ones with ValueError.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 MAX_NAME: Final = 512
-"""Characters of a name of a slot, a counter or a host."""
+"""Characters of a name of a slot or of its holder."""
 MAX_FIELDS: Final = 16
 """Fields of one message."""
 MAX_FIELD_CHARS: Final = 4096
@@ -24,24 +25,8 @@ MAX_FIELD_CHARS: Final = 4096
 MAX_SUBSCRIBERS: Final = 1000
 """Subscriptions of one node."""
 
-Topic = Literal["close_user", "reload", "revoke"]
-"""``close_user`` (username, by): end its connections. ``reload``: read the configuration and lists again.
-``revoke`` (subject): something is void, see `store.contract.Provider.revoke`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ban:
-    """A host that may not connect.
-
-    Attributes:
-        host: an address, IPv6 by its /64 (`tidegate.model.address_list.host_of`).
-        until: Unix seconds.
-        reason: for the log and for people.
-    """
-
-    host: str
-    until: float
-    reason: str = ""
+Topic = Literal["close_user"]
+"""``close_user`` (username, by): end the user's connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,42 +95,6 @@ class Live(Protocol):
 
     async def slots(self, name: str) -> int:
         """Slots that are taken, by all nodes."""
-        ...
-
-    # -- counters ------------------------------------------------------------------------------------------
-
-    async def count(self, name: str, amount: int = 1, *, seconds: float) -> int:
-        """Add to a counter; additions of all nodes add up.
-
-        Args:
-            amount: may be negative; the counter does not go below zero.
-            seconds: the counter ends this long after its last addition.
-
-        Returns:
-            its value now.
-        """
-        ...
-
-    async def counted(self, name: str) -> int:
-        """The value of a counter, 0 if it ended."""
-        ...
-
-    # -- bans ----------------------------------------------------------------------------------------------
-
-    async def ban(self, host: str, *, seconds: float, reason: str = "") -> None:
-        """Ban a host for so long from now; a longer ban that it has already stays."""
-        ...
-
-    async def ban_of(self, host: str) -> Ban | None:
-        """The ban of a host, None if it has none."""
-        ...
-
-    async def lift_ban(self, host: str) -> bool:
-        """End a ban; False if there was none."""
-        ...
-
-    async def bans(self) -> list[Ban]:
-        """Every ban, by host."""
         ...
 
     # -- messages --------------------------------------------------------------------------------------------
