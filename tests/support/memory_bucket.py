@@ -39,7 +39,7 @@ class _Upload:
 
 @dataclass
 class Fault:
-    """What goes wrong: the `nth` call of `name` from now on.
+    """A failure of the `nth` call of `name` from now on.
 
     Attributes:
         error: raised; None waits until the caller gives up.
@@ -57,7 +57,7 @@ class Fault:
 
 
 class MemoryService:
-    """What a bucket holds; several `MemoryBucket` clients may use one."""
+    """Content of a bucket; several `MemoryBucket` clients may use one."""
 
     def __init__(self) -> None:
         self.objects: dict[str, _Object] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of the objects of a bucket, kept for some seconds.
+"""Attributes of the objects of a bucket, kept for some seconds.
 
 Clients ask for the attributes of each name right after a listing, and open it after that. Own changes are
 known at once; those of others within the seconds that a caller allows. A read that relies on what is kept is
@@ -78,7 +78,7 @@ class AttributeCache:
         return self._changes
 
     def get(self, key: str, seconds: float) -> Node | None:
-        """What was learned of a name in the last seconds; None if nothing was."""
+        """The node that was learned for a name in the last seconds; None if none was."""
         found = self._nodes.get(key)
         if found is None or self._clock() - found[0] > seconds:
             return None

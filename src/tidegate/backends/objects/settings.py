@@ -58,7 +58,7 @@ class ObjectSettings:
 
 @dataclass(slots=True, eq=False)
 class ObjectShared:
-    """What the roots of one process share.
+    """Parts that the roots of one process share.
 
     Attributes:
         budget: memory for content that is on its way.
@@ -70,7 +70,7 @@ class ObjectShared:
     _attributes: WeakKeyDictionary[Bucket, AttributeCache] = field(default_factory=WeakKeyDictionary)
 
     def attributes(self, bucket: Bucket) -> AttributeCache:
-        """What is known of the objects of a bucket; one for all roots that use this client of it."""
+        """The attribute cache of a bucket; one for all roots that use this client of it."""
         found = self._attributes.get(bucket)
         if found is None:
             found = self._attributes[bucket] = AttributeCache(self.entries)

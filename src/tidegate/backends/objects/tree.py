@@ -52,7 +52,7 @@ class Tree:
         self.settings = settings
 
     async def look(self, key: str, *, absent_seconds: float = 0.0) -> Node:
-        """What a name is: from what is known, else by two requests at the same time.
+        """The node of a name: from what is known, else by two requests at the same time.
 
         Args:
             absent_seconds: how long ago it may have been seen to be free.
