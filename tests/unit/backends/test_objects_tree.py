@@ -148,7 +148,7 @@ async def test_requests_of_operations(bucket: MemoryBucket, backend: ObjectBacke
         await doing  # type: ignore[misc]
         return dict(bucket.calls)
 
-    assert await cost(backend.mkdir("d")) == {"head": 1, "pages": 1, "put": 1}
+    assert await cost(backend.mkdir("d")) == {"head": 1, "pages": 2, "put": 1}
     assert await cost(put(backend, "d/f", b"content")) == {"head": 1, "pages": 1, "put": 1}
     assert await cost(backend.stat("d/f")) == {}
     assert await cost(get(backend, "d/f")) == {"get": 1}

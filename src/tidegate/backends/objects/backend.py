@@ -4,16 +4,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import time
 from collections.abc import AsyncIterator
 
-from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish, SharesUploads
+from tidegate.abc import (
+    Backend,
+    Capability,
+    ExpiresPartials,
+    FileHandle,
+    ListsPartials,
+    OpenOptions,
+    Outcome,
+    SharesUploads,
+)
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Bucket, Stored
 from tidegate.backends.objects.copying import copy_object
-from tidegate.backends.objects.keys import Keys, parent_of
+from tidegate.backends.objects.keys import Keys, is_record
 from tidegate.backends.objects.listing import Listing
-from tidegate.backends.objects.metadata import with_times, without_digests
+from tidegate.backends.objects.metadata import with_times
 from tidegate.backends.objects.moving import (
     copy_file,
     copy_tree,
@@ -21,14 +32,15 @@ from tidegate.backends.objects.moving import (
     remove_tree,
     rename_file,
 )
-from tidegate.backends.objects.parts import PartStream
+from tidegate.backends.objects.notes import RECOVERY_SECONDS, RENAME, Notes, recover
+from tidegate.backends.objects.partials import Partials
 from tidegate.backends.objects.reading import ObjectReader
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
-from tidegate.backends.objects.tree import ABSENT_SECONDS, Tree, both
-from tidegate.backends.objects.writing import ObjectWriter, UploadView, check_attrs
+from tidegate.backends.objects.tree import Tree, both
+from tidegate.backends.objects.uploads import Uploads, own
+from tidegate.backends.objects.writing import UploadView, check_attrs
 from tidegate.errors import (
     AlreadyExists,
-    Conflict,
     Denied,
     DirectoryNotEmpty,
     InvalidArgument,
@@ -57,6 +69,7 @@ class ObjectBackend:
         Capability.TIMES
         | Capability.TRUNCATE
         | Capability.APPEND
+        | Capability.PARTIALS
         | Capability.SERVER_COPY
         | Capability.REAL_DIRECTORIES
     )
@@ -76,6 +89,10 @@ class ObjectBackend:
         self._keys = Keys(prefix)
         self._cache = self._shared.attributes(bucket)
         self._tree = Tree(bucket, self._keys, self._cache, self._settings)
+        self._partials = Partials(self._tree, self._shared.partials(bucket))
+        self._notes = Notes(bucket, self._shared.journal(self._settings.journal_dir))
+        self._uploads = Uploads(self._tree, self._shared, self._partials, self._notes, self._set_times)
+        self._recovery: asyncio.Task[None] | None = None
 
     def location(self, key: str) -> str:
         """For instance ``s3://bucket/prefix/key``."""
@@ -85,18 +102,34 @@ class ObjectBackend:
             return self._bucket.location(self._keys.prefix)
 
     async def open(self) -> None:
-        """Make the client ready."""
+        """Make the client ready, and end what a crash of this host left half done.
+
+        Waits for that, but not for ever: a large directory that was being renamed goes on in the background.
+        """
         await self._bucket.open()
+        left = await self._notes.left_behind(self._keys.prefix)
+        if left:
+            self._recovery = asyncio.create_task(recover(self._tree, self._notes, left, self._partials))
+            await asyncio.wait([self._recovery], timeout=RECOVERY_SECONDS)
 
     async def close(self) -> None:
         """Release the client."""
+        if self._recovery is not None:
+            self._recovery.cancel()  # its notes stay for the next who opens the root
+            await asyncio.wait([self._recovery])
         await self._bucket.close()
 
     # -- looking -----------------------------------------------------------------------------------------
 
     async def stat(self, key: str, *, follow: bool = True) -> Entry:
         """Attributes; see `Tree.look` for what that costs."""
-        return await self._tree.entry(key)
+        try:
+            return await self._tree.entry(key)
+        except NotFound:
+            found = await self._uploads.entry(key)
+            if found is None:
+                raise
+            return found
 
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
         """Entries of a directory, a batch for each page of the service."""
@@ -113,100 +146,16 @@ class ObjectBackend:
         if not options.write:
             stored = await self._tree.file(key)
             return ObjectReader(self._tree, self._shared, key, stored)
-        if options.publish is Publish.RESUMABLE:
-            raise Unsupported
         if options.read:
             raise Unsupported("this storage cannot read and write one file at a time")
-        return await self._open_upload(key, options)
-
-    async def _open_upload(self, key: str, options: OpenOptions) -> FileHandle:
-        if not key:
-            self._keys.object(key)
-            raise AlreadyExists if options.create and options.exclusive else IsADirectory
-        checked = self._checked()
-        node, parent = await both(
-            self._tree.look(key, absent_seconds=ABSENT_SECONDS),
-            self._tree.look(parent_of(key)) if parent_of(key) else _root(),
-        )
-        old: Stored | None = node.stored
-        if options.create and options.exclusive and not node.missing:
-            raise AlreadyExists
-        if node.is_dir:
-            raise IsADirectory
-        if old is None and not options.create:
-            raise NotFound
-        if not parent.is_dir:
-            raise NotFound
-        base = None
-        if old is not None and not (options.truncate or options.exclusive):
-            base = old = await self._tree.detailed(old)
-        metadata = without_digests(base.metadata) if base is not None else {}
-        stream = PartStream(
-            self._bucket,
-            self._shared,
-            self._settings,
-            self._keys.object(key),
-            with_times(metadata, time.time_ns(), None),
-            watch=_Unwatched(),
-        )
-        return ObjectWriter(
-            key,
-            options,
-            stream,
-            old=old,
-            base=base,
-            took=False,
-            existed_size=None if old is None else old.size,
-            extend=self._settings.extend,
-            checked=checked,
-            end=self._end_upload,
-        )
-
-    def _checked(self) -> tuple[int, float]:
-        return self._cache.changes, time.monotonic()
-
-    async def _end_upload(self, writer: ObjectWriter, outcome: Outcome) -> None:
-        if outcome is not Outcome.COMMIT or writer.forsaken:
-            await writer.stream.abandon()
-            return
-        if not writer.changed:
-            await writer.stream.abandon()
-            if writer.times is not None:
-                await self.set_attrs(writer.key, writer.times)
-            return
-        await self._publish(writer)
-
-    async def _publish(self, writer: ObjectWriter) -> None:
-        """Make the object of an upload, if its name still may be a file."""
-        key = writer.key
-        target = self._keys.object(key)
-        try:
-            changes, seen = writer.checked
-            if changes != self._cache.changes or time.monotonic() - seen > ABSENT_SECONDS:
-                node, parent = await both(
-                    self._tree.look(key), self._tree.look(parent_of(key)) if parent_of(key) else _root()
-                )
-                if not parent.is_dir:
-                    raise NotFound
-                if writer.exclusive and not node.missing:
-                    raise AlreadyExists
-                if node.is_dir:
-                    raise IsADirectory
-        except BaseException:
-            await writer.stream.abandon()
-            raise
-        try:
-            create = writer.exclusive and self._bucket.limits.creates
-            stored = await writer.stream.finish(writer.metadata(), create=create)
-        except BaseException:
-            self._cache.changed(target)
-            raise
-        self._cache.changed(target, Node(stored))
+        return await self._uploads.open(key, options)
 
     async def remove(self, key: str) -> None:
         """Remove a file."""
         self._keys.object(key)
-        if await self._tree.remove(key) is None:
+        removed = await self._tree.remove(key)
+        dropped = await self._partials.drop(key)
+        if removed is None and not dropped:
             raise NotFound
 
     # -- the tree ----------------------------------------------------------------------------------------
@@ -217,10 +166,14 @@ class ObjectBackend:
         """Make a directory: an object whose key ends with a slash."""
         self._keys.object(key)
         await self._tree.mkdir(key)
+        self._partials.none_in(key)
+        await self._partials.drop(key)
 
     async def rmdir(self, key: str) -> None:
         """Remove an empty directory."""
-        await self._tree.rmdir(key, lambda _: False)
+        for record in await self._tree.rmdir(key, is_record):
+            if not await self._partials.drop_record(record):
+                await self._bucket.delete([record])
 
     async def rename(self, source: str, target: str, *, replace: bool) -> None:
         """Rename a file or directory; docs/adr/0037 has what others see meanwhile."""
@@ -243,6 +196,8 @@ class ObjectBackend:
             await self._tree.keep_parent(source)
             await rename_file(self._tree, node.stored, there, create=not replace)
             self._cache.changed(here, None if node.folder else NOTHING)
+            await self._partials.drop(source)
+            await self._partials.drop(target)
             return
         if goal.stored is not None:
             raise NotADirectory
@@ -253,19 +208,21 @@ class ObjectBackend:
         if goal.folder and await self._has_entries(there):
             raise DirectoryNotEmpty
         await self._tree.keep_parent(source)
+        await self._partials.drop(target)
+        note = await self._notes.add(RENAME, here, there)
         try:
             try:
                 await copy_tree(self._tree, here, there)
             except BaseException:
-                await remove_tree(self._tree, there)
-                if goal.folder:
-                    await self._bucket.put(there, b"", {})
+                await remove_tree(self._tree, there, keep_marker=goal.folder)
                 raise
-            await remove_copied(self._tree, here, there)
+            await remove_copied(self._tree, here, there, self._partials.drop_record)
         finally:
             for folder in (here, there):
                 self._cache.forget_below(folder)
                 self._cache.changed(folder[:-1])
+                self._partials.forget_below(folder)
+            await self._notes.remove(note)
 
     async def _has_entries(self, folder: str) -> bool:
         return (await self._tree.count_below(folder, 2)) > 0
@@ -321,31 +278,43 @@ class ObjectBackend:
             self._cache.changed(there)
             raise
         self._cache.changed(there, Node(stored))
+        await self._partials.drop(target)
         return stored.size
 
     # -- uploads of a session that are not published yet -------------------------------------------------
 
     async def reopen(self, handle: FileHandle, options: OpenOptions) -> FileHandle:
         """Another handle on an upload; it reads what is still in memory."""
-        return UploadView(_own(handle), options)
+        return UploadView(own(handle), options)
 
     async def retarget(self, handle: FileHandle, key: str, *, exclusive: bool) -> None:
         """Publish an upload under another name, as long as nothing of it was sent."""
-        writer = _own(handle)
-        target = self._keys.object(key)
-        if writer.stream.upload is not None or writer.base is not None:
-            raise Conflict("upload still in progress")
-        goal, _ = await both(self._tree.look(key), self._tree.require_parent(key))
-        if goal.is_dir:
-            raise IsADirectory
-        if exclusive and not goal.missing:
-            raise AlreadyExists
-        writer.key, writer.stream.key, writer.exclusive = key, target, exclusive
-        writer.checked = self._checked()
+        self._keys.object(key)
+        await self._uploads.retarget(own(handle), key, exclusive=exclusive)
 
     async def forsake(self, handle: FileHandle) -> None:
         """Publish nothing of an upload."""
-        _own(handle).forsaken = True
+        own(handle).forsaken = True
+
+    # -- unfinished uploads ------------------------------------------------------------------------------
+
+    async def partials(self, key: str) -> AsyncIterator[builtins.list[Entry]]:
+        """Unfinished uploads kept in a directory, one in a batch."""
+        async for kept in self._partials.of_directory(key):
+            if not await self._partials.hidden(key, kept):
+                yield [kept.entry()]
+
+    async def expire_partials(self, key: str) -> builtins.list[Entry]:
+        """Remove the unfinished uploads of a directory that are too old, or hidden by a finished file."""
+        expired: builtins.list[Entry] = []
+        limit = time.time() - self._settings.partial_seconds
+        async for kept in self._partials.of_directory(key):
+            hidden = await self._partials.hidden(key, kept)
+            if not (hidden or kept.record.modified < limit):
+                continue
+            if await self._partials.drop_record(kept.record.key) and not hidden:
+                expired.append(kept.entry())
+        return expired
 
     # -- what a bucket does not have ---------------------------------------------------------------------
 
@@ -366,24 +335,6 @@ class ObjectBackend:
         raise Unsupported
 
 
-class _Unwatched:
-    async def begun(self, upload: object) -> None:
-        return None
-
-    async def ended(self, upload: object) -> None:
-        return None
-
-
-async def _root() -> Node:
-    return Node(folder=True)
-
-
-def _own(handle: FileHandle) -> ObjectWriter:
-    if not isinstance(handle, ObjectWriter):
-        raise InvalidArgument("not an upload of this storage")
-    return handle
-
-
-def _proof(backend: ObjectBackend) -> tuple[Backend, SharesUploads]:
+def _proof(backend: ObjectBackend) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials]:
     """The type checker's word that the contracts are kept."""
-    return backend, backend
+    return backend, backend, backend, backend

@@ -117,6 +117,15 @@ class Keys:
         """Prefix of everything in the directory `key`, and key of its marker; the root's may be empty."""
         return f"{self.object(key)}/" if key else self.prefix
 
+    def sibling(self, folder: str, name: str) -> str:
+        """Key of the object that is the file `name` in the directory with the prefix `folder`."""
+        return folder + encode(name)
+
+
+def is_record(object_key: str) -> bool:
+    """True for the key of an object that describes an unfinished upload."""
+    return name_of(object_key).startswith(PARTIAL_PREFIX)
+
 
 def parent_of(key: str) -> str:
     """The directory that holds `key`."""

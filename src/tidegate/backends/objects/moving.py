@@ -9,12 +9,13 @@ can be done again after a crash: what is copied already is left out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Stored
 from tidegate.backends.objects.copying import copy_object
+from tidegate.backends.objects.keys import is_record
 from tidegate.backends.objects.metadata import times_of, with_times
 from tidegate.backends.objects.tree import Tree, paging
 from tidegate.errors import AlreadyExists, NotFound
@@ -61,7 +62,7 @@ async def copy_tree(tree: Tree, source: str, target: str) -> None:
     """
 
     async def copy(pair: Pair) -> None:
-        if pair.source is None or _same(pair):
+        if pair.source is None or _same(pair) or is_record(pair.source.key):
             return
         try:
             await copy_file(tree, pair.source, target + pair.source.key[len(source) :], create=True)
@@ -71,8 +72,13 @@ async def copy_tree(tree: Tree, source: str, target: str) -> None:
     await _each(_pairs(tree, source, target), copy, tree.settings.requests)
 
 
-async def remove_copied(tree: Tree, source: str, target: str) -> None:
+async def remove_copied(
+    tree: Tree, source: str, target: str, drop_record: Callable[[str], Awaitable[object]]
+) -> None:
     """Remove what is below `source` and has its copy below `target`; what came meanwhile is copied first.
+
+    Args:
+        drop_record: removes an unfinished upload; those do not move with their directory.
 
     Raises:
         StorageFailed: something could not be copied or removed.
@@ -88,7 +94,9 @@ async def remove_copied(tree: Tree, source: str, target: str) -> None:
     async for pair in _pairs(tree, source, target):
         if pair.source is None:
             continue
-        if pair.target is None:
+        if is_record(pair.source.key):
+            await drop_record(pair.source.key)
+        elif pair.target is None:
             try:
                 await copy_file(tree, pair.source, target + pair.source.key[len(source) :], create=True)
             except NotFound:
@@ -101,12 +109,13 @@ async def remove_copied(tree: Tree, source: str, target: str) -> None:
     await flush()
 
 
-async def remove_tree(tree: Tree, folder: str) -> None:
-    """Remove everything whose key begins with `folder`."""
+async def remove_tree(tree: Tree, folder: str, *, keep_marker: bool) -> None:
+    """Remove everything whose key begins with `folder`, its marker too unless that is kept."""
     async with paging(tree.bucket.pages(folder, delimited=False)) as pages:
         async for page in pages:
-            if page.objects:
-                await tree.bucket.delete([stored.key for stored in page.objects])
+            keys = [stored.key for stored in page.objects if not (keep_marker and stored.key == folder)]
+            if keys:
+                await tree.bucket.delete(keys)
 
 
 def _same(pair: Pair) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
@@ -161,7 +161,8 @@ class PartStream:
         upload = await self._begin()
         await self._slot()
         self._check()
-        data, self._buffer = self._buffer, bytearray()
+        data = bytes(self._buffer)
+        self._buffer.clear()
         number = self._take_number()
         self._sent += len(data)
         self._room = self._next_size()
@@ -198,7 +199,7 @@ class PartStream:
         if error is not None and self._failure is None:
             self._failure = error
 
-    async def _store_part(self, upload: Upload, number: int, data: bytearray) -> None:
+    async def _store_part(self, upload: Upload, number: int, data: bytes) -> None:
         await self.digests.update(data)
         self._parts[number] = _sized(await self._bucket.part(upload, number, data), len(data))
 
@@ -276,6 +277,30 @@ class PartStream:
     def _same_size(self, stored: Stored) -> None:
         if stored.size != self.size:
             raise StorageFailed("the storage keeps another number of bytes than were sent")
+
+    async def resume(self, upload: Upload, parts: Sequence[Part]) -> None:
+        """Go on behind parts that were stored earlier; before anything else is added."""
+        self.digests.forget()
+        self.upload = upload
+        self._parts = {part.number: part for part in parts}
+        self._numbers = len(parts)
+        self.size = self._sent = sum(part.size for part in parts)
+        self._room = self._next_size()
+
+    async def keep(self) -> tuple[Upload | None, list[Part], bytes]:
+        """Leave what arrived with the service.
+
+        Returns:
+            the upload in parts, if there is one; its parts without gaps; the bytes behind them.
+        """
+        await self._join()
+        upload = self.upload
+        prefix: list[Part] = []
+        while (part := self._parts.get(len(prefix) + 1)) is not None:
+            prefix.append(part)
+        tail = bytes(self._buffer) if len(prefix) == self._numbers else b""
+        self._end()
+        return upload, prefix, tail
 
     async def abandon(self) -> None:
         """Leave nothing: neither an object nor parts."""

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from tidegate.backends.objects.attributes import DEFAULT_ENTRIES, AttributeCache
 from tidegate.backends.objects.bucket import Bucket
 from tidegate.backends.objects.budget import ByteBudget
+from tidegate.backends.objects.journal import Journal
+
+if TYPE_CHECKING:
+    from tidegate.backends.objects.writing import ObjectWriter
 
 MIB: Final = 1024 * 1024
 
@@ -57,6 +61,19 @@ class ObjectSettings:
 
 
 @dataclass(slots=True, eq=False)
+class PartialState:
+    """State of the unfinished uploads of one bucket in this process.
+
+    Attributes:
+        writing: live uploads that can be kept, by the key of their record.
+        listed: records of a directory, by its prefix, and when they were listed.
+    """
+
+    writing: dict[str, ObjectWriter] = field(default_factory=dict)
+    listed: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
 class ObjectShared:
     """Parts that the roots of one process share.
 
@@ -67,6 +84,8 @@ class ObjectShared:
 
     budget: ByteBudget = field(default_factory=ByteBudget)
     entries: int = DEFAULT_ENTRIES
+    _journals: dict[str, Journal] = field(default_factory=dict)
+    _partials: WeakKeyDictionary[Bucket, PartialState] = field(default_factory=WeakKeyDictionary)
     _attributes: WeakKeyDictionary[Bucket, AttributeCache] = field(default_factory=WeakKeyDictionary)
 
     def attributes(self, bucket: Bucket) -> AttributeCache:
@@ -75,3 +94,23 @@ class ObjectShared:
         if found is None:
             found = self._attributes[bucket] = AttributeCache(self.entries)
         return found
+
+    def partials(self, bucket: Bucket) -> PartialState:
+        """The state of the unfinished uploads of a bucket; one for all roots that use this client of it."""
+        found = self._partials.get(bucket)
+        if found is None:
+            found = self._partials[bucket] = PartialState()
+        return found
+
+    def journal(self, directory: str | None) -> Journal | None:
+        """The journal in a directory; one for the process."""
+        if directory is None:
+            return None
+        if directory not in self._journals:
+            self._journals[directory] = Journal(directory)
+        return self._journals[directory]
+
+    def close(self) -> None:
+        """End the journals; every root is closed."""
+        for journal in self._journals.values():
+            journal.close()

@@ -46,7 +46,9 @@ class ObjectWriter:
         exclusive: it replaces nothing.
         forsaken: nothing of it is published or kept.
         changed: something was written or cut off.
-        checked: state of the tree when it was seen that the file may be there; see `ObjectBackend`.
+        checked: number of own changes, and time, when it was seen that the name may be this file.
+        record: key of the object that describes it if it is kept; empty if it cannot be kept.
+        recorded: that object is there.
     """
 
     staged = True
@@ -74,6 +76,8 @@ class ObjectWriter:
         self.forsaken = False
         self.changed = base is None
         self.checked = checked
+        self.record = ""
+        self.recorded = False
         self.old = old
         self.base = base
         self._pending = base

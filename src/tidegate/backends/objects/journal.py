@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes on the host of what a crash would leave half done: uploads in parts, and renames of directories.
+
+Each process has a directory of its own in the journal, whose file ``lock`` it holds with flock(2) as long as
+it lives. Whoever opens a root takes over the notes that dead processes left about it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Final
+
+PREFIX: Final = "objects-"
+LOCK: Final = "lock"
+MAX_NOTE_BYTES: Final = 16 * 1024
+"""Longest note that is read."""
+UPLOAD: Final = "upload"
+RENAME: Final = "rename"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One act that is under way.
+
+    Attributes:
+        kind: `UPLOAD` or `RENAME`.
+        bucket: location of the bucket (`Bucket.location` of nothing).
+        key: of the object, or prefix of the directory that is renamed.
+        other: id of the upload, or prefix that it is renamed to.
+    """
+
+    kind: str
+    bucket: str
+    key: str
+    other: str
+
+
+class Journal:
+    """The notes of this process, and those that dead ones left. Methods block for a few system calls.
+
+    Args:
+        directory: of the journal; it exists.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._own = ""
+        self._lock = -1
+
+    def add(self, note: Note) -> str:
+        """Write a note.
+
+        Returns:
+            its path.
+
+        Raises:
+            OSError.
+        """
+        path = os.path.join(self._own_directory(), secrets.token_hex(8))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            json.dump(asdict(note), file)
+        return path
+
+    def remove(self, path: str) -> None:
+        """Remove a note; what is missing does not matter."""
+        with suppress(OSError):
+            os.unlink(path)
+
+    def left_behind(self, bucket: str, prefix: str) -> list[tuple[str, Note]]:
+        """Take over the notes of dead processes about one root.
+
+        Args:
+            bucket: as in `Note`.
+            prefix: what the keys of the root begin with.
+
+        Returns:
+            the path of each by now, and the note.
+        """
+        found: list[tuple[str, Note]] = []
+        for directory in self._others():
+            lock = _locked(os.path.join(directory, LOCK))
+            if lock < 0:
+                continue  # its process lives
+            try:
+                for path in _files(directory):
+                    note = _read(path)
+                    if note is not None and note.bucket == bucket and note.key.startswith(prefix):
+                        mine = os.path.join(self._own_directory(), secrets.token_hex(8))
+                        with suppress(OSError):
+                            os.rename(path, mine)
+                            found.append((mine, note))
+                if not any(_files(directory)):
+                    with suppress(OSError):
+                        os.unlink(os.path.join(directory, LOCK))
+                        os.rmdir(directory)
+            finally:
+                os.close(lock)
+        return found
+
+    def close(self) -> None:
+        """End this process's part; what is noted by now is left for others."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+            with suppress(OSError):
+                if not any(_files(self._own)):
+                    os.unlink(os.path.join(self._own, LOCK))
+                    os.rmdir(self._own)
+
+    def _own_directory(self) -> str:
+        if self._lock < 0:
+            own = os.path.join(self._directory, PREFIX + secrets.token_hex(8))
+            os.mkdir(own, 0o700)
+            self._lock = os.open(os.path.join(own, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._own = own
+        return self._own
+
+    def _others(self) -> list[str]:
+        try:
+            names = os.listdir(self._directory)
+        except OSError:
+            return []
+        paths = [os.path.join(self._directory, name) for name in names if name.startswith(PREFIX)]
+        return [path for path in paths if path != self._own]
+
+
+def _locked(path: str) -> int:
+    """A descriptor that holds the lock; -1 if another process does, or there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def _files(directory: str) -> Iterator[str]:
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if name != LOCK:
+                yield os.path.join(directory, name)
+
+
+def _read(path: str) -> Note | None:
+    try:
+        with open(path, encoding="ascii") as file:
+            found = json.loads(file.read(MAX_NOTE_BYTES))
+        note = Note(**found)
+    except (OSError, ValueError, TypeError):
+        return None
+    return note if all(isinstance(value, str) for value in asdict(note).values()) else None

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes of what is under way in a root, and ending what a crash left half done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tidegate.backends.objects.bucket import Bucket, Upload
+from tidegate.backends.objects.journal import RENAME, UPLOAD, Journal, Note
+from tidegate.backends.objects.moving import copy_tree, remove_copied
+from tidegate.backends.objects.tree import Tree
+from tidegate.errors import StorageFailed, TidegateError
+
+if TYPE_CHECKING:
+    from tidegate.backends.objects.partials import Partials
+
+RECOVERY_SECONDS = 20.0
+"""So long a root that is opened waits for what is left to do there."""
+
+logger = logging.getLogger(__name__)
+
+
+class Notes:
+    """The journal as one bucket uses it, off the event loop.
+
+    Args:
+        bucket: whose location notes name.
+        journal: None keeps no notes.
+    """
+
+    def __init__(self, bucket: Bucket, journal: Journal | None) -> None:
+        self._bucket = bucket
+        self._journal = journal
+
+    async def add(self, kind: str, key: str, other: str) -> str:
+        """Write a note; returns what `remove` takes.
+
+        Raises:
+            StorageFailed: it cannot be written, so the act must not begin.
+        """
+        if self._journal is None:
+            return ""
+        note = Note(kind, self._bucket.location(""), key, other)
+        try:
+            return await asyncio.to_thread(self._journal.add, note)
+        except OSError as error:
+            raise StorageFailed("the server cannot note what it begins") from error
+
+    async def remove(self, path: str) -> None:
+        """Remove a note."""
+        if self._journal is not None and path:
+            await asyncio.to_thread(self._journal.remove, path)
+
+    async def left_behind(self, prefix: str) -> list[tuple[str, Note]]:
+        """The notes that dead processes left about a root, taken over."""
+        if self._journal is None:
+            return []
+        return await asyncio.to_thread(self._journal.left_behind, self._bucket.location(""), prefix)
+
+
+async def recover(tree: Tree, notes: Notes, left: Sequence[tuple[str, Note]], partials: Partials) -> None:
+    """End what is left: uploads are removed, renames of directories are completed.
+
+    What fails is logged, and its note stays for the next process.
+    """
+    for path, note in left:
+        try:
+            if note.kind == UPLOAD:
+                await tree.bucket.abort(Upload(note.key, note.other))
+            elif note.kind == RENAME and note.other.startswith(tree.keys.prefix):
+                await copy_tree(tree, note.key, note.other)
+                await remove_copied(tree, note.key, note.other, partials.drop_record)
+        except TidegateError as error:
+            where = tree.bucket.location(note.key)
+            logger.warning("%s of %s that a crash broke off is not ended: %s", note.kind, where, error)
+            continue
+        finally:
+            for folder in (note.key, note.other) if note.kind == RENAME else ():
+                tree.cache.forget_below(folder)
+        await notes.remove(path)
+
+
+__all__ = ["RECOVERY_SECONDS", "RENAME", "UPLOAD", "Notes", "recover"]

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uploads of one root: opening them, and their three endings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from tidegate.abc import FileHandle, OpenOptions, Outcome, Publish
+from tidegate.backends.objects.attributes import Node
+from tidegate.backends.objects.bucket import Stored, Upload
+from tidegate.backends.objects.keys import parent_of
+from tidegate.backends.objects.metadata import with_times, without_digests
+from tidegate.backends.objects.notes import UPLOAD, Notes
+from tidegate.backends.objects.partials import Kept, Partials
+from tidegate.backends.objects.parts import PartStream
+from tidegate.backends.objects.settings import ObjectShared
+from tidegate.backends.objects.tree import ABSENT_SECONDS, Tree, both
+from tidegate.backends.objects.writing import ObjectWriter
+from tidegate.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidArgument,
+    IsADirectory,
+    NotFound,
+    TidegateError,
+)
+from tidegate.model import Attrs, Entry
+
+SetTimes = Callable[[Stored, Attrs], Awaitable[None]]
+
+
+class Uploads:
+    """Uploads of one root.
+
+    Args:
+        tree: names.
+        shared: memory.
+        partials: unfinished uploads.
+        notes: of what is under way.
+        set_times: of a finished file.
+    """
+
+    def __init__(
+        self, tree: Tree, shared: ObjectShared, partials: Partials, notes: Notes, set_times: SetTimes
+    ) -> None:
+        self._tree = tree
+        self._shared = shared
+        self._partials = partials
+        self._notes = notes
+        self._set_times = set_times
+
+    async def entry(self, key: str) -> Entry | None:
+        """A file that is being uploaded or was left unfinished, as it is so far; None for nothing."""
+        if not key:
+            return None
+        writer = self._partials.writer(key)
+        if writer is not None:
+            return await writer.stat()
+        kept = await self._partials.find(key)
+        return None if kept is None else kept.entry()
+
+    async def open(self, key: str, options: OpenOptions) -> ObjectWriter:
+        """Begin an upload, or go on with a file or with an unfinished upload.
+
+        Raises:
+            NotFound, AlreadyExists, IsADirectory: as `tidegate.abc.Backend.open_file`.
+            Conflict: the unfinished upload is being written.
+        """
+        tree = self._tree
+        target = tree.keys.object(key)
+        if not key:
+            raise AlreadyExists if options.create and options.exclusive else IsADirectory
+        checked = self._checked()
+        node, (parent, _) = await both(
+            tree.look(key, absent_seconds=ABSENT_SECONDS),
+            both(self._parent(key), self._partials.listed(parent_of(key))),
+        )
+        if options.create and options.exclusive and not node.missing:
+            raise AlreadyExists
+        if node.is_dir:
+            raise IsADirectory
+        old: Stored | None = node.stored
+        fresh = options.truncate or options.exclusive
+        resumable = options.publish is Publish.RESUMABLE and (old is None or options.truncate)
+        live = self._partials.writer(key) if resumable else None
+        kept = await self._partials.find(key) if resumable and old is None and live is None else None
+        if old is None and not options.create and kept is None and live is None:
+            raise NotFound
+        if not parent.is_dir:
+            raise NotFound
+        if live is not None and old is None and not fresh:
+            raise Conflict("upload still in progress")
+        base = await tree.detailed(old) if old is not None and not fresh else None
+        claims = resumable and live is None
+        watch = _Watch(self._partials if claims else None, self._notes)
+        stream = PartStream(
+            tree.bucket,
+            self._shared,
+            tree.settings,
+            target,
+            with_times(without_digests(base.metadata) if base else None, time.time_ns(), None),
+            watch=watch,
+        )
+        existed = base or old or (kept if kept is not None else None)
+        writer = watch.writer = ObjectWriter(
+            key,
+            options,
+            stream,
+            old=old,
+            base=base,
+            took=kept is not None,
+            existed_size=None if existed is None else existed.size,
+            extend=tree.settings.extend,
+            checked=checked,
+            end=self._end,
+        )
+        if claims:
+            record = self._partials.record_key(key)
+            if record in self._partials.state.writing:  # since we looked
+                raise Conflict("upload still in progress")
+            self._partials.state.writing[record] = writer
+            writer.record = record
+        try:
+            if kept is not None:
+                await self._take_up(writer, kept, fresh=fresh)
+        except BaseException:
+            self._release(writer)
+            await stream.abandon()
+            raise
+        return writer
+
+    async def _take_up(self, writer: ObjectWriter, kept: Kept, *, fresh: bool) -> None:
+        writer.recorded = True
+        if fresh:
+            await self._partials.drop_record(kept.record.key)
+            writer.recorded = False
+            return
+        tail = await self._partials.tail(kept)
+        if kept.upload is not None:
+            await writer.stream.resume(kept.upload, kept.parts)
+        await writer.stream.write(tail)
+
+    async def _parent(self, key: str) -> Node:
+        parent = parent_of(key)
+        return await self._tree.look(parent) if parent else Node(folder=True)
+
+    def _checked(self) -> tuple[int, float]:
+        return self._tree.cache.changes, time.monotonic()
+
+    def _release(self, writer: ObjectWriter) -> None:
+        if writer.record and self._partials.state.writing.get(writer.record) is writer:
+            del self._partials.state.writing[writer.record]
+
+    # -- endings -----------------------------------------------------------------------------------------
+
+    async def _end(self, writer: ObjectWriter, outcome: Outcome) -> None:
+        try:
+            if outcome is Outcome.COMMIT and not writer.forsaken:
+                await self._commit(writer)
+            elif outcome is Outcome.KEEP and writer.record and writer.size and not writer.forsaken:
+                await self._keep(writer)
+            else:
+                await self._drop(writer)
+        finally:
+            self._release(writer)
+
+    async def _commit(self, writer: ObjectWriter) -> None:
+        if not writer.changed:
+            await writer.stream.abandon()
+            if writer.times is not None:
+                await self._set_times(await self._tree.file(writer.key), writer.times)
+            return
+        target = self._tree.keys.object(writer.key)
+        try:
+            await self._require_place(writer)
+        except BaseException:
+            await self._drop(writer)
+            raise
+        try:
+            create = writer.exclusive and self._tree.bucket.limits.creates
+            stored = await writer.stream.finish(writer.metadata(), create=create)
+        except BaseException:
+            self._tree.cache.changed(target)
+            await self._drop(writer)
+            raise
+        self._tree.cache.changed(target, Node(stored))
+        if writer.recorded:
+            await self._partials.forget(writer.record)
+        else:
+            self._release(writer)
+            await self._partials.drop(writer.key)
+
+    async def _require_place(self, writer: ObjectWriter) -> None:
+        """Look again if the name may still become a file, unless that was seen just now."""
+        changes, seen = writer.checked
+        sure = not writer.exclusive or self._tree.bucket.limits.creates
+        if sure and changes == self._tree.cache.changes and time.monotonic() - seen <= ABSENT_SECONDS:
+            return
+        node, parent = await both(self._tree.look(writer.key), self._parent(writer.key))
+        if not parent.is_dir:
+            raise NotFound
+        if writer.exclusive and not node.missing:
+            raise AlreadyExists
+        if node.is_dir:
+            raise IsADirectory
+
+    async def _keep(self, writer: ObjectWriter) -> None:
+        try:
+            node, parent = await both(self._tree.look(writer.key), self._parent(writer.key))
+            wanted = node.missing and parent.is_dir
+        except TidegateError:
+            wanted = True  # the storage does not say: what is too much is swept later
+        if not wanted:
+            await self._drop(writer)
+            return
+        await self._partials.keep(writer)
+
+    async def _drop(self, writer: ObjectWriter) -> None:
+        await writer.stream.abandon()
+        if writer.recorded:
+            await self._partials.forget(writer.record)
+
+    async def retarget(self, writer: ObjectWriter, key: str, *, exclusive: bool) -> None:
+        """Publish an upload under another name.
+
+        Raises:
+            Conflict: parts of it were sent under the old one.
+            NotFound, AlreadyExists, IsADirectory.
+        """
+        if writer.stream.upload is not None or writer.base is not None or writer.recorded:
+            raise Conflict("upload still in progress")
+        goal, _ = await both(self._tree.look(key), self._tree.require_parent(key))
+        if goal.is_dir:
+            raise IsADirectory
+        if exclusive and not goal.missing:
+            raise AlreadyExists
+        self._release(writer)
+        writer.key, writer.stream.key, writer.exclusive = key, self._tree.keys.object(key), exclusive
+        writer.checked = self._checked()
+        if writer.record:
+            writer.record = self._partials.record_key(key)
+            if writer.record in self._partials.state.writing:
+                writer.record = ""
+            else:
+                self._partials.state.writing[writer.record] = writer
+
+
+class _Watch:
+    """Notes uploads in parts: with the storage those that can be kept, on this host the others."""
+
+    def __init__(self, partials: Partials | None, notes: Notes) -> None:
+        self.writer: ObjectWriter | None = None
+        self._partials = partials
+        self._notes = notes
+        self._note = ""
+
+    async def begun(self, upload: Upload) -> None:
+        if self._partials is not None and self.writer is not None and self.writer.record:
+            await self._partials.begin(self.writer, upload)
+            self.writer.recorded = True
+        else:
+            self._note = await self._notes.add(UPLOAD, upload.key, upload.id)
+
+    async def ended(self, upload: Upload) -> None:  # noqa: ARG002 - it has one
+        await self._notes.remove(self._note)
+
+
+def own(handle: FileHandle) -> ObjectWriter:
+    """The upload behind a handle of this storage.
+
+    Raises:
+        InvalidArgument: it is another handle.
+    """
+    if not isinstance(handle, ObjectWriter):
+        raise InvalidArgument("not an upload of this storage")
+    return handle

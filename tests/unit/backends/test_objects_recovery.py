@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A crash in the middle: parts of uploads are removed, renames of directories are completed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from tests.support.memory_bucket import Fault, MemoryBucket
+
+from tidegate.abc import Publish
+from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.backends.objects.journal import UPLOAD, Journal, Note
+from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
+from tidegate.testing.backend import names, options_for
+
+DATA = random.Random(11).randbytes(30_000)
+
+
+def backend_of(bucket: MemoryBucket, journal: Path, shared: ObjectShared | None = None) -> ObjectBackend:
+    settings = ObjectSettings(upload_part_size=4096, journal_dir=str(journal), requests=2)
+    return ObjectBackend(bucket, "root", settings, shared)
+
+
+def die(shared: ObjectShared) -> None:
+    """End the locks of a process as its end does."""
+    for journal in shared._journals.values():
+        os.close(journal._lock)
+        journal._lock = -1
+        journal._own = ""
+
+
+async def test_parts_of_an_atomic_upload_are_removed(tmp_path: Path) -> None:
+    bucket, shared = MemoryBucket(), ObjectShared()
+    backend = backend_of(bucket, tmp_path, shared)
+    await backend.open()
+    handle = await backend.open_file("f", options_for(Publish.ATOMIC))
+    for at in range(0, len(DATA), 1000):
+        await handle.write(at, DATA[at : at + 1000])
+    assert len(bucket.service.pending) == 1
+    alive = backend_of(MemoryBucket(bucket.service), tmp_path)
+    await alive.open()  # the other process lives: nothing is taken from it
+    assert len(bucket.service.pending) == 1
+    die(shared)
+    other = backend_of(MemoryBucket(bucket.service), tmp_path)
+    await other.open()
+    assert not bucket.service.pending
+    await other.close()
+    await alive.close()
+
+
+async def test_notes_go_with_their_acts(tmp_path: Path) -> None:
+    bucket, shared = MemoryBucket(), ObjectShared()
+    backend = backend_of(bucket, tmp_path, shared)
+    await backend.open()
+    for _ in range(3):
+        handle = await backend.open_file("f", options_for(Publish.ATOMIC))
+        await handle.write(0, DATA)
+        await handle.close()
+    await backend.mkdir("d")
+    await backend.rename("d", "e", replace=False)
+    await backend.close()
+    shared.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["copy", "delete"])
+@pytest.mark.parametrize("nth", range(1, 8))
+async def test_a_rename_of_a_directory_is_completed(tmp_path: Path, name: str, nth: int) -> None:
+    bucket, shared = MemoryBucket(), ObjectShared()
+    backend = backend_of(bucket, tmp_path, shared)
+    await backend.open()
+    await backend.mkdir("d")
+    wanted = {f"root/e/{number}": str(number).encode() for number in range(6)}
+    for key, data in wanted.items():
+        await bucket.put(key.replace("/e/", "/d/"), data, {"mtime": "7"})
+    stuck = Fault(name, nth, error=None)
+    bucket.faults.append(stuck)
+    renaming = asyncio.create_task(backend.rename("d", "e", replace=False))
+    reached = asyncio.create_task(stuck.reached.wait())
+    await asyncio.wait([renaming, reached], return_when=asyncio.FIRST_COMPLETED)
+    if not stuck.reached.is_set():
+        reached.cancel()
+        await renaming
+        return  # there are fewer such calls
+    contents = bucket.contents
+    old = {key.replace("/e/", "/d/"): data for key, data in wanted.items()}
+    assert old.items() <= contents.items() or wanted.items() <= contents.items()
+    die(shared)
+    other = backend_of(MemoryBucket(bucket.service), tmp_path)
+    await other.open()
+    assert bucket.contents == wanted | {"root/e/": b""}
+    assert await names(other) == ["e"]
+    await other.close()
+    bucket.opened = True
+    renaming.cancel()
+    await asyncio.gather(renaming, return_exceptions=True)
+
+
+async def test_what_cannot_be_ended_now_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = Journal(str(tmp_path))
+    bucket = MemoryBucket()
+    bucket.opened = True
+    upload = await bucket.begin("root/f", {})
+    dead.add(Note(UPLOAD, bucket.location(""), "root/f", upload.id))
+    dead.close()
+    bucket.faults.append(Fault("abort"))
+    shared = ObjectShared()
+    backend = backend_of(bucket, tmp_path, shared)
+    await backend.open()
+    assert "does not answer" in caplog.text
+    assert len(bucket.service.pending) == 1
+    await backend.close()
+    shared.close()
+    again = backend_of(bucket, tmp_path)
+    await again.open()
+    assert not bucket.service.pending
+    await again.close()
+
+
+async def test_notes_about_other_roots_and_nonsense_stay(tmp_path: Path) -> None:
+    dead = Journal(str(tmp_path))
+    dead.add(Note(UPLOAD, "memory://bucket/", "elsewhere/f", "u1"))
+    dead.add(Note(UPLOAD, "memory://another/", "root/f", "u1"))
+    path = Path(dead.add(Note(UPLOAD, "memory://bucket/", "root/f", "u1")))
+    for nonsense in ("", "[]", "{", json.dumps(asdict(Note("x", "y", "z", "w")) | {"key": 5})):
+        path.write_text(nonsense)
+    dead.close()
+    backend = backend_of(MemoryBucket(), tmp_path)
+    await backend.open()
+    await backend.close()
+    assert len([file for file in tmp_path.rglob("*") if file.is_file() and file.name != "lock"]) == 3
