@@ -184,6 +184,19 @@ class FileHandle(Protocol):
 
 
 @runtime_checkable
+class KnowsDigests(Protocol):
+    """A `FileHandle` for reading MAY have this: storage that keeps digests of what it was given."""
+
+    async def digest(self, algorithm: str) -> bytes | None:
+        """The digest of the whole content, as the storage keeps it with that content; None if it has none.
+
+        Args:
+            algorithm: ``blake3``, or a name of `hashlib` in lower case.
+        """
+        ...
+
+
+@runtime_checkable
 class ClosesAtOnce(Protocol):
     """A `FileHandle` MAY have this beside its contract; handles of `OpensAtOnce.open_nowait` MUST."""
 

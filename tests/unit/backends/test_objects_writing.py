@@ -11,15 +11,16 @@ import pytest
 from blake3 import blake3
 from tests.support.memory_bucket import SMALL, Fault, MemoryBucket
 
-from tidegate.abc import OpenOptions, Outcome, Publish
+from tidegate.abc import KnowsDigests, OpenOptions, Outcome, Publish
 from tidegate.backends.objects.backend import ObjectBackend
-from tidegate.backends.objects.bucket import Limits
+from tidegate.backends.objects.bucket import Limits, ObjectChanged
 from tidegate.backends.objects.budget import ByteBudget
 from tidegate.backends.objects.parts import part_size
 from tidegate.backends.objects.settings import MIB, ObjectSettings, ObjectShared
 from tidegate.errors import AlreadyExists, Conflict, StorageFailed, TooLarge, Unsupported
 from tidegate.model import Attrs
 from tidegate.testing.backend import READ, get, names, options_for, put
+from tidegate.vfs.files.checksums import digest_range
 
 DATA = random.Random(7).randbytes(100_000)
 SETTINGS = ObjectSettings(upload_part_size=4096, upload_concurrency=2, digests=("blake3", "md5"))
@@ -99,8 +100,17 @@ async def test_digests_of_parts_cost_a_copy(bucket: MemoryBucket) -> None:
     assert metadata["tidegate-blake3"] == blake3(DATA[:50_000]).hexdigest()
     assert "tidegate-blake3" not in (bucket.service.objects["large"].stored.metadata or {})
     handle = await backend.open_file("medium", READ)
-    assert handle.digest("blake3") == blake3(DATA[:50_000]).digest()  # type: ignore[attr-defined]
-    assert handle.digest("sha256") is None  # type: ignore[attr-defined]
+    assert isinstance(handle, KnowsDigests)
+    assert await handle.digest("sha256") is None
+    bucket.calls.clear()
+    assert await digest_range(handle, "BLAKE3", 0, 0, 0) == [blake3(DATA[:50_000]).digest()]
+    assert await digest_range(handle, "blake3", 0, 50_000, 1 << 20) == [blake3(DATA[:50_000]).digest()]
+    assert bucket.calls == {"head": 2}
+    part = await digest_range(handle, "blake3", 10, 0, 0)
+    assert part == [blake3(DATA[10:50_000]).digest()]  # that is read
+    await bucket.put("medium", b"of others", {"tidegate-blake3": "00"})
+    with pytest.raises(ObjectChanged):
+        await digest_range(handle, "blake3", 0, 0, 0)
     await handle.close()
     await backend.close()
 

@@ -158,9 +158,19 @@ class ObjectReader:
         """Nothing is pending."""
         self._check()
 
-    def digest(self, algorithm: str) -> bytes | None:
-        """See `tidegate.abc.KnowsDigests`."""
-        return None if self._closed else digest_in(self._stored, algorithm)
+    async def digest(self, algorithm: str) -> bytes | None:
+        """See `tidegate.abc.KnowsDigests`; one request, so that it is that of what is there now.
+
+        Raises:
+            ObjectChanged: that is another content than what was read.
+        """
+        self._check()
+        now = await self._tree.bucket.head(self._stored.key)
+        if now.etag != self._stored.etag:
+            if self._read_any:
+                raise ObjectChanged
+            await self._reopen()
+        return digest_in(now, algorithm)
 
     async def close(self, outcome: object = None) -> None:
         """End all requests that are under way."""
