@@ -184,12 +184,23 @@ def sftpgo_sqlite(path: Path) -> None:
         made.commit()
 
 
+def sftpgo_0_9_4(path: Path) -> None:
+    """As above, older than the number of the schema."""
+    with contextlib.closing(sqlite3.connect(path)) as made:
+        made.execute(
+            "CREATE TABLE users (id, username, public_keys, home_dir, permissions, last_quota_update)"
+        )
+        made.commit()
+
+
 def bbolt(path: Path) -> None:
     """A meta page of bbolt."""
     path.write_bytes(b"\0" * 16 + struct.pack("<III", 0xED0CDAED, 2, 4096) + b"\0" * 4096)
 
 
-@pytest.mark.parametrize(("driver", "make"), [("sqlite", sftpgo_sqlite), ("bolt", bbolt)])
+@pytest.mark.parametrize(
+    ("driver", "make"), [("sqlite", sftpgo_sqlite), ("sqlite", sftpgo_0_9_4), ("bolt", bbolt)]
+)
 @pytest.mark.parametrize("args", [["check"], ["user", "list"], ["initprovider"], ["serve"]])
 def test_a_database_of_sftpgo_is_recognised_and_untouched(
     tmp_path: Path, driver: str, make: type, args: list[str]
@@ -207,7 +218,8 @@ def test_a_database_of_sftpgo_is_recognised_and_untouched(
 
     assert result.code == 1
     assert "this is an SFTPGo database" in result.err
-    assert "tidegate loaddata FILE" in result.err
+    way = "DUMP" if driver == "bolt" else f"--from sqlite:{tmp_path}/sftpgo.db"
+    assert f"tidegate import sftpgo {way}" in result.err
     assert "column" not in result.err
     if driver == "bolt":
         assert (tmp_path / "sftpgo.db").read_bytes() == before
@@ -220,8 +232,8 @@ def test_files_of_sftpgo_are_noted_by_serve_and_check_alone(tmp_path: Path) -> N
     notes = [
         f"note: {tmp_path}/sftpgo.json: SFTPGo's configuration, not read; to use it: --config-file sftpgo.json",
         (
-            f"note: {tmp_path}/sftpgo.db: SFTPGo's accounts, not read; to bring them over make a dump with SFTPGo, "
-            "then: tidegate loaddata FILE"
+            f"note: {tmp_path}/sftpgo.db: SFTPGo's accounts, not read; to bring them over: "
+            f"tidegate import sftpgo --from sqlite:{tmp_path}/sftpgo.db"
         ),
     ]
 

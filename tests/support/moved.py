@@ -7,12 +7,12 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
-from tidegate.model import Account, Admin, Folder, Intent, Principal, Protocol, VPath
+from tidegate.model import Account, Admin, ApiKey, Folder, Intent, Principal, Protocol, VPath
 from tidegate.policy.gate import Gate
 from tidegate.store.contract import LoadReport
 from tidegate.store.factory import ProviderOptions, create_provider
@@ -30,6 +30,7 @@ class Moved:
     users: dict[str, Account] = field(default_factory=dict)
     admins: dict[str, Admin] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
+    keys: dict[str, ApiKey] = field(default_factory=dict)
     report: LoadReport = field(default_factory=LoadReport)
 
     @property
@@ -48,20 +49,26 @@ class Moved:
 
 async def move(source: str | dict[str, Any], *, naming_rules: int = 1, **options: Any) -> Moved:
     """Load a dump of `DUMPS` by the beginning of its name, or a document."""
-    provider = create_provider(ProviderOptions(driver="memory", name=""))
-    await provider.open()
     stream = (
         io.BytesIO(json.dumps(source).encode()) if isinstance(source, dict) else dump_file(source).open("rb")
     )
     with stream:
-        rules = Rules(naming_rules=naming_rules, root_mounts=True)
-        report = await load_file(
-            provider, stream, rules=rules, hash_password=lambda _: HASH, move=MoveOptions(**options)
-        )
+        return await move_stream(stream, naming_rules=naming_rules, **options)
+
+
+async def move_stream(stream: BinaryIO, *, naming_rules: int = 1, **options: Any) -> Moved:
+    """Load a dump."""
+    provider = create_provider(ProviderOptions(driver="memory", name=""))
+    await provider.open()
+    rules = Rules(naming_rules=naming_rules, root_mounts=True)
+    report = await load_file(
+        provider, stream, rules=rules, hash_password=lambda _: HASH, move=MoveOptions(**options)
+    )
     moved = Moved(report=report)
     moved.users = {account.username: account async for account in provider.iter_users()}
     moved.admins = {admin.username: admin for admin in await provider.admins(limit=1000)}
     moved.folders = {folder.name: folder for folder in await provider.folders(limit=1000)}
+    moved.keys = {key.id: key for key in await provider.api_keys(limit=1000)}
     await provider.close()
     return moved
 

@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 from urllib.parse import quote
 
 import typer
 
 from tidegate.cli import flags
+from tidegate.cli.loading import Opened, dump_file, loading
 from tidegate.cli.progress import meter
 from tidegate.cli.provider import AdminContext, opened, run
 from tidegate.cli.reports import require_report, write_report
@@ -223,6 +225,59 @@ def openbridge(
         )
 
     return read
+
+
+@loading
+def sftpgo(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DUMP]", help="Dump of SFTPGo 0.9 to 2.x.", show_default=False),
+    ] = None,
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="DATABASE",
+            help="SFTPGo's own database of 0.9.4 to 2.7 instead of a dump: sqlite:FILE, "
+            "postgresql://USER@HOST/NAME or mysql://USER@HOST/NAME; nothing is written there.",
+        ),
+    ] = "",
+    tables_prefix: Annotated[
+        str, typer.Option("--tables-prefix", help="data_provider.sql_tables_prefix of SFTPGo.")
+    ] = "",
+    password_stdin: flags.PasswordStdin = False,
+    password_file: flags.PasswordFile = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", help="File of the authority of a MySQL server.")
+    ] = None,
+) -> Opened:
+    """Take over accounts of SFTPGo, from a dump or straight from its database.
+
+    Both are read with the meaning of the release that wrote them. Users and administrators whom
+    something restricts that this version does not have come in disabled.
+    """
+    if (file is None) == (not from_):
+        raise typer.BadParameter("name a dump or --from DATABASE, one of the two", param_hint="DUMP")
+    if file is not None:
+        return dump_file(file)
+    password = ""
+    if password_stdin or password_file is not None:
+        password = read_password("the database user", stdin=password_stdin, file=password_file)
+
+    @asynccontextmanager
+    async def database() -> AsyncIterator[BinaryIO]:
+        from tidegate.store.imports.sftpgo_tables import read_sftpgo
+
+        found = await read_sftpgo(from_, prefix=tables_prefix, password=password, tls_ca=str(tls_ca or ""))
+        for text in found.notes:
+            note(text)
+        with found.dump as dump:
+            yield dump
+
+    return database
+
+
+app.command("sftpgo")(sftpgo)
 
 
 async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from tidegate.cli import reports
 
@@ -23,7 +23,13 @@ COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 
 
 async def compare(
-    desk: AdminContext, file: Path, mode: int, move: MoveOptions, remarks: Remarks, *, how_far: HowFar
+    desk: AdminContext,
+    dump: Path | BinaryIO,
+    mode: int,
+    move: MoveOptions,
+    remarks: Remarks,
+    *,
+    how_far: HowFar,
 ) -> list[Row]:
     """Rehearse a load: records are decoded and checked as in a load, and names asked for in bulk.
 
@@ -35,7 +41,7 @@ async def compare(
 
     options = wiring.provider_options(desk.loaded)
     async with contextlib.aclosing(
-        file_batches(file, options, [], move=move, remarks=remarks, how_far=how_far)
+        file_batches(dump, options, [], move=move, remarks=remarks, how_far=how_far)
     ) as batches:
         return await desk.administration.loads.rehearse(batches, mode=mode)
 

@@ -44,9 +44,10 @@ def strangers(config_dir: Path) -> list[str]:
         if path.is_file():
             notes.append(f"{path}: SFTPGo's configuration, not read; to use it: --config-file {path.name}")
     if (config_dir / "sftpgo.db").is_file():
+        file = config_dir / "sftpgo.db"
         notes.append(
-            f"{config_dir / 'sftpgo.db'}: SFTPGo's accounts, not read; to bring them over make a dump with "
-            "SFTPGo, then: tidegate loaddata FILE"
+            f"{file}: SFTPGo's accounts, not read; to bring them over: "
+            f"tidegate import sftpgo --from sqlite:{file}"
         )
     return notes
 

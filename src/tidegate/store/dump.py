@@ -224,7 +224,7 @@ def _placed(error: UnknownFolder, source: Path | BinaryIO) -> UnknownFolder:
 
 
 async def file_batches(
-    path: Path,
+    source: Path | BinaryIO,
     options: ProviderOptions,
     notes: list[str],
     *,
@@ -232,14 +232,14 @@ async def file_batches(
     remarks: Remarks | None = None,
     how_far: HowFar | None = None,
 ) -> AsyncGenerator[Sequence[Record], None]:
-    """The records of a dump file as a provider's own options read them; for the memory driver.
+    """The records of a dump as a provider's own options read them; for the memory driver.
 
     Raises:
         BadRecords: at the end, with every mistake.
     """
     kept = remarks if remarks is not None else Remarks(every=move.every_remark)
     work = _Work(options.rules, options.hash_password, move, kept, how_far)
-    async with contextlib.aclosing(_batches(path, work)) as batches:
+    async with contextlib.aclosing(_batches(source, work)) as batches:
         async for batch in batches:
             yield batch
     notes.extend(kept.lines())

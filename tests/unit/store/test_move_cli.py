@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sqla
 from tests.support.command_line import tidegate
 from tests.support.moved import HASH, dump_file
+from tests.support.sftpgo_database import Filler
 
 
 @pytest.fixture
@@ -40,6 +42,66 @@ def test_a_dry_run_says_what_the_load_says(place: Path) -> None:
     assert "note: users[0] (tina): filters.two_factor_protocols: comes in disabled" in real.err
     assert "2 of them disabled" in real.out
     assert statuses(place) == {"tina": 0, "toto": 0}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """SFTPGo's own database with the accounts of a dump."""
+    file = tmp_path / "sftpgo" / "sftpgo.db"
+    file.parent.mkdir()
+    engine = sqla.create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        Filler(connection, 33).fill(json.loads(dump_file("i03").read_text()))
+    engine.dispose()
+    return file
+
+
+def test_the_database_comes_in_as_its_dump_does(place: Path, database: Path) -> None:
+    before = database.read_bytes()
+
+    dry = tidegate("import", "sftpgo", "--from", f"sqlite:{database}", "-c", place, "--dry-run")
+    assert statuses(place) == {}
+    real = tidegate("import", "sftpgo", "--from", f"sqlite:{database}", "-c", place, "--open", "toto")
+
+    assert dry.code == real.code == 0, dry.err + real.err
+    assert "note: users[0] (tina): filters.two_factor_protocols: comes in disabled" in real.err
+    assert statuses(place) == {"tina": 0, "toto": 1}
+    assert database.read_bytes() == before
+    assert [path.name for path in database.parent.iterdir()] == ["sftpgo.db"]
+
+
+def test_import_sftpgo_takes_a_dump_as_loaddata_does(place: Path) -> None:
+    done = tidegate("import", "sftpgo", dump_file("i03"), "-c", place)
+
+    assert done.code == 0
+    assert "loaded 2 records: 2 users added\n2 of them disabled; see the notes above" in done.out
+    assert statuses(place) == {"tina": 0, "toto": 0}
+    again = tidegate("loaddata", dump_file("i03"), "-c", place)
+    assert again.err == done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a dump or --from DATABASE, one of the two"),
+        (["dump.json", "--from", "sqlite:x"], "name a dump or --from DATABASE, one of the two"),
+        (["--from", "sqlite:missing.db"], "--from: missing.db: No such file"),
+        (["--from", "postgresql://joe:secret@127.0.0.1:1/x"], "--from: postgresql at 127.0.0.1:1:"),
+    ],
+)
+def test_a_source_that_is_wrong_is_named(place: Path, words: list[str], said: str) -> None:
+    done = tidegate("import", "sftpgo", *words, "-c", place)
+
+    assert done.code in {1, 2}
+    assert said in done.err
+    assert "secret" not in done.err
+
+
+def test_a_database_in_the_place_of_a_dump_is_told(place: Path, database: Path) -> None:
+    for command in (["loaddata"], ["import", "sftpgo"]):
+        done = tidegate(*command, database, "-c", place)
+        assert done.code == 1
+        assert f"tidegate import sftpgo --from sqlite:{database}" in done.err
 
 
 def test_open_names_who_comes_in_open(place: Path) -> None:

@@ -213,7 +213,12 @@ def _versions_table(options: ProviderOptions) -> sqla.Table:
 
 def _current(connection: Connection, options: ProviderOptions) -> str:
     table = _versions_table(options)
-    if foreign := foreign_schema(connection, table.name):
+    users = (
+        ""
+        if options.outside_users
+        else users_table_name(options.sql_tables_prefix, options.users_table, outside=False)
+    )
+    if foreign := foreign_schema(connection, table.name, users):
         raise ProviderError(foreign)
     if not sqla.inspect(connection).has_table(table.name):
         return "0"
