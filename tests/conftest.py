@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from tests.support.needs import absent, missing
+from tests.support.object_servers import moto_server, seaweedfs_server  # noqa: F401 - fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -323,7 +323,20 @@ class ProviderUnavailable(ProviderError):
 
 
 class WorldError(TidegateError):
-    """Storage or another outside system failed; nobody's request was wrong."""
+    """Storage or another outside system failed; nobody's request was wrong.
+
+    Args:
+        text: what the client is told.
+        detail: what the operator is told beyond that, in logs and events: what a service said, the name of a
+            bucket, a setting. Never a secret.
+    """
+
+    def __init__(self, text: str | None = None, *, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.detail}" if self.detail else self.text
 
 
 class StorageFull(WorldError):

@@ -110,7 +110,7 @@ class Failures:
                 target_path=self._host(target),
                 rule=rule_of(error),
                 errno=errno,
-                text=error.text,
+                text=str(error) if isinstance(error, WorldError) else error.text,
                 level=level if loud else logging.DEBUG,
                 muted=muted,
             )

@@ -5,10 +5,13 @@ A bucket holds objects under keys: valid UTF-8, at most 1,024 bytes, the prefix 
 no directories, no permissions and no clients' uploads. An object is replaced whole or not at all, and whoever
 reads after a write has been answered sees it (all three services promise that).
 
-Every failure is an error of `tidegate.errors`; its text names the operation and what the service said, never
-a secret. Every call ends: an implementation has a time limit for each request, and tries again, after growing
-random pauses, what may be tried again (500, 503, SlowDown, a broken connection). That is everything but
-`Bucket.complete` and conditional writes; of those it finds out what became of the first try.
+Every failure is an error of `tidegate.errors`; the `detail` of those of storage names the operation and what
+the service said, never a secret; their text, which clients are told, is fixed. Every call ends: an
+implementation has a time limit for each request, and tries again, after growing random pauses, what may be
+tried again (500, 503, SlowDown, a broken connection). After `Bucket.complete` and conditional writes whose
+answer was lost it finds out what became of the first try.
+
+Metadata: names of ``a-z``, ``0-9`` and ``-``, values of printable ASCII, 2 KiB together at most.
 
 ======================================  ==========================================================
 said by the service                     error
@@ -36,6 +39,8 @@ from tidegate.errors import StorageFailed
 class StorageDenied(StorageFailed):
     """The service refuses these credentials, or this act to them."""
 
+    default_text = "storage denies access"
+
 
 class ObjectChanged(StorageFailed):
     """The object is another one than at the beginning; what was read of it is not one file."""
@@ -45,6 +50,8 @@ class ObjectChanged(StorageFailed):
 
 class StorageMisconfigured(StorageFailed):
     """The configuration of the storage is wrong: no such bucket, another region, a clock that is off."""
+
+    default_text = "storage is not set up correctly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a listing, in order of keys.
+    """Part of a listing, in order of keys (of a directory's names, with SeaweedFS: ``a/b`` before ``a-``).
 
     Attributes:
         objects: objects.

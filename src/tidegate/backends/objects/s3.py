@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bucket of Amazon S3, or of a store that speaks its protocol, as `bucket.Bucket`.
+
+Writes under a condition carry an identifier in their metadata, so that after a lost answer it can be told if
+the object that is there now is that of the first try.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from typing_extensions import Buffer
+
+from tidegate.backends.objects.bucket import (
+    Bucket,
+    Limits,
+    ObjectChanged,
+    Page,
+    Part,
+    StorageDenied,
+    Stored,
+    Upload,
+)
+from tidegate.backends.objects.s3_client import Answer, Bounds, Failed
+from tidegate.backends.objects.s3_errors import exists_instead
+from tidegate.backends.objects.s3_options import S3Options
+from tidegate.backends.objects.s3_requests import WRITE_ID, S3Requests, checked, etag_of, sums_of, time_of
+from tidegate.backends.objects.s3_uploads import S3Uploads
+from tidegate.errors import NotFound, StorageFailed
+
+_GIB: Final = 1024**3
+LIMITS: Final = Limits(
+    put=5 * _GIB,
+    copy=5 * _GIB,
+    part_least=5 * 1024**2,
+    part=5 * _GIB,
+    parts=10_000,
+    object=5 * 1024 * _GIB,
+)
+"""Bounds of the protocol (S3 user guide, "Amazon S3 multipart upload limits"); some stores take less."""
+BATCH: Final = 1000
+"""Keys of one request that lists or removes."""
+
+
+class S3Bucket:
+    """`Bucket` of one record.
+
+    Args:
+        options: of the record.
+        bounds: of requests.
+    """
+
+    def __init__(self, options: S3Options, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
+        self._requests = S3Requests(options, bounds)
+        self._uploads = S3Uploads(self._requests)
+        self._name = options.bucket
+
+    @property
+    def limits(self) -> Limits:
+        """See `Bucket.limits`."""
+        return LIMITS
+
+    def location(self, key: str) -> str:
+        """``s3://bucket/key``."""
+        return f"s3://{self._name}/{key}"
+
+    async def open(self) -> None:
+        """See `Bucket.open`."""
+        await self._requests.open()
+
+    async def close(self) -> None:
+        """See `Bucket.close`."""
+        await self._requests.close()
+
+    async def check(self, prefix: str) -> None:
+        """See `Bucket.check`. Writes a small object under `prefix`, and removes it."""
+        key = f"{prefix}.tidegate-check-{secrets.token_hex(8)}"
+        await self._requests.call("list_objects_v2", Prefix=prefix, MaxKeys=1)
+        stored = await self.put(key, b"tidegate", {})
+        try:
+            if await self.get(key, 0, 8, if_etag=stored.etag) != b"tidegate":
+                raise StorageFailed(detail="GetObject: something else was read than was written")
+            upload = await self.begin(key, {})
+            await self.abort(upload)
+        finally:
+            await self.delete([key])
+
+    async def head(self, key: str) -> Stored:
+        """See `Bucket.head`."""
+        return _shown(await self._requests.head(key))
+
+    async def pages(
+        self, prefix: str, *, delimited: bool, after: str = "", size: int = BATCH
+    ) -> AsyncIterator[Page]:
+        """See `Bucket.pages`."""
+        params: Answer = {"Prefix": prefix, "MaxKeys": min(size, BATCH)}
+        if delimited:
+            params["Delimiter"] = "/"
+        if after:
+            params["StartAfter"] = after
+        while True:
+            answer = await self._requests.call("list_objects_v2", **params)
+            found = [
+                Stored(entry["Key"], entry["Size"], time_of(entry), etag_of(entry))
+                for entry in answer.get("Contents", ())
+            ]
+            prefixes = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
+            if found or prefixes:
+                yield Page(found, prefixes)
+            token = answer.get("NextContinuationToken")
+            if not answer.get("IsTruncated") or not token or token == params.get("ContinuationToken"):
+                return
+            params["ContinuationToken"] = token
+
+    async def get(self, key: str, start: int, size: int, *, if_etag: str = "") -> bytes:
+        """See `Bucket.get`."""
+        if size <= 0:
+            return b""
+        try:
+            answer = await self._requests.fetch(key, start, size, if_etag)
+        except Failed as failed:
+            if failed.code == "InvalidRange":
+                return b""
+            raise failed.error from None
+        data: bytes = answer["Body"]
+        told, _, total = answer.get("ContentRange", "").removeprefix("bytes ").partition("/")
+        end = start + len(data)
+        if told != f"{start}-{end - 1}" or (len(data) < size and total.isdigit() and end != int(total)):
+            raise StorageFailed(detail=f"GetObject: {len(data)} bytes, {told}/{total}, for {start}+{size}")
+        return data
+
+    async def put(
+        self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
+    ) -> Stored:
+        """See `Bucket.put`."""
+        params: Answer = {"Key": checked(key), "Metadata": dict(metadata), **self._requests.of_new(key)}
+        own = secrets.token_hex(8)
+        if create:
+            params["Metadata"][WRITE_ID] = own
+            params["IfNoneMatch"] = "*"
+        try:
+            answer, confirmed = await self._requests.send("put_object", data, **params)
+        except Failed as failed:
+            if create and failed.tries > 1 and isinstance(failed.error, ObjectChanged):
+                found = await self._requests.head(key)
+                if (found.metadata or {}).get(WRITE_ID) == own:
+                    return _shown(found)
+            raise exists_instead(failed.error) if create else failed.error from None
+        size = memoryview(data).nbytes
+        return Stored(key, size, time_of(answer), etag_of(answer), dict(metadata), confirmed)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """See `Bucket.delete`."""
+        if len(keys) == 1:
+            await self._requests.call("delete_object", Key=checked(keys[0]))
+            return
+        for first in range(0, len(keys), BATCH):
+            batch = [{"Key": checked(key)} for key in keys[first : first + BATCH]]
+            answer = await self._requests.call("delete_objects", Delete={"Objects": batch, "Quiet": True})
+            errors = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
+            if errors:
+                said = f"DeleteObjects: {len(errors)} of {len(batch)} keys: {errors[0].get('Code')}"
+                if errors[0].get("Code") == "AccessDenied":
+                    raise StorageDenied(detail=f"{said} (needs the permission s3:DeleteObject)")
+                raise StorageFailed(detail=said)
+
+    async def copy(
+        self,
+        source: Stored,
+        key: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        create: bool = False,
+    ) -> Stored:
+        """See `Bucket.copy`. With `create` an equal object after a lost answer counts as ours."""
+        params: Answer = {"Key": checked(key), **self._requests.source(source), **self._requests.of_new(key)}
+        if metadata is not None:
+            params |= {"Metadata": dict(metadata), "MetadataDirective": "REPLACE"}
+        if create:
+            params["IfNoneMatch"] = "*"
+        try:
+            answer = await self._requests.attempt("copy_object", **params)
+        except Failed as failed:
+            if not create or not isinstance(failed.error, ObjectChanged):
+                raise failed.error from None
+            return await self._copied(source, key, failed)
+        result = answer.get("CopyObjectResult", {})
+        kept = metadata if metadata is not None else source.metadata
+        return Stored(key, source.size, time_of(result), etag_of(result), kept, sums_of(result))
+
+    async def _copied(self, source: Stored, key: str, failed: Failed) -> Stored:
+        """The target if a lost try has made it; else which of the two conditions was not met is found out."""
+        try:
+            found = await self.head(key)
+        except NotFound:
+            raise failed.error from None
+        if failed.tries > 1 and (found.size, found.etag) == (source.size, source.etag):
+            return found
+        raise exists_instead(failed.error) from None
+
+    async def begin(self, key: str, metadata: Mapping[str, str]) -> Upload:
+        """See `Bucket.begin`."""
+        return await self._uploads.begin(key, metadata)
+
+    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+        """See `Bucket.part`."""
+        return await self._uploads.part(upload, number, data)
+
+    async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:
+        """See `Bucket.copy_part`."""
+        return await self._uploads.copy_part(upload, number, source, start, size)
+
+    async def complete(self, upload: Upload, parts: Sequence[Part], *, create: bool = False) -> Stored:
+        """See `Bucket.complete`."""
+        return await self._uploads.complete(upload, parts, create=create)
+
+    async def abort(self, upload: Upload) -> None:
+        """See `Bucket.abort`."""
+        await self._uploads.abort(upload)
+
+    def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
+        """See `Bucket.uploads`."""
+        return self._uploads.uploads(prefix)
+
+    async def parts(self, upload: Upload) -> list[Part]:
+        """See `Bucket.parts`."""
+        return await self._uploads.parts(upload)
+
+
+def _shown(stored: Stored) -> Stored:
+    kept = {name: value for name, value in (stored.metadata or {}).items() if name != WRITE_ID}
+    return replace(stored, metadata=kept)
+
+
+def _proof(bucket: S3Bucket) -> Bucket:
+    """The type checker's word that the contract is kept."""
+    return bucket

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to S3: one client library's client with its connections and credentials, tries, pauses and bounds.
+
+The library's own tries are switched off: only one place may know whether an answer was lost, because what a
+lost answer means depends on the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
+from aiobotocore.session import AioSession
+from botocore import exceptions as b
+from typing_extensions import Buffer
+
+from tidegate.backends.objects.s3_errors import has_expired, may_try_again, reply_of, translate
+from tidegate.backends.objects.s3_options import S3Options
+from tidegate.errors import TidegateError
+from tidegate.model.secrets import open_secret
+
+DEFAULT_REGION: Final = "us-east-1"
+CONNECTIONS: Final = 64
+"""Connections of one client; further requests wait for one."""
+RENEW_SECONDS: Final = 10.0
+"""Seconds before credentials that have just been fetched are fetched again."""
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds of one request; seconds unless said.
+
+    Attributes:
+        connect: to connect.
+        read: without any byte of the answer.
+        call: with all its tries and pauses, unless the request says otherwise.
+        tries: of the same request; a number.
+        pause: at most before the second try; doubled for each further one. The pause is a random part of it.
+        longest_pause: at most before any try.
+    """
+
+    connect: float = 5.0
+    read: float = 30.0
+    call: float = 90.0
+    tries: int = 6
+    pause: float = 0.1
+    longest_pause: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request.
+
+    Attributes:
+        operation: name of the client's method, for instance ``put_object``.
+        params: its parameters, without the body.
+        body: the content.
+        most: bytes that the answer's ``Body`` may have, which is read; 0 for requests whose answer has none.
+        seconds: bound in place of `Bounds.call`; 0 for that.
+    """
+
+    operation: str
+    params: Answer
+    body: Buffer | None = None
+    most: int = 0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of the operation in the API, for texts."""
+        return "".join(part.title() for part in self.operation.split("_"))
+
+
+class Failed(Exception):
+    """A request that has failed for good.
+
+    Attributes:
+        error: of ours.
+        code: the service's, empty without an answer.
+        tries: after more than one an earlier one may have been carried out, its answer lost.
+    """
+
+    def __init__(self, error: TidegateError, code: str, tries: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.code = code
+        self.tries = tries
+
+
+class _Live:
+    """A client of the library while requests use it."""
+
+    def __init__(self, client: Any, stack: AsyncExitStack) -> None:
+        self.client = client
+        self._stack = stack
+        self._users = 0
+        self._retired = False
+
+    async def use(self, act: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        self._users += 1
+        try:
+            return await act(self.client)
+        finally:
+            self._users -= 1
+            await self._end()
+
+    async def retire(self) -> None:
+        self._retired = True
+        await self._end()
+
+    async def _end(self) -> None:
+        if self._retired and self._users == 0:
+            await self._stack.aclose()
+
+
+class S3Client:
+    """Requests to one bucket. Life: constructed (pure), `open`, used, `close`.
+
+    Args:
+        options: of the record.
+        bounds: of requests.
+    """
+
+    def __init__(self, options: S3Options, bounds: Bounds = Bounds()) -> None:
+        self._options = options
+        self._bounds = bounds
+        self._live: _Live | None = None
+        self._renewing = asyncio.Lock()
+        self._renewed = float("-inf")
+        self.region = options.region or DEFAULT_REGION
+
+    async def open(self) -> None:
+        """Make the library's client; looks for credentials in the environment, asks the service nothing.
+
+        Raises:
+            TidegateError: there are no credentials, or the options do not fit.
+        """
+        try:
+            self._live = await self._make()
+        except (b.BotoCoreError, b.ClientError, OSError, ValueError) as error:
+            raise translate(error, "open", self._options.bucket, self.region) from None
+
+    async def close(self) -> None:
+        """Close its connections, when the requests that run have ended."""
+        live, self._live = self._live, None
+        if live is not None:
+            await live.retire()
+
+    async def call(self, request: Request) -> Answer:
+        """The answer.
+
+        Raises:
+            Failed: the last error.
+        """
+        tries, renewed = 0, False
+        try:
+            async with asyncio.timeout(request.seconds or self._bounds.call):
+                while True:
+                    tries += 1
+                    live = self._live
+                    if live is None:
+                        raise b.HTTPClientError(error="the storage is closed")
+                    try:
+                        return await live.use(lambda client: _send(client, request))
+                    except (b.BotoCoreError, b.ClientError, OSError) as error:
+                        if has_expired(error) and not renewed and await self._renew(live):
+                            renewed = True
+                            continue
+                        if tries >= self._bounds.tries or not may_try_again(error):
+                            raise
+                    await asyncio.sleep(self._pause(tries))
+        except (b.BotoCoreError, b.ClientError, OSError, ValueError) as error:
+            code = reply_of(error).code if isinstance(error, b.ClientError) else ""
+            ours = translate(error, request.name, self._options.bucket, self.region)
+            raise Failed(ours, code, tries) from None
+
+    def _pause(self, tries: int) -> float:
+        longest = min(self._bounds.longest_pause, self._bounds.pause * 2 ** (tries - 1))
+        return random.uniform(longest / 2, longest)  # noqa: S311 - it only spreads requests
+
+    async def _renew(self, used: _Live) -> bool:
+        """Fetch credentials again; False if there can be no others."""
+        if self._options.access_key and not self._options.role_arn:
+            return False
+        async with self._renewing:
+            if self._live is not used:
+                return self._live is not None
+            now = asyncio.get_running_loop().time()
+            if now - self._renewed < RENEW_SECONDS:
+                return False
+            self._renewed = now
+            self._live = await self._make()
+        await used.retire()
+        return True
+
+    async def _make(self) -> _Live:
+        options = self._options
+        session = AioSession()
+        region = options.region or session.get_config_variable("region") or DEFAULT_REGION
+        self.region = region
+        verify: bool | str | None = False if options.skip_tls_verify else options.ca_file or None
+        if options.access_key:
+            secret = open_secret("access_secret", options.access_secret)
+            token = open_secret("session_token", options.session_token) or None
+            session.set_credentials(options.access_key, secret, token)
+        if options.role_arn:
+            await _assume(session, options, region)
+        elif await session.get_credentials() is None:
+            raise b.NoCredentialsError
+        stack = AsyncExitStack()
+        client = await stack.enter_async_context(
+            session.create_client(
+                "s3",
+                region_name=region,
+                endpoint_url=options.endpoint or None,
+                verify=verify,
+                config=self._config(),
+            )
+        )
+        client.meta.events.register("before-call.s3", _stay_in_region)
+        client.meta.events.register("before-send.s3", _send_at_once)
+        return _Live(client, stack)
+
+    def _config(self) -> AioConfig:
+        options = self._options
+        sign = options.sign_payload
+        if sign is None:
+            sign = options.endpoint.startswith("http://")
+        return AioConfig(
+            connect_timeout=self._bounds.connect,
+            read_timeout=self._bounds.read,
+            max_pool_connections=CONNECTIONS,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            s3={
+                "addressing_style": "path" if options.force_path_style else "auto",
+                "payload_signing_enabled": sign,
+            },
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            warm_up_loader_caches=True,
+            user_agent_appid="tidegate",
+        )
+
+
+async def _send(client: Any, request: Request) -> Answer:
+    params = dict(request.params)
+    if request.body is not None:
+        params["Body"] = io.BytesIO(request.body)  # of bytes it is no copy
+    answer: Answer = await getattr(client, request.operation)(**params)
+    if request.most:
+        async with answer["Body"] as stream:
+            length = answer.get("ContentLength", request.most + 1)  # without one it could be endless
+            if length > request.most:
+                raise b.HTTPClientError(error=f"{length} bytes come where {request.most} were asked for")
+            try:
+                answer["Body"] = await stream.read()
+            except aiohttp.ClientError as error:
+                raise b.ResponseStreamingError(error=error) from None
+    return answer
+
+
+async def _assume(session: AioSession, options: S3Options, region: str) -> None:
+    """Replace the session's credentials by those of the role, fetched when needed and before they end."""
+    source = await session.get_credentials()
+    if source is None:
+        raise b.NoCredentialsError
+    extra = {"RoleSessionName": "tidegate"}
+    if options.external_id:
+        extra["ExternalId"] = options.external_id
+
+    def create(service: str, **given: Any) -> Any:
+        return AioSession().create_client(service, region_name=region, **given)
+
+    fetcher = AioAssumeRoleCredentialFetcher(create, source, options.role_arn, extra_args=extra)
+    session._credentials = AioDeferredRefreshableCredentials(  # noqa: SLF001 - no public way to set these
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )
+
+
+def _stay_in_region(context: dict[str, Any], **_: Any) -> None:
+    """Tell the library not to follow to another region: the setting is wrong, and the operator is told."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _send_at_once(request: Any, **_: Any) -> None:
+    """Do not wait for the service's leave to send a body: that is a round trip for each file."""
+    request.headers.pop("Expect", None)
+
+
+__all__ = ["Answer", "Bounds", "Failed", "Request", "S3Client"]
