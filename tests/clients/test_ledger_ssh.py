@@ -48,9 +48,9 @@ async def half_open(world: World, source: str, *, version: bool = False) -> asyn
 
 async def test_half_open_connections_make_room_for_logins(tmp_path: Path):
     clock = Hours()
-    book = Ledger(clock=clock)
+    usage = Ledger(clock=clock)
     limits = StartupLimits(20, 100, 30, 0)
-    async with ssh_world(tmp_path, ledger=book, max_startups=limits, max_per_host=0) as world:
+    async with ssh_world(tmp_path, ledger=usage, max_startups=limits, max_per_host=0) as world:
         talking = await half_open(world, "127.0.0.2", version=True)
         silent = [await half_open(world, f"127.0.0.{3 + n % 5}") for n in range(19)]
         with pytest.raises((OSError, asyncssh.Error)):  # nobody has been silent long enough yet
@@ -70,9 +70,9 @@ async def test_half_open_connections_make_room_for_logins(tmp_path: Path):
 
 async def test_a_login_under_way_makes_room_for_nobody(tmp_path: Path):
     clock = Hours()
-    book = Ledger(clock=clock)
+    usage = Ledger(clock=clock)
     async with ssh_world(
-        tmp_path, ledger=book, max_startups=StartupLimits(1, 100, 2, 0), max_per_host=0
+        tmp_path, ledger=usage, max_startups=StartupLimits(1, 100, 2, 0), max_per_host=0
     ) as world:
         world.logins.gate = asyncio.Event()
         first = asyncio.create_task(_login(world))
@@ -178,8 +178,8 @@ async def test_new_keys_after_data_cost_nothing_of_the_budget(tmp_path: Path):
 
 async def test_key_exchanges_of_one_source_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     clock = Hours()
-    book = Ledger(Limits.derive(LimitSettings(key_exchanges_per_source=3), descriptors=4096), clock=clock)
-    async with ssh_world(tmp_path, ledger=book) as world:
+    usage = Ledger(Limits.derive(LimitSettings(key_exchanges_per_source=3), descriptors=4096), clock=clock)
+    async with ssh_world(tmp_path, ledger=usage) as world:
         for _ in range(3):
             async with world.connect(**ADA):
                 pass

@@ -26,7 +26,6 @@ from tidegate.server import provider_start
 from tidegate.server.app import App
 from tidegate.server.wiring import provider_options
 from tidegate.store.factory import create_provider
-from tidegate.store.sql import usage
 from tidegate.store.sql.provider import SqlProvider
 from tidegate.vfs.usage.tracker import UsageTracker
 
@@ -122,7 +121,7 @@ async def test_logins_are_refused_while_the_provider_is_down_and_work_again_afte
                         break
                     except asyncssh.PermissionDenied:
                         await asyncio.sleep(0.05)
-            await app.sessions.books.settle("pat")
+            await app.sessions.tracker.settle("pat")
             stored = await app.provider.user("pat")
             assert stored is not None
             assert (stored.used_quota_size, stored.used_quota_files) == (1000, 1)
@@ -149,17 +148,17 @@ async def test_usage_counts_once_if_the_line_breaks_while_it_is_written(
 
     async with CutLine(options.port) as line:
         provider = await opened(replace(options, port=line.port))
-        books = UsageTracker(provider, emit=lambda event: None)
-        book, folder = await books.account(pat), await books.folder(mount)
-        await books.begin(book, folder)
-        charged = folder if of_folder else book
+        tracker = UsageTracker(provider, emit=lambda event: None)
+        usage, folder = await tracker.account(pat), await tracker.folder(mount)
+        await tracker.begin(usage, folder)
+        charged = folder if of_folder else usage
         charged.size.add(1000)
         charged.files.add(1)
         # "BEGIN ISOLATION LEVEL READ COMMITTED" is not meant.
         line.cut_at(b"commit\0" if driver == "postgresql" else b"commit", deliver=stored)
         async with asyncio.timeout(10):
             with pytest.raises(ProviderUnavailable):
-                await books.settle()
+                await tracker.settle()
             await line.was_cut.wait()
         async with asyncio.timeout(10):
             # The server has the request by now, not necessarily the answer.
@@ -167,10 +166,10 @@ async def test_usage_counts_once_if_the_line_breaks_while_it_is_written(
                 await asyncio.sleep(0.01)
 
         await line.restore()
-        await books.settle()
+        await tracker.settle()
 
         assert await counted() == (1000, 1)
-        await books.close()
+        await tracker.close()
         assert await counted() == (1000, 1)
         assert await directly.dirty_usage() == []  # nothing is left to be scanned
         await provider.close()
@@ -183,8 +182,8 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
     provider = await opened(options_of(driver))
     assert isinstance(provider, SqlProvider)
     pat = await provider.add_user(plain_account("pat"))
-    books = UsageTracker(provider, emit=lambda event: None)
-    book = await books.account(pat)
+    tracker = UsageTracker(provider, emit=lambda event: None)
+    usage = await tracker.account(pat)
     held, release = asyncio.Event(), asyncio.Event()
     under_way: list[asyncio.Task[None]] = []
 
@@ -198,14 +197,14 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
         await held.wait()
         raise ProviderUnavailable  # our side of the line is gone, the server's transaction is not
 
-    book.size.add(1000)
-    book.files.add(1)
+    usage.size.add(1000)
+    usage.files.add(1)
     with monkeypatch.context() as broken:
         broken.setattr(provider, "add_usage", add_usage)
         with pytest.raises(ProviderUnavailable):
-            await books.settle()
+            await tracker.settle()
 
-    settled = asyncio.create_task(books.settle())
+    settled = asyncio.create_task(tracker.settle())
     assert not (await asyncio.wait({settled}, timeout=0.3))[0]  # it cannot be known yet
     release.set()
     async with asyncio.timeout(10):
@@ -214,4 +213,4 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
     stored = await provider.user("pat")
     assert stored is not None
     assert (stored.used_quota_size, stored.used_quota_files) == (1000, 1)
-    await books.close()
+    await tracker.close()

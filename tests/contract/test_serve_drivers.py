@@ -66,7 +66,7 @@ async def test_login_upload_and_charge(driver: str, tmp_path: Path, request: pyt
         assert app.provider_ready
         await app.provider.add_user(account("pat", tmp_path / "home"))
         await upload(app, "pat", "/f")
-        await app.sessions.books.settle("pat")
+        await app.sessions.tracker.settle("pat")
         stored = await app.provider.user("pat")
         assert stored is not None
         assert (stored.used_quota_size, stored.used_quota_files) == (1000, 1)

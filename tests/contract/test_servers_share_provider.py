@@ -173,7 +173,7 @@ async def test_a_third_server_leaves_uploads_of_the_others_alone(
     assert await one.provider.usage_marks() == marks
     for file in files:
         await file.close()
-    await asyncio.gather(one.vfs.books.settle(), two.vfs.books.settle())
+    await asyncio.gather(one.vfs.tracker.settle(), two.vfs.tracker.settle())
     assert await three.used() == 18_000
     sessions.append(await three.login())
     with pytest.raises(QuotaExceeded):

@@ -58,7 +58,7 @@ class RealPeer(Peer):
         assert not context.transfers
         assert context.opening == 0
         assert len(context.places) == 0
-        assert not context.book.uploads
+        assert not context.usage.uploads
         assert open_below(self.world.base) == []
 
     async def warm(self) -> None:

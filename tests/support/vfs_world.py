@@ -194,12 +194,12 @@ class World:
 
     async def used(self, name: str = "alice") -> tuple[int, int]:
         """(bytes, files) as the store knows them once everything is written."""
-        await self.vfs.books.settle()
+        await self.vfs.tracker.settle()
         account = self.store.accounts[name]
         return account.used_quota_size, account.used_quota_files
 
     async def folder_used(self, name: str) -> tuple[int, int]:
-        await self.vfs.books.settle()
+        await self.vfs.tracker.settle()
         folder = self.store.folders[name]
         return folder.used_quota_size, folder.used_quota_files
 

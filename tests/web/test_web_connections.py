@@ -131,7 +131,7 @@ async def test_a_scan_counts_and_only_one_runs(tmp_path: Path, monkeypatch: pyte
 async def test_a_scan_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with web_world(tmp_path) as world:
         await add(world)
-        store = services_of(world.app).sessions.books.store
+        store = services_of(world.app).sessions.tracker.store
         monkeypatch.setattr(store, "set_usage", _breaks)
         assert (await world.client.post(f"{API}/quotas/users/u/scan")).status_code == 202
         async with asyncio.timeout(5):
@@ -210,7 +210,7 @@ async def test_the_command_line_waits_for_a_scan_that_runs(tmp_path: Path, monke
 async def test_the_command_line_says_why_a_scan_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with web_world(tmp_path) as world, asyncio.timeout(20):
         await add(world)
-        monkeypatch.setattr(services_of(world.app).sessions.books.store, "set_usage", _breaks)
+        monkeypatch.setattr(services_of(world.app).sessions.tracker.store, "set_usage", _breaks)
         token = tmp_path / "token"
         token.write_text(await world.token())
         flags = ("--url", world.url, "--token-file", token)

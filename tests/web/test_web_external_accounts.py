@@ -29,7 +29,7 @@ async def test_usage_of_an_account_that_is_not_stored(
         app = world.app
 
         async def used() -> int:
-            await app.sessions.books.settle("paul")
+            await app.sessions.tracker.settle("paul")
             found = await app.identity.find("paul")
             assert found is not None
             return found.used_quota_size

@@ -14,7 +14,7 @@ class Principal:
 
     Attributes:
         account: the account as it was when the login was accepted; sessions keep this snapshot, live
-            counters (quota, transfer allowance) are asked of the usage book.
+            counters (quota, transfer allowance) are asked of the live usage.
         method: the login method that was accepted, for instance ``password`` or ``publickey+password``.
         login_ip: address the login came from.
         asked: `time.monotonic` of just before the data provider was asked for the account; 0 if it was not.

@@ -82,14 +82,14 @@ class Actor(Protocol):
     Attributes:
         acts: operations under way, of all sessions.
         acting: those of this session.
-        books: live usage of the process.
-        book: live usage of the account.
+        tracker: live usage of the process.
+        usage: live usage of the account.
     """
 
     acts: Acts
     acting: set[asyncio.Task[Any]]
-    books: UsageTracker
-    book: AccountUsage
+    tracker: UsageTracker
+    usage: AccountUsage
 
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change."""
@@ -160,12 +160,12 @@ async def carry(context: Actor, work: Coroutine[Any, Any, T]) -> T:
 def _start(context: Actor, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T] | None, T | None]:
     task, result = context.acts.start(work)
     if task is not None:
-        book = context.book
-        book.acts += 1
+        usage = context.usage
+        usage.acts += 1
         context.acting.add(task)
 
         def ended(task: asyncio.Task[T]) -> None:
-            book.acts -= 1
+            usage.acts -= 1
             context.acting.discard(task)
 
         task.add_done_callback(ended)
@@ -177,7 +177,7 @@ async def _acting(context: Actor, act: Act, work: Callable[[Act], Coroutine[Any,
         return await work(act)
     except StorageFailed:
         if act.begun:
-            context.books.doubt(context.book)
+            context.tracker.doubt(context.usage)
         raise
     finally:
         if act.begun:

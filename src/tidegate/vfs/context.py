@@ -113,8 +113,8 @@ class Context:
     peer: Peer
     gate: Gate
     table: MountTable
-    books: UsageTracker
-    book: AccountUsage
+    tracker: UsageTracker
+    usage: AccountUsage
     places: PathTable
     options: VfsOptions
     emit: Callable[[Event], None]
@@ -342,16 +342,16 @@ class Context:
 
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change; operations call `Act.begin`, which knows when it is over."""
-        await self.books.begin(self.book, mount.book)
+        await self.tracker.begin(self.usage, mount.usage)
 
     def shifted(self, *mounts: Mount) -> None:
         """Something gets another name there; said before it does and after."""
         for mount in mounts:
-            self.books.shifted(self.book, mount.book)
+            self.tracker.shifted(self.usage, mount.usage)
 
     def changed(self) -> None:
         """Usage changed."""
-        self.books.changed(self.book)
+        self.tracker.changed(self.usage)
 
 
 def _knowing(backend: Backend) -> KnowsPlaces | None:

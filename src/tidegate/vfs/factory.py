@@ -43,7 +43,7 @@ class VfsSessions:
         lease: this server's marks, if several servers may use the store.
 
     Attributes:
-        books: live usage.
+        tracker: live usage.
         scans: quota scans.
     """
 
@@ -67,8 +67,8 @@ class VfsSessions:
         self._acts = Acts()
         self._pool = BackendPool(build)
         self._lease = lease
-        self.books = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
-        self.scans = Scans(self.books, self._pool)
+        self.tracker = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
+        self.scans = Scans(self.tracker, self._pool)
 
     def reconfigure(self, options: VfsOptions) -> None:
         """Take other options for new sessions; those that are open keep theirs."""
@@ -92,19 +92,19 @@ class VfsSessions:
             ProviderUnavailable: usage cannot be read.
         """
         account = principal.account
-        book = await self.books.account(account, principal.asked)
+        usage = await self.tracker.account(account, principal.asked)
         folders: list[FolderUsage] = []
         table: MountTable | None = None
         try:
             tally = session_tally(account)
             describe = self._pool.build
-            charges = self.books.meter(account, book, tally, None, None)
+            charges = self.tracker.meter(account, usage, tally, None, None)
             home = Mount(ROOT, storage_of(account), charges, None, None, describe=describe)
             mounts = [home]
             for mounted in account.virtual_folders:
-                folder = await self.books.folder(mounted)
+                folder = await self.tracker.folder(mounted)
                 folders.append(folder)
-                meter = self.books.meter(account, book, tally, mounted, folder)
+                meter = self.tracker.meter(account, usage, tally, mounted, folder)
                 path = VPath.parse(mounted.virtual_path)
                 spec = storage_of(account, mounted)
                 mounts.append(Mount(path, spec, meter, mounted, folder, describe=describe))
@@ -113,16 +113,16 @@ class VfsSessions:
         except BaseException:
             if table is not None:
                 await table.close()
-            self.books.release(book, folders)
+            self.tracker.release(usage, folders)
             raise
-        up, down = _throttles(book, principal, peer)
+        up, down = _throttles(usage, principal, peer)
         context = Context(
             principal=principal,
             peer=peer,
             gate=Gate(principal, peer.protocol),
             table=table,
-            books=self.books,
-            book=book,
+            tracker=self.tracker,
+            usage=usage,
             places=self._places,
             options=self._options,
             emit=self._emit,
@@ -144,34 +144,34 @@ class VfsSessions:
         """
         self.scans.check_idle("user", username)
         if add:
-            await self.books.settle(username)
-            account = await self.books.store.user(username) if self.books.store else None
+            await self.tracker.settle(username)
+            account = await self.tracker.store.user(username) if self.tracker.store else None
             if account is None:
                 raise NotFound(f"no user {username}")
             size, files = size + account.used_quota_size, files + account.used_quota_files
-        await self.books.set_usage(username, size=size, files=files)
+        await self.tracker.set_usage(username, size=size, files=files)
 
     async def close(self) -> None:
         """Stop scans, wait for operations under way, write usage, close backends."""
         await self.scans.close()
         await self._acts.drain()
-        await self.books.close()
+        await self.tracker.close()
         if self._lease is not None:
             await self._lease.stop()
         await self._pool.close()
 
 
 def _throttles(
-    book: AccountUsage, principal: Principal, peer: Peer
+    usage: AccountUsage, principal: Principal, peer: Peer
 ) -> tuple[TokenBucket | None, TokenBucket | None]:
     rates = rates_for(principal.account, peer.remote_ip)
     pair: list[TokenBucket | None] = []
     for direction, rate in (("up", rates.upload), ("down", rates.download)):
         key = (direction, rates.where, rate)
-        bucket = book.shared.get(key)
+        bucket = usage.shared.get(key)
         if bucket is None:
             bucket = bandwidth_bucket(rate)
             if bucket is not None:
-                book.shared[key] = bucket
+                usage.shared[key] = bucket
         pair.append(bucket if isinstance(bucket, TokenBucket) else None)
     return pair[0], pair[1]

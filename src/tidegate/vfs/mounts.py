@@ -148,14 +148,14 @@ class Mount:
         path: where it is seen.
         spec: its storage.
         folder: the folder mount, None for the home.
-        book: live usage of the folder, None for the home.
+        usage: live usage of the folder, None for the home.
         meter: what is charged here.
         backend: open once it was needed.
         in_order: True if the open backend takes the writes of a file in order only.
         describe: makes an unopened backend, to ask it where something is.
     """
 
-    __slots__ = ("_describe", "backend", "book", "folder", "in_order", "meter", "path", "spec")
+    __slots__ = ("_describe", "backend", "folder", "in_order", "meter", "path", "spec", "usage")
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Mount:
         spec: StorageSpec,
         meter: ChargeSet,
         folder: FolderMount | None,
-        book: FolderUsage | None,
+        usage: FolderUsage | None,
         *,
         describe: OpenBackend,
     ) -> None:
@@ -171,7 +171,7 @@ class Mount:
         self.path = path
         self.spec = spec
         self.folder = folder
-        self.book = book
+        self.usage = usage
         self.meter = meter
         self.backend: Backend | None = None
         self.in_order = False

@@ -404,7 +404,7 @@ class Session:
                 paid = size if place.extent is None else max(old, size)
                 mount.meter.credit(min(0, paid - old), 0)
                 if several:  # nobody can say which of its names are charged here
-                    context.books.doubt(context.book)
+                    context.tracker.doubt(context.usage)
                 place.resized(old, paid)
 
         await settle(context, work)
@@ -441,7 +441,7 @@ class Session:
             await file.abort()
         context.transfers.clear()
         await context.table.close()
-        context.books.release(context.book, self._folders)
+        context.tracker.release(context.usage, self._folders)
 
 
 def _both(context: Context, path: VPath, place: VPath) -> Callable[[str, bool], bool] | None:

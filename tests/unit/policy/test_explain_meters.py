@@ -70,12 +70,12 @@ def accounts(draw: st.DrawFn) -> Account:
 
 def meter_of(account: Account, place: str, track_quota: int) -> ChargeSet:
     mount = account.virtual_folders[0] if place == "/m" else None
-    book = AccountUsage(account)
+    usage = AccountUsage(account)
     folder = None
     if mount is not None:
         folder = FolderUsage(mount.name, mount.used_quota_size, mount.used_quota_files)
     return build_charges(
-        track_quota, lambda *_: None, account, book, session_tally(account), mount=mount, folder=folder
+        track_quota, lambda *_: None, account, usage, session_tally(account), mount=mount, folder=folder
     )
 
 

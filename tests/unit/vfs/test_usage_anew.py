@@ -14,7 +14,7 @@ from tests.support.vfs_world import PUT, UsageKeeper, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage import tracker as tracking
 from tidegate.vfs.usage.tracker import UsageTracker
 
 OLD = Account(
@@ -33,7 +33,7 @@ SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(usage, name, 0.01)
+        monkeypatch.setattr(tracking, name, 0.01)
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def store() -> UsageKeeper:
 
 
 @pytest.fixture
-async def books(store: UsageKeeper) -> AsyncIterator[UsageTracker]:
-    books = UsageTracker(store, emit=lambda event: None)
+async def tracker(store: UsageKeeper) -> AsyncIterator[UsageTracker]:
+    tracker = UsageTracker(store, emit=lambda event: None)
     async with asyncio.timeout(10):
-        yield books
-        await books.close()
+        yield tracker
+        await tracker.close()
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -68,40 +68,40 @@ def _replace(store: UsageKeeper, account: Account) -> None:
 
 @pytest.mark.parametrize("successor", SUCCESSORS)
 async def test_the_new_account_begins_with_its_own_numbers(
-    store: UsageKeeper, books: UsageTracker, successor: Account
+    store: UsageKeeper, tracker: UsageTracker, successor: Account
 ) -> None:
-    old = await books.account(OLD)
-    await books.begin(old)
+    old = await tracker.account(OLD)
+    await tracker.begin(old)
     old.size.add(1000)
     _replace(store, successor)
 
-    new = await books.account(successor)
+    new = await tracker.account(successor)
     old.size.add(70)
-    books.changed(old)
-    await books.begin(new)
+    tracker.changed(old)
+    await tracker.begin(new)
     new.size.add(3)
-    books.changed(new)
-    await books.settle()
+    tracker.changed(new)
+    await tracker.settle()
 
     assert new is not old
     assert (new.size.used, old.size.used) == (13, 1570)
     assert _numbers(store) == (13, 1, 0)
-    assert books.live("alice") is new
+    assert tracker.live("alice") is new
 
 
 @pytest.mark.parametrize("successor", SUCCESSORS)
 async def test_nothing_is_written_to_it_even_if_nobody_logs_in_as_it(
-    store: UsageKeeper, books: UsageTracker, successor: Account
+    store: UsageKeeper, tracker: UsageTracker, successor: Account
 ) -> None:
-    old = await books.account(OLD)
-    await books.begin(old)
+    old = await tracker.account(OLD)
+    await tracker.begin(old)
     _replace(store, successor)
     for _ in range(3):
         old.size.add(1000)
         old.upload.add(1000)
-        books.touch(old, "upload")
-        books.changed(old)
-        await books.settle("alice")
+        tracker.touch(old, "upload")
+        tracker.changed(old)
+        await tracker.settle("alice")
 
     assert _numbers(store) == (10, 1, 0)
     assert store.accounts["alice"].first_upload == 0
@@ -109,78 +109,78 @@ async def test_nothing_is_written_to_it_even_if_nobody_logs_in_as_it(
 
 
 async def test_an_addition_without_an_answer_is_not_sent_to_it(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
     add = store.add_usage
 
     async def lost(username: str, delta: UsageDelta) -> None:
         raise e.ProviderUnavailable
 
-    old = await books.account(OLD)
-    await books.begin(old)
+    old = await tracker.account(OLD)
+    await tracker.begin(old)
     store.add_usage = lost  # type: ignore[method-assign]
     old.size.add(1000)
     with pytest.raises(e.ProviderUnavailable):
-        await books.settle()
+        await tracker.settle()
     assert old.sent is not None
     store.add_usage = add  # type: ignore[method-assign]
     _replace(store, NEW)
 
-    await books.settle()
+    await tracker.settle()
 
     assert _numbers(store) == (10, 1, 0)
-    new = await books.account(NEW)
-    await books.begin(new)
+    new = await tracker.account(NEW)
+    await tracker.begin(new)
     new.size.add(1)
-    books.changed(new)
+    tracker.changed(new)
     await _until(lambda: not store.dirty)  # no doubt of the old one keeps the mark
     assert _numbers(store) == (11, 1, 0)
 
 
 async def test_sessions_of_the_old_account_share_its_book_until_the_last_ends(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
-    first = await books.account(OLD)
-    await books.begin(first)
+    first = await tracker.account(OLD)
+    await tracker.begin(first)
     _replace(store, NEW)
-    new = await books.account(NEW)
+    new = await tracker.account(NEW)
 
-    second = await books.account(OLD)  # another channel of the old connection
+    second = await tracker.account(OLD)  # another channel of the old connection
     assert second is first
-    assert await books.account(NEW) is new
-    for book in (first, second):
-        book.size.add(1)
-        books.changed(book)
-        books.release(book, [])
-    await _until(lambda: not books._gone)
+    assert await tracker.account(NEW) is new
+    for usage in (first, second):
+        usage.size.add(1)
+        tracker.changed(usage)
+        tracker.release(usage, [])
+    await _until(lambda: not tracker._gone)
     for _ in range(2):
-        books.release(new, [])
-    await _until(lambda: books.live("alice") is None)
+        tracker.release(new, [])
+    await _until(lambda: tracker.live("alice") is None)
     assert _numbers(store) == (10, 1, 0)
 
 
 async def test_an_old_connection_that_comes_late_gets_no_book_of_the_new_account(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
     _replace(store, NEW)
 
-    late = await books.account(OLD)
-    await books.begin(late)
+    late = await tracker.account(OLD)
+    await tracker.begin(late)
     late.size.add(1000)
-    books.changed(late)
-    new = await books.account(NEW)
-    later = await books.account(OLD)
-    await books.settle()
+    tracker.changed(late)
+    new = await tracker.account(NEW)
+    later = await tracker.account(OLD)
+    await tracker.settle()
 
     assert late is later
     assert (new.size.used, late.size.used) == (10, 1500)
     assert _numbers(store) == (10, 1, 0)
-    for book in (late, later, new):
-        books.release(book, [])
-    await _until(lambda: not books._gone and books.live("alice") is None)
+    for usage in (late, later, new):
+        tracker.release(usage, [])
+    await _until(lambda: not tracker._gone and tracker.live("alice") is None)
 
 
-async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books: UsageTracker) -> None:
+async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, tracker: UsageTracker) -> None:
     class Behind(UsageKeeper):
         """Reads from a replica that still has the old account, unless something was written."""
 
@@ -195,60 +195,62 @@ async def test_a_reading_that_is_behind_retires_nobody(store: UsageKeeper, books
             await super().add_usage(username, delta)
 
     behind = Behind(NEW)
-    books = UsageTracker(behind, emit=lambda event: None)
-    new = await books.account(NEW)
+    tracker = UsageTracker(behind, emit=lambda event: None)
+    new = await tracker.account(NEW)
     behind.written = False
     new.size.add(5)
-    await books.settle()
-    assert books.live("alice") is new
+    await tracker.settle()
+    assert tracker.live("alice") is new
     assert _numbers(behind) == (15, 1, 0)
-    await books.close()
+    await tracker.close()
 
 
 async def test_what_an_old_session_changes_in_a_folder_is_written(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
     store.folders["shared"] = Folder(name="shared", mapped_path="/none/s")
-    old, folder = await books.account(OLD), await books.folder(SHARED)
-    await books.begin(old, folder)
+    old, folder = await tracker.account(OLD), await tracker.folder(SHARED)
+    await tracker.begin(old, folder)
     _replace(store, NEW)
-    await books.account(NEW)
-    await books.begin(old, folder)
+    await tracker.account(NEW)
+    await tracker.begin(old, folder)
     folder.size.add(5)
     old.size.add(5)
-    books.changed(old)
-    await books.settle()
+    tracker.changed(old)
+    await tracker.settle()
     assert store.folders["shared"].used_quota_size == 5
     assert _numbers(store) == (10, 1, 0)
     assert store.dirty == set()
-    books.release(old, [folder])
-    await _until(lambda: not books._gone)
+    tracker.release(old, [folder])
+    await _until(lambda: not tracker._gone)
 
 
-async def test_setting_numbers_means_the_new_account(store: UsageKeeper, books: UsageTracker) -> None:
-    old = await books.account(OLD)
-    await books.begin(old)
+async def test_setting_numbers_means_the_new_account(store: UsageKeeper, tracker: UsageTracker) -> None:
+    old = await tracker.account(OLD)
+    await tracker.begin(old)
     _replace(store, NEW)
-    await books.set_usage("alice", size=77, files=7)
-    await books.set_transfer_usage("alice", upload=1, download=2)
+    await tracker.set_usage("alice", size=77, files=7)
+    await tracker.set_transfer_usage("alice", upload=1, download=2)
     assert old.size.used == 500
     assert _numbers(store) == (77, 7, 1)
-    assert books.live("alice") is None
+    assert tracker.live("alice") is None
 
 
-async def test_the_old_mark_is_not_taken_off_the_new_account(store: UsageKeeper, books: UsageTracker) -> None:
-    old = await books.account(OLD)
-    await books.begin(old)
+async def test_the_old_mark_is_not_taken_off_the_new_account(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    old = await tracker.account(OLD)
+    await tracker.begin(old)
     _replace(store, NEW)
-    new = await books.account(NEW)
+    new = await tracker.account(NEW)
     upload: Any = type("Upload", (), {"reserved": 0, "reserved_files": 0})()
     new.uploads.add(upload)
-    await books.begin(new)
-    books.release(old, [])
-    await _until(lambda: not books._gone)
+    await tracker.begin(new)
+    tracker.release(old, [])
+    await _until(lambda: not tracker._gone)
     assert store.dirty == {"alice"}
     new.uploads.clear()
-    books.changed(new)
+    tracker.changed(new)
     await _until(lambda: not store.dirty)
 
 
@@ -276,5 +278,5 @@ async def test_sessions_and_scans_of_both(tmp_path: Path) -> None:
         await old.close()
         await new.close()
         async with asyncio.timeout(2):
-            while world.vfs.books._gone or world.vfs.books.live("alice"):
+            while world.vfs.tracker._gone or world.vfs.tracker.live("alice"):
                 await asyncio.sleep(0.005)

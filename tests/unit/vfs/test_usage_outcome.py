@@ -67,26 +67,28 @@ class Troubled(UsageKeeper):
 
 
 class Node:
-    """The books of one process over a store, one account and a folder it mounts."""
+    """The usage of one process over a store, one account and a folder it mounts."""
 
     def __init__(self, store: Troubled) -> None:
         self.store = store
-        self.books = UsageTracker(store, emit=lambda event: None)
-        self.book: AccountUsage
+        self.tracker = UsageTracker(store, emit=lambda event: None)
+        self.usage: AccountUsage
         self.folder: FolderUsage
 
     async def log_in(self) -> None:
         """A session, and what `begin` does for a change, but no writing in the background."""
-        self.book = await self.books.account(ACCOUNT)
-        self.folder = await self.books.folder(SHARED)
-        self.book.folders[self.folder] = None
+        self.usage = await self.tracker.account(ACCOUNT)
+        self.folder = await self.tracker.folder(SHARED)
+        self.usage.folders[self.folder] = None
         await self.store.mark_usage("alice", dirty=True)
-        self.book.marked = True
+        self.usage.marked = True
 
     def charge(self, factor: int = 1) -> None:
         """Change every counter of the account, each by another amount."""
-        book = self.book
-        for i, count in enumerate((book.size, book.files, book.upload, book.download, *book.tally.values())):
+        usage = self.usage
+        for i, count in enumerate(
+            (usage.size, usage.files, usage.upload, usage.download, *usage.tally.values())
+        ):
             count.add(factor * (i + 1))
 
     def charge_folder(self, size: int, files: int) -> None:
@@ -99,9 +101,9 @@ class Node:
         self.store.reached.clear()
         if not trouble.startswith("hangs"):
             with pytest.raises(e.ProviderUnavailable):
-                await self.books.settle()
+                await self.tracker.settle()
             return
-        task = asyncio.create_task(self.books.settle())
+        task = asyncio.create_task(self.tracker.settle())
         await self.store.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -109,9 +111,9 @@ class Node:
 
     def live(self) -> tuple[int, ...]:
         """The usage that the process knows."""
-        book = self.book
-        counts = (book.size, book.files, book.upload, book.download)
-        return tuple(c.used for c in counts) + tuple(book.tally[name].used for name in TALLY_NAMES)
+        usage = self.usage
+        counts = (usage.size, usage.files, usage.upload, usage.download)
+        return tuple(c.used for c in counts) + tuple(usage.tally[name].used for name in TALLY_NAMES)
 
     def stored(self, name: str = "alice") -> tuple[int, ...]:
         """The usage in the store."""
@@ -133,7 +135,7 @@ async def node_of(store: Troubled) -> AsyncIterator[Node]:
         try:
             yield node
         finally:
-            await node.books.close()
+            await node.tracker.close()
 
 
 @pytest.fixture
@@ -154,12 +156,12 @@ async def test_an_account_is_counted_once(store: Troubled, trouble: str) -> None
         node.charge()
         await node.fail(trouble)
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         assert node.stored() == node.live()
         assert node.stored()[:2] == (5001, 7)
         assert store.added == 1
-        await node.books.close()
+        await node.tracker.close()
         assert not store.dirty
 
 
@@ -169,11 +171,11 @@ async def test_a_folder_is_counted_once(store: Troubled, trouble: str) -> None:
         node.charge_folder(40, -1)
         await node.fail(trouble)
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         assert node.stored_folder() == (340, 2)
         assert store.added == 1
-        await node.books.close()
+        await node.tracker.close()
         assert not store.dirty
 
 
@@ -185,7 +187,7 @@ async def test_what_changed_meanwhile_is_counted_too(store: Troubled, trouble: s
         await node.fail(trouble)
         node.charge(later)  # -1: nothing is left to write, unless the store has it already
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         assert node.stored() == node.live()
         assert node.stored()[:2] == (5001 + later, 7 + 2 * later)
@@ -201,7 +203,7 @@ async def test_what_changed_in_a_folder_meanwhile_is_counted_too(
         await node.fail(trouble)
         node.charge_folder(10 * later, later)
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         assert node.stored_folder() == (310 + 10 * later, 4 + later)
 
@@ -212,7 +214,7 @@ async def test_a_row_of_losses_is_counted_once_each(store: Troubled) -> None:
             node.charge()
             node.charge_folder(1, 1)
             await node.fail(trouble)
-        await node.books.settle()
+        await node.tracker.settle()
         assert node.stored() == node.live()
         assert node.stored_folder() == (305, 8)
 
@@ -225,10 +227,10 @@ async def test_nothing_is_written_while_the_store_cannot_be_asked(store: Trouble
         store.calls.clear()
         for _ in range(2):
             with pytest.raises(e.ProviderUnavailable):
-                await node.books.settle()
+                await node.tracker.settle()
         assert "add_usage" not in store.calls
         store.down = False
-        await node.books.settle()
+        await node.tracker.settle()
         assert node.stored() == node.live()
         assert store.added == 1
 
@@ -244,8 +246,8 @@ async def test_a_refusal_needs_no_question(store: Troubled, error: Exception) ->
             store.calls.clear()
             store.trouble = error
             with pytest.raises(type(error)):
-                await node.books.settle()
-            await node.books.settle()
+                await node.tracker.settle()
+            await node.tracker.settle()
             assert stored()
             assert not {"user", "folder"} & set(store.calls)
         assert store.added == 2
@@ -269,25 +271,25 @@ async def test_another_writer_makes_it_uncertain_and_no_use_is_lost(
         await node.fail(trouble)
         elsewhere(store, **{counter: 500})
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         expected = node.live()
         assert all(stored >= live for stored, live in zip(node.stored(), expected, strict=True))
         assert store.added == (2 if trouble.endswith(("after", "reply lost")) else 1)
-        await node.books.close()
+        await node.tracker.close()
         assert store.dirty == {"alice"}  # so the next start scans it
 
 
 @pytest.mark.parametrize("trouble", UNKNOWN)
 async def test_what_was_given_back_is_not_given_back_twice(store: Troubled, trouble: str) -> None:
     async with node_of(store) as node:
-        node.book.size.add(-1000)
-        node.book.files.add(1)
+        node.usage.size.add(-1000)
+        node.usage.files.add(1)
         node.charge_folder(-100, 1)
         await node.fail(trouble)
         elsewhere(store, used_download_data_transfer=1)
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         size, files = node.stored()[:2]
         assert 4000 <= size <= 5000
@@ -302,15 +304,15 @@ async def test_another_writer_of_a_folder_makes_the_account_uncertain(store: Tro
         await node.fail("reply lost")
         await store.set_folder_usage("shared", size=1310, files=2)
 
-        await node.books.settle()
+        await node.tracker.settle()
 
         assert node.stored_folder() == (1320, 2)
         assert store.dirty == {"alice"}
-        await node.books.set_usage("alice", size=1, files=1)
-        await node.books._unmark(node.book)
+        await node.tracker.set_usage("alice", size=1, files=1)
+        await node.tracker._unmark(node.usage)
         assert store.dirty == {"alice"}  # setting the account's numbers says nothing about the folder
-        await node.books.set_folder_usage("shared", size=1, files=1)
-        await node.books._unmark(node.book)
+        await node.tracker.set_folder_usage("shared", size=1, files=1)
+        await node.tracker._unmark(node.usage)
         assert not store.dirty
 
 
@@ -319,17 +321,17 @@ async def test_the_mark_of_an_uncertain_account_outlives_its_sessions(store: Tro
         node.charge()
         await node.fail("reply lost")
         elsewhere(store, used_quota_size=1)
-        await node.books.settle()
-        node.books.release(node.book, [node.folder])
-        assert node.books.live("alice") is None
+        await node.tracker.settle()
+        node.tracker.release(node.usage, [node.folder])
+        assert node.tracker.live("alice") is None
 
         await node.log_in()
         node.charge()
-        await node.books.close()
+        await node.tracker.close()
         assert store.dirty == {"alice"}
 
-        await node.books.set_usage("alice", size=10, files=1)  # as a scan does
-        await node.books.close()
+        await node.tracker.set_usage("alice", size=10, files=1)  # as a scan does
+        await node.tracker.close()
         assert not store.dirty
 
 
@@ -346,18 +348,18 @@ async def test_books_of_unknown_outcome_are_not_made_anew(store: Troubled, of_fo
         charge(1)
         await node.fail("reply lost")
         charge(-1)
-        first, first_folder = node.book, node.folder
-        node.books.release(first, [first_folder])
+        first, first_folder = node.usage, node.folder
+        node.tracker.release(first, [first_folder])
 
         await node.log_in()
 
-        assert node.book is first
+        assert node.usage is first
         assert (node.folder is first_folder) == of_folder
-        await node.books.settle()
+        await node.tracker.settle()
         assert node.stored() == node.live()
         assert node.stored_folder() == (300, 3)
-        node.books.release(node.book, [node.folder])
-        assert (node.books.live("alice"), node.books.live_folder("shared")) == (None, None)
+        node.tracker.release(node.usage, [node.folder])
+        assert (node.tracker.live("alice"), node.tracker.live_folder("shared")) == (None, None)
 
 
 @pytest.mark.parametrize("trouble", UNKNOWN)
@@ -366,18 +368,18 @@ async def test_numbers_set_by_hand_settle_what_they_set(store: Troubled, trouble
         node.charge()
         await node.fail(trouble)
 
-        await node.books.set_usage("alice", size=77, files=7)
-        await node.books.settle()
+        await node.tracker.set_usage("alice", size=77, files=7)
+        await node.tracker.settle()
 
         assert node.stored() == node.live()
         assert node.stored()[:4] == (77, 7, 53, 64)
         node.charge()
         await node.fail(trouble)
-        await node.books.set_transfer_usage("alice", upload=1, download=2)
-        await node.books.settle()
+        await node.tracker.set_transfer_usage("alice", upload=1, download=2)
+        await node.tracker.settle()
         assert node.stored() == node.live()
         assert node.stored()[:4] == (78, 9, 1, 2)
-        await node.books.close()
+        await node.tracker.close()
         assert not store.dirty
 
 
@@ -386,23 +388,23 @@ async def test_a_folder_set_by_hand_is_settled(store: Troubled, trouble: str) ->
     async with node_of(store) as node:
         node.charge_folder(5, 1)
         await node.fail(trouble)
-        await node.books.set_folder_usage("shared", size=1000, files=10)
+        await node.tracker.set_folder_usage("shared", size=1000, files=10)
         node.charge_folder(1, 1)
-        await node.books.settle()
+        await node.tracker.settle()
         assert node.stored_folder() == (1001, 11)
-        await node.books.close()
+        await node.tracker.close()
         assert not store.dirty
 
 
 async def test_at_zero_both_outcomes_are_one(store: Troubled) -> None:
     async with node_of(store) as node:
         store.accounts["alice"] = replace(ACCOUNT, used_quota_size=0)  # another process emptied it
-        node.book.size.add(-5000)
+        node.usage.size.add(-5000)
         await node.fail("request lost")
-        await node.books.settle()
+        await node.tracker.settle()
         assert node.stored() == node.live()
         assert store.added == 0
-        await node.books.close()
+        await node.tracker.close()
         assert not store.dirty
 
 
@@ -410,18 +412,18 @@ async def test_at_zero_both_outcomes_are_one(store: Troubled) -> None:
 async def test_accounts_that_share_a_folder_count_it_once(store: Troubled, trouble: str) -> None:
     store.accounts["bob"] = replace(ACCOUNT, username="bob")
     async with node_of(store) as node:
-        bob = await node.books.account(store.accounts["bob"])
+        bob = await node.tracker.account(store.accounts["bob"])
         bob.folders[node.folder] = None
         node.charge_folder(10, 1)
         store.trouble = trouble
         with pytest.raises(e.ProviderUnavailable):
-            await node.books.settle("alice")
+            await node.tracker.settle("alice")
         node.charge_folder(5, 1)
 
-        await asyncio.gather(*(node.books.settle(name) for name in ("bob", "alice", "bob")))
+        await asyncio.gather(*(node.tracker.settle(name) for name in ("bob", "alice", "bob")))
 
         assert node.stored_folder() == (315, 5)
-        await node.books.close()
+        await node.tracker.close()
         assert not store.dirty
 
 
@@ -431,7 +433,7 @@ async def test_closing_settles_it(store: Troubled, trouble: str) -> None:
         node.charge()
         node.charge_folder(5, 1)
         await node.fail(trouble)
-        await node.books.close()
+        await node.tracker.close()
         assert node.stored() == node.live()
         assert node.stored_folder() == (305, 4)
         assert not store.dirty

@@ -21,7 +21,7 @@ from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal,
 from tidegate.vfs.files import uploads
 from tidegate.vfs.mounts import BackendPool
 from tidegate.vfs.usage import scan as scanning
-from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage import tracker as tracking
 from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(
@@ -33,7 +33,7 @@ SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(usage, name, 0.01)
+        monkeypatch.setattr(tracking, name, 0.01)
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def store() -> UsageKeeper:
 
 
 @pytest.fixture
-async def books(store: UsageKeeper) -> AsyncIterator[UsageTracker]:
-    books = UsageTracker(store, emit=lambda event: None)
+async def tracker(store: UsageKeeper) -> AsyncIterator[UsageTracker]:
+    tracker = UsageTracker(store, emit=lambda event: None)
     async with asyncio.timeout(10):
-        yield books
-        await books.close()
+        yield tracker
+        await tracker.close()
 
 
 @pytest.fixture
@@ -60,88 +60,88 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_what_is_given_back_below_zero_beside_a_count_is_taken_from_it(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
-    book = await books.account(ALICE)  # a crash left 400 bytes in the store, and 3000 on the disk
-    since = book.charged
-    await books.begin(book)
-    book.size.add(-2000)
+    usage = await tracker.account(ALICE)  # a crash left 400 bytes in the store, and 3000 on the disk
+    since = usage.charged
+    await tracker.begin(usage)
+    usage.size.add(-2000)
 
-    await books.set_usage("alice", size=3000, files=1, since=since)
+    await tracker.set_usage("alice", size=3000, files=1, since=since)
 
-    assert book.size.used == 1000
+    assert usage.size.used == 1000
     assert store.accounts["alice"].used_quota_size == 1000
 
 
 async def test_what_is_given_back_while_a_count_is_stored_is_taken_from_it(
-    store: UsageKeeper, books: UsageTracker, monkeypatch: pytest.MonkeyPatch
+    store: UsageKeeper, tracker: UsageTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_usage = store.set_usage
 
     async def slow(username: str, *, size: int, files: int) -> None:
         await set_usage(username, size=size, files=files)
-        book.size.add(-2000)  # more than the wrong number of before holds
+        usage.size.add(-2000)  # more than the wrong number of before holds
 
-    book = await books.account(ALICE)
-    await books.begin(book)
+    usage = await tracker.account(ALICE)
+    await tracker.begin(usage)
     monkeypatch.setattr(store, "set_usage", slow)
-    since = book.charged
+    since = usage.charged
 
-    await books.set_usage("alice", size=3000, files=1, since=since)
-    assert book.size.used == 1000
-    assert book.charged[0] - since[0] == -2000
+    await tracker.set_usage("alice", size=3000, files=1, since=since)
+    assert usage.size.used == 1000
+    assert usage.charged[0] - since[0] == -2000
 
     monkeypatch.setattr(store, "set_usage", set_usage)
-    await books.set_usage("alice", size=3000, files=1, since=since)
-    assert book.size.used == 1000
+    await tracker.set_usage("alice", size=3000, files=1, since=since)
+    assert usage.size.used == 1000
 
 
 @pytest.mark.parametrize("name", [None, "shared"])
 async def test_a_doubt_that_comes_up_after_a_count_began_outlives_it(
-    store: UsageKeeper, books: UsageTracker, name: str | None
+    store: UsageKeeper, tracker: UsageTracker, name: str | None
 ) -> None:
-    book, folder = await books.account(ALICE), await books.folder(SHARED)
-    await books.begin(book, folder)
-    books.doubts.unsure("alice", () if name is None else (name,))
-    moment = books.doubts.moment
+    usage, folder = await tracker.account(ALICE), await tracker.folder(SHARED)
+    await tracker.begin(usage, folder)
+    tracker.doubts.unsure("alice", () if name is None else (name,))
+    moment = tracker.doubts.moment
 
-    books.doubts.unsure("alice", () if name is None else (name,))
-    await books.set_usage("alice", size=1, files=1, settles=moment)
-    await books.set_folder_usage("shared", size=1, files=1, settles=moment)
-    assert books.doubts.accounts() == ["alice"]
+    tracker.doubts.unsure("alice", () if name is None else (name,))
+    await tracker.set_usage("alice", size=1, files=1, settles=moment)
+    await tracker.set_folder_usage("shared", size=1, files=1, settles=moment)
+    assert tracker.doubts.accounts() == ["alice"]
 
-    await books.set_usage("alice", size=1, files=1, settles=books.doubts.moment)
-    await books.set_folder_usage("shared", size=1, files=1, settles=books.doubts.moment)
-    assert books.doubts.accounts() == []
+    await tracker.set_usage("alice", size=1, files=1, settles=tracker.doubts.moment)
+    await tracker.set_folder_usage("shared", size=1, files=1, settles=tracker.doubts.moment)
+    assert tracker.doubts.accounts() == []
 
 
 async def test_a_doubt_is_about_the_folders_that_may_have_changed(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
-    book, folder = await books.account(ALICE), await books.folder(SHARED)
-    await books.begin(book, folder)
-    books.doubt(book)
+    usage, folder = await tracker.account(ALICE), await tracker.folder(SHARED)
+    await tracker.begin(usage, folder)
+    tracker.doubt(usage)
 
-    await books.set_usage("alice", size=1, files=1)  # as a scan of the home does
-    assert books.doubts.accounts() == ["alice"]
-    await books.set_folder_usage("shared", size=1, files=1)
-    assert books.doubts.accounts() == []
+    await tracker.set_usage("alice", size=1, files=1)  # as a scan of the home does
+    assert tracker.doubts.accounts() == ["alice"]
+    await tracker.set_folder_usage("shared", size=1, files=1)
+    assert tracker.doubts.accounts() == []
 
 
-async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, books: UsageTracker) -> None:
-    folder = await books.folder(SHARED)
+async def test_two_counts_of_one_folder_correct_it_once(store: UsageKeeper, tracker: UsageTracker) -> None:
+    folder = await tracker.folder(SHARED)
     since = folder.charged
 
-    await books.set_folder_usage("shared", size=300, files=1, since=since)
+    await tracker.set_folder_usage("shared", size=300, files=1, since=since)
     folder.size.add(7)
-    await books.set_folder_usage("shared", size=300, files=1, since=since)
+    await tracker.set_folder_usage("shared", size=300, files=1, since=since)
 
     assert (folder.size.used, folder.files.used) == (307, 1)
     assert store.folders["shared"].used_quota_size == 307
 
 
 async def test_a_folder_whose_setting_has_no_answer_is_counted_again(
-    store: UsageKeeper, books: UsageTracker, monkeypatch: pytest.MonkeyPatch
+    store: UsageKeeper, tracker: UsageTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_folder_usage = store.set_folder_usage
 
@@ -149,55 +149,57 @@ async def test_a_folder_whose_setting_has_no_answer_is_counted_again(
         await set_folder_usage(name, size=size, files=files)
         raise e.ProviderUnavailable
 
-    book, folder = await books.account(ALICE), await books.folder(SHARED)
-    await books.begin(book, folder)
+    usage, folder = await tracker.account(ALICE), await tracker.folder(SHARED)
+    await tracker.begin(usage, folder)
     folder.size.add(-200)
     with monkeypatch.context() as broken:
         broken.setattr(store, "set_folder_usage", lost)
         with pytest.raises(e.ProviderUnavailable):
-            await books.set_folder_usage("shared", size=300, files=1)
+            await tracker.set_folder_usage("shared", size=300, files=1)
 
-    assert books.doubts.accounts() == ["alice"]
+    assert tracker.doubts.accounts() == ["alice"]
 
-    await books.set_folder_usage("shared", size=300, files=1)
-    assert books.doubts.accounts() == []
+    await tracker.set_folder_usage("shared", size=300, files=1)
+    assert tracker.doubts.accounts() == []
 
 
-async def test_numbers_that_are_about_right_settle_no_doubt(store: UsageKeeper, books: UsageTracker) -> None:
-    book, folder = await books.account(ALICE), await books.folder(SHARED)
-    await books.begin(book, folder)
-    await books.doubt_scanned("alice", ["shared"])
+async def test_numbers_that_are_about_right_settle_no_doubt(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    usage, folder = await tracker.account(ALICE), await tracker.folder(SHARED)
+    await tracker.begin(usage, folder)
+    await tracker.doubt_scanned("alice", ["shared"])
 
-    await books.set_usage("alice", size=1, files=1, settles=0)
-    await books.set_folder_usage("shared", size=1, files=1, settles=0)
-    assert books.doubts.accounts() == ["alice"]
+    await tracker.set_usage("alice", size=1, files=1, settles=0)
+    await tracker.set_folder_usage("shared", size=1, files=1, settles=0)
+    assert tracker.doubts.accounts() == ["alice"]
 
-    await books.set_usage("alice", size=1, files=1)
-    assert books.doubts.accounts() == ["alice"]  # the folder is not settled yet
-    await books.set_folder_usage("shared", size=1, files=1)
-    assert books.doubts.accounts() == []
+    await tracker.set_usage("alice", size=1, files=1)
+    assert tracker.doubts.accounts() == ["alice"]  # the folder is not settled yet
+    await tracker.set_folder_usage("shared", size=1, files=1)
+    assert tracker.doubts.accounts() == []
 
 
 async def test_a_session_does_not_clear_a_mark_that_has_yet_to_be_read(
-    store: UsageKeeper, books: UsageTracker
+    store: UsageKeeper, tracker: UsageTracker
 ) -> None:
     store.dirty.add("alice")
-    books.doubts.reading_marks()
-    book = await books.account(ALICE)
-    await books.begin(book)
-    await books.close()
+    tracker.doubts.reading_marks()
+    usage = await tracker.account(ALICE)
+    await tracker.begin(usage)
+    await tracker.close()
     assert store.dirty == {"alice"}
 
-    books.doubts.expect(["alice"])
-    await books.close()
+    tracker.doubts.expect(["alice"])
+    await tracker.close()
     assert store.dirty == {"alice"}
 
-    await books.set_usage("alice", size=5, files=1)  # which of its folders were changing is not known
-    await books.close()
+    await tracker.set_usage("alice", size=5, files=1)  # which of its folders were changing is not known
+    await tracker.close()
     assert store.dirty == {"alice"}
 
-    books.doubts.counted_everywhere("alice", books.doubts.moment)
-    await books.close()
+    tracker.doubts.counted_everywhere("alice", tracker.doubts.moment)
+    await tracker.close()
     assert store.dirty == set()
 
 
@@ -218,7 +220,7 @@ async def test_counts_of_what_is_in_doubt_rest_longer_than_they_took(
         return False
 
     monkeypatch.setattr(scans, "_recount", takes_long)
-    world.vfs.books.doubts.unsure("alice")
+    world.vfs.tracker.doubts.unsure("alice")
 
     await asyncio.wait_for(twice.wait(), 10)
     assert counts[1] - counts[0] > 0.02 * scanning.RECOUNT_REST
@@ -228,13 +230,13 @@ async def test_a_folder_that_is_changed_while_it_is_counted_leaves_a_mark(world:
     world.account(virtual_folders=(world.mount("shared", "/s", quota_size=1000),))
     session = await world.login()
     await put(session, "/s/b", b"y" * 7)
-    book = world.vfs.books.live("alice")
-    assert book is not None
+    usage = world.vfs.tracker.live("alice")
+    assert usage is not None
 
-    book.acts += 1  # an operation whose end is not known yet
+    usage.acts += 1  # an operation whose end is not known yet
     await _counted(world, "shared")
-    book.acts -= 1
-    assert world.vfs.books.doubts.accounts() == ["alice"]
+    usage.acts -= 1
+    assert world.vfs.tracker.doubts.accounts() == ["alice"]
     assert world.store.dirty == {"alice"}
 
     (world.folder_dir("shared") / "a").write_bytes(b"x" * 50)
@@ -254,8 +256,8 @@ async def test_a_scan_that_ends_half_way_leaves_no_unmarked_guess(
     world.account(quota_size=1000, virtual_folders=(world.mount("shared", "/s"),))
     session = await world.login()
     await put(session, "/s/b", b"y" * 7)
-    book = world.vfs.books.live("alice")
-    assert book is not None
+    usage = world.vfs.tracker.live("alice")
+    assert usage is not None
     reached = asyncio.Event()
 
     async def hangs(name: str, *, size: int, files: int) -> None:
@@ -263,18 +265,18 @@ async def test_a_scan_that_ends_half_way_leaves_no_unmarked_guess(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(world.store, "set_folder_usage", hangs)
-    book.acts += 1
+    usage.acts += 1
     scan = await world.vfs.scans.start_user("alice")
     task = scan.task
     assert task is not None
     async with asyncio.timeout(5):
         await reached.wait()
     await world.vfs.scans.close()
-    book.acts -= 1
+    usage.acts -= 1
 
     assert task.done()
     assert (scan.state, scan.error) == ("failed", "stopped")
-    assert world.vfs.books.doubts.accounts() == ["alice"]
+    assert world.vfs.tracker.doubts.accounts() == ["alice"]
     assert world.store.dirty == {"alice"}
 
 
@@ -396,12 +398,12 @@ async def test_an_end_whose_size_storage_cannot_tell_leaves_the_mark(
         with monkeypatch.context() as broken:
             broken.setattr(uploads, "size_of", fails)
             await file.abort()
-        assert world.vfs.books.doubts.accounts() == ["alice"]
+        assert world.vfs.tracker.doubts.accounts() == ["alice"]
 
         assert await world.vfs.reconcile() == []  # it is waiting already
         assert await world.vfs.scans._recount(account)
         assert await world.used() == (100, 1)
-        assert world.vfs.books.doubts.accounts() == []
+        assert world.vfs.tracker.doubts.accounts() == []
 
 
 async def test_two_changes_of_the_size_of_an_unpublished_upload_end_as_storage_did_them(

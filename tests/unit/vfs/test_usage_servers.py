@@ -71,7 +71,7 @@ async def test_a_second_server_leaves_a_living_one_alone(store: MemoryProvider) 
     await one.reconcile()
     session = await login(one, store)
     await put(session, "/a", b"x" * 100)
-    await one.books.settle()
+    await one.tracker.settle()
     await put(session, "/b", b"x" * 100)  # still held by the first
     assert await two.reconcile() == []
     assert await store.usage_marks() == [("alice", "one")]
@@ -102,9 +102,9 @@ async def test_what_a_dead_server_left_is_counted(store: MemoryProvider) -> None
     await file.abort()
     await session.close()
     await one._acts.drain()
-    for book in one.books._accounts.values():
-        if book.task is not None:
-            book.task.cancel()
+    for usage in one.tracker._accounts.values():
+        if usage.task is not None:
+            usage.task.cancel()
     await one._pool.close()
 
 

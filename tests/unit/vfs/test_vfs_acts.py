@@ -172,7 +172,7 @@ async def test_counted_is_what_is_there_when_the_line_breaks(
             if not await _cut_at(world, call, act(session)):
                 break
             await session.close()
-            assert world.vfs.books.live("alice") is None or not world.vfs.books.live("alice").busy
+            assert world.vfs.tracker.live("alice") is None or not world.vfs.tracker.live("alice").busy
             assert await world.used() == on_disk(world.home()), f"cut after call {call}"
             assert await world.folder_used("shared") == on_disk(world.folder_dir("shared"))
     else:

@@ -43,7 +43,7 @@ async def test_a_write_of_nothing_costs_nothing(tmp_path: Path, mode: Publish, q
         session = await world.login(world.account(quota_size=100_000))
         file = await session.open(p("/n"), PUT)
         await write(file, 50_000, b"", quick=quick)
-        assert world.vfs.books.live("alice").size.used == 0
+        assert world.vfs.tracker.live("alice").size.used == 0
         await file.close()
         assert await world.used() == on_disk(world.home()) == (0, 1)
         await session.remove(p("/n"))
@@ -204,7 +204,7 @@ async def test_what_is_removed_while_it_is_written_stays_charged(tmp_path: Path,
                 await other.rename(p("/small"), p("/a"), replace=True)
             else:
                 await other.copy(p("/small"), p("/a"), replace=True)
-            assert world.vfs.books.live("alice").size.used >= 900
+            assert world.vfs.tracker.live("alice").size.used >= 900
         for file in files:
             try:
                 await file.close()
@@ -228,7 +228,7 @@ async def test_many_uploads_over_one_file_are_not_paid_for_by_it_together(
         with pytest.raises(e.QuotaExceeded):
             await third.write(0, b"3" * 1000)
         await session.set_attrs(p("/a"), Attrs(size=0))  # now the first has to be paid for
-        assert world.vfs.books.live("alice").size.used == 2000
+        assert world.vfs.tracker.live("alice").size.used == 2000
         await first.close()
         await second.close()
         with pytest.raises(e.QuotaExceeded):
@@ -245,7 +245,7 @@ async def test_a_file_that_goes_under_an_upload_over_it(tmp_path: Path, mode: Pu
         upload = await other.open(p("/a"), PUT)
         await upload.write(0, b"1" * 700)
         await session.remove(p("/a"))
-        assert world.vfs.books.live("alice").size.used == 700
+        assert world.vfs.tracker.live("alice").size.used == 700
         await upload.write(700, b"1" * 700)
         await upload.close()
         assert await world.used() == on_disk(world.home()) == (1400, 1)
@@ -413,13 +413,16 @@ async def test_a_scan_beside_open_uploads(tmp_path: Path, mode: Publish) -> None
         await gone.write(0, b"g" * 10)
         if mode is Publish.INPLACE:
             await session.remove(p("/gone"))
-        before = world.vfs.books.live("alice").size.used, world.vfs.books.live("alice").files.used
-        folder = world.vfs.books.live_folder("own")
+        before = world.vfs.tracker.live("alice").size.used, world.vfs.tracker.live("alice").files.used
+        folder = world.vfs.tracker.live_folder("own")
         held = folder.size.used, folder.files.used
         await scanned(world)
         scan = await world.vfs.scans.start_folder("own")
         await scan.task
-        assert (world.vfs.books.live("alice").size.used, world.vfs.books.live("alice").files.used) == before
+        assert (
+            world.vfs.tracker.live("alice").size.used,
+            world.vfs.tracker.live("alice").files.used,
+        ) == before
         assert (folder.size.used, folder.files.used) == held
         for file in (*files, resumed, gone):
             await file.close()
@@ -458,7 +461,7 @@ async def test_a_scan_that_saw_changes_leaves_the_mark_until_one_saw_none(
         while "alice" in world.store.dirty:
             await asyncio.sleep(0.001)
         assert await world.used() == on_disk(world.home())
-        assert not world.vfs.books.doubts.accounts()
+        assert not world.vfs.tracker.doubts.accounts()
 
 
 # -- a store that does not take numbers --------------------------------------------------------------------
@@ -480,7 +483,7 @@ async def test_the_cause_is_told_once_and_its_end(
         while len(world.store.calls) < tries + 20:
             await asyncio.sleep(0.001)
         world.store.down = False
-        while world.vfs.books.live("alice") is not None and world.vfs.books.live("alice").pending:
+        while world.vfs.tracker.live("alice") is not None and world.vfs.tracker.live("alice").pending:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         lines = [

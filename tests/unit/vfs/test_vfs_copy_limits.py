@@ -50,7 +50,7 @@ async def test_a_limit_that_is_reached_refuses_the_copy_as_it_refuses_the_upload
         assert copy.value.text == upload.value.text
         assert world.of(Refused)[-1].rule == upload.value.rule
         assert await names(session) == {"a"}
-        await world.vfs.books.settle()
+        await world.vfs.tracker.settle()
         _agrees(world, copy.value.rule, copy.value.text)
 
 
@@ -87,7 +87,7 @@ async def test_what_may_not_be_downloaded_any_more_is_not_copied(
 
         assert (copy.value.rule, copy.value.text) == (download.value.rule, download.value.text)
         assert await names(session) == {"a", "b"}
-        await world.vfs.books.settle()
+        await world.vfs.tracker.settle()
         _agrees(world, rule, copy.value.text)
 
 

@@ -324,4 +324,4 @@ async def test_a_home_that_cannot_be_used_refuses_the_session(world, monkeypatch
     monkeypatch.setattr("tidegate.backends.local.LocalBackend.open", broken)
     with pytest.raises(e.StorageFailed):
         await world.login()
-    assert world.vfs.books.live("alice") is None
+    assert world.vfs.tracker.live("alice") is None

@@ -68,7 +68,7 @@ def idle(world: World, session: Session) -> None:
     """Nothing is held, counted or shown any more."""
     context = session._context
     assert len(context.places) == 0
-    assert not context.book.uploads
+    assert not context.usage.uploads
     assert not context.files
     assert not context.transfers
     assert context.opening == 0
@@ -86,7 +86,7 @@ async def test_simple_transfers_go_at_once(world, flags):
         assert session.transfers == {file}
         assert file.write_nowait(0, b"content")
         assert len(session._context.places) == 1
-        assert len(session._context.book.uploads) == 1, "a scan must see it, and the mark must stay"
+        assert len(session._context.usage.uploads) == 1, "a scan must see it, and the mark must stay"
         assert file.close_nowait()
         idle(world, session)
         event = world.of(Transferred)[-1]
@@ -316,18 +316,18 @@ async def test_a_store_that_is_down_cannot_be_told(world):
 async def test_begin_nowait(tmp_path, monkeypatch):
     async with vfs_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=1000))
-        books, book = world.vfs.books, session._context.book
-        assert not books.begin_nowait(book)
-        assert book.task is None
-        await books.begin(book)
+        tracker, usage = world.vfs.tracker, session._context.usage
+        assert not tracker.begin_nowait(usage)
+        assert usage.task is None
+        await tracker.begin(usage)
         assert world.store.dirty == {"alice"}
-        assert books.begin_nowait(book)
-        assert book.task is not None, "somebody has to take the mark away again"
+        assert tracker.begin_nowait(usage)
+        assert usage.task is not None, "somebody has to take the mark away again"
         monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.0)
-        while book.task is not None:
+        while usage.task is not None:
             await asyncio.sleep(0.001)
         assert world.store.dirty == set()
-        assert not books.begin_nowait(book), "the mark has gone"
+        assert not tracker.begin_nowait(usage), "the mark has gone"
         assert session.open_nowait(p("/f"), PUT) is None
 
 
@@ -498,7 +498,7 @@ async def test_a_file_that_is_renamed_or_removed_while_it_is_written(world):
         idle(world, session)
         found = [path for path in world.home().rglob("*") if path.is_file()]
         assert sum(path.stat().st_size for path in found) == (await world.used())[0], act
-        if act != "replace":  # the file that replaces came past the books
+        if act != "replace":  # the file that replaces is not charged
             assert len(found) == (await world.used())[1], act
         for path in found:
             await session.remove(p(f"/{path.relative_to(world.home())}"))
@@ -730,7 +730,7 @@ async def test_what_is_refused_goes_on_record_once(world):
 
 @pytest.mark.parametrize("names", ["new", "taken", "alternating"])
 async def test_each_mark_is_warned_of_once(world, names):
-    """Also where an upload is left to `open` because the name was taken (by a file the books do not know)."""
+    """Also where an upload is left to `open` because the name was taken (by a file usage does not know)."""
     session = await ready(world, quota_files=20, quota_size=200)
     for number in range(20):
         taken = names == "taken" or (names == "alternating" and number % 2)
@@ -766,10 +766,10 @@ async def test_failed_opens_do_not_warn(world):
     for number in range(3):
         upload(session, f"/f{number}")
     (world.home() / "dangling").symlink_to("nowhere/f")
-    before = session._context.book.files.used
+    before = session._context.usage.files.used
     for path in ("/dangling", "/missing/f", "/f0", "/f0/below"):
         assert session.open_nowait(p(path), PUT) is None
-    assert session._context.book.files.used == before
+    assert session._context.usage.files.used == before
     assert world.of(QuotaWarning) == []
     idle(world, session)
 
@@ -782,7 +782,7 @@ async def test_transfer_allowances(world):
     assert reader.readinto_nowait(0, [memoryview(bytearray(MB))]) == MB
     assert reader.close_nowait()
     assert session.open_nowait(p("/f"), GET) is None
-    await world.vfs.books.settle()
+    await world.vfs.tracker.settle()
     stored = world.store.accounts["alice"]
     assert (stored.used_upload_data_transfer, stored.used_download_data_transfer) == (MB, MB)
 
@@ -798,6 +798,6 @@ async def test_cumulative_counters(world, limit_type):
         assert reader.close_nowait()
     assert session.open_nowait(p("/h"), PUT) is None
     assert session.open_nowait(p("/f"), GET) is None
-    await world.vfs.books.settle()
+    await world.vfs.tracker.settle()
     stored = world.store.accounts["alice"].tally
     assert (stored.files_in, stored.files_out, stored.bytes_xfer) == (2, 2, 28)

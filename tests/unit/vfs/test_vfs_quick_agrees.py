@@ -257,8 +257,8 @@ def numbers(session: Session) -> list[Any]:
             [count.used for count in counts] for counts in (meter.grow, meter.files, meter.up, meter.down)
         ]
         found += [[count.used for count in meter.fetches]]
-    book = context.book
-    counts = (book.size, book.files, book.upload, book.download, book.total, *book.tally.values())
+    usage = context.usage
+    counts = (usage.size, usage.files, usage.upload, usage.download, usage.total, *usage.tally.values())
     return [*found, [count.used for count in counts]]
 
 
@@ -290,7 +290,7 @@ def held(session: Session) -> tuple[int, ...]:
     context = session._context
     return (
         len(context.places),
-        len(context.book.uploads),
+        len(context.usage.uploads),
         len(context.files),
         len(context.transfers),
         context.opening,
@@ -359,7 +359,7 @@ async def compare(case: Case, base: Path) -> None:
         assert said(one) == said(two)
         assert disk(one) == disk(two)
         for world in (one, two):
-            await world.vfs.books.settle()
+            await world.vfs.tracker.settle()
         assert stored(one) == stored(two)
 
 

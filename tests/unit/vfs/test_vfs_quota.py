@@ -167,7 +167,7 @@ async def test_many_sessions_fight_for_one_quota(world):
     limit = 64 * KB
     world.account(quota_size=limit, quota_files=20)
     sessions = [await world.login() for _ in range(4)]
-    book = world.vfs.books.live("alice")
+    usage = world.vfs.tracker.live("alice")
     peak = 0
     draw = random.Random(7)
 
@@ -183,8 +183,8 @@ async def test_many_sessions_fight_for_one_quota(world):
                 block = b"x" * min(KB, size - offset)
                 if not file.write_nowait(offset, block):
                     await file.write(offset, block)
-                peak = max(peak, book.size.used)
-                assert book.files.used <= 20
+                peak = max(peak, usage.size.used)
+                assert usage.files.used <= 20
         except e.QuotaExceeded:
             with pytest.raises(e.QuotaExceeded):
                 await file.close()
@@ -197,7 +197,7 @@ async def test_many_sessions_fight_for_one_quota(world):
     assert 0 < sum(done) < len(done)
     assert peak <= limit
     used = await world.used()
-    assert used == on_disk(world.home()) == (book.size.used, book.files.used)
+    assert used == on_disk(world.home()) == (usage.size.used, usage.files.used)
 
 
 async def test_one_path_written_by_several_sessions_adds_up(world):
@@ -303,7 +303,7 @@ async def test_transfer_allowances(tmp_path):
         with pytest.raises(e.QuotaExceeded, match="upload_data_transfer"):
             await put(s, "/b", b"b" * 1000, chunk=100)
         assert not (world.home() / "b").exists()
-        await world.vfs.books.settle()
+        await world.vfs.tracker.settle()
         assert world.store.accounts["alice"].used_upload_data_transfer == 1_048_576
         with pytest.raises(e.QuotaExceeded):
             await s.open(p("/c"), PUT)
@@ -311,7 +311,7 @@ async def test_transfer_allowances(tmp_path):
         with pytest.raises(e.QuotaExceeded, match="denying read due to quota limit"):
             await get(s, "/big")
         assert world.of(Transferred)[-1].status == "quota"
-        await world.vfs.books.settle()
+        await world.vfs.tracker.settle()
         assert world.store.accounts["alice"].used_download_data_transfer == 1_048_576
         with pytest.raises(e.QuotaExceeded):
             await s.open(p("/a"), GET)
@@ -345,7 +345,7 @@ async def test_tally_hard_removes_the_file_that_crosses(tmp_path, per_session):
         with pytest.raises(e.QuotaExceeded, match="files_out"):
             await s.open(p("/c"), GET)
         again = await world.login()
-        await world.vfs.books.settle()
+        await world.vfs.tracker.settle()
         tally = world.store.accounts["alice"].tally
         if per_session:
             assert (tally.bytes_in, tally.files_out) == (0, 0)
@@ -446,7 +446,7 @@ async def test_the_store_may_go_away_meanwhile(tmp_path, monkeypatch):
 async def crash(world: World) -> None:
     """End the process as kill -9 would: nothing is written any more."""
     world.store.down = True
-    tasks = [book.task for book in world.vfs.books._accounts.values() if book.task is not None]
+    tasks = [usage.task for usage in world.vfs.tracker._accounts.values() if usage.task is not None]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -568,7 +568,7 @@ async def test_numbers_of_a_login_serve_its_session_only_while_they_are_the_last
             """The numbers that a new session goes by, and how often the store was asked."""
             world.store.calls.clear()
             session = await world.vfs.open(Principal(account, "password", "192.0.2.7", asked), peer)
-            size = world.vfs.books.live("alice").size.used
+            size = world.vfs.tracker.live("alice").size.used
             await session.close()
             return size, world.store.calls.count("user")
 
@@ -577,7 +577,7 @@ async def test_numbers_of_a_login_serve_its_session_only_while_they_are_the_last
         assert await used(time.monotonic() - 2 * FRESH_SECONDS) == (77, 1)
         assert await used(0.0) == (77, 1)
         asked = time.monotonic()
-        await world.vfs.books.set_usage("alice", size=99, files=1)
+        await world.vfs.tracker.set_usage("alice", size=99, files=1)
         assert await used(asked) == (99, 1)
 
 

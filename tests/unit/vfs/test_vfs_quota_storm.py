@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random acts of several sessions on a few names: at rest the books say what is there."""
+"""Random acts of several sessions on a few names: at rest usage says what is there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def shown(session: Session, paths: tuple[str, ...]) -> tuple[int, int]:
 
 
 async def client(world: World, session: Session, draw: random.Random, steps: int) -> None:
-    book = world.vfs.books.live("alice")
+    usage = world.vfs.tracker.live("alice")
     for _ in range(steps):
         path, other = p(draw.choice(NAMES)), p(draw.choice(NAMES))
         act = draw.randrange(9)
@@ -64,8 +64,8 @@ async def client(world: World, session: Session, draw: random.Random, steps: int
                 await session.hardlink(path, other)
         except e.CallerError:
             pass
-        assert book.size.used <= LIMIT
-        assert book.size.used >= 0 and book.files.used >= 0
+        assert usage.size.used <= LIMIT
+        assert usage.size.used >= 0 and usage.files.used >= 0
 
 
 @pytest.mark.parametrize("mode", list(Publish), ids=lambda mode: mode.name.lower())
@@ -85,7 +85,7 @@ async def test_a_storm_adds_up(tmp_path, mode, seed, kind):
         watch = await world.login()
         assert await names(watch, "/") >= {"inc", "own"}
         assert len(world.vfs._places) == 0
-        assert not world.vfs.books.live("alice").uploads
+        assert not world.vfs.tracker.live("alice").uploads
         # Hard links share content: a resize through one name shows in the others, which only a scan sees.
         expected = await shown(watch, NAMES[:5])
         used = await world.used()

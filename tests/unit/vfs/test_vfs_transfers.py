@@ -101,11 +101,11 @@ async def test_nowait_refuses_what_a_limit_forbids_and_charges_nothing(world):
     world.account(quota_size=1000, upload_data_transfer=1, used_upload_data_transfer=1_048_576 - 900)
     s = await world.login()
     file = await s.open(p("/a"), PUT)
-    book = world.vfs.books.live("alice")
+    usage = world.vfs.tracker.live("alice")
     assert file.write_nowait(0, bytes(600))
     assert not file.write_nowait(600, bytes(401))
     assert not file.write_nowait(0, bytes(301))
-    assert (book.size.used, book.upload.used) == (600, 1_048_576 - 300)
+    assert (usage.size.used, usage.upload.used) == (600, 1_048_576 - 300)
     assert file.readinto_nowait(0, [memoryview(bytearray(1))]) is None
     await file.close()
 

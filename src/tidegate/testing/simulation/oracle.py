@@ -28,12 +28,12 @@ class Difference(NamedTuple):
     """A difference between counted usage and the disk."""
 
     who: str
-    books: Used
+    tracker: Used
     disk: Used
 
     def __str__(self) -> str:
         return (
-            f"{self.who}: {self.books.size} bytes in {self.books.files} files are counted, "
+            f"{self.who}: {self.tracker.size} bytes in {self.tracker.files} files are counted, "
             f"{self.disk.size} in {self.disk.files} are there"
         )
 
@@ -74,15 +74,15 @@ def differences(records: Records, track_quota: int) -> list[Difference]:
         if track_quota == 2 and not account.quota_size and not account.quota_files:
             continue
         included = [mount.mapped_path for mount in account.virtual_folders if counts_in_account(mount)]
-        books = Used(account.used_quota_size, account.used_quota_files)
+        tracker = Used(account.used_quota_size, account.used_quota_files)
         disk = measure(account.home_dir, *included)
-        if books != disk:
-            found.append(Difference(name, books, disk))
+        if tracker != disk:
+            found.append(Difference(name, tracker, disk))
     for name, folder in records.folders.items():
-        books = Used(folder.used_quota_size, folder.used_quota_files)
+        tracker = Used(folder.used_quota_size, folder.used_quota_files)
         disk = measure(folder.mapped_path)
-        if books != disk:
-            found.append(Difference(f"folder {name}", books, disk))
+        if tracker != disk:
+            found.append(Difference(f"folder {name}", tracker, disk))
     return found
 
 

@@ -186,7 +186,7 @@ class World:
             step.act == "recount" for script in self.history.scripts for step in script.steps
         )  # beside traffic that may leave a mark, so that it is done again
         troubled = outcome.faults or self.lines_broken or self._ever_killed or recounted
-        needless = self.records.dirty.difference(self.vfs.books.doubts.accounts())
+        needless = self.records.dirty.difference(self.vfs.tracker.doubts.accounts())
         if needless and not troubled:
             outcome.failures.append(f"nothing failed, and marked are: {', '.join(sorted(needless))}")
         self._faults.off = True
@@ -364,12 +364,12 @@ class World:
             now = Records()
             now.accounts, now.folders = dict(self.records.accounts), dict(self.records.folders)
             for name, account in now.accounts.items():
-                if (book := self.vfs.books.live(name)) is not None:
+                if (usage := self.vfs.tracker.live(name)) is not None:
                     now.accounts[name] = replace(
-                        account, used_quota_size=book.size.used, used_quota_files=book.files.used
+                        account, used_quota_size=usage.size.used, used_quota_files=usage.files.used
                     )
             for name, folder in now.folders.items():
-                if (shared := self.vfs.books.live_folder(name)) is not None:
+                if (shared := self.vfs.tracker.live_folder(name)) is not None:
                     now.folders[name] = replace(
                         folder, used_quota_size=shared.size.used, used_quota_files=shared.files.used
                     )
@@ -377,14 +377,14 @@ class World:
                 f"at rest: {difference}"
                 for difference in oracle.differences(now, self.history.track_quota)
                 if difference.who in now.accounts
-                and self.vfs.books.live(difference.who) is not None
-                and difference.who not in self.vfs.books.doubts.accounts()
+                and self.vfs.tracker.live(difference.who) is not None
+                and difference.who not in self.vfs.tracker.doubts.accounts()
             ]
 
     def _look_at_limits(self) -> None:
         alice, bob, own = self.history.limits
         base = self.base
-        doubtful = self.vfs.books.doubts.accounts()  # counted beside traffic, for instance: about right
+        doubtful = self.vfs.tracker.doubts.accounts()  # counted beside traffic, for instance: about right
         for who, limit, roots in (
             ("alice", alice, (base / "alice", base / "inc")),
             ("bob", bob, (base / "bob",)),

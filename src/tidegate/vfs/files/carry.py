@@ -251,7 +251,7 @@ class _Carrier:
         try:
             await work
         except StorageFailed:
-            self._context.books.doubt(self._context.book)
+            self._context.tracker.doubt(self._context.usage)
         except TidegateError:
             return
 
@@ -268,7 +268,7 @@ class _Carrier:
             except NotFound:
                 continue
             except StorageFailed:
-                self._context.books.doubt(self._context.book)
+                self._context.tracker.doubt(self._context.usage)
                 changed = True
             except TidegateError:
                 changed = True

@@ -597,7 +597,7 @@ class File:
         action: TransferAction = Action.UPLOAD if self._upload is not None else Action.DOWNLOAD
         status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
         if failure is None:
-            context.books.touch(context.book, "download" if self._upload is None else "upload")
+            context.tracker.touch(context.usage, "download" if self._upload is None else "upload")
         else:
             failure.told = True  # by what follows
         if self._meter.down and self.size != self._received:

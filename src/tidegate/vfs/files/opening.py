@@ -127,7 +127,7 @@ def _create_nowait(
         meter.may_upload(new=True, replaced=0)
     except QuotaExceeded:
         return None
-    if not context.books.begin_nowait(context.book, mount.book):
+    if not context.tracker.begin_nowait(context.usage, mount.usage):
         return None
     # An unfinished upload is seen as a file: it matters to who may not overwrite, or does not truncate.
     exclusive = not (truncate and context.gate.decide(Intent.OVERWRITE, path).allowed)

@@ -22,14 +22,14 @@ class UploadOwner(Protocol):
 
     Attributes:
         places: what open uploads have charged, by path.
-        books: live usage of the process.
-        book: live usage of the account.
+        tracker: live usage of the process.
+        usage: live usage of the account.
         own: the session's uploads that are not published yet, by place.
     """
 
     places: PathTable
-    books: UsageTracker
-    book: AccountUsage
+    tracker: UsageTracker
+    usage: AccountUsage
     own: dict[PathState, Upload]
 
     @property
@@ -135,7 +135,7 @@ class Upload:
 
     @property
     def moving(self) -> bool:
-        """See `books.Reserving`."""
+        """See `reservations.Reserving`."""
         extent = self.extent
         return self.inplace and bool(extent.writing or extent.resizing or extent.suspect)
 
@@ -159,7 +159,7 @@ class Upload:
         place.known = True
         place.extent = extent
         extent.writers = 1
-        self._context.book.uploads.add(self)
+        self._context.usage.uploads.add(self)
 
     def opened(self, existed_size: int | None, *, truncate: bool, took: bool = False) -> None:
         """The handle is open: take over what is charged already.
@@ -202,7 +202,7 @@ class Upload:
                 place.borrower = self
         else:
             self.extent = Reservation(place, 0)
-        self._context.book.uploads.add(self)
+        self._context.usage.uploads.add(self)
 
     def staged(self, handle: FileHandle) -> None:
         """The handle is open and its bytes lie beside the target until they are published."""
@@ -342,9 +342,9 @@ class Upload:
     def _end(self, place: PathState) -> None:
         if self._place.borrower is self:
             self._place.borrower = None
-        self._context.book.uploads.discard(self)
+        self._context.usage.uploads.discard(self)
         if self.unsure:
-            self._context.books.doubt(self._context.book)
+            self._context.tracker.doubt(self._context.usage)
         self._context.places.let_go(place)
         self._context.changed()
 
@@ -433,7 +433,7 @@ class Upload:
                 outcome = Outcome.KEEP
                 if resumable or isinstance(error, StorageFailed):
                     # It may be published all the same, or lie beside what hides it.
-                    self._context.books.doubt(self._context.book)
+                    self._context.tracker.doubt(self._context.usage)
         if outcome is Outcome.COMMIT:
             meter.credit(min(0, size), min(0, files))
             place.becomes(self.high)
@@ -453,7 +453,7 @@ class Upload:
         try:
             return await size_of(*self.place.at)
         except TidegateError:
-            self._context.books.doubt(self._context.book)
+            self._context.tracker.doubt(self._context.usage)
             return likely
 
     async def _finish_inplace(

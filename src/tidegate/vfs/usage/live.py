@@ -84,7 +84,7 @@ class Reserving(Protocol):
 
 
 Numbers = tuple[int, ...]
-"""One number for each of a book's `counts`, in their order."""
+"""One number for each of a usage's `counts`, in their order."""
 
 Identity = tuple[int, int]
 """What tells an account from another one of the same name: `id` and `created_at`; zeros if not known."""
@@ -111,7 +111,7 @@ class LiveUsage:
         counts: what the store keeps, in the order of `numbers_of`.
         sent: changes that went to the store and were neither confirmed nor refused.
         lock: held while the store is written, so that `sent` and `saved` belong together.
-        refs: sessions that hold the book.
+        refs: sessions that hold it.
         corrected: bytes and files by which counting anew changed the numbers, in all.
         turns: how often something was changed that `counts` tell; who sees the same number twice knows that
             nothing was settled in between.
@@ -221,7 +221,7 @@ class AccountUsage(LiveUsage):
     Attributes:
         identity: which account of that name.
         gone: the account is there no more, and the store may have another one of that name: sessions that
-            hold the book go on with it, and nothing of it is written but what concerns folders.
+            hold it go on with it, and nothing of it is written but what concerns folders.
         size: bytes of `used_quota_size`; files likewise.
         upload: bytes received; download and total likewise.
         tally: the six cumulative counters of `TALLY_NAMES`.

@@ -3,7 +3,7 @@
 
 Two uploads may write one path, a third session may remove or rename it meanwhile. A `PathState` exists for a
 path while somebody writes it or changes it; it serialises publishing, removing and renaming there, and
-knows how many bytes the books hold for the visible file.
+knows how many bytes are charged for the visible file.
 
 * In-place writers of one path share a `Reservation`: bytes are charged once, however many handles write
   them.
@@ -72,7 +72,7 @@ class PathState:
         number: in which order the places came to be; locks are taken in it.
         extent: shared by in-place writers, None if there are none.
         known: whether `visible` has been found out.
-        visible: bytes the books hold for the file of that name, None if they hold none; while there is a
+        visible: bytes that are charged for the file of that name, None if none are; while there is a
             shared extent, that counts instead.
         borrower: the unpublished upload that the visible file pays for.
     """

@@ -59,13 +59,13 @@ class _FolderView:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The books of an account and its folders at one moment.
+    """The usage of an account and its folders at one moment.
 
     A count between two equal views saw nothing move, if the first is `steady` (no operation under way). It
     settles doubts that came up until `moment`.
     """
 
-    book: AccountUsage | None
+    usage: AccountUsage | None
     steady: bool
     shown: tuple[int, int]
     turns: int
@@ -158,20 +158,20 @@ class Scans:
     """Starts, lists and runs scans.
 
     Args:
-        books: where the result goes.
+        tracker: where the result goes.
         pool: where backends come from.
 
     Attributes:
         progress: scans that run and ran.
     """
 
-    def __init__(self, books: UsageTracker, pool: BackendPool) -> None:
-        self._books = books
+    def __init__(self, tracker: UsageTracker, pool: BackendPool) -> None:
+        self._tracker = tracker
         self._pool = pool
         self.progress: Final = ScanList()
         self._doubting: asyncio.Task[None] | None = None
         self._rested = 0.0  # when the next count of doubtful accounts may begin (`time.monotonic`)
-        books.doubts.on_doubt = self._wake
+        tracker.doubts.on_doubt = self._wake
 
     def check_idle(self, kind: Kind, name: str) -> None:
         """Return if usage may be set by hand now.
@@ -180,7 +180,7 @@ class Scans:
             Denied: usage is not tracked.
             Conflict: a scan runs.
         """
-        if not self._books.track_quota:
+        if not self._tracker.track_quota:
             raise Denied("quota tracking is disabled", rule="track_quota")
         if self.progress.busy(kind, name):
             raise Conflict("a quota scan is in progress")
@@ -213,7 +213,7 @@ class Scans:
             Conflict: a scan of this folder runs.
         """
         scan = self._enter("folder", name)
-        store = self._books.store
+        store = self._tracker.store
         try:
             folder = await store.folder(name) if store is not None else None
             if folder is None:
@@ -236,42 +236,42 @@ class Scans:
         Args:
             own: include marks of this server, which at the start are of an earlier life.
         """
-        store, lease = self._books.store, self._books.lease
-        if store is None or not self._books.track_quota:
+        store, lease = self._tracker.store, self._tracker.lease
+        if store is None or not self._tracker.track_quota:
             return []
         if own:
-            self._books.doubts.reading_marks()
+            self._tracker.doubts.reading_marks()
         if lease is not None:
             left = await lease.left(own=own)
         else:
             left = {username: [] for username in await store.dirty_usage()}
-        waiting = set(self._books.doubts.accounts())
-        self._books.doubts.expect(left)
+        waiting = set(self._tracker.doubts.accounts())
+        self._tracker.doubts.expect(left)
         done: list[str] = []
         with self.progress.backlog(len(left)) as backlog:
             for username, servers in left.items():
                 try:
                     account = await store.user(username)
                     if account is None:
-                        self._books.doubts.forget(username)
+                        self._tracker.doubts.forget(username)
                     elif username not in waiting and await self._reconcile_one(account, servers, backlog):
                         done.append(username)
                 except UNCOUNTABLE as error:
                     log.warning("usage of %s cannot be reconciled now: %s", username, error)
-                    self._books.doubts.again(username)
+                    self._tracker.doubts.again(username)
                 backlog.done += 1
         return done
 
     async def _reconcile_one(self, account: Account, servers: list[str], backlog: Backlog) -> bool:
         """Count one account that is marked by these servers; true if its numbers are exact now."""
-        exact, lease = await self._recount(account, backlog), self._books.lease
+        exact, lease = await self._recount(account, backlog), self._tracker.lease
         if lease is not None:  # if it was not exact, the account has this server's mark now
             await lease.clear(account.username, [server for server in servers if server != lease.name])
         return exact
 
     async def _asked(self, scan: Scan, account: Account) -> None:
         if await self._user(scan, account):
-            await self._books.counted(account)
+            await self._tracker.counted(account)
 
     async def _recount(self, account: Account, backlog: Backlog | None = None) -> bool:
         """Count an account with all its folders; its mark goes if nothing changed meanwhile.
@@ -280,15 +280,17 @@ class Scans:
             Conflict: another scan of it runs.
             TidegateError: it cannot be counted now.
         """
-        self._books.doubts.expect_folders(account.username, [mount.name for mount in account.virtual_folders])
+        self._tracker.doubts.expect_folders(
+            account.username, [mount.name for mount in account.virtual_folders]
+        )
         scan = self._enter("user", account.username)
         with self.progress.leaving(scan):
             until = await self._user(scan, account, every_folder=True)
         if backlog is not None:
             backlog.files += scan.files
         if until:
-            self._books.doubts.counted_everywhere(account.username, until)
-            await self._books.counted(account)
+            self._tracker.doubts.counted_everywhere(account.username, until)
+            await self._tracker.counted(account)
         return until > 0
 
     def _wake(self) -> None:
@@ -301,23 +303,23 @@ class Scans:
         while True:
             await asyncio.sleep(max(pause, self._rested - time.monotonic()))
             began = time.monotonic()
-            for username in self._books.doubts.accounts():
+            for username in self._tracker.doubts.accounts():
                 try:
                     account = await self._account(username)
                     if not self.progress.busy("user", username) and await self._is_ours(username):
                         await self._recount(account)
                 except NotFound:
-                    self._books.doubts.forget(username)
+                    self._tracker.doubts.forget(username)
                 except UNCOUNTABLE as error:
                     log.info("usage of %s cannot be counted again now: %s", username, error)
             self._rested = time.monotonic() + RECOUNT_REST * (time.monotonic() - began)
-            if not self._books.doubts.accounts():
+            if not self._tracker.doubts.accounts():
                 return
             pause = min(2 * pause, RECOUNT_MAX_SECONDS)
 
     async def _is_ours(self, username: str) -> bool:
         """True if no other living server holds numbers of an account that it has yet to write."""
-        lease = self._books.lease
+        lease = self._tracker.lease
         return lease is None or not await lease.shared(username)
 
     async def close(self) -> None:
@@ -332,7 +334,7 @@ class Scans:
     # -- one scan ------------------------------------------------------------------------------------------
 
     def _enter(self, kind: Kind, name: str) -> Scan:
-        if not self._books.track_quota:
+        if not self._tracker.track_quota:
             raise Denied("quota tracking is disabled", rule="track_quota")
         return self.progress.enter(kind, name)
 
@@ -344,7 +346,7 @@ class Scans:
             log.warning("quota scan of %s %s failed: %s", scan.kind, scan.name, error)
 
     async def _account(self, username: str) -> Account:
-        store = self._books.store
+        store = self._tracker.store
         account = await store.user(username) if store is not None else None
         if account is None:
             raise NotFound(f"no such user: {username}")
@@ -352,15 +354,15 @@ class Scans:
 
     @asynccontextmanager
     async def _holding(self, account: Account) -> AsyncIterator[None]:
-        """Hold the books of what is counted: what sessions charge meanwhile, whenever they come, is known."""
-        book = await self._books.account(account)
+        """Hold the usage of what is counted: what sessions charge meanwhile, whenever they come, is known."""
+        usage = await self._tracker.account(account)
         folders: list[FolderUsage] = []
         try:
             for mount in account.virtual_folders:
-                folders.append(await self._books.folder(mount))  # noqa: PERF401  (held one by one)
+                folders.append(await self._tracker.folder(mount))  # noqa: PERF401  (held one by one)
             yield
         finally:
-            self._books.release(book, folders)
+            self._tracker.release(usage, folders)
 
     async def _user(self, scan: Scan, account: Account, *, every_folder: bool = False) -> int:
         """Count an account that is in doubt so long.
@@ -379,7 +381,7 @@ class Scans:
             if not every_folder:
                 # Counting removes what is left of uploads, which the numbers tell when they are set.
                 names = [mount.name for mount in included]
-                await self._books.doubt_scanned(account.username, names)
+                await self._tracker.doubt_scanned(account.username, names)
             return await self._held_user(scan, account, specs)
 
     async def _held_user(
@@ -396,33 +398,33 @@ class Scans:
             raise NotFound(f"user {account.username} was deleted while the scan ran")
         if not steady:  # said first: what ends the scan half way must not leave its numbers unmarked
             folders = [mount.name for mount, *_ in counted if mount is not None]
-            await self._books.doubt_scanned(account.username, folders)
+            await self._tracker.doubt_scanned(account.username, folders)
         mine = [part for part in counted if part[0] is None or counts_in_account(part[0])]
         size, files = sum(part[1] for part in mine), sum(part[2] for part in mine)
-        since = None if before.book is None else before.shown
+        since = None if before.usage is None else before.shown
         settles = before.moment if steady else 0
         scan.exact = steady
-        await self._books.set_usage(account.username, size=size, files=files, since=since, settles=settles)
+        await self._tracker.set_usage(account.username, size=size, files=files, since=since, settles=settles)
         for mount, folder_size, folder_files in counted:
             if mount is not None:
                 await self._set_folder(mount.name, before, folder_size, folder_files, settles=settles)
         return settles
 
     async def _folder(self, scan: Scan, folder: Folder) -> None:
-        book = await self._books.folder(folder)
+        usage = await self._tracker.folder(folder)
         try:
             await self._held_folder(scan, folder.name, storage_of_folder(folder))
         finally:
-            self._books.release_folder(book)
+            self._tracker.release_folder(usage)
 
     async def _held_folder(self, scan: Scan, name: str, spec: StorageSpec) -> None:
         changing: set[str] = set()
         for _ in range(STEADY_TRIES):
             scan.restart()
-            before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._books.doubts.moment)
-            changing.update(self._books.changing(name))
+            before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._tracker.doubts.moment)
+            changing.update(self._tracker.changing(name))
             size, files = await self._count(spec, scan)
-            changing.update(self._books.changing(name))
+            changing.update(self._tracker.changing(name))
             steady = before.folders == self._folder_views([name]) and all(
                 view.steady for view in before.folders.values()
             )
@@ -432,7 +434,7 @@ class Scans:
             if not changing:  # somebody came and went
                 raise Conflict("the folder changed while it was counted")
             for username in sorted(changing):
-                await self._books.doubt_scanned(username, [name])
+                await self._tracker.doubt_scanned(username, [name])
         scan.exact = steady
         # Doubts of accounts end when they are counted: that removes what hidden uploads left, this does not.
         await self._set_folder(name, before, size, files, settles=0)
@@ -440,26 +442,26 @@ class Scans:
     async def _set_folder(self, name: str, before: _View, size: int, files: int, *, settles: int) -> None:
         seen = before.folders.get(name)
         since = None if seen is None else seen.shown
-        await self._books.set_folder_usage(name, size=size, files=files, since=since, settles=settles)
+        await self._tracker.set_folder_usage(name, size=size, files=files, since=since, settles=settles)
 
     def _view(self, account: Account) -> _View:
-        book, moment = self._books.live_for(account), self._books.doubts.moment
+        usage, moment = self._tracker.live_for(account), self._tracker.doubts.moment
         folders = self._folder_views([mount.name for mount in account.virtual_folders])
-        if book is None:
+        if usage is None:
             return _View(None, all(view.steady for view in folders.values()), (0, 0), 0, folders, moment)
-        hidden = self._books.hidden(book.size, book.files)
-        shown = book.charged[0] - hidden[0], book.charged[1] - hidden[1]
-        steady = not book.moving and all(view.steady for view in folders.values())
-        return _View(book, steady, shown, book.turns, folders, moment)
+        hidden = self._tracker.hidden(usage.size, usage.files)
+        shown = usage.charged[0] - hidden[0], usage.charged[1] - hidden[1]
+        steady = not usage.moving and all(view.steady for view in folders.values())
+        return _View(usage, steady, shown, usage.turns, folders, moment)
 
     def _folder_views(self, names: list[str]) -> dict[str, _FolderView]:
         views = {}
         for name in names:
-            folder = self._books.live_folder(name)
+            folder = self._tracker.live_folder(name)
             if folder is not None:
-                hidden = self._books.hidden(folder.size, folder.files)
+                hidden = self._tracker.hidden(folder.size, folder.files)
                 shown = folder.charged[0] - hidden[0], folder.charged[1] - hidden[1]
-                views[name] = _FolderView(self._books.quiet(folder), shown, folder.turns)
+                views[name] = _FolderView(self._tracker.quiet(folder), shown, folder.turns)
         return views
 
     async def _count(self, spec: StorageSpec, scan: Scan) -> tuple[int, int]:

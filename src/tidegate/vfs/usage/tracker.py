@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live usage book: what accounts and folders use now, shared by all sessions of the process.
+"""Live usage: what accounts and folders use now, shared by all sessions of the process.
 
 Rules of this module:
 
@@ -7,7 +7,7 @@ Rules of this module:
   plain synchronous additions on one event loop, done *before* the bytes are handed to storage, so that
   several uploads fighting for one quota can never pass it together.
 * An account that is deleted and made anew under its name is another account (`identity_of`). Its sessions
-  share a book of their own; what sessions of the old one still change is not written any more.
+  share a usage of their own; what sessions of the old one still change is not written any more.
 * The store sees increments. They are written in the background, at once after a change and then at most
   every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again. If it is not known whether an
   increment was stored (the line broke before the reply came), the store is asked for its numbers first; only
@@ -48,7 +48,7 @@ from tidegate.vfs.usage.live import (
 )
 
 SAVE_GAP_SECONDS: Final = 1.0
-"""Least time between two background writes of one book: bounds the load, does not delay the first."""
+"""Least time between two background writes of one usage: bounds the load, does not delay the first."""
 SAVE_INTERVAL_SECONDS: Final = 2.0
 """How often usage is written while an upload runs."""
 LINGER_SECONDS: Final = 1.0
@@ -69,7 +69,7 @@ __all__ = ["AccountUsage", "FolderUsage", "UsageStore", "UsageTracker", "session
 
 
 class UsageTracker:
-    """Every live book of the process, and the way to the store.
+    """Every live usage of the process, and the way to the store.
 
     Args:
         store: the data provider; None keeps everything in memory.
@@ -91,7 +91,7 @@ class UsageTracker:
         self.track_quota = track_quota
         self._emit = emit
         self._accounts: dict[str, AccountUsage] = {}
-        # Books of accounts that were replaced, for as long as sessions hold them.
+        # Usage of accounts that were replaced, for as long as sessions hold them.
         self._gone: dict[tuple[str, Identity], AccountUsage] = {}
         self._folders: dict[str, FolderUsage] = {}
         self.doubts = Doubts()
@@ -102,25 +102,25 @@ class UsageTracker:
         self._wrote = 0.0  # when the last one ended (`time.monotonic`)
         self._stop = asyncio.Event()
 
-    # -- life of a book ------------------------------------------------------------------------------
+    # -- life of a usage -----------------------------------------------------------------------------
 
     async def account(self, account: Account, asked: float = 0.0) -> AccountUsage:
-        """The book of an account, held until `release`.
+        """The usage of an account, held until `release`.
 
         Args:
             account: as the login found it.
             asked: `time.monotonic` of just before the store was asked for it. Its numbers are used if that
                 was a moment ago and nothing has been written since; it spares a login one of two questions.
         """
-        book = self.live_for(account)
-        if book is None:
+        usage = self.live_for(account)
+        if usage is None:
             async with self._loading:
-                book = self.live_for(account) or await self._load(account, asked)
-        book.refs += 1
-        return book
+                usage = self.live_for(account) or await self._load(account, asked)
+        usage.refs += 1
+        return usage
 
     async def _load(self, account: Account, asked: float) -> AccountUsage:
-        """A new book. An old connection may open a session for an account that is gone by now."""
+        """A new usage. An old connection may open a session for an account that is gone by now."""
         name, wanted, store = account.username, identity_of(account), self.store
         current: Account | None = account
         if store is not None:
@@ -135,82 +135,82 @@ class UsageTracker:
         other = self._accounts.get(name)
         found = current or account
         if not is_same(identity_of(found), wanted) or (current is None and other is not None):
-            book = AccountUsage(account)
-            book.gone = True
-            self._gone[name, wanted] = book
-            return book
+            usage = AccountUsage(account)
+            usage.gone = True
+            self._gone[name, wanted] = usage
+            return usage
         if other is not None:
             self._retire(other)
-        book = self._accounts[name] = AccountUsage(found)
-        return book
+        usage = self._accounts[name] = AccountUsage(found)
+        return usage
 
     async def folder(self, mount: FolderMount | Folder) -> FolderUsage:
-        """The book of a folder, held until `release` or `release_folder`."""
-        book = self._folders.get(mount.name)
-        if book is None:
+        """The usage of a folder, held until `release` or `release_folder`."""
+        usage = self._folders.get(mount.name)
+        if usage is None:
             async with self._loading:
-                book = self._folders.get(mount.name)
-                if book is None:
+                usage = self._folders.get(mount.name)
+                if usage is None:
                     fresh = await self.store.folder(mount.name) if self.store else None
                     known = fresh or mount
-                    book = FolderUsage(mount.name, known.used_quota_size, known.used_quota_files)
-                    self._folders[mount.name] = book
-        book.refs += 1
-        return book
+                    usage = FolderUsage(mount.name, known.used_quota_size, known.used_quota_files)
+                    self._folders[mount.name] = usage
+        usage.refs += 1
+        return usage
 
-    def release(self, book: AccountUsage, folders: list[FolderUsage]) -> None:
+    def release(self, usage: AccountUsage, folders: list[FolderUsage]) -> None:
         """A session ended, or a scan."""
         for folder in folders:
             folder.refs -= 1
-        book.refs -= 1
-        if book.task is None:
-            self._forget(book)
+        usage.refs -= 1
+        if usage.task is None:
+            self._forget(usage)
 
     def release_folder(self, folder: FolderUsage) -> None:
         """A scan of a folder ended."""
         folder.refs -= 1
         self._forget_folders()
 
-    def _forget(self, book: AccountUsage) -> None:
+    def _forget(self, usage: AccountUsage) -> None:
         """Drop what nobody holds, so that the next login reads the store's numbers."""
-        if book.refs <= 0 and not book.busy and not book.pending:
-            if self._accounts.get(book.name) is book:
-                del self._accounts[book.name]
-            if self._gone.get((book.name, book.identity)) is book:
-                del self._gone[book.name, book.identity]
-        for folder in list(book.folders):
-            if not folder.pending and not book.busy:
-                del book.folders[folder]
+        if usage.refs <= 0 and not usage.busy and not usage.pending:
+            if self._accounts.get(usage.name) is usage:
+                del self._accounts[usage.name]
+            if self._gone.get((usage.name, usage.identity)) is usage:
+                del self._gone[usage.name, usage.identity]
+        for folder in list(usage.folders):
+            if not folder.pending and not usage.busy:
+                del usage.folders[folder]
         self._forget_folders()
 
     def _forget_folders(self) -> None:
         for name, folder in list(self._folders.items()):
             if folder.refs <= 0 and not folder.pending:
-                if any(book.busy and folder in book.folders for book in self._books()):
+                if any(usage.busy and folder in usage.folders for usage in self._tracker()):
                     continue  # what ends later is charged to it
                 del self._folders[name]
 
     def live(self, username: str) -> AccountUsage | None:
-        """The book of an account that is in use now."""
+        """The usage of an account that is in use now."""
         return self._accounts.get(username)
 
     def live_for(self, account: Account) -> AccountUsage | None:
-        """The book of this very account, which may have been replaced by another one of its name."""
-        book = self._accounts.get(account.username)
-        if book is not None and is_same(book.identity, identity_of(account)):
-            return book
+        """The usage of this very account, which may have been replaced by another one of its name."""
+        usage = self._accounts.get(account.username)
+        if usage is not None and is_same(usage.identity, identity_of(account)):
+            return usage
         return self._gone.get((account.username, identity_of(account)))
 
     def live_folder(self, name: str) -> FolderUsage | None:
-        """The book of a folder that is in use now."""
+        """The usage of a folder that is in use now."""
         return self._folders.get(name)
 
     def hidden(self, size: UsageCounter, files: UsageCounter) -> tuple[int, int]:
         """The part of these counters for open uploads that no listing shows."""
         hidden_size = hidden_files = 0
         seen: set[int] = set()
-        for book in self._books():
-            for upload in book.uploads:
+        for usage in self._tracker():
+            for upload in usage.uploads:
                 if any(count is size for count in upload.meter.grow) and id(upload.extent) not in seen:
                     seen.add(id(upload.extent))
                     hidden_size += upload.reserved
@@ -220,15 +220,15 @@ class UsageTracker:
 
     def quiet(self, folder: FolderUsage) -> bool:
         """True if no operation is under way that may change a folder."""
-        return not any(book.moving and folder in book.folders for book in self._books())
+        return not any(usage.moving and folder in usage.folders for usage in self._tracker())
 
     def changing(self, folder: str) -> list[str]:
         """Accounts whose sessions changed a folder a moment ago, or may be changing it."""
         return sorted(
-            {book.name for book in self._books() if any(one.name == folder for one in book.folders)}
+            {usage.name for usage in self._tracker() if any(one.name == folder for one in usage.folders)}
         )
 
-    def _books(self) -> tuple[AccountUsage, ...]:
+    def _tracker(self) -> tuple[AccountUsage, ...]:
         return (*self._accounts.values(), *self._gone.values())
 
     # -- what a session charges ----------------------------------------------------------------------
@@ -236,14 +236,16 @@ class UsageTracker:
     def meter(
         self,
         account: Account,
-        book: AccountUsage,
+        usage: AccountUsage,
         session_tally: dict[str, UsageCounter] | None,
         mount: FolderMount | None,
         folder: FolderUsage | None,
     ) -> ChargeSet:
         """The counters that one session charges on one mount; see `build_charges`."""
         warn = self._warner(account.username)
-        return build_charges(self.track_quota, warn, account, book, session_tally, mount=mount, folder=folder)
+        return build_charges(
+            self.track_quota, warn, account, usage, session_tally, mount=mount, folder=folder
+        )
 
     def _warner(self, username: str) -> Warn:
         def warn(limit: str, percent: int, used: int, allowed: int) -> None:
@@ -261,226 +263,226 @@ class UsageTracker:
 
     # -- the way to the store ------------------------------------------------------------------------
 
-    async def begin(self, book: AccountUsage, folder: FolderUsage | None = None) -> None:
+    async def begin(self, usage: AccountUsage, folder: FolderUsage | None = None) -> None:
         """Something is about to change: make sure that the store knows the numbers may fall behind."""
-        if self.begin_nowait(book, folder) or self.store is None:
+        if self.begin_nowait(usage, folder) or self.store is None:
             return
         # Carried to its end: others that begin rely on it, also if the line of the first one breaks.
-        telling = asyncio.create_task(self._tell(book), name=f"mark {book.name}")
-        book.acts += 1
-        telling.add_done_callback(lambda _: self._told(book))
+        telling = asyncio.create_task(self._tell(usage), name=f"mark {usage.name}")
+        usage.acts += 1
+        telling.add_done_callback(lambda _: self._told(usage))
         await asyncio.shield(telling)
 
-    async def _tell(self, book: AccountUsage) -> None:
-        async with book.lock:
-            if not book.marked:
+    async def _tell(self, usage: AccountUsage) -> None:
+        async with usage.lock:
+            if not usage.marked:
                 try:
                     try:
-                        await self._mark(book)
+                        await self._mark(usage)
                     except TidegateError:  # a line that broke while it was idle, most often
-                        await self._mark(book)
+                        await self._mark(usage)
                 except TidegateError:
-                    log.warning("usage of %s: the store cannot be told that it changes", book.name)
+                    log.warning("usage of %s: the store cannot be told that it changes", usage.name)
 
-    def _told(self, book: AccountUsage) -> None:
-        book.acts -= 1
-        self.changed(book)
+    def _told(self, usage: AccountUsage) -> None:
+        usage.acts -= 1
+        self.changed(usage)
 
-    def begin_nowait(self, book: AccountUsage, folder: FolderUsage | None = None) -> bool:
+    def begin_nowait(self, usage: AccountUsage, folder: FolderUsage | None = None) -> bool:
         """As `begin`, if the store knows already or need not; False means that it has to be told."""
         if folder is not None:
-            book.folders[folder] = None
+            usage.folders[folder] = None
         if self.store is not None and self.track_quota:
-            if not book.marked:
+            if not usage.marked:
                 return False
-            self.changed(book)
+            self.changed(usage)
         return True
 
-    def changed(self, book: AccountUsage) -> None:
+    def changed(self, usage: AccountUsage) -> None:
         """Numbers changed: have them written soon."""
-        book.turns += 1
-        for folder in book.folders:
+        usage.turns += 1
+        for folder in usage.folders:
             folder.turns += 1
         if self.store is None:
             return
-        book.wake.set()
-        if book.task is None and not self._stop.is_set():
-            book.task = asyncio.create_task(self._keep(book), name=f"usage {book.name}")
+        usage.wake.set()
+        if usage.task is None and not self._stop.is_set():
+            usage.task = asyncio.create_task(self._keep(usage), name=f"usage {usage.name}")
 
-    def shifted(self, book: AccountUsage, folder: FolderUsage | None) -> None:
+    def shifted(self, usage: AccountUsage, folder: FolderUsage | None) -> None:
         """Something gets another name: a count that runs may see it twice or not at all."""
-        book.turns += 1
+        usage.turns += 1
         if folder is not None:
-            book.folders[folder] = None
+            usage.folders[folder] = None
             folder.turns += 1
 
-    def doubt(self, book: AccountUsage) -> None:
+    def doubt(self, usage: AccountUsage) -> None:
         """It is not known what became of an operation: the account stays marked until it was counted."""
-        if self.store is None or not self.track_quota or book.gone:
+        if self.store is None or not self.track_quota or usage.gone:
             return
-        if not self.doubts.about(book.name):
-            log.warning("usage of %s is uncertain; it will be counted again", book.name)
-        self.doubts.unsure(book.name, [folder.name for folder in book.folders])
+        if not self.doubts.about(usage.name):
+            log.warning("usage of %s is uncertain; it will be counted again", usage.name)
+        self.doubts.unsure(usage.name, [folder.name for folder in usage.folders])
 
     async def doubt_scanned(self, username: str, folders: Iterable[str]) -> None:
         """Something changed beside a count that ended: the numbers are about right, and the mark stays."""
         self.doubts.unsure(username, folders)  # first, so that a mark that is being cleared is set after that
-        book = self._accounts.get(username)
+        usage = self._accounts.get(username)
         if self.store is None:
             return
-        if book is None:
+        if usage is None:
             await self.set_mark(username, dirty=True)
         else:
-            async with book.lock:
-                await self._mark(book)
+            async with usage.lock:
+                await self._mark(usage)
 
     async def counted(self, account: Account) -> None:
         """The store's numbers of an account and its folders are exact: its mark may go."""
-        book = self.live_for(account)
-        if book is not None:
-            self.changed(book)  # it clears the mark when everything is written
+        usage = self.live_for(account)
+        if usage is not None:
+            self.changed(usage)  # it clears the mark when everything is written
         elif account.username in self.doubts.accounts():
             return  # something came up meanwhile
         elif self.store is not None:
             await self.set_mark(account.username, dirty=False)
-            book = self.live_for(account)
-            if book is not None and book.marked:  # somebody began meanwhile
+            usage = self.live_for(account)
+            if usage is not None and usage.marked:  # somebody began meanwhile
                 await self.set_mark(account.username, dirty=True)
 
-    def touch(self, book: AccountUsage, kind: Literal["upload", "download"]) -> None:
+    def touch(self, usage: AccountUsage, kind: Literal["upload", "download"]) -> None:
         """A transfer ended well: remember if it was the account's first."""
-        if book.touch[kind]:
-            book.touch[kind] = False
+        if usage.touch[kind]:
+            usage.touch[kind] = False
             if self.store is not None:
-                book.touched_at[kind] = int(time.time() * 1000)
-                self.changed(book)
+                usage.touched_at[kind] = int(time.time() * 1000)
+                self.changed(usage)
 
     async def settle(self, username: str | None = None) -> None:
         """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""
-        for book in self._books():
-            if (username is None or book.name == username) and book.pending:
-                await self._write(book)
+        for usage in self._tracker():
+            if (username is None or usage.name == username) and usage.pending:
+                await self._write(usage)
 
     async def close(self) -> None:
         """Write everything and stop, in `CLOSE_SECONDS` at most."""
         self._stop.set()
-        books = self._books()
-        for book in books:
-            book.wake.set()
-        tasks = [book.task for book in books if book.task is not None]
+        tracker = self._tracker()
+        for usage in tracker:
+            usage.wake.set()
+        tasks = [usage.task for usage in tracker if usage.task is not None]
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 if tasks:
                     await asyncio.gather(*tasks, return_exceptions=True)
-                for book in books:
-                    await self._finish(book)
+                for usage in tracker:
+                    await self._finish(usage)
         except TimeoutError:
-            behind = sum(book.pending or book.marked for book in books)
+            behind = sum(usage.pending or usage.marked for usage in tracker)
             log.warning(
                 "the store does not answer: usage of %d accounts will be scanned at the next start", behind
             )
 
-    async def _finish(self, book: AccountUsage) -> None:
+    async def _finish(self, usage: AccountUsage) -> None:
         try:
-            if book.pending:
-                await self._write(book)
-            await self._unmark(book)
+            if usage.pending:
+                await self._write(usage)
+            await self._unmark(usage)
         except (TidegateError, OverflowError):
-            log.warning("usage of %s could not be written; it will be scanned at the next start", book.name)
+            log.warning("usage of %s could not be written; it will be scanned at the next start", usage.name)
 
-    async def _keep(self, book: AccountUsage) -> None:
-        """Write a book until it is settled."""
+    async def _keep(self, usage: AccountUsage) -> None:
+        """Write a usage until it is settled."""
         idle_since: float | None = None
         try:
             while not self._stop.is_set():
-                book.wake.clear()
+                usage.wake.clear()
                 pause = SAVE_GAP_SECONDS
                 try:
-                    if book.pending:
+                    if usage.pending:
                         idle_since = None
-                        await self._write(book)
-                    elif not book.busy:
+                        await self._write(usage)
+                    elif not usage.busy:
                         now = asyncio.get_running_loop().time()
                         idle_since = now if idle_since is None else idle_since
                         if now - idle_since >= LINGER_SECONDS:
-                            await self._unmark(book)
-                            if not book.wake.is_set():
+                            await self._unmark(usage)
+                            if not usage.wake.is_set():
                                 break
                     else:
                         pause = SAVE_INTERVAL_SECONDS
-                    self._written(book)
+                    self._written(usage)
                 except (TidegateError, OverflowError) as error:  # sparse files add up to more than fits
-                    self._unwritten(book, error)
+                    self._unwritten(usage, error)
                     pause = RETRY_SECONDS
                 await _wait(self._stop, SAVE_GAP_SECONDS)
                 if pause > SAVE_GAP_SECONDS and not self._stop.is_set():
-                    await _wait(book.wake, pause - SAVE_GAP_SECONDS)
+                    await _wait(usage.wake, pause - SAVE_GAP_SECONDS)
         finally:
-            book.task = None
-            if not book.pending:
-                self._failing.pop(book.name, None)
-            self._forget(book)
+            usage.task = None
+            if not usage.pending:
+                self._failing.pop(usage.name, None)
+            self._forget(usage)
 
-    def _unwritten(self, book: AccountUsage, error: Exception) -> None:
+    def _unwritten(self, usage: AccountUsage, error: Exception) -> None:
         """Say once why the store does not take numbers, not at each try and not for each account."""
         cause = " ".join(str(error).split()) or type(error).__name__
-        if self._failing.get(book.name) == cause:
+        if self._failing.get(usage.name) == cause:
             return
         known = cause in self._failing.values()
-        self._failing[book.name] = cause
+        self._failing[usage.name] = cause
         log.log(
             logging.DEBUG if known else logging.WARNING,
             "usage of %s cannot be written now: %s; trying again every %g seconds",
-            book.name,
+            usage.name,
             cause,
             RETRY_SECONDS,
         )
 
-    def _written(self, book: AccountUsage) -> None:
-        cause = self._failing.pop(book.name, None)
+    def _written(self, usage: AccountUsage) -> None:
+        cause = self._failing.pop(usage.name, None)
         if cause is not None and cause not in self._failing.values():
-            log.info("usage is written again, last that of %s; it was kept meanwhile (%s)", book.name, cause)
+            log.info("usage is written again, last that of %s; it was kept meanwhile (%s)", usage.name, cause)
 
-    async def _write(self, book: AccountUsage) -> None:
+    async def _write(self, usage: AccountUsage) -> None:
         store = self.store
         if store is None:
             return
-        async with book.lock:
+        async with usage.lock:
             try:
-                await self._write_account(book, store)
+                await self._write_account(usage, store)
             except NotFound:
-                log.info("usage of %s is dropped: the account was deleted", book.name)
-                book.deleted()
-            for folder in list(book.folders):
-                await self._write_folder(book, folder, store)
+                log.info("usage of %s is dropped: the account was deleted", usage.name)
+                usage.deleted()
+            for folder in list(usage.folders):
+                await self._write_folder(usage, folder, store)
 
-    async def _write_account(self, book: AccountUsage, store: UsageStore) -> None:
-        if not book.behind:
+    async def _write_account(self, usage: AccountUsage, store: UsageStore) -> None:
+        if not usage.behind:
             return
-        if book.sent is not None:
+        if usage.sent is not None:
             # A write of the same record ends after one that is still under way (a transaction whose
             # line broke holds its lock), and makes the reading that follows go to the writing server.
-            await self._mark(book)
-        if await self._replaced(book, store):
+            await self._mark(usage)
+        if await self._replaced(usage, store):
             return
-        if book.sent is not None:
-            self._learn(book, await store.user(book.name), (book.name, None))
-        changes = book.changes()
-        await self._send(book, changes, lambda: self._noted(store.add_usage(book.name, as_delta(changes))))
-        for kind, when in list(book.touched_at.items()):
-            await store.touch_first(book.name, kind, when)
-            del book.touched_at[kind]
+        if usage.sent is not None:
+            self._learn(usage, await store.user(usage.name), (usage.name, None))
+        changes = usage.changes()
+        await self._send(usage, changes, lambda: self._noted(store.add_usage(usage.name, as_delta(changes))))
+        for kind, when in list(usage.touched_at.items()):
+            await store.touch_first(usage.name, kind, when)
+            del usage.touched_at[kind]
 
-    async def _write_folder(self, book: AccountUsage, folder: FolderUsage, store: UsageStore) -> None:
+    async def _write_folder(self, usage: AccountUsage, folder: FolderUsage, store: UsageStore) -> None:
         async with folder.lock:  # several accounts may have changed it
-            if folder.sent is not None and not book.marked:
+            if folder.sent is not None and not usage.marked:
                 with contextlib.suppress(NotFound):  # the account was deleted; the folder may live on
-                    await self._mark(book)
+                    await self._mark(usage)
             try:
                 if folder.sent is not None:
                     # For the reasons in `_write_account`.
                     await store.add_folder_usage(folder.name, size=0, files=0)
-                    self._learn(folder, await store.folder(folder.name), (book.name, folder.name))
+                    self._learn(folder, await store.folder(folder.name), (usage.name, folder.name))
                 size, files = changes = folder.changes()
                 await self._send(
                     folder, changes, lambda: store.add_folder_usage(folder.name, size=size, files=files)
@@ -490,49 +492,49 @@ class UsageTracker:
                 folder.deleted()
 
     @staticmethod
-    async def _send(book: LiveUsage, changes: Numbers, write: Callable[[], Awaitable[None]]) -> None:
-        """Have changes stored; if it cannot be said whether they were, they stay in `book.sent`."""
+    async def _send(usage: LiveUsage, changes: Numbers, write: Callable[[], Awaitable[None]]) -> None:
+        """Have changes stored; if it cannot be said whether they were, they stay in `usage.sent`."""
         if not any(changes):
             return
-        book.sent = changes
+        usage.sent = changes
         try:
             await write()
         except _REFUSED:
-            book.sent = None
+            usage.sent = None
             raise
-        book.told(changes)
+        usage.told(changes)
 
-    def _learn(self, book: LiveUsage, found: Account | Folder | None, doubt: tuple[str, str | None]) -> None:
-        """Settle what became of `book.sent`, or note whose numbers only a scan can make right."""
-        if not book.learn(None if found is None else numbers_of(found)):
-            log.warning("usage of %s is uncertain; it will be counted again", book.name)
+    def _learn(self, usage: LiveUsage, found: Account | Folder | None, doubt: tuple[str, str | None]) -> None:
+        """Settle what became of `usage.sent`, or note whose numbers only a scan can make right."""
+        if not usage.learn(None if found is None else numbers_of(found)):
+            log.warning("usage of %s is uncertain; it will be counted again", usage.name)
             self.doubts.add(*doubt)
 
-    async def _replaced(self, book: AccountUsage, store: UsageStore) -> bool:
-        """True if the store has another account of that name by now; the book is retired then.
+    async def _replaced(self, usage: AccountUsage, store: UsageStore) -> bool:
+        """True if the store has another account of that name by now; the usage is retired then.
 
         The store adds by name, so this is asked before each addition.
         """
-        if not book.gone and any(book.identity):
-            found = await store.user(book.name)
-            if found is not None and not is_same(book.identity, identity_of(found)):
-                found = await self._surely(book.name, store)
+        if not usage.gone and any(usage.identity):
+            found = await store.user(usage.name)
+            if found is not None and not is_same(usage.identity, identity_of(found)):
+                found = await self._surely(usage.name, store)
             # Without a record the write itself tells.
-            if found is not None and not book.gone and not is_same(book.identity, identity_of(found)):
-                self._retire(book)
-        return book.gone
+            if found is not None and not usage.gone and not is_same(usage.identity, identity_of(found)):
+                self._retire(usage)
+        return usage.gone
 
-    def _retire(self, book: AccountUsage) -> None:
+    def _retire(self, usage: AccountUsage) -> None:
         """The account is gone and another one has its name: what sessions still change concerns nobody."""
-        log.info("usage of %s is dropped: the account was deleted and made anew", book.name)
-        book.deleted()
-        book.gone = True
-        if self._accounts.get(book.name) is book:
-            del self._accounts[book.name]
-        self._gone[book.name, book.identity] = book
-        self.doubts.drop(book.name)
-        if book.task is None:
-            self._forget(book)
+        log.info("usage of %s is dropped: the account was deleted and made anew", usage.name)
+        usage.deleted()
+        usage.gone = True
+        if self._accounts.get(usage.name) is usage:
+            del self._accounts[usage.name]
+        self._gone[usage.name, usage.identity] = usage
+        self.doubts.drop(usage.name)
+        if usage.task is None:
+            self._forget(usage)
 
     @staticmethod
     async def _surely(name: str, store: UsageStore) -> Account | None:
@@ -550,20 +552,20 @@ class UsageTracker:
         elif self.store is not None:
             await self.store.mark_usage(username, dirty=dirty)
 
-    async def _mark(self, book: AccountUsage) -> None:
-        if not book.gone:
-            await self.set_mark(book.name, dirty=True)
-        book.marked = True
+    async def _mark(self, usage: AccountUsage) -> None:
+        if not usage.gone:
+            await self.set_mark(usage.name, dirty=True)
+        usage.marked = True
 
-    async def _unmark(self, book: AccountUsage) -> None:
-        if self.store is None or not book.marked:
+    async def _unmark(self, usage: AccountUsage) -> None:
+        if self.store is None or not usage.marked:
             return
-        async with book.lock:
-            doubtful = not book.gone and self.doubts.keep_mark(book.name)
-            if book.marked and not book.busy and not book.pending and not doubtful:
-                book.marked = False
-                if not book.gone:
-                    await self.set_mark(book.name, dirty=False)
+        async with usage.lock:
+            doubtful = not usage.gone and self.doubts.keep_mark(usage.name)
+            if usage.marked and not usage.busy and not usage.pending and not doubtful:
+                usage.marked = False
+                if not usage.gone:
+                    await self.set_mark(usage.name, dirty=False)
 
     async def _noted(self, write: Awaitable[None]) -> None:
         """Write numbers of an account, and remember when."""
@@ -577,11 +579,11 @@ class UsageTracker:
     # -- by hand -------------------------------------------------------------------------------------
 
     async def _current(self, username: str) -> AccountUsage | None:
-        """The live book of the account that the store has now."""
-        book = self._accounts.get(username)
-        if book is not None and self.store is not None and await self._replaced(book, self.store):
+        """The live usage of the account that the store has now."""
+        usage = self._accounts.get(username)
+        if usage is not None and self.store is not None and await self._replaced(usage, self.store):
             return self._accounts.get(username)
-        return book
+        return usage
 
     async def set_usage(
         self,
@@ -601,46 +603,46 @@ class UsageTracker:
                 are about right only.
         """
         until = self.doubts.moment if settles is None else settles
-        book = await self._current(username)
-        if book is None:
+        usage = await self._current(username)
+        if usage is None:
             if self.store is not None:
                 await self._noted(self.store.set_usage(username, size=size, files=files))
             self.doubts.settle(until, username=username)
             return
-        async with book.lock:
-            # Besides the scan that holds the book, others do: traffic goes on.
-            marks = since is not None and self.store is not None and not book.marked and book.refs > 1
+        async with usage.lock:
+            # Besides the scan that holds the usage, others do: traffic goes on.
+            marks = since is not None and self.store is not None and not usage.marked and usage.refs > 1
             if marks:
-                await self._mark(book)
-            before = book.charged
+                await self._mark(usage)
+            before = usage.charged
             size, files = _later((size, files), before, since)
             try:
                 if self.store is not None:
                     await self._noted(self.store.set_usage(username, size=size, files=files))
             except BaseException as error:
                 if not isinstance(error, _REFUSED):  # perhaps they are set, and additions go on top of them
-                    self.doubt(book)
+                    self.doubt(usage)
                 raise
-            book.correct((size, files), before)
+            usage.correct((size, files), before)
             self.doubts.settle(until, username=username)
         if marks:
-            self.changed(book)
+            self.changed(usage)
 
     async def set_transfer_usage(self, username: str, *, upload: int, download: int) -> None:
         """Set an account's transfer numbers here and in the store."""
-        book = await self._current(username)
-        if book is None:
+        usage = await self._current(username)
+        if usage is None:
             if self.store is not None:
                 await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
             return
-        async with book.lock:
-            before = book.upload.used, book.download.used, book.total.used
+        async with usage.lock:
+            before = usage.upload.used, usage.download.used, usage.total.used
             if self.store is not None:
                 await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
-            book.replaced(book.upload, book.download)
-            book.upload.rebase(upload, before[0])
-            book.download.rebase(download, before[1])
-            book.total.rebase(upload + download, before[2])
+            usage.replaced(usage.upload, usage.download)
+            usage.upload.rebase(upload, before[0])
+            usage.download.rebase(download, before[1])
+            usage.total.rebase(upload + download, before[2])
 
     async def set_folder_usage(
         self,
@@ -653,13 +655,13 @@ class UsageTracker:
     ) -> None:
         """Set a folder's numbers here and in the store; see `set_usage`."""
         until = self.doubts.moment if settles is None else settles
-        book = self._folders.get(name)
-        if book is None:
+        usage = self._folders.get(name)
+        if usage is None:
             if self.store is not None:
                 await self.store.set_folder_usage(name, size=size, files=files)
         else:
-            async with book.lock:
-                before = book.charged
+            async with usage.lock:
+                before = usage.charged
                 size, files = _later((size, files), before, since)
                 try:
                     if self.store is not None:
@@ -669,7 +671,7 @@ class UsageTracker:
                         for username in self.changing(name):
                             self.doubts.add(username, name)
                     raise
-                book.correct((size, files), before)
+                usage.correct((size, files), before)
         self.doubts.settle(until, folder=name)
 
 

@@ -52,7 +52,7 @@ async def _explained(services: Services, question: schemas.Question) -> Response
         if wrong is not None:
             raise InvalidArgument(f"{field}: {wrong}")
     name = folded(services, question.user, "user")
-    await services.sessions.books.settle(name)
+    await services.sessions.tracker.settle(name)
     account = await services.provider.user(name)
     if account is None:
         raise NotFound("no such user")

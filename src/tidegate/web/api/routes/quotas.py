@@ -108,7 +108,7 @@ async def set_transfer_usage(  # noqa: PLR0917  a query parameter is a parameter
     if mode == "add":
         upload = _fits(upload + account.used_upload_data_transfer, "used_upload_data_transfer")
         download = _fits(download + account.used_download_data_transfer, "used_download_data_transfer")
-    await services.sessions.books.set_transfer_usage(account.username, upload=upload, download=download)
+    await services.sessions.tracker.set_transfer_usage(account.username, upload=upload, download=download)
     await services.administration.users.counters_set(
         account.username, "used_upload_data_transfer", "used_download_data_transfer", by=actor(who, ip)
     )
@@ -125,7 +125,7 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
 ) -> Response:
     """Set or add to what a folder's quota counts as used; 409 while a scan runs."""
     given = await read_model(request, schemas.QuotaUsage)
-    await services.sessions.books.settle()
+    await services.sessions.tracker.settle()
     folder = await services.provider.folder(folded(services, name, "folder"))
     if folder is None:
         raise NotFound("no such folder")
@@ -134,7 +134,7 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
     if mode == "add":
         size = _fits(size + folder.used_quota_size, "used_quota_size")
         files = _fits(files + folder.used_quota_files, "used_quota_files")
-    await services.sessions.books.set_folder_usage(folder.name, size=size, files=files)
+    await services.sessions.tracker.set_folder_usage(folder.name, size=size, files=files)
     await services.administration.folders.counters_set(
         folder.name, "used_quota_size", "used_quota_files", by=actor(who, ip)
     )
@@ -171,8 +171,8 @@ async def _settled(services: Services, username: str) -> Account:
         NotFound: there is none of this name.
     """
     name = folded(services, username, "user")
-    await services.sessions.books.settle(name)
-    store = services.sessions.books.store
+    await services.sessions.tracker.settle(name)
+    store = services.sessions.tracker.store
     account = await store.user(name) if store is not None else None
     if account is None:
         raise NotFound("no such user")

@@ -61,7 +61,7 @@ async def get_user(
 ) -> Response:
     """One account with its live counters."""
     name = folded(services, username, "user")
-    await services.sessions.books.settle(name)
+    await services.sessions.tracker.settle(name)
     account = await services.administration.users.get(name)
     answer = encode_account(account, confidential=bool(confidential_data) and who.may(EVERYTHING))
     return Json(answer, headers=etag(account))
