@@ -369,16 +369,16 @@ class _Keys:
         if not isinstance(items, list):
             return
         for index, item in enumerate(items):
-            spot = f"{path}[{index}]"
+            key_path = f"{path}[{index}]"
             if not isinstance(item, dict):
-                raise BadRecord(f"{self._where}{spot}", "should be a JSON object")
+                raise BadRecord(f"{self._where}{key_path}", "should be a JSON object")
             _drop_nulls(item)
             if model is TimeWindow:
                 if "from_" in item:
-                    raise BadRecord(f"{self._where}{spot}.from_", "unknown key, did you mean from?")
+                    raise BadRecord(f"{self._where}{key_path}.from_", "unknown key, did you mean from?")
                 if "from" in item:
                     item["from_"] = item.pop("from")
-            self.split(item, model, foreign or {}, f"{spot}.")
+            self.split(item, model, foreign or {}, f"{key_path}.")
 
     def filesystem(self, plain: Document, rules: Rules, path: str = "") -> None:
         """Local storage is the default and stored as nothing; other storage is kept and noted."""

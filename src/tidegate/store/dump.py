@@ -213,13 +213,13 @@ def _placed(error: UnknownFolder, source: Path | BinaryIO) -> UnknownFolder:
         for section, index, document in _Walk(stream).items():
             user = document if section == "users" and isinstance(document, dict) else {}
             mounts = user.get("virtual_folders")
-            for spot, mount in enumerate(mounts if isinstance(mounts, list) else ()):
+            for position, mount in enumerate(mounts if isinstance(mounts, list) else ()):
                 if (
                     isinstance(mount, dict)
                     and mount.get("name") == error.folder
                     and not mount.get("mapped_path")
                 ):
-                    return UnknownFolder(spot, error.folder, f"users[{index}].")
+                    return UnknownFolder(position, error.folder, f"users[{index}].")
     return error
 
 

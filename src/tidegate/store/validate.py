@@ -304,11 +304,11 @@ def check_permissions(where: str, permissions: Mapping[str, Sequence[str]]) -> d
         raise BadRecord(where, f"has more than {MAX_ITEMS} directories")
     checked: dict[str, tuple[str, ...]] = {}
     for path, names in permissions.items():
-        spot = f'{where}["{path[:200]}"]'
-        clean = check_path(spot, path)
+        key_path = f'{where}["{path[:200]}"]'
+        clean = check_path(key_path, path)
         if clean in checked:
-            raise BadRecord(spot, f"{clean!r} is given twice")
-        _known(spot, names, PERMISSIONS)
+            raise BadRecord(key_path, f"{clean!r} is given twice")
+        _known(key_path, names, PERMISSIONS)
         checked[clean] = tuple(dict.fromkeys(names))
     if not checked.get("/"):
         raise BadRecord(where, 'needs at least one permission for "/"')
@@ -373,11 +373,14 @@ def _check_filters(filters: Filters, where: str) -> Filters:
         patterns.append(_check_patterns(item, f"{where}file_patterns[{index}].", seen))
     limits: list[BandwidthLimit] = []
     for index, limit in enumerate(_bounded(f"{where}bandwidth_limits", filters.bandwidth_limits)):
-        spot = f"{where}bandwidth_limits[{index}]."
+        key_path = f"{where}bandwidth_limits[{index}]."
         if not limit.sources:
-            raise BadRecord(f"{spot}sources", "is empty: name at least one network")
+            raise BadRecord(f"{key_path}sources", "is empty: name at least one network")
         limits.append(
-            changed(_checked_integers(limit, spot), sources=check_networks(f"{spot}sources", limit.sources))
+            changed(
+                _checked_integers(limit, key_path),
+                sources=check_networks(f"{key_path}sources", limit.sources),
+            )
         )
     for index, window in enumerate(_bounded(f"{where}access_time", filters.access_time)):
         _check_window(window, f"{where}access_time[{index}].")
@@ -414,8 +417,8 @@ def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatte
         for index, pattern in enumerate(_bounded(f"{where}{label}", getattr(item, label))):
             wrong = globs.problem(pattern)
             if wrong is not None:
-                spot = f"{where}{label}[{index}]"
-                raise BadRecord(spot, f"{pattern[:100]!r} is not a pattern for file names: {wrong}")
+                key_path = f"{where}{label}[{index}]"
+                raise BadRecord(key_path, f"{pattern[:100]!r} is not a pattern for file names: {wrong}")
     return changed(item, path=path)
 
 
@@ -437,19 +440,21 @@ def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tu
     checked: list[FolderMount] = []
     seen: set[str] = set()
     for index, mount in enumerate(_bounded(where, mounts)):
-        spot = f"{where}[{index}]."
-        check_name(f"{spot}name", mount.name, rules)
-        _integers(mount, spot, least={"quota_size": -1, "quota_files": -1})
-        check_text(f"{spot}description", mount.description)
+        key_path = f"{where}[{index}]."
+        check_name(f"{key_path}name", mount.name, rules)
+        _integers(mount, key_path, least={"quota_size": -1, "quota_files": -1})
+        check_text(f"{key_path}description", mount.description)
         if (mount.quota_size < 0) != (mount.quota_files < 0):
-            raise BadRecord(f"{spot}quota_size", "and quota_files must both be -1 or both be 0 or more")
-        path = check_path(f"{spot}virtual_path", mount.virtual_path)
+            raise BadRecord(f"{key_path}quota_size", "and quota_files must both be -1 or both be 0 or more")
+        path = check_path(f"{key_path}virtual_path", mount.virtual_path)
         if path == "/" and not rules.root_mounts:
-            raise BadRecord(f"{spot}virtual_path", "a folder cannot be mounted at '/'")
+            raise BadRecord(f"{key_path}virtual_path", "a folder cannot be mounted at '/'")
         if path in seen:
-            raise BadRecord(f"{spot}virtual_path", f"{path!r} is given twice")
+            raise BadRecord(f"{key_path}virtual_path", f"{path!r} is given twice")
         seen.add(path)
-        mapped = _check_directory(f"{spot}mapped_path", mount.mapped_path, rules) if mount.mapped_path else ""
+        mapped = (
+            _check_directory(f"{key_path}mapped_path", mount.mapped_path, rules) if mount.mapped_path else ""
+        )
         checked.append(changed(mount, virtual_path=path, mapped_path=mapped))
     return tuple(checked)
 

@@ -77,14 +77,16 @@ def _modernise_extensions(filters: dict[str, Any], where: str) -> None:
     if not isinstance(patterns, list):
         raise BadRecord(f"{where}file_patterns", "should be a list")
     for index, item in enumerate(old):
-        spot = f"{where}file_extensions[{index}]"
+        key_path = f"{where}file_extensions[{index}]"
         if not isinstance(item, dict):
-            raise BadRecord(spot, "should be a JSON object")
+            raise BadRecord(key_path, "should be a JSON object")
         patterns.append(
             {
                 "path": item.get("path", "/"),
-                "allowed_patterns": _suffixes(item.get("allowed_extensions"), f"{spot}.allowed_extensions"),
-                "denied_patterns": _suffixes(item.get("denied_extensions"), f"{spot}.denied_extensions"),
+                "allowed_patterns": _suffixes(
+                    item.get("allowed_extensions"), f"{key_path}.allowed_extensions"
+                ),
+                "denied_patterns": _suffixes(item.get("denied_extensions"), f"{key_path}.denied_extensions"),
             }
         )
     filters["file_patterns"] = patterns

@@ -290,55 +290,55 @@ class Context:
 
         Only where something is counted, rules differ from place to place, or uploads are published later.
         """
-        spot = await self.table.at(path)
-        if not self._placed(spot.mount):
-            return spot
-        backend = _knowing(spot.backend)
+        resolved = await self.table.at(path)
+        if not self._placed(resolved.mount):
+            return resolved
+        backend = _knowing(resolved.backend)
         if backend is None:
-            return spot
-        return spot._replace(key=await backend.place_of(spot.key, follow=follow))
+            return resolved
+        return resolved._replace(key=await backend.place_of(resolved.key, follow=follow))
 
     async def survey(self, path: VPath) -> tuple[ResolvedPath, Entry | None]:
         """`charged`, and what is there, not following; None if nothing is."""
-        spot = await self.table.at(path)
-        backend = spot.backend
-        if self._placed(spot.mount):
+        resolved = await self.table.at(path)
+        backend = resolved.backend
+        if self._placed(resolved.mount):
             knowing = _knowing(backend)
-            backend = self.through(spot)
+            backend = self.through(resolved)
             if knowing is not None and fulfils(backend, Surveys):
-                key, entry = await backend.survey(spot.key)
-                return (spot if key == spot.key else spot._replace(key=key)), entry
+                key, entry = await backend.survey(resolved.key)
+                return (resolved if key == resolved.key else resolved._replace(key=key)), entry
             if knowing is not None:
-                spot = spot._replace(key=await knowing.place_of(spot.key, follow=False))
+                resolved = resolved._replace(key=await knowing.place_of(resolved.key, follow=False))
         try:
-            return spot, await backend.stat(spot.key, follow=False)
+            return resolved, await backend.stat(resolved.key, follow=False)
         except NotFound:
-            return spot, None
+            return resolved, None
 
     def _placed(self, mount: Mount) -> bool:
         published = self.options.upload_mode is Publish.INPLACE
         return bool(mount.meter.grow) or not self.gate.uniform or not published
 
-    def place(self, path: VPath, spot: ResolvedPath) -> VPath:
+    def place(self, path: VPath, resolved: ResolvedPath) -> VPath:
         """The virtual path of where `charged` or `survey` found that `path` leads."""
-        mount = spot.mount
-        return path if path.relative_to(mount.path) == spot.key else mount.virtual(spot.key)
+        mount = resolved.mount
+        return path if path.relative_to(mount.path) == resolved.key else mount.virtual(resolved.key)
 
-    def through(self, spot: ResolvedPath) -> Backend:
+    def through(self, resolved: ResolvedPath) -> Backend:
         """The storage to act with on a place that was judged: a link put there meanwhile is not followed.
 
         The act then raises `LinkMet` and nothing is done; see `tidegate.vfs.files.reach`.
         """
-        knowing = None if self.gate.uniform else _knowing(spot.backend)
-        return spot.backend if knowing is None else knowing.unlinked
+        knowing = None if self.gate.uniform else _knowing(resolved.backend)
+        return resolved.backend if knowing is None else knowing.unlinked
 
-    def opening_through(self, spot: ResolvedPath) -> Backend:
+    def opening_through(self, resolved: ResolvedPath) -> Backend:
         """`through`, for opening what `charged` or `survey` found: what is charged is what is written.
 
         It follows no link either where links matter to no permission but something is counted.
         """
-        knowing = _knowing(spot.backend) if self._placed(spot.mount) else None
-        return spot.backend if knowing is None else knowing.unlinked
+        knowing = _knowing(resolved.backend) if self._placed(resolved.mount) else None
+        return resolved.backend if knowing is None else knowing.unlinked
 
     async def begin(self, mount: Mount) -> None:
         """Usage of a mount is about to change; operations call `Act.begin`, which knows when it is over."""

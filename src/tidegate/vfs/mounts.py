@@ -249,9 +249,9 @@ class MountTable:
 
     async def at(self, path: VPath) -> ResolvedPath:
         """The mount that serves `path`, its backend (opened at first use) and the key there."""
-        spot = self.known(path)
-        if spot is not None:
-            return spot
+        resolved = self.known(path)
+        if resolved is not None:
+            return resolved
         mount = self._serving(path)
         acquired = await self._pool.acquire(mount.spec)
         if mount.backend is None:

@@ -115,8 +115,8 @@ class Session:
         context = self._context
         found = await own.find(context, path, follow=follow) if context.own else None
         if found is not None:
-            spot, upload = found
-            there = context.place(path, spot)
+            resolved, upload = found
+            there = context.place(path, resolved)
             if there != path:
                 judge(there)
             return await own.look(upload)
@@ -133,8 +133,8 @@ class Session:
         """
         context = self._context
         table = context.table
-        spot = await reach(context, path, Intent.LIST, charged=bool(context.own))
-        shows = _both(context, path, context.place(path, spot))
+        resolved = await reach(context, path, Intent.LIST, charged=bool(context.own))
+        shows = _both(context, path, context.place(path, resolved))
         overlay = table.overlay(path)
         points = [name for name, mounted in overlay.items() if mounted]
         ways = {name for name, mounted in overlay.items() if not mounted}
@@ -144,9 +144,9 @@ class Session:
             if mounted:
                 yield mounted
         hidden = frozenset(points)
-        unpublished = await own.entries(context, spot) if context.own else {}
+        unpublished = await own.entries(context, resolved) if context.own else {}
         try:
-            async with listing(context.through(spot), spot.key) as batches:
+            async with listing(context.through(resolved), resolved.key) as batches:
                 async for batch in batches:
                     if hidden or ways:
                         ways.difference_update(entry.name for entry in batch)
@@ -191,9 +191,9 @@ class Session:
         """
         context = self._context
         context.require(Intent.SPACE, path)
-        spot = await reach(context, path, Intent.SPACE)
-        mount, backend, key = spot.mount, context.through(spot), spot.key
-        places = {path, context.place(path, spot)}
+        resolved = await reach(context, path, Intent.SPACE)
+        mount, backend, key = resolved.mount, context.through(resolved), resolved.key
+        places = {path, context.place(path, resolved)}
         if not all(context.gate.decide(Intent.LIST, place).allowed for place in places):
             key = ""  # an answer about the path itself would tell whether it exists
         known = Capability.SPACE in backend.capabilities
@@ -336,9 +336,9 @@ class Session:
             await self.stat(path, follow=follow)
             return
         resized = attrs.size is not None
-        spot = await reach(context, path, *intents, follow=follow, charged=resized or bool(context.own))
-        mine = own.mine(context, spot)
-        backend, key = context.through(spot), spot.key
+        resolved = await reach(context, path, *intents, follow=follow, charged=resized or bool(context.own))
+        mine = own.mine(context, resolved)
+        backend, key = context.through(resolved), resolved.key
         started = monotonic()
         wanted = supported(attrs, backend.capabilities, context.options.setstat_mode)
         if wanted == Attrs():
@@ -352,9 +352,9 @@ class Session:
                 except Conflict:  # it was published meanwhile
                     mine = None
             if mine is None:
-                await self._resize(path, spot, wanted.size, follow=follow)
+                await self._resize(path, resolved, wanted.size, follow=follow)
             await context.operated(
-                Action.TRUNCATE, path, spot.location, started, attrs=Attrs(size=wanted.size)
+                Action.TRUNCATE, path, resolved.location, started, attrs=Attrs(size=wanted.size)
             )
         rest = replace(wanted, size=None)
         if rest == Attrs():
@@ -363,7 +363,7 @@ class Session:
             await mine.handle.set_attrs(rest)
         else:
             await backend.set_attrs(key, rest, follow=follow)
-        host = spot.location
+        host = resolved.location
         if rest.mtime_ns is not None or rest.atime_ns is not None:
             when = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
             await context.operated(Action.CHTIMES, path, host, started, attrs=when)
@@ -372,13 +372,13 @@ class Session:
         if rest.uid is not None or rest.gid is not None:
             await context.operated(Action.CHOWN, path, host, started, attrs=Attrs(uid=rest.uid, gid=rest.gid))
 
-    async def _resize(self, path: VPath, spot: ResolvedPath, size: int, *, follow: bool) -> None:
+    async def _resize(self, path: VPath, resolved: ResolvedPath, size: int, *, follow: bool) -> None:
         """Truncate or extend a file by path, charging the difference."""
         context = self._context
-        mount, backend, key = spot.mount, context.through(spot), spot.key
+        mount, backend, key = resolved.mount, context.through(resolved), resolved.key
 
         async def work(act: Act) -> None:
-            async with context.places.locked((spot.backend, key)) as (place,):
+            async with context.places.locked((resolved.backend, key)) as (place,):
                 entry = await backend.stat(key, follow=follow)
                 if entry.is_dir:
                     raise IsADirectory

@@ -360,12 +360,12 @@ async def test_old_parts_behind_a_link_go_under_the_name_that_others_hold(tmp_pa
         age = old.stat().st_mtime - 10 * 86400
         os.utime(old, (age, age))
         context = session._context
-        spot = await context.charged(p("/d"), follow=True)
+        resolved = await context.charged(p("/d"), follow=True)
 
         async def look() -> None:
             assert [entry async for batch in session.list(p("/ld")) for entry in batch] == []
 
-        async with context.places.locked((spot.backend, spot.key)):
+        async with context.places.locked((resolved.backend, resolved.key)):
             looking = asyncio.create_task(look())
             done, _ = await asyncio.wait([looking], timeout=0.2)
             assert not done

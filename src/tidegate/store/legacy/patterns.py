@@ -144,15 +144,15 @@ def _entries(filters: Document, name: str, word: str, where: str) -> list[Docume
         raise BadRecord(f"{where}{name}", "should be a list")
     found: list[Document] = []
     for index, item in enumerate(items):
-        spot = f"{where}{name}[{index}]"
+        key_path = f"{where}{name}[{index}]"
         if not isinstance(item, dict):
-            raise BadRecord(spot, "should be a JSON object")
+            raise BadRecord(key_path, "should be a JSON object")
         made = {key: value for key, value in item.items() if key not in (f"allowed_{word}", f"denied_{word}")}
         made["path"] = item.get("path") or "/"
         for side in ("allowed", "denied"):
             texts = item.get(f"{side}_{word}") or []
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise BadRecord(f"{spot}.{side}_{word}", "should be a list of texts")
+                raise BadRecord(f"{key_path}.{side}_{word}", "should be a list of texts")
             made[f"{side}_patterns"] = texts
         found.append(made)
     return found

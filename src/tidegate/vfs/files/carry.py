@@ -157,16 +157,16 @@ class _Carrier:
 
     async def one(self, name: str, entry: Entry, old: Entry | None = None) -> None:
         """Copy a file or link, over what has the name now."""
-        spots = [spot._replace(key=_below(spot.key, name)) for spot in (self._origin, self._goal)]
-        origin, goal = spots
+        both = [each._replace(key=_below(each.key, name)) for each in (self._origin, self._goal)]
+        origin, goal = both
         if not name:
             if self._written(origin):
                 raise Conflict("file is being written")
             await self._one(origin, goal, entry, old)
         else:
             # Taken without waiting: who has a place below might wait for one of ours.
-            for spot in spots:
-                if self._context.places.in_use(spot.backend, spot.key):
+            for each in both:
+                if self._context.places.in_use(each.backend, each.key):
                     raise Conflict("file is being written")
             async with self._context.places.locked(origin[1:], goal[1:]):
                 await self._one(origin, goal, entry, None)
@@ -193,8 +193,8 @@ class _Carrier:
         else:
             raise InvalidArgument("invalid argument: not a file, directory or link")
 
-    def _written(self, spot: ResolvedPath) -> bool:
-        place = self._context.places.hold(spot.backend, spot.key)
+    def _written(self, resolved: ResolvedPath) -> bool:
+        place = self._context.places.hold(resolved.backend, resolved.key)
         try:
             return place.extent is not None
         finally:

@@ -83,10 +83,10 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
     await settle(context, work)
 
 
-async def stat_or_none(context: Context, spot: ResolvedPath) -> Entry | None:
+async def stat_or_none(context: Context, resolved: ResolvedPath) -> Entry | None:
     """The entry that is there, links not followed; None for nothing."""
     try:
-        return await context.through(spot).stat(spot.key, follow=False)
+        return await context.through(resolved).stat(resolved.key, follow=False)
     except NotFound:
         return None
 

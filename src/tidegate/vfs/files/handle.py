@@ -75,7 +75,7 @@ class File:
         "_readinto",
         "_readslow",
         "_received",
-        "_spot",
+        "_resolved",
         "_throttle_down",
         "_throttle_up",
         "_upload",
@@ -95,7 +95,7 @@ class File:
     def __init__(
         self,
         context: Context,
-        spot: ResolvedPath,
+        resolved: ResolvedPath,
         handle: FileHandle,
         path: VPath,
         *,
@@ -113,7 +113,7 @@ class File:
         self.started = time.time()
         self.size = 0
         self._context = context
-        self._spot = spot
+        self._resolved = resolved
         self._handle = handle
         self._upload = upload
         self._created = upload is not None and handle.existed_size is None and not joined
@@ -127,7 +127,7 @@ class File:
         self._received = 0
         self._paid_at = 0.0
         self._bandwidth_lock: asyncio.Lock | None = None
-        self._meter = spot.mount.meter
+        self._meter = resolved.mount.meter
         self._throttle_up: TokenBucket | None = context.up
         self._throttle_down: TokenBucket | None = context.down
         self._readinto = handle.readinto_nowait
@@ -440,8 +440,10 @@ class File:
         ):
             if asked:
                 context.require(intent, path)
-                judge(context, intent, path, self._spot)
-        wanted = supported(attrs, self._spot.backend.capabilities, context.options.setstat_mode, lenient=True)
+                judge(context, intent, path, self._resolved)
+        wanted = supported(
+            attrs, self._resolved.backend.capabilities, context.options.setstat_mode, lenient=True
+        )
         started = monotonic()
         if wanted.size is not None and self._upload is not None:
             self._may_write()
@@ -466,7 +468,7 @@ class File:
                 await self._record(Action.CHTIMES, started, times)
 
     async def _record(self, action: Action, started: float, attrs: Attrs) -> None:
-        host = self._spot.location
+        host = self._resolved.location
         await self._context.operated(action, self.path, host, started, attrs=attrs)
 
     async def sync(self) -> None:
@@ -568,7 +570,7 @@ class File:
         if upload is not None and context.inspects_uploads and shows(upload, outcome):
             refusal = await inspect_upload(
                 context,
-                self._spot,
+                self._resolved,
                 upload,
                 self._handle if upload.inplace else upload.handle,
                 self.path,
@@ -602,14 +604,14 @@ class File:
             failure.told = True  # by what follows
         if self._meter.down and self.size != self._received:
             context.changed()
-        spot = self._spot
+        resolved = self._resolved
         return Transferred(
             context.origin,
             time.time(),
             action,
             status,
             self.path,
-            spot.mount.location(spot.key),
+            resolved.mount.location(resolved.key),
             self._received if self._upload is not None else self.size,
             monotonic() - self._clock,
             "" if failure is None else text_of(failure),
@@ -644,4 +646,4 @@ class File:
     @property
     def place(self) -> tuple[Backend, Key]:
         """The storage and key of the file."""
-        return self._spot.backend, self._spot.key
+        return self._resolved.backend, self._resolved.key

@@ -35,29 +35,35 @@ def reads_back(context: Context, backend: Backend) -> bool:
 
 
 async def inspect_upload(
-    context: Context, spot: ResolvedPath, upload: Upload, handle: FileHandle, path: VPath, *, complete: bool
+    context: Context,
+    resolved: ResolvedPath,
+    upload: Upload,
+    handle: FileHandle,
+    path: VPath,
+    *,
+    complete: bool,
 ) -> TidegateError | None:
     """The reason why an upload may not be published, None if it may.
 
     Args:
         context: of the session.
-        spot: where it was opened.
+        resolved: where it was opened.
         upload: it.
         handle: the handle that wrote it; of several that share an upload, the one that publishes it.
         path: what the client calls it.
         complete: the client closed it.
     """
-    own_handle = reads_back(context, spot.backend)
+    own_handle = reads_back(context, resolved.backend)
     content: FileHandle | None = None
     try:
-        content = handle if own_handle else await _content(context, spot, upload)
+        content = handle if own_handle else await _content(context, resolved, upload)
         named = upload.inplace and not upload.extent.gone
         await context.inspect(
             Inspected.UPLOAD,
             Intent.UPLOAD,
             path,
             size=None if content is None else (await content.stat()).size,
-            location=spot.mount.location(upload.place.at[1]) if named else "",
+            location=resolved.mount.location(upload.place.at[1]) if named else "",
             read=None if content is None else content.read,
             complete=complete,
         )
@@ -69,13 +75,13 @@ async def inspect_upload(
     return None
 
 
-async def _content(context: Context, spot: ResolvedPath, upload: Upload) -> FileHandle | None:
+async def _content(context: Context, resolved: ResolvedPath, upload: Upload) -> FileHandle | None:
     """Another handle on what was written where none can write and read; None if there can be none."""
     reading = OpenOptions(read=True)
     try:
         if upload.inplace:
             key = upload.place.at[1]  # it may have been renamed
-            return await context.opening_through(spot).open_file(key, reading)
-        return await own.reopened(context, spot, upload, reading)
+            return await context.opening_through(resolved).open_file(key, reading)
+        return await own.reopened(context, resolved, upload, reading)
     except TidegateError:
         return None

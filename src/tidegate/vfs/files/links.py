@@ -50,20 +50,22 @@ async def taking_turns(context: Context, *backends: Backend) -> AsyncIterator[Ca
         yield turn.aclose
 
 
-async def text_to_store(context: Context, spot: ResolvedPath, text: str, points: VPath, link: VPath) -> str:
+async def text_to_store(
+    context: Context, resolved: ResolvedPath, text: str, points: VPath, link: VPath
+) -> str:
     """The text to store for a link that was judged as leading to `points`.
 
     It is kept to the letter, but where its words would lead elsewhere than judged: over the root of the
     storage, or, for an account with more than one rule, back up (``x/..``) behind what may be a link.
     """
-    mount = spot.mount
+    mount = resolved.mount
     plain = f"/{points.relative_to(mount.path)}"
     if text.startswith("/"):
         inside = text if mount.path == "/" else text.removeprefix(mount.path)
         fits = mount.path == "/" or (inside != text and inside[:1] in {"", "/"})
         return (inside or "/") if fits and _keeps(context, inside, 0) else plain
     relative = posixpath.relpath(points, link.parent)
-    if await _astray(context, spot, link, relative):
+    if await _astray(context, resolved, link, relative):
         return plain
     depth = len(link.parent.parts) - len(mount.path.parts)
     return text if _keeps(context, text, depth) else relative
@@ -153,14 +155,14 @@ def _judge(context: Context, points: VPath, link: VPath) -> None:
         context.refuse(Intent.SYMLINK, points, decision)
 
 
-async def _astray(context: Context, spot: ResolvedPath, link: VPath, text: str) -> bool:
+async def _astray(context: Context, resolved: ResolvedPath, link: VPath, text: str) -> bool:
     """True if a text climbs at a place whose way holds a link, so that it would climb from elsewhere."""
     if context.gate.uniform or not _climbs(text):
         return False
-    way = posixpath.dirname(link.relative_to(spot.mount.path))
+    way = posixpath.dirname(link.relative_to(resolved.mount.path))
     while way:
         try:
-            if (await spot.backend.stat(way, follow=False)).is_link:
+            if (await resolved.backend.stat(way, follow=False)).is_link:
                 return True
         except NotFound:
             pass

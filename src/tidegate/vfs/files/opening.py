@@ -79,41 +79,41 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
     table = context.table
     if table.has_points and (table.is_point(path) or table.holds_points(path)):
         return None
-    spot = table.known(path)
-    if spot is None or not spot.key:
+    resolved = table.known(path)
+    if resolved is None or not resolved.key:
         return None
-    open_now: _OpenNow | None = getattr(spot.backend, "open_nowait", None)
+    open_now: _OpenNow | None = getattr(resolved.backend, "open_nowait", None)
     if open_now is None:
         return None
     if write:
-        return _create_nowait(context, path, spot, open_now, attrs, truncate=flags.truncate)
+        return _create_nowait(context, path, resolved, open_now, attrs, truncate=flags.truncate)
     if context.inspections is not None and context.inspections.download:
         return None
-    meter = spot.mount.meter
+    meter = resolved.mount.meter
     if not context.gate.decide(Intent.DOWNLOAD, path).allowed:
         return None
     try:
         meter.may_download()
-        handle = open_now(spot.key, _FOR_READING)
+        handle = open_now(resolved.key, _FOR_READING)
     except TidegateError:
         return None
     if handle is None:
         return None
     for count in meter.fetches:
         count.add(1)
-    return File(context, spot, handle, path, readable=True, upload=None, append=False)
+    return File(context, resolved, handle, path, readable=True, upload=None, append=False)
 
 
 def _create_nowait(
     context: Context,
     path: VPath,
-    spot: ResolvedPath,
+    resolved: ResolvedPath,
     open_now: _OpenNow,
     attrs: Attrs | None,
     *,
     truncate: bool,
 ) -> File | None:
-    mount, backend, key = spot
+    mount, backend, key = resolved
     meter = mount.meter
     if (
         context.options.upload_mode is not Publish.INPLACE
@@ -150,9 +150,9 @@ def _create_nowait(
         return None
     if handle is None:
         return None
-    upload = Upload(context, spot, inplace=True)
+    upload = Upload(context, resolved, inplace=True)
     upload.created()
-    return File(context, spot, handle, path, readable=False, upload=upload, append=False)
+    return File(context, resolved, handle, path, readable=False, upload=upload, append=False)
 
 
 async def _open_download(context: Context, path: VPath) -> File:
@@ -164,22 +164,22 @@ async def _open_download(context: Context, path: VPath) -> File:
     except QuotaExceeded as error:
         context.over(Intent.DOWNLOAD, path, error)
         raise
-    spot, handle = await _reading(context, path, lambda place: context.require(Intent.DOWNLOAD, place))
+    resolved, handle = await _reading(context, path, lambda place: context.require(Intent.DOWNLOAD, place))
     if context.inspections is not None and context.inspections.download:
         try:
             await context.inspect(
                 Inspected.DOWNLOAD, Intent.DOWNLOAD, path,
-                size=(await handle.stat()).size, location=spot.location, read=handle.read,
+                size=(await handle.stat()).size, location=resolved.location, read=handle.read,
             )  # fmt: skip
         except BaseException:
             await handle.close()
             raise
     for count in mount.meter.fetches:
         count.add(1)
-    return File(context, spot, handle, path, readable=True, upload=None, append=False)
+    return File(context, resolved, handle, path, readable=True, upload=None, append=False)
 
 
-async def _inspect_download(context: Context, path: VPath, spot: ResolvedPath) -> None:
+async def _inspect_download(context: Context, path: VPath, resolved: ResolvedPath) -> None:
     """Ask about a file that is about to be opened for reading and writing, if it is there.
 
     Raises:
@@ -188,13 +188,13 @@ async def _inspect_download(context: Context, path: VPath, spot: ResolvedPath) -
     if context.inspections is None or not context.inspections.download:
         return
     try:
-        content = await context.opening_through(spot).open_file(spot.key, _FOR_READING)
+        content = await context.opening_through(resolved).open_file(resolved.key, _FOR_READING)
     except NotFound:
         return
     try:
         await context.inspect(
             Inspected.DOWNLOAD, Intent.DOWNLOAD, path,
-            size=(await content.stat()).size, location=spot.location, read=content.read,
+            size=(await content.stat()).size, location=resolved.location, read=content.read,
         )  # fmt: skip
     finally:
         await content.close()
@@ -211,26 +211,28 @@ async def _reading(
     found = await own.find(context, path) if context.own else None
     if found is None:
         return await acting(context, path, judge, lambda backend, key: backend.open_file(key, _FOR_READING))
-    spot, upload = found
-    there = context.place(path, spot)
+    resolved, upload = found
+    there = context.place(path, resolved)
     if there != path:
         judge(there)
     async with own.held(context, upload):
-        return spot, await own.reopened(context, spot, upload, _FOR_READING)
+        return resolved, await own.reopened(context, resolved, upload, _FOR_READING)
 
 
-async def _join(context: Context, path: VPath, flags: OpenFlags, spot: ResolvedPath, upload: Upload) -> File:
+async def _join(
+    context: Context, path: VPath, flags: OpenFlags, resolved: ResolvedPath, upload: Upload
+) -> File:
     """A second handle that writes a file the session is uploading already."""
     if flags.create and flags.exclusive:
         context.require(Intent.UPLOAD, path)
         raise AlreadyExists
-    if spot.mount.in_order:
+    if resolved.mount.in_order:
         raise Conflict("this storage takes one writer of a file at a time")
-    places = dict.fromkeys((path, context.place(path, spot)))
+    places = dict.fromkeys((path, context.place(path, resolved)))
     for place in places:
         context.require(Intent.OVERWRITE, place)
     flags, withheld = _readable(context, flags, *places)
-    meter = spot.mount.meter
+    meter = resolved.mount.meter
     with context.limits(Intent.OVERWRITE, path):
         meter.may_upload(new=False, replaced=0)
     wanted = OpenOptions(read=flags.read, write=True, append=flags.append)
@@ -238,12 +240,19 @@ async def _join(context: Context, path: VPath, flags: OpenFlags, spot: ResolvedP
     async def work(act: Act) -> File:
         async with own.held(context, upload):
             act.commit()
-            handle = await own.reopened(context, spot, upload, wanted)
+            handle = await own.reopened(context, resolved, upload, wanted)
             upload.sharers += 1
             if upload.extent.writing or upload.extent.resizing:
                 upload.inexact()  # an append that is under way lands behind what we write
         file = File(
-            context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append, joined=True
+            context,
+            resolved,
+            handle,
+            path,
+            readable=flags.read,
+            upload=upload,
+            append=flags.append,
+            joined=True,
         )
         file.withheld = withheld
         try:
@@ -272,25 +281,25 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         found = await own.find(context, path, follow=not flags.exclusive)
         if found is not None:
             return await _join(context, path, flags, *found)
-    spot, entry = await context.survey(path)
-    _judge_place(context, path, spot)
-    mount, backend, key = spot
+    resolved, entry = await context.survey(path)
+    _judge_place(context, path, resolved)
+    mount, backend, key = resolved
     _judge(context, path, flags, entry)
     behind = entry
     if entry is not None and entry.is_link:
         # A link counts as a new file; what it points to is replaced all the same.
         if flags.exclusive:
             raise AlreadyExists  # of a name that is taken, wherever it leads
-        spot = await context.charged(path, follow=True)
-        mount, backend, key = spot
-        _judge_place(context, path, spot)
-        behind = await _look(context.through(spot), key, follow=True)
+        resolved = await context.charged(path, follow=True)
+        mount, backend, key = resolved
+        _judge_place(context, path, resolved)
+        behind = await _look(context.through(resolved), key, follow=True)
         if behind is not None:
             if behind.is_dir:
                 raise IsADirectory
             context.require(Intent.OVERWRITE, path)
     new = behind is None or (flags.create and flags.exclusive)
-    there = context.place(path, spot)
+    there = context.place(path, resolved)
     if there != path and not context.gate.uniform:
         context.require(Intent.UPLOAD if new else Intent.OVERWRITE, there)
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
@@ -298,7 +307,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     _capable(backend, flags, entry)
 
     if flags.read and entry is not None and not flags.truncate:
-        await _inspect_download(context, path, spot)
+        await _inspect_download(context, path, resolved)
 
     options = context.options
     fresh = entry is None or flags.truncate or flags.exclusive
@@ -327,7 +336,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     async def work(act: Act) -> File:
         await act.begin(mount)
         await context.places.may_change((backend, key))
-        upload = Upload(context, spot, inplace=inplace)
+        upload = Upload(context, resolved, inplace=inplace)
         handle: FileHandle | None = None
         try:
             with context.limits(Intent.UPLOAD, path):
@@ -335,7 +344,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                     upload.charge_new()
                 async with upload.place.lock:  # nobody removes or renames it between opening and taking over
                     act.commit()
-                    handle = await context.opening_through(spot).open_file(key, wanted)
+                    handle = await context.opening_through(resolved).open_file(key, wanted)
                     if mount.in_order:
                         start = 0 if fresh else handle.existed_size or 0
                         handle = InOrder(handle, start, append=flags.append, room=options.early)
@@ -355,7 +364,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             if handle is not None:
                 await _drop(handle)
             raise
-        file = File(context, spot, handle, path, readable=flags.read, upload=upload, append=flags.append)
+        file = File(context, resolved, handle, path, readable=flags.read, upload=upload, append=flags.append)
         file.withheld = withheld
         if act.abandoned:
             await file.abort()
@@ -396,9 +405,9 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
     context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
 
 
-def _judge_place(context: Context, path: VPath, spot: ResolvedPath) -> None:
+def _judge_place(context: Context, path: VPath, resolved: ResolvedPath) -> None:
     """Refuse a place that may be neither written nor replaced, before anything is told of it."""
-    place = context.place(path, spot)
+    place = context.place(path, resolved)
     if context.gate.uniform or place == path:
         return
     if not context.gate.decide(Intent.OVERWRITE, place).allowed:

@@ -27,11 +27,11 @@ from tidegate.vfs.usage.reservations import PathState
 BUSY = "upload still in progress"
 
 
-def mine(context: Context, spot: ResolvedPath) -> Upload | None:
+def mine(context: Context, resolved: ResolvedPath) -> Upload | None:
     """The session's own unpublished upload at a place that `Context.charged` found."""
     if not context.own:
         return None
-    place = context.places.find(spot.backend, spot.key)
+    place = context.places.find(resolved.backend, resolved.key)
     return None if place is None else context.own.get(place)
 
 
@@ -40,19 +40,19 @@ async def find(context: Context, path: VPath, *, follow: bool = True) -> tuple[R
     if not context.own:
         return None
     try:
-        spot = await context.charged(path, follow=follow)
+        resolved = await context.charged(path, follow=follow)
     except TidegateError:
         return None  # the operation itself finds out and says why
-    upload = mine(context, spot)
-    return None if upload is None else (spot, upload)
+    upload = mine(context, resolved)
+    return None if upload is None else (resolved, upload)
 
 
-def below(context: Context, spot: ResolvedPath) -> Iterator[tuple[str, Upload]]:
+def below(context: Context, resolved: ResolvedPath) -> Iterator[tuple[str, Upload]]:
     """The session's own unpublished uploads in a directory and below it: relative keys."""
-    prefix = f"{spot.key}/" if spot.key else ""
+    prefix = f"{resolved.key}/" if resolved.key else ""
     for place, upload in context.own.items():
         backend, key = place.at
-        if backend is spot.backend and key.startswith(prefix):
+        if backend is resolved.backend and key.startswith(prefix):
             yield key[len(prefix) :], upload
 
 
@@ -62,10 +62,10 @@ async def look(upload: Upload) -> Entry:
     return entry if entry.nlink else entry._replace(nlink=1)
 
 
-async def entries(context: Context, spot: ResolvedPath) -> dict[str, Entry]:
+async def entries(context: Context, resolved: ResolvedPath) -> dict[str, Entry]:
     """The session's own unpublished uploads in a directory, by name, for its listing."""
     found = {}
-    for name, upload in list(below(context, spot)):
+    for name, upload in list(below(context, resolved)):
         if "/" not in name:
             try:
                 found[name] = (await look(upload))._replace(name=name)
@@ -88,21 +88,23 @@ async def held(context: Context, upload: Upload) -> AsyncIterator[PathState]:
         yield place
 
 
-def sharing(context: Context, spot: ResolvedPath) -> SharesUploads:
+def sharing(context: Context, resolved: ResolvedPath) -> SharesUploads:
     """The storage, if one upload can have several handles and be renamed there.
 
     Raises:
         Conflict: it cannot.
     """
-    backend = context.through(spot)
+    backend = context.through(resolved)
     if not isinstance(backend, SharesUploads):
         raise Conflict(BUSY)
     return backend
 
 
-async def reopened(context: Context, spot: ResolvedPath, upload: Upload, options: OpenOptions) -> FileHandle:
+async def reopened(
+    context: Context, resolved: ResolvedPath, upload: Upload, options: OpenOptions
+) -> FileHandle:
     """Another handle on the content of an upload; the caller holds its place."""
-    return await sharing(context, spot).reopen(inner_of(upload.handle), options)
+    return await sharing(context, resolved).reopen(inner_of(upload.handle), options)
 
 
 @contextmanager
@@ -115,10 +117,10 @@ def redirecting(upload: Upload) -> Iterator[None]:
         raise
 
 
-async def forsake(context: Context, spot: ResolvedPath, upload: Upload) -> None:
+async def forsake(context: Context, resolved: ResolvedPath, upload: Upload) -> None:
     """The upload's name was removed or replaced: it will not be published. The caller holds its place."""
     with redirecting(upload):
-        await sharing(context, spot).forsake(inner_of(upload.handle))
+        await sharing(context, resolved).forsake(inner_of(upload.handle))
     upload.leave()
     upload.forsaken = True
     context.own.pop(upload.place, None)

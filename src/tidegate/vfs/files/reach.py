@@ -51,10 +51,10 @@ async def reach(
     for intent in intents:
         context.require(intent, path)
     if charged or not context.gate.uniform:
-        spot = await context.charged(path, follow=follow)
+        resolved = await context.charged(path, follow=follow)
         for intent in intents:
-            judge(context, intent, path, spot)
-        return spot
+            judge(context, intent, path, resolved)
+        return resolved
     return await context.table.at(path)
 
 
@@ -62,7 +62,7 @@ def judge(
     context: Context,
     intent: Intent,
     path: VPath,
-    spot: ResolvedPath,
+    resolved: ResolvedPath,
     *,
     target: VPath | None = None,
     goal: ResolvedPath | None = None,
@@ -71,14 +71,14 @@ def judge(
     """Ask the gate about the place of a path that was asked about already; of a target's place as well.
 
     Args:
-        spot: where `path` leads, as `reach` or `Context.charged` found; `goal` likewise for `target`.
+        resolved: where `path` leads, as `reach` or `Context.charged` found; `goal` likewise for `target`.
 
     Raises:
         Denied, NotFound: refused.
     """
     if context.gate.uniform:
         return
-    there = context.place(path, spot)
+    there = context.place(path, resolved)
     other = target if target is None or goal is None else context.place(target, goal)
     if there != path or other != target:
         context.require(intent, there, target=other, target_exists=target_exists)
@@ -106,13 +106,13 @@ async def acting(
         Conflict: links changed under it again and again.
         TidegateError: of `judge` and `act`, or the path cannot be resolved.
     """
-    spot = await context.table.at(path)
+    resolved = await context.table.at(path)
     for _ in range(MAX_TRIES):
         try:
-            return spot, await act(context.through(spot), spot.key)
+            return resolved, await act(context.through(resolved), resolved.key)
         except LinkMet:
-            spot = await context.charged(path, follow=follow)
-            there = context.place(path, spot)
+            resolved = await context.charged(path, follow=follow)
+            there = context.place(path, resolved)
             if there != path:
                 judge(there)
     raise Conflict

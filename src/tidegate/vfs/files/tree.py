@@ -42,15 +42,17 @@ async def remove(context: Context, path: VPath) -> None:
     if path == "/" or context.table.is_point(path):
         context.require(Intent.DELETE_FILE, path)
         raise IsADirectory
-    spot = await reach(context, path, Intent.DELETE_FILE, follow=False, charged=True)
-    mount, backend, key = spot.mount, context.through(spot), spot.key
+    resolved = await reach(context, path, Intent.DELETE_FILE, follow=False, charged=True)
+    mount, backend, key = resolved.mount, context.through(resolved), resolved.key
 
     async def work(act: Act) -> None:
-        async with context.places.locked((spot.backend, key)) as (place,):
-            upload = own.mine(context, spot)
+        async with context.places.locked((resolved.backend, key)) as (place,):
+            upload = own.mine(context, resolved)
             if upload is not None:
-                await own.forsake(context, spot, upload)
-            entry = await (backend.stat(key, follow=False) if upload is None else stat_or_none(context, spot))
+                await own.forsake(context, resolved, upload)
+            entry = await (
+                backend.stat(key, follow=False) if upload is None else stat_or_none(context, resolved)
+            )
             if entry is not None:  # else there was nothing but an upload of the session's own
                 if entry.is_dir:
                     raise IsADirectory
@@ -84,45 +86,45 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
         raise context.deny(Intent.MKDIR, path, "permission: a folder is mounted there", "virtual_folders")
     if path == "/" or context.table.holds_points(path):
         raise AlreadyExists
-    spot = await reach(context, path, Intent.MKDIR, follow=False, charged=True)
-    if own.mine(context, spot) is not None:
+    resolved = await reach(context, path, Intent.MKDIR, follow=False, charged=True)
+    if own.mine(context, resolved) is not None:
         raise AlreadyExists
-    mount, key = spot.mount, spot.key
+    mount, key = resolved.mount, resolved.key
     uid, gid = context.owner
 
     async def work(act: Act) -> None:
-        async with _new_name(context, act, spot):
+        async with _new_name(context, act, resolved):
             mode = attrs.mode if attrs is not None else None
-            await context.through(spot).mkdir(key, mode=mode, uid=uid, gid=gid)
+            await context.through(resolved).mkdir(key, mode=mode, uid=uid, gid=gid)
         await context.operated(Action.MKDIR, path, mount.location(key), started)
 
     await settle(context, work)
 
 
-async def _unfinished(context: Context, spot: ResolvedPath, place: PathState) -> Entry | None:
+async def _unfinished(context: Context, resolved: ResolvedPath, place: PathState) -> Entry | None:
     """The kept unfinished upload that a new name will hide, if it counts in the quota."""
     if context.options.upload_mode is not Publish.RESUMABLE:
         return None
-    entry = await stat_or_none(context, spot)
+    entry = await stat_or_none(context, resolved)
     if entry is None or not entry.is_file or place.learn(entry.size) is None:
         return None
     return entry
 
 
 @asynccontextmanager
-async def _new_name(context: Context, act: Act, spot: ResolvedPath) -> AsyncIterator[None]:
+async def _new_name(context: Context, act: Act, resolved: ResolvedPath) -> AsyncIterator[None]:
     """Commit, and settle what a name that comes into being within hides.
 
     Who holds the place for another act (a copy that has looked what is there) is waited for.
     """
-    async with context.places.locked(spot[1:]) as (place,):
-        hidden = await _unfinished(context, spot, place)
+    async with context.places.locked(resolved[1:]) as (place,):
+        hidden = await _unfinished(context, resolved, place)
         if hidden is not None:
-            await act.begin(spot.mount)
+            await act.begin(resolved.mount)
         act.commit()
         yield
         if hidden is not None:
-            spot.mount.meter.credit(-place.freed(hidden.size), -1)
+            resolved.mount.meter.credit(-place.freed(hidden.size), -1)
             place.becomes(None)
 
 
@@ -136,14 +138,14 @@ async def rmdir(context: Context, path: VPath) -> None:
         )
     if context.table.holds_points(path):
         raise DirectoryNotEmpty("a folder is mounted inside")
-    spot = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=True)
-    if any(own.below(context, spot)):
+    resolved = await reach(context, path, Intent.DELETE_DIR, follow=False, charged=True)
+    if any(own.below(context, resolved)):
         raise DirectoryNotEmpty
-    mount, backend, key = spot.mount, context.through(spot), spot.key
+    mount, backend, key = resolved.mount, context.through(resolved), resolved.key
 
     async def work(act: Act) -> None:
         # To users a directory is empty that holds unfinished uploads only; they go along with it.
-        async with context.places.locked((spot.backend, key)):
+        async with context.places.locked((resolved.backend, key)):
             await context.inspect(Inspected.DELETE, Intent.DELETE_DIR, path, location=mount.location(key))
             parts = await kept_partials(backend, key)
             if parts:
@@ -156,15 +158,15 @@ async def rmdir(context: Context, path: VPath) -> None:
     await settle(context, work)
 
 
-async def expire(context: Context, spot: ResolvedPath) -> None:
+async def expire(context: Context, resolved: ResolvedPath) -> None:
     """Remove unfinished uploads of a directory that are too old, and give back what they were charged."""
-    mount, backend, key = spot.mount, context.through(spot), spot.key
+    mount, backend, key = resolved.mount, context.through(resolved), resolved.key
     if not isinstance(backend, ExpiresPartials):
         return
 
     async def work(act: Act) -> None:
         await act.begin(mount)
-        async with context.places.locked((spot.backend, key)):
+        async with context.places.locked((resolved.backend, key)):
             act.commit()
             gone = await backend.expire_partials(key)
             mount.meter.credit(-sum(part.size for part in gone), -len(gone))
@@ -179,11 +181,11 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     context.require(Intent.SYMLINK, points, target=link)
     if context.table.is_point(link) or context.table.is_point(points):
         raise OtherDevice("links do not cross folders")
-    spot = await reach(context, link, follow=False, charged=True)
-    if own.mine(context, spot) is not None:
+    resolved = await reach(context, link, follow=False, charged=True)
+    if own.mine(context, resolved) is not None:
         raise AlreadyExists
-    judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=spot)
-    mount, backend, key = spot
+    judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=resolved)
+    mount, backend, key = resolved
     other, _, other_key = await context.table.at(points)
     if other is not mount:
         raise OtherDevice("links do not cross folders")
@@ -193,9 +195,9 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
 
     async def work(act: Act) -> None:
         async with taking_turns(context, backend):
-            content = await text_to_store(context, spot, text, points, link)
-            async with _new_name(context, act, spot):
-                await context.through(spot).symlink(content, key)
+            content = await text_to_store(context, resolved, text, points, link)
+            async with _new_name(context, act, resolved):
+                await context.through(resolved).symlink(content, key)
         await context.operated(
             Action.SYMLINK,
             points,
@@ -214,14 +216,14 @@ async def readlink(context: Context, path: VPath) -> str:
     if context.own and await own.find(context, path, follow=False) is not None:
         raise InvalidArgument("invalid argument: not a link")
     _needs((await context.table.at(path)).backend, Capability.LINKS, "links")
-    spot, text = await acting(
+    resolved, text = await acting(
         context,
         path,
         lambda place: context.require(Intent.READLINK, place),
         lambda backend, key: backend.readlink(key),
         follow=False,
     )
-    return absolute(spot.mount, text)
+    return absolute(resolved.mount, text)
 
 
 async def real_path(context: Context, path: VPath) -> VPath:

@@ -86,12 +86,12 @@ class Upload:
 
     handle: FileHandle
 
-    def __init__(self, context: UploadOwner, spot: ResolvedPath, *, inplace: bool) -> None:
+    def __init__(self, context: UploadOwner, resolved: ResolvedPath, *, inplace: bool) -> None:
         self._context = context
-        self._mount = spot.mount
+        self._mount = resolved.mount
         self._failed: TidegateError | None = None
         self.inplace = inplace
-        place: PathState = context.places.hold(spot.backend, spot.key)
+        place: PathState = context.places.hold(resolved.backend, resolved.key)
         self._place = place
         self.extent = Reservation(place, 0)
         self.high = 0
