@@ -57,7 +57,7 @@ class RealPeer(Peer):
         assert not context.files
         assert not context.transfers
         assert context.opening == 0
-        assert len(context.places) == 0
+        assert len(context.paths) == 0
         assert not context.usage.uploads
         assert open_below(self.world.base) == []
 
@@ -440,7 +440,7 @@ async def test_two_sessions_that_write_one_path_are_charged_once(world):
         assert (await one.ask(p.close, ends[0])).code == OK
         assert (await one.ask(p.rename, "/k", "/l")).code == OK
         assert (await two.ask(p.close, ends[1])).code == OK
-        assert len(one.real._context.places) == 0
+        assert len(one.real._context.paths) == 0
         assert (await one.ask(p.remove, "/l")).code == OK
         # And what is removed or renamed while it is written.
         third = one.at_once(p.open_(5, "/g", "w")).handle
@@ -649,21 +649,21 @@ def test_a_count_warns_as_if_every_gauge_looked_at_every_change():
             count.used = 0
             counts.append(count)
             for size in (limit, 2 * limit):
-                count.gauge("g", size, warn=lambda *what, into=warnings: into.append(what))
+                count.quota_limit("g", size, warn=lambda *what, into=warnings: into.append(what))
         for _ in range(400):
             change, quick = chance.randint(-limit // 2, limit // 2 + 1), chance.random() < 0.3
             for count in counts:
                 if quick and change > 0:  # as `File.write_nowait` does
                     count.used += change
-                    for gauge in count.gauges.values():
-                        if gauge.count.used >= gauge.warn_at:
-                            gauge.moved()
+                    for quota_limit in count.quota_limits.values():
+                        if quota_limit.count.used >= quota_limit.warn_at:
+                            quota_limit.moved()
                 elif count is counts[0]:
                     count.add(change)
                 else:
                     count.used = max(0, count.used + change)
-                    for gauge in count.gauges.values():
-                        gauge.moved()
+                    for quota_limit in count.quota_limits.values():
+                        quota_limit.moved()
         assert seen[0] == seen[1]
         assert seen[0]
 

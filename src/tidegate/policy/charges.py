@@ -103,9 +103,11 @@ def build_charges(
             place, size_limit, files_limit = "", account.quota_size, account.quota_files
             size_count, files_count = used.size, used.files
         if size_limit > 0:
-            grow_limits.append(size_count.gauge(f"{place}quota_size", size_limit, warn=warn))
+            grow_limits.append(size_count.quota_limit(f"{place}quota_size", size_limit, warn=warn))
         if files_limit > 0:
-            file_limits.append(files_count.gauge(f"{place}quota_files", files_limit, unit="files", warn=warn))
+            file_limits.append(
+                files_count.quota_limit(f"{place}quota_files", files_limit, unit="files", warn=warn)
+            )
     space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
     up: Counts = (used.upload, used.total) if track_quota else ()
     down: Counts = (used.download, used.total) if track_quota else ()
@@ -119,9 +121,9 @@ def build_charges(
         ):
             megabytes_allowed = getattr(account, name)
             if megabytes_allowed > 0:
-                gauge = count.gauge(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
+                quota_limit = count.quota_limit(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
                 for limits in wanted:
-                    limits.append(gauge)
+                    limits.append(quota_limit)
         if track_quota == 2 and not up_limits and not down_limits:
             up = down = ()
     tally = _TallyParts(account, session_tally or used.tally, warn)
@@ -143,7 +145,7 @@ def build_charges(
 
 
 class _TallyParts:
-    """The gauges and counts that an account's `TallyLimits` asks for; an unlimited counter is not kept."""
+    """The limits and counters that an account's `TallyLimits` asks for; an unlimited counter is not kept."""
 
     def __init__(self, account: Account, counts: Mapping[str, UsageCounter], warn: Warn) -> None:
         self._limits = account.filters.tally_limits
@@ -161,7 +163,7 @@ class _TallyParts:
             return ()
         soft = self._limits.limit_type == "soft"
         return tuple(
-            self._counts[name].gauge(
+            self._counts[name].quota_limit(
                 f"tally_limits.{name}",
                 self._allowed(name),
                 soft=soft,

@@ -52,28 +52,28 @@ class UsageCounter:
         used: the live number; never below zero.
         saved: what the store was told last.
         clipped: what was given back below zero, in all (zero or negative): the number was wrong before.
-        gauges: limits on this count.
+        quota_limits: limits on this counter.
     """
 
-    __slots__ = ("clipped", "gauges", "saved", "used")
+    __slots__ = ("clipped", "quota_limits", "saved", "used")
 
     def __init__(self, used: int = 0) -> None:
         self.used = self.saved = max(0, used)
         self.clipped = 0
-        self.gauges: dict[tuple[str, int, bool], QuotaLimit] = {}
+        self.quota_limits: dict[tuple[str, int, bool], QuotaLimit] = {}
 
     def add(self, amount: int) -> None:
-        """Charge, or credit if negative; tells gauges."""
+        """Charge, or credit if negative; tells its limits."""
         used = self.used = self._above_zero(self.used + amount)
-        for gauge in self.gauges.values():
-            if not gauge.calm_from <= used < gauge.warn_at:
-                gauge.moved()
+        for quota_limit in self.quota_limits.values():
+            if not quota_limit.calm_from <= used < quota_limit.warn_at:
+                quota_limit.moved()
 
     def reset(self, used: int) -> None:
         """Set used and saved alike."""
         self.used = self.saved = max(0, used)
-        for gauge in self.gauges.values():
-            gauge.moved(quiet=True)
+        for quota_limit in self.quota_limits.values():
+            quota_limit.moved(quiet=True)
 
     def rebase(self, used: int, since: int) -> None:
         """The store now says `used`; what was charged on top of `since` meanwhile is still to be told."""
@@ -87,14 +87,14 @@ class UsageCounter:
         self.clipped += used
         return 0
 
-    def gauge(
+    def quota_limit(
         self, name: str, limit: int, *, soft: bool = False, unit: str = "bytes", warn: Warn
     ) -> QuotaLimit:
-        """The gauge for a limit; sessions with the same limit share it, so that a warning comes once."""
+        """The object for a limit; sessions with the same limit share it, so that a warning comes once."""
         key = (name, limit, soft)
-        found = self.gauges.get(key)
+        found = self.quota_limits.get(key)
         if found is None:
-            found = self.gauges[key] = QuotaLimit(self, name, limit, soft=soft, unit=unit, warn=warn)
+            found = self.quota_limits[key] = QuotaLimit(self, name, limit, soft=soft, unit=unit, warn=warn)
         return found
 
 
@@ -188,7 +188,7 @@ class ChargeSet:
         fetch_limits: limits on files sent.
         fetches: counts of files sent.
         max_file: largest file that may be uploaded, `MAX_FILE_BYTES` if no limit is set.
-        space: the gauge that `space` shows for bytes, and the one for files.
+        space: the limit that `space` shows for bytes, and the one for files.
         owner: what tells whether moving a file between two mounts moves its charge.
     """
 
@@ -237,9 +237,9 @@ class ChargeSet:
         Raises:
             QuotaExceeded: a limit is reached already; overwriting when over the limit is refused too.
         """
-        for gauge in self.grow_limits:
-            if gauge.reached(replaced):
-                raise gauge.error()
+        for quota_limit in self.grow_limits:
+            if quota_limit.reached(replaced):
+                raise quota_limit.error()
         if new:
             self._below(self.file_limits)
         self._below(self.up_limits)
@@ -267,9 +267,9 @@ class ChargeSet:
 
     @staticmethod
     def _below(limits: Iterable[QuotaLimit], *, reading: bool = False) -> None:
-        for gauge in limits:
-            if gauge.reached():
-                raise gauge.error(reading=reading)
+        for quota_limit in limits:
+            if quota_limit.reached():
+                raise quota_limit.error(reading=reading)
 
 
 def require(limits: Limits, amount: int, *, reading: bool = False) -> None:
@@ -278,9 +278,9 @@ def require(limits: Limits, amount: int, *, reading: bool = False) -> None:
     Raises:
         QuotaExceeded: one does not.
     """
-    for gauge in limits:
-        if gauge.count.used + amount > gauge.ceiling:
-            raise gauge.error(reading=reading)
+    for quota_limit in limits:
+        if quota_limit.count.used + amount > quota_limit.ceiling:
+            raise quota_limit.error(reading=reading)
 
 
 def counts_in_account(mount: FolderMount) -> bool:

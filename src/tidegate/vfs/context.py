@@ -115,7 +115,7 @@ class Context:
     table: MountTable
     tracker: UsageTracker
     usage: AccountUsage
-    places: PathTable
+    paths: PathTable
     options: VfsOptions
     emit: Callable[[Event], None]
     acts: Acts
@@ -317,7 +317,7 @@ class Context:
 
     def _placed(self, mount: Mount) -> bool:
         published = self.options.upload_mode is Publish.INPLACE
-        return bool(mount.meter.grow) or not self.gate.uniform or not published
+        return bool(mount.charges.grow) or not self.gate.uniform or not published
 
     def place(self, path: VPath, resolved: ResolvedPath) -> VPath:
         """The virtual path of where `charged` or `survey` found that `path` leads."""

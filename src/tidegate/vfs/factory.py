@@ -63,7 +63,7 @@ class VfsSessions:
         self._kept = kept
         self._inspections = inspections
         self._options = options or VfsOptions()
-        self._places = PathTable()
+        self._paths = PathTable()
         self._acts = Acts()
         self._pool = BackendPool(build)
         self._lease = lease
@@ -98,16 +98,16 @@ class VfsSessions:
         try:
             tally = session_tally(account)
             describe = self._pool.build
-            charges = self.tracker.meter(account, usage, tally, None, None)
+            charges = self.tracker.charges(account, usage, tally, None, None)
             home = Mount(ROOT, storage_of(account), charges, None, None, describe=describe)
             mounts = [home]
             for mounted in account.virtual_folders:
                 folder = await self.tracker.folder(mounted)
                 folders.append(folder)
-                meter = self.tracker.meter(account, usage, tally, mounted, folder)
+                charges = self.tracker.charges(account, usage, tally, mounted, folder)
                 path = VPath.parse(mounted.virtual_path)
                 spec = storage_of(account, mounted)
-                mounts.append(Mount(path, spec, meter, mounted, folder, describe=describe))
+                mounts.append(Mount(path, spec, charges, mounted, folder, describe=describe))
             table = MountTable(self._pool, mounts)
             await table.prepare()
         except BaseException:
@@ -123,7 +123,7 @@ class VfsSessions:
             table=table,
             tracker=self.tracker,
             usage=usage,
-            places=self._places,
+            paths=self._paths,
             options=self._options,
             emit=self._emit,
             kept=self._kept,

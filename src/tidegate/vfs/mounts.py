@@ -149,19 +149,19 @@ class Mount:
         spec: its storage.
         folder: the folder mount, None for the home.
         usage: live usage of the folder, None for the home.
-        meter: what is charged here.
+        charges: what is charged here.
         backend: open once it was needed.
         in_order: True if the open backend takes the writes of a file in order only.
         describe: makes an unopened backend, to ask it where something is.
     """
 
-    __slots__ = ("_describe", "backend", "folder", "in_order", "meter", "path", "spec", "usage")
+    __slots__ = ("_describe", "backend", "charges", "folder", "in_order", "path", "spec", "usage")
 
     def __init__(
         self,
         path: VPath,
         spec: StorageSpec,
-        meter: ChargeSet,
+        charges: ChargeSet,
         folder: FolderMount | None,
         usage: FolderUsage | None,
         *,
@@ -172,7 +172,7 @@ class Mount:
         self.spec = spec
         self.folder = folder
         self.usage = usage
-        self.meter = meter
+        self.charges = charges
         self.backend: Backend | None = None
         self.in_order = False
 

@@ -193,12 +193,12 @@ class Session:
         context.require(Intent.SPACE, path)
         resolved = await reach(context, path, Intent.SPACE)
         mount, backend, key = resolved.mount, context.through(resolved), resolved.key
-        places = {path, context.place(path, resolved)}
-        if not all(context.gate.decide(Intent.LIST, place).allowed for place in places):
+        paths = {path, context.place(path, resolved)}
+        if not all(context.gate.decide(Intent.LIST, place).allowed for place in paths):
             key = ""  # an answer about the path itself would tell whether it exists
         known = Capability.SPACE in backend.capabilities
         space = await self._disk(path, backend, key) if known else None
-        bytes_gauge, files_gauge = mount.meter.space
+        bytes_gauge, files_gauge = mount.charges.space
         if space is None:
             if bytes_gauge is None and files_gauge is None:
                 raise Unsupported("this storage does not tell its size")
@@ -378,34 +378,34 @@ class Session:
         mount, backend, key = resolved.mount, context.through(resolved), resolved.key
 
         async def work(act: Act) -> None:
-            async with context.places.locked((resolved.backend, key)) as (place,):
+            async with context.paths.locked((resolved.backend, key)) as (state,):
                 entry = await backend.stat(key, follow=follow)
                 if entry.is_dir:
                     raise IsADirectory
                 if not entry.is_file:
                     raise Unsupported("only files have a size to set")
                 await act.begin(mount)
-                old = place.learn(entry.size) or 0
+                old = state.learn(entry.size) or 0
                 with context.limits(Intent.OVERWRITE, path):
                     if size > entry.size:
-                        mount.meter.require_size(size)
+                        mount.charges.require_size(size)
                     change = size - old
                     several = change != 0 and entry.nlink > 1
                     # Each name of the file counts, and all of them grow.
                     grows = max(0, change) * max(1, entry.nlink)
-                    mount.meter.charge(grows, 0)
+                    mount.charges.charge(grows, 0)
                 act.commit()
                 try:
                     await backend.set_attrs(key, Attrs(size=size), follow=follow)
                 except BaseException:
-                    mount.meter.credit(-grows, 0)
+                    mount.charges.credit(-grows, 0)
                     raise
                 # What shrinks is given back when it is free, and not while others write: that may land yet.
-                paid = size if place.extent is None else max(old, size)
-                mount.meter.credit(min(0, paid - old), 0)
+                paid = size if state.reservation is None else max(old, size)
+                mount.charges.credit(min(0, paid - old), 0)
                 if several:  # nobody can say which of its names are charged here
                     context.tracker.doubt(context.usage)
-                place.resized(old, paid)
+                state.resized(old, paid)
 
         await settle(context, work)
 

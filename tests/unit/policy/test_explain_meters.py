@@ -79,7 +79,7 @@ def meter_of(account: Account, place: str, track_quota: int) -> ChargeSet:
     )
 
 
-def server_refuses(meter: ChargeSet, op: str, size: int, replaced: int | None) -> str | None:
+def server_refuses(charges: ChargeSet, op: str, size: int, replaced: int | None) -> str | None:
     """The limit by which the server refuses to move a whole file, None if it does not; see vfs/opening.py,
     files.py and copy.py for the order."""
     change = size - (replaced or 0)
@@ -87,22 +87,22 @@ def server_refuses(meter: ChargeSet, op: str, size: int, replaced: int | None) -
     try:
         match op:
             case "upload":
-                meter.may_upload(new=replaced is None, replaced=replaced or 0)
-                meter.charge(0, files)
-                if size > meter.max_file:
+                charges.may_upload(new=replaced is None, replaced=replaced or 0)
+                charges.charge(0, files)
+                if size > charges.max_file:
                     raise TooLarge
-                meter.charge(change, 0)
+                charges.charge(change, 0)
                 if size:
-                    require(meter.up_limits, size)
+                    require(charges.up_limits, size)
             case "copy":
-                meter.may_upload(new=replaced is None, replaced=replaced or 0)
-                meter.may_download()
-                if size > meter.max_file:
+                charges.may_upload(new=replaced is None, replaced=replaced or 0)
+                charges.may_download()
+                if size > charges.max_file:
                     raise TooLarge
-                meter.charge(change, files)
+                charges.charge(change, files)
             case "download":
-                meter.may_download()
-                require(meter.down_limits, size, reading=True)
+                charges.may_download()
+                require(charges.down_limits, size, reading=True)
     except QuotaExceeded as error:
         return error.limit
     except TooLarge:
@@ -158,9 +158,9 @@ def test_an_unknown_size_asks_whether_it_may_begin(
     account: Account, place: str, new: bool, track_quota: int
 ) -> None:
     account = replace(account, filters=replace(account.filters, max_upload_file_size=0))
-    meter = meter_of(account, place, track_quota)
+    charges = meter_of(account, place, track_quota)
     try:
-        meter.may_upload(new=new, replaced=0)
+        charges.may_upload(new=new, replaced=0)
         refused_by = None
     except QuotaExceeded as error:
         refused_by = error.limit

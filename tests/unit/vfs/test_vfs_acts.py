@@ -299,7 +299,7 @@ async def test_an_operation_that_has_not_begun_ends_with_its_caller(tmp_path: Pa
         file = await session.open(p("/b"), PUT)
         context = session._context
         resolved = await context.charged(p("/a"))
-        async with context.places.locked(resolved[1:]):
+        async with context.paths.locked(resolved[1:]):
             task = asyncio.ensure_future(session.remove(p("/a")))
             await asyncio.sleep(0)
             task.cancel()

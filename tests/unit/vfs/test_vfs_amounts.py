@@ -365,7 +365,7 @@ async def test_old_parts_behind_a_link_go_under_the_name_that_others_hold(tmp_pa
         async def look() -> None:
             assert [entry async for batch in session.list(p("/ld")) for entry in batch] == []
 
-        async with context.places.locked((resolved.backend, resolved.key)):
+        async with context.paths.locked((resolved.backend, resolved.key)):
             looking = asyncio.create_task(look())
             done, _ = await asyncio.wait([looking], timeout=0.2)
             assert not done

@@ -39,12 +39,12 @@ def warned() -> Warned:
 
 
 @pytest.fixture
-def gauge(warned: Warned) -> Callable[..., QuotaLimit]:
-    """A gauge over a count that has `used` of `limit`."""
+def quota_limit(warned: Warned) -> Callable[..., QuotaLimit]:
+    """A limit over a counter that has `used` of `limit`."""
 
     def make(used: int, limit: int = 100, *, soft: bool = False, unit: str = "bytes") -> QuotaLimit:
         warn = lambda *said: warned.append(said)  # noqa: E731  shorter than a method
-        return UsageCounter(used).gauge("quota_size", limit, soft=soft, unit=unit, warn=warn)
+        return UsageCounter(used).quota_limit("quota_size", limit, soft=soft, unit=unit, warn=warn)
 
     return make
 
@@ -81,13 +81,13 @@ def test_what_was_charged_since_is_kept(now: int, says: int, since: int, used: i
     assert (count.used, count.saved) == (used, says)
 
 
-def test_sessions_with_the_same_limit_share_a_gauge(gauge: Callable[..., QuotaLimit]) -> None:
-    first = gauge(5)
+def test_sessions_with_the_same_limit_share_a_gauge(quota_limit: Callable[..., QuotaLimit]) -> None:
+    first = quota_limit(5)
     count = first.count
-    assert count.gauge("quota_size", 100, warn=lambda *_: None) is first
+    assert count.quota_limit("quota_size", 100, warn=lambda *_: None) is first
     for other in (("quota_size", 101, False), ("other", 100, False), ("quota_size", 100, True)):
-        assert count.gauge(other[0], other[1], soft=other[2], warn=lambda *_: None) is not first
-    assert len(count.gauges) == 4
+        assert count.quota_limit(other[0], other[1], soft=other[2], warn=lambda *_: None) is not first
+    assert len(count.quota_limits) == 4
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_sessions_with_the_same_limit_share_a_gauge(gauge: Callable[..., QuotaLi
     ],
 )
 def test_the_marks_of_a_limit(
-    gauge: Callable[..., QuotaLimit], warned: Warned, limit: int, marks: tuple[int, int]
+    quota_limit: Callable[..., QuotaLimit], warned: Warned, limit: int, marks: tuple[int, int]
 ) -> None:
     """A warning comes with the first byte that is 80 or 95 per cent of the limit, and once."""
-    meter = gauge(0, limit)
+    charges = quota_limit(0, limit)
     for used in range(1, limit + 2):
-        meter.count.add(1)
+        charges.count.add(1)
         crossed = [mark for mark in marks if mark <= used]
         # Both at once where one step crosses both: then the higher is told.
         assert [said[1] for said in warned] == (
@@ -120,9 +120,9 @@ def test_the_marks_of_a_limit(
     )
     warned.clear()
     for used in range(limit, -1, -1):
-        meter.count.add(used - meter.count.used)
+        charges.count.add(used - charges.count.used)
     assert warned == []
-    meter.count.add(limit)  # in one step
+    charges.count.add(limit)  # in one step
     assert warned == [("quota_size", 95, limit, limit)]
 
 
@@ -131,16 +131,18 @@ def test_the_marks_of_a_limit(
     [(79, 80, 0), (80, 95, 80), (94, 95, 80), (95, UNLIMITED, 95), (200, UNLIMITED, 95)],
 )
 def test_what_stands_at_the_beginning_is_no_news(
-    gauge: Callable[..., QuotaLimit], warned: Warned, used: int, warn_at: int, calm_from: int
+    quota_limit: Callable[..., QuotaLimit], warned: Warned, used: int, warn_at: int, calm_from: int
 ) -> None:
-    made = gauge(used)
+    made = quota_limit(used)
     assert (made.warn_at, made.calm_from) == (warn_at, calm_from)
     made.count.reset(used)
     assert warned == []
 
 
-def test_a_mark_warns_again_only_after_it_was_left(gauge: Callable[..., QuotaLimit], warned: Warned) -> None:
-    made = gauge(0)
+def test_a_mark_warns_again_only_after_it_was_left(
+    quota_limit: Callable[..., QuotaLimit], warned: Warned
+) -> None:
+    made = quota_limit(0)
     for used, news in (
         (80, 1),
         (81, 1),
@@ -163,10 +165,14 @@ def test_a_mark_warns_again_only_after_it_was_left(gauge: Callable[..., QuotaLim
 @pytest.mark.parametrize(
     ("used", "amount", "fits"), [(90, 10, True), (90, 11, False), (100, 0, True), (101, 0, False)]
 )
-def test_room_up_to_a_limit(gauge: Callable[..., QuotaLimit], used: int, amount: int, fits: bool) -> None:
-    assert refused(lambda: require((gauge(used),), amount)) is not fits
-    assert not refused(lambda: require((gauge(used, soft=True),), 10**12))  # one file may cross
-    assert refused(lambda: require((gauge(0), gauge(used)), amount)) is not fits  # each of them is asked
+def test_room_up_to_a_limit(
+    quota_limit: Callable[..., QuotaLimit], used: int, amount: int, fits: bool
+) -> None:
+    assert refused(lambda: require((quota_limit(used),), amount)) is not fits
+    assert not refused(lambda: require((quota_limit(used, soft=True),), 10**12))  # one file may cross
+    assert (
+        refused(lambda: require((quota_limit(0), quota_limit(used)), amount)) is not fits
+    )  # each of them is asked
 
 
 @pytest.mark.parametrize(
@@ -184,22 +190,22 @@ def test_room_up_to_a_limit(gauge: Callable[..., QuotaLimit], used: int, amount:
     ],
 )
 def test_charging_is_whole_or_nothing(
-    gauge: Callable[..., QuotaLimit], size: int, files: int, fits: bool
+    quota_limit: Callable[..., QuotaLimit], size: int, files: int, fits: bool
 ) -> None:
-    grow, names = gauge(90), gauge(2, 3, unit="files")
-    meter = ChargeSet(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
-    assert refused(lambda: meter.charge(size, files)) is not fits
+    grow, names = quota_limit(90), quota_limit(2, 3, unit="files")
+    charges = ChargeSet(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
+    assert refused(lambda: charges.charge(size, files)) is not fits
     assert (grow.count.used, names.count.used) == ((90 + size, 2 + files) if fits else (90, 2))
 
 
-def test_what_shrinks_is_never_refused(gauge: Callable[..., QuotaLimit]) -> None:
-    grow, names = gauge(500), gauge(9, 3, unit="files")
-    meter = ChargeSet(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
+def test_what_shrinks_is_never_refused(quota_limit: Callable[..., QuotaLimit]) -> None:
+    grow, names = quota_limit(500), quota_limit(9, 3, unit="files")
+    charges = ChargeSet(grow_limits=(grow,), grow=(grow.count,), file_limits=(names,), files=(names.count,))
     for size, files in ((-1, 0), (0, -1), (-1, -1), (0, 0)):
-        meter.charge(size, files)
+        charges.charge(size, files)
     assert (grow.count.used, names.count.used) == (498, 7)
-    assert refused(lambda: meter.charge(1, -1)) and refused(lambda: meter.charge(-1, 1))
-    meter.credit(5, 5)  # without asking
+    assert refused(lambda: charges.charge(1, -1)) and refused(lambda: charges.charge(-1, 1))
+    charges.credit(5, 5)  # without asking
     assert (grow.count.used, names.count.used) == (503, 12)
 
 
@@ -209,25 +215,27 @@ def test_what_shrinks_is_never_refused(gauge: Callable[..., QuotaLimit]) -> None
 )
 @pytest.mark.parametrize("soft", [False, True])
 def test_whether_an_upload_starts(
-    gauge: Callable[..., QuotaLimit], used: int, replaced: int, starts: bool, soft: bool
+    quota_limit: Callable[..., QuotaLimit], used: int, replaced: int, starts: bool, soft: bool
 ) -> None:
-    meter = ChargeSet(grow_limits=(gauge(used, soft=soft),))
-    assert refused(lambda: meter.may_upload(new=False, replaced=replaced)) is not starts
+    charges = ChargeSet(grow_limits=(quota_limit(used, soft=soft),))
+    assert refused(lambda: charges.may_upload(new=False, replaced=replaced)) is not starts
 
 
 @pytest.mark.parametrize(("used", "starts"), [(2, True), (3, False), (4, False)])
-def test_files_and_traffic_at_the_start(gauge: Callable[..., QuotaLimit], used: int, starts: bool) -> None:
-    at = (gauge(used, 3, unit="files"),)
-    for meter, new in (
+def test_files_and_traffic_at_the_start(
+    quota_limit: Callable[..., QuotaLimit], used: int, starts: bool
+) -> None:
+    at = (quota_limit(used, 3, unit="files"),)
+    for charges, new in (
         (ChargeSet(file_limits=at), True),
         (ChargeSet(up_limits=at), True),
         (ChargeSet(up_limits=at), False),
     ):
-        assert refused(lambda meter=meter, new=new: meter.may_upload(new=new, replaced=0)) is not starts
+        assert refused(lambda charges=charges, new=new: charges.may_upload(new=new, replaced=0)) is not starts
     ChargeSet(file_limits=at).may_upload(new=False, replaced=0)
     ChargeSet(down_limits=at, fetch_limits=at).may_upload(new=True, replaced=0)
-    for meter in (ChargeSet(down_limits=at), ChargeSet(fetch_limits=at)):
-        assert refused(meter.may_download) is not starts
+    for charges in (ChargeSet(down_limits=at), ChargeSet(fetch_limits=at)):
+        assert refused(charges.may_download) is not starts
     ChargeSet(up_limits=at, file_limits=at, grow_limits=at).may_download()
 
 
@@ -236,12 +244,12 @@ def test_files_and_traffic_at_the_start(gauge: Callable[..., QuotaLimit], used: 
     (MAX_FILE_BYTES, MAX_FILE_BYTES, None), (MAX_FILE_BYTES, MAX_FILE_BYTES + 1, StorageFull),
 ])  # fmt: skip
 def test_the_largest_file(limit: int, size: int, error: type[Exception] | None) -> None:
-    meter = ChargeSet(max_file=limit)
+    charges = ChargeSet(max_file=limit)
     if error is None:
-        meter.require_size(size)
+        charges.require_size(size)
     else:
         with pytest.raises(error):
-            meter.require_size(size)
+            charges.require_size(size)
 
 
 @pytest.mark.parametrize(
@@ -257,9 +265,15 @@ def test_the_largest_file(limit: int, size: int, error: type[Exception] | None) 
     ],
 )  # fmt: skip
 def test_what_a_refusal_says(  # noqa: PLR0917  one row of the table
-    gauge: Callable[..., QuotaLimit], used: int, limit: int, soft: bool, unit: str, reading: bool, text: str
+    quota_limit: Callable[..., QuotaLimit],
+    used: int,
+    limit: int,
+    soft: bool,
+    unit: str,
+    reading: bool,
+    text: str,
 ) -> None:
-    assert gauge(used, limit, soft=soft, unit=unit).error(reading=reading).text == text
+    assert quota_limit(used, limit, soft=soft, unit=unit).error(reading=reading).text == text
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ async def test_nothing_is_left_of_it_when_it_has_ended(world: World, session: Se
             await other.stat(p("/f"))
         assert await world.used() == (0, 0)
     await other.close()
-    assert len(other._context.places) == 0
+    assert len(other._context.paths) == 0
 
 
 async def test_who_created_a_file_sets_its_mode_and_times(world: World):

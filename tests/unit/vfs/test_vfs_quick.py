@@ -67,7 +67,7 @@ def upload(session: Session, path: str, data: bytes = b"content") -> None:
 def idle(world: World, session: Session) -> None:
     """Nothing is held, counted or shown any more."""
     context = session._context
-    assert len(context.places) == 0
+    assert len(context.paths) == 0
     assert not context.usage.uploads
     assert not context.files
     assert not context.transfers
@@ -85,7 +85,7 @@ async def test_simple_transfers_go_at_once(world, flags):
         file = opened(session, path, flags, Attrs(mode=0o640))
         assert session.transfers == {file}
         assert file.write_nowait(0, b"content")
-        assert len(session._context.places) == 1
+        assert len(session._context.paths) == 1
         assert len(session._context.usage.uploads) == 1, "a scan must see it, and the mark must stay"
         assert file.close_nowait()
         idle(world, session)
@@ -381,7 +381,7 @@ async def test_two_sessions_upload_to_one_path(world, first_ends):
         await first.close()
     else:
         await first.abort()
-    assert len(one._context.places) == 1
+    assert len(one._context.paths) == 1
     assert second.write_nowait(18, b"b" * 6)
     if first_ends == "abort":  # what the other left is compared with the disk
         assert not second.close_nowait()
@@ -512,7 +512,7 @@ async def test_a_suspect_file_is_compared(world):
     assert file.write_nowait(0, b"12345")
     with open(world.home() / "f", "ab") as beside:
         beside.write(b"67890")
-    file._upload.extent.suspect = True
+    file._upload.reservation.suspect = True
     assert not file.close_nowait()
     await file.close()
     assert await world.used() == (10, 1)

@@ -252,11 +252,12 @@ def numbers(session: Session) -> list[Any]:
     context = session._context
     found: list[Any] = []
     for mount in context.table.mounts:
-        meter = mount.meter
+        charges = mount.charges
         found += [
-            [count.used for count in counts] for counts in (meter.grow, meter.files, meter.up, meter.down)
+            [count.used for count in counts]
+            for counts in (charges.grow, charges.files, charges.up, charges.down)
         ]
-        found += [[count.used for count in meter.fetches]]
+        found += [[count.used for count in charges.fetches]]
     usage = context.usage
     counts = (usage.size, usage.files, usage.upload, usage.download, usage.total, *usage.tally.values())
     return [*found, [count.used for count in counts]]
@@ -289,7 +290,7 @@ def stored(world: World) -> Any:
 def held(session: Session) -> tuple[int, ...]:
     context = session._context
     return (
-        len(context.places),
+        len(context.paths),
         len(context.usage.uploads),
         len(context.files),
         len(context.transfers),
@@ -396,7 +397,7 @@ def test_marks_are_warned_of_as_if_every_step_were_looked_at(
     """Bytes come by `UsageCounter.add`, or by the hot path, which looks at `warn_at` alone."""
     warned: list[int] = []
     count = UsageCounter(start)
-    gauge = count.gauge("x", limit, warn=lambda _, percent, __, ___: warned.append(percent))
+    quota_limit = count.quota_limit("x", limit, warn=lambda _, percent, __, ___: warned.append(percent))
     level, expected, used = 0, [], start
 
     def reached() -> int:
@@ -407,8 +408,8 @@ def test_marks_are_warned_of_as_if_every_step_were_looked_at(
         if hot:
             amount = abs(amount)
             count.used += amount
-            if count.used >= gauge.warn_at:
-                gauge.moved()
+            if count.used >= quota_limit.warn_at:
+                quota_limit.moved()
         else:
             count.add(amount)
         used = max(0, used + amount)

@@ -250,7 +250,7 @@ async def test_opening_that_fails_costs_nothing(world):
         with pytest.raises(e.NotFound):
             await s.open(p("/no/where"), PUT)
     assert await world.used() == (0, 0)
-    assert len(world.vfs._places) == 0
+    assert len(world.vfs._paths) == 0
 
 
 async def test_places_are_not_leaked(world):
@@ -262,7 +262,7 @@ async def test_places_are_not_leaked(world):
             await put(s, "/b", b"x" * 2000)
         await s.rename(p("/a"), p("/c"), replace=True)
         await s.remove(p("/c"))
-    assert len(world.vfs._places) == 0
+    assert len(world.vfs._paths) == 0
 
 
 async def test_max_upload_file_size(world):

@@ -84,7 +84,7 @@ async def test_a_storm_adds_up(tmp_path, mode, seed, kind):
         await asyncio.gather(*(client(world, s, random.Random(draw.random()), 40) for s in sessions))
         watch = await world.login()
         assert await names(watch, "/") >= {"inc", "own"}
-        assert len(world.vfs._places) == 0
+        assert len(world.vfs._paths) == 0
         assert not world.vfs.tracker.live("alice").uploads
         # Hard links share content: a resize through one name shows in the others, which only a scan sees.
         expected = await shown(watch, NAMES[:5])

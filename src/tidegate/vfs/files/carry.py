@@ -63,7 +63,7 @@ async def carry(  # noqa: PLR0917  one move has two ends with three names each
     source: VPath,
     target: VPath,
 ) -> None:
-    """Move by copying; the caller holds the places of both ends, and has judged everything.
+    """Move by copying; the caller holds the paths of both ends, and has judged everything.
 
     Args:
         old: what the target replaces.
@@ -123,9 +123,9 @@ class _Carrier:
         """Copy a directory with everything in it."""
         origin, goal = self._origin, self._goal
         size, files = await measure(self._from, origin.key, limit=MAX_CARRIED_ENTRIES)
-        if origin.mount.meter.owner != goal.mount.meter.owner:
-            goal.mount.meter.charge(size, files)  # only asked: what is copied is charged file by file
-            goal.mount.meter.credit(-size, -files)
+        if origin.mount.charges.owner != goal.mount.charges.owner:
+            goal.mount.charges.charge(size, files)  # only asked: what is copied is charged file by file
+            goal.mount.charges.credit(-size, -files)
         await self._directory("", top)
         todo = [""]
         while todo:
@@ -164,11 +164,11 @@ class _Carrier:
                 raise Conflict("file is being written")
             await self._one(origin, goal, entry, old)
         else:
-            # Taken without waiting: who has a place below might wait for one of ours.
+            # Taken without waiting: who holds a path below might wait for one of ours.
             for each in both:
-                if self._context.places.in_use(each.backend, each.key):
+                if self._context.paths.in_use(each.backend, each.key):
                     raise Conflict("file is being written")
-            async with self._context.places.locked(origin[1:], goal[1:]):
+            async with self._context.paths.locked(origin[1:], goal[1:]):
                 await self._one(origin, goal, entry, None)
         self._done.append(_Item(name, entry))
         if entry.is_link:
@@ -194,11 +194,11 @@ class _Carrier:
             raise InvalidArgument("invalid argument: not a file, directory or link")
 
     def _written(self, resolved: ResolvedPath) -> bool:
-        place = self._context.places.hold(resolved.backend, resolved.key)
+        state = self._context.paths.hold(resolved.backend, resolved.key)
         try:
-            return place.extent is not None
+            return state.reservation is not None
         finally:
-            self._context.places.let_go(place)
+            self._context.paths.let_go(state)
 
     async def _over(self, beside: ResolvedPath, goal: ResolvedPath, entry: Entry) -> None:
         """Rename what was made under another name over what it replaces."""
@@ -217,15 +217,15 @@ class _Carrier:
             await backend.symlink(text, goal.key)
             return
         beside = goal._replace(key=_beside(goal.key))
-        place = self._context.places.hold(goal.backend, goal.key)  # locked by the caller
+        state = self._context.paths.hold(goal.backend, goal.key)  # locked by the caller
         try:
             await backend.symlink(text, beside.key)
             await self._over(beside, goal, entry)
             if old.is_file:
-                goal.mount.meter.credit(-place.freed(old.size), -1)
-                place.becomes(None)
+                goal.mount.charges.credit(-state.freed(old.size), -1)
+                state.becomes(None)
         finally:
-            self._context.places.let_go(place)
+            self._context.paths.let_go(state)
 
     async def _dress(self, name: str, entry: Entry) -> None:
         """Owner, mode and times of a directory or link."""
@@ -281,9 +281,9 @@ class _Carrier:
             await self._context.through(of).rmdir(of.key)
             return True
         if item.name:
-            if self._context.places.in_use(of.backend, of.key):
+            if self._context.paths.in_use(of.backend, of.key):
                 return False
-            async with self._context.places.locked(of[1:]):
+            async with self._context.paths.locked(of[1:]):
                 return await self._remove_one(of, item)
         return await self._remove_one(of, item)
 
@@ -295,14 +295,14 @@ class _Carrier:
             return False
         await backend.remove(key)
         if found.is_file:
-            place = self._context.places.hold(of.backend, key)
+            state = self._context.paths.hold(of.backend, key)
             try:
-                visible = place.learn(found.size)
+                visible = state.learn(found.size)
                 if visible is not None:
-                    of.mount.meter.credit(-place.freed(found.size), -1)
-                place.becomes(None)
+                    of.mount.charges.credit(-state.freed(found.size), -1)
+                state.becomes(None)
             finally:
-                self._context.places.let_go(place)
+                self._context.paths.let_go(state)
         return True
 
 

@@ -55,14 +55,14 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise InvalidArgument("source and target are the same")
 
     async def work(act: Act) -> None:
-        async with context.places.locked(goal[1:]):
+        async with context.paths.locked(goal[1:]):
             entry = await context.through(origin).stat(origin.key)
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files are copied")
             old = await stat_or_none(context, goal)
-            if replace and old is not None and old.is_link and goal.mount.meter.grow:
+            if replace and old is not None and old.is_link and goal.mount.charges.grow:
                 raise Conflict  # put there since we looked: what is counted is not what would be written
             exists = replace and old is not None
             context.require(Intent.COPY, source, target=target, target_exists=exists)
@@ -126,23 +126,23 @@ async def transfer(
     Returns:
         bytes copied.
     """
-    meter, to_backend, to_key = goal.mount.meter, goal.backend, goal.key
+    charges, to_backend, to_key = goal.mount.charges, goal.backend, goal.key
     old = await stat_or_none(context, goal)
     if old is not None and not replace:
         raise AlreadyExists
     if old is not None and old.is_dir:
         raise IsADirectory("target is a directory")
     if progress is None:
-        meter.require_size(entry.size)
-    place = context.places.hold(to_backend, to_key)
+        charges.require_size(entry.size)
+    state = context.paths.hold(to_backend, to_key)
     try:
-        visible = place.learn(old.size) if old is not None and old.is_file else None
-        replaced, files = place.freed(visible), 1 if visible is None else 0
+        visible = state.learn(old.size) if old is not None and old.is_file else None
+        replaced, files = state.freed(visible), 1 if visible is None else 0
         if asks:
-            meter.may_upload(new=visible is None, replaced=replaced)
-            origin.mount.meter.may_download()
+            charges.may_upload(new=visible is None, replaced=replaced)
+            origin.mount.charges.may_download()
         grows = max(0, entry.size - replaced)
-        meter.charge(grows, files)
+        charges.charge(grows, files)
         try:
             same = progress is None and origin.backend is to_backend
             if same and Capability.SERVER_COPY in to_backend.capabilities:
@@ -153,19 +153,19 @@ async def transfer(
             if copied > entry.size:
                 copied = await _cut_off(goal, entry.size, copied)
         except BaseException:
-            meter.credit(-grows, -files)
+            charges.credit(-grows, -files)
             raise
-        meter.credit(copied - replaced - grows, 0)
-        place.becomes(copied)
+        charges.credit(copied - replaced - grows, 0)
+        state.becomes(copied)
     finally:
-        context.places.let_go(place)
+        context.paths.let_go(state)
     return copied
 
 
 async def _cut_off(goal: ResolvedPath, paid: int, copied: int) -> int:
     """Cut off what the original grew before storage copied it, if there is no room for that."""
     try:
-        require(goal.mount.meter.grow_limits, copied - paid)
+        require(goal.mount.charges.grow_limits, copied - paid)
     except QuotaExceeded:
         await goal.backend.set_attrs(goal.key, Attrs(size=paid))
         return paid
@@ -279,7 +279,7 @@ async def copy_range(source: File, offset: int, length: int, target: File, targe
     handle = source.handle
     if length == 0:
         length = max(0, (await handle.stat()).size - offset)
-    if source.place == target.place and offset < target_offset + length and target_offset < offset + length:
+    if source.at == target.at and offset < target_offset + length and target_offset < offset + length:
         raise InvalidArgument("ranges of one file overlap")
     copied = 0
     while copied < length:

@@ -61,6 +61,7 @@ class File:
     __slots__ = (
         "_append",
         "_bandwidth_lock",
+        "_charges",
         "_clock",
         "_close",
         "_closed",
@@ -69,7 +70,6 @@ class File:
         "_exact",
         "_failure",
         "_handle",
-        "_meter",
         "_paid_at",
         "_publisher",
         "_readinto",
@@ -127,7 +127,7 @@ class File:
         self._received = 0
         self._paid_at = 0.0
         self._bandwidth_lock: asyncio.Lock | None = None
-        self._meter = resolved.mount.meter
+        self._charges = resolved.mount.charges
         self._throttle_up: TokenBucket | None = context.up
         self._throttle_down: TokenBucket | None = context.down
         self._readinto = handle.readinto_nowait
@@ -153,15 +153,15 @@ class File:
             if self._closed:
                 raise InvalidHandle
             return None
-        throttle, meter = self._throttle_down, self._meter
+        throttle, charges = self._throttle_down, self._charges
         now = monotonic()
         if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
             return None
-        limits = meter.down_limits
+        limits = charges.down_limits
         if limits:
             wanted = sum(map(len, buffers))
-            for gauge in limits:
-                if gauge.count.used + wanted > gauge.ceiling:
+            for quota_limit in limits:
+                if quota_limit.count.used + wanted > quota_limit.ceiling:
                     return None
         try:
             done = self._readinto(offset, buffers)
@@ -170,11 +170,11 @@ class File:
             raise
         if done:
             self.size += done
-            for count in meter.down:
+            for count in charges.down:
                 count.used += done
-            for gauge in limits:
-                if gauge.count.used >= gauge.warn_at:
-                    gauge.moved()
+            for quota_limit in limits:
+                if quota_limit.count.used >= quota_limit.warn_at:
+                    quota_limit.moved()
             if throttle is not None:
                 self._paid_at = now + throttle.take(done, now)
         return done
@@ -198,19 +198,22 @@ class File:
             return data
 
     async def _read(self, offset: int, size: int) -> bytes:
-        room = min((gauge.ceiling - gauge.count.used for gauge in self._meter.down_limits), default=size)
+        room = min(
+            (quota_limit.ceiling - quota_limit.count.used for quota_limit in self._charges.down_limits),
+            default=size,
+        )
         if room < size:
             # At the very limit the end of the file is still worth telling.
             if room <= 0:
                 if not await self._handle.read(offset, 1):
                     return b""
                 try:
-                    require(self._meter.down_limits, 1, reading=True)
+                    require(self._charges.down_limits, 1, reading=True)
                 except QuotaExceeded as error:
                     self._fail(error, Intent.DOWNLOAD)
                     raise
             size = max(1, room)
-        for count in self._meter.down:
+        for count in self._charges.down:
             count.add(size)
         done = 0
         try:
@@ -221,7 +224,7 @@ class File:
             raise
         finally:
             if done != size:
-                for count in self._meter.down:
+                for count in self._charges.down:
                     count.add(done - size)
         self.size += done
         return data
@@ -241,27 +244,27 @@ class File:
             return False
         upload = self._upload
         assert upload is not None
-        throttle, meter = self._throttle_up, self._meter
+        throttle, charges = self._throttle_up, self._charges
         now = monotonic()
         if throttle is not None and throttle.debt(now) > SLACK_SECONDS:
             return False
         size = len(data)  # type: ignore[arg-type]  # bytes or a byte view
         if not size:  # changes nothing, wherever it is (POSIX)
             return True
-        extent = upload.extent
-        if extent.resizing or extent.loose:
+        reservation = upload.reservation
+        if reservation.resizing or reservation.loose:
             return False
         end = offset + size
-        grow = end - extent.charged
-        limits, up_limits = meter.grow_limits, meter.up_limits
+        grow = end - reservation.charged
+        limits, up_limits = charges.grow_limits, charges.up_limits
         if grow > 0:
-            if end > meter.max_file:
+            if end > charges.max_file:
                 return False
-            for gauge in limits:
-                if gauge.count.used + grow > gauge.ceiling:
+            for quota_limit in limits:
+                if quota_limit.count.used + grow > quota_limit.ceiling:
                     return False
-        for gauge in up_limits:
-            if gauge.count.used + size > gauge.ceiling:
+        for quota_limit in up_limits:
+            if quota_limit.count.used + size > quota_limit.ceiling:
                 return False
         try:
             if not self._write(offset, data):
@@ -272,17 +275,17 @@ class File:
         if end > upload.high:  # noqa: PLR1730  # max() costs twice as much here
             upload.high = end
         if grow > 0:
-            extent.charged = end
-            for count in meter.grow:
+            reservation.charged = end
+            for count in charges.grow:
                 count.used += grow
-            for gauge in limits:
-                if gauge.count.used >= gauge.warn_at:
-                    gauge.moved()
-        for count in meter.up:
+            for quota_limit in limits:
+                if quota_limit.count.used >= quota_limit.warn_at:
+                    quota_limit.moved()
+        for count in charges.up:
             count.used += size
-        for gauge in up_limits:
-            if gauge.count.used >= gauge.warn_at:
-                gauge.moved()
+        for quota_limit in up_limits:
+            if quota_limit.count.used >= quota_limit.warn_at:
+                quota_limit.moved()
         self.size += size
         self._received += size
         if throttle is not None:
@@ -321,22 +324,22 @@ class File:
         size = view.nbytes
         if not size:  # changes nothing, wherever it is (POSIX)
             return
-        extent = upload.extent
-        end = offset + size + extent.loose
+        reservation = upload.reservation
+        end = offset + size + reservation.loose
         loose = self._append and upload.shared
         if loose:
             self._inexact()  # where the end is by then depends on the others
-            end = extent.charged + size
+            end = reservation.charged + size
         elif self._append:
-            end = (extent.charged if upload.inplace else upload.high) + size
-        grow = end - extent.charged
+            end = (reservation.charged if upload.inplace else upload.high) + size
+        grow = end - reservation.charged
         try:
             if grow > 0:
-                self._meter.require_size(end)
-                require(self._meter.grow_limits, grow * upload.names)
+                self._charges.require_size(end)
+                require(self._charges.grow_limits, grow * upload.names)
                 upload.unsure = upload.unsure or upload.names > 1
             if received:
-                require(self._meter.up_limits, size)
+                require(self._charges.up_limits, size)
         except (QuotaExceeded, TooLarge) as error:
             self._fail(error, Intent.UPLOAD)
             raise
@@ -344,17 +347,17 @@ class File:
             self._broken(error)
             raise
         if grow > 0:
-            extent.charged = end
-            extent.loose += size if loose else 0
-            for count in self._meter.grow:
+            reservation.charged = end
+            reservation.loose += size if loose else 0
+            for count in self._charges.grow:
                 count.add(grow * upload.names)
         if received:
-            for count in self._meter.up:
+            for count in self._charges.up:
                 count.add(size)
         upload.high = max(upload.high, end)  # if that is not exact, the end asks
-        if extent.resizing:  # before or after: the size is one or the other
+        if reservation.resizing:  # before or after: the size is one or the other
             self._inexact()
-        extent.writing += 1
+        reservation.writing += 1
         try:
             await self._handle.write(offset, view)
         except TidegateError as error:
@@ -364,7 +367,7 @@ class File:
             self._inexact()
             raise
         finally:
-            extent.writing -= 1
+            reservation.writing -= 1
 
     def _inexact(self) -> None:
         """Note that the charge may differ from the size: the end asks, and no scan is exact before."""
@@ -448,7 +451,7 @@ class File:
         if wanted.size is not None and self._upload is not None:
             self._may_write()
             try:
-                self._meter.require_size(wanted.size)
+                self._charges.require_size(wanted.size)
             except TooLarge as error:
                 self._fail(error, Intent.UPLOAD)
                 raise
@@ -602,7 +605,7 @@ class File:
             context.tracker.touch(context.usage, "download" if self._upload is None else "upload")
         else:
             failure.told = True  # by what follows
-        if self._meter.down and self.size != self._received:
+        if self._charges.down and self.size != self._received:
             context.changed()
         resolved = self._resolved
         return Transferred(
@@ -644,6 +647,6 @@ class File:
         return self._handle
 
     @property
-    def place(self) -> tuple[Backend, Key]:
+    def at(self) -> tuple[Backend, Key]:
         """The storage and key of the file."""
         return self._resolved.backend, self._resolved.key

@@ -57,13 +57,13 @@ async def inspect_upload(
     content: FileHandle | None = None
     try:
         content = handle if own_handle else await _content(context, resolved, upload)
-        named = upload.inplace and not upload.extent.gone
+        named = upload.inplace and not upload.reservation.gone
         await context.inspect(
             Inspected.UPLOAD,
             Intent.UPLOAD,
             path,
             size=None if content is None else (await content.stat()).size,
-            location=resolved.mount.location(upload.place.at[1]) if named else "",
+            location=resolved.mount.location(upload.state.at[1]) if named else "",
             read=None if content is None else content.read,
             complete=complete,
         )
@@ -80,7 +80,7 @@ async def _content(context: Context, resolved: ResolvedPath, upload: Upload) -> 
     reading = OpenOptions(read=True)
     try:
         if upload.inplace:
-            key = upload.place.at[1]  # it may have been renamed
+            key = upload.state.at[1]  # it may have been renamed
             return await context.opening_through(resolved).open_file(key, reading)
         return await own.reopened(context, resolved, upload, reading)
     except TidegateError:

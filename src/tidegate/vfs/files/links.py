@@ -45,7 +45,7 @@ async def taking_turns(context: Context, *backends: Backend) -> AsyncIterator[Ca
             with_links = {id(each): each for each in backends if Capability.LINKS in each.capabilities}
             if with_links:
                 await turn.enter_async_context(
-                    context.places.locked(*((backend, _TURNS) for backend in with_links.values()))
+                    context.paths.locked(*((backend, _TURNS) for backend in with_links.values()))
                 )
         yield turn.aclose
 

@@ -66,7 +66,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
     async def work(act: Act) -> None:
         async with (
             taking_turns(context, origin.backend, goal.backend) as end_turn,
-            context.places.locked(origin[1:], goal[1:]) as (here, there),
+            context.paths.locked(origin[1:], goal[1:]) as (here, there),
         ):
             upload, over = own.mine(context, origin), own.mine(context, goal)
             if upload is not None:
@@ -138,7 +138,7 @@ class _Change:
     @property
     def moves(self) -> bool:
         """True if it leads from one quota to another."""
-        return self.origin.mount.meter.owner != self.goal.mount.meter.owner
+        return self.origin.mount.charges.owner != self.goal.mount.charges.owner
 
 
 def _fits_name(entry: Entry, old: Entry | None, *, replace: bool) -> None:
@@ -163,7 +163,7 @@ async def _rename_charged(context: Context, act: Act, change: _Change, *, replac
     context.shifted(*mounts)
     try:
         if change.entry.is_dir and change.moves:
-            with context.places.still(*change.origin[1:]):
+            with context.paths.still(*change.origin[1:]):
                 await _rename_now(context, act, change, replace=replace)
         else:
             await _rename_now(context, act, change, replace=replace)
@@ -184,7 +184,7 @@ async def _rename_now(context: Context, act: Act, change: _Change, *, replace: b
         raise OtherDevice(_SEVERAL_NAMES)
     # Who writes in place goes along, but not into another quota or storage.
     apart = moves or change.across
-    if apart and (here.extent is not None or context.places.written_below(backend, from_key)):
+    if apart and (here.reservation is not None or context.paths.written_below(backend, from_key)):
         raise Conflict("file is being written")
     if moves and entry.is_dir:
         size, files, several = await measure_tree(backend, from_key, limit=MAX_MOVED_FILES)
@@ -200,13 +200,13 @@ async def _rename_now(context: Context, act: Act, change: _Change, *, replace: b
         await act.begin(from_mount, to_mount)
     if moves:
         with context.limits(Intent.RENAME_FILE, to_mount.virtual(to_key)):
-            to_mount.meter.charge(size, files)
+            to_mount.charges.charge(size, files)
     act.commit()
     try:
         await _storage_rename(context, change, replace=replace)
     except BaseException as error:
         if moves:
-            to_mount.meter.credit(-size, -files)
+            to_mount.charges.credit(-size, -files)
         if isinstance(error, OtherDevice):
             act.committed = False  # nothing happened; the long way can be broken off
         raise
@@ -218,21 +218,21 @@ async def _rename_now(context: Context, act: Act, change: _Change, *, replace: b
     ):
         # rename(2) of one name of a file onto another name of it does nothing, and says that it did.
         if moves:
-            to_mount.meter.credit(-size, -files)
+            to_mount.charges.credit(-size, -files)
         return
     if moves:
-        from_mount.meter.credit(-size, -files)
+        from_mount.charges.credit(-size, -files)
     if visible is not None:
-        to_mount.meter.credit(-there.freed(visible), -1)
-    to_mount.meter.credit(-sum(part.size for part in parts), -len(parts))
+        to_mount.charges.credit(-there.freed(visible), -1)
+    to_mount.charges.credit(-sum(part.size for part in parts), -len(parts))
     there.becomes(size if entry.is_file else None)
     if change.across:
         here.becomes(None)
         return
-    context.places.moved(here, there)
+    context.paths.moved(here, there)
     here.becomes(None)
     if entry.is_dir:
-        context.places.moved_tree(backend, from_key, to_key)
+        context.paths.moved_tree(backend, from_key, to_key)
 
 
 async def _rename_upload(
@@ -240,7 +240,7 @@ async def _rename_upload(
 ) -> None:
     """Rename an upload of the session that is not published, and what others see under its name."""
     origin, goal, old, there = change.origin, change.goal, change.old, change.there
-    if change.across or origin.mount.meter.owner != goal.mount.meter.owner:
+    if change.across or origin.mount.charges.owner != goal.mount.charges.owner:
         raise Conflict("file is being written")
     storage = own.sharing(context, goal)
     await act.begin(origin.mount, goal.mount)
@@ -257,8 +257,8 @@ async def _rename_upload(
     if over is not None:
         await own.forsake(context, goal, over)
     # As if it had been there since now: who may not overwrite does not replace what comes meanwhile.
-    places = (target, context.place(target, goal))
-    keeps = old is None and not all(context.gate.decide(Intent.OVERWRITE, at).allowed for at in places)
+    paths = (target, context.place(target, goal))
+    keeps = old is None and not all(context.gate.decide(Intent.OVERWRITE, at).allowed for at in paths)
     there.learn(old.size if old is not None and old.is_file else None)
     with own.redirecting(upload):
         await storage.retarget(

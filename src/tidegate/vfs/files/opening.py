@@ -89,17 +89,17 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
         return _create_nowait(context, path, resolved, open_now, attrs, truncate=flags.truncate)
     if context.inspections is not None and context.inspections.download:
         return None
-    meter = resolved.mount.meter
+    charges = resolved.mount.charges
     if not context.gate.decide(Intent.DOWNLOAD, path).allowed:
         return None
     try:
-        meter.may_download()
+        charges.may_download()
         handle = open_now(resolved.key, _FOR_READING)
     except TidegateError:
         return None
     if handle is None:
         return None
-    for count in meter.fetches:
+    for count in charges.fetches:
         count.add(1)
     return File(context, resolved, handle, path, readable=True, upload=None, append=False)
 
@@ -114,17 +114,17 @@ def _create_nowait(
     truncate: bool,
 ) -> File | None:
     mount, backend, key = resolved
-    meter = mount.meter
+    charges = mount.charges
     if (
         context.options.upload_mode is not Publish.INPLACE
         or mount.in_order
         or context.inspects_uploads
         or not context.gate.decide(Intent.UPLOAD, path).allowed
-        or context.places.in_use(backend, key)
+        or context.paths.in_use(backend, key)
     ):
         return None
     try:
-        meter.may_upload(new=True, replaced=0)
+        charges.may_upload(new=True, replaced=0)
     except QuotaExceeded:
         return None
     if not context.tracker.begin_nowait(context.usage, mount.usage):
@@ -160,7 +160,7 @@ async def _open_download(context: Context, path: VPath) -> File:
     _no_mount(context, path)
     mount = (await context.table.at(path)).mount
     try:
-        mount.meter.may_download()
+        mount.charges.may_download()
     except QuotaExceeded as error:
         context.over(Intent.DOWNLOAD, path, error)
         raise
@@ -174,7 +174,7 @@ async def _open_download(context: Context, path: VPath) -> File:
         except BaseException:
             await handle.close()
             raise
-    for count in mount.meter.fetches:
+    for count in mount.charges.fetches:
         count.add(1)
     return File(context, resolved, handle, path, readable=True, upload=None, append=False)
 
@@ -228,13 +228,13 @@ async def _join(
         raise AlreadyExists
     if resolved.mount.in_order:
         raise Conflict("this storage takes one writer of a file at a time")
-    places = dict.fromkeys((path, context.place(path, resolved)))
-    for place in places:
+    paths = dict.fromkeys((path, context.place(path, resolved)))
+    for place in paths:
         context.require(Intent.OVERWRITE, place)
-    flags, withheld = _readable(context, flags, *places)
-    meter = resolved.mount.meter
+    flags, withheld = _readable(context, flags, *paths)
+    charges = resolved.mount.charges
     with context.limits(Intent.OVERWRITE, path):
-        meter.may_upload(new=False, replaced=0)
+        charges.may_upload(new=False, replaced=0)
     wanted = OpenOptions(read=flags.read, write=True, append=flags.append)
 
     async def work(act: Act) -> File:
@@ -242,7 +242,7 @@ async def _join(
             act.commit()
             handle = await own.reopened(context, resolved, upload, wanted)
             upload.sharers += 1
-            if upload.extent.writing or upload.extent.resizing:
+            if upload.reservation.writing or upload.reservation.resizing:
                 upload.inexact()  # an append that is under way lands behind what we write
         file = File(
             context,
@@ -267,7 +267,7 @@ async def _join(
 
     file = await settle(context, work)
     if flags.read:
-        for count in meter.fetches:
+        for count in charges.fetches:
             count.add(1)
     return file
 
@@ -314,9 +314,9 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
     inplace = options.upload_mode is Publish.INPLACE or not fresh
     old = entry.size if entry is not None and entry.is_file else 0
     with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
-        mount.meter.may_upload(new=entry is None, replaced=old if flags.truncate else 0)
+        mount.charges.may_upload(new=entry is None, replaced=old if flags.truncate else 0)
         if entry is not None and not flags.truncate:
-            mount.meter.require_size(old + 1)
+            mount.charges.require_size(old + 1)
     uid, gid = context.owner
     wanted = OpenOptions(
         read=flags.read or reads_back(context, backend),
@@ -335,14 +335,14 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
 
     async def work(act: Act) -> File:
         await act.begin(mount)
-        await context.places.may_change((backend, key))
+        await context.paths.may_change((backend, key))
         upload = Upload(context, resolved, inplace=inplace)
         handle: FileHandle | None = None
         try:
             with context.limits(Intent.UPLOAD, path):
                 if entry is None:
                     upload.charge_new()
-                async with upload.place.lock:  # nobody removes or renames it between opening and taking over
+                async with upload.state.lock:  # nobody removes or renames it between opening and taking over
                     act.commit()
                     handle = await context.opening_through(resolved).open_file(key, wanted)
                     if mount.in_order:
@@ -350,7 +350,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
                         handle = InOrder(handle, start, append=flags.append, room=options.early)
                     # Only the backend knows if an unfinished upload was taken up, which stays beside it.
                     upload.inplace = not handle.staged
-                    if upload.inplace and mount.meter.grow and handle.existed_size is not None:
+                    if upload.inplace and mount.charges.grow and handle.existed_size is not None:
                         upload.names = max(1, (await handle.stat()).nlink)
                     took = handle.took
                     empty = (
@@ -373,7 +373,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
 
     file = await settle(context, work)
     if flags.read:
-        for count in mount.meter.fetches:
+        for count in mount.charges.fetches:
             count.add(1)
     return file
 
@@ -414,13 +414,13 @@ def _judge_place(context: Context, path: VPath, resolved: ResolvedPath) -> None:
         context.require(Intent.UPLOAD, place)
 
 
-def _readable(context: Context, flags: OpenFlags, *places: VPath) -> tuple[OpenFlags, VPath | None]:
+def _readable(context: Context, flags: OpenFlags, *paths: VPath) -> tuple[OpenFlags, VPath | None]:
     """The flags that are left for a file that is written, and the place where `download` is not granted.
 
     Many libraries open what they upload for reading too and never read: that is no reason to refuse them.
     """
     if flags.read:
-        for place in places:
+        for place in paths:
             if not context.gate.decide(Intent.DOWNLOAD, place).allowed:
                 return replace(flags, read=False), place
     return flags, None

@@ -3,10 +3,10 @@
 
 With the upload modes ATOMIC and RESUMABLE others see a file when it is complete. The session that writes it
 has to see it at once: file system clients look at, chmod, rename and reopen what they have just created.
-`Context.own` holds those uploads by their place. Each operation of the session asks `find` or `mine` and, if
+`Context.own` holds those uploads by their path. Each operation of the session asks `find` or `mine` and, if
 there is one, acts on the upload's handle; what others see changes when the upload is closed.
 
-One upload has one place and one content, however many handles the session has on it: a second OPEN joins it.
+One upload has one path and one content, however many handles the session has on it: a second OPEN joins it.
 It is published when the last handle that writes it is closed, and not at all if one of them failed.
 """
 
@@ -28,11 +28,11 @@ BUSY = "upload still in progress"
 
 
 def mine(context: Context, resolved: ResolvedPath) -> Upload | None:
-    """The session's own unpublished upload at a place that `Context.charged` found."""
+    """The session's own unpublished upload at a path that `Context.charged` found."""
     if not context.own:
         return None
-    place = context.places.find(resolved.backend, resolved.key)
-    return None if place is None else context.own.get(place)
+    state = context.paths.find(resolved.backend, resolved.key)
+    return None if state is None else context.own.get(state)
 
 
 async def find(context: Context, path: VPath, *, follow: bool = True) -> tuple[ResolvedPath, Upload] | None:
@@ -50,8 +50,8 @@ async def find(context: Context, path: VPath, *, follow: bool = True) -> tuple[R
 def below(context: Context, resolved: ResolvedPath) -> Iterator[tuple[str, Upload]]:
     """The session's own unpublished uploads in a directory and below it: relative keys."""
     prefix = f"{resolved.key}/" if resolved.key else ""
-    for place, upload in context.own.items():
-        backend, key = place.at
+    for state, upload in context.own.items():
+        backend, key = state.at
         if backend is resolved.backend and key.startswith(prefix):
             yield key[len(prefix) :], upload
 
@@ -81,11 +81,11 @@ async def held(context: Context, upload: Upload) -> AsyncIterator[PathState]:
     Raises:
         Conflict: it has ended.
     """
-    place = upload.place
-    async with place.lock:
-        if context.own.get(place) is not upload:
+    state = upload.state
+    async with state.lock:
+        if context.own.get(state) is not upload:
             raise Conflict
-        yield place
+        yield state
 
 
 def sharing(context: Context, resolved: ResolvedPath) -> SharesUploads:
@@ -103,7 +103,7 @@ def sharing(context: Context, resolved: ResolvedPath) -> SharesUploads:
 async def reopened(
     context: Context, resolved: ResolvedPath, upload: Upload, options: OpenOptions
 ) -> FileHandle:
-    """Another handle on the content of an upload; the caller holds its place."""
+    """Another handle on the content of an upload; the caller holds its path."""
     return await sharing(context, resolved).reopen(inner_of(upload.handle), options)
 
 
@@ -118,12 +118,12 @@ def redirecting(upload: Upload) -> Iterator[None]:
 
 
 async def forsake(context: Context, resolved: ResolvedPath, upload: Upload) -> None:
-    """The upload's name was removed or replaced: it will not be published. The caller holds its place."""
+    """The upload's name was removed or replaced: it will not be published. The caller holds its path."""
     with redirecting(upload):
         await sharing(context, resolved).forsake(inner_of(upload.handle))
     upload.leave()
     upload.forsaken = True
-    context.own.pop(upload.place, None)
+    context.own.pop(upload.state, None)
 
 
 async def resize(context: Context, path: VPath, upload: Upload, size: int) -> None:

@@ -2,7 +2,7 @@
 """Acts on names: remove, mkdir, rmdir, links; renames are `tidegate.vfs.files.moves`.
 
 Every act asks the gate before it looks at the storage, and again once it knows what the object is. Usage
-is settled under the lock of the places concerned, so that overlapping acts of several sessions add up, and
+is settled under the lock of the paths concerned, so that overlapping acts of several sessions add up, and
 together with the act itself (`tidegate.vfs.acts`).
 """
 
@@ -46,7 +46,7 @@ async def remove(context: Context, path: VPath) -> None:
     mount, backend, key = resolved.mount, context.through(resolved), resolved.key
 
     async def work(act: Act) -> None:
-        async with context.places.locked((resolved.backend, key)) as (place,):
+        async with context.paths.locked((resolved.backend, key)) as (state,):
             upload = own.mine(context, resolved)
             if upload is not None:
                 await own.forsake(context, resolved, upload)
@@ -64,18 +64,18 @@ async def remove(context: Context, path: VPath) -> None:
                 act.commit()
                 await backend.remove(key)
                 if entry.is_file:
-                    _forget(mount, place, entry.size)
+                    _forget(mount, state, entry.size)
         await context.operated(Action.REMOVE, path, mount.location(key), started)
 
     await settle(context, work)
 
 
-def _forget(mount: Mount, place: PathState, size: int) -> None:
+def _forget(mount: Mount, state: PathState, size: int) -> None:
     """A visible file went away."""
-    visible = place.learn(size)
+    visible = state.learn(size)
     if visible is not None:  # None: an upload that is going on was seen, which its own end settles
-        mount.meter.credit(-place.freed(size), -1)
-    place.becomes(None)
+        mount.charges.credit(-state.freed(size), -1)
+    state.becomes(None)
 
 
 async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
@@ -101,12 +101,12 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
     await settle(context, work)
 
 
-async def _unfinished(context: Context, resolved: ResolvedPath, place: PathState) -> Entry | None:
+async def _unfinished(context: Context, resolved: ResolvedPath, state: PathState) -> Entry | None:
     """The kept unfinished upload that a new name will hide, if it counts in the quota."""
     if context.options.upload_mode is not Publish.RESUMABLE:
         return None
     entry = await stat_or_none(context, resolved)
-    if entry is None or not entry.is_file or place.learn(entry.size) is None:
+    if entry is None or not entry.is_file or state.learn(entry.size) is None:
         return None
     return entry
 
@@ -115,17 +115,17 @@ async def _unfinished(context: Context, resolved: ResolvedPath, place: PathState
 async def _new_name(context: Context, act: Act, resolved: ResolvedPath) -> AsyncIterator[None]:
     """Commit, and settle what a name that comes into being within hides.
 
-    Who holds the place for another act (a copy that has looked what is there) is waited for.
+    Who holds the path for another act (a copy that has looked what is there) is waited for.
     """
-    async with context.places.locked(resolved[1:]) as (place,):
-        hidden = await _unfinished(context, resolved, place)
+    async with context.paths.locked(resolved[1:]) as (state,):
+        hidden = await _unfinished(context, resolved, state)
         if hidden is not None:
             await act.begin(resolved.mount)
         act.commit()
         yield
         if hidden is not None:
-            resolved.mount.meter.credit(-place.freed(hidden.size), -1)
-            place.becomes(None)
+            resolved.mount.charges.credit(-state.freed(hidden.size), -1)
+            state.becomes(None)
 
 
 async def rmdir(context: Context, path: VPath) -> None:
@@ -145,14 +145,14 @@ async def rmdir(context: Context, path: VPath) -> None:
 
     async def work(act: Act) -> None:
         # To users a directory is empty that holds unfinished uploads only; they go along with it.
-        async with context.places.locked((resolved.backend, key)):
+        async with context.paths.locked((resolved.backend, key)):
             await context.inspect(Inspected.DELETE, Intent.DELETE_DIR, path, location=mount.location(key))
             parts = await kept_partials(backend, key)
             if parts:
                 await act.begin(mount)
             act.commit()
             await backend.rmdir(key)
-            mount.meter.credit(-sum(part.size for part in parts), -len(parts))
+            mount.charges.credit(-sum(part.size for part in parts), -len(parts))
         await context.operated(Action.RMDIR, path, mount.location(key), started)
 
     await settle(context, work)
@@ -166,10 +166,10 @@ async def expire(context: Context, resolved: ResolvedPath) -> None:
 
     async def work(act: Act) -> None:
         await act.begin(mount)
-        async with context.places.locked((resolved.backend, key)):
+        async with context.paths.locked((resolved.backend, key)):
             act.commit()
             gone = await backend.expire_partials(key)
-            mount.meter.credit(-sum(part.size for part in gone), -len(gone))
+            mount.charges.credit(-sum(part.size for part in gone), -len(gone))
 
     await settle(context, work)
 
@@ -219,7 +219,7 @@ async def readlink(context: Context, path: VPath) -> str:
     resolved, text = await acting(
         context,
         path,
-        lambda place: context.require(Intent.READLINK, place),
+        lambda at: context.require(Intent.READLINK, at),
         lambda backend, key: backend.readlink(key),
         follow=False,
     )
@@ -235,10 +235,10 @@ async def real_path(context: Context, path: VPath) -> VPath:
     if not key or not isinstance(backend, KnowsPlaces):
         return path
     try:
-        place = await backend.place_of(key, follow=True)
+        real_key = await backend.place_of(key, follow=True)
     except TidegateError:  # a loop, a way out, something missing on the way
         return path
-    real = path if place == key else mount.virtual(place)
+    real = path if real_key == key else mount.virtual(real_key)
     if real == path:
         return path
     steps = {*path.ancestors()[:-1], *real.ancestors()[:-1]}
@@ -257,35 +257,35 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     judge(context, Intent.HARDLINK, source, origin, target=target, goal=goal)
     mount, backend, key = origin
     to_mount, to_backend, to_key = goal
-    if to_backend is not backend or mount.meter.owner != to_mount.meter.owner:
+    if to_backend is not backend or mount.charges.owner != to_mount.charges.owner:
         raise OtherDevice("links do not cross folders")
     _needs(backend, Capability.HARDLINKS, "hard links")
     if table.is_point(target) or table.holds_points(target):
         raise AlreadyExists
 
     async def work(act: Act) -> None:
-        async with context.places.locked((backend, key), (backend, to_key)) as (here, there):
+        async with context.paths.locked((backend, key), (backend, to_key)) as (here, there):
             entry = await context.through(origin).stat(key, follow=False)
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files have hard links")
-            if here.extent is not None and mount.meter.grow:
+            if here.reservation is not None and mount.charges.grow:
                 # its growth is charged for the names it had when opened
                 raise Conflict("file is being written")
             size = here.learn(entry.size) or 0
             hidden = await _unfinished(context, ResolvedPath(to_mount, to_backend, to_key), there)
             await act.begin(to_mount)
             with context.limits(Intent.HARDLINK, source):
-                to_mount.meter.charge(size, 1)
+                to_mount.charges.charge(size, 1)
             act.commit()
             try:
                 await context.through(origin).hardlink(key, to_key)
             except BaseException:
-                to_mount.meter.credit(-size, -1)
+                to_mount.charges.credit(-size, -1)
                 raise
             if hidden is not None:
-                to_mount.meter.credit(-there.freed(hidden.size), -1)
+                to_mount.charges.credit(-there.freed(hidden.size), -1)
             there.becomes(size)
         await context.operated(
             Action.LINK,

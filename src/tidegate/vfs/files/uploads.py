@@ -21,13 +21,13 @@ class UploadOwner(Protocol):
     """The session, as its uploads use it.
 
     Attributes:
-        places: what open uploads have charged, by path.
+        paths: what open uploads have charged, by path.
         tracker: live usage of the process.
         usage: live usage of the account.
-        own: the session's uploads that are not published yet, by place.
+        own: the session's uploads that are not published yet, by path.
     """
 
-    places: PathTable
+    paths: PathTable
     tracker: UsageTracker
     usage: AccountUsage
     own: dict[PathState, Upload]
@@ -45,10 +45,10 @@ class UploadOwner(Protocol):
 class Upload:
     """One handle that writes.
 
-    Life: constructed (holds the place), `opened`, written through `File`, `finish` once.
+    Life: constructed (holds the path's state), `opened`, written through `File`, `finish` once.
 
     Attributes:
-        extent: what is charged; shared by in-place writers of the path.
+        reservation: what is charged; shared by in-place writers of the path.
         high: end of what this handle wrote or found.
         new: a file was charged for it.
         inplace: bytes are visible as they are written.
@@ -69,16 +69,16 @@ class Upload:
         "_failed",
         "_mount",
         "_outcome",
-        "_place",
+        "_state",
         "condemned",
         "exact",
-        "extent",
         "forsaken",
         "handle",
         "high",
         "inplace",
         "names",
         "new",
+        "reservation",
         "sharers",
         "took",
         "unsure",
@@ -91,9 +91,9 @@ class Upload:
         self._mount = resolved.mount
         self._failed: TidegateError | None = None
         self.inplace = inplace
-        place: PathState = context.places.hold(resolved.backend, resolved.key)
-        self._place = place
-        self.extent = Reservation(place, 0)
+        state: PathState = context.paths.hold(resolved.backend, resolved.key)
+        self._state = state
+        self.reservation = Reservation(state, 0)
         self.high = 0
         self.names = 1
         self.new = False
@@ -106,27 +106,27 @@ class Upload:
         self.condemned = False
 
     @property
-    def meter(self) -> ChargeSet:
+    def charges(self) -> ChargeSet:
         """The counters that are charged."""
-        return self._mount.meter
+        return self._mount.charges
 
     @property
-    def place(self) -> PathState:
+    def state(self) -> PathState:
         """The path that is written, wherever it was renamed to."""
-        return self.extent.place if self.inplace else self._place
+        return self.reservation.state if self.inplace else self._state
 
     @property
     def shared(self) -> bool:
         """True if several handles write the content."""
-        return self.sharers > 1 or self.extent.writers > 1
+        return self.sharers > 1 or self.reservation.writers > 1
 
     @property
     def reserved(self) -> int:
-        """Bytes charged that a listing does not show; several uploads may share the `extent` they are in."""
-        extent = self.extent
+        """Bytes charged that a listing does not show; several uploads may share a `reservation`."""
+        reservation = self.reservation
         if self.inplace:
-            return extent.charged if extent.gone else 0
-        return extent.charged if self.took else extent.charged - extent.floor
+            return reservation.charged if reservation.gone else 0
+        return reservation.charged if self.took else reservation.charged - reservation.floor
 
     @property
     def reserved_files(self) -> int:
@@ -136,8 +136,8 @@ class Upload:
     @property
     def moving(self) -> bool:
         """See `reservations.Reserving`."""
-        extent = self.extent
-        return self.inplace and bool(extent.writing or extent.resizing or extent.suspect)
+        reservation = self.reservation
+        return self.inplace and bool(reservation.writing or reservation.resizing or reservation.suspect)
 
     def charge_new(self) -> None:
         """The file does not exist: charge one.
@@ -145,20 +145,20 @@ class Upload:
         Raises:
             QuotaExceeded: no file fits any more.
         """
-        self._mount.meter.charge(0, 1)
+        self._mount.charges.charge(0, 1)
         self.new = True
 
     def created(self) -> None:
-        """A handle is open in place on a file that did not exist, at a place that nobody else holds.
+        """A handle is open in place on a file that did not exist, at a path that nobody else holds.
 
         Charges one file. `ChargeSet.may_upload` was asked, and nobody can have come between.
         """
-        self._mount.meter.credit(0, 1)
+        self._mount.charges.credit(0, 1)
         self.new = True
-        place, extent = self._place, self.extent
-        place.known = True
-        place.extent = extent
-        extent.writers = 1
+        state, reservation = self._state, self.reservation
+        state.known = True
+        state.reservation = reservation
+        reservation.writers = 1
         self._context.usage.uploads.add(self)
 
     def opened(self, existed_size: int | None, *, truncate: bool, took: bool = False) -> None:
@@ -172,55 +172,55 @@ class Upload:
         Raises:
             QuotaExceeded: the file was removed meanwhile, and a new one does not fit.
         """
-        meter, place = self._mount.meter, self._place
-        visible = self.place.learn(existed_size)
+        charges, state = self._mount.charges, self._state
+        visible = self.state.learn(existed_size)
         if visible is not None and self.new:  # somebody created it since we looked
-            meter.credit(0, -1)
+            charges.credit(0, -1)
             self.new = False
         elif visible is None and not self.new:  # somebody removed it since we looked
             self.charge_new()
         paid = visible or 0
         self.high = 0 if truncate else existed_size or 0
         if self.inplace:
-            shared = self.place.extent
+            shared = self.state.reservation
             if shared is None:
-                shared = self.place.extent = Reservation(self._place, paid)
+                shared = self.state.reservation = Reservation(self._state, paid)
             if shared.writers and (truncate or shared.resizing or shared.writing):
                 shared.suspect = True  # what others have under way happens before or after
             if truncate and shared.charged and not shared.suspect:
                 self.unsure = self.names > 1
-                meter.credit(-shared.charged, 0)
+                charges.credit(-shared.charged, 0)
                 shared.charged = 0
-                place.end_loan()
+                state.end_loan()
             shared.writers += 1
-            self.extent = shared
-        elif place.borrower is None:
+            self.reservation = shared
+        elif state.borrower is None:
             # What the visible file pays for; of a partial that is taken up, that itself.
-            self.extent = Reservation(place, paid, paid)
+            self.reservation = Reservation(state, paid, paid)
             self.took = took and visible is not None
             if paid:
-                place.borrower = self
+                state.borrower = self
         else:
-            self.extent = Reservation(place, 0)
+            self.reservation = Reservation(state, 0)
         self._context.usage.uploads.add(self)
 
     def staged(self, handle: FileHandle) -> None:
         """The handle is open and its bytes lie beside the target until they are published."""
         self.handle = handle
-        self._context.own.setdefault(self._place, self)
+        self._context.own.setdefault(self._state, self)
 
-    def renamed(self, place: PathState) -> None:
-        """It will be published elsewhere; the caller holds both places and `handle` is told."""
-        context, old = self._context, self._place
+    def renamed(self, state: PathState) -> None:
+        """It will be published elsewhere; the caller holds both paths and `handle` is told."""
+        context, old = self._context, self._state
         self.leave()
-        self._place = context.places.hold(*place.at)
+        self._state = context.paths.hold(*state.at)
         if context.own.pop(old, None) is self:
-            context.own[self._place] = self
-        context.places.let_go(old)
+            context.own[self._state] = self
+        context.paths.let_go(old)
 
     def require_size(self, size: int) -> None:
         """See `ChargeSet.require_size`."""
-        self._mount.meter.require_size(size)
+        self._mount.charges.require_size(size)
 
     def resize(self, size: int) -> None:
         """The handle's file is about to get another size: charge what it grows.
@@ -228,13 +228,13 @@ class Upload:
         Raises:
             QuotaExceeded: it does not fit.
         """
-        extent, meter = self.extent, self._mount.meter
-        grows = size + extent.loose - extent.charged
+        reservation, charges = self.reservation, self._mount.charges
+        grows = size + reservation.loose - reservation.charged
         if grows > 0:
             self.unsure = self.unsure or self.names > 1
-            require(meter.grow_limits, grows * self.names)
-            meter.credit(grows * self.names, 0)
-            extent.charged += grows
+            require(charges.grow_limits, grows * self.names)
+            charges.credit(grows * self.names, 0)
+            reservation.charged += grows
 
     async def set_size(self, handle: FileHandle, size: int) -> None:
         """Have storage do what `resize` charged, and give back what the file shrinks.
@@ -244,48 +244,48 @@ class Upload:
         Raises:
             TidegateError: it did not, or that is not known.
         """
-        extent = self.extent
-        if extent.writing or extent.resizing or self.shared:
+        reservation = self.reservation
+        if reservation.writing or reservation.resizing or self.shared:
             self.inexact()  # which of them storage does last decides the size
-        extent.resizing += 1
+        reservation.resizing += 1
         try:
             await handle.set_attrs(Attrs(size=size))
         except BaseException:  # also if cancelled
             self.inexact()
             raise
         finally:
-            extent.resizing -= 1
+            reservation.resizing -= 1
         self.high = size
-        if self.exact and not extent.suspect:
-            self._shrunk(max(extent.floor, size))
+        if self.exact and not reservation.suspect:
+            self._shrunk(max(reservation.floor, size))
         else:
             self.inexact()
 
     def _shrunk(self, size: int) -> None:
         """Give back what was charged beyond `size`."""
-        extent = self.extent
-        if size < extent.charged:
+        reservation = self.reservation
+        if size < reservation.charged:
             self.unsure = self.unsure or self.names > 1
-            self._mount.meter.credit(size - extent.charged, 0)
-            extent.charged = size
+            self._mount.charges.credit(size - reservation.charged, 0)
+            reservation.charged = size
             if self.inplace:
-                self.place.end_loan()
+                self.state.end_loan()
 
     def inexact(self) -> None:
         """Note that the charge may differ from the size: the end asks, and no scan is exact before."""
         self.exact = False
         if self.inplace:
-            self.extent.suspect = True
+            self.reservation.suspect = True
 
     def stand_alone(self) -> None:
         """See `Borrower`. Never refused: the visible file that goes gave back more, or was replaced."""
-        extent = self.extent
-        if extent.charged > extent.floor:
-            self._mount.meter.credit(extent.floor, 0)
+        reservation = self.reservation
+        if reservation.charged > reservation.floor:
+            self._mount.charges.credit(reservation.floor, 0)
         else:
-            self._mount.meter.credit(self.high, 0)
-            extent.charged = self.high
-        extent.floor = 0
+            self._mount.charges.credit(self.high, 0)
+            reservation.charged = self.high
+        reservation.floor = 0
         if self.took:
             self.took = False
             self.new = False
@@ -295,21 +295,21 @@ class Upload:
 
         A finished file stays where it is, and stays charged; an unfinished upload that was taken goes along.
         """
-        place, took = self._place, self.took
-        if place.borrower is not self:
+        state, took = self._state, self.took
+        if state.borrower is not self:
             return
-        visible = place.visible or 0
-        place.end_loan()
+        visible = state.visible or 0
+        state.end_loan()
         if took:
-            self._mount.meter.credit(-visible, 0)
+            self._mount.charges.credit(-visible, 0)
             self.new = True
-            place.visible = None
+            state.visible = None
 
     def never_opened(self) -> None:
         """Opening failed: give everything back."""
         if self.new:
-            self._mount.meter.credit(0, -1)
-        self._context.places.let_go(self._place)
+            self._mount.charges.credit(0, -1)
+        self._context.paths.let_go(self._state)
 
     def finish_nowait(self, close: Callable[[Outcome], bool]) -> bool:
         """`finish` an exact upload with COMMIT, if that needs no waiting; False means it is still to be done.
@@ -317,8 +317,8 @@ class Upload:
         Args:
             close: the handle's `ClosesAtOnce.close_nowait`. If it fails, `finish` settles that.
         """
-        extent, place = self.extent, self.place
-        if not self.inplace or extent.suspect or extent.gone or place.lock.locked():
+        reservation, state = self.reservation, self.state
+        if not self.inplace or reservation.suspect or reservation.gone or state.lock.locked():
             return False
         if self._failed is not None:  # the handle has ended
             return False
@@ -328,24 +328,24 @@ class Upload:
         except TidegateError as error:
             self._failed = error
             return False
-        extent.writers -= 1
-        self._settled(place)
-        self._end(place)
+        reservation.writers -= 1
+        self._settled(state)
+        self._end(state)
         return True
 
-    def _settled(self, place: PathState) -> None:
-        extent = self.extent
-        if not extent.writers and place.extent is extent:
-            place.extent = None
-            place.known, place.visible = True, extent.charged
+    def _settled(self, state: PathState) -> None:
+        reservation = self.reservation
+        if not reservation.writers and state.reservation is reservation:
+            state.reservation = None
+            state.known, state.visible = True, reservation.charged
 
-    def _end(self, place: PathState) -> None:
-        if self._place.borrower is self:
-            self._place.borrower = None
+    def _end(self, state: PathState) -> None:
+        if self._state.borrower is self:
+            self._state.borrower = None
         self._context.usage.uploads.discard(self)
         if self.unsure:
             self._context.tracker.doubt(self._context.usage)
-        self._context.places.let_go(place)
+        self._context.paths.let_go(state)
         self._context.changed()
 
     async def finish(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> None:
@@ -360,20 +360,20 @@ class Upload:
         """
         failure: TidegateError | None = None
         while True:
-            place = self.place
-            await place.lock.acquire()
-            if self.place is place:
+            state = self.state
+            await state.lock.acquire()
+            if self.state is state:
                 break
-            place.lock.release()  # renamed while we waited
+            state.lock.release()  # renamed while we waited
         try:
             if self.inplace:
                 failure = await self._finish_inplace(handle, outcome, exact=exact)
             else:
                 failure = await self._leave(handle, outcome, exact=exact)
         finally:
-            place.lock.release()
+            state.lock.release()
             if self.inplace or not self.sharers:
-                self._end(place)
+                self._end(state)
         if failure is not None:
             raise failure
 
@@ -394,8 +394,8 @@ class Upload:
             failure = failure or Conflict("another handle of this upload has failed")
         if self.sharers:
             return failure
-        if self._context.own.get(self._place) is self:
-            del self._context.own[self._place]
+        if self._context.own.get(self._state) is self:
+            del self._context.own[self._state]
         ended = await self._finish_private(
             self.handle, Outcome.DROP if self.forsaken else self._outcome, exact=self.exact
         )
@@ -404,7 +404,7 @@ class Upload:
     async def _finish_private(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
     ) -> TidegateError | None:
-        meter, extent, place = self._mount.meter, self.extent, self.place
+        charges, reservation, state = self._mount.charges, self.reservation, self.state
         failure: TidegateError | None = None
         size = files = 0
         visible: int | None = None
@@ -415,43 +415,43 @@ class Upload:
             except TidegateError as error:
                 outcome, failure = Outcome.KEEP, error
         if outcome is Outcome.COMMIT:
-            visible = place.learn(None)
-            size = (self.high - place.freed(None)) - (extent.charged - extent.floor)
+            visible = state.learn(None)
+            size = (self.high - state.freed(None)) - (reservation.charged - reservation.floor)
             files = (visible is None) - self.new
             try:
-                meter.charge(max(0, size), max(0, files))  # what it gives back is free when it is published
+                charges.charge(max(0, size), max(0, files))  # what it gives back is free when it is published
             except QuotaExceeded as error:
                 outcome, failure = Outcome.DROP, error
-        if place.borrower is self:  # settled: who cuts down what is visible meanwhile need not tell us
-            place.borrower = None
+        if state.borrower is self:  # settled: who cuts down what is visible meanwhile need not tell us
+            state.borrower = None
         try:
             await handle.close(outcome)
         except TidegateError as error:
             failure = failure or error
             if outcome is Outcome.COMMIT:
-                meter.credit(-max(0, size), -max(0, files))
+                charges.credit(-max(0, size), -max(0, files))
                 outcome = Outcome.KEEP
                 if resumable or isinstance(error, StorageFailed):
                     # It may be published all the same, or lie beside what hides it.
                     self._context.tracker.doubt(self._context.usage)
         if outcome is Outcome.COMMIT:
-            meter.credit(min(0, size), min(0, files))
-            place.becomes(self.high)
-        elif resumable and place.extent is None and not self.forsaken:
+            charges.credit(min(0, size), min(0, files))
+            state.becomes(self.high)
+        elif resumable and state.reservation is None and not self.forsaken:
             # An unfinished upload that is kept and shown counts like a file: otherwise breaking uploads off
             # would be a way around the quota. One that a finished file of that name hides does not.
-            visible, kept = place.learn(None), await self._left(place.learn(None))
-            size = (kept or 0) - (visible or 0) - (extent.charged - extent.floor)
-            meter.credit(size, (kept is not None) - (visible is not None) - self.new)
-            place.becomes(kept)
+            visible, kept = state.learn(None), await self._left(state.learn(None))
+            size = (kept or 0) - (visible or 0) - (reservation.charged - reservation.floor)
+            charges.credit(size, (kept is not None) - (visible is not None) - self.new)
+            state.becomes(kept)
         else:
-            meter.credit(extent.floor - extent.charged, -self.new)
+            charges.credit(reservation.floor - reservation.charged, -self.new)
         return failure
 
     async def _left(self, likely: int | None) -> int | None:
         """Size of what has the name now; `likely`, and a doubt, if storage cannot tell."""
         try:
-            return await size_of(*self.place.at)
+            return await size_of(*self.state.at)
         except TidegateError:
             self._context.tracker.doubt(self._context.usage)
             return likely
@@ -459,37 +459,37 @@ class Upload:
     async def _finish_inplace(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
     ) -> TidegateError | None:
-        meter, extent, place = self._mount.meter, self.extent, self.place
+        charges, reservation, state = self._mount.charges, self.reservation, self.state
         failure = self._failed
         if failure is None:
             try:
                 if self.condemned:
                     await handle.set_attrs(Attrs(size=0))  # it may have other names by now
                 await handle.close(outcome)
-                if self.condemned and not extent.gone:
-                    await _remove(*self.place.at)
+                if self.condemned and not reservation.gone:
+                    await _remove(*self.state.at)
             except TidegateError as error:
                 failure = error
         if failure is not None or outcome is not Outcome.COMMIT or not exact:
-            extent.suspect = True
-        extent.writers -= 1
-        if extent.gone:
-            if not extent.writers:
-                meter.credit(-extent.charged, 0)
+            reservation.suspect = True
+        reservation.writers -= 1
+        if reservation.gone:
+            if not reservation.writers:
+                charges.credit(-reservation.charged, 0)
             return failure
-        if extent.suspect:
-            actual = await self._left(extent.charged)
-            self.unsure = self.unsure or (self.names > 1 and actual != extent.charged)
+        if reservation.suspect:
+            actual = await self._left(reservation.charged)
+            self.unsure = self.unsure or (self.names > 1 and actual != reservation.charged)
             # What others have under way may still land, in a file without a name too: so long it stays paid.
-            size = max(actual or 0, extent.charged if extent.writers else 0)
-            meter.credit(size - extent.charged, -1 if actual is None else 0)
-            if size < extent.charged:
-                place.end_loan()
-            extent.charged = size
-            extent.suspect = extent.writers > 0
+            size = max(actual or 0, reservation.charged if reservation.writers else 0)
+            charges.credit(size - reservation.charged, -1 if actual is None else 0)
+            if size < reservation.charged:
+                state.end_loan()
+            reservation.charged = size
+            reservation.suspect = reservation.writers > 0
             if actual is None:
-                place.becomes(None)
-        self._settled(place)
+                state.becomes(None)
+        self._settled(state)
         return failure
 
 

@@ -58,12 +58,12 @@ class Reserving(Protocol):
     """An open upload as a scan sees it."""
 
     @property
-    def meter(self) -> ChargeSet:
+    def charges(self) -> ChargeSet:
         """The counters that it charges."""
         ...
 
     @property
-    def extent(self) -> object:
+    def reservation(self) -> object:
         """The same for uploads that share what they charge."""
         ...
 

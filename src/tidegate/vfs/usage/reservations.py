@@ -45,17 +45,17 @@ class Reservation:
         floor: what the visible file pays of it (0 for a shared one: it owns what it charged).
         writers: handles that share it.
         loose: bytes of it that were appended beside other writers, so that nobody knows where they are.
-        place: where a shared one is visible; a rename moves it.
+        state: of the path where a shared one is visible; a rename moves it.
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
             is charged is given back when the last of them closes.
         resizing: changes of the size that are under way; writing likewise.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
-    __slots__ = ("charged", "floor", "gone", "loose", "place", "resizing", "suspect", "writers", "writing")
+    __slots__ = ("charged", "floor", "gone", "loose", "resizing", "state", "suspect", "writers", "writing")
 
-    def __init__(self, place: PathState, charged: int, floor: int = 0) -> None:
-        self.place = place
+    def __init__(self, state: PathState, charged: int, floor: int = 0) -> None:
+        self.state = state
         self.charged = charged
         self.floor = floor
         self.writers = self.loose = 0
@@ -69,20 +69,20 @@ class PathState:
 
     Attributes:
         at: backend and key; renaming a directory above changes the key.
-        number: in which order the places came to be; locks are taken in it.
-        extent: shared by in-place writers, None if there are none.
+        number: in which order the states came to be; locks are taken in it.
+        reservation: shared by in-place writers, None if there are none.
         known: whether `visible` has been found out.
         visible: bytes that are charged for the file of that name, None if none are; while there is a
-            shared extent, that counts instead.
+            shared reservation, that counts instead.
         borrower: the unpublished upload that the visible file pays for.
     """
 
-    __slots__ = ("at", "borrower", "extent", "known", "lock", "number", "users", "visible")
+    __slots__ = ("at", "borrower", "known", "lock", "number", "reservation", "users", "visible")
 
     def __init__(self, at: tuple[Backend, Key], number: int) -> None:
         self.at = at
         self.number = number
-        self.extent: Reservation | None = None
+        self.reservation: Reservation | None = None
         self.lock = asyncio.Lock()
         self.users = 0
         self.known = False
@@ -91,8 +91,8 @@ class PathState:
 
     def learn(self, found: int | None) -> int | None:
         """The charge for the visible file; `found` is what storage says, believed at first sight."""
-        if self.extent is not None:
-            return self.extent.charged
+        if self.reservation is not None:
+            return self.reservation.charged
         if not self.known:
             self.known, self.visible = True, found
         return self.visible
@@ -100,13 +100,13 @@ class PathState:
     def freed(self, found: int | None) -> int:
         """Bytes that are given back at once when the visible file goes; those of in-place writers are not."""
         visible = self.learn(found)
-        return 0 if self.extent is not None else visible or 0
+        return 0 if self.reservation is not None else visible or 0
 
     def resized(self, old: int, size: int) -> None:
         """The visible file went from `old` to `size`, and that is settled."""
-        if self.extent is not None:
-            self.extent.charged += size - old
-            self.extent.suspect = True  # who wrote meanwhile did so before or after
+        if self.reservation is not None:
+            self.reservation.charged += size - old
+            self.reservation.suspect = True  # who wrote meanwhile did so before or after
         self.known, self.visible = True, size
         if size < old:
             self.end_loan()
@@ -123,42 +123,42 @@ class PathState:
         In-place writers go on writing what nobody sees, and settle it when the last of them closes.
         """
         self.known, self.visible = True, size
-        if self.extent is not None:
-            self.extent.gone = True
-            self.extent = None
+        if self.reservation is not None:
+            self.reservation.gone = True
+            self.reservation = None
         self.end_loan()
 
 
 class PathTable:
-    """Every place in use, over all sessions of the process."""
+    """The state of every path in use, over all sessions of the process."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[int, Key], PathState] = {}
+        self._states: dict[tuple[int, Key], PathState] = {}
         self._numbers = itertools.count()
         self._still: dict[tuple[int, Key], asyncio.Event] = {}  # directories, and what says that they go on
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._states)
 
     def in_use(self, backend: Backend, key: Key) -> bool:
         """True if somebody writes the path or changes it, or may not do so now."""
-        return (id(backend), key) in self._places or bool(self._still and self._holding_up(backend, key))
+        return (id(backend), key) in self._states or bool(self._still and self._holding_up(backend, key))
 
     def written_below(self, backend: Backend, key: Key) -> bool:
         """True if somebody writes a file in place below a directory."""
         return any(
-            of == id(backend) and at.startswith(f"{key}/") and place.extent is not None
-            for (of, at), place in self._places.items()
+            of == id(backend) and at.startswith(f"{key}/") and state.reservation is not None
+            for (of, at), state in self._states.items()
         )
 
     @contextmanager
     def still(self, backend: Backend, key: Key) -> Iterator[None]:
-        """Let nobody begin to change what is in a directory, whose place the caller has locked.
+        """Let nobody begin to change what is in a directory, whose path the caller has locked.
 
         Raises:
             Conflict: somebody does so now.
         """
-        if any(of == id(backend) and at.startswith(f"{key}/") for of, at in self._places):
+        if any(of == id(backend) and at.startswith(f"{key}/") for of, at in self._states):
             raise Conflict("file is being written")
         event = self._still[id(backend), key] = asyncio.Event()
         try:
@@ -182,59 +182,59 @@ class PathTable:
             await events[0].wait()
 
     def find(self, backend: Backend, key: Key) -> PathState | None:
-        """The place of a path, if anybody holds it."""
-        return self._places.get((id(backend), key))
+        """The state of a path, if anybody holds it."""
+        return self._states.get((id(backend), key))
 
     def hold(self, backend: Backend, key: Key) -> PathState:
-        """The place of a path, until `let_go`."""
+        """The state of a path, until `let_go`."""
         at = (id(backend), key)
-        place = self._places.get(at)
-        if place is None:
-            place = self._places[at] = PathState((backend, key), next(self._numbers))
-        place.users += 1
-        return place
+        state = self._states.get(at)
+        if state is None:
+            state = self._states[at] = PathState((backend, key), next(self._numbers))
+        state.users += 1
+        return state
 
-    def let_go(self, place: PathState) -> None:
+    def let_go(self, state: PathState) -> None:
         """End one `hold`."""
-        place.users -= 1
-        if not place.users:
-            backend, key = place.at
-            del self._places[id(backend), key]
+        state.users -= 1
+        if not state.users:
+            backend, key = state.at
+            del self._states[id(backend), key]
 
     def moved(self, here: PathState, there: PathState) -> None:
         """A file was renamed: those who write it in place go along; who has yet to publish stays."""
-        extent, here.extent = here.extent, None
-        there.extent = extent
-        if extent is not None:
-            extent.place = there
-            here.users -= extent.writers  # the renaming act still holds both
-            there.users += extent.writers
+        reservation, here.reservation = here.reservation, None
+        there.reservation = reservation
+        if reservation is not None:
+            reservation.state = there
+            here.users -= reservation.writers  # the renaming act still holds both
+            there.users += reservation.writers
 
     def moved_tree(self, backend: Backend, source: Key, target: Key) -> None:
         """A directory was renamed, with everything in it."""
         prefix = f"{source}/"
-        for (of, key), place in list(self._places.items()):
+        for (of, key), state in list(self._states.items()):
             if of == id(backend) and key.startswith(prefix):
                 goes = f"{target}/{key[len(prefix) :]}"
-                if (of, goes) not in self._places:
-                    del self._places[of, key]
-                    self._places[of, goes] = place
-                    place.at = (backend, goes)
+                if (of, goes) not in self._states:
+                    del self._states[of, key]
+                    self._states[of, goes] = state
+                    state.at = (backend, goes)
 
     @asynccontextmanager
     async def locked(self, *paths: tuple[Backend, Key]) -> AsyncIterator[list[PathState]]:
         """Hold and lock some paths; always taken in one order, so two renames never wait for each other."""
         await self.may_change(*paths)
         held = [self.hold(backend, key) for backend, key in paths]
-        ordered = sorted({place.number: place for place in held}.items())
+        ordered = sorted({state.number: state for state in held}.items())
         taken: list[PathState] = []
         try:
-            for _, place in ordered:
-                await place.lock.acquire()
-                taken.append(place)
+            for _, state in ordered:
+                await state.lock.acquire()
+                taken.append(state)
             yield held
         finally:
-            for place in taken:
-                place.lock.release()
-            for place in held:
-                self.let_go(place)
+            for state in taken:
+                state.lock.release()
+            for state in held:
+                self.let_go(state)

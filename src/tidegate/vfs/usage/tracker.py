@@ -211,10 +211,10 @@ class UsageTracker:
         seen: set[int] = set()
         for usage in self._tracker():
             for upload in usage.uploads:
-                if any(count is size for count in upload.meter.grow) and id(upload.extent) not in seen:
-                    seen.add(id(upload.extent))
+                if any(count is size for count in upload.charges.grow) and id(upload.reservation) not in seen:
+                    seen.add(id(upload.reservation))
                     hidden_size += upload.reserved
-                if any(count is files for count in upload.meter.files):
+                if any(count is files for count in upload.charges.files):
                     hidden_files += upload.reserved_files
         return hidden_size, hidden_files
 
@@ -233,7 +233,7 @@ class UsageTracker:
 
     # -- what a session charges ----------------------------------------------------------------------
 
-    def meter(
+    def charges(
         self,
         account: Account,
         usage: AccountUsage,
