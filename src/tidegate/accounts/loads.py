@@ -138,9 +138,10 @@ class Loads:
                 _log.warning("no quota scan of %s %r: %s", kind, name, error)
 
     async def _tell(self, rows: Sequence[LoadRow], by: Actor, fields: Mapping[str, tuple[str, ...]]) -> None:
+        origin = by.origin
         events = [
             Administered(
-                origin=by.origin,
+                origin=origin,
                 channel=by.channel.value,
                 action=_ACTIONS[action],
                 kind=kind,
@@ -153,7 +154,7 @@ class Loads:
         for start in range(0, len(events), BURST):
             if start:
                 await asyncio.sleep(PAUSE_SECONDS)  # sinks catch up: none loses an event of a large load
-            await asyncio.gather(*map(self._needs.events.record, events[start : start + BURST]))
+            await self._needs.events.record(*events[start : start + BURST])
 
 
 def check_mode(mode: int) -> None:

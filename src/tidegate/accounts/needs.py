@@ -28,8 +28,8 @@ class RevokesTokens(Protocol):
 class Emits(Protocol):
     """Takes events of what was changed."""
 
-    async def record(self, event: Event) -> None:
-        """Take an event, and return when no crash can take it away, if somebody wants that.
+    async def record(self, *events: Event) -> None:
+        """Take events, and return when no crash can take them away, if somebody wants that.
 
         Raises:
             ProviderUnavailable: it is not stored yet.
@@ -94,9 +94,9 @@ class NoScans:
 class NoEvents:
     """Nobody listens."""
 
-    async def record(self, event: Event) -> None:
-        """Forget it."""
-        del event
+    async def record(self, *events: Event) -> None:
+        """Forget them."""
+        del events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,18 +85,20 @@ class Bus:
                 raise ProviderUnavailable
             await self._outbox.keep(event)
 
-    async def record(self, event: Event) -> None:
-        """As `emit`, and return when the event is where no crash can take it, if a kept sink wants it.
+    async def record(self, *events: Event) -> None:
+        """As `emit` for each; returns when no crash can take away those that a kept sink wants.
 
-        To be awaited before somebody is told that what it tells of is done.
+        To be awaited before somebody is told that what they tell of is done.
 
         Raises:
             ProviderUnavailable: it is not stored yet; nobody should be told.
         """
         for queue in self._queues:
-            queue.put(event)
-        if self._outbox is not None and self._outbox.wants(event):
-            await self._outbox.keep(event)
+            for event in events:
+                queue.put(event)
+        outbox = self._outbox
+        if outbox is not None and (wanted := [event for event in events if outbox.wants(event)]):
+            await asyncio.gather(*map(outbox.keep, wanted))
 
     async def close_outbox(self, drain_seconds: float = 5.0) -> None:
         """Store what waits, and close the kept sinks; while the data provider is still open."""

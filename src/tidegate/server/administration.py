@@ -106,11 +106,12 @@ class StoredEvents:
         self._turn = asyncio.Lock()
         self._registered = False
 
-    async def record(self, event: Event) -> None:
-        """Store an event, if a sink wants it; what is recorded at the same time goes into one transaction."""
-        if name_of(event) not in self._wanted:
+    async def record(self, *events: Event) -> None:
+        """Store events that a sink wants; what is recorded at the same time goes into one transaction."""
+        wanted = [encode(event) for event in events if name_of(event) in self._wanted]
+        if not wanted:
             return
-        self._waiting.append(encode(event))
+        self._waiting += wanted
         async with self._turn:
             batch, self._waiting = self._waiting, []
             if not batch:

@@ -64,10 +64,10 @@ class World:
     async def revoke_all(self, username: str) -> None:
         self.revoked.append(username)
 
-    async def record(self, event: Event) -> None:
+    async def record(self, *events: Event) -> None:
         if self.full:
             raise ProviderUnavailable
-        self.events.append(event)
+        self.events.extend(events)
 
     def told(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
         found, self.events = self.events, []
