@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidegate.backends.objects.attributes import NOTHING, Node
@@ -18,7 +19,7 @@ from tidegate.backends.objects.copying import copy_object
 from tidegate.backends.objects.keys import is_record
 from tidegate.backends.objects.metadata import times_of, with_times
 from tidegate.backends.objects.tree import Tree, paging
-from tidegate.errors import AlreadyExists, NotFound
+from tidegate.errors import AlreadyExists, NotFound, StorageFailed
 
 DELETE_BATCH = 1000
 """Objects removed in one request."""
@@ -40,6 +41,8 @@ async def copy_file(tree: Tree, source: Stored, key: str, *, create: bool) -> St
     """
     source = await tree.detailed(source)
     metadata = source.metadata or {}
+    if source.key.endswith("/") and not source.size:  # some stores do not copy markers
+        return await tree.bucket.put(key, b"", metadata, create=create)
     wanted = None if "mtime" in metadata else with_times(metadata, times_of(source)[0], None)
     stored = await copy_object(tree.bucket, source, key, wanted, create=create)
     kept = wanted if wanted is not None else metadata
@@ -64,10 +67,7 @@ async def copy_tree(tree: Tree, source: str, target: str) -> None:
     async def copy(pair: Pair) -> None:
         if pair.source is None or _same(pair) or is_record(pair.source.key):
             return
-        try:
-            await copy_file(tree, pair.source, target + pair.source.key[len(source) :], create=True)
-        except (NotFound, AlreadyExists):
-            return  # removed since it was listed, or put there: whoever did that has the say
+        await _copy_if_there(tree, pair.source, target + pair.source.key[len(source) :])
 
     await _each(_pairs(tree, source, target), copy, tree.settings.requests)
 
@@ -97,16 +97,26 @@ async def remove_copied(
         if is_record(pair.source.key):
             await drop_record(pair.source.key)
         elif pair.target is None:
-            try:
-                await copy_file(tree, pair.source, target + pair.source.key[len(source) :], create=True)
-            except NotFound:
-                continue
-            except AlreadyExists:
-                pass
+            await _copy_if_there(tree, pair.source, target + pair.source.key[len(source) :])
         batch.append(pair.source.key)
         if len(batch) >= DELETE_BATCH:
             await flush()
     await flush()
+
+
+async def _copy_if_there(tree: Tree, source: Stored, key: str) -> None:
+    """Copy an object that was listed; what was removed since then, or put there, is left as others want it.
+
+    Raises:
+        StorageFailed: it is there and cannot be copied.
+    """
+    with suppress(AlreadyExists):
+        try:
+            await copy_file(tree, source, key, create=True)
+        except NotFound:
+            with suppress(NotFound):
+                await tree.bucket.head(source.key)
+                raise StorageFailed("a file of a directory cannot be copied") from None
 
 
 async def remove_tree(tree: Tree, folder: str, *, keep_marker: bool) -> None:
