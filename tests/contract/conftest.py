@@ -103,5 +103,5 @@ async def provider(driver: str, options_of: OptionsOf, opened: Opened, own_prefi
         for table in reversed(provider._tables.metadata.sorted_tables):
             await connection.execute(delete(table))
 
-    await provider._link.write(empty)
+    await provider._database.write(empty)
     return provider

@@ -193,7 +193,7 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
         await release.wait()
 
     async def add_usage(username: str, delta: UsageDelta) -> None:
-        under_way.append(asyncio.create_task(provider._link.write(slow)))
+        under_way.append(asyncio.create_task(provider._database.write(slow)))
         await held.wait()
         raise ProviderUnavailable  # our side of the line is gone, the server's transaction is not
 

@@ -136,4 +136,4 @@ async def test_statements_are_prepared_where_no_pooler_is(options_of: OptionsOf,
         query = text("SELECT count(*) FROM pg_prepared_statements")
         return int((await connection.execute(query)).scalar_one())
 
-    assert await provider._link.read(prepared) > 0
+    assert await provider._database.read(prepared) > 0

@@ -23,7 +23,7 @@ from tidegate.model import Folder, FolderMount
 from tidegate.store.contract import Provider, Snapshot, UsageDelta
 from tidegate.store.factory import ProviderOptions, create_provider, initialise, revert
 from tidegate.store.sql import schema
-from tidegate.store.sql.database import Link
+from tidegate.store.sql.database import Database
 
 PROCESS = """
 import asyncio, json, sys
@@ -157,7 +157,7 @@ async def test_a_migration_waits_for_the_node_that_is_at_it(
     options = options_of(driver)
     if way == "down":
         await initialise(options)
-    link = Link(options)
+    link = Database(options)
     link.start()
     try:
         async with asyncio.timeout(60), link.raw() as other:
@@ -283,7 +283,7 @@ async def test_accounts_are_not_loaded_where_they_are_managed_elsewhere(
 async def test_work_that_nobody_waits_for_any_more_is_ended(how: str, options_of: OptionsOf) -> None:
     options = options_of("sqlite")
     await initialise(options)
-    link = Link(options)
+    link = Database(options)
     link.start()
     begun, ended = asyncio.Event(), asyncio.Event()
 

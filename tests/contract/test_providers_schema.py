@@ -18,7 +18,7 @@ from tidegate.errors import ProviderError
 from tidegate.store.contract import UsageDelta
 from tidegate.store.factory import ProviderOptions, create_provider, initialise, revert
 from tidegate.store.sql import migrate, schema
-from tidegate.store.sql.database import Link
+from tidegate.store.sql.database import Database
 
 SQL = ("sqlite", "postgresql", "mysql")
 
@@ -32,7 +32,7 @@ async def run(options: ProviderOptions, *statements: str) -> list[object]:
     """Run plain SQL beside the provider; returns the rows of the last statement."""
     if options.driver == "sqlite":
         options.file.touch()  # a link makes none
-    link = Link(options)
+    link = Database(options)
     link.start()
     rows: list[object] = []
 
@@ -50,7 +50,7 @@ async def run(options: ProviderOptions, *statements: str) -> list[object]:
 
 
 async def tables(options: ProviderOptions) -> set[str]:
-    link = Link(options)
+    link = Database(options)
     link.start()
     try:
         async with link.raw() as connection:
@@ -125,7 +125,7 @@ async def test_incomplete_schema_is_named(options_of: OptionsOf) -> None:
     await initialise(options)
     await run(options, "ALTER TABLE users DROP COLUMN email", "DROP TABLE settings")
 
-    link = Link(options)
+    link = Database(options)
     link.start()
     provider = create_provider(options)
     with pytest.raises(ProviderError, match=r"missing: .*table settings"):
@@ -357,7 +357,7 @@ async def test_a_new_sqlite_file_is_what_migrating_would_make(options_of: Option
     await initialise(made)
     await initialise(migrated)
     await revert(migrated, "0")
-    link = Link(migrated)
+    link = Database(migrated)
     link.start()
     try:
         await schema._migrate(link, migrated, "up", schema.latest())

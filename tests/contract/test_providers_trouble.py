@@ -153,13 +153,13 @@ async def encrypted(provider: object) -> bool:
     assert isinstance(provider, SqlProvider)
 
     async def work(connection: AsyncConnection) -> bool:
-        if provider._link.driver == "postgresql":
+        if provider._database.driver == "postgresql":
             query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
             return bool((await connection.execute(text(query))).scalar())
         row = (await connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'"))).one()
         return bool(row[1])
 
-    return await provider._link.read(work)
+    return await provider._database.read(work)
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,10 @@ def dumpdata(
 
         wanted = SCOPES if scopes is None else flags.listed(scopes)
         async with contextlib.AsyncExitStack() as stack:
-            desk = await stack.enter_async_context(opened(config_dir, config_file))
-            total = await desk.provider.count_users() if "users" in wanted else 0
+            context = await stack.enter_async_context(opened(config_dir, config_file))
+            total = await context.provider.count_users() if "users" in wanted else 0
             progress = stack.enter_context(meter("dumping", "users", total))
-            chunks = dump(desk.provider, wanted, indent=indent, written=progress.advance)
+            chunks = dump(context.provider, wanted, indent=indent, written=progress.advance)
             if str(file) == "-":
                 async for chunk in chunks:
                     sys.stdout.buffer.write(chunk)

@@ -80,10 +80,10 @@ def explain(
         ):
             if wrong is not None:
                 raise typer.BadParameter(wrong, param_hint=flag)
-        async with opened(config_dir, config_file) as desk:
-            account = await desk.provider.user(fold_name(user, desk.rules))
-            rename_onto = desk.loaded.settings.sftpd.strictest_rename_onto
-            tracked = bool(desk.loaded.settings.data_provider.track_quota)
+        async with opened(config_dir, config_file) as context:
+            account = await context.provider.user(fold_name(user, context.rules))
+            rename_onto = context.loaded.settings.sftpd.strictest_rename_onto
+            tracked = bool(context.loaded.settings.data_provider.track_quota)
         if account is None:
             raise NotFound(f"no such user: {user}")
         answer = ask(
@@ -103,14 +103,14 @@ def explain(
         )
         # A session cannot begin without the home; folders are opened when they are used.
         used = ["/", path, *([target] if target else [])]
-        kinds = wiring.storage_kinds(desk.loaded)
+        kinds = wiring.storage_kinds(context.loaded)
         problems = [kinds.problem(storage_at(account, VPath.parse(text)).config) for text in used]
         storage = next((problem for problem in problems if problem), None)
         if look and storage is None and answer.decision.allowed:
             from tidegate.cli.trial import storage_answer
 
             storage = await storage_answer(account, op, path, target)
-        asked = wiring.inspectors_of(desk.loaded, parse_operation(op)) if answer.decision.allowed else []
+        asked = wiring.inspectors_of(context.loaded, parse_operation(op)) if answer.decision.allowed else []
         if as_json:
             document = answer.to_document()
             more = {"storage": storage} if storage else {}

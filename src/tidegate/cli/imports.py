@@ -94,8 +94,8 @@ def importer(source: Source) -> Source:
         read = source(**{name: value for name, value in given.items() if name in own.parameters})
 
         async def work() -> None:
-            async with opened(config_dir, config_file, create=create) as desk:
-                await _carry_out(desk, await read(desk), choices)
+            async with opened(config_dir, config_file, create=create) as context:
+                await _carry_out(context, await read(context), choices)
 
         run(work())
 
@@ -119,7 +119,7 @@ def unix(
 ) -> Read:
     """Take over system users from passwd and shadow files."""
 
-    async def read(desk: AdminContext) -> Harvest:
+    async def read(context: AdminContext) -> Harvest:
         from tidegate.store.imports.common import read_text
         from tidegate.store.imports.unix import parse_unix
 
@@ -130,7 +130,7 @@ def unix(
             most_uid=most_uid,
             passwd_name=str(passwd),
             shadow_name=str(shadow or ""),
-            rules=desk.rules,
+            rules=context.rules,
         )
 
     return read
@@ -140,11 +140,11 @@ def unix(
 def pureftpd(file: Annotated[Path, typer.Argument(help="pureftpd.passwd file.", show_default=False)]) -> Read:
     """Take over virtual users of Pure-FTPd."""
 
-    async def read(desk: AdminContext) -> Harvest:
+    async def read(context: AdminContext) -> Harvest:
         from tidegate.store.imports.common import read_text
         from tidegate.store.imports.pureftpd import parse_pureftpd
 
-        return parse_pureftpd(read_text(file), name=str(file), rules=desk.rules)
+        return parse_pureftpd(read_text(file), name=str(file), rules=context.rules)
 
     return read
 
@@ -156,7 +156,7 @@ def proftpd(
 ) -> Read:
     """Take over virtual users of ProFTPD (AuthUserFile, AuthGroupFile)."""
 
-    async def read(desk: AdminContext) -> Harvest:
+    async def read(context: AdminContext) -> Harvest:
         from tidegate.store.imports.common import read_text
         from tidegate.store.imports.proftpd import parse_proftpd
 
@@ -165,7 +165,7 @@ def proftpd(
             read_text(groups) if groups is not None else "",
             users_name=str(users),
             groups_name=str(groups or ""),
-            rules=desk.rules,
+            rules=context.rules,
         )
 
     return read
@@ -207,7 +207,7 @@ def openbridge(
     if tls != "false":
         url += f"?tls={tls}"
 
-    async def read(desk: AdminContext) -> Harvest:
+    async def read(context: AdminContext) -> Harvest:
         from tidegate.accounts.keys import parse_public_key
         from tidegate.store.imports.openbridge import parse_openbridge
         from tidegate.store.imports.openbridge_tables import read_openbridge
@@ -221,7 +221,7 @@ def openbridge(
             ),
             parse_key=parse_public_key,
             closed_by_default=closed_by_default,
-            rules=desk.rules,
+            rules=context.rules,
         )
 
     return read
@@ -280,7 +280,7 @@ def sftpgo(
 app.command("sftpgo")(sftpgo)
 
 
-async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) -> None:
+async def _carry_out(context: AdminContext, harvest: Harvest, choices: _Choices) -> None:
     """Print the plan and, unless it is a dry run or the source has mistakes, do it."""
     from tidegate.accounts.actor import Channel
     from tidegate.server.administration import at_shell
@@ -295,11 +295,11 @@ async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) ->
         note(f"problem: {problem}")
     if len(harvest.problems) > MAX_NAMED:
         note(f"and {len(harvest.problems) - MAX_NAMED} more problems; --report FILE has them all")
-    total = await desk.provider.count_users() + len(harvest.accounts)
+    total = await context.provider.count_users() + len(harvest.accounts)
     with meter("importing", "users", total) as progress:
         if dry_run or harvest.problems:
             rows = await plan_import(
-                desk.provider,
+                context.provider,
                 harvest.accounts,
                 choices.mode,
                 keep_passwords=choices.keep_passwords,
@@ -310,8 +310,8 @@ async def _carry_out(desk: AdminContext, harvest: Harvest, choices: _Choices) ->
             )
         else:
             rows, _ = await apply_import(
-                desk.provider,
-                desk.administration.loads,
+                context.provider,
+                context.administration.loads,
                 harvest,
                 choices.mode,
                 by=at_shell(Channel.IMPORT),

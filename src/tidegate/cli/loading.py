@@ -124,8 +124,8 @@ def loading(source: Callable[..., Opened]) -> Callable[..., None]:
         dump = source(**{name: value for name, value in given.items() if name in own.parameters})
 
         async def work() -> None:
-            async with dump() as found, opened(config_dir, config_file, create=create) as desk:
-                await _carry_out(desk, found, choices)
+            async with dump() as found, opened(config_dir, config_file, create=create) as context:
+                await _carry_out(context, found, choices)
 
         run(work())
 
@@ -157,7 +157,7 @@ def dump_file(file: Path) -> Opened:
     return there
 
 
-async def _carry_out(desk: AdminContext, dump: Path | BinaryIO, choices: _Choices) -> None:
+async def _carry_out(context: AdminContext, dump: Path | BinaryIO, choices: _Choices) -> None:
     """Load the dump, or rehearse that, and tell what became of it."""
     from tidegate.cli import moving
     from tidegate.server import wiring
@@ -165,25 +165,25 @@ async def _carry_out(desk: AdminContext, dump: Path | BinaryIO, choices: _Choice
     from tidegate.store.legacy.remarks import Remarks
 
     move, scan_quota, dry_run = choices.move, choices.scan_quota, choices.dry_run
-    if scan_quota and not desk.loaded.settings.data_provider.track_quota:
+    if scan_quota and not context.loaded.settings.data_provider.track_quota:
         raise InvalidArgument("--scan-quota: usage is not tracked, data_provider.track_quota is 0")
     with meter("comparing" if dry_run else "loading", "bytes") as progress:
         if dry_run:
             remarks = Remarks(every=move.every_remark)
-            rows = await moving.compare(desk, dump, choices.mode, move, remarks, how_far=progress.at)
+            rows = await moving.compare(context, dump, choices.mode, move, remarks, how_far=progress.at)
             notes = list(remarks.lines())
         else:
             report = await load_file(
-                partial(desk.administration.loads.store, by=desk.actor, mode=choices.mode),
+                partial(context.administration.loads.store, by=context.actor, mode=choices.mode),
                 dump,
-                rules=desk.rules,
-                hash_password=wiring.password_hasher(desk.loaded),
+                rules=context.rules,
+                hash_password=wiring.password_hasher(context.loaded),
                 move=move,
                 how_far=progress.at,
             )
             rows, notes, remarks = list(report.rows), list(report.notes), report.remarks or Remarks()
     if scan_quota and not dry_run:
-        marked = await _mark_for_scan(desk, rows, everybody=scan_quota == 1)
+        marked = await _mark_for_scan(context, rows, everybody=scan_quota == 1)
         note(f"files of {marked} users are counted when the server starts")
     if choices.report_file is not None:
         moving.write_report(choices.report_file, rows, remarks)
@@ -225,16 +225,16 @@ def _dumps_in(directory: Path) -> str:
     return f", for instance {max(found, key=lambda path: path.stat().st_mtime)}" if found else ""
 
 
-async def _mark_for_scan(desk: AdminContext, rows: list[tuple[str, str, str]], *, everybody: bool) -> int:
+async def _mark_for_scan(context: AdminContext, rows: list[tuple[str, str, str]], *, everybody: bool) -> int:
     """Mark accounts as uncounted; the server counts marked ones when it starts."""
     loaded = {name for kind, name, action in rows if kind == "user" and action != "kept"}
     names = [
         account.username
-        async for account in desk.provider.iter_users()
+        async for account in context.provider.iter_users()
         if everybody or (account.username in loaded and (account.quota_size or account.quota_files))
     ]
     with meter("marking to be counted", "users", len(names)) as progress:
         for name in names:
-            await desk.provider.mark_usage(name, dirty=True)
+            await context.provider.mark_usage(name, dirty=True)
             progress.advance()
     return len(names)

@@ -23,7 +23,7 @@ COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 
 
 async def compare(
-    desk: AdminContext,
+    context: AdminContext,
     dump: Path | BinaryIO,
     mode: int,
     move: MoveOptions,
@@ -39,11 +39,11 @@ async def compare(
     from tidegate.server import wiring
     from tidegate.store.dump import file_batches
 
-    options = wiring.provider_options(desk.loaded)
+    options = wiring.provider_options(context.loaded)
     async with contextlib.aclosing(
         file_batches(dump, options, [], move=move, remarks=remarks, how_far=how_far)
     ) as batches:
-        return await desk.administration.loads.rehearse(batches, mode=mode)
+        return await context.administration.loads.rehearse(batches, mode=mode)
 
 
 def write_report(path: Path, rows: Iterable[Row], remarks: Remarks) -> None:

@@ -66,9 +66,9 @@ def _begin(ctx: Any, incomplete: str, page: Callable[[Provider, int], Awaitable[
 
     async def work() -> list[str]:
         found: list[str] = []
-        async with opened(Path(str(directory)), str(file), migrate=False) as desk:
+        async with opened(Path(str(directory)), str(file), migrate=False) as context:
             for offset in range(0, READ, PAGE):
-                names = await page(desk.provider, offset)
+                names = await page(context.provider, offset)
                 found += [name for name in names if name.startswith(incomplete) and name.isprintable()]
                 if len(names) < PAGE or len(found) >= MOST:
                     break

@@ -2,7 +2,7 @@
 """The edge codec: JSON documents of REST, the command line and dumps, to and from model values.
 
 Field names are the JSON names that users of the field's other gateway know; documents of its 0.9 and 2.x
-generations both decode (`store.eras` rewrites the older spellings). Decoding is strict: an unknown key is
+generations both decode (`store.versions` rewrites the older spellings). Decoding is strict: an unknown key is
 an error that names its path and the nearest key there is. With `lenient` (dumps written by other
 versions) unknown keys are kept in `extra` and noted instead. Keys that are known elsewhere and not built
 here are always kept and, if they ask for something, noted.
@@ -44,8 +44,7 @@ from tidegate.model import (
 from tidegate.model.changes import changed
 from tidegate.model.secret_names import is_hidden
 from tidegate.model.storage import NUMBERED
-from tidegate.store import secrecy, storages, validate
-from tidegate.store import versions as eras
+from tidegate.store import secrecy, storages, validate, versions
 
 Document = dict[str, Any]
 
@@ -87,9 +86,9 @@ def decode_account(
     """
     found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
-    eras.modernise_account(plain, where)
-    foreign = found.split(plain, Account, eras.USER_KEYS)
-    filters = found.inner(plain, "filters", Filters, eras.FILTER_KEYS)
+    versions.modernise_account(plain, where)
+    foreign = found.split(plain, Account, versions.USER_KEYS)
+    filters = found.inner(plain, "filters", Filters, versions.FILTER_KEYS)
     extra = filters.pop("extra", {}) if filters is not None else {}
     if foreign:
         extra = {**extra, secrecy.OUTER: foreign}
@@ -101,7 +100,7 @@ def decode_account(
         ):
             found.items(filters, f"filters.{name}", name, kind)
         found.inner(filters, "filters.tally_limits", TallyLimits)
-    found.items(plain, "virtual_folders", "virtual_folders", FolderMount, eras.MOUNT_KEYS)
+    found.items(plain, "virtual_folders", "virtual_folders", FolderMount, versions.MOUNT_KEYS)
     found.inner(plain, "tally", Tally)
     found.filesystem(plain, rules)
     mounts = plain.get("virtual_folders")
@@ -184,7 +183,7 @@ def decode_folder(
     """
     found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
-    found.split(plain, Folder, eras.FOLDER_KEYS)
+    found.split(plain, Folder, versions.FOLDER_KEYS)
     found.filesystem(plain, rules)
     if base is not None:
         plain.setdefault("name", base.name)
@@ -228,8 +227,8 @@ def decode_admin(
     """
     found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
-    foreign = found.split(plain, Admin, eras.ADMIN_KEYS)
-    filters = found.inner(plain, "filters", AdminFilters, eras.ADMIN_FILTER_KEYS)
+    foreign = found.split(plain, Admin, versions.ADMIN_KEYS)
+    filters = found.inner(plain, "filters", AdminFilters, versions.ADMIN_FILTER_KEYS)
     extra = filters.pop("extra", {}) if filters is not None else {}
     if foreign:
         extra = {**extra, secrecy.OUTER: foreign}
@@ -275,7 +274,7 @@ def decode_api_key(
     """
     found = _Keys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
-    found.split(plain, ApiKey, eras.API_KEY_KEYS)
+    found.split(plain, ApiKey, versions.API_KEY_KEYS)
     if base is not None:
         plain.setdefault("id", base.id)
         plain["key"] = plain.get("key") or base.key
@@ -332,7 +331,7 @@ class _Keys:
         for key in [key for key in plain if key not in known]:
             value = plain.pop(key)
             treatment = foreign.get(key)
-            if treatment == eras.DERIVED:
+            if treatment == versions.DERIVED:
                 continue
             if treatment is None and not self._lenient:
                 raise BadRecord(f"{self._where}{path}{key}", _unknown(key, {*known, *foreign}))

@@ -23,7 +23,7 @@ from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
 from tidegate.policy.renames import REPLACE
-from tidegate.store import versions as eras
+from tidegate.store import versions
 from tidegate.store.contract import LoadReport, Order, Provider, Record
 from tidegate.store.documents import (
     decode_account,
@@ -396,7 +396,7 @@ class _Reader:
         work, where = self._work, f"{key}[{index}]."
         if (repeated := work.facts.repeated.get((key, index))) is not None:
             raise BadRecord(f"{where}{NAME_KEYS[key]}", repeated)
-        replaces = work.mover is not None and key == "users" and eras.renames_replace(document)
+        replaces = work.mover is not None and key == "users" and versions.renames_replace(document)
         if replaces and not work.told:
             work.told = True
             said = RENAMES_REPLACE.removeprefix("users: ")

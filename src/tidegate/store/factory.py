@@ -61,7 +61,7 @@ async def has_schema(options: ProviderOptions) -> bool:
         return False
     options.check()
     versioned = _versioned(options)
-    if versioned is None or options.outside_users:
+    if versioned is None or options.external_table:
         return True
     return await versioned.schema_version() != "0"
 
@@ -131,7 +131,7 @@ async def rehearse(options: ProviderOptions, *, migrate: bool) -> Rehearsal:
     database = SqlProvider(options)
     await database.open(migrate=migrate, rehearse=True)
     try:
-        known = not database.pending or options.outside_users
+        known = not database.pending or options.external_table
         return Rehearsal(await database.count_users() if known else None, database.pending)
     finally:
         await database.close()

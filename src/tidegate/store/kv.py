@@ -46,8 +46,8 @@ READER_THREADS: Final = 2
 MARK_EVERY: Final = 256
 """Names between two bookmarks that make skipping to a page cheap."""
 
-_SHELVES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys", "external")
-_TABLES: Final = (*_SHELVES, "links", "dirty", "settings", "revocations", "meta", OUTBOX, CURSORS)
+_RECORD_TABLES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys", "external")
+_TABLES: Final = (*_RECORD_TABLES, "links", "dirty", "settings", "revocations", "meta", OUTBOX, CURSORS)
 _ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "users": TypeAdapter(Account),
     "folders": TypeAdapter(Folder),
@@ -61,62 +61,60 @@ _LAST_ID: Final = b"last_id"
 
 
 class _Bookmarks:
-    """Every so many names of a shelf, valid until a name is added or removed."""
+    """Every so many names of a table, valid until a name is added or removed."""
 
     def __init__(self) -> None:
         self._marks: dict[RecordTable, tuple[bytes, list[bytes]]] = {}
 
-    def skip(
-        self, transaction: Any, table: Any, shelf: RecordTable, offset: int, generation: bytes
-    ) -> bytes | None:
+    def skip(self, raw: Any, dbi: Any, table: RecordTable, offset: int, generation: bytes) -> bytes | None:
         """The name to start from when skipping `offset` names; None starts at the beginning."""
         if offset < MARK_EVERY:
             return None
-        known = self._marks.get(shelf)
+        known = self._marks.get(table)
         if known is None or known[0] != generation:
-            names = transaction.cursor(db=table).iternext(keys=True, values=False)
+            names = raw.cursor(db=dbi).iternext(keys=True, values=False)
             known = generation, [bytes(name) for index, name in enumerate(names) if index % MARK_EVERY == 0]
-            self._marks[shelf] = known
+            self._marks[table] = known
         index = offset // MARK_EVERY
         return known[1][index] if index < len(known[1]) else b"\xff" * 8
 
 
-class _LmdbShelves:
+class _LmdbTransaction:
     """`RecordTransaction` on one LMDB transaction."""
 
-    def __init__(self, transaction: Any, tables: dict[str, Any], bookmarks: _Bookmarks) -> None:
-        self.transaction = transaction
+    def __init__(self, raw: Any, tables: dict[str, Any], bookmarks: _Bookmarks) -> None:
+        self.raw = raw
         self._tables = tables
         self._bookmarks = bookmarks
 
-    def get(self, shelf: RecordTable, name: str) -> Record | None:
-        value = self.transaction.get(name.encode(), db=self._tables[shelf])
-        return None if value is None else _decoded(shelf, name.encode(), value)
+    def get(self, table: RecordTable, name: str) -> Record | None:
+        value = self.raw.get(name.encode(), db=self._tables[table])
+        return None if value is None else _decoded(table, name.encode(), value)
 
-    def put(self, shelf: RecordTable, name: str, record: Record) -> None:
-        key, table = name.encode(), self._tables[shelf]
-        if self.transaction.get(key, db=table) is None:
-            self._count_up(shelf)
-        self.transaction.put(key, _encoded(shelf, record), db=table)
+    def put(self, table: RecordTable, name: str, record: Record) -> None:
+        key, dbi = name.encode(), self._tables[table]
+        if self.raw.get(key, db=dbi) is None:
+            self._count_up(table)
+        self.raw.put(key, _encoded(table, record), db=dbi)
 
-    def drop(self, shelf: RecordTable, name: str) -> None:
-        self.transaction.delete(name.encode(), db=self._tables[shelf])
-        self._count_up(shelf)
+    def drop(self, table: RecordTable, name: str) -> None:
+        self.raw.delete(name.encode(), db=self._tables[table])
+        self._count_up(table)
 
-    def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
-        total = self.count(shelf)
+    def page(self, table: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
+        total = self.count(table)
         if order == "DESC":
             end = max(total - offset, 0)
             start = max(end - limit, 0)
-            return self._slice(shelf, start, end - start)[::-1]
-        return self._slice(shelf, offset, limit) if offset < total else []
+            return self._slice(table, start, end - start)[::-1]
+        return self._slice(table, offset, limit) if offset < total else []
 
-    def _slice(self, shelf: RecordTable, offset: int, limit: int) -> list[Record]:
-        generation = self.transaction.get(_generation(shelf), db=self._tables["meta"], default=b"")
-        table = self._tables[shelf]
-        first = self._bookmarks.skip(self.transaction, table, shelf, offset, generation)
+    def _slice(self, table: RecordTable, offset: int, limit: int) -> list[Record]:
+        generation = self.raw.get(_generation(table), db=self._tables["meta"], default=b"")
+        dbi = self._tables[table]
+        first = self._bookmarks.skip(self.raw, dbi, table, offset, generation)
         found: list[Record] = []
-        with self.transaction.cursor(db=table) as cursor:
+        with self.raw.cursor(db=dbi) as cursor:
             if not (cursor.first() if first is None else cursor.set_range(first)):
                 return found
             skipped = offset if first is None else offset % MARK_EVERY
@@ -124,32 +122,32 @@ class _LmdbShelves:
                 if index >= skipped + limit:
                     break
                 if index >= skipped:
-                    found.append(_decoded(shelf, bytes(key), cursor.value()))
+                    found.append(_decoded(table, bytes(key), cursor.value()))
         return found
 
-    def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
+    def after(self, table: RecordTable, name: str, limit: int) -> list[Record]:
         found: list[Record] = []
-        with self.transaction.cursor(db=self._tables[shelf]) as cursor:
+        with self.raw.cursor(db=self._tables[table]) as cursor:
             # No name holds a NUL, so this is the least key that follows.
             if not (cursor.set_range(name.encode() + b"\0") if name else cursor.first()):
                 return found
             for key, value in cursor.iternext():
                 if len(found) == limit:
                     break
-                found.append(_decoded(shelf, bytes(key), value))
+                found.append(_decoded(table, bytes(key), value))
         return found
 
-    def count(self, shelf: RecordTable) -> int:
-        return int(self.transaction.stat(self._tables[shelf])["entries"])
+    def count(self, table: RecordTable) -> int:
+        return int(self.raw.stat(self._tables[table])["entries"])
 
     def next_id(self) -> int:
         return self._raise(_LAST_ID)
 
     def link(self, folder: str, user: str) -> None:
-        self.transaction.put(f"{folder}\0{user}".encode(), b"", db=self._tables["links"])
+        self.raw.put(f"{folder}\0{user}".encode(), b"", db=self._tables["links"])
 
     def unlink(self, folder: str, user: str) -> None:
-        self.transaction.delete(f"{folder}\0{user}".encode(), db=self._tables["links"])
+        self.raw.delete(f"{folder}\0{user}".encode(), db=self._tables["links"])
 
     def linked(self, folder: str) -> list[str]:
         start = f"{folder}\0".encode()
@@ -161,12 +159,12 @@ class _LmdbShelves:
         (servers.add if dirty else servers.discard)(server)
         if servers:
             value = "\n".join(sorted(servers)).encode()
-            self.transaction.put(user.encode(), value, db=self._tables["dirty"])
+            self.raw.put(user.encode(), value, db=self._tables["dirty"])
         else:
             self.unmark(user)
 
     def unmark(self, user: str) -> None:
-        self.transaction.delete(user.encode(), db=self._tables["dirty"])
+        self.raw.delete(user.encode(), db=self._tables["dirty"])
 
     def marked(self) -> list[tuple[str, str]]:
         return [
@@ -176,48 +174,48 @@ class _LmdbShelves:
         ]
 
     def _servers(self, user: bytes) -> set[str]:
-        value = self.transaction.get(user, db=self._tables["dirty"])
+        value = self.raw.get(user, db=self._tables["dirty"])
         return set() if value is None else set(bytes(value).decode().split("\n"))
 
     def revocations(self) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}
-        with self.transaction.cursor(db=self._tables["revocations"]) as cursor:
+        with self.raw.cursor(db=self._tables["revocations"]) as cursor:
             for subject, value in cursor:
                 at, expires = bytes(value).split()
                 found[bytes(subject).decode()] = int(at), int(expires)
         return found
 
     def revoke(self, subject: str, times: tuple[int, int] | None) -> None:
-        table = self._tables["revocations"]
+        dbi = self._tables["revocations"]
         if times is None:
-            self.transaction.delete(subject.encode(), db=table)
+            self.raw.delete(subject.encode(), db=dbi)
         else:
-            self.transaction.put(subject.encode(), f"{times[0]} {times[1]}".encode(), db=table)
+            self.raw.put(subject.encode(), f"{times[0]} {times[1]}".encode(), db=dbi)
 
     def setting(self, name: str) -> str | None:
-        value = self.transaction.get(name.encode(), db=self._tables["settings"])
+        value = self.raw.get(name.encode(), db=self._tables["settings"])
         return None if value is None else bytes(value).decode()
 
     def set_setting(self, name: str, value: str | None) -> None:
         if value is None:
-            self.transaction.delete(name.encode(), db=self._tables["settings"])
+            self.raw.delete(name.encode(), db=self._tables["settings"])
         else:
-            self.transaction.put(name.encode(), value.encode(), db=self._tables["settings"])
+            self.raw.put(name.encode(), value.encode(), db=self._tables["settings"])
 
-    def _names(self, table: str, start: bytes) -> Iterator[bytes]:
-        with self.transaction.cursor(db=self._tables[table]) as cursor:
+    def _names(self, dbi: str, start: bytes) -> Iterator[bytes]:
+        with self.raw.cursor(db=self._tables[dbi]) as cursor:
             if cursor.set_range(start) if start else cursor.first():
                 for key in cursor.iternext(keys=True, values=False):
                     if not bytes(key).startswith(start):
                         break
                     yield bytes(key)
 
-    def _count_up(self, shelf: RecordTable) -> None:
-        self._raise(_generation(shelf))
+    def _count_up(self, table: RecordTable) -> None:
+        self._raise(_generation(table))
 
     def _raise(self, key: bytes) -> int:
-        number = int(self.transaction.get(key, db=self._tables["meta"], default=b"0")) + 1
-        self.transaction.put(key, str(number).encode(), db=self._tables["meta"])
+        number = int(self.raw.get(key, db=self._tables["meta"], default=b"0")) + 1
+        self.raw.put(key, str(number).encode(), db=self._tables["meta"])
         return number
 
 
@@ -286,10 +284,10 @@ class LmdbProvider(RecordProvider):
         finally:
             await self.close()
 
-    def _empty(self, shelves: RecordTransaction) -> None:
-        assert isinstance(shelves, _LmdbShelves)
-        for table in self._tables.values():
-            shelves.transaction.drop(table, delete=False)
+    def _empty(self, transaction: RecordTransaction) -> None:
+        assert isinstance(transaction, _LmdbTransaction)
+        for dbi in self._tables.values():
+            transaction.raw.drop(dbi, delete=False)
 
     async def load_batches(
         self,
@@ -303,18 +301,18 @@ class LmdbProvider(RecordProvider):
         writer = self._running(self._writer)
         load = Load(mode, guard, admins_guard)
         async with self._writing, contextlib.AsyncExitStack() as stack:
-            transaction = await self._on(writer, lambda: self._begin_load(stack))
-            shelves = _LmdbShelves(transaction, self._tables, self._bookmarks)
+            raw = await self._on(writer, lambda: self._begin_load(stack))
+            transaction = _LmdbTransaction(raw, self._tables, self._bookmarks)
             try:
                 async for batch in batches:
                     if any(isinstance(record, Account) for record in batch):
                         self._rules.require_users()
-                    await self._on(writer, functools.partial(load.store, shelves, batch))
-                await self._on(writer, functools.partial(load.end, shelves))
-                await self._on(writer, transaction.commit)
+                    await self._on(writer, functools.partial(load.store, transaction, batch))
+                await self._on(writer, functools.partial(load.end, transaction))
+                await self._on(writer, raw.commit)
             except BaseException:
                 # Queued behind whatever still runs on the one writing thread.
-                await asyncio.shield(self._on(writer, transaction.abort))
+                await asyncio.shield(self._on(writer, raw.abort))
                 raise
         return LoadReport(load.rows)
 
@@ -328,9 +326,9 @@ class LmdbProvider(RecordProvider):
             return await self._on(self._running(self._writer), lambda: self._run(work, writes=True))
 
     async def _plainly(self, work: Callable[[Any, dict[str, Any]], T], *, writes: bool) -> T:
-        def within(shelves: RecordTransaction) -> T:
-            assert isinstance(shelves, _LmdbShelves)
-            return work(shelves.transaction, self._tables)
+        def within(transaction: RecordTransaction) -> T:
+            assert isinstance(transaction, _LmdbTransaction)
+            return work(transaction.raw, self._tables)
 
         return await (self._write if writes else self._read)(within)
 
@@ -359,8 +357,8 @@ class LmdbProvider(RecordProvider):
         while True:
             self._file.check()
             try:
-                with self._gate.use(), self._environment.begin(write=writes) as transaction:
-                    return work(_LmdbShelves(transaction, self._tables, self._bookmarks))
+                with self._gate.use(), self._environment.begin(write=writes) as raw:
+                    return work(_LmdbTransaction(raw, self._tables, self._bookmarks))
             except lmdb.MapFullError:
                 self._grow(2)
             except lmdb.MapResizedError:
@@ -430,16 +428,16 @@ class LmdbProvider(RecordProvider):
                 f"run {hints.typed('initprovider')}"
             )
         self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
-        with self._environment.begin(write=True) as transaction:
-            transaction.put(_VERSION, str(SCHEMA_VERSION).encode(), db=self._tables["meta"])
+        with self._environment.begin(write=True) as raw:
+            raw.put(_VERSION, str(SCHEMA_VERSION).encode(), db=self._tables["meta"])
 
     def _version(self) -> int:
         try:
             meta = self._environment.open_db(b"meta", create=False)
         except lmdb.NotFoundError:
             return 0
-        with self._environment.begin() as transaction:
-            return int(transaction.get(_VERSION, db=meta, default=b"0"))
+        with self._environment.begin() as raw:
+            return int(raw.get(_VERSION, db=meta, default=b"0"))
 
 
 class _Gate:
@@ -476,22 +474,22 @@ class _Gate:
                 self._changed.notify_all()
 
 
-def _encoded(shelf: RecordTable, record: Record) -> bytes:
+def _encoded(table: RecordTable, record: Record) -> bytes:
     if isinstance(record, Account | Folder):
-        return json.dumps(dump_record(_ADAPTERS[shelf], record), separators=(",", ":")).encode()
-    return _ADAPTERS[shelf].dump_json(record)
+        return json.dumps(dump_record(_ADAPTERS[table], record), separators=(",", ":")).encode()
+    return _ADAPTERS[table].dump_json(record)
 
 
-def _decoded(shelf: RecordTable, key: bytes, value: bytes) -> Record:
+def _decoded(table: RecordTable, key: bytes, value: bytes) -> Record:
     try:
-        adapter, text = _ADAPTERS[shelf], bytes(value)
-        stored = load_record(adapter, text) if shelf in _WITH_STORAGE else adapter.validate_json(text)
+        adapter, text = _ADAPTERS[table], bytes(value)
+        stored = load_record(adapter, text) if table in _WITH_STORAGE else adapter.validate_json(text)
         record: Record = stored
     except ValueError:  # a ValidationError is one
         name = key.decode("utf-8", "replace")
-        raise ProviderError(f"{records.KINDS[shelf]} {name!r}: the stored record is unreadable") from None
+        raise ProviderError(f"{records.KINDS[table]} {name!r}: the stored record is unreadable") from None
     return record
 
 
-def _generation(shelf: RecordTable) -> bytes:
-    return f"generation.{shelf}".encode()
+def _generation(table: RecordTable) -> bytes:
+    return f"generation.{table}".encode()

@@ -25,14 +25,14 @@ class _State:
     """Everything that is remembered. Changes are noted so that a failed transaction can be undone."""
 
     def __init__(self) -> None:
-        self.shelves: Final[dict[RecordTable, dict[str, Record]]] = {
+        self.transaction: Final[dict[RecordTable, dict[str, Record]]] = {
             "users": {},
             "folders": {},
             "admins": {},
             "api_keys": {},
             "external": {},
         }
-        self.names: Final[dict[RecordTable, list[str]]] = {shelf: [] for shelf in self.shelves}
+        self.names: Final[dict[RecordTable, list[str]]] = {table: [] for table in self.transaction}
         self.links: Final[dict[str, set[str]]] = {}
         self.dirty: Final[set[tuple[str, str]]] = set()
         self.settings: Final[dict[str, str]] = {}
@@ -42,43 +42,43 @@ class _State:
 
     # -- Shelves -------------------------------------------------------------------------------------------
 
-    def get(self, shelf: RecordTable, name: str) -> Record | None:
-        return self.shelves[shelf].get(name)
+    def get(self, table: RecordTable, name: str) -> Record | None:
+        return self.transaction[table].get(name)
 
-    def put(self, shelf: RecordTable, name: str, record: Record) -> None:
-        old = self.shelves[shelf].get(name)
+    def put(self, table: RecordTable, name: str, record: Record) -> None:
+        old = self.transaction[table].get(name)
         if old is None:
-            self._insert(shelf, name)
-            self.undo.append(lambda: self._delete(shelf, name))
+            self._insert(table, name)
+            self.undo.append(lambda: self._delete(table, name))
         else:
-            self.undo.append(lambda: self.shelves[shelf].__setitem__(name, old))
-        self.shelves[shelf][name] = record
+            self.undo.append(lambda: self.transaction[table].__setitem__(name, old))
+        self.transaction[table][name] = record
 
-    def drop(self, shelf: RecordTable, name: str) -> None:
-        old = self.shelves[shelf][name]
-        self._delete(shelf, name)
+    def drop(self, table: RecordTable, name: str) -> None:
+        old = self.transaction[table][name]
+        self._delete(table, name)
 
         def back() -> None:
-            self._insert(shelf, name)
-            self.shelves[shelf][name] = old
+            self._insert(table, name)
+            self.transaction[table][name] = old
 
         self.undo.append(back)
 
-    def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
-        names = self.names[shelf]
+    def page(self, table: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
+        names = self.names[table]
         if order == "DESC":
             end = max(len(names) - offset, 0)
             picked = names[max(end - limit, 0) : end][::-1]
         else:
             picked = names[offset : offset + limit]
-        return [self.shelves[shelf][name] for name in picked]
+        return [self.transaction[table][name] for name in picked]
 
-    def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
-        start = bisect.bisect_right(self.names[shelf], name)
-        return [self.shelves[shelf][found] for found in self.names[shelf][start : start + limit]]
+    def after(self, table: RecordTable, name: str, limit: int) -> list[Record]:
+        start = bisect.bisect_right(self.names[table], name)
+        return [self.transaction[table][found] for found in self.names[table][start : start + limit]]
 
-    def count(self, shelf: RecordTable) -> int:
-        return len(self.names[shelf])
+    def count(self, table: RecordTable) -> int:
+        return len(self.names[table])
 
     def next_id(self) -> int:
         self.last_id += 1
@@ -125,16 +125,16 @@ class _State:
         while self.undo:
             self.undo.pop()()
 
-    def _insert(self, shelf: RecordTable, name: str) -> None:
-        names = self.names[shelf]
+    def _insert(self, table: RecordTable, name: str) -> None:
+        names = self.names[table]
         if not names or names[-1] < name:
             names.append(name)
         else:
             bisect.insort(names, name)
 
-    def _delete(self, shelf: RecordTable, name: str) -> None:
-        del self.shelves[shelf][name]
-        names = self.names[shelf]
+    def _delete(self, table: RecordTable, name: str) -> None:
+        del self.transaction[table][name]
+        names = self.names[table]
         del names[bisect.bisect_left(names, name)]
 
     def _swap(self, group: set[T], name: T, *, there: bool) -> None:
@@ -188,16 +188,16 @@ class MemoryProvider(RecordProvider):
             load.store(fresh, batch)
             fresh.undo.clear()
         # Who was there before is the same as before: sessions tell accounts of one name apart by this.
-        for name, old in self._state.shelves["users"].items():
-            now = fresh.shelves["users"].get(name)
+        for name, old in self._state.transaction["users"].items():
+            now = fresh.transaction["users"].get(name)
             if isinstance(old, Account) and isinstance(now, Account):
-                fresh.shelves["users"][name] = replace(now, id=old.id, created_at=old.created_at)
+                fresh.transaction["users"][name] = replace(now, id=old.id, created_at=old.created_at)
         # These are this process's own; a dump has none.
         fresh.settings.update(self._state.settings)
         fresh.revoked.update(self._state.revoked)
-        for name, record in self._state.shelves["external"].items():
+        for name, record in self._state.transaction["external"].items():
             fresh.put("external", name, record)
-        fresh.dirty.update(mark for mark in self._state.dirty if mark[0] in fresh.shelves["external"])
+        fresh.dirty.update(mark for mark in self._state.dirty if mark[0] in fresh.transaction["external"])
         fresh.undo.clear()
         self._state = fresh
         self.notes = tuple(notes)
@@ -234,10 +234,10 @@ class MemoryProvider(RecordProvider):
 
         load = Load(mode, guard, admins_guard)
 
-        def work(shelves: RecordTransaction) -> None:
+        def work(transaction: RecordTransaction) -> None:
             for batch in gathered:
-                load.store(shelves, batch)
-            load.end(shelves)
+                load.store(transaction, batch)
+            load.end(transaction)
 
         await self._write(work)
         return LoadReport(load.rows)

@@ -83,7 +83,7 @@ class ProviderOptions:
         return (self.base_dir / self.name).absolute()
 
     @property
-    def outside_users(self) -> str:
+    def external_table(self) -> str:
         """The foreign table or view that accounts are read from; empty if they are ours."""
         ours = ("", "users", f"{self.sql_tables_prefix}users")
         return self.users_table if not self.manage_users and self.users_table not in ours else ""

@@ -32,29 +32,29 @@ class Load:
     rows: list[LoadRow] = field(default_factory=list)
     _before: list[Admin] | None = None
 
-    def store(self, shelves: RecordTransaction, batch: Sequence[Record]) -> None:
+    def store(self, transaction: RecordTransaction, batch: Sequence[Record]) -> None:
         """Store one batch."""
         if self.admins_guard and self._before is None and any(isinstance(one, Admin) for one in batch):
-            self._before = every_admin(shelves)
+            self._before = every_admin(transaction)
         for record in batch:
-            shelf, name = records.name_of(record)
-            self.rows.append((shelf.removesuffix("s"), name, self._store(shelves, shelf, name, record)))
+            table, name = records.name_of(record)
+            self.rows.append((table.removesuffix("s"), name, self._store(transaction, table, name, record)))
 
-    def end(self, shelves: RecordTransaction) -> None:
+    def end(self, transaction: RecordTransaction) -> None:
         """Ask about the whole, when every batch is stored."""
         if self.admins_guard is not None and self._before is not None:
-            self.admins_guard(self._before, every_admin(shelves))
+            self.admins_guard(self._before, every_admin(transaction))
 
-    def _store(self, shelves: RecordTransaction, shelf: RecordTable, name: str, record: Record) -> str:
-        stored = shelves.get(shelf, name)
+    def _store(self, transaction: RecordTransaction, table: RecordTable, name: str, record: Record) -> str:
+        stored = transaction.get(table, name)
         if stored is None:
-            records.add(shelves, record, keep_times=True)
+            records.add(transaction, record, keep_times=True)
             return "added"
         if self.mode == ADD_ONLY:
             return "kept"
         if self.guard is not None:
-            self.guard(records.shown(shelves, stored), record)
-        records.change(shelves, record)
+            self.guard(records.shown(transaction, stored), record)
+        records.change(transaction, record)
         return "updated"
 
 
@@ -65,15 +65,15 @@ def with_admins_guard(
     if guard is None:
         return work
 
-    def guarded(shelves: RecordTransaction) -> T:
-        before = every_admin(shelves)
-        done = work(shelves)
-        guard(before, every_admin(shelves))
+    def guarded(transaction: RecordTransaction) -> T:
+        before = every_admin(transaction)
+        done = work(transaction)
+        guard(before, every_admin(transaction))
         return done
 
     return guarded
 
 
-def every_admin(shelves: RecordTransaction) -> list[Admin]:
+def every_admin(transaction: RecordTransaction) -> list[Admin]:
     """All administrators by name."""
-    return cast("list[Admin]", list(records.every(shelves, "admins")))
+    return cast("list[Admin]", list(records.every(transaction, "admins")))

@@ -35,7 +35,7 @@ R = TypeVar("R", Account, Folder, Admin, ApiKey)
 
 Work = Callable[[RecordTransaction], T]
 
-_SHELVES: Final[dict[Kind, RecordTable]] = {
+_TABLES: Final[dict[Kind, RecordTable]] = {
     "user": "users",
     "folder": "folders",
     "admin": "admins",
@@ -44,7 +44,7 @@ _SHELVES: Final[dict[Kind, RecordTable]] = {
 
 
 class RecordProvider(abc.ABC):
-    """Turns each call of the contract into work on shelves, in one transaction."""
+    """Turns each call of the contract into work in one transaction."""
 
     def __init__(self, options: ProviderOptions) -> None:
         self._options: Final = options
@@ -80,7 +80,7 @@ class RecordProvider(abc.ABC):
 
     async def check(self) -> None:
         """Ask for a sign of life."""
-        await self._read(lambda shelves: shelves.count("users"))
+        await self._read(lambda transaction: transaction.count("users"))
 
     async def reload(self) -> None:
         """Nothing, unless a driver says otherwise."""
@@ -92,12 +92,12 @@ class RecordProvider(abc.ABC):
         """One account with its folder mounts."""
         if not can_be_stored(username):
             return None
-        return await self._read(lambda shelves: records.user(shelves, username))
+        return await self._read(lambda transaction: records.user(transaction, username))
 
     async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
         """A page of accounts by name."""
         offset, limit = _page(offset, limit)
-        return await self._read(lambda shelves: records.users(shelves, offset, limit, order))
+        return await self._read(lambda transaction: records.users(transaction, offset, limit, order))
 
     async def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:  # noqa: ARG002  no replica
         """Every account by name, a batch at a time."""
@@ -108,25 +108,27 @@ class RecordProvider(abc.ABC):
             last = batch[-1].username
 
     async def _after(self, last: str) -> list[Account]:
-        return await self._read(lambda shelves: records.users_after(shelves, last, BATCH_RECORDS))
+        return await self._read(lambda transaction: records.users_after(transaction, last, BATCH_RECORDS))
 
     async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:
         """Those of the names that are taken."""
-        shelf = _SHELVES[kind]
+        table = _TABLES[kind]
 
-        def look(shelves: RecordTransaction) -> set[str]:
-            return {name for name in names if can_be_stored(name) and shelves.get(shelf, name) is not None}
+        def look(transaction: RecordTransaction) -> set[str]:
+            return {
+                name for name in names if can_be_stored(name) and transaction.get(table, name) is not None
+            }
 
         return await self._read(look)
 
     async def count_users(self) -> int:
         """The number of accounts."""
-        return await self._read(lambda shelves: shelves.count("users"))
+        return await self._read(lambda transaction: transaction.count("users"))
 
     async def add_user(self, account: Account) -> Account:
         """Store a new account."""
         self._rules.require_users()
-        return await self._write(lambda shelves: records.add(shelves, account))
+        return await self._write(lambda transaction: records.add(transaction, account))
 
     async def update_user(
         self, account: Account, *, keep_usage: bool = True, guard: Guard[Account] | None = None
@@ -134,7 +136,7 @@ class RecordProvider(abc.ABC):
         """Replace an account by name."""
         self._rules.require_users()
         return await self._write(
-            lambda shelves: records.change(shelves, account, keep_usage=keep_usage, guard=guard)
+            lambda transaction: records.change(transaction, account, keep_usage=keep_usage, guard=guard)
         )
 
     async def delete_user(self, username: str, *, guard: Guard[Account] | None = None) -> None:
@@ -146,7 +148,9 @@ class RecordProvider(abc.ABC):
         """Replace the hash alone."""
         self._rules.require_users()
         _must_be_storable(username)
-        await self._write(lambda shelves: records.set_password(shelves, username, password_hash, changed_at))
+        await self._write(
+            lambda transaction: records.set_password(transaction, username, password_hash, changed_at)
+        )
 
     async def touch_login(self, username: str, when_ms: int) -> None:
         """Set `last_login`; nothing happens where accounts are read-only."""
@@ -158,7 +162,7 @@ class RecordProvider(abc.ABC):
         if self._rules.manage_users:
             _must_be_storable(username)
             await self._write(
-                lambda shelves: records.touch_first(shelves, username, f"first_{kind}", when_ms)
+                lambda transaction: records.touch_first(transaction, username, f"first_{kind}", when_ms)
             )
 
     # -- accounts that are not stored ----------------------------------------------------------------------
@@ -174,7 +178,7 @@ class RecordProvider(abc.ABC):
             return Account(username=username)
         found = await self.external(username)
         if found is None:
-            found = await self._write(lambda shelves: records.keep_external(shelves, username))
+            found = await self._write(lambda transaction: records.keep_external(transaction, username))
         return found
 
     # -- usage -------------------------------------------------------------------------------------------
@@ -183,7 +187,7 @@ class RecordProvider(abc.ABC):
         """Add to an account's counters; nothing happens where usage is not tracked."""
         if self._rules.keeps_usage:
             _must_be_storable(username)
-            await self._write(lambda shelves: records.add_usage(shelves, username, delta))
+            await self._write(lambda transaction: records.add_usage(transaction, username, delta))
 
     async def set_usage(self, username: str, *, size: int, files: int) -> None:
         """Set the quota counters."""
@@ -200,19 +204,21 @@ class RecordProvider(abc.ABC):
         """Add to a folder's counters; nothing happens where usage is not tracked."""
         if self._rules.track_quota:
             _must_be_storable(name)
-            await self._write(lambda shelves: records.add_folder_usage(shelves, name, size, files))
+            await self._write(lambda transaction: records.add_folder_usage(transaction, name, size, files))
 
     async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
         """Set a folder's counters."""
         self._rules.require_tracking()
         _must_be_storable(name)
-        await self._write(lambda shelves: records.set_folder_usage(shelves, name, size, files))
+        await self._write(lambda transaction: records.set_folder_usage(transaction, name, size, files))
 
     async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
         """Remember that an account's counters may be behind, or are settled again."""
         if self._rules.keeps_usage:
             _must_be_storable(username)
-            await self._write(lambda shelves: records.mark(shelves, username, dirty=dirty, server=server))
+            await self._write(
+                lambda transaction: records.mark(transaction, username, dirty=dirty, server=server)
+            )
 
     async def dirty_usage(self) -> list[str]:
         """Accounts whose counters may be behind."""
@@ -220,7 +226,7 @@ class RecordProvider(abc.ABC):
 
     async def usage_marks(self) -> list[tuple[str, str]]:
         """Every mark: account and server."""
-        return await self._read(lambda shelves: shelves.marked())
+        return await self._read(lambda transaction: transaction.marked())
 
     # -- folders -----------------------------------------------------------------------------------------
 
@@ -236,15 +242,15 @@ class RecordProvider(abc.ABC):
         """Names of the accounts that mount a folder."""
         if not can_be_stored(name):
             return []
-        return await self._read(lambda shelves: shelves.linked(name))
+        return await self._read(lambda transaction: transaction.linked(name))
 
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
-        return await self._write(lambda shelves: records.add(shelves, folder))
+        return await self._write(lambda transaction: records.add(transaction, folder))
 
     async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
-        return await self._write(lambda shelves: records.change(shelves, folder, guard=guard))
+        return await self._write(lambda transaction: records.change(transaction, folder, guard=guard))
 
     async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
         """Remove a folder and every mount of it."""
@@ -262,7 +268,7 @@ class RecordProvider(abc.ABC):
 
     async def add_admin(self, admin: Admin) -> Admin:
         """Store a new administrator."""
-        return await self._write(lambda shelves: records.add(shelves, admin))
+        return await self._write(lambda transaction: records.add(transaction, admin))
 
     async def update_admin(
         self,
@@ -277,7 +283,9 @@ class RecordProvider(abc.ABC):
 
     async def touch_admin(self, username: str, when_ms: int) -> None:
         """Set `last_login` alone."""
-        await self._write(lambda shelves: records.touch(shelves, "admins", username, last_login=when_ms))
+        await self._write(
+            lambda transaction: records.touch(transaction, "admins", username, last_login=when_ms)
+        )
 
     async def delete_admin(
         self,
@@ -288,7 +296,7 @@ class RecordProvider(abc.ABC):
     ) -> None:
         """Remove an administrator and the API keys bound to them."""
         _must_be_storable(username)
-        work: Work[None] = partial(records.remove, shelf="admins", name=username, guard=guard)
+        work: Work[None] = partial(records.remove, table="admins", name=username, guard=guard)
         await self._write(with_admins_guard(work, admins_guard))
 
     async def api_key(self, key_id: str) -> ApiKey | None:
@@ -301,15 +309,17 @@ class RecordProvider(abc.ABC):
 
     async def add_api_key(self, key: ApiKey) -> ApiKey:
         """Store a new API key."""
-        return await self._write(lambda shelves: records.add(shelves, key))
+        return await self._write(lambda transaction: records.add(transaction, key))
 
     async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
-        return await self._write(lambda shelves: records.change(shelves, key, guard=guard))
+        return await self._write(lambda transaction: records.change(transaction, key, guard=guard))
 
     async def touch_api_key(self, key_id: str, when_ms: int) -> None:
         """Set `last_use_at` alone."""
-        await self._write(lambda shelves: records.touch(shelves, "api_keys", key_id, last_use_at=when_ms))
+        await self._write(
+            lambda transaction: records.touch(transaction, "api_keys", key_id, last_use_at=when_ms)
+        )
 
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
@@ -319,19 +329,21 @@ class RecordProvider(abc.ABC):
 
     async def setting(self, name: str) -> str | None:
         """A value the server keeps for itself."""
-        return await self._read(lambda shelves: shelves.setting(name))
+        return await self._read(lambda transaction: transaction.setting(name))
 
     async def set_setting(self, name: str, value: str | None) -> None:
         """Store such a value, or forget it."""
-        await self._write(lambda shelves: shelves.set_setting(name, value))
+        await self._write(lambda transaction: transaction.set_setting(name, value))
 
     async def revoke(self, subject: str, *, at_ms: int, expires_ms: int, limit: int) -> None:
         """Remember that something is void."""
-        await self._write(lambda shelves: records.revoke(shelves, subject, (at_ms, expires_ms), limit))
+        await self._write(
+            lambda transaction: records.revoke(transaction, subject, (at_ms, expires_ms), limit)
+        )
 
     async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
         """Those of the subjects that are void."""
-        rows, now = await self._read(lambda shelves: shelves.revocations()), records.now_ms()
+        rows, now = await self._read(lambda transaction: transaction.revocations()), records.now_ms()
         return {name: rows[name][0] for name in subjects if name in rows and rows[name][1] > now}
 
     async def load(self, snapshot: Snapshot, *, mode: int = 0) -> LoadReport:
@@ -340,20 +352,24 @@ class RecordProvider(abc.ABC):
 
     # -- pieces ------------------------------------------------------------------------------------------
 
-    async def _get(self, shelf: RecordTable, name: str) -> Record | None:
-        return await self._read(lambda shelves: shelves.get(shelf, name)) if can_be_stored(name) else None
+    async def _get(self, table: RecordTable, name: str) -> Record | None:
+        return (
+            await self._read(lambda transaction: transaction.get(table, name))
+            if can_be_stored(name)
+            else None
+        )
 
-    async def _list(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
+    async def _list(self, table: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
         offset, limit = _page(offset, limit)
-        return await self._read(lambda shelves: shelves.page(shelf, offset, limit, order))
+        return await self._read(lambda transaction: transaction.page(table, offset, limit, order))
 
-    async def _remove(self, shelf: RecordTable, name: str, guard: Guard[R] | None) -> None:
+    async def _remove(self, table: RecordTable, name: str, guard: Guard[R] | None) -> None:
         _must_be_storable(name)
-        await self._write(lambda shelves: records.remove(shelves, shelf, name, guard=guard))
+        await self._write(lambda transaction: records.remove(transaction, table, name, guard=guard))
 
     async def _patch(self, username: str, **values: int) -> None:
         _must_be_storable(username)
-        await self._write(lambda shelves: records.patch(shelves, username, **values))
+        await self._write(lambda transaction: records.patch(transaction, username, **values))
 
 
 def _page(offset: int, limit: int) -> tuple[int, int]:

@@ -33,27 +33,27 @@ G = TypeVar("G", bound=Record)
 class RecordTransaction(Protocol):
     """One transaction on named records; it is undone if an error leaves it."""
 
-    def get(self, shelf: RecordTable, name: str) -> Record | None:
+    def get(self, table: RecordTable, name: str) -> Record | None:
         """A record."""
         ...
 
-    def put(self, shelf: RecordTable, name: str, record: Record) -> None:
+    def put(self, table: RecordTable, name: str, record: Record) -> None:
         """Store or replace a record."""
         ...
 
-    def drop(self, shelf: RecordTable, name: str) -> None:
+    def drop(self, table: RecordTable, name: str) -> None:
         """Remove a record that exists."""
         ...
 
-    def page(self, shelf: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
+    def page(self, table: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
         """Records by name."""
         ...
 
-    def after(self, shelf: RecordTable, name: str, limit: int) -> list[Record]:
+    def after(self, table: RecordTable, name: str, limit: int) -> list[Record]:
         """Records that follow a name."""
         ...
 
-    def count(self, shelf: RecordTable) -> int:
+    def count(self, table: RecordTable) -> int:
         """The number of records."""
         ...
 
@@ -121,33 +121,36 @@ def now_ms() -> int:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def user(shelves: RecordTransaction, name: str) -> Account | None:
+def user(transaction: RecordTransaction, name: str) -> Account | None:
     """One account with what its folders are now."""
-    found = shelves.get("users", name)
-    return None if found is None else _filled(shelves, cast("Account", found))
+    found = transaction.get("users", name)
+    return None if found is None else _filled(transaction, cast("Account", found))
 
 
-def users(shelves: RecordTransaction, offset: int, limit: int, order: Order) -> list[Account]:
+def users(transaction: RecordTransaction, offset: int, limit: int, order: Order) -> list[Account]:
     """A page of accounts."""
-    return [_filled(shelves, cast("Account", item)) for item in shelves.page("users", offset, limit, order)]
+    return [
+        _filled(transaction, cast("Account", item))
+        for item in transaction.page("users", offset, limit, order)
+    ]
 
 
-def users_after(shelves: RecordTransaction, name: str, limit: int) -> list[Account]:
+def users_after(transaction: RecordTransaction, name: str, limit: int) -> list[Account]:
     """The accounts that follow a name."""
-    return [_filled(shelves, cast("Account", item)) for item in shelves.after("users", name, limit)]
+    return [_filled(transaction, cast("Account", item)) for item in transaction.after("users", name, limit)]
 
 
-def shown(shelves: RecordTransaction, record: Record) -> Record:
+def shown(transaction: RecordTransaction, record: Record) -> Record:
     """A record as reading by name gives it."""
-    return _filled(shelves, record) if isinstance(record, Account) else record
+    return _filled(transaction, record) if isinstance(record, Account) else record
 
 
-def _filled(shelves: RecordTransaction, account: Account) -> Account:
+def _filled(transaction: RecordTransaction, account: Account) -> Account:
     if not account.virtual_folders:
         return account
     mounts: list[FolderMount] = []
     for mount in account.virtual_folders:
-        folder = cast("Folder | None", shelves.get("folders", mount.name))
+        folder = cast("Folder | None", transaction.get("folders", mount.name))
         if folder is not None:
             mounts.append(
                 replace(
@@ -166,15 +169,15 @@ def _filled(shelves: RecordTransaction, account: Account) -> Account:
 # --- writing --------------------------------------------------------------------------------------------
 
 
-def add(shelves: RecordTransaction, record: R, *, keep_times: bool = False) -> R:
+def add(transaction: RecordTransaction, record: R, *, keep_times: bool = False) -> R:
     """Store a new record; with `keep_times` the times that it has stay, as a load of a dump wants it.
 
     Raises:
         AlreadyExists: something has that name.
     """
-    shelf, name = name_of(record)
-    if shelves.get(shelf, name) is not None:
-        raise AlreadyExists(f"{KINDS[shelf]} {name!r} already exists")
+    table, name = name_of(record)
+    if transaction.get(table, name) is not None:
+        raise AlreadyExists(f"{KINDS[table]} {name!r} already exists")
     now = now_ms()
     values: dict[str, Any] = {}
     if not isinstance(record, Folder):
@@ -182,22 +185,22 @@ def add(shelves: RecordTransaction, record: R, *, keep_times: bool = False) -> R
         if keep_times:
             values = {name: getattr(record, name) or now for name in values}
     if isinstance(record, (Account, Admin)):
-        values["id"] = shelves.next_id()
-    return _put(shelves, replace(record, **values))
+        values["id"] = transaction.next_id()
+    return _put(transaction, replace(record, **values))
 
 
 def change(
-    shelves: RecordTransaction, record: R, *, keep_usage: bool = True, guard: Guard[R] | None = None
+    transaction: RecordTransaction, record: R, *, keep_usage: bool = True, guard: Guard[R] | None = None
 ) -> R:
     """Replace a record by name; counters stay unless told otherwise.
 
     Raises:
         NotFound: nothing has that name.
     """
-    shelf, name = name_of(record)
-    old = _existing(shelves, shelf, name)
+    table, name = name_of(record)
+    old = _existing(transaction, table, name)
     if guard is not None:
-        guard(cast("R", shown(shelves, old)))
+        guard(cast("R", shown(transaction, old)))
     values: dict[str, Any] = {}
     if isinstance(record, Folder):
         values = _usage(old, "used_quota_size", "used_quota_files", "last_quota_update")
@@ -221,102 +224,102 @@ def change(
         )
     if isinstance(old, Account):
         for mount in old.virtual_folders:
-            shelves.unlink(mount.name, name)
-    return _put(shelves, replace(record, **values))
+            transaction.unlink(mount.name, name)
+    return _put(transaction, replace(record, **values))
 
 
 def remove(
-    shelves: RecordTransaction, shelf: RecordTable, name: str, *, guard: Guard[G] | None = None
+    transaction: RecordTransaction, table: RecordTable, name: str, *, guard: Guard[G] | None = None
 ) -> None:
     """Remove a record and what belongs to it.
 
     Raises:
         NotFound: nothing has that name.
     """
-    old = _existing(shelves, shelf, name)
+    old = _existing(transaction, table, name)
     if guard is not None:
-        guard(cast("G", shown(shelves, old)))
+        guard(cast("G", shown(transaction, old)))
     if isinstance(old, Account):
         for mount in old.virtual_folders:
-            shelves.unlink(mount.name, name)
-        shelves.unmark(name)
+            transaction.unlink(mount.name, name)
+        transaction.unmark(name)
     elif isinstance(old, Folder):
-        for username in shelves.linked(name):
-            account = cast("Account", shelves.get("users", username))
+        for username in transaction.linked(name):
+            account = cast("Account", transaction.get("users", username))
             mounts = tuple(mount for mount in account.virtual_folders if mount.name != name)
-            shelves.put("users", username, replace(account, virtual_folders=mounts))
-            shelves.unlink(name, username)
-    shelves.drop(shelf, name)
+            transaction.put("users", username, replace(account, virtual_folders=mounts))
+            transaction.unlink(name, username)
+    transaction.drop(table, name)
     if isinstance(old, (Account, Admin)):
         bound = "user" if isinstance(old, Account) else "admin"
-        for key in [cast("ApiKey", key) for key in every(shelves, "api_keys")]:
+        for key in [cast("ApiKey", key) for key in every(transaction, "api_keys")]:
             if getattr(key, bound) == name:
-                shelves.drop("api_keys", key.id)
+                transaction.drop("api_keys", key.id)
 
 
-def touch(shelves: RecordTransaction, shelf: RecordTable, name: str, **values: int) -> None:
+def touch(transaction: RecordTransaction, table: RecordTable, name: str, **values: int) -> None:
     """Set times of a record that are no change of it.
 
     Raises:
         NotFound: nothing has that name.
     """
-    old = cast("Admin | ApiKey", _existing(shelves, shelf, name))
-    shelves.put(shelf, name, replace(old, **cast("dict[str, Any]", values)))
+    old = cast("Admin | ApiKey", _existing(transaction, table, name))
+    transaction.put(table, name, replace(old, **cast("dict[str, Any]", values)))
 
 
-def patch(shelves: RecordTransaction, name: str, **values: Any) -> None:
+def patch(transaction: RecordTransaction, name: str, **values: Any) -> None:
     """Set fields of an account, or what is kept of one that is not stored.
 
     Raises:
         NotFound: there is no such account.
     """
-    shelf, old = _kept(shelves, name)
-    shelves.put(shelf, name, replace(old, **values))
+    table, old = _kept(transaction, name)
+    transaction.put(table, name, replace(old, **values))
 
 
-def keep_external(shelves: RecordTransaction, name: str) -> Account:
+def keep_external(transaction: RecordTransaction, name: str) -> Account:
     """The kept part of an account that is not stored, made if there is nothing."""
-    found = shelves.get("external", name)
+    found = transaction.get("external", name)
     if found is None:
         found = Account(username=name, created_at=now_ms())
-        shelves.put("external", name, found)
+        transaction.put("external", name, found)
     return cast("Account", found)
 
 
-def revoke(shelves: RecordTransaction, subject: str, times: tuple[int, int], limit: int) -> None:
+def revoke(transaction: RecordTransaction, subject: str, times: tuple[int, int], limit: int) -> None:
     """Remember that something is void; see `store.contract.Provider.revoke`."""
-    now, known = now_ms(), shelves.revocations()
+    now, known = now_ms(), transaction.revocations()
     for name, (_, expires) in known.items():
         if expires <= now:
-            shelves.revoke(name, None)
+            transaction.revoke(name, None)
     alive = {name: row for name, row in known.items() if row[1] > now}
     former = alive.get(subject, (0, 0))
     alive[subject] = max(former[0], times[0]), max(former[1], times[1])
     if len(alive) > limit:
         for name in alive:
-            shelves.revoke(name, None)
+            transaction.revoke(name, None)
         subject, alive = EVERYTHING, {EVERYTHING: times}
-    shelves.revoke(subject, alive[subject])
+    transaction.revoke(subject, alive[subject])
 
 
-def set_password(shelves: RecordTransaction, name: str, password: str, changed_at: int | None) -> None:
+def set_password(transaction: RecordTransaction, name: str, password: str, changed_at: int | None) -> None:
     """Replace the hash alone."""
-    old = cast("Account", _existing(shelves, "users", name))
+    old = cast("Account", _existing(transaction, "users", name))
     changed = old.last_password_change if changed_at is None else changed_at
     updated = max(now_ms(), old.updated_at + 1)
-    patch(shelves, name, password=password, last_password_change=changed, updated_at=updated)
+    patch(transaction, name, password=password, last_password_change=changed, updated_at=updated)
 
 
-def touch_first(shelves: RecordTransaction, name: str, field: str, when_ms: int) -> None:
+def touch_first(transaction: RecordTransaction, name: str, field: str, when_ms: int) -> None:
     """Set a time that is not set yet."""
-    _, old = _kept(shelves, name)
+    _, old = _kept(transaction, name)
     if not getattr(old, field):
-        patch(shelves, name, **{field: when_ms})
+        patch(transaction, name, **{field: when_ms})
 
 
-def add_usage(shelves: RecordTransaction, name: str, delta: UsageDelta) -> None:
+def add_usage(transaction: RecordTransaction, name: str, delta: UsageDelta) -> None:
     """Add to an account's counters; they stop at zero."""
-    _, old = _kept(shelves, name)
+    _, old = _kept(transaction, name)
     tally = Tally(
         **{
             item.name: max(getattr(old.tally, item.name) + getattr(delta.tally, item.name), 0)
@@ -324,7 +327,7 @@ def add_usage(shelves: RecordTransaction, name: str, delta: UsageDelta) -> None:
         }
     )
     patch(
-        shelves,
+        transaction,
         name,
         used_quota_size=max(old.used_quota_size + delta.size, 0),
         used_quota_files=max(old.used_quota_files + delta.files, 0),
@@ -335,40 +338,42 @@ def add_usage(shelves: RecordTransaction, name: str, delta: UsageDelta) -> None:
     )
 
 
-def add_folder_usage(shelves: RecordTransaction, name: str, size: int, files: int) -> None:
+def add_folder_usage(transaction: RecordTransaction, name: str, size: int, files: int) -> None:
     """Add to a folder's counters; they stop at zero."""
-    old = cast("Folder", _existing(shelves, "folders", name))
-    set_folder_usage(shelves, name, max(old.used_quota_size + size, 0), max(old.used_quota_files + files, 0))
+    old = cast("Folder", _existing(transaction, "folders", name))
+    set_folder_usage(
+        transaction, name, max(old.used_quota_size + size, 0), max(old.used_quota_files + files, 0)
+    )
 
 
-def set_folder_usage(shelves: RecordTransaction, name: str, size: int, files: int) -> None:
+def set_folder_usage(transaction: RecordTransaction, name: str, size: int, files: int) -> None:
     """Set a folder's counters."""
-    old = cast("Folder", _existing(shelves, "folders", name))
+    old = cast("Folder", _existing(transaction, "folders", name))
     new = replace(old, used_quota_size=size, used_quota_files=files, last_quota_update=now_ms())
-    shelves.put("folders", name, new)
+    transaction.put("folders", name, new)
 
 
-def mark(shelves: RecordTransaction, name: str, *, dirty: bool, server: str = "") -> None:
+def mark(transaction: RecordTransaction, name: str, *, dirty: bool, server: str = "") -> None:
     """Set or clear a server's mark of unsettled counters."""
-    _kept(shelves, name)
-    shelves.mark(name, dirty=dirty, server=server)
+    _kept(transaction, name)
+    transaction.mark(name, dirty=dirty, server=server)
 
 
 # --- pieces ---------------------------------------------------------------------------------------------
 
 
-def _kept(shelves: RecordTransaction, name: str) -> tuple[RecordTable, Account]:
+def _kept(transaction: RecordTransaction, name: str) -> tuple[RecordTable, Account]:
     """The stored account, else what is kept of one that is not stored."""
-    external = None if shelves.get("users", name) is not None else shelves.get("external", name)
+    external = None if transaction.get("users", name) is not None else transaction.get("external", name)
     if external is not None:
         return "external", cast("Account", external)
-    return "users", cast("Account", _existing(shelves, "users", name))
+    return "users", cast("Account", _existing(transaction, "users", name))
 
 
-def _existing(shelves: RecordTransaction, shelf: RecordTable, name: str) -> Record:
-    found = shelves.get(shelf, name)
+def _existing(transaction: RecordTransaction, table: RecordTable, name: str) -> Record:
+    found = transaction.get(table, name)
     if found is None:
-        raise NotFound(f"{KINDS[shelf]} {name!r} does not exist")
+        raise NotFound(f"{KINDS[table]} {name!r} does not exist")
     return found
 
 
@@ -376,33 +381,33 @@ def _usage(old: Record, *names: str) -> dict[str, Any]:
     return {name: getattr(old, name) for name in names}
 
 
-def _put(shelves: RecordTransaction, record: R) -> R:
+def _put(transaction: RecordTransaction, record: R) -> R:
     """Store a record; an account comes back with what its folders are."""
-    shelf, name = name_of(record)
+    table, name = name_of(record)
     if isinstance(record, Account):
-        account = _with_folders(shelves, record)
-        shelves.put(shelf, name, account)
-        return cast("R", _filled(shelves, account))
-    shelves.put(shelf, name, record)
+        account = _with_folders(transaction, record)
+        transaction.put(table, name, account)
+        return cast("R", _filled(transaction, account))
+    transaction.put(table, name, record)
     return record
 
 
-def _with_folders(shelves: RecordTransaction, account: Account) -> Account:
+def _with_folders(transaction: RecordTransaction, account: Account) -> Account:
     """Make or move the folders that mounts describe, and keep of the mounts what is the account's."""
     mounts: list[FolderMount] = []
     for index, mount in enumerate(account.virtual_folders):
-        folder = cast("Folder | None", shelves.get("folders", mount.name))
+        folder = cast("Folder | None", transaction.get("folders", mount.name))
         if folder is None:
             if not mount.mapped_path:
                 raise UnknownFolder(index, mount.name)
             made = Folder(name=mount.name, mapped_path=mount.mapped_path, filesystem=mount.filesystem)
-            shelves.put("folders", mount.name, made)
+            transaction.put("folders", mount.name, made)
         elif mount.mapped_path:
             storage = stricter_storage(folder.filesystem, mount.filesystem)
             if (mount.mapped_path, storage) != (folder.mapped_path, folder.filesystem):
                 moved = replace(folder, mapped_path=mount.mapped_path, filesystem=storage)
-                shelves.put("folders", mount.name, moved)
-        shelves.link(mount.name, account.username)
+                transaction.put("folders", mount.name, moved)
+        transaction.link(mount.name, account.username)
         mounts.append(
             FolderMount(
                 name=mount.name,
@@ -414,9 +419,9 @@ def _with_folders(shelves: RecordTransaction, account: Account) -> Account:
     return replace(account, virtual_folders=tuple(mounts))
 
 
-def every(shelves: RecordTransaction, shelf: RecordTable) -> Iterator[Record]:
+def every(transaction: RecordTransaction, table: RecordTable) -> Iterator[Record]:
     """All records of a table by name."""
     last = ""
-    while batch := shelves.after(shelf, last, 500):
+    while batch := transaction.after(table, last, 500):
         yield from batch
         last = name_of(batch[-1])[1]

@@ -14,7 +14,7 @@ from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import TALLY_NAMES
 from tidegate.store.imports.openbridge import OpenbridgeTables, Row
 from tidegate.store.options import ProviderOptions
-from tidegate.store.sql.database import Link
+from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import RightMissing, columns_of
 
 MAX_ROWS: Final = 1_000_000
@@ -72,7 +72,7 @@ async def read_openbridge(
         ProviderUnavailable: the server cannot be reached, or took too long.
         ProviderError: the URL is wrong, or the database has no user table or one without the columns.
     """
-    link = Link(
+    database = Database(
         ProviderOptions(
             driver="mysql",
             connection_string=url,
@@ -82,14 +82,14 @@ async def read_openbridge(
             client_key=client_key,
         )
     )
-    link.start()
+    database.start()
     try:
-        async with asyncio.timeout(READ_SECONDS), link.raw() as connection:
+        async with asyncio.timeout(READ_SECONDS), database.raw() as connection:
             return await _read(connection)
     except TimeoutError:
-        raise ProviderUnavailable(f"{link.target.label}: took longer than {READ_SECONDS:.0f} s") from None
+        raise ProviderUnavailable(f"{database.target.label}: took longer than {READ_SECONDS:.0f} s") from None
     finally:
-        await link.stop()
+        await database.stop()
 
 
 async def _read(connection: AsyncConnection) -> OpenbridgeTables:

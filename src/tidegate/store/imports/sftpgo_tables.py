@@ -35,7 +35,7 @@ from tidegate.store.legacy.rows import (
     layouts,
 )
 from tidegate.store.options import ProviderOptions
-from tidegate.store.sql.database import Link
+from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import RightMissing, columns_of, is_denied
 
 MAX_ROWS: Final = 1_000_000
@@ -121,21 +121,23 @@ def _with_password(url: str, password: str) -> str:
 
 async def _from_server(driver: str, url: str, prefix: str, tls_ca: str) -> Found:
     try:
-        link = Link(ProviderOptions(driver=driver, connection_string=url, pool_size=1, root_cert=tls_ca))
+        database = Database(
+            ProviderOptions(driver=driver, connection_string=url, pool_size=1, root_cert=tls_ca)
+        )
     except ProviderError as error:
         what = str(error).removeprefix("data_provider.connection_string: ")
         raise InvalidArgument(f"--from: {what}") from None
-    link.start()
+    database.start()
     try:
-        async with link.raw() as connection:
+        async with database.raw() as connection:
             await _only_reading(connection, driver)
-            return await _read(connection, prefix, link.target.label)
+            return await _read(connection, prefix, database.target.label)
     except ProviderUnavailable as error:
         raise ProviderUnavailable(
             f"--from: {str(error).removeprefix('data provider unavailable: ')}"
         ) from None
     finally:
-        await link.stop()
+        await database.stop()
 
 
 async def _only_reading(connection: AsyncConnection, driver: str) -> None:

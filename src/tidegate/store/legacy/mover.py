@@ -10,7 +10,7 @@ from typing import Any, Final
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
 from tidegate.model import LOCAL
-from tidegate.store import versions as eras
+from tidegate.store import versions
 from tidegate.store.legacy import table
 from tidegate.store.legacy.account import Judged, convert_user
 from tidegate.store.legacy.era import Era, era_of
@@ -126,7 +126,7 @@ def record_name(section: str, document: object) -> str:
         return ""
     name = document.get(NAME_KEYS[section])
     if section == "folders" and not name and isinstance(document.get("mapped_path"), str):
-        name = eras.folder_name(document["mapped_path"])
+        name = versions.folder_name(document["mapped_path"])
     return name if isinstance(name, str) else ""
 
 

@@ -42,7 +42,7 @@ _RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
 """Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
 
 
-class Link:
+class Database:
     """The connections of one provider: a writer and, if `read_host` is set, a replica for listings.
 
     What decides about access (one account, one administrator, one key, a folder's counters, a mark) is read

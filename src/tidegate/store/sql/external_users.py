@@ -19,7 +19,7 @@ from tidegate.store.sql.rows import OUTSIDE_COLUMNS, outside_account_of
 from tidegate.store.sql.shape import RightMissing, columns_of
 
 
-class OutsideUsers:
+class ExternalUsers:
     """Reads accounts from a foreign table or view."""
 
     def __init__(self, name: str) -> None:

@@ -14,7 +14,7 @@ from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, rows
-from tidegate.store.sql.record_table import RecordTable, admin_shelf, api_key_shelf, folder_shelf
+from tidegate.store.sql.record_table import RecordTable, admin_table, api_key_table, folder_table
 from tidegate.store.sql.tables import Tables
 
 
@@ -31,23 +31,23 @@ async def store(
     users = [record for record in batch if isinstance(record, Account)]
     for record in batch:
         if isinstance(record, Folder):
-            shelf = folder_shelf(tables)
-            report.append(await one(shelf, record, record.name, kind="folder"))
+            table = folder_table(tables)
+            report.append(await one(table, record, record.name, kind="folder"))
         elif isinstance(record, Admin):
-            admins = admin_shelf(tables)
+            admins = admin_table(tables)
             report.append(await one(admins, record, record.username, kind="admin"))
     if users:
         report.extend(await _users(connection, tables, users, mode, guard))
     for record in batch:
         if isinstance(record, ApiKey):
-            keys = api_key_shelf(tables)
+            keys = api_key_table(tables)
             report.append(await one(keys, record, record.id, kind="api_key"))
     return report
 
 
 async def _one(
     connection: AsyncConnection,
-    shelf: RecordTable[Any],
+    table: RecordTable[Any],
     record: Record,
     name: str,
     *,
@@ -55,12 +55,12 @@ async def _one(
     mode: int,
     guard: LoadGuard | None,
 ) -> LoadRow:
-    if await shelf.get(connection, name) is None:
-        await shelf.add(connection, record, keep_times=True)
+    if await table.get(connection, name) is None:
+        await table.add(connection, record, keep_times=True)
         return kind, name, "added"
     if mode == ADD_ONLY:
         return kind, name, "kept"
-    await shelf.change(
+    await table.change(
         connection, record, guard=None if guard is None else lambda stored: guard(stored, record)
     )
     return kind, name, "updated"

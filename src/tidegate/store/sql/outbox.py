@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
 from tidegate.store.outbox import OutboxRow
-from tidegate.store.sql.database import Link
+from tidegate.store.sql.database import Database
 from tidegate.store.sql.tables import Tables
 
 _HEAD: Final = ""
@@ -26,7 +26,7 @@ class SqlOutbox:
     """See `tidegate.store.outbox.OutboxStore`.
 
     Args:
-        link: the database.
+        database: it is in.
         tables: the provider's.
         usable: False while only a foreign table can be read.
         clock: seconds since the epoch.
@@ -34,12 +34,12 @@ class SqlOutbox:
 
     def __init__(
         self,
-        link: Link,
+        database: Database,
         tables: Tables,
         usable: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._link = link
+        self._database = database
         self._rows = tables.outbox
         self._cursors = tables.cursors
         self._usable = usable
@@ -64,7 +64,7 @@ class SqlOutbox:
             for sink in sorted(set(sinks) - known):
                 await connection.execute(insert(cursors).values(sink=sink, position=position))
 
-        await self._link.write(work)
+        await self._database.write(work)
 
     async def append(self, documents: Sequence[str]) -> int:
         """See `OutboxStore`."""
@@ -83,7 +83,7 @@ class SqlOutbox:
                 await connection.execute(insert(self._rows), rows)
             return last
 
-        return await self._link.write(work)
+        return await self._database.write(work)
 
     async def claim(self, sink: str, server: str, *, seconds: float) -> int | None:
         """See `OutboxStore`."""
@@ -104,7 +104,7 @@ class SqlOutbox:
             position, holding = (await connection.execute(holder)).one()
             return int(position) if holding == server else None
 
-        return await self._link.write(work)
+        return await self._database.write(work)
 
     async def after(self, position: int, limit: int) -> list[OutboxRow]:
         """See `OutboxStore`."""
@@ -116,7 +116,7 @@ class SqlOutbox:
         async def work(connection: AsyncConnection) -> list[OutboxRow]:
             return [OutboxRow(int(number), document) for number, document in await connection.execute(query)]
 
-        return await self._link.read(work)
+        return await self._database.read(work)
 
     async def advance(self, sink: str, server: str, position: int) -> bool:
         """See `OutboxStore`."""
@@ -127,7 +127,7 @@ class SqlOutbox:
             await connection.execute(update(cursors).where(mine).values(position=position))
             return (await connection.execute(select(cursors.c.sink).where(mine))).first() is not None
 
-        return await self._link.write(work)
+        return await self._database.write(work)
 
     async def release(self, sink: str, server: str) -> None:
         """See `OutboxStore`."""
@@ -137,7 +137,7 @@ class SqlOutbox:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(update(cursors).where(mine).values(server="", claimed_until=0))
 
-        await self._link.write(work)
+        await self._database.write(work)
 
     async def trim(self, sinks: Collection[str]) -> int:
         """See `OutboxStore`."""
@@ -150,4 +150,4 @@ class SqlOutbox:
                 await connection.execute(delete(rows).where(rows.c.id <= int(least)))
             return int((await connection.execute(select(func.count()).select_from(rows))).scalar_one())
 
-        return await self._link.write(work)
+        return await self._database.write(work)

@@ -33,12 +33,11 @@ from tidegate.store.contract import (
 )
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
-from tidegate.store.sql import accounts, loading, revocations, schema, usage
-from tidegate.store.sql import external_users as outside
-from tidegate.store.sql.database import Link, ping
+from tidegate.store.sql import accounts, external_users, loading, revocations, schema, usage
+from tidegate.store.sql.database import Database, ping
 from tidegate.store.sql.engines import sqlite_file
 from tidegate.store.sql.outbox import SqlOutbox
-from tidegate.store.sql.record_table import admin_shelf, api_key_shelf, folder_shelf, taken
+from tidegate.store.sql.record_table import admin_table, api_key_table, folder_table, taken
 from tidegate.store.sql.shape import RightMissing
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
@@ -54,16 +53,16 @@ class SqlProvider:
         self._options: Final = options
         self._rules: Final = WriteRules(options.manage_users, options.track_quota != 0)
         self._tables: Final = make_tables(
-            options.sql_tables_prefix, options.users_table, outside=bool(options.outside_users)
+            options.sql_tables_prefix, options.users_table, external_users=bool(options.external_table)
         )
-        self._link: Final = Link(options)
-        self._folders: Final = folder_shelf(self._tables)
-        self._admins: Final = admin_shelf(self._tables)
-        self._keys: Final = api_key_shelf(self._tables)
-        self._outside: outside.OutsideUsers | None = None
+        self._database: Final = Database(options)
+        self._folders: Final = folder_table(self._tables)
+        self._admins: Final = admin_table(self._tables)
+        self._keys: Final = api_key_table(self._tables)
+        self._external_users: external_users.ExternalUsers | None = None
         # False while only a foreign table can be read, in a database that we may not write.
         self._complete = True
-        self.outbox: Final = SqlOutbox(self._link, self._tables, lambda: self._complete)
+        self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._complete)
         self.pending = False
         """Set by a rehearsal: the schema is older than this version, and the next start changes that."""
 
@@ -71,33 +70,33 @@ class SqlProvider:
 
     async def open(self, *, migrate: bool = True, rehearse: bool = False) -> None:
         """Connect and settle the schema; with `rehearse` only try whether that would work."""
-        if self._link.driver == "sqlite":
-            await asyncio.to_thread(_make_private_file, sqlite_file(self._link.target))
-        self._link.start()
+        if self._database.driver == "sqlite":
+            await asyncio.to_thread(_make_private_file, sqlite_file(self._database.target))
+        self._database.start()
         try:
             await self._settle_schema(migrate=migrate, rehearse=rehearse)
-            if self._options.outside_users:
-                self._outside = outside.OutsideUsers(self._options.outside_users)
-                await self._link.read(self._outside.learn)
+            if self._options.external_table:
+                self._external_users = external_users.ExternalUsers(self._options.external_table)
+                await self._database.read(self._external_users.learn)
         except BaseException:
-            await self._link.stop()
+            await self._database.stop()
             raise
 
     async def _settle_schema(self, *, migrate: bool, rehearse: bool) -> None:
         if migrate:
             try:
                 if not rehearse:
-                    await schema.upgrade(self._link, self._options, self._tables)
-                elif await schema.rehearse(self._link, self._options, self._tables):
+                    await schema.upgrade(self._database, self._options, self._tables)
+                elif await schema.rehearse(self._database, self._options, self._tables):
                     self.pending, self._complete = True, False
             except RightMissing:
-                if not self._options.outside_users or await self._has_tables():
+                if not self._options.external_table or await self._has_tables():
                     raise
                 self._complete = False
             return
         if rehearse:
-            await schema.rehearse(self._link, self._options, self._tables)
-        version = await schema.current(self._link, self._options)
+            await schema.rehearse(self._database, self._options, self._tables)
+        version = await schema.current(self._database, self._options)
         schema.refuse_newer(version)
         if version != schema.latest():
             raise ProviderError(
@@ -107,14 +106,14 @@ class SqlProvider:
 
     async def _has_tables(self) -> bool:
         try:
-            return await schema.current(self._link, self._options) != "0"
+            return await schema.current(self._database, self._options) != "0"
         except RightMissing:
             return False
 
     async def schema_version(self) -> str:
         """The schema version that the database has now, ``0`` for none; for a provider that is not open."""
         async with self._briefly():
-            return await schema.current(self._link, self._options)
+            return await schema.current(self._database, self._options)
 
     async def revert(self, to: str) -> bool:
         """Take the schema back; for a provider that is not open.
@@ -123,25 +122,25 @@ class SqlProvider:
             False if it was at that version already.
         """
         async with self._briefly():
-            return await schema.downgrade(self._link, self._options, to)
+            return await schema.downgrade(self._database, self._options, to)
 
     @contextlib.asynccontextmanager
     async def _briefly(self) -> AsyncIterator[None]:
-        if self._link.driver == "sqlite":
-            await asyncio.to_thread(_make_private_file, sqlite_file(self._link.target))
-        self._link.start()
+        if self._database.driver == "sqlite":
+            await asyncio.to_thread(_make_private_file, sqlite_file(self._database.target))
+        self._database.start()
         try:
             yield
         finally:
-            await self._link.stop()
+            await self._database.stop()
 
     async def close(self) -> None:
         """Release connections."""
-        await self._link.stop()
+        await self._database.stop()
 
     async def check(self) -> None:
         """Ask the writer for a sign of life."""
-        await self._link.read(ping)
+        await self._database.read(ping)
 
     async def reload(self) -> None:
         """Nothing: the database is always current."""
@@ -152,28 +151,30 @@ class SqlProvider:
         """One account."""
         if not can_be_stored(username):
             return None
-        if self._outside is not None:
-            return await self._link.read(_do(self._outside.get, username))
-        return await self._link.read(_do(accounts.get, self._tables, username), single=True)
+        if self._external_users is not None:
+            return await self._database.read(_do(self._external_users.get, username))
+        return await self._database.read(_do(accounts.get, self._tables, username), single=True)
 
     async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
         """A page of accounts by name."""
         offset, limit = max(offset, 0), min(max(limit, 0), MAX_PAGE)
-        if self._outside is not None:
-            return await self._link.listing(_do(self._outside.page, offset=offset, limit=limit, order=order))
+        if self._external_users is not None:
+            return await self._database.listing(
+                _do(self._external_users.page, offset=offset, limit=limit, order=order)
+            )
         work = _do(accounts.page, self._tables, offset=offset, limit=limit, order=order)
-        return await self._link.listing(work, about="users")
+        return await self._database.listing(work, about="users")
 
     async def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:
         """Every account by name, a batch at a time.
 
         One read for each batch, so that no transaction is held open while the caller thinks.
         """
-        read: Any = self._link.read if fresh else partial(self._link.listing, about="users")
+        read: Any = self._database.read if fresh else partial(self._database.listing, about="users")
         last = ""
         while True:
-            if self._outside is not None:
-                batch = await read(_do(self._outside.after, last, accounts.BATCH))
+            if self._external_users is not None:
+                batch = await read(_do(self._external_users.after, last, accounts.BATCH))
             else:
                 batch = await read(_do(accounts.after, self._tables, last, accounts.BATCH))
             for account in batch:
@@ -187,25 +188,25 @@ class SqlProvider:
         column: ColumnElement[str]
         if kind == "user":
             users = self._tables.users.c.username
-            column = users if self._outside is None else self._outside.names
+            column = users if self._external_users is None else self._external_users.names
         else:
             tables = self._tables
             column = {
-                "folder": folder_shelf(tables).key,
-                "admin": admin_shelf(tables).key,
-                "api_key": api_key_shelf(tables).key,
+                "folder": folder_table(tables).key,
+                "admin": admin_table(tables).key,
+                "api_key": api_key_table(tables).key,
             }[kind]
         found: set[str] = set()
         storable = [name for name in names if can_be_stored(name)]
         for start in range(0, len(storable), accounts.BATCH):
-            found |= await self._link.read(_do(taken, column, storable[start : start + accounts.BATCH]))
+            found |= await self._database.read(_do(taken, column, storable[start : start + accounts.BATCH]))
         return found & set(storable)
 
     async def count_users(self) -> int:
         """The number of accounts."""
-        if self._outside is not None:
-            return await self._link.listing(_do(self._outside.count))
-        return await self._link.listing(_do(accounts.count, self._tables.users), about="users")
+        if self._external_users is not None:
+            return await self._database.listing(_do(self._external_users.count))
+        return await self._database.listing(_do(accounts.count, self._tables.users), about="users")
 
     async def add_user(self, account: Account) -> Account:
         """Store a new account."""
@@ -248,7 +249,7 @@ class SqlProvider:
         """The kept part of an account that only an authenticator knows."""
         if not self._complete or not can_be_stored(username):
             return None
-        return await self._link.read(_do(usage.external, self._tables, username))
+        return await self._database.read(_do(usage.external, self._tables, username))
 
     async def keep_external(self, username: str) -> Account:
         """The same, made if there is none."""
@@ -289,13 +290,13 @@ class SqlProvider:
                 "used_quota_files": usage.raised(columns.used_quota_files, files),
                 "last_quota_update": now_ms(),
             }
-            await self._link.write(_do(self._folders.set_columns, name, values), about=("folders",))
+            await self._database.write(_do(self._folders.set_columns, name, values), about=("folders",))
 
     async def set_folder_usage(self, name: str, *, size: int, files: int) -> None:
         """Set a folder's counters."""
         self._rules.require_tracking()
         values = {"used_quota_size": size, "used_quota_files": files, "last_quota_update": now_ms()}
-        await self._link.write(_do(self._folders.set_columns, name, values), about=("folders",))
+        await self._database.write(_do(self._folders.set_columns, name, values), about=("folders",))
 
     async def mark_usage(self, username: str, *, dirty: bool, server: str = "") -> None:
         """Remember that an account's counters may be behind."""
@@ -308,7 +309,7 @@ class SqlProvider:
 
     async def usage_marks(self) -> list[tuple[str, str]]:
         """Every mark: account and server."""
-        return await self._link.read(_do(usage.dirty, self._tables)) if self._complete else []
+        return await self._database.read(_do(usage.dirty, self._tables)) if self._complete else []
 
     # -- folders -----------------------------------------------------------------------------------------
 
@@ -316,7 +317,7 @@ class SqlProvider:
         """One folder."""
         if not self._complete or not can_be_stored(name):
             return None
-        return await self._link.read(_do(self._folders.get, name))
+        return await self._database.read(_do(self._folders.get, name))
 
     async def folders(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Folder]:
         """A page of folders by name."""
@@ -339,15 +340,15 @@ class SqlProvider:
         async def work(connection: AsyncConnection) -> list[str]:
             return list((await connection.execute(query)).scalars())
 
-        return await self._link.read(work)
+        return await self._database.read(work)
 
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
-        return await self._link.write(_do(self._folders.add, folder), about=("folders",))
+        return await self._database.write(_do(self._folders.add, folder), about=("folders",))
 
     async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
-        return await self._link.write(_do(self._folders.change, folder, guard=guard), about=("folders",))
+        return await self._database.write(_do(self._folders.change, folder, guard=guard), about=("folders",))
 
     async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
         """Remove a folder and every mount of it."""
@@ -360,7 +361,7 @@ class SqlProvider:
             await connection.execute(delete(mounts).where(mounts.c.folder_id == held))
             await self._folders.remove(connection, name)
 
-        await self._link.write(work, about=("folders",))
+        await self._database.write(work, about=("folders",))
 
     # -- administrators and API keys ---------------------------------------------------------------------
 
@@ -368,7 +369,7 @@ class SqlProvider:
         """One administrator."""
         if not self._complete or not can_be_stored(username):
             return None
-        return await self._link.read(_do(self._admins.get, username))
+        return await self._database.read(_do(self._admins.get, username))
 
     async def admins(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Admin]:
         """A page of administrators by name."""
@@ -376,7 +377,7 @@ class SqlProvider:
 
     async def add_admin(self, admin: Admin) -> Admin:
         """Store a new administrator."""
-        return await self._link.write(_do(self._admins.add, admin), about=("admins",))
+        return await self._database.write(_do(self._admins.add, admin), about=("admins",))
 
     async def update_admin(
         self,
@@ -387,12 +388,12 @@ class SqlProvider:
     ) -> Admin:
         """Replace an administrator by name."""
         work = self._with_admins_guard(_do(self._admins.change, admin, guard=guard), admins_guard)
-        return await self._link.write(work, about=("admins",))
+        return await self._database.write(work, about=("admins",))
 
     async def touch_admin(self, username: str, when_ms: int) -> None:
         """Set `last_login` alone."""
         work = _do(self._admins.set_columns, username, {"last_login": when_ms})
-        await self._link.write(work, about=("admins",))
+        await self._database.write(work, about=("admins",))
 
     async def delete_admin(
         self,
@@ -409,13 +410,13 @@ class SqlProvider:
             await connection.execute(delete(keys).where(keys.c.admin == username))
 
         guarded = self._with_admins_guard(work, admins_guard)
-        await self._link.write(guarded, about=("admins", "api_keys"))
+        await self._database.write(guarded, about=("admins", "api_keys"))
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """One API key."""
         if not self._complete or not can_be_stored(key_id):
             return None
-        return await self._link.read(_do(self._keys.get, key_id))
+        return await self._database.read(_do(self._keys.get, key_id))
 
     async def api_keys(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[ApiKey]:
         """A page of API keys by id."""
@@ -423,20 +424,20 @@ class SqlProvider:
 
     async def add_api_key(self, key: ApiKey) -> ApiKey:
         """Store a new API key."""
-        return await self._link.write(_do(self._keys.add, key), about=("api_keys",))
+        return await self._database.write(_do(self._keys.add, key), about=("api_keys",))
 
     async def update_api_key(self, key: ApiKey, *, guard: Guard[ApiKey] | None = None) -> ApiKey:
         """Replace an API key by id."""
-        return await self._link.write(_do(self._keys.change, key, guard=guard), about=("api_keys",))
+        return await self._database.write(_do(self._keys.change, key, guard=guard), about=("api_keys",))
 
     async def touch_api_key(self, key_id: str, when_ms: int) -> None:
         """Set `last_use_at` alone."""
         work = _do(self._keys.set_columns, key_id, {"last_use_at": when_ms})
-        await self._link.write(work, about=("api_keys",))
+        await self._database.write(work, about=("api_keys",))
 
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
-        await self._link.write(_do(self._keys.remove, key_id, guard=guard), about=("api_keys",))
+        await self._database.write(_do(self._keys.remove, key_id, guard=guard), about=("api_keys",))
 
     # -- small persistent facts ----------------------------------------------------------------------------
 
@@ -449,7 +450,7 @@ class SqlProvider:
         async def work(connection: AsyncConnection) -> str | None:
             return (await connection.execute(query)).scalar_one_or_none()
 
-        return await self._link.read(work)
+        return await self._database.read(work)
 
     async def set_setting(self, name: str, value: str | None) -> None:
         """Store such a value, or forget it."""
@@ -463,21 +464,21 @@ class SqlProvider:
             if changed.rowcount == 0:
                 await connection.execute(insert(table).values(name=name, value=value))
 
-        await self._link.write(work)
+        await self._database.write(work)
 
     async def revoke(self, subject: str, *, at_ms: int, expires_ms: int, limit: int) -> None:
         """Remember that something is void."""
         work = _do(revocations.revoke, self._tables, subject, (at_ms, expires_ms), limit)
         try:
-            await self._link.write(work)
+            await self._database.write(work)
         except AlreadyExists:
-            await self._link.write(work)
+            await self._database.write(work)
 
     async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
         """Those of the subjects that are void."""
         if not self._complete:
             return {}
-        return await self._link.read(_do(revocations.revoked, self._tables, subjects))
+        return await self._database.read(_do(revocations.revoked, self._tables, subjects))
 
     # -- all or nothing --------------------------------------------------------------------------------------
 
@@ -509,7 +510,7 @@ class SqlProvider:
 
         about = ("users", "folders", "admins", "api_keys")
         # The batches can be read once only, hence no second run.
-        await self._link.write(work, about=about, seconds=None, again=False)
+        await self._database.write(work, about=about, seconds=None, again=False)
         return LoadReport(report)
 
     # -- pieces ----------------------------------------------------------------------------------------
@@ -525,7 +526,7 @@ class SqlProvider:
         if not self._complete:
             return []
         work = _do(page, max(offset, 0), min(max(limit, 0), MAX_PAGE), order)
-        return await self._link.listing(work, about=about)
+        return await self._database.listing(work, about=about)
 
     def _with_admins_guard(
         self, work: Callable[[AsyncConnection], Awaitable[T]], guard: AdminsGuard | None
@@ -548,7 +549,7 @@ class SqlProvider:
     async def _write_user(self, name: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if not can_be_stored(name):
             raise NotFound("no user can have this name")
-        return await self._link.write(work, about=("users", "folders"))
+        return await self._database.write(work, about=("users", "folders"))
 
     async def _set_user(self, name: str, values: dict[str, Any]) -> None:
         await self._write_user(name, _do(usage.set_columns, self._tables, name, lambda _: values))

@@ -133,7 +133,7 @@ class RecordTable(Generic[R]):
         return stored
 
 
-def folder_shelf(tables: Tables) -> RecordTable[Folder]:
+def folder_table(tables: Tables) -> RecordTable[Folder]:
     """Folders; replacing one keeps its counters."""
     return RecordTable(
         "folder",
@@ -146,7 +146,7 @@ def folder_shelf(tables: Tables) -> RecordTable[Folder]:
     )
 
 
-def admin_shelf(tables: Tables) -> RecordTable[Admin]:
+def admin_table(tables: Tables) -> RecordTable[Admin]:
     """Administrators."""
     return RecordTable(
         "admin",
@@ -158,7 +158,7 @@ def admin_shelf(tables: Tables) -> RecordTable[Admin]:
     )
 
 
-def api_key_shelf(tables: Tables) -> RecordTable[ApiKey]:
+def api_key_table(tables: Tables) -> RecordTable[ApiKey]:
     """API keys."""
     return RecordTable(
         "API key",

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_schema
-from tidegate.store.sql.database import Link
+from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import is_denied
 from tidegate.store.sql.tables import Tables, users_table_name
 
@@ -39,13 +39,13 @@ _TURNS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
 )
 
 
-async def current(link: Link, options: ProviderOptions) -> str:
+async def current(database: Database, options: ProviderOptions) -> str:
     """The schema version of the database; ``0`` if there is none."""
 
     async def work(connection: AsyncConnection) -> str:
         return await connection.run_sync(_current, options)
 
-    return await link.read(work)
+    return await database.read(work)
 
 
 def latest() -> str:
@@ -53,7 +53,7 @@ def latest() -> str:
     return VERSIONS[-1]
 
 
-async def upgrade(link: Link, options: ProviderOptions, tables: Tables) -> bool:
+async def upgrade(database: Database, options: ProviderOptions, tables: Tables) -> bool:
     """Bring the schema to the latest version.
 
     Returns:
@@ -62,19 +62,19 @@ async def upgrade(link: Link, options: ProviderOptions, tables: Tables) -> bool:
     Raises:
         ProviderError: the schema is newer than this code, or the result is not what it should be.
     """
-    before = await current(link, options)
+    before = await current(database, options)
     refuse_newer(before)
     if before == latest():
         return False
-    if before == "0" and link.driver == "sqlite":
-        await _make_newest(link, options, tables)
+    if before == "0" and database.driver == "sqlite":
+        await _make_newest(database, options, tables)
     else:
-        await _migrate(link, options, "up", latest())
-    await verify(link, tables)
+        await _migrate(database, options, "up", latest())
+    await verify(database, tables)
     return True
 
 
-async def rehearse(link: Link, options: ProviderOptions, tables: Tables) -> bool:
+async def rehearse(database: Database, options: ProviderOptions, tables: Tables) -> bool:
     """Try whether `upgrade` and the writing of records would work; nothing is changed.
 
     Returns:
@@ -84,20 +84,20 @@ async def rehearse(link: Link, options: ProviderOptions, tables: Tables) -> bool
         RightMissing: the database user lacks a right, named in the text.
         ProviderError: the schema is newer than this code.
     """
-    before = await current(link, options)
+    before = await current(database, options)
     refuse_newer(before)
     if before == latest():
-        if link.driver != "sqlite":
-            await _try_writing(link, tables)
+        if database.driver != "sqlite":
+            await _try_writing(database, tables)
         return False
-    if before == "0" and link.driver == "postgresql":
+    if before == "0" and database.driver == "postgresql":
         # Undone again; older tables are not touched, since changing them would wait for those who use them.
         with contextlib.suppress(_Undone):
-            async with _turn(), link.raw() as connection, _alone(connection, link.driver):
+            async with _turn(), database.raw() as connection, _alone(connection, database.driver):
                 await connection.run_sync(_run, options, "up", latest())
                 raise _Undone
-    elif before == "0" and link.driver == "mysql":
-        await _try_making(link, options)
+    elif before == "0" and database.driver == "mysql":
+        await _try_making(database, options)
     return True
 
 
@@ -105,7 +105,7 @@ class _Undone(Exception):
     """Ends a transaction without leaving anything."""
 
 
-async def _try_writing(link: Link, tables: Tables) -> None:
+async def _try_writing(database: Database, tables: Tables) -> None:
     """Ask for each right on rows, with statements that find none."""
     never = sqla.literal_column("1") == 0
 
@@ -117,10 +117,10 @@ async def _try_writing(link: Link, tables: Tables) -> None:
             await connection.execute(sqla.update(table).where(never).values({key: key}))
             await connection.execute(sqla.delete(table).where(never))
 
-    await link.write(work)
+    await database.write(work)
 
 
-async def _try_making(link: Link, options: ProviderOptions) -> None:
+async def _try_making(database: Database, options: ProviderOptions) -> None:
     """Ask MySQL for each right on tables, with statements that cannot succeed."""
     name = f"{options.sql_tables_prefix}tidegate_never"
     for statement in (
@@ -137,10 +137,10 @@ async def _try_making(link: Link, options: ProviderOptions) -> None:
                 if is_denied(error) or error.connection_invalidated:
                     raise
 
-        await link.write(work)
+        await database.write(work)
 
 
-async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
+async def downgrade(database: Database, options: ProviderOptions, to: str) -> bool:
     """Take the schema back to an older version; ``0`` removes it.
 
     Returns:
@@ -149,7 +149,7 @@ async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
     Raises:
         ProviderError: there is no such version, or it is not older.
     """
-    before = await current(link, options)
+    before = await current(database, options)
     refuse_newer(before)
     known = ["0", *VERSIONS]
     if to not in known:
@@ -158,7 +158,7 @@ async def downgrade(link: Link, options: ProviderOptions, to: str) -> bool:
         raise ProviderError(f"schema version {to} is not older than {before}")
     if to == before:
         return False
-    await _migrate(link, options, "down", "base" if to == "0" else to)
+    await _migrate(database, options, "down", "base" if to == "0" else to)
     return True
 
 
@@ -175,7 +175,7 @@ def refuse_newer(version: str) -> None:
         )
 
 
-async def verify(link: Link, tables: Tables) -> None:
+async def verify(database: Database, tables: Tables) -> None:
     """Compare the tables there are with those that the code expects.
 
     Raises:
@@ -185,7 +185,7 @@ async def verify(link: Link, tables: Tables) -> None:
     async def work(connection: AsyncConnection) -> list[str]:
         return await connection.run_sync(_missing, tables)
 
-    missing = await link.read(work)
+    missing = await database.read(work)
     if missing:
         raise ProviderError(f"the database schema is incomplete, missing: {', '.join(missing[:10])}")
 
@@ -215,8 +215,8 @@ def _current(connection: Connection, options: ProviderOptions) -> str:
     table = _versions_table(options)
     users = (
         ""
-        if options.outside_users
-        else users_table_name(options.sql_tables_prefix, options.users_table, outside=False)
+        if options.external_table
+        else users_table_name(options.sql_tables_prefix, options.users_table, external_users=False)
     )
     if foreign := foreign_schema(connection, table.name, users):
         raise ProviderError(foreign)
@@ -225,7 +225,7 @@ def _current(connection: Connection, options: ProviderOptions) -> str:
     return connection.execute(sqla.select(table.c.version_num)).scalar() or "0"
 
 
-async def _make_newest(link: Link, options: ProviderOptions, tables: Tables) -> None:
+async def _make_newest(database: Database, options: ProviderOptions, tables: Tables) -> None:
     """Make the tables of an empty database as this version expects them."""
 
     def make(connection: Connection) -> None:
@@ -236,12 +236,12 @@ async def _make_newest(link: Link, options: ProviderOptions, tables: Tables) -> 
         table.create(connection, checkfirst=True)
         connection.execute(table.insert().values(version_num=latest()))
 
-    async with _turn(), link.raw() as connection, _alone(connection, link.driver):
+    async with _turn(), database.raw() as connection, _alone(connection, database.driver):
         await connection.run_sync(make)
 
 
-async def _migrate(link: Link, options: ProviderOptions, direction: str, to: str) -> None:
-    async with _turn(), link.raw() as connection, _alone(connection, link.driver):
+async def _migrate(database: Database, options: ProviderOptions, direction: str, to: str) -> None:
+    async with _turn(), database.raw() as connection, _alone(connection, database.driver):
         await connection.run_sync(_run, options, direction, to)
 
 
@@ -254,7 +254,7 @@ def _run(connection: Connection, options: ProviderOptions, direction: str, to: s
 
     table = _versions_table(options)
     users = users_table_name(
-        options.sql_tables_prefix, options.users_table, outside=bool(options.outside_users)
+        options.sql_tables_prefix, options.users_table, external_users=bool(options.external_table)
     )
     if direction == "up":
         # Another node may have been faster while we waited for the lock.

@@ -68,25 +68,25 @@ class Tables:
     revocations: Table
 
 
-def users_table_name(prefix: str, users_table: str, *, outside: bool) -> str:
+def users_table_name(prefix: str, users_table: str, *, external_users: bool) -> str:
     """The name of our own accounts table.
 
     Args:
         prefix: `sql_tables_prefix`.
         users_table: `users_table`; empty or ``users`` is the default name.
-        outside: accounts are read from `users_table`, so ours must not be called that (nor ``users``,
+        external_users: accounts are read from `users_table`, so ours must not be called that (nor ``users``,
             which the foreign data is likely to be called).
     """
-    if outside:
+    if external_users:
         return f"{prefix}tidegate_users"
     return users_table if users_table not in ("", "users") else f"{prefix}users"
 
 
-def make_tables(prefix: str = "", users_table: str = "", *, outside: bool = False) -> Tables:
+def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool = False) -> Tables:
     """Describe the schema under a prefix that `ProviderOptions.check` has accepted."""
     metadata = MetaData()
     users = Table(
-        users_table_name(prefix, users_table, outside=outside),
+        users_table_name(prefix, users_table, external_users=external_users),
         metadata,
         Column("id", Number, primary_key=True, autoincrement=True),
         Column("username", Name, nullable=False, unique=True),

@@ -110,11 +110,11 @@ async def _mark(connection: AsyncConnection, table: Table, row: Values, *, dirty
 
 async def dirty(connection: AsyncConnection, tables: Tables) -> list[tuple[str, str]]:
     """Accounts whose counters may be behind, with the servers that marked them."""
-    users, marks, outside = tables.users, tables.marks, tables.external_marks
+    users, marks, external_users = tables.users, tables.marks, tables.external_marks
     query = select(users.c.username).where(users.c.usage_dirty == 1)
     found = {(str(name), "") for name in (await connection.execute(query)).scalars()}
     stored = select(users.c.username, marks.c.server).join(marks, marks.c.user_id == users.c.id)
-    for marked in (stored, select(outside.c.username, outside.c.server)):
+    for marked in (stored, select(external_users.c.username, external_users.c.server)):
         found |= {(str(name), str(server)) for name, server in await connection.execute(marked)}
     return sorted(found)
 
