@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
-from tidegate.doors.ssh.hostkeys import make_host_keys, make_missing_key
+from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, make_host_key, make_missing_key
 from tidegate.doors.ssh.options import Binding
 from tidegate.errors import TidegateError
 from tidegate.identity.passwords import hash_password
@@ -26,6 +26,8 @@ from tidegate.server.run import run_loop, until
 from tidegate.server.ssh import ssh_plan
 
 if TYPE_CHECKING:
+    from asyncssh import SSHKey
+
     from tidegate.server.options import PortableOptions
 
 
@@ -66,7 +68,8 @@ async def _share(options: PortableOptions, record: Log) -> int:
     for path in options.host_keys:
         await asyncio.to_thread(make_missing_key, path)
     kept = options.state_dir is not None
-    keys = () if kept or options.host_keys else await asyncio.to_thread(make_host_keys)
+    in_memory = not kept and not options.host_keys
+    keys = [make_host_key(MADE_HOST_KEYS[0])] if in_memory else []
     # Nothing is looked for in the configuration directory unless there is one for state.
     app = App(
         Loaded(settings(options), config_dir=options.state_dir or options.directory),
@@ -97,6 +100,9 @@ async def _share(options: PortableOptions, record: Log) -> int:
                     )
                 )
             print(invitation(options, port), flush=True)  # noqa: T201
+            if in_memory:
+                adding = asyncio.create_task(add_keys(app, keys), name="more host keys")
+                stack.callback(adding.cancel)
             await until(stopping, reloading, lambda: _reload(app, options))
         await app.drain(float(options.grace_time))
     finally:
@@ -105,6 +111,18 @@ async def _share(options: PortableOptions, record: Log) -> int:
     with contextlib.suppress(OSError):  # the terminal may have gone
         print(f"tidegate: stopped, {left}", file=sys.stderr, flush=True)  # noqa: T201
     return 0
+
+
+async def add_keys(app: App, keys: list[SSHKey]) -> None:
+    """Make the host keys that take long, for clients that do not know the first kind.
+
+    Args:
+        app: it listens already.
+        keys: of its SSH door; new ones are appended, and new connections are offered them.
+    """
+    keys += [await asyncio.to_thread(make_host_key, name) for name in MADE_HOST_KEYS[1:]]
+    apply = await app.doors.reload(app.loaded)
+    apply()
 
 
 def _account(options: PortableOptions, password: str, public_keys: tuple[str, ...]) -> Account:

@@ -21,7 +21,7 @@ def ssh_plan(binding: Binding | None = None, memory_keys: Sequence[SSHKey] = ())
 
     Args:
         binding: where to listen, whatever the configuration says; port 0 takes a free one.
-        memory_keys: host keys used instead of files.
+        memory_keys: host keys used instead of files; each reload takes those that it holds then.
     """
 
     def options(loaded: Loaded) -> SshOptions:

@@ -9,6 +9,8 @@ import stat
 
 import asyncssh
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +106,19 @@ def test_bad_host_keys_are_named(tmp_path):
         load_host_keys(tmp_path, ["mykey"])
     (tmp_path / "mykey").write_bytes(b"x" * 100_000)
     with pytest.raises(ConfigError, match="longer than"):
+        load_host_keys(tmp_path, ["mykey"])
+
+
+def test_a_host_key_whose_halves_do_not_fit_is_refused(tmp_path):
+    whole = rsa.generate_private_key(65537, 2048).private_numbers()
+    public = rsa.RSAPublicNumbers(3, whole.public_numbers.n)
+    other = rsa.RSAPrivateNumbers(
+        whole.p, whole.q, whole.d, whole.dmp1, whole.dmq1, whole.iqmp, public
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    text = other.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    (tmp_path / "mykey").touch(0o600)
+    (tmp_path / "mykey").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"host key .*mykey is damaged: what it signs does not fit"):
         load_host_keys(tmp_path, ["mykey"])
 
 

@@ -73,3 +73,18 @@ def test_the_command_itself_loads_little() -> None:
     assert not {
         name for name in ours if name.split(".")[1] in ("app", "doors", "vfs", "store", "identity", "web")
     }
+
+
+def test_the_mapper_of_sqlalchemy_is_there_for_plugins_alone() -> None:
+    provider = "import tidegate.store.sql.provider"
+    names = loaded(provider)
+    assert "sqlalchemy.ext.asyncio.engine" in names
+    assert not {name for name in names if name.startswith(("sqlalchemy.orm", "sqlalchemy.dialects."))}
+    plugin = (
+        "from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine\n"
+        "from sqlalchemy.ext.asyncio import result, session\n"
+        "import tidegate.store.sql.async_engine as ours\n"
+        "assert ours.create_async_engine is create_async_engine and session.AsyncSession is AsyncSession\n"
+    )
+    assert "sqlalchemy.orm" in loaded(f"{provider}\n{plugin}")
+    assert "sqlalchemy.orm" in loaded(f"{plugin}{provider}")

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+
+# Else the first model searches all installed packages for plugins of pydantic, and runs what it finds: a
+# server loads what its configuration names.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
 MASK: Final = "********"
 """What is shown in place of a secret that is set."""

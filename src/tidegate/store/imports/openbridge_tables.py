@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Executable, column, literal_column, select, table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import TALLY_NAMES
 from tidegate.store.imports.openbridge import OpenbridgeTables, Row
 from tidegate.store.options import ProviderOptions
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import RightMissing, columns_of
 

@@ -18,7 +18,6 @@ from typing import Any, BinaryIO, Final
 
 from sqlalchemy import Executable, column, select, table, text
 from sqlalchemy import exc as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import quoted_name
 
 from tidegate.errors import InvalidArgument, ProviderError, ProviderUnavailable
@@ -35,6 +34,7 @@ from tidegate.store.legacy.rows import (
     layouts,
 )
 from tidegate.store.options import ProviderOptions
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import RightMissing, columns_of, is_denied
 

@@ -19,11 +19,11 @@ from typing import Final
 from sqlalchemy import URL, Connection, event
 from sqlalchemy import exc as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from tidegate.errors import InvalidArgument, ProviderError, ProviderUnavailable
 from tidegate.store.file_kind import kind_of_file, only_sftpgo
+from tidegate.store.sql.async_engine import AsyncConnection, create_async_engine
 
 BUSY_MS: Final = 5_000
 """How long a writer of the file is waited for."""

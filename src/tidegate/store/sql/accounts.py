@@ -22,13 +22,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import LOCAL_DISK, Account, FolderMount, StorageConfig
 from tidegate.store.contract import Guard, Order
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 from tidegate.store.storages import decode_storage, storage_text, stricter_storage
 

@@ -15,10 +15,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from sqlalchemy import exc as sa
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tidegate.errors import BadRecord, Conflict, ProviderError, ProviderUnavailable
 from tidegate.store.options import ProviderOptions
+from tidegate.store.sql.async_engine import AsyncConnection, AsyncEngine
 from tidegate.store.sql.engines import CONNECT_SECONDS, SINGLE, WRITES, Target, make_engine, target_of
 from tidegate.store.sql.shape import RightMissing, code_of, is_denied
 

@@ -26,11 +26,11 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tidegate.errors import ProviderError
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
+from tidegate.store.sql.async_engine import AsyncEngine, create_async_engine
 from tidegate.store.watched_file import WatchedFile
 
 CONNECT_SECONDS: Final = 5

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
 from tidegate.model import Account
 from tidegate.store.contract import Order
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.rows import OUTSIDE_COLUMNS, outside_account_of
 from tidegate.store.sql.shape import RightMissing, columns_of
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, rows
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.record_table import RecordTable, admin_table, api_key_table, folder_table
 from tidegate.store.sql.tables import Tables
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
 from tidegate.store.outbox import OutboxRow
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database
 from tidegate.store.sql.tables import Tables
 

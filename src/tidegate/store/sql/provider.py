@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate import hints
 from tidegate.accounts.names import can_be_stored
@@ -34,6 +33,7 @@ from tidegate.store.contract import (
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, external_users, loading, revocations, schema, usage
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database, ping
 from tidegate.store.sql.engines import sqlite_file
 from tidegate.store.sql.outbox import SqlOutbox

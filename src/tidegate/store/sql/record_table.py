@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, ColumnElement, RowMapping, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
@@ -17,6 +16,7 @@ from tidegate.model import Admin, ApiKey, Folder
 from tidegate.store.contract import Guard, Order
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 
 R = TypeVar("R", Folder, Admin, ApiKey)

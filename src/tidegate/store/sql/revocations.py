@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists
 from tidegate.store.contract import EVERYTHING
 from tidegate.store.records import now_ms
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 
 

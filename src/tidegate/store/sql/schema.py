@@ -16,11 +16,11 @@ from typing import Final
 
 import sqlalchemy as sqla
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_schema
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import is_denied
 from tidegate.store.sql.tables import Tables, users_table_name

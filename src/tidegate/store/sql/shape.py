@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, literal_column, select, table
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import ProviderError
+from tidegate.store.sql.async_engine import AsyncConnection
 
 _NO_TABLE: Final = frozenset({"1146", "42P01"})
 _DENIED: Final = frozenset({"1142", "1143", "1044", "42501"})

@@ -11,20 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, Text
-from sqlalchemy.dialects import mysql, postgresql
 
 from tidegate.store.sql.rows import USAGE
 
 NAME_CHARS = 255
 
-Name = (
-    String(NAME_CHARS)
-    .with_variant(mysql.VARCHAR(NAME_CHARS, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
-    .with_variant(postgresql.VARCHAR(NAME_CHARS, collation="C"), "postgresql")
-)
-LongText = Text().with_variant(
-    mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-)
+# Types as SQLite needs them, where these tables are made from; elsewhere the migrations make them, with the
+# collations that compare byte by byte.
+Name = String(NAME_CHARS)
+LongText = Text()
 Number = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits everywhere; SQLite numbers rows by itself only in a column spelt INTEGER."""
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import TALLY_NAMES, Account, Tally
 from tidegate.store.contract import UsageDelta
 from tidegate.store.records import now_ms
+from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.rows import USAGE
 from tidegate.store.sql.tables import Tables
 
