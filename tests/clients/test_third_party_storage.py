@@ -87,8 +87,12 @@ async def test_writes_in_any_order_of_64_at_a_time(person: Person) -> None:
         await broken.write(b"x" * 100, 100)
         with pytest.raises(asyncssh.SFTPError, match="bytes 0 to 99 never came"):
             await broken.close()
+        async with client.open("both", "wb+") as both:
+            await both.write(b"x")
+            with pytest.raises(asyncssh.SFTPError, match="not open for reading"):
+                await both.read(1, 0)
         with pytest.raises(asyncssh.SFTPError, match="cannot read and write one file at a time"):
-            await client.open("both", "wb+")
+            await client.open("both", "rb+")
 
 
 @pytest.mark.needs("rclone")

@@ -34,7 +34,9 @@ _LEVELS: Final = {
     "error": logging.ERROR,
 }
 _CHATTY: Final = (
+    "aiobotocore",
     "asyncssh",
+    "botocore",
     "alembic",
     "uvicorn.access",
     "aiosqlite",

@@ -45,7 +45,7 @@ class Journal:
     """The notes of this process, and those that dead ones left. Methods block for a few system calls.
 
     Args:
-        directory: of the journal; it exists.
+        directory: of the journal; made when it is needed.
     """
 
     def __init__(self, directory: str) -> None:
@@ -117,6 +117,7 @@ class Journal:
     def _own_directory(self) -> str:
         if self._lock < 0:
             own = os.path.join(self._directory, PREFIX + secrets.token_hex(8))
+            os.makedirs(self._directory, 0o700, exist_ok=True)
             os.mkdir(own, 0o700)
             self._lock = os.open(os.path.join(own, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -42,7 +42,8 @@ async def copy_file(tree: Tree, source: Stored, key: str, *, create: bool) -> St
     source = await tree.detailed(source)
     metadata = source.metadata or {}
     if source.key.endswith("/") and not source.size:  # some stores do not copy markers
-        return await tree.bucket.put(key, b"", metadata, create=create)
+        # Not only if it is missing: some stores take a directory that longer keys imply for its marker.
+        return await tree.bucket.put(key, b"", metadata)
     wanted = None if "mtime" in metadata else with_times(metadata, times_of(source)[0], None)
     stored = await copy_object(tree.bucket, source, key, wanted, create=create)
     kept = wanted if wanted is not None else metadata
@@ -170,6 +171,9 @@ async def _each(
         async for pair in pairs:
             while len(running) >= requests:
                 await _first_done(running)
+            if pair.source is not None and pair.source.key.endswith("/"):
+                await act(pair)  # before what is in it
+                continue
             running.add(asyncio.ensure_future(act(pair)))
         while running:
             await _first_done(running)

@@ -39,13 +39,6 @@ AGAIN: Final = frozenset(
     )
 )
 """Codes after which the same request may succeed; digests that do not fit are damage on the way."""
-_PASSING: Final = (
-    b.HTTPClientError,
-    b.ConnectionError,
-    b.IncompleteReadError,
-    b.CredentialRetrievalError,
-    OSError,
-)
 EXPIRED: Final = frozenset(("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"))
 """Codes of temporary credentials that are over."""
 _UNKNOWN_KEY: Final = frozenset(("InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"))
@@ -76,7 +69,6 @@ PERMISSIONS: Final[Mapping[str, str]] = {
 }
 """The permission that an operation needs."""
 _NAMED: Final = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z]+)")
-_QUERY: Final = re.compile(r"(?<=\w)\?[^\s\"']*")
 _LONG: Final = 300
 
 
@@ -119,14 +111,7 @@ def may_try_again(error: BaseException) -> bool:
         return reply.code in AGAIN or reply.status >= 500 or reply.status == 429
     if isinstance(error, b.SSLError):
         return False
-    passing = (
-        b.HTTPClientError,
-        b.ConnectionError,
-        b.IncompleteReadError,
-        b.CredentialRetrievalError,
-        OSError,
-    )
-    return isinstance(error, passing)
+    return isinstance(error, (b.HTTPClientError, b.IncompleteReadError, b.CredentialRetrievalError, OSError))
 
 
 def has_expired(error: BaseException) -> bool:
@@ -204,8 +189,7 @@ def _clock(reply: Reply) -> str | None:
 
 
 def _plain(error: BaseException) -> str:
-    """The text of an error, without the parameters of URLs, which may hold parts of a signature."""
-    return _QUERY.sub("", " ".join(str(error).split()))[:_LONG]
+    return " ".join(str(error).split())[:_LONG]
 
 
 def exists_instead(error: TidegateError) -> TidegateError:

@@ -140,16 +140,13 @@ class Tree:
             return
         node = await self.look(parent)
         if node.marker is None and node.is_dir:
-            try:
-                await self._mark(parent)
-            except AlreadyExists:
-                self.cache.changed(self.keys.object(parent))
+            await self._mark(parent)
 
-    async def _mark(self, key: str, attrs: Attrs | None = None) -> None:
+    async def _mark(self, key: str, attrs: Attrs | None = None, *, create: bool = False) -> None:
         now = time.time_ns()
         mtime, atime = (attrs.mtime_ns, attrs.atime_ns) if attrs else (now, None)
         metadata = with_times(None, mtime, atime)
-        stored = await self.bucket.put(self.keys.folder(key), b"", metadata, create=attrs is None)
+        stored = await self.bucket.put(self.keys.folder(key), b"", metadata, create=create)
         self.cache.changed(self.keys.object(key), Node(folder=True, marker=_with(stored, metadata)))
 
     async def mkdir(self, key: str) -> None:
@@ -163,7 +160,7 @@ class Tree:
         node, _ = await both(self.look(key), self.require_parent(key))
         if not node.missing:
             raise AlreadyExists
-        await self._mark(key)
+        await self._mark(key, create=True)
 
     async def set_directory_times(self, key: str, attrs: Attrs) -> None:
         """Keep times of a directory, in its marker."""

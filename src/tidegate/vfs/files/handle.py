@@ -24,6 +24,7 @@ from tidegate.errors import (
     QuotaExceeded,
     TidegateError,
     TooLarge,
+    Unsupported,
 )
 from tidegate.events.kinds import TransferAction, Transferred
 from tidegate.model import Action, Attrs, Entry, Intent, VPath
@@ -43,6 +44,7 @@ SLACK_SECONDS: Final = 0.005
 SMALL_FILE_BYTES: Final = 64 * 1024
 """Up to this size a file is small; see `vfs.api.File`."""
 
+ONE_WAY: Final = "this storage cannot read and write one file at a time"
 Ending = Literal["ok", "failed", "quota"]
 
 
@@ -56,6 +58,7 @@ class File:
         size: bytes moved.
         small: see `vfs.api.File`.
         withheld: the place whose `download` was wanted and is not granted; None if all was.
+        one_way: reading was wanted, and the storage cannot read what is being written.
     """
 
     __slots__ = (
@@ -81,6 +84,7 @@ class File:
         "_upload",
         "_write",
         "_writeslow",
+        "one_way",
         "operation_type",
         "path",
         "readable",
@@ -107,6 +111,7 @@ class File:
         self.path = path
         self.readable = readable
         self.withheld: VPath | None = None
+        self.one_way = False
         self.writable = upload is not None
         self.operation_type = "upload" if upload is not None else "download"
         self.virtual_path: str = path
@@ -628,6 +633,8 @@ class File:
         """
         if self.withheld is not None:
             self._context.require(Intent.DOWNLOAD, self.withheld)
+        if self.one_way:
+            return Unsupported(ONE_WAY)
         return InvalidArgument("file is not open for reading")
 
     # -- what the session's copy and checksum use ----------------------------------------------------

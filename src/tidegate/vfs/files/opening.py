@@ -27,7 +27,7 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
-from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.handle import ONE_WAY, File
 from tidegate.vfs.files.in_order import InOrder
 from tidegate.vfs.files.inspection import reads_back
 from tidegate.vfs.files.reach import MAX_TRIES, acting
@@ -304,7 +304,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         context.require(Intent.UPLOAD if new else Intent.OVERWRITE, there)
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
     flags, withheld = _readable(context, flags, path, there)
-    _capable(backend, flags, entry)
+    flags, one_way = _capable(backend, flags, entry)
 
     if flags.read and entry is not None and not flags.truncate:
         await _inspect_download(context, path, resolved)
@@ -366,6 +366,7 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
             raise
         file = File(context, resolved, handle, path, readable=flags.read, upload=upload, append=flags.append)
         file.withheld = withheld
+        file.one_way = one_way
         if act.abandoned:
             await file.abort()
             raise PeerGone
@@ -426,16 +427,26 @@ def _readable(context: Context, flags: OpenFlags, *paths: VPath) -> tuple[OpenFl
     return flags, None
 
 
-def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> None:
+def _capable(backend: Backend, flags: OpenFlags, entry: Entry | None) -> tuple[OpenFlags, bool]:
+    """The flags that the storage can do, and True if that is all but reading.
+
+    Of a file that begins empty nothing but what was written could be read; git opens all its files like that
+    and never does.
+
+    Raises:
+        Unsupported: it cannot go on with a file, or not for reading and writing.
+    """
     capabilities = backend.capabilities
-    if flags.read and Capability.READ_WRITE not in capabilities:
-        raise Unsupported("this storage cannot read and write one file at a time")
+    one_way = flags.read and Capability.READ_WRITE not in capabilities
+    if one_way and entry is not None and not flags.truncate:
+        raise Unsupported(ONE_WAY)
     if (
         entry is not None
         and not flags.truncate
         and not capabilities & (Capability.RANDOM_WRITE | Capability.APPEND | Capability.PARTIALS)
     ):
         raise Unsupported("this storage cannot continue a file")
+    return (replace(flags, read=False) if one_way else flags), one_way
 
 
 def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
