@@ -17,12 +17,18 @@ from tests.support.running import Person, running
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 WARM_SHARE = 0.4
-"""Share of the time, and at least `WARM_OPERATIONS`, before memory is looked at."""
+"""Share of the operations, and at least `WARM_OPERATIONS`, before memory is looked at."""
 WARM_OPERATIONS = 3000
+SETTLED_OPERATIONS = 40_000
+"""Operations after which growth is asked to be less: a connection that ended is a circle, and goes with a full
+collection of the garbage collector, which comes every 10,000 to 15,000 operations. Until a few have been, memory
+grows to what lies there between two of them."""
 WORKERS = 4
 PAYLOAD = os.urandom(300_000)
 GROWTH_BYTES = 256 * 1024
 """Growth for 1,000 operations after the warm-up, as the median of what separate samples say."""
+SETTLED_BYTES = 8 * 1024
+"""The same once it is settled."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -93,4 +99,4 @@ async def test_memory_stays_flat(tmp_path: Path):
         growth = 1000 * slope(warm)
         print(f"{traffic.operations} operations, {growth / 1024:.1f} KiB for 1,000 after {warm_from}")
         assert len(warm) >= 20, "too few operations to judge; give it more time"
-        assert growth < GROWTH_BYTES
+        assert growth < (SETTLED_BYTES if warm_from >= SETTLED_OPERATIONS else GROWTH_BYTES)

@@ -12,6 +12,7 @@ from tests.support.object_servers import ObjectServer
 from tidegate.abc import Backend, OpenOptions
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.s3 import S3Bucket
+from tidegate.backends.objects.s3_client import make_loader
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.model import Attrs
 from tidegate.testing import backend_checks_tree
@@ -31,6 +32,7 @@ SERVERS = ["seaweedfs", "moto"]
 KEPT_OTHERWISE = {"seaweedfs": "a\\b", "moto": "new\nline"}
 """Names that a server does not keep: SeaweedFS takes a backslash for a slash, moto refuses control characters."""
 _NUMBERS = itertools.count()
+_LOADER = make_loader()
 _BUCKETS: dict[str, str] = {}
 
 Factory = Callable[[], Backend]
@@ -51,7 +53,7 @@ def factory(server: ObjectServer) -> Factory:
 
     def make() -> Backend:
         options = S3Options(**server.options(_BUCKETS[server.endpoint]))
-        return ObjectBackend(S3Bucket(options), f"root {next(_NUMBERS)}/in it")
+        return ObjectBackend(S3Bucket(options, loader=_LOADER), f"root {next(_NUMBERS)}/in it")
 
     return make
 

@@ -43,34 +43,21 @@ class ObjectServer:
         kind: ``seaweedfs`` or ``moto``.
         endpoint: its URL.
         pid: of its process.
+        admin: a client of another library than the product's, to look at what is stored.
     """
 
     kind: str
     endpoint: str
     pid: int
+    admin: Any
     access_key: str = ACCESS_KEY
     access_secret: str = SECRET
     region: str = "us-east-1"
 
-    def client(self) -> Any:
-        """A client of another library than the product's, to look at what is stored; the caller closes it."""
-        import boto3  # takes 0.3 s, and most of the suite does without
-        from botocore.config import Config
-
-        return boto3.client(
-            "s3",
-            region_name=self.region,
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.access_secret,
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3}),
-        )
-
     def bucket(self) -> str:
         """A new bucket, empty."""
         name = f"tidegate-{secrets.token_hex(6)}"
-        with contextlib.closing(self.client()) as client:
-            client.create_bucket(Bucket=name)
+        self.admin.create_bucket(Bucket=name)
         return name
 
     def options(self, bucket: str, **more: Any) -> dict[str, Any]:
@@ -111,9 +98,9 @@ def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
     with _running(argv, directory / "log") as process:
         url = f"http://127.0.0.1:{ports['s3']}"
         _wait(f"{url}/healthz", process, directory / "log")
-        server = ObjectServer("seaweedfs", url, process.pid)
-        _wait_until_it_stores(server, process)
-        yield server
+        with _client(url) as client:
+            _wait_until_it_stores(client, process)
+            yield ObjectServer("seaweedfs", url, process.pid, client)
 
 
 @contextlib.contextmanager
@@ -126,7 +113,8 @@ def moto(directory: Path) -> Iterator[ObjectServer]:
     with _running(argv, directory / "log") as process:
         url = f"http://127.0.0.1:{port}"
         _wait(f"{url}/moto-api/", process, directory / "log")
-        yield ObjectServer("moto", url, process.pid)
+        with _client(url) as client:
+            yield ObjectServer("moto", url, process.pid, client)
 
 
 @pytest.fixture(scope="session")
@@ -186,17 +174,33 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"{url} is not ready: {log.read_text(errors='replace')[-3000:]}", pytrace=False)
 
 
-def _wait_until_it_stores(server: ObjectServer, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_it_stores(client: Any, process: subprocess.Popen[bytes]) -> None:
     """The first volume is there some time after everything answers."""
     end = time.monotonic() + READY_SECONDS
-    with contextlib.closing(server.client()) as client:
-        while True:
-            try:
-                client.create_bucket(Bucket="tidegate-ready")
-                client.put_object(Bucket="tidegate-ready", Key="ready", Body=b"1" * 4096)
-            except Exception:
-                if process.poll() is not None or time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+    while True:
+        try:
+            client.create_bucket(Bucket="tidegate-ready")
+            client.put_object(Bucket="tidegate-ready", Key="ready", Body=b"1" * 4096)
+        except Exception:
+            if process.poll() is not None or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _client(endpoint: str) -> Iterator[Any]:
+    import boto3  # takes 0.3 s, and most of the suite does without
+    from botocore.config import Config
+
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=endpoint,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3}),
+    )
+    with contextlib.closing(client):
+        yield client

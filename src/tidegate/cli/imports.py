@@ -15,6 +15,7 @@ from urllib.parse import quote
 import typer
 
 from tidegate.cli import flags
+from tidegate.cli.compare import compare
 from tidegate.cli.loading import Opened, dump_file, loading
 from tidegate.cli.progress import meter
 from tidegate.cli.provider import AdminContext, opened, run
@@ -278,6 +279,7 @@ def sftpgo(
 
 
 app.command("sftpgo")(sftpgo)
+app.command("compare")(compare)
 
 
 async def _carry_out(context: AdminContext, harvest: Harvest, choices: _Choices) -> None:

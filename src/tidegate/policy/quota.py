@@ -38,6 +38,8 @@ UNLIMITED: Final = sys.maxsize
 MAX_FILE_BYTES: Final = 1 << 53
 """Largest file where no limit is set (8 PiB): a few sparse files must not exceed what a store counts."""
 
+MAX_QUOTA_LIMITS: Final = 1024
+"""Limits that a counter tells of its amount; beyond that the oldest one still holds, without warnings."""
 TOO_LARGE_TEXT: Final = "file too large for the storage"
 """What is said where no rule but `MAX_FILE_BYTES` says no; as for EFBIG."""
 
@@ -94,6 +96,10 @@ class UsageCounter:
         key = (name, limit, soft)
         found = self.quota_limits.get(key)
         if found is None:
+            if (
+                len(self.quota_limits) >= MAX_QUOTA_LIMITS
+            ):  # an account in use for months is changed many times
+                del self.quota_limits[next(iter(self.quota_limits))]
             found = self.quota_limits[key] = QuotaLimit(self, name, limit, soft=soft, unit=unit, warn=warn)
         return found
 

@@ -90,6 +90,23 @@ def test_sessions_with_the_same_limit_share_a_gauge(quota_limit: Callable[..., Q
     assert len(count.quota_limits) == 4
 
 
+def test_a_limit_that_is_changed_again_and_again_takes_no_more_room(
+    quota_limit: Callable[..., QuotaLimit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.policy.quota.MAX_QUOTA_LIMITS", 3)
+    oldest = quota_limit(5)
+    count = oldest.count
+    warned: list[int] = []
+    newest = [
+        count.quota_limit("quota_size", limit, warn=lambda *said: warned.append(said[-1]))
+        for limit in (201, 202, 203)
+    ]
+    assert list(count.quota_limits.values()) == newest
+    count.add(190)
+    assert warned == [201, 202, 203], "those that are kept warn"
+    assert oldest.reached(), "who has it still meets it"
+
+
 @pytest.mark.parametrize(
     ("limit", "marks"),
     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from typing_extensions import Buffer
 
@@ -24,7 +24,7 @@ from tidegate.backends.objects.bucket import (
     Stored,
     Upload,
 )
-from tidegate.backends.objects.s3_client import Answer, Bounds, Failed
+from tidegate.backends.objects.s3_client import Answer, Bounds, Failed, make_loader
 from tidegate.backends.objects.s3_errors import exists_instead
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.s3_requests import WRITE_ID, S3Requests, checked, etag_of, sums_of, time_of
@@ -50,11 +50,12 @@ class S3Bucket:
 
     Args:
         options: of the record.
-        bounds: of requests.
+        bounds: of requests; by default `Bounds`.
+        loader: of `s3_client.make_loader`; many buckets had better share one.
     """
 
-    def __init__(self, options: S3Options, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
-        self._requests = S3Requests(options, bounds)
+    def __init__(self, options: S3Options, bounds: Bounds | None = None, loader: Any = None) -> None:
+        self._requests = S3Requests(options, bounds or Bounds(), loader or make_loader())
         self._uploads = S3Uploads(self._requests)
         self._name = options.bucket
 

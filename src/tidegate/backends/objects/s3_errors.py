@@ -39,6 +39,13 @@ AGAIN: Final = frozenset(
     )
 )
 """Codes after which the same request may succeed; digests that do not fit are damage on the way."""
+_PASSING: Final = (
+    b.HTTPClientError,
+    b.ConnectionError,
+    b.IncompleteReadError,
+    b.CredentialRetrievalError,
+    OSError,
+)
 EXPIRED: Final = frozenset(("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"))
 """Codes of temporary credentials that are over."""
 _UNKNOWN_KEY: Final = frozenset(("InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"))
@@ -69,6 +76,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
 }
 """The permission that an operation needs."""
 _NAMED: Final = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z]+)")
+_QUERY: Final = re.compile(r"(?<=\w)\?[^\s\"']*")
 _LONG: Final = 300
 
 
@@ -111,7 +119,14 @@ def may_try_again(error: BaseException) -> bool:
         return reply.code in AGAIN or reply.status >= 500 or reply.status == 429
     if isinstance(error, b.SSLError):
         return False
-    return isinstance(error, (b.HTTPClientError, b.IncompleteReadError, b.CredentialRetrievalError, OSError))
+    passing = (
+        b.HTTPClientError,
+        b.ConnectionError,
+        b.IncompleteReadError,
+        b.CredentialRetrievalError,
+        OSError,
+    )
+    return isinstance(error, passing)
 
 
 def has_expired(error: BaseException) -> bool:
@@ -189,7 +204,8 @@ def _clock(reply: Reply) -> str | None:
 
 
 def _plain(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_LONG]
+    """The text of an error, without the parameters of URLs, which may hold parts of a signature."""
+    return _QUERY.sub("", " ".join(str(error).split()))[:_LONG]
 
 
 def exists_instead(error: TidegateError) -> TidegateError:

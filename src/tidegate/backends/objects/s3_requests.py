@@ -18,7 +18,7 @@ from typing import Any, Final
 from typing_extensions import Buffer
 
 from tidegate.backends.objects import sums
-from tidegate.backends.objects.bucket import ObjectChanged, StorageDenied, StorageMisconfigured, Stored
+from tidegate.backends.objects.bucket import StorageDenied, StorageMisconfigured, Stored
 from tidegate.backends.objects.s3_client import Answer, Bounds, Failed, Request, S3Client
 from tidegate.backends.objects.s3_options import S3Options, customer_key
 from tidegate.errors import InvalidPath, NotFound, StorageFailed, TidegateError
@@ -32,6 +32,8 @@ PART_SECONDS: Final = 600.0
 """Bound of a request that moves content, unless the options say otherwise."""
 WRITE_ID: Final = "tidegate-write"
 """Metadata of objects that were written under a condition; not shown."""
+_UNEXPLAINED: Final = frozenset(("400", "403"))
+"""Status of a HEAD that stands for many codes."""
 _CHECKSUMS: Final = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
 
@@ -41,15 +43,16 @@ class S3Requests:
     Args:
         options: of the record.
         bounds: of requests.
+        loader: of `s3_client.make_loader`.
 
     Attributes:
         of_source: parameters of requests that copy from an object.
         of_known: parameters of every request about the content of an object: the customer's key.
     """
 
-    def __init__(self, options: S3Options, bounds: Bounds) -> None:
+    def __init__(self, options: S3Options, bounds: Bounds, loader: Any) -> None:
         self.options = options
-        self._client = S3Client(options, bounds)
+        self._client = S3Client(options, bounds, loader)
         self._digest = options.checksum
         self._seen = float("-inf")
         self.of_known: Answer = {}
@@ -145,7 +148,7 @@ class S3Requests:
         try:
             answer = await self._ask(request)
         except Failed as failed:
-            raise await self._explained(failed.error, key) from None
+            raise await self._explained(failed, key) from None
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
         return Stored(
             key, answer["ContentLength"], time_of(answer), etag_of(answer), metadata, sums_of(answer)
@@ -157,24 +160,24 @@ class S3Requests:
         self._seen = asyncio.get_running_loop().time()
         return answer
 
-    async def _explained(self, error: TidegateError, key: str) -> TidegateError:
+    async def _explained(self, failed: Failed, key: str) -> TidegateError:
         """The error of a HEAD, whose answer has no body, after asking by a request whose answer has one."""
-        if isinstance(error, NotFound):
+        if isinstance(failed.error, NotFound):
             if asyncio.get_running_loop().time() - self._seen <= SEEN_SECONDS:
-                return error
+                return failed.error
             try:
                 await self.call("head_bucket")
             except StorageMisconfigured as missing:
                 return missing
             except TidegateError:
-                return error
-        elif isinstance(error, StorageFailed) and not isinstance(error, ObjectChanged):
+                return failed.error
+        elif failed.code in _UNEXPLAINED:
             try:
                 await self.fetch(key, 0, 1, "")
-            except Failed as failed:
-                if isinstance(failed.error, (StorageDenied, StorageMisconfigured, NotFound)):
-                    return failed.error
-        return error
+            except Failed as better:
+                if isinstance(better.error, (StorageDenied, StorageMisconfigured)):
+                    return better.error
+        return failed.error
 
 
 def checked(key: str) -> str:
