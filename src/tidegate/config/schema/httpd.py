@@ -61,6 +61,9 @@ class HttpBinding(Section):
     login_page_redirect: bool = key(False, "Redirects to the login page.", available=False)
     base_url: str = key("", "Address used in links.", available=False)
     languages: list[str] = key([], "Languages of the pages.", available=False)
+    share_expiration_days: int = key(
+        0, "Time after which new shares end, unless the user says otherwise.", unit="days", available=False
+    )
     web_client_integrations: list[Any] = key([], "External viewers.", available=False)
     oidc: dict[str, Any] = key({}, "OpenID Connect.", available=False, switch="config_url")
     security: dict[str, Any] = key({}, "Security headers.", available=False, switch="enabled")

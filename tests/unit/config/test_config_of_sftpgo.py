@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An unmodified configuration of every release of SFTPGo is accepted, and each key without effect is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.support.command_line import tidegate
+from tests.support.sftpgo_config import KEYS, RELEASES, default_config
+
+from tidegate.config.load import load
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_unmodified_configuration_passes_with_notes(tmp_path: Path, release: str) -> None:
+    (tmp_path / "sftpgo.json").write_text(json.dumps(default_config(release)))
+
+    checked = tidegate("check", "-c", tmp_path, "--config-file", "sftpgo.json")
+
+    assert checked.code == 0, checked.err
+    assert "no problems found" in checked.out
+    assert "unknown key" not in checked.err
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_has_an_effect_has_it(tmp_path: Path, release: str) -> None:
+    config = default_config(release)
+    config.setdefault("common", {})["max_total_connections"] = 7
+    (tmp_path / "sftpgo.json").write_text(json.dumps(config))
+
+    settings = load(tmp_path, "sftpgo.json", {}).settings
+
+    assert settings.common.max_total_connections == 7
+    assert settings.common.idle_timeout == 15
+    assert [binding.port for binding in settings.sftpd.bindings] == [2022]
+    assert [binding.port for binding in settings.httpd.bindings] == [8080]
+    assert settings.data_provider.name == "sftpgo.db"
+    assert str(settings.data_provider.backups_path) == "backups"
+
+
+@pytest.mark.parametrize(
+    ("release", "keys"),
+    [
+        ("2.3", {"data_provider.auto_backup"}),
+        ("2.6", {"sftpd.min_dh_group_exchange_key_size"}),
+        ("2.7", {"common.secret_min_entropy"}),
+        ("2.1", {"telemetry"}),
+    ],
+)
+def test_keys_that_switch_something_on_are_named(tmp_path: Path, release: str, keys: set[str]) -> None:
+    (tmp_path / "sftpgo.json").write_text(json.dumps(default_config(release)))
+
+    notes = load(tmp_path, "sftpgo.json", {}).notes
+
+    for key in keys:
+        assert any(f"{key}: not available in this version" in note for note in notes), (key, notes)
+
+
+def test_every_release_has_its_keys_and_a_slip_in_one_is_still_an_error(tmp_path: Path) -> None:
+    assert {path.partition(".")[0] for path, *_ in KEYS} <= set(default_config("2.7"))
+    config = default_config("2.7")
+    config["sftpd"]["max_auth_trys"] = 3
+    (tmp_path / "sftpgo.json").write_text(json.dumps(config))
+
+    checked = tidegate("check", "-c", tmp_path, "--config-file", "sftpgo.json")
+
+    assert checked.code == 1
+    assert "max_auth_trys: unknown key" in checked.err
