@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -38,26 +37,26 @@ class Bucket:
 
     def contents(self, prefix: str) -> dict[str, bytes]:
         """Objects by what comes behind the prefix."""
-        with contextlib.closing(self.server.client()) as client:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-            keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-            return {
-                key.removeprefix(prefix): client.get_object(Bucket=self.name, Key=key)["Body"].read()
-                for key in keys
-            }
+        client = self.server.admin
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return {
+            key.removeprefix(prefix): client.get_object(Bucket=self.name, Key=key)["Body"].read()
+            for key in keys
+        }
 
     def metadata(self, key: str) -> dict[str, str]:
         """User metadata of an object."""
-        with contextlib.closing(self.server.client()) as client:
-            found: dict[str, str] = client.head_object(Bucket=self.name, Key=key)["Metadata"]
-            return found
+        client = self.server.admin
+        found: dict[str, str] = client.head_object(Bucket=self.name, Key=key)["Metadata"]
+        return found
 
     def uploads(self, prefix: str) -> list[dict[str, Any]]:
         """Uploads in parts that have not ended."""
-        with contextlib.closing(self.server.client()) as client:
-            answer = client.list_multipart_uploads(Bucket=self.name, Prefix=prefix)
-            found: list[dict[str, Any]] = answer.get("Uploads", [])
-            return found
+        client = self.server.admin
+        answer = client.list_multipart_uploads(Bucket=self.name, Prefix=prefix)
+        found: list[dict[str, Any]] = answer.get("Uploads", [])
+        return found
 
 
 @pytest.fixture(scope="module")

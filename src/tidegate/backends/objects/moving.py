@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidegate.backends.objects.attributes import NOTHING, Node
-from tidegate.backends.objects.bucket import Stored
+from tidegate.backends.objects.bucket import Bucket, Stored
 from tidegate.backends.objects.copying import copy_object
 from tidegate.backends.objects.keys import is_record
 from tidegate.backends.objects.metadata import times_of, with_times
@@ -84,14 +84,7 @@ async def remove_copied(
     Raises:
         StorageFailed: something could not be copied or removed.
     """
-    batch: list[str] = []
-
-    async def flush() -> None:
-        keys = list(batch)
-        batch.clear()
-        if keys:
-            await tree.bucket.delete(keys)
-
+    removing = Removing(tree.bucket)
     async for pair in _pairs(tree, source, target):
         if pair.source is None:
             continue
@@ -99,10 +92,45 @@ async def remove_copied(
             await drop_record(pair.source.key)
         elif pair.target is None:
             await _copy_if_there(tree, pair.source, target + pair.source.key[len(source) :])
-        batch.append(pair.source.key)
-        if len(batch) >= DELETE_BATCH:
-            await flush()
-    await flush()
+        await removing.add(pair.source.key)
+    await removing.end()
+
+
+class Removing:
+    """Removes objects that come in order of their keys, many in a request; markers after what is in them.
+
+    Some stores keep an empty directory if its marker goes first.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._batch: list[str] = []
+        self._markers: list[str] = []
+
+    async def add(self, key: str) -> None:
+        """Remove an object."""
+        await self._leave(key)
+        if key.endswith("/"):
+            self._markers.append(key)
+        else:
+            await self._put(key)
+
+    async def end(self) -> None:
+        """Remove what is left."""
+        await self._leave("")
+        if self._batch:
+            await self._bucket.delete(self._batch)
+            self._batch = []
+
+    async def _leave(self, key: str) -> None:
+        while self._markers and not (key and key.startswith(self._markers[-1])):
+            await self._put(self._markers.pop())
+
+    async def _put(self, key: str) -> None:
+        self._batch.append(key)
+        if len(self._batch) >= DELETE_BATCH:
+            full, self._batch = self._batch, []
+            await self._bucket.delete(full)
 
 
 async def _copy_if_there(tree: Tree, source: Stored, key: str) -> None:
@@ -122,11 +150,15 @@ async def _copy_if_there(tree: Tree, source: Stored, key: str) -> None:
 
 async def remove_tree(tree: Tree, folder: str, *, keep_marker: bool) -> None:
     """Remove everything whose key begins with `folder`, its marker too unless that is kept."""
-    async with paging(tree.bucket.pages(folder, delimited=False)) as pages:
-        async for page in pages:
-            keys = [stored.key for stored in page.objects if not (keep_marker and stored.key == folder)]
-            if keys:
-                await tree.bucket.delete(keys)
+    removing = Removing(tree.bucket)
+    objects = _objects(tree, folder)
+    try:
+        async for stored in objects:
+            if not (keep_marker and stored.key == folder):
+                await removing.add(stored.key)
+    finally:
+        await objects.aclose()
+    await removing.end()
 
 
 def _same(pair: Pair) -> bool:
