@@ -191,12 +191,12 @@ async def test_draining_ends_when_the_peer_goes(peer):
 
 @pytest.mark.parametrize("how", ["close", "lost"])
 async def test_a_listing_that_is_fetching_ahead_is_released(peer, how):
-    for i in range(300):
+    for i in range(600):
         peer.session.put(f"/d/{i:03}")
-    peer.session.batch = 100
+    peer.session.batch = 250
     handle = (await peer.ask(p.opendir, "/d")).handle
     gate = peer.session.gates["list"] = asyncio.Event()
-    assert len((await peer.ask(p.readdir, handle)).names) == 102
+    assert len((await peer.ask(p.readdir, handle)).names) == 250
     await peer.turns()
     assert [e[0] for e in peer.session.entered].count("list") == 2
     assert peer.session.open_listings == 1
@@ -209,15 +209,16 @@ async def test_a_listing_that_is_fetching_ahead_is_released(peer, how):
 
 
 async def test_a_listing_that_fails_ahead_fails_the_readdir_that_follows(peer):
-    for i in range(200):
+    for i in range(600):
         peer.session.put(f"/d/{i:03}")
-    peer.session.batch = 100
+    peer.session.batch = 300
     for slow in (False, True):
         handle = (await peer.ask(p.opendir, "/d")).handle
         peer.session.slow = slow
         peer.session.errors["list"] = errors.StorageFailed()
-        assert len((await peer.ask(p.readdir, handle)).names) == 102
+        assert len((await peer.ask(p.readdir, handle)).names) == 250
         await peer.turns()
+        assert len((await peer.ask(p.readdir, handle)).names) == 52
         assert (await peer.ask(p.readdir, handle)).text == "storage failure"
         assert (await peer.ask(p.readdir, handle)).code == 1
         assert (await peer.ask(p.close, handle)).code == 0
@@ -231,8 +232,11 @@ async def test_a_readdir_that_comes_before_the_look_ahead(peer):
     handle = (await peer.ask(p.opendir, "/d")).handle
     peer.send(*(p.readdir(rid, handle) for rid in range(10)))
     replies = await peer.replies(10)
-    assert sum(len(r.names) for r in replies) == 252
-    assert [r.code for r in replies if r.kind == 101] == [1] * 5
+    assert [r.rid for r in replies] == list(range(10))
+    answers = [len(r.names) for r in replies if r.kind == 104]
+    assert sum(answers) == 252
+    assert [r.kind for r in replies] == [104] * len(answers) + [101] * (10 - len(answers))
+    assert all(r.code == 1 for r in replies[len(answers) :])
 
 
 async def test_waiting_for_the_end_lasts_until_the_connection_is_gone(peer):

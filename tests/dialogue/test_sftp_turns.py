@@ -13,9 +13,12 @@ from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
 from tidegate.doors.common.turns import TURN_SECONDS
-from tidegate.doors.sftp.handles import Listing
+from tidegate.doors.sftp.listings import Listing
+from tidegate.doors.sftp.longname import Longnames
+from tidegate.doors.sftp.names import AccountNames
 from tidegate.model import Entry, Kind, VPath
 
+LONGNAMES = Longnames(AccountNames(MemorySession().principal))
 SESSIONS = 10
 WORK_SECONDS = 0.003
 MOST = int(TURN_SECONDS / WORK_SECONDS) + 2
@@ -79,13 +82,13 @@ async def test_listings_fetched_ahead_share_the_turns():
             work.one()
             yield [Entry("f", Kind.FILE, 0, 0o644)]
 
-    listings = [Listing(VPath.parse("/d"), batches()) for _ in range(SESSIONS)]
+    listings = [Listing(VPath.parse("/d"), batches(), LONGNAMES) for _ in range(SESSIONS)]
     for listing in listings:
         listing.look_ahead()
     while work.done.total() < SESSIONS:
         await asyncio.sleep(0)
     for listing in listings:
-        assert await listing.refill()
+        assert await listing.next_names() is not None
         await listing.close()
     work.stop()
     assert max(work.done.values()) <= MOST
@@ -98,7 +101,7 @@ async def test_what_was_planned_ahead_does_not_begin_once_the_handle_is_closed()
         began.append(1)
         yield [Entry("f", Kind.FILE, 0, 0o644)]
 
-    listing = Listing(VPath.parse("/d"), batches())
+    listing = Listing(VPath.parse("/d"), batches(), LONGNAMES)
     listing.look_ahead()
     await listing.close()
     for _ in range(5):

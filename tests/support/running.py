@@ -79,6 +79,7 @@ class Running:
         settings: further sections of the configuration file.
         descriptors: ``ulimit -n`` of the process, soft and hard; 0 leaves it.
         environment: further variables of the process.
+        command: the program.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class Running:
         settings: dict[str, dict[str, Any]] | None = None,
         descriptors: int = 0,
         environment: dict[str, str] | None = None,
+        command: Sequence[str] = COMMAND,
     ) -> None:
+        self.command = command
         self.environment = environment or {}
         self.limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
         self.directory = directory
@@ -146,7 +149,7 @@ class Running:
             process = subprocess.Popen(
                 [
                     *self.limit,
-                    *COMMAND,
+                    *self.command,
                     "serve",
                     "-c",
                     str(self.directory),

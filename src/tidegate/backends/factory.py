@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -183,12 +184,18 @@ def options_of(options: Any, section: str, config: StorageConfig, where: str) ->
     given: object = config.options.get(section, {}) if section else {}
     where += section
     try:
-        return TypeAdapter(options).validate_json(json.dumps(given), strict=True)
+        return _adapter(options).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         what = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Input ")
         raise BadRecord(where + path, what.removeprefix("Value error, ")) from None
+
+
+@lru_cache(maxsize=64)
+def _adapter(options: Any) -> TypeAdapter[Any]:
+    """The validator of an options class; making one costs as much as a fifth of a login."""
+    return TypeAdapter(options)
 
 
 def _imported(path: str) -> Any:

@@ -17,7 +17,7 @@ from typing import Final
 
 from tidegate.logs.lines import own_line
 
-GATHER_SECONDS: Final = 0.025
+GATHER_SECONDS: Final = 0.1
 """how long lines are gathered before they are written; what a crash of the process loses at most"""
 
 PIECE_LINES: Final = 1024

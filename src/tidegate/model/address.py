@@ -6,6 +6,7 @@ It is here and not in `policy`, because doors count connections by host and may 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -15,11 +16,29 @@ IPV6_HOST_BITS: Final = 64
 """Whoever has one IPv6 address usually has its /64, so that is what counts as one host."""
 
 
+MAX_REMEMBERED: Final = 4096
+"""Addresses whose parsed form is remembered: a login asks for the same one some four times."""
+
+MAX_CHARACTERS: Final = 64
+"""A longer text is not remembered: no address without a zone is longer than 45 characters."""
+
+
 def parse_address(text: str) -> Address | None:
     """The address in `text`, None if it is none.
 
     Brackets and the zone of a link-local address are taken off; ``::ffff:a.b.c.d`` is ``a.b.c.d``.
     """
+    return _parsed(text)[0] if len(text) <= MAX_CHARACTERS else _parse(text)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _parsed(text: str) -> tuple[Address | None, str]:
+    """What `parse_address` and `plain_address` say of a text."""
+    address = _parse(text)
+    return address, text if address is None else str(address)
+
+
+def _parse(text: str) -> Address | None:
     text = text.strip()
     if text[:1] == "[" and text[-1:] == "]":
         text = text[1:-1]
@@ -34,7 +53,9 @@ def parse_address(text: str) -> Address | None:
 
 def plain_address(text: str) -> str:
     """An address without brackets and zone, IPv4 written as IPv4; what is no address is returned as it is."""
-    parsed = parse_address(text)
+    if len(text) <= MAX_CHARACTERS:
+        return _parsed(text)[1]
+    parsed = _parse(text)
     return text if parsed is None else str(parsed)
 
 

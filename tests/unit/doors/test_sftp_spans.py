@@ -7,7 +7,8 @@ import pytest
 from tests.support.memory_session import MemorySession
 
 from tidegate.doors.sftp.extensions import Bounds, Extensions
-from tidegate.doors.sftp.handles import HandleTable, Listing, OpenFile
+from tidegate.doors.sftp.handles import HandleTable, OpenFile
+from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.names import AccountNames
 from tidegate.doors.sftp.spans import HANDLES, PATHS, Spans
@@ -66,7 +67,7 @@ async def test_handles_stand_for_the_path_that_they_were_opened_by(session):
     session.put("/f", b"x")
     written = OpenFile(session._open(p("/f"), OpenFlags(write=True), None))
     read = OpenFile(session._open(p("/f"), OpenFlags(read=True), None))
-    listing = Listing(p("/"), session.list(p("/")))
+    listing = Listing(p("/"), session.list(p("/")), Longnames(AccountNames(session.principal)))
     handle = b"12345678"
     assert spans.of(r.Close(handle), (written,)) == (Span(0, p("/f"), True),)
     assert spans.of(r.Close(handle), (read,)) == (Span(0, p("/f"), False),)

@@ -163,7 +163,7 @@ class LocalBackend:
         try:
             self._journal.open()
             device = self._devices.of(root.fd, os.fstat(root.fd).st_dev)
-            return device, self._devices.mounted_below(os.path.realpath(root.path))
+            return device, self._devices.mounted_below(root.real)
         except BaseException:
             root.close()
             raise

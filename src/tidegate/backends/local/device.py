@@ -41,6 +41,8 @@ DEFAULT_WORKERS: Final = 16
 """Threads for storage in all."""
 MAX_DEVICES: Final = 4096
 """Devices remembered; what comes later shares one that always uses threads."""
+MAX_GUESSED: Final = 1000
+"""Paths whose device is remembered while the mount table is not read again."""
 MOUNT_TABLE_NS: Final = 10_000_000_000
 """How long (10 s) the mount table is believed before it is read again."""
 MAX_MOUNTINFO: Final = 4 * 1024 * 1024
@@ -158,6 +160,7 @@ class Devices:
         self._tasks: set[asyncio.Task[None]] = set()
         self._table: list[tuple[str, str, str, str]] | None = None
         self._table_read = 0
+        self._guessed: dict[str, Device] = {}
 
     def close(self) -> None:
         """End the threads; calls that wait for one fail."""
@@ -176,11 +179,16 @@ class Devices:
 
         For calls that must go to a thread because nothing is known yet; it decides whose share they use.
         """
+        mounts = self._mounts()
+        if path in self._guessed:
+            return self._guessed[path]
         best, found = -1, self.unknown
-        for _, number, point, fstype in self._mounts():
+        for _, number, point, fstype in mounts:
             inside = path == point or path.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= best:  # the later of two mounts at one point covers the other
                 best, found = len(point), self._mounted(number, fstype)
+        if len(self._guessed) < MAX_GUESSED:
+            self._guessed[path] = found
         return found
 
     def _mounted(self, number: str, fstype: str) -> Device:
@@ -212,6 +220,7 @@ class Devices:
         now = self._clock()
         if self._table is None or now - self._table_read > MOUNT_TABLE_NS:
             self._table, self._table_read = _read_mounts(), now
+            self._guessed.clear()
         return self._table
 
     def _type_of(self, fd: int) -> str:

@@ -68,7 +68,7 @@ class Journal:
 
     def open(self) -> None:
         """Make the directory."""
-        if self._directory is not None:
+        if self._directory is not None and not os.path.isdir(self._directory):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
     def add(self, folder: bytes, name: bytes) -> str | None:

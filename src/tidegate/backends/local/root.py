@@ -147,6 +147,11 @@ class Root:
         self._closing = False
         self.fd = fd
 
+    @property
+    def real(self) -> str:
+        """The path without links as it was when the root was opened."""
+        return os.fsdecode(self._hosts[0])
+
     def is_current(self) -> bool:
         """True if `path` still leads to the directory that is open.
 

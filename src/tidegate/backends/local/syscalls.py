@@ -51,14 +51,21 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -
 
 
 def openat2_works(dir_fd: int) -> bool:
-    """True if this kernel, and what filters our system calls, lets us use `openat2`."""
+    """True if this kernel, and what filters our system calls, lets us use `openat2`; asked until it does."""
+    global _openat2_worked  # neither the kernel nor the filters of a process give it back
+    if _openat2_worked:
+        return True
     try:
         os.close(openat2(dir_fd, b".", os.O_RDONLY | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS))
     except OSError as error:
         if error.errno in {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG}:
             return False
         raise
+    _openat2_worked = True
     return True
+
+
+_openat2_worked = False
 
 
 def rename_noreplace(source_fd: int, source: bytes, target_fd: int, target: bytes) -> None:

@@ -59,27 +59,38 @@ class Reading:
         work: processes what waits for a later turn; called within a slice when only `TURN` is set.
     """
 
-    __slots__ = ("_queued", "_transport", "_turns", "reasons", "work")
+    __slots__ = ("_paused", "_queued", "_transport", "_turns", "reasons", "work")
 
     def __init__(self, transport: asyncio.Transport, turns: Turns) -> None:
         self._transport = transport
         self._turns = turns
         self._queued = False
+        self._paused = False
         self.reasons = 0
         self.work: Callable[[], None] | None = None
 
     def stop(self, why: int) -> None:
         """Do not read, for this reason."""
-        before, self.reasons = self.reasons, self.reasons | why
-        if not before and not self._transport.is_closing():
+        self.reasons |= why
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
             self._transport.pause_reading()
+
+    def hold(self, why: int) -> None:
+        """Process nothing more, for this reason, which will soon be gone; read no more once something comes.
+
+        A peer that waits for our answer sends nothing meanwhile, and to pause and resume a socket takes two
+        calls of the system. Who is given data while a reason is set keeps it and calls `put_off`.
+        """
+        self.reasons |= why
 
     def go(self, why: int) -> None:
         """The reason is gone; read, if it was the last one."""
         before = self.reasons
         left = self.reasons = before & ~why
         if not left:
-            if before and not self._transport.is_closing():
+            if self._paused and not self._transport.is_closing():
+                self._paused = False
                 self._transport.resume_reading()
         elif left == TURN:
             self.put_off()

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 def shown_version(text: str) -> str:
     """A client's name and version as they are put on record: printable and bounded."""
-    return "".join(char for char in text[:MAX_CLIENT_VERSION] if char.isprintable())
+    text = text[:MAX_CLIENT_VERSION]
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
 def refused(emit: Emit, protocol: Protocol, address: str, rule: str, text: str) -> None:

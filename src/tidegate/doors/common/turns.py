@@ -124,13 +124,18 @@ class Turns:
             self._call_soon(self._next)
 
 
+_last: tuple[Callable[[], object], Turns | None] = (lambda: None, None)
 _turns: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = weakref.WeakKeyDictionary()
 
 
 def turns_of(loop: asyncio.AbstractEventLoop | None = None) -> Turns:
     """The turns of a loop, by default of the one that runs."""
+    global _last  # most processes have one loop, and ask for its turns ten times a login
     loop = loop or asyncio.get_running_loop()
+    if _last[0]() is loop and _last[1] is not None:
+        return _last[1]
     found = _turns.get(loop)
     if found is None:
         found = _turns[loop] = Turns(loop)
+    _last = weakref.ref(loop), found
     return found

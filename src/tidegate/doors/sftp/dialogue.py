@@ -29,7 +29,8 @@ from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
 from tidegate.doors.sftp.failures import tell
-from tidegate.doors.sftp.handles import HandleTable, Listing, OpenFile
+from tidegate.doors.sftp.handles import HandleTable, OpenFile
+from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.names import AccountNames, Names
 from tidegate.doors.sftp.schedule import PARALLEL_REQUESTS, Job, Schedule

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from tidegate.doors.sftp.handles import Listing, OpenFile
+from tidegate.doors.sftp.handles import OpenFile
+from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.verbs import open_flags
 from tidegate.doors.sftp.wire import requests as r
 from tidegate.errors import TidegateError

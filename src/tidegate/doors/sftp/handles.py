@@ -6,16 +6,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tidegate.doors.common.turns import turns_of
+from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.errors import InvalidHandle, PeerLimit
-from tidegate.model import Entry, VPath
 from tidegate.resources.count import Share
-from tidegate.vfs import eager
 from tidegate.vfs.api import File
 
 MAX_OFFSET: Final = (1 << 63) - 1
@@ -116,85 +114,6 @@ class OpenFile:
         self.operations.append(operation)
         self.writing += 1
         return operation, earlier
-
-
-class Listing:
-    """A directory handle: a batch of entries in hand, and the iterator that brings more.
-
-    When the batch in hand is used up, the next one is fetched while the client still reads the last answer.
-    """
-
-    __slots__ = (
-        *("_ahead", "_failure", "_loop", "_over", "_planned", "_queued", "_source", "_turns"),
-        *("batch", "path", "position"),
-    )
-
-    def __init__(self, path: VPath, source: AsyncIterator[list[Entry]]) -> None:
-        self.path = path
-        self.batch: list[Entry] = []
-        self.position = 0
-        self._source = source
-        self._loop = asyncio.get_running_loop()
-        self._over = False
-        self._turns = turns_of(self._loop)
-        self._planned = False
-        self._queued = False
-        self._ahead: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
-
-    async def _fetch(self) -> None:
-        """Replace a batch that is used up."""
-        while self.position >= len(self.batch) and not self._over:
-            batch = await anext(self._source, None)
-            self._over = batch is None
-            self.batch = batch or []
-            self.position = 0
-
-    def look_ahead(self) -> None:
-        """Fetch the next batch, if this one is used up, once the reply is on its way."""
-        if self.position >= len(self.batch) and not self._over and not self._planned:
-            self._planned = True
-            if not self._queued:
-                self._queued = True
-                self._turns.later(self._begin)
-
-    def _begin(self) -> None:
-        self._queued = False
-        if not self._planned:
-            return  # meanwhile the client asked for it, or closed the handle
-        self._planned = False
-        try:
-            self._ahead, _ = eager.start(self._fetch(), self._loop)
-        except Exception as error:
-            self._failure = error
-
-    async def refill(self) -> bool:
-        """Make sure that an entry is in hand; False at the end."""
-        self._planned = False
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            await ahead
-        else:
-            await self._fetch()
-        return self.position < len(self.batch)
-
-    async def close(self) -> None:
-        """Release the iterator."""
-        self._over = True
-        self._planned = False
-        if self._ahead is not None:
-            # An iterator cannot be closed while it runs.
-            self._ahead.cancel()
-            await asyncio.wait([self._ahead])
-            if not self._ahead.cancelled():
-                self._ahead.exception()
-            self._ahead = None
-        close = getattr(self._source, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def key_of(handle: bytes) -> int:

@@ -21,9 +21,6 @@ from tidegate.model import Entry, Kind
 MAX_NAMES: Final = 250
 """Most names in one READDIR answer; clients know as many from other servers."""
 
-MAX_NAMES_BYTES: Final = 32 * 1024
-"""A READDIR answer takes no further name once it is this long: every client takes 34000 bytes (section 3)."""
-
 _CACHE_ENTRIES: Final = 4096
 _HALF_YEAR_SECONDS: Final = 365 * 24 * 3600 // 2
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -113,18 +110,23 @@ class Longnames:
             self._times.clear()
         self._now = now
 
-    def packet(self, request_id: int, entries: Sequence[Entry], first: int) -> tuple[bytes, int]:
-        """A NAME packet with entries from index `first` on.
+    def lay_out(self, entries: Sequence[Entry], first: int, parts: list[bytes], left: int) -> tuple[int, int]:
+        """Add entries from index `first` on to the names of an answer, as many as it takes.
+
+        Args:
+            entries: a batch.
+            first: index of the entry to begin with.
+            parts: encoded names, at most `MAX_NAMES`; the first of them is added whatever its size.
+            left: bytes that there is room for.
 
         Returns:
-            the packet, and the index of the first entry that did not fit.
+            the index of the first entry that found no room, and the bytes that are left.
         """
         self._refresh()
         heads, times, records = self._heads, self._times, _records
-        parts: list[bytes] = []
         add = parts.append
-        size = 0
-        for entry in islice(entries, first, first + MAX_NAMES):
+        index = first
+        for entry in islice(entries, first, first + MAX_NAMES - len(parts)):
             name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry
             raw = name.encode("utf-8", "surrogateescape")
             head, bits = heads.get((kind, mode, uid, gid, nlink)) or self._head(kind, mode, uid, gid, nlink)
@@ -149,8 +151,9 @@ class Longnames:
                 )
             except error:
                 encoded = replies.string(raw) + replies.string(line) + replies.entry_attrs(entry)
-            size += len(encoded)
-            if size > MAX_NAMES_BYTES and parts:
+            if len(encoded) > left and parts:
                 break
+            left -= len(encoded)
+            index += 1
             add(encoded)
-        return replies.names(request_id, len(parts), parts), first + len(parts)
+        return index, left

@@ -21,7 +21,8 @@ from typing import Final
 
 from tidegate.doors.common.transport import PacketTransport
 from tidegate.doors.common.turns import turns_of
-from tidegate.doors.sftp.handles import Listing, OpenFile, Operation, wait_all
+from tidegate.doors.sftp.handles import OpenFile, Operation, wait_all
+from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.spans import Spans
 from tidegate.doors.sftp.verbs import Handler
 from tidegate.doors.sftp.wire import requests as r

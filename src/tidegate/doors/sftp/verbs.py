@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from tidegate.doors.sftp import status
-from tidegate.doors.sftp.handles import MAX_OFFSET, HandleTable, Listing, OpenFile, key_of
+from tidegate.doors.sftp.handles import MAX_OFFSET, HandleTable, OpenFile, key_of
+from tidegate.doors.sftp.listings import Listing, most_bytes
 from tidegate.doors.sftp.longname import Longnames
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
@@ -98,6 +99,7 @@ class Verbs:
         self._handles = handles
         self._longnames = longnames
         self._target_first = target_first
+        self._most_names = most_bytes(session.peer.client_version)
         self.refuse_opens = False
         self.committing: set[asyncio.Task[Any] | None] = set()
 
@@ -237,17 +239,18 @@ class Verbs:
         """OPENDIR. The first batch is fetched here, so that a refusal answers the right request."""
         self._check_open()
         path = self.path(q.path)
-        listing = Listing(path, self._session.list(path))
+        listing = Listing(path, self._session.list(path), self._longnames, self._most_names)
         with self._handles.opening():
             try:
-                await listing.refill()
+                await listing.open()
                 own = await self._dot(path, ".")
                 # The root is its own parent, as in POSIX.
                 dots = [own, await self._dot(path.parent, "..")]
             except BaseException:
                 await listing.close()
                 raise
-        listing.batch = dots + listing.batch
+        listing.begin_with(dots)
+        listing.look_ahead()
         return replies.handle(rid, self._handles.add_listing(listing))
 
     async def _dot(self, path: VPath, name: str) -> Entry:
@@ -262,11 +265,11 @@ class Verbs:
         (listing,) = targets
         if not isinstance(listing, Listing):
             raise NotADirectory
-        if listing.position >= len(listing.batch) and not await listing.refill():
+        names = await listing.next_names()
+        if names is None:
             return replies.status_eof(rid)
-        packet, listing.position = self._longnames.packet(rid, listing.batch, listing.position)
         listing.look_ahead()
-        return packet
+        return replies.names(rid, names.number, names.body)
 
     async def remove(self, rid: int, q: r.Remove, _: object) -> bytes:
         """REMOVE."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Coroutine
 from typing import Any, Final, cast
 
 import asyncssh
@@ -26,7 +27,9 @@ from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.ssh.contracts import ConnectionOwner
+from tidegate.doors.ssh.packets import PacketConnection
 from tidegate.errors import OperatorError
+from tidegate.vfs import eager
 
 WRITE_HIGH: Final = 512 * 1024
 """Bytes in the transport's own buffer above which the connection takes nothing more in."""
@@ -71,8 +74,15 @@ _EXPECTED: Final = {
         "_cleanup": ("self", "exc"),
         "send_newkeys": ("self", "k", "h"),
         "_send": ("self", "data"),
+        "_force_close": ("self", "exc"),
+        "send_packet": ("self", "pkttype", "args", "handler"),
+        "log_sent_packet": ("self", "pkttype", "pktid", "packet", "note"),
+        "log_received_packet": ("self", "pkttype", "pktid", "packet", "note"),
     },
     asyncssh.SSHServerChannel: {
+        "exit": ("self", "status"),
+        "process_open": ("self", "send_chan", "send_window", "send_pktsize", "session"),
+        "_finish_open_request": ("self", "result"),
         "_accept_data": ("self", "data", "datatype"),
         "_process_env_request": ("self", "packet"),
         "_process_x11_req_request": ("self", "packet"),
@@ -125,7 +135,7 @@ def self_check() -> None:
         )
 
 
-class DoorConnection(SSHServerConnection):
+class DoorConnection(PacketConnection):
     """One SSH connection. Its owner judges credentials and holds the sessions."""
 
     door_owner: ConnectionOwner | None = None
@@ -134,7 +144,6 @@ class DoorConnection(SSHServerConnection):
     door_intake: Intake | None = None
     door_visit: Visit | None = None
     _typed_password: str | None = None
-    _corked: list[bytes] | None = None
     _packets_before_login = 0
     _bytes_before_login = 0
 
@@ -171,7 +180,11 @@ class DoorConnection(SSHServerConnection):
             self._too_much("more input than can wait")
 
     def _take(self, data: bytes) -> None:
-        super().data_received(data)
+        if self._auth_complete:
+            super().data_received(data)
+        else:
+            with self.corked():  # what is answered before the login is bounded; a download is not
+                super().data_received(data)
         if self._transport is None:
             self._stop_intake()
             return
@@ -185,7 +198,7 @@ class DoorConnection(SSHServerConnection):
                 return
         if self.door_reading is not None and not self._recv_ready():
             # A task of asyncssh's processes a packet; it would keep all that comes meanwhile, without end.
-            self.door_reading.stop(ORDER)
+            self.door_reading.hold(ORDER)
 
     def _too_much(self, why: str) -> None:
         self._stop_intake()
@@ -229,26 +242,19 @@ class DoorConnection(SSHServerConnection):
         A client that finds no EXT_INFO (RFC 8308) behind NEWKEYS may go on without: libssh then signs by an
         RSA key as if SHA-1 were all there is.
         """
-        self._corked = []
-        try:
+        with self.corked():
             super().send_newkeys(k, h)
-        finally:
-            corked, self._corked = self._corked, None
-            if corked:
-                super()._send(b"".join(corked))
-
-    def _send(self, data: bytes) -> None:
-        if self._corked is None:
-            super()._send(data)
-        else:
-            self._corked.append(data)
 
     # -- key exchanges -----------------------------------------------------------------------------------
 
-    async def _count_kexinit(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+    def _count_kexinit(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
         if self.door_owner is not None:
             self.door_owner.exchange_begins()
-        await self._process_kexinit(pkttype, pktid, packet)
+        return self._at_once(self._process_kexinit(pkttype, pktid, packet))
+
+    def _at_once(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Process a packet here and now if that need not wait; asyncssh makes a task of everything."""
+        return eager.start(work, self._loop)[0]
 
     # -- logging in --------------------------------------------------------------------------------------
 
@@ -270,7 +276,7 @@ class DoorConnection(SSHServerConnection):
         self._username = username
         self._key_options = {}
         self._cert_options = None
-        return self._finish_userauth(begins, method, packet)
+        return self._at_once(self._finish_userauth(begins, method, packet))
 
     _packet_handlers = {  # noqa: RUF012  as asyncssh
         **_ITS_HANDLERS,
@@ -366,6 +372,20 @@ class DoorConnection(SSHServerConnection):
 
 class DoorChannel(asyncssh.SSHServerChannel[bytes]):
     """A session channel that keeps no environment and holds waiting input in one piece."""
+
+    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
+        """Answer the request for a channel here and now; asyncssh makes a task of it."""
+        self._send_chan, self._send_window, self._send_pktsize = send_chan, send_window, send_pktsize
+        eager.start(self._finish_open_request(session), self._loop)
+
+    def exit(self, status: int) -> None:
+        """End the channel: the status, the end of file and the end of the channel leave in one write."""
+        connection = self._conn
+        if isinstance(connection, PacketConnection):
+            with connection.corked():
+                super().exit(status)
+        else:
+            super().exit(status)
 
     def _accept_data(self, data: bytes, datatype: Any = None) -> None:
         # asyncssh keeps each packet of a paused channel as an object of its own; a peer that sends its window

@@ -173,6 +173,9 @@ class Lane(asyncio.BufferedProtocol):
         intake, reading = getattr(connection, "door_intake", None), lane._reading
         if intake is not None:
             lane._tail += intake.hand_over()
+        uncork = getattr(connection, "uncork", None)
+        if uncork is not None:
+            uncork()
         reading.work = lane._go_on
         reading.stop(SWITCH)
         transport.set_protocol(lane)
@@ -345,7 +348,7 @@ class Lane(asyncio.BufferedProtocol):
         if connection._recv_handler != connection._recv_pkthdr:
             # asyncssh processes this packet in a task; nothing may overtake it.
             self._blocked = True
-            self._reading.stop(ORDER)
+            self._reading.hold(ORDER)
         self._follow_rekey()
         if self.channels and not self._detached:
             for channel in list(self.channels.values()):

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     Column,
@@ -31,6 +31,9 @@ from tidegate.store.sql import rows
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 from tidegate.store.storages import decode_storage, storage_text, stricter_storage
+
+if TYPE_CHECKING:
+    from tidegate.store.sql.lookup import Lookup
 
 Values = dict[str, Any]
 
@@ -73,9 +76,18 @@ def _one_account(tables: Tables) -> Select[Any]:
 
 async def get(connection: AsyncConnection, tables: Tables, name: str) -> Account | None:
     """One account and its mounts in one round trip."""
-    found = (await connection.execute(_one_account(tables), {"wanted": name})).mappings().all()
+    return _account(name, (await connection.execute(_one_account(tables), {"wanted": name})).mappings().all())
+
+
+async def look_up(lookup: Lookup, tables: Tables, name: str) -> tuple[bool, Account | None]:
+    """One account, as `get`, by the short way; and if that could be asked."""
+    found = await lookup.rows(_one_account(tables), name)
+    return (False, None) if found is None else (True, _account(name, found))
+
+
+def _account(name: str, found: Sequence[Mapping[Any, Any]]) -> Account | None:
     # MySQL compares "a" and "a " as equal whatever the collation.
-    if not found or found[0][tables.users.c.username] != name:
+    if not found or found[0]["username"] != name:
         return None
     mounts = tuple(rows.mount_of(row) for row in found if row["folder_name"] is not None)
     return rows.account_of(found[0], mounts)

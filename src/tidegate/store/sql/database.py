@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from sqlalchemy import exc as sa
 from sqlalchemy import text
@@ -19,8 +19,19 @@ from sqlalchemy import text
 from tidegate.errors import BadRecord, Conflict, ProviderError, ProviderUnavailable
 from tidegate.store.options import ProviderOptions
 from tidegate.store.sql.async_engine import AsyncConnection, AsyncEngine
-from tidegate.store.sql.engines import CONNECT_SECONDS, SINGLE, WRITES, Target, make_engine, target_of
+from tidegate.store.sql.engines import (
+    CONNECT_SECONDS,
+    SINGLE,
+    WRITES,
+    Target,
+    make_engine,
+    sqlite_file,
+    target_of,
+)
 from tidegate.store.sql.shape import RightMissing, code_of, is_denied
+
+if TYPE_CHECKING:
+    from tidegate.store.sql.lookup import Lookup
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -58,6 +69,7 @@ class Database:
         )
         self._engine: AsyncEngine | None = None
         self._replica: AsyncEngine | None = None
+        self.lookup: Lookup | None = None
         self._replica_rest = 0.0
         self._written: dict[str, float] = {}
         self._leaving: set[asyncio.Task[Any]] = set()
@@ -67,18 +79,24 @@ class Database:
     def start(self) -> None:
         """Make the engines; they connect when first used."""
         if self._engine is None:
-            self._engine = make_engine(self.target, self._options)
+            self._engine, watched = make_engine(self.target, self._options)
+            if watched is not None:
+                from tidegate.store.sql.lookup import Lookup  # SQLite's driver is loaded for those who use it
+
+                self.lookup = Lookup(sqlite_file(self.target), watched, self._engine.dialect)
             if self._replica_target is not None:
-                self._replica = make_engine(self._replica_target, self._options)
+                self._replica, _ = make_engine(self._replica_target, self._options)
 
     async def stop(self) -> None:
         """Close all connections, once work that was given up has let go of them."""
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=OPERATION_SECONDS)
+        if self.lookup is not None:
+            await self.lookup.close()
         for engine in (self._engine, self._replica):
             if engine is not None:
                 await engine.dispose()
-        self._engine = self._replica = None
+        self._engine = self._replica = self.lookup = None
 
     async def read(self, work: Work[T], *, single: bool = False) -> T:
         """Run reading work on the writer.

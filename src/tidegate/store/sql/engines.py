@@ -125,8 +125,8 @@ def target_of(options: ProviderOptions, *, replica: bool = False) -> Target:
     raise ProviderError(f"data_provider.driver: {options.driver!r} is not an SQL driver")
 
 
-def make_engine(target: Target, options: ProviderOptions) -> AsyncEngine:
-    """An engine whose connections are bounded in number and in waiting; connects lazily."""
+def make_engine(target: Target, options: ProviderOptions) -> tuple[AsyncEngine, WatchedFile | None]:
+    """An engine whose connections are bounded in number and in waiting, and its file; connects lazily."""
     if options.driver == "sqlite":
         engine = create_async_engine(
             target.url,
@@ -141,7 +141,7 @@ def make_engine(target: Target, options: ProviderOptions) -> AsyncEngine:
         event.listen(engine.sync_engine, "checkout", lambda *_: file.check())
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
+        return engine, file
     engine = create_async_engine(
         target.url,
         connect_args=target.arguments,
@@ -155,7 +155,7 @@ def make_engine(target: Target, options: ProviderOptions) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _require_tls)
     if options.driver == "postgresql" and options.prepared_statements == "auto":
         event.listen(engine.sync_engine, "connect", _prepare_where_direct)
-    return engine
+    return engine, None
 
 
 def _sqlite(options: ProviderOptions) -> Target:

@@ -153,6 +153,10 @@ class SqlProvider:
             return None
         if self._external_users is not None:
             return await self._database.read(_do(self._external_users.get, username))
+        if self._database.lookup is not None:
+            asked, account = await accounts.look_up(self._database.lookup, self._tables, username)
+            if asked:
+                return account
         return await self._database.read(_do(accounts.get, self._tables, username), single=True)
 
     async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ def account_values(account: Account) -> Values:
     return values
 
 
-def account_of(row: RowMapping, mounts: tuple[FolderMount, ...]) -> Account:
+def account_of(row: Mapping[Any, Any], mounts: tuple[FolderMount, ...]) -> Account:
     """An account from our own table.
 
     Raises:
@@ -114,7 +115,7 @@ OUTSIDE_COLUMNS: Final = frozenset(("username", "id", *_PLAIN, *_JSON))
 """Columns of a foreign table that are looked at."""
 
 
-def mount_of(row: RowMapping) -> FolderMount:
+def mount_of(row: Mapping[Any, Any]) -> FolderMount:
     """A mount from a row of `accounts`' join of mounts and folders."""
     return FolderMount(
         name=row["folder_name"],

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from struct import Struct, error
 from typing import Final
 
@@ -130,9 +130,8 @@ def name(request_id: int, path: bytes) -> bytes:
     return b"".join((_HEAD4(13 + 2 * len(field), c.NAME, request_id, 1), field, field, b"\0\0\0\0"))
 
 
-def names(request_id: int, count: int, encoded: Sequence[bytes]) -> bytes:
-    """NAME with `count` names already encoded (see `longname.encode_entries`)."""
-    body = b"".join(encoded)
+def names(request_id: int, count: int, body: bytes) -> bytes:
+    """NAME with `count` names already encoded (see `longname.Longnames.lay_out`)."""
     return _HEAD4(9 + len(body), c.NAME, request_id, count) + body
 
 
