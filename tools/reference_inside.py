@@ -42,7 +42,7 @@ REQUESTS = {
     "SETSTAT": "Size, owner, mode, times (`common.setstat_mode`). Each needs its permission. With no attributes it asks what STAT asks.",
     "FSETSTAT": "As SETSTAT. Storage without modes or times does not make it fail, so that a finished upload counts. The handle that created a file sets its mode, times and size with `upload` alone.",
     "OPENDIR": "Opens a listing; a refusal is answered here.",
-    "READDIR": "The next names, with `.` and `..` first and a long name as `ls -l` writes it. Directories of any size are streamed.",
+    "READDIR": "The next names, with `.` and `..` first and a long name as `ls -l` writes it. Directories of any size are streamed: up to 250 names an answer, in at most 34,000 bytes (64 KiB for OpenSSH's clients); the next one is made while the client reads.",
     "REMOVE": "Removes a file or a link.",
     "MKDIR": "Makes one directory.",
     "RMDIR": "Removes an empty directory.",

@@ -14,7 +14,7 @@ from tidegate.doors.ssh.algorithms import Algorithms
 
 @pytest.fixture
 def packets(caplog):
-    """What asyncssh's client says of each packet that it receives."""
+    """Messages of asyncssh's client on the packets that it receives."""
     asyncssh.set_debug_level(3)
     caplog.set_level(logging.DEBUG, logger="asyncssh")
     yield lambda: [record.getMessage() for record in caplog.records if "Received MSG_" in record.getMessage()]

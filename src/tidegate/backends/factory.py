@@ -184,7 +184,7 @@ def options_of(options: Any, section: str, config: StorageConfig, where: str) ->
     given: object = config.options.get(section, {}) if section else {}
     where += section
     try:
-        return _adapter(options).validate_json(json.dumps(given), strict=True)
+        return _adapter(options).validate_json(json.dumps(given) if given else "{}", strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])

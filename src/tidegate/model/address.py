@@ -33,7 +33,7 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(maxsize=MAX_REMEMBERED)
 def _parsed(text: str) -> tuple[Address | None, str]:
-    """What `parse_address` and `plain_address` say of a text."""
+    """The answers of `parse_address` and `plain_address`."""
     address = _parse(text)
     return address, text if address is None else str(address)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who pauses the reading of a socket, and when it is read again."""
+"""Pausing and resuming the reading of a socket."""
 
 from __future__ import annotations
 

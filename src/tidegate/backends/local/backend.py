@@ -144,10 +144,16 @@ class LocalBackend:
             raise ConfigError(
                 "local storage: file names must be UTF-8; start with PYTHONUTF8=1 or LC_ALL=C.UTF-8"
             )
-        # Always in a thread: nothing is known yet of the device, which may be a file server that is down.
-        self._device, self._mounts = await self._devices.thread(
-            self._devices.guess(self._root.path), self._open, orphan=lambda _: self._root.close()
-        )
+        devices, path = self._devices, self._root.path
+        device = devices.guess(path)
+        if devices.opened_lately(path, device):
+            found = devices.inline(device, self._open)
+        else:
+            # In a thread: nothing is known yet of the device, which may be a file server that is down.
+            found = await devices.thread(device, self._open, orphan=lambda _: self._root.close())
+        self._device, self._mounts = found
+        if self._device is device and self._root.real == path:
+            devices.note_opened(path)
 
     def _open(self) -> tuple[Device, list[tuple[str, Device]]]:
         root = self._root

@@ -43,6 +43,8 @@ MAX_DEVICES: Final = 4096
 """Devices remembered; what comes later shares one that always uses threads."""
 MAX_GUESSED: Final = 1000
 """Paths whose device is remembered while the mount table is not read again."""
+OPENED_NS: Final = 10_000_000_000
+"""How long (10 s) a directory that was opened by a thread may be opened inline."""
 MOUNT_TABLE_NS: Final = 10_000_000_000
 """How long (10 s) the mount table is believed before it is read again."""
 MAX_MOUNTINFO: Final = 4 * 1024 * 1024
@@ -161,6 +163,7 @@ class Devices:
         self._table: list[tuple[str, str, str, str]] | None = None
         self._table_read = 0
         self._guessed: dict[str, Device] = {}
+        self._opened: dict[str, int] = {}
 
     def close(self) -> None:
         """End the threads; calls that wait for one fail."""
@@ -190,6 +193,22 @@ class Devices:
         if len(self._guessed) < MAX_GUESSED:
             self._guessed[path] = found
         return found
+
+    def opened_lately(self, path: str, device: Device) -> bool:
+        """True if a directory may be opened inline: it was a moment ago, on this quick device, without links.
+
+        Most sessions of an account come soon after each other; a thread for each costs as much as a
+        tenth of a login.
+        """
+        until = self._opened.get(path)
+        return until is not None and self._clock() < until and device.fast()
+
+    def note_opened(self, path: str) -> None:
+        """A directory was opened, and no link was on the way to the device that was guessed."""
+        if len(self._opened) >= MAX_GUESSED:
+            self._opened.clear()
+        if path not in self._opened or self._clock() >= self._opened[path]:
+            self._opened[path] = self._clock() + OPENED_NS
 
     def _mounted(self, number: str, fstype: str) -> Device:
         major, _, minor = number.partition(":")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Any
 
 from tidegate.model import OtherProtocol, Peer, Protocol
@@ -26,5 +26,5 @@ def new_peer(
     own = plain_address(here[0])
     address = f"[{own}]:{here[1]}" if ":" in own else f"{own}:{here[1]}"
     return Peer(
-        secrets.token_hex(8), protocol, plain_address(there[0]), there[1], address, client, rename_onto
+        os.urandom(8).hex(), protocol, plain_address(there[0]), there[1], address, client, rename_onto
     )

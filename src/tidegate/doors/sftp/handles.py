@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -136,7 +136,7 @@ class HandleTable:
     def __init__(self, most: int, share: Share | None = None) -> None:
         self._most = most
         self._share = share
-        self._session = secrets.randbits(16) << 32
+        self._session = int.from_bytes(os.urandom(2), "big") << 32
         self._count = 0
         self.files: dict[int, OpenFile] = {}
         self.listings: dict[int, Listing] = {}

@@ -180,11 +180,12 @@ class DoorConnection(PacketConnection):
             self._too_much("more input than can wait")
 
     def _take(self, data: bytes) -> None:
-        if self._auth_complete:
+        if not self._auth_complete:
+            self._corked = []  # what is answered before the login is bounded; a download is not
+        try:
             super().data_received(data)
-        else:
-            with self.corked():  # what is answered before the login is bounded; a download is not
-                super().data_received(data)
+        finally:
+            self.uncork()
         if self._transport is None:
             self._stop_intake()
             return
