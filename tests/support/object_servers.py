@@ -54,6 +54,10 @@ class ObjectServer:
     access_secret: str = SECRET
     region: str = "us-east-1"
 
+    def client(self) -> Any:
+        """A further client like `admin`, for a thread of its own; the caller closes it."""
+        return _made_client(self.endpoint)
+
     def bucket(self) -> str:
         """A new bucket, empty."""
         name = f"tidegate-{secrets.token_hex(6)}"
@@ -191,10 +195,15 @@ def _wait_until_it_stores(client: Any, process: subprocess.Popen[bytes]) -> None
 
 @contextlib.contextmanager
 def _client(endpoint: str) -> Iterator[Any]:
+    with contextlib.closing(_made_client(endpoint)) as client:
+        yield client
+
+
+def _made_client(endpoint: str) -> Any:
     import boto3  # takes 0.3 s, and most of the suite does without
     from botocore.config import Config
 
-    client = boto3.client(
+    return boto3.client(
         "s3",
         region_name="us-east-1",
         endpoint_url=endpoint,
@@ -202,5 +211,3 @@ def _client(endpoint: str) -> Iterator[Any]:
         aws_secret_access_key=SECRET,
         config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3}),
     )
-    with contextlib.closing(client):
-        yield client

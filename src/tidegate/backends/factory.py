@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,8 +27,13 @@ from tidegate.model.storage import provider_of
 
 GROUP: Final = "tidegate.backends"
 """The entry point group."""
-OURS: Final[Mapping[str, str]] = {LOCAL: "tidegate.backends.local.kind:LocalStorage"}
+OURS: Final[Mapping[str, str]] = {
+    LOCAL: "tidegate.backends.local.kind:LocalStorage",
+    "s3": "tidegate.backends.objects.s3_kind:S3Storage",
+}
 """What always has its name; they are found as any other."""
+EXTRAS: Final[Mapping[str, tuple[str, str]]] = {"s3": ("aiobotocore", "tidegate[s3]")}
+"""Of those, what needs a library that is not always installed: its module, and what to install for it."""
 
 
 class StorageKinds:
@@ -45,8 +51,8 @@ class StorageKinds:
         self._installed: dict[str, EntryPoint] | None = None
 
     def names(self) -> list[str]:
-        """Every kind there is, whether or not it can be loaded."""
-        return sorted({*self._paths, *self._points()})
+        """Every kind there is, loadable or not; without those of ours whose library is not installed."""
+        return sorted(name for name in {*self._paths, *self._points()} if _missing(name) is None)
 
     def find(self, kind: str) -> type[StorageKind]:
         """The class of a kind.
@@ -58,6 +64,8 @@ class StorageKinds:
             return self._found[kind]
         if kind in self._broken:
             raise OperatorError(self._broken[kind])
+        if (package := _missing(kind)) is not None:
+            raise OperatorError(f"provider {provider_of(kind)} is not installed here: install {package}")
         path = self._paths.get(kind)
         point = self._points().get(kind) if path is None else None  # looking for packages takes 10 ms
         if path is None and point is None:
@@ -196,6 +204,12 @@ def options_of(options: Any, section: str, config: StorageConfig, where: str) ->
 def _adapter(options: Any) -> TypeAdapter[Any]:
     """The validator of an options class; making one costs as much as a fifth of a login."""
     return TypeAdapter(options)
+
+
+def _missing(kind: str) -> str | None:
+    """The package to install for a kind of ours; None if nothing is missing."""
+    module, package = EXTRAS.get(kind, ("", ""))
+    return package if module and find_spec(module) is None else None
 
 
 def _imported(path: str) -> Any:

@@ -44,8 +44,8 @@ _CHATTY: Final = (
     "zeroconf",
 )
 """Loggers of libraries whose information is our debugging."""
-_SILENT: Final = ("sqlalchemy",)
-"""Loggers of libraries whose information is statements with their values: hashes, keys, what users stored."""
+_SILENT: Final = ("sqlalchemy", "botocore", "aiobotocore")
+"""Loggers of libraries whose information is requests with their values: hashes, keys, what users stored."""
 
 _NOTHING: Final = logging.NullHandler()
 

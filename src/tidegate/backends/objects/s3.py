@@ -26,21 +26,11 @@ from tidegate.backends.objects.bucket import (
 )
 from tidegate.backends.objects.s3_client import Answer, Bounds, Failed, make_loader
 from tidegate.backends.objects.s3_errors import exists_instead
-from tidegate.backends.objects.s3_options import S3Options
+from tidegate.backends.objects.s3_options import LIMITS, S3Options
 from tidegate.backends.objects.s3_requests import WRITE_ID, S3Requests, checked, etag_of, sums_of, time_of
 from tidegate.backends.objects.s3_uploads import S3Uploads
 from tidegate.errors import NotFound, StorageFailed
 
-_GIB: Final = 1024**3
-LIMITS: Final = Limits(
-    put=5 * _GIB,
-    copy=5 * _GIB,
-    part_least=5 * 1024**2,
-    part=5 * _GIB,
-    parts=10_000,
-    object=5 * 1024 * _GIB,
-)
-"""Bounds of the protocol (S3 user guide, "Amazon S3 multipart upload limits"); some stores take less."""
 BATCH: Final = 1000
 """Keys of one request that lists or removes."""
 

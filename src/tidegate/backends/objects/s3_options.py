@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from tidegate.backends.objects.bucket import Limits
 from tidegate.model.secrets import Secret, check_secret
 
 MIB: Final = 1024 * 1024
@@ -35,6 +36,17 @@ ENCRYPTIONS: Final = frozenset(("AES256", "aws:kms", "aws:kms:dsse"))
 """Encryption by the service, with keys of the service or of its key management."""
 CHECKSUMS: Final = frozenset(("CRC32", "MD5"))
 """Digests that go with what is sent."""
+
+_GIB: Final = 1024**3
+LIMITS: Final = Limits(
+    put=5 * _GIB,
+    copy=5 * _GIB,
+    part_least=5 * 1024**2,
+    part=5 * _GIB,
+    parts=10_000,
+    object=5 * 1024 * _GIB,
+)
+"""Bounds of the protocol (S3 user guide, "Amazon S3 multipart upload limits"); some stores take less."""
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:[a-z-]+:s3[a-z-]*:[A-Za-z0-9:/_-]+")
 _REGION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buckets of Amazon S3, and of stores that speak its protocol, as a kind of storage.
+
+The client's library is imported when the first root is opened, not here: a server without such roots does
+without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from tidegate.abc import Backend, StorageHost, StorageKind
+from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.backends.objects.bucket import Bucket
+from tidegate.backends.objects.s3_options import LIMITS, MIB, S3Options
+from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
+from tidegate.backends.objects.shared_bucket import SharedBuckets
+from tidegate.model import StorageSpec
+
+PART_MIB = 5
+"""`upload_part_size` and `download_part_size` by default."""
+PARTS = 5
+"""`upload_concurrency` and `download_concurrency` by default."""
+
+
+class S3Storage:
+    """`tidegate.abc.StorageKind` of buckets; roots in one bucket with the same credentials share a client."""
+
+    options: ClassVar[type[S3Options]] = S3Options
+    section: ClassVar[str] = "s3config"
+    needs_directory: ClassVar[bool] = False
+
+    def __init__(self, host: StorageHost) -> None:
+        self._host = host
+        self._buckets = SharedBuckets()
+        self._shared = ObjectShared()
+        self._loader: list[object] = []
+
+    async def open(self) -> Sequence[str]:
+        """Nothing is shared before the first root."""
+        return ()
+
+    def build(self, spec: StorageSpec, options: S3Options) -> Backend:  # noqa: ARG002 - no directory
+        """The keys of a bucket under `S3Options.key_prefix`."""
+        connection = replace(options, key_prefix="")
+        bucket = self._buckets.get(
+            connection, lambda: self._make(connection), LIMITS, f"s3://{options.bucket}/"
+        )
+        return ObjectBackend(bucket, options.prefix, settings_of(options, self._host), self._shared)
+
+    async def close(self) -> None:
+        """Release what the roots shared."""
+        self._shared.close()
+
+    def _make(self, options: S3Options) -> Bucket:
+        from tidegate.backends.objects.s3 import S3Bucket
+        from tidegate.backends.objects.s3_client import make_loader
+
+        if not self._loader:
+            self._loader.append(make_loader())
+        return S3Bucket(options, loader=self._loader[0])
+
+
+def settings_of(options: S3Options, host: StorageHost) -> ObjectSettings:
+    """The settings of a root as a record gives them."""
+    return ObjectSettings(
+        upload_part_size=(options.upload_part_size or PART_MIB) * MIB,
+        upload_concurrency=options.upload_concurrency or PARTS,
+        download_part_size=(options.download_part_size or PART_MIB) * MIB,
+        download_concurrency=options.download_concurrency or PARTS,
+        journal_dir=host.journal_dir,
+    )
+
+
+def _proof(kind: S3Storage) -> StorageKind:
+    """The type checker's word that the contract is kept."""
+    return kind

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Homes and folders in S3 in the running product, by real clients; credentials of the record and of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.object_servers import ObjectServer
+from tests.support.programs import digest, random_file, sftp
+from tests.support.running import Running, running
+
+from tidegate.model import FolderMount, StorageConfig
+
+MIB = 1 << 20
+MISTAKES = {
+    "there is no bucket 'no-such-bucket'": {"bucket": "no-such-bucket"},
+    "the secret does not belong to the access key": {"access_secret": "wrong-secret"},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: ObjectServer) -> Iterator[Running]:
+    environment = {
+        "AWS_ACCESS_KEY_ID": seaweedfs_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": seaweedfs_server.access_secret,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with running(tmp_path_factory.mktemp("s3") / "config", environment=environment) as made:
+        made.secrets.add(seaweedfs_server.access_secret)
+        made.secrets.add("wrong-secret")
+        yield made
+
+
+def s3(server: ObjectServer, bucket: str, **more: object) -> StorageConfig:
+    return StorageConfig("s3", {"s3config": server.options(bucket, **more)})
+
+
+@pytest.mark.needs("sftp")
+def test_home_in_a_bucket(server: Running, seaweedfs_server: ObjectServer, tmp_path: Path) -> None:
+    bucket = seaweedfs_server.bucket()
+    person = server.account(filesystem=s3(seaweedfs_server, bucket, key_prefix="users/anna"))
+    sent = random_file(tmp_path / "big", 12 * MIB + 5)
+    (tmp_path / "small").write_bytes(b"small")
+    sftp(
+        person, "mkdir d", "put big d/big", "put small", "rename small d/little", "ls -l d", "get d/big back",
+        cwd=tmp_path,
+    ).ok()  # fmt: skip
+    assert digest(tmp_path / "back") == sent
+    admin = seaweedfs_server.admin
+    assert admin.get_object(Bucket=bucket, Key="users/anna/d/little")["Body"].read() == b"small"
+    assert admin.head_object(Bucket=bucket, Key="users/anna/d/big")["ContentLength"] == 12 * MIB + 5
+    assert list(person.home.iterdir()) == []
+
+
+@pytest.mark.needs("sftp")
+def test_two_homes_and_a_folder_in_one_bucket(
+    server: Running, seaweedfs_server: ObjectServer, tmp_path: Path
+) -> None:
+    bucket = seaweedfs_server.bucket()
+    shared = FolderMount(
+        name=f"shared-{bucket}",
+        virtual_path="/shared",
+        mapped_path=str(tmp_path / "unused"),
+        filesystem=s3(seaweedfs_server, bucket, key_prefix="team/"),
+    )
+    people = [
+        server.account(
+            filesystem=s3(seaweedfs_server, bucket, key_prefix=f"users/{name}/"), virtual_folders=(shared,)
+        )
+        for name in ("anna", "ben")
+    ]
+    (tmp_path / "note").write_bytes(b"from anna")
+    sftp(people[0], "put note", "put note shared/note", "ls", cwd=tmp_path).ok()
+    done = sftp(people[1], "ls -1", "get shared/note got", cwd=tmp_path).ok()
+    assert b"note" not in done.out.replace(b"get shared/note got", b"").split(b"Fetching")[0]
+    assert (tmp_path / "got").read_bytes() == b"from anna"
+
+
+@pytest.mark.needs("sftp")
+def test_credentials_of_the_host(server: Running, seaweedfs_server: ObjectServer, tmp_path: Path) -> None:
+    bucket = seaweedfs_server.bucket()
+    person = server.account(filesystem=s3(seaweedfs_server, bucket, access_key="", access_secret=""))
+    (tmp_path / "small").write_bytes(b"small")
+    sftp(person, "put small", cwd=tmp_path).ok()
+    assert seaweedfs_server.admin.get_object(Bucket=bucket, Key="small")["Body"].read() == b"small"
+
+
+@pytest.mark.needs("sftp")
+@pytest.mark.parametrize("said", MISTAKES)
+def test_mistakes_are_in_the_log_and_not_told_to_the_client(
+    server: Running, seaweedfs_server: ObjectServer, said: str, tmp_path: Path
+) -> None:
+    bucket = seaweedfs_server.bucket()
+    person = server.account(filesystem=s3(seaweedfs_server, **{"bucket": bucket, **MISTAKES[said]}))
+    done = sftp(person, "get none", cwd=tmp_path)
+    assert done.status != 0
+    assert bucket.encode() not in done.out + done.err
+    assert b"no-such-bucket" not in done.out + done.err
+    line = server.wait_line("failed", username=person.name)
+    assert (line["level"], line["rule"]) == ("warn", "storage")
+    assert said in line["text"]
