@@ -34,9 +34,7 @@ _LEVELS: Final = {
     "error": logging.ERROR,
 }
 _CHATTY: Final = (
-    "aiobotocore",
     "asyncssh",
-    "botocore",
     "alembic",
     "uvicorn.access",
     "aiosqlite",

@@ -98,7 +98,7 @@ def test_what_is_no_kind_of_storage_is_named(path: str, says: str) -> None:
     assert [problem.where for problem in found.configured()] == ["storage.kinds.shop"]
 
 
-@pytest.mark.parametrize(("kind", "shown"), [("s3", 1), ("http", 6), ("zip", "zip")])
+@pytest.mark.parametrize(("kind", "shown"), [("http", 6), ("zip", "zip")])
 def test_unknown_kinds_have_the_words_that_operators_know(kind: str, shown: object) -> None:
     assert StorageKinds().problem(StorageConfig(kind)) == f"provider {shown} is not available in this version"
     assert StorageKinds().problem(LOCAL_DISK) is None
@@ -140,7 +140,8 @@ async def test_a_server_builds_what_the_record_says(tmp_path: Path) -> None:
     for spec, says in (
         (StorageSpec("", config()), "the record names no directory"),
         (StorageSpec("/x", config(size=10)), "size is at most 9"),
-        (StorageSpec("/x", StorageConfig("s3")), "provider 1 is not available in this version"),
+        (StorageSpec("/x", StorageConfig("http")), "provider 6 is not available in this version"),
+        (StorageSpec("/x", StorageConfig("s3")), "storage filesystem.s3config.bucket: is missing"),
     ):
         with pytest.raises(StorageFailed, match=says):
             storages.build(spec)
@@ -196,3 +197,11 @@ async def test_trees_in_memory_last_as_long_as_the_server() -> None:
     with pytest.raises(StorageFailed, match="capacity is below 0"):
         storages.build(StorageSpec("", StorageConfig("memory", {"memoryconfig": {"capacity": -1}})))
     await storages.close()
+
+
+def test_a_kind_of_ours_whose_library_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "s3" in StorageKinds().names()
+    monkeypatch.setattr("tidegate.backends.factory.EXTRAS", {"s3": ("no_such_library", "tidegate[s3]")})
+    found = StorageKinds()
+    assert "s3" not in found.names()
+    assert found.problem(StorageConfig("s3")) == "provider 1 is not installed here: install tidegate[s3]"

@@ -120,7 +120,7 @@ def test_a_question_with_a_mistake_is_not_answered(
 def test_explain_says_that_the_storage_cannot_be_used(tmp_path: Path) -> None:
     document = tmp_path / "ada.json"
     document.write_text(
-        json.dumps({"filesystem": {"provider": 1, "s3config": {"bucket": "b", "region": "r"}}})
+        json.dumps({"filesystem": {"provider": 6, "httpconfig": {"bucket": "b", "region": "r"}}})
     )
     added = tidegate(
         "user",
@@ -140,5 +140,5 @@ def test_explain_says_that_the_storage_cannot_be_used(tmp_path: Path) -> None:
     result = tidegate(*asked)
 
     assert result.code == 3
-    assert result.out.startswith("would fail: storage: provider 1 is not available in this version\n")
-    assert tidegate(*asked, "--json").json["storage"] == "provider 1 is not available in this version"
+    assert result.out.startswith("would fail: storage: provider 6 is not available in this version\n")
+    assert tidegate(*asked, "--json").json["storage"] == "provider 6 is not available in this version"

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from tidegate.backends.objects.bucket import Limits
-from tidegate.model.secrets import Secret, check_secret
+from tidegate.model.secrets import Secret, check_secret, open_secret
 
 MIB: Final = 1024 * 1024
 PART_SIZES: Final = range(5, 5121)
@@ -151,6 +151,8 @@ class S3Options:
     def _check_secrets(self) -> None:
         for name in ("access_secret", "session_token", "sse_customer_key"):
             check_secret(name, getattr(self, name))
+        if customer := open_secret("sse_customer_key", self.sse_customer_key):
+            customer_key(customer)
         if bool(self.access_key) != bool(self.access_secret):
             missing = "access_secret" if self.access_key else "access_key"
             raise ValueError(f"{missing} is missing: access_key and access_secret go together")
