@@ -12,7 +12,7 @@ from tidegate.accounts.administration import Administration
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.rules import Rules
-from tidegate.store import dump
+from tidegate.store import dump_reading
 from tidegate.store.contract import LoadReport, Provider
 from tidegate.store.imports import plan
 from tidegate.store.imports.common import Harvest
@@ -37,9 +37,9 @@ def service(provider: Provider, **needs: Any) -> Administration:
 
 
 async def load_file(provider: Provider, source: Path | BinaryIO, *, mode: int = 0, **more: Any) -> LoadReport:
-    """Load a dump; `more` as of `store.dump.load_file`."""
+    """Load a dump; `more` as of `store.dump_reading.load_file`."""
     store = partial(service(provider).loads.store, by=ROOT, mode=mode)
-    return await dump.load_file(store, source, **more)
+    return await dump_reading.load_file(store, source, **more)
 
 
 async def apply_import(

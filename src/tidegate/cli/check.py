@@ -309,7 +309,7 @@ def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: 
 async def _provider(loaded: Loaded, problems: list[Problem], notes: list[str]) -> list[str]:
     from tidegate.model import Account
     from tidegate.server import wiring
-    from tidegate.store.dump import file_batches
+    from tidegate.store.dump_reading import file_batches
     from tidegate.store.factory import rehearse
     from tidegate.store.options import DEFAULT_NAME
 

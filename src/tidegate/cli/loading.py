@@ -161,7 +161,7 @@ async def _carry_out(context: AdminContext, dump: Path | BinaryIO, choices: _Cho
     """Load the dump, or rehearse that, and tell what became of it."""
     from tidegate.cli import moving
     from tidegate.server import wiring
-    from tidegate.store.dump import load_file
+    from tidegate.store.dump_reading import load_file
     from tidegate.store.legacy.remarks import Remarks
 
     move, scan_quota, dry_run = choices.move, choices.scan_quota, choices.dry_run

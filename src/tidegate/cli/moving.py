@@ -12,7 +12,7 @@ from tidegate.cli import reports
 
 if TYPE_CHECKING:
     from tidegate.cli.provider import AdminContext
-    from tidegate.store.dump import HowFar
+    from tidegate.store.dump_reading import HowFar
     from tidegate.store.legacy.mover import MoveOptions
     from tidegate.store.legacy.remarks import Remarks
 
@@ -37,7 +37,7 @@ async def compare(
         BadRecords: the load would be refused.
     """
     from tidegate.server import wiring
-    from tidegate.store.dump import file_batches
+    from tidegate.store.dump_reading import file_batches
 
     options = wiring.provider_options(context.loaded)
     async with contextlib.aclosing(

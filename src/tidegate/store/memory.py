@@ -178,7 +178,7 @@ class MemoryProvider(RecordProvider):
         """
         if self._options.name in ("", DEFAULT_NAME):
             return
-        from tidegate.store.dump import file_batches
+        from tidegate.store.dump_reading import file_batches
 
         fresh = _State()
         fresh.last_id = self._state.last_id

@@ -22,7 +22,7 @@ from tests.support.command_line import TIDEGATE, clean_environment, process
 from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
-from tidegate.store.dump import file_batches
+from tidegate.store.dump_reading import file_batches
 from tidegate.store.factory import ProviderOptions, create_provider, initialise
 
 CALLS = 220

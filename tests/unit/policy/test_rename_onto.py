@@ -20,7 +20,8 @@ from tidegate import errors as e
 from tidegate.abc import Publish
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.model import FilePatterns, Peer, Principal, Protocol
-from tidegate.store.dump import RENAMES_REPLACE, dump
+from tidegate.store.dump import dump
+from tidegate.store.dump_reading import RENAMES_REPLACE
 from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
 

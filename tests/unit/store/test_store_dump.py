@@ -16,10 +16,10 @@ from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, ProviderError
-from tidegate.store import dump as dump_module
-from tidegate.store.contract import Provider, Snapshot
+from tidegate.store import dump_reading, json_stream
+from tidegate.store.contract import LoadReport, Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
-from tidegate.store.dump import dump
+from tidegate.store.dump import SCOPES, dump
 from tidegate.store.factory import ProviderOptions, create_provider
 
 DATA = Path(__file__).parents[2] / "data"
@@ -58,7 +58,7 @@ async def test_hashes_survive_load_and_dump(provider: Provider, name: str) -> No
 
     assert hashes(written) == hashes(given)
     assert {row[2] for row in report.rows} == {"added"}
-    assert len(report.rows) == sum(len(given.get(key, ())) for key in dump_module.SCOPES)
+    assert len(report.rows) == sum(len(given.get(key, ())) for key in SCOPES)
     again = memory()
     await load_file(again, io.BytesIO(json.dumps(written).encode()))
     assert hashes(json.loads(await dumped(again))) == hashes(given)
@@ -223,8 +223,8 @@ async def test_a_bad_record_late_in_the_file_changes_nothing(provider: Provider)
 
 
 async def test_records_longer_than_the_bound(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dump_module, "MAX_RECORD_CHARS", 1000)
-    monkeypatch.setattr(dump_module, "READ_BYTES", 100)
+    monkeypatch.setattr(json_stream, "MAX_RECORD_CHARS", 1000)
+    monkeypatch.setattr(json_stream, "READ_BYTES", 100)
     text = json.dumps({"users": [{**PASSWORDLESS, "description": "x" * 5000}]}).encode()
 
     with pytest.raises(BadRecord, match=r"users\[0\]: is not JSON, or longer than 1000"):
@@ -235,7 +235,7 @@ async def test_records_longer_than_the_bound(provider: Provider, monkeypatch: py
 async def test_any_window_reads_the_same(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(dump_module, "READ_BYTES", size)
+    monkeypatch.setattr(json_stream, "READ_BYTES", size)
     text = json.dumps(
         {"version": 17, "users": [{**PASSWORDLESS, "username": "zoë 🌊"}, PASSWORDLESS], "x": -1.5e3},
         ensure_ascii=False,
@@ -309,7 +309,7 @@ async def test_memory_does_not_grow_with_the_file(
         tracemalloc.start()
         try:
             async with _counting(users) as sink:
-                await dump_module.load_file(sink.load_batches, Endless(users))
+                await dump_reading.load_file(sink.load_batches, Endless(users))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -334,7 +334,7 @@ class _counting:  # noqa: N801
     async def load_batches(self, batches: object, **_: object) -> object:
         async for batch in batches:
             self._seen += len(batch)
-        return dump_module.LoadReport()
+        return LoadReport()
 
 
 # -- the memory driver's file ----------------------------------------------------------------------------------

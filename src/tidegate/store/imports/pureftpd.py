@@ -18,7 +18,7 @@ from tidegate.store.imports.common import (
     records,
     with_password,
 )
-from tidegate.store.validate import check_networks
+from tidegate.store.validate_values import check_networks
 
 _FORM: Final = (
     "account:password:uid:gid:gecos:home:upload rate:download rate:upload ratio:download ratio:sessions:"

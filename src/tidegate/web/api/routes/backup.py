@@ -18,7 +18,8 @@ from tidegate.accounts.actor import Actor
 from tidegate.errors import Conflict, Denied, InvalidArgument
 from tidegate.identity.passwords import hash_password
 from tidegate.store.contract import LoadReport
-from tidegate.store.dump import SCOPES, dump, load_file
+from tidegate.store.dump import SCOPES, dump
+from tidegate.store.dump_reading import load_file
 from tidegate.web.api.access import DeliberateOwner, Ip, Owner, With, actor, require_deliberate
 from tidegate.web.api.bodies import Json, message, pieces
 from tidegate.web.api.paging import Flag
