@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
 """``tidegate portable``."""
 
 from __future__ import annotations
 
 import gc
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +13,7 @@ import typer
 
 from tidegate.cli import flags
 from tidegate.cli.serve import level_of
+from tidegate.cli.spread import spread
 from tidegate.errors import InvalidArgument
 from tidegate.logs.options import LogOptions
 from tidegate.model import FilePatterns, Permission
@@ -26,17 +27,20 @@ _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """Without characters that look alike."""
 
 
-def portable(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortableFlags:
+    """Flags of the command."""
+
     directory: Annotated[
         Path, typer.Option("--directory", "-d", metavar="DIR", help="Directory to share.")
-    ] = Path("."),
+    ] = Path(".")
     sftpd_port: Annotated[
         int,
         typer.Option(
             "--sftpd-port", "-s", min=0, max=65535, metavar="PORT", help="Port; 0 takes a free one."
         ),
-    ] = 0,
-    username: Annotated[str, typer.Option("--username", "-u", help="User name; generated if empty.")] = "",
+    ] = 0
+    username: Annotated[str, typer.Option("--username", "-u", help="User name; generated if empty.")] = ""
     password: Annotated[
         str,
         typer.Option(
@@ -45,8 +49,8 @@ def portable(
             help="Password; generated if neither this nor a key is given. Others on this host can see it "
             "while the server runs: prefer --password-file.",
         ),
-    ] = "",
-    password_file: flags.PasswordFile = None,
+    ] = ""
+    password_file: flags.PasswordFile = None
     public_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,27 +59,27 @@ def portable(
             metavar="FILE|KEY",
             help="Public key to accept: a file or the key line itself. Repeat for more.",
         ),
-    ] = None,
+    ] = None
     permissions: Annotated[
         str,
         typer.Option("--permissions", "-g", help="What the user may do, comma separated; * is everything."),
-    ] = "list,download",
+    ] = "list,download"
     ssh_commands: Annotated[
         str,
         typer.Option("--ssh-commands", "-c", help="SSH commands that may be run, comma separated; * is all."),
-    ] = "md5sum,sha1sum,sha256sum,cd,pwd",
+    ] = "md5sum,sha1sum,sha256sum,cd,pwd"
     log_file_path: Annotated[
         str,
         typer.Option(
             "--log-file-path", "-l", metavar="FILE", help="Log file; - is standard error, empty none."
         ),
-    ] = "",
-    log_level: flags.LogLevelFlag = None,
-    log_verbose: flags.LogVerbose = None,
+    ] = ""
+    log_level: flags.LogLevelFlag = None
+    log_verbose: flags.LogVerbose = None
     advertise_service: Annotated[
         bool,
         typer.Option("--advertise-service", "-S", help="Announce the service on the local network (mDNS)."),
-    ] = False,
+    ] = False
     advertise_credentials: Annotated[
         bool,
         typer.Option(
@@ -83,7 +87,7 @@ def portable(
             "-C",
             help="Put user name and password into the announcement, for everybody on the network to read.",
         ),
-    ] = False,
+    ] = False
     allowed_patterns: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,13 +96,13 @@ def portable(
             help="File names allowed in a directory and below, "
             "for instance /pictures::*.jpg,a*b?.png. Repeat for more directories.",
         ),
-    ] = None,
+    ] = None
     denied_patterns: Annotated[
         list[str] | None,
         typer.Option(
             "--denied-patterns", metavar="/DIR::PATTERNS", help="File names refused, written in the same way."
         ),
-    ] = None,
+    ] = None
     host_key: Annotated[
         list[Path] | None,
         typer.Option(
@@ -107,7 +111,7 @@ def portable(
             help="Private host key, so that clients know the server again after a restart; made if it is "
             "missing. Repeat for more.",
         ),
-    ] = None,
+    ] = None
     state_dir: Annotated[
         Path | None,
         typer.Option(
@@ -116,62 +120,109 @@ def portable(
             help="Keep the host keys here, and notes of unfinished uploads. Without this and --host-key "
             "they live in memory and are new at each start. Not inside the shared directory.",
         ),
-    ] = None,
-    grace_time: flags.GraceTime = 0,
-) -> None:
+    ] = None
+    grace_time: flags.GraceTime = 0
+
+    @property
+    def shared(self) -> Path:
+        """The directory, without links.
+
+        Raises:
+            InvalidArgument: it is none.
+        """
+        shared = self.directory.resolve()
+        if not shared.is_dir():
+            raise InvalidArgument(f"--directory: {self.directory} is not a directory")
+        return shared
+
+    def require_sense(self) -> None:
+        """Return if the flags go together.
+
+        Raises:
+            InvalidArgument: names those that do not.
+        """
+        shared = self.shared
+        if self.password and self.password_file is not None:
+            raise InvalidArgument("give --password or --password-file, not both")
+        if self.advertise_credentials and not self.advertise_service:
+            raise InvalidArgument("--advertise-credentials needs --advertise-service")
+        for flag, path in (
+            ("--state-dir", self.state_dir),
+            *(("--host-key", key) for key in self.host_key or ()),
+        ):
+            if path is not None and path.resolve().is_relative_to(shared):
+                raise InvalidArgument(
+                    f"{flag}: {path} lies in the shared directory, where others could read it"
+                )
+
+    def credentials(self, generated: str) -> Credentials:
+        """What the user logs in by, as the files hold it now.
+
+        Args:
+            generated: the password if neither one nor a key is given.
+
+        Raises:
+            InvalidArgument, BadRecord: a file cannot be read or used.
+        """
+        from tidegate.cli.terminal import read_password
+
+        keys = tuple(_public_key(text) for text in self.public_key or ())
+        if self.password_file is not None:
+            return Credentials(read_password(self.username, stdin=False, file=self.password_file), keys)
+        return Credentials(self.password if self.password or keys else generated, keys)
+
+    def made_state_dir(self) -> Path | None:
+        """The absolute directory of state, made if it is not there.
+
+        Raises:
+            InvalidArgument: it cannot be made.
+        """
+        if self.state_dir is None:
+            return None
+        state_dir = self.state_dir.absolute()
+        if not state_dir.parent.is_dir():
+            raise InvalidArgument(f"--state-dir: {state_dir.parent} is not a directory")
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+        return state_dir
+
+    @property
+    def log(self) -> LogOptions:
+        """The log."""
+        path = self.log_file_path
+        return LogOptions(
+            file_path=str(Path(path).absolute()) if path not in ("", "-") else path,
+            level=level_of(self.log_level, verbose=self.log_verbose),
+        )
+
+
+@spread
+def portable(*, given: PortableFlags) -> None:
     """Share one directory over SFTP now; no configuration, nothing left behind.
 
     Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it; SIGHUP reads
     key and password files again.
     """
-    shared = directory.resolve()
-    if not shared.is_dir():
-        raise InvalidArgument(f"--directory: {directory} is not a directory")
-    if password and password_file is not None:
-        raise InvalidArgument("give --password or --password-file, not both")
-    if advertise_credentials and not advertise_service:
-        raise InvalidArgument("--advertise-credentials needs --advertise-service")
-
-    def credentials() -> Credentials:
-        from tidegate.cli.terminal import read_password
-
-        keys = tuple(_public_key(text) for text in public_key or ())
-        if password_file is not None:
-            return Credentials(read_password(username, stdin=False, file=password_file), keys)
-        return Credentials(password if password or keys else generated, keys)
-
+    given.require_sense()
     generated = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
-    first = credentials()
-    for flag, place in (("--state-dir", state_dir), *(("--host-key", key) for key in host_key or ())):
-        if place is not None and place.resolve().is_relative_to(shared):
-            raise InvalidArgument(f"{flag}: {place} lies in the shared directory, where others could read it")
-    if state_dir is not None:
-        state_dir = state_dir.absolute()
-        if not state_dir.parent.is_dir():
-            raise InvalidArgument(f"--state-dir: {state_dir.parent} is not a directory")
-        state_dir.mkdir(mode=0o700, exist_ok=True)
+    first = given.credentials(generated)
+    rereadable = given.password_file is None or given.password_file.is_file()
     options = PortableOptions(
-        directory=shared,
-        sftpd_port=sftpd_port,
-        username=username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
+        directory=given.shared,
+        sftpd_port=given.sftpd_port,
+        username=given.username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
         password=first.password,
         public_keys=first.public_keys,
-        permissions=_permissions(permissions),
-        ssh_commands=_ssh_commands(ssh_commands),
-        log=LogOptions(
-            file_path=str(Path(log_file_path).absolute())
-            if log_file_path not in ("", "-")
-            else log_file_path,
-            level=level_of(log_level, verbose=log_verbose),
-        ),
-        advertise_service=advertise_service,
-        advertise_credentials=advertise_credentials,
-        file_patterns=file_patterns(allowed_patterns or [], denied_patterns or []),
-        grace_time=grace_time,
-        host_keys=tuple(path.absolute() for path in host_key or ()),
-        state_dir=state_dir,
-        identity_file=_identity_file(public_key or []),
-        read_again=credentials if password_file is None or password_file.is_file() else None,
+        permissions=_permissions(given.permissions),
+        ssh_commands=_ssh_commands(given.ssh_commands),
+        log=given.log,
+        advertise_service=given.advertise_service,
+        advertise_credentials=given.advertise_credentials,
+        file_patterns=file_patterns(given.allowed_patterns or [], given.denied_patterns or []),
+        grace_time=given.grace_time,
+        host_keys=tuple(path.absolute() for path in given.host_key or ()),
+        state_dir=given.made_state_dir(),
+        identity_file=_identity_file(given.public_key or []),
+        read_again=(lambda: given.credentials(generated)) if rereadable else None,
     )
     gc.disable()  # searching for garbage takes a tenth of a start; `run_loop` enables it again
     from tidegate.server import portable as portable_mode

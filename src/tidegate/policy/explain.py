@@ -8,6 +8,7 @@ a password, a hash or a key, and every text is made safe for a terminal and for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Final, Literal
@@ -16,7 +17,7 @@ from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFou
 from tidegate.model import Account, Intent, Principal, Protocol, VPath
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
-from tidegate.policy.folders import check_rename, folders_of
+from tidegate.policy.folders import Refusal, check_rename, folders_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
 from tidegate.policy.login import check_login
@@ -243,6 +244,95 @@ def explain(
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
     """
+    act = _act_of(account, op, path, target, is_dir, exists, target_exists, replaced, rename_onto)
+    usage = usage or Usage()
+    gate = Gate(Principal(account, method or "", ip), protocol)
+    steps: list[tuple[Section, Step]] = [
+        ("login", step)
+        for step in check_login(
+            account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
+        )
+    ]
+    if (session := session_step(account, usage)) is not None:
+        steps.append(("sessions", session))
+    moved = act.moved(account)
+    steps += [("gate", step) for step in act.gate_steps(gate, moved)]
+    amount = act.amount(size, replaced)
+    of_original = list(original_steps(account, ip, amount, usage))
+    steps += [("amounts", step) for step in (*amount_steps(account, ip, amount, usage), *of_original)]
+    rows, decided = _rows(steps)
+    return Explanation(
+        username=account.username,
+        protocol=str(protocol),
+        ip=ip,
+        method=method or "",
+        now_ms=now_ms,
+        intent=act.intent,
+        path=act.path,
+        target=act.target if REQUIREMENTS[act.intent].target is not None else None,
+        rows=rows,
+        decision=_decision(decided, act, gate, moved, of_original),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What is asked about, with everything that its words leave open settled.
+
+    Attributes:
+        onto: the step of a rename onto a name that exists, None for everything else.
+    """
+
+    intent: Intent
+    path: VPath
+    target: VPath | None
+    is_dir: bool
+    target_exists: bool
+    onto: Step | None
+
+    def moved(self, account: Account) -> Refusal | None:
+        """The reason why a rename between folders is refused."""
+        if self.target is None or self.intent not in (Intent.RENAME_FILE, Intent.RENAME_DIR):
+            return None
+        is_dir = self.is_dir or self.intent is Intent.RENAME_DIR
+        return check_rename(folders_of(account), self.path, self.target, is_dir=is_dir)
+
+    def gate_steps(self, gate: Gate, moved: Refusal | None) -> list[Step]:
+        """Every rule on paths, in order."""
+        steps = list(
+            gate.trace(
+                self.intent,
+                self.path,
+                target=self.target,
+                is_dir=self.is_dir,
+                target_exists=self.target_exists,
+            )
+        )
+        if moved is not None:
+            steps.append(moved.step)
+        if self.onto is not None:
+            steps.append(self.onto)
+        return steps
+
+    def amount(self, size: int | None, replaced: int | None) -> Amount:
+        """The bytes and files that it is about."""
+        copies = self.intent is Intent.COPY
+        written = self.target if copies and self.target is not None else self.path
+        new_file = self.intent is Intent.UPLOAD or (copies and not self.target_exists)
+        return Amount(self.intent, written, size, new_file, 0 if new_file else replaced or 0)
+
+
+def _act_of(  # noqa: PLR0917  the arguments of `explain`, in their order
+    account: Account,
+    op: str | Intent,
+    path: VPath | str,
+    target: VPath | str | None,
+    is_dir: bool | None,
+    exists: bool | None,
+    target_exists: bool,
+    replaced: int | None,
+    rename_onto: str,
+) -> _Act:
     if is_dir is None:
         is_dir = len(path) > 1 and path.endswith("/")
     subject = path if isinstance(path, VPath) else VPath.parse(path)
@@ -252,41 +342,16 @@ def explain(
         exists, target_exists = True, intent is Intent.COPY or target_exists
     if exists is not None and intent in (Intent.UPLOAD, Intent.OVERWRITE):
         intent = Intent.OVERWRITE if exists else Intent.UPLOAD
-    usage = usage or Usage()
     onto = None
     if target_exists and second is not None and intent in (Intent.RENAME_FILE, Intent.RENAME_DIR):
         if not isinstance(op, str) or op.strip().lower() != _REPLACING:
             onto = onto_step(account, rename_onto)
         target_exists = subject != second and (onto is None or onto.verdict != "deny")
-    gate = Gate(Principal(account, method or "", ip), protocol)
+    return _Act(intent, subject, second, is_dir, target_exists, onto)
 
-    steps: list[tuple[Section, Step]] = [
-        ("login", step)
-        for step in check_login(
-            account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
-        )
-    ]
-    if (session := session_step(account, usage)) is not None:
-        steps.append(("sessions", session))
-    steps += [
-        ("gate", step)
-        for step in gate.trace(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
-    ]
-    moved = None
-    if second is not None and intent in (Intent.RENAME_FILE, Intent.RENAME_DIR):
-        moved = check_rename(
-            folders_of(account), subject, second, is_dir=is_dir or intent is Intent.RENAME_DIR
-        )
-        if moved is not None:
-            steps.append(("gate", moved.step))
-    if onto is not None:
-        steps.append(("gate", onto))
-    written = second if intent is Intent.COPY and second is not None else subject
-    new_file = intent is Intent.UPLOAD or (intent is Intent.COPY and not target_exists)
-    amount = Amount(intent, written, size, new_file, 0 if new_file else replaced or 0)
-    of_original = list(original_steps(account, ip, amount, usage))
-    steps += [("amounts", step) for step in (*amount_steps(account, ip, amount, usage), *of_original)]
 
+def _rows(steps: Sequence[tuple[Section, Step]]) -> tuple[tuple[Row, ...], Row | None]:
+    """The steps as rows, and the one that decides."""
     rows: list[Row] = []
     decided: Row | None = None
     for section, step in steps:
@@ -295,35 +360,32 @@ def explain(
             rows.append(decided)
         else:
             rows.append(Row(section, step, "asked" if decided is None else "later"))
-    decision = ALLOWED
-    if decided is not None and moved is not None and decided.step is moved.step:
-        decision = Decision(allowed=False, rule=moved.step.rule, text=moved.error.text)
-    elif decided is not None and decided.step is onto:
-        decision = Decision(allowed=False, rule=onto.rule, text=AlreadyExists.default_text)
-    elif decided is not None and decided.section == "gate":
-        decision = gate.decide(intent, subject, target=second, is_dir=is_dir, target_exists=target_exists)
-        if decision.hidden:
-            decision = Decision(
-                allowed=False, rule=decision.rule, text=NotFound.default_text, hidden=decision.hidden
-            )
-    elif decided is not None:
-        text = LoginRefused.default_text
-        if decided.section == "amounts":
-            reads = any(decided.step is step for step in of_original)
-            text = client_text(decided.step.rule, Intent.DOWNLOAD if reads else intent)
-        decision = Decision(allowed=False, rule=decided.step.rule, text=text)
-    return Explanation(
-        username=account.username,
-        protocol=str(protocol),
-        ip=ip,
-        method=method or "",
-        now_ms=now_ms,
-        intent=intent,
-        path=subject,
-        target=second if REQUIREMENTS[intent].target is not None else None,
-        rows=tuple(rows),
-        decision=decision,
-    )
+    return tuple(rows), decided
+
+
+def _decision(
+    decided: Row | None, act: _Act, gate: Gate, moved: Refusal | None, of_original: Sequence[Step]
+) -> Decision:
+    """The decision with the text that the client is told."""
+    if decided is None:
+        return ALLOWED
+    rule = decided.step.rule
+    if moved is not None and decided.step is moved.step:
+        return Decision(allowed=False, rule=rule, text=moved.error.text)
+    if decided.step is act.onto:
+        return Decision(allowed=False, rule=rule, text=AlreadyExists.default_text)
+    if decided.section == "gate":
+        decision = gate.decide(
+            act.intent, act.path, target=act.target, is_dir=act.is_dir, target_exists=act.target_exists
+        )
+        if not decision.hidden:
+            return decision
+        return Decision(allowed=False, rule=decision.rule, text=NotFound.default_text, hidden=decision.hidden)
+    text = LoginRefused.default_text
+    if decided.section == "amounts":
+        reads = any(decided.step is step for step in of_original)
+        text = client_text(rule, Intent.DOWNLOAD if reads else act.intent)
+    return Decision(allowed=False, rule=rule, text=text)
 
 
 def safe(text: str) -> str:

@@ -9,9 +9,10 @@ says ``_ms``, sizes bytes.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tidegate.events import kinds
 from tidegate.model.action import Action
@@ -101,126 +102,8 @@ SENDERS: Final[dict[str, str]] = {
 
 def line_of(event: object) -> Line | None:
     """The line of an event, None for kinds that are not logged."""
-    if type(event) is kinds.Transferred:  # by far the commonest
-        return _transferred(event)
-    if not isinstance(event, kinds.Event):
-        return None
-    origin = event.origin
-    match event:
-        case kinds.Transferred():
-            return _transferred(event)
-        case kinds.Operated():
-            return _operated(event)
-        case kinds.LoggedIn():
-            return Line(
-                logging.INFO,
-                "login",
-                {
-                    "ip": origin.ip,
-                    "username": origin.username,
-                    "method": event.method,
-                    "protocol": origin.protocol,
-                    "client": event.client_version,
-                    "encrypted": event.encrypted,
-                    "local_addr": origin.local_address,
-                    "connection_id": origin.connection_id,
-                },
-            )
-        case kinds.LoginFailed():
-            return Line(
-                logging.DEBUG,
-                "connection_failed",
-                {
-                    "client_ip": origin.ip,
-                    "username": origin.username,
-                    "login_type": event.login_type,
-                    "protocol": origin.protocol,
-                    "error": event.reason,
-                    "rule": event.rule,
-                    "connection_id": origin.connection_id,
-                },
-            )
-        case kinds.Connected():
-            return Line(
-                logging.DEBUG,
-                "connected",
-                {
-                    "ip": origin.ip,
-                    "remote_addr": origin.remote_address,
-                    "local_addr": origin.local_address,
-                    "protocol": origin.protocol,
-                    "connection_id": origin.connection_id,
-                },
-            )
-        case kinds.Disconnected():
-            return Line(
-                logging.INFO,
-                "disconnected",
-                {
-                    "ip": origin.ip,
-                    "username": origin.username,
-                    "protocol": origin.protocol,
-                    "duration_ms": _ms(event.duration),
-                    "client": event.client_version,
-                    "by": event.by,
-                    "error": event.error,
-                    "connection_id": origin.connection_id,
-                },
-            )
-        case kinds.ConnectionRefused():
-            return _refused(event, "connect", "", event.rule, event.text)
-        case kinds.Refused():
-            return _refused(event, event.intent, event.virtual_path, event.rule, event.text)
-        case kinds.Failed():
-            return Line(
-                event.level,
-                "failed",
-                {
-                    "username": origin.username,
-                    "intent": event.intent,
-                    "virtual_path": event.virtual_path,
-                    "virtual_target_path": event.virtual_target_path,
-                    "file_path": event.file_path,
-                    "target_path": event.target_path,
-                    "rule": event.rule,
-                    "errno": event.errno,
-                    "text": event.text,
-                    "muted": event.muted,
-                    "ip": origin.ip,
-                    "protocol": origin.protocol,
-                    "connection_id": origin.connection_id,
-                },
-            )
-        case kinds.QuotaWarning():
-            return Line(
-                logging.WARNING,
-                "quota_warning",
-                {
-                    "username": origin.username,
-                    "limit": event.limit,
-                    "percent": event.percent,
-                    "used": event.used,
-                    "allowed": event.allowed,
-                    "protocol": origin.protocol,
-                    "connection_id": origin.connection_id,
-                },
-            )
-        case kinds.Administered():
-            return Line(
-                logging.INFO,
-                "administered",
-                {
-                    "admin": origin.username,
-                    "action": event.action,
-                    "kind": event.kind,
-                    "name": event.name,
-                    "fields": ",".join(event.fields),
-                    "channel": event.channel,
-                    "ip": origin.ip,
-                },
-            )
-        case _:
-            return None
+    make = _LINES.get(cast("type[kinds.Event]", type(event)))  # any other type is no key
+    return None if make is None else make(event)
 
 
 def _transferred(event: kinds.Transferred) -> Line:
@@ -287,6 +170,131 @@ def _operated(event: kinds.Operated) -> Line:
     )
 
 
+def _logged_in(event: kinds.LoggedIn) -> Line:
+    origin = event.origin
+    return Line(
+        logging.INFO,
+        "login",
+        {
+            "ip": origin.ip,
+            "username": origin.username,
+            "method": event.method,
+            "protocol": origin.protocol,
+            "client": event.client_version,
+            "encrypted": event.encrypted,
+            "local_addr": origin.local_address,
+            "connection_id": origin.connection_id,
+        },
+    )
+
+
+def _login_failed(event: kinds.LoginFailed) -> Line:
+    origin = event.origin
+    return Line(
+        logging.DEBUG,
+        "connection_failed",
+        {
+            "client_ip": origin.ip,
+            "username": origin.username,
+            "login_type": event.login_type,
+            "protocol": origin.protocol,
+            "error": event.reason,
+            "rule": event.rule,
+            "connection_id": origin.connection_id,
+        },
+    )
+
+
+def _connected(event: kinds.Connected) -> Line:
+    origin = event.origin
+    return Line(
+        logging.DEBUG,
+        "connected",
+        {
+            "ip": origin.ip,
+            "remote_addr": origin.remote_address,
+            "local_addr": origin.local_address,
+            "protocol": origin.protocol,
+            "connection_id": origin.connection_id,
+        },
+    )
+
+
+def _disconnected(event: kinds.Disconnected) -> Line:
+    origin = event.origin
+    return Line(
+        logging.INFO,
+        "disconnected",
+        {
+            "ip": origin.ip,
+            "username": origin.username,
+            "protocol": origin.protocol,
+            "duration_ms": _ms(event.duration),
+            "client": event.client_version,
+            "by": event.by,
+            "error": event.error,
+            "connection_id": origin.connection_id,
+        },
+    )
+
+
+def _failed(event: kinds.Failed) -> Line:
+    origin = event.origin
+    return Line(
+        event.level,
+        "failed",
+        {
+            "username": origin.username,
+            "intent": event.intent,
+            "virtual_path": event.virtual_path,
+            "virtual_target_path": event.virtual_target_path,
+            "file_path": event.file_path,
+            "target_path": event.target_path,
+            "rule": event.rule,
+            "errno": event.errno,
+            "text": event.text,
+            "muted": event.muted,
+            "ip": origin.ip,
+            "protocol": origin.protocol,
+            "connection_id": origin.connection_id,
+        },
+    )
+
+
+def _quota_warning(event: kinds.QuotaWarning) -> Line:
+    origin = event.origin
+    return Line(
+        logging.WARNING,
+        "quota_warning",
+        {
+            "username": origin.username,
+            "limit": event.limit,
+            "percent": event.percent,
+            "used": event.used,
+            "allowed": event.allowed,
+            "protocol": origin.protocol,
+            "connection_id": origin.connection_id,
+        },
+    )
+
+
+def _administered(event: kinds.Administered) -> Line:
+    origin = event.origin
+    return Line(
+        logging.INFO,
+        "administered",
+        {
+            "admin": origin.username,
+            "action": event.action,
+            "kind": event.kind,
+            "name": event.name,
+            "fields": ",".join(event.fields),
+            "channel": event.channel,
+            "ip": origin.ip,
+        },
+    )
+
+
 def _number(value: int | None) -> int:
     return -1 if value is None else value
 
@@ -304,3 +312,18 @@ def _when(value: int | None) -> str:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+_LINES: Final[dict[type[kinds.Event], Callable[[Any], Line]]] = {
+    kinds.Transferred: _transferred,
+    kinds.Operated: _operated,
+    kinds.LoggedIn: _logged_in,
+    kinds.LoginFailed: _login_failed,
+    kinds.Connected: _connected,
+    kinds.Disconnected: _disconnected,
+    kinds.ConnectionRefused: lambda event: _refused(event, "connect", "", event.rule, event.text),
+    kinds.Refused: lambda event: _refused(event, event.intent, event.virtual_path, event.rule, event.text),
+    kinds.Failed: _failed,
+    kinds.QuotaWarning: _quota_warning,
+    kinds.Administered: _administered,
+}

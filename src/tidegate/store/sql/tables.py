@@ -80,8 +80,29 @@ def users_table_name(prefix: str, users_table: str, *, external_users: bool) -> 
 def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool = False) -> Tables:
     """Describe the schema under a prefix that `ProviderOptions.check` has accepted."""
     metadata = MetaData()
-    users = Table(
-        users_table_name(prefix, users_table, external_users=external_users),
+    users = _users(metadata, users_table_name(prefix, users_table, external_users=external_users))
+    folders = _folders(metadata, prefix)
+    return Tables(
+        metadata,
+        users=users,
+        folders=folders,
+        mounts=_mounts(metadata, prefix, users, folders),
+        admins=_admins(metadata, prefix),
+        api_keys=_api_keys(metadata, prefix),
+        settings=_settings(metadata, prefix),
+        marks=_marks(metadata, prefix, users),
+        outbox=_outbox(metadata, prefix),
+        cursors=_cursors(metadata, prefix),
+        external=_external(metadata, prefix),
+        external_marks=_external_marks(metadata, prefix),
+        revocations=_revocations(metadata, prefix),
+    )
+
+
+def _users(metadata: MetaData, name: str) -> Table:
+    """Accounts."""
+    return Table(
+        name,
         metadata,
         Column("id", Number, primary_key=True, autoincrement=True),
         Column("username", Name, nullable=False, unique=True),
@@ -125,7 +146,11 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         _number("tally_files_xfer"),
         Column("usage_dirty", Integer, nullable=False, server_default="0", index=True),
     )
-    folders = Table(
+
+
+def _folders(metadata: MetaData, prefix: str) -> Table:
+    """Folders, which accounts mount."""
+    return Table(
         f"{prefix}folders",
         metadata,
         Column("id", Number, primary_key=True, autoincrement=True),
@@ -137,7 +162,11 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         _number("last_quota_update"),
         _text("filesystem"),
     )
-    mounts = Table(
+
+
+def _mounts(metadata: MetaData, prefix: str, users: Table, folders: Table) -> Table:
+    """Mounts: which account sees which folder."""
+    return Table(
         f"{prefix}users_folders",
         metadata,
         Column("id", Number, primary_key=True, autoincrement=True),
@@ -147,7 +176,11 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         _number("quota_size"),
         _number("quota_files"),
     )
-    admins = Table(
+
+
+def _admins(metadata: MetaData, prefix: str) -> Table:
+    """Administrators."""
+    return Table(
         f"{prefix}admins",
         metadata,
         Column("id", Number, primary_key=True, autoincrement=True),
@@ -163,7 +196,11 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         _number("updated_at"),
         _number("last_login"),
     )
-    api_keys = Table(
+
+
+def _api_keys(metadata: MetaData, prefix: str) -> Table:
+    """API keys."""
+    return Table(
         f"{prefix}api_keys",
         metadata,
         Column("id", Name, primary_key=True),
@@ -178,8 +215,16 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         _number("updated_at"),
         _number("last_use_at"),
     )
-    settings = Table(f"{prefix}settings", metadata, Column("name", Name, primary_key=True), _text("value"))
-    marks = Table(
+
+
+def _settings(metadata: MetaData, prefix: str) -> Table:
+    """Small values that servers keep for themselves."""
+    return Table(f"{prefix}settings", metadata, Column("name", Name, primary_key=True), _text("value"))
+
+
+def _marks(metadata: MetaData, prefix: str, users: Table) -> Table:
+    """Marks of accounts whose counters may be behind."""
+    return Table(
         f"{prefix}usage_marks",
         metadata,
         Column(
@@ -191,13 +236,21 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         ),
         Column("server", Name, primary_key=True),
     )
-    outbox = Table(
+
+
+def _outbox(metadata: MetaData, prefix: str) -> Table:
+    """Events that kept sinks have not all taken."""
+    return Table(
         f"{prefix}outbox",
         metadata,
         Column("id", Number, primary_key=True, autoincrement=False),
         _text("document"),
     )
-    cursors = Table(
+
+
+def _cursors(metadata: MetaData, prefix: str) -> Table:
+    """The place of each kept sink in the outbox."""
+    return Table(
         f"{prefix}outbox_cursors",
         metadata,
         Column("sink", Name, primary_key=True),
@@ -205,38 +258,35 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         Column("server", Name, nullable=False, server_default=""),
         _number("claimed_until"),
     )
-    external = Table(
+
+
+def _external(metadata: MetaData, prefix: str) -> Table:
+    """Usage of accounts that only an authenticator knows."""
+    return Table(
         f"{prefix}external_users",
         metadata,
         Column("username", Name, primary_key=True),
         _number("created_at"),
         *(_number(name) for name in USAGE),
     )
-    external_marks = Table(
+
+
+def _external_marks(metadata: MetaData, prefix: str) -> Table:
+    """Marks of those accounts."""
+    return Table(
         f"{prefix}external_marks",
         metadata,
         Column("username", Name, primary_key=True),
         Column("server", Name, primary_key=True),
     )
-    revocations = Table(
+
+
+def _revocations(metadata: MetaData, prefix: str) -> Table:
+    """Revocations: what is void before its time."""
+    return Table(
         f"{prefix}revocations",
         metadata,
         Column("subject", Name, primary_key=True),
         _number("revoked_at"),
         _number("expires_at"),
-    )
-    return Tables(
-        metadata,
-        users,
-        folders,
-        mounts,
-        admins,
-        api_keys,
-        settings,
-        marks,
-        outbox,
-        cursors,
-        external,
-        external_marks,
-        revocations,
     )
