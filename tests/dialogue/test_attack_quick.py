@@ -36,7 +36,7 @@ from tidegate.model.account import FilePatterns
 from tidegate.policy.quota import UsageCounter
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
-from tidegate.vfs.usage import tracker as usage
+from tidegate.vfs.usage import writing
 
 OK, NO_FILE, DENIED, FAILURE, BAD = 0, 2, 3, 4, 5
 HANDLE = 102
@@ -95,8 +95,8 @@ def without_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
-    monkeypatch.setattr(usage, "SAVE_GAP_SECONDS", 0.01)
-    monkeypatch.setattr(usage, "LINGER_SECONDS", 30.0)  # the account stays marked
+    monkeypatch.setattr(writing, "SAVE_GAP_SECONDS", 0.01)
+    monkeypatch.setattr(writing, "LINGER_SECONDS", 30.0)  # the account stays marked
     # A busy machine must not look like a slow disk, whose files are never opened at once.
     monkeypatch.setattr("tidegate.backends.local.device.SLOW_CALL_NS", 1 << 62)
 

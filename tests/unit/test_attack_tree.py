@@ -213,7 +213,7 @@ async def test_sparse_giants_are_refused_and_do_not_stop_the_counting(world, mon
         refused.set()
         raise OverflowError("Python int too large to convert to SQLite INTEGER")
 
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.RETRY_SECONDS", 0.01)
     with monkeypatch.context() as patch:
         refused = asyncio.Event()
         patch.setattr(world.store, "add_usage", overflows)

@@ -14,7 +14,7 @@ from tests.support.vfs_world import PUT, UsageKeeper, p, put, vfs_world
 
 from tidegate import errors as e
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.vfs.usage import tracker as tracking
+from tidegate.vfs.usage import writing
 from tidegate.vfs.usage.tracker import UsageTracker
 
 OLD = Account(
@@ -33,7 +33,7 @@ SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(tracking, name, 0.01)
+        monkeypatch.setattr(writing, name, 0.01)
 
 
 @pytest.fixture

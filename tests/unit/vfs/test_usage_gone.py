@@ -10,7 +10,7 @@ import pytest
 from tests.support.vfs_world import UsageKeeper
 
 from tidegate.model import Account, Folder, FolderMount, UsageDelta
-from tidegate.vfs.usage import tracker as tracking
+from tidegate.vfs.usage import writing
 from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(username="alice", home_dir="/none")
@@ -20,7 +20,7 @@ SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch):
     for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(tracking, name, 0.01)
+        monkeypatch.setattr(writing, name, 0.01)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -76,7 +76,7 @@ async def test_stopping_does_not_wait_for_a_dead_store_once_for_each_account(mon
         async def add_usage(self, username: str, delta: UsageDelta) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(writing, "CLOSE_SECONDS", 0.05)
     store = Dead(*(Account(username=f"u{i}", home_dir="/none") for i in range(5)))
     tracker = UsageTracker(store, emit=lambda event: None)
     for account in list(store.accounts.values()):

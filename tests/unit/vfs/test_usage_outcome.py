@@ -309,10 +309,10 @@ async def test_another_writer_of_a_folder_makes_the_account_uncertain(store: Tro
         assert node.stored_folder() == (1320, 2)
         assert store.dirty == {"alice"}
         await node.tracker.set_usage("alice", size=1, files=1)
-        await node.tracker._unmark(node.usage)
+        await node.tracker.writer.unmark(node.usage)
         assert store.dirty == {"alice"}  # setting the account's numbers says nothing about the folder
         await node.tracker.set_folder_usage("shared", size=1, files=1)
-        await node.tracker._unmark(node.usage)
+        await node.tracker.writer.unmark(node.usage)
         assert not store.dirty
 
 
@@ -443,9 +443,9 @@ async def test_closing_settles_it(store: Troubled, trouble: str) -> None:
 async def test_a_session_does_not_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.RETRY_SECONDS", 0.02)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 0.02)
     async with vfs_world(tmp_path) as world, asyncio.timeout(10):
         store = world.store = Troubled()
         world.start()

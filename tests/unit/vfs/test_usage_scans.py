@@ -21,7 +21,7 @@ from tidegate.model import Account, Attrs, Folder, FolderMount, Peer, Principal,
 from tidegate.vfs.files import uploads
 from tidegate.vfs.mounts import BackendPool
 from tidegate.vfs.usage import scan as scanning
-from tidegate.vfs.usage import tracker as tracking
+from tidegate.vfs.usage import writing
 from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(
@@ -33,7 +33,7 @@ SHARED = FolderMount(name="shared", virtual_path="/s", mapped_path="/none/s")
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(tracking, name, 0.01)
+        monkeypatch.setattr(writing, name, 0.01)
 
 
 @pytest.fixture

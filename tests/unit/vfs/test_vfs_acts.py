@@ -235,8 +235,8 @@ async def test_a_stop_waits_for_what_storage_has_begun(tmp_path: Path) -> None:
 
 async def test_the_mark_stays_while_storage_is_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash between the act and its accounting must find the account marked."""
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.0)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 0.0)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.001)
     async with slow_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=1_000_000))
         await put(session, "/a", b"x" * 1000)

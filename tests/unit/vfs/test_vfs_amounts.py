@@ -435,8 +435,8 @@ async def test_a_scan_that_saw_changes_leaves_the_mark_until_one_saw_none(
 ) -> None:
     """Removals during every walk: the result is used, and the account is counted again when it is quiet."""
     monkeypatch.setattr("tidegate.vfs.usage.scan.RECOUNT_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.0)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 0.0)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.001)
     async with vfs_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=10_000_000))
         for number in range(40):
@@ -470,8 +470,8 @@ async def test_a_scan_that_saw_changes_leaves_the_mark_until_one_saw_none(
 async def test_the_cause_is_told_once_and_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.001)
     caplog.set_level(logging.INFO, "tidegate.vfs.usage.tracker")
     async with vfs_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=1000))

@@ -31,8 +31,8 @@ MB = 1024 * 1024
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is not told that numbers are right again before a test has ended; worlds end at once."""
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 60.0)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.005)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 60.0)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.005)
     # A busy machine must not look like a slow disk, whose files are never opened at once.
     monkeypatch.setattr("tidegate.backends.local.device.SLOW_CALL_NS", 1 << 62)
 
@@ -323,7 +323,7 @@ async def test_begin_nowait(tmp_path, monkeypatch):
         assert world.store.dirty == {"alice"}
         assert tracker.begin_nowait(usage)
         assert usage.task is not None, "somebody has to take the mark away again"
-        monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.0)
+        monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 0.0)
         while usage.task is not None:
             await asyncio.sleep(0.001)
         assert world.store.dirty == set()
@@ -333,7 +333,7 @@ async def test_begin_nowait(tmp_path, monkeypatch):
 
 async def test_a_mark_that_is_being_taken_away(tmp_path, monkeypatch):
     """While the store is told that numbers are right again, none may change."""
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.0)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 0.0)
     async with vfs_world(tmp_path) as world:
         original, going, go = world.store.mark_usage, asyncio.Event(), asyncio.Event()
 

@@ -368,8 +368,8 @@ async def compare(case: Case, base: Path) -> None:
 def _patience() -> Iterator[None]:
     """Worlds end at once, and the store is not told that numbers are right before they do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 60.0)
-        patch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.001)
+        patch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 60.0)
+        patch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.001)
         # A busy machine must not look like a slow disk, whose files are never opened at once.
         patch.setattr("tidegate.backends.local.device.SLOW_CALL_NS", 1 << 62)
         yield

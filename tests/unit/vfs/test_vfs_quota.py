@@ -399,9 +399,9 @@ async def test_track_quota(tmp_path, track, limited, counted):
 
 
 async def test_usage_is_written_while_an_upload_runs_and_the_mark_goes_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_INTERVAL_SECONDS", 0.02)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.01)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.LINGER_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.LINGER_SECONDS", 0.02)
     async with vfs_world(tmp_path) as world, asyncio.timeout(10):
         world.account(quota_size=1_000_000)
         s = await world.login()
@@ -418,7 +418,7 @@ async def test_usage_is_written_while_an_upload_runs_and_the_mark_goes_at_the_en
 
 
 async def test_stopping_does_not_wait_for_the_next_write_to_be_due(tmp_path, monkeypatch):
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 3600.0)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 3600.0)
     async with vfs_world(tmp_path) as world:
         world.account(quota_size=1_000_000)
         s = await world.login()
@@ -430,8 +430,8 @@ async def test_stopping_does_not_wait_for_the_next_write_to_be_due(tmp_path, mon
 
 
 async def test_the_store_may_go_away_meanwhile(tmp_path, monkeypatch):
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.RETRY_SECONDS", 0.02)
-    monkeypatch.setattr("tidegate.vfs.usage.tracker.SAVE_GAP_SECONDS", 0.01)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.01)
     async with vfs_world(tmp_path) as world, asyncio.timeout(10):
         world.account(quota_size=1_000_000)
         s = await world.login()

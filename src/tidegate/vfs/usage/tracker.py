@@ -8,10 +8,7 @@ Rules of this module:
   several uploads fighting for one quota can never pass it together.
 * An account that is deleted and made anew under its name is another account (`identity_of`). Its sessions
   share a usage of their own; what sessions of the old one still change is not written any more.
-* The store sees increments. They are written in the background, at once after a change and then at most
-  every `SAVE_GAP_SECONDS`; what could not be written is kept and tried again. If it is not known whether an
-  increment was stored (the line broke before the reply came), the store is asked for its numbers first; only
-  if they do not tell, because somebody else wrote too, the account stays marked until it is scanned.
+* The store sees increments, which `tidegate.vfs.usage.writing` brings there.
 * Before the first change of an idle account the store is told that its numbers may be behind (`mark_usage`);
   the mark goes when everything is written and no upload is open. Accounts found marked at start are scanned
   (`tidegate.vfs.usage.scan`), which makes the numbers right after a crash. If the store cannot be reached,
@@ -21,15 +18,14 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from tidegate.errors import BadRecord, CallerError, NotFound, TidegateError
+from tidegate.errors import TidegateError
 from tidegate.events.kinds import Event, QuotaWarning
-from tidegate.model import Account, Folder, FolderMount, Origin, UsageDelta
+from tidegate.model import Account, Folder, FolderMount, Origin
 from tidegate.policy.charges import build_charges, session_tally
 from tidegate.policy.quota import ChargeSet, UsageCounter, Warn
 from tidegate.vfs.usage.doubts import Doubts
@@ -38,30 +34,14 @@ from tidegate.vfs.usage.live import (
     AccountUsage,
     FolderUsage,
     Identity,
-    LiveUsage,
-    Numbers,
     UsageStore,
-    as_delta,
     identity_of,
     is_same,
-    numbers_of,
 )
+from tidegate.vfs.usage.writing import REFUSED, UsageWriter
 
-SAVE_GAP_SECONDS: Final = 1.0
-"""Least time between two background writes of one usage: bounds the load, does not delay the first."""
-SAVE_INTERVAL_SECONDS: Final = 2.0
-"""How often usage is written while an upload runs."""
-LINGER_SECONDS: Final = 1.0
-"""How long the mark stays after the last change: a burst of small files sets it once, not once a file."""
 FRESH_SECONDS: Final = 1.0
 """How old the numbers of a login may be; older ones are asked for again when a session begins."""
-RETRY_SECONDS: Final = 5.0
-"""Pause before a write that failed is tried again."""
-CLOSE_SECONDS: Final = 20.0
-"""How long stopping waits for the store, all accounts together; what is not written is scanned later."""
-
-_REFUSED: Final = (CallerError, BadRecord, OverflowError)
-"""Failures of a write that say for certain that nothing was stored."""
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +75,8 @@ class UsageTracker:
         self._gone: dict[tuple[str, Identity], AccountUsage] = {}
         self._folders: dict[str, FolderUsage] = {}
         self.doubts = Doubts()
-        # Accounts whose numbers cannot be written now, and why.
-        self._failing: dict[str, str] = {}
+        self.writer: Final = UsageWriter(store, lease, self.doubts, retire=self._retire, settled=self._forget)
         self._loading = asyncio.Lock()
-        self._writing = 0  # writes of anybody's numbers under way
-        self._wrote = 0.0  # when the last one ended (`time.monotonic`)
-        self._stop = asyncio.Event()
 
     # -- life of a usage -----------------------------------------------------------------------------
 
@@ -125,13 +101,13 @@ class UsageTracker:
         current: Account | None = account
         if store is not None:
             known = name in self._accounts
-            recent = asked > max(self._wrote, time.monotonic() - FRESH_SECONDS)
+            recent = asked > max(self.writer.wrote, time.monotonic() - FRESH_SECONDS)
             if known:
-                current = await self._surely(name, store)
-            elif self._writing or not recent:
+                current = await self.writer.surely(name, store)
+            elif self.writer.writing or not recent:
                 current = await store.user(name)
                 if current is not None and not is_same(identity_of(current), wanted):
-                    current = await self._surely(name, store)
+                    current = await self.writer.surely(name, store)
         other = self._accounts.get(name)
         found = current or account
         if not is_same(identity_of(found), wanted) or (current is None and other is not None):
@@ -186,7 +162,7 @@ class UsageTracker:
     def _forget_folders(self) -> None:
         for name, folder in list(self._folders.items()):
             if folder.refs <= 0 and not folder.pending:
-                if any(usage.busy and folder in usage.folders for usage in self._tracker()):
+                if any(usage.busy and folder in usage.folders for usage in self._usages()):
                     continue  # what ends later is charged to it
                 del self._folders[name]
 
@@ -209,7 +185,7 @@ class UsageTracker:
         """The part of these counters for open uploads that no listing shows."""
         hidden_size = hidden_files = 0
         seen: set[int] = set()
-        for usage in self._tracker():
+        for usage in self._usages():
             for upload in usage.uploads:
                 if any(count is size for count in upload.charges.grow) and id(upload.reservation) not in seen:
                     seen.add(id(upload.reservation))
@@ -220,15 +196,15 @@ class UsageTracker:
 
     def quiet(self, folder: FolderUsage) -> bool:
         """True if no operation is under way that may change a folder."""
-        return not any(usage.moving and folder in usage.folders for usage in self._tracker())
+        return not any(usage.moving and folder in usage.folders for usage in self._usages())
 
     def changing(self, folder: str) -> list[str]:
         """Accounts whose sessions changed a folder a moment ago, or may be changing it."""
         return sorted(
-            {usage.name for usage in self._tracker() if any(one.name == folder for one in usage.folders)}
+            {usage.name for usage in self._usages() if any(one.name == folder for one in usage.folders)}
         )
 
-    def _tracker(self) -> tuple[AccountUsage, ...]:
+    def _usages(self) -> tuple[AccountUsage, ...]:
         return (*self._accounts.values(), *self._gone.values())
 
     # -- what a session charges ----------------------------------------------------------------------
@@ -278,9 +254,9 @@ class UsageTracker:
             if not usage.marked:
                 try:
                     try:
-                        await self._mark(usage)
+                        await self.writer.mark(usage)
                     except TidegateError:  # a line that broke while it was idle, most often
-                        await self._mark(usage)
+                        await self.writer.mark(usage)
                 except TidegateError:
                     log.warning("usage of %s: the store cannot be told that it changes", usage.name)
 
@@ -305,9 +281,7 @@ class UsageTracker:
             folder.turns += 1
         if self.store is None:
             return
-        usage.wake.set()
-        if usage.task is None and not self._stop.is_set():
-            usage.task = asyncio.create_task(self._keep(usage), name=f"usage {usage.name}")
+        self.writer.wake(usage)
 
     def shifted(self, usage: AccountUsage, folder: FolderUsage | None) -> None:
         """Something gets another name: a count that runs may see it twice or not at all."""
@@ -331,10 +305,10 @@ class UsageTracker:
         if self.store is None:
             return
         if usage is None:
-            await self.set_mark(username, dirty=True)
+            await self.writer.set_mark(username, dirty=True)
         else:
             async with usage.lock:
-                await self._mark(usage)
+                await self.writer.mark(usage)
 
     async def counted(self, account: Account) -> None:
         """The store's numbers of an account and its folders are exact: its mark may go."""
@@ -344,10 +318,10 @@ class UsageTracker:
         elif account.username in self.doubts.accounts():
             return  # something came up meanwhile
         elif self.store is not None:
-            await self.set_mark(account.username, dirty=False)
+            await self.writer.set_mark(account.username, dirty=False)
             usage = self.live_for(account)
             if usage is not None and usage.marked:  # somebody began meanwhile
-                await self.set_mark(account.username, dirty=True)
+                await self.writer.set_mark(account.username, dirty=True)
 
     def touch(self, usage: AccountUsage, kind: Literal["upload", "download"]) -> None:
         """A transfer ended well: remember if it was the account's first."""
@@ -359,170 +333,13 @@ class UsageTracker:
 
     async def settle(self, username: str | None = None) -> None:
         """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""
-        for usage in self._tracker():
+        for usage in self._usages():
             if (username is None or usage.name == username) and usage.pending:
-                await self._write(usage)
+                await self.writer.write(usage)
 
     async def close(self) -> None:
-        """Write everything and stop, in `CLOSE_SECONDS` at most."""
-        self._stop.set()
-        tracker = self._tracker()
-        for usage in tracker:
-            usage.wake.set()
-        tasks = [usage.task for usage in tracker if usage.task is not None]
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                if tasks:
-                    await asyncio.gather(*tasks, return_exceptions=True)
-                for usage in tracker:
-                    await self._finish(usage)
-        except TimeoutError:
-            behind = sum(usage.pending or usage.marked for usage in tracker)
-            log.warning(
-                "the store does not answer: usage of %d accounts will be scanned at the next start", behind
-            )
-
-    async def _finish(self, usage: AccountUsage) -> None:
-        try:
-            if usage.pending:
-                await self._write(usage)
-            await self._unmark(usage)
-        except (TidegateError, OverflowError):
-            log.warning("usage of %s could not be written; it will be scanned at the next start", usage.name)
-
-    async def _keep(self, usage: AccountUsage) -> None:
-        """Write a usage until it is settled."""
-        idle_since: float | None = None
-        try:
-            while not self._stop.is_set():
-                usage.wake.clear()
-                pause = SAVE_GAP_SECONDS
-                try:
-                    if usage.pending:
-                        idle_since = None
-                        await self._write(usage)
-                    elif not usage.busy:
-                        now = asyncio.get_running_loop().time()
-                        idle_since = now if idle_since is None else idle_since
-                        if now - idle_since >= LINGER_SECONDS:
-                            await self._unmark(usage)
-                            if not usage.wake.is_set():
-                                break
-                    else:
-                        pause = SAVE_INTERVAL_SECONDS
-                    self._written(usage)
-                except (TidegateError, OverflowError) as error:  # sparse files add up to more than fits
-                    self._unwritten(usage, error)
-                    pause = RETRY_SECONDS
-                await _wait(self._stop, SAVE_GAP_SECONDS)
-                if pause > SAVE_GAP_SECONDS and not self._stop.is_set():
-                    await _wait(usage.wake, pause - SAVE_GAP_SECONDS)
-        finally:
-            usage.task = None
-            if not usage.pending:
-                self._failing.pop(usage.name, None)
-            self._forget(usage)
-
-    def _unwritten(self, usage: AccountUsage, error: Exception) -> None:
-        """Say once why the store does not take numbers, not at each try and not for each account."""
-        cause = " ".join(str(error).split()) or type(error).__name__
-        if self._failing.get(usage.name) == cause:
-            return
-        known = cause in self._failing.values()
-        self._failing[usage.name] = cause
-        log.log(
-            logging.DEBUG if known else logging.WARNING,
-            "usage of %s cannot be written now: %s; trying again every %g seconds",
-            usage.name,
-            cause,
-            RETRY_SECONDS,
-        )
-
-    def _written(self, usage: AccountUsage) -> None:
-        cause = self._failing.pop(usage.name, None)
-        if cause is not None and cause not in self._failing.values():
-            log.info("usage is written again, last that of %s; it was kept meanwhile (%s)", usage.name, cause)
-
-    async def _write(self, usage: AccountUsage) -> None:
-        store = self.store
-        if store is None:
-            return
-        async with usage.lock:
-            try:
-                await self._write_account(usage, store)
-            except NotFound:
-                log.info("usage of %s is dropped: the account was deleted", usage.name)
-                usage.deleted()
-            for folder in list(usage.folders):
-                await self._write_folder(usage, folder, store)
-
-    async def _write_account(self, usage: AccountUsage, store: UsageStore) -> None:
-        if not usage.behind:
-            return
-        if usage.sent is not None:
-            # A write of the same record ends after one that is still under way (a transaction whose
-            # line broke holds its lock), and makes the reading that follows go to the writing server.
-            await self._mark(usage)
-        if await self._replaced(usage, store):
-            return
-        if usage.sent is not None:
-            self._learn(usage, await store.user(usage.name), (usage.name, None))
-        changes = usage.changes()
-        await self._send(usage, changes, lambda: self._noted(store.add_usage(usage.name, as_delta(changes))))
-        for kind, when in list(usage.touched_at.items()):
-            await store.touch_first(usage.name, kind, when)
-            del usage.touched_at[kind]
-
-    async def _write_folder(self, usage: AccountUsage, folder: FolderUsage, store: UsageStore) -> None:
-        async with folder.lock:  # several accounts may have changed it
-            if folder.sent is not None and not usage.marked:
-                with contextlib.suppress(NotFound):  # the account was deleted; the folder may live on
-                    await self._mark(usage)
-            try:
-                if folder.sent is not None:
-                    # For the reasons in `_write_account`.
-                    await store.add_folder_usage(folder.name, size=0, files=0)
-                    self._learn(folder, await store.folder(folder.name), (usage.name, folder.name))
-                size, files = changes = folder.changes()
-                await self._send(
-                    folder, changes, lambda: store.add_folder_usage(folder.name, size=size, files=files)
-                )
-            except NotFound:
-                log.info("usage of folder %s is dropped: it was deleted", folder.name)
-                folder.deleted()
-
-    @staticmethod
-    async def _send(usage: LiveUsage, changes: Numbers, write: Callable[[], Awaitable[None]]) -> None:
-        """Have changes stored; if it cannot be said whether they were, they stay in `usage.sent`."""
-        if not any(changes):
-            return
-        usage.sent = changes
-        try:
-            await write()
-        except _REFUSED:
-            usage.sent = None
-            raise
-        usage.told(changes)
-
-    def _learn(self, usage: LiveUsage, found: Account | Folder | None, doubt: tuple[str, str | None]) -> None:
-        """Settle what became of `usage.sent`, or note whose numbers only a scan can make right."""
-        if not usage.learn(None if found is None else numbers_of(found)):
-            log.warning("usage of %s is uncertain; it will be counted again", usage.name)
-            self.doubts.add(*doubt)
-
-    async def _replaced(self, usage: AccountUsage, store: UsageStore) -> bool:
-        """True if the store has another account of that name by now; the usage is retired then.
-
-        The store adds by name, so this is asked before each addition.
-        """
-        if not usage.gone and any(usage.identity):
-            found = await store.user(usage.name)
-            if found is not None and not is_same(usage.identity, identity_of(found)):
-                found = await self._surely(usage.name, store)
-            # Without a record the write itself tells.
-            if found is not None and not usage.gone and not is_same(usage.identity, identity_of(found)):
-                self._retire(usage)
-        return usage.gone
+        """Write everything and stop, in `writing.CLOSE_SECONDS` at most."""
+        await self.writer.close(self._usages())
 
     def _retire(self, usage: AccountUsage) -> None:
         """The account is gone and another one has its name: what sessions still change concerns nobody."""
@@ -536,52 +353,12 @@ class UsageTracker:
         if usage.task is None:
             self._forget(usage)
 
-    @staticmethod
-    async def _surely(name: str, store: UsageStore) -> Account | None:
-        """The account on the writing server: it is the one that is read after a write, even of nothing."""
-        try:
-            await store.add_usage(name, UsageDelta())
-        except NotFound:
-            return None
-        return await store.user(name)
-
-    async def set_mark(self, username: str, *, dirty: bool) -> None:
-        """Set or clear this server's mark on an account."""
-        if self.lease is not None:
-            await self.lease.mark(username, dirty=dirty)
-        elif self.store is not None:
-            await self.store.mark_usage(username, dirty=dirty)
-
-    async def _mark(self, usage: AccountUsage) -> None:
-        if not usage.gone:
-            await self.set_mark(usage.name, dirty=True)
-        usage.marked = True
-
-    async def _unmark(self, usage: AccountUsage) -> None:
-        if self.store is None or not usage.marked:
-            return
-        async with usage.lock:
-            doubtful = not usage.gone and self.doubts.keep_mark(usage.name)
-            if usage.marked and not usage.busy and not usage.pending and not doubtful:
-                usage.marked = False
-                if not usage.gone:
-                    await self.set_mark(usage.name, dirty=False)
-
-    async def _noted(self, write: Awaitable[None]) -> None:
-        """Write numbers of an account, and remember when."""
-        self._writing += 1
-        try:
-            await write
-        finally:
-            self._writing -= 1
-            self._wrote = time.monotonic()
-
     # -- by hand -------------------------------------------------------------------------------------
 
     async def _current(self, username: str) -> AccountUsage | None:
         """The live usage of the account that the store has now."""
         usage = self._accounts.get(username)
-        if usage is not None and self.store is not None and await self._replaced(usage, self.store):
+        if usage is not None and self.store is not None and await self.writer.replaced(usage, self.store):
             return self._accounts.get(username)
         return usage
 
@@ -606,21 +383,21 @@ class UsageTracker:
         usage = await self._current(username)
         if usage is None:
             if self.store is not None:
-                await self._noted(self.store.set_usage(username, size=size, files=files))
+                await self.writer.noted(self.store.set_usage(username, size=size, files=files))
             self.doubts.settle(until, username=username)
             return
         async with usage.lock:
             # Besides the scan that holds the usage, others do: traffic goes on.
             marks = since is not None and self.store is not None and not usage.marked and usage.refs > 1
             if marks:
-                await self._mark(usage)
+                await self.writer.mark(usage)
             before = usage.charged
             size, files = _later((size, files), before, since)
             try:
                 if self.store is not None:
-                    await self._noted(self.store.set_usage(username, size=size, files=files))
+                    await self.writer.noted(self.store.set_usage(username, size=size, files=files))
             except BaseException as error:
-                if not isinstance(error, _REFUSED):  # perhaps they are set, and additions go on top of them
+                if not isinstance(error, REFUSED):  # perhaps they are set, and additions go on top of them
                     self.doubt(usage)
                 raise
             usage.correct((size, files), before)
@@ -633,12 +410,16 @@ class UsageTracker:
         usage = await self._current(username)
         if usage is None:
             if self.store is not None:
-                await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
+                await self.writer.noted(
+                    self.store.set_transfer_usage(username, upload=upload, download=download)
+                )
             return
         async with usage.lock:
             before = usage.upload.used, usage.download.used, usage.total.used
             if self.store is not None:
-                await self._noted(self.store.set_transfer_usage(username, upload=upload, download=download))
+                await self.writer.noted(
+                    self.store.set_transfer_usage(username, upload=upload, download=download)
+                )
             usage.replaced(usage.upload, usage.download)
             usage.upload.rebase(upload, before[0])
             usage.download.rebase(download, before[1])
@@ -667,7 +448,7 @@ class UsageTracker:
                     if self.store is not None:
                         await self.store.set_folder_usage(name, size=size, files=files)
                 except BaseException as error:
-                    if not isinstance(error, _REFUSED):  # as in `set_usage`
+                    if not isinstance(error, REFUSED):  # as in `set_usage`
                         for username in self.changing(name):
                             self.doubts.add(username, name)
                     raise
@@ -679,10 +460,3 @@ def _later(counted: tuple[int, int], now: tuple[int, int], since: tuple[int, int
     """The counted numbers, and what was charged since then."""
     then = now if since is None else since
     return max(0, counted[0] + now[0] - then[0]), max(0, counted[1] + now[1] - then[1])
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
