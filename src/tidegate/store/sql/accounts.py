@@ -156,6 +156,20 @@ async def _mounts_of(
     return found
 
 
+async def mounting(connection: AsyncConnection, tables: Tables, folder: str) -> list[str]:
+    """Names of the accounts that mount a folder."""
+    users, mounts, folders = tables.users, tables.mounts, tables.folders
+    query = (
+        select(users.c.username)
+        .join(mounts, mounts.c.user_id == users.c.id)
+        .join(folders, folders.c.id == mounts.c.folder_id)
+        .where(folders.c.name == folder)
+        .distinct()
+        .order_by(users.c.username)
+    )
+    return list((await connection.execute(query)).scalars())
+
+
 async def count(connection: AsyncConnection, table: Table) -> int:
     """Rows of a table."""
     return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The provider contract on SQL: opens and migrates, then hands each call to the statements' modules."""
+"""The provider contract on SQL: each call is handed to the statements' modules.
+
+This module is longer than most because the contract is one class, and each of its methods a few lines.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, select
 
-from tidegate import hints
 from tidegate.accounts.names import can_be_stored
-from tidegate.errors import AlreadyExists, NotFound, ProviderError
+from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.store.contract import (
     AdminsGuard,
@@ -32,13 +31,12 @@ from tidegate.store.contract import (
 )
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
-from tidegate.store.sql import accounts, external_users, loading, revocations, schema, usage
+from tidegate.store.sql import accounts, external_users, loading, revocations, settings, usage
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database, ping
-from tidegate.store.sql.engines import sqlite_file
+from tidegate.store.sql.opening import Opening
 from tidegate.store.sql.outbox import SqlOutbox
 from tidegate.store.sql.record_table import admin_table, api_key_table, folder_table, taken
-from tidegate.store.sql.shape import RightMissing
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
 
@@ -60,21 +58,20 @@ class SqlProvider:
         self._admins: Final = admin_table(self._tables)
         self._keys: Final = api_key_table(self._tables)
         self._external_users: external_users.ExternalUsers | None = None
-        # False while only a foreign table can be read, in a database that we may not write.
-        self._complete = True
-        self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._complete)
-        self.pending = False
-        """Set by a rehearsal: the schema is older than this version, and the next start changes that."""
+        self._opening: Final = Opening(self._database, self._tables, options)
+        self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._opening.complete)
 
     # -- life ------------------------------------------------------------------------------------------
 
+    @property
+    def pending(self) -> bool:
+        """True after a rehearsal if the schema is older than this version; the next start changes that."""
+        return self._opening.pending
+
     async def open(self, *, migrate: bool = True, rehearse: bool = False) -> None:
         """Connect and settle the schema; with `rehearse` only try whether that would work."""
-        if self._database.driver == "sqlite":
-            await asyncio.to_thread(_make_private_file, sqlite_file(self._database.target))
-        self._database.start()
+        await self._opening.open(migrate=migrate, rehearse=rehearse)
         try:
-            await self._settle_schema(migrate=migrate, rehearse=rehearse)
             if self._options.external_table:
                 self._external_users = external_users.ExternalUsers(self._options.external_table)
                 await self._database.read(self._external_users.learn)
@@ -82,38 +79,9 @@ class SqlProvider:
             await self._database.stop()
             raise
 
-    async def _settle_schema(self, *, migrate: bool, rehearse: bool) -> None:
-        if migrate:
-            try:
-                if not rehearse:
-                    await schema.upgrade(self._database, self._options, self._tables)
-                elif await schema.rehearse(self._database, self._options, self._tables):
-                    self.pending, self._complete = True, False
-            except RightMissing:
-                if not self._options.external_table or await self._has_tables():
-                    raise
-                self._complete = False
-            return
-        if rehearse:
-            await schema.rehearse(self._database, self._options, self._tables)
-        version = await schema.current(self._database, self._options)
-        schema.refuse_newer(version)
-        if version != schema.latest():
-            raise ProviderError(
-                f"the database has schema version {version}, but {schema.latest()} is needed: "
-                f"run {hints.typed('initprovider')}"
-            )
-
-    async def _has_tables(self) -> bool:
-        try:
-            return await schema.current(self._database, self._options) != "0"
-        except RightMissing:
-            return False
-
     async def schema_version(self) -> str:
         """The schema version that the database has now, ``0`` for none; for a provider that is not open."""
-        async with self._briefly():
-            return await schema.current(self._database, self._options)
+        return await self._opening.schema_version()
 
     async def revert(self, to: str) -> bool:
         """Take the schema back; for a provider that is not open.
@@ -121,18 +89,7 @@ class SqlProvider:
         Returns:
             False if it was at that version already.
         """
-        async with self._briefly():
-            return await schema.downgrade(self._database, self._options, to)
-
-    @contextlib.asynccontextmanager
-    async def _briefly(self) -> AsyncIterator[None]:
-        if self._database.driver == "sqlite":
-            await asyncio.to_thread(_make_private_file, sqlite_file(self._database.target))
-        self._database.start()
-        try:
-            yield
-        finally:
-            await self._database.stop()
+        return await self._opening.revert(to)
 
     async def close(self) -> None:
         """Release connections."""
@@ -251,7 +208,7 @@ class SqlProvider:
 
     async def external(self, username: str) -> Account | None:
         """The kept part of an account that only an authenticator knows."""
-        if not self._complete or not can_be_stored(username):
+        if not self._opening.complete or not can_be_stored(username):
             return None
         return await self._database.read(_do(usage.external, self._tables, username))
 
@@ -313,13 +270,13 @@ class SqlProvider:
 
     async def usage_marks(self) -> list[tuple[str, str]]:
         """Every mark: account and server."""
-        return await self._database.read(_do(usage.dirty, self._tables)) if self._complete else []
+        return await self._database.read(_do(usage.dirty, self._tables)) if self._opening.complete else []
 
     # -- folders -----------------------------------------------------------------------------------------
 
     async def folder(self, name: str) -> Folder | None:
         """One folder."""
-        if not self._complete or not can_be_stored(name):
+        if not self._opening.complete or not can_be_stored(name):
             return None
         return await self._database.read(_do(self._folders.get, name))
 
@@ -329,22 +286,9 @@ class SqlProvider:
 
     async def folder_users(self, name: str) -> list[str]:
         """Names of the accounts that mount a folder."""
-        if not self._complete or not can_be_stored(name):
+        if not self._opening.complete or not can_be_stored(name):
             return []
-        users, mounts, folders = self._tables.users, self._tables.mounts, self._tables.folders
-        query = (
-            select(users.c.username)
-            .join(mounts, mounts.c.user_id == users.c.id)
-            .join(folders, folders.c.id == mounts.c.folder_id)
-            .where(folders.c.name == name)
-            .distinct()
-            .order_by(users.c.username)
-        )
-
-        async def work(connection: AsyncConnection) -> list[str]:
-            return list((await connection.execute(query)).scalars())
-
-        return await self._database.read(work)
+        return await self._database.read(_do(accounts.mounting, self._tables, name))
 
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
@@ -371,7 +315,7 @@ class SqlProvider:
 
     async def admin(self, username: str) -> Admin | None:
         """One administrator."""
-        if not self._complete or not can_be_stored(username):
+        if not self._opening.complete or not can_be_stored(username):
             return None
         return await self._database.read(_do(self._admins.get, username))
 
@@ -418,7 +362,7 @@ class SqlProvider:
 
     async def api_key(self, key_id: str) -> ApiKey | None:
         """One API key."""
-        if not self._complete or not can_be_stored(key_id):
+        if not self._opening.complete or not can_be_stored(key_id):
             return None
         return await self._database.read(_do(self._keys.get, key_id))
 
@@ -447,28 +391,13 @@ class SqlProvider:
 
     async def setting(self, name: str) -> str | None:
         """A value the server keeps for itself."""
-        if not self._complete:
+        if not self._opening.complete:
             return None
-        query = select(self._tables.settings.c.value).where(self._tables.settings.c.name == name)
-
-        async def work(connection: AsyncConnection) -> str | None:
-            return (await connection.execute(query)).scalar_one_or_none()
-
-        return await self._database.read(work)
+        return await self._database.read(_do(settings.get, self._tables, name))
 
     async def set_setting(self, name: str, value: str | None) -> None:
         """Store such a value, or forget it."""
-        table = self._tables.settings
-
-        async def work(connection: AsyncConnection) -> None:
-            if value is None:
-                await connection.execute(delete(table).where(table.c.name == name))
-                return
-            changed = await connection.execute(update(table).where(table.c.name == name).values(value=value))
-            if changed.rowcount == 0:
-                await connection.execute(insert(table).values(name=name, value=value))
-
-        await self._database.write(work)
+        await self._database.write(_do(settings.put, self._tables, name, value))
 
     async def revoke(self, subject: str, *, at_ms: int, expires_ms: int, limit: int) -> None:
         """Remember that something is void."""
@@ -480,7 +409,7 @@ class SqlProvider:
 
     async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
         """Those of the subjects that are void."""
-        if not self._complete:
+        if not self._opening.complete:
             return {}
         return await self._database.read(_do(revocations.revoked, self._tables, subjects))
 
@@ -527,7 +456,7 @@ class SqlProvider:
         limit: int,
         order: Order,
     ) -> list[T]:
-        if not self._complete:
+        if not self._opening.complete:
             return []
         work = _do(page, max(offset, 0), min(max(limit, 0), MAX_PAGE), order)
         return await self._database.listing(work, about=about)
@@ -568,19 +497,6 @@ def _do(
         return function(connection, *args, **kwargs)
 
     return work
-
-
-def _make_private_file(path: str) -> None:
-    """Make an SQLite file that only the server's user can read: it holds password hashes."""
-    if not Path(path).parent.is_dir():
-        raise ProviderError(f"data_provider.name: the directory {Path(path).parent} does not exist")
-    with contextlib.suppress(FileExistsError):
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise ProviderError(f"data_provider.name: cannot create {path}: {error.strerror}") from None
 
 
 def _keeps_the_contract(provider: SqlProvider) -> Provider:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish, QuickHandle
@@ -281,9 +281,52 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         found = await own.find(context, path, follow=not flags.exclusive)
         if found is not None:
             return await _join(context, path, flags, *found)
+    judged = await _judged(context, path, flags, may_replace=may_replace)
+    if judged.flags.read and judged.entry is not None and not judged.flags.truncate:
+        await _inspect_download(context, path, judged.resolved)
+    mount, entry = judged.resolved.mount, judged.entry
+    old = entry.size if entry is not None and entry.is_file else 0
+    with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
+        mount.charges.may_upload(new=entry is None, replaced=old if judged.flags.truncate else 0)
+        if entry is not None and not judged.flags.truncate:
+            mount.charges.require_size(old + 1)
+    wanted = _options(context, judged, attrs)
+    file = await settle(context, lambda act: _begin_upload(context, act, path, judged, wanted))
+    if judged.flags.read:
+        for count in mount.charges.fetches:
+            count.add(1)
+    return file
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A file that may be written, by everything that is known before it is opened.
+
+    Attributes:
+        resolved: where it is, links followed.
+        entry: what has the name now, itself if it is a link.
+        flags: what is left of those that were asked for.
+        withheld: the place where `download` is not granted, if it was asked for.
+        may_replace: what is there may be replaced.
+        one_way: reading was asked for, and this storage cannot do both; see `File.one_way`.
+    """
+
+    resolved: ResolvedPath
+    entry: Entry | None
+    flags: OpenFlags
+    withheld: VPath | None
+    may_replace: bool
+    one_way: bool
+
+    @property
+    def fresh(self) -> bool:
+        """True if nothing of the content that is there stays."""
+        return self.entry is None or self.flags.truncate or self.flags.exclusive
+
+
+async def _judged(context: Context, path: VPath, flags: OpenFlags, *, may_replace: bool) -> _Judged:
     resolved, entry = await context.survey(path)
     _judge_place(context, path, resolved)
-    mount, backend, key = resolved
     _judge(context, path, flags, entry)
     behind = entry
     if entry is not None and entry.is_link:
@@ -291,9 +334,8 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         if flags.exclusive:
             raise AlreadyExists  # of a name that is taken, wherever it leads
         resolved = await context.charged(path, follow=True)
-        mount, backend, key = resolved
         _judge_place(context, path, resolved)
-        behind = await _look(context.through(resolved), key, follow=True)
+        behind = await _look(context.through(resolved), resolved.key, follow=True)
         if behind is not None:
             if behind.is_dir:
                 raise IsADirectory
@@ -304,78 +346,72 @@ async def _open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: A
         context.require(Intent.UPLOAD if new else Intent.OVERWRITE, there)
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
     flags, withheld = _readable(context, flags, path, there)
-    flags, one_way = _capable(backend, flags, entry)
+    flags, one_way = _capable(resolved.backend, flags, entry)
+    return _Judged(resolved, entry, flags, withheld, may_replace, one_way)
 
-    if flags.read and entry is not None and not flags.truncate:
-        await _inspect_download(context, path, resolved)
 
-    options = context.options
-    fresh = entry is None or flags.truncate or flags.exclusive
-    inplace = options.upload_mode is Publish.INPLACE or not fresh
-    old = entry.size if entry is not None and entry.is_file else 0
-    with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
-        mount.charges.may_upload(new=entry is None, replaced=old if flags.truncate else 0)
-        if entry is not None and not flags.truncate:
-            mount.charges.require_size(old + 1)
+def _options(context: Context, judged: _Judged, attrs: Attrs | None) -> OpenOptions:
+    """What storage is asked for."""
+    flags, (mount, backend, _) = judged.flags, judged.resolved
     uid, gid = context.owner
-    wanted = OpenOptions(
+    # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
+    exclusive = flags.exclusive or (judged.entry is None and not judged.may_replace)
+    return OpenOptions(
         read=flags.read or reads_back(context, backend),
         write=True,
         create=flags.create,
-        # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
-        exclusive=flags.create and (flags.exclusive or (entry is None and not may_replace)),
+        exclusive=flags.create and exclusive,
         truncate=flags.truncate,
-        append=_appends(mount, flags, fresh=fresh),
-        publish=_publish(backend, options.upload_mode),
+        append=_appends(mount, flags, fresh=judged.fresh),
+        publish=_publish(backend, context.options.upload_mode),
         mode=attrs.mode if attrs is not None else None,
         uid=uid,
         gid=gid,
-        fsync=options.fsync,
+        fsync=context.options.fsync,
     )
 
-    async def work(act: Act) -> File:
-        await act.begin(mount)
-        await context.paths.may_change((backend, key))
-        upload = Upload(context, resolved, inplace=inplace)
-        handle: FileHandle | None = None
-        try:
-            with context.limits(Intent.UPLOAD, path):
-                if entry is None:
-                    upload.charge_new()
-                async with upload.state.lock:  # nobody removes or renames it between opening and taking over
-                    act.commit()
-                    handle = await context.opening_through(resolved).open_file(key, wanted)
-                    if mount.in_order:
-                        start = 0 if fresh else handle.existed_size or 0
-                        handle = InOrder(handle, start, append=flags.append, room=options.early)
-                    # Only the backend knows if an unfinished upload was taken up, which stays beside it.
-                    upload.inplace = not handle.staged
-                    if upload.inplace and mount.charges.grow and handle.existed_size is not None:
-                        upload.names = max(1, (await handle.stat()).nlink)
-                    took = handle.took
-                    empty = (
-                        wanted.truncate or wanted.exclusive
-                    )  # also what is left of an upload is emptied then
-                    upload.opened(handle.existed_size, truncate=empty, took=took)
-                    if not upload.inplace:
-                        upload.staged(handle)
-        except BaseException:
-            upload.never_opened()
-            if handle is not None:
-                await _drop(handle)
-            raise
-        file = File(context, resolved, handle, path, readable=flags.read, upload=upload, append=flags.append)
-        file.withheld = withheld
-        file.one_way = one_way
-        if act.abandoned:
-            await file.abort()
-            raise PeerGone
-        return file
 
-    file = await settle(context, work)
-    if flags.read:
-        for count in mount.charges.fetches:
-            count.add(1)
+async def _begin_upload(
+    context: Context, act: Act, path: VPath, judged: _Judged, wanted: OpenOptions
+) -> File:
+    """Charge and open, with nobody at the path in between."""
+    resolved, flags = judged.resolved, judged.flags
+    mount, backend, key = resolved
+    await act.begin(mount)
+    await context.paths.may_change((backend, key))
+    inplace = context.options.upload_mode is Publish.INPLACE or not judged.fresh
+    upload = Upload(context, resolved, inplace=inplace)
+    handle: FileHandle | None = None
+    try:
+        with context.limits(Intent.UPLOAD, path):
+            if judged.entry is None:
+                upload.charge_new()
+            async with upload.state.lock:  # nobody removes or renames it between opening and taking over
+                act.commit()
+                handle = await context.opening_through(resolved).open_file(key, wanted)
+                if mount.in_order:
+                    start = 0 if judged.fresh else handle.existed_size or 0
+                    handle = InOrder(handle, start, append=flags.append, room=context.options.early)
+                # Only the backend knows if an unfinished upload was taken up, which stays beside it.
+                upload.inplace = not handle.staged
+                if upload.inplace and mount.charges.grow and handle.existed_size is not None:
+                    upload.names = max(1, (await handle.stat()).nlink)
+                # What is left of an upload is emptied by both.
+                empty = wanted.truncate or wanted.exclusive
+                upload.opened(handle.existed_size, truncate=empty, took=handle.took)
+                if not upload.inplace:
+                    upload.staged(handle)
+    except BaseException:
+        upload.never_opened()
+        if handle is not None:
+            await _drop(handle)
+        raise
+    file = File(context, resolved, handle, path, readable=flags.read, upload=upload, append=flags.append)
+    file.withheld = judged.withheld
+    file.one_way = judged.one_way
+    if act.abandoned:
+        await file.abort()
+        raise PeerGone
     return file
 
 
