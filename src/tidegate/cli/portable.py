@@ -156,7 +156,7 @@ class PortableFlags:
                 )
 
     def credentials(self, generated: str) -> Credentials:
-        """What the user logs in by, as the files hold it now.
+        """The password and keys that the user logs in by, as the files hold them now.
 
         Args:
             generated: the password if neither one nor a key is given.

@@ -277,7 +277,7 @@ def explain(
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """What is asked about, with everything that its words leave open settled.
+    """The act that is asked about, with everything that its words leave open settled.
 
     Attributes:
         onto: the step of a rename onto a name that exists, None for everything else.

@@ -351,7 +351,7 @@ async def _judged(context: Context, path: VPath, flags: OpenFlags, *, may_replac
 
 
 def _options(context: Context, judged: _Judged, attrs: Attrs | None) -> OpenOptions:
-    """What storage is asked for."""
+    """The options by which storage is asked to open the file."""
     flags, (mount, backend, _) = judged.flags, judged.resolved
     uid, gid = context.owner
     # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
