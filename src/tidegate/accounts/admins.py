@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import ENABLED, EVERYTHING, check_owner_remains
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
-from tidegate.accounts.records import Document, Edit, Records, Stored
+from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.errors import BadRecord, Denied, InvalidArgument
 from tidegate.model import Admin
 from tidegate.store.contract import Provider
@@ -20,13 +19,11 @@ from tidegate.store.documents import decode_admin
 from tidegate.store.validate import check_admin
 
 
-class Admins:
+class Admins(Verbs[Admin]):
     """Adds, changes and removes administrators; only who has all permissions may."""
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
-        self._options: Final = options
-        self._needs: Final = needs
-        self._records: Final = Records(
+        super().__init__(
             Stored(
                 "admin",
                 "administrator",
@@ -40,17 +37,10 @@ class Admins:
                 ),
                 lambda admin: admin.username,
             ),
-            options.rules,
-            needs.events,
+            provider,
+            options,
+            needs,
         )
-
-    async def get(self, name: str) -> Admin:
-        """One administrator.
-
-        Raises:
-            NotFound: there is none of this name.
-        """
-        return await self._records.get(name)
 
     async def add(self, document: Document, *, by: Actor, password: str = "") -> Admin:
         """Add an administrator; times and the id of the document do not count.

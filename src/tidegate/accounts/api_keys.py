@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Final
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
-from tidegate.accounts.records import Document, Edit, Records, Stored
+from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.errors import BadRecord, Denied, NotFound
 from tidegate.identity.apikeys import new_api_key
 from tidegate.model import ApiKey
@@ -20,14 +19,12 @@ from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_api_key
 
 
-class ApiKeys:
+class ApiKeys(Verbs[ApiKey]):
     """Makes, changes and removes API keys: only who has all permissions may, and not by an API key."""
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
-        self._provider: Final = provider
-        self._options: Final = options
         # Ids are random and compared as they are: no naming rule is about them.
-        self._records: Final = Records(
+        super().__init__(
             Stored(
                 "api_key",
                 "API key",
@@ -37,8 +34,10 @@ class ApiKeys:
                 lambda name, guard: provider.delete_api_key(name, guard=guard),
                 lambda key: key.id,
             ),
-            replace(options.rules, naming_rules=1),
-            needs.events,
+            provider,
+            options,
+            needs,
+            rules=replace(options.rules, naming_rules=1),
         )
 
     async def get(self, key_id: str) -> ApiKey:

@@ -9,7 +9,7 @@ from typing import Final
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
-from tidegate.accounts.records import Document, Edit, Records, Stored
+from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.model import Folder
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_folder
@@ -17,14 +17,11 @@ from tidegate.store.documents import decode_folder
 MANAGE: Final = "manage_folders"
 
 
-class Folders:
+class Folders(Verbs[Folder]):
     """Adds, changes and removes folders."""
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
-        self._provider: Final = provider
-        self._options: Final = options
-        self._needs: Final = needs
-        self._records: Final = Records(
+        super().__init__(
             Stored(
                 "folder",
                 "folder",
@@ -34,17 +31,10 @@ class Folders:
                 lambda name, guard: provider.delete_folder(name, guard=guard),
                 lambda folder: folder.name,
             ),
-            options.rules,
-            needs.events,
+            provider,
+            options,
+            needs,
         )
-
-    async def get(self, name: str) -> Folder:
-        """One folder.
-
-        Raises:
-            NotFound: there is none of this name.
-        """
-        return await self._records.get(name)
 
     async def add(self, document: Document, *, by: Actor) -> Folder:
         """Add a folder; its counters begin at zero.

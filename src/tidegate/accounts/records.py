@@ -9,13 +9,14 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.names import can_be_stored, fold_name
-from tidegate.accounts.needs import Emits
+from tidegate.accounts.needs import Emits, Needs
+from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.rules import Rules
 from tidegate.accounts.versions import changed_fields, fields_since, given_fields, version_of
 from tidegate.errors import BadRecord, NotFound, Outdated
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
-from tidegate.store.contract import Guard, Kind
+from tidegate.store.contract import Guard, Kind, Provider
 
 R = TypeVar("R", Account, Folder, Admin, ApiKey)
 
@@ -51,7 +52,7 @@ class Stored(Generic[R]):
 
 
 class Records(Generic[R]):
-    """The steps that all kinds share.
+    """The steps of changes that all kinds share.
 
     Every change is a comparison and an exchange: it is stored only if the record is still what the change was
     made of. With a version of the caller's the first difference refuses it, without one it is made again.
@@ -218,3 +219,37 @@ class Records(Generic[R]):
                 fields=fields,
             )
         )
+
+
+class Verbs(Generic[R]):
+    """The verbs on one kind of record; each kind adds its own.
+
+    Args:
+        stored: the kind in the data provider.
+        provider: for questions about other kinds.
+        options: settings.
+        needs: parts of a running server.
+        rules: for names; None takes those of the options.
+    """
+
+    def __init__(
+        self,
+        stored: Stored[R],
+        provider: Provider,
+        options: AdministrationOptions,
+        needs: Needs,
+        *,
+        rules: Rules | None = None,
+    ) -> None:
+        self._provider: Final = provider
+        self._options: Final = options
+        self._needs: Final = needs
+        self._records: Final[Records[R]] = Records(stored, rules or options.rules, needs.events)
+
+    async def get(self, name: str) -> R:
+        """One record by its name.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return await self._records.get(name)

@@ -12,7 +12,7 @@ from tidegate.accounts.actor import Actor
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
-from tidegate.accounts.records import Document, Edit, Records, Stored
+from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.model import Account, Tally
 from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import Provider
@@ -23,14 +23,11 @@ CHANGE: Final = "edit_users"
 REMOVE: Final = "del_users"
 
 
-class Users:
+class Users(Verbs[Account]):
     """Adds, changes and removes accounts."""
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
-        self._provider: Final = provider
-        self._options: Final = options
-        self._needs: Final = needs
-        self._records: Final = Records(
+        super().__init__(
             Stored(
                 "user",
                 "user",
@@ -40,17 +37,10 @@ class Users:
                 lambda name, guard: provider.delete_user(name, guard=guard),
                 lambda account: account.username,
             ),
-            options.rules,
-            needs.events,
+            provider,
+            options,
+            needs,
         )
-
-    async def get(self, name: str) -> Account:
-        """One account.
-
-        Raises:
-            NotFound: there is none of this name.
-        """
-        return await self._records.get(name)
 
     async def add(self, document: Document, *, by: Actor, password: str = "") -> Account:
         """Add an account; counters, times and the id of the document do not count.

@@ -14,9 +14,10 @@ import typer
 from tidegate import hints
 from tidegate.cli import flags
 from tidegate.cli.account_flags import AccountFlags
-from tidegate.cli.documents import account_rows, detail_rows, parse_permissions, read_document, read_keys
+from tidegate.cli.documents import account_rows, parse_permissions, read_document, read_keys
 from tidegate.cli.progress import meter
 from tidegate.cli.provider import run
+from tidegate.cli.records import show_record
 from tidegate.cli.spread import spread
 from tidegate.cli.target import Document, Target
 from tidegate.cli.terminal import (
@@ -162,16 +163,7 @@ def list_users(
 @spread
 def show(*, name: flags.UserName, where: Where, as_json: flags.AsJson = False) -> None:
     """Show one account; its password is never shown."""
-
-    async def work() -> None:
-        async with where.opened() as target:
-            document = (await target.users.get(name)).document
-        if as_json:
-            say_json(document)
-        else:
-            say_table(("field", "value"), detail_rows(document))
-
-    run(work())
+    show_record(where, lambda target: target.users, name, as_json=as_json)
 
 
 @app.command("del")

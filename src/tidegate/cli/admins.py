@@ -8,18 +8,15 @@ from typing import Annotated
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.documents import detail_rows, when
+from tidegate.cli.documents import when
 from tidegate.cli.provider import run
+from tidegate.cli.records import list_records, show_record
 from tidegate.cli.spread import spread
 from tidegate.cli.target import Document
 from tidegate.cli.terminal import (
     confirm,
     read_password,
     say,
-    say_json,
-    say_json_stream,
-    say_stream,
-    say_table,
 )
 from tidegate.cli.where import Where
 from tidegate.errors import InvalidArgument
@@ -119,39 +116,24 @@ def change(
 def list_admins(*, where: Where, as_json: flags.AsJson = False) -> None:
     """List administrators by name."""
 
-    async def work() -> None:
-        async with where.opened() as target:
-            if as_json:
-                await say_json_stream(target.admins.all())
-                return
-            rows = (
-                (
-                    admin["username"],
-                    "enabled" if admin["status"] == 1 else "disabled",
-                    ",".join(admin["permissions"]),
-                    when(admin["last_login"]) or "never",
-                )
-                async for admin in target.admins.all()
-            )
-            await say_stream(("name", "status", "may", "last login"), rows)
+    def row(admin: Document) -> tuple[str, ...]:
+        return (
+            admin["username"],
+            "enabled" if admin["status"] == 1 else "disabled",
+            ",".join(admin["permissions"]),
+            when(admin["last_login"]) or "never",
+        )
 
-    run(work())
+    list_records(
+        where, lambda target: target.admins, ("name", "status", "may", "last login"), row, as_json=as_json
+    )
 
 
 @app.command("show")
 @spread
 def show(*, name: flags.AdminName, where: Where, as_json: flags.AsJson = False) -> None:
     """Show one administrator; their password is never shown."""
-
-    async def work() -> None:
-        async with where.opened() as target:
-            document = (await target.admins.get(name)).document
-        if as_json:
-            say_json(document)
-        else:
-            say_table(("field", "value"), detail_rows(document))
-
-    run(work())
+    show_record(where, lambda target: target.admins, name, as_json=as_json)
 
 
 @app.command("del")

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.documents import detail_rows, parse_expiry, when
+from tidegate.cli.documents import parse_expiry, when
 from tidegate.cli.provider import run
+from tidegate.cli.records import list_records, show_record
 from tidegate.cli.spread import spread
 from tidegate.cli.target import Document
 from tidegate.cli.terminal import (
@@ -17,9 +18,6 @@ from tidegate.cli.terminal import (
     note,
     say,
     say_json,
-    say_json_stream,
-    say_stream,
-    say_table,
 )
 from tidegate.cli.where import Where
 from tidegate.errors import InvalidArgument
@@ -105,40 +103,29 @@ def change(
 def list_keys(*, where: Where, as_json: flags.AsJson = False) -> None:
     """List keys by id; secrets are never shown."""
 
-    async def work() -> None:
-        async with where.opened() as target:
-            if as_json:
-                await say_json_stream(target.api_keys.all())
-                return
-            rows = (
-                (
-                    key["id"],
-                    key["name"],
-                    _acts_as(key),
-                    when(key["expires_at"]) or "never",
-                    when(key["last_use_at"]) or "never",
-                )
-                async for key in target.api_keys.all()
-            )
-            await say_stream(("id", "name", "acts as", "expires", "last use"), rows)
+    def row(key: Document) -> tuple[str, ...]:
+        return (
+            key["id"],
+            key["name"],
+            _acts_as(key),
+            when(key["expires_at"]) or "never",
+            when(key["last_use_at"]) or "never",
+        )
 
-    run(work())
+    list_records(
+        where,
+        lambda target: target.api_keys,
+        ("id", "name", "acts as", "expires", "last use"),
+        row,
+        as_json=as_json,
+    )
 
 
 @app.command("show")
 @spread
 def show(*, key_id: flags.KeyId, where: Where, as_json: flags.AsJson = False) -> None:
     """Show one key; its secret is never shown."""
-
-    async def work() -> None:
-        async with where.opened() as target:
-            document = (await target.api_keys.get(key_id)).document
-        if as_json:
-            say_json(document)
-        else:
-            say_table(("field", "value"), detail_rows(document))
-
-    run(work())
+    show_record(where, lambda target: target.api_keys, key_id, as_json=as_json)
 
 
 @app.command("del")

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from tidegate.cli import flags
-from tidegate.cli.documents import amount, detail_rows
+from tidegate.cli.documents import amount
 from tidegate.cli.provider import run
+from tidegate.cli.records import list_records, show_record
 from tidegate.cli.spread import spread
 from tidegate.cli.target import Document
-from tidegate.cli.terminal import confirm, say, say_json, say_json_stream, say_stream, say_table
+from tidegate.cli.terminal import confirm, say
 from tidegate.cli.where import Where
 from tidegate.errors import InvalidArgument
 
@@ -27,34 +28,23 @@ _HELP = "Directory of the server's host."
 def list_folders(*, where: Where, as_json: flags.AsJson = False) -> None:
     """List folders by name."""
 
-    async def work() -> None:
-        async with where.opened() as target:
-            if as_json:
-                await say_json_stream(target.folders.all())
-                return
-            rows = (
-                (f["name"], f["mapped_path"], amount(f["used_quota_size"]), f["description"])
-                async for f in target.folders.all()
-            )
-            await say_stream(("name", "directory", "used", "description"), rows)
+    def row(f: Document) -> tuple[str, ...]:
+        return (f["name"], f["mapped_path"], amount(f["used_quota_size"]), f["description"])
 
-    run(work())
+    list_records(
+        where,
+        lambda target: target.folders,
+        ("name", "directory", "used", "description"),
+        row,
+        as_json=as_json,
+    )
 
 
 @app.command("show")
 @spread
 def show(*, name: flags.FolderName, where: Where, as_json: flags.AsJson = False) -> None:
     """Show one folder and who mounts it."""
-
-    async def work() -> None:
-        async with where.opened() as target:
-            document = (await target.folders.get(name)).document
-        if as_json:
-            say_json(document)
-        else:
-            say_table(("field", "value"), detail_rows(document))
-
-    run(work())
+    show_record(where, lambda target: target.folders, name, as_json=as_json)
 
 
 @app.command("add")
