@@ -188,7 +188,7 @@ async def test_an_addition_that_the_server_still_works_on_is_waited_for(
     under_way: list[asyncio.Task[None]] = []
 
     async def slow(connection: AsyncConnection) -> None:
-        await usage.add_usage(connection, provider._tables, "pat", UsageDelta(size=1000, files=1))
+        await statements.add_usage(connection, provider._tables, "pat", UsageDelta(size=1000, files=1))
         held.set()
         await release.wait()
 

@@ -472,7 +472,7 @@ async def test_the_cause_is_told_once_and_its_end(
 ) -> None:
     monkeypatch.setattr("tidegate.vfs.usage.writing.RETRY_SECONDS", 0.01)
     monkeypatch.setattr("tidegate.vfs.usage.writing.SAVE_GAP_SECONDS", 0.001)
-    caplog.set_level(logging.INFO, "tidegate.vfs.usage.tracker")
+    caplog.set_level(logging.INFO, "tidegate.vfs.usage")
     async with vfs_world(tmp_path) as world:
         session = await world.login(world.account(quota_size=1000))
         await put(session, "/a", b"x")
