@@ -26,6 +26,7 @@ from tidegate.server import provider_start
 from tidegate.server.app import App
 from tidegate.server.wiring import provider_options
 from tidegate.store.factory import create_provider
+from tidegate.store.sql import usage as statements
 from tidegate.store.sql.provider import SqlProvider
 from tidegate.vfs.usage.tracker import UsageTracker
 
