@@ -18,7 +18,7 @@ from tidegate.doors.sftp import status
 from tidegate.doors.sftp.dialogue import SftpLimits
 from tidegate.doors.sftp.extensions import ADVERTISED, DIGEST_BYTES, MAX_IDS, MIN_CHECK_BLOCK_BYTES
 from tidegate.doors.sftp.wire import constants as c
-from tidegate.doors.sftp.wire.requests import EXTENSIONS
+from tidegate.doors.sftp.wire.decoding import EXTENSIONS
 from tidegate.events import kinds
 from tidegate.events.documents import KEPT, name_of
 from tidegate.events.sinks.lines import line_of

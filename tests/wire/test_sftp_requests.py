@@ -10,6 +10,7 @@ from tests.support import sftp_packets as p
 
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import requests as r
+from tidegate.doors.sftp.wire.decoding import EXTENSIONS, decode, decode_init
 from tidegate.errors import ProtocolViolation
 from tidegate.model import Attrs
 
@@ -86,59 +87,59 @@ ALL = BY_HAND + [(200, p.s(name) + body, expected) for name, body, expected in E
 
 @pytest.mark.parametrize(("kind", "body", "expected"), ALL, ids=lambda v: str(v)[:40])
 def test_a_request_written_by_hand(kind, body, expected):
-    assert r.decode(kind, body) == expected
+    assert decode(kind, body) == expected
 
 
 @pytest.mark.parametrize(("kind", "body", "expected"), ALL, ids=lambda v: str(v)[:40])
 def test_bytes_after_the_known_fields_are_tolerated(kind, body, expected):
-    assert r.decode(kind, body + b"\0\0\0\5extra") == expected
+    assert decode(kind, body + b"\0\0\0\5extra") == expected
 
 
 @pytest.mark.parametrize(("kind", "body", "expected"), ALL, ids=lambda v: str(v)[:40])
 def test_a_request_cut_short_is_a_violation(kind, body, expected):
     if isinstance(expected, (r.Unknown, r.AskLimits)):
-        assert r.decode(kind, body) == expected
+        assert decode(kind, body) == expected
         return
     for cut in range(len(body)):
         with pytest.raises(ProtocolViolation):
-            r.decode(kind, body[:cut])
+            decode(kind, body[:cut])
 
 
 def test_every_extension_is_covered_here():
-    assert {name.encode() for name, _, _ in EXTENDED} - {b"flock@openssh.com"} == set(r.EXTENSIONS)
+    assert {name.encode() for name, _, _ in EXTENDED} - {b"flock@openssh.com"} == set(EXTENSIONS)
 
 
 def test_init_with_and_without_extensions():
-    assert r.decode_init(b"\0\0\0\3") == r.Init(3)
-    assert r.decode_init(b"\0\0\0\6" + p.s("a") + p.s("1")) == r.Init(6, ((b"a", b"1"),))
+    assert decode_init(b"\0\0\0\3") == r.Init(3)
+    assert decode_init(b"\0\0\0\6" + p.s("a") + p.s("1")) == r.Init(6, ((b"a", b"1"),))
     for broken in (b"", b"\0\0\0", b"\0\0\0\3\0", b"\0\0\0\3" + p.s("a")):
         with pytest.raises(ProtocolViolation):
-            r.decode_init(broken)
+            decode_init(broken)
 
 
 def test_extended_attributes_are_skipped_and_bounded():
     pairs = ((b"acl", b"x" * 10), (b"b", b""))
     body = A + p.attrs(size=1, extended=pairs)
-    assert r.decode(9, body) == r.Setstat(b"/a", Attrs(size=1))
+    assert decode(9, body) == r.Setstat(b"/a", Attrs(size=1))
     with pytest.raises(ProtocolViolation):
-        r.decode(9, A + p.attrs(extended=((b"k", b"v"),) * (c.MAX_ATTR_EXTENSIONS + 1)))
+        decode(9, A + p.attrs(extended=((b"k", b"v"),) * (c.MAX_ATTR_EXTENSIONS + 1)))
     with pytest.raises(ProtocolViolation):
-        r.decode(9, A + b"\x80\0\0\0" + b"\xff\xff\xff\xff")
+        decode(9, A + b"\x80\0\0\0" + b"\xff\xff\xff\xff")
 
 
 def test_attribute_flags_that_nobody_knows_are_ignored():
-    assert r.decode(9, A + b"\x00\x10\x00\x00") == r.Setstat(b"/a", Attrs())
+    assert decode(9, A + b"\x00\x10\x00\x00") == r.Setstat(b"/a", Attrs())
 
 
 def test_names_by_id_wants_whole_numbers():
     with pytest.raises(ProtocolViolation):
-        r.decode(200, p.s("users-groups-by-id@openssh.com") + p.s(b"abc") + p.s(b""))
+        decode(200, p.s("users-groups-by-id@openssh.com") + p.s(b"abc") + p.s(b""))
 
 
 @given(st.integers(0, 255), st.binary(max_size=200))
 def test_any_bytes_decode_or_violate(kind, body):
     try:
-        found = r.decode(kind, body)
+        found = decode(kind, body)
     except ProtocolViolation:
         return
     assert isinstance(found, r.Request)
@@ -147,7 +148,7 @@ def test_any_bytes_decode_or_violate(kind, body):
 @given(st.sampled_from([name for name, _, _ in EXTENDED]), st.binary(max_size=120))
 def test_any_extended_bytes_decode_or_violate(name, body):
     try:
-        found = r.decode(200, p.s(name) + body)
+        found = decode(200, p.s(name) + body)
     except ProtocolViolation:
         return
     assert isinstance(found, r.Request)
@@ -156,7 +157,7 @@ def test_any_extended_bytes_decode_or_violate(name, body):
 @given(st.binary(max_size=100))
 def test_any_init_decodes_or_violates(body):
     try:
-        found = r.decode_init(body)
+        found = decode_init(body)
     except ProtocolViolation:
         return
     assert 0 <= found.version < 2**32
@@ -190,25 +191,25 @@ def body(packet):
 @given(names, numbers32, attributes)
 def test_open_round_trip(path, flags, found):
     packet = p.open_(7, path, flags, p.attrs(**found))
-    assert r.decode(*body(packet)) == r.Open(path, flags, as_attrs(found))
+    assert decode(*body(packet)) == r.Open(path, flags, as_attrs(found))
 
 
 @given(names, numbers64, names)
 def test_write_round_trip(handle, offset, data):
-    assert r.decode(*body(p.write(1, handle, offset, data))) == r.Write(handle, offset, data)
+    assert decode(*body(p.write(1, handle, offset, data))) == r.Write(handle, offset, data)
 
 
 @given(names, numbers64, numbers32)
 def test_read_round_trip(handle, offset, size):
-    assert r.decode(*body(p.read(1, handle, offset, size))) == r.Read(handle, offset, size)
+    assert decode(*body(p.read(1, handle, offset, size))) == r.Read(handle, offset, size)
 
 
 @given(names, names, attributes)
 def test_two_names_and_attributes_round_trip(first, second, found):
-    assert r.decode(*body(p.rename(1, first, second))) == r.Rename(first, second)
-    assert r.decode(*body(p.symlink(1, first, second))) == r.Symlink(first, second)
-    assert r.decode(*body(p.setstat(1, first, p.attrs(**found)))) == r.Setstat(first, as_attrs(found))
-    assert r.decode(*body(p.fsetstat(1, first, p.attrs(**found)))) == r.Fsetstat(first, as_attrs(found))
+    assert decode(*body(p.rename(1, first, second))) == r.Rename(first, second)
+    assert decode(*body(p.symlink(1, first, second))) == r.Symlink(first, second)
+    assert decode(*body(p.setstat(1, first, p.attrs(**found)))) == r.Setstat(first, as_attrs(found))
+    assert decode(*body(p.fsetstat(1, first, p.attrs(**found)))) == r.Fsetstat(first, as_attrs(found))
 
 
 def test_the_header_read_in_place_agrees_with_the_decoder():

@@ -34,7 +34,8 @@ from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.copy import copy_file, copy_range
 from tidegate.vfs.files.handle import File
-from tidegate.vfs.files.opening import open_file, open_nowait, open_to_read
+from tidegate.vfs.files.open_reading import open_to_read
+from tidegate.vfs.files.opening import open_file, open_nowait
 from tidegate.vfs.files.reach import acting, reach
 from tidegate.vfs.mounts import ResolvedPath, listing, synthetic
 from tidegate.vfs.usage.tracker import FolderUsage

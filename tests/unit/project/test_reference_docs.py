@@ -11,7 +11,7 @@ from tidegate import errors
 from tidegate.cli.main import COMMANDS
 from tidegate.config.legacy import OLDER
 from tidegate.config.schema.walk import declared, dotted
-from tidegate.doors.sftp.wire.requests import EXTENSIONS
+from tidegate.doors.sftp.wire.decoding import EXTENSIONS
 from tidegate.events import kinds
 from tidegate.events.sinks.lines import FIELDS, SENDERS
 from tidegate.model import Intent, Permission

@@ -40,6 +40,7 @@ from tidegate.doors.sftp.verbs import Verbs
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r
+from tidegate.doors.sftp.wire.decoding import decode, decode_init
 from tidegate.doors.sftp.work import Work
 from tidegate.errors import ProtocolViolation, TidegateError, Unsupported
 from tidegate.resources.count import Share
@@ -215,7 +216,7 @@ class SftpDialogue:
         rid: int = _U32(view, position + 5)[0]
         request: r.Request | None = None
         try:
-            request = r.decode(kind, bytes(view[position + 9 : end]))
+            request = decode(kind, bytes(view[position + 9 : end]))
             if not self._unfinished:
                 quick = self._quick.get(kind)
                 if quick is not None and (reply := quick(rid, request)) is not None:
@@ -241,7 +242,7 @@ class SftpDialogue:
     def _greet(self, kind: int, body: bytes) -> None:
         if kind != c.INIT:
             raise ProtocolViolation
-        r.decode_init(body)
+        decode_init(body)
         self._greeted = True
         self._transport.send(replies.version(ADVERTISED))
 

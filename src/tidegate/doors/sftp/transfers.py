@@ -16,6 +16,7 @@ from tidegate.doors.sftp.schedule import Fail
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r
+from tidegate.doors.sftp.wire.decoding import decode
 from tidegate.doors.sftp.work import Work
 from tidegate.errors import InvalidArgument, InvalidHandle, ProtocolViolation
 
@@ -165,7 +166,7 @@ class Transfers:
             raise ProtocolViolation
         rid: int = _U32(view, position + 5)[0]
         try:
-            r.decode(kind, bytes(view[position + 9 : end]))
+            decode(kind, bytes(view[position + 9 : end]))
             self._fail(rid, InvalidHandle(), None, ())
         except ProtocolViolation as error:
             self._fail(rid, error, None, ())
