@@ -5,6 +5,8 @@
 The simplest complete backend: read it before you write your own. It declares what a dictionary can do
 (no links, no hard links) and refuses the rest with `Unsupported`. Nothing here waits, so every ``async def``
 completes at once. Contents are gone with the object.
+
+Long, because it is meant to be read as one text.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tidegate check``: is this configuration going to work, and what would listen where?"""
+"""``tidegate check``: is this configuration going to work, and what would listen where?
+
+Long, because each part of the configuration has its check here, a few lines each.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ methods answer at once or say that they would have to wait.
 Order: calls on different keys and handles overlap, and reads of one handle do. What changes one key is not
 begun while another change of it is under way in the same session. Writes of one handle overlap only with
 `Capability.RANDOM_WRITE`; without it they come one after the other, each beginning where the last one ended.
+
+Long, because whoever implements storage reads it as one text.
 """
 
 from __future__ import annotations

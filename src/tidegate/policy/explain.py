@@ -4,6 +4,8 @@
 The rules are the server's own, asked in its order: login, sessions, gate, amounts. The first refusal
 decides; rules after it are asked all the same, so that who repairs one sees the next. Nothing here holds
 a password, a hash or a key, and every text is made safe for a terminal and for JSON.
+
+Long, because asking, deciding and telling use the same rows.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import threading
 from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,20 +17,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import lmdb
-from pydantic import TypeAdapter
 
 from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
-from tidegate.model import Account, Admin, ApiKey, Folder
-from tidegate.store import records
-from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Order, Record
+from tidegate.model import Account
+from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Record
 from tidegate.store.kv_outbox import CURSORS, OUTBOX, LmdbOutbox
+from tidegate.store.kv_transaction import Bookmarks, LmdbTransaction
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
 from tidegate.store.record_load import Load
 from tidegate.store.record_provider import RecordProvider
 from tidegate.store.records import RecordTable, RecordTransaction
-from tidegate.store.storages import dump_record, load_record
 from tidegate.store.watched_file import WatchedFile
 
 T = TypeVar("T")
@@ -43,180 +40,10 @@ LARGEST_MAP_BYTES: Final = 1024 * 1024 * 1024 * 1024
 LOAD_ROOM_BYTES: Final = 8 * 1024 * 1024 * 1024
 """Address space that is free when a dump starts loading, which cannot be begun again half-way."""
 READER_THREADS: Final = 2
-MARK_EVERY: Final = 256
-"""Names between two bookmarks that make skipping to a page cheap."""
 
 _RECORD_TABLES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys", "external")
 _TABLES: Final = (*_RECORD_TABLES, "links", "dirty", "settings", "revocations", "meta", OUTBOX, CURSORS)
-_ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
-    "users": TypeAdapter(Account),
-    "folders": TypeAdapter(Folder),
-    "admins": TypeAdapter(Admin),
-    "api_keys": TypeAdapter(ApiKey),
-    "external": TypeAdapter(Account),
-}
-_WITH_STORAGE: Final = frozenset(("users", "folders"))
 _VERSION: Final = b"schema"
-_LAST_ID: Final = b"last_id"
-
-
-class _Bookmarks:
-    """Every so many names of a table, valid until a name is added or removed."""
-
-    def __init__(self) -> None:
-        self._marks: dict[RecordTable, tuple[bytes, list[bytes]]] = {}
-
-    def skip(self, raw: Any, dbi: Any, table: RecordTable, offset: int, generation: bytes) -> bytes | None:
-        """The name to start from when skipping `offset` names; None starts at the beginning."""
-        if offset < MARK_EVERY:
-            return None
-        known = self._marks.get(table)
-        if known is None or known[0] != generation:
-            names = raw.cursor(db=dbi).iternext(keys=True, values=False)
-            known = generation, [bytes(name) for index, name in enumerate(names) if index % MARK_EVERY == 0]
-            self._marks[table] = known
-        index = offset // MARK_EVERY
-        return known[1][index] if index < len(known[1]) else b"\xff" * 8
-
-
-class _LmdbTransaction:
-    """`RecordTransaction` on one LMDB transaction."""
-
-    def __init__(self, raw: Any, tables: dict[str, Any], bookmarks: _Bookmarks) -> None:
-        self.raw = raw
-        self._tables = tables
-        self._bookmarks = bookmarks
-
-    def get(self, table: RecordTable, name: str) -> Record | None:
-        value = self.raw.get(name.encode(), db=self._tables[table])
-        return None if value is None else _decoded(table, name.encode(), value)
-
-    def put(self, table: RecordTable, name: str, record: Record) -> None:
-        key, dbi = name.encode(), self._tables[table]
-        if self.raw.get(key, db=dbi) is None:
-            self._count_up(table)
-        self.raw.put(key, _encoded(table, record), db=dbi)
-
-    def drop(self, table: RecordTable, name: str) -> None:
-        self.raw.delete(name.encode(), db=self._tables[table])
-        self._count_up(table)
-
-    def page(self, table: RecordTable, offset: int, limit: int, order: Order) -> list[Record]:
-        total = self.count(table)
-        if order == "DESC":
-            end = max(total - offset, 0)
-            start = max(end - limit, 0)
-            return self._slice(table, start, end - start)[::-1]
-        return self._slice(table, offset, limit) if offset < total else []
-
-    def _slice(self, table: RecordTable, offset: int, limit: int) -> list[Record]:
-        generation = self.raw.get(_generation(table), db=self._tables["meta"], default=b"")
-        dbi = self._tables[table]
-        first = self._bookmarks.skip(self.raw, dbi, table, offset, generation)
-        found: list[Record] = []
-        with self.raw.cursor(db=dbi) as cursor:
-            if not (cursor.first() if first is None else cursor.set_range(first)):
-                return found
-            skipped = offset if first is None else offset % MARK_EVERY
-            for index, key in enumerate(cursor.iternext(keys=True, values=False)):
-                if index >= skipped + limit:
-                    break
-                if index >= skipped:
-                    found.append(_decoded(table, bytes(key), cursor.value()))
-        return found
-
-    def after(self, table: RecordTable, name: str, limit: int) -> list[Record]:
-        found: list[Record] = []
-        with self.raw.cursor(db=self._tables[table]) as cursor:
-            # No name holds a NUL, so this is the least key that follows.
-            if not (cursor.set_range(name.encode() + b"\0") if name else cursor.first()):
-                return found
-            for key, value in cursor.iternext():
-                if len(found) == limit:
-                    break
-                found.append(_decoded(table, bytes(key), value))
-        return found
-
-    def count(self, table: RecordTable) -> int:
-        return int(self.raw.stat(self._tables[table])["entries"])
-
-    def next_id(self) -> int:
-        return self._raise(_LAST_ID)
-
-    def link(self, folder: str, user: str) -> None:
-        self.raw.put(f"{folder}\0{user}".encode(), b"", db=self._tables["links"])
-
-    def unlink(self, folder: str, user: str) -> None:
-        self.raw.delete(f"{folder}\0{user}".encode(), db=self._tables["links"])
-
-    def linked(self, folder: str) -> list[str]:
-        start = f"{folder}\0".encode()
-        return [name[len(start) :].decode() for name in self._names("links", start)]
-
-    def mark(self, user: str, *, dirty: bool, server: str = "") -> None:
-        # The value lists the servers, the empty name among them; older versions wrote an empty value.
-        servers = self._servers(user.encode())
-        (servers.add if dirty else servers.discard)(server)
-        if servers:
-            value = "\n".join(sorted(servers)).encode()
-            self.raw.put(user.encode(), value, db=self._tables["dirty"])
-        else:
-            self.unmark(user)
-
-    def unmark(self, user: str) -> None:
-        self.raw.delete(user.encode(), db=self._tables["dirty"])
-
-    def marked(self) -> list[tuple[str, str]]:
-        return [
-            (name.decode(), server)
-            for name in self._names("dirty", b"")
-            for server in sorted(self._servers(bytes(name)))
-        ]
-
-    def _servers(self, user: bytes) -> set[str]:
-        value = self.raw.get(user, db=self._tables["dirty"])
-        return set() if value is None else set(bytes(value).decode().split("\n"))
-
-    def revocations(self) -> dict[str, tuple[int, int]]:
-        found: dict[str, tuple[int, int]] = {}
-        with self.raw.cursor(db=self._tables["revocations"]) as cursor:
-            for subject, value in cursor:
-                at, expires = bytes(value).split()
-                found[bytes(subject).decode()] = int(at), int(expires)
-        return found
-
-    def revoke(self, subject: str, times: tuple[int, int] | None) -> None:
-        dbi = self._tables["revocations"]
-        if times is None:
-            self.raw.delete(subject.encode(), db=dbi)
-        else:
-            self.raw.put(subject.encode(), f"{times[0]} {times[1]}".encode(), db=dbi)
-
-    def setting(self, name: str) -> str | None:
-        value = self.raw.get(name.encode(), db=self._tables["settings"])
-        return None if value is None else bytes(value).decode()
-
-    def set_setting(self, name: str, value: str | None) -> None:
-        if value is None:
-            self.raw.delete(name.encode(), db=self._tables["settings"])
-        else:
-            self.raw.put(name.encode(), value.encode(), db=self._tables["settings"])
-
-    def _names(self, dbi: str, start: bytes) -> Iterator[bytes]:
-        with self.raw.cursor(db=self._tables[dbi]) as cursor:
-            if cursor.set_range(start) if start else cursor.first():
-                for key in cursor.iternext(keys=True, values=False):
-                    if not bytes(key).startswith(start):
-                        break
-                    yield bytes(key)
-
-    def _count_up(self, table: RecordTable) -> None:
-        self._raise(_generation(table))
-
-    def _raise(self, key: bytes) -> int:
-        number = int(self.raw.get(key, db=self._tables["meta"], default=b"0")) + 1
-        self.raw.put(key, str(number).encode(), db=self._tables["meta"])
-        return number
 
 
 class LmdbProvider(RecordProvider):
@@ -226,7 +53,7 @@ class LmdbProvider(RecordProvider):
         super().__init__(options)
         self._environment: Any = None
         self._tables: dict[str, Any] = {}
-        self._bookmarks = _Bookmarks()
+        self._bookmarks = Bookmarks()
         self._file = WatchedFile(str(options.file), f"bolt file {options.file.name}")
         self._gate = _Gate()
         self._readers: ThreadPoolExecutor | None = None
@@ -285,7 +112,7 @@ class LmdbProvider(RecordProvider):
             await self.close()
 
     def _empty(self, transaction: RecordTransaction) -> None:
-        assert isinstance(transaction, _LmdbTransaction)
+        assert isinstance(transaction, LmdbTransaction)
         for dbi in self._tables.values():
             transaction.raw.drop(dbi, delete=False)
 
@@ -302,7 +129,7 @@ class LmdbProvider(RecordProvider):
         load = Load(mode, guard, admins_guard)
         async with self._writing, contextlib.AsyncExitStack() as stack:
             raw = await self._on(writer, lambda: self._begin_load(stack))
-            transaction = _LmdbTransaction(raw, self._tables, self._bookmarks)
+            transaction = LmdbTransaction(raw, self._tables, self._bookmarks)
             try:
                 async for batch in batches:
                     if any(isinstance(record, Account) for record in batch):
@@ -327,7 +154,7 @@ class LmdbProvider(RecordProvider):
 
     async def _plainly(self, work: Callable[[Any, dict[str, Any]], T], *, writes: bool) -> T:
         def within(transaction: RecordTransaction) -> T:
-            assert isinstance(transaction, _LmdbTransaction)
+            assert isinstance(transaction, LmdbTransaction)
             return work(transaction.raw, self._tables)
 
         return await (self._write if writes else self._read)(within)
@@ -358,7 +185,7 @@ class LmdbProvider(RecordProvider):
             self._file.check()
             try:
                 with self._gate.use(), self._environment.begin(write=writes) as raw:
-                    return work(_LmdbTransaction(raw, self._tables, self._bookmarks))
+                    return work(LmdbTransaction(raw, self._tables, self._bookmarks))
             except lmdb.MapFullError:
                 self._grow(2)
             except lmdb.MapResizedError:
@@ -472,24 +299,3 @@ class _Gate:
             with self._changed:
                 self._closed = False
                 self._changed.notify_all()
-
-
-def _encoded(table: RecordTable, record: Record) -> bytes:
-    if isinstance(record, Account | Folder):
-        return json.dumps(dump_record(_ADAPTERS[table], record), separators=(",", ":")).encode()
-    return _ADAPTERS[table].dump_json(record)
-
-
-def _decoded(table: RecordTable, key: bytes, value: bytes) -> Record:
-    try:
-        adapter, text = _ADAPTERS[table], bytes(value)
-        stored = load_record(adapter, text) if table in _WITH_STORAGE else adapter.validate_json(text)
-        record: Record = stored
-    except ValueError:  # a ValidationError is one
-        name = key.decode("utf-8", "replace")
-        raise ProviderError(f"{records.KINDS[table]} {name!r}: the stored record is unreadable") from None
-    return record
-
-
-def _generation(table: RecordTable) -> bytes:
-    return f"generation.{table}".encode()

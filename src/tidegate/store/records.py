@@ -3,6 +3,8 @@
 
 `RecordTransaction` is what such a driver offers inside one transaction; everything else (mounts that make
 folders, counters that stay, what goes when an account goes) is here once for both.
+
+Long, because it has every rule that the two drivers must not keep differently.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backend contract, first half: keys, reading, writing, publishing, resuming."""
+"""The backend contract, first half: keys, reading, writing, publishing, resuming.
+
+Long, because it is a list of checks, each a few lines.
+"""
 
 from __future__ import annotations
 

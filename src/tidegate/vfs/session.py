@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One principal's view of the tree: the only file API that doors call."""
+"""One principal's view of the tree: the only file API that doors call.
+
+Long, because the API is one class; what its methods do stands in `vfs.files`.
+"""
 
 from __future__ import annotations
 

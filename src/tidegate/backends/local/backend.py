@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`LocalBackend`: the contract of `tidegate.abc.Backend` on a directory of this host."""
+"""`LocalBackend`: the contract of `tidegate.abc.Backend` on a directory of this host.
+
+Long, because the contract is one class; what acts on the disk stands in the modules beside it.
+"""
 
 from __future__ import annotations
 

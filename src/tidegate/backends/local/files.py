@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open files: reads from the page cache without waiting, writes inline if quick, threads for the rest."""
+"""Open files: reads from the page cache without waiting, writes inline if quick, threads for the rest.
+
+Long, because the quick and the slow way of each call stand side by side.
+"""
 
 from __future__ import annotations
 

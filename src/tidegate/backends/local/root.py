@@ -13,6 +13,8 @@ either runs inline, and then a look at the disk is allowed, or in a thread, wher
 
 What acts on the last component (unlink, rename, mkdir, lstat, create...) goes through `parent`: the
 directory is resolved once, and the act is relative to that descriptor and follows nothing.
+
+Long, because containment is to be read, and doubted, in one piece.
 """
 
 from __future__ import annotations

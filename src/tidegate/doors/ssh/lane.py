@@ -21,6 +21,8 @@ Fairness: records are processed for a slice of a turn (`doors.common`); the rest
 
 Sharing: the event loop runs one callback at a time, so all connections of a process share an input buffer and
 an idle one costs nothing. A record that is not complete yet is kept in `_tail`.
+
+Long, because what is sealed, opened and handed on changes together at each key exchange.
 """
 
 from __future__ import annotations

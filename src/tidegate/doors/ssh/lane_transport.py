@@ -5,6 +5,8 @@ Implements `tidegate.doors.common.transport.ChannelTransport`. Flow control is t
 section 5.2): what the conversation has not consumed is not given back to the peer's window, so a peer that
 sends faster than storage takes stops by itself; what the peer's window or the socket does not take waits in
 `_pending`, and while anything waits there `congested` is true and the conversation takes no further input.
+
+Long, because both directions of a channel share windows and buffers, and a packet is to cost few calls.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 Rules of this file: nobody is logged in but through `_judge`; a public key reaches `_judge` only after its
 signature was verified; a principal is forgotten as soon as another attempt begins, so the login that asyncssh
 completes is always the one that was judged last.
+
+Long, because asyncssh calls one object during the whole of a login.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The provider contract on SQL: each call is handed to the statements' modules.
 
-This module is longer than most because the contract is one class, and each of its methods a few lines.
+Long, because the contract is one class; each of its methods has a few lines.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@
 And while nothing has gone wrong yet: whenever nothing runs, the live numbers are exact; and in mode 0 no
 account ever holds more than its quota, removed files that are still open included, unless its numbers are
 known to be in doubt.
+
+Long, because a history and what must hold after it are told together.
 """
 
 from __future__ import annotations

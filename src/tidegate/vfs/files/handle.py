@@ -3,6 +3,9 @@
 
 The ``*_nowait`` methods are the hot path: everything they need was worked out when the file was opened, and
 what costs more than a few comparisons is left to the asynchronous twins by answering None or False.
+
+Long, because reading, writing and ending share fields that the hot path reads as slots: a second object would
+cost each packet a call.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accounting side of one upload: what it has charged, and how that is settled when it ends."""
+"""The accounting side of one upload: what it has charged, and how that is settled when it ends.
+
+Long, because each way in which an upload can end settles what its beginning charged.
+"""
 
 from __future__ import annotations
 

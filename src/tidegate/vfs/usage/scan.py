@@ -7,6 +7,8 @@ accounting counts. One scan per account (and one per folder) runs at a time.
 A scan beside traffic is exact if nothing was settled while it ran (`LiveUsage.turns` tells).
 It is repeated a few times; if something always moves, its result is used, and the account stays marked and
 is counted again later, until a scan was exact.
+
+Long, because scans of users, of folders and of everything share how they begin, are repeated and end.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ Rules of this module:
   the mark goes when everything is written and no upload is open. Accounts found marked at start are scanned
   (`tidegate.vfs.usage.scan`), which makes the numbers right after a crash. If the store cannot be reached,
   files still move: the numbers stay here and are written when it is back.
+
+Long, because everything that changes live usage goes through one object.
 """
 
 from __future__ import annotations
