@@ -76,8 +76,18 @@ async def test_without_a_limit_slots_are_counted_all_the_same(nodes: Nodes) -> N
 async def test_a_node_that_closes_gives_back_what_it_holds(nodes: Nodes) -> None:
     for live in (nodes.one, nodes.two):
         assert await live.take_slot("a", "c")
+    assert await nodes.one.take_slot("a", "only of one")
+    assert await nodes.two.take_slot("a", "only of two")
+    gone, heard = Heard(), Heard()
+    nodes.one.subscribe("close_user", gone.take)
+    nodes.two.subscribe("close_user", heard.take)
     await nodes.one.close()
-    assert await nodes.two.slots("a") == 1
+    assert await nodes.two.slots("a") == 2
+    for holder in ("c", "only of two"):
+        assert await nodes.two.take_slot("a", holder, limit=2), "it holds it still"
+    await nodes.two.publish("close_user", username="x")
+    assert len(await heard.wait(1)) == 1
+    assert gone.messages == []
 
 
 # -- messages ------------------------------------------------------------------------------------------------

@@ -119,6 +119,20 @@ async def test_its_own_marks_of_an_earlier_life_and_marks_of_nobody(store: Memor
     await again.close()
 
 
+async def test_a_lease_is_kept_by_one_task_which_ends_with_it(store: MemoryProvider) -> None:
+    async def nothing() -> None:
+        return
+
+    lease = Lease(store, "one")
+    await lease.start(nothing)
+    await lease.start(nothing)  # the provider was away, and came back
+    keepers = [task for task in asyncio.all_tasks() if task.get_name() == "lease"]
+    assert len(keepers) == 1
+    await lease.stop()
+    assert keepers[0].done()
+    assert await lease.left(own=True) == {}
+
+
 def test_a_server_keeps_its_name(tmp_path: Path) -> None:
     assert server_name(str(tmp_path)) == server_name(str(tmp_path))
     assert server_name(str(tmp_path)) != server_name(str(tmp_path / "other"))

@@ -76,6 +76,29 @@ async def test_what_is_next_needs_no_waiting_and_what_is_early_does() -> None:
     await handle.close()
 
 
+async def test_what_no_longer_waits_takes_no_room() -> None:
+    room = Room(1 << 20)
+    handle = await opened(MemoryBackend(), room)
+    await handle.write(100, b"b" * 100)
+    await handle.write(200, b"c" * 50)
+    assert room.held == 150
+    await handle.write(300, b"e" * 10)
+    await handle.write(0, b"a" * 100)
+    assert room.held == 10
+    await handle.write(250, b"d" * 50)
+    assert room.held == 0
+    await handle.close()
+
+
+async def test_what_storage_does_not_take_at_once_is_not_handed_on() -> None:
+    memory = MemoryBackend()
+    handle = await opened(Latency(memory, 0))
+    assert not handle.write_nowait(0, b"a" * 100)
+    await handle.write(0, b"a" * 100)
+    await handle.close()
+    assert await content(memory, "f") == b"a" * 100
+
+
 @pytest.mark.parametrize(
     "writes",
     [
