@@ -5,13 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from tests.support.vfs_world import UsageKeeper
+from tests.support.vfs_world import PUT, UsageKeeper, p, put, vfs_world
 
-from tidegate.model import Account, Folder, FolderMount
+from tidegate.abc import Publish
+from tidegate.backends.local import LocalBackend
+from tidegate.model import Account, Entry, Folder, FolderMount
 from tidegate.vfs.usage import tracker as tracking
+from tidegate.vfs.usage.live import AccountUsage
+from tidegate.vfs.usage.progress import Kind
 from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(username="alice", id=1, created_at=1, home_dir="/none")
@@ -92,3 +99,204 @@ async def test_a_folder_in_doubt_leaves_the_numbers_of_its_account_alone(tracker
     assert not tracker.doubts.about("alice")
     assert tracker.doubts.keep_mark("alice")
     assert not tracker.doubts.keep_mark("bob")
+
+
+# -- which numbers a session begins with ---------------------------------------------------------------------
+
+
+async def test_a_login_of_a_moment_ago_is_not_asked_for_again(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    usage = await tracker.account(ALICE, asked=time.monotonic())
+    assert store.calls == []
+    tracker.release(usage, [])
+    usage = await tracker.account(ALICE, asked=time.monotonic() - tracking.FRESH_SECONDS)
+    assert store.calls == ["user"]
+    tracker.release(usage, [])
+
+
+async def test_a_login_before_the_last_write_is_asked_for_again(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    asked = time.monotonic()
+    await tracker.set_usage("alice", size=7, files=1)
+    store.calls.clear()
+    usage = await tracker.account(ALICE, asked=asked)
+    assert store.calls == ["user"]
+    assert (usage.size.used, usage.files.used) == (7, 1)
+    tracker.release(usage, [])
+
+
+async def test_a_login_beside_a_write_is_asked_for_again(
+    store: UsageKeeper, tracker: UsageTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+    set_usage = store.set_usage
+
+    async def slow(username: str, *, size: int, files: int) -> None:
+        reached.set()
+        await go.wait()
+        await set_usage(username, size=size, files=files)
+
+    monkeypatch.setattr(store, "set_usage", slow)
+    writing = asyncio.create_task(tracker.set_usage("alice", size=7, files=1))
+    await reached.wait()
+    usage = await tracker.account(ALICE, asked=time.monotonic())
+    assert store.calls == ["user"]
+    go.set()
+    await writing
+    tracker.release(usage, [])
+
+
+async def test_an_account_that_is_not_stored_has_usage(tracker: UsageTracker) -> None:
+    bob = Account(username="bob", home_dir="/none")
+    usage = await tracker.account(bob)
+    assert not usage.gone
+    assert tracker.live("bob") is usage
+    tracker.release(usage, [])
+
+
+async def test_a_session_of_a_replaced_account_has_usage_of_its_own(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    new = replace(ALICE, id=2, created_at=2)
+    store.accounts["alice"] = new
+    old = await tracker.account(ALICE)
+    assert old.gone
+    assert tracker.live("alice") is None
+    usage = await tracker.account(new)
+    assert not usage.gone
+    assert tracker.live("alice") is usage is not old
+    tracker.release(old, [])
+    tracker.release(usage, [])
+    assert tracker.live_for(ALICE) is None
+
+
+async def test_a_new_account_of_a_name_takes_the_place_of_the_old_one(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    old = await tracker.account(ALICE)
+    new = replace(ALICE, id=2, created_at=2)
+    store.accounts["alice"] = new
+    usage = await tracker.account(new)
+    assert not usage.gone
+    assert tracker.live("alice") is usage
+    assert old.gone
+    tracker.release(old, [])
+    tracker.release(usage, [])
+
+
+async def test_a_late_login_of_a_deleted_account_does_not_take_the_place_of_another(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    usage = await tracker.account(ALICE)
+    store.accounts.clear()
+    late = await tracker.account(replace(ALICE, id=2, created_at=2))
+    assert late.gone
+    assert tracker.live("alice") is usage
+    tracker.release(usage, [])
+    tracker.release(late, [])
+
+
+# -- numbers that are set ------------------------------------------------------------------------------------
+
+
+async def test_counted_numbers_are_never_below_zero(store: UsageKeeper, tracker: UsageTracker) -> None:
+    usage, folder = await tracker.account(ALICE), await tracker.folder(MOUNTS[0])
+    await tracker.set_usage("alice", size=1, files=1, since=(10, 5))
+    await tracker.set_folder_usage("x", size=1, files=1, since=(10, 5))
+    assert (usage.size.used, usage.files.used, folder.size.used, folder.files.used) == (0, 0, 0, 0)
+    assert store.accounts["alice"].used_quota_files == store.folders["x"].used_quota_files == 0
+    tracker.release(usage, [folder])
+
+
+async def test_the_mark_of_a_count_beside_sessions_goes_again(
+    store: UsageKeeper, tracker: UsageTracker
+) -> None:
+    scan, session = await tracker.account(ALICE), await tracker.account(ALICE)
+    await tracker.set_usage("alice", size=3, files=1, since=scan.charged)
+    assert "mark True" in store.calls
+    while store.dirty:
+        await asyncio.sleep(0)
+    tracker.release(scan, [])
+    tracker.release(session, [])
+
+
+async def test_without_a_store_numbers_are_set_here() -> None:
+    tracker = UsageTracker(None, emit=lambda event: None)
+    await tracker.set_folder_usage("x", size=5, files=2)
+    usage, folder = await tracker.account(ALICE), await tracker.folder(MOUNTS[0])
+    await tracker.set_folder_usage("x", size=5, files=2)
+    await tracker.set_usage("alice", size=6, files=3)
+    await tracker.set_transfer_usage("alice", upload=7, download=8)
+    assert (folder.size.used, folder.files.used) == (5, 2)
+    assert (usage.size.used, usage.files.used, usage.total.used) == (6, 3, 15)
+    tracker.doubt(usage)
+    assert tracker.doubts.accounts() == []
+    tracker.release(usage, [folder])
+    await tracker.close()
+
+
+async def test_what_is_not_counted_is_never_in_doubt(store: UsageKeeper) -> None:
+    tracker = UsageTracker(store, track_quota=0, emit=lambda event: None)
+    usage = await tracker.account(ALICE)
+    tracker.doubt(usage)
+    assert tracker.doubts.accounts() == []
+    tracker.release(usage, [])
+    await tracker.close()
+
+
+async def test_a_folder_is_forgotten_with_the_scan_that_held_it(tracker: UsageTracker) -> None:
+    folder = await tracker.folder(MOUNTS[0])
+    assert tracker.live_folder("x") is folder
+    tracker.release_folder(folder)
+    assert tracker.live_folder("x") is None
+
+
+@pytest.mark.parametrize("first", [0, 1, 1_700_000_000_000])
+def test_the_first_transfer_is_noted_once(first: int) -> None:
+    usage = AccountUsage(replace(ALICE, first_upload=first, first_download=0))
+    assert usage.touch == {"upload": first == 0, "download": True}
+    usage = AccountUsage(replace(ALICE, first_upload=0, first_download=first))
+    assert usage.touch == {"upload": True, "download": first == 0}
+
+
+@pytest.mark.parametrize("kind", ["user", "folder"])
+async def test_a_count_that_nothing_disturbs_is_made_once(tmp_path: Path, kind: Kind) -> None:
+    async with vfs_world(tmp_path) as world, asyncio.timeout(10):
+        world.account(quota_size=1_000_000, virtual_folders=(world.mount("x", "/x"),))
+        await put(await world.login(), "/x/f", b"x" * 3)
+        scans = world.vfs.scans
+        scan = await (scans.start_user("alice") if kind == "user" else scans.start_folder("x"))
+        assert scan.task is not None
+        await scan.task
+        assert (scan.state, scan.exact, scan.tries) == ("done", True, 1)
+
+
+@pytest.mark.parametrize("kind", ["user", "folder"])
+async def test_only_the_count_of_an_account_removes_uploads_that_are_too_old(
+    tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expired: list[str] = []
+    expire = LocalBackend.expire_partials
+
+    async def noted(self: LocalBackend, key: str) -> list[Entry]:
+        expired.append(key)
+        return await expire(self, key)
+
+    monkeypatch.setattr(LocalBackend, "expire_partials", noted)
+    async with vfs_world(tmp_path, upload_mode=Publish.RESUMABLE) as world, asyncio.timeout(10):
+        world.account(quota_size=1_000_000, virtual_folders=(world.mount("x", "/x"),))
+        session = await world.login()
+        for directory in ("/", "/x/"):
+            file = await session.open(p(f"{directory}part"), PUT)
+            await file.write(0, b"x" * 10)
+            await file.abort()
+        expired.clear()
+        scans = world.vfs.scans
+        scan = await (scans.start_user("alice") if kind == "user" else scans.start_folder("x"))
+        assert scan.task is not None
+        await scan.task
+        assert scan.state == "done"
+        assert (scan.size, scan.files) == ((20, 2) if kind == "user" else (10, 1))
+        assert expired == (["", ""] if kind == "user" else [])
