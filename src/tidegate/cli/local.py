@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tidegate.accounts.actor import Actor
     from tidegate.cli.provider import AdminContext
 
-R = TypeVar("R", Account, Folder, Admin, ApiKey)
+R = TypeVar("R", bound=Account | Folder | Admin | ApiKey)
 R_co = TypeVar("R_co", covariant=True)
 
 PAGE: Final = 500
@@ -45,6 +45,18 @@ class Verbs(Protocol[R_co]):
 
     async def remove(self, name: str, /, *, by: Actor, version: str = "") -> R_co:
         """Remove one."""
+        ...
+
+
+class LoginVerbs(Verbs[R_co], Protocol[R_co]):
+    """Verbs of the service on records with a password."""
+
+    async def add(self, document: Document, /, *, by: Actor, password: str = "") -> R_co:
+        """Add one."""
+        ...
+
+    async def set_password(self, name: str, password: str, /, *, by: Actor) -> R_co:
+        """Replace its password alone."""
         ...
 
 
@@ -94,7 +106,27 @@ class LocalRecords(Generic[R]):
         return encoded(record)
 
 
-class LocalUsers(LocalRecords[Account]):
+class LocalLogins(LocalRecords[R]):
+    """A kind of record that somebody logs in by, with a password."""
+
+    def __init__(self, context: AdminContext, verbs: LoginVerbs[R], page: Page[R]) -> None:
+        super().__init__(context, verbs, page)
+        self._logins: Final[LoginVerbs[R]] = verbs
+
+    async def add(self, document: Document, *, password: str = "") -> Document:
+        """Add one."""
+        with _spoken():
+            return encoded(await self._logins.add(document, by=self._actor, password=password))
+
+    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
+        """Change one, or its password alone."""
+        if not password:
+            return await super().change(name, edit)
+        with _spoken():
+            return encoded(await self._logins.set_password(name, password, by=self._actor))
+
+
+class LocalUsers(LocalLogins[Account]):
     """Accounts of the provider."""
 
     def __init__(self, context: AdminContext) -> None:
@@ -109,18 +141,6 @@ class LocalUsers(LocalRecords[Account]):
     async def count(self) -> int:
         """The number of accounts."""
         return await self._context.provider.count_users()
-
-    async def add(self, document: Document, *, password: str = "") -> Document:
-        """Add one."""
-        with _spoken():
-            return encoded(await self._verbs.add(document, by=self._actor, password=password))
-
-    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
-        """Change one, or its password alone."""
-        if not password:
-            return await super().change(name, edit)
-        with _spoken():
-            return encoded(await self._verbs.set_password(name, password, by=self._actor))
 
     async def set_keys(self, name: str, edit: Callable[[list[str]], list[str]]) -> Document:
         """Replace the public keys alone."""
@@ -148,24 +168,11 @@ class LocalFolders(LocalRecords[Folder]):
         return {**encoded(record), "users": await self._context.provider.folder_users(record.name)}
 
 
-class LocalAdmins(LocalRecords[Admin]):
+class LocalAdmins(LocalLogins[Admin]):
     """Administrators of the provider."""
 
     def __init__(self, context: AdminContext) -> None:
-        self._verbs: Final = context.administration.admins
-        super().__init__(context, self._verbs, context.provider.admins)
-
-    async def add(self, document: Document, *, password: str = "") -> Document:
-        """Add one."""
-        with _spoken():
-            return encoded(await self._verbs.add(document, by=self._actor, password=password))
-
-    async def change(self, name: str, edit: Edit, *, password: str = "") -> Document:
-        """Change one, or their password alone."""
-        if not password:
-            return await super().change(name, edit)
-        with _spoken():
-            return encoded(await self._verbs.set_password(name, password, by=self._actor))
+        super().__init__(context, context.administration.admins, context.provider.admins)
 
 
 class LocalApiKeys(LocalRecords[ApiKey]):

@@ -109,30 +109,14 @@ def build_charges(
                 files_count.quota_limit(f"{place}quota_files", files_limit, unit="files", warn=warn)
             )
     space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
-    up: Counts = (used.upload, used.total) if track_quota else ()
-    down: Counts = (used.download, used.total) if track_quota else ()
-    up_limits: list[QuotaLimit] = []
-    down_limits: list[QuotaLimit] = []
-    if track_quota:
-        for name, count, wanted in (
-            ("upload_data_transfer", used.upload, (up_limits,)),
-            ("download_data_transfer", used.download, (down_limits,)),
-            ("total_data_transfer", used.total, (up_limits, down_limits)),
-        ):
-            megabytes_allowed = getattr(account, name)
-            if megabytes_allowed > 0:
-                quota_limit = count.quota_limit(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
-                for limits in wanted:
-                    limits.append(quota_limit)
-        if track_quota == 2 and not up_limits and not down_limits:
-            up = down = ()
+    up, up_limits, down, down_limits = _transfer(track_quota, warn, account, used)
     tally = _TallyParts(account, session_tally or used.tally, warn)
     return ChargeSet(
         grow_limits=(*grow_limits, *tally.limits("bytes_in", "bytes_xfer")),
         grow=(*grow, *tally.counts("bytes_in", "bytes_xfer")),
         file_limits=(*file_limits, *tally.limits("files_in", "files_xfer")),
         files=(*files, *tally.counts("files_in", "files_xfer")),
-        up_limits=tuple(up_limits),
+        up_limits=up_limits,
         up=up,
         down_limits=(*down_limits, *tally.limits("bytes_out", "bytes_xfer")),
         down=(*down, *tally.counts("bytes_out", "bytes_xfer")),
@@ -142,6 +126,29 @@ def build_charges(
         space=space,
         owner=(*grow, *tally.counts("bytes_in")),
     )
+
+
+def _transfer(
+    track_quota: int, warn: Warn, account: Account, used: AccountCounters
+) -> tuple[Counts, Limits, Counts, Limits]:
+    """The counters and limits of what is sent, and of what is fetched."""
+    if not track_quota:
+        return (), (), (), ()
+    up_limits: list[QuotaLimit] = []
+    down_limits: list[QuotaLimit] = []
+    for name, count, wanted in (
+        ("upload_data_transfer", used.upload, (up_limits,)),
+        ("download_data_transfer", used.download, (down_limits,)),
+        ("total_data_transfer", used.total, (up_limits, down_limits)),
+    ):
+        megabytes_allowed = getattr(account, name)
+        if megabytes_allowed > 0:
+            quota_limit = count.quota_limit(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
+            for limits in wanted:
+                limits.append(quota_limit)
+    if track_quota == 2 and not up_limits and not down_limits:
+        return (), (), (), ()
+    return (used.upload, used.total), tuple(up_limits), (used.download, used.total), tuple(down_limits)
 
 
 class _TallyParts:

@@ -51,6 +51,11 @@ class LimitRow:
 
 def limit_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
     """Every limit with the number in force."""
+    return [*_connection_rows(settings, limits), *_session_rows(limits), *_http_rows(settings)]
+
+
+def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
+    """Connections, and what they may do before somebody has logged in."""
     common, sftpd = settings.common, settings.sftpd
     start, _, _ = sftpd.max_startups.partition(":")
     full = sftpd.max_startups.rpartition(":")[2]
@@ -102,6 +107,12 @@ def limit_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
             keys=("limits.key_exchanges_per_connection", "limits.key_exchanges_per_source"),
             consequence="the connection is closed, further ones of the source are refused",
         ),
+    ]
+
+
+def _session_rows(limits: Limits) -> list[LimitRow]:
+    """What who has logged in may use up."""
+    return [
         LimitRow(
             resource="SSH channels",
             connection=str(SshOptions().max_channels),
@@ -123,6 +134,11 @@ def limit_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
             keys=("limits.buffer_memory",),
             consequence="the largest connections have to wait; one that has waited 60 s is closed",
         ),
+    ]
+
+
+def _http_rows(settings: Settings) -> list[LimitRow]:
+    return [
         LimitRow(
             resource="HTTP connections of one binding",
             source=_number(settings.httpd.max_connections_per_source),

@@ -31,6 +31,8 @@ from tidegate.vfs.usage.lease import server_name
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
 
+_SECTIONS_READ_AT_START: Final = ("events", "cluster", "inspection", "identity", "storage", "limits")
+
 
 def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
     """Keys that differ and that a running server does not take over; bindings are told by their doors."""
@@ -48,30 +50,13 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
         waiting.append("doors.others")
     if running.settings.common.umask != fresh.settings.common.umask:
         waiting.append("common.umask")
-    waiting += [
-        f"events.{name}"
-        for name in type(fresh.settings.events).model_fields
-        if getattr(running.settings.events, name) != getattr(fresh.settings.events, name)
-    ]
-    waiting += [
-        f"cluster.{name}"
-        for name in type(fresh.settings.cluster).model_fields
-        if getattr(running.settings.cluster, name) != getattr(fresh.settings.cluster, name)
-    ]
-    if running.settings.inspection != fresh.settings.inspection:
-        waiting.append("inspection.inspectors")
-    waiting += [
-        f"identity.{name}"
-        for name in type(fresh.settings.identity).model_fields
-        if getattr(running.settings.identity, name) != getattr(fresh.settings.identity, name)
-    ]
-    if running.settings.storage != fresh.settings.storage:
-        waiting.append("storage.kinds")
-    waiting += [
-        f"limits.{name}"
-        for name in type(fresh.settings.limits).model_fields
-        if getattr(running.settings.limits, name) != getattr(fresh.settings.limits, name)
-    ]
+    for section in _SECTIONS_READ_AT_START:
+        one, other = getattr(running.settings, section), getattr(fresh.settings, section)
+        waiting += [
+            f"{section}.{name}"
+            for name in type(other).model_fields
+            if getattr(one, name) != getattr(other, name)
+        ]
     return waiting
 
 
