@@ -149,8 +149,8 @@ def compare(
         if found:
             say_table(COLUMNS, [(one.username, one.what, one.old, one.new) for one in found])
         different = len({one.username for one in found})
-        said = f"{len(found)} differences of {different} users" if found else "no differences"
-        say(f"{len(rows)} logins compared with {host}:{port}: {said}")
+        message = f"{len(found)} differences of {different} users" if found else "no differences"
+        say(f"{len(rows)} logins compared with {host}:{port}: {message}")
     if found or unknown:
         raise typer.Exit(DIFFERENT)
 

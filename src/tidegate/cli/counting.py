@@ -35,18 +35,18 @@ async def scan_one(target: Target, kind: ScanKind, name: str, *, wait: bool) -> 
         StorageFailed: the server could not count it.
     """
     try:
-        said = await target.quotas.scan(kind, name)
+        message = await target.quotas.scan(kind, name)
     except Conflict:
         if not wait:
             raise
         note(f"the files of {name} are being counted already")
-        said = ""
+        message = ""
     if not wait:
-        return said
+        return message
     with meter(f"counting {name}", "files") as progress:
         outcome = await _ended(target, kind, name, progress)
     if outcome is None:
-        return said
+        return message
     counted = f"counted {name}: {outcome['used_quota_files']} files, {amount(outcome['used_quota_size'])}"
     return (
         counted

@@ -210,12 +210,12 @@ def _show(rows: list[tuple[str, str, str]], remarks: Remarks, choices: _Choices)
     say(f"{done}: {told}" if told else done)
     if len(rows) > flags.SHOWN_ROWS and choices.report_file is None:
         note("--report FILE writes what became of each record")
-    for weight, said in ((Weight.CLOSED, "disabled"), (Weight.LEFT_OUT, "left out")):
+    for weight, word in ((Weight.CLOSED, "disabled"), (Weight.LEFT_OUT, "left out")):
         if count := len({remark.subject for remark in remarks.of_weight(weight)}):
             say(
-                f"{count} of them {said}; see the notes above"
+                f"{count} of them {word}; see the notes above"
                 if weight is Weight.CLOSED
-                else f"{count} records {said}; see the notes above"
+                else f"{count} records {word}; see the notes above"
             )
 
 

@@ -177,12 +177,12 @@ def _hours(a: Attempt) -> Step:
     if not windows:
         return Step("hours", "pass", "logging in is allowed at any time", where)
     moment = local_time(a.now_ms, a.tz)
-    said = f"{DAYS[(moment.weekday() + 1) % 7]} {moment:%H:%M %Z}" if moment else f"{a.now_ms} ms"
+    moment_text = f"{DAYS[(moment.weekday() + 1) % 7]} {moment:%H:%M %Z}" if moment else f"{a.now_ms} ms"
     index = open_window(windows, a.now_ms, a.tz)
     if index is not None:
-        why = f"{said} is within {describe(windows[index])}"
+        why = f"{moment_text} is within {describe(windows[index])}"
         return Step(f"hours[{index}]", "allow", why, f"{where}[{index}]")
-    why = f"{said} is in none of the windows {', '.join(map(describe, windows))}"
+    why = f"{moment_text} is in none of the windows {', '.join(map(describe, windows))}"
     return Step("hours", "deny", why, where, "add a window, or wait for one")
 
 

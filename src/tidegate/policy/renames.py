@@ -32,9 +32,9 @@ def replaces(account: Account, *settings: str) -> bool:
 
 def onto_step(account: Account, *settings: str) -> Step:
     """The same as a step for `explain`."""
-    said = account.filters.rename_onto
-    whose = "the account" if said else "the server"
-    where = _WHERE if said else "sftpd.rename_onto"
+    setting = account.filters.rename_onto
+    whose = "the account" if setting else "the server"
+    where = _WHERE if setting else "sftpd.rename_onto"
     if replaces(account, *settings):
         return Step("rename_onto", "pass", f"{whose} lets RENAME replace what has the new name", where)
     return Step(

@@ -288,8 +288,8 @@ class _Reader:
         replaces = work.mover is not None and key == "users" and versions.renames_replace(document)
         if replaces and not work.told:
             work.told = True
-            said = RENAMES_REPLACE.removeprefix("users: ")
-            work.remarks.note(Subject("users"), "", said, Weight.RENAMED)
+            message = RENAMES_REPLACE.removeprefix("users: ")
+            work.remarks.note(Subject("users"), "", message, Weight.RENAMED)
         notes: list[str] | None = []
         owned = isinstance(document, dict)
         if isinstance(document, dict):

@@ -136,8 +136,8 @@ class Sftpd(Section):
     @property
     def strictest_rename_onto(self) -> str:
         """The rule for `explain`, which does not know the binding: `refuse` if any of them refuses."""
-        said = {binding.rename_onto or self.rename_onto for binding in self.bindings if binding.port}
-        return said.pop() if len(said) == 1 else "refuse" if said else self.rename_onto
+        chosen = {binding.rename_onto or self.rename_onto for binding in self.bindings if binding.port}
+        return chosen.pop() if len(chosen) == 1 else "refuse" if chosen else self.rename_onto
 
     @field_validator("max_startups")
     @classmethod

@@ -172,10 +172,10 @@ def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
             judged.notes.append(("permissions", f"{path[:60]!r} is one directory of that name, no pattern"))
         else:
             made[path] = _common(names, [other for key, other in permissions.items() if key != path])
-            said = (
+            message = (
                 f"{path[:60]!r} was a pattern or one directory, by release: only what neither opens is given"
             )
-            judged.notes.append(("permissions", said))
+            judged.notes.append(("permissions", message))
     return made
 
 
@@ -240,8 +240,8 @@ def _public_keys(user: Document, _era: Era, judged: Judged) -> None:
         filters = user["filters"]
         if found.networks and len(keys) == 1 and not asks(filters.get("allowed_ip")):
             filters["allowed_ip"] = list(found.networks)
-            said = f"from={','.join(found.networks)} is the account's allowed_ip now, for every method"
-            judged.notes.append((field, said))
+            message = f"from={','.join(found.networks)} is the account's allowed_ip now, for every method"
+            judged.notes.append((field, message))
         elif found.networks:
             judged.closes.append(
                 (field, "from= of one key cannot be kept: set allowed_ip, or open the account")
@@ -323,12 +323,12 @@ def _methods(filters: Document, era: Era, judged: Judged) -> None:
     if TWO_STEPS[1] not in made:
         made.append(TWO_STEPS[1])
     filters["denied_login_methods"] = list(dict.fromkeys(made))
-    said = "keyboard-interactive was off without a hook and is denied; to offer it, take it off the list"
-    judged.notes.append(("filters.denied_login_methods", said))
+    message = "keyboard-interactive was off without a hook and is denied; to offer it, take it off the list"
+    judged.notes.append(("filters.denied_login_methods", message))
 
 
 def _password_age(user: Document, filters: Document, judged: Judged) -> None:
     if asks(filters.get("password_expiration")) and not asks(user.get("last_password_change")):
         user["last_password_change"] = _OLD_PASSWORD_MS
-        said = "the age of the password is not known, so it counts as expired: set a new one"
-        judged.notes.append(("last_password_change", said))
+        message = "the age of the password is not known, so it counts as expired: set a new one"
+        judged.notes.append(("last_password_change", message))

@@ -116,8 +116,8 @@ class Survey:
         if first != index:
             one = self._typed.get((section, first), folded)
             both = f"{one!r} and {name!r} are" if one != name else f"{name!r} is given twice,"
-            said = f"{section}[{first}] and {section}[{index}]: {both} one name here; rename one of them"
-            self.facts.repeated[section, first] = self.facts.repeated[section, index] = said
+            message = f"{section}[{first}] and {section}[{index}]: {both} one name here; rename one of them"
+            self.facts.repeated[section, first] = self.facts.repeated[section, index] = message
 
 
 def record_name(section: str, document: object) -> str:
@@ -150,8 +150,8 @@ class Mover:
         self._rules = rules
         self._era: Era = era_of(facts.version, options.from_version)
         if self._era.newer:
-            said = f"format {facts.version} is newer than this version knows; read as {17}"
-            remarks.note(Subject("version"), "", said, Weight.RESTRICTS)
+            message = f"format {facts.version} is newer than this version knows; read as {17}"
+            remarks.note(Subject("version"), "", message, Weight.RESTRICTS)
 
     def sections(self, sections: Iterable[tuple[str, object]]) -> None:
         """Remark on the parts that hold no records of ours."""
@@ -176,13 +176,13 @@ class Mover:
             mode = _IP_MODES.get(entry.get("mode", 0), "deny")
             bits = entry.get("protocols")
             doors = [word for bit, word in _PROTOCOLS if isinstance(bits, int) and bits & bit]
-            said = (
+            message = (
                 f"{kind}: {mode} {entry.get('ipornet')}{' for ' + ', '.join(doors) if doors else ''}: {todo}"
             )
-            self._remarks.note(Subject("ip_lists", index), "", said, Weight.RESTRICTS)
+            self._remarks.note(Subject("ip_lists", index), "", message, Weight.RESTRICTS)
         if len(entries) > MAX_LISTED:
-            said = f"and {len(entries) - MAX_LISTED} more entries: {todo}"
-            self._remarks.note(Subject("ip_lists"), "", said, Weight.RESTRICTS)
+            message = f"and {len(entries) - MAX_LISTED} more entries: {todo}"
+            self._remarks.note(Subject("ip_lists"), "", message, Weight.RESTRICTS)
 
     def record(self, section: str, index: int, document: Document) -> Document:
         """One record in the words of today; a copy that may be changed.
@@ -224,8 +224,8 @@ class Mover:
             for name in found.missing
         ]
         if found.unfilled:
-            said = "the group's directory has a placeholder without a value: set the account's own"
-            judged.closes.append(("home_dir", said))
+            message = "the group's directory has a placeholder without a value: set the account's own"
+            judged.closes.append(("home_dir", message))
 
     def _close(self, subject: Subject, document: Document, judged: Judged) -> None:
         if not judged.closes:

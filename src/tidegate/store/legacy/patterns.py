@@ -173,8 +173,8 @@ def _of_era(item: Document, era: Era, notes: list[tuple[str, str]]) -> Document:
     if era.denied_first and item["allowed_patterns"] and item["denied_patterns"]:
         item["order"] = "denied"
         if era.order_in_doubt:
-            said = "denied patterns are asked first, as before 2.5.2; if the dump is newer: --from-version"
-            notes.append(("filters.file_patterns", said))
+            message = "denied patterns are asked first, as before 2.5.2; if the dump is newer: --from-version"
+            notes.append(("filters.file_patterns", message))
     return item
 
 
@@ -185,11 +185,13 @@ def _of_extensions(item: Document, notes: list[tuple[str, str]]) -> Document:
         made[f"{side}_patterns"] = [from_suffix(text, denied=side == "denied") for text in texts]
         for text in texts:
             if text != text.lower():
-                said = f"{text[:60]!r} was compared with lower-cased names and so matched none; it still does"
-                notes.append(("filters.file_extensions", said))
+                message = (
+                    f"{text[:60]!r} was compared with lower-cased names and so matched none; it still does"
+                )
+                notes.append(("filters.file_extensions", message))
             elif "/" in text.strip("/"):
-                said = f"{text[:60]!r} names a directory, which a pattern cannot: read as the stricter"
-                notes.append(("filters.file_extensions", said))
+                message = f"{text[:60]!r} names a directory, which a pattern cannot: read as the stricter"
+                notes.append(("filters.file_extensions", message))
     return made
 
 
@@ -207,10 +209,10 @@ def _both(patterns: list[Document], suffixes: list[Document], notes: list[tuple[
         denied = [*one["denied_patterns"], *other["denied_patterns"]]
         allowed = _common(one["allowed_patterns"], other["allowed_patterns"])
         if one["allowed_patterns"] and other["allowed_patterns"]:
-            said = (
+            message = (
                 "allowed patterns and allowed extensions for one path: only what both surely allow is allowed"
             )
-            notes.append(("filters.file_patterns", said))
+            notes.append(("filters.file_patterns", message))
         made.append(
             {**one, "path": path, "order": "denied", "allowed_patterns": allowed, "denied_patterns": denied}
         )
