@@ -83,6 +83,12 @@ CASES: dict[str, tuple[bool, Change]] = {
     "a certificate of another key": (False, lambda at: {"httpd": certificate(at, fitting=False)}),
     "a user file": (True, lambda at: {"httpd": user_file(at, "a:$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/\n")}),
     "a broken user file": (False, lambda at: {"httpd": user_file(at, "a plain\n")}),
+    "the cluster driver by its name": (True, lambda _: {"cluster": {"driver": "memory"}}),
+    "a cluster driver that is not there": (False, lambda _: {"cluster": {"driver": "redis"}}),
+    "a cluster driver with options that it has not": (
+        False,
+        lambda _: {"cluster": {"options": {"url": "x"}}},
+    ),
     "a base that is not there": (
         True,
         lambda at: {"data_provider": {"users_base_dir": str(at / "no" / "homes")}},
