@@ -111,7 +111,7 @@ def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
 
 
 def _session_rows(limits: Limits) -> list[LimitRow]:
-    """What who has logged in may use up."""
+    """Limits of those who have logged in."""
     return [
         LimitRow(
             resource="SSH channels",
