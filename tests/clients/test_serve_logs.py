@@ -71,7 +71,7 @@ async def test_one_line_for_each_operation(server: Running):
         "Link": {
             "virtual_path": "/dir/f", "file_path": f"{home}/dir/f", "virtual_target_path": "/hard", "target_path": f"{home}/hard",
         },
-        "Chmod": {"virtual_path": "/hard", "file_path": f"{home}/hard", "filemode": "0640"},
+        "Chmod": {"virtual_path": "/hard", "file_path": f"{home}/hard", "filemode": "-rw-r-----"},
         "Chown": {"virtual_path": "/hard", "file_path": f"{home}/hard", "uid": uid, "gid": gid},
         "Chtimes": {
             "virtual_path": "/hard", "file_path": f"{home}/hard",

@@ -196,6 +196,9 @@ class MemorySession:
 
     # -- brakes
 
+    def location(self, path: str) -> str:
+        return f"/memory{path}"
+
     def failed(self, intent: str, path: str, error: TidegateError, target: str | None = None) -> None:
         self.failures.append((intent, path, error, target))
 

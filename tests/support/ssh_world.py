@@ -241,6 +241,9 @@ class MemorySession:
         data = self.files[file]
         return [blake3(data).digest() if algorithm == "blake3" else hashlib.new(algorithm, data).digest()]
 
+    def location(self, path: str) -> str:
+        return f"/memory{path}"
+
     def failed(self, intent: str, path: str, error: Exception, target: str | None = None) -> None:
         self.failures.append((intent, path, error, target))
 

@@ -3,14 +3,15 @@
 
 A recording is a file of JSON lines, one step in each. Four shapes are known: a command over SSH (``command``,
 ``exit_status``), a request over HTTP (``request``, ``status``), a step with the calls that a hook received
-(``hook_calls``), a line of the log (``line``). `cases` reads all of them; `differences` compares answers.
+(``hook_calls``), a line of the log (``line``). `cases` reads all of them; `differences` compares answers,
+`line_differences` lines of a log; `replaced` puts the paths of the day into what was recorded elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -128,3 +129,38 @@ def differences(expected: Any, got: Any, *, place: str = "") -> list[str]:
         if len(parts) > 1 and re.fullmatch(".+?".join(map(re.escape, parts)), str(got), re.DOTALL):
             return []
     return [f"{place or 'value'}: {got!r}, not {expected!r}"]
+
+
+def line_differences(
+    recorded: Mapping[str, Any], got: Mapping[str, Any], *, own: Container[str]
+) -> list[str]:
+    """The fields of a recorded log line that another log has not, or has otherwise; empty if there are none.
+
+    Args:
+        recorded: the line of the recording.
+        got: the line about the same act; may have more fields.
+        own: fields whose values belong to each run (times, ports, ids); only their kind is compared: text,
+            number, truth value.
+    """
+    found: list[str] = []
+    for name, value in recorded.items():
+        if name not in got:
+            found.append(f"{name}: missing")
+        elif name in own:
+            if type(value) is not type(got[name]):
+                found.append(f"{name}: {type(got[name]).__name__}, not {type(value).__name__}")
+        else:
+            found += differences(value, got[name], place=name)
+    return found
+
+
+def replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """A recorded value with texts of its own place, such as paths, replaced by those of another."""
+    if isinstance(value, dict):
+        return {key: replaced(inner, texts) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [replaced(inner, texts) for inner in value]
+    if isinstance(value, str):
+        for old, new in texts.items():
+            value = value.replace(old, new)
+    return value

@@ -222,6 +222,10 @@ class Session(Protocol):
         """
         ...
 
+    def location(self, path: VPath) -> str:
+        """The place of a path for the log: on the host, or the key in the store. Looks at nothing there."""
+        ...
+
     def failed(
         self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None
     ) -> None:

@@ -415,6 +415,10 @@ class Session:
 
     # -- the end -------------------------------------------------------------------------------------
 
+    def location(self, path: VPath) -> str:
+        """The place of a path for the log: on the host, or the key in the store. Looks at nothing there."""
+        return self._context.table.location(path)
+
     def failed(
         self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None
     ) -> None:

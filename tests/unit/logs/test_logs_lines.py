@@ -57,7 +57,8 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         "Rename",
         "info",
         {
-            "username": "alice", "file_path": "", "target_path": "", "virtual_path": "/a",
+            "local_addr": "", "remote_addr": "", "username": "alice", "file_path": "", "target_path": "",
+            "virtual_path": "/a",
             "virtual_target_path": "/b", "filemode": "", "uid": -1, "gid": -1, "access_time": "",
             "modification_time": "", "size": -1, "elapsed": 2, "ssh_command": "", "connection_id": "c1",
             "protocol": "SFTP",
@@ -68,8 +69,9 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         "Chmod",
         "info",
         {
-            "username": "alice", "file_path": "", "target_path": "", "virtual_path": "/a",
-            "virtual_target_path": "", "filemode": "0640", "uid": -1, "gid": -1, "access_time": "",
+            "local_addr": "", "remote_addr": "", "username": "alice", "file_path": "", "target_path": "",
+            "virtual_path": "/a",
+            "virtual_target_path": "", "filemode": "-rw-r-----", "uid": -1, "gid": -1, "access_time": "",
             "modification_time": "", "size": -1, "elapsed": 0, "ssh_command": "", "connection_id": "c1",
             "protocol": "SFTP",
         },

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.testing.replay import ANY, cases, differences
+from tidegate.testing.replay import ANY, cases, differences, line_differences, replaced
 
 RECORDS = [
     {
@@ -74,3 +74,27 @@ def test_what_is_no_recording_is_named(tmp_path: Path, line: str) -> None:
 )
 def test_differences(expected: object, got: object, told: list[str]) -> None:
     assert differences(expected, got) == told
+
+
+@pytest.mark.parametrize(
+    ("got", "told"),
+    [
+        ({"sender": "Mkdir", "uid": -1, "elapsed": 7, "more": 1}, []),
+        ({"sender": "Mkdir", "elapsed": 7}, ["uid: missing"]),
+        ({"sender": "Mkdir", "uid": -1, "elapsed": "7 ms"}, ["elapsed: str, not int"]),
+        ({"sender": "Mkdir", "uid": 0, "elapsed": 7}, ["uid: 0, not -1"]),
+        ({"sender": "Mkdir", "uid": "-1", "elapsed": 7}, ["uid: '-1', not -1"]),
+    ],
+)
+def test_lines_of_a_log(got: dict[str, object], told: list[str]) -> None:
+    recorded = {"sender": "Mkdir", "uid": -1, "elapsed": 0}
+    assert line_differences(recorded, got, own={"elapsed"}) == told
+
+
+def test_paths_of_another_place_are_replaced() -> None:
+    recorded = {"file_path": "/srv/data/homes/u1/a", "argv": ["/srv/data/homes/u1", 5], "text": "a/srv"}
+    assert replaced(recorded, {"/srv/data/homes": "/h"}) == {
+        "file_path": "/h/u1/a",
+        "argv": ["/h/u1", 5],
+        "text": "a/srv",
+    }

@@ -137,6 +137,20 @@ def parse(line: str, enabled: Collection[str]) -> Invocation | None:
     return Invocation(line, words[0], tuple(words[1:]))
 
 
+def subject(invocation: Invocation, start: VPath) -> VPath | None:
+    """The path that a command is about, for the log: of several the last; None if it names none.
+
+    Args:
+        invocation: of the command.
+        start: directory that relative paths begin in.
+    """
+    words = [word for word in invocation.arguments if not word.startswith("-")]
+    try:
+        return VPath.parse(words[-1], start) if words else None
+    except TidegateError:
+        return None
+
+
 async def run(call: Call) -> int:
     """Run a command; returns its exit status."""
     return await COMMANDS[call.invocation.name](call)

@@ -278,10 +278,12 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         assert self._stdin is not None
         started = time.monotonic()
         self._running = True
-        status = 1
+        status, path, place = 1, None, ""
         session: Session | None = None
         try:
             session = await self._open_session()
+            path = commands.subject(invocation, session.start_directory)
+            place = session.location(path) if path is not None else ""
             status = await commands.run(commands.Call(invocation, session, self._stdin, self))
         finally:
             self._running = False
@@ -291,6 +293,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 Operated(
                     origin=self._origin(),
                     action=Action.SSH_COMMAND,
+                    virtual_path=path or "",
+                    file_path=place,
                     elapsed=time.monotonic() - started,
                     ssh_command=invocation.line[:MAX_LOGGED_COMMAND],
                     exit_status=status,

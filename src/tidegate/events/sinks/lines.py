@@ -9,6 +9,7 @@ says ``_ms``, sizes bytes.
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ FIELDS: Final[dict[str, str]] = {
     "error": "What went wrong, empty if nothing.",
     "fields": "Names of the fields that were given or changed, comma separated; never their values.",
     "file_path": "Place on the host, or key in the store.",
-    "filemode": "Mode the client set, octal; empty none.",
+    "filemode": "Mode the client set, as `ls -l` writes that of a file: `-rw-r-----`; empty none.",
     "gid": "Group the client set; -1 none.",
     "intent": "What was asked for.",
     "ip": "Address of the client.",
@@ -78,6 +79,8 @@ FIELDS: Final[dict[str, str]] = {
 _SENDER_OF: Final[dict[Action, str]] = {
     action: "SSHCommand" if action is Action.SSH_COMMAND else action.value.capitalize() for action in Action
 }
+
+_SPECIAL: Final = ((stat.S_ISUID, "u"), (stat.S_ISGID, "g"), (stat.S_ISVTX, "t"))
 
 OPERATIONS: Final = tuple(
     sender for action, sender in _SENDER_OF.items() if action not in (Action.UPLOAD, Action.DOWNLOAD)
@@ -151,12 +154,14 @@ def _operated(event: kinds.Operated) -> Line:
         logging.INFO,
         _SENDER_OF[event.action],
         {
+            "local_addr": origin.local_address,
+            "remote_addr": origin.remote_address,
             "username": origin.username,
             "file_path": event.file_path,
             "target_path": event.target_path,
             "virtual_path": event.virtual_path,
             "virtual_target_path": event.virtual_target_path,
-            "filemode": "" if attrs.mode is None else f"{attrs.mode:04o}",
+            "filemode": "" if attrs.mode is None else _mode(attrs.mode),
             "uid": _number(attrs.uid),
             "gid": _number(attrs.gid),
             "access_time": _when(attrs.atime_ns),
@@ -293,6 +298,12 @@ def _administered(event: kinds.Administered) -> Line:
             "ip": origin.ip,
         },
     )
+
+
+def _mode(mode: int) -> str:
+    """The permission bits as SFTPGo writes them: set-id and sticky bits as letters before, else a minus."""
+    special = "".join(letter for bit, letter in _SPECIAL if mode & bit)
+    return (special or "-") + stat.filemode(mode & 0o777)[1:]
 
 
 def _number(value: int | None) -> int:
