@@ -190,13 +190,13 @@ def _allows(user: Document, act: str, path: str, reading: Document) -> bool:
         return False
     if act == "mkdir" and (not reading["directories"] or any(item["path"] == path for item in entries)):
         return True  # who has patterns of its own is not judged by name
-    entry = _nearest(entries, parent)
+    entry = _speaking(entries, parent, reading)
     return entry is None or _names(entry, posixpath.basename(path), reading)
 
 
 def _hidden_above(entries: list[Document], directory: str, reading: Document) -> bool:
     while directory != "/":
-        entry = _nearest(entries, posixpath.dirname(directory))
+        entry = _speaking(entries, posixpath.dirname(directory), reading)
         own = any(item["path"] == directory for item in entries)
         hides = entry is not None and not own and entry.get("deny_policy") == 1
         if hides and not _names(entry or {}, posixpath.basename(directory), reading):
@@ -222,6 +222,17 @@ def _nearest(entries: list[Document], directory: str) -> Document | None:
         if directory == "/":
             return None
         directory = posixpath.dirname(directory)
+
+
+def _speaking(entries: list[Document], directory: str, reading: Document) -> Document | None:
+    """The nearest entry, unless it denies all and lets a directory on the way through."""
+    entry = _nearest(entries, directory)
+    if entry is None or entry["path"] == directory or reading["denied_first"]:
+        return entry
+    below = directory.removeprefix(entry["path"].rstrip("/") + "/").partition("/")[0]
+    denies_all = (entry.get("denied_patterns") or [""])[0] == "*"
+    frees = bool(entry.get("allowed_patterns")) and denies_all and _names(entry, below, reading)
+    return None if frees else entry
 
 
 def _granted(permissions: dict[str, list[str]], directory: str, *, stars: bool) -> list[str]:

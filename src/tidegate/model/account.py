@@ -27,7 +27,8 @@ class FilePatterns:
         preset: name of a built-in list to add to the denied patterns, for instance ``openbridge``.
         order: which list is asked first, ``allowed`` or ``denied``.
         directories: which patterns speak of the names of directories too: ``denied`` patterns alone, ``all``
-            (an allow-list refuses the directories that it does not name), or ``none``.
+            (an allow-list refuses the directories that it does not name), ``whole`` (as ``all``, and a
+            directory that is allowed is allowed with all that is in it), or ``none``.
     """
 
     path: str = "/"

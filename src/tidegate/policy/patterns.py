@@ -5,8 +5,9 @@ The entry on the nearest directory decides. Within it a name is asked of the all
 denied ones (`FilePatterns.order` ``denied``: the other way round), then (when something is written) of the
 preset; a file that no pattern names is refused if there is an allow-list. An allow-list alone speaks of
 files; together with a denied ``*`` it lets only matching sub directories through. With
-`FilePatterns.directories` ``all`` an allow-list speaks of directories as of files, with ``none`` no pattern
-of the entry speaks of directories. A directory that has an entry of its own is never refused by name: who
+`FilePatterns.directories` ``all`` an allow-list speaks of directories as of files; with ``whole`` too, and
+the entry says nothing about what is inside an allowed directory; with ``none`` no pattern of the entry speaks
+of directories. A directory that has an entry of its own is never refused by name: who
 configures rules for its content means it to be used.
 
 ``deny_policy`` 0 leaves what is refused visible and concerns the entry itself. ``deny_policy`` 1 hides it,
@@ -63,6 +64,7 @@ class PatternRule:
         "path",
         "preset",
         "where",
+        "whole",
     )
 
     def __init__(self, entry: FilePatterns, path: VPath, where: str) -> None:
@@ -73,7 +75,8 @@ class PatternRule:
         self.hides = entry.deny_policy == HIDE
         self.preset = entry.preset
         self._denied_first = entry.order == "denied"
-        self._all = entry.directories == "all"
+        self.whole = entry.directories == "whole"
+        self._all = self.whole or entry.directories == "all"
         self._files_only = entry.directories == "none"
 
     @property
@@ -163,7 +166,7 @@ class PatternTable:
             rule = PatternRule(entry, path, f"filters.file_patterns[{index}]")
             # Entries for the same directory all have to agree.
             self._entries[path] = (*self._entries.get(path, ()), rule)
-            self._depth = max(self._depth, len(path.parts))
+            self._depth = max(self._depth, len(path.parts) + rule.whole)
         self._any_hides = any(rule.hides for rules in self._entries.values() for rule in rules)
         self._memo: dict[str, tuple[PatternRule, ...]] = {}
         self._dirs: dict[str, Hit | None] = {}
@@ -172,7 +175,7 @@ class PatternTable:
         return bool(self._entries)
 
     def governing(self, directory: VPath) -> tuple[PatternRule, ...]:
-        """The entries that speak for names in `directory`."""
+        """The entries that speak for names in `directory`; none if it lies in one that is allowed whole."""
         parts = directory.split("/", self._depth + 1)[: self._depth + 1]
         head = "/".join(parts)
         found = self._memo.get(head)
@@ -181,7 +184,8 @@ class PatternTable:
             found = ()
             for count in range(len(named), -1, -1):
                 if (entry := self._entries.get("/" + "/".join(named[:count]))) is not None:
-                    found = entry
+                    below = named[count] if count < len(named) else ""
+                    found = tuple(rule for rule in entry if not (below and _lets_whole(rule, below)))
                     break
             if len(self._memo) >= MAX_MEMO:
                 self._memo.clear()
@@ -202,12 +206,28 @@ class PatternTable:
             rule = self._entries[path][0]
             why = f"{path} has patterns of its own and so is not judged by name"
             return [Hit(refused=False, hidden=False, rule=rule.rule, where=rule.where, why=why)]
+        rules = self.governing(parent)
+        if not rules:
+            return [whole] if (whole := self._whole(parent)) is not None else []
         hits: list[Hit] = []
-        for rule in self.governing(parent):
+        for rule in rules:
             hits.append(rule.explain(path.name, is_dir=is_dir, write=write))
             if hits[-1].refused:
                 break
         return hits
+
+    def _whole(self, directory: VPath) -> Hit | None:
+        """The hit that allows whatever is in `directory`, since a directory on the way is allowed whole."""
+        for above in (directory, *directory.ancestors()):
+            for rule in self._entries.get(above, ()):
+                below = directory.relative_to(above).partition("/")[0] if directory != above else ""
+                if below and _lets_whole(rule, below):
+                    place = above.child(below)
+                    why = f"{place} is allowed whole, so no pattern on {above} speaks of what is in it"
+                    return Hit(refused=False, hidden=False, rule=rule.rule, where=rule.where, why=why)
+            if above in self._entries:
+                return None
+        return None
 
     def clean(self, path: VPath, *, is_dir: bool, write: bool) -> bool:
         """True if `judge` would refuse nothing; the quick way to ask."""
@@ -273,3 +293,8 @@ class PatternTable:
         if here is there or here == there:
             return None
         return (here or there)[0]
+
+
+def _lets_whole(rule: PatternRule, name: str) -> bool:
+    """True if a directory in the entry's own directory is allowed with all that is in it."""
+    return rule.whole and not rule.refuses(name, is_dir=True, write=False)

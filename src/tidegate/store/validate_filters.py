@@ -38,7 +38,7 @@ PERMISSIONS: Final = frozenset(str(name) for name in Permission)
 PROTOCOLS: Final = ("SSH", "FTP", "DAV", "HTTP")
 LIMIT_TYPES: Final = ("soft", "hard")
 PATTERN_ORDERS: Final = ("allowed", "denied")
-PATTERN_DIRECTORIES: Final = ("denied", "all", "none")
+PATTERN_DIRECTORIES: Final = ("denied", "all", "whole", "none")
 IP_ORDERS: Final = ("denied", "allowed")
 
 

@@ -260,3 +260,48 @@ def test_trace_points_at_the_pattern() -> None:
     step = gate(patterns=VISIBLE).trace(Intent.STAT, path("/in/tmp9"))[-1]
     assert step.verdict == "pass"
     assert "may be looked at" in step.why
+
+
+WHOLE = [
+    FilePatterns(
+        path="/in", allowed_patterns=("pub*",), denied_patterns=("*",), deny_policy=1, directories="whole"
+    )
+]
+
+
+@pytest.mark.parametrize("intent", [Intent.DOWNLOAD, Intent.UPLOAD, Intent.STAT, Intent.DELETE_FILE])
+def test_a_directory_that_is_allowed_whole(intent: Intent) -> None:
+    made = gate(patterns=WHOLE)
+    for name in ("/in/pubdir/a", "/in/pubdir/x/y/a", "/in/PUB/a", "/in/pub.txt", "/out/a"):
+        assert made.decide(intent, path(name)).allowed, name
+    for name in ("/in/a", "/in/other/pub.txt", "/in/other/pubdir/a"):
+        assert not made.decide(intent, path(name)).allowed, name
+
+
+def test_whole_is_the_word_of_the_entry_alone() -> None:
+    nearer = FilePatterns(path="/in/pubdir/y", denied_patterns=("*.exe",))
+    made = gate(patterns=[*WHOLE, nearer])
+    assert not made.decide(Intent.DOWNLOAD, path("/in/pubdir/y/a.exe")).allowed
+    assert made.decide(Intent.DOWNLOAD, path("/in/pubdir/y/a.txt")).allowed
+    assert made.decide(Intent.DOWNLOAD, path("/in/pubdir/z/a.exe")).allowed
+    made = gate(patterns=[*WHOLE, FilePatterns(path="/in", denied_patterns=("*.exe",))])
+    assert not made.decide(
+        Intent.DOWNLOAD, path("/in/pubdir/a.exe")
+    ).allowed  # another entry of the directory
+
+
+def test_whole_is_explained_and_listed() -> None:
+    made = gate(patterns=WHOLE)
+    whys = [step.why for step in made.trace(Intent.DOWNLOAD, path("/in/pubdir/x/a"))]
+    assert "/in/pubdir is allowed whole, so no pattern on /in speaks of what is in it" in whys
+    assert made.name_filter(path("/in/pubdir")) is None
+    shows = made.name_filter(path("/in"))
+    assert shows is not None
+    assert shows("pubdir", True)
+    assert not shows("other", True)
+
+
+def test_moving_out_of_what_is_allowed_whole_asks_both_sides() -> None:
+    made = gate(patterns=WHOLE)
+    assert not made.decide(Intent.RENAME_FILE, path("/in/pubdir/a"), target=path("/in/a")).allowed
+    assert made.decide(Intent.RENAME_FILE, path("/in/pubdir/a"), target=path("/in/pubdir/b")).allowed

@@ -31,8 +31,9 @@ async def test_i01_folders_on_storage_that_is_not_here_cannot_be_reached() -> No
     moved = await move("i01")
 
     carla = moved.users["carla"]
-    for path in ("/vault/n", "/bucket/n"):
-        assert StorageKinds().problem(storage_at(carla, VPath.parse(path)).config), path
+    vault, bucket = (storage_at(carla, VPath.parse(path)).config for path in ("/vault/n", "/bucket/n"))
+    assert StorageKinds().problem(vault)
+    assert bucket.kind == "s3"  # never the directory that the folder names too
     assert storage_at(carla, VPath.parse("/n")).config.is_local
 
 
@@ -241,11 +242,25 @@ async def test_i11_denying_the_last_single_method_opens_no_login_in_two_steps() 
     )
 
 
-async def test_i12_a_denied_star_frees_the_directories_that_are_allowed() -> None:
+async def test_i12_a_denied_star_frees_what_is_inside_allowed_directories() -> None:
     moved = await move("i12")
-    (user,) = moved.users
-    assert moved.may(user, Intent.LIST, "/pubdir", is_dir=True)
-    assert not moved.may(user, GET, "/other.txt")
+    assert moved.users["star"].filters.file_patterns[0].directories == "whole"
+    assert moved.may("star", Intent.LIST, "/pubdir", is_dir=True)
+    for act in (GET, PUT, DELETE):
+        assert moved.may("star", act, "/pubdir/a.txt")
+        assert moved.may("star", act, "/pubdir/deep/er/a.txt")
+        assert moved.may("star", act, "/pub.txt")
+        assert not moved.may("star", act, "/other.txt")
+        assert not moved.may("star", act, "/other/pub.txt")
+    assert moved.may("star", MKDIR, "/pubdir/new")
+    assert not moved.may("star", MKDIR, "/new")
+
+
+async def test_i12_before_2_5_2_the_star_was_asked_first_and_freed_nothing() -> None:
+    patterns = [{"path": "/", "allowed_patterns": ["pub*"], "denied_patterns": ["*"]}]
+    moved = await move({"users": [person("star", filters={"file_patterns": patterns})], "version": 13})
+    assert not moved.may("star", GET, "/pubdir/a.txt")
+    assert not moved.may("star", GET, "/pub.txt")
 
 
 async def test_i13_renaming_a_directory_took_both_permissions() -> None:

@@ -175,6 +175,9 @@ def _of_era(item: Document, era: Era, notes: list[tuple[str, str]]) -> Document:
         if era.order_in_doubt:
             message = "denied patterns are asked first, as before 2.5.2; if the dump is newer: --from-version"
             notes.append(("filters.file_patterns", message))
+    elif era.directories and item["allowed_patterns"] and item["denied_patterns"][:1] == ["*"]:
+        # The entry then speaks of its own directory alone, where it lets something through.
+        item["directories"] = "whole"
     return item
 
 
