@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from dataclasses import replace
 
 import pytest
 from blake3 import blake3
@@ -191,6 +192,18 @@ async def test_check_file_by_name_and_by_handle(peer, algorithm):
     # paramiko asks for "check-file" and wants the name repeated.
     fields = p.Fields((await peer.ask(p.extended, "check-file", check(handle, algorithm))).data)
     assert (fields.s(), fields.s(), fields.rest()) == (b"check-file", algorithm.encode(), expected)
+    assert status(await peer.ask(p.close, handle)) == OK
+
+
+async def test_mina_reads_digests_as_an_older_draft_has_them(peer):
+    """Its client ends the request with an error unless the answer repeats the extension's name."""
+    peer.session.peer = replace(peer.session.peer, client_version="SSH-2.0-APACHE-SSHD-2.20.0")
+    peer.session.put("/f", DATA)
+    handle = await peer.open("/f")
+    for name, target in (("check-file-name", b"/f"), ("check-file-handle", handle)):
+        fields = p.Fields((await peer.ask(p.extended, name, check(target, "sha256"))).data)
+        assert (fields.s(), fields.s()) == (b"check-file", b"sha256")
+        assert fields.rest() == hashlib.sha256(DATA).digest()
     assert status(await peer.ask(p.close, handle)) == OK
 
 

@@ -131,6 +131,15 @@ def test_attribute_flags_that_nobody_knows_are_ignored():
     assert decode(9, A + b"\x00\x10\x00\x00") == r.Setstat(b"/a", Attrs())
 
 
+@pytest.mark.parametrize(
+    ("sent", "wanted"),
+    [((7, 2**32 - 1), Attrs(uid=7)), ((2**32 - 1, 8), Attrs(gid=8)), ((2**32 - 1, 2**32 - 1), Attrs())],
+)
+def test_an_owner_of_minus_one_is_left_as_it_is(sent, wanted):
+    """Phpseclib sends it for the group in `chown`, and for the user in `chgrp`."""
+    assert r.decode(9, A + p.attrs(owner=sent)) == r.Setstat(b"/a", wanted)
+
+
 def test_names_by_id_wants_whole_numbers():
     with pytest.raises(ProtocolViolation):
         decode(200, p.s("users-groups-by-id@openssh.com") + p.s(b"abc") + p.s(b""))
@@ -178,7 +187,7 @@ attributes = st.fixed_dictionaries(
 
 
 def as_attrs(found):
-    uid, gid = found.get("owner", (None, None))
+    uid, gid = (None if v == 2**32 - 1 else v for v in found.get("owner", (None, None)))
     atime, mtime = (None if v is None else v * 10**9 for v in found.get("times", (None, None)))
     return Attrs(found.get("size"), found.get("mode"), uid, gid, atime, mtime)
 

@@ -56,6 +56,11 @@ ADVERTISED: Final[tuple[tuple[bytes, bytes], ...]] = (
 """The extensions of VERSION and their values."""
 
 
+_NAMED_DIGESTS: Final = ("SSH-2.0-APACHE-SSHD-",)
+"""How the names of clients begin that want digests in the form of draft-ietf-secsh-filexfer-09, section 9.1.2, where
+the answer repeats ``check-file``; later drafts dropped that, and WinSCP reads theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The answer to limits@openssh.com, in bytes and handles."""
@@ -191,7 +196,7 @@ class Extensions:
         path = self._path(q.path)
         if q.block:
             self._check_blocks(q, algorithm, (await self._session.stat(path)).size)
-        return await self._digests(rid, path, algorithm, q, echo=False)
+        return await self._digests(rid, path, algorithm, q)
 
     async def check_handle(
         self, rid: int, q: r.CheckHandle, targets: tuple[OpenFile | Listing, ...]
@@ -220,13 +225,14 @@ class Extensions:
             raise InvalidArgument("too many blocks in one request")
 
     async def _digests(
-        self, rid: int, target: VPath | File, algorithm: str, q: r.CheckName | r.CheckHandle, *, echo: bool
+        self, rid: int, target: VPath | File, algorithm: str, q: r.CheckName | r.CheckHandle, *, echo: bool = False
     ) -> bytes:
         check_range(q.offset, q.length)
         found = await self._session.checksum(target, algorithm, q.offset, q.length, q.block)
         body = replies.string(algorithm.encode()) + b"".join(found)
         if len(body) > 2 * MAX_CHECK_REPLY_BYTES:
             raise InvalidArgument("too many blocks in one request")
+        echo = echo or self._session.peer.client_version.startswith(_NAMED_DIGESTS)
         return replies.extended(rid, replies.string(b"check-file") + body if echo else body)
 
     async def space_available(self, rid: int, q: r.SpaceAvailable, _: object) -> bytes:

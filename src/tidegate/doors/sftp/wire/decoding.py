@@ -119,7 +119,7 @@ class Reader:
         size = self.u64() if flags & c.ATTR_SIZE else None
         uid = gid = mode = atime = mtime = None
         if flags & c.ATTR_OWNER:
-            uid, gid = self.u32(), self.u32()
+            uid, gid = (None if found == c.SAME_OWNER else found for found in (self.u32(), self.u32()))
         if flags & c.ATTR_MODE:
             mode = self.u32() & 0o7777
         if flags & c.ATTR_TIMES:

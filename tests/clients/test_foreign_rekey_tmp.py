@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SFTP client libraries of other languages with the defaults of each, against the running product."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import asyncssh
+import pytest
+from tests.support.foreign import CLIENTS, Client, run
+from tests.support.programs import digest, random_file, tree
+from tests.support.running import Person, Running, running
+
+pytestmark = pytest.mark.timeout(1500)  # the first test of a language builds its program
+
+BIG = 20 << 20
+SMALL = 300
+PERMISSION_DENIED = 3
+
+
+def clients(*steps: str) -> pytest.MarkDecorator:
+    """For each client whose library has these steps."""
+    found = [client for client in CLIENTS if client.can(*steps)]
+    return pytest.mark.parametrize(
+        "client",
+        [pytest.param(client, id=client.name, marks=pytest.mark.needs(*client.needs)) for client in found],
+    )
+
+
+@dataclass(slots=True)
+class World:
+    """Shared by the tests of this file: servers, a user's keys named as OpenSSH names them, and files to move."""
+
+    base: Path
+    ending: contextlib.ExitStack
+    public: tuple[str, ...] = ()
+    started: dict[tuple[bool, bool], Running] = field(default_factory=dict)
+
+    def server(self, client: Client, fast_lane: bool = True) -> Running:
+        """A server with the host keys of a new installation, and with an older kind where the client needs it."""
+        old = client.name == "jsch-old"
+        if (old, fast_lane) not in self.started:
+            names = ["id_ed25519", "id_rsa", *(["id_ecdsa"] if old else [])]
+            self.started[old, fast_lane] = self.ending.enter_context(
+                running(
+                    self.base / f"server{len(self.started)}",
+                    fast_lane=fast_lane,
+                    settings={"sftpd": {"host_keys": names, "rekey_bytes": 1 << 20, "keepalive_interval": 1}},
+                )
+            )
+        return self.started[old, fast_lane]
+
+    def person(self, client: Client, *permissions: str, fast_lane: bool = True) -> Person:
+        """A fresh account that knows all of the keys."""
+        server = self.server(client, fast_lane)
+        fresh = server.account(public_keys=self.public, permissions={"/": permissions or ("*",)})
+        return replace(fresh, key=self.base / "keys" / client.key)
+
+    @property
+    def big(self) -> Path:
+        return self.base / "big"
+
+    @property
+    def small(self) -> Path:
+        """A directory of small files, some of them empty."""
+        return self.base / "small"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    base = tmp_path_factory.mktemp("foreign")
+    (base / "keys").mkdir()
+    (base / "small").mkdir()
+    public = []
+    for name, algorithm, text in (
+        ("id_ed25519", "ssh-ed25519", "openssh"),
+        ("id_ecdsa", "ecdsa-sha2-nistp256", "pkcs1-pem"),
+        ("id_rsa", "ssh-rsa", "pkcs1-pem"),
+    ):
+        key = asyncssh.generate_private_key(algorithm)
+        key.write_private_key(base / "keys" / name, text)
+        (base / "keys" / name).chmod(0o600)
+        key.write_public_key(base / "keys" / f"{name}.pub")
+        public.append((base / "keys" / f"{name}.pub").read_text().strip())
+    random_file(base / "big", BIG)
+    for number in range(SMALL):
+        (base / "small" / f"{number:03d}").write_bytes(b"small %d\n" % number * (number % 50))
+    with contextlib.ExitStack() as ending:
+        yield World(base, ending, tuple(public))
+
+
+@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
+@clients()
+def test_files(client: Client, fast_lane: bool, world: World, tmp_path: Path) -> None:
+    """A big file up and down, then many small ones on the same channel, and their listing."""
+    user = world.person(client, fast_lane=fast_lane)
+    names = sorted(path.name for path in world.small.iterdir())[: client.small]
+    (tmp_path / "small").mkdir()
+    done = run(
+        client, user,
+        ("put", world.big, "/big"),
+        ("get", "/big", tmp_path / "big"),
+        ("mkdir", "/small"),
+        *(("put", world.small / name, f"/small/{name}") for name in names),
+        ("list", "/small"),
+        *(("get", f"/small/{name}", tmp_path / "small" / name) for name in names),
+        home=tmp_path,
+    ).ok()  # fmt: skip
+    assert sorted(done.steps[3 + len(names)].values) == names
+    assert digest(user.home / "big") == digest(tmp_path / "big") == digest(world.big)
+    small = {name.encode(): digest(world.small / name) for name in names}
+    assert tree(user.home / "small") == tree(tmp_path / "small") == small
+    assert user.leftovers() == []
+
+
+@clients()
+def test_many_names_are_listed(client: Client, world: World, tmp_path: Path) -> None:
+    user = world.person(client)
+    names = [f"name-{number}-{'n' * (number % 200)}" for number in range(SMALL)]
+    for name in names:
+        (user.home / name).touch()
+    done = run(client, user, ("list", "/"), home=tmp_path).ok()
+    assert sorted(done.steps[0].values) == sorted(names)
+
+
+@clients("symlink", "readlink")
+def test_links_are_the_right_way_round(client: Client, world: World, tmp_path: Path) -> None:
+    user = world.person(client)
+    done = run(
+        client, user,
+        ("symlink", "target", "/link"),
+        ("readlink", "/link"),
+        ("symlink", "/there/target", "/absolute"),
+        ("readlink", "/absolute"),
+        home=tmp_path,
+    ).ok()  # fmt: skip
+    assert {path.name for path in user.home.iterdir()} == {"link", "absolute"}
+    assert os.readlink(user.home / "link") == "target"
+    assert (done.steps[1].values, done.steps[3].values) == (("target",), ("/there/target",))
+
+
+@clients()
+def test_names_change_and_go(client: Client, world: World, tmp_path: Path) -> None:
+    user = world.person(client)
+    run(
+        client, user,
+        ("mkdir", "/in"),
+        ("put", world.small / "049", "/in/part"),
+        ("rename", "/in/part", "/in/whole"),
+        ("put", world.small / "048", "/in/other"),
+        ("remove", "/in/other"),
+        home=tmp_path,
+    ).ok()  # fmt: skip
+    assert tree(user.home) == {b"in": "", b"in/whole": digest(world.small / "049")}
+
+
+@clients("password")
+def test_passwords(client: Client, world: World, tmp_path: Path) -> None:
+    user = world.person(client)
+    (user.home / "file").write_bytes(b"x")
+    done = run(client, user, ("list", "/"), home=tmp_path, password=user.password).ok()
+    assert done.steps[0].values == ("file",)
+    refused = run(client, user, home=tmp_path, password="not the password")
+    assert not refused.login.done and refused.login.text
+
+
+@clients("exec")
+def test_a_refused_command_ends(client: Client, world: World, tmp_path: Path) -> None:
+    """Commons VFS runs `id` by itself; the others are told to. Files go on on the same connection."""
+    user = world.person(client)
+    (user.home / "file").write_bytes(b"x")
+    command = "/file" if client.name == "vfs" else "id -u"
+    done = run(client, user, ("exec", command), ("list", "/"), home=tmp_path).ok()
+    assert done.steps[1].values == ("file",)
+    refused = user.server.wait_line("refused", username=user.name, intent="ssh_command")
+    assert refused["text"].startswith("id -u:")
+    status, said = done.steps[0].values
+    if client.name == "vfs":
+        assert (status, said) == ("true", "true"), "what it knows without an answer"
+    else:
+        assert status == "1" and "sftp" in said, done.steps[0]
+
+
+@clients()
+def test_what_is_not_permitted_has_its_error(client: Client, world: World, tmp_path: Path) -> None:
+    user = world.person(client, "list", "download")
+    (user.home / "file").write_bytes(b"x")
+    done = run(
+        client, user,
+        ("put", world.small / "001", "/new"),
+        ("mkdir", "/new"),
+        ("remove", "/file"),
+        ("get", "/file", tmp_path / "file"),
+        home=tmp_path,
+    )  # fmt: skip
+    assert [answer.done for answer in done.steps] == [False, False, False, True], done
+    assert tree(user.home) == {b"file": digest(tmp_path / "file")}
+    if client.can("status"):
+        assert {answer.status for answer in done.steps[:3]} == {PERMISSION_DENIED}, done.steps
+
+
+def test_the_reference_names_every_client() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/clients.md").read_text()
+    assert [client.library for client in CLIENTS if f"| {client.library} |" not in page] == []
