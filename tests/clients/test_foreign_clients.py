@@ -18,6 +18,7 @@ from tests.support.running import Person, Running, running
 pytestmark = pytest.mark.timeout(1500)  # the first test of a language builds its program
 
 BIG = 20 << 20
+MIDDLE = 6 << 20
 SMALL = 300
 PERMISSION_DENIED = 3
 
@@ -38,31 +39,38 @@ class World:
     base: Path
     ending: contextlib.ExitStack
     public: tuple[str, ...] = ()
-    started: dict[tuple[bool, bool], Running] = field(default_factory=dict)
+    started: dict[tuple[bool, bool, int], Running] = field(default_factory=dict)
 
-    def server(self, client: Client, fast_lane: bool = True) -> Running:
+    def server(self, client: Client, fast_lane: bool, rekey_bytes: int) -> Running:
         """A server with the host keys of a new installation, and with an older kind where the client needs it."""
         old = client.name == "jsch-old"
-        if (old, fast_lane) not in self.started:
+        kind = (old, fast_lane, rekey_bytes)
+        if kind not in self.started:
             names = ["id_ed25519", "id_rsa", *(["id_ecdsa"] if old else [])]
-            self.started[old, fast_lane] = self.ending.enter_context(
+            self.started[kind] = self.ending.enter_context(
                 running(
                     self.base / f"server{len(self.started)}",
                     fast_lane=fast_lane,
-                    settings={"sftpd": {"host_keys": names}},
+                    settings={"sftpd": {"host_keys": names, "rekey_bytes": rekey_bytes}},
                 )
             )
-        return self.started[old, fast_lane]
+        return self.started[kind]
 
-    def person(self, client: Client, *permissions: str, fast_lane: bool = True) -> Person:
+    def person(
+        self, client: Client, *permissions: str, fast_lane: bool = True, rekey_bytes: int = 1 << 30
+    ) -> Person:
         """A fresh account that knows all of the keys."""
-        server = self.server(client, fast_lane)
+        server = self.server(client, fast_lane, rekey_bytes)
         fresh = server.account(public_keys=self.public, permissions={"/": permissions or ("*",)})
         return replace(fresh, key=self.base / "keys" / client.key)
 
     @property
     def big(self) -> Path:
         return self.base / "big"
+
+    @property
+    def middle(self) -> Path:
+        return self.base / "middle"
 
     @property
     def small(self) -> Path:
@@ -87,6 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         key.write_public_key(base / "keys" / f"{name}.pub")
         public.append((base / "keys" / f"{name}.pub").read_text().strip())
     random_file(base / "big", BIG)
+    random_file(base / "middle", MIDDLE)
     for number in range(SMALL):
         (base / "small" / f"{number:03d}").write_bytes(b"small %d\n" % number * (number % 50))
     with contextlib.ExitStack() as ending:
@@ -115,6 +124,17 @@ def test_files(client: Client, fast_lane: bool, world: World, tmp_path: Path) ->
     small = {name.encode(): digest(world.small / name) for name in names}
     assert tree(user.home / "small") == tree(tmp_path / "small") == small
     assert user.leftovers() == []
+
+
+@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
+@clients("rekey")
+def test_keys_are_exchanged_again_meanwhile(
+    client: Client, fast_lane: bool, world: World, tmp_path: Path
+) -> None:
+    """The server begins it, after each MiB, while the client sends or waits for data."""
+    user = world.person(client, fast_lane=fast_lane, rekey_bytes=1 << 20)
+    run(client, user, ("put", world.middle, "/file"), ("get", "/file", tmp_path / "file"), home=tmp_path).ok()
+    assert digest(user.home / "file") == digest(tmp_path / "file") == digest(world.middle)
 
 
 @clients()

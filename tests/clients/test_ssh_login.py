@@ -46,6 +46,14 @@ async def test_password_with_asyncssh_and_its_record(tmp_path):
         assert not world.recorder.of(LoginFailed)
 
 
+async def test_extensions_that_come_after_the_login_are_skipped(tmp_path):
+    """EXT_INFO once more, as asyncssh 2.5 sends it (RFC 8308 section 2.4 has no room for it there)."""
+    async with ssh_world(tmp_path) as world, world.connect(username="ada", password="secret") as client:
+        client._send_ext_info()
+        async with client.start_sftp_client() as files:
+            assert await files.realpath(".") == "/start"
+
+
 @pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
 async def test_passwords_are_judged_as_typed(tmp_path, method):
     word = "x² 😀\u00a0ﬁn"

@@ -26,6 +26,7 @@ from tests.support.foreign_builds import (
     NODE,
     PERL,
     PHP,
+    PYTHON,
     RUBY,
     RUST,
     SOURCES,
@@ -53,7 +54,7 @@ class Client:
         argv: the command, given the directory of what was built.
         key: the kind of key that it logs in with, the file's name; empty where it cannot use one.
         lacks: steps that the library has no call for; ``password`` if it takes none, ``status`` if it does not
-            tell the status of SFTP.
+            tell the status of SFTP, ``rekey`` if it hangs, with any server, when keys are exchanged again.
         files: files of the system that it needs.
         small: how many small files it moves one after the other in reasonable time.
     """
@@ -110,6 +111,10 @@ def _installed(pattern: str) -> str:
     return next((str(path) for path in sorted(Path("/").glob(pattern.removeprefix("/")))), pattern)
 
 
+def _python(library: str) -> Callable[[Path], list[str]]:
+    return lambda kept: [str(kept / "venv" / "bin" / "python"), str(kept / "main.py"), library]
+
+
 NO_LINKS = frozenset({"symlink", "readlink"})
 GEMS = tuple(
     _installed(f"{place}/specifications/{name}-*.gemspec")
@@ -128,7 +133,9 @@ CLIENTS = (
     Client("vfs", "Apache Commons VFS 2.10.0 on JSch 2.28.8", JAVA, _jvm("VfsSteps"), lacks=NO_LINKS),
     # Its sockets keep Nagle's algorithm: it takes 0.1 s a file from OpenSSH's server too.
     Client("ssh2js", "Node ssh2 1.17.0", NODE, _script("node", "node", "main.js", "ssh2"), small=20),
-    Client("ssh2js-old", "Node ssh2 0.8.9", NODE, _script("node", "node", "main.js", "ssh2-old")),
+    Client(
+        "ssh2js-old", "Node ssh2 0.8.9", NODE, _script("node", "node", "main.js", "ssh2-old"), lacks=frozenset({"rekey"})
+    ),
     Client(
         "phpseclib3", "phpseclib 3.0", PHP, _script("php", "php", "main.php", "phpseclib3"),
         files=("/usr/share/php/phpseclib3/autoload.php",),
@@ -141,6 +148,8 @@ CLIENTS = (
         "php-ssh2", "PHP ssh2 1.3 on libssh2 1.10", PHP, _script("php", "php", "main.php", "ssh2"),
         lacks=frozenset({"status"}), files=(_installed("/etc/php/*/mods-available/ssh2.ini"),),
     ),
+    Client("paramiko-old", "paramiko 2.12.0", PYTHON, _python("paramiko")),
+    Client("asyncssh-old", "asyncssh 2.5.0", PYTHON, _python("asyncssh")),
     Client(
         "erlang", "Erlang/OTP 25 ssh 4.15", ERLANG, _script("erlang", "escript", "main.escript"),
         files=(_installed("/usr/lib/erlang/lib/ssh-*"),),

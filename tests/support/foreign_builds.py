@@ -120,16 +120,25 @@ def _c(sources: Path, kept: Path) -> None:
     )
 
 
+def _python(sources: Path, kept: Path) -> None:
+    """Releases of long ago, which need a cryptography of their time."""
+    _call([sys.executable, "-m", "venv", str(kept / "venv")], sources, BUILD_SECONDS)
+    pip = [str(kept / "venv" / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    _fetch([*pip, "--only-binary", ":all:", "-r", "requirements.txt"], sources)
+    shutil.copy2(sources / "main.py", kept / "main.py")
+
+
 GO = Toolchain("go", ("go",), ("go", "version"), _go)
 RUST = Toolchain("rust", ("cargo",), ("cargo", "--version"), _rust)
 JAVA = Toolchain("java", ("java", "javac", "mvn"), ("javac", "-version"), _java)
 NODE = Toolchain("node", ("node", "npm"), ("node", "--version"), _node)
 C = Toolchain("c", ("cc", "/usr/include/libssh/libssh.h"), ("cc", "--version"), _c)
+PYTHON = Toolchain("python", (), (sys.executable, "--version"), _python)
 PHP = Toolchain("php", ("php",))
 ERLANG = Toolchain("erlang", ("escript",))
 RUBY = Toolchain("ruby", ("ruby",))
 PERL = Toolchain("perl", ("perl", "ssh"))
-TOOLCHAINS = (GO, RUST, JAVA, NODE, C)
+TOOLCHAINS = (GO, RUST, JAVA, NODE, C, PYTHON)
 
 
 @functools.cache

@@ -57,8 +57,8 @@ ADVERTISED: Final[tuple[tuple[bytes, bytes], ...]] = (
 
 
 _NAMED_DIGESTS: Final = ("SSH-2.0-APACHE-SSHD-",)
-"""How the names of clients begin that want digests in the form of draft-ietf-secsh-filexfer-09, section 9.1.2, where
-the answer repeats ``check-file``; later drafts dropped that, and WinSCP reads theirs."""
+"""Beginnings of names of clients that read digests as draft-ietf-secsh-filexfer-09 (section 9.1.2) has them:
+``check-file`` comes first. The later draft, which WinSCP follows, left that out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Extensions:
         path = self._path(q.path)
         if q.block:
             self._check_blocks(q, algorithm, (await self._session.stat(path)).size)
-        return await self._digests(rid, path, algorithm, q)
+        return await self._digests(rid, path, algorithm, q, echo=False)
 
     async def check_handle(
         self, rid: int, q: r.CheckHandle, targets: tuple[OpenFile | Listing, ...]
@@ -225,7 +225,7 @@ class Extensions:
             raise InvalidArgument("too many blocks in one request")
 
     async def _digests(
-        self, rid: int, target: VPath | File, algorithm: str, q: r.CheckName | r.CheckHandle, *, echo: bool = False
+        self, rid: int, target: VPath | File, algorithm: str, q: r.CheckName | r.CheckHandle, *, echo: bool
     ) -> bytes:
         check_range(q.offset, q.length)
         found = await self._session.checksum(target, algorithm, q.offset, q.length, q.block)

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import asyncssh
 from asyncssh.auth import get_supported_server_auth_methods
 from asyncssh.connection import SSHConnection, SSHServerConnection
-from asyncssh.constants import MSG_KEXINIT, MSG_USERAUTH_REQUEST
+from asyncssh.constants import MSG_EXT_INFO, MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -63,6 +63,7 @@ _EXPECTED: Final = {
         "reload_config": ("self",),
         "create_server_channel": ("self", "encoding", "errors", "window", "max_pktsize"),
         "_update_recv_pktlen": ("self", "max_pktsize"),
+        "_process_ext_info": ("self", "_pkttype", "_pktid", "packet"),
         "_process_kexinit": ("self", "_pkttype", "_pktid", "packet"),
         "_process_userauth_request": ("self", "_pkttype", "_pktid", "packet"),
         "connection_made": ("self", "transport"),
@@ -259,6 +260,14 @@ class DoorConnection(PacketConnection):
         """Process a packet here and now if that need not wait; asyncssh makes a task of everything."""
         return eager.start(work, self._loop)[0]
 
+    def _skip_late_extensions(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """Take EXT_INFO, but skip one that comes after the login.
+
+        RFC 8308 section 2.4 has no room for it there, but asyncssh 2.5 sends it. Its words are not used.
+        """
+        if not self._auth_complete:
+            self._process_ext_info(pkttype, pktid, packet)
+
     # -- logging in --------------------------------------------------------------------------------------
 
     def _request_login(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:  # noqa: ARG002  asyncssh's signature
@@ -283,6 +292,7 @@ class DoorConnection(PacketConnection):
 
     _packet_handlers = {  # noqa: RUF012  as asyncssh
         **_ITS_HANDLERS,
+        MSG_EXT_INFO: _skip_late_extensions,
         MSG_KEXINIT: _count_kexinit,
         MSG_USERAUTH_REQUEST: _request_login,
     }

@@ -62,7 +62,7 @@ ATTR_TIMES: Final = 0x08
 ATTR_EXTENDED: Final = 0x80000000
 
 SAME_OWNER: Final = 0xFFFFFFFF
-"""The id that leaves user or group as it is, as in chown(2): clients that set one of the two send it for the other."""
+"""The id that leaves user or group as it is, as in chown(2): who sets one sends it for the other."""
 
 MAX_PACKET_BYTES: Final = 1024 * 1024
 """Longest packet accepted, without its length field; a longer one ends the channel."""
