@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from tests.support.moved import HASH, move
+from tests.support.moved import HASH, dump_file, move
 
 from tidegate.backends.factory import StorageKinds
 from tidegate.errors import BadRecords
@@ -376,4 +378,36 @@ async def test_patterns_of_permissions_that_meet_give_what_both_give() -> None:
         "/in/*": ("upload",),
         "/out/*": ("*",),
         "/": ("*",),
+    }
+
+
+async def test_i21_extensions_of_0_9_speak_of_files_alone() -> None:
+    """Finding I21: a directory or its attributes were never judged by an extension."""
+    rules = [{"path": "/", "denied_extensions": [".exe"]}]
+    moved = await move({"users": [person("ext", filters={"file_extensions": rules})]})
+    assert moved.may("ext", MKDIR, "/x.exe")
+    assert moved.may("ext", Intent.CHMOD, "/x.exe", is_dir=True)
+    assert not moved.may("ext", PUT, "/x.exe")
+    assert not moved.may("ext", GET, "/x.exe")
+
+
+async def test_i26_an_extension_in_capitals_let_nothing_through() -> None:
+    """Finding I26: it was compared with the lower-cased path, so it matched no name."""
+    rules = [{"path": "/", "allowed_extensions": [".JPG"]}]
+    moved = await move({"users": [person("cap", filters={"file_extensions": rules})]})
+    for name in ("/photo.jpg", "/photo.JPG"):
+        assert not moved.may("cap", GET, name)
+        assert not moved.may("cap", DELETE, name)
+    assert "'.JPG' was compared with lower-cased names and so matched none" in moved.notes
+
+
+async def test_i23_administrators_and_keys_keep_their_dates() -> None:
+    """Finding I23."""
+    dump = json.loads(dump_file("whole-2.7.5").read_text())
+    moved = await move(dump, leave_out=True)
+    assert {name: admin.created_at for name, admin in moved.admins.items()} == {
+        admin["username"]: admin["created_at"] for admin in dump["admins"]
+    }
+    assert {key.id: key.created_at for key in moved.keys.values()} == {
+        key["id"]: key["created_at"] for key in dump["api_keys"]
     }
