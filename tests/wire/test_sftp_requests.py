@@ -137,7 +137,7 @@ def test_attribute_flags_that_nobody_knows_are_ignored():
 )
 def test_an_owner_of_minus_one_is_left_as_it_is(sent, wanted):
     """Phpseclib sends it for the group in `chown`, and for the user in `chgrp`."""
-    assert r.decode(9, A + p.attrs(owner=sent)) == r.Setstat(b"/a", wanted)
+    assert decode(9, A + p.attrs(owner=sent)) == r.Setstat(b"/a", wanted)
 
 
 def test_names_by_id_wants_whole_numbers():
