@@ -21,7 +21,6 @@ from tidegate.model import StorageConfig
 MIB = 1 << 20
 LARGE = 12 * MIB + 7
 """Three parts of the least size that S3 takes."""
-ROOT = Path(__file__).parents[2]
 
 
 class Bucket:
@@ -33,7 +32,7 @@ class Bucket:
 
     def storage(self, prefix: str) -> StorageConfig:
         """The storage of an account."""
-        return StorageConfig("bucket", {"s3config": self.server.options(self.name, key_prefix=prefix)})
+        return StorageConfig("s3", {"s3config": self.server.options(self.name, key_prefix=prefix)})
 
     def contents(self, prefix: str) -> dict[str, bytes]:
         """Objects by what comes behind the prefix."""
@@ -67,11 +66,8 @@ def bucket(seaweedfs_server: ObjectServer) -> Bucket:
 @pytest.fixture(scope="module", params=[0, 2], ids=["mode0", "mode2"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     top = tmp_path_factory.mktemp(f"bucket{request.param}")
-    settings = {
-        "common": {"upload_mode": request.param, "setstat_mode": 2},
-        "storage": {"kinds": {"bucket": "tests.support.bucket_kind:BucketStorage"}},
-    }
-    with running(top / "config", settings=settings, environment={"PYTHONPATH": str(ROOT)}) as made:
+    settings = {"common": {"upload_mode": request.param, "setstat_mode": 2}}
+    with running(top / "config", settings=settings) as made:
         yield made
 
 

@@ -18,7 +18,6 @@ from tests.support.running import Person, Running, wait_for
 from tidegate.model import StorageConfig
 
 MIB = 1 << 20
-ROOT = Path(__file__).parents[2]
 
 
 class World:
@@ -28,16 +27,9 @@ class World:
         self.store = store
         self.proxy = proxy
         self.bucket = store.bucket()
-        self.server = Running(
-            directory,
-            settings={
-                "common": {"upload_mode": upload_mode},
-                "storage": {"kinds": {"bucket": "tests.support.bucket_kind:BucketStorage"}},
-            },
-            environment={"PYTHONPATH": str(ROOT)},
-        )
+        self.server = Running(directory, settings={"common": {"upload_mode": upload_mode}})
         options = store.options(self.bucket, key_prefix="home/", endpoint=proxy.endpoint)
-        self.storage = StorageConfig("bucket", {"s3config": options})
+        self.storage = StorageConfig("s3", {"s3config": options})
         self.person: Person | None = None
 
     def start(self) -> Person:
