@@ -56,6 +56,7 @@ from tidegate.contracts.storage import (
     StorageKind,
     Surveys,
     TellsPartials,
+    TriesItself,
 )
 
 __all__ = [
@@ -98,5 +99,6 @@ __all__ = [
     "StorageKind",
     "Surveys",
     "TellsPartials",
+    "TriesItself",
     "Verdict",
 ]

@@ -24,6 +24,14 @@ class StorageChecks(Protocol):
         """
         ...
 
+    async def try_out(self, spec: StorageSpec, *, writes: bool = True) -> None:
+        """Ask the storage of a record for what users need; see `tidegate.abc.TriesItself`.
+
+        Raises:
+            TidegateError: it cannot be used; its text says why.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:

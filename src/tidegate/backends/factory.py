@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from tidegate.abc import Backend, StorageHost, StorageKind
+from tidegate.abc import Backend, StorageHost, StorageKind, TriesItself
 from tidegate.errors import BadRecord, ConfigError, OperatorError, Problem, StorageFailed
 from tidegate.model import LOCAL, StorageConfig, StorageSpec
 from tidegate.model.secret_names import is_secret_option
@@ -108,6 +108,36 @@ class StorageKinds:
         if kind.needs_directory and not spec.directory:
             raise BadRecord(f"{where}{directory}", "is missing: an absolute directory is needed")
         options_of(kind.options, kind.section, spec.config, f"{where}filesystem.")
+
+    async def try_out(self, spec: StorageSpec, *, writes: bool = True) -> None:
+        """Open a root as a server would, and ask it for what users need; nothing is kept.
+
+        Args:
+            spec: the storage of a home or folder; directories of this host are not looked at.
+            writes: False to list only.
+
+        Raises:
+            TidegateError: it cannot be used; its text says why.
+        """
+        if spec.config.is_local:
+            return
+        found = await asyncio.to_thread(self.find, spec.config.kind)
+        self.check(spec)
+        kind = found(StorageHost())
+        try:
+            await kind.open()
+            backend = kind.build(spec, options_of(found.options, found.section, spec.config, "filesystem."))
+            try:
+                await backend.open()
+                if writes and isinstance(backend, TriesItself):
+                    await backend.try_itself()
+                else:
+                    await backend.stat("")
+                    await anext(aiter(backend.list("")), None)
+            finally:
+                await backend.close()
+        finally:
+            await kind.close()
 
     def configured(self) -> list[Problem]:
         """Load what the configuration names; what is wrong with it."""

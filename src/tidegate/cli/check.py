@@ -13,7 +13,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tidegate.cli import flags
 from tidegate.cli.provider import load_settings, run
@@ -29,6 +31,14 @@ def check(
     config_dir: flags.ConfigDir = flags.HERE,
     config_file: flags.ConfigFile = flags.FILE,
     as_json: flags.AsJson = False,
+    storage: Annotated[
+        bool,
+        typer.Option(
+            "--storage",
+            help="Also ask the buckets and services that accounts and folders name. An object of some bytes "
+            "is written to each, read and removed.",
+        ),
+    ] = False,
 ) -> None:
     """Check configuration and environment; changes nothing.
 
@@ -59,6 +69,10 @@ def check(
         facts += inspect(loaded, problems)
     notes: list[str] = []
     facts += run(_provider(loaded, problems, notes))
+    if storage and not problems:
+        from tidegate.cli.storage_trial import try_storages
+
+        facts += run(try_storages(config_dir, config_file, problems))
     if as_json:
         say_json(_verdict(problems, facts, [*loaded.notes, *notes]))
     else:

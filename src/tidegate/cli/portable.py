@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from tidegate.cli import flags
+from tidegate.cli.portable_storage import StorageFlags
 from tidegate.cli.serve import level_of
 from tidegate.cli.spread import spread
 from tidegate.errors import InvalidArgument
@@ -135,8 +136,11 @@ class PortableFlags:
             raise InvalidArgument(f"--directory: {self.directory} is not a directory")
         return shared
 
-    def require_sense(self) -> None:
+    def require_sense(self, *, local: bool) -> None:
         """Return if the flags go together.
+
+        Args:
+            local: the directory is what is shared.
 
         Raises:
             InvalidArgument: names those that do not.
@@ -150,7 +154,7 @@ class PortableFlags:
             ("--state-dir", self.state_dir),
             *(("--host-key", key) for key in self.host_key or ()),
         ):
-            if path is not None and path.resolve().is_relative_to(shared):
+            if local and path is not None and path.resolve().is_relative_to(shared):
                 raise InvalidArgument(
                     f"{flag}: {path} lies in the shared directory, where others could read it"
                 )
@@ -196,18 +200,20 @@ class PortableFlags:
 
 
 @spread
-def portable(*, given: PortableFlags) -> None:
-    """Share one directory over SFTP now; no configuration, nothing left behind.
+def portable(*, given: PortableFlags, storage: StorageFlags) -> None:
+    """Share one directory or bucket over SFTP now; no configuration, nothing left behind.
 
     Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it; SIGHUP reads
     key and password files again.
     """
-    given.require_sense()
+    filesystem = storage.filesystem()
+    given.require_sense(local=filesystem.is_local)
     generated = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
     first = given.credentials(generated)
     rereadable = given.password_file is None or given.password_file.is_file()
     options = PortableOptions(
         directory=given.shared,
+        filesystem=filesystem,
         sftpd_port=given.sftpd_port,
         username=given.username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
         password=first.password,

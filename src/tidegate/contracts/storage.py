@@ -406,6 +406,21 @@ class ChecksRoot(Protocol):
 
 
 @runtime_checkable
+class TriesItself(Protocol):
+    """A backend over a service SHOULD have this beside `Backend`: operators ask before users do."""
+
+    async def try_itself(self) -> None:
+        """Ask the service for everything that a root needs: to list, read, write and remove.
+
+        It may write something of its own for a moment. Called between `open` and `close`.
+
+        Raises:
+            WorldError: its `detail` says what fails and why: which permission, which setting.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsPlaces(Protocol):
     """A backend with LINKS MUST have this beside `Backend`, or one file could be charged under two keys.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.logs import LogOptions
-from tidegate.model import FilePatterns
+from tidegate.model import LOCAL_DISK, FilePatterns, StorageConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class PortableOptions:
 
     Attributes:
         directory: what is shared; absolute and existing.
+        filesystem: storage that is shared in its place, if it is not local disk.
         sftpd_port: port to listen on, 0 takes a free one.
         username: the one user's name; never empty, generated if nobody gave one.
         password: the one user's password in plain; empty if only keys are accepted.
@@ -68,6 +69,7 @@ class PortableOptions:
     """
 
     directory: Path
+    filesystem: StorageConfig = LOCAL_DISK
     sftpd_port: int = 0
     username: str = ""
     password: str = ""

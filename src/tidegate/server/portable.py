@@ -13,6 +13,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from tidegate.abc import StorageHost
+from tidegate.backends.factory import StorageKinds, options_of
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, make_host_key, make_missing_key
@@ -20,10 +22,11 @@ from tidegate.doors.ssh.options import Binding
 from tidegate.errors import TidegateError
 from tidegate.identity.passwords import hash_password
 from tidegate.logs import Log, open_log
-from tidegate.model import Account, Filters
+from tidegate.model import Account, Filters, StorageSpec
 from tidegate.server.app import App
 from tidegate.server.run import run_loop, until
 from tidegate.server.ssh import ssh_plan
+from tidegate.server.wiring import storage_kinds
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey
@@ -84,6 +87,8 @@ async def _share(options: PortableOptions, record: Log) -> int:
     loop.add_signal_handler(signal.SIGHUP, reloading.set)
     loop.add_signal_handler(signal.SIGUSR1, record.rotate)
     try:
+        # A bucket that cannot be listed is told now, not to the first client.
+        await storage_kinds(app.loaded).try_out(StorageSpec("", options.filesystem), writes=False)
         await app.start()
         await app.provider.add_user(_account(options, options.password, options.public_keys))
         port = app.doors.status()[0].endpoints[0].port
@@ -131,6 +136,7 @@ def _account(options: PortableOptions, password: str, public_keys: tuple[str, ..
         password=hash_password(password) if password else "",
         public_keys=public_keys,
         home_dir=str(options.directory),
+        filesystem=options.filesystem,
         permissions={"/": options.permissions},
         filters=Filters(file_patterns=options.file_patterns),
     )
@@ -167,6 +173,16 @@ def _rclone_quoted(path: str) -> str:
     return "'" + re.sub(r'([\\"$`])', r"\\\1", doubled) + "'"
 
 
+def _shared(options: PortableOptions) -> str:
+    """The location of what is shared."""
+    if options.filesystem.is_local:
+        return str(options.directory)
+    kind = StorageKinds().find(options.filesystem.kind)
+    section = options_of(kind.options, kind.section, options.filesystem, "")
+    spec = StorageSpec("", options.filesystem)
+    return kind(StorageHost()).build(spec, section).location("")
+
+
 def invitation(options: PortableOptions, port: int) -> str:
     """Lines to paste into a shell."""
     user, host = options.username, addresses()[-1]
@@ -177,7 +193,7 @@ def invitation(options: PortableOptions, port: int) -> str:
     with_key = "" if secret else shlex.quote(identity)
     rclone += f",pass=$({secret}):" if secret else f",key_file={_rclone_quoted(identity)}:"
     lines = [
-        f"Sharing {options.directory} ({', '.join(options.permissions)}). Ctrl-C ends it.",
+        f"Sharing {_shared(options)} ({', '.join(options.permissions)}). Ctrl-C ends it.",
         "",
         f"  user      {user}",
         *([f"  password  {options.password}"] if options.password else []),

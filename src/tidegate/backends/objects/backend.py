@@ -112,6 +112,10 @@ class ObjectBackend:
             self._recovery = asyncio.create_task(recover(self._tree, self._notes, left, self._partials))
             await asyncio.wait([self._recovery], timeout=RECOVERY_SECONDS)
 
+    async def try_itself(self) -> None:
+        """See `tidegate.abc.TriesItself`."""
+        await self._bucket.check(self._keys.prefix)
+
     async def close(self) -> None:
         """Release the client."""
         if self._recovery is not None:

@@ -28,6 +28,7 @@ from tidegate.web.api.routes import (
     folders,
     quotas,
     server,
+    storage,
     tokens,
     users,
 )
@@ -74,7 +75,19 @@ def build(services: Services) -> FastAPI:
     )
     app.state.services = services
     api = APIRouter(prefix=BASE)
-    for module in (tokens, users, folders, admins, api_keys, connections, quotas, backup, explain, server):
+    for module in (
+        tokens,
+        users,
+        folders,
+        admins,
+        api_keys,
+        connections,
+        quotas,
+        backup,
+        explain,
+        server,
+        storage,
+    ):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(server.health_router)

@@ -26,6 +26,20 @@ class ApiResponse(BaseModel):
     error: str = Field("", description="What exactly was wrong; empty if nothing.")
 
 
+class StorageResult(BaseModel):
+    """The outcome for one root."""
+
+    path: str = Field(description="Where it is mounted; of a folder always ``/``.")
+    ok: bool
+    message: str = Field(description="What can be done, or what fails and why.")
+
+
+class StorageCheck(BaseModel):
+    """The outcome for each root of a record."""
+
+    results: list[StorageResult]
+
+
 class Token(BaseModel):
     """A token for the ``Authorization: Bearer`` header."""
 

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags of ``tidegate portable`` that name other storage than a directory of this host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Final
+
+import typer
+
+from tidegate.errors import BadRecord, InvalidArgument, OperatorError
+from tidegate.model import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
+from tidegate.model.storage import NUMBERED
+from tidegate.store.storages import kind_of
+
+_S3: Final = "s3_"
+_NUMBERS: Final = frozenset(str(number) for number in range(len(NUMBERED)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFlags:
+    """Flags of the command that name the storage."""
+
+    fs_provider: Annotated[
+        str,
+        typer.Option(
+            "--fs-provider",
+            "--fs",
+            "-f",
+            metavar="KIND",
+            help="Storage that is shared: osfs (a directory of this host) or s3fs (a bucket). "
+            "Also local, s3, 0 and 1.",
+        ),
+    ] = "osfs"
+    s3_bucket: Annotated[str, typer.Option("--s3-bucket", help="Bucket.")] = ""
+    s3_region: Annotated[str, typer.Option("--s3-region", help="Its region.")] = ""
+    s3_access_key: Annotated[
+        str,
+        typer.Option(
+            "--s3-access-key",
+            help="Access key; without one credentials are looked for as the AWS tools do.",
+        ),
+    ] = ""
+    s3_access_secret: Annotated[
+        str,
+        typer.Option(
+            "--s3-access-secret",
+            help="Its secret. Others on this host can see it while the server runs: prefer the variables "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        ),
+    ] = field(default="", repr=False)
+    s3_role_arn: Annotated[str, typer.Option("--s3-role-arn", help="Role to assume.")] = ""
+    s3_external_id: Annotated[str, typer.Option("--s3-external-id", help="What the role asks for.")] = ""
+    s3_endpoint: Annotated[
+        str,
+        typer.Option("--s3-endpoint", metavar="URL", help="Another store that speaks S3: https://host:port."),
+    ] = ""
+    s3_storage_class: Annotated[
+        str, typer.Option("--s3-storage-class", help="Storage class of new objects.")
+    ] = ""
+    s3_acl: Annotated[str, typer.Option("--s3-acl", help="Canned ACL of new objects.")] = ""
+    s3_key_prefix: Annotated[
+        str,
+        typer.Option("--s3-key-prefix", help="Share what is below this prefix, for instance folder/sub/."),
+    ] = ""
+    s3_upload_part_size: Annotated[int, typer.Option("--s3-upload-part-size", help="MiB; 0 is 5.")] = 0
+    s3_upload_concurrency: Annotated[
+        int, typer.Option("--s3-upload-concurrency", help="Parts of one upload on their way; 0 is 5.")
+    ] = 0
+    s3_force_path_style: Annotated[
+        bool, typer.Option("--s3-force-path-style", help="host/bucket in place of bucket.host.")
+    ] = False
+    s3_skip_tls_verify: Annotated[
+        bool,
+        typer.Option("--s3-skip-tls-verify", help="Take any certificate: whoever is in between reads all."),
+    ] = False
+    s3_ca_file: Annotated[
+        str, typer.Option("--s3-ca-file", metavar="FILE", help="Certificates to trust (PEM).")
+    ] = ""
+
+    def filesystem(self) -> StorageConfig:
+        """The storage that they name.
+
+        Raises:
+            InvalidArgument: one is missing, wrong, or belongs to other storage.
+            OperatorError: this storage is not installed.
+        """
+        number = int(self.fs_provider) if self.fs_provider in _NUMBERS else None
+        kind = kind_of(self.fs_provider if number is None else number)
+        if kind not in {LOCAL, "s3"}:
+            what = "is not available in this version" if kind in NUMBERED else "is not one of osfs, s3fs"
+            raise InvalidArgument(f"--fs-provider: {self.fs_provider!r} {what}")
+        names = [item.name for item in fields(self) if item.name.startswith(_S3)]
+        given = {name.removeprefix(_S3): value for name in names if (value := getattr(self, name))}
+        if kind == LOCAL:
+            if given:
+                raise InvalidArgument(f"--s3-{next(iter(given)).replace('_', '-')} needs --fs-provider s3fs")
+            return LOCAL_DISK
+        if not given.get("bucket"):
+            raise InvalidArgument("--s3-bucket: name the bucket")
+        config = StorageConfig("s3", {"s3config": given})
+        _check(config)
+        return config
+
+
+def _check(config: StorageConfig) -> None:
+    from tidegate.backends.factory import StorageKinds
+
+    kinds = StorageKinds()
+    if (problem := kinds.problem(config)) is not None:
+        raise OperatorError(problem)
+    try:
+        kinds.check(StorageSpec("", config))
+    except BadRecord as error:
+        field, space, rest = error.what.partition(" ")
+        flag = f"--s3-{field.replace('_', '-')}"
+        raise InvalidArgument(f"{flag}{space}{rest}") from None
