@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one gate: may this principal do this to that path?
 
-`Gate.decide` answers, `Gate.trace` shows the way to the same answer: both run `Gate._judge`, one with a
+`Gate.decide` answers, `Gate.trace` shows the way to the same answer: both run `Gate._check`, one with a
 list to write its steps in. Rules are asked in this order, and the first refusal ends it:
 
 1. ``target``: an intent with two paths has both.
@@ -79,7 +79,7 @@ class Gate:
                 UPLOAD; None leaves the intent as it is.
             target_exists: whether `target` exists and would be replaced.
         """
-        return self._judge(intent, path, target, is_dir, exists, target_exists, None)
+        return self._check(intent, path, target, is_dir, exists, target_exists, None)
 
     def trace(
         self,
@@ -93,7 +93,7 @@ class Gate:
     ) -> list[Step]:
         """Every rule that `decide` asks, in order; a refusal is the last step and there is no other."""
         steps: list[Step] = []
-        self._judge(intent, path, target, is_dir, exists, target_exists, steps)
+        self._check(intent, path, target, is_dir, exists, target_exists, steps)
         return steps
 
     @property
@@ -111,7 +111,7 @@ class Gate:
 
     # -- the one way through ---------------------------------------------------------------------------
 
-    def _judge(  # noqa: PLR0917  a question object per act would cost more than the answer
+    def _check(  # noqa: PLR0917  a question object per act would cost more than the answer
         self,
         intent: Intent,
         path: VPath,

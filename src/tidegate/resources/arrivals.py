@@ -109,7 +109,7 @@ class Arrivals(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting) + len(self._proving)
 
-    def judge(self, source: str, limits: StartupLimits, now: float) -> Verdict[T]:
+    def check(self, source: str, limits: StartupLimits, now: float) -> Verdict[T]:
         """Decide about a newcomer; nothing is counted yet. A victim is to be ended, then `leave` called."""
         waiting = len(self)
         if not limits.start or waiting < limits.start:

@@ -91,16 +91,16 @@ class Session:
         context = self._context
         asked: list[tuple[VPath, Decision]] = []
 
-        def judge(place: VPath) -> None:
+        def check(place: VPath) -> None:
             first = context.gate.decide(Intent.STAT, place)
             if not first.allowed and not first.hidden:
                 context.refuse(Intent.STAT, place, first)
             asked.append((place, first))  # a hidden one may be allowed after all, if it is a directory
 
-        judge(path)
+        check(path)
         table = context.table
         try:
-            entry = await self._entry(path, judge, follow=follow)
+            entry = await self._entry(path, check, follow=follow)
         except TidegateError:
             if not (table.is_point(path) or table.holds_points(path)):
                 for place, first in asked:
@@ -115,17 +115,17 @@ class Session:
                 context.refuse(Intent.STAT, place, first)
         return entry._replace(name=path.name)
 
-    async def _entry(self, path: VPath, judge: Callable[[VPath], None], *, follow: bool) -> Entry:
+    async def _entry(self, path: VPath, check: Callable[[VPath], None], *, follow: bool) -> Entry:
         context = self._context
         found = await own.find(context, path, follow=follow) if context.own else None
         if found is not None:
             resolved, upload = found
             there = context.place(path, resolved)
             if there != path:
-                judge(there)
+                check(there)
             return await own.look(upload)
         _, entry = await acting(
-            context, path, judge, lambda backend, key: backend.stat(key, follow=follow), follow=follow
+            context, path, check, lambda backend, key: backend.stat(key, follow=follow), follow=follow
         )
         return entry
 

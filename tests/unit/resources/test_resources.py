@@ -131,21 +131,21 @@ def fill(arrivals: Arrivals[Peer], count: int, at: float, source: str = "192.0.2
 def test_the_oldest_silent_peer_makes_room():
     arrivals: Arrivals[Peer] = Arrivals(lambda: 0.0)
     limits = StartupLimits(4, 30, 8, 0)
-    assert not arrivals.judge("s", limits, 0.0).refused
+    assert not arrivals.check("s", limits, 0.0).refused
     talker, proving = Peer(spoke=True), Peer(spoke=True)
     arrivals.enter(talker, "s", 0.0)
     arrivals.enter(proving, "s", 0.0)
     arrivals.proves(proving)
     silent = fill(arrivals, 2, 1.0)
-    assert arrivals.judge("s", limits, 1.0 + GRACE_SECONDS).victim is silent[0]
+    assert arrivals.check("s", limits, 1.0 + GRACE_SECONDS).victim is silent[0]
     arrivals.leave(silent[0])
     arrivals.leave(silent[1])
     fill(arrivals, 2, 10.0)
     # those who sent something go only if nobody else can, and those who are proving themselves never
-    assert arrivals.judge("s", limits, 10.0).victim is talker
+    assert arrivals.check("s", limits, 10.0).victim is talker
     arrivals.leave(talker)
     fill(arrivals, 1, 10.0)
-    verdict = arrivals.judge("s", limits, 10.0)
+    verdict = arrivals.check("s", limits, 10.0)
     assert (verdict.victim, verdict.refused) == (None, True)
 
 
@@ -155,10 +155,10 @@ def test_who_just_came_is_refused_at_random_as_openssh_does():
     drawn = iter([0.29, 0.31, 0.5])
     arrivals: Arrivals[Peer] = Arrivals(lambda: next(drawn))
     fill(arrivals, 10, 0.0)
-    assert arrivals.judge("new", limits, 0.0).refused
-    assert not arrivals.judge("new", limits, 0.0).refused
+    assert arrivals.check("new", limits, 0.0).refused
+    assert not arrivals.check("new", limits, 0.0).refused
     fill(arrivals, 90, 0.0)
-    assert arrivals.judge("new", limits, 0.0).refused
+    assert arrivals.check("new", limits, 0.0).refused
 
 
 def test_a_source_makes_room_among_its_own():
@@ -166,9 +166,9 @@ def test_a_source_makes_room_among_its_own():
     arrivals: Arrivals[Peer] = Arrivals(lambda: 0.99)
     other = fill(arrivals, 1, 0.0, "other")
     mine = fill(arrivals, 3, 1.0, "mine")
-    assert arrivals.judge("mine", limits, 5.0).victim is mine[0]
-    assert arrivals.judge("mine", limits, 1.0).refused
-    assert arrivals.judge("third", limits, 5.0).victim is other[0]
+    assert arrivals.check("mine", limits, 5.0).victim is mine[0]
+    assert arrivals.check("mine", limits, 1.0).refused
+    assert arrivals.check("third", limits, 5.0).victim is other[0]
     for peer in (*other, *mine, *mine):
         arrivals.leave(peer)
     assert (len(arrivals), arrivals._by_source) == (0, {})
@@ -181,11 +181,11 @@ def test_who_is_logging_in_counts_for_the_source_too():
     mine = fill(arrivals, 3, 1.0, "mine")
     for peer in mine:
         arrivals.proves(peer)
-    assert arrivals.judge("mine", limits, 5.0).refused
-    assert not arrivals.judge("third", limits, 5.0).refused
+    assert arrivals.check("mine", limits, 5.0).refused
+    assert not arrivals.check("third", limits, 5.0).refused
     arrivals.leave(mine[0])
     fill(arrivals, 1, 1.0, "more")
-    assert not arrivals.judge("mine", limits, 5.0).refused
+    assert not arrivals.check("mine", limits, 5.0).refused
     for peer in mine:
         arrivals.leave(peer)
     assert arrivals._proving_of == {}

@@ -159,7 +159,7 @@ class Admission:
             if barred is not None:
                 return barred
         if victim is None:
-            verdict = self._waiting.judge(visit.source, limits.startups, now)
+            verdict = self._waiting.check(visit.source, limits.startups, now)
             if verdict.refused:
                 return Refusal(self._rules.startups, f"{self.waiting} connections are logging in")
             victim = verdict.victim

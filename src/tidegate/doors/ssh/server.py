@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logging in by SSH: attempts are counted, judged by the login service, and put on record.
 
-Rules of this file: nobody is logged in but through `_judge`; a public key reaches `_judge` only after its
+Rules of this file: nobody is logged in but through `_check`; a public key reaches `_check` only after its
 signature was verified; a principal is forgotten as soon as another attempt begins, so the login that asyncssh
 completes is always the one that was judged last.
 
@@ -298,7 +298,7 @@ class SshLogin(asyncssh.SSHServer):
     async def validate_password(self, username: str, password: str) -> bool:
         """The password method."""
         turn = self.begin_attempt("password")
-        return await self._judge(turn, username, Credential(kind="password", secret=password))
+        return await self._check(turn, username, Credential(kind="password", secret=password))
 
     async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
         """The questions to begin with; False refuses.
@@ -332,7 +332,7 @@ class SshLogin(asyncssh.SSHServer):
         answers = tuple(responses)
         secret = answers[0] if len(answers) == 1 else ""
         credential = Credential("keyboard-interactive", secret=secret, answers=answers)
-        if await self._judge(turn, username, credential):
+        if await self._check(turn, username, credential):
             return True
         partial = self._partial
         if turn != self._turn or not self._partial_now or partial is None or partial.challenge is None:
@@ -389,9 +389,9 @@ class SshLogin(asyncssh.SSHServer):
 
     async def key_proved(self, turn: int, username: str, key_data: bytes) -> bool:
         """A key whose possession is proved."""
-        return await self._judge(turn, username, Credential(kind="publickey", public_key=key_data))
+        return await self._check(turn, username, Credential(kind="publickey", public_key=key_data))
 
-    async def _judge(self, turn: int, username: str, credential: Credential) -> bool:
+    async def _check(self, turn: int, username: str, credential: Credential) -> bool:
         outcome = await authenticate(
             self.door.login,
             self.record,

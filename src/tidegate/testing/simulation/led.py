@@ -58,7 +58,7 @@ class LedWorld(World):
             self._end()
             self.start()
         self._end()
-        self.judge()
+        self.check()
         return self.outcome
 
     async def _all_leave(self) -> None:

@@ -175,10 +175,10 @@ class World:
         """Everything."""
         while not self._life() and self.outcome.lives < LIVES:
             pass
-        self.judge()
+        self.check()
         return self.outcome
 
-    def judge(self) -> None:
+    def check(self) -> None:
         """Compare when all have gone, then start once more, count again, and compare."""
         outcome = self.outcome
         for difference in oracle.differences(self.records, self.history.track_quota):

@@ -28,7 +28,7 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.handle import File
-from tidegate.vfs.files.reach import judge, reach
+from tidegate.vfs.files.reach import check_place, reach
 from tidegate.vfs.mounts import ResolvedPath
 
 CHUNK_BYTES: Final = 262_144
@@ -50,7 +50,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise IsADirectory("target is a directory")
     # As an upload would, a copy goes through a link that is there; what must be new is never behind one.
     origin, goal = await reach(context, source), await reach(context, target, follow=replace, charged=True)
-    judge(context, Intent.COPY, source, origin, target=target, goal=goal)
+    check_place(context, Intent.COPY, source, origin, target=target, goal=goal)
     if source == target or (origin.backend is goal.backend and origin.key == goal.key):
         raise InvalidArgument("source and target are the same")
 
@@ -66,7 +66,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
                 raise Conflict  # put there since we looked: what is counted is not what would be written
             exists = replace and old is not None
             context.require(Intent.COPY, source, target=target, target_exists=exists)
-            judge(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
+            check_place(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
             await act.begin(goal.mount)
             with context.limits(Intent.COPY, target):
                 copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)

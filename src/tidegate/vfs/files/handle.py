@@ -37,7 +37,7 @@ from tidegate.vfs.acts import carry
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.inspection import inspect_upload, shows
-from tidegate.vfs.files.reach import judge
+from tidegate.vfs.files.reach import check_place
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
 
@@ -451,7 +451,7 @@ class File:
         ):
             if asked:
                 context.require(intent, path)
-                judge(context, intent, path, self._resolved)
+                check_place(context, intent, path, self._resolved)
         wanted = supported(
             attrs, self._resolved.backend.capabilities, context.options.setstat_mode, lenient=True
         )

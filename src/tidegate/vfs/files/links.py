@@ -89,7 +89,7 @@ async def check_moved_link(
     if points != VPath.parse(absolute(origin.mount, text), base=source.parent):
         context.require(Intent.SYMLINK, points, target=target)
     else:
-        _judge(context, points, target)
+        _check_link(context, points, target)
     if await _astray(context, goal, target, text):
         raise context.deny(Intent.RENAME_FILE, source, "permission: link below a link", "links")
 
@@ -134,7 +134,7 @@ async def check_moved_tree(
                                     Intent.RENAME_DIR, source, "permission: link below a link", "links"
                                 )
                             points = VPath.parse(absolute(goal.mount, text), base=link.parent)
-                            _judge(context, points, link)
+                            _check_link(context, points, link)
                     await asyncio.sleep(0)
         except (NotFound, NotADirectory):
             continue
@@ -149,7 +149,7 @@ def absolute(mount: Mount, text: str) -> str:
     return mount.path if text == "/" else f"{mount.path}{text}"
 
 
-def _judge(context: Context, points: VPath, link: VPath) -> None:
+def _check_link(context: Context, points: VPath, link: VPath) -> None:
     decision = context.gate.check_link(points, link)
     if not decision.allowed:
         context.refuse(Intent.SYMLINK, points, decision)

@@ -31,7 +31,7 @@ from tidegate.vfs.files.carry import carry
 from tidegate.vfs.files.copy import stat_or_none
 from tidegate.vfs.files.in_order import inner_of
 from tidegate.vfs.files.links import check_moved_link, check_moved_tree, taking_turns
-from tidegate.vfs.files.reach import judge, reach
+from tidegate.vfs.files.reach import check_place, reach
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
 from tidegate.vfs.usage.reservations import PathState
@@ -59,7 +59,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
     goal = await reach(context, target, follow=False, charged=True)
     way, end = context.place(source, origin), context.place(target, goal)
     likely = context.gate.decide(Intent.RENAME_DIR, way, target=end).allowed
-    judge(
+    check_place(
         context, Intent.RENAME_DIR if likely else Intent.RENAME_FILE, source, origin, target=target, goal=goal
     )
 
@@ -80,7 +80,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             intent = Intent.RENAME_DIR if entry.is_dir else Intent.RENAME_FILE
             replaces = old is not None and replace and not same
             context.require(intent, source, target=target, target_exists=replaces)
-            judge(context, intent, source, origin, target=target, goal=goal, target_exists=replaces)
+            check_place(context, intent, source, origin, target=target, goal=goal, target_exists=replaces)
             _ask_folders(context, source, target, is_dir=entry.is_dir)
             _fits_name(entry, old, replace=replace)
             if same:

@@ -69,21 +69,21 @@ async def inspect_download(context: Context, path: VPath, resolved: ResolvedPath
         await content.close()
 
 
-async def open_to_read(context: Context, path: VPath, judge: Callable[[VPath], object]) -> FileHandle:
-    """The backend's handle for reading what a path leads to; `judge` as in `reach.acting`."""
-    return (await _reading(context, path, judge))[1]
+async def open_to_read(context: Context, path: VPath, check: Callable[[VPath], object]) -> FileHandle:
+    """The backend's handle for reading what a path leads to; `check` as in `reach.acting`."""
+    return (await _reading(context, path, check))[1]
 
 
 async def _reading(
-    context: Context, path: VPath, judge: Callable[[VPath], object]
+    context: Context, path: VPath, check: Callable[[VPath], object]
 ) -> tuple[ResolvedPath, FileHandle]:
     found = await own.find(context, path) if context.own else None
     if found is None:
-        return await acting(context, path, judge, lambda backend, key: backend.open_file(key, _FOR_READING))
+        return await acting(context, path, check, lambda backend, key: backend.open_file(key, _FOR_READING))
     resolved, upload = found
     there = context.place(path, resolved)
     if there != path:
-        judge(there)
+        check(there)
     async with own.held(context, upload):
         return resolved, await own.reopened(context, resolved, upload, _FOR_READING)
 

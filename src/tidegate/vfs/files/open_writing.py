@@ -91,25 +91,25 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
         found = await own.find(context, path, follow=not flags.exclusive)
         if found is not None:
             return await _join(context, path, flags, *found)
-    judged = await _judged(context, path, flags, may_replace=may_replace)
-    if judged.flags.read and judged.entry is not None and not judged.flags.truncate:
-        await inspect_download(context, path, judged.resolved)
-    mount, entry = judged.resolved.mount, judged.entry
+    checked = await _checked(context, path, flags, may_replace=may_replace)
+    if checked.flags.read and checked.entry is not None and not checked.flags.truncate:
+        await inspect_download(context, path, checked.resolved)
+    mount, entry = checked.resolved.mount, checked.entry
     old = entry.size if entry is not None and entry.is_file else 0
     with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
-        mount.charges.may_upload(new=entry is None, replaced=old if judged.flags.truncate else 0)
-        if entry is not None and not judged.flags.truncate:
+        mount.charges.may_upload(new=entry is None, replaced=old if checked.flags.truncate else 0)
+        if entry is not None and not checked.flags.truncate:
             mount.charges.require_size(old + 1)
-    wanted = _options(context, judged, attrs)
-    file = await settle(context, lambda act: _begin_upload(context, act, path, judged, wanted))
-    if judged.flags.read:
+    wanted = _options(context, checked, attrs)
+    file = await settle(context, lambda act: _begin_upload(context, act, path, checked, wanted))
+    if checked.flags.read:
         for count in mount.charges.fetches:
             count.add(1)
     return file
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Checked:
     """A file that may be written, by everything that is known before it is opened.
 
     Attributes:
@@ -134,17 +134,17 @@ class _Judged:
         return self.entry is None or self.flags.truncate or self.flags.exclusive
 
 
-async def _judged(context: Context, path: VPath, flags: OpenFlags, *, may_replace: bool) -> _Judged:
+async def _checked(context: Context, path: VPath, flags: OpenFlags, *, may_replace: bool) -> _Checked:
     resolved, entry = await context.survey(path)
-    _judge_place(context, path, resolved)
-    _judge(context, path, flags, entry)
+    _check_place(context, path, resolved)
+    _check_entry(context, path, flags, entry)
     behind = entry
     if entry is not None and entry.is_link:
         # A link counts as a new file; what it points to is replaced all the same.
         if flags.exclusive:
             raise AlreadyExists  # of a name that is taken, wherever it leads
         resolved = await context.charged(path, follow=True)
-        _judge_place(context, path, resolved)
+        _check_place(context, path, resolved)
         behind = await _look(context.through(resolved), resolved.key, follow=True)
         if behind is not None:
             if behind.is_dir:
@@ -157,22 +157,22 @@ async def _judged(context: Context, path: VPath, flags: OpenFlags, *, may_replac
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
     flags, withheld = _readable(context, flags, path, there)
     flags, one_way = _capable(resolved.backend, flags, entry)
-    return _Judged(resolved, entry, flags, withheld, may_replace, one_way)
+    return _Checked(resolved, entry, flags, withheld, may_replace, one_way)
 
 
-def _options(context: Context, judged: _Judged, attrs: Attrs | None) -> OpenOptions:
+def _options(context: Context, checked: _Checked, attrs: Attrs | None) -> OpenOptions:
     """The options by which storage is asked to open the file."""
-    flags, (mount, backend, _) = judged.flags, judged.resolved
+    flags, (mount, backend, _) = checked.flags, checked.resolved
     uid, gid = context.owner
     # Nothing was there: who may not overwrite must not replace what comes before this upload ends either.
-    exclusive = flags.exclusive or (judged.entry is None and not judged.may_replace)
+    exclusive = flags.exclusive or (checked.entry is None and not checked.may_replace)
     return OpenOptions(
         read=flags.read or reads_back(context, backend),
         write=True,
         create=flags.create,
         exclusive=flags.create and exclusive,
         truncate=flags.truncate,
-        append=_appends(mount, flags, fresh=judged.fresh),
+        append=_appends(mount, flags, fresh=checked.fresh),
         publish=_publish(backend, context.options.upload_mode),
         mode=attrs.mode if attrs is not None else None,
         uid=uid,
@@ -182,25 +182,25 @@ def _options(context: Context, judged: _Judged, attrs: Attrs | None) -> OpenOpti
 
 
 async def _begin_upload(
-    context: Context, act: Act, path: VPath, judged: _Judged, wanted: OpenOptions
+    context: Context, act: Act, path: VPath, checked: _Checked, wanted: OpenOptions
 ) -> File:
     """Charge and open, with nobody at the path in between."""
-    resolved, flags = judged.resolved, judged.flags
+    resolved, flags = checked.resolved, checked.flags
     mount, backend, key = resolved
     await act.begin(mount)
     await context.paths.may_change((backend, key))
-    inplace = context.options.upload_mode is Publish.INPLACE or not judged.fresh
+    inplace = context.options.upload_mode is Publish.INPLACE or not checked.fresh
     upload = Upload(context, resolved, inplace=inplace)
     handle: FileHandle | None = None
     try:
         with context.limits(Intent.UPLOAD, path):
-            if judged.entry is None:
+            if checked.entry is None:
                 upload.charge_new()
             async with upload.state.lock:  # nobody removes or renames it between opening and taking over
                 act.commit()
                 handle = await context.opening_through(resolved).open_file(key, wanted)
                 if mount.in_order:
-                    start = 0 if judged.fresh else handle.existed_size or 0
+                    start = 0 if checked.fresh else handle.existed_size or 0
                     handle = InOrder(handle, start, append=flags.append, room=context.options.early)
                 # Only the backend knows if an unfinished upload was taken up, which stays beside it.
                 upload.inplace = not handle.staged
@@ -217,8 +217,8 @@ async def _begin_upload(
             await _drop(handle)
         raise
     file = File(context, resolved, handle, path, readable=flags.read, upload=upload, append=flags.append)
-    file.withheld = judged.withheld
-    file.one_way = judged.one_way
+    file.withheld = checked.withheld
+    file.one_way = checked.one_way
     if act.abandoned:
         await file.abort()
         raise PeerGone
@@ -232,7 +232,7 @@ async def _look(backend: Backend, key: Key, *, follow: bool = False) -> Entry | 
         return None
 
 
-def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None) -> None:
+def _check_entry(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None) -> None:
     """Permissions again, now that the object is known."""
     if entry is None or entry.is_link:
         context.require(Intent.UPLOAD, path)
@@ -245,7 +245,7 @@ def _judge(context: Context, path: VPath, flags: OpenFlags, entry: Entry | None)
     context.require(Intent.UPLOAD if flags.create and flags.exclusive else Intent.OVERWRITE, path)
 
 
-def _judge_place(context: Context, path: VPath, resolved: ResolvedPath) -> None:
+def _check_place(context: Context, path: VPath, resolved: ResolvedPath) -> None:
     """Refuse a place that may be neither written nor replaced, before anything is told of it."""
     place = context.place(path, resolved)
     if context.gate.uniform or place == path:

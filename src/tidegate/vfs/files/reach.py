@@ -53,12 +53,12 @@ async def reach(
     if charged or not context.gate.uniform:
         resolved = await context.charged(path, follow=follow)
         for intent in intents:
-            judge(context, intent, path, resolved)
+            check_place(context, intent, path, resolved)
         return resolved
     return await context.table.at(path)
 
 
-def judge(
+def check_place(
     context: Context,
     intent: Intent,
     path: VPath,
@@ -87,7 +87,7 @@ def judge(
 async def acting(
     context: Context,
     path: VPath,
-    judge: Callable[[VPath], object],
+    check: Callable[[VPath], object],
     act: Callable[[Backend, Key], Awaitable[T]],
     *,
     follow: bool = True,
@@ -96,7 +96,7 @@ async def acting(
 
     Args:
         path: has been judged.
-        judge: asked about the place before the act, if a link led elsewhere; raises what refuses it.
+        check: asked about the place before the act, if a link led elsewhere; raises what refuses it.
         act: one step of the storage, which does nothing if it raises `LinkMet`.
 
     Returns:
@@ -104,7 +104,7 @@ async def acting(
 
     Raises:
         Conflict: links changed under it again and again.
-        TidegateError: of `judge` and `act`, or the path cannot be resolved.
+        TidegateError: of `check` and `act`, or the path cannot be resolved.
     """
     resolved = await context.table.at(path)
     for _ in range(MAX_TRIES):
@@ -114,5 +114,5 @@ async def acting(
             resolved = await context.charged(path, follow=follow)
             there = context.place(path, resolved)
             if there != path:
-                judge(there)
+                check(there)
     raise Conflict

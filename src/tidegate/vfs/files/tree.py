@@ -30,7 +30,7 @@ from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.copy import stat_or_none
 from tidegate.vfs.files.links import absolute, taking_turns, text_to_store
-from tidegate.vfs.files.reach import acting, judge, reach
+from tidegate.vfs.files.reach import acting, check_place, reach
 from tidegate.vfs.mounts import Mount, ResolvedPath
 from tidegate.vfs.usage.reservations import PathState
 from tidegate.vfs.usage.scan import kept_partials
@@ -184,7 +184,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     resolved = await reach(context, link, follow=False, charged=True)
     if own.mine(context, resolved) is not None:
         raise AlreadyExists
-    judge(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=resolved)
+    check_place(context, Intent.SYMLINK, points, await context.table.at(points), target=link, goal=resolved)
     mount, backend, key = resolved
     other, _, other_key = await context.table.at(points)
     if other is not mount:
@@ -254,7 +254,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
     table = context.table
     origin = await reach(context, source, follow=False, charged=True)
     goal = await reach(context, target, follow=False, charged=True)
-    judge(context, Intent.HARDLINK, source, origin, target=target, goal=goal)
+    check_place(context, Intent.HARDLINK, source, origin, target=target, goal=goal)
     mount, backend, key = origin
     to_mount, to_backend, to_key = goal
     if to_backend is not backend or mount.charges.owner != to_mount.charges.owner:
