@@ -240,6 +240,8 @@ async def test_keys_are_made_by_people_only(world: World):
     with pytest.raises(Denied, match="an API key cannot manage API keys"):
         await world.admin.api_keys.add({"name": "k", "scope": 1}, by=by_key)
     key, text = await world.admin.api_keys.add({"name": "k", "scope": 1}, by=ROOT)
+    assert min(key.created_at, key.updated_at) > 1_700_000_000_000, "the times are those of the server"
+    assert key.last_use_at == 0
     assert text.startswith(f"{key.id}.")
     told = world.told()
     assert told == [("add", "api_key", key.id, ("key", "name"))]

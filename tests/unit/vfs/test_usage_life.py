@@ -17,6 +17,7 @@ from tidegate.abc import Publish
 from tidegate.backends.local import LocalBackend
 from tidegate.model import Account, Entry, Folder, FolderMount
 from tidegate.vfs.usage import tracker as tracking
+from tidegate.vfs.usage import writing
 from tidegate.vfs.usage.live import AccountUsage
 from tidegate.vfs.usage.progress import Kind
 from tidegate.vfs.usage.tracker import UsageTracker
@@ -35,7 +36,7 @@ def store() -> UsageKeeper:
 @pytest.fixture
 async def tracker(store: UsageKeeper, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[UsageTracker]:
     for name in ("SAVE_GAP_SECONDS", "LINGER_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(tracking, name, 0.01)
+        monkeypatch.setattr(writing, name, 0.01)
     tracker = UsageTracker(store, emit=lambda event: None)
     async with asyncio.timeout(10):
         yield tracker
@@ -250,6 +251,23 @@ async def test_a_folder_is_forgotten_with_the_scan_that_held_it(tracker: UsageTr
     folder = await tracker.folder(MOUNTS[0])
     assert tracker.live_folder("x") is folder
     tracker.release_folder(folder)
+    assert tracker.live_folder("x") is None
+
+
+async def test_a_folder_is_kept_while_its_own_accounts_are_busy(tracker: UsageTracker) -> None:
+    usage = await tracker.account(ALICE)
+    x, y = [await tracker.folder(mount) for mount in MOUNTS]
+    await tracker.begin(usage, x)
+    usage.acts += 1
+    for folder in (x, y):
+        tracker.release_folder(folder)
+    assert tracker.live_folder("x") is x, "what ends later is charged to it"
+    assert tracker.live_folder("y") is None
+    usage.acts -= 1
+    tracker.release(usage, [])
+    tracker.changed(usage)
+    while tracker.live("alice") is not None:
+        await asyncio.sleep(0)
     assert tracker.live_folder("x") is None
 
 
