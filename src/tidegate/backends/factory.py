@@ -91,6 +91,17 @@ class StorageKinds:
             return str(error)
         return None
 
+    def mistake(self, config: StorageConfig) -> str | None:
+        """The reason why storage cannot be used here as the record has it; asks no service."""
+        if (problem := self.problem(config)) is not None:
+            return problem
+        kind = self.find(config.kind)
+        try:
+            options_of(kind.options, kind.section, config, "filesystem.")
+        except BadRecord as error:
+            return str(error)
+        return None
+
     def check(self, spec: StorageSpec, where: str = "", directory: str = "mapped_path") -> None:
         """Check what a record says about storage that can be used here.
 

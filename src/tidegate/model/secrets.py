@@ -11,6 +11,8 @@ from typing import Final
 
 PLAIN: Final = "Plain"
 """`SecretDocument.status` of what is not encrypted."""
+OLD_FORM: Final = "$aes$"
+"""Beginning of secrets that releases 0.9 and 1 of the field's gateway have encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,11 @@ def check_secret(name: str, secret: Secret) -> None:
     Raises:
         ValueError: it cannot; `name` is the option.
     """
-    if isinstance(secret, SecretDocument) and secret and secret.status != PLAIN:
-        raise ValueError(f"{name} is encrypted ({secret.status or 'no status'}); expected it in plain text")
+    how = secret.status or "no status" if isinstance(secret, SecretDocument) and secret else PLAIN
+    if isinstance(secret, str) and secret.startswith(OLD_FORM):
+        how = OLD_FORM
+    if how != PLAIN:
+        raise ValueError(f"{name} is encrypted ({how}); expected it in plain text")
 
 
 def open_secret(name: str, secret: Secret) -> str:

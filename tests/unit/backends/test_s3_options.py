@@ -64,6 +64,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"access_key": "AK", "access_secret": {"status": "AES-256-GCM", "payload": "the-secret"}},
         ": access_secret is encrypted (AES-256-GCM); expected it in plain text",
     ),
+    (
+        {"access_key": "AK", "access_secret": "$aes$the-secret$x"},
+        ": access_secret is encrypted ($aes$); expected it in plain text",
+    ),
 ]
 
 

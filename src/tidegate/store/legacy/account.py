@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from tidegate.accounts.rules import StorageChecks
 from tidegate.errors import BadRecord
-from tidegate.model import LOCAL
+from tidegate.model import LOCAL, StorageSpec
 from tidegate.store.legacy import table
 from tidegate.store.legacy.era import Era
 from tidegate.store.legacy.keys import split_options
 from tidegate.store.legacy.patterns import convert_patterns
 from tidegate.store.legacy.table import Fate, Row, asks
-from tidegate.store.storages import kind_of, unreachable
+from tidegate.store.storages import decode_storage, kind_of, unreachable
 
 Document = dict[str, Any]
 
@@ -45,14 +46,37 @@ _OLD_PASSWORD_MS: Final = 1
 class Judged:
     """The findings about one record.
 
+    Args:
+        storages: kinds of storage that there are here; None for local disk alone.
+
     Attributes:
         notes: (field, text) that restrict nothing.
         closes: (field, text), each a reason to close the record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, storages: StorageChecks | None = None) -> None:
+        self._storages = storages
         self.notes: list[tuple[str, str]] = []
         self.closes: list[tuple[str, str]] = []
+
+    def storage(self, document: object, field: str) -> None:
+        """Note why files cannot be reached, if that is so; `document` is the storage's, `field` its name."""
+        if not isinstance(document, dict):
+            return
+        kind = kind_of(document.get("provider", 0))
+        if kind is None or kind == LOCAL:
+            return
+        config = decode_storage(document)
+        if self._storages is None or self._storages.problem(config) is not None:
+            self.notes.append((f"{field}.provider", unreachable(kind)))
+            return
+        try:
+            self._storages.check(StorageSpec("/", config))
+        except BadRecord as error:
+            place = error.field.removeprefix("filesystem")
+            self.notes.append(
+                (f"{field}{place}", f"{error.what}: until that is set, its files cannot be reached")
+            )
 
     def by_row(self, field: str, row: Row | None, value: object) -> None:
         """Judge a field that is set by its row; None is a field that nobody knows."""
@@ -127,15 +151,7 @@ def _home(user: Document, _era: Era, judged: Judged) -> None:
     if isinstance(home, str) and home.startswith("/") and ".." in home.split("/"):
         user["home_dir"] = posixpath.normpath("/" + home.lstrip("/"))
         judged.notes.append(("home_dir", "held '..', which is resolved now"))
-    _storage(user, "filesystem", judged)
-
-
-def _storage(holder: Document, field: str, judged: Judged) -> None:
-    storage = holder.get("filesystem")
-    if isinstance(storage, dict):
-        kind = kind_of(storage.get("provider", 0))
-        if kind is not None and kind != LOCAL:
-            judged.notes.append((f"{field}.provider", unreachable(kind)))
+    judged.storage(user.get("filesystem"), "filesystem")
 
 
 def _permissions(user: Document, era: Era, judged: Judged) -> None:
@@ -274,7 +290,7 @@ def _mounts(user: Document, _era: Era, judged: Judged) -> None:
             )
         for key, value in mount.items():
             judged.by_row(f"{field}.{key}", table.MOUNTS.get(key), value)
-        _storage(mount, f"{field}.filesystem", judged)
+        judged.storage(mount.get("filesystem"), f"{field}.filesystem")
 
 
 def _addresses(filters: Document, era: Era) -> None:

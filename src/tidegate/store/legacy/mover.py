@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
-from tidegate.model import LOCAL
 from tidegate.store import versions
 from tidegate.store.legacy import table
 from tidegate.store.legacy.account import Judged, convert_user
@@ -17,7 +16,6 @@ from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
 from tidegate.store.legacy.table import asks
-from tidegate.store.storages import kind_of, unreachable
 
 Document = dict[str, Any]
 
@@ -194,7 +192,7 @@ class Mover:
         folded = fold_name(name, self._rules) if section in ("users", "admins") else name
         subject = Subject(section, index, name, "" if folded == name else folded)
         where = f"{section}[{index}]."
-        judged = Judged()
+        judged = Judged(self._rules.storages)
         if section == "users":
             self._groups(document, judged)
             convert_user(document, self._era, judged, where)
@@ -268,10 +266,7 @@ def _folder(folder: Document, name: str, judged: Judged) -> None:
             folder[key] = max(0, folder[key])
     for key, value in folder.items():
         judged.by_row(key, table.FOLDERS.get(key), value)
-    storage = folder.get("filesystem")
-    kind = kind_of(storage.get("provider", 0)) if isinstance(storage, dict) else LOCAL
-    if kind is not None and kind != LOCAL:
-        judged.notes.append(("filesystem.provider", unreachable(kind)))
+    judged.storage(folder.get("filesystem"), "filesystem")
 
 
 def _counted(value: object) -> str:

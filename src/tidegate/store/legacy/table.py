@@ -59,13 +59,15 @@ def _restricts(text: str, since: str, todo: str) -> dict[str, Row]:
     return _rows(text, since, Fate.RESTRICTS, todo)
 
 
+_STORAGE = "S3 comes over; other storage that is not local disk cannot be reached"
+
 USERS: Final = {
     **_rows(
         "id status username expiration_date password public_keys home_dir uid gid max_sessions quota_size "
         "quota_files permissions used_quota_size used_quota_files last_quota_update upload_bandwidth "
         "download_bandwidth last_login filters virtual_folders"
     ),
-    **_converted("filesystem", "0.9.6", "storage other than local disk comes over and cannot be reached"),
+    **_converted("filesystem", "0.9.6", _STORAGE),
     **_rows("description additional_info", "1.2"),
     **_rows(
         "email created_at updated_at last_password_change first_download first_upload "
@@ -126,7 +128,7 @@ MOUNTS: Final = {
     **_rows("name description", "1.2"),
     **_harmless("users", "1.0", "says only who mounts it"),
     **_harmless("groups", "2.3", "says only who mounts it"),
-    **_converted("filesystem", "2.0", "storage other than local disk comes over and cannot be reached"),
+    **_converted("filesystem", "2.0", _STORAGE),
     **_restricts("subpath", "2.7", "only a part of the folder was mounted: make a folder of that part"),
 }
 NESTED: Final = {
@@ -157,7 +159,7 @@ FOLDERS: Final = {
     **_rows("mapped_path used_quota_size used_quota_files last_quota_update", "1.0"),
     **_rows("name description", "1.2"),
     **_harmless("id users groups virtual_path quota_size quota_files", "1.0", "says only who mounts it"),
-    **_converted("filesystem", "2.0", "storage other than local disk comes over and cannot be reached"),
+    **_converted("filesystem", "2.0", _STORAGE),
 }
 API_KEYS: Final = {
     **_rows("id name key scope user admin description expires_at created_at updated_at last_use_at", "2.1"),

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounts and folders on S3 come over from dumps, and what keeps their files from being reached is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.command_line import tidegate
+
+from tidegate.backends.factory import StorageKinds, options_of
+from tidegate.backends.objects.s3_options import S3Options
+from tidegate.cli.provider import opened
+from tidegate.model.secrets import open_secret
+
+EMPTY = {
+    name: {} for name in ("gcsconfig", "azblobconfig", "cryptconfig", "sftpconfig", "osconfig", "httpconfig")
+}
+PLAIN = {"status": "Plain", "payload": "the-secret"}
+SEALED = {"status": "AES-256-GCM", "payload": "c2Vj", "key": "kk", "additional_data": "ben", "mode": 1}
+
+
+def s3(**more: Any) -> dict[str, Any]:
+    config = {
+        "bucket": "b-1", "region": "eu-west-1", "access_key": "AK", "access_secret": PLAIN, "key_prefix": "x/",
+        "upload_part_size": 0, "upload_concurrency": 0, "upload_part_max_time": 0, "download_part_size": 0,
+        "download_concurrency": 0, "download_part_max_time": 0, "force_path_style": False, "skip_tls_verify": False,
+        "sse_customer_key": {}, **more,
+    }  # fmt: skip
+    return {"provider": 1, "s3config": config, **EMPTY}
+
+
+def user(name: str, filesystem: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "username": name, "status": 1, "home_dir": f"/srv/{name}", "permissions": {"/": ["*"]},
+        "password": "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", "filesystem": filesystem,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> str:
+    old = s3(access_secret="$aes$00112233$445566")
+    old["s3config"] = {name: value for name, value in old["s3config"].items() if "part" not in name}
+    dump = {
+        "version": 16,
+        "users": [user("anna", s3()), user("ben", s3(access_secret=SEALED)), user("carl", old)],
+        "folders": [{"name": "f", "mapped_path": "/srv/f", "filesystem": s3(bucket="")}],
+        "admins": [],
+        "api_keys": [],
+    }
+    (tmp_path / "dump.json").write_text(json.dumps(dump))
+    assert tidegate("initprovider", "-c", tmp_path).code == 0
+    done = tidegate("loaddata", tmp_path / "dump.json", "-c", tmp_path)
+    assert done.code == 0, done.err
+    assert "the-secret" not in done.out + done.err
+    return done.out + done.err
+
+
+def test_what_cannot_be_reached_is_said(loaded: str) -> None:
+    notes = [line for line in loaded.splitlines() if "filesystem" in line]
+    later = "until that is set, its files cannot be reached"
+    assert notes == [
+        f"note: folders[0] (f): filesystem.s3config: bucket is ''; expected the name of a bucket or an ARN: {later}",
+        f"note: users[1] (ben): filesystem.s3config: access_secret is encrypted (AES-256-GCM); expected it in plain text: {later}",
+        f"note: users[2] (carl): filesystem.s3config: access_secret is encrypted ($aes$); expected it in plain text: {later}",
+    ]
+
+
+async def test_an_account_is_carried_whole(loaded: str, tmp_path: Path) -> None:
+    async with opened(tmp_path, "tidegate") as desk:
+        anna = await desk.provider.user("anna")
+    assert anna is not None
+    StorageKinds().mistake(anna.filesystem)
+    options = options_of(S3Options, "s3config", anna.filesystem, "")
+    assert (options.bucket, options.region, options.prefix) == ("b-1", "eu-west-1", "x/")
+    assert open_secret("access_secret", options.access_secret) == "the-secret"
+
+
+@pytest.mark.parametrize(("name", "code"), [("anna", 0), ("ben", 3)])
+def test_explain_knows(loaded: str, tmp_path: Path, name: str, code: int) -> None:
+    done = tidegate("explain", "-u", name, "--op", "list", "-c", tmp_path)
+    assert done.code == code
+    said = "would fail: storage: filesystem.s3config: access_secret is encrypted (AES-256-GCM)"
+    assert done.out.startswith(said) == bool(code)
