@@ -20,6 +20,7 @@ from tidegate.vfs.usage import tracker as tracking
 from tidegate.vfs.usage import writing
 from tidegate.vfs.usage.live import AccountUsage
 from tidegate.vfs.usage.progress import Kind
+from tidegate.vfs.usage.scan import measure_tree
 from tidegate.vfs.usage.tracker import UsageTracker
 
 ALICE = Account(username="alice", id=1, created_at=1, home_dir="/none")
@@ -252,6 +253,26 @@ async def test_a_folder_is_forgotten_with_the_scan_that_held_it(tracker: UsageTr
     assert tracker.live_folder("x") is folder
     tracker.release_folder(folder)
     assert tracker.live_folder("x") is None
+
+
+async def test_sessions_that_begin_together_share_the_usage_of_a_folder(tracker: UsageTracker) -> None:
+    usages = await asyncio.gather(*(tracker.folder(MOUNTS[0]) for _ in range(3)))
+    assert usages[0] is usages[1] is usages[2]
+    assert usages[0].refs == 3
+    for usage in usages:
+        tracker.release_folder(usage)
+    assert tracker.live_folder("x") is None
+
+
+async def test_a_count_tells_if_files_have_several_names(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"x" * 5)
+    backend = LocalBackend(str(tmp_path))
+    await backend.open()
+    assert await measure_tree(backend, "") == (15, 3, False)
+    (tmp_path / "b2").hardlink_to(tmp_path / "b")
+    assert await measure_tree(backend, "") == (20, 4, True)
+    await backend.close()
 
 
 async def test_a_folder_is_kept_while_its_own_accounts_are_busy(tracker: UsageTracker) -> None:
