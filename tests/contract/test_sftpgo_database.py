@@ -160,8 +160,10 @@ async def test_a_column_that_nobody_knows_closes_the_account(source: Source) -> 
     def newer(connection: sqla.Connection) -> None:
         quote = connection.dialect.identifier_preparer.quote
         table = quote(f"{source.prefix}users")
-        connection.execute(sqla.text(f"ALTER TABLE {table} ADD COLUMN curfew integer"))
-        connection.execute(sqla.text(f"UPDATE {table} SET curfew = 22 WHERE username = 'bea'"))
+        kind = "bytea" if connection.dialect.name == "postgresql" else "blob"
+        connection.execute(sqla.text(f"ALTER TABLE {table} ADD COLUMN curfew {kind}"))
+        value = {"curfew": b"\xff\x00"}
+        connection.execute(sqla.text(f"UPDATE {table} SET curfew = :curfew WHERE username = 'bea'"), value)
 
     await source.run(newer)
     found = await read_sftpgo(source.url, prefix=source.prefix)
@@ -173,12 +175,14 @@ async def test_a_column_that_nobody_knows_closes_the_account(source: Source) -> 
     assert "schema 35 is newer than this version of Tidegate knows" in found.notes[0]
 
 
-async def test_filters_that_are_no_json_are_a_mistake_of_their_user(source: Source) -> None:
+@pytest.mark.parametrize("text", ["{broken", '{"a": NaN}', "[" * 3000 + "]" * 3000, "7"])
+async def test_filters_that_are_no_json_are_a_mistake_of_their_user(source: Source, text: str) -> None:
     await source.fill({"users": [person("ana"), person("bea")]}, 33)
 
     def spoil(connection: sqla.Connection) -> None:
         table = connection.dialect.identifier_preparer.quote(f"{source.prefix}users")
-        connection.execute(sqla.text(f"UPDATE {table} SET filters = '{{broken' WHERE username = 'bea'"))
+        query = sqla.text(f"UPDATE {table} SET filters = :text WHERE username = 'bea'")
+        connection.execute(query, {"text": text})
 
     await source.run(spoil)
     moved = await source.moved(leave_out=True)

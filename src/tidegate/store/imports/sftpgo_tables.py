@@ -248,7 +248,10 @@ async def _rows(
 
 
 def _written(parts: Iterator[tuple[str, Any]]) -> BinaryIO:
-    """The parts as one JSON document. Blocking."""
+    """The parts as one JSON document. Blocking.
+
+    A column that nobody knows may hold what JSON has no word for; it is written as text.
+    """
     made = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115  the caller closes it
     try:
         made.write(b"{")
@@ -258,10 +261,10 @@ def _written(parts: Iterator[tuple[str, Any]]) -> BinaryIO:
                 made.write(b"[")
                 for index, document in enumerate(value):
                     made.write(b"," if index else b"")
-                    made.write(json.dumps(document).encode())
+                    made.write(json.dumps(document, default=str).encode())
                 made.write(b"]")
             else:
-                made.write(json.dumps(value).encode())
+                made.write(json.dumps(value, default=str).encode())
         made.write(b"}")
         made.seek(0)
     except BaseException:

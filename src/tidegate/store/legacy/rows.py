@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from tidegate.errors import BadRecord
+from tidegate.nesting import deeper_than
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Sequence[Row]]
@@ -28,6 +29,9 @@ NEEDED: Final = (
     "expiration_date",
 )  # fmt: skip
 """Columns of the table of users from 0.9.4 on."""
+
+MAX_DEPTH: Final = 64
+"""Levels of nesting of a JSON column; what is valid has half as many."""
 
 _FORMATS: Final = ((29, 17), (24, 16), (20, 13), (16, 12), (11, 10), (9, 8), (7, 6))
 """(first schema, format of the dumps) of 2.6, 2.5, 2.4, 2.3, 2.2, 2.1 and 2.0."""
@@ -224,10 +228,17 @@ def _decoded(text: Any) -> Any:
         return text
     if not text.strip():
         return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+    if deeper_than(text, MAX_DEPTH):
         return text
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except ValueError:
+        return text
+
+
+def _no_number(word: str) -> NoReturn:
+    """Refuses ``NaN`` and its like, which JSON does not know."""
+    raise ValueError(word)
 
 
 def _alive(rows: Iterable[Row]) -> Iterator[Row]:
