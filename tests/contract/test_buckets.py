@@ -74,6 +74,18 @@ async def upload_of(bucket: Bucket, key: str, *contents: bytes) -> tuple[Upload,
 # -- objects -----------------------------------------------------------------------------------------------
 
 
+async def test_first_bytes_come_with_the_object(bucket: Bucket) -> None:
+    for size in (0, 1, 10, 11):
+        data = b"0123456789a"[:size]
+        stored = await bucket.put(f"f{size}", data, {"mtime": "5"})
+        found, first = await bucket.first(f"f{size}", 10)
+        assert first == data[:10]
+        assert (found.key, found.size, found.etag) == (f"f{size}", size, stored.etag)
+        assert found.metadata == {"mtime": "5"}
+    with pytest.raises(NotFound):
+        await bucket.first("none", 10)
+
+
 async def test_put_head_get(bucket: Bucket) -> None:
     data = bytes(range(256)) * 40
     put = await bucket.put("dir/file.txt", data, {"mtime": "12.5", "x-y": "a b"})

@@ -155,6 +155,11 @@ class MemoryBucket:
             raise ObjectChanged
         return found.data[start : start + size]
 
+    async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
+        await self._call("first")
+        found = self._object(key)
+        return found.stored, found.data[:size]
+
     async def put(
         self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
     ) -> Stored:

@@ -16,19 +16,26 @@ from tidegate.backends.objects.budget import ByteBudget
 from tidegate.backends.objects.reading import ObjectReader
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 from tidegate.errors import StorageFailed
-from tidegate.testing.backend import READ
+from tidegate.testing.backend import READ, names
 
 LARGE = Limits(put=1 << 30, copy=1 << 30, part_least=4096, part=1 << 30, parts=1000, object=1 << 40)
 DATA = random.Random(5).randbytes(3_000_000)
 
 
 async def reader_of(
-    bucket: MemoryBucket, shared: ObjectShared | None = None, data: bytes = DATA, **settings: int
+    bucket: MemoryBucket,
+    shared: ObjectShared | None = None,
+    data: bytes = DATA,
+    *,
+    listed: bool = False,
+    **settings: int,
 ) -> ObjectReader:
     """A handle on an object with `data`."""
     bucket.opened = True
     await bucket.put("f", data, {})
     backend = ObjectBackend(bucket, "", ObjectSettings(**settings), shared)  # type: ignore[arg-type]
+    if listed:  # then opening sends no request
+        await names(backend)
     handle = await backend.open_file("f", READ)
     assert isinstance(handle, ObjectReader)
     bucket.calls.clear()
@@ -119,7 +126,8 @@ async def test_a_replaced_object_is_noticed() -> None:
 async def test_what_was_known_at_opening_may_be_out_of_date() -> None:
     """Nothing of it was read yet, so the handle reads what is there now."""
     bucket = MemoryBucket(limits=LARGE)
-    handle = await reader_of(bucket)
+    handle = await reader_of(bucket, listed=True)
+    assert bucket.calls == {}
     await bucket.put("f", b"another content", {})
     assert await handle.read(0, 100) == b"another content"
     assert (await handle.stat()).size == 15

@@ -149,12 +149,15 @@ async def test_requests_of_operations(bucket: MemoryBucket, backend: ObjectBacke
         return dict(bucket.calls)
 
     assert await cost(backend.mkdir("d")) == {"head": 1, "pages": 2, "put": 1}
-    assert await cost(put(backend, "d/f", b"content")) == {"head": 1, "pages": 1, "put": 1}
+    assert await cost(put(backend, "d/f", b"content")) == {"put": 1}  # it was made just now: it is empty
     assert await cost(backend.stat("d/f")) == {}
     assert await cost(get(backend, "d/f")) == {"get": 1}
     await fill(bucket, "home/d/g", "home/d/h")
+    backend._cache._clock = lambda clock=backend._cache._clock: clock() + 6
+    await backend.stat("d")
+    bucket.calls.clear()
     assert await cost(backend.stat("d/g")) == {"head": 1, "pages": 1}
-    assert await cost(get(backend, "d/h")) == {"head": 1, "get": 1}
+    assert await cost(get(backend, "d/h")) == {"first": 1}
     assert await cost(names(backend, "d")) == {"pages": 1, "head": 3}
     assert await cost(backend.stat("d/f")) == {}
     assert await cost(backend.rename("d/g", "d/i", replace=False)) == {
@@ -165,6 +168,46 @@ async def test_requests_of_operations(bucket: MemoryBucket, backend: ObjectBacke
     }
     assert await cost(backend.remove("d/i")) == {"delete": 1}
     assert await cost(backend.set_attrs("d/f", Attrs(mtime_ns=1, atime_ns=1))) == {"copy": 1}
+
+
+async def test_a_directory_in_use_is_listed_once(bucket: MemoryBucket) -> None:
+    """Uploads into it then cost one request each; names of others are found all the same."""
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    await fill(bucket, "d/old", "d/sub/x")
+    for number in range(4):
+        await put(backend, f"d/f{number}", b"x")
+    bucket.calls.clear()
+    for number in range(4, 30):
+        await put(backend, f"d/f{number}", b"x")
+    assert bucket.calls == {"put": 26}
+    assert (await backend.stat("d/old")).is_file
+    assert (await backend.stat("d/sub")).is_dir
+    assert not await exists(backend, "d/none")
+    await fill(bucket, "d/none")
+    assert "none" in await names(backend, "d")  # a listing is always asked for
+    assert await exists(backend, "d/none")
+    await fill(bucket, "d/other")
+    now += 6
+    assert await exists(backend, "d/other")
+    await backend.remove("d/f9")
+    assert not await exists(backend, "d/f9")
+    await put(backend, "d/f9", b"again")
+    assert await exists(backend, "d/f9")
+    await backend.close()
+
+
+async def test_a_large_directory_is_asked_name_by_name(bucket: MemoryBucket) -> None:
+    await fill(bucket, *(f"d/k{number}" for number in range(1001)))
+    backend = ObjectBackend(bucket, "")
+    await backend.open()
+    for number in range(8):
+        assert not await exists(backend, f"d/f{number}")
+    await fill(bucket, "d/new")
+    assert await exists(backend, "d/new")
+    await backend.close()
 
 
 async def test_what_others_change_is_seen_after_the_seconds(bucket: MemoryBucket) -> None:

@@ -92,8 +92,8 @@ def test_defaults() -> None:
     made = options({"bucket": "b-1"})
     assert made.prefix == ""
     settings = settings_of(made, StorageHost())
-    assert (settings.upload_part_size, settings.upload_concurrency) == (5 * MIB, 5)
-    assert (settings.download_part_size, settings.download_concurrency) == (5 * MIB, 5)
+    assert (settings.upload_part_size, settings.upload_concurrency) == (5 * MIB, 2)
+    assert (settings.download_part_size, settings.download_concurrency) == (5 * MIB, 2)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from tidegate.backends.objects.bucket import Stored
 
 DEFAULT_ENTRIES: Final = 20_000
 """Objects that are known of one bucket, about 500 bytes each."""
+DIRECTORIES: Final = 64
+"""Directories of which everything is known, up to 1,000 names each."""
 RECENT_CHANGES: Final = 4096
 """Own changes that are remembered, so that an older answer of the service is not taken for news."""
 
@@ -69,6 +71,7 @@ class AttributeCache:
         self._nodes: OrderedDict[str, tuple[float, Node]] = OrderedDict()
         self._details: OrderedDict[tuple[str, str, float], Stored] = OrderedDict()
         self._changed: OrderedDict[str, int] = OrderedDict()
+        self._directories: OrderedDict[str, tuple[float, set[str]]] = OrderedDict()
         self._changes = 0
         self._forgotten = 0
 
@@ -97,6 +100,27 @@ class AttributeCache:
         if len(self._nodes) > self._entries:
             self._nodes.popitem(last=False)
 
+    def learn_directory(self, folder: str, keys: set[str], since: int) -> None:
+        """Keep that there is nothing in a directory but these names, and own changes from now on.
+
+        Args:
+            folder: its prefix.
+            keys: as those of nodes.
+            since: as in `learn`.
+        """
+        if since < self._forgotten:
+            return
+        keys.update(key for key, number in self._changed.items() if number > since)
+        self._directories[folder] = (self._clock(), keys)
+        self._directories.move_to_end(folder)
+        if len(self._directories) > DIRECTORIES:
+            self._directories.popitem(last=False)
+
+    def is_free(self, folder: str, key: str, seconds: float) -> bool:
+        """True if a name was seen to be free in the last seconds, by all that its directory holds."""
+        found = self._directories.get(folder)
+        return found is not None and self._clock() - found[0] <= seconds and key not in found[1]
+
     def changed(self, key: str, node: Node | None = None) -> None:
         """Note an own change of a name.
 
@@ -109,6 +133,9 @@ class AttributeCache:
         if len(self._changed) > RECENT_CHANGES:
             self._forgotten = self._changed.popitem(last=False)[1]
         self._nodes.pop(key, None)
+        held = self._directories.get(key[: key.rfind("/") + 1])
+        if held is not None:
+            held[1].add(key)
         if node is not None:
             self.learn(key, node, self._changes)
 
@@ -118,6 +145,7 @@ class AttributeCache:
         self._forgotten = self._changes
         for key in [key for key in self._nodes if key.startswith(folder)]:
             del self._nodes[key]
+        self._directories.clear()
 
     def details(self, stored: Stored) -> Stored | None:
         """The same object with its metadata, if it was looked at before; they cannot change."""

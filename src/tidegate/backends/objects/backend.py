@@ -148,8 +148,7 @@ class ObjectBackend:
         if options.truncate and not options.write:
             raise InvalidArgument("invalid argument: truncate without write")
         if not options.write:
-            stored = await self._tree.file(key)
-            return ObjectReader(self._tree, self._shared, key, stored)
+            return await ObjectReader.open(self._tree, self._shared, key)
         if options.read:
             raise Unsupported("this storage cannot read and write one file at a time")
         return await self._uploads.open(key, options)

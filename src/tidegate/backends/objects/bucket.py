@@ -195,6 +195,13 @@ class Bucket(Protocol):
         """
         ...
 
+    async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
+        """The object, with metadata, and its first bytes; one request, two for an empty object.
+
+        `Stored.sums` may be empty even if `head` has some.
+        """
+        ...
+
     async def put(
         self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
     ) -> Stored:

@@ -43,6 +43,14 @@ class _Segment:
 class ObjectReader:
     """A handle for reading. See `tidegate.abc.FileHandle`.
 
+    Args:
+        tree: names of the root.
+        shared: memory.
+        key: of the file.
+        stored: the object, as it is known.
+        first: its first bytes.
+        held: bytes that are taken from the memory for those.
+
     What it reads is the object as it was at opening: if that is replaced meanwhile, reading fails with
     `ObjectChanged`. Memory is bounded by `download_concurrency` + 1 parts.
     """
@@ -50,7 +58,9 @@ class ObjectReader:
     staged = False
     took = False
 
-    def __init__(self, tree: Tree, shared: ObjectShared, key: str, stored: Stored) -> None:
+    def __init__(
+        self, tree: Tree, shared: ObjectShared, key: str, stored: Stored, *, first: bytes, held: int
+    ) -> None:
         self.existed_size: int | None = stored.size
         self._tree = tree
         self._budget = shared.budget
@@ -63,6 +73,29 @@ class ObjectReader:
         self._read_any = False
         self._sequential = False
         self._closed = False
+        if first:
+            begin = _Segment(0, len(first))
+            begin.data, begin.held = first, held
+            self._segments.append(begin)
+            self._frontier = len(first)
+            self._sequential = True
+
+    @classmethod
+    async def open(cls, tree: Tree, shared: ObjectShared, key: str) -> ObjectReader:
+        """Open a file; its beginning comes with the request that finds it, if there is memory for that.
+
+        Raises:
+            NotFound, IsADirectory.
+        """
+        budget = shared.budget
+        wanted = FIRST_BYTES if budget.take_nowait(FIRST_BYTES) else 0
+        held = 0
+        try:
+            stored, first = await tree.file(key, wanted)
+            held = len(first)
+            return cls(tree, shared, key, stored, first=first, held=held)
+        finally:
+            budget.give_back(wanted - held)
 
     # -- the contract ------------------------------------------------------------------------------------
 
@@ -216,6 +249,8 @@ class ObjectReader:
     def _next_end(self, start: int) -> int:
         step = self._step
         self._step = min(step * 2, self._tree.settings.download_part_size)
+        if self._stored.size <= WHOLE_BYTES:
+            step = WHOLE_BYTES
         after = min((item.start for item in self._segments if item.start >= start), default=self._stored.size)
         return min(start + step, after, self._stored.size)
 
@@ -273,32 +308,40 @@ class ObjectReader:
         last = self._at(position - 1)
         if last is None or self._closed or position > self._frontier:
             return
+        for segment in list(self._segments):
+            if segment.end <= position - BEHIND_BYTES and not segment.waiting and segment.data is not None:
+                self._drop(segment)
         ahead = self._step * settings.download_concurrency
         while (
             self._sequential
             and self._frontier < min(position + ahead, self._stored.size)
             and self._pending() < settings.download_concurrency
+            and self._held() + self._step <= self._most()
         ):
             end = self._next_end(self._frontier)
             if end <= self._frontier or not self._budget.take_nowait(end - self._frontier):
                 break
             self._fetch(self._frontier, end, demanded=False)
-        for segment in list(self._segments):
-            if segment.end <= position - BEHIND_BYTES and not segment.waiting and segment.data is not None:
-                self._drop(segment)
 
     def _pending(self) -> int:
         return sum(segment.data is None for segment in self._segments)
 
-    def _evict(self, keep: _Segment) -> None:
+    def _held(self) -> int:
+        return sum(segment.end - segment.start for segment in self._segments)
+
+    def _most(self) -> int:
         settings = self._tree.settings
-        most = settings.download_part_size * (settings.download_concurrency + 1)
-        total = sum(segment.end - segment.start for segment in self._segments)
-        for segment in list(self._segments):
-            if total <= most:
+        return settings.download_part_size * (settings.download_concurrency + 1)
+
+    def _evict(self, keep: _Segment) -> None:
+        """Keep within bounds: first goes what the client has read, then what is farthest from there."""
+        position = self._position
+        spare = [item for item in self._segments if item is not keep and item.data is not None]
+        spare.sort(key=lambda item: (item.end > position, -abs(item.start - position)))
+        for segment in spare:
+            if self._held() <= self._most():
                 return
-            if segment is not keep and segment.data is not None and not segment.waiting:
-                total -= segment.end - segment.start
+            if not segment.waiting:
                 self._drop(segment)
 
     def _drop(self, segment: _Segment) -> None:
@@ -316,7 +359,7 @@ class ObjectReader:
         for segment in list(self._segments):
             if segment.data is not None:
                 self._drop(segment)
-        self._stored = await self._tree.file(self._key)
+        self._stored, _ = await self._tree.file(self._key)
 
     def _check(self) -> None:
         if self._closed:

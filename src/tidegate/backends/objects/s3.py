@@ -123,6 +123,21 @@ class S3Bucket:
             raise StorageFailed(detail=f"GetObject: {len(data)} bytes, {told}/{total}, for {start}+{size}")
         return data
 
+    async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
+        """See `Bucket.first`."""
+        try:
+            answer = await self._requests.fetch(key, 0, size, "")
+        except Failed as failed:
+            if failed.code == "InvalidRange":
+                return await self.head(key), b""
+            raise failed.error from None
+        data: bytes = answer["Body"]
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        if not total.isdigit() or len(data) != min(size, int(total)):
+            raise StorageFailed(detail=f"GetObject: {len(data)} bytes of {total or 'unknown'}, for 0+{size}")
+        metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+        return _shown(Stored(key, int(total), time_of(answer), etag_of(answer), metadata)), data
+
     async def put(
         self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
     ) -> Stored:

@@ -21,8 +21,8 @@ from tidegate.model import StorageSpec
 
 PART_MIB = 5
 """`upload_part_size` and `download_part_size` by default."""
-PARTS = 5
-"""`upload_concurrency` and `download_concurrency` by default."""
+PARTS = 2
+"""`upload_concurrency` and `download_concurrency` by default: with the part at hand 15 MiB for a transfer."""
 
 
 class S3Storage:

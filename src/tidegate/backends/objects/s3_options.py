@@ -72,10 +72,10 @@ class S3Options:
         storage_class: of new objects.
         acl: canned ACL of new objects.
         upload_part_size: MiB; larger files get larger parts. By default 5.
-        upload_concurrency: parts of one upload under way at the same time. By default 5.
+        upload_concurrency: parts of one upload under way at the same time. By default 2.
         upload_part_max_time: seconds that a part may take with all its tries. By default 600.
         download_part_size: MiB that one request asks for at most. By default 5.
-        download_concurrency: requests of one download under way at the same time. By default 5.
+        download_concurrency: requests of one download under way at the same time. By default 2.
         download_part_max_time: seconds that one of them may take with all its tries. By default 600.
         force_path_style: ``host/bucket/key`` in place of ``bucket.host/key``; most other stores want it.
         skip_tls_verify: take any certificate. Whoever is in between reads and changes everything.

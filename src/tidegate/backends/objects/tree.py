@@ -32,6 +32,13 @@ from tidegate.model import Attrs, Entry
 ABSENT_SECONDS = 1.0
 """So long an operation relies on having seen that a name is free."""
 
+OFTEN = 4
+"""A directory is listed when so many of its names were asked for within `attribute_seconds`."""
+ASKED_DIRECTORIES = 1024
+"""Directories whose questions are counted."""
+PAGE_NAMES = 1000
+"""Names of a directory that is listed for that; a larger one has more pages."""
+
 T = TypeVar("T")
 
 
@@ -49,6 +56,7 @@ class Tree:
         self.bucket = bucket
         self.keys = keys
         self.cache = cache
+        self._asked: dict[str, tuple[float, int]] = {}
         self.settings = settings
 
     async def look(self, key: str, *, absent_seconds: float = 0.0) -> Node:
@@ -63,11 +71,43 @@ class Tree:
         known = self.cache.get(target, self.settings.attribute_seconds)
         if known is not None and (not known.missing or self.cache.get(target, absent_seconds) is not None):
             return known
+        directory = target[: target.rfind("/") + 1]
+        if self.cache.is_free(directory, target, self.settings.attribute_seconds):
+            return NOTHING
         since = self.cache.changes
-        stored, (folder, marker) = await both(self._head(target), self._first_below(f"{target}/"))
+        found = both(self._head(target), self._first_below(f"{target}/"))
+        if self._asked_often(directory):
+            (stored, (folder, marker)), _ = await both(found, self._learn_directory(directory))
+        else:
+            stored, (folder, marker) = await found
         node = Node(stored, folder, marker) if stored is not None or folder else NOTHING
         self.cache.learn(target, node, since)
         return node
+
+    def _asked_often(self, directory: str) -> bool:
+        """True if so many names of a directory were asked for that it is better listed, once in a while."""
+        now = time.monotonic()
+        begun, count = self._asked.get(directory, (0.0, 0))
+        if now - begun > self.settings.attribute_seconds:
+            begun, count = now, 0
+        if len(self._asked) >= ASKED_DIRECTORIES:
+            self._asked.clear()
+        self._asked[directory] = begun, count + 1
+        return count + 1 == OFTEN
+
+    async def _learn_directory(self, directory: str) -> None:
+        """List a directory, if that is one page: then a name that is not in it is free."""
+        since = self.cache.changes
+        keys: set[str] = set()
+        number = 0
+        async with paging(self.bucket.pages(directory, delimited=True)) as pages:
+            async for page in pages:
+                number += 1
+                keys.update(stored.key for stored in page.objects)
+                keys.update(prefix[:-1] for prefix in page.prefixes)
+                if number > 1 or len(keys) >= PAGE_NAMES:
+                    return
+        self.cache.learn_directory(directory, keys, since)
 
     async def find(self, key: str) -> Node:
         """As `look`.
@@ -80,8 +120,11 @@ class Tree:
             raise NotFound
         return node
 
-    async def file(self, key: str) -> Stored:
-        """The file of a name, with its metadata; one request, or none if it was seen a moment ago.
+    async def file(self, key: str, first: int = 0) -> tuple[Stored, bytes]:
+        """The file of a name, and its first bytes; one request, or none if it was seen a moment ago.
+
+        Args:
+            first: bytes wanted; if no request is sent there are none.
 
         Raises:
             NotFound, IsADirectory.
@@ -91,15 +134,19 @@ class Tree:
             raise IsADirectory
         known = self.cache.get(target, self.settings.open_seconds)
         if known is not None and known.stored is not None:
-            return known.stored
+            return known.stored, b""
         since = self.cache.changes
-        stored = await self._head(target)
-        if stored is None:
+        try:
+            if first:
+                stored, data = await self.bucket.first(target, first)
+            else:
+                stored, data = await self.bucket.head(target), b""
+        except NotFound:
             if (await self.look(key)).folder:
-                raise IsADirectory
-            raise NotFound
+                raise IsADirectory from None
+            raise
         self.cache.learn(target, Node(stored, folder=known is not None and known.folder), since)
-        return stored
+        return stored, data
 
     async def detailed(self, stored: Stored) -> Stored:
         """The same object, with its metadata."""
@@ -161,6 +208,7 @@ class Tree:
         if not node.missing:
             raise AlreadyExists
         await self._mark(key, create=True)
+        self.cache.learn_directory(self.keys.folder(key), set(), self.cache.changes)
 
     async def set_directory_times(self, key: str, attrs: Attrs) -> None:
         """Keep times of a directory, in its marker."""

@@ -169,7 +169,7 @@ class Uploads:
         if not writer.changed:
             await writer.stream.abandon()
             if writer.times is not None:
-                await self._set_times(await self._tree.file(writer.key), writer.times)
+                await self._set_times((await self._tree.file(writer.key))[0], writer.times)
             return
         target = self._tree.keys.object(writer.key)
         try:
