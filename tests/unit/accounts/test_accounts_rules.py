@@ -22,7 +22,14 @@ from tests.support.loading import load_file
 from tidegate.accounts.administrators import is_owner
 from tidegate.accounts.directories import never_given
 from tidegate.accounts.keys import parse_public_key
-from tidegate.accounts.names import UNREADABLE, check_name, fold_name, login_name, typed_name
+from tidegate.accounts.names import (
+    MAX_TYPED_CHARS,
+    UNREADABLE,
+    check_name,
+    fold_name,
+    login_name,
+    typed_name,
+)
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord
 from tidegate.model import Admin
@@ -61,6 +68,12 @@ def test_no_login_name_is_too_odd(raw: bytes):
     text = typed_name(raw)
     assert text == UNREADABLE or text.encode() == raw
     assert login_name(text, 1) is None or len(text) <= 1024
+
+
+def test_the_longest_name_that_is_read():
+    longest = b"x" * (4 * MAX_TYPED_CHARS)
+    assert typed_name(longest) == longest.decode()
+    assert typed_name(longest + b"x") == UNREADABLE
 
 
 def test_what_stands_for_an_unreadable_name_is_nobodys():
@@ -138,6 +151,20 @@ async def test_keys_that_may_not_log_in_are_left_out_of_a_dump_with_a_note():
     with pytest.raises(BadRecord) as caught:  # a broken one is a mistake
         await load_file(provider, io.BytesIO(json.dumps(document).encode()))
     assert caught.value.field == "users[0].public_keys[0]"
+
+
+@pytest.mark.parametrize(("lines", "whole"), [(2, True), (3, False)])
+def test_a_putty_file_has_the_lines_that_it_announces(lines: int, whole: bool):
+    blob = ED25519.split()[1]
+    text = (
+        f"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: mine\nPublic-Lines: {lines}\n"
+        f"{blob[:40]}\n{blob[40:]}\n"
+    )
+    if whole:
+        assert parse_public_key(text) == f"ssh-ed25519 {blob} mine"
+    else:
+        with pytest.raises(BadRecord, match="without its Public-Lines"):
+            parse_public_key(text)
 
 
 def test_keys_that_are_stored_stay():

@@ -16,6 +16,7 @@ from tests.support.vfs_world import PUT, UsageKeeper, p, put, vfs_world
 from tidegate.abc import Publish
 from tidegate.backends.local import LocalBackend
 from tidegate.model import Account, Entry, Folder, FolderMount
+from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.usage import tracker as tracking
 from tidegate.vfs.usage import writing
 from tidegate.vfs.usage.live import AccountUsage
@@ -339,3 +340,21 @@ async def test_only_the_count_of_an_account_removes_uploads_that_are_too_old(
         assert scan.state == "done"
         assert (scan.size, scan.files) == ((20, 2) if kind == "user" else (10, 1))
         assert expired == (["", ""] if kind == "user" else [])
+
+
+async def test_an_upload_that_is_open_twice_is_hidden_once(tmp_path: Path) -> None:
+    async with vfs_world(tmp_path, upload_mode=Publish.ATOMIC) as world, asyncio.timeout(10):
+        world.account(quota_size=1_000_000)
+        session = await world.login()
+        first = await session.open(p("/f"), PUT)
+        await first.write(0, b"x" * 10)
+        second = await session.open(p("/f"), OpenFlags(write=True))
+        usage = world.vfs.tracker.live("alice")
+        assert usage is not None
+        assert world.vfs.tracker.hidden(usage.size, usage.files) == (10, 1)
+        await second.write(10, b"y" * 5)
+        assert world.vfs.tracker.hidden(usage.size, usage.files) == (15, 1)
+        for file in (second, first):
+            await file.close()
+        assert world.vfs.tracker.hidden(usage.size, usage.files) == (0, 0)
+        assert await world.used() == (15, 1)
