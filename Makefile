@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory docs clean
+.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory bench-start docs clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -68,6 +68,9 @@ bench: $(VENV)/.test
 
 bench-memory: $(VENV)/.test
 	$(BIN)/python -m bench.memory --openssh
+
+bench-start: $(VENV)/.test
+	$(BIN)/python -m bench.start
 
 bench-quick: $(VENV)/.test
 	$(BIN)/python -m bench --quick

@@ -35,7 +35,8 @@ def dumpdata(
     """
 
     async def work() -> None:
-        from tidegate.store.dump import SCOPES, dump
+        from tidegate.store.contract import SCOPES
+        from tidegate.store.dump import dump
 
         wanted = SCOPES if scopes is None else flags.listed(scopes)
         async with contextlib.AsyncExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from tidegate.config.load import Loaded
@@ -12,9 +13,16 @@ from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
 from tidegate.server.ssh import ssh_plan
 
 
+def _load_http() -> ModuleType:
+    """Import the HTTP door. Blocking: takes half as long as all before it; other doors serve already."""
+    from tidegate.web.lean import lean_fastapi
+
+    with lean_fastapi():
+        return import_module("tidegate.server.http")
+
+
 async def _http(composition: Composition, loaded: Loaded) -> InstalledDoor:
-    # Loaded beside the loop: it takes as long as all before it, and other doors serve already.
-    module = await asyncio.to_thread(import_module, "tidegate.server.http")
+    module = await asyncio.to_thread(_load_http)
     made: InstalledDoor = await module.create(composition, loaded)
     return made
 

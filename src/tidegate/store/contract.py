@@ -29,6 +29,9 @@ Order = Literal["ASC", "DESC"]
 EVERYTHING: Final = "*"
 """The subject of a revocation that stands for every other one."""
 
+SCOPES: Final = ("users", "folders", "admins", "api_keys")
+"""Kinds of records that a dump holds, in its order."""
+
 ADD_ONLY: Final = 1
 """The load mode that leaves existing records as they are."""
 

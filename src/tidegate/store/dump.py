@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Final, TypeVar
 
 from tidegate.errors import BadRecord
-from tidegate.store.contract import Order, Provider
+from tidegate.store.contract import SCOPES, Order, Provider
 from tidegate.store.documents import (
     encode_account,
     encode_admin,
@@ -28,8 +28,6 @@ T = TypeVar("T")
 
 DUMP_VERSION: Final = 17
 """Version number in dumps we write: the 2.x format that loads here and there."""
-
-SCOPES: Final = ("users", "folders", "admins", "api_keys")
 
 
 async def dump(

@@ -21,7 +21,7 @@ from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
 from tidegate.policy.renames import REPLACE
 from tidegate.store import versions
-from tidegate.store.contract import LoadReport, Record
+from tidegate.store.contract import SCOPES, LoadReport, Record
 from tidegate.store.document_keys import refuse_deep
 from tidegate.store.documents import (
     decode_account,
@@ -29,7 +29,6 @@ from tidegate.store.documents import (
     decode_api_key,
     decode_folder,
 )
-from tidegate.store.dump import SCOPES
 from tidegate.store.json_stream import JsonWindow
 from tidegate.store.legacy.mover import (
     DEFAULT_MOVE,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tidegate.errors import ProviderError
 from tidegate.store.contract import Provider
-from tidegate.store.memory import MemoryProvider
 from tidegate.store.options import ProviderOptions
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def create_provider(options: ProviderOptions) -> Provider:
     """
     options.check()
     if options.driver == "memory":
+        from tidegate.store.memory import MemoryProvider
+
         return MemoryProvider(options)
     versioned = _versioned(options)
     if versioned is not None:

@@ -17,9 +17,9 @@ from tests.support.loading import load_file
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, ProviderError
 from tidegate.store import dump_reading, json_stream
-from tidegate.store.contract import LoadReport, Provider, Snapshot
+from tidegate.store.contract import SCOPES, LoadReport, Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
-from tidegate.store.dump import SCOPES, dump
+from tidegate.store.dump import dump
 from tidegate.store.factory import ProviderOptions, create_provider
 
 DATA = Path(__file__).parents[2] / "data"

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tidegate.doors.common.admission import Admission, AdmissionLimits, AdmissionRules, Refusal, Visit
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
+from tidegate.doors.http.uvicorn_parts import Config, H11Protocol, Server
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
 
@@ -150,7 +149,7 @@ class Protocol(H11Protocol):
             self._stall = None
 
 
-class Listener(uvicorn.Server):
+class Listener(Server):
     """One binding. Life: constructed, `open`, `close`. Handles no signals and configures no logging.
 
     Args:
@@ -169,7 +168,7 @@ class Listener(uvicorn.Server):
         limits: HttpLimits,
         ledger: Ledger,
     ) -> None:
-        config = uvicorn.Config(
+        config = Config(
             app,
             http=Protocol,
             ws="none",

@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from blake3 import blake3
-
 from tidegate.errors import TidegateError
 from tidegate.model import VPath
 from tidegate.vfs.api import Session
@@ -207,13 +205,19 @@ async def _print_directory(call: Call) -> int:
     return 0
 
 
+def _blake3() -> Any:
+    from blake3 import blake3  # loaded by the first who asks
+
+    return blake3()
+
+
 _DIGESTS: Final[dict[str, tuple[str, Callable[[], Any]]]] = {
     "md5sum": ("md5", lambda: hashlib.md5(usedforsecurity=False)),
     "sha1sum": ("sha1", lambda: hashlib.sha1(usedforsecurity=False)),
     "sha256sum": ("sha256", hashlib.sha256),
     "sha384sum": ("sha384", hashlib.sha384),
     "sha512sum": ("sha512", hashlib.sha512),
-    "b3sum": ("blake3", blake3),
+    "b3sum": ("blake3", _blake3),
 }
 
 COMMANDS: Final[dict[str, Callable[[Call], Awaitable[int]]]] = {

@@ -9,8 +9,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from blake3 import blake3
-
 from tidegate.abc import FileHandle, KnowsDigests
 from tidegate.errors import InvalidArgument, Unsupported
 
@@ -58,10 +56,17 @@ def _hashlib(name: str) -> Callable[[], Digest]:
     return lambda: hashlib.new(name, usedforsecurity=False)
 
 
+def new_blake3() -> Digest:
+    """A BLAKE3 digest; the library is loaded by the first."""
+    from blake3 import blake3
+
+    return blake3()
+
+
 ALGORITHMS: Final[dict[str, Callable[[], Digest]]] = {
     **{name: _hashlib(name) for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")},
     "crc32": _Crc32,
-    "blake3": blake3,
+    "blake3": new_blake3,
 }
 """Digests by the names that doors use."""
 

@@ -7,7 +7,7 @@ import logging
 import math
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -20,6 +20,7 @@ from tidegate.model.http_scope import crashed
 from tidegate.web.api import schemas
 from tidegate.web.api.bodies import Json
 from tidegate.web.api.routes import (
+    BASE,
     admins,
     api_keys,
     backup,
@@ -34,9 +35,8 @@ from tidegate.web.api.routes import (
 )
 from tidegate.web.api.services import Services
 from tidegate.web.api.status import MESSAGES, code_of
+from tidegate.web.lean import lean_fastapi
 from tidegate.web.pages import api_docs as docs
-
-BASE: Final = "/api/v2"
 
 SHOWN_PARAMETERS: Final = frozenset(
     (
@@ -65,6 +65,11 @@ _log = logging.getLogger(__name__)
 
 def build(services: Services) -> FastAPI:
     """The ASGI application. `app.state.services` may be replaced while it runs."""
+    with lean_fastapi():
+        return _build(services)
+
+
+def _build(services: Services) -> FastAPI:
     app = FastAPI(
         title="Tidegate",
         version=__version__,
@@ -74,7 +79,7 @@ def build(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    api = APIRouter(prefix=BASE)
+    # As they are: FastAPI would make each route again from what it includes, at the first request.
     for module in (
         tokens,
         users,
@@ -88,9 +93,8 @@ def build(services: Services) -> FastAPI:
         server,
         storage,
     ):
-        api.include_router(module.router)
-    app.include_router(api)
-    app.include_router(server.health_router)
+        app.router.routes.extend(module.router.routes)
+    app.router.routes.extend(server.health_router.routes)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_bad_parameter)
     app.exception_handler(TidegateError)(_our_error)

@@ -1,2 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One module for each kind of thing that the API manages; each exports ``router``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BASE: Final = "/api/v2"
+"""Where the paths of every group begin, but for those of health."""

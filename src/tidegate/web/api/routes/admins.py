@@ -22,8 +22,9 @@ from tidegate.web.api.paging import (
     Sort,
 )
 from tidegate.web.api.preconditions import Version, etag
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["admins"])
+router = APIRouter(prefix=BASE, tags=["admins"])
 
 
 @router.get("/admins", responses={200: schemas.many("Admin")})

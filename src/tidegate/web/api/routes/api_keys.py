@@ -11,8 +11,9 @@ from tidegate.web.api.access import Ip, KeyManager, With, actor
 from tidegate.web.api.bodies import Json, message, read_object
 from tidegate.web.api.paging import DEFAULT_PAGE, Limit, Name, Offset, Sort
 from tidegate.web.api.preconditions import Version, etag
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["apikeys"])
+router = APIRouter(prefix=BASE, tags=["apikeys"])
 
 
 @router.get("/apikeys", responses={200: schemas.many("APIKey")})

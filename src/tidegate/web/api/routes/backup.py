@@ -17,15 +17,15 @@ from fastapi.responses import StreamingResponse
 from tidegate.accounts.actor import Actor
 from tidegate.errors import Conflict, Denied, InvalidArgument
 from tidegate.identity.passwords import hash_password
-from tidegate.store.contract import LoadReport
-from tidegate.store.dump import SCOPES, dump
-from tidegate.store.dump_reading import load_file
+from tidegate.packages import load_beside
+from tidegate.store.contract import SCOPES, LoadReport
 from tidegate.web.api.access import DeliberateOwner, Ip, Owner, With, actor, require_deliberate
 from tidegate.web.api.bodies import Json, message, pieces
 from tidegate.web.api.paging import Flag
+from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
 
-router = APIRouter(tags=["maintenance"])
+router = APIRouter(prefix=BASE, tags=["maintenance"])
 
 MAX_REPORTED: Final = 1000
 """Records and remarks that the answer to a load names one by one."""
@@ -75,6 +75,9 @@ async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
             raise InvalidArgument(f"scopes: not among {','.join(SCOPES)}")
     if bool(output_data) == bool(output_file):
         raise InvalidArgument("output-file: give either a file name or output-data=1")
+    await load_beside("tidegate.store.dump")
+    from tidegate.store.dump import dump
+
     chunks = dump(services.provider, wanted, indent=bool(indent))
     if output_data:
         _log.info("administrator %r downloads a dump", who.name)
@@ -134,6 +137,10 @@ async def load_from_body(  # noqa: PLR0917  a query parameter is a parameter
 
 
 async def _load(services: Services, stream: BinaryIO, by: Actor, mode: int, scan_quota: int) -> Response:
+    # With the formats of SFTPGo it is half a megabyte, which most servers never need.
+    await load_beside("tidegate.store.dump_reading")
+    from tidegate.store.dump_reading import load_file
+
     options = services.hashing
     async with _alone(services):
         report = await load_file(

@@ -13,8 +13,9 @@ from tidegate.errors import NotFound
 from tidegate.web.api import schemas
 from tidegate.web.api.access import CloseConnections, ViewConnections, With
 from tidegate.web.api.bodies import Json, message
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["connections"])
+router = APIRouter(prefix=BASE, tags=["connections"])
 _log = logging.getLogger(__name__)
 
 

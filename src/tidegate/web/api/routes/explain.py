@@ -10,16 +10,16 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.errors import InvalidArgument, NotFound
 from tidegate.model import Protocol
+from tidegate.packages import load_beside
 from tidegate.policy import mistakes
-from tidegate.policy.explain import Usage
-from tidegate.policy.explain import explain as ask
 from tidegate.web.api import schemas
 from tidegate.web.api.access import ViewUsers, With
 from tidegate.web.api.bodies import Json, read_model
 from tidegate.web.api.paging import folded
+from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
 
-router = APIRouter(tags=["explain"])
+router = APIRouter(prefix=BASE, tags=["explain"])
 
 _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "Every rule in order, and the one that decided; as `tidegate explain --json`."}
@@ -56,6 +56,10 @@ async def _explained(services: Services, question: schemas.Question) -> Response
     account = await services.provider.user(name)
     if account is None:
         raise NotFound("no such user")
+    await load_beside("tidegate.policy.explain")
+    from tidegate.policy.explain import Usage
+    from tidegate.policy.explain import explain as ask
+
     answer = ask(
         account,
         ip=question.ip,

@@ -21,8 +21,9 @@ from tidegate.web.api.paging import (
     Sort,
 )
 from tidegate.web.api.preconditions import Version, etag
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["folders"])
+router = APIRouter(prefix=BASE, tags=["folders"])
 
 
 @router.get("/folders", responses={200: schemas.many("Folder")})

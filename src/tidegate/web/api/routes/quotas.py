@@ -14,9 +14,10 @@ from tidegate.web.api import schemas
 from tidegate.web.api.access import Ip, QuotaScans, With, actor
 from tidegate.web.api.bodies import Json, message, read_model
 from tidegate.web.api.paging import Name, folded
+from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
 
-router = APIRouter(tags=["quotas"])
+router = APIRouter(prefix=BASE, tags=["quotas"])
 
 Mode = Annotated[
     Literal["add", "reset"], Query(description="`add` adds the numbers to what is used, `reset` replaces it.")

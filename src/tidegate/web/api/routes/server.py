@@ -14,8 +14,9 @@ from tidegate.model.door import DoorStatus
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Anybody, ViewStatus, With
 from tidegate.web.api.bodies import Json
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["maintenance"])
+router = APIRouter(prefix=BASE, tags=["maintenance"])
 health_router = APIRouter(tags=["health"])
 
 FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "-scp", "-rsync", "-git")

@@ -11,9 +11,10 @@ from tidegate.web.api import schemas
 from tidegate.web.api.access import EditUsers, ManageFolders, With
 from tidegate.web.api.bodies import Json
 from tidegate.web.api.paging import Name
+from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
 
-router = APIRouter(tags=["storage"])
+router = APIRouter(prefix=BASE, tags=["storage"])
 
 
 @router.post("/users/{username}/storage-check", responses={200: {"model": schemas.StorageCheck}})

@@ -12,8 +12,9 @@ from tidegate.identity.admins import Throttled
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Ip, TokenHolder, With, basic_credentials, unauthorised
 from tidegate.web.api.bodies import Json, message
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["token"])
+router = APIRouter(prefix=BASE, tags=["token"])
 _log = logging.getLogger(__name__)
 
 

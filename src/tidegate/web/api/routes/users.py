@@ -23,8 +23,9 @@ from tidegate.web.api.paging import (
     folded,
 )
 from tidegate.web.api.preconditions import Version, etag
+from tidegate.web.api.routes import BASE
 
-router = APIRouter(tags=["users"])
+router = APIRouter(prefix=BASE, tags=["users"])
 
 
 @router.get("/users", responses={200: schemas.many("User")})
