@@ -17,7 +17,7 @@ _DESCRIPTION: Final = "fastapi.openapi.models"
 
 @contextmanager
 def lean_fastapi() -> Iterator[None]:
-    """While FastAPI is loaded and routes are made.
+    """While FastAPI and modules with routes are imported.
 
     FastAPI looks at each parameter of a route for models of pydantic 1, and takes that package's absence for
     a no; loading it to be told no is 1.5 MB and 15 ms. The models of OpenAPI documents are completed when the
@@ -31,7 +31,7 @@ def lean_fastapi() -> Iterator[None]:
             _load_description()
         yield
     finally:
-        if absent:
+        if absent and sys.modules[_OLD_MODELS] is None:
             del sys.modules[_OLD_MODELS]
 
 

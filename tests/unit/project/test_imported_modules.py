@@ -41,7 +41,7 @@ SSH: Final = {
 SQLITE: Final = {"_greenlet": 2, "aiosqlite": 8, "greenlet": 4, "sqlalchemy": 110}
 """The data provider that a server has unless it is told otherwise."""
 
-OURS: Final = {"--version": 15, "serve": 315, "portable": 300}
+OURS: Final = {"--version": 15, "serve": 355, "portable": 340}
 """Modules of Tidegate."""
 
 LISTENING: Final = """

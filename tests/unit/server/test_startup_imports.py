@@ -88,3 +88,22 @@ def test_the_mapper_of_sqlalchemy_is_there_for_plugins_alone() -> None:
     )
     assert "sqlalchemy.orm" in loaded(f"{provider}\n{plugin}")
     assert "sqlalchemy.orm" in loaded(f"{plugin}{provider}")
+
+
+def test_fastapi_is_loaded_without_what_no_route_of_ours_asks_for() -> None:
+    names = loaded("from tidegate.server.door_table import _load_http; _load_http()")
+    assert "fastapi" in names and "uvicorn.server" in names
+    assert not {
+        name
+        for name in names
+        if name.startswith(("pydantic.v1", "uvicorn.main", "uvicorn.supervisors", "multiprocessing"))
+    }
+    again = (
+        "import pydantic.v1, uvicorn\n"
+        "assert pydantic.v1.BaseModel and uvicorn.run\n"
+        "from tidegate.web.api.application import build\n"
+        "assert build(None).openapi()['paths']['/api/v2/version']['get']['responses']['200']['content']"
+    )
+    assert "pydantic.v1" in loaded(
+        f"from tidegate.server.door_table import _load_http; _load_http()\n{again}"
+    )

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from blake3 import blake3
 from typing_extensions import Buffer
 
 from tidegate.backends.objects.metadata import DIGEST_PREFIX
@@ -55,4 +54,8 @@ class Digests:
 
 
 def _hasher(name: str) -> Any:
-    return blake3() if name == "blake3" else hashlib.new(name, usedforsecurity=False)
+    if name == "blake3":
+        from blake3 import blake3  # loaded by the first who asks
+
+        return blake3()
+    return hashlib.new(name, usedforsecurity=False)

@@ -35,7 +35,6 @@ from tidegate.web.api.routes import (
 )
 from tidegate.web.api.services import Services
 from tidegate.web.api.status import MESSAGES, code_of
-from tidegate.web.lean import lean_fastapi
 from tidegate.web.pages import api_docs as docs
 
 SHOWN_PARAMETERS: Final = frozenset(
@@ -65,11 +64,6 @@ _log = logging.getLogger(__name__)
 
 def build(services: Services) -> FastAPI:
     """The ASGI application. `app.state.services` may be replaced while it runs."""
-    with lean_fastapi():
-        return _build(services)
-
-
-def _build(services: Services) -> FastAPI:
     app = FastAPI(
         title="Tidegate",
         version=__version__,
