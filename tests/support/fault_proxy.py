@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 HEAD_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
+BODY_BYTES = 4096
 _BY_QUERY = {
     ("POST", "uploads"): "CreateMultipartUpload",
     ("POST", "uploadId"): "CompleteMultipartUpload",
@@ -116,6 +117,7 @@ class FaultProxy:
         endpoint: its URL.
         latency: seconds that each request waits before it is passed on.
         asked: every request so far.
+        bodies: the first bytes of what was sent with each that had any.
     """
 
     def __init__(self, target: str) -> None:
@@ -125,6 +127,7 @@ class FaultProxy:
         self._faults: list[_Fault] = []
         self.latency = 0.0
         self.asked: list[Asked] = []
+        self.bodies: list[bytes] = []
         self.endpoint = ""
 
     def add(self, operation: str, act: Act, *, times: int = 1, key: str = "") -> None:
@@ -179,6 +182,8 @@ class FaultProxy:
                     await reader.readexactly(min(act.after, length))
                     return
                 body = bytearray(await reader.readexactly(length))
+                if length:
+                    self.bodies.append(bytes(body[:BODY_BYTES]))
                 if isinstance(act, Hang):
                     await reader.read()
                     return
