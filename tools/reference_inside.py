@@ -70,7 +70,7 @@ EXTENDED = {
     ),
     "home-directory": ("One's own home. Of others nothing is said.", "OpenSSH"),
     "users-groups-by-id@openssh.com": (f"Names of up to {MAX_IDS} user and group ids; only the account's own have one.", "`sftp ls -l`"),
-    "check-file-name": (f"Digests of a file by name: {', '.join(DIGEST_BYTES)}; of the whole, or of blocks of at least {MIN_CHECK_BLOCK_BYTES} bytes. Apache MINA gets the answer of the older draft that it reads.", "WinSCP, Apache MINA"),
+    "check-file-name": (f"Digests of a file by name: {', '.join(DIGEST_BYTES)}; of the whole, or of blocks of at least {MIN_CHECK_BLOCK_BYTES} bytes. Apache MINA gets the answer in the form of its own server.", "WinSCP, Apache MINA"),
     "check-file-handle": ("The same for a handle.", "WinSCP"),
     "check-file": ("The same, in the form that paramiko asks for; under this name it is advertised, with the algorithms.", "paramiko"),
     "space-available": ("Space in the form of SFTP 6.", "WinSCP, VanDyke"),

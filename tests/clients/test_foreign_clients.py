@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 from tests.support.foreign import CLIENTS, Client, run
+from tests.support.foreign_builds import JAVA
 from tests.support.programs import digest, random_file, tree
 from tests.support.running import Person, Running, running
 
@@ -221,6 +222,15 @@ def test_what_is_not_permitted_has_its_error(client: Client, world: World, tmp_p
     assert tree(user.home) == {b"file": digest(tmp_path / "file")}
     if client.can("status"):
         assert {answer.status for answer in done.steps[:3]} == {PERMISSION_DENIED}, done.steps
+
+
+@pytest.mark.parametrize("client", [client for client in CLIENTS if client.name == "mina"], ids=["mina"])
+@pytest.mark.needs(*JAVA.programs)
+def test_mina_asks_for_digests(client: Client, world: World, tmp_path: Path) -> None:
+    user = world.person(client)
+    (user.home / "file").write_bytes(world.small.joinpath("049").read_bytes())
+    done = run(client, user, ("digest", "/file"), home=tmp_path).ok()
+    assert done.steps[0].values == (digest(user.home / "file"),)
 
 
 def test_the_reference_names_every_client() -> None:

@@ -5,7 +5,7 @@ Each program of ``tests/clients/foreign`` is started as ``PROGRAM HOST PORT USER
 with the defaults of its library. It reads one step a line, its words parted by tabs::
 
     put LOCAL REMOTE    get REMOTE LOCAL    list PATH        symlink TARGET LINK    readlink PATH
-    rename OLD NEW      mkdir PATH          remove PATH      exec COMMAND
+    rename OLD NEW      mkdir PATH          remove PATH      exec COMMAND           digest PATH (MINA)
 
 and answers the login and each step with one line: ``ok`` and values, or ``error``, the status of SFTP if the library
 tells it, and a text.

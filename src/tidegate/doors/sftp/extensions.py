@@ -56,9 +56,10 @@ ADVERTISED: Final[tuple[tuple[bytes, bytes], ...]] = (
 """The extensions of VERSION and their values."""
 
 
-_NAMED_DIGESTS: Final = ("SSH-2.0-APACHE-SSHD-",)
-"""Beginnings of names of clients that read digests as draft-ietf-secsh-filexfer-09 (section 9.1.2) has them:
-``check-file`` comes first. The later draft, which WinSCP follows, left that out."""
+_STRING_DIGESTS: Final = ("SSH-2.0-APACHE-SSHD-",)
+"""Beginnings of names of clients that read digests as Apache MINA's server sends them: ``check-file`` first,
+as in draft-ietf-secsh-filexfer-09 (section 9.1.2), and each digest as a string. The later draft, which WinSCP
+follows, has neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +230,11 @@ class Extensions:
     ) -> bytes:
         check_range(q.offset, q.length)
         found = await self._session.checksum(target, algorithm, q.offset, q.length, q.block)
-        body = replies.string(algorithm.encode()) + b"".join(found)
+        mina = self._session.peer.client_version.startswith(_STRING_DIGESTS)
+        body = replies.string(algorithm.encode()) + b"".join(map(replies.string, found) if mina else found)
         if len(body) > 2 * MAX_CHECK_REPLY_BYTES:
             raise InvalidArgument("too many blocks in one request")
-        echo = echo or self._session.peer.client_version.startswith(_NAMED_DIGESTS)
-        return replies.extended(rid, replies.string(b"check-file") + body if echo else body)
+        return replies.extended(rid, replies.string(b"check-file") + body if echo or mina else body)
 
     async def space_available(self, rid: int, q: r.SpaceAvailable, _: object) -> bytes:
         """space-available."""

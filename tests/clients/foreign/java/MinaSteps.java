@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.EnumSet;
+import java.util.HexFormat;
 import java.util.List;
 import org.apache.sshd.client.SshClient;
 import org.apache.sshd.client.channel.ChannelExec;
@@ -16,6 +17,7 @@ import org.apache.sshd.client.session.ClientSession;
 import org.apache.sshd.common.keyprovider.FileKeyPairProvider;
 import org.apache.sshd.sftp.client.SftpClient;
 import org.apache.sshd.sftp.client.SftpClientFactory;
+import org.apache.sshd.sftp.client.extensions.CheckFileNameExtension;
 import org.apache.sshd.sftp.common.SftpException;
 
 /** Apache MINA SSHD. */
@@ -93,6 +95,12 @@ public final class MinaSteps extends Steps {
             channel.waitFor(EnumSet.of(ClientChannelEvent.CLOSED), PATIENCE);
             return List.of(String.valueOf(channel.getExitStatus()), said.toString(StandardCharsets.UTF_8));
         }
+    }
+
+    @Override
+    String digest(String path) throws Exception {
+        var found = files.getExtension(CheckFileNameExtension.class).checkFileName(path, List.of("sha256"), 0, 0, 0);
+        return HexFormat.of().formatHex(found.getValue().iterator().next());
     }
 
     @Override

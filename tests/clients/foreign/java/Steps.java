@@ -30,6 +30,11 @@ abstract class Steps {
     /** Exit status, then the text on standard error. */
     abstract List<String> exec(String command) throws Exception;
 
+    /** The SHA-256 of a file as the server says it, in hexadecimal. */
+    String digest(String path) throws Exception {
+        throw new UnsupportedOperationException("digest");
+    }
+
     abstract void close() throws Exception;
 
     /** The status that an exception of the library holds, -1 without. */
@@ -53,6 +58,9 @@ abstract class Steps {
             case "remove" -> remove(words[1]);
             case "exec" -> {
                 return exec(words[1]);
+            }
+            case "digest" -> {
+                return List.of(digest(words[1]));
             }
             default -> throw new IllegalArgumentException("unknown step " + words[0]);
         }
