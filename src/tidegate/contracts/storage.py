@@ -335,6 +335,15 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class ListsSizes(Protocol):
+    """A backend MAY have this beside `Backend` if the times of a listing cost requests of their own."""
+
+    def list_sizes(self, key: Key) -> AsyncIterator[list[Entry]]:
+        """As `Backend.list`, for who counts: names, kinds, sizes and `nlink` are right, times need not be."""
+        ...
+
+
+@runtime_checkable
 class ListsPartials(Protocol):
     """A backend with PARTIALS SHOULD have this beside `Backend`, so that a quota scan misses nothing.
 

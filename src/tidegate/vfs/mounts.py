@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from tidegate.abc import Backend, Capability, ChecksRoot, Key
+from tidegate.abc import Backend, Capability, ChecksRoot, Key, ListsSizes
 from tidegate.errors import TidegateError
 from tidegate.model import ROOT, Entry, FolderMount, Kind, StorageSpec, VPath
 from tidegate.policy.folders import Folders
@@ -206,9 +206,15 @@ class ResolvedPath(NamedTuple):
 
 
 @asynccontextmanager
-async def listing(backend: Backend, key: Key) -> AsyncIterator[AsyncIterator[list[Entry]]]:
-    """A backend's listing, whose resources are released however the walk ends."""
-    batches = backend.list(key)
+async def listing(
+    backend: Backend, key: Key, *, counts: bool = False
+) -> AsyncIterator[AsyncIterator[list[Entry]]]:
+    """A backend's listing, whose resources are released however the walk ends.
+
+    Args:
+        counts: times are not needed (`tidegate.abc.ListsSizes`).
+    """
+    batches = backend.list_sizes(key) if counts and isinstance(backend, ListsSizes) else backend.list(key)
     try:
         yield batches
     finally:

@@ -13,6 +13,7 @@ from tidegate.backends.objects.settings import ObjectSettings
 from tidegate.errors import AlreadyExists, DirectoryNotEmpty, NotADirectory, NotFound, StorageFailed
 from tidegate.model import Attrs
 from tidegate.testing.backend import exists, get, names, options_for, put
+from tidegate.vfs.usage.scan import measure_tree
 
 
 @pytest.fixture
@@ -138,6 +139,13 @@ async def test_listing_heads_are_bounded_and_kept(bucket: MemoryBucket) -> None:
     assert times.count(10**9) == 30  # what was learned before costs nothing
     assert bucket.calls["head"] == 30
     await backend.close()
+
+
+async def test_counting_asks_for_no_times(bucket: MemoryBucket, backend: ObjectBackend) -> None:
+    await fill(bucket, "home/a/f", "home/a/b/g", "home/h", metadata={"mtime": "1"})
+    assert await measure_tree(backend, "") == (8 + 10 + 6, 3, False)
+    assert bucket.calls == {"pages": 3}
+    assert (await backend.stat("h")).mtime_ns == 10**9
 
 
 async def test_requests_of_operations(bucket: MemoryBucket, backend: ObjectBackend) -> None:

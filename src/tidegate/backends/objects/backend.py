@@ -15,6 +15,7 @@ from tidegate.abc import (
     ExpiresPartials,
     FileHandle,
     ListsPartials,
+    ListsSizes,
     OpenOptions,
     Outcome,
     SharesUploads,
@@ -138,6 +139,10 @@ class ObjectBackend:
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
         """Entries of a directory, a batch for each page of the service."""
         return Listing(self._tree, key, time.time() - self._settings.partial_seconds)
+
+    def list_sizes(self, key: str) -> AsyncIterator[builtins.list[Entry]]:
+        """As `list`, without the requests that find out times."""
+        return Listing(self._tree, key, time.time() - self._settings.partial_seconds, times=False)
 
     # -- files -------------------------------------------------------------------------------------------
 
@@ -338,6 +343,8 @@ class ObjectBackend:
         raise Unsupported
 
 
-def _proof(backend: ObjectBackend) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials]:
+def _proof(
+    backend: ObjectBackend,
+) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes]:
     """The type checker's word that the contracts are kept."""
-    return backend, backend, backend, backend
+    return backend, backend, backend, backend, backend

@@ -23,16 +23,18 @@ class Listing:
         tree: names of the root.
         key: the directory.
         expires: an unfinished upload that was stored before is too old; seconds since 1970.
+        times: files are asked for their metadata, where the times are.
     """
 
-    def __init__(self, tree: Tree, key: str, expires: float) -> None:
+    def __init__(self, tree: Tree, key: str, expires: float, *, times: bool = True) -> None:
         self.parts = False
         self.expired = False
         self._tree = tree
         self._key = key
         self._expires = expires
         self._folder = ""
-        self._heads = tree.settings.listing_heads
+        self._times = times
+        self._heads = tree.settings.listing_heads if times else 0
         self._files: list[str] = []
         self._batches = self._run()
 
@@ -54,16 +56,23 @@ class Listing:
     async def _run(self) -> AsyncGenerator[list[Entry], None]:
         self._folder = folder = self._tree.keys.folder(self._key)
         seen = not self._key
-        async with paging(self._tree.bucket.pages(folder, delimited=True)) as pages:
-            page_since = self._tree.cache.changes
-            async for page in pages:
-                if not seen and (page.objects or page.prefixes):
-                    seen = True
-                    await self._not_a_file()
-                entries = await self._entries(page, page_since)
-                if entries:
-                    yield entries
-                page_since = self._tree.cache.changes
+        since = self._tree.cache.changes
+        pages = self._tree.bucket.pages(folder, delimited=True)
+        asking = asyncio.ensure_future(self._is_file())
+        try:
+            async with paging(pages) as read:
+                async for page in read:
+                    if not seen and (page.objects or page.prefixes):
+                        seen = True
+                        if await asking:  # what lies below a file is not seen
+                            raise NotADirectory
+                    entries = await self._entries(page, since)
+                    if entries:
+                        yield entries
+                    since = self._tree.cache.changes
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
         if not seen:
             node = await self._tree.look(self._key)
             if node.stored is not None:
@@ -71,13 +80,15 @@ class Listing:
             if node.missing:
                 raise NotFound
 
-    async def _not_a_file(self) -> None:
-        """Refuse a name that is a file, too: what lies below is not seen."""
-        known = self._tree.cache.get(self._tree.keys.object(self._key), self._tree.settings.attribute_seconds)
-        if known is None or not known.is_dir:
-            known = await self._tree.look(self._key)
-        if known.stored is not None:
-            raise NotADirectory
+    async def _is_file(self) -> bool:
+        """True if the directory's name is that of a file; who counts does not ask for such a directory."""
+        if not self._key or not self._times:
+            return False
+        tree = self._tree
+        known = tree.cache.get(tree.keys.object(self._key), tree.settings.attribute_seconds)
+        if known is not None and not known.missing:
+            return known.is_file
+        return await tree.is_file(self._key)
 
     async def _entries(self, page: Page, since: int) -> list[Entry]:
         """Entries of one page; what no name leads to is left out."""
@@ -107,7 +118,8 @@ class Listing:
                 entries.append(directory_entry(name, marker))
                 continue
             stored = detailed.get(key, listed)
-            cache.learn(key, Node(stored), since)
+            if self._times or stored.metadata is not None:
+                cache.learn(key, Node(stored), since)
             entries.append(file_entry(name, stored))
         return entries
 

@@ -170,6 +170,10 @@ class Tree:
             self.cache.learn(self.keys.object(key), Node(folder=True, marker=marker), since)
         return directory_entry(name_of(key), marker)
 
+    async def is_file(self, key: str) -> bool:
+        """True if a name is a file; one request."""
+        return await self._head(self.keys.object(key)) is not None
+
     async def require_parent(self, key: str) -> None:
         """Refuse a name whose directory is not there.
 

@@ -113,7 +113,7 @@ async def measure_tree(
     while todo:
         directory = todo.pop()
         try:
-            async with listing(backend, directory) as batches:
+            async with listing(backend, directory, counts=True) as batches:
                 async for batch in batches:
                     for entry in batch:
                         if entry.is_dir:
