@@ -24,6 +24,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/users/{username}"): "view_users",
     ("PUT", "/users/{username}"): "edit_users",
     ("DELETE", "/users/{username}"): "del_users",
+    ("POST", "/users/{username}/storage-check"): "edit_users",
+    ("POST", "/folders/{name}/storage-check"): "manage_folders",
     ("GET", "/explain"): "view_users",
     ("POST", "/explain"): "view_users",
     ("GET", "/folders"): "manage_folders",
