@@ -16,6 +16,7 @@ from tidegate.config.load import Loaded, load
 from tidegate.errors import OperatorError
 from tidegate.logs import Log, open_log
 from tidegate.resources.descriptors import raise_descriptor_limit
+from tidegate.resources.huge_pages import use_huge_pages
 from tidegate.server.app import App
 from tidegate.server.quickstart import prepare
 from tidegate.server.welcome import announce, count
@@ -107,6 +108,16 @@ async def until(
     Called when the server is up.
     """
     settle()
+    pages = asyncio.create_task(asyncio.to_thread(use_huge_pages))  # nobody waits for that
+    try:
+        await _until(stopping, reloading, reload)
+    finally:
+        await asyncio.wait([pages])
+
+
+async def _until(
+    stopping: asyncio.Event, reloading: asyncio.Event, reload: Callable[[], Awaitable[None]]
+) -> None:
     while not stopping.is_set():
         await _first(stopping, reloading)
         if reloading.is_set() and not stopping.is_set():

@@ -94,6 +94,14 @@ class Located(NamedTuple):
     found: os.stat_result | None
 
 
+def _leads_straight(fd: int, path: str) -> bool:
+    """True if the system calls an open directory by this path: then no link was on the way to it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == path
+    except OSError:
+        return False
+
+
 class Root:
     """One directory and the ways to reach what is below it. All methods block.
 
@@ -140,7 +148,7 @@ class Root:
         try:
             if self._kernel is None:
                 self._kernel = openat2_works(fd)
-            real = os.path.realpath(self.path)
+            real = self.path if _leads_straight(fd, self.path) else os.path.realpath(self.path)
         except BaseException:
             os.close(fd)
             raise

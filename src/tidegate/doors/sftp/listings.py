@@ -125,13 +125,19 @@ class Listing:
             self._lay_out()
 
     def _lay_out(self) -> None:
-        """Lay out as many names as an answer takes and as can be had without waiting, within a slice."""
+        """Lay out as many names as an answer takes and as can be had without waiting.
+
+        A second batch is fetched whatever the time: an answer that is cut there costs more than it saves.
+        """
         parts: list[bytes] = []
         left, deadline = self._most, self._turns.until(monotonic())
+        fetched = 0
         while len(parts) < MAX_NAMES:
             if self._position >= len(self._batch):
-                if self._over or (parts and monotonic() >= deadline) or not self._fetch_now():
+                late = fetched > 0 and monotonic() >= deadline
+                if self._over or late or not self._fetch_now():
                     break
+                fetched += 1
                 continue
             self._position, left = self._longnames.lay_out(self._batch, self._position, parts, left)
             if self._position < len(self._batch):

@@ -125,7 +125,7 @@ class Longnames:
         self._refresh()
         heads, times, records = self._heads, self._times, _records
         add = parts.append
-        index = first
+        before = len(parts)
         for entry in islice(entries, first, first + MAX_NAMES - len(parts)):
             name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry
             raw = name.encode("utf-8", "surrogateescape")
@@ -154,6 +154,5 @@ class Longnames:
             if len(encoded) > left and parts:
                 break
             left -= len(encoded)
-            index += 1
             add(encoded)
-        return index, left
+        return first + len(parts) - before, left
