@@ -18,7 +18,7 @@ from bench.rows import ROWS, Plan, Row, prepare
 from bench.servers import AsyncsshServer, OpenSSH, ParamikoServer, Server, Tidegate, TidegatePlain
 
 QUICK = {"get, aes128-gcm", "put, aes128-gcm", "get -r small files", "put -r small files", "login and ls",
-         "ls of a large directory", "idle sessions"}  # fmt: skip
+         "login and pwd", "ls -l of 20,000 names", "ls of a large directory", "idle sessions"}  # fmt: skip
 
 
 def measure(row: Row, servers: list[Server], plan: Plan, scratch: Path) -> list[Result]:

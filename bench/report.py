@@ -32,6 +32,8 @@ TARGETS = [
     ("get -r small files", "cpu ms/file", 1.20, 0.60),
     ("put -r small files", "cpu ms/file", 1.20, 0.60),
     ("login and ls", "cpu ms/login", 0.40, 0.30),
+    ("login and pwd", "cpu ms/login", 0.16, 0.10),
+    ("ls -l of 20,000 names", "wall s", 0.62, 0.45),
     ("idle sessions", "kB/session", 0.10, 0.04),
     ("ls of a large directory", "wall s", 1.00, 0.60),
 ]

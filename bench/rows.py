@@ -19,6 +19,8 @@ from bench.servers import HERE, Server, free_port, wait_port
 
 Figures = dict[str, float]
 _numbers = itertools.count()
+LISTED = 20_000
+"""Names of the directory for ``ls -l``."""
 GCM = "aes128-gcm@openssh.com"
 
 
@@ -66,6 +68,11 @@ def prepare(files: Path, plan: Plan) -> None:
         many.mkdir()
         for i in range(plan.entries):
             (many / f"an-ordinary-name-{i:06}.txt").touch()
+    listed = files / "listed"
+    if not listed.exists():
+        listed.mkdir()
+        for i in range(LISTED):
+            (listed / f"an-ordinary-name-{i:06}.txt").touch()
     shutil.rmtree(files / "in", ignore_errors=True)
     (files / "in").mkdir()
 
@@ -131,6 +138,20 @@ def listing(server: Server, plan: Plan, scratch: Path) -> Figures:
     with Timer(server.pid) as timer:
         sftp(server, f"ls -f1 {server.remote('many')}")
     return {"cpu s": timer.cpu, "wall s": timer.wall}
+
+
+def long_listing(server: Server, plan: Plan, scratch: Path) -> Figures:
+    with Timer(server.pid) as timer:
+        sftp(server, f"ls -l {server.remote('listed')}")
+    return {"cpu s": timer.cpu, "wall s": timer.wall}
+
+
+def only_logins(server: Server, plan: Plan, scratch: Path) -> Figures:
+    """Logins one after the other, and nothing else: the client asks for its directory and goes."""
+    with Timer(server.pid) as timer:
+        for _ in range(plan.logins):
+            sftp(server, "pwd")
+    return {"cpu ms/login": timer.cpu * 1e3 / plan.logins, "wall ms/login": timer.wall * 1e3 / plan.logins}
 
 
 def logins(server: Server, plan: Plan, scratch: Path) -> Figures:
@@ -234,7 +255,9 @@ ROWS = [
     Row("get -r small files", get_small),
     Row("put -r small files", put_small),
     Row("ls of a large directory", listing),
+    Row("ls -l of 20,000 names", long_listing, ("asyncssh",)),
     Row("login and ls", logins),
+    Row("login and pwd", only_logins, ("asyncssh",)),
     Row("4 clients, get", parallel(4), ()),
     Row("8 clients, get", parallel(8), (), pairs=2),
     Row("idle sessions", idle, ("asyncssh",), pairs=1),
