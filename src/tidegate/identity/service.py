@@ -267,7 +267,8 @@ class Identity:
             self._stages.remember(proved.account)
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
-        return Principal(replace(account, password=""), method, peer.remote_ip, asked)
+        known = replace(account, password="") if account.password else account
+        return Principal(known, method, peer.remote_ip, asked)
 
     async def _verify(
         self, peer: Peer, name: str, credential: Credential, after: PartialLogin | None

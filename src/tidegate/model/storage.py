@@ -39,7 +39,8 @@ class StorageConfig:
     @property
     def key(self) -> str:
         """Equal for equal configurations; holds secrets, so it is for comparing only."""
-        return f"{self.kind}\0{json.dumps(self.options, sort_keys=True, default=str)}"
+        options = json.dumps(self.options, sort_keys=True, default=str) if self.options else "{}"
+        return f"{self.kind}\0{options}"
 
     def __hash__(self) -> int:
         return hash(self.key)

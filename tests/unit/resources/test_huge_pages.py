@@ -57,7 +57,7 @@ assert kept == [bytes([number % 256]) * 1000 for number in range(40_000)]
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="large pages are asked for on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_memory_is_in_large_pages_where_the_system_can_and_holds_what_it_held():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False

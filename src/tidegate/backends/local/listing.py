@@ -30,7 +30,7 @@ from tidegate.model import Entry, Kind
 BATCH: Final = 256
 """Entries in a batch: about half a millisecond inline."""
 HOLD_NS: Final = 5_000_000
-"""Time (5 ms) that a listing may spend inline before it lets others run."""
+"""How long (5 ms) a listing and who takes it may go on before others run."""
 
 
 class Listing:
@@ -44,7 +44,7 @@ class Listing:
     """
 
     __slots__ = (
-        *("_closed", "_device", "_devices", "_entries", "_fd", "_lock", "_raw", "_root", "_held"),
+        *("_closed", "_device", "_devices", "_entries", "_fd", "_lock", "_raw", "_root", "_since"),
         *("expired", "parts"),
     )
 
@@ -56,7 +56,7 @@ class Listing:
         self._fd = -1
         self._entries: Iterator[os.DirEntry[str]] | None = None
         self._closed = False
-        self._held = 0
+        self._since = 0
         self.parts = False
         self.expired = False
         self._lock = threading.Lock()  # between a step in a thread and `aclose`
@@ -69,11 +69,11 @@ class Listing:
             raise StopAsyncIteration
         try:
             if self._device.fast():
-                began = time.monotonic_ns()
+                if not self._since:
+                    self._since = time.monotonic_ns()
+                    asyncio.get_running_loop().call_soon(self._others_ran)
                 batch = self._devices.inline(self._device, self._step)
-                self._held += time.monotonic_ns() - began
-                if self._held > HOLD_NS:
-                    self._held = 0
+                if time.monotonic_ns() - self._since > HOLD_NS:
                     await asyncio.sleep(0)
             else:
                 batch = await self._devices.thread(self._device, self._pinned_step)
@@ -84,6 +84,9 @@ class Listing:
             self._release()
             raise StopAsyncIteration
         return batch
+
+    def _others_ran(self) -> None:
+        self._since = 0
 
     async def aclose(self) -> None:
         """Release the directory."""

@@ -50,6 +50,11 @@ and a few passwords stay below half of it."""
 MAX_BYTES_BEFORE_LOGIN: Final = 2 * 1024**2
 """Bytes that a connection may send before it has logged in: 100 certificates of 8 KiB, twice."""
 
+CERTIFICATE: Final = b"-cert-v01@openssh.com"
+X509: Final = b"x509v3-"
+MAX_ALGORITHM: Final = 4 + 64
+"""Bytes in front of a key that hold the name of its algorithm (RFC 4251 section 6)."""
+
 USERAUTH_SERVICE: Final = b"ssh-userauth"
 CONNECTION_SERVICE: Final = b"ssh-connection"
 
@@ -57,6 +62,7 @@ _EXPECTED: Final = {
     SSHServerConnection: {
         "send_userauth_failure": ("self", "partial_success"),
         "validate_public_key": ("self", "username", "key_data", "msg", "signature"),
+        "_validate_client_certificate": ("self", "username", "key_data"),
         "validate_password": ("self", "username", "password"),
         "send_userauth_success": ("self",),
         "_finish_userauth": ("self", "begin_auth", "method", "packet"),
@@ -353,6 +359,12 @@ class DoorConnection(PacketConnection):
             owner.key_not_proved()
             return False
         return await owner.key_proved(turn, username, key_data)
+
+    async def _validate_client_certificate(self, username: str, key_data: bytes) -> asyncssh.SSHKey | None:
+        """The key of a certificate; None at once for what is none: asyncssh would raise and catch that."""
+        if CERTIFICATE not in key_data[:MAX_ALGORITHM] and not key_data[4:].startswith(X509):
+            return None
+        return await super()._validate_client_certificate(username, key_data)
 
     # -- channels ----------------------------------------------------------------------------------------
 
