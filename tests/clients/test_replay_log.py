@@ -222,7 +222,7 @@ async def ours(world: World, case: Case) -> tuple[dict[str, Any], dict[str, Any]
     return line, world.server.lines(line["sender"], **who)[before]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are set by root only")
 async def test_the_same_acts_have_the_same_lines(world: World) -> None:
     found: list[str] = []
     used: set[tuple[str, str, str]] = set()
