@@ -8,7 +8,6 @@ lost answer means depends on the request.
 from __future__ import annotations
 
 import asyncio
-import io
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -24,6 +23,7 @@ from botocore import exceptions as b
 from botocore.loaders import create_loader
 from typing_extensions import Buffer
 
+from tidegate.backends.objects.s3_body import Body
 from tidegate.backends.objects.s3_errors import has_expired, may_try_again, reply_of, translate
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.errors import TidegateError
@@ -278,7 +278,7 @@ class _OneTry(AIOHTTPSession):  # type: ignore[misc] # the library has no types
 async def _send(client: Any, request: Request) -> Answer:
     params = dict(request.params)
     if request.body is not None:
-        params["Body"] = io.BytesIO(request.body)  # of bytes it is no copy
+        params["Body"] = Body(request.body)
     answer: Answer = await getattr(client, request.operation)(**params)
     if request.most:
         async with answer["Body"] as stream:
