@@ -37,7 +37,7 @@ class Body(aiohttp.Payload):
         return piece
 
     def tell(self) -> int:
-        """Where `read` goes on."""
+        """The place at which `read` goes on."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
