@@ -13,17 +13,21 @@ from pathlib import Path
 import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 
-from tidegate.abc import Publish
+from tidegate.abc import Publish, StorageHost
 from tidegate.backends.objects.backend import ObjectBackend
-from tidegate.backends.objects.journal import UPLOAD, Journal, Note
+from tidegate.backends.objects.journal import RENAME, UPLOAD, Journal, Note
+from tidegate.backends.objects.s3_kind import settings_of
+from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 from tidegate.testing.backend import names, options_for
 
 DATA = random.Random(11).randbytes(30_000)
 
 
-def backend_of(bucket: MemoryBucket, journal: Path, shared: ObjectShared | None = None) -> ObjectBackend:
-    settings = ObjectSettings(upload_part_size=4096, journal_dir=str(journal), requests=2)
+def backend_of(
+    bucket: MemoryBucket, journal: Path, shared: ObjectShared | None = None, service: str = ""
+) -> ObjectBackend:
+    settings = ObjectSettings(upload_part_size=4096, journal_dir=str(journal), requests=2, service=service)
     return ObjectBackend(bucket, "root", settings, shared)
 
 
@@ -137,3 +141,24 @@ async def test_notes_about_other_roots_and_nonsense_stay(tmp_path: Path) -> None
     await backend.open()
     await backend.close()
     assert len([file for file in tmp_path.rglob("*") if file.is_file() and file.name != "lock"]) == 3
+
+
+async def test_a_bucket_of_the_same_name_at_another_service_is_left_alone(tmp_path: Path) -> None:
+    dead = Journal(str(tmp_path))
+    dead.add(Note(RENAME, "https://one.example memory://bucket/", "root/d/", "root/e/"))
+    dead.close()
+    for service, wanted in (("", "d"), ("https://two.example", "d"), ("https://one.example", "e")):
+        bucket = MemoryBucket()
+        bucket.opened = True
+        await bucket.put("root/d/file", b"file", {})
+        backend = backend_of(bucket, tmp_path, service=service)
+        await backend.open()
+        assert f"root/{wanted}/file" in bucket.contents, service
+        await backend.close()
+
+
+def test_the_service_of_a_bucket_is_its_endpoint() -> None:
+    host = StorageHost(journal_dir="/journal")
+    assert settings_of(S3Options(bucket="b"), host).service == ""
+    there = S3Options(bucket="b", endpoint="https://s3.example:9000/")
+    assert settings_of(there, host).service == "https://s3.example:9000"

@@ -91,7 +91,7 @@ class ObjectBackend:
         self._cache = self._shared.attributes(bucket)
         self._tree = Tree(bucket, self._keys, self._cache, self._settings)
         self._partials = Partials(self._tree, self._shared.partials(bucket))
-        self._notes = Notes(bucket, self._shared.journal(self._settings.journal_dir))
+        self._notes = Notes(bucket, self._shared.journal(self._settings.journal_dir), self._settings.service)
         self._uploads = Uploads(self._tree, self._shared, self._partials, self._notes, self._set_times)
         self._recovery: asyncio.Task[None] | None = None
 

@@ -30,7 +30,8 @@ class Note:
 
     Attributes:
         kind: `UPLOAD` or `RENAME`.
-        bucket: location of the bucket (`Bucket.location` of nothing).
+        bucket: the service, if it is not the usual one, and the location of the bucket (`Bucket.location` of
+            nothing).
         key: of the object, or prefix of the directory that is renamed.
         other: id of the upload, or prefix that it is renamed to.
     """

@@ -29,10 +29,12 @@ class Notes:
     Args:
         bucket: whose location notes name.
         journal: None keeps no notes.
+        service: see `ObjectSettings`. What was begun at one service is never ended at another, whose bucket
+            of the same name holds other files.
     """
 
-    def __init__(self, bucket: Bucket, journal: Journal | None) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, journal: Journal | None, service: str = "") -> None:
+        self._place = f"{service} {bucket.location('')}".lstrip()
         self._journal = journal
 
     async def add(self, kind: str, key: str, other: str) -> str:
@@ -43,7 +45,7 @@ class Notes:
         """
         if self._journal is None:
             return ""
-        note = Note(kind, self._bucket.location(""), key, other)
+        note = Note(kind, self._place, key, other)
         try:
             return await asyncio.to_thread(self._journal.add, note)
         except OSError as error:
@@ -58,7 +60,7 @@ class Notes:
         """The notes that dead processes left about a root, taken over."""
         if self._journal is None:
             return []
-        return await asyncio.to_thread(self._journal.left_behind, self._bucket.location(""), prefix)
+        return await asyncio.to_thread(self._journal.left_behind, self._place, prefix)
 
 
 async def recover(tree: Tree, notes: Notes, left: Sequence[tuple[str, Note]], partials: Partials) -> None:

@@ -71,6 +71,7 @@ def settings_of(options: S3Options, host: StorageHost) -> ObjectSettings:
         download_part_size=(options.download_part_size or PART_MIB) * MIB,
         download_concurrency=options.download_concurrency or PARTS,
         journal_dir=host.journal_dir,
+        service=options.endpoint.rstrip("/"),
     )
 
 

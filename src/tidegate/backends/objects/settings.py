@@ -38,6 +38,8 @@ class ObjectSettings:
         extend: zeros that truncating to a larger size adds at most.
         partial_seconds: an unfinished upload that nobody took up for so long is removed.
         journal_dir: directory of the host where unfinished uploads and renames are noted; None for none.
+        service: the service that the bucket is at, as notes there name it: buckets of several services may
+            have one name. Holds no secret.
     """
 
     upload_part_size: int = 5 * MIB
@@ -53,6 +55,7 @@ class ObjectSettings:
     extend: int = 1024 * MIB
     partial_seconds: float = 7 * 86400.0
     journal_dir: str | None = None
+    service: str = ""
 
     def __post_init__(self) -> None:
         for name in ("upload_part_size", "upload_concurrency", "download_part_size", "requests"):
