@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -162,3 +166,32 @@ def test_the_service_of_a_bucket_is_its_endpoint() -> None:
     assert settings_of(S3Options(bucket="b"), host).service == ""
     there = S3Options(bucket="b", endpoint="https://s3.example:9000/")
     assert settings_of(there, host).service == "https://s3.example:9000"
+
+
+def test_threads_that_note_at_the_same_time_share_one_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    journal, inside, go_on = Journal(str(tmp_path / "journal")), threading.Event(), threading.Event()
+    flock = fcntl.flock
+
+    def slow(descriptor: int, operation: int) -> None:
+        inside.set()
+        go_on.wait(0.2)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    note = Note(UPLOAD, "memory://bucket/", "root/f", "u1")
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(journal.add, note)
+        assert inside.wait(10)
+        second = threads.submit(journal.add, note)
+        with suppress(TimeoutError):
+            second.result(0.05)  # without a lock it is through by now
+        go_on.set()
+        paths = [Path(first.result()), Path(second.result())]
+    assert paths[0].parent == paths[1].parent
+    assert {path.parent.parent for path in paths} == {tmp_path / "journal"}
+    for path in paths:
+        journal.remove(str(path))
+    journal.close()

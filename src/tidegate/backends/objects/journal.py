@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -53,6 +54,7 @@ class Journal:
         self._directory = directory
         self._own = ""
         self._lock = -1
+        self._making = threading.Lock()  # several threads note at the same time
 
     def add(self, note: Note) -> str:
         """Write a note.
@@ -116,14 +118,19 @@ class Journal:
                     os.rmdir(self._own)
 
     def _own_directory(self) -> str:
-        if self._lock < 0:
-            own = os.path.join(self._directory, PREFIX + secrets.token_hex(8))
-            os.makedirs(self._directory, 0o700, exist_ok=True)
-            os.mkdir(own, 0o700)
-            self._lock = os.open(os.path.join(own, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._own = own
-        return self._own
+        with self._making:
+            if self._lock < 0:
+                own = os.path.join(self._directory, PREFIX + secrets.token_hex(8))
+                os.makedirs(self._directory, 0o700, exist_ok=True)
+                os.mkdir(own, 0o700)
+                lock = os.open(os.path.join(own, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:  # another process took it for a dead one's
+                    os.close(lock)
+                    raise
+                self._own, self._lock = own, lock
+            return self._own
 
     def _others(self) -> list[str]:
         try:
