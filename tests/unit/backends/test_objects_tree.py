@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 
 from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.backends.objects.bucket import Stored
 from tidegate.backends.objects.settings import ObjectSettings
 from tidegate.errors import AlreadyExists, DirectoryNotEmpty, NotADirectory, NotFound, StorageFailed
 from tidegate.model import Attrs
@@ -272,3 +276,48 @@ async def test_exists_helper_and_missing(backend: ObjectBackend) -> None:
     assert not await exists(backend, "nothing")
     with pytest.raises(NotFound):
         await names(backend, "nothing")
+
+
+async def _stuck_rename(
+    bucket: MemoryBucket, backend: ObjectBackend, name: str, nth: int
+) -> asyncio.Task[None]:
+    """A rename of d to e that waits in the nth call of `name`."""
+    stuck = Fault(name, nth, error=None)
+    bucket.faults.append(stuck)
+    renaming = asyncio.create_task(backend.rename("d", "e", replace=False))
+    await asyncio.wait_for(stuck.reached.wait(), 10)
+    return renaming
+
+
+async def test_a_rename_that_is_undone_leaves_what_others_put_there(
+    bucket: MemoryBucket, backend: ObjectBackend
+) -> None:
+    await fill(bucket, "home/d/1", "home/d/2", "home/d/3")
+    renaming = await _stuck_rename(bucket, backend, "copy", 3)
+    await fill(bucket, "home/e/of another")
+    renaming.cancel()
+    await asyncio.gather(renaming, return_exceptions=True)
+    left = [key for key in bucket.contents if not key.endswith("/")]
+    assert left == ["home/d/1", "home/d/2", "home/d/3", "home/e/of another"]
+
+
+@pytest.mark.parametrize("content", [b"another", b"changed!"])
+async def test_a_file_that_is_replaced_during_a_rename_moves_as_it_is(
+    bucket: MemoryBucket, backend: ObjectBackend, content: bytes
+) -> None:
+    times = itertools.count(1_700_000_000)
+    bucket.service.clock = lambda: next(times)
+    await fill(bucket, "home/d/1", "home/d/2")
+    copying, replaced = bucket.copy, list[str]()
+
+    async def replaced_behind_it(source: Stored, key: str, *args: Any, **kwargs: Any) -> Stored:
+        made = await copying(source, key, *args, **kwargs)
+        if key == "home/e/1" and not replaced:
+            replaced.append(key)
+            await bucket.put("home/d/1", content, {})
+        return made
+
+    bucket.copy = replaced_behind_it  # type: ignore[method-assign]
+    await backend.rename("d", "e", replace=False)
+    files = {key: data for key, data in bucket.contents.items() if not key.endswith("/")}
+    assert files == {"home/e/1": content, "home/e/2": b"home/d/2"}

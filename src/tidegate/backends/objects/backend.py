@@ -30,7 +30,7 @@ from tidegate.backends.objects.moving import (
     copy_file,
     copy_tree,
     remove_copied,
-    remove_tree,
+    remove_copies,
     rename_file,
 )
 from tidegate.backends.objects.notes import RECOVERY_SECONDS, RENAME, Notes, recover
@@ -222,7 +222,7 @@ class ObjectBackend:
             try:
                 await copy_tree(self._tree, here, there)
             except BaseException:
-                await remove_tree(self._tree, there, keep_marker=goal.folder)
+                await remove_copies(self._tree, here, there, keep_marker=goal.folder)
                 raise
             await remove_copied(self._tree, here, there, self._partials.drop_record)
         finally:

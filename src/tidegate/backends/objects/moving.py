@@ -66,9 +66,11 @@ async def copy_tree(tree: Tree, source: str, target: str) -> None:
     """
 
     async def copy(pair: Pair) -> None:
-        if pair.source is None or _same(pair) or is_record(pair.source.key):
+        if pair.source is None or is_record(pair.source.key) or not _to_copy(pair):
             return
-        await _copy_if_there(tree, pair.source, target + pair.source.key[len(source) :])
+        await _copy_if_there(
+            tree, pair.source, target + pair.source.key[len(source) :], create=pair.target is None
+        )
 
     await _each(_pairs(tree, source, target), copy, tree.settings.requests)
 
@@ -76,7 +78,7 @@ async def copy_tree(tree: Tree, source: str, target: str) -> None:
 async def remove_copied(
     tree: Tree, source: str, target: str, drop_record: Callable[[str], Awaitable[object]]
 ) -> None:
-    """Remove what is below `source` and has its copy below `target`; what came meanwhile is copied first.
+    """Remove what is below `source` and has its copy below `target`; what is newer is copied first.
 
     Args:
         drop_record: removes an unfinished upload; those do not move with their directory.
@@ -90,8 +92,10 @@ async def remove_copied(
             continue
         if is_record(pair.source.key):
             await drop_record(pair.source.key)
-        elif pair.target is None:
-            await _copy_if_there(tree, pair.source, target + pair.source.key[len(source) :])
+        elif _to_copy(pair):
+            await _copy_if_there(
+                tree, pair.source, target + pair.source.key[len(source) :], create=pair.target is None
+            )
         await removing.add(pair.source.key)
     await removing.end()
 
@@ -133,7 +137,7 @@ class Removing:
             await self._bucket.delete(full)
 
 
-async def _copy_if_there(tree: Tree, source: Stored, key: str) -> None:
+async def _copy_if_there(tree: Tree, source: Stored, key: str, *, create: bool) -> None:
     """Copy an object that was listed; what was removed since then, or put there, is left as others want it.
 
     Raises:
@@ -141,28 +145,37 @@ async def _copy_if_there(tree: Tree, source: Stored, key: str) -> None:
     """
     with suppress(AlreadyExists):
         try:
-            await copy_file(tree, source, key, create=True)
+            await copy_file(tree, source, key, create=create)
         except NotFound:
             with suppress(NotFound):
                 await tree.bucket.head(source.key)
                 raise StorageFailed("a file of a directory cannot be copied") from None
 
 
-async def remove_tree(tree: Tree, folder: str, *, keep_marker: bool) -> None:
-    """Remove everything whose key begins with `folder`, its marker too unless that is kept."""
+async def remove_copies(tree: Tree, source: str, target: str, *, keep_marker: bool) -> None:
+    """Remove the copies below `target` of what is below `source`, its marker too unless that is kept.
+
+    What others put there meanwhile stays.
+    """
     removing = Removing(tree.bucket)
-    objects = _objects(tree, folder)
-    try:
-        async for stored in objects:
-            if not (keep_marker and stored.key == folder):
-                await removing.add(stored.key)
-    finally:
-        await objects.aclose()
+    async for pair in _pairs(tree, source, target):
+        if pair.source is None or pair.target is None or pair.source.size != pair.target.size:
+            continue
+        if not (keep_marker and pair.target.key == target):
+            await removing.add(pair.target.key)
     await removing.end()
 
 
-def _same(pair: Pair) -> bool:
-    return pair.source is not None and pair.target is not None and pair.source.size == pair.target.size
+def _to_copy(pair: Pair) -> bool:
+    """True if what is at the source has no copy, or was replaced after it was copied.
+
+    A file that others put to the target since then is younger, and stays.
+    """
+    if pair.source is None or pair.target is None:
+        return pair.source is not None
+    if pair.source.modified == pair.target.modified:  # a service tells seconds only
+        return pair.source.size != pair.target.size
+    return pair.source.modified > pair.target.modified
 
 
 async def _pairs(tree: Tree, source: str, target: str) -> AsyncIterator[Pair]:
