@@ -94,3 +94,18 @@ async def test_giving_up_leaves_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await granted
     assert budget.held == 0
+
+
+async def test_who_gives_up_when_memory_comes_free_ends_as_asked_and_holds_nothing() -> None:
+    budget = ByteBudget(10)
+    assert budget.take_nowait(10)
+    await budget.take("beyond", 5)
+    gone = asyncio.create_task(budget.take("gone", 20))
+    await asyncio.sleep(0)
+    gone.cancel()
+    budget.give_back(5)  # before the task that gives up has run
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert budget.held == 10
+    await asyncio.wait_for(budget.take("next", 5), 5)  # nobody else is beyond the limit
+    assert budget.held == 15

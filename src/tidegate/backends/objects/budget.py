@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -85,7 +86,8 @@ class ByteBudget:
             if mine.ready.done() and not mine.ready.cancelled():
                 self.give_back(size)
             else:
-                self._waiting.remove(mine)
+                with suppress(ValueError):  # it was passed over already
+                    self._waiting.remove(mine)
                 self._wake()
             if isinstance(error, TimeoutError):
                 raise PeerLimit("the memory for transfers is in use: try again later") from None
@@ -124,12 +126,12 @@ class ByteBudget:
     def _wake(self) -> None:
         while self._waiting:
             first = self._waiting[0]
+            if first.ready.cancelled():  # who gives up at this moment
+                self._waiting.popleft()
+                continue
             if self.held + first.size <= self.limit:
                 self.held += first.size
             elif not self._takes_beyond(first.holder, first.size):
                 return
             self._waiting.popleft()
-            if first.ready.cancelled():
-                self.held -= first.size
-            else:
-                first.ready.set_result(None)
+            first.ready.set_result(None)
