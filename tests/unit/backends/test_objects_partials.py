@@ -11,9 +11,10 @@ from tests.support.memory_bucket import Fault, MemoryBucket
 
 from tidegate.abc import OpenOptions, Outcome, Publish, TellsPartials
 from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.backends.objects.budget import ByteBudget
 from tidegate.backends.objects.keys import is_record
-from tidegate.backends.objects.settings import ObjectSettings
-from tidegate.errors import Conflict, NotFound, StorageFailed
+from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
+from tidegate.errors import Conflict, NotFound, PeerLimit, StorageFailed
 from tidegate.model import Entry
 from tidegate.testing.backend import READ, exists, get, names, options_for, put
 
@@ -204,3 +205,22 @@ async def test_records_of_others_are_no_uploads(bucket: MemoryBucket, backend: O
         await bucket.put(f"root/.tidegate-part.{number}", b"content", metadata)
     assert await kept(backend) == []
     assert await names(backend) == []
+
+
+async def test_an_upload_that_cannot_be_taken_up_now_is_kept(bucket: MemoryBucket) -> None:
+    shared = ObjectShared(ByteBudget(4096, wait=0.01))
+    backend = ObjectBackend(bucket, "root", SETTINGS, shared)
+    await backend.open()
+    await put(backend, "f", DATA[:10_000], START, Outcome.KEEP)
+    assert shared.budget.take_nowait(4096)
+    await shared.budget.take("another", 1)  # nobody else may go beyond the limit
+    with pytest.raises(PeerLimit):
+        await backend.open_file("f", RESUME)
+    shared.budget.give_back(4097)
+    assert (await backend.stat("f")).size == 10_000
+    handle = await backend.open_file("f", RESUME)
+    await handle.write(0, DATA[10_000:])
+    await handle.close()
+    assert bucket.contents == {"root/f": DATA}
+    assert not bucket.service.pending
+    await backend.close()

@@ -287,6 +287,10 @@ class PartStream:
         self.size = self._sent = sum(part.size for part in parts)
         self._room = self._next_size()
 
+    def leave(self) -> None:
+        """Leave the upload in parts with the service: its record says which parts count."""
+        self.upload = None
+
     async def keep(self) -> tuple[Upload | None, list[Part], bytes]:
         """Leave what arrived with the service.
 

@@ -126,6 +126,7 @@ class Uploads:
                 await self._take_up(writer, kept, fresh=fresh)
         except BaseException:
             self._release(writer)
+            stream.leave()  # what was kept stays as it was, for another try
             await stream.abandon()
             raise
         return writer
