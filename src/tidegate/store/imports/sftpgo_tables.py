@@ -171,7 +171,13 @@ async def _read(connection: AsyncConnection, prefix: str, label: str) -> Found:
         found = await _rows(connection, prefix, layout, must=must, label=label)
         if found is not None:
             rows[layout.name] = found
-    return Found(await asyncio.to_thread(_written, dump_of(rows, schema)), tuple(notes), label)
+    try:
+        dump = await asyncio.to_thread(_written, dump_of(rows, schema))
+    except KeyError as error:
+        raise ProviderError(
+            f"{label}: is no whole database of SFTPGo: a table lacks its column {error.args[0]}"
+        ) from None
+    return Found(dump, tuple(notes), label)
 
 
 async def _schema(connection: AsyncConnection, prefix: str, label: str) -> int | None:
@@ -197,7 +203,7 @@ async def _schema(connection: AsyncConnection, prefix: str, label: str) -> int |
         raise ProviderError(f"{label}: is no database of SFTPGo: its {name} has no column version")
     query: Executable = select(column("version")).select_from(table(name))
     number = (await connection.execute(query)).scalar()
-    if not isinstance(number, int):
+    if not isinstance(number, int) or number < 0:
         raise ProviderError(f"{label}: its table {name} is empty: SFTPGo never made its tables")
     return number
 

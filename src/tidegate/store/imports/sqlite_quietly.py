@@ -63,6 +63,9 @@ async def quietly(file: Path) -> AsyncIterator[AsyncConnection]:
 
 def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver begins no transaction for a SELECT by itself
+    # Text that is no UTF-8 is a mistake of its record. The driver would refuse the table, and show the text,
+    # which may be a secret.
+    connection.driver_connection.text_factory = _text
     cursor = connection.cursor()
     try:
         cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
@@ -70,6 +73,10 @@ def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor.execute("PRAGMA trusted_schema=OFF")
     finally:
         cursor.close()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _begin(connection: Connection) -> None:
