@@ -79,6 +79,7 @@ class ObjectReader:
             self._segments.append(begin)
             self._frontier = len(first)
             self._sequential = True
+            self._budget.used(self)  # who opens files and reads nothing keeps no memory from others
 
     @classmethod
     async def open(cls, tree: Tree, shared: ObjectShared, key: str) -> ObjectReader:
