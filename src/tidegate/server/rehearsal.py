@@ -25,7 +25,7 @@ from tidegate.config.schema.inspection import InspectionKeys
 from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, make_host_key
 from tidegate.doors.ssh.options import Binding
 from tidegate.model import Account, Folder, Intent, Principal, Protocol, VPath
-from tidegate.policy.folders import storage_at
+from tidegate.policy.folders import mount_point, storage_at, storages_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.login import check_login
 from tidegate.server.app import App
@@ -137,19 +137,30 @@ def _now_ms() -> int:
 
 
 def would_make(account: Account) -> str:
-    """The reason why a session would make something on local disk; empty if it would make nothing. Blocks."""
-    storage = storage_at(account, VPath("/"))
-    if not storage.config.is_local:
-        return ""
-    home = storage.directory
-    if not os.path.isdir(home):
-        return f"its directory {home} is not there, and a session would make it"
-    for mount in account.virtual_folders:
-        above = VPath(mount.virtual_path).parent
+    """The reason why a session might make something in storage; empty if it would make nothing. Blocks.
+
+    It makes its home, and in whatever storage serves them the directories that lead to folders, which opens
+    that storage. Only local disk is looked at.
+    """
+    points = storages_of(account)
+    home = points[VPath("/")]
+    if home.config.is_local and not os.path.isdir(home.directory):
+        return f"its directory {home.directory} is not there, and a session would make it"
+    for point in points:
+        above = point.parent
         while above != "/":
-            if storage_at(account, above) == storage and not os.path.lexists(os.path.join(home, above[1:])):
-                return f"{above}, which leads to a folder, is not in {home}, and a session would make it"
+            if above not in points and (problem := _would_make(account, above)):
+                return f"{above}, which leads to a folder, {problem}"
             above = above.parent
+    return ""
+
+
+def _would_make(account: Account, above: VPath) -> str:
+    storage, inside = storage_at(account, above), above.relative_to(mount_point(account, above))
+    if not storage.config.is_local:
+        return "might be made by a session in its bucket"
+    if not os.path.lexists(os.path.join(storage.directory, inside)):
+        return f"is not in {storage.directory}, and a session would make it"
     return ""
 
 
