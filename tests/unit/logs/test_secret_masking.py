@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tidegate.errors import ProviderError
 from tidegate.store.options import ProviderOptions
 from tidegate.store.sql.engines import target_of
 
@@ -41,3 +42,33 @@ def test_a_password_in_a_text_is_masked(password: str) -> None:
     target = target_of(ProviderOptions(driver="mysql", name="d", username="u", password=password))
 
     assert password not in target.masked(f"access denied for u using '{password}', {password}: no")
+
+
+@pytest.mark.parametrize(
+    ("driver", "url"),
+    [
+        ("postgresql", "postgresql://u:first@hunter22@h:1/d"),
+        ("postgresql", "postgresql://u:first/hunter22@h:1/d"),
+        ("postgresql", "postgresql://:first@u:1/hunter22@h:1/d"),
+        ("mysql", "mysql://u:1/hunter22@h:1/d"),
+    ],
+)
+def test_a_password_that_would_be_taken_for_a_host_is_refused_and_not_shown(driver: str, url: str) -> None:
+    with pytest.raises(ProviderError, match="write them as %40 and %2F") as refused:
+        target_of(ProviderOptions(driver=driver, connection_string=url))
+    assert "hunter22" not in str(refused.value)
+    assert "first" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("driver", "url"),
+    [
+        ("postgresql", "postgresql://u:p%40%2F@h:1/d?application_name=b@c"),
+        ("postgresql", "host=h port=1 user=u password=p@/"),
+        ("mysql", "mysql://u:p@q@h:1/d"),
+        ("mysql", "u:p@/q@tcp(h:1)/d"),
+    ],
+)
+def test_a_password_that_is_clear_is_taken(driver: str, url: str) -> None:
+    target = target_of(ProviderOptions(driver=driver, connection_string=url))
+    assert target.label == f"{driver} at h:1"

@@ -31,6 +31,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from tidegate.errors import ProviderError
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.store.sql.async_engine import AsyncEngine, create_async_engine
+from tidegate.store.sql.urls import check_url
 from tidegate.store.watched_file import WatchedFile
 
 CONNECT_SECONDS: Final = 5
@@ -182,6 +183,7 @@ def _postgresql(options: ProviderOptions, *, replica: bool) -> Target:
     settings: dict[str, Any]
     if options.connection_string:
         text = re.sub(r"^postgresql\+\w+://", "postgresql://", options.connection_string)
+        check_url(text)
         try:
             from psycopg import conninfo  # the driver is loaded for those who use it
 
@@ -258,6 +260,7 @@ def _mysql_string(text: str, mode: int) -> tuple[dict[str, Any], int]:
         "user:password@tcp(host:port)/name"
     )
     if re.match(r"(?:mysql|mariadb)(?:\+\w+)?://", text):
+        check_url(text)
         try:
             url = urllib.parse.urlsplit(text)
             port = url.port or 3306
