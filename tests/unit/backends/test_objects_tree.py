@@ -321,3 +321,20 @@ async def test_a_file_that_is_replaced_during_a_rename_moves_as_it_is(
     await backend.rename("d", "e", replace=False)
     files = {key: data for key, data in bucket.contents.items() if not key.endswith("/")}
     assert files == {"home/e/1": content, "home/e/2": b"home/d/2"}
+
+
+async def test_times_that_are_set_in_the_second_of_a_listing_are_shown(
+    bucket: MemoryBucket, backend: ObjectBackend
+) -> None:
+    bucket.service.clock = lambda: 1_700_000_000.0
+    # The ETag is that of the content, as with S3.
+    bucket.service.numbers = itertools.repeat(1)  # type: ignore[assignment]
+    await fill(bucket, "home/f")
+
+    async def listed() -> list[int]:
+        return [entry.mtime_ns async for batch in backend.list("") for entry in batch]
+
+    assert await listed() == [1_700_000_000 * 10**9]
+    await backend.set_attrs("f", Attrs(mtime_ns=5 * 10**9))
+    assert await listed() == [5 * 10**9]
+    assert (await backend.stat("f")).mtime_ns == 5 * 10**9

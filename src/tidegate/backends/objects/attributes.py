@@ -69,7 +69,7 @@ class AttributeCache:
         self._entries = entries
         self._clock = clock
         self._nodes: OrderedDict[str, tuple[float, Node]] = OrderedDict()
-        self._details: OrderedDict[tuple[str, str, float], Stored] = OrderedDict()
+        self._details: OrderedDict[str, tuple[tuple[str, float], Stored]] = OrderedDict()
         self._changed: OrderedDict[str, int] = OrderedDict()
         self._directories: OrderedDict[str, tuple[float, set[str]]] = OrderedDict()
         self._changes = 0
@@ -133,6 +133,7 @@ class AttributeCache:
         if len(self._changed) > RECENT_CHANGES:
             self._forgotten = self._changed.popitem(last=False)[1]
         self._nodes.pop(key, None)
+        self._details.pop(key, None)  # a service tells seconds only: times set in this one would not show
         held = self._directories.get(key[: key.rfind("/") + 1])
         if held is not None:
             held[1].add(key)
@@ -148,16 +149,17 @@ class AttributeCache:
         self._directories.clear()
 
     def details(self, stored: Stored) -> Stored | None:
-        """The same object with its metadata, if it was looked at before; they cannot change."""
-        found = self._details.get((stored.key, stored.etag, stored.modified))
-        if found is not None:
-            self._details.move_to_end((stored.key, stored.etag, stored.modified))
-        return found
+        """The same object with its metadata, if it was looked at before, and not changed by us since then."""
+        found = self._details.get(stored.key)
+        if found is None or found[0] != (stored.etag, stored.modified):
+            return None
+        self._details.move_to_end(stored.key)
+        return found[1]
 
     def keep_details(self, listed: Stored, stored: Stored) -> None:
         """Keep the metadata of an object that was listed, if it is the same object."""
         if (listed.etag, listed.size) != (stored.etag, stored.size):
             return
-        self._details[listed.key, listed.etag, listed.modified] = stored
+        self._details[listed.key] = (listed.etag, listed.modified), stored
         if len(self._details) > self._entries:
             self._details.popitem(last=False)
