@@ -52,6 +52,8 @@ _UNKNOWN_KEY: Final = frozenset(("InvalidAccessKeyId", "InvalidClientTokenId", "
 _REGION: Final = frozenset(
     ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
 )
+_OF_BUCKET: Final = frozenset(("HeadBucket", "ListObjectsV2", "ListMultipartUploads", "DeleteObjects"))
+"""Operations that name no key: a 404 without a code is of the bucket, or of something that is no S3."""
 _SKEW_SECONDS: Final = 900
 """The service refuses a request whose time is off by more (S3 API reference: RequestTimeTooSkewed)."""
 
@@ -153,9 +155,9 @@ def translate(error: BaseException, operation: str, bucket: str, region: str) ->
 
 def _answered(reply: Reply, bucket: str, region: str) -> TidegateError:
     code, operation = reply.code, reply.operation
-    if code in {"NoSuchKey", "NoSuchUpload"} or (code == "404" and operation != "HeadBucket"):
+    if code in {"NoSuchKey", "NoSuchUpload"} or (code == "404" and operation not in _OF_BUCKET):
         return NotFound()
-    if code == "NoSuchBucket" or (code == "404" and operation == "HeadBucket"):
+    if code in {"NoSuchBucket", "404"}:
         return StorageMisconfigured(detail=f"{operation}: there is no bucket {bucket!r}")
     if reply.status == 412:
         return ObjectChanged()
