@@ -90,7 +90,8 @@ class Writer:
     def _run(self) -> None:
         reported = 0
         while True:
-            self._hurry.wait(GATHER_SECONDS)
+            if len(self._waiting) < PIECE_LINES:  # else it would write no more than a piece in that time
+                self._hurry.wait(GATHER_SECONDS)
             order = self._write_some()
             if self.lost > reported and len(self._waiting) <= self._limit // 2:
                 count, reported = self.lost - reported, self.lost
