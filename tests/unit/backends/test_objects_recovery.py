@@ -18,6 +18,7 @@ import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 
 from tidegate.abc import Publish, StorageHost
+from tidegate.backends.objects import backend as backend_module
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.journal import RENAME, UPLOAD, Journal, Note
 from tidegate.backends.objects.s3_kind import settings_of
@@ -195,3 +196,44 @@ def test_threads_that_note_at_the_same_time_share_one_directory(
     for path in paths:
         journal.remove(str(path))
     journal.close()
+
+
+@pytest.mark.parametrize("fault", [Fault("copy"), Fault("copy", error=None)])
+async def test_what_is_not_ended_when_a_root_is_closed_is_ended_when_it_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(backend_module, "RECOVERY_SECONDS", 0.01)
+    dead = Journal(str(tmp_path))
+    dead.add(Note(RENAME, "memory://bucket/", "root/d/", "root/e/"))
+    dead.close()
+    bucket, shared = MemoryBucket(), ObjectShared()
+    bucket.opened = True
+    for name in ("1", "2"):
+        await bucket.put(f"root/d/{name}", name.encode(), {"mtime": "7"})
+    bucket.faults.append(fault)
+    for wanted in ("d", "e"):  # the first session leaves, or finds the service down
+        backend = backend_of(bucket, tmp_path, shared)
+        await backend.open()
+        await backend.close()
+        assert f"root/{wanted}/2" in bucket.contents
+    assert {key: data for key, data in bucket.contents.items() if not key.endswith("/")} == {
+        "root/e/1": b"1",
+        "root/e/2": b"2",
+    }
+    shared.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_rename_out_of_a_root_is_completed_by_who_sees_both_places(tmp_path: Path) -> None:
+    dead = Journal(str(tmp_path))
+    dead.add(Note(RENAME, "memory://bucket/", "root/d/sub/", "root/e/"))
+    dead.close()
+    bucket = MemoryBucket()
+    bucket.opened = True
+    await bucket.put("root/d/sub/1", b"1", {})
+    settings = ObjectSettings(journal_dir=str(tmp_path))
+    for prefix, wanted in (("root/d", "root/d/sub/1"), ("root", "root/e/1")):
+        backend = ObjectBackend(bucket, prefix, settings)
+        await backend.open()
+        assert list(bucket.contents) == [wanted]
+        await backend.close()

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -54,6 +54,7 @@ class Journal:
         self._directory = directory
         self._own = ""
         self._lock = -1
+        self._left: dict[str, Note] = {}
         self._making = threading.Lock()  # several threads note at the same time
 
     def add(self, note: Note) -> str:
@@ -76,8 +77,12 @@ class Journal:
         with suppress(OSError):
             os.unlink(path)
 
+    def put_back(self, left: Mapping[str, Note]) -> None:
+        """Leave notes that were taken over, and whose acts are not ended, to the next who asks."""
+        self._left |= left
+
     def left_behind(self, bucket: str, prefix: str) -> list[tuple[str, Note]]:
-        """Take over the notes of dead processes about one root.
+        """Take over the notes of dead processes about one root, and those that were put back.
 
         Args:
             bucket: as in `Note`.
@@ -87,6 +92,9 @@ class Journal:
             the path of each by now, and the note.
         """
         found: list[tuple[str, Note]] = []
+        for path, kept in list(self._left.items()):
+            if _is_about(kept, bucket, prefix) and self._left.pop(path, None) is not None:
+                found.append((path, kept))
         for directory in self._others():
             lock = _locked(os.path.join(directory, LOCK))
             if lock < 0:
@@ -94,7 +102,7 @@ class Journal:
             try:
                 for path in _files(directory):
                     note = _read(path)
-                    if note is not None and note.bucket == bucket and note.key.startswith(prefix):
+                    if note is not None and _is_about(note, bucket, prefix):
                         mine = os.path.join(self._own_directory(), secrets.token_hex(8))
                         with suppress(OSError):
                             os.rename(path, mine)
@@ -139,6 +147,11 @@ class Journal:
             return []
         paths = [os.path.join(self._directory, name) for name in names if name.startswith(PREFIX)]
         return [path for path in paths if path != self._own]
+
+
+def _is_about(note: Note, bucket: str, prefix: str) -> bool:
+    keys = (note.key, note.other) if note.kind == RENAME else (note.key,)
+    return note.bucket == bucket and all(key.startswith(prefix) for key in keys)
 
 
 def _locked(path: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tidegate.backends.objects.bucket import Bucket, Upload
@@ -54,7 +54,13 @@ class Notes:
     async def remove(self, path: str) -> None:
         """Remove a note."""
         if self._journal is not None and path:
-            await asyncio.to_thread(self._journal.remove, path)
+            # Also if the task ends now: a note that stays would begin the act again some day.
+            await asyncio.shield(asyncio.to_thread(self._journal.remove, path))
+
+    def put_back(self, left: Mapping[str, Note]) -> None:
+        """Leave what was taken over and is not ended to the next who opens the root."""
+        if self._journal is not None and left:
+            self._journal.put_back(left)
 
     async def left_behind(self, prefix: str) -> list[tuple[str, Note]]:
         """The notes that dead processes left about a root, taken over."""
@@ -66,23 +72,34 @@ class Notes:
 async def recover(tree: Tree, notes: Notes, left: Sequence[tuple[str, Note]], partials: Partials) -> None:
     """End what is left: uploads are removed, renames of directories are completed.
 
-    What fails is logged, and its note stays for the next process.
+    What fails is logged. Its note stays, as those do that a cancellation leaves, for the next who opens the
+    root.
     """
-    for path, note in left:
-        try:
-            if note.kind == UPLOAD:
-                await tree.bucket.abort(Upload(note.key, note.other))
-            elif note.kind == RENAME and note.other.startswith(tree.keys.prefix):
-                await copy_tree(tree, note.key, note.other)
-                await remove_copied(tree, note.key, note.other, partials.drop_record)
-        except TidegateError as error:
-            where = tree.bucket.location(note.key)
-            logger.warning("%s of %s that a crash broke off is not ended: %s", note.kind, where, error)
-            continue
-        finally:
-            for folder in (note.key, note.other) if note.kind == RENAME else ():
-                tree.cache.forget_below(folder)
-        await notes.remove(path)
+    waiting = dict(left)
+    try:
+        for path, note in left:
+            if await _ended(tree, note, partials):
+                del waiting[path]
+                await notes.remove(path)
+    finally:
+        notes.put_back(waiting)
+
+
+async def _ended(tree: Tree, note: Note, partials: Partials) -> bool:
+    try:
+        if note.kind == UPLOAD:
+            await tree.bucket.abort(Upload(note.key, note.other))
+        elif note.kind == RENAME:
+            await copy_tree(tree, note.key, note.other)
+            await remove_copied(tree, note.key, note.other, partials.drop_record)
+    except TidegateError as error:
+        where = tree.bucket.location(note.key)
+        logger.warning("%s of %s that a crash broke off is not ended: %s", note.kind, where, error)
+        return False
+    finally:
+        for folder in (note.key, note.other) if note.kind == RENAME else ():
+            tree.cache.forget_below(folder)
+    return True
 
 
 __all__ = ["RECOVERY_SECONDS", "RENAME", "UPLOAD", "Notes", "recover"]
