@@ -128,7 +128,12 @@ async def ask(server: Server, credential: Credential, *, look: bool = True, uplo
         raise HostKeyUnknown(client.shown or "not told") from None
     except asyncssh.PermissionDenied:
         return Answer(False, "refused")
-    except (asyncssh.Error, OSError, TimeoutError) as error:
+    except (
+        asyncssh.Error,
+        OSError,
+        TimeoutError,
+        ValueError,
+    ) as error:  # a name that SASLprep refuses is the last
         return Answer(None, _said(error))
     address = str((connection.get_extra_info("sockname") or ("",))[0])
     try:

@@ -57,7 +57,8 @@ def read_credentials(path: Path) -> list[Credential]:
     except UnicodeDecodeError:
         raise InvalidArgument(f"--credentials: {path}: not UTF-8 text") from None
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, whole in enumerate(text.split("\n"), 1):  # other ends of lines may stand in a password
+        line = whole.removesuffix("\r")
         if not line.strip() or line.startswith("#"):
             continue
         name, colon, password = line.partition(":")
