@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -26,6 +27,8 @@ _ELSEWHERE: Final = {
     "cryptfs": "crypt", "sftpfs": "sftp", "httpfs": "http",
 }  # fmt: skip
 """Names that stand for those kinds in documents of some versions."""
+_PLACES: Final = ("endpoint", "skip_tls_verify")
+"""Options that decide who gets the secrets of a storage."""
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -77,8 +80,24 @@ def shown_storage(config: StorageConfig) -> Document:
 
 
 def keep_secrets(given: StorageConfig, stored: StorageConfig) -> StorageConfig:
-    """The storage after an update: secrets that it does not give stay as they are stored."""
+    """The storage after an update: secrets that it does not give stay as they are stored.
+
+    None stays if they would be sent to another place, or to whoever stands in between: an administrator, who
+    is never shown them, could have them sent to a server of their own.
+    """
+    if _sends_elsewhere(given.options, stored.options):
+        return given
     return replace(given, options=secrecy.keep_hidden(given.options, stored.options, is_secret_option))
+
+
+def _sends_elsewhere(given: Mapping[str, object], stored: Mapping[str, object]) -> bool:
+    if any((given.get(name) or "") != (stored.get(name) or "") for name in _PLACES):
+        return True
+    return any(
+        _sends_elsewhere(section, before)
+        for name, before in stored.items()
+        if isinstance(before, dict) and isinstance(section := given.get(name), dict)
+    )
 
 
 def stricter_storage(stored: StorageConfig, given: StorageConfig) -> StorageConfig:

@@ -75,6 +75,16 @@ def test_secrets_of_any_kind_are_hidden_by_their_names_and_survive_updates() -> 
     assert "P" not in repr(stored)
 
 
+@pytest.mark.parametrize("change", [{"endpoint": "https://mine.example"}, {"skip_tls_verify": True}])
+def test_secrets_do_not_follow_to_another_place(change: dict[str, object]) -> None:
+    stored = decode_storage(S3)
+    shown = shown_storage(stored)
+    moved = {**shown, "s3config": {**shown["s3config"], **change}}
+    assert "S" not in str(keep_secrets(decode_storage(moved), stored).options.values())
+    same = {**shown, "s3config": {**shown["s3config"], "endpoint": "", "skip_tls_verify": False}}
+    assert "'payload': 'S'" in str(keep_secrets(decode_storage(same), stored).options)
+
+
 def _account(**more: object) -> Account:
     mount = FolderMount(name="b", virtual_path="/b", mapped_path="/srv/b", filesystem=decode_storage(S3))
     fields: dict[str, Any] = {"username": "a", "home_dir": "/srv/a", "uid": 5, "gid": 6, **more}
