@@ -291,3 +291,26 @@ async def test_a_file_that_is_too_large_is_refused() -> None:
     assert not bucket.service.pending
     assert bucket.contents == {}
     await backend.close()
+
+
+@pytest.mark.parametrize("publish", [Publish.ATOMIC, Publish.RESUMABLE])
+async def test_an_upload_in_parts_is_copied_for_times_of_the_client_alone(publish: Publish) -> None:
+    bucket = MemoryBucket()
+    backend = ObjectBackend(bucket, "", ObjectSettings(upload_part_size=4096))
+    await backend.open()
+    for mtime, copies in ((None, 0), (5 * 10**9, 1)):
+        handle = await backend.open_file("f", options_for(publish))
+        for at in range(0, 20_000, 1000):
+            await handle.write(at, bytes(1000))
+        if mtime is not None:
+            await handle.set_attrs(Attrs(mtime_ns=mtime))
+        bucket.calls.clear()
+        await handle.close()
+        assert (bucket.calls["complete"], bucket.calls["copy"]) == (1, copies)
+        shown = (await backend.stat("f")).mtime_ns
+        fresh = ObjectBackend(MemoryBucket(bucket.service), "")
+        await fresh.open()
+        assert (await fresh.stat("f")).mtime_ns == shown
+        assert mtime is None or shown == mtime
+        await fresh.close()
+    await backend.close()

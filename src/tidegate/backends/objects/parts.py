@@ -92,6 +92,12 @@ class PartStream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._ended = False
+        self._resumed = False
+
+    @property
+    def begun_with(self) -> Mapping[str, str] | None:
+        """The metadata that the service was told when this sent the first part; None if it told none."""
+        return None if self.upload is None or self._resumed else self._metadata
 
     # -- adding ------------------------------------------------------------------------------------------
 
@@ -281,6 +287,7 @@ class PartStream:
     async def resume(self, upload: Upload, parts: Sequence[Part]) -> None:
         """Go on behind parts that were stored earlier; before anything else is added."""
         self.digests.forget()
+        self._resumed = True
         self.upload = upload
         self._parts = {part.number: part for part in parts}
         self._numbers = len(parts)

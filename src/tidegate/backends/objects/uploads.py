@@ -93,13 +93,15 @@ class Uploads:
             raise Conflict("upload still in progress")
         base = await tree.detailed(old) if old is not None and not fresh else None
         claims = resumable and live is None
+        kept_metadata = without_digests(base.metadata) if base else {}
+        kept_metadata.pop("atime", None)
         watch = _Watch(self._partials if claims else None, self._notes)
         stream = PartStream(
             tree.bucket,
             self._shared,
             tree.settings,
             target,
-            with_times(without_digests(base.metadata) if base else None, time.time_ns(), None),
+            with_times(kept_metadata, time.time_ns(), None),
             watch=watch,
         )
         existed = base or old or (kept if kept is not None else None)

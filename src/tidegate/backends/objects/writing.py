@@ -209,7 +209,13 @@ class ObjectWriter:
         return self._times
 
     def metadata(self) -> dict[str, str]:
-        """Metadata of the finished object, without digests."""
+        """Metadata of the finished object, without digests.
+
+        Of one that was sent in parts it is fixed when they begin; to change it is to copy the object: that
+        is done for times that the client has set, and for an upload that was taken up.
+        """
+        if self._times is None and (begun := self.stream.begun_with) is not None:
+            return dict(begun)
         kept = without_digests(self.base.metadata) if self.base is not None else {}
         times = self._times
         if times is None:
