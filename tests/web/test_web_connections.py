@@ -164,21 +164,21 @@ async def test_the_command_line_shows_how_far_a_scan_is(tmp_path: Path, monkeypa
 
         def found(kind: Kind, name: str) -> Scan | None:
             scan = find(kind, name)
-            if found_before:
+            if 40 in shown:  # an answer before this one
                 asked.set()
-            found_before.append(scan)
+            shown.append(0 if scan is None else scan.files)
             return scan
 
-        found_before: list[Scan | None] = []
+        shown: list[int] = []
         monkeypatch.setattr(running, "find", found)
         token = tmp_path / "token"
         token.write_text(await world.token())
         flags = ("--url", world.url, "--token-file", token)
         counting = asyncio.create_task(asyncio.to_thread(tidegate, "quota", "scan", "u", *flags))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             result = await counting
         assert result.out == "counted u: 1 files, 9 B\n"
-        assert result.err.startswith("counting u: 40 files, ")
+        assert "counting u: 40 files, " in result.err
 
 
 async def test_the_command_line_waits_for_a_scan_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
