@@ -27,7 +27,15 @@ from tidegate.backends.objects.bucket import (
 from tidegate.backends.objects.s3_client import Answer, Bounds, Failed, make_loader
 from tidegate.backends.objects.s3_errors import exists_instead
 from tidegate.backends.objects.s3_options import LIMITS, S3Options
-from tidegate.backends.objects.s3_requests import WRITE_ID, S3Requests, checked, etag_of, sums_of, time_of
+from tidegate.backends.objects.s3_requests import (
+    WRITE_ID,
+    S3Requests,
+    checked,
+    etag_of,
+    stated,
+    sums_of,
+    time_of,
+)
 from tidegate.backends.objects.s3_uploads import S3Uploads
 from tidegate.errors import NotFound, StorageFailed
 
@@ -95,10 +103,10 @@ class S3Bucket:
         while True:
             answer = await self._requests.call("list_objects_v2", **params)
             found = [
-                Stored(entry["Key"], entry["Size"], time_of(entry), etag_of(entry))
+                Stored(stated(entry, "Key"), stated(entry, "Size"), time_of(entry), etag_of(entry))
                 for entry in answer.get("Contents", ())
             ]
-            prefixes = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
+            prefixes = [stated(entry, "Prefix") for entry in answer.get("CommonPrefixes", ())]
             if found or prefixes:
                 yield Page(found, prefixes)
             token = answer.get("NextContinuationToken")

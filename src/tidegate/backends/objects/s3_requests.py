@@ -195,6 +195,18 @@ def checked(key: str) -> str:
     return key
 
 
+def stated(answer: Answer, name: str) -> Any:
+    """A part that every answer of S3 has.
+
+    Raises:
+        StorageMisconfigured: it is missing: something that is no S3 has answered.
+    """
+    try:
+        return answer[name]
+    except KeyError:
+        raise StorageMisconfigured(detail=f"an answer without {name}: this is no S3") from None
+
+
 def etag_of(answer: Answer) -> str:
     """The ETag of an answer, without quotes, which some services leave out."""
     return str(answer.get("ETag", "")).strip('"')

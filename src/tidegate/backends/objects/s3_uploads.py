@@ -11,7 +11,7 @@ from tidegate.backends.objects import sums
 from tidegate.backends.objects.bucket import ObjectChanged, Part, Stored, Upload
 from tidegate.backends.objects.s3_client import Answer, Failed
 from tidegate.backends.objects.s3_errors import exists_instead
-from tidegate.backends.objects.s3_requests import S3Requests, checked, etag_of, sums_of, time_of
+from tidegate.backends.objects.s3_requests import S3Requests, checked, etag_of, stated, sums_of, time_of
 from tidegate.errors import NotFound, StorageFailed
 
 _OPERATION = "CompleteMultipartUpload"
@@ -33,7 +33,7 @@ class S3Uploads:
         if self._requests.crc:
             params |= {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
         answer = await self._requests.call("create_multipart_upload", **params)
-        return Upload(key, answer["UploadId"], time_of(answer))
+        return Upload(key, stated(answer, "UploadId"), time_of(answer))
 
     async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
         """See `Bucket.part`."""
@@ -98,9 +98,11 @@ class S3Uploads:
         while True:
             answer = await self._requests.call("list_multipart_uploads", **params)
             found = [
-                Upload(entry["Key"], entry["UploadId"], entry["Initiated"].timestamp())
+                Upload(
+                    stated(entry, "Key"), stated(entry, "UploadId"), stated(entry, "Initiated").timestamp()
+                )
                 for entry in answer.get("Uploads", ())
-                if entry["Key"].startswith(prefix)
+                if stated(entry, "Key").startswith(prefix)
             ]
             if found:
                 yield found
@@ -119,7 +121,9 @@ class S3Uploads:
         while True:
             answer = await self._requests.call("list_parts", **params)
             for entry in answer.get("Parts", ()):
-                part = Part(entry["PartNumber"], entry["Size"], etag_of(entry), sums_of(entry))
+                part = Part(
+                    stated(entry, "PartNumber"), stated(entry, "Size"), etag_of(entry), sums_of(entry)
+                )
                 stored = time_of(entry)
                 # SeaweedFS lists what a part has replaced too.
                 if part.number not in found or found[part.number][0] < stored:
