@@ -50,7 +50,7 @@ RENAMES_REPLACE: Final = (
 )
 """Said once for a dump of SFTPGo."""
 _ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",))
-"""What has to be stored before what; each group is one pass over the file."""
+"""Groups of kinds in the order in which they are stored; each is one pass over the file."""
 StoreBatches = Callable[[AsyncGenerator[Sequence[Record], None]], Awaitable[LoadReport]]
 """Stores batches of records in one transaction."""
 Hasher = Callable[[str], str]

@@ -26,7 +26,7 @@ from tidegate.store.file_kind import kind_of_file, only_sftpgo
 from tidegate.store.sql.async_engine import AsyncConnection, create_async_engine
 
 BUSY_MS: Final = 5_000
-"""How long a writer of the file is waited for."""
+"""Time for which a writer of the file is waited for."""
 
 _WAL: Final = 2
 """Format number in bytes 18 and 19 of a file whose journal is a write-ahead log."""

@@ -23,10 +23,10 @@ from tidegate.store.sql.engines import SQLITE_BUSY_MS
 from tidegate.store.watched_file import WatchedFile
 
 LOOKUP_SECONDS: Final = 5.0
-"""How long a lookup may take before the ordinary way is tried."""
+"""Time that a lookup may take before the ordinary way is tried."""
 
 _TROUBLE: Final = (sqlite3.Error, OSError, ValueError, TimeoutError)
-"""What a lookup may end with; ValueError: the connection was closed, or a name that is not UTF-8."""
+"""Errors that a lookup may end with; ValueError: the connection was closed, or a name that is not UTF-8."""
 
 
 class Lookup:

@@ -20,7 +20,7 @@ Kind = Literal["user", "folder"]
 """Subjects of a scan."""
 
 LINE_SECONDS: Final = 10.0
-"""How long a scan runs without a line in the log, and the time between two lines about it."""
+"""Time that a scan runs without a line in the log, and the time between two lines about it."""
 LINES: Final = 5
 """Most scans that are told of at once; a last line counts the others."""
 ENDED_KEPT: Final = 1000

@@ -35,13 +35,13 @@ from tidegate.vfs.usage.live import (
 SAVE_GAP_SECONDS: Final = 1.0
 """Least time between two background writes of one usage: bounds the load, does not delay the first."""
 SAVE_INTERVAL_SECONDS: Final = 2.0
-"""How often usage is written while an upload runs."""
+"""Time between two writes of usage while an upload runs."""
 LINGER_SECONDS: Final = 1.0
-"""How long the mark stays after the last change: a burst of small files sets it once, not once a file."""
+"""Time that the mark stays after the last change: a burst of small files sets it once, not once a file."""
 RETRY_SECONDS: Final = 5.0
 """Pause before a write that failed is tried again."""
 CLOSE_SECONDS: Final = 20.0
-"""How long stopping waits for the store, all accounts together; what is not written is scanned later."""
+"""Time that stopping waits for the store, all accounts together; what is not written is scanned later."""
 
 REFUSED: Final = (CallerError, BadRecord, OverflowError)
 """Failures of a write that say for certain that nothing was stored."""

@@ -243,7 +243,7 @@ _DECODERS: Final[dict[int, Callable[[bytes], Request]]] = {
     c.SYMLINK: _fields(lambda r: Symlink(r.string(), r.string())),
     c.EXTENDED: _fields(_extended),
 }
-"""What is asked once a file or more (OPEN, CLOSE, STAT...) does without a `Reader`, in half the time."""
+"""Decoders by type. Those asked once a file or more (OPEN, CLOSE...) use no `Reader`: half the time."""
 
 
 def decode(kind: int, body: bytes) -> Request:
