@@ -11,6 +11,8 @@ from typing import Final
 
 PLAIN: Final = "Plain"
 """`SecretDocument.status` of what is not encrypted."""
+SEALED: Final = "AES-256-GCM-Envelope"
+"""`SecretDocument.status` of what `tidegate.sealing` has encrypted; see `tidegate.model.sealing`."""
 OLD_FORM: Final = "$aes$"
 """Beginning of secrets that releases 0.9 and 1 of the field's gateway have encrypted."""
 

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets of records as they are stored: where each belongs, its encrypted form, and walks over documents.
+
+A record holds its secrets in the form in which they are stored; `open_secrets` is called right before a value
+is used, and nowhere else. What encrypts is a `SealsSecrets`; `tidegate.sealing` has it (docs/adr/0044).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from tidegate.model.secret_names import is_secret_option
+from tidegate.model.secrets import PLAIN, SEALED
+
+TEXT: Final = 1
+"""`mode` of a sealed secret that was a text."""
+JSON: Final = 2
+"""`mode` of a sealed secret that was another JSON value, for instance a document with ``status`` Plain."""
+REDACTED: Final = "Redacted"
+"""`status` of a document that stands for the stored secret."""
+FORMAT: Final = "1"
+"""Version of the format of payloads; they begin with it."""
+PLAIN_KEY: Final = "plain"
+"""Stands for the key id of a secret that is not encrypted, in `secrets_of`."""
+
+_HOLDERS: Final = frozenset(("totp_config", "recovery_codes", "tls_certs"))
+"""Hidden names whose values are no secrets, but hold some or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPlace:
+    """The place that a secret belongs to. Its encrypted form opens for no other one.
+
+    Attributes:
+        kind: of the record: ``user``, ``folder``, ``admin``.
+        name: of the record.
+        field: path in the record's document, ``filesystem.s3config.access_secret``; ``[]`` stands for every
+            item of a list.
+    """
+
+    kind: str
+    name: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.field}"
+
+    def at(self, field: str) -> SecretPlace:
+        """Another field of the same record."""
+        return SecretPlace(self.kind, self.name, field)
+
+
+class SecretLocked(ValueError):
+    """An encrypted secret cannot be opened; the text says why and holds nothing of it."""
+
+
+class SealsSecrets(Protocol):
+    """Encrypts secrets of records, and opens them. Calls take microseconds once the keys are read."""
+
+    @property
+    def seals(self) -> bool:
+        """True if there is a key for new secrets."""
+        ...
+
+    def seal(self, value: str, place: SecretPlace) -> str:
+        """The payload of a secret; its value itself may be empty.
+
+        Raises:
+            ValueError: there is no key (`seals` is False).
+        """
+        ...
+
+    def open(self, payload: str, place: SecretPlace) -> str:
+        """The value of a payload.
+
+        Raises:
+            SecretLocked: its key is not here, it belongs to another place, or it is damaged.
+        """
+        ...
+
+    def renew(self, payload: str, place: SecretPlace) -> str:
+        """The payload under the key for new secrets; the same if it is.
+
+        Raises:
+            SecretLocked: as `open`.
+        """
+        ...
+
+
+class NoSealing:
+    """No master key: secrets stay as they are, and encrypted ones cannot be opened."""
+
+    @property
+    def seals(self) -> bool:
+        """False."""
+        return False
+
+    def seal(self, value: str, place: SecretPlace) -> str:
+        """Nothing.
+
+        Raises:
+            ValueError: always.
+        """
+        del value, place
+        raise ValueError("there is no master key (kms.secrets)")
+
+    def open(self, payload: str, place: SecretPlace) -> str:
+        """Nothing.
+
+        Raises:
+            SecretLocked: always.
+        """
+        del place
+        raise SecretLocked(
+            f"is encrypted under master key {key_of(payload)}, and no master key is configured"
+        )
+
+    def renew(self, payload: str, place: SecretPlace) -> str:
+        """Nothing.
+
+        Raises:
+            SecretLocked: always.
+        """
+        return self.open(payload, place)
+
+
+NO_SEALING: Final = NoSealing()
+
+
+def is_sealed(value: object) -> bool:
+    """True for the document of an encrypted secret."""
+    return isinstance(value, Mapping) and value.get("status") == SEALED
+
+
+def key_of(payload: object) -> str:
+    """The id of the key that a payload names; ``unknown`` if it names none."""
+    parts = payload.split(".") if isinstance(payload, str) else []
+    known = len(parts) == 3 and parts[0] == FORMAT and len(parts[1]) == 16 and parts[1].isalnum()
+    return parts[1] if known else "unknown"
+
+
+def seal_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: SecretPlace) -> dict[str, Any]:
+    """A copy in which every secret is encrypted; what is encrypted stays as it is.
+
+    Args:
+        document: options of storage, or kept parts of other versions.
+        seals: encrypts; without a key nothing changes.
+        place: of the document; names are added to its field.
+    """
+    if not seals.seals:
+        return dict(document)
+
+    def change(value: Any, at: SecretPlace) -> Any:
+        return value if _status_of(value) not in (None, PLAIN) else _sealed(value, seals, at)
+
+    return _walked(document, change, place)
+
+
+def renew_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: SecretPlace) -> dict[str, Any]:
+    """As `seal_secrets`; what is encrypted under another key comes under the key for new secrets.
+
+    Raises:
+        SecretLocked: one cannot be opened; the text begins with its field.
+    """
+
+    def change(value: Any, at: SecretPlace) -> Any:
+        if not is_sealed(value):
+            return value if _status_of(value) not in (None, PLAIN) else _sealed(value, seals, at)
+        try:
+            return {**value, "payload": seals.renew(_payload(value), at)}
+        except SecretLocked as error:
+            raise SecretLocked(f"{at.field} {error}") from None
+
+    return _walked(document, change, place)
+
+
+def open_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: SecretPlace) -> dict[str, Any]:
+    """A copy in which every encrypted secret is as it was given. For whoever uses the values right now.
+
+    Raises:
+        SecretLocked: one cannot be opened; the text begins with its field.
+    """
+
+    def change(value: Any, at: SecretPlace) -> Any:
+        if not is_sealed(value):
+            return value
+        try:
+            text = seals.open(_payload(value), at)
+            return json.loads(text) if value.get("mode") == JSON else text
+        except SecretLocked as error:
+            raise SecretLocked(f"{at.field} {error}") from None
+        except ValueError:
+            raise SecretLocked(f"{at.field} is damaged") from None
+
+    return _walked(document, change, place)
+
+
+def secrets_of(document: Mapping[str, Any], place: SecretPlace) -> Iterator[tuple[str, str]]:
+    """The field and key of each secret of a document: an id, `PLAIN_KEY`, or the name of a foreign method."""
+    found: list[tuple[str, str]] = []
+
+    def look(value: Any, at: SecretPlace) -> Any:
+        status = _status_of(value)
+        if status == SEALED:
+            found.append((at.field, key_of(value.get("payload"))))
+        elif status != REDACTED:
+            found.append((at.field, PLAIN_KEY if status in (None, PLAIN) else status))
+        return value
+
+    _walked(document, look, place)
+    yield from found
+
+
+def sealed_payloads(document: object) -> Iterator[str]:
+    """The payload of each encrypted secret anywhere in a document."""
+    if isinstance(document, Mapping):
+        if is_sealed(document):
+            yield _payload(document)
+            return
+        document = list(document.values())
+    if isinstance(document, list):
+        for item in document:
+            yield from sealed_payloads(item)
+
+
+def _sealed(value: Any, seals: SealsSecrets, place: SecretPlace) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"status": SEALED, "payload": seals.seal(value, place), "mode": TEXT}
+    text = json.dumps(value, separators=(",", ":"))
+    return {"status": SEALED, "payload": seals.seal(text, place), "mode": JSON}
+
+
+def _payload(value: Mapping[str, Any]) -> str:
+    payload = value.get("payload")
+    return payload if isinstance(payload, str) else ""
+
+
+def _status_of(value: object) -> str | None:
+    """The status of a secret's document; None for other values, and for one without a status."""
+    status = value.get("status") if isinstance(value, Mapping) else None
+    return status if isinstance(status, str) and status else None
+
+
+def _walked(
+    document: Mapping[str, Any], change: Callable[[Any, SecretPlace], Any], place: SecretPlace
+) -> dict[str, Any]:
+    """A copy in which each value of a secret's name that holds anything went through `change`."""
+    copy: dict[str, Any] = {}
+    for name, value in document.items():
+        at = place.at(f"{place.field}.{name}" if place.field else name)
+        if _is_secret(name, value):
+            value = change(value, at)
+        elif isinstance(value, Mapping):
+            value = _walked(value, change, at)
+        elif isinstance(value, list):
+            inner = at.at(f"{at.field}[]")
+            value = [_walked(item, change, inner) if isinstance(item, Mapping) else item for item in value]
+        copy[name] = value
+    return copy
+
+
+def _is_secret(name: str, value: object) -> bool:
+    if not is_secret_option(name) or name in _HOLDERS or not value or isinstance(value, bool):
+        return False
+    if isinstance(value, Mapping) and "status" in value:
+        return bool(value.get("payload")) or value["status"] == REDACTED
+    return True
