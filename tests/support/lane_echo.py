@@ -38,7 +38,7 @@ class Echo:
     saturated = False
 
     def eof_received(self) -> None:
-        self.transport.close(clean=True)
+        self.transport.close(status=0)
 
     def connection_lost(self) -> None:
         self.lost = True

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.doors.ssh import commands, connection
+from tidegate.doors.ssh import command, command_line, commands, connection
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
 from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, load_host_keys
 from tidegate.doors.ssh.options import SshOptions
@@ -154,8 +154,8 @@ ALL = ("*",)
         ("", ALL, None),
         ("  ", ALL, None),
         ("md5sum a\0b", ALL, None),
-        ("md5sum " + "a" * commands.MAX_COMMAND, ALL, None),
-        ("md5sum" + " a" * commands.MAX_ARGUMENTS, ALL, None),
+        ("md5sum " + "a" * command_line.MAX_COMMAND, ALL, None),
+        ("md5sum" + " a" * command_line.MAX_ARGUMENTS, ALL, None),
     ],
 )
 def test_command_lines(line, enabled, expected):
@@ -170,13 +170,13 @@ def test_parsing_never_fails(line):
 
 async def test_input_holds_the_client_back():
     calls: list[str] = []
-    source = commands.Input(lambda: calls.append("pause"), lambda: calls.append("resume"))
-    source.put(bytes(commands.STDIN_LIMIT))
+    source = command.Input(lambda: calls.append("pause"), lambda: calls.append("resume"))
+    source.put(bytes(command.STDIN_LIMIT))
     assert calls == []
     source.put(b"x")
     assert calls == ["pause"]
     reader = aiter(source)
-    assert len(await anext(reader)) == commands.STDIN_LIMIT
+    assert len(await anext(reader)) == command.STDIN_LIMIT
     assert calls == ["pause", "resume"]
     assert await anext(reader) == b"x"
     waiting = asyncio.ensure_future(anext(reader, None))

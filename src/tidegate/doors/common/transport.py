@@ -25,12 +25,15 @@ In short, after each `feed`: if something was consumed and none is true, offer t
 reading exactly while one of the first two is true. At the end of input the transport calls ``eof_received()``
 once everything complete has been consumed, and ``connection_lost()`` when the channel is gone.
 
+A conversation that sends without being asked (the content of a file, the output of a program) sends no more
+than `sendable` says, and has itself called by `when_sendable` once that is no longer 0.
+
 Rules of this file: it knows no protocol, no file and no account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -68,6 +71,19 @@ class PacketTransport(Protocol):
         """True while more bytes wait to be sent than the outgoing bound allows."""
         ...
 
+    @property
+    def sendable(self) -> int:
+        """Bytes that go out at once: what is sent beyond them is kept, and costs a copy."""
+        ...
+
+    def when_sendable(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, as soon as something can be sent; it replaces the one of an earlier call.
+
+        It may come although nothing can be sent, or less than `tight` was asked for; then ask again. It never
+        comes once the channel is gone.
+        """
+        ...
+
     def tight(self, size: int) -> bool:
         """True if a packet of `size` bytes had better wait: the peer will soon have room for it.
 
@@ -84,7 +100,7 @@ class PacketTransport(Protocol):
         """Room for `size` bytes of content behind `head` bytes that `commit` brings.
 
         Args:
-            head: bytes of the header, at least 1.
+            head: bytes of the header, perhaps 0.
             size: bytes of content, at least 1.
 
         Returns:
@@ -105,8 +121,12 @@ class PacketTransport(Protocol):
         """The conversation is no longer saturated: offer what is held, resume reading."""
         ...
 
-    def close(self, *, clean: bool) -> None:
-        """End the channel: after what is queued, with exit status 0 if `clean`, else 1."""
+    def error(self, data: bytes) -> None:
+        """Queue bytes of standard error (RFC 4254 section 5.2); `sendable` is 0 while some of them wait."""
+        ...
+
+    def close(self, *, status: int) -> None:
+        """End the channel, after what is queued, with an exit status of 0 to 255."""
         ...
 
 

@@ -191,7 +191,7 @@ class SftpDialogue:
 
     def _violate(self) -> None:
         self._ended = True
-        self._transport.close(clean=False)
+        self._transport.close(status=1)
 
     def _fail(
         self,
@@ -260,7 +260,7 @@ class SftpDialogue:
         await self._released()
         if not self._work.gone:
             self._transport.flush()
-            self._transport.close(clean=True)
+            self._transport.close(status=0)
 
     def refuse_opens(self) -> None:
         """Let open files be finished, and no others be opened: the server is shutting down."""

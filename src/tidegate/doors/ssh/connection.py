@@ -93,6 +93,8 @@ _EXPECTED: Final = {
         "process_open": ("self", "send_chan", "send_window", "send_pktsize", "session"),
         "_finish_open_request": ("self", "result"),
         "_accept_data": ("self", "data", "datatype"),
+        "_process_exec_request": ("self", "packet"),
+        "_start_session": ("self", "command", "subsystem"),
         "_process_env_request": ("self", "packet"),
         "_process_x11_req_request": ("self", "packet"),
         "_process_auth_agent_req_at_openssh_dot_com_request": ("self", "packet"),
@@ -428,6 +430,12 @@ class DoorChannel(asyncssh.SSHServerChannel[bytes]):
             self._recv_window -= len(data)
         else:
             super()._accept_data(data, datatype)
+
+    def _process_exec_request(self, packet: SSHPacket) -> bool:
+        # asyncssh refuses a command line that is not UTF-8; names of files need not be.
+        command = packet.get_string().decode("utf-8", "surrogateescape")
+        packet.check_end()
+        return self._start_session(command=command)
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
         packet.get_string()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -97,8 +97,9 @@ class FastTransport:
         self._nudged = False
         self._waits = False  # the conversation left a request for want of window
         self._window_then = 0
-        self._closing: bool | None = None
+        self._closing: int | None = None
         self._gone = False
+        self._when_sendable: Callable[[], None] | None = None
         lane.channels[self.number] = self
 
     def attach(self, conversation: Conversation) -> None:
@@ -226,6 +227,7 @@ class FastTransport:
         self._paused = False
         if self._plain:
             self.pump()
+        self._tell_sendable()
 
     def _append(self, data: bytes | memoryview) -> None:
         self._room_for(len(data) + PACKET_HEADER)
@@ -290,6 +292,7 @@ class FastTransport:
             conversation.eof_received()
         if self._plain:
             self._throttle()
+        self._tell_sendable()
 
     def _throttle(self) -> None:
         """Without the lane asyncssh gives window for all it delivers, so it must not deliver without end."""
@@ -328,6 +331,26 @@ class FastTransport:
         if self._plain:
             return self._paused or bool(self._pending)
         return bool(self._pending) or self._out.congested
+
+    @property
+    def sendable(self) -> int:
+        """Bytes of the peer's window; 0 while socket, key exchange or standard error come first."""
+        channel = self._channel
+        if self._gone or channel._send_state in _ENDING or self.congested or channel._send_buf:
+            return 0
+        if self._plain:
+            return MAX_CHUNK
+        return channel._send_window if self._out.ready() else 0
+
+    def when_sendable(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when something can be sent; see `PacketTransport.when_sendable`."""
+        self._when_sendable = callback
+
+    def _tell_sendable(self) -> None:
+        callback = self._when_sendable
+        if callback is not None and self.sendable:
+            self._when_sendable = None
+            callback()
 
     def tight(self, size: int) -> bool:
         """True while the peer's window has no room for a packet of `size` bytes, for `NUDGE_SECONDS` at most.
@@ -466,10 +489,16 @@ class FastTransport:
         if self._closing is not None:
             self._finish()
 
-    def close(self, *, clean: bool) -> None:
+    def error(self, data: bytes) -> None:
+        """Queue bytes of standard error: asyncssh sends them, there are few."""
+        self.flush()
+        if not self._gone and self._channel._send_state == "open":
+            self._channel.write_stderr(data)
+
+    def close(self, *, status: int) -> None:
         """End the channel after what is queued."""
         if self._closing is None:
-            self._closing = clean
+            self._closing = status
             self.flush()
 
     def _emit_small(self) -> None:
@@ -537,6 +566,7 @@ class FastTransport:
             self.flush()
         elif self._end > self._begin or self._eof:
             self.pump()
+        self._tell_sendable()
         self._out.write_out()
 
     def resume(self) -> None:
@@ -546,7 +576,7 @@ class FastTransport:
 
     def _finish(self) -> None:
         if not self._gone and not self._pending and not self._small and self._channel._send_state == "open":
-            self._channel.exit(0 if self._closing else 1)
+            self._channel.exit(self._closing or 0)
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -564,6 +594,7 @@ class FastTransport:
         """The channel is gone."""
         del exc
         self._gone = True
+        self._when_sendable = None
         if self._nudge is not None:
             self._nudge.cancel()
             self._nudge = None

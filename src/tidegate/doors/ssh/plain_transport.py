@@ -6,6 +6,8 @@ The fast lane (`lane_transport`) does the same with fewer copies.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from tidegate.doors.common.transport import Conversation
@@ -21,6 +23,10 @@ class Channel(Protocol):
 
     def write(self, data: bytes) -> None:
         """Queue bytes."""
+        ...
+
+    def write_stderr(self, data: bytes) -> None:
+        """Queue bytes of standard error."""
         ...
 
     def pause_reading(self) -> None:
@@ -81,6 +87,7 @@ class PlainTransport:
         self._pumping = False
         self._eof = False
         self._closed = False
+        self._when_sendable: Callable[[], None] | None = None
 
     def attach(self, conversation: Conversation) -> None:
         """Name the conversation; before any event is passed on."""
@@ -130,11 +137,15 @@ class PlainTransport:
         """The channel has room again."""
         self._write_paused = False
         self._pump()
+        callback, self._when_sendable = self._when_sendable, None
+        if callback is not None:
+            callback()
 
     def connection_lost(self, exc: BaseException | None = None) -> None:
         """The channel is gone."""
         del exc
         self._closed = True
+        self._when_sendable = None
         self._held = bytearray()
         self._drop_output()
         if self._conversation is not None:
@@ -196,6 +207,15 @@ class PlainTransport:
     def congested(self) -> bool:
         """True if the channel, or the connection below it, holds too much."""
         return self._write_paused
+
+    @property
+    def sendable(self) -> int:
+        """Room for a batch, if the channel takes anything."""
+        return 0 if self._write_paused or self._closed else BATCH_BYTES
+
+    def when_sendable(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the channel has room again; see `PacketTransport.when_sendable`."""
+        self._when_sendable = callback
 
     def tight(self, size: int) -> bool:  # noqa: ARG002  asyncssh keeps what the window does not take
         """False: the channel keeps what the peer's window does not take."""
@@ -271,10 +291,18 @@ class PlainTransport:
         """The conversation takes requests again."""
         self._pump()
 
-    def close(self, *, clean: bool) -> None:
+    def error(self, data: bytes) -> None:
+        """Queue bytes of standard error, behind what is queued."""
+        self.flush()
+        if self._closed or self._channel.is_closing():
+            return
+        with contextlib.suppress(OSError):  # as in `_hand_over`
+            self._channel.write_stderr(data)
+
+    def close(self, *, status: int) -> None:
         """End the channel after what is queued."""
         if self._closed:
             return
         self.flush()
         if not self._channel.is_closing():
-            self._channel.exit(0 if clean else 1)
+            self._channel.exit(status)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One session channel: the sftp subsystem or one command.
 
+Long, because a channel's requests, its flow control and its end act on the same few fields.
+
 A request for anything else is answered with success, and then the channel ends with a line on standard error
 that says what there is, and exit status 1, as OpenSSH's internal-sftp does. After a mere failure some clients
 wait for the channel to end, for ever if they did not ask for a reply.
@@ -21,11 +23,12 @@ import asyncssh
 from tidegate.cluster.registry import LiveConnection
 from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.ssh import commands
+from tidegate.doors.ssh.command import Call, ChannelCommand, Input, Invocation, TextCommand
 from tidegate.doors.ssh.contracts import ChannelOwner
-from tidegate.doors.ssh.subsystem import SftpSubsystem
-from tidegate.errors import LoginRefused, PeerLimit, TidegateError
+from tidegate.doors.ssh.subsystem import CommandChannel, SftpSubsystem
+from tidegate.errors import LoginRefused, PeerGone, PeerLimit, TidegateError
 from tidegate.events.kinds import Operated, Refused
-from tidegate.model import Action, Origin, Peer, Principal, Protocol
+from tidegate.model import Action, Origin, Peer, Principal, Protocol, VPath
 from tidegate.vfs.api import Session
 
 OFFERED: Final = "this server offers file transfer only: sftp"
@@ -53,9 +56,9 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._work: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._live: LiveConnection | None = None
         self._opening = False
-        self._subsystem: SftpSubsystem | None = None
+        self._subsystem: SftpSubsystem | CommandChannel | None = None
         self._transport: ChannelTransport | None = None
-        self._stdin: commands.Input | None = None
+        self._stdin: Input | None = None
         self._early = bytearray()
         self._early_eof = False
         self._channel_full = False
@@ -65,6 +68,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._running = False
         self._task: asyncio.Task[None] | None = None
         self._moved = 0
+        self._on_record: Callable[[int], None] | None = None
 
     # -- what the door asks ------------------------------------------------------------------------------
 
@@ -132,8 +136,12 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if invocation is None:
             self._refused("ssh_command", command, "not among enabled_ssh_commands, or malformed")
             return self._end_with(self._offered())
-        self._work = lambda: self._run_command(invocation)
-        self._stdin = commands.Input(self._hold, self._let_go)
+        kind = commands.COMMANDS[invocation.name]
+        if isinstance(kind, ChannelCommand):
+            self._work = lambda: self._serve_command(kind, invocation)
+            return self._enter(kind.protocol, command)
+        self._work = lambda: self._run_command(kind, invocation)
+        self._stdin = Input(self._hold, self._let_go)
         return self._enter(Protocol.SSH, command)
 
     def _offered(self) -> str:
@@ -259,9 +267,15 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         except BaseException:
             await session.close()
             raise
+        self._begin(self._subsystem, chan)
+
+    def _begin(
+        self, subsystem: SftpSubsystem | CommandChannel, chan: asyncssh.SSHServerChannel[bytes]
+    ) -> None:
+        """Pass on what came while the session was being opened."""
         if self._login.door.draining:
-            self._subsystem.refuse_opens()
-        self._transport = transport = self._subsystem.transport
+            subsystem.refuse_opens()
+        self._transport = transport = subsystem.transport
         if self._channel_full or self._transport_full:
             transport.pause_writing()
         if self._early:
@@ -274,7 +288,46 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     # -- commands ----------------------------------------------------------------------------------------
 
-    async def _run_command(self, invocation: commands.Invocation) -> None:
+    async def _serve_command(self, command: ChannelCommand, invocation: Invocation) -> None:
+        """A command that owns its channel."""
+        started = time.monotonic()
+        session: Session | None = None
+        path, place = None, ""
+        try:
+            session = await self._open_session()
+            chan = self._chan
+            if chan is None:
+                raise PeerGone
+            path = commands.subject(invocation, session.start_directory)
+            place = session.location(path) if path is not None else ""
+            self._subsystem = CommandChannel(
+                command,
+                invocation,
+                session,
+                chan,
+                self._login.activity,
+                handles=self._login.door.ledger.handles_of(self.username),
+                fast_lane=self._login.options.fast_lane,
+            )
+        except BaseException:
+            if command.on_record:
+                self._command_ended(invocation, path, place, started, 1)
+            if session is not None:
+                await session.close()
+            raise
+        if command.on_record:
+            self._on_record = lambda status: self._command_ended(invocation, path, place, started, status)
+        self._begin(self._subsystem, chan)
+
+    async def _wait_closed(self, subsystem: SftpSubsystem | CommandChannel) -> None:
+        status = 1
+        try:
+            status = await subsystem.wait_closed()
+        finally:
+            if self._on_record is not None:
+                self._on_record(status)
+
+    async def _run_command(self, command: TextCommand, invocation: Invocation) -> None:
         assert self._stdin is not None
         started = time.monotonic()
         self._running = True
@@ -284,33 +337,38 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             session = await self._open_session()
             path = commands.subject(invocation, session.start_directory)
             place = session.location(path) if path is not None else ""
-            status = await commands.run(commands.Call(invocation, session, self._stdin, self))
+            status = await command.run(Call(invocation, session, self._stdin, self))
         finally:
             self._running = False
             if session is not None:
                 await session.close()
-            self._login.door.bus.emit(
-                Operated(
-                    origin=self._origin(),
-                    action=Action.SSH_COMMAND,
-                    virtual_path=path or "",
-                    file_path=place,
-                    elapsed=time.monotonic() - started,
-                    ssh_command=invocation.line[:MAX_LOGGED_COMMAND],
-                    exit_status=status,
-                )
-            )
+            self._command_ended(invocation, path, place, started, status)
         if self._chan is not None:
             self._chan.exit(status)
 
+    def _command_ended(
+        self, invocation: Invocation, path: VPath | None, place: str, started: float, status: int
+    ) -> None:
+        self._login.door.bus.emit(
+            Operated(
+                origin=self._origin(),
+                action=Action.SSH_COMMAND,
+                virtual_path=path or "",
+                file_path=place,
+                elapsed=time.monotonic() - started,
+                ssh_command=invocation.line[:MAX_LOGGED_COMMAND],
+                exit_status=status,
+            )
+        )
+
     async def write(self, data: bytes) -> None:
-        """Standard output of a command; see `commands.Output`."""
+        """Standard output of a command; see `command.Output`."""
         await self._writable.wait()
         if self._chan is not None:
             self._chan.write(data)
 
     async def error(self, text: str) -> None:
-        """Standard error of a command; see `commands.Output`."""
+        """Standard error of a command; see `command.Output`."""
         await self._writable.wait()
         if self._chan is not None:
             self._chan.write_stderr(f"{text}\n".encode("utf-8", "surrogateescape"))
@@ -384,7 +442,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._login.door.registry.remove(self._live)
         if self._subsystem is not None:
             self._subsystem.transport.connection_lost(exc)
-            self._login.door.spawn(self._subsystem.wait_closed(), f"end of channel {self._id}")
+            self._login.door.spawn(self._wait_closed(self._subsystem), f"end of channel {self._id}")
         elif self._running and self._task is not None:
             self._task.cancel()
         self._writable.set()

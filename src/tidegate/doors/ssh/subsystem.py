@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins a channel and an SFTP dialogue by a transport, and ends the three together."""
+"""Joins a channel and a conversation, of SFTP or of a command, by a transport, and ends them together."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.sftp.dialogue import SftpDialogue
 from tidegate.doors.sftp.order import target_comes_first
 from tidegate.doors.sftp.wire import constants as c
+from tidegate.doors.ssh.command import ChannelCall, ChannelCommand, Invocation
 from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_keys import self_check
 from tidegate.doors.ssh.lane_transport import FastTransport
@@ -91,9 +92,64 @@ class SftpSubsystem:
         """Let open files be finished, and no others be opened."""
         self._dialogue.refuse_opens()
 
-    async def wait_closed(self) -> None:
+    async def wait_closed(self) -> int:
         """Wait for the end of the conversation, then close the session."""
         try:
             await self._dialogue.wait_closed()
+        finally:
+            await self._session.close()
+        return 0
+
+
+class CommandChannel:
+    """One command that owns its channel: session, conversation and transport together.
+
+    Args:
+        command: what runs.
+        invocation: how it was called.
+        session: closed by `wait_closed`.
+        chan: the channel.
+        activity: takes note whenever the client sends something.
+        handles: counts open handles against the limits of account and process.
+        fast_lane: use the accelerator if the connection can have it.
+
+    Raises:
+        TidegateError: the command cannot begin with these arguments; the session is still the caller's.
+    """
+
+    def __init__(
+        self,
+        command: ChannelCommand,
+        invocation: Invocation,
+        session: Session,
+        chan: asyncssh.SSHServerChannel[bytes],
+        activity: Activity,
+        *,
+        handles: Share,
+        fast_lane: bool,
+    ) -> None:
+        self._session = session
+        self.transport = open_transport(chan, largest=command.largest, fast_lane=fast_lane)
+        call = ChannelCall(invocation, session, self.transport, activity, handles)
+        try:
+            self._conversation = command.open(call)
+        except BaseException:
+            self.transport.connection_lost()
+            raise
+        self.transport.attach(self._conversation)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that the channel and the conversation hold."""
+        return self.transport.held_bytes + self._conversation.held_bytes
+
+    def refuse_opens(self) -> None:
+        """Let what is being transferred be finished, and begin nothing else."""
+        self._conversation.refuse_opens()
+
+    async def wait_closed(self) -> int:
+        """Wait for the end of the conversation, then close the session; returns the exit status."""
+        try:
+            return await self._conversation.wait_closed()
         finally:
             await self._session.close()
