@@ -26,8 +26,9 @@ from tests.support.object_servers import ObjectServer
 
 from tidegate.backends.objects.bucket import ObjectChanged, StorageDenied, StorageMisconfigured
 from tidegate.backends.objects.s3 import S3Bucket
-from tidegate.backends.objects.s3_client import Bounds, make_loader
+from tidegate.backends.objects.s3_client import make_loader
 from tidegate.backends.objects.s3_options import S3Options
+from tidegate.backends.objects.tries import Bounds
 from tidegate.errors import AlreadyExists, NotFound, StorageFailed
 
 MIB = 1024 * 1024

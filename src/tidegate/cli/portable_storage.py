@@ -13,7 +13,8 @@ from tidegate.model import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
 from tidegate.model.storage import NUMBERED
 from tidegate.store.storages import kind_of
 
-_S3: Final = "s3_"
+_BUCKETS: Final = {"s3": ("s3", "s3fs", "bucket")}
+"""By kind: how its flags begin, its name as a provider, and the option that it cannot do without."""
 _NUMBERS: Final = frozenset(str(number) for number in range(len(NUMBERED)))
 
 
@@ -87,23 +88,34 @@ class StorageFlags:
         """
         number = int(self.fs_provider) if self.fs_provider in _NUMBERS else None
         kind = kind_of(self.fs_provider if number is None else number)
-        if kind not in {LOCAL, "s3"}:
-            what = "is not available in this version" if kind in NUMBERED else "is not one of osfs, s3fs"
+        if kind != LOCAL and kind not in _BUCKETS:
+            every = ", ".join(["osfs", *(name for _, name, _ in _BUCKETS.values())])
+            what = "is not available in this version" if kind in NUMBERED else f"is not one of {every}"
             raise InvalidArgument(f"--fs-provider: {self.fs_provider!r} {what}")
-        names = [item.name for item in fields(self) if item.name.startswith(_S3)]
-        given = {name.removeprefix(_S3): value for name in names if (value := getattr(self, name))}
+        for other, (begins, provider, _) in _BUCKETS.items():
+            if other != kind and (given := self._given(begins)):
+                raise InvalidArgument(f"{_flag(begins, next(iter(given)))} needs --fs-provider {provider}")
         if kind == LOCAL:
-            if given:
-                raise InvalidArgument(f"--s3-{next(iter(given)).replace('_', '-')} needs --fs-provider s3fs")
             return LOCAL_DISK
-        if not given.get("bucket"):
-            raise InvalidArgument("--s3-bucket: name the bucket")
-        config = StorageConfig("s3", {"s3config": given})
-        _check(config)
+        begins, _, needed = _BUCKETS[kind]
+        given = self._given(begins)
+        if not given.get(needed):
+            raise InvalidArgument(f"{_flag(begins, needed)}: name the {needed}")
+        config = StorageConfig(kind, {f"{begins}config": given})
+        _check(config, begins)
         return config
 
+    def _given(self, begins: str) -> dict[str, object]:
+        """Options of flags that begin so, as far as they are given."""
+        names = [item.name for item in fields(self) if item.name.startswith(f"{begins}_")]
+        return {name.removeprefix(f"{begins}_"): value for name in names if (value := getattr(self, name))}
 
-def _check(config: StorageConfig) -> None:
+
+def _flag(begins: str, option: str) -> str:
+    return f"--{begins}-{option.replace('_', '-')}"
+
+
+def _check(config: StorageConfig, begins: str) -> None:
     from tidegate.backends.factory import StorageKinds
 
     kinds = StorageKinds()
@@ -113,5 +125,4 @@ def _check(config: StorageConfig) -> None:
         kinds.check(StorageSpec("", config))
     except BadRecord as error:
         field, space, rest = error.what.partition(" ")
-        flag = f"--s3-{field.replace('_', '-')}"
-        raise InvalidArgument(f"{flag}{space}{rest}") from None
+        raise InvalidArgument(f"{_flag(begins, field)}{space}{rest}") from None

@@ -10,8 +10,8 @@ import pytest
 
 from tidegate.backends.objects.bucket import StorageMisconfigured, Upload
 from tidegate.backends.objects.s3 import S3Bucket
-from tidegate.backends.objects.s3_client import Bounds
 from tidegate.backends.objects.s3_options import S3Options
+from tidegate.backends.objects.tries import Bounds
 
 
 async def listed(bucket: S3Bucket) -> None:

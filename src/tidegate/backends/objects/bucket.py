@@ -90,7 +90,8 @@ class Stored:
         size: bytes.
         modified: when the service stored it; seconds since 1970.
         etag: changes with the content; opaque.
-        metadata: user metadata, names in lower case without the service's prefix; None in listings.
+        metadata: user metadata, names in lower case without the service's prefix; None in listings, unless
+            they tell it.
         sums: digests that the service vouches for, by the name of the algorithm (``crc32``, ``crc32c``,
             ``crc64nvme``, ``md5``, ``sha256``), lower-case hex of the whole object. May be empty.
     """

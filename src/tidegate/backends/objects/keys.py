@@ -153,3 +153,18 @@ def _quoted(match: re.Match[str]) -> str:
 def _unquoted(match: re.Match[str]) -> str:
     digits: str | None = match[1]
     return chr(0xDC00 + int(digits, 16)) if digits else _QUOTE
+
+
+def checked(key: str) -> str:
+    """The key of an object, if it can be one.
+
+    Raises:
+        InvalidPath: it is empty, too long or not UTF-8.
+    """
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidPath("invalid path: this storage takes names in UTF-8 only") from None
+    if not 0 < size <= MAX_OBJECT_KEY_BYTES:
+        raise InvalidPath("path too long for this storage" if size else None)
+    return key

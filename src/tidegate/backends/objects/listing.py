@@ -139,7 +139,7 @@ class Listing:
         detailed: dict[str, Stored] = {}
         unknown: list[Stored] = []
         for stored in listed:
-            kept = tree.cache.details(stored)
+            kept = stored if stored.metadata is not None else tree.cache.details(stored)
             if kept is not None:
                 detailed[stored.key] = kept
             elif self._heads > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from tidegate.backends.objects.bucket import Stored
@@ -17,6 +18,8 @@ from tidegate.model import Entry, Kind
 FILE_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o755
 DIGEST_PREFIX: Final = "tidegate-"
+WRITE_ID: Final = "tidegate-write"
+"""Metadata of objects that were written under a condition: which write made them. Not shown."""
 _SECONDS: Final = re.compile(r"(-?)(\d{1,11})(?:\.(\d{1,30}))?")
 
 
@@ -82,3 +85,9 @@ def directory_entry(name: str, marker: Stored | None) -> Entry:
     """A directory as clients see it; its times are those of its marker, else 0."""
     mtime, atime = (0, 0) if marker is None else times_of(marker)
     return Entry(name, Kind.DIRECTORY, 0, DIRECTORY_MODE, mtime_ns=mtime, atime_ns=atime)
+
+
+def without_write_id(stored: Stored) -> Stored:
+    """The object as others than its store see it."""
+    kept = {name: value for name, value in (stored.metadata or {}).items() if name != WRITE_ID}
+    return replace(stored, metadata=kept)

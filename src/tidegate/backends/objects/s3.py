@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from typing_extensions import Buffer
@@ -24,19 +23,19 @@ from tidegate.backends.objects.bucket import (
     Stored,
     Upload,
 )
-from tidegate.backends.objects.s3_client import Answer, Bounds, Failed, make_loader
-from tidegate.backends.objects.s3_errors import exists_instead
+from tidegate.backends.objects.keys import checked
+from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
+from tidegate.backends.objects.s3_client import Answer, make_loader
 from tidegate.backends.objects.s3_options import LIMITS, S3Options
 from tidegate.backends.objects.s3_requests import (
-    WRITE_ID,
     S3Requests,
-    checked,
     etag_of,
     stated,
     sums_of,
     time_of,
 )
 from tidegate.backends.objects.s3_uploads import S3Uploads
+from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
 from tidegate.errors import NotFound, StorageFailed
 
 BATCH: Final = 1000
@@ -89,7 +88,7 @@ class S3Bucket:
 
     async def head(self, key: str) -> Stored:
         """See `Bucket.head`."""
-        return _shown(await self._requests.head(key))
+        return without_write_id(await self._requests.head(key))
 
     async def pages(
         self, prefix: str, *, delimited: bool, after: str = "", size: int = BATCH
@@ -144,7 +143,7 @@ class S3Bucket:
         if not total.isdigit() or len(data) != min(size, int(total)):
             raise StorageFailed(detail=f"GetObject: {len(data)} bytes of {total or 'unknown'}, for 0+{size}")
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
-        return _shown(Stored(key, int(total), time_of(answer), etag_of(answer), metadata)), data
+        return without_write_id(Stored(key, int(total), time_of(answer), etag_of(answer), metadata)), data
 
     async def put(
         self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
@@ -161,7 +160,7 @@ class S3Bucket:
             if create and failed.tries > 1 and isinstance(failed.error, ObjectChanged):
                 found = await self._requests.head(key)
                 if (found.metadata or {}).get(WRITE_ID) == own:
-                    return _shown(found)
+                    return without_write_id(found)
             raise exists_instead(failed.error) if create else failed.error from None
         size = memoryview(data).nbytes
         return Stored(key, size, time_of(answer), etag_of(answer), dict(metadata), confirmed)
@@ -242,11 +241,6 @@ class S3Bucket:
     async def parts(self, upload: Upload) -> list[Part]:
         """See `Bucket.parts`."""
         return await self._uploads.parts(upload)
-
-
-def _shown(stored: Stored) -> Stored:
-    kept = {name: value for name, value in (stored.metadata or {}).items() if name != WRITE_ID}
-    return replace(stored, metadata=kept)
 
 
 def _proof(bucket: S3Bucket) -> Bucket:

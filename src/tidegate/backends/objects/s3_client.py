@@ -8,7 +8,6 @@ lost answer means depends on the request.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from typing_extensions import Buffer
 from tidegate.backends.objects.s3_body import Body
 from tidegate.backends.objects.s3_errors import has_expired, may_try_again, reply_of, translate
 from tidegate.backends.objects.s3_options import S3Options
-from tidegate.errors import TidegateError
+from tidegate.backends.objects.tries import Bounds, Failed
 from tidegate.model.secrets import open_secret
 
 DEFAULT_REGION: Final = "us-east-1"
@@ -36,27 +35,6 @@ RENEW_SECONDS: Final = 10.0
 """Seconds before credentials that have just been fetched are fetched again."""
 
 Answer = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Bounds of one request; seconds unless said.
-
-    Attributes:
-        connect: to connect.
-        read: without any byte of the answer.
-        call: with all its tries and pauses, unless the request says otherwise.
-        tries: of the same request; a number.
-        pause: at most before the second try; doubled for each further one. The pause is a random part of it.
-        longest_pause: at most before any try.
-    """
-
-    connect: float = 5.0
-    read: float = 30.0
-    call: float = 90.0
-    tries: int = 6
-    pause: float = 0.1
-    longest_pause: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +59,6 @@ class Request:
     def name(self) -> str:
         """Name of the operation in the API, for texts."""
         return "".join(part.title() for part in self.operation.split("_"))
-
-
-class Failed(Exception):
-    """A request that has failed for good.
-
-    Attributes:
-        error: of ours.
-        code: the service's, empty without an answer.
-        tries: after more than one an earlier one may have been carried out, its answer lost.
-    """
-
-    def __init__(self, error: TidegateError, code: str, tries: int) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.code = code
-        self.tries = tries
 
 
 class _Live:
@@ -187,15 +149,11 @@ class S3Client:
                             continue
                         if tries >= self._bounds.tries or not may_try_again(error):
                             raise
-                    await asyncio.sleep(self._pause(tries))
+                    await asyncio.sleep(self._bounds.pause_after(tries))
         except (b.BotoCoreError, b.ClientError, OSError, ValueError) as error:
             code = reply_of(error).code if isinstance(error, b.ClientError) else ""
             ours = translate(error, request.name, self._options.bucket, self.region)
             raise Failed(ours, code, tries) from None
-
-    def _pause(self, tries: int) -> float:
-        longest = min(self._bounds.longest_pause, self._bounds.pause * 2 ** (tries - 1))
-        return random.uniform(longest / 2, longest)  # noqa: S311 - it only spreads requests
 
     async def _renew(self, used: _Live) -> bool:
         """Fetch credentials again; False if there can be no others."""
@@ -320,4 +278,4 @@ def _send_at_once(request: Any, **_: Any) -> None:
     request.headers.pop("Expect", None)
 
 
-__all__ = ["Answer", "Bounds", "Failed", "Request", "S3Client", "make_loader"]
+__all__ = ["Answer", "Request", "S3Client", "make_loader"]

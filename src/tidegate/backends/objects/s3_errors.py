@@ -17,7 +17,7 @@ from typing import Any, Final
 from botocore import exceptions as b
 
 from tidegate.backends.objects.bucket import ObjectChanged, StorageDenied, StorageMisconfigured
-from tidegate.errors import AlreadyExists, InvalidPath, NotFound, StorageFailed, TidegateError
+from tidegate.errors import InvalidPath, NotFound, StorageFailed, TidegateError
 
 AGAIN: Final = frozenset(
     (
@@ -208,8 +208,3 @@ def _clock(reply: Reply) -> str | None:
 def _plain(error: BaseException) -> str:
     """The text of an error, without the parameters of URLs, which may hold parts of a signature."""
     return _QUERY.sub("", " ".join(str(error).split()))[:_LONG]
-
-
-def exists_instead(error: TidegateError) -> TidegateError:
-    """The error of a write under ``create``: a condition that was not met means that something is there."""
-    return AlreadyExists() if isinstance(error, ObjectChanged) else error

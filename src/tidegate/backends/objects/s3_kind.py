@@ -14,7 +14,8 @@ from typing import ClassVar
 from tidegate.abc import Backend, StorageHost, StorageKind
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.bucket import Bucket
-from tidegate.backends.objects.s3_options import LIMITS, MIB, S3Options
+from tidegate.backends.objects.option_checks import MIB
+from tidegate.backends.objects.s3_options import LIMITS, S3Options
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 from tidegate.backends.objects.shared_bucket import SharedBuckets
 from tidegate.model import StorageSpec

@@ -7,18 +7,23 @@ import base64
 import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
-from urllib.parse import urlsplit
 
 from tidegate.backends.objects.bucket import Limits
+from tidegate.backends.objects.option_checks import (
+    CONCURRENCY,
+    MAX_TIME,
+    check,
+    check_endpoint,
+    check_prefix,
+    matches,
+    one_of,
+    prefix_of,
+    within,
+)
 from tidegate.model.secrets import Secret, check_secret, open_secret
 
-MIB: Final = 1024 * 1024
 PART_SIZES: Final = range(5, 5121)
 """`upload_part_size` and `download_part_size` in MiB; the service takes parts of 5 MiB to 5 GiB."""
-CONCURRENCY: Final = range(1, 101)
-"""Parts of one transfer under way at the same time."""
-MAX_TIME: Final = 86_400
-"""`upload_part_max_time` and `download_part_max_time` at most; seconds."""
 ACLS: Final = frozenset(
     (
         "private",
@@ -117,36 +122,23 @@ class S3Options:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        _check(bool(_BUCKET.fullmatch(self.bucket)), "bucket", self.bucket, "the name of a bucket or an ARN")
-        _matches(_REGION, "region", self.region, "a region, for instance eu-central-1")
-        _matches(_ROLE, "role_arn", self.role_arn, "the ARN of a role")
-        _matches(_CLASS, "storage_class", self.storage_class, "a storage class, for instance STANDARD_IA")
-        _one_of(ACLS, "acl", self.acl)
-        _one_of(ENCRYPTIONS, "server_side_encryption", self.server_side_encryption)
-        _one_of(CHECKSUMS, "checksum", self.checksum)
+        check(bool(_BUCKET.fullmatch(self.bucket)), "bucket", self.bucket, "the name of a bucket or an ARN")
+        matches(_REGION, "region", self.region, "a region, for instance eu-central-1")
+        matches(_ROLE, "role_arn", self.role_arn, "the ARN of a role")
+        matches(_CLASS, "storage_class", self.storage_class, "a storage class, for instance STANDARD_IA")
+        one_of(ACLS, "acl", self.acl)
+        one_of(ENCRYPTIONS, "server_side_encryption", self.server_side_encryption)
+        one_of(CHECKSUMS, "checksum", self.checksum)
         for name in ("upload_part_size", "download_part_size"):
-            _in(PART_SIZES, name, getattr(self, name), " MiB")
+            within(PART_SIZES, name, getattr(self, name), " MiB")
         for name in ("upload_concurrency", "download_concurrency"):
-            _in(CONCURRENCY, name, getattr(self, name), "")
+            within(CONCURRENCY, name, getattr(self, name), "")
         for name in ("upload_part_max_time", "download_part_max_time"):
-            _in(range(1, MAX_TIME + 1), name, getattr(self, name), " seconds")
-        self._check_endpoint()
+            within(range(1, MAX_TIME + 1), name, getattr(self, name), " seconds")
+        check_endpoint(self.endpoint)
         self._check_secrets()
-        _check(not self.key_prefix.startswith("/"), "key_prefix", self.key_prefix, "no / at its beginning")
-        clean = all(part not in {".", ".."} for part in self.key_prefix.split("/"))
-        _check(clean and "\0" not in self.key_prefix, "key_prefix", self.key_prefix, "no . or .. as a name")
-        _check(not self.ca_file or self.ca_file.startswith("/"), "ca_file", self.ca_file, "an absolute path")
-
-    def _check_endpoint(self) -> None:
-        if not self.endpoint:
-            return
-        parts = urlsplit(self.endpoint)
-        good = parts.scheme in {"http", "https"} and parts.hostname and parts.path in {"", "/"}
-        if "@" in self.endpoint:  # it may hold a secret, so it is not repeated
-            raise ValueError("endpoint holds a user; expected https://host:port")
-        _check(
-            bool(good) and not (parts.query or parts.fragment), "endpoint", self.endpoint, "https://host:port"
-        )
+        check_prefix(self.key_prefix)
+        check(not self.ca_file or self.ca_file.startswith("/"), "ca_file", self.ca_file, "an absolute path")
 
     def _check_secrets(self) -> None:
         for name in ("access_secret", "session_token", "sse_customer_key"):
@@ -168,7 +160,7 @@ class S3Options:
     @property
     def prefix(self) -> str:
         """`key_prefix`, empty or with ``/`` at its end."""
-        return f"{self.key_prefix.rstrip('/')}/" if self.key_prefix.rstrip("/") else ""
+        return prefix_of(self.key_prefix)
 
 
 def customer_key(text: str) -> bytes:
@@ -186,21 +178,3 @@ def customer_key(text: str) -> bytes:
     if len(raw) != 32:
         raise ValueError("sse_customer_key has to be 32 bytes, or the base64 of 32 bytes")
     return raw
-
-
-def _check(good: bool, name: str, value: str, expected: str) -> None:
-    if not good:
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
-
-
-def _matches(pattern: re.Pattern[str], name: str, value: str, expected: str) -> None:
-    _check(not value or bool(pattern.fullmatch(value)), name, value, expected)
-
-
-def _one_of(values: frozenset[str], name: str, value: str) -> None:
-    _check(not value or value in values, name, value, f"one of {', '.join(sorted(values))}")
-
-
-def _in(bounds: range, name: str, value: int, unit: str) -> None:
-    if value and value not in bounds:
-        raise ValueError(f"{name} is {value}; expected 0 or {bounds.start} to {bounds.stop - 1}{unit}")

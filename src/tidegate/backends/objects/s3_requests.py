@@ -19,19 +19,17 @@ from typing_extensions import Buffer
 
 from tidegate.backends.objects import sums
 from tidegate.backends.objects.bucket import StorageDenied, StorageMisconfigured, Stored
-from tidegate.backends.objects.s3_client import Answer, Bounds, Failed, Request, S3Client
+from tidegate.backends.objects.keys import checked
+from tidegate.backends.objects.s3_client import Answer, Request, S3Client
 from tidegate.backends.objects.s3_options import S3Options, customer_key
-from tidegate.errors import InvalidPath, NotFound, StorageFailed, TidegateError
+from tidegate.backends.objects.tries import Bounds, Failed
+from tidegate.errors import NotFound, StorageFailed, TidegateError
 from tidegate.model.secrets import open_secret
 
-KEY_BYTES: Final = 1024
-"""Longest key."""
 SEEN_SECONDS: Final = 30.0
 """Seconds for which an answer about the bucket proves that it is there."""
 PART_SECONDS: Final = 600.0
 """Bound of a request that moves content, unless the options say otherwise."""
-WRITE_ID: Final = "tidegate-write"
-"""Metadata of objects that were written under a condition; not shown."""
 _UNEXPLAINED: Final = frozenset(("400", "403"))
 """Status of a HEAD that stands for many codes."""
 _CHECKSUMS: Final = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
@@ -143,7 +141,7 @@ class S3Requests:
         return answer, confirmed
 
     async def head(self, key: str) -> Stored:
-        """See `bucket.Bucket.head`; the metadata holds `WRITE_ID` too."""
+        """See `bucket.Bucket.head`; the metadata holds `metadata.WRITE_ID` too."""
         request = Request("head_object", {"Key": checked(key), "ChecksumMode": "ENABLED", **self.of_known})
         try:
             answer = await self._ask(request)
@@ -178,21 +176,6 @@ class S3Requests:
                 if isinstance(better.error, (StorageDenied, StorageMisconfigured)):
                     return better.error
         return failed.error
-
-
-def checked(key: str) -> str:
-    """The key, if it can be one.
-
-    Raises:
-        InvalidPath: it is empty, too long or not UTF-8.
-    """
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        raise InvalidPath("invalid path: this storage takes names in UTF-8 only") from None
-    if not 0 < size <= KEY_BYTES:
-        raise InvalidPath("path too long for this storage" if size else None)
-    return key
 
 
 def stated(answer: Answer, name: str) -> Any:

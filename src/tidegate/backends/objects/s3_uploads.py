@@ -9,9 +9,10 @@ from typing_extensions import Buffer
 
 from tidegate.backends.objects import sums
 from tidegate.backends.objects.bucket import ObjectChanged, Part, Stored, Upload
-from tidegate.backends.objects.s3_client import Answer, Failed
-from tidegate.backends.objects.s3_errors import exists_instead
-from tidegate.backends.objects.s3_requests import S3Requests, checked, etag_of, stated, sums_of, time_of
+from tidegate.backends.objects.keys import checked
+from tidegate.backends.objects.s3_client import Answer
+from tidegate.backends.objects.s3_requests import S3Requests, etag_of, stated, sums_of, time_of
+from tidegate.backends.objects.tries import Failed, exists_instead
 from tidegate.errors import NotFound, StorageFailed
 
 _OPERATION = "CompleteMultipartUpload"
