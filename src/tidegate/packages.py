@@ -13,11 +13,15 @@ _RUN_FOR: Final = frozenset({"__all__", "__version__"})
 """Names with underscores that the package's own file tells; tools that look around ask for others."""
 
 
-def enter(package: str) -> None:
+def enter(package: str, **given: str) -> None:
     """Make a package a place to import modules from, without running its own first file.
 
     Some packages load far more there than one module of theirs needs. The first name that is asked of the
     package itself runs it after all, so that others find it whole. Does nothing if it is loaded.
+
+    Args:
+        package: its name.
+        given: names that its modules ask of the package, and the module that has each: they do not run it.
 
     Raises:
         ModuleNotFoundError: there is no such package.
@@ -30,6 +34,8 @@ def enter(package: str) -> None:
     entered, loader = module_from_spec(spec), spec.loader
 
     def whole(name: str) -> Any:
+        if name in given:
+            return getattr(import_module(f"{package}.{given[name]}"), name)
         if (name.startswith("__") and name not in _RUN_FOR) or find_spec(f"{package}.{name}") is not None:
             raise AttributeError(name)  # a module of the package: the import that asks loads it then
         del entered.__getattr__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -25,6 +26,8 @@ from tidegate.model import LOCAL, StorageConfig, StorageSpec
 from tidegate.model.secret_names import is_secret_option
 from tidegate.model.storage import provider_of
 
+log = logging.getLogger(__name__)
+
 GROUP: Final = "tidegate.backends"
 """The entry point group."""
 OURS: Final[Mapping[str, str]] = {
@@ -32,6 +35,8 @@ OURS: Final[Mapping[str, str]] = {
     "s3": "tidegate.backends.objects.s3_kind:S3Storage",
 }
 """What always has its name; they are found as any other."""
+LATE: Final = frozenset(OURS) - {LOCAL}
+"""Opened when the first root needs them: a server without buckets does without their code."""
 EXTRAS: Final[Mapping[str, tuple[str, str]]] = {"s3": ("aiobotocore", "tidegate[s3]")}
 """Of those, what needs a library that is not always installed: its module, and what to install for it."""
 
@@ -179,9 +184,10 @@ class Storages:
         self.kinds = kinds
         self._host = host
         self._used: dict[str, StorageKind] = {}
+        self._opening = asyncio.Lock()
 
     async def open(self) -> Sequence[str]:
-        """Get every kind ready; returns lines for the log.
+        """Get every kind ready but those of `LATE`; returns lines for the log.
 
         Raises:
             ConfigError: a kind that the configuration names cannot be used.
@@ -191,6 +197,8 @@ class Storages:
         if problems:
             raise ConfigError(problems)
         for name in await asyncio.to_thread(self.kinds.names):
+            if name in LATE:
+                continue
             problem = await asyncio.to_thread(self.kinds.problem, StorageConfig(name))
             if problem is not None:
                 lines.append(f"storage: {problem}")
@@ -198,6 +206,22 @@ class Storages:
             kind = self._used[name] = self.kinds.find(name)(self._host)
             lines += await kind.open()
         return lines
+
+    async def ready(self, spec: StorageSpec) -> None:
+        """Open the kind of a root if that waits for the first one; to be called before `build`.
+
+        A kind that cannot be loaded is no error here; `build` says so.
+        """
+        name = spec.config.kind
+        if name in self._used or name not in LATE:
+            return
+        async with self._opening:
+            if name in self._used or await asyncio.to_thread(self.kinds.problem, spec.config) is not None:
+                return
+            kind = self.kinds.find(name)(self._host)
+            for line in await kind.open():
+                log.info("%s", line)
+            self._used[name] = kind
 
     def build(self, spec: StorageSpec) -> Backend:
         """An unopened backend; `tidegate.vfs` opens it.

@@ -15,7 +15,7 @@ from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, Kept, VfsOptions
-from tidegate.vfs.mounts import BackendPool, Mount, MountTable, OpenBackend
+from tidegate.vfs.mounts import BackendPool, MakeReady, Mount, MountTable, OpenBackend
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage.lease import Lease
 from tidegate.vfs.usage.reservations import PathTable
@@ -34,6 +34,7 @@ class VfsSessions:
 
     Args:
         build: makes an unopened backend for a storage root; the root is created if missing.
+        ready: loads what `build` needs for a root, if that is not there yet.
         store: the data provider, None to remember nothing.
         emit: takes events; never blocks.
         inspections: asked before transfers and removals count.
@@ -58,6 +59,7 @@ class VfsSessions:
         options: VfsOptions | None = None,
         track_quota: int = 2,
         lease: Lease | None = None,
+        ready: MakeReady | None = None,
     ) -> None:
         self._emit = emit
         self._kept = kept
@@ -65,7 +67,7 @@ class VfsSessions:
         self._options = options or VfsOptions()
         self._paths = PathTable()
         self._acts = Acts()
-        self._pool = BackendPool(build)
+        self._pool = BackendPool(build, ready)
         self._lease = lease
         self.tracker = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
         self.scans = Scans(self.tracker, self._pool)
@@ -107,6 +109,10 @@ class VfsSessions:
                 charges = self.tracker.charges(account, usage, tally, mounted, folder)
                 path = VPath.parse(mounted.virtual_path)
                 spec = storage_of(account, mounted)
+                if self._pool.ready is not None:
+                    await self._pool.ready(
+                        spec
+                    )  # it may be asked where it is before anything of it is opened
                 mounts.append(Mount(path, spec, charges, mounted, folder, describe=describe))
             table = MountTable(self._pool, mounts)
             await table.prepare()

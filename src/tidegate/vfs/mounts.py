@@ -7,7 +7,7 @@ Backends are shared: `BackendPool` keeps one per storage root while sessions use
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -25,6 +25,8 @@ SYNTHETIC_MODE: Final = 0o755
 
 OpenBackend = Callable[[StorageSpec], Backend]
 """Builds (does not open) a backend; the root is to be created if missing."""
+MakeReady = Callable[[StorageSpec], Awaitable[None]]
+"""Loads what `OpenBackend` needs for a root, if that is not there yet."""
 
 
 class _Shared:
@@ -50,10 +52,12 @@ class BackendPool:
 
     Args:
         build: makes an unopened backend; kept as an attribute.
+        ready: called before it, for each session's roots; kept as an attribute.
     """
 
-    def __init__(self, build: OpenBackend) -> None:
+    def __init__(self, build: OpenBackend, ready: MakeReady | None = None) -> None:
         self.build = build
+        self.ready = ready
         self._current: dict[str, _Shared] = {}
         self._used: dict[Backend, _Shared] = {}
 
@@ -63,6 +67,8 @@ class BackendPool:
         Raises:
             WorldError: it cannot be opened.
         """
+        if self.ready is not None:
+            await self.ready(spec)
         key = spec.key
         shared = self._current.get(key)
         if shared is not None:

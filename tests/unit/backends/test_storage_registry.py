@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -134,17 +135,25 @@ async def test_a_server_builds_what_the_record_says(tmp_path: Path) -> None:
     assert Shop.made == [host]
     shop = storages.build(StorageSpec("/x", config(size=7)))
     assert (await shop.space("")).total == 7
-    disk = storages.build(StorageSpec(str(tmp_path / "home")))
+    disk_spec = StorageSpec(str(tmp_path / "home"))
+    disk = storages.build(disk_spec)
     assert isinstance(disk, LocalBackend)
     assert disk.location("a/b") == str(tmp_path / "home/a/b")
+    bucket = StorageSpec("/x", StorageConfig("s3"))
+    with pytest.raises(StorageFailed, match="not open"):
+        storages.build(bucket)
+    await asyncio.gather(*(storages.ready(bucket) for _ in range(3)))
     for spec, says in (
         (StorageSpec("", config()), "the record names no directory"),
         (StorageSpec("/x", config(size=10)), "size is at most 9"),
         (StorageSpec("/x", StorageConfig("http")), "provider 6 is not available in this version"),
-        (StorageSpec("/x", StorageConfig("s3")), "storage filesystem.s3config.bucket: is missing"),
+        (bucket, "storage filesystem.s3config.bucket: is missing"),
     ):
         with pytest.raises(StorageFailed, match=says):
             storages.build(spec)
+    for spec in (disk_spec, StorageSpec("/x", config()), StorageSpec("/x", StorageConfig("http"))):
+        await storages.ready(spec)  # nothing waits there
+    assert Shop.made == [host]
     await storages.close()
     assert Shop.closed == 1
 

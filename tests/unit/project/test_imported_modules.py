@@ -21,27 +21,35 @@ COMMON: Final = {"annotated_doc": 3, "shellingham": 3, "typer": 30}
 
 SSH: Final = {
     **COMMON,
-    "_argon2_cffi_bindings": 3,
     "_cffi_backend": 1,
     "annotated_types": 1,
-    "argon2": 8,
     "asyncssh": 75,
     "bcrypt": 3,
     "cryptography": 70,
     "ifaddr": 4,
-    "passlib": 18,
     "pydantic": 50,
     "pydantic_core": 4,
     "typing_extensions": 1,
     "typing_inspection": 4,
     "uvloop": 10,
 }
-"""Settings, identity and the SSH door."""
+"""Settings, identity and the SSH door. What checks passwords is loaded by the first that is checked."""
 
 SQLITE: Final = {"_greenlet": 2, "aiosqlite": 8, "greenlet": 4, "sqlalchemy": 110}
 """The data provider that a server has unless it is told otherwise."""
 
-OURS: Final = {"--version": 15, "serve": 355, "portable": 340}
+REST: Final = {
+    "anyio": 35,
+    "fastapi": 50,
+    "h11": 13,
+    "jwt": 13,
+    "opentelemetry": 40,
+    "starlette": 28,
+    "uvicorn": 24,
+}
+"""The REST API besides; FastAPI itself asks for the interface of OpenTelemetry."""
+
+OURS: Final = {"--version": 15, "serve": 335, "serve, both doors": 375, "portable": 320}
 """Modules of Tidegate."""
 
 LISTENING: Final = """
@@ -49,12 +57,14 @@ import logging, os, sys
 
 class Listening(logging.Handler):
     def emit(self, record):
-        if record.getMessage().startswith("listening for SSH"):
+        if record.getMessage().startswith("listening for"):
             os.write(1, chr(10).join(["", "modules", *sys.modules]).encode())
             os._exit(0)
 
-logging.getLogger("tidegate.doors.ssh.listener").addHandler(Listening())
+logging.getLogger("tidegate.doors.%s").addHandler(Listening())
 """
+SSH_LISTENS: Final = LISTENING % "ssh.listener"
+REST_LISTENS: Final = LISTENING % "http.door"
 
 RUN: Final = "from tidegate.cli.main import run; import sys; sys.argv[0] = 'tidegate'; run()"
 
@@ -111,26 +121,33 @@ def test_version_loads_the_parser_alone() -> None:
     check(loaded(code, "--version"), {**COMMON, "tidegate": OURS["--version"]})
 
 
+def served(listening: str, directory: Path) -> dict[str, list[str]]:
+    """What `serve` with both doors and a new SQLite file has loaded when one of them listens."""
+    doors = ("SFTPD", "HTTPD")
+    ports = {f"TIDEGATE_{door}__BINDINGS__0__PORT": str(free_port()) for door in doors}
+    addresses = {f"TIDEGATE_{door}__BINDINGS__0__ADDRESS": "127.0.0.1" for door in doors}
+    return loaded(listening + RUN, "serve", "-c", str(directory), **ports, **addresses)
+
+
 def test_serve_has_loaded_what_ssh_and_sqlite_need_when_ssh_listens(tmp_path: Path) -> None:
-    found = loaded(
-        LISTENING + RUN,
-        "serve",
-        "-c",
-        str(tmp_path),
-        TIDEGATE_SFTPD__BINDINGS__0__PORT=str(free_port()),
-        TIDEGATE_SFTPD__BINDINGS__0__ADDRESS="127.0.0.1",
-        TIDEGATE_HTTPD__BINDINGS__0__PORT=str(free_port()),
-        TIDEGATE_HTTPD__BINDINGS__0__ADDRESS="127.0.0.1",
-    )
+    found = served(SSH_LISTENS, tmp_path)
     check(found, {**SSH, **SQLITE, "tidegate": OURS["serve"]})
     assert not [name for name in found["sqlalchemy"] if name.startswith("sqlalchemy.orm")]
     ours = {name.split(".")[1] for name in found["tidegate"] if "." in name}
     assert "web" not in ours and "testing" not in ours
 
 
+def test_serve_has_loaded_what_rest_needs_besides_when_it_listens(tmp_path: Path) -> None:
+    found = served(REST_LISTENS, tmp_path)
+    check(found, {**SSH, **SQLITE, **REST, "tidegate": OURS["serve, both doors"]})
+    assert "uvicorn.main" not in found["uvicorn"]
+    objects = [name for name in found["tidegate"] if name.startswith("tidegate.backends.objects")]
+    assert objects == []  # before the first account in a bucket
+
+
 def test_portable_has_loaded_no_database_when_it_listens(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     shared = str(tmp_path / "shared")
-    found = loaded(LISTENING + RUN, "portable", "-d", shared, "-l", str(tmp_path / "log"))
+    found = loaded(SSH_LISTENS + RUN, "portable", "-d", shared, "-l", str(tmp_path / "log"))
     check(found, {**SSH, "tidegate": OURS["portable"]})
     assert not [name for name in found["tidegate"] if name.startswith("tidegate.store.sql")]

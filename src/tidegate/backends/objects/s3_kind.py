@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Buckets of Amazon S3, and of stores that speak its protocol, as a kind of storage.
 
-The client's library is imported when the first root is opened, not here: a server without such roots does
-without.
+A server without such roots does without their code: `S3Storage.open` imports the room, and the client's
+library is imported when the first root is opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tidegate.abc import Backend, StorageHost, StorageKind
-from tidegate.backends.objects.backend import ObjectBackend
-from tidegate.backends.objects.bucket import Bucket
 from tidegate.backends.objects.option_checks import MIB
 from tidegate.backends.objects.s3_options import LIMITS, S3Options
-from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 from tidegate.backends.objects.shared_bucket import SharedBuckets
 from tidegate.model import StorageSpec
+from tidegate.packages import load_beside
+
+if TYPE_CHECKING:
+    from tidegate.backends.objects.bucket import Bucket
+    from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 
 PART_MIB = 5
 """`upload_part_size` and `download_part_size` by default."""
@@ -36,24 +38,31 @@ class S3Storage:
     def __init__(self, host: StorageHost) -> None:
         self._host = host
         self._buckets = SharedBuckets()
-        self._shared = ObjectShared()
+        self._shared: ObjectShared | None = None
         self._loader: list[object] = []
 
     async def open(self) -> Sequence[str]:
-        """Nothing is shared before the first root."""
+        """Import what roots are made of."""
+        await load_beside("tidegate.backends.objects.backend")
         return ()
 
     def build(self, spec: StorageSpec, options: S3Options) -> Backend:  # noqa: ARG002 - no directory
         """The keys of a bucket under `S3Options.key_prefix`."""
+        from tidegate.backends.objects.backend import ObjectBackend
+        from tidegate.backends.objects.settings import ObjectShared
+
         connection = replace(options, key_prefix="")
         bucket = self._buckets.get(
             connection, lambda: self._make(connection), LIMITS, f"s3://{options.bucket}/"
         )
+        if self._shared is None:
+            self._shared = ObjectShared()
         return ObjectBackend(bucket, options.prefix, settings_of(options, self._host), self._shared)
 
     async def close(self) -> None:
         """Release what the roots shared."""
-        self._shared.close()
+        if self._shared is not None:
+            self._shared.close()
 
     def _make(self, options: S3Options) -> Bucket:
         from tidegate.backends.objects.s3 import S3Bucket
@@ -66,6 +75,8 @@ class S3Storage:
 
 def settings_of(options: S3Options, host: StorageHost) -> ObjectSettings:
     """The settings of a root as a record gives them."""
+    from tidegate.backends.objects.settings import ObjectSettings
+
     return ObjectSettings(
         upload_part_size=(options.upload_part_size or PART_MIB) * MIB,
         upload_concurrency=options.upload_concurrency or PARTS,

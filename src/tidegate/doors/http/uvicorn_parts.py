@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.server import Server
 else:
-    enter("uvicorn")
+    enter("uvicorn", Config="config", Server="server")
     Config = import_module("uvicorn.config").Config
     Server = import_module("uvicorn.server").Server
     H11Protocol = import_module("uvicorn.protocols.http.h11_impl").H11Protocol

@@ -135,7 +135,7 @@ def self_check() -> None:
         if name not in state:
             raise OperatorError(f"asyncssh {asyncssh.__version__} is not supported: it has no {name}")
     offered = inspect.signature(get_supported_server_auth_methods).parameters
-    calls = inspect.getsource(SSHServerConnection.send_userauth_failure)
+    calls = SSHServerConnection.send_userauth_failure.__code__.co_names
     if _ITS_HANDLERS.get(MSG_KEXINIT) is not getattr(SSHConnection, "_process_kexinit", None):
         raise OperatorError(
             f"asyncssh {asyncssh.__version__} is not supported: it exchanges keys in another way"

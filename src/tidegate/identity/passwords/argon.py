@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""argon2id and argon2i (RFC 9106) in the encoded form of the reference implementation."""
+"""argon2id and argon2i (RFC 9106) in the encoded form of the reference implementation.
+
+The library is imported by the first hash that needs it, in the thread that checks or makes it.
+"""
 
 from __future__ import annotations
 
-from typing import Final
-
-from argon2 import PasswordHasher, Type, extract_parameters
-from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
-from argon2.low_level import verify_secret
+from typing import TYPE_CHECKING, Final
 
 from tidegate.identity.passwords.limits import Unusable
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 PREFIXES: Final = ("$argon2id$", "$argon2i$")
 
@@ -20,6 +22,10 @@ def verify(password: bytes, stored: str) -> bool:
     Raises:
         Unusable: the hash is malformed.
     """
+    from argon2 import Type, extract_parameters
+    from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
+    from argon2.low_level import verify_secret
+
     try:
         extract_parameters(stored)
     except InvalidHashError:
@@ -41,6 +47,8 @@ def hash_password(password: bytes, memory_kib: int, iterations: int, parallelism
 
 def is_current(stored: str, memory_kib: int, iterations: int, parallelism: int) -> bool:
     """True if `stored` is argon2id with exactly these parameters."""
+    from argon2.exceptions import InvalidHashError
+
     try:
         return not _hasher(memory_kib, iterations, parallelism).check_needs_rehash(stored)
     except InvalidHashError:
@@ -49,6 +57,9 @@ def is_current(stored: str, memory_kib: int, iterations: int, parallelism: int) 
 
 def is_strong(stored: str, fill_kib: int) -> bool:
     """True if `stored` is argon2id whose memory times passes is at least `fill_kib`, in KiB."""
+    from argon2 import Type, extract_parameters
+    from argon2.exceptions import InvalidHashError
+
     try:
         found = extract_parameters(stored)
     except InvalidHashError:
@@ -57,4 +68,6 @@ def is_strong(stored: str, fill_kib: int) -> bool:
 
 
 def _hasher(memory_kib: int, iterations: int, parallelism: int) -> PasswordHasher:
+    from argon2 import PasswordHasher
+
     return PasswordHasher(time_cost=iterations, memory_cost=memory_kib, parallelism=parallelism)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bcrypt: ``$2a$``, ``$2b$`` and ``$2y$``, which differ in old implementations' bugs only."""
+"""bcrypt: ``$2a$``, ``$2b$`` and ``$2y$``, which differ in old implementations' bugs only.
+
+The library is imported by the first hash that needs it, in the thread that checks or makes it.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
-
-import bcrypt
 
 from tidegate.errors import InvalidArgument
 from tidegate.identity.passwords.limits import Unusable
@@ -33,6 +34,8 @@ def verify(password: bytes, stored: str) -> bool:
         raise Unusable("malformed bcrypt hash")
     if int(match[1]) < LEAST_COST:
         raise Unusable(f"bcrypt cost {match[1]} is below {LEAST_COST}")
+    import bcrypt
+
     try:
         return bcrypt.checkpw(password[:SIGNIFICANT_BYTES], stored.encode("ascii"))
     except ValueError:
@@ -47,6 +50,8 @@ def hash_password(password: bytes, cost: int) -> str:
     """
     if len(password) > SIGNIFICANT_BYTES:
         raise InvalidArgument(f"password: longer than the {SIGNIFICANT_BYTES} bytes that bcrypt can use")
+    import bcrypt
+
     return bcrypt.hashpw(password, bcrypt.gensalt(cost)).decode("ascii")
 
 

@@ -5,6 +5,8 @@ The system's crypt(3) is used where it is there, because it works without holdin
 covers MD5 and SHA crypt elsewhere, and ``$apr1$`` always. scrypt (``$7$``, as Pure-FTPd stores it) and
 yescrypt need libxcrypt. ``{CRYPT}`` marks hashes without a prefix of their own, for instance traditional
 DES ones from ProFTPD files.
+
+libpass is imported by the first hash that needs it, in the thread that checks it.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ import functools
 import hmac
 import re
 from collections.abc import Callable
-from typing import Final
-
-from passlib.hash import apr_md5_crypt, md5_crypt, sha256_crypt, sha512_crypt
+from importlib import import_module
+from typing import Any, Final
 
 from tidegate.identity.passwords.limits import Unusable
 
@@ -38,7 +39,12 @@ _FORMS: Final = {
     "$gy$": re.compile(r"\$gy\$j([./A-Za-z0-9])([5T])\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{43}"),
 }
 _DES = re.compile(r"[./A-Za-z0-9]{13}")
-_FALLBACKS: Final = {"$1$": md5_crypt, "$5$": sha256_crypt, "$6$": sha512_crypt}
+_LIBPASS: Final = {
+    "$apr1$": "apr_md5_crypt",
+    "$1$": "md5_crypt",
+    "$5$": "sha256_crypt",
+    "$6$": "sha512_crypt",
+}
 
 _SCRATCH_BYTES: Final = 256 * 1024
 """Room for `struct crypt_data`: 32 KiB in libxcrypt, 128 KiB in old glibc."""
@@ -58,14 +64,17 @@ def verify(password: bytes, stored: str) -> bool:
     match = _FORMS[prefix].fullmatch(stored) if prefix else None
     if prefix is None or match is None:
         raise Unusable(f"malformed {prefix or CRYPT_MARK} hash")
-    if prefix == "$apr1$":
-        return bool(apr_md5_crypt.verify(password, stored))
-    if prefix in _FALLBACKS and system_crypt() is None:
-        try:
-            return bool(_FALLBACKS[prefix].verify(password, stored))
-        except ValueError:
-            raise Unusable(f"malformed {prefix} hash") from None
+    if prefix == "$apr1$" or (prefix in _LIBPASS and system_crypt() is None):
+        return _by_libpass(prefix, password, stored)
     return _by_system(password, stored)
+
+
+def _by_libpass(prefix: str, password: bytes, stored: str) -> bool:
+    function: Any = getattr(import_module("passlib.hash"), _LIBPASS[prefix])
+    try:
+        return bool(function.verify(password, stored))
+    except ValueError:
+        raise Unusable(f"malformed {prefix} hash") from None
 
 
 def _by_system(password: bytes, stored: str) -> bool:
