@@ -24,7 +24,9 @@ from tidegate.identity.throttle import GuessLimits
 from tidegate.inspection.factory import InspectorKey
 from tidegate.inspection.inspections import rule_of
 from tidegate.model import Intent
+from tidegate.model.sealing import SealsSecrets
 from tidegate.resources import LimitSettings, StartupLimits
+from tidegate.server.secrets import sealing
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.vfs.usage.lease import server_name
 
@@ -160,12 +162,12 @@ def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
 
 def storage_kinds(loaded: Loaded) -> StorageKinds:
     """The registry of storage: one for equal configurations, as what was imported stays."""
-    return _storage_kinds(tuple(loaded.settings.storage.kinds.items()))
+    return _storage_kinds(tuple(loaded.settings.storage.kinds.items()), sealing(loaded))
 
 
 @lru_cache(maxsize=8)
-def _storage_kinds(named: tuple[tuple[str, str], ...]) -> StorageKinds:
-    return StorageKinds(dict(named))
+def _storage_kinds(named: tuple[tuple[str, str], ...], seals: SealsSecrets) -> StorageKinds:
+    return StorageKinds(dict(named), seals)
 
 
 def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
@@ -256,4 +258,5 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         prepared_statements=section.prepared_statements,
         rules=record_rules(loaded),
         hash_password=password_hasher(loaded),
+        seals=sealing(loaded),
     )
