@@ -17,6 +17,7 @@ from tidegate.config.secret_files import read_secret
 from tidegate.contracts.cluster import Live
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
+from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
@@ -99,6 +100,12 @@ def ssh_options(loaded: Loaded) -> SshOptions:
         keepalive_seconds=float(sftpd.keepalive_interval),
         keepalive_max=sftpd.keepalive_count,
         enabled_ssh_commands=tuple(sftpd.enabled_ssh_commands),
+        programs=ProgramOptions(
+            confinement=sftpd.programs.confinement,
+            seconds=float(sftpd.programs.time_limit),
+            output_bytes=sftpd.programs.output_limit << 20,
+            memory_bytes=sftpd.programs.memory_limit << 20,
+        ),
         fast_lane=sftpd.fast_lane,
         max_connections=common.max_total_connections or no_limit,
         max_per_host=common.max_per_host_connections or no_limit,
@@ -116,6 +123,8 @@ def limit_settings(loaded: Loaded) -> LimitSettings:
         buffer_bytes=limits.buffer_memory << 20,
         key_exchanges_per_connection=limits.key_exchanges_per_connection,
         key_exchanges_per_source=limits.key_exchanges_per_source,
+        programs=limits.programs,
+        programs_per_account=limits.programs_per_account,
     )
 
 
