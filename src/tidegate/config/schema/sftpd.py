@@ -150,7 +150,8 @@ class Sftpd(Section):
     )
     fast_lane: bool = key(
         True,
-        "Seal and open channel data of AEAD ciphers on the short path; switch off to exclude it as a cause.",
+        "Seal and open channel data of AEAD ciphers and of AES in counter mode on the short path; switch off "
+        "to exclude it as a cause.",
     )
 
     @property
