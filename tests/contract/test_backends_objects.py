@@ -11,9 +11,6 @@ from tests.support.object_servers import ObjectServer
 
 from tidegate.abc import Backend, OpenOptions
 from tidegate.backends.objects.backend import ObjectBackend
-from tidegate.backends.objects.s3 import S3Bucket
-from tidegate.backends.objects.s3_client import make_loader
-from tidegate.backends.objects.s3_options import S3Options
 from tidegate.model import Attrs
 from tidegate.testing import backend_checks_tree
 from tidegate.testing.backend import (
@@ -28,11 +25,13 @@ from tidegate.testing.backend import (
 )
 from tidegate.testing.backend_checks_files import ODD_NAMES
 
-SERVERS = ["seaweedfs", "moto"]
-KEPT_OTHERWISE = {"seaweedfs": "a\\b", "moto": "new\nline"}
-"""Names that a server does not keep: SeaweedFS takes a backslash for a slash, moto refuses control characters."""
+SERVERS = ["seaweedfs", "moto", "azurite"]
+KEPT_OTHERWISE = {"seaweedfs": "a\\b", "moto": "new\nline", "azurite": ""}
+"""Names that a server does not keep: SeaweedFS takes a backslash for a slash, moto refuses control characters.
+
+For Azure such characters are written as others.
+"""
 _NUMBERS = itertools.count()
-_LOADER = make_loader()
 _BUCKETS: dict[str, str] = {}
 
 Factory = Callable[[], Backend]
@@ -52,18 +51,17 @@ def factory(server: ObjectServer) -> Factory:
         _BUCKETS[server.endpoint] = server.bucket()
 
     def make() -> Backend:
-        options = S3Options(**server.options(_BUCKETS[server.endpoint]))
-        return ObjectBackend(S3Bucket(options, loader=_LOADER), f"root {next(_NUMBERS)}/in it")
+        return ObjectBackend(server.made(_BUCKETS[server.endpoint]), f"root {next(_NUMBERS)}/in it")
 
     return make
 
 
 CHECKS = [check for check in backend_checks() if check.__name__ != "check_names"]
-"""All but that of names, which `test_names_on_s3` makes without the one that a server does not keep."""
+"""All but that of names, which `test_names` makes without the one that a server does not keep."""
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_contract_on_s3(check: BackendCheck, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_contract(check: BackendCheck, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_checks_tree, "MANY", 100)
     await run_check(check, factory)
 
@@ -76,7 +74,7 @@ async def backend(factory: Factory) -> AsyncIterator[Backend]:
     await backend.close()
 
 
-async def test_names_on_s3(backend: Backend, server: ObjectServer) -> None:
+async def test_names(backend: Backend, server: ObjectServer) -> None:
     kept = [name for name in ODD_NAMES if name != KEPT_OTHERWISE[server.kind]]
     for name in kept:
         await put(backend, name, name.encode("utf-8", "surrogateescape"))
@@ -86,7 +84,7 @@ async def test_names_on_s3(backend: Backend, server: ObjectServer) -> None:
         assert await get(backend, name) == name.encode("utf-8", "surrogateescape")
 
 
-async def test_large_files_on_s3(backend: Backend) -> None:
+async def test_large_files(backend: Backend) -> None:
     """Parts, an append by copied parts, a cut, a rename: of the least size that the protocol allows."""
     mib = 1 << 20
     data = bytes(range(256)) * (11 * mib // 256)

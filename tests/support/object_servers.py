@@ -8,6 +8,7 @@ its own. `tests/conftest.py` has them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -64,6 +65,13 @@ class ObjectServer:
         self.admin.create_bucket(Bucket=name)
         return name
 
+    def made(self, bucket: str, bounds: Any = None, **more: Any) -> Any:
+        """The product's client of a bucket, not open; `more` are further options, `bounds` those of requests."""
+        from tidegate.backends.objects.s3 import S3Bucket
+        from tidegate.backends.objects.s3_options import S3Options
+
+        return S3Bucket(S3Options(**self.options(bucket, **more)), bounds, _loader())
+
     def options(self, bucket: str, **more: Any) -> dict[str, Any]:
         """The ``s3config`` of a record for a bucket."""
         return {
@@ -77,6 +85,13 @@ class ObjectServer:
         }
 
 
+@functools.cache
+def _loader() -> Any:
+    from tidegate.backends.objects.s3_client import make_loader
+
+    return make_loader()
+
+
 @contextlib.contextmanager
 def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
     """SeaweedFS with its data in a new directory."""
@@ -88,7 +103,7 @@ def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
     config.write_text(json.dumps({"identities": [{"name": "t", "credentials": [key], "actions": actions}]}))
     names = ["master", "master.port.grpc", "volume", "volume.port.grpc", "filer", "filer.port.grpc", "s3"]
     names.append("s3.port.grpc")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     words = [f"-{name if '.' in name else name + '.port'}={port}" for name, port in ports.items()]
     words += [
         "-s3.port.iceberg=0",
@@ -99,9 +114,9 @@ def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
     words += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.volumeSizeLimitMB=64", "-volume.max=20000"]
     words += [f"-filer.localSocket={directory / 'filer.sock'}", "-s3", f"-s3.config={config}"]
     argv = [program, "-logtostderr", "server", f"-dir={directory}", *words]
-    with _running(argv, directory / "log") as process:
+    with running(argv, directory / "log") as process:
         url = f"http://127.0.0.1:{ports['s3']}"
-        _wait(f"{url}/healthz", process, directory / "log")
+        wait(f"{url}/healthz", process, directory / "log")
         with _client(url) as client:
             _wait_until_it_stores(client, process)
             yield ObjectServer("seaweedfs", url, process.pid, client)
@@ -111,12 +126,12 @@ def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
 def moto(directory: Path) -> Iterator[ObjectServer]:
     """The server of moto; it checks no signature, keeps no checksum, and forgets everything at its end."""
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_ports(1)[0]
+    port = free_ports(1)[0]
     code = "import sys; from moto.server import main; main(sys.argv[1:])"
     argv = [sys.executable, "-W", "ignore", "-c", code, "-H", "127.0.0.1", "-p", str(port)]
-    with _running(argv, directory / "log") as process:
+    with running(argv, directory / "log") as process:
         url = f"http://127.0.0.1:{port}"
-        _wait(f"{url}/moto-api/", process, directory / "log")
+        wait(f"{url}/moto-api/", process, directory / "log")
         with _client(url) as client:
             yield ObjectServer("moto", url, process.pid, client)
 
@@ -146,7 +161,7 @@ def _weed() -> str:
     return str(Path(str(found[0].locate())).resolve())
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nothing listens on now, and that differ."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
@@ -154,7 +169,8 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _running(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, whose output goes to a file; killed at the end of the block."""
     with log.open("wb") as out:
         process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
     try:
@@ -164,7 +180,8 @@ def _running(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers at a URL without an error of its own."""
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -173,6 +190,10 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 answer.read()
             return
+        except urllib.error.HTTPError as refused:
+            if refused.code < 500:
+                return
+            time.sleep(0.05)
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     pytest.fail(f"{url} is not ready: {log.read_text(errors='replace')[-3000:]}", pytrace=False)

@@ -23,7 +23,6 @@ from pydantic import TypeAdapter, ValidationError
 from tidegate.abc import Backend, StorageHost, StorageKind, TriesItself
 from tidegate.errors import BadRecord, ConfigError, OperatorError, Problem, StorageFailed
 from tidegate.model import LOCAL, StorageConfig, StorageSpec
-from tidegate.model.sealing import NO_SEALING, SealsSecrets, SecretLocked, open_secrets
 from tidegate.model.secret_names import is_secret_option
 from tidegate.model.storage import provider_of
 
@@ -34,11 +33,15 @@ GROUP: Final = "tidegate.backends"
 OURS: Final[Mapping[str, str]] = {
     LOCAL: "tidegate.backends.local.kind:LocalStorage",
     "s3": "tidegate.backends.objects.s3_kind:S3Storage",
+    "azblob": "tidegate.backends.objects.azure_kind:AzureStorage",
 }
 """What always has its name; they are found as any other."""
 LATE: Final = frozenset(OURS) - {LOCAL}
 """Opened when the first root needs them: a server without buckets does without their code."""
-EXTRAS: Final[Mapping[str, tuple[str, str]]] = {"s3": ("aiobotocore", "tidegate[s3]")}
+EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
+    "s3": ("aiobotocore", "tidegate[s3]"),
+    "azblob": ("azure.storage.blob", "tidegate[azure]"),
+}
 """Of those, what needs a library that is not always installed: its module, and what to install for it."""
 
 
@@ -47,11 +50,9 @@ class StorageKinds:
 
     Args:
         named: import paths (``package.module:name``) of the configuration by kind.
-        seals: opens encrypted secrets of records.
     """
 
-    def __init__(self, named: Mapping[str, str] | None = None, seals: SealsSecrets = NO_SEALING) -> None:
-        self._seals = seals
+    def __init__(self, named: Mapping[str, str] | None = None) -> None:
         self._paths = {**(named or {}), **OURS}
         self._named = tuple(named or ())
         self._found: dict[str, type[StorageKind]] = {}
@@ -99,30 +100,16 @@ class StorageKinds:
             return str(error)
         return None
 
-    def mistake(self, spec: StorageSpec) -> str | None:
+    def mistake(self, config: StorageConfig) -> str | None:
         """The reason why storage cannot be used here as the record has it; asks no service."""
-        if (problem := self.problem(spec.config)) is not None:
+        if (problem := self.problem(config)) is not None:
             return problem
+        kind = self.find(config.kind)
         try:
-            self.options(self.find(spec.config.kind), spec)
+            options_of(kind.options, kind.section, config, "filesystem.")
         except BadRecord as error:
             return str(error)
         return None
-
-    def options(self, kind: type[StorageKind] | StorageKind, spec: StorageSpec, where: str = "") -> Any:
-        """The options of a kind in a record, with its secrets as they were given: for using them right now.
-
-        Raises:
-            BadRecord: they do not fit, or a secret cannot be opened.
-        """
-        config = spec.config
-        if config.is_sealed:
-            try:
-                opened = open_secrets(config.options, self._seals, spec.owner.at("filesystem"))
-            except SecretLocked as error:
-                raise BadRecord(f"{where}{error.field}", error.what) from None
-            config = StorageConfig(config.kind, opened)
-        return options_of(kind.options, kind.section, config, f"{where}filesystem.")
 
     def check(self, spec: StorageSpec, where: str = "", directory: str = "mapped_path") -> None:
         """Check what a record says about storage that can be used here.
@@ -140,7 +127,7 @@ class StorageKinds:
         kind = self.find(spec.config.kind)
         if kind.needs_directory and not spec.directory:
             raise BadRecord(f"{where}{directory}", "is missing: an absolute directory is needed")
-        self.options(kind, spec, where)
+        options_of(kind.options, kind.section, spec.config, f"{where}filesystem.")
 
     async def try_out(self, spec: StorageSpec, *, writes: bool = True) -> None:
         """Open a root as a server would, and ask it for what users need; nothing is kept.
@@ -159,7 +146,7 @@ class StorageKinds:
         kind = found(StorageHost())
         try:
             await kind.open()
-            backend = kind.build(spec, self.options(found, spec))
+            backend = kind.build(spec, options_of(found.options, found.section, spec.config, "filesystem."))
             try:
                 await backend.open()
                 if writes and isinstance(backend, TriesItself):
@@ -253,10 +240,9 @@ class Storages:
         if kind.needs_directory and not spec.directory:
             raise StorageFailed("storage: the record names no directory")
         try:
-            options = self.kinds.options(kind, spec)
+            options = options_of(kind.options, kind.section, spec.config, "filesystem.")
         except BadRecord as error:
-            whose = f" of {spec.owner.kind} {spec.owner.name}:" if spec.owner.name else ""
-            raise StorageFailed(f"storage{whose} {error}") from None
+            raise StorageFailed(f"storage {error}") from None
         return kind.build(spec, options)
 
     async def close(self) -> None:
@@ -292,7 +278,14 @@ def _adapter(options: Any) -> TypeAdapter[Any]:
 def _missing(kind: str) -> str | None:
     """The package to install for a kind of ours; None if nothing is missing."""
     module, package = EXTRAS.get(kind, ("", ""))
-    return package if module and find_spec(module) is None else None
+    return package if module and not _installed(module) else None
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
 
 
 def _imported(path: str) -> Any:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
 from tidegate.model import Account, Folder, FolderMount, StorageSpec, VPath
-from tidegate.model.sealing import SecretPlace
 from tidegate.policy.decision import Step
 
 
@@ -45,15 +44,13 @@ def storage_of(account: Account, mount: FolderMount | None = None) -> StorageSpe
     Sessions, scans, moves and checks all ask this.
     """
     if mount is None:
-        owner = SecretPlace("user", account.username)
-        return StorageSpec(account.home_dir, account.filesystem, account.uid, account.gid, owner)
-    owner = SecretPlace("folder", mount.name)
-    return StorageSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid, owner)
+        return StorageSpec(account.home_dir, account.filesystem, account.uid, account.gid)
+    return StorageSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid)
 
 
 def storage_of_folder(folder: Folder) -> StorageSpec:
     """The storage of a folder for which no account speaks: the same root as `storage_of` of its mounts."""
-    return StorageSpec(folder.mapped_path, folder.filesystem, owner=SecretPlace("folder", folder.name))
+    return StorageSpec(folder.mapped_path, folder.filesystem)
 
 
 def storages_of(account: Account) -> dict[VPath, StorageSpec]:

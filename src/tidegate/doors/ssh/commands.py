@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of commands that clients may run by SSH exec.
-
-git and rsync are programs of the system (`doors.ssh.programs`); nothing else starts one.
+"""The table of commands that clients may run by SSH exec. Nothing here starts a program.
 
 Output follows GNU coreutils, because that is what clients parse.
 """
@@ -11,15 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from tidegate.doors.ssh.command import (
-    Call,
-    ChannelCall,
-    ChannelCommand,
-    ChannelConversation,
-    Command,
-    Invocation,
-    TextCommand,
-)
+from tidegate.doors.ssh.command import Call, Command, Invocation, TextCommand
 from tidegate.doors.ssh.command_line import split
 from tidegate.doors.ssh.digests import DIGESTS, digest
 from tidegate.errors import TidegateError
@@ -66,25 +56,9 @@ async def _print_directory(call: Call) -> int:
     return 0
 
 
-def _git(call: ChannelCall) -> ChannelConversation:
-    from tidegate.doors.ssh.programs.opening import open_git  # loaded by the first who asks
-
-    return open_git(call)
-
-
-def _rsync(call: ChannelCall) -> ChannelConversation:
-    from tidegate.doors.ssh.programs.opening import open_rsync
-
-    return open_rsync(call)
-
-
 COMMANDS: Final[dict[str, Command]] = {
     **dict.fromkeys(DIGESTS, TextCommand(digest)),
     "cd": TextCommand(_change_directory),
     "pwd": TextCommand(_print_directory),
-    "git-receive-pack": ChannelCommand(_git),
-    "git-upload-archive": ChannelCommand(_git),
-    "git-upload-pack": ChannelCommand(_git),
-    "rsync": ChannelCommand(_rsync),
 }
 """Every command that can be enabled."""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers of Azure Blob Storage as a kind of storage.
+
+A server without such roots does without their code: `AzureStorage.open` imports the room, and the client's
+library is imported when the first root is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from tidegate.abc import Backend, StorageHost, StorageKind
+from tidegate.backends.objects.azure_options import LIMITS, AzureOptions
+from tidegate.backends.objects.option_checks import MIB
+from tidegate.backends.objects.shared_bucket import SharedBuckets
+from tidegate.model import StorageSpec
+from tidegate.packages import load_beside
+
+if TYPE_CHECKING:
+    from tidegate.backends.objects.bucket import Bucket
+    from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
+
+PART_MIB = 5
+"""`upload_part_size` and `download_part_size` by default."""
+PARTS = 2
+"""`upload_concurrency` and `download_concurrency` by default: with the part at hand 15 MiB for a transfer."""
+
+
+class AzureStorage:
+    """`tidegate.abc.StorageKind` of containers; roots in one with the same credentials share a client."""
+
+    options: ClassVar[type[AzureOptions]] = AzureOptions
+    section: ClassVar[str] = "azblobconfig"
+    needs_directory: ClassVar[bool] = False
+
+    def __init__(self, host: StorageHost) -> None:
+        self._host = host
+        self._buckets = SharedBuckets()
+        self._shared: ObjectShared | None = None
+
+    async def open(self) -> Sequence[str]:
+        """Import what roots are made of."""
+        await load_beside("tidegate.backends.objects.backend")
+        return ()
+
+    def build(self, spec: StorageSpec, options: AzureOptions) -> Backend:  # noqa: ARG002 - no directory
+        """The keys of a container under `AzureOptions.key_prefix`."""
+        from tidegate.backends.objects.backend import ObjectBackend
+        from tidegate.backends.objects.settings import ObjectShared
+
+        connection = replace(options, key_prefix="")
+        place = f"azblob://{options.place().name}/"
+        bucket = self._buckets.get(connection, lambda: _make(connection), LIMITS, place)
+        if self._shared is None:
+            self._shared = ObjectShared()
+        return ObjectBackend(bucket, options.prefix, settings_of(options, self._host), self._shared)
+
+    async def close(self) -> None:
+        """Release what the roots shared."""
+        if self._shared is not None:
+            self._shared.close()
+
+
+def _make(options: AzureOptions) -> Bucket:
+    from tidegate.backends.objects.azure import AzureBucket
+
+    return AzureBucket(options)
+
+
+def settings_of(options: AzureOptions, host: StorageHost) -> ObjectSettings:
+    """The settings of a root as a record gives them."""
+    from tidegate.backends.objects.settings import ObjectSettings
+
+    return ObjectSettings(
+        upload_part_size=(options.upload_part_size or PART_MIB) * MIB,
+        upload_concurrency=options.upload_concurrency or PARTS,
+        download_part_size=(options.download_part_size or PART_MIB) * MIB,
+        download_concurrency=options.download_concurrency or PARTS,
+        journal_dir=host.journal_dir,
+        service=options.place().account_url,
+    )
+
+
+def _proof(kind: AzureStorage) -> StorageKind:
+    """The type checker's word that the contract is kept."""
+    return kind
