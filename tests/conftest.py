@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from tests.support.azure_server import azurite_server  # noqa: F401 - fixtures
+from tests.support.gcs_server import gcs_server  # noqa: F401 - fixtures
 from tests.support.needs import absent, missing
 from tests.support.object_servers import moto_server, seaweedfs_server  # noqa: F401 - fixtures
 

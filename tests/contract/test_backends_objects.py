@@ -25,9 +25,10 @@ from tidegate.testing.backend import (
 )
 from tidegate.testing.backend_checks_files import ODD_NAMES
 
-SERVERS = ["seaweedfs", "moto", "azurite"]
-KEPT_OTHERWISE = {"seaweedfs": "a\\b", "moto": "new\nline", "azurite": ""}
-"""Names that a server does not keep: SeaweedFS takes a backslash for a slash, moto refuses control characters.
+SERVERS = ["seaweedfs", "moto", "azurite", "gcs"]
+KEPT_OTHERWISE = {"seaweedfs": "a\\b", "moto": "new\nline", "azurite": "", "gcs": "new\nline"}
+"""Names that a server does not keep: SeaweedFS takes a backslash for a slash, moto and
+Google refuse line breaks.
 
 For Azure such characters are written as others.
 """

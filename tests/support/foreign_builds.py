@@ -143,6 +143,8 @@ def _python(sources: Path, kept: Path) -> None:
 
 
 GO = Toolchain("go", ("go",), ("go", "version"), _go)
+GCS = Toolchain("gcs", ("go",), ("go", "version"), _go)
+"""A server, for `object_servers`."""
 RUST = Toolchain("rust", ("cargo",), ("cargo", "--version"), _rust)
 JAVA = Toolchain("java", ("java", "javac", "mvn"), ("javac", "-version"), _java)
 NODE = Toolchain("node", ("node", "npm"), ("node", "--version"), _node)
@@ -153,7 +155,7 @@ PHP = Toolchain("php", ("php",))
 ERLANG = Toolchain("erlang", ("escript",))
 RUBY = Toolchain("ruby", ("ruby",))
 PERL = Toolchain("perl", ("perl", "ssh"))
-TOOLCHAINS = (GO, RUST, JAVA, NODE, C, PYTHON, AZURITE)
+TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE)
 
 
 @functools.cache

@@ -34,6 +34,7 @@ OURS: Final[Mapping[str, str]] = {
     LOCAL: "tidegate.backends.local.kind:LocalStorage",
     "s3": "tidegate.backends.objects.s3_kind:S3Storage",
     "azblob": "tidegate.backends.objects.azure_kind:AzureStorage",
+    "gcs": "tidegate.backends.objects.gcs_kind:GcsStorage",
 }
 """What always has its name; they are found as any other."""
 LATE: Final = frozenset(OURS) - {LOCAL}
@@ -41,6 +42,7 @@ LATE: Final = frozenset(OURS) - {LOCAL}
 EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
     "s3": ("aiobotocore", "tidegate[s3]"),
     "azblob": ("azure.storage.blob", "tidegate[azure]"),
+    "gcs": ("google_crc32c", "tidegate[gcs]"),
 }
 """Of those, what needs a library that is not always installed: its module, and what to install for it."""
 

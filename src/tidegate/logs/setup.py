@@ -42,7 +42,7 @@ _CHATTY: Final = (
     "zeroconf",
 )
 """Loggers of libraries whose information is our debugging."""
-_SILENT: Final = ("sqlalchemy", "botocore", "aiobotocore")
+_SILENT: Final = ("sqlalchemy", "botocore", "aiobotocore", "google.auth")
 """Loggers of libraries whose information is requests with their values: hashes, keys, what users stored."""
 
 _NOTHING: Final = logging.NullHandler()

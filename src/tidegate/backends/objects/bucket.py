@@ -67,6 +67,7 @@ class Limits:
         object: at most of one object.
         resumable: uploads outlive the process, and `Bucket.uploads` and `Bucket.parts` know them.
         copies_parts: `Bucket.copy_part` is there.
+        copies_ranges: it takes parts of objects, too, not only whole ones.
         creates: ``create=True`` is decided by the service, in one step with the write.
     """
 
@@ -78,6 +79,7 @@ class Limits:
     object: int
     resumable: bool = True
     copies_parts: bool = True
+    copies_ranges: bool = True
     creates: bool = True
 
 
@@ -197,7 +199,7 @@ class Bucket(Protocol):
         ...
 
     async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
-        """The object, with metadata, and its first bytes; one request, two for an empty object.
+        """The object, with metadata, and its first bytes; one request, or two.
 
         `Stored.sums` may be empty even if `head` has some.
         """
@@ -242,7 +244,7 @@ class Bucket(Protocol):
         ...
 
     async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:
-        """Store a part from bytes of an object."""
+        """Store a part from bytes of an object, which are all of it without `Limits.copies_ranges`."""
         ...
 
     async def complete(self, upload: Upload, parts: Sequence[Part], *, create: bool = False) -> Stored:

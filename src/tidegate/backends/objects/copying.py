@@ -42,7 +42,7 @@ async def copy_object(
     limits = bucket.limits
     if source.size <= limits.copy:
         stored = await bucket.copy(source, key, metadata, create=create)
-    elif limits.copies_parts:
+    elif limits.copies_parts and limits.copies_ranges:
         stored = await _in_parts(bucket, source, key, metadata or source.metadata or {}, create=create)
     else:
         raise Unsupported("this storage cannot copy so large a file")

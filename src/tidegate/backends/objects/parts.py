@@ -134,7 +134,9 @@ class PartStream:
     async def copy(self, source: Stored, start: int, size: int) -> None:
         """Add bytes of an object; the service copies if they suffice for a part and nothing is in memory."""
         limits = self._bucket.limits
-        if not limits.copies_parts or self._buffer or size < limits.part_least:
+        whole = start == 0 and size == source.size
+        copies = limits.copies_parts and (limits.copies_ranges or whole)
+        if not copies or self._buffer or size < limits.part_least:
             step = max(self._room, MIB)
             for at in range(start, start + size, step):
                 wanted = min(step, start + size - at)
@@ -145,7 +147,7 @@ class PartStream:
             return
         self.digests.forget()
         upload = await self._begin()
-        for at, count in ranges(start, size, limits):
+        for at, count in ranges(start, size, limits) if limits.copies_ranges else [(start, size)]:
             number = self._take_number()
             await self._slot()
             self._start(self._copy_part(upload, number, source, at, count), 0)

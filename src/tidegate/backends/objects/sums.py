@@ -14,7 +14,10 @@ from typing_extensions import Buffer
 
 THREAD_BYTES: Final = 512 * 1024
 """From this many bytes on, a digest is computed in a thread: it takes as long as several requests."""
-_POLYNOMIAL: Final = 0xEDB88320
+IEEE: Final = 0xEDB88320
+"""Polynomial of CRC-32."""
+CASTAGNOLI: Final = 0x82F63B78
+"""Polynomial of CRC-32C (RFC 3720, 12.1)."""
 
 _Result = TypeVar("_Result")
 
@@ -64,7 +67,12 @@ def is_md5(text: str) -> bool:
 
 
 def crc32_of_parts(parts: Sequence[tuple[str, int]]) -> str:
-    """CRC-32 of parts one after another, from the CRC-32 and the number of bytes of each.
+    """CRC-32 of parts one after another; see `crc_of_parts`."""
+    return crc_of_parts(parts, IEEE)
+
+
+def crc_of_parts(parts: Sequence[tuple[str, int]], polynomial: int) -> str:
+    """CRC of parts one after another, from the CRC and the number of bytes of each.
 
     Appending n zero bytes is a linear map of the 32 bits of a CRC over GF(2); its matrix is found by
     squaring that of one zero bit. Most parts have one size, so there are few of them.
@@ -72,14 +80,14 @@ def crc32_of_parts(parts: Sequence[tuple[str, int]]) -> str:
     whole, maps = 0, dict[int, list[int]]()
     for text, size in parts:
         if size not in maps:
-            maps[size] = _zeros(size)
+            maps[size] = _zeros(size, polynomial)
         whole = _times(maps[size], whole) ^ int(text, 16)
     return f"{whole:08x}"
 
 
-def _zeros(size: int) -> list[int]:
+def _zeros(size: int, polynomial: int) -> list[int]:
     """The matrix that appends `size` zero bytes: the image of each bit."""
-    power = [_POLYNOMIAL, *(1 << bit for bit in range(31))]  # one zero bit
+    power = [polynomial, *(1 << bit for bit in range(31))]  # one zero bit
     for _ in range(3):
         power = _square(power)
     result = [1 << bit for bit in range(32)]
