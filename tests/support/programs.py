@@ -73,14 +73,18 @@ def sftp(
     )  # fmt: skip
 
 
-def scp(person: Person, *words: str | bytes | Path, cwd: Path | None = None) -> Done:
-    """OpenSSH's scp over SFTP; a word that begins with : is a path on the server."""
+def scp(
+    person: Person, *words: str | bytes | Path, cwd: Path | None = None, old: bool = False,
+    seconds: float = SECONDS,
+) -> Done:  # fmt: skip
+    """OpenSSH's scp over SFTP, or over SCP if `old`; a word that begins with : is a path on the server."""
     where = f"{person.name}@127.0.0.1".encode()
     argv = [
         where + os.fsencode(word) if os.fsencode(word).startswith(b":") else os.fsencode(word)
         for word in words
     ]
-    return run("scp", *SSH, "-s", "-i", person.key, "-P", str(person.port), *argv, cwd=cwd)
+    way = "-O" if old else "-s"
+    return run("scp", *SSH, way, "-i", person.key, "-P", str(person.port), *argv, cwd=cwd, seconds=seconds)
 
 
 def ssh(person: Person, command: str) -> Done:

@@ -68,7 +68,7 @@ class PortableFlags:
     ssh_commands: Annotated[
         str,
         typer.Option("--ssh-commands", "-c", help="SSH commands that may be run, comma separated; * is all."),
-    ] = "md5sum,sha1sum,sha256sum,cd,pwd"
+    ] = "md5sum,sha1sum,sha256sum,cd,pwd,scp"
     log_file_path: Annotated[
         str,
         typer.Option(

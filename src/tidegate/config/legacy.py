@@ -19,7 +19,7 @@ class Older:
 
     Attributes:
         path: the older key.
-        now: the key of today; None if nothing replaces it.
+        now: the key of today; None if it is a switch that `config.load` turns into a part of another key.
         doc: what is special about it, empty if it only moved.
     """
 
@@ -47,9 +47,7 @@ OLDER: Final = {
         _moved("sftpd.actions", "common.actions"),
         _moved("sftpd.keyboard_interactive_auth_program", "sftpd.keyboard_interactive_auth_hook"),
         Older(("sftpd", "keys"), ("sftpd", "host_keys"), "A list of tables with the key `private_key`."),
-        Older(
-            ("sftpd", "enable_scp"), None, "`scp` of OpenSSH 9 and later speaks SFTP and works without it."
-        ),
+        Older(("sftpd", "enable_scp"), None, "`true` adds `scp` to `sftpd.enabled_ssh_commands`."),
         _moved("data_provider.connectionstring", "data_provider.connection_string"),
         _moved("data_provider.external_auth_program", "data_provider.external_auth_hook"),
         _moved("data_provider.pre_login_program", "data_provider.pre_login_hook"),
@@ -67,6 +65,12 @@ OLD_CERTIFICATE: Final = (("httpd", "certificate_file"), ("httpd", "certificate_
 """Older keys that switched HTTPS on when both were given; there was no other switch."""
 
 HTTPS_SWITCH: Final[KeyPath] = ("httpd", "bindings", 0, "enable_https")
+
+
+SCP_SWITCH: Final[KeyPath] = ("sftpd", "enable_scp")
+"""Older key that switched SCP on, beside the list of commands."""
+
+SSH_COMMANDS: Final[KeyPath] = ("sftpd", "enabled_ssh_commands")
 
 
 def find(path: KeyPath) -> tuple[Older, KeyPath] | None:

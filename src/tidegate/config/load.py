@@ -86,6 +86,7 @@ def load(config_dir: Path, config_file: str, environ: Mapping[str, str]) -> Load
     for layer in reversed(written):
         merged = _settle_names(layer, notes).over(merged)
     _switch_https(written, merged)
+    _switch_scp(written, merged)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(merged.document())
@@ -140,8 +141,6 @@ def _settle_names(layer: Layer, notes: list[str]) -> Layer:
     given = list(today.values)
     for older, path, value, origin in moved:
         if older.now is None:
-            if value:
-                notes.append(f"{origin}: not available in this version. {older.doc}")
             continue
         rival = older.now if not any(isinstance(p, int) for p in older.now) else older.now[:2]
         if any(p[: len(rival)] == rival for p in given):
@@ -160,6 +159,19 @@ def _switch_https(written: list[Layer], merged: Layer) -> None:
     now = [_now(path) for path in legacy.OLD_CERTIFICATE]
     if all(merged.values.get(path, ("", DEFAULT))[0] for path in now):
         merged.values[legacy.HTTPS_SWITCH] = (True, merged.values[now[0]][1])
+
+
+def _switch_scp(written: list[Layer], merged: Layer) -> None:
+    """The older switch of SCP adds it to the commands, where those are given without it."""
+    switch = next(
+        (layer.values[legacy.SCP_SWITCH] for layer in written if legacy.SCP_SWITCH in layer.values), None
+    )
+    given = [path for path in merged.values if path[: len(legacy.SSH_COMMANDS)] == legacy.SSH_COMMANDS]
+    names = [merged.values[path][0] for path in given if path != legacy.SSH_COMMANDS]
+    if switch is None or not switch[0] or not given or "scp" in names or "*" in names:
+        return
+    merged.values.pop(legacy.SSH_COMMANDS, None)
+    merged.values[*legacy.SSH_COMMANDS, len(names)] = ("scp", switch[1])
 
 
 def _now(path: KeyPath) -> KeyPath:

@@ -75,7 +75,7 @@ class PortableOptions:
     password: str = ""
     public_keys: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ("list", "download")
-    ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd")
+    ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp")
     log: LogOptions = field(default_factory=LogOptions)
     advertise_service: bool = False
     advertise_credentials: bool = False

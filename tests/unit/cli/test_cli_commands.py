@@ -341,7 +341,7 @@ def test_portable_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         username=options.username,
         password=options.password,
         permissions=("list", "download"),
-        ssh_commands=("md5sum", "sha1sum", "sha256sum", "cd", "pwd"),
+        ssh_commands=("md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp"),
     )
     assert re.fullmatch(r"user-[0-9a-f]{6}", options.username)
     assert len(options.password) == 16
@@ -366,7 +366,7 @@ def test_portable_flags(tmp_path: Path) -> None:
         password="p",
         public_keys=(f"{key} laptop", key),
         permissions=("*",),
-        ssh_commands=("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd"),
+        ssh_commands=("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd", "scp"),
         log=LogOptions(file_path=str(tmp_path / "p.log"), level="debug"),
         advertise_service=True,
         advertise_credentials=True,

@@ -447,13 +447,12 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
         f"{place}common.defender: not available in this version, no effect",
         f"{place}common.proxy_protocol: not available in this version, no effect",
         f"{place}sftpd.enabled_ssh_commands[1]: SSH command rsync is not available in this version",
-        f"{place}sftpd.enable_scp: not available in this version. `scp` of OpenSSH 9 and later speaks SFTP and works without it.",
         f"{place}ftpd: not available in this version, no effect",
         f"{place}smtp: not available in this version, no effect",
         f"{place}data_provider.external_auth_program: not available in this version, no effect",
         "TIDEGATE_TELEMETRY__BIND_PORT: not available in this version, no effect",
     }  # fmt: skip
-    assert len(loaded.notes) == 8
+    assert len(loaded.notes) == 7
 
 
 def test_what_is_switched_off_is_not_worth_a_word(tmp_path: Path) -> None:

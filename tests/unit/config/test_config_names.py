@@ -130,9 +130,28 @@ def test_the_older_name_of_the_connection_string(tmp_path: Path) -> None:
     assert "hunter2" not in shown.out + shown.err
 
 
-def test_hints_name_commands_that_there_are(tmp_path: Path) -> None:
-    """The hint about SCP named an SSH command that this version does not have."""
-    result = tidegate("check", "-c", tmp_path, environ={"SFTPGO_SFTPD__ENABLE_SCP": "true"})
+@pytest.mark.parametrize(
+    ("given", "switch", "expected"),
+    [
+        (None, True, ["md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp"]),
+        (["cd"], True, ["cd", "scp"]),
+        (["cd"], False, ["cd"]),
+        ([], True, ["scp"]),
+        (["scp", "cd"], True, ["scp", "cd"]),
+        (["*"], True, ["*"]),
+    ],
+)
+def test_the_older_switch_of_scp(
+    tmp_path: Path, given: list[str] | None, switch: bool, expected: list[str]
+) -> None:
+    sftpd = {"enable_scp": switch} | ({} if given is None else {"enabled_ssh_commands": given})
 
-    assert "not available in this version" in result.err
-    assert "enabled_ssh_commands" not in result.err
+    assert of(tmp_path, {"sftpd": sftpd}).sftpd.enabled_ssh_commands == expected
+
+
+def test_the_stronger_source_switches_scp(tmp_path: Path) -> None:
+    document = {"sftpd": {"enable_scp": True, "enabled_ssh_commands": ["cd"]}}
+
+    assert of(tmp_path, document, {"SFTPGO_SFTPD__ENABLE_SCP": "false"}).sftpd.enabled_ssh_commands == ["cd"]
+    by_variable = of(tmp_path, {"sftpd": {"enabled_ssh_commands": ["cd"]}}, {"SFTPGO_SFTPD__ENABLE_SCP": "1"})
+    assert by_variable.sftpd.enabled_ssh_commands == ["cd", "scp"]

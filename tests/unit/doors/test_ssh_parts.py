@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.doors.ssh import command, command_line, commands, connection
+from tidegate.doors.common import command_line
+from tidegate.doors.ssh import command, commands, connection
 from tidegate.doors.ssh.algorithms import Algorithms, key_types, resolve
 from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, load_host_keys
 from tidegate.doors.ssh.options import SshOptions

@@ -9,11 +9,10 @@ from pydantic import field_validator
 
 from tidegate.config.schema.base import Section, key
 
-SSH_COMMANDS: Final = ("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd")
+SSH_COMMANDS: Final = ("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd", "scp")
 """SSH commands of this version."""
 
 SSH_COMMANDS_LATER: Final = (
-    "scp",
     "sftpgo-copy",
     "sftpgo-remove",
     "git-receive-pack",
@@ -103,7 +102,7 @@ class Sftpd(Section):
         [], "Signature algorithms accepted from clients; empty accepts the safe ones (no SHA-1)."
     )
     enabled_ssh_commands: list[str] = key(
-        ["md5sum", "sha1sum", "sha256sum", "cd", "pwd"],
+        ["md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp"],
         "SSH commands that may be run, of " + ", ".join(SSH_COMMANDS) + "; `*` means all.",
     )
     rekey_bytes: int = key(

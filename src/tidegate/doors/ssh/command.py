@@ -16,8 +16,8 @@ from typing import Final
 from typing import Protocol as Contract
 
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.command_line import Word
 from tidegate.doors.common.transport import Conversation, PacketTransport
-from tidegate.doors.ssh.command_line import Word
 from tidegate.model import Protocol
 from tidegate.resources.count import Share
 from tidegate.vfs.api import Session

@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from tidegate.doors.ssh.command import Call, Command, Invocation, TextCommand
-from tidegate.doors.ssh.command_line import split
+from tidegate.doors.common.command_line import split
+from tidegate.doors.ssh.command import (
+    Call,
+    ChannelCall,
+    ChannelCommand,
+    ChannelConversation,
+    Command,
+    Invocation,
+    TextCommand,
+)
 from tidegate.doors.ssh.digests import DIGESTS, digest
 from tidegate.errors import TidegateError
-from tidegate.model import VPath
+from tidegate.model import Protocol, VPath
 
 
 def parse(line: str, enabled: Collection[str]) -> Invocation | None:
@@ -56,9 +64,16 @@ async def _print_directory(call: Call) -> int:
     return 0
 
 
+def _scp(call: ChannelCall) -> ChannelConversation:
+    from tidegate.doors.scp.dialogue import ScpDialogue  # loaded by the first who asks
+
+    return ScpDialogue(call.invocation.arguments, call.session, call.transport, call.activity, call.handles)
+
+
 COMMANDS: Final[dict[str, Command]] = {
     **dict.fromkeys(DIGESTS, TextCommand(digest)),
     "cd": TextCommand(_change_directory),
     "pwd": TextCommand(_print_directory),
+    "scp": ChannelCommand(_scp, Protocol.SCP, on_record=False),
 }
 """Every command that can be enabled."""

@@ -113,7 +113,7 @@ class SshOptions:
     rekey_seconds: float = 3600.0
     keepalive_seconds: float = 0.0
     keepalive_max: int = 3
-    enabled_ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd")
+    enabled_ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp")
     fast_lane: bool = True
     max_connections: int = 4096
     max_startups: StartupLimits = field(default_factory=StartupLimits)

@@ -19,7 +19,7 @@ from tidegate.web.api.routes import BASE
 router = APIRouter(prefix=BASE, tags=["maintenance"])
 health_router = APIRouter(tags=["health"])
 
-FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "-scp", "-rsync", "-git")
+FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "+scp", "-rsync", "-git")
 """What this version can do, as the field's other gateway spells it."""
 
 
