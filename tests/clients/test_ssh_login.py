@@ -113,61 +113,6 @@ async def test_public_keys_with_asyncssh(tmp_path, kind):
         assert (failed.login_type, failed.reason) == ("publickey", "unknown_key")
 
 
-@pytest.mark.parametrize("kind", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])
-async def test_security_keys_are_verified_with_touch(tmp_path, kind):
-    key, sign = security_key(kind)
-    async with ssh_world(tmp_path, {"ada": Person(keys={key.public_data})}) as world:
-        async with world.connect(username="ada", client_keys=[sign(touched=True)]):
-            assert (await world.recorder.wait(LoggedIn)).method == "publickey"
-        with pytest.raises(asyncssh.PermissionDenied):
-            await world.connect(username="ada", client_keys=[sign(touched=False)])
-        assert (await world.recorder.wait(LoginFailed)).reason == "bad_signature"
-
-
-def security_key(kind):
-    """A security key in software: what a FIDO device signs is the hashes, its flags and a counter."""
-    import hashlib
-
-    from asyncssh.packet import Byte, MPInt, String, UInt32
-    from asyncssh.public_key import SSHLocalKeyPair, decode_ssh_public_key
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    application = b"ssh:"
-    if "ed25519" in kind:
-        private = ed25519.Ed25519PrivateKey.generate()
-        raw = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        blob = String(kind) + String(raw) + String(application)
-    else:
-        private = ec.generate_private_key(ec.SECP256R1())
-        raw = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        blob = String(kind) + String("nistp256") + String(raw) + String(application)
-    public = decode_ssh_public_key(blob)
-
-    class Pair(SSHLocalKeyPair):
-        def __init__(self, flags):
-            super().__init__(public, public, None, None)
-            self.flags = flags
-
-        def sign(self, data):
-            text = (
-                hashlib.sha256(application).digest()
-                + Byte(self.flags)
-                + UInt32(7)
-                + hashlib.sha256(data).digest()
-            )
-            if "ed25519" in kind:
-                signature = private.sign(text)
-            else:
-                r, s = decode_dss_signature(private.sign(text, ec.ECDSA(hashes.SHA256())))
-                signature = MPInt(r) + MPInt(s)
-            return String(kind) + String(signature) + Byte(self.flags) + UInt32(7)
-
-    return public, lambda *, touched: Pair(1 if touched else 0)
-
-
 @needs_ssh
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ssh-rsa"])
 async def test_public_keys_with_openssh(tmp_path, kind):

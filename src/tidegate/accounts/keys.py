@@ -48,8 +48,9 @@ _TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
     "ssh-ed448",
 )
+_CERTIFICATE: Final = b"-cert-v01@openssh.com"
 _KNOWN_REFUSED: Final = ("ssh-dss",)
-_NARROWING: Final = ("from", "expiry-time", "command", "cert-authority", "principals", "verify-required")
+_NARROWING: Final = ("from", "expiry-time", "command", "cert-authority", "principals")
 """sshd(8), AUTHORIZED_KEYS: options that Tidegate says elsewhere (filters) or cannot honour."""
 
 _BLOCK: Final = re.compile(
@@ -61,6 +62,12 @@ _PUTTY: Final = re.compile(r"^PuTTY-User-Key-File-\d+:", re.MULTILINE)
 _PRIVATE: Final = re.compile(r"BEGIN [A-Z0-9 ]*PRIVATE KEY|^Private-Lines:|^Private-MAC:", re.MULTILINE)
 
 
+NO_TOUCH: Final = "no-touch-required"
+VERIFY: Final = "verify-required"
+_KEPT: Final = (NO_TOUCH, VERIFY)
+"""Options that stay in the line of a security key and are honoured."""
+
+
 class PublicKey(NamedTuple):
     """One parsed key.
 
@@ -68,18 +75,19 @@ class PublicKey(NamedTuple):
         algorithm: key type, for instance ``ssh-ed25519``.
         blob: SSH wire form (RFC 4253, 6.6), canonical.
         comment: free text without control characters, may be empty.
+        options: ``no-touch-required`` and ``verify-required`` of a security key.
     """
 
     algorithm: str
     blob: bytes
     comment: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
         """The OpenSSH line."""
-        return " ".join(
-            part for part in (self.algorithm, base64.b64encode(self.blob).decode(), self.comment) if part
-        )
+        parts = (",".join(self.options), self.algorithm, base64.b64encode(self.blob).decode(), self.comment)
+        return " ".join(part for part in parts if part)
 
 
 def parse_public_key(text: str) -> str:
@@ -130,16 +138,68 @@ def stored_key(where: str, text: str) -> str:
         raise BadRecord(where, error.what) from None
 
 
+def is_certificate(blob: bytes) -> bool:
+    """True if a public key in wire form says that it is an OpenSSH certificate; it may be broken."""
+    return _CERTIFICATE in blob[4:68] and _first(blob).endswith(_CERTIFICATE)
+
+
+def key_type(blob: bytes) -> bytes:
+    """The type that a public key in wire form says it has; of a certificate that of its key."""
+    name = _first(blob)
+    if not name.endswith(_CERTIFICATE):
+        return name
+    return name.removesuffix(_CERTIFICATE) + (b"@openssh.com" if name.startswith(b"sk-") else b"")
+
+
+def is_security_key(blob: bytes) -> bool:
+    """True if a public key in wire form, or the key of a certificate, is of a security key (FIDO)."""
+    return blob[4:7] == b"sk-"
+
+
+def _first(blob: bytes) -> bytes:
+    return blob[4 : 4 + int.from_bytes(blob[:4], "big")]
+
+
+def checked_key(blob: bytes) -> PublicKey:
+    """A key in wire form, canonical, if it is of a kind that may log in.
+
+    Raises:
+        RefusedKey: it may not.
+        BadRecord: it is broken.
+    """
+    return _from_blob(blob, "")
+
+
 def key_blob(line: str) -> bytes:
     """The wire form in an OpenSSH line that was stored before.
 
     Raises:
         BadRecord: it is not such a line.
     """
-    parts = line.split(None, 2)
+    parts = line.split(None, 3)
+    if parts and parts[0].startswith(_KEPT):
+        del parts[0]
     if len(parts) < 2 or len(parts[1]) > 2 * MAX_BLOB_BYTES:
         raise _bad("not an OpenSSH public key line")
     return _base64(parts[1])
+
+
+def certificate_blob(text: str) -> bytes:
+    """The wire form of the one certificate in OpenSSH's one-line form.
+
+    Raises:
+        BadRecord: there is none.
+    """
+    parts = text[:MAX_TEXT_CHARS].split(None, 2)
+    if len(parts) < 2 or not parts[0].endswith(_CERTIFICATE.decode()):
+        raise _bad("holds no certificate in the form of ssh-keygen")
+    return _base64(parts[1])
+
+
+def key_options(line: str) -> tuple[str, ...]:
+    """The options in an OpenSSH line that was stored before: those of a security key."""
+    first = line.split(None, 1)[0] if line.startswith(_KEPT) else ""
+    return tuple(first.split(",")) if first else ()
 
 
 def fingerprint(line: str) -> str:
@@ -181,7 +241,8 @@ def _from_line(line: str) -> PublicKey:
         options, rest = _split_options(line)
         if not _starts_with_type(rest):
             raise _bad("neither an OpenSSH key line nor a key block of a known form")
-    for option in _option_names(options):
+    names = _option_names(options)
+    for option in names:
         if option in _NARROWING:
             raise _refused(
                 f"the key option {option!r} is not supported; express it with the account's filters"
@@ -192,7 +253,11 @@ def _from_line(line: str) -> PublicKey:
     key = _from_blob(_base64(parts[1]), parts[2] if len(parts) > 2 else "")
     if key.algorithm != parts[0]:
         raise _bad(f"the line says {_shown(parts[0])} and the key is {key.algorithm}")
-    return key
+    if not key.algorithm.startswith("sk-"):
+        if VERIFY in names:
+            raise _refused(f"the key option {VERIFY!r} is about security keys, and this key is none")
+        return key
+    return key._replace(options=tuple(option for option in _KEPT if option in names))
 
 
 def _starts_with_type(line: str) -> bool:

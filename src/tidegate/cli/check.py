@@ -140,6 +140,33 @@ def _ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         if why is not None:
             where = _where(loaded, "sftpd", "host_keys", index) if named else "sftpd.host_keys"
             problems.append(Problem(where, why))
+    if used:
+        yield from _ssh_certificates(loaded, problems)
+
+
+def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS, load_host_keys
+    from tidegate.server.certificates import user_certificates
+
+    section = loaded.settings.sftpd
+    names = section.host_keys or [name for name in DEFAULT_HOST_KEYS if (loaded.config_dir / name).exists()]
+    if section.host_certificates and all(loaded.resolve(name).exists() for name in names):
+        from tidegate.doors.ssh.hostcertificates import load_host_certificates
+
+        try:
+            keys = load_host_keys(loaded.config_dir, names) if names else []
+            load_host_certificates(loaded.config_dir, section.host_certificates, keys)
+            yield f"  host certificates: {len(section.host_certificates)}"
+        except ConfigError as error:
+            problems += [problem for problem in error.problems if problem.where != "configuration"]
+    try:
+        judge = user_certificates(loaded)
+    except ConfigError as error:
+        problems += error.problems
+        return
+    if judge is not None:
+        authorities, revocations = judge.describe()
+        yield f"  user certificates: {authorities} trusted authorities, {revocations} revocations"
 
 
 def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:

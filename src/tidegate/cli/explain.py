@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,7 @@ from tidegate.errors import NotFound
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
     from tidegate.model import Account
+    from tidegate.policy.decision import Step
     from tidegate.policy.explain import Explanation
 
 
@@ -45,6 +48,14 @@ class ExplainFlags:
     ] = False
     method: Annotated[
         str | None, typer.Option("--method", help="Login method: password, publickey, ... Without it, any.")
+    ] = None
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            help="File of an SSH user certificate (`...-cert.pub`) that they log in with.",
+            show_default=False,
+        ),
     ] = None
     size: Annotated[str | None, typer.Option("--size", help="Size of the file, for instance 10M.")] = None
     replaced: Annotated[
@@ -106,7 +117,8 @@ async def _explain(given: ExplainFlags) -> bool:
         account = await context.provider.user(fold_name(given.user, context.rules))
     if account is None:
         raise NotFound(f"no such user: {given.user}")
-    answer = _ask(given, account, context.loaded)
+    proofs = _certificate(given, account, context.loaded)
+    answer = _ask(given, account, context.loaded, proofs)
     storage = await _storage(given, account, context.loaded, allowed=answer.decision.allowed)
     asked = wiring.inspectors_of(context.loaded, parse_operation(given.op)) if answer.decision.allowed else []
     if given.as_json:
@@ -122,7 +134,27 @@ async def _explain(given: ExplainFlags) -> bool:
     return answer.decision.allowed and not storage
 
 
-def _ask(given: ExplainFlags, account: Account, loaded: Loaded) -> Explanation:
+def _certificate(given: ExplainFlags, account: Account, loaded: Loaded) -> Sequence[Step]:
+    """The rules about the certificate that is given, none without one."""
+    if given.certificate is None:
+        return ()
+    from tidegate.accounts.keys import certificate_blob
+    from tidegate.cli.terminal import read_text
+    from tidegate.errors import BadRecord, InvalidArgument
+    from tidegate.identity.certificates.wire import read_certificate
+    from tidegate.server.certificates import user_certificates
+
+    try:
+        certificate = read_certificate(certificate_blob(read_text(given.certificate, "--certificate")))
+    except BadRecord as error:
+        raise InvalidArgument(f"--certificate {given.certificate}: {error.what}") from None
+    judge = user_certificates(loaded)
+    if judge is None:
+        raise InvalidArgument("sftpd.trusted_user_ca_keys names no authority: certificates are not taken")
+    return judge.steps(certificate, account.username, given.ip)
+
+
+def _ask(given: ExplainFlags, account: Account, loaded: Loaded, proofs: Sequence[Step]) -> Explanation:
     from tidegate.model import Protocol
     from tidegate.policy.explain import Usage, explain
 
@@ -135,7 +167,8 @@ def _ask(given: ExplainFlags, account: Account, loaded: Loaded) -> Explanation:
         target=given.target,
         target_exists=given.target_exists,
         rename_onto=loaded.settings.sftpd.strictest_rename_onto,
-        method=given.method,
+        method="publickey" if given.certificate and given.method is None else given.method,
+        proofs=proofs,
         size=None if given.size is None else flags.size(given.size),
         replaced=None if given.replaced is None else flags.size(given.replaced),
         usage=Usage(tracked=bool(loaded.settings.data_provider.track_quota)),

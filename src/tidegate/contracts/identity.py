@@ -18,13 +18,19 @@ class Credential:
             authenticator share.
         secret: the password; of ``keyboard-interactive`` the answer, if there was one question.
         public_key: the key blob in SSH wire form (RFC 4253, 6.6); possession is proved by the door.
+            Certificates are judged before authenticators are asked, which never see one.
         answers: of ``keyboard-interactive``, one for each prompt of the challenge.
+        touched: of a security key (FIDO), that somebody touched it to sign. An authenticator of its own is
+            asked only about signatures with a touch.
+        verified: likewise, that the security key asked for a PIN or a finger.
     """
 
     kind: str
     secret: str = ""
     public_key: bytes = b""
     answers: tuple[str, ...] = ()
+    touched: bool = False
+    verified: bool = False
 
     def __repr__(self) -> str:
         return f"Credential(kind={self.kind!r})"

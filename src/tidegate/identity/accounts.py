@@ -7,8 +7,8 @@ import hmac
 import secrets
 from typing import Final
 
-from tidegate.abc import Authenticator, KnowsKeys, LoginAttempt
-from tidegate.accounts.keys import key_blob
+from tidegate.abc import Authenticator, Credential, KnowsKeys, LoginAttempt
+from tidegate.accounts.keys import NO_TOUCH, VERIFY, is_security_key, key_blob, key_options
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import Account, Peer
@@ -43,13 +43,16 @@ class StoredAccounts:
         """See `tidegate.abc.Authenticator`. Costs the same whether or not the account exists.
 
         Raises:
-            LoginRefused: wrong credential (``bad_credential``), or too many checks waiting (``busy``).
+            LoginRefused: wrong credential (``bad_credential``), a security key that was not touched or did
+                not verify its owner (``security_key``), or too many checks waiting (``busy``).
             ProviderUnavailable: the provider cannot be asked.
         """
         username, credential = attempt.username, attempt.credential
         account = await self._provider.user(username)
         if credential.kind == "publickey":
             right = holds_key(account, credential.public_key)
+            if right and is_security_key(credential.public_key):
+                require_flags(account, credential)
         elif credential.kind in ("password", "keyboard-interactive"):
             stored = account.password if account is not None else ""
             right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
@@ -76,6 +79,27 @@ def holds_key(account: Account | None, blob: bytes) -> bool:
     for known in blobs:
         found |= hmac.compare_digest(known, blob)
     return found and account is not None and bool(blob)
+
+
+def require_flags(account: Account | None, credential: Credential) -> None:
+    """Return if a security key was touched, and verified its owner, as the options of its line want it.
+
+    Raises:
+        LoginRefused: reason ``security_key``, with the option as the rule.
+    """
+    lines = account.public_keys if account is not None else ()
+    for line in lines:
+        try:
+            if key_blob(line) != credential.public_key:
+                continue
+        except BadRecord:
+            continue
+        options = key_options(line)
+        if VERIFY in options and not credential.verified:
+            raise LoginRefused("security_key", rule=VERIFY)
+        if NO_TOUCH in options or credential.touched:
+            return
+    raise LoginRefused("security_key", rule=NO_TOUCH)
 
 
 def _keeps_contract(stored: StoredAccounts) -> tuple[Authenticator, KnowsKeys]:

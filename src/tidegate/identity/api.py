@@ -66,6 +66,9 @@ class LoginService(Protocol):
         """True if offering a signature by this key makes sense; used to answer key probes.
 
         Answers for an unknown user take the same path and time as for a known one.
+
+        Raises:
+            LoginRefused: it is a certificate that is refused whoever the user is; for the record.
         """
         ...
 

@@ -15,9 +15,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidegate.abc import Authenticator, Challenge, Credential
+from tidegate.accounts.keys import is_certificate
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import Denied, LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
@@ -32,6 +33,10 @@ from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import combined, remaining_methods
 from tidegate.store.contract import Provider
+
+if TYPE_CHECKING:
+    from tidegate.identity.certificates.trust import UserCertificates
+    from tidegate.model.certificate import SshCertificate
 
 _MAX_TOUCHED: Final = 10_000
 """User names whose last touch is remembered."""
@@ -88,10 +93,12 @@ class Identity:
         authenticators: asked in order before the provider's accounts.
         clock: Unix seconds; also decides expiry and hours.
         monotonic: seconds, for the password cache.
+        certificates: judges certificates of users; None takes none.
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
 
     Attributes:
+        certificates: judges certificates of users; replaced by a reload of the configuration.
         passwords: hashes and checks for everybody who has passwords.
         throttle: of guesses, at all doors.
     """
@@ -102,6 +109,7 @@ class Identity:
         options: IdentityOptions | None = None,
         *,
         authenticators: Sequence[Authenticator] = (),
+        certificates: UserCertificates | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
@@ -111,6 +119,7 @@ class Identity:
         self._provider = provider
         self._clock = clock
         self._monotonic = monotonic
+        self.certificates = certificates
         self.throttle = LoginThrottle(guesses=self._options.guesses)
         self._inspect = inspect
         self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
@@ -182,13 +191,27 @@ class Identity:
         )
 
     async def _look_up_key(self, peer: Peer, name: str, public_key: bytes) -> bool:
+        if is_certificate(public_key):
+            await self._require_certificate(peer, name, public_key)
         try:
+            if is_certificate(public_key):
+                return (await self._stages.find(name))[0] is not None
             return await self._stages.knows_key(peer, name, public_key)
         except LoginRefused:
             return False
         except TidegateError as error:
             _log.error("key of user %r cannot be looked up: %s", name, error)
             return False
+
+    async def _require_certificate(self, peer: Peer, name: str, blob: bytes) -> SshCertificate:
+        """The certificate, if it may stand for the user.
+
+        Raises:
+            LoginRefused: reason ``certificate``; or certificates are not taken (``bad_credential``).
+        """
+        if self.certificates is None:
+            raise LoginRefused("bad_credential", username=name)
+        return await self.certificates.check(blob, name, peer.remote_ip)
 
     # -- accounts by name ----------------------------------------------------------------------------------
 
@@ -268,13 +291,17 @@ class Identity:
         self._touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
         known = replace(account, password="") if account.password else account
-        return Principal(known, method, peer.remote_ip, asked)
+        return Principal(known, method, peer.remote_ip, asked, proved.step.sftp_only)
 
     async def _verify(
         self, peer: Peer, name: str, credential: Credential, after: PartialLogin | None
     ) -> Proved:
         """Check a credential; one that can be guessed is not looked at after too many wrong ones."""
         if credential.kind == "publickey":
+            if is_certificate(credential.public_key):
+                if after is not None:
+                    raise LoginRefused("method")  # whoever asked for a key has to see it
+                return await self._certified(peer, name, credential)
             return await self._stages.verify(peer, name, credential, after)
         if rule := self.throttle.guess_refused(name, peer.remote_ip, self._monotonic()):
             raise LoginRefused("throttled", rule=rule)
@@ -284,6 +311,18 @@ class Identity:
             if error.reason not in _NO_GUESS:
                 self.throttle.guessed_wrong(name, peer.remote_ip, self._monotonic())
             raise
+
+    async def _certified(self, peer: Peer, name: str, credential: Credential) -> Proved:
+        """Check a certificate whose key is proved."""
+        certificate = await self._require_certificate(peer, name, credential.public_key)
+        if certificate.algorithm.startswith("sk-") and not (credential.touched or certificate.no_touch):
+            raise LoginRefused("certificate", rule="certificate[no-touch-required]", username=name)
+        if certificate.verify and not credential.verified:
+            raise LoginRefused("certificate", rule="certificate[verify-required]", username=name)
+        _log.info(
+            "certificate of user %r: key id %r, serial %d", name, certificate.key_id[:100], certificate.serial
+        )
+        return await self._stages.certified(name, sftp_only=certificate.sftp_only)
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False

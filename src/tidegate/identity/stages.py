@@ -21,6 +21,7 @@ from tidegate.abc import (
     PreLogin,
     Prompt,
 )
+from tidegate.accounts.keys import is_security_key
 from tidegate.errors import LoginRefused, Unsupported
 from tidegate.identity.accounts import StoredAccounts, holds_key
 from tidegate.identity.api import PartialLogin
@@ -59,11 +60,13 @@ class Step:
         authenticator: who took the first credential and takes the next.
         done: kinds of credential that were accepted, in order.
         state: what the authenticator wants to see again.
+        sftp_only: a certificate among them forbids commands.
     """
 
     authenticator: Authenticator
     done: tuple[str, ...]
     state: object = None
+    sftp_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +182,13 @@ class Stages:
         """
         former = after.step if after is not None and isinstance(after.step, Step) else None
         done, state = (former.done, former.state) if former is not None else ((), None)
+        sftp_only = former is not None and former.sftp_only
+        asked = (former.authenticator,) if former is not None else self._chain
+        if not credential.touched and is_security_key(credential.public_key):
+            # Who lets a key go without a touch is the stored account, by the options of its key.
+            asked = tuple(one for one in asked if one is self._stored)
         attempt = LoginAttempt(peer, username, credential, done, state)
-        for authenticator in (former.authenticator,) if former is not None else self._chain:
+        for authenticator in asked:
             answer = await authenticator.verify(attempt)
             if answer is None:
                 continue
@@ -190,7 +198,7 @@ class Stages:
                     raise LoginRefused("provider_error", username=username)
                 challenge = None if answer.challenge is None else _bounded(answer.challenge)
                 following = replace(answer, challenge=challenge)
-                return Proved(Step(authenticator, now, answer.state), following=following)
+                return Proved(Step(authenticator, now, answer.state, sftp_only), following=following)
             if answer.username != username:
                 _log.error(
                     "%s answered with account %r for user %r: refused",
@@ -199,7 +207,23 @@ class Stages:
                     username,
                 )
                 raise LoginRefused("provider_error", username=username)
-            return Proved(Step(authenticator, now), account=answer)
+            return Proved(Step(authenticator, now, sftp_only=sftp_only), account=answer)
+        raise LoginRefused("unknown_user", username=username)
+
+    async def certified(self, username: str, *, sftp_only: bool) -> Proved:
+        """The account that a certificate stands for: of the first authenticator that finds it by name.
+
+        Raises:
+            LoginRefused: nobody does (``unknown_user``).
+            TidegateError: somebody who may cannot be asked.
+        """
+        for authenticator in self._chain:
+            try:
+                account = await authenticator.find(username)
+            except Unsupported:
+                continue  # it tells accounts from logins of its own kinds alone
+            if account is not None and account.username == username:
+                return Proved(Step(authenticator, ("publickey",), sftp_only=sftp_only), account=account)
         raise LoginRefused("unknown_user", username=username)
 
     # -- the last word -------------------------------------------------------------------------------------

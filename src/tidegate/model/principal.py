@@ -17,6 +17,7 @@ class Principal:
             counters (quota, transfer allowance) are asked of the live usage.
         method: the login method that was accepted, for instance ``password`` or ``publickey+password``.
         login_ip: address the login came from.
+        sftp_only: the certificate of the login forbids commands.
         asked: `time.monotonic` of just before the data provider was asked for the account; 0 if it was not.
     """
 
@@ -24,6 +25,7 @@ class Principal:
     method: str
     login_ip: str
     asked: float = field(default=0.0, compare=False)
+    sftp_only: bool = False
 
     @property
     def username(self) -> str:

@@ -222,6 +222,7 @@ def explain(
     usage: Usage | None = None,
     rename_onto: str = "",
     tz: tzinfo = UTC,
+    proofs: Sequence[Step] = (),
 ) -> Explanation:
     """Ask every rule about one act.
 
@@ -242,6 +243,7 @@ def explain(
         usage: live counters; None takes those stored with the account.
         rename_onto: what the server does with RENAME onto a name that exists; the account goes before it.
         tz: time zone of `access_time`.
+        proofs: what was asked of the credential (a certificate), before the rules of the account.
 
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
@@ -249,12 +251,10 @@ def explain(
     act = _act_of(account, op, path, target, is_dir, exists, target_exists, replaced, rename_onto)
     usage = usage or Usage()
     gate = Gate(Principal(account, method or "", ip), protocol)
-    steps: list[tuple[Section, Step]] = [
-        ("login", step)
-        for step in check_login(
-            account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
-        )
-    ]
+    rules = check_login(
+        account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
+    )
+    steps: list[tuple[Section, Step]] = [("login", step) for step in (*proofs, *rules)]
     if (session := session_step(account, usage)) is not None:
         steps.append(("sessions", session))
     moved = act.moved(account)

@@ -31,6 +31,7 @@ from tidegate.identity.usage_records import UsageRecords
 from tidegate.inspection.inspections import Inspections
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
+from tidegate.server.certificates import user_certificates
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.files import storage_host, vfs_options
@@ -155,6 +156,7 @@ class App:
             self.provider,
             identity_options(self.loaded),
             authenticators=authenticators,
+            certificates=await asyncio.to_thread(user_certificates, self.loaded),
             inspect=inspections.require if inspections is not None and inspections.login else None,
         )
         await self._identity.open()
@@ -227,8 +229,10 @@ class App:
         Raises:
             ConfigError: the new configuration cannot be used; nothing has changed then.
         """
+        certificates = await asyncio.to_thread(user_certificates, loaded)
         apply = await self.doors.reload(loaded)
         apply()
+        self.identity.certificates = certificates
         if waiting := keys_that_wait(self.loaded, loaded):
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded

@@ -76,6 +76,7 @@ def ssh_options(loaded: Loaded) -> SshOptions:
             if b.port
         ),
         host_keys=tuple(sftpd.host_keys),
+        host_certificates=tuple(sftpd.host_certificates),
         algorithms=Algorithms(
             kex_algorithms=tuple(sftpd.kex_algorithms),
             ciphers=tuple(sftpd.ciphers),

@@ -44,6 +44,22 @@ class Sftpd(Section):
         "there, generated if missing, and id_ecdsa if it exists. Files that are named here are generated if "
         "missing when they have one of these three names.",
     )
+    host_certificates: list[str] = key(
+        [],
+        "Certificates of the host keys (`ssh-keygen -h -s`), relative to the configuration directory. Each "
+        "belongs to one of the host keys. Clients that trust its authority need not know the key.",
+    )
+    trusted_user_ca_keys: list[str] = key(
+        [],
+        "Files with public keys of authorities, relative to the configuration directory. A user certificate "
+        "of one of them logs in whoever its principals name, without a stored key.",
+    )
+    revoked_user_certs_file: str = key(
+        "",
+        "File of revoked user certificates, relative to the configuration directory: a JSON list of SHA256 "
+        "fingerprints, or lines and binary lists of `ssh-keygen -k`. A change holds from the next login on; "
+        "while the file cannot be read, certificates are refused.",
+    )
     banner: str = key(
         "",
         "Software name in the SSH identification line; empty tells Tidegate's (see `common.server_version`). "
@@ -156,10 +172,7 @@ class Sftpd(Section):
         return commands
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    host_certificates: list[str] = key([], "Certificates of the host keys.", available=False)
     moduli: list[str] = key([], "Files with Diffie-Hellman groups.", available=False)
-    trusted_user_ca_keys: list[str] = key([], "Certificate authorities of users.", available=False)
-    revoked_user_certs_file: str = key("", "Revoked user certificates.", available=False)
     opkssh_path: str = key("", "OpenPubkey verifier.", available=False)
     opkssh_checksum: str = key("", "Checksum of the OpenPubkey verifier.", available=False)
     keyboard_interactive_auth_hook: str = key(

@@ -24,6 +24,7 @@ from asyncssh.constants import MSG_EXT_INFO, MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from tidegate.accounts.keys import is_certificate
 from tidegate.accounts.names import typed_name
 from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
@@ -50,10 +51,11 @@ and a few passwords stay below half of it."""
 MAX_BYTES_BEFORE_LOGIN: Final = 2 * 1024**2
 """Bytes that a connection may send before it has logged in: 100 certificates of 8 KiB, twice."""
 
-CERTIFICATE: Final = b"-cert-v01@openssh.com"
-X509: Final = b"x509v3-"
 MAX_ALGORITHM: Final = 4 + 64
-"""Bytes in front of a key that hold the name of its algorithm (RFC 4251 section 6)."""
+"""Bytes in front of a signature that hold the name of its algorithm (RFC 4251 section 6)."""
+TOUCHED: Final = 0x01
+VERIFIED: Final = 0x04
+"""Flags in signatures of security keys (PROTOCOL.u2f of OpenSSH; CTAP2: user presence, user verification)."""
 
 USERAUTH_SERVICE: Final = b"ssh-userauth"
 CONNECTION_SERVICE: Final = b"ssh-connection"
@@ -63,6 +65,7 @@ _EXPECTED: Final = {
         "send_userauth_failure": ("self", "partial_success"),
         "validate_public_key": ("self", "username", "key_data", "msg", "signature"),
         "_validate_client_certificate": ("self", "username", "key_data"),
+        "get_key_option": ("self", "option", "default"),
         "validate_password": ("self", "username", "password"),
         "send_userauth_success": ("self",),
         "_finish_userauth": ("self", "begin_auth", "method", "packet"),
@@ -353,20 +356,26 @@ class DoorConnection(PacketConnection):
         if not msg:
             return await owner.key_offered(username, key_data)
         turn = owner.begin_attempt("publickey")
+        signed_by = owner.certified_key(key_data) if is_certificate(key_data) else key_data
         with owner.proving():
             proved = owner.signature_allowed(_signature_algorithm(signature)) and await _verified(
-                super().validate_public_key(username, key_data, msg, signature)
+                super().validate_public_key(username, signed_by, msg, signature)
             )
         if not proved:
             owner.key_not_proved()
             return False
-        return await owner.key_proved(turn, username, key_data)
+        flags = _signature_flags(signature)
+        return await owner.key_proved(
+            turn, username, key_data, touched=bool(flags & TOUCHED), verified=bool(flags & VERIFIED)
+        )
 
-    async def _validate_client_certificate(self, username: str, key_data: bytes) -> asyncssh.SSHKey | None:
-        """The key of a certificate; None at once for what is none: asyncssh would raise and catch that."""
-        if CERTIFICATE not in key_data[:MAX_ALGORITHM] and not key_data[4:].startswith(X509):
-            return None
-        return await super()._validate_client_certificate(username, key_data)
+    async def _validate_client_certificate(self, username: str, key_data: bytes) -> asyncssh.SSHKey | None:  # noqa: ARG002  asyncssh's signature
+        """None: identity judges certificates, and asyncssh sees only the keys that they are made for."""
+        return None
+
+    def get_key_option(self, option: str, default: object = None) -> object:
+        """An option of the key that is proved; asyncssh asks for no touch, since identity does."""
+        return True if option == "no-touch-required" else super().get_key_option(option, default)
 
     # -- channels ----------------------------------------------------------------------------------------
 
@@ -457,6 +466,20 @@ def _signature_algorithm(signature: bytes) -> str:
         return SSHPacket(signature).get_string().decode("ascii")
     except (PacketDecodeError, UnicodeDecodeError):
         return ""
+
+
+def _signature_flags(signature: bytes) -> int:
+    """The flags in the signature of a security key; 0 of any other signature."""
+    if b"sk-" not in signature[:MAX_ALGORITHM]:
+        return 0
+    packet = SSHPacket(signature)
+    try:
+        if b"sk-" not in packet.get_string():
+            return 0
+        packet.get_string()
+        return packet.get_byte()
+    except PacketDecodeError:
+        return 0
 
 
 async def _verified(verification: Any) -> bool:

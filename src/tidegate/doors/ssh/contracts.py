@@ -145,7 +145,13 @@ class ConnectionOwner(Protocol):
         """A signature was wrong, or made by an algorithm that is not allowed."""
         ...
 
-    async def key_proved(self, turn: int, username: str, key_data: bytes) -> bool:
+    def certified_key(self, key_data: bytes) -> bytes:
+        """The key that a certificate is made for, in wire form; empty if it cannot be read."""
+        ...
+
+    async def key_proved(
+        self, turn: int, username: str, key_data: bytes, *, touched: bool, verified: bool
+    ) -> bool:
         """Judge a login by a key whose possession is proved."""
         ...
 

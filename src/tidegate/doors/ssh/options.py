@@ -71,6 +71,7 @@ class SshOptions:
         config_dir: where host keys and the banner file are looked for when their paths are relative.
         bindings: addresses; changing them needs a restart.
         host_keys: private key files; empty for those of `hostkeys.default_host_keys`.
+        host_certificates: certificate files, each of one of the keys.
         memory_keys: private keys used instead of files; nothing is read or written then.
         algorithms: see `Algorithms`.
         banner: software version shown after ``SSH-2.0-``; empty for ``Tidegate_<version>_OpenSSH``.
@@ -99,6 +100,7 @@ class SshOptions:
     config_dir: Path = field(default_factory=Path.cwd)
     bindings: tuple[Binding, ...] = (Binding(),)
     host_keys: tuple[str, ...] = ()
+    host_certificates: tuple[str, ...] = ()
     memory_keys: tuple[SSHKey, ...] = field(default=(), repr=False)
     algorithms: Algorithms = field(default_factory=Algorithms)
     banner: str = ""

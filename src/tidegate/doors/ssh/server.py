@@ -19,6 +19,7 @@ from typing import Any, Final
 import asyncssh
 
 from tidegate.abc import Challenge, Credential
+from tidegate.accounts.keys import key_type
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.idle import IdleWatch, SilenceWatch
@@ -27,7 +28,7 @@ from tidegate.doors.common.record import ConnectionRecord, authenticate, shown_v
 from tidegate.doors.ssh.connection import DoorConnection
 from tidegate.doors.ssh.contracts import LoginDoor
 from tidegate.doors.ssh.session import SshSession
-from tidegate.errors import LoginRefused, TidegateError
+from tidegate.errors import BadRecord, LoginRefused, TidegateError
 from tidegate.identity.api import PartialLogin
 from tidegate.model import Peer, Principal, Protocol
 from tidegate.resources.deadline import Deadline
@@ -73,6 +74,7 @@ class SshLogin(asyncssh.SSHServer):
         self._failures = 0
         self._offers = 0
         self._offers_refused = 0
+        self._offer_refusal: LoginRefused | None = None
         self._last_method = ""
         self._question_open: int | None = None
         self._ended_by = ""
@@ -121,7 +123,11 @@ class SshLogin(asyncssh.SSHServer):
             self.record.login_failed(self._last_method, "incomplete")
         elif self._offers:
             # Agents offer keys one by one: refused offers count as a failed login only if nothing followed.
-            self.record.login_failed("publickey", "unknown_key" if self._offers_refused else "incomplete")
+            refusal = self._offer_refusal
+            if refusal is not None:
+                self.record.login_failed("publickey", refusal.reason, refusal.rule)
+            else:
+                self.record.login_failed("publickey", "unknown_key" if self._offers_refused else "incomplete")
 
     def end(self, by: str, *, code: int = asyncssh.DISC_BY_APPLICATION, text: str = "") -> None:
         """End the connection; `by` is put on record."""
@@ -369,10 +375,11 @@ class SshLogin(asyncssh.SSHServer):
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many keys offered"
             )
         known = False
-        size = int.from_bytes(key_data[:4], "big")
-        if key_data[4 : 4 + size] in self.setup.key_types:
+        if key_type(key_data) in self.setup.key_types:
             try:
                 known = await self.door.login.key_is_known(self.peer, username, key_data)
+            except LoginRefused as error:
+                self._offer_refusal = error
             except TidegateError as error:
                 log.error(
                     "%s: key of %r could not be looked up: %s", self.peer.connection_id, username, error
@@ -387,9 +394,21 @@ class SshLogin(asyncssh.SSHServer):
         """A signature was wrong, or made by an algorithm that is not allowed."""
         self.record.login_failed("publickey", "bad_signature")
 
-    async def key_proved(self, turn: int, username: str, key_data: bytes) -> bool:
+    def certified_key(self, key_data: bytes) -> bytes:
+        """The key that a certificate is made for, in wire form; empty if it cannot be read."""
+        from tidegate.identity.certificates.wire import read_certificate
+
+        try:
+            return read_certificate(key_data).key
+        except BadRecord:
+            return b""
+
+    async def key_proved(
+        self, turn: int, username: str, key_data: bytes, *, touched: bool, verified: bool
+    ) -> bool:
         """A key whose possession is proved."""
-        return await self._check(turn, username, Credential(kind="publickey", public_key=key_data))
+        credential = Credential("publickey", public_key=key_data, touched=touched, verified=verified)
+        return await self._check(turn, username, credential)
 
     async def _check(self, turn: int, username: str, credential: Credential) -> bool:
         outcome = await authenticate(

@@ -132,6 +132,9 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:
         """One of the commands that are enabled."""
+        if self._principal.sftp_only:
+            self._refused("ssh_command", command, "the certificate of the login is for SFTP alone")
+            return self._end_with(OFFERED)
         invocation = commands.parse(command, self._login.options.enabled_ssh_commands)
         if invocation is None:
             self._refused("ssh_command", command, "not among enabled_ssh_commands, or malformed")

@@ -18,6 +18,8 @@ from tidegate.doors.ssh.hostkeys import load_host_keys
 from tidegate.doors.ssh.options import MAX_BANNER_BYTES, MAX_VERSION_CHARACTERS, SshOptions
 from tidegate.errors import ConfigError
 
+CERTIFIED: Final = "-cert-v01@openssh.com"
+"""What the algorithm of a host key with a certificate ends with."""
 _VERSION_CHARACTERS: Final = frozenset(string.printable) - frozenset("\t\n\r\x0b\x0c")
 
 
@@ -55,7 +57,14 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
     keys = list(options.memory_keys) or await asyncio.to_thread(
         load_host_keys, options.config_dir, options.host_keys
     )
-    by_algorithm = _keys_by_algorithm(keys, algorithms.host_key_algorithms)
+    certificates: list[asyncssh.SSHCertificate] = []
+    if options.host_certificates:
+        from tidegate.doors.ssh.hostcertificates import load_host_certificates
+
+        certificates = await asyncio.to_thread(
+            load_host_certificates, options.config_dir, options.host_certificates, keys
+        )
+    by_algorithm = _keys_by_algorithm(keys, algorithms.host_key_algorithms, certificates)
     connection = await asyncssh.SSHServerConnectionOptions.construct(
         server_factory=owner,
         server_version=version,
@@ -104,13 +113,23 @@ def checked_version(options: SshOptions) -> str:
 
 
 def _keys_by_algorithm(
-    keys: list[asyncssh.SSHKey], wanted: tuple[str, ...]
+    keys: list[asyncssh.SSHKey], wanted: tuple[str, ...], certificates: list[asyncssh.SSHCertificate]
 ) -> OrderedDict[bytes, asyncssh.SSHKeyPair]:
-    """A key pair for each signature algorithm.
+    """A key pair for each signature algorithm, those with a certificate first.
 
     One object each: asyncssh writes the negotiated algorithm into the object, and connections share it.
     """
     found: OrderedDict[bytes, asyncssh.SSHKeyPair] = OrderedDict()
+    for name in wanted if certificates else ():
+        algorithm = f"{name}{CERTIFIED}".encode("ascii")
+        for key in keys:
+            own = [one for one in certificates if one.key.public_data == key.public_data]
+            pair = asyncssh.load_keypairs([key], certlist=own)[0] if own else None
+            if pair is not None and algorithm in pair.host_key_algorithms:
+                if pair.algorithm != algorithm:
+                    pair.set_sig_algorithm(algorithm)
+                found[algorithm] = pair
+                break
     for name in wanted:
         algorithm = name.encode("ascii")
         for key in keys:
