@@ -40,7 +40,7 @@ def openssh(person: Person, *more: str) -> list[str]:
 
 
 def offered_after_key(person: Person) -> tuple[list[str], paramiko.Transport]:
-    """What the server says may follow the key, and the connection."""
+    """Methods that the server offers after the key, and the connection."""
     transport = paramiko.Transport(("127.0.0.1", person.port))
     transport.start_client(timeout=10)
     key = paramiko.Ed25519Key.from_private_key_file(str(person.key))

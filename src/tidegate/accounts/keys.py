@@ -4,6 +4,8 @@
 Read: OpenSSH lines (with options), RFC 4716 blocks, PEM (PKCS#8 and PKCS#1) and PuTTY key files without
 their private part. Refused with a reason: private keys, DSA, RSA below 2048 bits, certificates, and key
 options that narrow what a key may do, because dropping them in silence would widen it.
+
+Long, because each form of a key is read here, a few lines each, and all end in the same checks.
 """
 
 from __future__ import annotations
@@ -48,7 +50,6 @@ _TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
     "ssh-ed448",
 )
-_CERTIFICATE: Final = b"-cert-v01@openssh.com"
 _KNOWN_REFUSED: Final = ("ssh-dss",)
 _NARROWING: Final = ("from", "expiry-time", "command", "cert-authority", "principals")
 """sshd(8), AUTHORIZED_KEYS: options that Tidegate says elsewhere (filters) or cannot honour."""
@@ -138,28 +139,6 @@ def stored_key(where: str, text: str) -> str:
         raise BadRecord(where, error.what) from None
 
 
-def is_certificate(blob: bytes) -> bool:
-    """True if a public key in wire form says that it is an OpenSSH certificate; it may be broken."""
-    return _CERTIFICATE in blob[4:68] and _first(blob).endswith(_CERTIFICATE)
-
-
-def key_type(blob: bytes) -> bytes:
-    """The type that a public key in wire form says it has; of a certificate that of its key."""
-    name = _first(blob)
-    if not name.endswith(_CERTIFICATE):
-        return name
-    return name.removesuffix(_CERTIFICATE) + (b"@openssh.com" if name.startswith(b"sk-") else b"")
-
-
-def is_security_key(blob: bytes) -> bool:
-    """True if a public key in wire form, or the key of a certificate, is of a security key (FIDO)."""
-    return blob[4:7] == b"sk-"
-
-
-def _first(blob: bytes) -> bytes:
-    return blob[4 : 4 + int.from_bytes(blob[:4], "big")]
-
-
 def checked_key(blob: bytes) -> PublicKey:
     """A key in wire form, canonical, if it is of a kind that may log in.
 
@@ -191,7 +170,7 @@ def certificate_blob(text: str) -> bytes:
         BadRecord: there is none.
     """
     parts = text[:MAX_TEXT_CHARS].split(None, 2)
-    if len(parts) < 2 or not parts[0].endswith(_CERTIFICATE.decode()):
+    if len(parts) < 2 or not parts[0].endswith("-cert-v01@openssh.com"):
         raise _bad("holds no certificate in the form of ssh-keygen")
     return _base64(parts[1])
 

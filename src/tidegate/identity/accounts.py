@@ -8,7 +8,8 @@ import secrets
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential, KnowsKeys, LoginAttempt
-from tidegate.accounts.keys import NO_TOUCH, VERIFY, is_security_key, key_blob, key_options
+from tidegate.accounts.key_kinds import is_security_key
+from tidegate.accounts.keys import NO_TOUCH, VERIFY, key_blob, key_options
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import Account, Peer

@@ -12,16 +12,16 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final
 
 from tidegate.abc import Authenticator, Challenge, Credential
-from tidegate.accounts.keys import is_certificate
+from tidegate.accounts.key_kinds import is_certificate
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.contracts.inspection import Inspected, InspectedAct
-from tidegate.errors import Denied, LoginRefused, NotFound, ProviderError, ProviderUnavailable, TidegateError
+from tidegate.errors import Denied, LoginRefused, ProviderUnavailable, TidegateError
 from tidegate.identity.accounts import StoredAccounts
 from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
@@ -29,6 +29,7 @@ from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, Pas
 from tidegate.identity.passwords import HashOptions, check
 from tidegate.identity.stages import Proved, Stages, with_usage
 from tidegate.identity.throttle import GuessLimits, LoginThrottle
+from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import combined, remaining_methods
@@ -38,16 +39,12 @@ if TYPE_CHECKING:
     from tidegate.identity.certificates.trust import UserCertificates
     from tidegate.model.certificate import SshCertificate
 
-_MAX_TOUCHED: Final = 10_000
-"""User names whose last touch is remembered."""
 _MAX_PROVED: Final = 10_000
 """Logins by key (user, key, address) that are remembered."""
 _PROVED_SECONDS: Final = 5.0
 """How long a key that logged in is taken as known when it is only asked whether signing makes sense."""
 _PROBE_SECONDS: Final = 0.002
 """Answers to key probes come after a multiple of this; looking up one account takes less."""
-_MAX_BACKGROUND: Final = 1000
-"""Upgrades and touches under way; what comes beyond is left to a later login."""
 
 _NO_GUESS: Final = frozenset({"busy", "method", "provider_error", "provider_unavailable"})
 """Reasons of refusals that say nothing about a credential."""
@@ -127,10 +124,8 @@ class Identity:
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
         self.passwords = PasswordChecker(self._pool, self._cache, options=self._options.hashing, check=check)
         self._stages = Stages(authenticators, StoredAccounts(provider, self.passwords))
-        self._touched: OrderedDict[str, float] = OrderedDict()
         self._proved: OrderedDict[tuple[str, bytes, str], float] = OrderedDict()
-        self._background: set[asyncio.Task[None]] = set()
-        self._given_up: set[str] = set()
+        self._upkeep = Upkeep(provider, self.passwords, touch_seconds=self._options.touch_seconds)
 
     async def open(self) -> None:
         """Open the authenticators.
@@ -148,8 +143,7 @@ class Identity:
 
     async def settle(self) -> None:
         """Wait for upgrades and touches under way."""
-        while self._background:
-            await asyncio.wait(set(self._background))
+        await self._upkeep.settle()
 
     # -- LoginService ------------------------------------------------------------------------------------
 
@@ -279,16 +273,11 @@ class Identity:
         if credential.public_key:
             self._remember_key((name, credential.public_key, peer.remote_ip))
         # Another authenticator's secret says nothing about a hash that the account may carry.
-        if (
-            is_stored
-            and credential.secret
-            and self._options.upgrade_hashes
-            and "password" not in self._given_up
-        ):
-            self._start(self._upgrade(proved.account, credential.secret))
+        if is_stored and credential.secret and self._options.upgrade_hashes:
+            self._upkeep.upgrade(proved.account, credential.secret)
         if not is_stored:
             self._stages.remember(proved.account)
-        self._touch(account, now_ms)
+        self._upkeep.touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
         known = replace(account, password="") if account.password else account
         return Principal(known, method, peer.remote_ip, asked, proved.step.sftp_only)
@@ -337,69 +326,12 @@ class Identity:
             tz=self._options.access_time_zone,
         )
 
-    # -- off the path ------------------------------------------------------------------------------------
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        if len(self._background) >= _MAX_BACKGROUND:
-            work.close()
-            return
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _upgrade(self, account: Account, password: str) -> None:
-        """Replace a stored hash that is not of the preferred kind; failure is no harm."""
-        try:
-            made = await self.passwords.replacement(account.username, account.password, password)
-            if made is None:
-                return
-            # Somebody may have set another password meanwhile; that one must not be undone.
-            current = await self._provider.user(account.username)
-            if current is not None and current.password == account.password:
-                await self._provider.set_password(account.username, made)
-        except ProviderUnavailable as error:
-            _log.warning("password hash of user %r was not upgraded: %s", account.username, error)
-        except ProviderError as error:
-            self._give_up("password", f"password hashes are not upgraded: {error}")
-        except TidegateError as error:
-            _log.warning("password hash of user %r was not upgraded: %s", account.username, error)
-
     def _remember_key(self, login: tuple[str, bytes, str]) -> None:
         proved = self._proved
         proved[login] = time.monotonic()
         proved.move_to_end(login)
         if len(proved) > _MAX_PROVED:
             proved.popitem(last=False)
-
-    def _touch(self, account: Account, now_ms: int) -> None:
-        name, now = account.username, now_ms / 1000
-        if "touch" in self._given_up:
-            return
-        if now - self._touched.get(name, account.last_login / 1000) < self._options.touch_seconds:
-            return
-        self._touched[name] = now
-        self._touched.move_to_end(name)
-        if len(self._touched) > _MAX_TOUCHED:
-            self._touched.popitem(last=False)
-        self._start(self._write_touch(name, now_ms))
-
-    async def _write_touch(self, name: str, now_ms: int) -> None:
-        try:
-            await self._provider.touch_login(name, now_ms)
-        except NotFound:
-            return  # just deleted
-        except ProviderUnavailable as error:
-            _log.warning("last login of user %r was not stored: %s", name, error)
-        except ProviderError as error:
-            self._give_up("touch", f"last logins are not stored: {error}")
-        except TidegateError as error:
-            _log.warning("last login of user %r was not stored: %s", name, error)
-
-    def _give_up(self, what: str, why: str) -> None:
-        """Stop trying what this provider does not take, for instance because accounts are read-only."""
-        if what not in self._given_up:
-            self._given_up.add(what)
-            _log.warning("%s", why)
 
 
 def _partial(name: str, method: str, proved: Proved) -> PartialLogin:

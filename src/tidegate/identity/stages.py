@@ -21,7 +21,7 @@ from tidegate.abc import (
     PreLogin,
     Prompt,
 )
-from tidegate.accounts.keys import is_security_key
+from tidegate.accounts.key_kinds import is_security_key
 from tidegate.errors import LoginRefused, Unsupported
 from tidegate.identity.accounts import StoredAccounts, holds_key
 from tidegate.identity.api import PartialLogin

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.accounts.keys import is_certificate, is_security_key, key_type
+from tidegate.accounts.key_kinds import is_certificate, is_security_key, key_type
 from tidegate.errors import BadRecord, ConfigError, LoginRefused
 from tidegate.identity.certificates.revoked import Revoked, parse_revoked
 from tidegate.identity.certificates.trust import UserCertificates

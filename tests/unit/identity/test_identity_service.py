@@ -19,7 +19,7 @@ from tidegate.accounts.keys import key_blob
 from tidegate.doors.common.record import ConnectionRecord, authenticate
 from tidegate.errors import LoginRefused, ProviderError, StorageFailed
 from tidegate.events.kinds import Connected, LoggedIn, LoginFailed
-from tidegate.identity import passwords, service
+from tidegate.identity import passwords, service, upkeep
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.service import Identity, IdentityOptions
 from tidegate.model import Account, Filters, Origin, Peer, Principal, Protocol
@@ -270,7 +270,7 @@ async def test_last_login_is_written_seldom() -> None:
 
 async def test_how_many_last_logins_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest login is forgotten first: the next one of that user is written again."""
-    monkeypatch.setattr(service, "_MAX_TOUCHED", 2)
+    monkeypatch.setattr(upkeep, "_MAX_TOUCHED", 2)
     people = People(*(person(name) for name in ("a", "b", "c")))
     async with identity_of(people, touch_seconds=600.0) as (identity, _):
         for name, written in (("a", 1), ("b", 1), ("a", 1), ("c", 1), ("c", 1), ("b", 1), ("a", 2)):
@@ -279,7 +279,7 @@ async def test_how_many_last_logins_are_remembered_is_bounded(monkeypatch: pytes
             await identity.authenticate(peer(), name, password())
             await identity.settle()
             assert people.writes.count(("touch", name)) == written, name
-        assert len(identity._touched) == 2
+        assert len(identity._upkeep._touched) == 2
 
 
 async def test_how_many_keys_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ async def test_how_many_keys_are_remembered_is_bounded(monkeypatch: pytest.Monke
 
 async def test_work_beside_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that hangs must not gather a task for each login; the login itself succeeds."""
-    monkeypatch.setattr(service, "_MAX_BACKGROUND", 2)
+    monkeypatch.setattr(upkeep, "_MAX_BACKGROUND", 2)
     people, hold, begun = People(*(person(name) for name in "abc")), asyncio.Event(), []
 
     async def hang(name: str, _: int) -> None:

@@ -24,7 +24,7 @@ from asyncssh.constants import MSG_EXT_INFO, MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from tidegate.accounts.keys import is_certificate
+from tidegate.accounts.key_kinds import is_certificate
 from tidegate.accounts.names import typed_name
 from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading

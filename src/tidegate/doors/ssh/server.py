@@ -19,7 +19,7 @@ from typing import Any, Final
 import asyncssh
 
 from tidegate.abc import Challenge, Credential
-from tidegate.accounts.keys import key_type
+from tidegate.accounts.key_kinds import key_type
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.idle import IdleWatch, SilenceWatch
