@@ -74,7 +74,7 @@ def test_portable_shares_a_bucket(
             ["-f", "s3", "--s3-bucket", "b", "--s3-upload-part-size", "4"],
             "--s3-upload-part-size is 4; expected",
         ),
-        (["-f", "disk"], "--fs-provider: 'disk' is not one of osfs, s3fs"),
+        (["-f", "disk"], "--fs-provider: 'disk' is not one of osfs, s3fs, gcsfs"),
         (["-f", "6"], "--fs-provider: '6' is not available in this version"),
     ],
 )

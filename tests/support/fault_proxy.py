@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -274,6 +275,8 @@ def _asked(head: bytes) -> Asked:
     parts = urlsplit(target)
     query = parse_qs(parts.query, keep_blank_values=True)
     headers = {**_headers(head), ":method": method}
+    if "/storage/v1/b/" in parts.path:
+        return Asked(_of_json_api(method, parts.path), unquote(parts.path), headers)
     found = [name for (verb, word), name in _BY_QUERY.items() if verb == method and word in query]
     operation = found[0] if found else f"{method.title()}Object"
     if "x-amz-copy-source" in headers:
@@ -281,6 +284,18 @@ def _asked(head: bytes) -> Asked:
     elif method in {"HEAD", "PUT"} and not parts.path.strip("/").partition("/")[2]:
         operation = f"{method.title()}Bucket"
     return Asked(operation, unquote(parts.path), headers)
+
+
+def _of_json_api(method: str, path: str) -> str:
+    """The operation of Google's JSON API."""
+    key = path.partition("/o/")[2].split("/")
+    if path.startswith("/upload/"):
+        name = "insert"
+    elif method == "POST":
+        name = "compose" if key[-1] == "compose" else "rewrite"
+    else:
+        name = {"PATCH": "patch", "DELETE": "delete"}.get(method, "get" if key[0] else "list")
+    return f"objects.{name}"
 
 
 def _headers(head: bytes) -> dict[str, str]:
@@ -297,10 +312,11 @@ def _without(head: bytes, names: tuple[str, ...], more: dict[str, str]) -> bytes
 
 
 def _refusal(act: Refuse, asked: Asked) -> bytes:
-    text = f"<Error><Code>{act.code}</Code><Message>{act.message}</Message></Error>".encode()
-    head = (
-        f"HTTP/1.1 {act.status} Refused\r\nContent-Type: application/xml\r\nContent-Length: {len(text)}\r\n"
-    )
+    kind, text = "xml", f"<Error><Code>{act.code}</Code><Message>{act.message}</Message></Error>".encode()
+    if asked.operation.startswith("objects."):
+        error = {"code": act.status, "message": act.message, "errors": [{"reason": act.code}]}
+        kind, text = "json", json.dumps({"error": error}).encode()
+    head = f"HTTP/1.1 {act.status} Refused\r\nContent-Type: application/{kind}\r\nContent-Length: {len(text)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in act.headers.items()) + "\r\n"
     return head.encode() + (b"" if asked.headers[":method"] == "HEAD" else text)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -13,7 +14,10 @@ from tidegate.model import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
 from tidegate.model.storage import NUMBERED
 from tidegate.store.storages import kind_of
 
-_BUCKETS: Final = {"s3": ("s3", "s3fs", "bucket")}
+_BUCKETS: Final = {
+    "s3": ("s3", "s3fs", "bucket"),
+    "gcs": ("gcs", "gcsfs", "bucket"),
+}
 """By kind: how its flags begin, its name as a provider, and the option that it cannot do without."""
 _NUMBERS: Final = frozenset(str(number) for number in range(len(NUMBERED)))
 
@@ -29,8 +33,8 @@ class StorageFlags:
             "--fs",
             "-f",
             metavar="KIND",
-            help="Storage that is shared: osfs (a directory of this host) or s3fs (a bucket). "
-            "Also local, s3, 0 and 1.",
+            help="Storage that is shared: osfs (a directory of this host), s3fs (a bucket of S3) or gcsfs "
+            "(one of Google Cloud Storage). Also local, s3, gcs, and 0 to 2.",
         ),
     ] = "osfs"
     s3_bucket: Annotated[str, typer.Option("--s3-bucket", help="Bucket.")] = ""
@@ -79,6 +83,40 @@ class StorageFlags:
         str, typer.Option("--s3-ca-file", metavar="FILE", help="Certificates to trust (PEM).")
     ] = ""
 
+    gcs_bucket: Annotated[str, typer.Option("--gcs-bucket", help="Bucket.")] = ""
+    gcs_credentials_file: Annotated[
+        str,
+        typer.Option(
+            "--gcs-credentials-file",
+            metavar="FILE",
+            help="JSON of the key of a service account; or those below.",
+        ),
+    ] = ""
+    gcs_automatic_credentials: Annotated[
+        int | None,
+        typer.Option(
+            "--gcs-automatic-credentials",
+            min=0,
+            max=1,
+            help="1: credentials of this host, as Google's tools find them. The default without a file.",
+        ),
+    ] = None
+    gcs_endpoint: Annotated[
+        str, typer.Option("--gcs-endpoint", metavar="URL", help="Another server: https://host:port.")
+    ] = ""
+    gcs_storage_class: Annotated[
+        str, typer.Option("--gcs-storage-class", help="Storage class of new objects.")
+    ] = ""
+    gcs_acl: Annotated[str, typer.Option("--gcs-acl", help="Predefined ACL of new objects.")] = ""
+    gcs_key_prefix: Annotated[
+        str,
+        typer.Option("--gcs-key-prefix", help="Share what is below this prefix, for instance folder/sub/."),
+    ] = ""
+    gcs_upload_part_size: Annotated[int, typer.Option("--gcs-upload-part-size", help="MiB; 0 is 5.")] = 0
+    gcs_ca_file: Annotated[
+        str, typer.Option("--gcs-ca-file", metavar="FILE", help="Certificates to trust (PEM).")
+    ] = ""
+
     def filesystem(self) -> StorageConfig:
         """The storage that they name.
 
@@ -101,9 +139,22 @@ class StorageFlags:
         given = self._given(begins)
         if not given.get(needed):
             raise InvalidArgument(f"{_flag(begins, needed)}: name the {needed}")
+        if kind == "gcs":
+            given = self._of_host(given)
         config = StorageConfig(kind, {f"{begins}config": given})
         _check(config, begins)
         return config
+
+    def _of_host(self, given: dict[str, object]) -> dict[str, object]:
+        """Flags for Google Cloud Storage: credentials of the host unless others are given, paths absolute."""
+        found = {
+            name: str(Path(str(value)).absolute()) if name.endswith("_file") else value
+            for name, value in given.items()
+        }
+        others = "credentials_file" in found or "endpoint" in found
+        if self.gcs_automatic_credentials is None and not others:
+            found["automatic_credentials"] = 1
+        return found
 
     def _given(self, begins: str) -> dict[str, object]:
         """Options of flags that begin so, as far as they are given."""

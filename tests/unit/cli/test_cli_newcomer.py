@@ -25,10 +25,9 @@ def test_version_as_a_flag() -> None:
         (["serv"], "No such command 'serv'. Did you mean 'serve'? (see tidegate --help)"),
         (["user", "lst"], "No such command 'lst'. Did you mean 'list', 'set'? (see tidegate user --help)"),
         (["frobnicate"], "No such command 'frobnicate' (see tidegate --help)"),
-        (["portable", "--gcs-bucket", "b"], "only directories of this host and buckets of S3 can be shared"),
         (
             ["portable", "--az-container", "b"],
-            "only directories of this host and buckets of S3 can be shared",
+            "only directories of this host and buckets of S3 and Google can be shared",
         ),
         (
             ["portable", "--ftpd-port", "2121"],
