@@ -64,6 +64,16 @@ async def test_legacy_algorithms_need_to_be_named(tmp_path):
         assert (await client.run("pwd")).stdout == "/start\n"
 
 
+CHOSEN = [[]] + [
+    ["-o", f"Ciphers=aes{bits}-ctr", "-o", f"MACs={mac}"]
+    for bits in (128, 256)
+    for mac in (
+        "hmac-sha2-256", "hmac-sha2-512", "hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com",
+    )
+]  # fmt: skip
+"""Options of OpenSSH's clients: its own choice, and each pair that other clients choose."""
+
+
 @needs_ssh
 async def test_rekeying_in_mid_transfer(tmp_path):
     data = bytes(range(256)) * 8192
@@ -78,13 +88,17 @@ async def test_rekeying_in_mid_transfer(tmp_path):
         await world.recorder.wait(Disconnected)
         assert world.sessions.files["/start/b.bin"] == data
         batch = tmp_path / "batch"
-        batch.write_text(f"get /start/a.bin {tmp_path}/down\n")
-        status, _, err = await run_program(
-            "sftp", *SSH, "-o", "BatchMode=no", "-o", "RekeyLimit=100K", "-P", str(world.port), "-b", str(batch),
-            "ada@127.0.0.1", env=askpass(tmp_path, "secret"),
-        )  # fmt: skip
-        assert status == 0, err
-        assert (tmp_path / "down").read_bytes() == data
+        for index, chosen in enumerate(CHOSEN):
+            target = tmp_path / f"down{index}"
+            batch.write_text(f"get /start/a.bin {target}\nput {target} /start/up{index}\n")
+            status, _, err = await run_program(
+                "sftp", *SSH, *chosen, "-o", "BatchMode=no", "-o", "RekeyLimit=100K", "-P", str(world.port),
+                "-b", str(batch), "ada@127.0.0.1", env=askpass(tmp_path, "secret"),
+            )  # fmt: skip
+            assert status == 0, err
+            assert target.read_bytes() == data
+            await world.recorder.wait(Disconnected, count=2 + index)
+            assert world.sessions.files[f"/start/up{index}"] == data
 
 
 async def test_one_host_has_a_limit_and_a_refusal_is_on_record(tmp_path):

@@ -12,7 +12,8 @@ from tests.support.lane_echo import Echo, connect, exchange, frame, open_echo, r
 from tests.support.ssh_world import ssh_world
 
 ADA = {"username": "ada", "password": "secret"}
-CIPHERS = ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
+CIPHERS = ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr hmac-sha2-256",
+           "aes256-ctr hmac-sha2-256-etm@openssh.com"]  # fmt: skip
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)

@@ -9,14 +9,16 @@ from typing import Any
 
 import asyncssh
 import pytest
-from tests.support.lane_echo import Echo, connect, exchange, frame, open_echo, running_echo
+from tests.support.lane_echo import Echo, EchoSession, connect, exchange, frame, open_echo, running_echo
 
-from tidegate.doors.ssh import lane_output, records
+from tidegate.doors.ssh import lane_output, records, records_ctr
 from tidegate.doors.ssh.lane_output import Output
 
 GCM = "aes128-gcm@openssh.com"
 CHACHA = "chacha20-poly1305@openssh.com"
-CIPHERS = [GCM, CHACHA]
+CTR = "aes256-ctr hmac-sha2-256"
+ETM = "aes128-ctr hmac-sha2-512-etm@openssh.com"
+CIPHERS = [GCM, CHACHA, CTR, ETM]
 
 
 async def _ask_one_by_one(writer: Any, reader: Any, sizes: list[int]) -> None:
@@ -46,20 +48,24 @@ def alone(monkeypatch) -> list[bool]:
 async def test_no_nonce_is_used_twice_while_keys_change_between_answers(cipher, alone, monkeypatch):
     seen: list[tuple[int, bytes | int]] = []
     kept: list[object] = []
-    gcm, chacha = records.GcmRecords.seal, records.ChachaRecords.seal
+    gcm = records.GcmRecords.seal
 
     def seal_gcm(self, record, seq):
         gcm(self, record, seq)
         kept.append(self)  # so that no other key gets its id
         seen.append((id(self), bytes(self._nonce)))
 
-    def seal_chacha(self, record, seq):
-        chacha(self, record, seq)
-        kept.append(self)
-        seen.append((id(self), seq))
+    def numbered(original):
+        def seal(self, record, seq):
+            original(self, record, seq)
+            kept.append(self)
+            seen.append((id(self), seq))
+
+        return seal
 
     monkeypatch.setattr(records.GcmRecords, "seal", seal_gcm)
-    monkeypatch.setattr(records.ChachaRecords, "seal", seal_chacha)
+    for kind in (records.ChachaRecords, records_ctr.CtrRecords, records_ctr.EtmRecords):
+        monkeypatch.setattr(kind, "seal", numbered(kind.seal))
     async with (
         running_echo(ciphers=[cipher], rekey_bytes=1500) as server,
         connect(server, rekey_bytes=4000) as client,
@@ -182,6 +188,34 @@ class _Recording:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("cut", [0, 3, 15, 16, 17, 40])
+async def test_a_record_that_asyncssh_has_begun_to_read(cipher, cut, monkeypatch):
+    """The lane is attached while a part of a record is there: of its first block, all of it, and more."""
+    attach = EchoSession.attach
+    begun: list[EchoSession] = []
+    monkeypatch.setattr(EchoSession, "attach", lambda self: begun.append(self))
+    async with running_echo(ciphers=[cipher]) as server, connect(server) as client:
+        writer, reader = await open_echo(client)
+        wire = _Recording(client._transport)
+        monkeypatch.setattr(client, "_transport", wire)
+        frames = [frame(100), frame(20_000)]
+        for one in frames:
+            writer.write(one)
+        data = wire.take()
+        connection = server.connections[0]
+        if cut:
+            connection.data_received(data[:cut])
+        monkeypatch.undo()
+        (session,) = begun
+        attach(session)
+        client._transport.write(data[cut:])
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(104 + 20_004) == b"".join(frames)
+        await exchange(writer, reader, [frame(n) for n in (0, 50_000)])
+        assert len(server.lanes) == 1
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)

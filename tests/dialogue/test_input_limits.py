@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
 from asyncssh.packet import String, UInt32
 from tests.support.ssh_world import World, ssh_world
 
-from tidegate.doors.ssh.commands import STDIN_LIMIT, Input
+from tidegate.doors.ssh.command import STDIN_LIMIT, Input
 from tidegate.doors.ssh.connection import MAX_BYTES_BEFORE_LOGIN, MAX_PACKETS_BEFORE_LOGIN
 from tidegate.doors.ssh.lane_keys import key_of
 from tidegate.events.kinds import Disconnected
@@ -74,34 +75,75 @@ async def opened(
     return writer, reader
 
 
-def record(client: asyncssh.SSHClientConnection, payload: bytes, padding: int) -> bytes:
-    """A record of a client's connection with as much padding as is said."""
-    key = key_of(client._send_encryption)
+def record(
+    client: asyncssh.SSHClientConnection, payload: bytes, padding: int, says: int | None = None
+) -> bytes:
+    """A record of a client's connection with as much padding, and the length, that is said."""
+    key = key_of(client._send_encryption, sends=True)
     assert key is not None
     length = 1 + len(payload) + padding
-    sealed = memoryview(bytearray(4 + length + 16))
-    sealed[:4] = length.to_bytes(4, "big")
+    sealed = memoryview(bytearray(key.around + length))
+    sealed[:4] = (length if says is None else says).to_bytes(4, "big")
     sealed[4] = padding
     sealed[5 : 5 + len(payload)] = payload
     key.seal(sealed, client._send_seq)
     return bytes(sealed)
 
 
-@pytest.mark.parametrize("cipher", ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com"])
+CIPHERS = [
+    "aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com",
+    "aes128-ctr hmac-sha2-256", "aes256-ctr hmac-sha2-256-etm@openssh.com",
+]  # fmt: skip
+
+
+def with_cipher(world: World, cipher: str) -> Any:
+    """A connection with that cipher, and the MAC behind it."""
+    name, _, mac = cipher.partition(" ")
+    return world.connect(**ADA, encryption_algs=[name], mac_algs=[mac] if mac else ())
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
 @pytest.mark.parametrize("size", [16, 20_000])
 @pytest.mark.parametrize("padding", [0, 3])
 async def test_too_little_padding_ends_the_connection(tmp_path: Path, cipher: str, size: int, padding: int):
     block = 16 if cipher.startswith("aes") else 8
-    async with ssh_world(tmp_path) as world, world.connect(**ADA, encryption_algs=[cipher]) as client:
+    async with ssh_world(tmp_path) as world, with_cipher(world, cipher) as client:
         writer, _ = await opened(client)
         head = 1 + 4 + 4
-        size += -(1 + head + size + padding) % block
+        size += -((5 if cipher.endswith("ctr hmac-sha2-256") else 1) + head + size + padding) % block
         data = packet(17, UInt32(1) + String(b"/" + b"x" * (size - 14)))  # one whole STAT
         assert len(data) == size
         payload = b"\x5e" + UInt32(writer.channel._send_chan) + String(data)
         client._transport.write(record(client, payload, padding))
         await asyncio.wait_for(client.wait_closed(), 10)
         assert "padding" in (await world.recorder.wait(Disconnected)).error
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("says", [0, 7, 45, 1 << 20, (1 << 32) - 16, (1 << 32) - 1])
+async def test_a_length_that_no_packet_has_ends_the_connection_at_once(
+    tmp_path: Path, cipher: str, says: int
+):
+    async with ssh_world(tmp_path) as world, with_cipher(world, cipher) as client:
+        writer, _ = await opened(client)
+        payload = b"\x5e" + UInt32(writer.channel._send_chan) + String(packet(17, UInt32(1) + String(b"/")))
+        client._transport.write(record(client, payload, 20, says))
+        await asyncio.wait_for(client.wait_closed(), 10)
+        error = (await world.recorder.wait(Disconnected)).error
+        assert ("multiple" if says == 45 else "MAC" if says < 8 else "packet size") in error
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+async def test_a_length_that_lies_within_limits_ends_the_connection_when_the_bytes_are_there(
+    tmp_path: Path, cipher: str
+):
+    says = 200_000 - 4 * cipher.endswith("ctr hmac-sha2-256")
+    async with ssh_world(tmp_path) as world, with_cipher(world, cipher) as client:
+        writer, _ = await opened(client)
+        payload = b"\x5e" + UInt32(writer.channel._send_chan) + String(packet(17, UInt32(1) + String(b"/")))
+        client._transport.write(record(client, payload, 20, says) + bytes(says))
+        await asyncio.wait_for(client.wait_closed(), 10)
+        assert "MAC" in (await world.recorder.wait(Disconnected)).error
 
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "plain"])

@@ -10,11 +10,20 @@ import pytest
 from tests.support.lane_echo import connect, exchange, frame, open_echo, running_echo
 
 GCM = "aes128-gcm@openssh.com"
+CHACHA = "chacha20-poly1305@openssh.com"
+CTR = "aes192-ctr hmac-sha2-256"
+ETM = "aes128-ctr hmac-sha2-512-etm@openssh.com"
+NO_LANE = "aes256-cbc hmac-sha2-256"
+UMAC = "aes256-ctr umac-64@openssh.com"
+ALL = [GCM, CHACHA, CTR, ETM, NO_LANE, UMAC]
 SIZES = [0, 1000, 100_000, 5]
 
 
 async def _rekey_to(client: Any, cipher: str) -> None:
-    client._enc_algs = [cipher.encode()]
+    name, _, mac = cipher.partition(" ")
+    client._enc_algs = [name.encode()]
+    if mac:
+        client._mac_algs = [mac.encode()]
     client._send_kexinit()
     client._kexinit_sent = True
     for _ in range(2000):
@@ -52,31 +61,33 @@ class _Trickle:
         self._task = None
 
 
-@pytest.mark.parametrize("cipher", ["aes256-ctr", "chacha20-poly1305@openssh.com", GCM])
-async def test_data_flows_on_after_keys_for_another_cipher(cipher):
+@pytest.mark.parametrize("first", [GCM, CTR, ETM])
+@pytest.mark.parametrize("cipher", ALL)
+async def test_data_flows_on_after_keys_for_another_cipher(first, cipher):
+    name, _, mac = first.partition(" ")
     async with (
-        running_echo(ciphers=[GCM, "chacha20-poly1305@openssh.com", "aes256-ctr"]) as server,
-        connect(server, encryption_algs=[GCM]) as client,
+        running_echo(ciphers=ALL) as server,
+        connect(server, encryption_algs=[name], mac_algs=[mac] if mac else ()) as client,
     ):
         writer, reader = await open_echo(client)
         await exchange(writer, reader, [frame(size) for size in SIZES])
         await asyncio.wait_for(_rekey_to(client, cipher), 5)
         await asyncio.wait_for(exchange(writer, reader, [frame(size) for size in SIZES]), 5)
 
-        assert [lane._detached for lane in server.lanes] == [cipher == "aes256-ctr"]
+        assert [lane._detached for lane in server.lanes] == [cipher in (NO_LANE, UMAC)]
 
 
 @pytest.mark.parametrize("piece", [7, 64])
 async def test_keys_that_come_in_pieces(piece):
     async with (
-        running_echo(ciphers=[GCM, "aes256-ctr"]) as server,
+        running_echo(ciphers=[GCM, NO_LANE]) as server,
         connect(server, encryption_algs=[GCM]) as client,
     ):
         writer, reader = await open_echo(client)
         await exchange(writer, reader, [frame(size) for size in SIZES])
         plain = client._transport
         client._transport = trickle = _Trickle(plain, piece)
-        await asyncio.wait_for(_rekey_to(client, "aes256-ctr"), 5)
+        await asyncio.wait_for(_rekey_to(client, NO_LANE), 5)
         while trickle._task is not None:
             await asyncio.sleep(0.001)
         client._transport = plain
@@ -87,12 +98,12 @@ async def test_keys_that_come_in_pieces(piece):
 
 async def test_a_peer_that_does_not_read_is_not_buffered_without_bound_after_that_either():
     async with (
-        running_echo(ciphers=[GCM, "aes256-ctr"], window=300_000) as server,
+        running_echo(ciphers=[GCM, NO_LANE], window=300_000) as server,
         connect(server, encryption_algs=[GCM]) as client,
     ):
         writer, reader = await open_echo(client, window=65536)
         await exchange(writer, reader, [frame(10)])
-        await asyncio.wait_for(_rekey_to(client, "aes256-ctr"), 5)
+        await asyncio.wait_for(_rekey_to(client, NO_LANE), 5)
         writer.channel.pause_reading()
         frames = [frame(100_000) for _ in range(40)]
         sender = asyncio.ensure_future(_send(writer, frames))

@@ -134,11 +134,13 @@ async def running_echo(
     rekey_bytes: int = 1 << 30,
     ciphers: list[str] | None = None,
 ) -> AsyncIterator[RunningEcho]:
+    """A server on a free port; a cipher may have a MAC behind it, and a blank between."""
     running = RunningEcho(window, packet)
     server = await asyncssh.listen(
         "127.0.0.1", 0, server_factory=lambda: EchoServer(running), rekey_bytes=rekey_bytes,
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
-        encryption_algs=ciphers or ["aes128-gcm@openssh.com"],
+        encryption_algs=[name.partition(" ")[0] for name in ciphers or ["aes128-gcm@openssh.com"]],
+        mac_algs=[mac for name in ciphers or () if (mac := name.partition(" ")[2])] or (),
     )  # fmt: skip
     running.port = server.get_port()
     try:

@@ -92,6 +92,34 @@ def ssh(person: Person, command: str) -> Done:
     return run("ssh", *SSH, "-i", person.key, "-p", str(person.port), f"{person.name}@127.0.0.1", command)
 
 
+def ssh_command(person: Person) -> str:
+    """OpenSSH's ssh as rsync and git start it."""
+    return " ".join(["ssh", "-a", "-x", *SSH, "-i", str(person.key), "-p", str(person.port)])
+
+
+def rsync(person: Person, *words: str | Path, cwd: Path | None = None, seconds: float = SECONDS) -> Done:
+    """Rsync; a word that begins with : is a path on the server."""
+    argv = [f"{person.name}@127.0.0.1{word}" if str(word).startswith(":") else word for word in words]
+    return run("rsync", "-e", ssh_command(person), *argv, cwd=cwd, seconds=seconds)
+
+
+def git(
+    *words: str | Path, person: Person | None = None, cwd: Path | None = None, seconds: float = SECONDS
+) -> Done:
+    """Git without anybody's configuration; a word that begins with : is a path on the server."""
+    url = "" if person is None else f"ssh://{person.name}@127.0.0.1:{person.port}"
+    argv = [f"{url}{str(word)[1:]}" if str(word).startswith(":/") else word for word in words]
+    env = {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_SSH_COMMAND": "false" if person is None else ssh_command(person),
+        "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com",
+        "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.com",
+        "GIT_TERMINAL_PROMPT": "0",
+    }  # fmt: skip
+    return run("git", *argv, cwd=cwd, env=env, seconds=seconds)
+
+
 # -- others ------------------------------------------------------------------------------------------------
 
 

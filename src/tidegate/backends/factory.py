@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from tidegate.abc import Backend, StorageHost, StorageKind, TriesItself
 from tidegate.errors import BadRecord, ConfigError, OperatorError, Problem, StorageFailed
 from tidegate.model import LOCAL, StorageConfig, StorageSpec
+from tidegate.model.sealing import NO_SEALING, SealsSecrets, SecretLocked, open_secrets
 from tidegate.model.secret_names import is_secret_option
 from tidegate.model.storage import provider_of
 
@@ -52,9 +53,11 @@ class StorageKinds:
 
     Args:
         named: import paths (``package.module:name``) of the configuration by kind.
+        seals: opens encrypted secrets of records.
     """
 
-    def __init__(self, named: Mapping[str, str] | None = None) -> None:
+    def __init__(self, named: Mapping[str, str] | None = None, seals: SealsSecrets = NO_SEALING) -> None:
+        self._seals = seals
         self._paths = {**(named or {}), **OURS}
         self._named = tuple(named or ())
         self._found: dict[str, type[StorageKind]] = {}
@@ -102,16 +105,30 @@ class StorageKinds:
             return str(error)
         return None
 
-    def mistake(self, config: StorageConfig) -> str | None:
+    def mistake(self, spec: StorageSpec) -> str | None:
         """The reason why storage cannot be used here as the record has it; asks no service."""
-        if (problem := self.problem(config)) is not None:
+        if (problem := self.problem(spec.config)) is not None:
             return problem
-        kind = self.find(config.kind)
         try:
-            options_of(kind.options, kind.section, config, "filesystem.")
+            self.options(self.find(spec.config.kind), spec)
         except BadRecord as error:
             return str(error)
         return None
+
+    def options(self, kind: type[StorageKind] | StorageKind, spec: StorageSpec, where: str = "") -> Any:
+        """The options of a kind in a record, with its secrets as they were given: for using them right now.
+
+        Raises:
+            BadRecord: they do not fit, or a secret cannot be opened.
+        """
+        config = spec.config
+        if config.is_sealed:
+            try:
+                opened = open_secrets(config.options, self._seals, spec.owner.at("filesystem"))
+            except SecretLocked as error:
+                raise BadRecord(f"{where}{error.field}", error.what) from None
+            config = StorageConfig(config.kind, opened)
+        return options_of(kind.options, kind.section, config, f"{where}filesystem.")
 
     def check(self, spec: StorageSpec, where: str = "", directory: str = "mapped_path") -> None:
         """Check what a record says about storage that can be used here.
@@ -129,7 +146,7 @@ class StorageKinds:
         kind = self.find(spec.config.kind)
         if kind.needs_directory and not spec.directory:
             raise BadRecord(f"{where}{directory}", "is missing: an absolute directory is needed")
-        options_of(kind.options, kind.section, spec.config, f"{where}filesystem.")
+        self.options(kind, spec, where)
 
     async def try_out(self, spec: StorageSpec, *, writes: bool = True) -> None:
         """Open a root as a server would, and ask it for what users need; nothing is kept.
@@ -148,7 +165,7 @@ class StorageKinds:
         kind = found(StorageHost())
         try:
             await kind.open()
-            backend = kind.build(spec, options_of(found.options, found.section, spec.config, "filesystem."))
+            backend = kind.build(spec, self.options(found, spec))
             try:
                 await backend.open()
                 if writes and isinstance(backend, TriesItself):
@@ -242,9 +259,10 @@ class Storages:
         if kind.needs_directory and not spec.directory:
             raise StorageFailed("storage: the record names no directory")
         try:
-            options = options_of(kind.options, kind.section, spec.config, "filesystem.")
+            options = self.kinds.options(kind, spec)
         except BadRecord as error:
-            raise StorageFailed(f"storage {error}") from None
+            whose = f" of {spec.owner.kind} {spec.owner.name}:" if spec.owner.name else ""
+            raise StorageFailed(f"storage{whose} {error}") from None
         return kind.build(spec, options)
 
     async def close(self) -> None:

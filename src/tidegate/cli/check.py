@@ -64,6 +64,7 @@ def check(
         _events,
         _inspection,
         _storage,
+        _secrets,
         _cluster,
     ):
         facts += inspect(loaded, problems)
@@ -279,6 +280,16 @@ def _storage(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
             problems.append(Problem(f"storage {name}", problem))
     if others:
         yield f"storage: {LOCAL}, {', '.join(others)}"
+
+
+def _secrets(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Master keys, read as a server reads them."""
+    from tidegate.server.secrets import read_keys
+
+    try:
+        yield read_keys(loaded)
+    except ConfigError as error:
+        problems += error.problems
 
 
 def _events(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:

@@ -185,7 +185,7 @@ async def _storage(given: ExplainFlags, account: Account, loaded: Loaded, *, all
     # A session cannot begin without the home; folders are opened when they are used.
     used = ["/", given.path, *([given.target] if given.target else [])]
     kinds = wiring.storage_kinds(loaded)
-    problems = [kinds.mistake(storage_at(account, VPath.parse(text)).config) for text in used]
+    problems = [kinds.mistake(storage_at(account, VPath.parse(text))) for text in used]
     storage = next((problem for problem in problems if problem), None)
     if given.look and storage is None and allowed:
         from tidegate.cli.trial import storage_answer

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "resetprovider": ("schema", "resetprovider"),
     "dumpdata": ("backup", "dumpdata"),
     "loaddata": ("backup", "loaddata"),
+    "secrets": ("secrets", "app"),
     "import": ("imports", "app"),
     "version": ("version", "version"),
 }

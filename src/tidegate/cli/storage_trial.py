@@ -44,7 +44,7 @@ async def try_storages(config_dir: Path, config_file: str, problems: list[Proble
 
 async def _roots(desk: AdminContext) -> dict[str, tuple[str, StorageSpec]]:
     """Storage that is no directory of this host, each once, with the first record that names it."""
-    from tidegate.model import StorageSpec
+    from tidegate.policy.folders import storage_of, storage_of_folder
 
     found: dict[str, tuple[str, StorageSpec]] = {}
 
@@ -55,11 +55,11 @@ async def _roots(desk: AdminContext) -> dict[str, tuple[str, StorageSpec]]:
     offset = 0
     while users := await desk.provider.users(offset=offset, limit=PAGE):
         for user in users:
-            note(f"user {user.username}", StorageSpec(user.home_dir, user.filesystem))
+            note(f"user {user.username}", storage_of(user))
         offset += len(users)
     offset = 0
     while folders := await desk.provider.folders(offset=offset, limit=PAGE):
         for folder in folders:
-            note(f"folder {folder.name}", StorageSpec(folder.mapped_path, folder.filesystem))
+            note(f"folder {folder.name}", storage_of_folder(folder))
         offset += len(folders)
     return found

@@ -467,6 +467,26 @@ class Surveys(Protocol):
 
 
 @runtime_checkable
+class HostsPrograms(Protocol):
+    """A backend MAY have this: its files lie on a disk of this host, where programs can be let in.
+
+    Attributes:
+        program_umask: permission bits that files made by programs do not get.
+    """
+
+    program_umask: int
+
+    async def descriptor(self, key: Key) -> int:
+        """A descriptor (O_PATH) of the directory at a key, which the caller closes.
+
+        Raises:
+            NotFound, NotADirectory: there is none.
+            LinkMet, Denied: a link is on the way.
+        """
+        ...
+
+
+@runtime_checkable
 class RenamesAcross(Protocol):
     """A backend MAY have this beside `Backend`: renaming into another root without moving bytes."""
 

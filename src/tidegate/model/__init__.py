@@ -27,6 +27,7 @@ from tidegate.model.origin import NOWHERE, Origin
 from tidegate.model.path import ROOT, VPath
 from tidegate.model.peer import OtherProtocol, Peer, Protocol
 from tidegate.model.principal import Principal
+from tidegate.model.program import ProgramDirectory, ProgramUse
 from tidegate.model.storage import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
 from tidegate.model.usage import UsageDelta
 
@@ -55,6 +56,8 @@ __all__ = [
     "Peer",
     "Permission",
     "Principal",
+    "ProgramDirectory",
+    "ProgramUse",
     "Protocol",
     "Space",
     "StorageConfig",

@@ -54,11 +54,25 @@ class SecretPlace:
 
 
 class SecretLocked(ValueError):
-    """An encrypted secret cannot be opened; the text says why and holds nothing of it."""
+    """An encrypted secret cannot be opened; the text says why and holds nothing of it.
+
+    Args:
+        what: the reason, to stand after the field's name.
+        field: of the secret, where it is known.
+    """
+
+    def __init__(self, what: str, field: str = "") -> None:
+        super().__init__(f"{field} {what}" if field else what)
+        self.what = what
+        self.field = field
 
 
 class SealsSecrets(Protocol):
     """Encrypts secrets of records, and opens them. Calls take microseconds once the keys are read."""
+
+    def __hash__(self) -> int:
+        """By identity."""
+        ...
 
     @property
     def seals(self) -> bool:
@@ -172,7 +186,7 @@ def renew_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: Secre
         try:
             return {**value, "payload": seals.renew(_payload(value), at)}
         except SecretLocked as error:
-            raise SecretLocked(f"{at.field} {error}") from None
+            raise SecretLocked(error.what, at.field) from None
 
     return _walked(document, change, place)
 
@@ -191,27 +205,38 @@ def open_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: Secret
             text = seals.open(_payload(value), at)
             return json.loads(text) if value.get("mode") == JSON else text
         except SecretLocked as error:
-            raise SecretLocked(f"{at.field} {error}") from None
+            raise SecretLocked(error.what, at.field) from None
         except ValueError:
-            raise SecretLocked(f"{at.field} is damaged") from None
+            raise SecretLocked("is damaged", at.field) from None
 
     return _walked(document, change, place)
 
 
 def secrets_of(document: Mapping[str, Any], place: SecretPlace) -> Iterator[tuple[str, str]]:
     """The field and key of each secret of a document: an id, `PLAIN_KEY`, or the name of a foreign method."""
-    found: list[tuple[str, str]] = []
-
-    def look(value: Any, at: SecretPlace) -> Any:
+    for field, value in each_secret(document, place):
         status = _status_of(value)
         if status == SEALED:
-            found.append((at.field, key_of(value.get("payload"))))
+            yield field, key_of(value.get("payload"))
         elif status != REDACTED:
-            found.append((at.field, PLAIN_KEY if status in (None, PLAIN) else status))
+            yield field, PLAIN_KEY if status in (None, PLAIN) else status
+
+
+def each_secret(document: Mapping[str, Any], place: SecretPlace) -> list[tuple[str, Any]]:
+    """The field and the value, as it stands there, of each secret of a document."""
+    found: list[tuple[str, Any]] = []
+
+    def look(value: Any, at: SecretPlace) -> Any:
+        found.append((at.field, value))
         return value
 
     _walked(document, look, place)
-    yield from found
+    return found
+
+
+def is_redacted(value: object) -> bool:
+    """True for the document that stands for the stored secret."""
+    return isinstance(value, Mapping) and value.get("status") == REDACTED
 
 
 def sealed_payloads(document: object) -> Iterator[str]:

@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
+from tidegate.model.sealing import SecretPlace
+from tidegate.model.secrets import SEALED
+
 LOCAL: Final = "local"
 """The kind of storage that is a directory of this host."""
 NUMBERED: Final = (LOCAL, "s3", "gcs", "azblob", "crypt", "sftp", "http")
@@ -42,6 +45,11 @@ class StorageConfig:
         options = json.dumps(self.options, sort_keys=True, default=str) if self.options else "{}"
         return f"{self.kind}\0{options}"
 
+    @property
+    def is_sealed(self) -> bool:
+        """True if it holds encrypted secrets."""
+        return bool(self.options) and SEALED in self.key
+
     def __hash__(self) -> int:
         return hash(self.key)
 
@@ -51,6 +59,8 @@ class StorageConfig:
 
 LOCAL_DISK: Final = StorageConfig()
 """Local disk without options."""
+NO_RECORD: Final = SecretPlace("", "")
+"""The owner of storage that no record names; it has no encrypted secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +73,21 @@ class StorageSpec:
         config: which storage.
         uid: owner of what has to be created for it; 0 leaves the server's own.
         gid: likewise.
+        owner: the record whose `filesystem` it is, which its encrypted secrets are bound to.
     """
 
     directory: str
     config: StorageConfig = LOCAL_DISK
     uid: int = field(default=0, compare=False)
     gid: int = field(default=0, compare=False)
+    owner: SecretPlace = field(default=NO_RECORD, compare=False)
 
     @property
     def key(self) -> str:
         """Equal for specifications that mean the same storage root."""
-        return f"{self.directory}\0{self.config.key}"
+        key = f"{self.directory}\0{self.config.key}"
+        # Else a copied secret would open what its owner has open.
+        return f"{key}\0{self.owner.kind}\0{self.owner.name}" if self.config.is_sealed else key
 
     @property
     def resource(self) -> object:

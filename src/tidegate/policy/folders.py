@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tidegate.errors import Conflict, Denied, InvalidArgument, TidegateError
 from tidegate.model import Account, Folder, FolderMount, StorageSpec, VPath
+from tidegate.model.sealing import SecretPlace
 from tidegate.policy.decision import Step
 
 
@@ -44,13 +45,15 @@ def storage_of(account: Account, mount: FolderMount | None = None) -> StorageSpe
     Sessions, scans, moves and checks all ask this.
     """
     if mount is None:
-        return StorageSpec(account.home_dir, account.filesystem, account.uid, account.gid)
-    return StorageSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid)
+        owner = SecretPlace("user", account.username)
+        return StorageSpec(account.home_dir, account.filesystem, account.uid, account.gid, owner)
+    owner = SecretPlace("folder", mount.name)
+    return StorageSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid, owner)
 
 
 def storage_of_folder(folder: Folder) -> StorageSpec:
     """The storage of a folder for which no account speaks: the same root as `storage_of` of its mounts."""
-    return StorageSpec(folder.mapped_path, folder.filesystem)
+    return StorageSpec(folder.mapped_path, folder.filesystem, owner=SecretPlace("folder", folder.name))
 
 
 def storages_of(account: Account) -> dict[VPath, StorageSpec]:

@@ -277,6 +277,22 @@ class PatternTable:
 
         return shows
 
+    def speaks_below(self, directory: VPath) -> PatternRule | None:
+        """A rule that speaks of something in `directory` or below it, or hides it; None if there is none."""
+        if not self._entries:
+            return None
+        inside = (rules[0] for path, rules in self._entries.items() if VPath(path).is_within(directory))
+        found = next(inside, None)
+        if found is None:
+            governing = self.governing(directory)
+            found = governing[0] if governing else None
+        if found is None and self._any_hides:
+            for above in (directory, *directory.ancestors()):
+                for rule in self.governing(above.parent):
+                    if rule.hides and rule.refuses(above.name, is_dir=True, write=False):
+                        return rule
+        return found
+
     def same_rules(self, source: VPath, target: VPath) -> PatternRule | None:
         """For moving a whole directory: a rule that would cease or begin to apply to what is inside.
 

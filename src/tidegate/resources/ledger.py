@@ -26,6 +26,7 @@ class Ledger:
         descriptors: file descriptors.
         handles: open files and listings, by account.
         channels: SSH channels, by account.
+        programs: system programs that run for clients, by account.
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
@@ -53,6 +54,14 @@ class Ledger:
             most=limits.channels,
             most_each=0,
         )
+        self.programs = Count(
+            notices,
+            rule="limits.programs",
+            rule_each="limits.programs_per_account",
+            unit="programs",
+            most=limits.programs,
+            most_each=limits.programs_per_account,
+        )
         self.early = Room(limits.buffer_bytes // 4)
         self.buffers = Buffers(notices, limit=limits.buffer_bytes, clock=clock)
         self.key_exchanges = Budgets(
@@ -65,6 +74,10 @@ class Ledger:
     def handles_of(self, account: str) -> Share:
         """The handles that one channel opens for an account."""
         return Share(self.handles, account)
+
+    def programs_of(self, account: str) -> Share:
+        """The system programs that one channel runs for an account."""
+        return Share(self.programs, account)
 
     def exchanges_of_connection(self) -> Budget:
         """The key exchanges of one connection."""

@@ -29,7 +29,7 @@ UNKNOWN_MEMORY: Final = 1024 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """Configured limits; 0 is "derive it" for all but the key exchanges, where it is "no limit".
+    """Configured limits; 0 is "derive it", and "no limit" for key exchanges and programs.
 
     Attributes:
         reserved_descriptors: kept free for accepting, the data provider and the log.
@@ -39,6 +39,7 @@ class LimitSettings:
         buffer_bytes: bytes that all connections together may make the server hold.
         key_exchanges_per_connection: in a minute.
         key_exchanges_per_source: in a minute.
+        programs: system programs that run for clients at a time; programs_per_account those of one account.
     """
 
     reserved_descriptors: int = 0
@@ -48,6 +49,8 @@ class LimitSettings:
     buffer_bytes: int = 0
     key_exchanges_per_connection: int = 100
     key_exchanges_per_source: int = 1200
+    programs: int = 32
+    programs_per_account: int = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,8 @@ class Limits:
     buffer_bytes: int
     key_exchanges_per_connection: int
     key_exchanges_per_source: int
+    programs: int = 32
+    programs_per_account: int = 8
 
     @classmethod
     def derive(
@@ -99,6 +104,8 @@ class Limits:
             buffer_bytes=settings.buffer_bytes or _between(memory // 4, MIN_BUFFER_BYTES, MAX_BUFFER_BYTES),
             key_exchanges_per_connection=settings.key_exchanges_per_connection,
             key_exchanges_per_source=settings.key_exchanges_per_source,
+            programs=settings.programs,
+            programs_per_account=settings.programs_per_account,
         )
 
 

@@ -38,6 +38,7 @@ from tidegate.server.files import storage_host, vfs_options
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
+from tidegate.server.secrets import read_keys
 from tidegate.server.sinks import open_inspectors, open_sinks
 from tidegate.server.wiring import (
     authenticator_uses,
@@ -140,6 +141,7 @@ class App:
         """
         for note in self.loaded.notes:
             log.warning("%s", note)
+        log.info("%s", await asyncio.to_thread(read_keys, self.loaded))
         host = storage_host(self.loaded, self.ledger, self._journal)  # first: it reads the umask
         await self.bus.open()
         await self.live.open()

@@ -17,6 +17,7 @@ from tidegate.config.secret_files import read_secret
 from tidegate.contracts.cluster import Live
 from tidegate.doors.ssh.algorithms import Algorithms
 from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
+from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
@@ -24,7 +25,9 @@ from tidegate.identity.throttle import GuessLimits
 from tidegate.inspection.factory import InspectorKey
 from tidegate.inspection.inspections import rule_of
 from tidegate.model import Intent
+from tidegate.model.sealing import SealsSecrets
 from tidegate.resources import LimitSettings, StartupLimits
+from tidegate.server.secrets import sealing
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.vfs.usage.lease import server_name
 
@@ -98,6 +101,12 @@ def ssh_options(loaded: Loaded) -> SshOptions:
         keepalive_seconds=float(sftpd.keepalive_interval),
         keepalive_max=sftpd.keepalive_count,
         enabled_ssh_commands=tuple(sftpd.enabled_ssh_commands),
+        programs=ProgramOptions(
+            confinement=sftpd.programs.confinement,
+            seconds=float(sftpd.programs.time_limit),
+            output_bytes=sftpd.programs.output_limit << 20,
+            memory_bytes=sftpd.programs.memory_limit << 20,
+        ),
         fast_lane=sftpd.fast_lane,
         max_connections=common.max_total_connections or no_limit,
         max_per_host=common.max_per_host_connections or no_limit,
@@ -115,6 +124,8 @@ def limit_settings(loaded: Loaded) -> LimitSettings:
         buffer_bytes=limits.buffer_memory << 20,
         key_exchanges_per_connection=limits.key_exchanges_per_connection,
         key_exchanges_per_source=limits.key_exchanges_per_source,
+        programs=limits.programs,
+        programs_per_account=limits.programs_per_account,
     )
 
 
@@ -161,12 +172,12 @@ def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
 
 def storage_kinds(loaded: Loaded) -> StorageKinds:
     """The registry of storage: one for equal configurations, as what was imported stays."""
-    return _storage_kinds(tuple(loaded.settings.storage.kinds.items()))
+    return _storage_kinds(tuple(loaded.settings.storage.kinds.items()), sealing(loaded))
 
 
 @lru_cache(maxsize=8)
-def _storage_kinds(named: tuple[tuple[str, str], ...]) -> StorageKinds:
-    return StorageKinds(dict(named))
+def _storage_kinds(named: tuple[tuple[str, str], ...], seals: SealsSecrets) -> StorageKinds:
+    return StorageKinds(dict(named), seals)
 
 
 def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
@@ -257,4 +268,5 @@ def provider_options(loaded: Loaded) -> ProviderOptions:
         prepared_statements=section.prepared_statements,
         rules=record_rules(loaded),
         hash_password=password_hasher(loaded),
+        seals=sealing(loaded),
     )

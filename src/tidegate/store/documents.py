@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.model import (
+    LOCAL_DISK,
     Account,
     Admin,
     AdminFilters,
@@ -36,6 +37,7 @@ from tidegate.model import (
 from tidegate.model.changes import changed
 from tidegate.store import secrecy, storages, validate, versions
 from tidegate.store.document_keys import Document, DocumentKeys, validated
+from tidegate.store.sealing import owner_of
 
 _ACCOUNT: Final = TypeAdapter(Account)
 _FOLDER: Final = TypeAdapter(Folder)
@@ -111,11 +113,37 @@ def decode_account(
             account,
             filters=replace(account.filters, extra=kept),
             filesystem=storages.keep_secrets(account.filesystem, base.filesystem),
+            virtual_folders=_kept_mounts(account, base),
         )
     if not lenient:
-        validate.check_storages(account, rules, where)
+        _check_given(account, base, where)
+        # Secrets are bound to the name as it is stored; the document may spell it otherwise.
+        named = account if base is None else replace(account, username=base.username)
+        validate.check_storages(named, rules, where, base)
     rules = _without_places(rules, stays=lenient or (base is not None and base.home_dir == account.home_dir))
     return validate.check_account(account, rules, where, known_keys=known)
+
+
+def _kept_mounts(account: Account, base: Account) -> tuple[FolderMount, ...]:
+    """The mounts with secrets of the folders that they describe, as far as the stored ones have them."""
+    before = {mount.name: mount.filesystem for mount in base.virtual_folders if mount.filesystem.options}
+    return tuple(
+        replace(mount, filesystem=storages.keep_secrets(mount.filesystem, before[mount.name]))
+        if mount.name in before and mount.filesystem.options
+        else mount
+        for mount in account.virtual_folders
+    )
+
+
+def _check_given(account: Account, base: Account | None, where: str) -> None:
+    stored = base or Account(username="")
+    owner = owner_of(account)
+    storages.check_given(account.filesystem, stored.filesystem, owner, where)
+    secrecy.check_given(account.filters.extra, stored.filters.extra, owner.at("filters"), where)
+    before = {mount.name: mount.filesystem for mount in stored.virtual_folders}
+    for index, mount in enumerate(account.virtual_folders):
+        config = before.get(mount.name, LOCAL_DISK)
+        storages.check_given(mount.filesystem, config, owner, f"{where}virtual_folders[{index}].")
 
 
 def encode_account(account: Account, *, confidential: bool) -> Document:
@@ -175,7 +203,9 @@ def decode_folder(
     if base is not None:
         folder = replace(folder, filesystem=storages.keep_secrets(folder.filesystem, base.filesystem))
     if not lenient:
-        validate.check_storages(folder, rules, where)
+        stored = base.filesystem if base is not None else LOCAL_DISK
+        storages.check_given(folder.filesystem, stored, owner_of(folder), where)
+        validate.check_storages(folder, rules, where, base)
     if lenient:
         found.note_directory("mapped_path", folder.mapped_path, rules)
     rules = _without_places(
@@ -225,6 +255,9 @@ def decode_admin(
     if base is not None:
         kept = secrecy.keep_hidden(admin.filters.extra, base.filters.extra)
         admin = replace(admin, filters=replace(admin.filters, extra=kept))
+    if not lenient:
+        before = base.filters.extra if base is not None else {}
+        secrecy.check_given(admin.filters.extra, before, owner_of(admin).at("filters"), where)
     return validate.check_admin(admin, rules, where)
 
 

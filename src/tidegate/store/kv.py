@@ -126,7 +126,7 @@ class LmdbProvider(RecordProvider):
     ) -> LoadReport:
         """Store everything in one transaction, a batch at a time."""
         writer = self._running(self._writer)
-        load = Load(mode, guard, admins_guard)
+        load = Load(mode, guard, admins_guard, self._options.seals)
         async with self._writing, contextlib.AsyncExitStack() as stack:
             raw = await self._on(writer, lambda: self._begin_load(stack))
             transaction = LmdbTransaction(raw, self._tables, self._bookmarks)

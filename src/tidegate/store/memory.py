@@ -183,7 +183,7 @@ class MemoryProvider(RecordProvider):
         fresh = _State()
         fresh.last_id = self._state.last_id
         notes: list[str] = []
-        load = Load(mode=0)
+        load = Load(mode=0, seals=self._options.seals)
         async for batch in file_batches(self._options.file, self._options, notes):
             load.store(fresh, batch)
             fresh.undo.clear()
@@ -232,7 +232,7 @@ class MemoryProvider(RecordProvider):
                 self._rules.require_users()
             gathered.append(batch)
 
-        load = Load(mode, guard, admins_guard)
+        load = Load(mode, guard, admins_guard, self._options.seals)
 
         def work(transaction: RecordTransaction) -> None:
             for batch in gathered:

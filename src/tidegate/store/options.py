@@ -11,6 +11,7 @@ from typing import Final
 
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import ProviderError
+from tidegate.model.sealing import NO_SEALING, SealsSecrets
 
 TABLE_PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 """What a table prefix may be: it becomes part of identifiers, so nothing that needs quoting."""
@@ -53,6 +54,7 @@ class ProviderOptions:
         rules: what a valid record of a dump file is.
         hash_password: turns a plain-text password of a dump file into a hash; without it, such a dump
             is refused.
+        seals: encrypts the secrets of records that are written.
     """
 
     driver: str = "sqlite"
@@ -76,6 +78,7 @@ class ProviderOptions:
     prepared_statements: str = "auto"
     rules: Rules = DEFAULT_RULES
     hash_password: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
+    seals: SealsSecrets = field(default=NO_SEALING, repr=False, compare=False)
 
     @property
     def file(self) -> Path:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from tidegate.model import Admin
+from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.store import records
 from tidegate.store.contract import ADD_ONLY, AdminsGuard, LoadGuard, LoadRow, Record
 from tidegate.store.records import RecordTable, RecordTransaction
+from tidegate.store.sealing import seal_record
 
 T = TypeVar("T")
 
@@ -23,12 +25,14 @@ class Load:
         mode: of the load.
         guard: called for each record that is replaced.
         admins_guard: called at the end.
+        seals: encrypts secrets of the records.
         rows: what became of the records so far.
     """
 
     mode: int
     guard: LoadGuard | None = None
     admins_guard: AdminsGuard | None = None
+    seals: SealsSecrets = NO_SEALING
     rows: list[LoadRow] = field(default_factory=list)
     _before: list[Admin] | None = None
 
@@ -36,7 +40,8 @@ class Load:
         """Store one batch."""
         if self.admins_guard and self._before is None and any(isinstance(one, Admin) for one in batch):
             self._before = every_admin(transaction)
-        for record in batch:
+        for given in batch:
+            record = seal_record(given, self.seals)
             table, name = records.name_of(record)
             self.rows.append((table.removesuffix("s"), name, self._store(transaction, table, name, record)))
 

@@ -28,6 +28,7 @@ from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.outbox import MemoryOutbox, OutboxStore
 from tidegate.store.record_load import with_admins_guard
 from tidegate.store.records import RecordTable, RecordTransaction
+from tidegate.store.sealing import seal_record
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
 T = TypeVar("T")
@@ -128,6 +129,7 @@ class RecordProvider(abc.ABC):
     async def add_user(self, account: Account) -> Account:
         """Store a new account."""
         self._rules.require_users()
+        account = seal_record(account, self._options.seals)
         return await self._write(lambda transaction: records.add(transaction, account))
 
     async def update_user(
@@ -135,6 +137,7 @@ class RecordProvider(abc.ABC):
     ) -> Account:
         """Replace an account by name."""
         self._rules.require_users()
+        account = seal_record(account, self._options.seals)
         return await self._write(
             lambda transaction: records.change(transaction, account, keep_usage=keep_usage, guard=guard)
         )
@@ -246,10 +249,12 @@ class RecordProvider(abc.ABC):
 
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
+        folder = seal_record(folder, self._options.seals)
         return await self._write(lambda transaction: records.add(transaction, folder))
 
     async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
+        folder = seal_record(folder, self._options.seals)
         return await self._write(lambda transaction: records.change(transaction, folder, guard=guard))
 
     async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
@@ -268,6 +273,7 @@ class RecordProvider(abc.ABC):
 
     async def add_admin(self, admin: Admin) -> Admin:
         """Store a new administrator."""
+        admin = seal_record(admin, self._options.seals)
         return await self._write(lambda transaction: records.add(transaction, admin))
 
     async def update_admin(
@@ -278,6 +284,7 @@ class RecordProvider(abc.ABC):
         admins_guard: AdminsGuard | None = None,
     ) -> Admin:
         """Replace an administrator by name."""
+        admin = seal_record(admin, self._options.seals)
         work: Work[Admin] = partial(records.change, record=admin, guard=guard)
         return await self._write(with_admins_guard(work, admins_guard))
 

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter
 
 from tidegate.model import LOCAL, LOCAL_DISK, Account, Folder, StorageConfig
+from tidegate.model.sealing import SecretPlace
 from tidegate.model.secret_names import is_secret_option
 from tidegate.model.storage import NUMBERED, provider_of
 from tidegate.store import secrecy
@@ -88,6 +89,17 @@ def keep_secrets(given: StorageConfig, stored: StorageConfig) -> StorageConfig:
     if _sends_elsewhere(given.options, stored.options):
         return given
     return replace(given, options=secrecy.keep_hidden(given.options, stored.options, is_secret_option))
+
+
+def check_given(given: StorageConfig, stored: StorageConfig, owner: SecretPlace, where: str) -> None:
+    """Check the secrets of storage that somebody gives, after `keep_secrets`; see `secrecy.check_given`.
+
+    Raises:
+        BadRecord: names the field.
+    """
+    if given.options and given is not stored:
+        moved = _sends_elsewhere(given.options, stored.options)
+        secrecy.check_given(given.options, stored.options, owner.at("filesystem"), where, moved=moved)
 
 
 def _sends_elsewhere(given: Mapping[str, object], stored: Mapping[str, object]) -> bool:

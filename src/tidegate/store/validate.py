@@ -147,8 +147,13 @@ def check_account(
     )
 
 
-def check_storages(record: Account | Folder, rules: Rules, where: str) -> None:
+def check_storages(
+    record: Account | Folder, rules: Rules, where: str, stored: Account | Folder | None = None
+) -> None:
     """Check what a record says about storage other than plain local disk.
+
+    Storage with encrypted secrets that stays as it is stored was checked when it was given; so an account
+    can be changed, for instance disabled, where the key is missing.
 
     Raises:
         BadRecord: the first mistake found.
@@ -156,15 +161,27 @@ def check_storages(record: Account | Folder, rules: Rules, where: str) -> None:
     checks = rules.storages
     if checks is None:
         return
+    known = _sealed_storages(stored) if stored is not None else set()
     if isinstance(record, Folder):
-        if record.filesystem != LOCAL_DISK:
+        if record.filesystem != LOCAL_DISK and storage_of_folder(record).key not in known:
             checks.check(storage_of_folder(record), where)
         return
-    if record.filesystem != LOCAL_DISK:
+    if record.filesystem != LOCAL_DISK and storage_of(record).key not in known:
         checks.check(storage_of(record), where, "home_dir")
     for index, mount in enumerate(record.virtual_folders):
-        if mount.filesystem != LOCAL_DISK and mount.mapped_path:  # else the folder's own record counts
+        if mount.filesystem == LOCAL_DISK or not mount.mapped_path:
+            continue  # the folder's own record counts
+        if storage_of(record, mount).key not in known:
             checks.check(storage_of(record, mount), f"{where}virtual_folders[{index}].")
+
+
+def _sealed_storages(record: Account | Folder) -> set[str]:
+    """Keys of the storages of a record that hold encrypted secrets."""
+    if isinstance(record, Folder):
+        specs = [storage_of_folder(record)]
+    else:
+        specs = [storage_of(record), *(storage_of(record, mount) for mount in record.virtual_folders)]
+    return {spec.key for spec in specs if spec.config.is_sealed}
 
 
 def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") -> Folder:

@@ -16,7 +16,17 @@ from typing_extensions import Buffer
 
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.errors import TidegateError
-from tidegate.model import Attrs, Entry, Peer, Principal, Space, VPath
+from tidegate.model import (
+    Attrs,
+    Entry,
+    Peer,
+    Permission,
+    Principal,
+    ProgramDirectory,
+    ProgramUse,
+    Space,
+    VPath,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,105 @@ class File(Protocol):
 
     async def abort(self) -> None:
         """The client vanished: end a transfer as failed, by the rules of the upload mode. Never raises."""
+        ...
+
+
+class OpenDirectory(Protocol):
+    """A directory that a program is handed.
+
+    Attributes:
+        key: its path relative to `ProgramRun.base`.
+        fd: descriptor (O_PATH), valid until `ProgramRun.close`.
+        writes: True if the program may change it.
+    """
+
+    @property
+    def key(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def fd(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def writes(self) -> bool:
+        """See above."""
+        ...
+
+
+class ProgramRun(Protocol):
+    """One system program, from before its start to after its end; `close` is called once it has ended.
+
+    Attributes:
+        base: descriptor of the directory that keys are relative to, valid until `close`.
+        directories: everything that the program may reach.
+        umask: for what it creates.
+        owner: uid and gid to run as, where the server is root and sets owners; -1 for the server's own.
+        max_file: most bytes that one file may have.
+        location: of the first directory, for operators.
+        point: the virtual path of `base`.
+        granted: permissions in the first directory.
+    """
+
+    point: VPath
+    granted: frozenset[Permission]
+    base: int
+    umask: int
+    owner: tuple[int, int]
+    max_file: int
+    location: str
+
+    @property
+    def directories(self) -> Sequence[OpenDirectory]:
+        """See above."""
+        ...
+
+    async def begin(self) -> None:
+        """Before the start.
+
+        Raises:
+            QuotaExceeded: nothing may be uploaded (downloaded) any more.
+        """
+        ...
+
+    def received(self, size: int) -> float:
+        """The program is given bytes of the client; returns seconds to wait before it is given more.
+
+        Raises:
+            QuotaExceeded: a limit on traffic is reached.
+        """
+        ...
+
+    def sent(self, size: int) -> float:
+        """The client is sent bytes of the program; returns seconds to wait before it is sent more.
+
+        Raises:
+            QuotaExceeded: a limit on traffic is reached.
+        """
+        ...
+
+    @property
+    def watched(self) -> bool:
+        """True if `check` may find that a quota is exceeded."""
+        ...
+
+    @property
+    def due(self) -> bool:
+        """True if it is time for `check`."""
+        ...
+
+    async def check(self) -> None:
+        """Count what the program has stored.
+
+        Raises:
+            QuotaExceeded: more than the quota allows.
+        """
+        ...
+
+    async def close(self) -> None:
+        """After the end: charge what was stored, and let go. Never raises."""
         ...
 
 
@@ -219,6 +328,20 @@ class Session(Protocol):
 
         Raises:
             Unsupported: unknown algorithm.
+        """
+        ...
+
+    async def program(self, use: ProgramUse, directories: Sequence[ProgramDirectory]) -> ProgramRun:
+        """Have a system program judged, and open what it may reach.
+
+        Args:
+            use: what is wanted.
+            directories: all of them, without links; the first is what it is about.
+
+        Raises:
+            Denied: a permission is missing, or a rule exists that a program would not obey.
+            Unsupported: the storage is no disk of this host.
+            NotFound: a directory is not there.
         """
         ...
 

@@ -15,7 +15,7 @@ from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import Denied, NotFound, ProviderUnavailable, QuotaExceeded, TidegateError, TooLarge
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
 from tidegate.inspection.inspections import Inspections
-from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, VPath
+from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, ProgramUse, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
@@ -182,7 +182,7 @@ class Context:
         error.told = True
         return error
 
-    def over(self, intent: Intent, path: VPath, error: QuotaExceeded | TooLarge) -> None:
+    def over(self, intent: Intent | ProgramUse, path: VPath, error: QuotaExceeded | TooLarge) -> None:
         """Record that a limit said no."""
         rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
         self._record(intent, path, rule, error.text)
@@ -223,7 +223,17 @@ class Context:
         """Record a limit that says no within."""
         return _Limits(self, intent, path)
 
-    def _record(self, intent: Intent, path: VPath, rule: str, text: str) -> None:
+    def limits_of(self, use: ProgramUse, path: VPath) -> _Limits:
+        """As `limits`, for a program."""
+        return _Limits(self, use, path)
+
+    def refused_program(self, use: ProgramUse, path: VPath, error: TidegateError) -> TidegateError:
+        """Record that a program is refused; returns the error."""
+        self._record(use, path, error.rule if isinstance(error, Denied) else "storage", error.text)
+        error.told = True
+        return error
+
+    def _record(self, intent: Intent | ProgramUse, path: VPath, rule: str, text: str) -> None:
         self.emit(
             Refused(
                 origin=self.origin,
@@ -364,7 +374,7 @@ class _Limits:
 
     __slots__ = ("_context", "_intent", "_path")
 
-    def __init__(self, context: Context, intent: Intent, path: VPath) -> None:
+    def __init__(self, context: Context, intent: Intent | ProgramUse, path: VPath) -> None:
         self._context = context
         self._intent = intent
         self._path = path

@@ -24,7 +24,18 @@ from tidegate.errors import (
     TidegateError,
     Unsupported,
 )
-from tidegate.model import Action, Attrs, Entry, Intent, Peer, Principal, Space, VPath
+from tidegate.model import (
+    Action,
+    Attrs,
+    Entry,
+    Intent,
+    Peer,
+    Principal,
+    ProgramDirectory,
+    ProgramUse,
+    Space,
+    VPath,
+)
 from tidegate.policy.decision import Decision
 from tidegate.vfs import api
 from tidegate.vfs.acts import Act, settle
@@ -41,6 +52,7 @@ from tidegate.vfs.files.open_reading import open_to_read
 from tidegate.vfs.files.opening import open_file, open_nowait
 from tidegate.vfs.files.reach import acting, reach
 from tidegate.vfs.mounts import ResolvedPath, listing, synthetic
+from tidegate.vfs.programs import ProgramRun, open_program
 from tidegate.vfs.usage.tracker import FolderUsage
 
 SPACE_BLOCK_BYTES = 4096
@@ -318,6 +330,10 @@ class Session:
             return await digest_range(handle, algorithm, offset, length, block)
         finally:
             await handle.close()
+
+    async def program(self, use: ProgramUse, directories: Sequence[ProgramDirectory]) -> ProgramRun:
+        """Have a system program judged, and open what it may reach."""
+        return await open_program(self._context, use, directories)
 
     # -- attributes ----------------------------------------------------------------------------------
 

@@ -243,8 +243,8 @@ def test_every_mistake_is_listed_with_place_and_expectation(tmp_path: Path) -> N
             "sftpd.banner: expected up to 200 printable ASCII characters without space and minus, got 'two words'",
             (
                 "sftpd.enabled_ssh_commands: unknown SSH command 'bash', expected some of *, md5sum, sha1sum, sha256sum, "
-                "sha384sum, sha512sum, cd, pwd, scp, sftpgo-copy, sftpgo-remove, git-receive-pack, git-upload-pack, "
-                "git-upload-archive, rsync"
+                "sha384sum, sha512sum, cd, pwd, scp, git-receive-pack, git-upload-pack, git-upload-archive, rsync, "
+                "sftpgo-copy, sftpgo-remove"
             ),
             "common.idle_timeout: expected a whole number, got true",
             "common.umask: expected a text (in quotes), got 18",
@@ -434,7 +434,7 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
         tmp_path,
         {
             "common": {"defender": {"enabled": True, "threshold": 5}, "proxy_protocol": 1},
-            "sftpd": {"enabled_ssh_commands": ["cd", "rsync"], "enable_scp": True},
+            "sftpd": {"enabled_ssh_commands": ["cd", "sftpgo-copy"], "enable_scp": True},
             "ftpd": {"bindings": [{"port": 2121}]},
             "smtp": {"host": "mail", "whatever": 1},
             "data_provider": {"external_auth_program": "/bin/x"},
@@ -446,7 +446,7 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
     assert set(loaded.notes) == {
         f"{place}common.defender: not available in this version, no effect",
         f"{place}common.proxy_protocol: not available in this version, no effect",
-        f"{place}sftpd.enabled_ssh_commands[1]: SSH command rsync is not available in this version",
+        f"{place}sftpd.enabled_ssh_commands[1]: SSH command sftpgo-copy is not available in this version",
         f"{place}ftpd: not available in this version, no effect",
         f"{place}smtp: not available in this version, no effect",
         f"{place}data_provider.external_auth_program: not available in this version, no effect",

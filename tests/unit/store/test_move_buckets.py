@@ -14,6 +14,7 @@ from tidegate.backends.factory import StorageKinds, options_of
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.cli.provider import opened
 from tidegate.model.secrets import open_secret
+from tidegate.policy.folders import storage_of
 
 EMPTY = {
     name: {} for name in ("gcsconfig", "azblobconfig", "cryptconfig", "sftpconfig", "osconfig", "httpconfig")
@@ -72,7 +73,7 @@ async def test_an_account_is_carried_whole(loaded: str, tmp_path: Path) -> None:
     async with opened(tmp_path, "tidegate") as desk:
         anna = await desk.provider.user("anna")
     assert anna is not None
-    StorageKinds().mistake(anna.filesystem)
+    StorageKinds().mistake(storage_of(anna))
     options = options_of(S3Options, "s3config", anna.filesystem, "")
     assert (options.bucket, options.region, options.prefix) == ("b-1", "eu-west-1", "x/")
     assert open_secret("access_secret", options.access_secret) == "the-secret"

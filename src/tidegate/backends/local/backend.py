@@ -445,6 +445,16 @@ class LocalBackend:
         """See `tidegate.abc.KnowsPlaces`."""
         return await self._run(key, operations.survey, key[key.rfind("/") + 1 :])
 
+    @property
+    def program_umask(self) -> int:
+        """See `tidegate.abc.HostsPrograms`."""
+        return self._umask
+
+    async def descriptor(self, key: str) -> int:
+        """See `tidegate.abc.HostsPrograms`."""
+        unlinked = self.unlinked
+        return await unlinked._run(key, operations.descriptor)  # noqa: SLF001  a twin of ours
+
     async def hardlink(self, source: str, target: str) -> None:
         """See `tidegate.abc.Backend.hardlink`. For regular files only; a link is followed first."""
         await self._run(source, operations.hardlink, check_key(target))

@@ -77,6 +77,11 @@ def look(root: Root, raw: bytes, name: str, *, follow: bool) -> Entry:
     return entry_of(name, found)
 
 
+def descriptor(root: Root, raw: bytes) -> int:
+    """A descriptor of a directory, without a right to read or write it."""
+    return root.resolve(raw, DIRECTORY) if raw else os.open(b".", DIRECTORY, dir_fd=root.fd)
+
+
 def survey(root: Root, raw: bytes, name: str) -> tuple[str, Entry | None]:
     """The place of a name without links on the way, and its entry; None if nothing is there."""
     parent = root.plain_parent(raw)

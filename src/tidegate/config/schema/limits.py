@@ -56,3 +56,12 @@ class LimitKeys(Section):
         ge=0,
         le=10_000_000,
     )
+    programs: int = key(
+        32,
+        "Programs of the system (git, rsync) that run for all clients together; 0 no limit.",
+        ge=0,
+        le=10_000,
+    )
+    programs_per_account: int = key(
+        8, "Programs of the system (git, rsync) that run for one account; 0 no limit.", ge=0, le=10_000
+    )

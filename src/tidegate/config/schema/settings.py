@@ -14,6 +14,7 @@ from tidegate.config.schema.events import EventKeys
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
 from tidegate.config.schema.inspection import InspectionKeys
+from tidegate.config.schema.kms import KmsKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
@@ -34,6 +35,7 @@ class Settings(Section):
     events: EventKeys = key(EventKeys(), "Who is told what happens, besides the log.")
     inspection: InspectionKeys = key(InspectionKeys(), "Who is asked before an act counts.")
     cluster: ClusterKeys = key(ClusterKeys(), "What several servers share while they run.")
+    kms: KmsKeys = key(KmsKeys(), "Encryption of secrets in records.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
@@ -44,7 +46,6 @@ class Settings(Section):
     command: dict[str, Any] = key(
         {}, "Environment and limits of hook programs.", available=False, switch="commands"
     )
-    kms: dict[str, Any] = key({}, "Encryption of stored secrets.", available=False, switch="secrets")
     mfa: dict[str, Any] = key({}, "Second factors.", available=False, switch="totp")
     smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
     acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")

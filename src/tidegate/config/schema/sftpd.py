@@ -9,16 +9,15 @@ from pydantic import field_validator
 
 from tidegate.config.schema.base import Section, key
 
-SSH_COMMANDS: Final = ("md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd", "scp")
+SSH_COMMANDS: Final = (
+    "md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd", "scp",
+    "git-receive-pack", "git-upload-pack", "git-upload-archive", "rsync",
+)  # fmt: skip
 """SSH commands of this version."""
 
 SSH_COMMANDS_LATER: Final = (
     "sftpgo-copy",
     "sftpgo-remove",
-    "git-receive-pack",
-    "git-upload-pack",
-    "git-upload-archive",
-    "rsync",
 )
 """SSH commands that the compatible configuration knows and this version does not have."""
 
@@ -32,6 +31,26 @@ class SftpBinding(Section):
         "", "As `sftpd.rename_onto`, for those who come by this address; empty leaves it to that key."
     )
     apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.", available=False)
+
+
+class Programs(Section):
+    """Programs of the system that `enabled_ssh_commands` lets clients run: git and rsync."""
+
+    confinement: Literal["landlock", "strict", "none"] = key(
+        "landlock",
+        "What keeps a program in the directories that it is about: `landlock` needs Landlock (Linux 5.13) "
+        "and takes namespaces where the system lets it, `strict` needs both, `none` takes what there is and "
+        "starts the program even if that is nothing.",
+    )
+    time_limit: int = key(
+        86_400, "Time that one program may run; 0 no limit.", unit="seconds", ge=0, le=31_536_000
+    )
+    output_limit: int = key(
+        0, "Data that one program may send to the client; 0 no limit.", unit="MB", ge=0, le=1_000_000_000
+    )
+    memory_limit: int = key(
+        2048, "Address space of each process of a program; 0 no limit.", unit="MiB", ge=0, le=1_000_000
+    )
 
 
 class Sftpd(Section):
@@ -121,6 +140,7 @@ class Sftpd(Section):
         ["md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp"],
         "SSH commands that may be run, of " + ", ".join(SSH_COMMANDS) + "; `*` means all.",
     )
+    programs: Programs = key(Programs(), "Bounds of git and rsync, where they are enabled.")
     rekey_bytes: int = key(
         1 << 30, "Data after which keys are exchanged again.", unit="bytes", ge=64 * 1024, le=1 << 40
     )
@@ -145,7 +165,8 @@ class Sftpd(Section):
     )
     fast_lane: bool = key(
         True,
-        "Seal and open channel data of AEAD ciphers on the short path; switch off to exclude it as a cause.",
+        "Seal and open channel data of AEAD ciphers and of AES in counter mode on the short path; switch off "
+        "to exclude it as a cause.",
     )
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from typing import Protocol as Contract
@@ -18,6 +18,7 @@ from typing import Protocol as Contract
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.command_line import Word
 from tidegate.doors.common.transport import Conversation, PacketTransport
+from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.model import Protocol
 from tidegate.resources.count import Share
 from tidegate.vfs.api import Session
@@ -155,6 +156,9 @@ class ChannelCall:
         transport: carries the bytes.
         activity: to be touched whenever the client sends something.
         handles: counts open handles against the limits of account and process.
+        programs: counts system programs likewise.
+        program_options: bounds of system programs.
+        variables: environment variables that the client sent, of those that are taken.
     """
 
     invocation: Invocation
@@ -162,6 +166,9 @@ class ChannelCall:
     transport: PacketTransport
     activity: Activity
     handles: Share
+    programs: Share
+    program_options: ProgramOptions
+    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of commands that clients may run by SSH exec. Nothing here starts a program.
+"""The table of commands that clients may run by SSH exec.
+
+git and rsync are programs of the system (`doors.ssh.programs`); nothing else starts one.
 
 Output follows GNU coreutils, because that is what clients parse.
 """
@@ -70,10 +72,26 @@ def _scp(call: ChannelCall) -> ChannelConversation:
     return ScpDialogue(call.invocation.arguments, call.session, call.transport, call.activity, call.handles)
 
 
+def _git(call: ChannelCall) -> ChannelConversation:
+    from tidegate.doors.ssh.programs.opening import open_git  # loaded by the first who asks
+
+    return open_git(call)
+
+
+def _rsync(call: ChannelCall) -> ChannelConversation:
+    from tidegate.doors.ssh.programs.opening import open_rsync
+
+    return open_rsync(call)
+
+
 COMMANDS: Final[dict[str, Command]] = {
     **dict.fromkeys(DIGESTS, TextCommand(digest)),
     "cd": TextCommand(_change_directory),
     "pwd": TextCommand(_print_directory),
     "scp": ChannelCommand(_scp, Protocol.SCP, on_record=False),
+    "git-receive-pack": ChannelCommand(_git),
+    "git-upload-archive": ChannelCommand(_git),
+    "git-upload-pack": ChannelCommand(_git),
+    "rsync": ChannelCommand(_rsync),
 }
 """Every command that can be enabled."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import asyncssh
@@ -59,6 +60,9 @@ VERIFIED: Final = 0x04
 
 USERAUTH_SERVICE: Final = b"ssh-userauth"
 CONNECTION_SERVICE: Final = b"ssh-connection"
+
+MAX_VARIABLE_BYTES: Final = 64
+"""Longest value of an environment variable that is taken."""
 
 _EXPECTED: Final = {
     SSHServerConnection: {
@@ -382,7 +386,7 @@ class DoorConnection(PacketConnection):
     def create_server_channel(
         self, encoding: str | None = None, errors: str = "strict", window: int = 0, max_pktsize: int = 0
     ) -> asyncssh.SSHServerChannel[bytes]:
-        """A channel of our kind: bytes, no terminal, no environment."""
+        """A channel of our kind: bytes, no terminal, no environment but `DoorChannel.door_variables`."""
         packet = max_pktsize or self._max_pktsize
         self._update_recv_pktlen(packet)
         return DoorChannel(
@@ -407,7 +411,13 @@ class DoorConnection(PacketConnection):
 
 
 class DoorChannel(asyncssh.SSHServerChannel[bytes]):
-    """A session channel that keeps no environment and holds waiting input in one piece."""
+    """A session channel that keeps one variable of the environment and holds waiting input in one piece.
+
+    Attributes:
+        door_variables: what the client sent of the variables that are taken: GIT_PROTOCOL.
+    """
+
+    door_variables: Mapping[str, str] = MappingProxyType({})
 
     def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
         """Answer the request for a channel here and now; asyncssh makes a task of it."""
@@ -447,10 +457,12 @@ class DoorChannel(asyncssh.SSHServerChannel[bytes]):
         return self._start_session(command=command)
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
-        packet.get_string()
-        packet.get_string()
+        name, value = packet.get_string(), packet.get_string()
         packet.check_end()
-        return False
+        if name != b"GIT_PROTOCOL" or len(value) > MAX_VARIABLE_BYTES or not value.isascii():
+            return False
+        self.door_variables = {"GIT_PROTOCOL": value.decode()}
+        return True
 
     def _process_x11_req_request(self, packet: SSHPacket) -> bool | None:  # noqa: ARG002  refused, whatever it holds
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fast lane: channel data of AEAD connections sealed and opened by us, all else left to asyncssh.
+"""The fast lane: channel data sealed and opened by us, all else left to asyncssh.
 
 Theory of operation. asyncssh made the connection, the keys and the channel. When a file-transfer channel
 starts, `Lane.attach` puts itself between the transport and the connection:
@@ -39,13 +39,12 @@ from tidegate.doors.common.reading import ORDER, SWITCH, TURN, Reading
 from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.ssh.lane_keys import Opened, key_of
 from tidegate.doors.ssh.lane_output import (
-    AROUND,
     LEAST_PADDING,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_WINDOW_ADJUST,
     Output,
 )
-from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, Records
+from tidegate.doors.ssh.records import Records
 
 MAX_PACKET: Final = 300 * 1024
 """Longest packet taken by the lane, bytes; asyncssh's own limit is 256 KiB."""
@@ -143,7 +142,11 @@ class Lane(asyncio.BufferedProtocol):
         if existing is not None:
             return None if existing.out.ended else existing
         transport = connection._transport
-        receive, send = key_of(connection._recv_encryption), key_of(connection._send_encryption)
+        looked_at = b""
+        if connection._recv_handler == connection._recv_packet:
+            looked_at = bytes(connection._packet)
+        receive = key_of(connection._recv_encryption, sends=False, looked_at=looked_at)
+        send = key_of(connection._send_encryption, sends=True)
         if (
             receive is None
             or send is None
@@ -156,11 +159,9 @@ class Lane(asyncio.BufferedProtocol):
         ):
             return None
         lane = connection._tidegate_lane = cls(connection, transport, receive, send)
-        # A header that asyncssh has looked at already goes back in front. Its bytes are still as received:
-        # both AEADs leave the first block unchanged. No packet of it was decrypted, so counters agree.
-        lane._tail = bytes(connection._packet) + bytes(connection._inpbuf)
-        if connection._recv_handler == connection._recv_pkthdr:
-            lane._tail = bytes(connection._inpbuf)
+        # A block that asyncssh has looked at goes back in front, as it was received: no packet of it was
+        # decrypted. `CtrRecords` alone hides the length: with it the block is plain, and was handed over.
+        lane._tail = looked_at + bytes(connection._inpbuf)
         connection._packet = b""
         connection._inpbuf = b""
         connection._recv_handler = connection._recv_pkthdr
@@ -273,7 +274,11 @@ class Lane(asyncio.BufferedProtocol):
                 self._pump(touched)
                 self._refuse(length)
                 return
-            start, position = position, position + AROUND + length
+            if (key.lead - 1 + length) % key.block:
+                self._pump(touched)
+                self._break_off(f"a packet of {length} bytes is not padded to a multiple of {key.block}")
+                return
+            start, position = position, position + key.around + length
             if position > end:
                 position = start
                 break
@@ -297,7 +302,7 @@ class Lane(asyncio.BufferedProtocol):
                 padding, kind, number, size = _PACKET(plain)
                 if padding < LEAST_PADDING:
                     self._pump(touched)
-                    self._refuse_padding(padding)
+                    self._break_off(f"{padding} bytes of padding, at least {LEAST_PADDING} are needed")
                     return
                 if channel is None or channel.number != number:
                     channel = self.channels.get(number)
@@ -361,14 +366,14 @@ class Lane(asyncio.BufferedProtocol):
         connection = self.connection
         self._opened.length = length
         self._opened.plain = None
-        connection._inpbuf = bytes(max(32, HEADER_SIZE + min(length, 8) + TAG_SIZE))
+        connection._inpbuf = bytes(max(32, self._opened.key.around + min(length, 8)))
         connection._recv_data()
         if connection._transport is not None:
             connection._force_close(None)
 
-    def _refuse_padding(self, padding: int) -> None:
-        """End the connection of a peer that pads less than RFC 4253 asks for."""
-        error = asyncssh.ProtocolError(f"{padding} bytes of padding, at least {LEAST_PADDING} are needed")
+    def _break_off(self, reason: str) -> None:
+        """End the connection of a peer whose packets are not padded as RFC 4253 section 6 asks."""
+        error = asyncssh.ProtocolError(reason)
         self.connection._send_disconnect(error.code, error.reason, error.lang)
         self.connection._force_close(error)
 
@@ -387,13 +392,13 @@ class Lane(asyncio.BufferedProtocol):
         """Wrap the encryption objects that a key exchange installed."""
         connection = self.connection
         if connection._recv_encryption is not self._opened:
-            key = key_of(connection._recv_encryption)
+            key = key_of(connection._recv_encryption, sends=False)
             if key is None or connection._decompressor is not None:
                 self._detach()
                 return
             self._opened = connection._recv_encryption = Opened(key)
         if self.out.rekeyed and not self.out.ended:
-            key = key_of(connection._send_encryption)
+            key = key_of(connection._send_encryption, sends=True)
             if key is None or connection._compressor is not None:
                 self._end_outward()
                 return

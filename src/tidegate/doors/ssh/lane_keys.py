@@ -8,10 +8,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from asyncssh.connection import SSHConnection, SSHServerConnection
-from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
+from asyncssh.encryption import (
+    BasicEncryption,
+    ChachaEncryption,
+    Encryption,
+    ETMEncryption,
+    GCMEncryption,
+    get_encryption,
+    get_encryption_params,
+)
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from tidegate.doors.ssh import records
-from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, ChachaRecords, GcmRecords, Records
+from tidegate.doors.ssh import records, records_ctr
+from tidegate.doors.ssh.records import HEADER_SIZE, ChachaRecords, GcmRecords, Records
+from tidegate.doors.ssh.records_ctr import HASHES, CtrRecords, EtmRecords, Mac
 
 REQUIRED: Final = (
     "_recv_data", "_recv_pkthdr", "_recv_packet", "_finish_recv_packet", "_send_kexinit", "send_packet",
@@ -27,6 +37,14 @@ REQUIRED_STATE: Final = (
     "_recv_macsize", "_strict_kex",
 )  # fmt: skip
 """Instance attributes of asyncssh's connection that the lane reads or sets."""
+
+_FAMILIES: Final = (
+    (b"aes128-gcm@openssh.com", b""),
+    (b"chacha20-poly1305@openssh.com", b""),
+    (b"aes128-ctr", b"hmac-sha2-256"),
+    (b"aes256-ctr", b"hmac-sha2-512-etm@openssh.com"),
+)
+"""A cipher and a MAC of each kind of records."""
 
 _PADDING_POOL: Final = 64 * 1024
 
@@ -67,9 +85,11 @@ class Sealed(Encryption):
     def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
         """Seal a packet of asyncssh's: the record without its tag, and the tag."""
         self._write_out()
-        record = memoryview(bytearray(header + packet + bytes(TAG_SIZE)))
-        self.key.seal(record, seq)
-        return bytes(record[:-TAG_SIZE]), bytes(record[-TAG_SIZE:])
+        key = self.key
+        tag = key.around - HEADER_SIZE
+        record = memoryview(bytearray(header + packet + bytes(tag)))
+        key.seal(record, seq)
+        return bytes(record[:-tag]), bytes(record[-tag:])
 
 
 class Opened(Encryption):
@@ -97,14 +117,53 @@ class Opened(Encryption):
         return plain
 
 
-def key_of(encryption: object) -> Records | None:
-    """The lane's own form of the key in one of asyncssh's encryption objects, None if it has none."""
+def key_of(encryption: object, *, sends: bool, looked_at: bytes = b"") -> Records | None:
+    """The lane's own form of the key in one of asyncssh's encryption objects, None if it has none.
+
+    Args:
+        encryption: asyncssh's object; it is not to be used after this.
+        sends: whether it is the one for sending.
+        looked_at: the first block of a record that asyncssh has begun to read, as `decrypt_header` gave it.
+    """
     cipher: Any = getattr(encryption, "_cipher", None)
     if isinstance(encryption, GCMEncryption):
         return GcmRecords(cipher._key, cipher._iv)
     if isinstance(encryption, ChachaEncryption):
         return ChachaRecords(cipher._key + cipher._adkey)
+    # CBC mode and other checksums are asyncssh's alone: few have them, and a lane would bring little.
+    if isinstance(encryption, BasicEncryption) and isinstance(cipher._cipher.mode, CTR):
+        hashed: Any = encryption._mac
+        algorithm = HASHES.get(getattr(hashed, "_hash_alg", None))
+        if algorithm is None:
+            return None
+        # The counter goes on where asyncssh's own context stands; it has made none if it had nothing to do.
+        if sends:
+            stream = cipher._encryptor or cipher._cipher.encryptor()
+        else:
+            stream = cipher._decryptor or cipher._cipher.decryptor()
+        mac = Mac(hashed._key, algorithm, hashed._hash_size)
+        if isinstance(encryption, ETMEncryption):
+            return EtmRecords(stream, mac)
+        return CtrRecords(stream, mac, looked_at)
     return None
+
+
+def _agree(cipher: bytes, mac: bytes) -> bool:
+    """True if asyncssh opens what the lane seals with the key of one of its objects."""
+    key, iv, _, mac_key, _, etm = get_encryption_params(cipher, mac)
+    one, other = (
+        get_encryption(cipher, bytes(range(key)), bytes(range(iv)), mac, bytes(range(mac_key)), etm)
+        for _ in range(2)
+    )
+    ours, packet, seq = key_of(one, sends=True), bytes(range(60)), 3
+    if ours is None:
+        return False
+    record = memoryview(bytearray(len(packet).to_bytes(4, "big") + packet + bytes(ours.around - HEADER_SIZE)))
+    ours.seal(record, seq)
+    end = HEADER_SIZE + len(packet)
+    first, length = other.decrypt_header(seq, bytes(record[:16]), HEADER_SIZE)
+    plain = other.decrypt_packet(seq, first, bytes(record[16:end]), HEADER_SIZE, bytes(record[end:]))
+    return int.from_bytes(length, "big") == len(packet) and plain == packet
 
 
 def self_check() -> str:
@@ -116,6 +175,10 @@ def self_check() -> str:
         return f"asyncssh has no {', '.join(missing)}"
     try:
         records.self_check()
+        records_ctr.self_check()
+        for cipher, mac in _FAMILIES:
+            if not _agree(cipher, mac):
+                return f"asyncssh does not open what the lane seals with {cipher.decode()}"
     except Exception as error:  # whatever the library does wrong, the plain channel must still serve
         return str(error)
     return ""

@@ -15,16 +15,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tidegate.doors.ssh.lane_keys import Sealed, random_padding
-from tidegate.doors.ssh.records import HEADER_SIZE, TAG_SIZE, Records
+from tidegate.doors.ssh.records import HEADER_SIZE, Records
 
 OUTPUT_SIZE: Final = 1024 * 1024
 """Bytes of the shared output buffer; a batch beyond it is written in parts."""
 
 MSG_CHANNEL_WINDOW_ADJUST: Final = 93
 MSG_CHANNEL_DATA: Final = 94
-
-AROUND: Final = HEADER_SIZE + TAG_SIZE
-"""Bytes of a record that are not of its packet."""
 
 LEAST_PADDING: Final = 4
 """Bytes of padding that RFC 4253 section 6 asks for."""
@@ -107,8 +104,9 @@ class Output:
 
     def frame(self, payload: int) -> tuple[memoryview, int]:
         """Room for the record of a packet of `payload` bytes, and the bytes of its padding."""
-        padding = 4 + -(5 + payload) % self._sealed.key.block
-        return self.slot(AROUND + 1 + payload + padding), padding
+        key = self._sealed.key
+        padding = LEAST_PADDING + -(key.lead + LEAST_PADDING + payload) % key.block
+        return self.slot(key.around + 1 + payload + padding), padding
 
     def slot(self, size: int) -> memoryview:
         """Room for `size` bytes in the output buffer, contiguous with what is sealed already."""
@@ -120,8 +118,9 @@ class Output:
 
     def record_size(self, payload: int) -> tuple[int, int]:
         """Bytes of the whole record and of its padding for a packet of `payload` bytes."""
-        padding = 4 + -(5 + payload) % self._sealed.key.block
-        return AROUND + 1 + payload + padding, padding
+        key = self._sealed.key
+        padding = LEAST_PADDING + -(key.lead + LEAST_PADDING + payload) % key.block
+        return key.around + 1 + payload + padding, padding
 
     def put(self, number: int, data: bytes | bytearray | memoryview) -> None:
         """Seal `data` as one packet of channel `number`; `ready` was asked, and the window has room."""
@@ -140,13 +139,14 @@ class Output:
             number: the peer's channel.
             value: length of the data, or bytes of window.
         """
-        connection = self._connection
+        connection, key = self._connection, self._sealed.key
         total = len(record)
-        length = total - AROUND
+        length = total - key.around
         _HEAD.pack_into(record, 0, length, padding, kind, number, value)
-        record[total - TAG_SIZE - padding : total - TAG_SIZE] = random_padding.take(padding)
+        end = HEADER_SIZE + length
+        record[end - padding : end] = random_padding.take(padding)
         seq = connection._send_seq
-        self._sealed.key.seal(record, seq)
+        key.seal(record, seq)
         connection._send_seq = (seq + 1) & 0xFFFFFFFF
         connection._rekey_bytes_sent += length
         if not self.batched:
@@ -175,16 +175,16 @@ class Output:
             or transport.get_write_buffer_size()
         ):
             return False
-        size = len(data)
-        padding = 4 + -(CHANNEL_HEAD + 5 + size) % sealed.key.block
+        size, key = len(data), sealed.key
+        padding = LEAST_PADDING + -(key.lead + LEAST_PADDING + CHANNEL_HEAD + size) % key.block
         end = PAYLOAD_OFFSET + size
         length = end + padding - HEADER_SIZE
-        record = _output[: length + AROUND]
+        record = _output[: length + key.around]
         _HEAD.pack_into(record, 0, length, padding, MSG_CHANNEL_DATA, number, size)
         record[PAYLOAD_OFFSET:end] = data
         record[end : end + padding] = random_padding.take(padding)
         seq = connection._send_seq
-        sealed.key.seal(record, seq)
+        key.seal(record, seq)
         connection._send_seq = (seq + 1) & 0xFFFFFFFF
         connection._rekey_bytes_sent += length
         self._write(record)

@@ -21,7 +21,6 @@ from cryptography.exceptions import InvalidTag
 from tidegate.doors.common.transport import Conversation
 from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_output import (
-    AROUND,
     CHANNEL_HEAD,
     LEAST_PADDING,
     MSG_CHANNEL_DATA,
@@ -448,7 +447,7 @@ class FastTransport:
     def _seal_several(self, area: memoryview, full_padding: int, head: bytes, length: int) -> None:
         """Seal records that follow each other in `area`, each but the last of the channel's chunk size."""
         out, channel, chunk = self._out, self._channel, self._chunk
-        full = AROUND + 1 + CHANNEL_HEAD + chunk + full_padding
+        full, _ = out.record_size(CHANNEL_HEAD + chunk)
         number = channel._send_chan
         place = written = 0
         while length > 0:

@@ -12,6 +12,7 @@ from asyncssh import SSHKey
 from tidegate import __version__
 from tidegate.doors.common.admission import AdmissionLimits
 from tidegate.doors.ssh.algorithms import Algorithms
+from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.resources import StartupLimits
 
 DEFAULT_MAX_AUTH_TRIES: Final = 6
@@ -87,6 +88,7 @@ class SshOptions:
         keepalive_seconds: interval of the server's own keepalives.
         keepalive_max: unanswered keepalives after which the client counts as gone.
         enabled_ssh_commands: exec commands that may run; ``*`` is all.
+        programs: bounds of git and rsync.
         fast_lane: use the accelerator where cipher and libraries allow it.
         max_connections: connections at a time.
         max_startups: connections that have not logged in yet, at a time; see `StartupLimits`.
@@ -116,6 +118,7 @@ class SshOptions:
     keepalive_seconds: float = 0.0
     keepalive_max: int = 3
     enabled_ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp")
+    programs: ProgramOptions = field(default_factory=ProgramOptions)
     fast_lane: bool = True
     max_connections: int = 4096
     max_startups: StartupLimits = field(default_factory=StartupLimits)

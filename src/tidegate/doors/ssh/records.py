@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sealing and opening of SSH binary packets with AEAD ciphers, in place and without fresh buffers.
+"""SSH binary packets sealed and opened in place, without fresh buffers: the contract, and AEAD ciphers.
 
 A record on the wire is ``uint32 packet_length | ciphertext | tag`` (RFC 4253 section 6; RFC 5647 for AES-GCM
 as OpenSSH's PROTOCOL narrows it; PROTOCOL.chacha20poly1305). Each class here holds one direction of one key:
 asyncssh makes a new cipher object for every packet, which costs as much as the encryption of 13 KB.
+Counter mode with HMAC is in `records_ctr`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-TAG_SIZE: Final = 16
-"""Bytes behind the ciphertext, for both families."""
-
 HEADER_SIZE: Final = 4
+"""Bytes of the length field."""
+
+_TAG: Final = 16
+"""Bytes behind the ciphertext of an AEAD."""
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
@@ -32,21 +34,32 @@ _ZEROS: Final = bytes(64)
 
 
 class Records(Protocol):
-    """One direction of one key. `seq` is the SSH packet sequence number."""
+    """One direction of one key. `seq` is the SSH packet sequence number.
+
+    Attributes:
+        block: bytes that a padded packet is a multiple of.
+        lead: bytes in front of the payload that count for that: 1, the padding length; 5 where the length
+            field is encrypted as a part of the packet.
+        around: bytes of a record that are not of its packet: the length field and the tag.
+    """
 
     block: int
-    """Padding granularity in bytes; both AEADs leave the length field out of what is padded"""
+    lead: int
+    around: int
 
     def length(self, view: memoryview, position: int, seq: int) -> int:
-        """The packet length that the first four bytes of the record at `position` say."""
+        """The packet length that the record at `position` says; its first 16 bytes are there.
+
+        It is not proved: the caller bounds it. May be asked again for a record that is not complete yet.
+        """
         ...
 
     def seal(self, record: memoryview, seq: int) -> None:
-        """Encrypt in place: `record` holds the length, the plain packet and 16 bytes of room."""
+        """Encrypt in place: `record` holds the length, the plain packet and room for the tag."""
         ...
 
     def open(self, record: memoryview, plain: memoryview, seq: int) -> None:
-        """Decrypt `record` into `plain`, which is 20 bytes shorter.
+        """Decrypt `record` into `plain`, which is shorter by `around`; `length` was asked before.
 
         Raises:
             InvalidTag: the record was not made with this key, or not at this place of the stream.
@@ -58,6 +71,8 @@ class GcmRecords:
     """aes128-gcm@openssh.com and aes256-gcm@openssh.com: the nonce is a counter, the length is in clear."""
 
     block = 16
+    lead = 1
+    around = HEADER_SIZE + _TAG
 
     def __init__(self, key: bytes, iv: bytes) -> None:
         aead = AESGCM(key)
@@ -65,7 +80,7 @@ class GcmRecords:
         self._nonce = bytearray(iv)
         self._counter = int.from_bytes(iv[4:12], "big")
 
-    def length(self, view: memoryview, position: int, seq: int) -> int:  # noqa: ARG002 - one signature for both families
+    def length(self, view: memoryview, position: int, seq: int) -> int:  # noqa: ARG002 - one signature for all families
         """See `Records.length`."""
         length: int = _U32.unpack_from(view, position)[0]
         return length
@@ -91,6 +106,8 @@ class ChachaRecords:
     """chacha20-poly1305@openssh.com: two keys, the sequence number is the nonce, the length is hidden."""
 
     block = 8
+    lead = 1
+    around = HEADER_SIZE + _TAG
 
     def __init__(self, key: bytes) -> None:
         # PROTOCOL.chacha20poly1305: the first 32 bytes are K_2 (payload), the rest K_1 (length).
@@ -138,14 +155,14 @@ def self_check() -> None:
     """
     key, iv, text = bytes(range(16)), bytes(range(12)), bytes(range(256)) * 3
     expected = AESGCM(key).encrypt(iv, text, _U32.pack(len(text)))
-    record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(TAG_SIZE)))
+    record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(_TAG)))
     GcmRecords(key, iv).seal(record, 0)
     plain = bytearray(len(text))
     GcmRecords(key, iv).open(record, memoryview(plain), 0)
     if bytes(record[4:]) != expected or plain != text:
         raise RuntimeError("AES-GCM in place gives another result than out of place")
     key = bytes(range(64))
-    record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(TAG_SIZE)))
+    record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(_TAG)))
     ChachaRecords(key).seal(record, 7)
     plain = bytearray(len(text))
     reader = ChachaRecords(key)

@@ -310,7 +310,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 chan,
                 self._login.activity,
                 handles=self._login.door.ledger.handles_of(self.username),
-                fast_lane=self._login.options.fast_lane,
+                programs=self._login.door.ledger.programs_of(self.username),
+                options=self._login.options,
             )
         except BaseException:
             if command.on_record:

@@ -18,6 +18,7 @@ from tidegate.doors.ssh.command import ChannelCall, ChannelCommand, Invocation
 from tidegate.doors.ssh.lane import Lane
 from tidegate.doors.ssh.lane_keys import self_check
 from tidegate.doors.ssh.lane_transport import FastTransport
+from tidegate.doors.ssh.options import SshOptions
 from tidegate.doors.ssh.plain_transport import PlainTransport
 from tidegate.resources.count import Share
 from tidegate.vfs.api import Session
@@ -111,7 +112,8 @@ class CommandChannel:
         chan: the channel.
         activity: takes note whenever the client sends something.
         handles: counts open handles against the limits of account and process.
-        fast_lane: use the accelerator if the connection can have it.
+        programs: counts system programs likewise.
+        options: of the door, as they were when the connection came in.
 
     Raises:
         TidegateError: the command cannot begin with these arguments; the session is still the caller's.
@@ -126,11 +128,21 @@ class CommandChannel:
         activity: Activity,
         *,
         handles: Share,
-        fast_lane: bool,
+        programs: Share,
+        options: SshOptions,
     ) -> None:
         self._session = session
-        self.transport = open_transport(chan, largest=command.largest, fast_lane=fast_lane)
-        call = ChannelCall(invocation, session, self.transport, activity, handles)
+        self.transport = open_transport(chan, largest=command.largest, fast_lane=options.fast_lane)
+        call = ChannelCall(
+            invocation,
+            session,
+            self.transport,
+            activity,
+            handles,
+            programs,
+            options.programs,
+            getattr(chan, "door_variables", {}),
+        )
         try:
             self._conversation = command.open(call)
         except BaseException:

@@ -31,6 +31,7 @@ from tidegate.store.contract import (
 )
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
+from tidegate.store.sealing import seal_record
 from tidegate.store.sql import accounts, external_users, loading, revocations, settings, usage
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database, ping
@@ -172,6 +173,7 @@ class SqlProvider:
     async def add_user(self, account: Account) -> Account:
         """Store a new account."""
         self._rules.require_users()
+        account = seal_record(account, self._options.seals)
         return await self._write_user(account.username, _do(accounts.add, self._tables, account))
 
     async def update_user(
@@ -179,6 +181,7 @@ class SqlProvider:
     ) -> Account:
         """Replace an account by name."""
         self._rules.require_users()
+        account = seal_record(account, self._options.seals)
         work = _do(accounts.change, self._tables, account, keep_usage=keep_usage, guard=guard)
         return await self._write_user(account.username, work)
 
@@ -292,10 +295,12 @@ class SqlProvider:
 
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
+        folder = seal_record(folder, self._options.seals)
         return await self._database.write(_do(self._folders.add, folder), about=("folders",))
 
     async def update_folder(self, folder: Folder, *, guard: Guard[Folder] | None = None) -> Folder:
         """Replace a folder by name, keeping its counters."""
+        folder = seal_record(folder, self._options.seals)
         return await self._database.write(_do(self._folders.change, folder, guard=guard), about=("folders",))
 
     async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
@@ -325,6 +330,7 @@ class SqlProvider:
 
     async def add_admin(self, admin: Admin) -> Admin:
         """Store a new administrator."""
+        admin = seal_record(admin, self._options.seals)
         return await self._database.write(_do(self._admins.add, admin), about=("admins",))
 
     async def update_admin(
@@ -335,6 +341,7 @@ class SqlProvider:
         admins_guard: AdminsGuard | None = None,
     ) -> Admin:
         """Replace an administrator by name."""
+        admin = seal_record(admin, self._options.seals)
         work = self._with_admins_guard(_do(self._admins.change, admin, guard=guard), admins_guard)
         return await self._database.write(work, about=("admins",))
 
@@ -437,7 +444,8 @@ class SqlProvider:
                     self._rules.require_users()
                 if admins_guard and before is None and any(isinstance(record, Admin) for record in batch):
                     before = await self._admins.every(connection)
-                report.extend(await loading.store(connection, self._tables, batch, mode, guard))
+                sealed = [seal_record(record, self._options.seals) for record in batch]
+                report.extend(await loading.store(connection, self._tables, sealed, mode, guard))
             if admins_guard is not None and before is not None:
                 admins_guard(before, await self._admins.every(connection))
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 
 from tidegate.errors import TidegateError
 from tidegate.model import StorageSpec
+from tidegate.policy.folders import storage_of, storage_of_folder
 from tidegate.web.api import schemas
 from tidegate.web.api.access import EditUsers, ManageFolders, With
 from tidegate.web.api.bodies import Json
@@ -26,9 +27,9 @@ async def check_user_storage(services: With, who: EditUsers, username: Name) -> 
     """
     del who
     account = await services.administration.users.get(username)
-    roots = {"/": StorageSpec(account.home_dir, account.filesystem)}
+    roots = {"/": storage_of(account)}
     for mount in account.virtual_folders:
-        roots[mount.virtual_path] = StorageSpec(mount.mapped_path, mount.filesystem)
+        roots[mount.virtual_path] = storage_of(account, mount)
     return Json({"results": [await _tried(services, path, spec) for path, spec in roots.items()]})
 
 
@@ -37,8 +38,7 @@ async def check_folder_storage(services: With, who: ManageFolders, name: Name) -
     """Ask the storage of a folder for what its users need; see the same of accounts."""
     del who
     folder = await services.administration.folders.get(name)
-    spec = StorageSpec(folder.mapped_path, folder.filesystem)
-    return Json({"results": [await _tried(services, "/", spec)]})
+    return Json({"results": [await _tried(services, "/", storage_of_folder(folder))]})
 
 
 async def _tried(services: Services, path: str, spec: StorageSpec) -> dict[str, object]:

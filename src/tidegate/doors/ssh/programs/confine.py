@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a program where it reaches a few directories and nothing else.
+
+This is a script, not a module to import: `tidegate.doors.ssh.programs.process` runs it with ``python -I -S``
+in a process of its own, because what it does cannot be undone and must not happen between fork and exec of a
+process with threads. It imports the standard library only. Argument: a JSON document, see `Order`.
+
+In this order:
+
+1. umask and priority;
+2. a mount, network and IPC namespace of its own whose root holds the given directories (below ``/home``),
+   the system's programs read-only, and three devices. As root this needs CAP_SYS_ADMIN, otherwise user
+   namespaces. Where the system refuses them this step is left out, unless the order says that it is required;
+3. limits on resources; the account's user and group, if told, and no capability but those for owners and
+   modes of files;
+4. no_new_privs, and a Landlock ruleset (Linux 5.13): the given directories for reading or for writing, the
+   system's programs for reading, and of these a few files for executing. No shell is among them;
+5. execve with the given environment.
+
+If a step fails, its error is written to the descriptor ``report``, and nothing is started. Nothing written to
+it, and its end, mean that the program runs; one line ``ok ...`` tells how it is confined before that.
+
+Long, because it can import nothing of ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import stat
+import struct
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+HOME: Final = "/home"
+"""Where the directories are found in a namespace of its own."""
+
+SYSTEM: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
+"""Directories of programs and libraries; those that exist can be read."""
+
+DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
+CACHE: Final = "/etc/ld.so.cache"
+"""Where libraries lie; the only file of /etc that is there."""
+
+STAGING: Final = ("/tmp", "/run", "/var", "/mnt", "/opt")  # noqa: S108  a mount point, nothing is written
+"""Directories of which one is covered while the new root is put together."""
+
+# linux/prctl.h
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAPBSET_DROP: Final = 24
+# linux/sched.h
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+# linux/mount.h
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
+MNT_DETACH = 2
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 0x1, 0x2, 0x4
+AT_RECURSIVE = 0x8000
+AT_FDCWD = -100
+
+NR_LANDLOCK_CREATE, NR_LANDLOCK_ADD, NR_LANDLOCK_RESTRICT = 444, 445, 446
+NR_MOUNT_SETATTR = 442
+"""The same on every architecture since Linux 5.6, but for alpha."""
+NR_PIVOT_ROOT: Final = {
+    "x86_64": 155, "aarch64": 41, "riscv64": 41, "armv7l": 218, "ppc64le": 203, "s390x": 217,
+    "loongarch64": 41,
+}  # fmt: skip
+
+# linux/landlock.h
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
+MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in range(6, 13))
+REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+BY_ABI: Final = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
+"""Rights on files that a version of Landlock handles; the last one is that of all later ones."""
+NET_ABI, NET = 4, 3
+SCOPE_ABI, SCOPES = 6, 3
+RULE_PATH_BENEATH = 1
+
+READ: Final = READ_FILE | READ_DIR
+CHANGE: Final = (
+    READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER | TRUNCATE
+)
+ON_FILES: Final = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+"""Rights that a rule about a file may hold."""
+
+# linux/capability.h
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID = 0, 1, 3, 4
+CAPABILITY_VERSION: Final = 0x20080522
+LAST_CAPABILITY: Final = 63
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+
+Order = dict[str, Any]
+"""``report``: descriptor. ``argv``: program and arguments; ``environment``. ``directories``: of
+``{"path": relative to the home, "fd": descriptor, "writes": bool}``. ``execute``: files that may be executed.
+``limits``: resource name to a number. ``umask``, ``nice``. ``uid``, ``gid``: -1 for as it is. ``chown``:
+bool.
+``landlock``, ``namespace``: "required", "possible" or (the namespace only) "none"."""
+
+
+class Refused(Exception):
+    """A step that is required could not be done."""
+
+
+def call(name: str, result: int) -> int:
+    """The result of a system call; raises OSError if it is negative."""
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """Make one thing visible at another place, by the system call of that name."""
+    call(
+        f"mount {target}",
+        libc.mount(
+            os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data.encode()
+        ),
+    )
+
+
+def set_attributes(target: str, attributes: int, *, recursive: bool) -> None:
+    """Add attributes (mount_setattr(2)), also to mounts that could not be changed otherwise."""
+    block = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    flags = AT_RECURSIVE if recursive else 0
+    call(
+        "mount_setattr",
+        libc.syscall(
+            NR_MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), flags, block, ctypes.c_size_t(len(block))
+        ),
+    )
+
+
+# -- a namespace of its own --------------------------------------------------------------------------------
+
+
+def enter_namespace(order: Order) -> None:
+    """Have a root of our own; OSError leaves the process as it was only before anything was mounted."""
+    pivot = NR_PIVOT_ROOT.get(os.uname().machine)
+    if pivot is None:
+        raise OSError(f"no number of pivot_root for {os.uname().machine}")
+    uid, gid = os.geteuid(), os.getegid()
+    flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+    if uid:
+        flags |= CLONE_NEWUSER
+    call("unshare", libc.unshare(flags))
+    if uid:
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    # Descriptors of the old namespace cannot be mounted: the same inode is opened anew in this one.
+    again = [reopened(item["fd"]) for item in order["directories"]]
+    staging = next(path for path in STAGING if os.path.isdir(path))
+    system = [path for path in (*SYSTEM, *order.get("system", ())) if os.path.lexists(path)]
+    opened = {path: os.open(path, os.O_PATH) for path in (*system, *DEVICES) if os.path.exists(path)}
+    cache = b""
+    with suppress(OSError), open(CACHE, "rb") as file:
+        cache = file.read()
+    mount("tmpfs", staging, "tmpfs", MS_NOSUID | MS_NODEV, "size=8m,nr_inodes=8k,mode=755")
+    for path in system:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), staging + path)
+        else:
+            os.makedirs(staging + path)
+            bind(opened[path], staging + path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    os.mkdir(f"{staging}/dev")
+    for path in DEVICES:
+        if path in opened:
+            touch(staging + path)
+            bind(opened[path], staging + path, MOUNT_ATTR_NOSUID)
+    os.mkdir(f"{staging}/etc")
+    with open(staging + CACHE, "wb") as file:
+        file.write(cache)
+    os.mkdir(staging + HOME)
+    for item, fd in zip(order["directories"], again, strict=True):
+        target = f"{staging}{HOME}/{item['path']}" if item["path"] else staging + HOME
+        if not os.path.lexists(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                os.mkdir(target)
+            else:
+                touch(target)
+        quiet = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+        bind(fd, target, quiet if item["writes"] else quiet | MOUNT_ATTR_RDONLY)
+        os.close(item["fd"])
+        item["fd"] = os.open(target, os.O_PATH | os.O_CLOEXEC)
+    for fd in (*again, *opened.values()):
+        os.close(fd)
+    os.chdir(staging)
+    call("pivot_root", libc.syscall(pivot, b".", b"."))
+    call("umount", libc.umount2(b".", MNT_DETACH))
+    os.chdir("/")
+    set_attributes("/", MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def reopened(fd: int) -> int:
+    """A descriptor of the same inode that belongs to the mounts of this process."""
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    again = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    old, new = os.fstat(fd), os.fstat(again)
+    if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino):
+        raise Refused("the directory was moved")
+    return again
+
+
+def bind(fd: int, target: str, attributes: int) -> None:
+    """Show what a descriptor leads to at another place."""
+    mount(f"/proc/self/fd/{fd}", target, "", MS_BIND | MS_REC)
+    set_attributes(target, attributes, recursive=True)
+
+
+def touch(path: str) -> None:
+    """An empty file to mount on."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+# -- rights of the process -----------------------------------------------------------------------------------
+
+
+def drop(order: Order) -> None:
+    """Become the account's user, and keep no capability but those for owners and modes."""
+    uid, gid = order["uid"], order["gid"]
+    if os.geteuid() == 0 and (uid > 0 or gid > 0):
+        os.setgroups([])
+        if gid > 0:
+            os.setresgid(gid, gid, gid)
+        if uid > 0:
+            os.setresuid(uid, uid, uid)
+    keep = set()
+    if os.geteuid() == 0:
+        keep = {CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID}
+        if order["chown"]:
+            keep.add(CAP_CHOWN)
+    with suppress(OSError):
+        for capability in range(LAST_CAPABILITY + 1):
+            if capability not in keep:
+                call("prctl", libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0))
+    mask = sum(1 << capability for capability in keep & held())
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    call("capset", libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)))
+
+
+def held() -> set[int]:
+    """Capabilities that the process may use."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    data = ctypes.create_string_buffer(24)
+    call("capget", libc.capget(header, data))
+    numbers = struct.unpack("=6I", data.raw)
+    mask = numbers[1] | numbers[4] << 32
+    return {bit for bit in range(LAST_CAPABILITY + 1) if mask >> bit & 1}
+
+
+def landlock_version() -> int:
+    """The version of Landlock in this kernel; 0 if there is none, or it is off."""
+    return max(0, int(libc.syscall(NR_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)))
+
+
+def restrict(order: Order, version: int) -> None:
+    """Enforce a Landlock ruleset on this process."""
+    handled = BY_ABI[min(version, len(BY_ABI) - 1)]
+    block = struct.pack(
+        "=QQQ", handled, NET if version >= NET_ABI else 0, SCOPES if version >= SCOPE_ABI else 0
+    )
+    size = 24 if version >= SCOPE_ABI else 16 if version >= NET_ABI else 8
+    ruleset = call(
+        "landlock_create_ruleset",
+        libc.syscall(NR_LANDLOCK_CREATE, block[:size], ctypes.c_size_t(size), 0),
+    )
+    for item in order["directories"]:
+        allow(ruleset, item["fd"], (CHANGE if item["writes"] else READ) & handled)
+    readable = (*SYSTEM, *order.get("system", ()), CACHE)
+    allow_paths(ruleset, readable, READ & handled)
+    allow_paths(ruleset, order["execute"], (EXECUTE | READ) & handled)
+    allow_paths(ruleset, DEVICES, (READ_FILE | WRITE_FILE) & handled)
+    call("landlock_restrict_self", libc.syscall(NR_LANDLOCK_RESTRICT, ruleset, 0))
+    os.close(ruleset)
+
+
+def allow_paths(ruleset: int, paths: Iterable[str], rights: int) -> None:
+    """Rules for those paths that exist."""
+    for path in paths:
+        try:
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            continue
+        allow(ruleset, fd, rights)
+        os.close(fd)
+
+
+def allow(ruleset: int, fd: int, rights: int) -> None:
+    """A rule for what a descriptor leads to, and everything below it."""
+    if not stat.S_ISDIR(os.fstat(fd).st_mode):
+        rights &= ON_FILES
+    rule = struct.pack("=Qi", rights, fd)
+    call("landlock_add_rule", libc.syscall(NR_LANDLOCK_ADD, ruleset, RULE_PATH_BENEATH, rule, 0))
+
+
+# -- all of it -----------------------------------------------------------------------------------------------
+
+
+def confine(order: Order) -> str:
+    """Everything but execve; returns how the process is confined."""
+    os.umask(order["umask"])
+    os.nice(order["nice"])
+    version = landlock_version()
+    if not version and order["landlock"] == "required":
+        raise Refused("this system has no Landlock")
+    place = "none"
+    if order["namespace"] != "none":
+        place = entered(order)
+    if place == "none":
+        os.fchdir(order["home"])
+    else:
+        os.chdir(HOME)
+    os.close(order["home"])
+    for name, value in order["limits"].items():
+        kind = getattr(resource, f"RLIMIT_{name.upper()}")
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+    drop(order)
+    call("prctl", libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if version:
+        restrict(order, version)
+    for item in order["directories"]:
+        os.close(item["fd"])
+    return f"ok landlock={version} namespace={place}"
+
+
+def entered(order: Order) -> str:
+    """Try the namespace in a child first: a half-made one cannot be left."""
+    if order["namespace"] != "required":
+        child = os.fork()
+        if not child:
+            with suppress(BaseException):
+                enter_namespace(order)
+                os._exit(0)
+            os._exit(1)
+        if os.waitpid(child, 0)[1]:
+            return "none"
+    try:
+        enter_namespace(order)
+    except OSError as error:
+        raise Refused(f"no namespace of its own: {error.strerror or error}") from error
+    return "own"
+
+
+def main() -> None:
+    """Confine this process and execute the program."""
+    order: Order = json.loads(sys.argv[1])
+    report: int = order["report"]
+    try:
+        how = confine(order)
+        os.write(report, f"{how}\n".encode())
+        os.set_inheritable(report, False)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and so would the program
+            signal.signal(number, signal.SIG_DFL)
+        argv = [os.fsencode(word) for word in order["argv"]]
+        environment = {os.fsencode(key): os.fsencode(text) for key, text in order["environment"].items()}
+        # That is what this script is for; the words were taken apart by us.
+        os.execve(order["program"], argv, environment)  # noqa: S606
+    except (OSError, Refused, KeyError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        os.write(report, f"error {text}\n".encode("utf-8", "replace"))
+        os._exit(126)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for system programs (git, rsync), which the gate cannot be asked about step by step.
+
+A program acts on its directory without asking anybody. So everything that it could do must be allowed there
+and in everything below, and no rule may exist there that only the gate enforces. The server and `explain` ask
+this very code. The first refusal decides; each names the rule that the program could get around.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.model import Account, Permission, ProgramDirectory, VPath
+from tidegate.policy.decision import ALLOWED, Decision, Step
+from tidegate.policy.folders import folders_of
+from tidegate.policy.patterns import PatternTable
+from tidegate.policy.permissions import Grant, PermissionTable
+
+READS: Final = (Permission.LIST, Permission.DOWNLOAD)
+"""Permissions for a program that only reads."""
+
+WRITES: Final = (
+    *READS,
+    Permission.UPLOAD,
+    Permission.OVERWRITE,
+    Permission.DELETE,
+    Permission.RENAME,
+    Permission.CREATE_DIRS,
+)
+"""Permissions for a program that writes: it replaces files by renaming others onto them, and cleans up."""
+
+
+class ProgramRules:
+    """An account's rules, as far as they concern system programs."""
+
+    __slots__ = ("_folders", "_patterns", "_permissions")
+
+    def __init__(self, account: Account) -> None:
+        self._permissions = PermissionTable(account.permissions)
+        self._patterns = PatternTable(account.filters.file_patterns)
+        self._folders = folders_of(account)
+
+    def trace(self, wanted: ProgramDirectory) -> list[Step]:
+        """Every rule about one directory, in order; the first that refuses is the last one."""
+        path = wanted.path
+        steps = [self._mounted(path)]
+        needs = (*(WRITES if wanted.writes else READS), *sorted(wanted.needs))
+        if steps[-1].verdict != "deny":
+            steps += self._granted(path, needs)
+        if steps[-1].verdict != "deny":
+            steps.append(self._named(path))
+        return steps
+
+    def decide(self, wanted: ProgramDirectory) -> Decision:
+        """Decide if a program may have a directory."""
+        refusal = next((step for step in self.trace(wanted) if step.verdict == "deny"), None)
+        return ALLOWED if refusal is None else refusal_of(refusal)
+
+    def granted(self, path: VPath) -> frozenset[Permission]:
+        """Permissions in a directory."""
+        return self._permissions.lookup(path).names
+
+    def _mounted(self, path: VPath) -> Step:
+        below = sorted(point for point in self._folders.points if point != path and point.is_within(path))
+        if below:
+            why = f"a folder is mounted at {below[0]}, and a program would not see it but what lies under it"
+            hint = "let the program work on another directory, or mount the folder elsewhere"
+            return Step("virtual_folders", "deny", why, "virtual_folders", hint)
+        return Step("virtual_folders", "pass", f"no folder is mounted below {path}")
+
+    def _granted(self, path: VPath, needs: tuple[Permission, ...]) -> list[Step]:
+        grant = self._permissions.lookup(path)
+        steps: list[Step] = []
+        for one in (grant, *(other for other in self._permissions.below(path) if other is not grant)):
+            missing = next((need for need in needs if need not in one.names), None)
+            if missing is not None:
+                return [*steps, _lacking(path, one, missing, inherited=one is grant)]
+            why = f"{one.key} grants all that the program could do: {', '.join(needs)}"
+            steps.append(Step(one.rule, "allow", why, one.where))
+        return steps
+
+    def _named(self, path: VPath) -> Step:
+        rule = self._patterns.speaks_below(path)
+        if rule is not None:
+            why = f"file patterns of {rule.path} hold in {path}, and a program would not obey them"
+            hint = "let the program work on a directory without file patterns, or take the patterns away"
+            return Step(rule.rule, "deny", why, rule.where, hint)
+        return Step("file_patterns", "pass", f"no file pattern holds in {path}")
+
+
+def refusal_of(step: Step) -> Decision:
+    """The decision of a step that refuses, with the text for the client."""
+    return Decision(allowed=False, rule=step.rule, text=f"not allowed for a program: {step.why}")
+
+
+def _lacking(path: VPath, grant: Grant, missing: Permission, *, inherited: bool) -> Step:
+    given = ", ".join(grant.configured) or "nothing"
+    key = grant.key or path
+    if inherited:
+        why = f"{key} grants {given}; the program could do more and needs {missing} in {path} too"
+    else:
+        why = f"{key}, in {path}, grants {given}; the program could do more and needs {missing} there too"
+    hint = f"add {missing} to {grant.where}" if grant.key else f"give the account permissions for {path}"
+    return Step(grant.rule, "deny", why, grant.where, hint)

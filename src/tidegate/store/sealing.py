@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The secrets of whole records: encrypted before they are stored, rewrapped, and listed.
+
+Secrets of a record are options of its storage and, in parts that other versions have written
+(`Filters.extra`), whatever has the name of a secret. A mount describes a folder, whose secrets belong to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from tidegate.model import Account, Admin, ApiKey, Folder, StorageConfig
+from tidegate.model.sealing import SealsSecrets, SecretPlace, renew_secrets, seal_secrets, secrets_of
+from tidegate.store.secrecy import OUTER
+
+R = TypeVar("R", bound=Account | Folder | Admin | ApiKey)
+Change = Callable[[Mapping[str, Any], SecretPlace], dict[str, Any]]
+
+
+def seal_record(record: R, seals: SealsSecrets) -> R:
+    """The record as it may be stored: every secret is encrypted, if there is a key."""
+    if not seals.seals:
+        return record
+    return _changed(record, lambda document, place: seal_secrets(document, seals, place))
+
+
+def renew_record(record: R, seals: SealsSecrets) -> R:
+    """The record with every secret under the key for new ones; equal if they are.
+
+    Raises:
+        SecretLocked: a secret cannot be opened.
+    """
+    return _changed(record, lambda document, place: renew_secrets(document, seals, place))
+
+
+def record_secrets(record: Account | Folder | Admin | ApiKey) -> Iterator[tuple[str, str]]:
+    """Field and key of each secret; see `secrets_of`. Those of mounts are the folder's."""
+    for document, place in _documents(record):
+        yield from secrets_of(document, place)
+
+
+def owner_of(record: Account | Folder | Admin | ApiKey) -> SecretPlace:
+    """The place that secrets of a record belong to, without a field."""
+    match record:
+        case Account():
+            return SecretPlace("user", record.username)
+        case Folder():
+            return SecretPlace("folder", record.name)
+        case Admin():
+            return SecretPlace("admin", record.username)
+        case ApiKey():
+            return SecretPlace("api_key", record.id)
+
+
+def _documents(record: Account | Folder | Admin | ApiKey) -> Iterator[tuple[Mapping[str, Any], SecretPlace]]:
+    owner = owner_of(record)
+    if isinstance(record, (Account, Folder)) and record.filesystem.options:
+        yield record.filesystem.options, owner.at("filesystem")
+    if isinstance(record, (Account, Admin)):
+        yield from _extras(record.filters.extra, owner)
+
+
+def _extras(extra: Mapping[str, Any], owner: SecretPlace) -> Iterator[tuple[Mapping[str, Any], SecretPlace]]:
+    """Kept parts, with the field that each has in the record's document."""
+    if inner := {name: value for name, value in extra.items() if name != OUTER}:
+        yield inner, owner.at("filters")
+    if isinstance(outer := extra.get(OUTER), Mapping):
+        yield outer, owner
+
+
+def _changed(record: R, change: Change) -> R:
+    owner = owner_of(record)
+    values: dict[str, Any] = {}
+    if isinstance(record, (Account, Folder)):
+        values["filesystem"] = _storage(record.filesystem, change, owner)
+    if isinstance(record, Account) and record.virtual_folders:
+        values["virtual_folders"] = tuple(
+            replace(mount, filesystem=_storage(mount.filesystem, change, SecretPlace("folder", mount.name)))
+            if mount.filesystem.options
+            else mount
+            for mount in record.virtual_folders
+        )
+    if isinstance(record, (Account, Admin)) and record.filters.extra:
+        extra: dict[str, Any] = {}
+        for document, place in _extras(record.filters.extra, owner):
+            changed = change(document, place)
+            extra |= changed if place.field else {OUTER: changed}
+        # In their order, and with what is no document.
+        extra = {name: extra.get(name, value) for name, value in record.filters.extra.items()}
+        values["filters"] = replace(cast("Any", record.filters), extra=extra)
+    changes = {name: value for name, value in values.items() if value != getattr(record, name)}
+    return cast("R", replace(cast("Any", record), **changes)) if changes else record
+
+
+def _storage(config: StorageConfig, change: Change, owner: SecretPlace) -> StorageConfig:
+    if not config.options:
+        return config
+    return StorageConfig(config.kind, change(config.options, owner.at("filesystem")))
