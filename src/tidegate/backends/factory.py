@@ -261,8 +261,9 @@ class Storages:
         try:
             options = self.kinds.options(kind, spec)
         except BadRecord as error:
+            # Not with a colon after the field: the log takes what follows the name of a secret for one.
             whose = f" of {spec.owner.kind} {spec.owner.name}:" if spec.owner.name else ""
-            raise StorageFailed(f"storage{whose} {error}") from None
+            raise StorageFailed(detail=f"storage{whose} {error.field} {error.what}") from None
         return kind.build(spec, options)
 
     async def close(self) -> None:

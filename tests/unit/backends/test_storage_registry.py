@@ -147,7 +147,7 @@ async def test_a_server_builds_what_the_record_says(tmp_path: Path) -> None:
         (StorageSpec("", config()), "the record names no directory"),
         (StorageSpec("/x", config(size=10)), "size is at most 9"),
         (StorageSpec("/x", StorageConfig("http")), "provider 6 is not available in this version"),
-        (bucket, "storage filesystem.s3config.bucket: is missing"),
+        (bucket, "storage filesystem.s3config.bucket is missing"),
     ):
         with pytest.raises(StorageFailed, match=says):
             storages.build(spec)
