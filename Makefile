@@ -64,6 +64,7 @@ format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test
+	-$(BIN)/python -m bench.fetch
 	$(BIN)/python -m bench
 
 bench-memory: $(VENV)/.test

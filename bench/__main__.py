@@ -15,24 +15,48 @@ from statistics import median
 from bench.clients import make_key, sftp
 from bench.report import Result, interpreter_ms, print_targets, write
 from bench.rows import ROWS, Plan, Row, prepare
-from bench.servers import AsyncsshServer, OpenSSH, ParamikoServer, Server, Tidegate, TidegatePlain
+from bench.servers import (
+    AsyncsshServer,
+    Missing,
+    OpenSSH,
+    ParamikoServer,
+    ProFTPD,
+    Rclone,
+    Server,
+    Tidegate,
+    TidegatePlain,
+)
 
 QUICK = {"get, aes128-gcm", "put, aes128-gcm", "get -r small files", "put -r small files", "login and ls",
          "login and pwd", "ls -l of 20,000 names", "ls of a large directory", "idle sessions"}  # fmt: skip
+
+
+ORIENTATION = ("asyncssh", "paramiko", "rclone", "ProFTPD")
+"""Peers that no target names."""
 
 
 def measure(row: Row, servers: list[Server], plan: Plan, scratch: Path) -> list[Result]:
     """All servers in turn, `pairs` times: A B C A B C ..."""
     pairs = min(row.pairs or plan.pairs, plan.pairs)
     figures: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
+    missing: dict[str, str] = {}
     for turn in range(pairs):
         for server in servers:
-            if server.name in ("asyncssh", "paramiko") and turn >= max(1, pairs // 2):
-                continue  # peers for orientation: half the runs, they are slow
-            figures[server.name].append(row.run(server, plan, scratch))
+            if server.name in ORIENTATION and turn >= max(1, pairs // 2):
+                continue  # half the runs, they are slow
+            if server.name in missing:
+                continue
+            try:
+                figures[server.name].append(row.run(server, plan, scratch))
+            except Missing as why:
+                missing[server.name] = str(why)
+                print(f"  {server.name:20} skipped: {why}", flush=True)
     results = []
     for server in servers:
         runs = figures[server.name]
+        if not runs:
+            results.append(Result(row.name, server.name, {}, {}, 0, missing[server.name]))
+            continue
         values = {name: median(run[name] for run in runs) for name in runs[0]}
         base = figures["OpenSSH"]
         ratios = {
@@ -80,11 +104,16 @@ def main() -> int:
         kinds = (
             [OpenSSH, Tidegate]
             if chosen.quick
-            else [OpenSSH, Tidegate, TidegatePlain, AsyncsshServer, ParamikoServer]
+            else [OpenSSH, Tidegate, TidegatePlain, AsyncsshServer, ParamikoServer, Rclone, ProFTPD]
         )
-        servers = [kind(base, files, key) for kind in kinds]
-        for server in servers:
-            server.start()
+        for kind in kinds:
+            server = kind(base, files, key)
+            try:
+                server.start()
+            except Missing as why:
+                print(f"{server.name} is left out: {why}", flush=True)
+                continue
+            servers.append(server)
             sftp(server, f"ls {server.remote('in')}")
         versions = {s.name: s.version() for s in servers}
         print(f"Python {platform.python_version()}", flush=True)

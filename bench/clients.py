@@ -8,9 +8,9 @@ from pathlib import Path
 from bench.servers import Server
 
 
-def options(server: Server, cipher: str = "aes128-gcm@openssh.com") -> list[str]:
+def options(server: Server, cipher: str = "") -> list[str]:
     """Options of OpenSSH's programs; behind the cipher may stand a blank and a MAC."""
-    cipher, _, mac = cipher.partition(" ")
+    cipher, _, mac = (cipher or server.cipher).partition(" ")
     return [
         "-o", f"Port={server.port}", "-o", f"IdentityFile={server.key}", "-o", "IdentitiesOnly=yes",
         "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
@@ -20,7 +20,7 @@ def options(server: Server, cipher: str = "aes128-gcm@openssh.com") -> list[str]
 
 
 def sftp_process(
-    server: Server, batch: str, *, cipher: str = "aes128-gcm@openssh.com", prefix: tuple[str, ...] = ()
+    server: Server, batch: str, *, cipher: str = "", prefix: tuple[str, ...] = ()
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [*prefix, "sftp", "-q", *options(server, cipher), "-b", "-", f"{server.user}@{server.address}"],
@@ -41,6 +41,18 @@ def finish(process: subprocess.Popen[bytes], seconds: float = 600.0) -> None:
 
 def sftp(server: Server, batch: str, **keywords: object) -> None:
     finish(sftp_process(server, batch, **keywords))  # type: ignore[arg-type]
+
+
+def scp(server: Server, source: str, target: str, *, recursive: bool = False) -> None:
+    """The protocol of the `scp` program of old; the server's name for a file begins with a colon."""
+    there = f"{server.user}@{server.address}"
+    words = [there + word if word.startswith(":") else word for word in (source, target)]
+    finish(
+        subprocess.Popen(
+            ["scp", "-O", "-q", *(["-r"] if recursive else []), *options(server), *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+    )  # fmt: skip
 
 
 def make_key(folder: Path) -> Path:

@@ -13,15 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clients import finish, options, sftp, sftp_process
+from bench.clients import finish, options, scp, sftp, sftp_process
 from bench.measure import Timer, pss_bytes, settle
-from bench.servers import HERE, Server, free_port, wait_port
+from bench.servers import HERE, Missing, Server, free_port, wait_port
 
 Figures = dict[str, float]
 _numbers = itertools.count()
 LISTED = 20_000
 """Names of the directory for ``ls -l``."""
 GCM = "aes128-gcm@openssh.com"
+PEERS = ("asyncssh", "paramiko", "rclone")
+COUNTER = ("rclone", "ProFTPD")
+"""Peers that rows with AES in counter mode show."""
+PART = 256 << 20
+"""Bytes of the file for what is slow: distance, and clients in Python."""
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Plan:
 class Row:
     name: str
     run: Callable[[Server, Plan, Path], Figures]
-    peers: tuple[str, ...] = ("asyncssh", "paramiko")
+    peers: tuple[str, ...] = PEERS
     pairs: int | None = None
 
 
@@ -211,17 +216,128 @@ def idle(server: Server, plan: Plan, scratch: Path) -> Figures:
     return asyncio.run(hold())
 
 
+def _part(server: Server, plan: Plan) -> int:
+    """Make the file "part", a beginning of the big one; returns its size, bytes."""
+    size = min(plan.big, PART)
+    source = server.files / "part"
+    if not source.exists() or source.stat().st_size != size:
+        with source.open("wb") as stream:
+            subprocess.run(["head", "-c", str(size), str(server.files / "big")], stdout=stream, check=True)
+    return size
+
+
+def _per_gib(timer: Timer, size: int) -> Figures:
+    return {"cpu s/GiB": timer.cpu * (1 << 30) / size, "wall s/GiB": timer.wall * (1 << 30) / size}
+
+
+def _same_size(server: Server, path: Path, size: int) -> None:
+    if path.stat().st_size != size:
+        raise RuntimeError(f"{server.name}: short file")
+    path.unlink()
+
+
+def client(script: str, verb: str) -> Callable[[Server, Plan, Path], Figures]:
+    """A client from `bench/peers/` with the algorithms that it chooses itself."""
+
+    def run(server: Server, plan: Plan, scratch: Path) -> Figures:
+        size = _part(server, plan)
+        there, here = ("part", scratch / "got") if verb == "get" else ("in/put", server.files / "part")
+        words = [
+            server.address,
+            str(server.port),
+            server.user,
+            str(server.key),
+            verb,
+            server.remote(there),
+            str(here),
+        ]
+        with Timer(server.pid) as timer:
+            finish(
+                subprocess.Popen(
+                    [sys.executable, str(HERE / "peers" / script), *words],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                )
+            )  # fmt: skip
+        _same_size(server, here if verb == "get" else server.files / "in" / "put", size)
+        return _per_gib(timer, size)
+
+    return run
+
+
+def mounted(server: Server, plan: Plan, scratch: Path) -> Figures:
+    """Reading a file from beginning to end through a mount by sshfs that was made for it."""
+    if shutil.which("sshfs") is None or not Path("/dev/fuse").exists():
+        raise Missing("sshfs or /dev/fuse is not there")
+    mount = scratch / f"mount-{next(_numbers)}"
+    mount.mkdir()
+    with Timer(server.pid) as timer:
+        subprocess.run(
+            ["sshfs", f"{server.user}@{server.address}:{server.remote('')}", str(mount), *options(server)], check=True
+        )  # fmt: skip
+        try:
+            read = subprocess.run(
+                ["dd", f"if={mount}/big", "of=/dev/null", "bs=1M"], check=True, capture_output=True, text=True
+            )
+        finally:
+            subprocess.run(["fusermount3", "-u", str(mount)], check=True)
+    if f"{plan.big} bytes" not in read.stderr:
+        raise RuntimeError(f"{server.name}: short file")
+    return {"cpu s/GiB": timer.cpu / plan.gib, "wall s/GiB": timer.wall / plan.gib}
+
+
+def _scp(server: Server, source: str, target: str, *, recursive: bool = False) -> None:
+    try:
+        scp(server, source, target, recursive=recursive)
+    except RuntimeError as error:
+        if server.name == "OpenSSH":
+            raise
+        raise Missing(str(error).splitlines()[0]) from error
+
+
+def scp_get(server: Server, plan: Plan, scratch: Path) -> Figures:
+    target = scratch / "got"
+    with Timer(server.pid) as timer:
+        _scp(server, f":{server.remote('big')}", str(target))
+    _same_size(server, target, plan.big)
+    return _per_gib(timer, plan.big)
+
+
+def scp_put(server: Server, plan: Plan, scratch: Path) -> Figures:
+    with Timer(server.pid) as timer:
+        _scp(server, str(server.files / "big"), f":{server.remote('in/put')}")
+    _same_size(server, server.files / "in" / "put", plan.big)
+    return _per_gib(timer, plan.big)
+
+
+def scp_small(verb: str) -> Callable[[Server, Plan, Path], Figures]:
+    def run(server: Server, plan: Plan, scratch: Path) -> Figures:
+        target = _fresh(scratch if verb == "get" else server.files / "in")
+        with Timer(server.pid) as timer:
+            if verb == "get":
+                _scp(server, f":{server.remote('small')}", str(target), recursive=True)
+            else:
+                _scp(
+                    server,
+                    str(server.files / "small"),
+                    f":{server.remote('in')}/{target.name}",
+                    recursive=True,
+                )
+        if len(list(target.iterdir())) != plan.small_files:
+            raise RuntimeError(f"{server.name}: files are missing")
+        return {
+            "cpu ms/file": timer.cpu * 1e3 / plan.small_files,
+            "wall ms/file": timer.wall * 1e3 / plan.small_files,
+        }
+
+    return run
+
+
 ONE_WAY_MS = 50
 
 
 def distant(server: Server, plan: Plan, scratch: Path) -> Figures:
     """A client 100 ms away, behind a relay that keeps every byte for 50 ms in each direction."""
-    size = min(plan.big, 256 << 20)
-    source = server.files / "far"
-    if not source.exists() or source.stat().st_size != size:
-        subprocess.run(
-            ["head", "-c", str(size), str(server.files / "big")], stdout=source.open("wb"), check=True
-        )
+    size = _part(server, plan)
     far = copy.copy(server)
     far.port = free_port()
     relay = subprocess.Popen(
@@ -230,7 +346,7 @@ def distant(server: Server, plan: Plan, scratch: Path) -> Figures:
     try:
         wait_port("127.0.0.1", far.port, relay)
         with Timer(server.pid) as timer:
-            sftp(far, f"get {server.remote('far')} {scratch}/far")
+            sftp(far, f"get {server.remote('part')} {scratch}/far")
         figures = {"get MB/s": size / 1e6 / timer.wall}
         with Timer(server.pid) as timer:
             sftp(far, f"put {scratch}/far {server.remote('in/far')}")
@@ -252,12 +368,21 @@ ROWS = [
     Row("put, chacha20-poly1305", put("chacha20-poly1305@openssh.com"), ("asyncssh",)),
     Row("get, aes256-ctr etm", get("aes256-ctr"), ("asyncssh",)),
     Row("put, aes256-ctr etm", put("aes256-ctr"), ("asyncssh",)),
-    Row("get, aes128-ctr hmac-sha2-256", get("aes128-ctr hmac-sha2-256"), ()),
-    Row("put, aes128-ctr hmac-sha2-256", put("aes128-ctr hmac-sha2-256"), ()),
+    Row("get, aes128-ctr hmac-sha2-256", get("aes128-ctr hmac-sha2-256"), COUNTER),
+    Row("put, aes128-ctr hmac-sha2-256", put("aes128-ctr hmac-sha2-256"), COUNTER),
     Row("get, aes256-ctr hmac-sha2-512", get("aes256-ctr hmac-sha2-512"), ()),
     Row("put, aes256-ctr hmac-sha2-512", put("aes256-ctr hmac-sha2-512"), ()),
-    Row("get -r small files", get_small),
-    Row("put -r small files", put_small),
+    Row("get by paramiko's client", client("paramiko_client.py", "get"), COUNTER, pairs=3),
+    Row("put by paramiko's client", client("paramiko_client.py", "put"), COUNTER, pairs=3),
+    Row("get by asyncssh's client", client("asyncssh_client.py", "get"), ("rclone",), pairs=3),
+    Row("put by asyncssh's client", client("asyncssh_client.py", "put"), ("rclone",), pairs=3),
+    Row("read through sshfs", mounted, ("rclone", "ProFTPD"), pairs=3),
+    Row("scp -O, get", scp_get, ()),
+    Row("scp -O, put", scp_put, ()),
+    Row("get -r small files", get_small, (*PEERS, "ProFTPD")),
+    Row("put -r small files", put_small, (*PEERS, "ProFTPD")),
+    Row("scp -O -r, get of small files", scp_small("get"), ()),
+    Row("scp -O -r, put of small files", scp_small("put"), ()),
     Row("ls of a large directory", listing),
     Row("ls -l of 20,000 names", long_listing, ("asyncssh",)),
     Row("login and ls", logins),

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
+from bench import fetch
+
 HERE = Path(__file__).parent
 ALGORITHMS = (
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes128-ctr"
@@ -38,10 +40,16 @@ def wait_port(address: str, port: int, process: subprocess.Popen[bytes], seconds
     raise RuntimeError(f"nothing listens on {address}:{port}")
 
 
+class Missing(Exception):
+    """A server, or what a row needs of it, is not there; the text says what."""
+
+
 class Server:
     """A server under measurement."""
 
     name = ""
+    cipher = "aes128-gcm@openssh.com"
+    """What clients are told to choose where a row does not say."""
 
     def __init__(self, work: Path, files: Path, key: Path, address: str = "127.0.0.1") -> None:
         self.work = work / self.name.replace(" ", "-")
@@ -180,3 +188,76 @@ class ParamikoServer(Script):
         import paramiko
 
         return paramiko.__version__
+
+
+class Rclone(Server):
+    """The Go stack: x/crypto/ssh and pkg/sftp, which SFTPGo stands on too."""
+
+    name = "rclone"
+
+    def command(self) -> list[str]:
+        program = fetch.rclone()
+        if program is None:
+            raise Missing("rclone is not there (python -m bench.fetch)")
+        host_key = self.work / "host"
+        if not host_key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
+        return [
+            str(program), "serve", "sftp", str(self.files), "--config", "", "--addr", f"{self.address}:{self.port}",
+            "--key", str(host_key), "--authorized-keys", f"{self.key}.pub", "--dir-cache-time", "0s",
+        ]  # fmt: skip
+
+    def remote(self, path: str) -> str:
+        return f"/{path}"
+
+    def version(self) -> str:
+        return _first_line([str(fetch.rclone()), "version"])
+
+
+class ProFTPD(Server):
+    """mod_sftp, which several commercial gateways stand on. It has AES in counter mode, and no AEAD cipher."""
+
+    name = "ProFTPD"
+    cipher = "aes128-ctr"
+
+    def command(self) -> list[str]:
+        root = fetch.proftpd()
+        if root is None:
+            raise Missing("ProFTPD is not there (python -m bench.fetch)")
+        host_key, keys, people = self.work / "host", self.work / "keys", self.work / "people"
+        if not host_key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
+        with keys.open("wb") as stream:  # mod_sftp reads the form of RFC 4716
+            subprocess.run(["ssh-keygen", "-e", "-f", f"{self.key}.pub"], stdout=stream, check=True)
+        people.write_text(f"{self.user}:x:{os.geteuid()}:{os.getegid()}::{self.files}:/bin/sh\n")
+        people.chmod(0o600)
+        config = self.work / "proftpd.conf"
+        both = (
+            f"AuthUserFile {people}\nRootLogin on\nRequireValidShell off\nAllowOverwrite on\nDefaultRoot ~\n"
+        )
+        config.write_text(
+            f"ServerType standalone\nServerName bench\nPort 0\nDefaultAddress {self.address}\nUser {self.user}\n"
+            f"PidFile {self.work}/pid\nScoreboardFile {self.work}/score\nSystemLog {self.work}/system.log\n"
+            "DelayEngine off\nUseIPv6 off\nUseReverseDNS off\nWtmpLog off\nTransferLog none\nMaxInstances none\n"
+            f"ModulePath {root}/usr/lib/proftpd\nLoadModule mod_sftp.c\nAuthOrder mod_auth_file.c\n{both}"
+            f"<VirtualHost {self.address}>\nPort {self.port}\nSFTPEngine on\nSFTPHostKey {host_key}\n"
+            f"SFTPAuthorizedUserKeys file:{keys}\n{both}</VirtualHost>\n"
+        )
+        return [*self._program(root), "-n", "-q", "-c", str(config)]
+
+    @staticmethod
+    def _program(root: Path) -> list[str]:
+        libraries = ":".join(str(path) for path in (root / "usr/lib").glob("*-linux-*"))
+        return ["env", f"LD_LIBRARY_PATH={libraries}", str(root / "usr/sbin/proftpd")]
+
+    def remote(self, path: str) -> str:
+        return f"/{path}"
+
+    def version(self) -> str:
+        root = fetch.proftpd()
+        assert root
+        return _first_line([*self._program(root), "-v"])
+
+
+def _first_line(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
