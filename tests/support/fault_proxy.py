@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy on the loopback between a client of S3 and a real store, which delays, damages, refuses and cuts.
+"""A proxy on the loopback between a client of object storage and a real store: it delays, damages, refuses, cuts.
 
-It runs in a thread with a loop of its own, so that servers of other processes can be led through it too. It
+It knows the requests of S3 and of Azure Blob by name. It runs in a thread with a loop of its own, so that servers of other processes can be led through it too. It
 passes heads on as they are (the signature holds the name of the host, which is the proxy's), one request at a
 time for each connection, and keeps a list of them. Faults are taken in the order in which they were added.
 
@@ -33,6 +33,19 @@ _BY_QUERY = {
     ("GET", "uploads"): "ListMultipartUploads",
     ("GET", "list-type"): "ListObjectsV2",
 }
+_OF_AZURE = {
+    ("PUT", "block"): "PutBlock",
+    ("PUT", "blocklist"): "PutBlockList",
+    ("GET", "blocklist"): "GetBlockList",
+    ("PUT", "metadata"): "SetBlobMetadata",
+    ("GET", "list"): "ListBlobs",
+    ("GET", "properties"): "GetAccountInformation",
+    ("GET", ""): "GetBlob",
+    ("HEAD", ""): "GetBlobProperties",
+    ("PUT", ""): "PutBlob",
+    ("DELETE", ""): "DeleteBlob",
+}
+"""By method and the parameter ``comp``."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +290,11 @@ def _asked(head: bytes) -> Asked:
     headers = {**_headers(head), ":method": method}
     if "/storage/v1/b/" in parts.path:
         return Asked(_of_json_api(method, parts.path), unquote(parts.path), headers)
+    if "x-ms-version" in headers:
+        operation = _OF_AZURE[method, query.get("comp", [""])[0]]
+        if "x-ms-copy-source" in headers:
+            operation = "PutBlockFromURL" if operation == "PutBlock" else "CopyBlobFromURL"
+        return Asked(operation, unquote(parts.path), headers)
     found = [name for (verb, word), name in _BY_QUERY.items() if verb == method and word in query]
     operation = found[0] if found else f"{method.title()}Object"
     if "x-amz-copy-source" in headers:
@@ -317,6 +335,7 @@ def _refusal(act: Refuse, asked: Asked) -> bytes:
         error = {"code": act.status, "message": act.message, "errors": [{"reason": act.code}]}
         kind, text = "json", json.dumps({"error": error}).encode()
     head = f"HTTP/1.1 {act.status} Refused\r\nContent-Type: application/{kind}\r\nContent-Length: {len(text)}\r\n"
+    head += f"x-ms-error-code: {act.code}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in act.headers.items()) + "\r\n"
     return head.encode() + (b"" if asked.headers[":method"] == "HEAD" else text)
 

@@ -134,12 +134,9 @@ class AzureBlocks:
     async def complete(self, upload: Upload, parts: Sequence[Part], *, create: bool) -> Stored:
         """See `Bucket.complete`."""
         try:
-            found = await self._of(upload)
+            found, metadata = await self._of(upload)
         except ObjectChanged as changed:
             raise exists_instead(changed) if create else changed from None
-        metadata = _unpacked(block for block in found if block.kind == METADATA)
-        if metadata is None:
-            raise ObjectChanged(detail=_GONE)
         sizes = {block.identifier(_tag(upload)): block.size for block in found}
         identifiers = [_block(part).identifier(_tag(upload)) for part in parts]
         for part, identifier in zip(parts, identifiers, strict=True):
@@ -215,7 +212,7 @@ class AzureBlocks:
     async def parts(self, upload: Upload) -> list[Part]:
         """See `Bucket.parts`."""
         try:
-            found = await self._of(upload)
+            found, _ = await self._of(upload)
         except ObjectChanged:
             raise NotFound from None
         latest: dict[int, Block] = {}
@@ -223,12 +220,12 @@ class AzureBlocks:
             latest[block.number] = block
         return [latest[number].part() for number in sorted(latest)]
 
-    async def _of(self, upload: Upload) -> list[Block]:
-        """The blocks of an upload.
+    async def _of(self, upload: Upload) -> tuple[list[Block], dict[str, str]]:
+        """The blocks of an upload, and the metadata of the object.
 
         Raises:
             NotFound: it was given up, or neither it nor the object is there.
-            ObjectChanged: its blocks are gone, and an object is there.
+            ObjectChanged: the blocks that it began with are gone.
         """
         listed = (await self._requests.blocks(upload.key, "uncommitted")).uncommitted
         tag = _tag(upload)
@@ -240,9 +237,10 @@ class AzureBlocks:
                     found.append(Block(number, kind, identifier[_HEAD.size :], size))
         if any(block.kind == ENDED for block in found):
             raise NotFound
-        if not found:
+        metadata = _unpacked(block for block in found if block.kind == METADATA)
+        if metadata is None:
             raise ObjectChanged(detail=_GONE)
-        return found
+        return found, metadata
 
     async def _mark(self, upload: Upload, block: Block) -> None:
         try:

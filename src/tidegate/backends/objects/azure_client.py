@@ -43,7 +43,7 @@ SOURCE_SECONDS: Final = 3600
 SCOPE: Final = "https://storage.azure.com/.default"
 """What tokens are asked for."""
 
-logging.getLogger("azure").setLevel(logging.WARNING)  # at INFO it writes a dozen lines for each request
+logging.getLogger("azure").setLevel(logging.ERROR)  # else it tells of requests, and of tries that failed
 
 
 @dataclass(frozen=True, slots=True)

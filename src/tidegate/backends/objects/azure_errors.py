@@ -113,7 +113,9 @@ def passes(error: BaseException) -> bool:
     inner = getattr(error, "inner_exception", None) or error
     if isinstance(inner, (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch)):
         return False
-    return isinstance(error, (ServiceRequestError, ServiceResponseError, aiohttp.ClientError, OSError))
+    if isinstance(inner, (aiohttp.ClientError, OSError)):
+        return True
+    return isinstance(error, (ServiceRequestError, ServiceResponseError))
 
 
 def unanswered(error: BaseException, operation: str) -> TidegateError:
