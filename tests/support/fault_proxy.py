@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy on the loopback between a client of object storage and a real store: it delays, damages, refuses, cuts.
 
-It knows the requests of S3 and of Azure Blob by name. It runs in a thread with a loop of its own, so that servers of other processes can be led through it too. It
-passes heads on as they are (the signature holds the name of the host, which is the proxy's), one request at a
-time for each connection, and keeps a list of them. Faults are taken in the order in which they were added.
+It knows the requests of S3, Google Cloud Storage and Azure Blob by name. It runs in a thread with a loop of its
+own, so that servers of other processes can be led through it too. It passes heads on as they are (the signature
+holds the name of the host, which is the proxy's), one request at a time for each connection, and keeps a list of
+them. Faults are taken in the order in which they were added.
 
     with fault_proxy("http://127.0.0.1:8333") as proxy:
         proxy.add("PutObject", Refuse(503, "SlowDown"), times=2)
