@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import logging
+import socket
+import statistics
+import sys
+import termios
+import time
 
 import asyncssh
 import pytest
@@ -50,3 +57,33 @@ async def test_the_door_lays_out_no_debug_messages_of_asyncssh(tmp_path, caplog)
         assert not caplog.records
         made.warning("text %s", b"bytes")
         assert [record.getMessage() for record in caplog.records if "text" in record.getMessage()]
+
+
+DELAYED_SECONDS = 0.04
+"""Linux acknowledges at least so late what a service that has spoken does not answer."""
+CONNECTIONS = 9
+
+
+def acknowledged_after(port: int) -> float:
+    """Seconds until the beginning of a packet, which nothing answers, has been acknowledged."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"SSH-2.0-client\r\n")
+        heard = b""
+        while b"ssh-ed25519" not in heard:
+            heard += client.recv(65536)
+        begun = time.monotonic()
+        client.sendall(b"\0\0\x10\0" + bytes(12))
+        while fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+            if time.monotonic() > begun + 5:
+                raise AssertionError("nothing was acknowledged")
+        return time.monotonic() - begun
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has TCP_QUICKACK and tells what is on its way"
+)
+async def test_what_is_not_answered_before_the_login_is_acknowledged_at_once(tmp_path):
+    """OpenSSH's client holds its next packet back until then: twice 40 ms for a login."""
+    async with ssh_world(tmp_path) as world:
+        waits = [await asyncio.to_thread(acknowledged_after, world.port) for _ in range(CONNECTIONS)]
+    assert statistics.median(waits) < DELAYED_SECONDS / 2

@@ -31,7 +31,7 @@ from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.ssh.contracts import ConnectionOwner
-from tidegate.doors.ssh.packets import PacketConnection
+from tidegate.doors.ssh.packets import PacketConnection, acknowledge
 from tidegate.errors import OperatorError
 from tidegate.vfs import eager
 
@@ -203,11 +203,13 @@ class DoorConnection(PacketConnection):
         try:
             super().data_received(data)
         finally:
-            self.uncork()
+            answered = self.uncork()
         if self._transport is None:
             self._stop_intake()
             return
         if not self._auth_complete:
+            if not answered and self.door_transport is not None:
+                acknowledge(self.door_transport)
             self._bytes_before_login += len(data)
             if (
                 self._packets_before_login > MAX_PACKETS_BEFORE_LOGIN

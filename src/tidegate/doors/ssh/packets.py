@@ -8,8 +8,10 @@ by itself, which wakes the client. Together that was a third of the processor ti
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from asyncssh.connection import SSHServerConnection
@@ -35,6 +37,9 @@ class QuietLogger(SSHLogger):
     def packet(self, pktid: int | None, packet: bytes, msg: object, *args: Any, **keywords: Any) -> None:
         """Do nothing."""
 
+
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""The option of tcp(7); Linux has it."""
 
 CHAINED: Final = b"-cbc"
 """End of the names of ciphers whose next initialisation vector is known to who listens."""
@@ -78,11 +83,12 @@ class PacketConnection(SSHServerConnection):
         finally:
             self.uncork()
 
-    def uncork(self) -> None:
-        """Write what is kept, and keep nothing more."""
+    def uncork(self) -> bool:
+        """Write what is kept, and keep nothing more; False if there was nothing."""
         corked, self._corked = self._corked, None
         if corked:
             super()._send(b"".join(corked))
+        return bool(corked)
 
     def _force_close(self, exc: Exception | None) -> None:
         self.uncork()  # what was said last is heard
@@ -95,4 +101,16 @@ class PacketConnection(SSHServerConnection):
             self._corked.append(data)
 
 
-__all__ = ["PacketConnection", "QuietLogger"]
+def acknowledge(transport: asyncio.BaseTransport) -> None:
+    """Have the system tell the peer at once that its bytes have come; it would wait 40 ms for an answer.
+
+    A client whose system gathers small packets (RFC 1122 section 4.2.3.4), as OpenSSH's does until its
+    session begins, sends the next one only then. Does nothing where there is no such option.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and _QUICKACK is not None:
+        with suppress(OSError):  # the connection is gone
+            sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+__all__ = ["PacketConnection", "QuietLogger", "acknowledge"]
