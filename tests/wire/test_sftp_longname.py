@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import sftp_packets as p
 
+from tidegate.doors.common.ls_lines import mode_letters
 from tidegate.doors.sftp.listings import MAX_NAMES_BYTES
-from tidegate.doors.sftp.longname import MAX_NAMES, Longnames, mode_letters
+from tidegate.doors.sftp.longname import MAX_NAMES, Longnames
 from tidegate.doors.sftp.wire import replies
 from tidegate.model import Entry, Kind
 

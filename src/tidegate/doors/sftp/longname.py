@@ -13,6 +13,7 @@ from itertools import islice
 from struct import Struct, error
 from typing import Final
 
+from tidegate.doors.common.ls_lines import mode_letters
 from tidegate.doors.sftp.names import Names
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
@@ -24,24 +25,9 @@ MAX_NAMES: Final = 250
 _CACHE_ENTRIES: Final = 4096
 _HALF_YEAR_SECONDS: Final = 365 * 24 * 3600 // 2
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_TYPE_LETTER: Final = {Kind.FILE: "-", Kind.DIRECTORY: "d", Kind.LINK: "l", Kind.OTHER: "p"}
 _NS: Final = 1_000_000_000
 
 _ATTRS_KNOWN: Final = c.ATTR_SIZE | c.ATTR_OWNER | c.ATTR_MODE | c.ATTR_TIMES
-
-
-def mode_letters(kind: Kind, mode: int) -> str:
-    """The ten letters of ``ls -l``, for instance ``-rwxr-sr-t``."""
-    letters = [_TYPE_LETTER[kind]]
-    for shift, special, mark in ((6, 0o4000, "s"), (3, 0o2000, "s"), (0, 0o1000, "t")):
-        bits = mode >> shift
-        letters.append("r" if bits & 4 else "-")
-        letters.append("w" if bits & 2 else "-")
-        if mode & special:
-            letters.append(mark if bits & 1 else mark.upper())
-        else:
-            letters.append("x" if bits & 1 else "-")
-    return "".join(letters)
 
 
 _records: dict[tuple[int, int], Callable[..., bytes]] = {}
