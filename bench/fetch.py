@@ -27,7 +27,7 @@ def rclone() -> Path | None:
 
 
 def proftpd() -> Path | None:
-    """Where Debian's package was unpacked."""
+    """The directory that Debian's package was unpacked in; None if it was not."""
     root = FOLDER / "proftpd"
     return root if (root / "usr/sbin/proftpd").exists() else None
 

@@ -50,7 +50,7 @@ class Rotation:
 
 
 async def count_secrets(provider: Provider) -> Counter[tuple[str, str, str]]:
-    """How many secrets there are by kind of record, field and key; keys as `secrets_of` names them."""
+    """Count the secrets by kind of record, field and key; keys as `secrets_of` names them."""
     found: Counter[tuple[str, str, str]] = Counter()
     async for record in every_record(provider):
         kind = owner_of(record).kind

@@ -16,6 +16,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -303,10 +304,12 @@ def _missing(kind: str) -> str | None:
 
 
 def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it is in
-        return False
+    package, *inner = module.split(".")
+    spec = find_spec(package)
+    if spec is None or not inner:
+        return spec is not None
+    # Of a module in a package find_spec would import the package.
+    return any(Path(place, *inner).is_dir() for place in spec.submodule_search_locations or ())
 
 
 def _imported(path: str) -> Any:

@@ -49,7 +49,7 @@ REST: Final = {
 }
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry."""
 
-OURS: Final = {"--version": 15, "serve": 335, "serve, both doors": 375, "portable": 320}
+OURS: Final = {"--version": 15, "serve": 350, "serve, both doors": 390, "portable": 335}
 """Modules of Tidegate."""
 
 LISTENING: Final = """
@@ -122,7 +122,7 @@ def test_version_loads_the_parser_alone() -> None:
 
 
 def served(listening: str, directory: Path) -> dict[str, list[str]]:
-    """What `serve` with both doors and a new SQLite file has loaded when one of them listens."""
+    """Modules that `serve` with both doors and a new SQLite file has loaded when one of them listens."""
     doors = ("SFTPD", "HTTPD")
     ports = {f"TIDEGATE_{door}__BINDINGS__0__PORT": str(free_port()) for door in doors}
     addresses = {f"TIDEGATE_{door}__BINDINGS__0__ADDRESS": "127.0.0.1" for door in doors}

@@ -31,6 +31,7 @@ REASONS = {
     "ulimit -n of a process of its own",
     "needs addresses of 127.0.0.0/8",
     "looks into /proc",
+    "only Linux has TCP_QUICKACK and tells what is on its way",
     "the client imports cgi, which Python 3.13 dropped",
 }
 """Of the system that the tests run on; none is a program that could be installed."""

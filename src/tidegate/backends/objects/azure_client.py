@@ -243,7 +243,7 @@ class AzureClient:
         return {"x-ms-copy-source": url, "x-ms-copy-source-authorization": f"Bearer {bearer.token}"}
 
     def _find_credential(self) -> Any:
-        """What the library authorizes with; None where the URL does."""
+        """The credential for the library; None where the URL authorizes."""
         options = self.options
         if options.sas_url:
             return None

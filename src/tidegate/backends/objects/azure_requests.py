@@ -203,7 +203,7 @@ class AzureRequests:
 
 
 def stamp(answer: Answer) -> tuple[float, str]:
-    """When the object was stored, and its ETag."""
+    """The time at which the object was stored, and its ETag."""
     return time_of(answer.stated("last-modified")), answer.stated("etag").strip('"')
 
 
