@@ -43,5 +43,5 @@ async def test_a_secret_is_written_and_never_shown(tmp_path: Path) -> None:
             assert answer.status_code == 400
             assert "filesystem.s3config.access_secret" in answer.text
             assert dumped["access_secret"]["payload"] not in answer.text
-        loaded = await client.post("/api/v2/loaddata", content=texts[-1])
+        loaded = await client.post("/api/v2/loaddata", json=json.loads(texts[-1]))
         assert loaded.status_code == 200, loaded.text
