@@ -120,8 +120,9 @@ class GcsBucket:
 
     async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
         """See `Bucket.first`. Two requests at the same time: content comes without metadata."""
+        key = named(key)
         for _ in range(READS):
-            asked = (self.head(key), self._requests.fetch(named(key), 0, size, ""))
+            asked = (self.head(key), self._requests.fetch(key, 0, size, ""))
             found, content = await asyncio.gather(*asked, return_exceptions=True)
             if isinstance(found, BaseException):
                 raise found
