@@ -62,7 +62,7 @@ class TokenServer:
 
     @property
     def token_uri(self) -> str:
-        """Where a service account gets its tokens."""
+        """The place that gives tokens to a service account."""
         return f"{self.endpoint}/token"
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
