@@ -168,7 +168,7 @@ def seal_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: Secret
         return dict(document)
 
     def change(value: Any, at: SecretPlace) -> Any:
-        return value if _status_of(value) not in (None, PLAIN) else _sealed(value, seals, at)
+        return value if _status_of(value) not in (None, PLAIN) else seal_value(value, seals, at)
 
     return _walked(document, change, place)
 
@@ -182,7 +182,7 @@ def renew_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: Secre
 
     def change(value: Any, at: SecretPlace) -> Any:
         if not is_sealed(value):
-            return value if _status_of(value) not in (None, PLAIN) else _sealed(value, seals, at)
+            return value if _status_of(value) not in (None, PLAIN) else seal_value(value, seals, at)
         try:
             return {**value, "payload": seals.renew(_payload(value), at)}
         except SecretLocked as error:
@@ -199,15 +199,7 @@ def open_secrets(document: Mapping[str, Any], seals: SealsSecrets, place: Secret
     """
 
     def change(value: Any, at: SecretPlace) -> Any:
-        if not is_sealed(value):
-            return value
-        try:
-            text = seals.open(_payload(value), at)
-            return json.loads(text) if value.get("mode") == JSON else text
-        except SecretLocked as error:
-            raise SecretLocked(error.what, at.field) from None
-        except ValueError:
-            raise SecretLocked("is damaged", at.field) from None
+        return open_value(value, seals, at) if is_sealed(value) else value
 
     return _walked(document, change, place)
 
@@ -251,11 +243,31 @@ def sealed_payloads(document: object) -> Iterator[str]:
             yield from sealed_payloads(item)
 
 
-def _sealed(value: Any, seals: SealsSecrets, place: SecretPlace) -> dict[str, Any]:
+def seal_value(value: Any, seals: SealsSecrets, place: SecretPlace) -> dict[str, Any]:
+    """The document that is stored in place of one secret, a text or another JSON value.
+
+    Raises:
+        ValueError: there is no key (`SealsSecrets.seals` is False).
+    """
     if isinstance(value, str):
         return {"status": SEALED, "payload": seals.seal(value, place), "mode": TEXT}
     text = json.dumps(value, separators=(",", ":"))
     return {"status": SEALED, "payload": seals.seal(text, place), "mode": JSON}
+
+
+def open_value(value: Mapping[str, Any], seals: SealsSecrets, place: SecretPlace) -> Any:
+    """The secret of a document that `seal_value` has made.
+
+    Raises:
+        SecretLocked: it cannot be opened; the text begins with the field.
+    """
+    try:
+        text = seals.open(_payload(value), place)
+        return json.loads(text) if value.get("mode") == JSON else text
+    except SecretLocked as error:
+        raise SecretLocked(error.what, place.field) from None
+    except ValueError:
+        raise SecretLocked("is damaged", place.field) from None
 
 
 def _payload(value: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 
 Secrets of a record are options of its storage and, in parts that other versions have written
 (`Filters.extra`), whatever has the name of a secret. A mount describes a folder, whose secrets belong to it.
+A new field of records that holds secrets belongs into `_documents` and `_changed`; `seal_value` and
+`open_value` of `tidegate.model.sealing` are for whoever handles one by itself.
 """
 
 from __future__ import annotations
