@@ -130,7 +130,7 @@ class ProgramRun:
                 charges.may_upload(new=True, replaced=0)
             else:
                 charges.may_download()
-        if self._use.writes and (charges.grow or charges.files):
+        if any(one.writes for one in self.directories) and (charges.grow or charges.files):
             usage = context.usage
             usage.acts += 1
             self._stack.callback(self._ended)
@@ -231,6 +231,7 @@ class ProgramRun:
         context = self._context
         async with self._stack:
             if self._counted is None:
+                context.changed()  # traffic may have been charged
                 return
             try:
                 growth = self._growth(await self._count())
@@ -277,7 +278,7 @@ async def open_program(context: Context, use: ProgramUse, wanted: Sequence[Progr
         decision = rules.decide(one)
         if not decision.allowed:
             raise context.refused_program(use, one.path, Denied(decision.text, rule=decision.rule))
-    _check_others(context, use, subject)
+    _check_others(context, use, subject, writes=any(one.writes for one in wanted))
     mount, backend, _ = await context.table.at(subject)
     if not fulfils(backend, HostsPrograms):
         raise context.refused_program(use, subject, Unsupported(ELSEWHERE))
@@ -294,19 +295,19 @@ async def open_program(context: Context, use: ProgramUse, wanted: Sequence[Progr
     return run
 
 
-def _check_others(context: Context, use: ProgramUse, subject: VPath) -> None:
+def _check_others(context: Context, use: ProgramUse, subject: VPath, *, writes: bool) -> None:
     """Return if nobody else has to be asked or told before content is moved.
 
     Raises:
         Denied: somebody has.
         ProviderUnavailable: what is done now could not be told.
     """
-    if context.kept is not None and context.kept.full and use.writes:
+    if context.kept is not None and context.kept.full and writes:
         raise ProviderUnavailable
     inspections = context.inspections
     if inspections is None:
         return
-    asked = (inspections.upload or inspections.delete) if use.writes else False
+    asked = writes and (inspections.upload or inspections.delete)
     if asked or inspections.download:
         text = "not allowed for a program: files are inspected here, and those of a program would not be"
         raise context.refused_program(use, subject, Denied(text, rule="inspectors"))

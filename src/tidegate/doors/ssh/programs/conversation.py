@@ -205,9 +205,7 @@ class ProgramConversation:
                 raise PeerLimit("the server is shutting down")
             self._process = await start(prepared.build(self._run), self._run, self._call.program_options)
             await self._serve_process(self._process, self._run)
-            self._status, text = self._process.status, self._why
-            if text:
-                self._status = self._status or STATUS_REFUSED
+            self._status = self._process.status or (STATUS_REFUSED if self._why else 0)
         except TidegateError as error:
             subject = next(reversed(self._call.invocation.arguments), "")
             self._call.session.failed(intent, str(subject), error)
@@ -252,12 +250,16 @@ class ProgramConversation:
 
     def _stop(self, why: str) -> None:
         """End the program before its time."""
-        if not self._why:
-            self._why = why
-            log.warning("%s: %s: %s", self._call.session.peer.connection_id, self._name, why)
+        if self._why:
+            return
+        self._why = why
+        log.warning("%s: %s: %s", self._call.session.peer.connection_id, self._name, why)
+        # Said before the program ends: its client may not wait for more.
+        self._complain(why)
         self._input_over = True
         if self._process is not None:
             self._stop_writing()
+            self._listen(self._process.stdout)
             self._process.end()
 
     async def _watch(self, process: Process, run: ProgramRun) -> None:
@@ -317,6 +319,9 @@ class ProgramConversation:
         assert process is not None
         assert run is not None
         fd = process.stdout
+        if self._why:  # part of its output is missing: no more of it makes sense
+            self._discard(fd)
+            return
         room = transport.sendable
         if room <= 0:
             self._wait_for_room()
@@ -370,6 +375,23 @@ class ProgramConversation:
         transport.error(data)
         transport.flush()
 
+    def _discard(self, fd: int) -> None:
+        """Take output that nobody gets: a program that is being ended must not hang in a write."""
+        try:
+            over = not os.read(fd, PIECE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            over = True
+        if over:
+            self._over(fd)
+
+    def _complain(self, text: str) -> None:
+        """Tell the client, on standard error."""
+        if not self._gone and text:
+            self._transport.error(f"{self._name}: {text}\n".encode("utf-8", "surrogateescape"))
+            self._transport.flush()
+
     # -- the end -----------------------------------------------------------------------------------------
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -401,8 +423,6 @@ class ProgramConversation:
         finally:
             self._call.programs.set(0)
             self._input_over = True
+            self._complain(text)
             if not self._gone:
-                if text:
-                    self._transport.error(f"{self._name}: {text}\n".encode("utf-8", "surrogateescape"))
-                self._transport.flush()
                 self._transport.close(status=self._status & 0xFF)
