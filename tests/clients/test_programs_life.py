@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.programs import git, random_file, rsync, run, ssh, ssh_command, tree
+from tests.support.programs import git, random_file, rsync, ssh, ssh_command, tree
 from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import FilePatterns, Filters, FolderMount, StorageConfig
