@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ from tidegate.store.storages import kind_of
 _BUCKETS: Final = {
     "s3": ("s3", "s3fs", "bucket"),
     "gcs": ("gcs", "gcsfs", "bucket"),
+    "azblob": ("az", "azblobfs", "container"),
 }
 """By kind: how its flags begin, its name as a provider, and the option that it cannot do without."""
 _NUMBERS: Final = frozenset(str(number) for number in range(len(NUMBERED)))
@@ -33,8 +35,9 @@ class StorageFlags:
             "--fs",
             "-f",
             metavar="KIND",
-            help="Storage that is shared: osfs (a directory of this host), s3fs (a bucket of S3) or gcsfs "
-            "(one of Google Cloud Storage). Also local, s3, gcs, and 0 to 2.",
+            help="Storage that is shared: osfs (a directory of this host), s3fs (a bucket of S3), gcsfs "
+            "(one of Google Cloud Storage) or azblobfs (a container of Azure Blob). Also local, s3, gcs, "
+            "azblob, and 0 to 3.",
         ),
     ] = "osfs"
     s3_bucket: Annotated[str, typer.Option("--s3-bucket", help="Bucket.")] = ""
@@ -117,6 +120,55 @@ class StorageFlags:
         str, typer.Option("--gcs-ca-file", metavar="FILE", help="Certificates to trust (PEM).")
     ] = ""
 
+    az_container: Annotated[str, typer.Option("--az-container", help="Container.")] = ""
+    az_account_name: Annotated[
+        str,
+        typer.Option("--az-account-name", help="Storage account; by default that of AZURE_STORAGE_ACCOUNT."),
+    ] = ""
+    az_account_key: Annotated[
+        str,
+        typer.Option(
+            "--az-account-key",
+            help="Its key. Others on this host can see it while the server runs: prefer the variable "
+            "AZURE_STORAGE_KEY. Without one: a managed or workload identity, or AZURE_CLIENT_ID and so on.",
+        ),
+    ] = field(default="", repr=False)
+    az_sas_url: Annotated[
+        str,
+        typer.Option(
+            "--az-sas-url", metavar="URL", help="URL with a shared access signature, in place of a key."
+        ),
+    ] = field(default="", repr=False)
+    az_endpoint: Annotated[
+        str,
+        typer.Option(
+            "--az-endpoint",
+            help="What follows the account in the name of its host, blob.core.windows.net by default; "
+            "or https://host:port.",
+        ),
+    ] = ""
+    az_access_tier: Annotated[
+        str, typer.Option("--az-access-tier", help="Of new blobs: Hot, Cool, Cold or Archive.")
+    ] = ""
+    az_key_prefix: Annotated[
+        str,
+        typer.Option("--az-key-prefix", help="Share what is below this prefix, for instance folder/sub/."),
+    ] = ""
+    az_upload_part_size: Annotated[int, typer.Option("--az-upload-part-size", help="MiB; 0 is 5.")] = 0
+    az_upload_concurrency: Annotated[
+        int, typer.Option("--az-upload-concurrency", help="Parts of one upload on their way; 0 is 2.")
+    ] = 0
+    az_download_part_size: Annotated[int, typer.Option("--az-download-part-size", help="MiB; 0 is 5.")] = 0
+    az_download_concurrency: Annotated[
+        int, typer.Option("--az-download-concurrency", help="Requests of one download ahead; 0 is 2.")
+    ] = 0
+    az_use_emulator: Annotated[
+        bool, typer.Option("--az-use-emulator", help="The endpoint is an emulator's.")
+    ] = False
+    az_ca_file: Annotated[
+        str, typer.Option("--az-ca-file", metavar="FILE", help="Certificates to trust (PEM).")
+    ] = ""
+
     def filesystem(self) -> StorageConfig:
         """The storage that they name.
 
@@ -137,11 +189,13 @@ class StorageFlags:
             return LOCAL_DISK
         begins, _, needed = _BUCKETS[kind]
         given = self._given(begins)
-        if not given.get(needed):
+        if not given.get(needed) and not given.get("sas_url"):
             raise InvalidArgument(f"{_flag(begins, needed)}: name the {needed}")
         if kind == "gcs":
             given = self._of_host(given)
-        config = StorageConfig(kind, {f"{begins}config": given})
+        elif kind == "azblob":
+            given = _of_environment(given)
+        config = StorageConfig(kind, {f"{kind}config": given})
         _check(config, begins)
         return config
 
@@ -160,6 +214,17 @@ class StorageFlags:
         """Options of flags that begin so, as far as they are given."""
         names = [item.name for item in fields(self) if item.name.startswith(f"{begins}_")]
         return {name.removeprefix(f"{begins}_"): value for name in names if (value := getattr(self, name))}
+
+
+def _of_environment(given: dict[str, object]) -> dict[str, object]:
+    """Flags for Azure Blob, with what the variables of its command-line tools say."""
+    if "sas_url" in given:
+        return given
+    found = dict(given)
+    for name, variable in (("account_name", "AZURE_STORAGE_ACCOUNT"), ("account_key", "AZURE_STORAGE_KEY")):
+        if name not in given and (value := os.environ.get(variable)):
+            found[name] = value
+    return found
 
 
 def _flag(begins: str, option: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_STORAGE: Final = "only directories of this host and buckets of S3 and Google can be shared in this version"
+_STORAGE: Final = "only directories of this host and buckets can be shared in this version"
 _PROTOCOL: Final = "only SFTP is served in this version; its port is --sftpd-port"
 
 INSTEAD: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "portable": (
-        ("--az-", _STORAGE),
         ("--sftp-", "--sftp-* named another server as storage; " + _STORAGE),
         ("--http-", _STORAGE),
         ("--crypto-", "encrypted storage is not available in this version"),

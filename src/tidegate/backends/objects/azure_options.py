@@ -92,7 +92,8 @@ class AzureOptions:
         account_key: of the account, base64. Without one and without `sas_url`, tokens are asked for with what
             the environment names (``AZURE_TENANT_ID``, ``AZURE_CLIENT_ID`` and a secret or certificate), a
             workload identity, or the managed identity of the host.
-        sas_url: URL of the account or the container with a shared access signature, in place of a key.
+        sas_url: URL of the account or the container with a shared access signature, in place of a key. It
+            names the host, so `endpoint` and `account_name` do not count then.
         endpoint: what follows the account's name in the name of its host, by default
             ``blob.core.windows.net``; or the whole URL of the account, ``https://host``. With `use_emulator`
             the URL of the emulator, by default ``http://127.0.0.1:10000``.
@@ -198,8 +199,6 @@ class AzureOptions:
             )
         if "sig" not in dict(parse_qsl(parts.query)):
             raise ValueError("sas_url has no signature (sig=...)")
-        if self.endpoint and not self.use_emulator:
-            raise ValueError("endpoint and sas_url exclude each other")
         names = [unquote(part) for part in parts.path.split("/") if part]
         account = names.pop(0) if self.use_emulator and names else ""
         path = f"/{account}" if account else ""

@@ -59,7 +59,7 @@ def _restricts(text: str, since: str, todo: str) -> dict[str, Row]:
     return _rows(text, since, Fate.RESTRICTS, todo)
 
 
-_STORAGE = "S3 comes over; other storage that is not local disk cannot be reached"
+_STORAGE = "S3, Google and Azure come over; other storage that is not local disk cannot be reached"
 
 USERS: Final = {
     **_rows(
