@@ -78,7 +78,7 @@ def test_openssh_on_a_container(server: Running, azurite_server: AzureServer, tm
 def test_rclone_through_the_gateway_and_past_it(
     server: Running, azurite_server: AzureServer, tmp_path: Path
 ) -> None:
-    """What rclone puts into the container itself has the same names and times through the gateway, and back."""
+    """Names and times are the same whichever way rclone puts and gets files."""
     container = azurite_server.bucket()
     person = server.account(filesystem=azure(azurite_server, container))
     names = ["plain", "sub/ü ö.txt", "sub/back\\slash", "sub/end.", "sub/end\uff0e"]
