@@ -33,6 +33,7 @@ class MemoryChannel:
         self.most_pending = 0
         self.exit_status: int | None = None
         self.writes = 0
+        self.stderr = bytearray()
         self.inbox: list[bytes] = []
 
     def write(self, data: bytes) -> None:
@@ -41,6 +42,9 @@ class MemoryChannel:
         self.writes += 1
         self.pending += data
         self._move()
+
+    def write_stderr(self, data: bytes) -> None:
+        self.stderr += data
 
     def _move(self) -> None:
         count = len(self.pending) if self.window is None else min(self.window, len(self.pending))

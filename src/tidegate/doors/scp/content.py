@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -102,6 +103,7 @@ class _Incoming:
         self.failure: TidegateError | None = None
         self._writes: set[asyncio.Task[None]] = set()
         self._full = False
+        self._unforeseen: BaseException | None = None
 
     def take(self, view: memoryview) -> int:
         """Write what came, or begin to."""
@@ -116,8 +118,10 @@ class _Incoming:
                 if written:
                     return self._took(size)
             size = min(size, PIECE_BYTES)
-            task = self._stream.loop.create_task(self._write(self._offset, bytes(view[:size])))
+            self._stream.held += size
+            task = self._stream.loop.create_task(self._file.write(self._offset, bytes(view[:size])))
             self._writes.add(task)
+            task.add_done_callback(partial(self._wrote, size))
             if len(self._writes) >= self._pieces and size < self.left:
                 self._full = True
                 self._stream.hold()
@@ -130,26 +134,24 @@ class _Incoming:
             self._stream.taken()
         return size
 
-    async def _write(self, offset: int, data: bytes) -> None:
-        stream = self._stream
-        stream.held += len(data)
-        try:
-            await self._file.write(offset, data)
-        except TidegateError as error:
+    def _wrote(self, size: int, task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        self._stream.held -= size
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, TidegateError):
             self.failure = self.failure or error
-        finally:
-            stream.held -= len(data)
-            task = asyncio.current_task()
-            assert task is not None
-            self._writes.discard(task)
-            if self._full:
-                self._full = False
-                stream.go_on(self.take)
+        elif error is not None:
+            self._unforeseen = self._unforeseen or error
+        if self._full:
+            self._full = False
+            self._stream.go_on(self.take)
 
     async def written(self) -> None:
         """Wait for what is being written."""
         while self._writes:
             await asyncio.wait(self._writes)
+        if self._unforeseen is not None:
+            raise self._unforeseen
 
     async def cancel(self) -> None:
         """Let nothing more be written."""

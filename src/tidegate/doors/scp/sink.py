@@ -62,6 +62,7 @@ class Sink:
         self._target = VPath("/")
         self._is_directory: bool | None = None
         self._word = ""
+        self._tried = self._target
 
     async def run(self) -> None:
         """Receive until the sender has nothing more.
@@ -134,8 +135,9 @@ class Sink:
         try:
             file = await self._open(record)
         except TidegateError as error:
-            self._place.warn("upload", self._path(record.name), error)
+            self._place.warn("upload", self._tried, error)
             return
+        whole = False
         try:
             self._ok()
             failure = await content.receive(self._stream, record.size, file, self._place.pieces)
@@ -144,11 +146,14 @@ class Sink:
                 self._place.errors += 1
                 failure = failure or TidegateError("the sender could not read all of it")
             if failure is None:
-                failure = await self._finish(file, attrs)
+                failure = await self._attributes(file, attrs)
+            whole = failure is None
         finally:
-            # Does nothing to a file that is closed.
-            await file.abort()
-            self._place.closed()
+            if not whole:
+                await file.abort()
+                self._place.closed()
+        if failure is None:
+            failure = await self._close(file)
         if failure is None:
             self._ok()
         else:
@@ -162,7 +167,7 @@ class Sink:
         return self._target.child(name) if self._is_directory else self._target
 
     async def _open(self, record: wire.FileRecord) -> File:
-        path = self._path(record.name)
+        path = self._tried = self._path(record.name)
         if not self._levels and not self._is_directory and self._word.endswith("/"):
             if self._is_directory is False:
                 raise IsADirectory  # such a name is a directory's, and there is none
@@ -178,18 +183,27 @@ class Sink:
             return file
 
     async def _opened(self, path: VPath, mode: int) -> File:
+        self._tried = path
         return await self._place.opened(path, _WRITE, Attrs(mode=mode & 0o777))
 
-    async def _finish(self, file: File, attrs: Attrs) -> TidegateError | None:
+    async def _attributes(self, file: File, attrs: Attrs) -> TidegateError | None:
+        """Set what the records said; returns why that failed."""
+        try:
+            for part in _parts(attrs):
+                await _lenient(file.set_attrs, part)
+        except TidegateError as error:
+            return error
+        return None
+
+    async def _close(self, file: File) -> TidegateError | None:
         """Publish a file that has come whole; returns why that failed."""
         try:
-            if attrs != Attrs():
-                for part in _parts(attrs):
-                    await _lenient(file.set_attrs, part)
             if not file.close_nowait():
                 await file.close()
         except TidegateError as error:
             return error
+        finally:
+            self._place.closed()
         return None
 
     # -- directories -----------------------------------------------------------------------------------
@@ -201,10 +215,21 @@ class Sink:
             raise ProtocolViolation("received directory without -r")
         place.check_open()
         path = self._path(record.name)
+        unseen = not self._levels and self._is_directory is None
+        if unseen:
+            path = self._target.child(record.name)
         try:
             if len(self._levels) >= MAX_DEPTH:
                 raise Unsupported(f"directories within each other, more than {MAX_DEPTH} of them")
-            made = await self._make(path, record.mode)
+            try:
+                made = await self._make(path, record.mode)
+            except (NotFound, NotADirectory):
+                if not unseen:
+                    raise
+                path = self._target  # it was no directory: the name of one to be made
+                made = await self._make(path, record.mode)
+            else:
+                self._is_directory = self._is_directory or unseen
         except TidegateError as error:
             place.warn("mkdir", path, error)
             return
@@ -225,10 +250,6 @@ class Sink:
             if found is None:
                 return False
             raise NotADirectory from None
-        except Denied:
-            if found is None and path == self._target and not self._levels:
-                return False  # that it is there shows when something is written into it
-            raise
         return True
 
     async def _end(self) -> None:

@@ -17,7 +17,7 @@ from tidegate.doors.scp.place import Place, Refused
 from tidegate.doors.scp.wildcards import expand
 from tidegate.errors import Denied, IsADirectory, TidegateError, TooManyLinks, Unsupported
 from tidegate.model import Entry, Kind, VPath
-from tidegate.vfs.api import OpenFlags
+from tidegate.vfs.api import File, OpenFlags
 
 MAX_DEPTH: Final = 256
 """Directories within each other."""
@@ -205,29 +205,39 @@ class Source:
 
     async def _file(self, path: VPath) -> None:
         file = await self._place.opened(path, _READ)
+        arrived = False
         try:
-            entry = await file.stat()
-            if self._preserve:
-                self._stream.send(wire.times_line(entry))
-                if not await self._agreed():
-                    return
-            self._stream.send(wire.file_line(entry, entry.size, path.name))
+            arrived = await self._content(path, file)
+        finally:
+            if not arrived:
+                await file.abort()
+                self._place.closed()
+        if not arrived:
+            return
+        try:
+            if not file.close_nowait():
+                await file.close()
+        finally:
+            self._place.closed()
+
+    async def _content(self, path: VPath, file: File) -> bool:
+        """Send an open file; True if the peer has all of it."""
+        entry = await file.stat()
+        if self._preserve:
+            self._stream.send(wire.times_line(entry))
             if not await self._agreed():
-                return
-            failure: TidegateError | None = None
-            if entry.size:
-                failure = await content.send(self._stream, entry.size, file, self._place.pieces)
+                return False
+        self._stream.send(wire.file_line(entry, entry.size, path.name))
+        if not await self._agreed():
+            return False
+        if entry.size:
+            failure = await content.send(self._stream, entry.size, file, self._place.pieces)
             if failure is not None:
                 self._place.warn("download", path, failure)
                 await self._agreed()
-                return
-            self._stream.send(wire.OK)
-            if await self._agreed() and not file.close_nowait():
-                await file.close()
-        finally:
-            # Does nothing to a file that is closed.
-            await file.abort()
-            self._place.closed()
+                return False
+        self._stream.send(wire.OK)
+        return await self._agreed()
 
 
 class _Failed(TidegateError):

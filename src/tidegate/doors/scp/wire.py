@@ -100,8 +100,10 @@ def parse(line: bytes) -> Record:
     if kind not in (b"C", b"D"):
         raise ProtocolViolation("expected control record" if line else "unexpected <newline>")
     mode_text, space, rest = line[1:].partition(b" ")
+    if not space:
+        raise ProtocolViolation("mode not delimited")
     if not _MODE.fullmatch(mode_text):
-        raise ProtocolViolation("bad mode" if space else "mode not delimited")
+        raise ProtocolViolation("bad mode")
     size_text, space, name = rest.partition(b" ")
     if not _NUMBER.fullmatch(size_text):
         raise ProtocolViolation("size not present" if not size_text else "size not delimited")
