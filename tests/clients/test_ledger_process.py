@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from tests.support.running import Person, Running, running
+from tests.support.running import COMMAND, Person, Running, running
 
 from tidegate.resources.arrivals import GRACE_SECONDS
 
@@ -34,6 +34,16 @@ async def test_many_accounts_get_in_one_after_the_other(tmp_path: Path, descript
         for number in range(0, len(people), 4):
             await asyncio.gather(*(look(person) for person in people[number : number + 4]))
         assert not server.lines(message="limit reached: limits.reserved_descriptors")
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path):
+    """A service manager's soft limit is 1,024, however many the server may have."""
+    limited = ["sh", "-c", 'ulimit -S -n 200; ulimit -H -n 700; exec "$@"', "sh", *COMMAND]
+    with running(tmp_path / "config", command=limited) as server:
+        assert server.process is not None
+        limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+        (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        assert line.split()[3:5] == ["700", "700"]
 
 
 async def test_a_greedy_account_leaves_room_for_others(tmp_path: Path):

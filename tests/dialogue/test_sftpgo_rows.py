@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.dialogue.test_sftpgo_decisions import C, R, T, W, code, talking
@@ -130,3 +131,11 @@ async def test_allow_lists_name_files_unless_told_otherwise(tmp_path: Path) -> N
         (home / "p/a.txt").touch()
         assert await code(peer, p.opendir, "/p") == NO_SUCH_FILE
         assert await code(peer, p.mkdir, "/q") in (DENIED, NO_SUCH_FILE)
+
+
+async def test_truncating_an_empty_file_is_a_change_of_it(tmp_path: Path) -> None:
+    async with talking(tmp_path) as (peer, home, _):
+        (home / "empty").touch()
+        os.utime(home / "empty", (1_000_000_000, 1_000_000_000))
+        await peer.ask(p.close, await peer.open("/empty", W | T))
+        assert (home / "empty").stat().st_mtime > 1_000_000_000
