@@ -21,7 +21,7 @@ needs_rclone = pytest.mark.needs("rclone")
 
 ADA = {"username": "ada", "password": "secret"}
 DATA = bytes(range(256)) * 5000
-OFFERED = "this server offers file transfer only: sftp; commands: cd, md5sum, pwd, sha1sum, sha256sum\n"
+OFFERED = "this server offers file transfer only: sftp; commands: cd, md5sum, pwd, scp, sha1sum, sha256sum\n"
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "plain"], autouse=True)
@@ -123,7 +123,7 @@ async def test_cd_and_pwd(tmp_path):
 @pytest.mark.parametrize(
     "command",
     ["sha512sum x", "id", "echo ${ShellId}%ComSpec%", "md5sum 'open quote", "md5sum;id", "$(id)", "", "/usr/bin/md5sum x",
-     "scp -t x", "rsync --server .", "git-upload-pack x", "md5sum " + "a " * 2000],
+     "rcp -t x", "rsync --server .", "git-upload-pack x", "md5sum " + "a " * 2000],
 )  # fmt: skip
 async def test_other_commands_are_refused_and_sftp_lives_on(tmp_path, command):
     async with ssh_world(tmp_path) as world, world.connect(**ADA) as client:
