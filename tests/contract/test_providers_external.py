@@ -77,3 +77,24 @@ async def test_too_many_revocations_become_one(provider) -> None:
     for number in range(4):
         await provider.revoke(f"s{number}", at_ms=now, expires_ms=now + 60_000, limit=3)
     assert await provider.revocations(["s0", "s3", EVERYTHING]) == {EVERYTHING: now}
+
+
+async def test_a_claim_is_had_by_one_and_counts_for_no_limit(provider) -> None:
+    now = now_ms()
+    later = now + 60_000
+    taken = await asyncio.gather(
+        *(provider.claim("code:ana", at_ms=now, expires_ms=later) for _ in range(5)), return_exceptions=True
+    )
+    assert sorted(map(str, taken)) == ["False"] * 4 + ["True"]
+    assert await provider.claim("code:ana", at_ms=now - 1, expires_ms=later) is False
+    assert await provider.claim("code:ana", at_ms=now + 1, expires_ms=later) is True
+    assert await provider.claim("code:bob", at_ms=now, expires_ms=now - 1) is True
+    assert await provider.claim("code:bob", at_ms=now, expires_ms=later) is True  # the former one is over
+    for number in range(4):
+        assert await provider.claim(f"more:{number}", at_ms=now, expires_ms=later)
+    await provider.revoke("a", at_ms=now, expires_ms=later, limit=2)
+    await provider.revoke("b", at_ms=now, expires_ms=later, limit=2)
+    assert await provider.revocations(("a", EVERYTHING, "code:ana")) == {"a": now}
+    await provider.revoke("c", at_ms=now, expires_ms=later, limit=2)
+    assert set(await provider.revocations(("a", EVERYTHING))) == {EVERYTHING}
+    assert await provider.claim("code:ana", at_ms=now + 1, expires_ms=later) is False

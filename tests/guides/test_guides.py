@@ -30,6 +30,9 @@ LEFT_OUT = {
         "needs the gateway's database; tests/contract/test_openbridge_import.py has one",
     ],
     "docs/how_to/move-from-sftpgo.md": ["needs the old server; tests/clients/test_import_compare.py has one"],
+    "docs/how_to/second-factor.md": [
+        "needs an authenticator program; tests/clients/test_second_factor.py has one"
+    ],
     "docs/how_to/resume-and-atomic-uploads.md": [
         "needs a line that breaks; tests/clients/test_serve_uploads.py cuts one"
     ],

@@ -95,6 +95,8 @@ def steps(block: str) -> Iterator[Step]:
 HOLES = {
     "key": (r"SHA256:[A-Za-z0-9+/]{43}", True),
     "password": (r"\b[a-z0-9]{5}(?:-[a-z0-9]{5}){3}\b", True),
+    "seed": (r"\b[A-Z2-7]{32}\b", True),
+    "recovery_code": (r"\b[A-Z2-7]{4}(?:-[A-Z2-7]{4}){3}\b", True),
     "token": (r"eyJ[\w-]+(?:\.{3}|\.[\w.-]+)", True),
     "api_key": (r"\b[0-9a-f]{22}\.[\w-]{43}", True),
     "connection": (r"\b[0-9a-f]{16}_\d+", True),

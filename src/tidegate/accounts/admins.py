@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import ENABLED, EVERYTHING, check_owner_remains
@@ -12,6 +13,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
+from tidegate.accounts.second_factors import Factors, keep_factors
 from tidegate.errors import BadRecord, Denied, InvalidArgument
 from tidegate.model import Admin
 from tidegate.store.contract import Provider
@@ -20,7 +22,11 @@ from tidegate.store.validate import check_admin
 
 
 class Admins(Verbs[Admin]):
-    """Adds, changes and removes administrators; only who has all permissions may."""
+    """Adds, changes and removes administrators; only who has all permissions may.
+
+    Attributes:
+        factors: second factors.
+    """
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
         super().__init__(
@@ -41,6 +47,7 @@ class Admins(Verbs[Admin]):
             options,
             needs,
         )
+        self.factors: Final = Factors(self._records)
 
     async def add(self, document: Document, *, by: Actor, password: str = "") -> Admin:
         """Add an administrator; times and the id of the document do not count.
@@ -59,7 +66,7 @@ class Admins(Verbs[Admin]):
         by.require(EVERYTHING)
         if password:
             document = {**document, "password": password}
-        admin = decode_admin(document, rules=self._options.rules)
+        admin = keep_factors(decode_admin(document, rules=self._options.rules), None)
         if not admin.password:
             raise BadRecord("password", "is missing")
         new = NewPassword(self._needs.hashes, by, typed=bool(password))
@@ -90,7 +97,7 @@ class Admins(Verbs[Admin]):
             if password:
                 document = {**document, "password": password}
             self._records.require_same_name(document, "username", stored.username)
-            admin = decode_admin(document, base=stored, rules=self._options.rules)
+            admin = keep_factors(decode_admin(document, base=stored, rules=self._options.rules), stored)
             if by.admin == stored.username:
                 _check_own(by, stored, admin)
             if password or admin.password != stored.password:

@@ -13,6 +13,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
+from tidegate.accounts.second_factors import Factors, keep_factors
 from tidegate.model import Account, Tally
 from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import Provider
@@ -24,7 +25,11 @@ REMOVE: Final = "del_users"
 
 
 class Users(Verbs[Account]):
-    """Adds, changes and removes accounts."""
+    """Adds, changes and removes accounts.
+
+    Attributes:
+        factors: second factors.
+    """
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
         super().__init__(
@@ -41,6 +46,7 @@ class Users(Verbs[Account]):
             options,
             needs,
         )
+        self.factors: Final = Factors(self._records)
 
     async def add(self, document: Document, *, by: Actor, password: str = "") -> Account:
         """Add an account; counters, times and the id of the document do not count.
@@ -57,7 +63,8 @@ class Users(Verbs[Account]):
             LoginRefused: too many passwords wait to be hashed (reason ``busy``).
         """
         by.require(ADD)
-        account = _fresh(decode_account(_with_password(document, password), rules=self._options.rules))
+        decoded = decode_account(_with_password(document, password), rules=self._options.rules)
+        account = keep_factors(_fresh(decoded), None)
         await self._options.giver(by).check_account(self._provider, account, None)
         if account.password:
             new = NewPassword(self._needs.hashes, by, typed=bool(password))
@@ -102,7 +109,7 @@ class Users(Verbs[Account]):
         async def make(stored: Account) -> Account:
             document = _with_password(edit(stored) if callable(edit) else edit, password)
             self._records.require_same_name(document, "username", stored.username)
-            account = decode_account(document, base=stored, rules=self._options.rules)
+            account = keep_factors(decode_account(document, base=stored, rules=self._options.rules), stored)
             renewed = bool(password) or account.password != stored.password
             giver = self._options.giver(by)
             await giver.check_account(self._provider, account, stored)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tidegate import hints
-from tidegate.cli import flags
+from tidegate.cli import flags, second_factors
 from tidegate.cli.account_flags import AccountFlags
 from tidegate.cli.documents import account_rows, parse_permissions, read_document, read_keys
 from tidegate.cli.progress import meter
@@ -203,6 +203,24 @@ def passwd(
     run(work())
 
 
+@app.command("totp")
+@spread
+def totp(
+    *,
+    name: flags.UserName,
+    given: second_factors.TotpFlags,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", help="Door that asks for codes: SSH, FTP, HTTP; all if none is named."),
+    ] = None,
+    where: Where,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show whether one-time codes are asked of a user, after switching them on or off."""
+    doors = [one.upper() for one in protocol or ["SSH", "FTP", "HTTP"]]
+    second_factors.show(run(second_factors.totp("user", name, given, doors, where)), as_json=as_json)
+
+
 @app.command("key")
 @spread
 def key(
@@ -224,7 +242,7 @@ def key(
     """List an account's public keys, after adding and removing some."""
 
     async def work() -> None:
-        from tidegate.accounts.keys import fingerprint, key_blob
+        from tidegate.accounts.keys import fingerprint, key_blob, parse_public_keys
 
         added = read_keys(add or [])
 
@@ -240,8 +258,10 @@ def key(
             lines = (await target.users.get(name)).document["public_keys"]
             if edit(lines) != lines:
                 lines = (await target.users.set_keys(name, edit))["public_keys"]
+        found = [(fingerprint(line), parse_public_keys(line)[0]) for line in lines]
         rows = [
-            (fingerprint(line), line.split(None, 2)[0], " ".join(line.split(None, 2)[2:])) for line in lines
+            (mark, " ".join((",".join(one.options), one.algorithm)).strip(), one.comment)
+            for mark, one in found
         ]
         if as_json:
             say_json([dict(zip(("fingerprint", "type", "comment"), row, strict=True)) for row in rows])

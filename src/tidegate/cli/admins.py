@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tidegate.cli import flags
+from tidegate.cli import flags, second_factors
 from tidegate.cli.documents import when
 from tidegate.cli.provider import run
 from tidegate.cli.records import list_records, show_record
@@ -34,6 +34,15 @@ AllowApiKeys = Annotated[
         "--allow-api-keys/--no-api-keys", help="Whether API keys may act as them; a new one says no."
     ),
 ]
+
+
+@app.command("totp")
+@spread
+def totp(
+    *, name: flags.AdminName, given: second_factors.TotpFlags, where: Where, as_json: flags.AsJson = False
+) -> None:
+    """Show whether one-time codes are asked of an administrator, after switching them on or off."""
+    second_factors.show(run(second_factors.totp("admin", name, given, [], where)), as_json=as_json)
 
 
 @app.command("add")

@@ -135,6 +135,7 @@ class RemoteTarget:
     """A running server."""
 
     def __init__(self, client: RestClient) -> None:
+        self._client: Final = client
         self.users: Final = RemoteRecords(client, "users")
         self.folders: Final = RemoteRecords(client, "folders")
         self.admins: Final = RemoteRecords(client, "admins")
@@ -151,6 +152,10 @@ class RemoteTarget:
     def connections(self) -> Connections:
         """Connections."""
         return self._connections
+
+    async def disable_second_factor(self, kind: str, name: str) -> None:
+        """Switch the one-time codes of somebody off; `kind` is ``users`` or ``admins``."""
+        await asyncio.to_thread(self._client.ask, "PUT", kind, name, "2fa", "disable")
 
     def default_home(self, name: str) -> str:
         """The server decides."""

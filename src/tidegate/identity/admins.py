@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.errors import LoginRefused, OperatorError, Outdated, TidegateError
@@ -21,7 +21,11 @@ from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account, Admin, ApiKey, Protocol
 from tidegate.model.address_list import AddressList
 from tidegate.policy.login import require_login
+from tidegate.policy.second_factor import totp_of
 from tidegate.store.contract import Provider
+
+if TYPE_CHECKING:
+    from tidegate.identity.second_factor import SecondFactors
 
 ADMIN_SCOPE: Final = 1
 USER_SCOPE: Final = 2
@@ -57,6 +61,7 @@ class AdminLogin:
         checker: the one of `Identity.passwords`, so that all share one pool and one bound.
         clock: Unix seconds.
         monotonic: seconds, for the throttle.
+        factors: checks codes; asked for when the first is needed.
     """
 
     def __init__(
@@ -68,21 +73,30 @@ class AdminLogin:
         naming_rules: int = DEFAULT_NAMING_RULES,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        factors: Callable[[], SecondFactors] | None = None,
     ) -> None:
         self._provider = provider
+        self._factors = factors
         self._checker = checker
         self._throttle = throttle if throttle is not None else LoginThrottle()
         self._naming_rules = naming_rules
         self._clock = clock
         self._monotonic = monotonic
 
-    async def by_password(self, ip: str, username: str, password: str) -> Admin:
+    async def by_password(self, ip: str, username: str, password: str, *, code: str | None = "") -> Admin:
         """The administrator with this name and password, if they may come from `ip`.
+
+        Args:
+            ip: where they are.
+            username: as typed.
+            password: as typed.
+            code: one-time or recovery code; empty is none, None is for those who are in and only confirm
+                their password.
 
         Raises:
             Throttled: too many attempts by this address or on this name.
             LoginRefused: reasons ``bad_username``, ``unknown_user``, ``bad_credential``, ``disabled``,
-                ``address``, ``busy``, ``provider_unavailable``.
+                ``address``, ``busy``, ``provider_unavailable``, ``code_needed``, ``bad_code``.
         """
         name = login_name(username, self._naming_rules)
         if name is None:
@@ -95,6 +109,8 @@ class AdminLogin:
         if admin is None or not right:
             raise LoginRefused("unknown_user" if admin is None else "bad_credential", username=name)
         _require_welcome(admin, ip)
+        if code is not None and totp_of(admin.filters).enabled:
+            await self._require_code(admin, code)
         self._throttle.succeeded(name, ip, self._monotonic())
         await self._remember(admin, password)
         return admin
@@ -124,6 +140,15 @@ class AdminLogin:
         return login
 
     # -- steps -------------------------------------------------------------------------------------------
+
+    async def _require_code(self, admin: Admin, code: str) -> None:
+        if not code or self._factors is None:
+            raise LoginRefused("code_needed", username=admin.username)
+        try:
+            await self._factors().require(admin, code)
+        except OperatorError as error:
+            _log.error("management login of %r refused, %s", admin.username, error)
+            raise LoginRefused("provider_unavailable", username=admin.username) from error
 
     def _admit(self, name: str, ip: str) -> None:
         wait = self._throttle.admit(name, ip, self._monotonic())

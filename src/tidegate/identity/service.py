@@ -27,16 +27,19 @@ from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
-from tidegate.identity.stages import Proved, Stages, with_usage
+from tidegate.identity.stages import CODE_CHALLENGE, Proved, Stages, Step, with_usage
 from tidegate.identity.throttle import GuessLimits, LoginThrottle
 from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal
+from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.policy.login import require_login
-from tidegate.policy.methods import combined, remaining_methods
+from tidegate.policy.methods import KEYBOARD, PUBLICKEY, combined, remaining_methods
+from tidegate.policy.second_factor import asks_code, code_follows
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
     from tidegate.identity.certificates.trust import UserCertificates
+    from tidegate.identity.second_factor import SecondFactors
     from tidegate.model.certificate import SshCertificate
 
 _MAX_PROVED: Final = 10_000
@@ -66,7 +69,8 @@ class IdentityOptions:
         hash_workers: password checks computed at once.
         max_waiting: password checks asked for and not done.
         access_time_zone: what the hours of `access_time` are in.
-        guesses: how many wrong passwords and codes are borne.
+        guesses: how many wrong passwords are borne.
+        totp: name, issuer and algorithm of each kind of one-time codes.
     """
 
     hashing: HashOptions = field(default_factory=HashOptions)
@@ -79,6 +83,7 @@ class IdentityOptions:
     max_waiting: int = MAX_WAITING
     access_time_zone: tzinfo = UTC
     guesses: GuessLimits = field(default_factory=GuessLimits)
+    totp: tuple[tuple[str, str, str], ...] = ()
 
 
 class Identity:
@@ -91,6 +96,7 @@ class Identity:
         clock: Unix seconds; also decides expiry and hours.
         monotonic: seconds, for the password cache.
         certificates: judges certificates of users; None takes none.
+        seals: opens the secrets of one-time codes.
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
 
@@ -107,6 +113,7 @@ class Identity:
         *,
         authenticators: Sequence[Authenticator] = (),
         certificates: UserCertificates | None = None,
+        seals: SealsSecrets = NO_SEALING,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
@@ -117,6 +124,8 @@ class Identity:
         self._clock = clock
         self._monotonic = monotonic
         self.certificates = certificates
+        self._seals = seals
+        self._factors: SecondFactors | None = None
         self.throttle = LoginThrottle(guesses=self._options.guesses)
         self._inspect = inspect
         self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
@@ -257,13 +266,22 @@ class Identity:
             _log.error("login of user %r refused, it could not be checked: %s", name, error)
             raise LoginRefused("provider_error") from error
         now_ms = int(self._clock() * 1000)
-        if after is None and peer.protocol.family == "SSH":
+        family = peer.protocol.family
+        if after is None and family == "SSH":
             follow = remaining_methods(account, credential.kind)
             if follow:
                 # The other rules are asked now too: a disabled user gets no further than the first step.
                 self._require(account, peer, credential.kind, now_ms, partial=True)
-                return PartialLogin(name, credential.kind, follow, step=proved.step)
-        self._require(account, peer, method, now_ms)
+                code = asks_code(account, family)
+                question = CODE_CHALLENGE if code else None
+                return PartialLogin(name, credential.kind, follow, question, replace(proved.step, code=code))
+        # A code is no method of its own: who may log in by a password may do so with a code.
+        coded = after is not None and proved.step.coded and after.done != PUBLICKEY
+        judged = after.done if after is not None and coded else method
+        self._require(account, peer, judged, now_ms)
+        if not proved.step.coded and code_follows(account, family, method):
+            self._upgrade(is_stored, proved.account, credential)
+            return PartialLogin(name, method, (KEYBOARD,), CODE_CHALLENGE, replace(proved.step, code=True))
         if self._inspect is not None:
             origin = Origin.of(peer, account.username)
             try:
@@ -272,15 +290,44 @@ class Identity:
                 raise LoginRefused("inspector", rule=error.rule) from None
         if credential.public_key:
             self._remember_key((name, credential.public_key, peer.remote_ip))
-        # Another authenticator's secret says nothing about a hash that the account may carry.
-        if is_stored and credential.secret and self._options.upgrade_hashes:
-            self._upkeep.upgrade(proved.account, credential.secret)
+        if not proved.step.coded:
+            self._upgrade(is_stored, proved.account, credential)
         if not is_stored:
             self._stages.remember(proved.account)
         self._upkeep.touch(account, now_ms)
         # The hash has done its work; a session has no use for it and cannot leak what it does not hold.
         known = replace(account, password="") if account.password else account
         return Principal(known, method, peer.remote_ip, asked, proved.step.sftp_only)
+
+    def _upgrade(self, is_stored: bool, account: Account, credential: Credential) -> None:
+        # Another authenticator's secret says nothing about a hash that the account may carry.
+        if is_stored and credential.secret and self._options.upgrade_hashes:
+            self._upkeep.upgrade(account, credential.secret)
+
+    @property
+    def factors(self) -> SecondFactors:
+        """Checks codes, of administrators too; loaded when the first is asked for."""
+        if self._factors is None:
+            from tidegate.identity.second_factor import SecondFactors, TotpConfig
+
+            self._factors = SecondFactors(
+                self._provider,
+                self._seals,
+                {one[0]: TotpConfig(*one) for one in self._options.totp},
+                throttle=self.throttle,
+                clock=self._clock,
+                monotonic=self._monotonic,
+            )
+        return self._factors
+
+    async def _check_code(self, name: str, step: Step, credential: Credential) -> Proved:
+        """Check the answer to the question for a code."""
+        account, _ = await self._stages.find(name)
+        if account is None:
+            raise LoginRefused("unknown_user", username=name)
+        await self.factors.require(account, credential.answers[0] if credential.answers else "")
+        done = step.done if step.done[-1:] == (KEYBOARD,) else (*step.done, KEYBOARD)
+        return Proved(replace(step, done=done, code=False, coded=True), account=account)
 
     async def _verify(
         self, peer: Peer, name: str, credential: Credential, after: PartialLogin | None
@@ -295,6 +342,9 @@ class Identity:
         if rule := self.throttle.guess_refused(name, peer.remote_ip, self._monotonic()):
             raise LoginRefused("throttled", rule=rule)
         try:
+            step = after.step if after is not None else None
+            if credential.kind == KEYBOARD and isinstance(step, Step) and step.code:
+                return await self._check_code(name, step, credential)
             return await self._stages.verify(peer, name, credential, after)
         except LoginRefused as error:
             if error.reason not in _NO_GUESS:

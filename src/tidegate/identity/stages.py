@@ -29,6 +29,8 @@ from tidegate.model import Account, Peer
 
 PASSWORD_CHALLENGE: Final = Challenge((Prompt("Password: "),))
 """Asked where no authenticator has questions of its own."""
+CODE_CHALLENGE: Final = Challenge((Prompt("Authentication code: "),))
+"""Asked for a one-time code; programs of users look for this text of the field's other gateway."""
 MAX_PROMPTS: Final = 8
 """Questions of one challenge that are passed on; an authenticator with more is at fault."""
 _MAX_SEEN: Final = 10_000
@@ -61,12 +63,16 @@ class Step:
         done: kinds of credential that were accepted, in order.
         state: what the authenticator wants to see again.
         sftp_only: a certificate among them forbids commands.
+        code: the next answer is a one-time code, which `Identity` checks itself.
+        coded: a code was right.
     """
 
     authenticator: Authenticator
     done: tuple[str, ...]
     state: object = None
     sftp_only: bool = False
+    code: bool = False
+    coded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

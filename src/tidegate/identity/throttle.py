@@ -50,6 +50,13 @@ class GuessLimits:
     recovery_seconds: float = 300.0
 
 
+CODES: Final = 5
+"""Wrong one-time and recovery codes in a burst for one name, from wherever they come. Whoever may try one
+knows the password; three of a million codes are right at any time."""
+CODES_SECONDS: Final = 900.0
+"""An empty allowance of `CODES` is whole again after this long, evenly: 480 tries a day."""
+
+
 class _Levels:
     """Buckets that leak; the longest untouched is forgotten first."""
 
@@ -100,6 +107,7 @@ class LoginThrottle:
         self._guesses = guesses or GuessLimits()
         self._attempted = _Levels(self._limits.recovery_seconds, max_tracked)
         self._wrong = _Levels(self._guesses.recovery_seconds, max_tracked)
+        self._codes = _Levels(CODES_SECONDS, max_tracked)
 
     def __len__(self) -> int:
         return len(self._attempted)
@@ -125,6 +133,16 @@ class LoginThrottle:
             ("identity.guesses_per_address", (host, ""), self._guesses.per_address),
         ]
         return [one for one in keys if one[2] > 0]
+
+    # -- second factors ------------------------------------------------------------------------------------
+
+    def codes_refused(self, name: str, now: float) -> bool:
+        """True if no code of a name is looked at now."""
+        return self._codes.wait(("code", name), CODES, now) > 0
+
+    def code_wrong(self, name: str, now: float) -> None:
+        """Count a wrong code."""
+        self._codes.add(("code", name), CODES, 1, now)
 
     # -- administrators and API keys -----------------------------------------------------------------------
 

@@ -119,6 +119,7 @@ class Filters:
         denied_login_methods: of publickey, password, password-over-SSH, keyboard-interactive,
             publickey+password, publickey+keyboard-interactive, TLSCertificate, TLSCertificate+password.
         denied_protocols: of SSH, FTP, DAV, HTTP.
+        two_factor_protocols: of SSH, FTP, HTTP: doors at which one-time codes have to be set up.
         file_patterns: see `FilePatterns`.
         max_upload_file_size: bytes.
         bandwidth_limits: see `BandwidthLimit`; the first entry that names the client's network decides.
@@ -141,6 +142,7 @@ class Filters:
     ip_order: str = "denied"
     denied_login_methods: tuple[str, ...] = ()
     denied_protocols: tuple[str, ...] = ()
+    two_factor_protocols: tuple[str, ...] = ()
     file_patterns: tuple[FilePatterns, ...] = ()
     max_upload_file_size: int = 0
     bandwidth_limits: tuple[BandwidthLimit, ...] = ()
@@ -270,11 +272,13 @@ class AdminFilters:
 
     Attributes:
         allow_list: networks (CIDR) the administrator may come from; empty allows all.
+        require_two_factor: they may do nothing but set up one-time codes before they have.
     """
 
     allow_list: tuple[str, ...] = ()
     allow_api_key_auth: bool = False
     require_password_change: bool = False
+    require_two_factor: bool = False
     extra: dict[str, object] = field(default_factory=dict)
 
 

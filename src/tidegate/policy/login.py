@@ -5,8 +5,8 @@ Everything but the credential itself. The order is that of `check_login`; the fi
 client is never told which rule it was.
 
 A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``method``,
-``hours``, ``password_expired``, ``password_change``, ``home``), with what matched in brackets, for instance
-``address[10.0.0.0/8]``.
+``second_factor``, ``hours``, ``password_expired``, ``password_change``, ``home``), with what matched in
+brackets, for instance ``address[10.0.0.0/8]``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tidegate.policy.methods import (
     uses_password,
     wants_two_steps,
 )
+from tidegate.policy.second_factor import asks_code, has_to_set_up
 
 __all__ = ["Attempt", "check_login", "disconnect_reason", "refusal", "remaining_methods", "require_login"]
 
@@ -171,6 +172,20 @@ def _two_steps_hint(account: Account) -> str:
     return "two steps need publickey, password and keyboard-interactive all denied and a pair of them not"
 
 
+def _second_factor(a: Attempt) -> Step:
+    rule, where = "second_factor", "filters.two_factor_protocols"
+    if asks_code(a.account, a.family):
+        after = "a password" if not a.method or uses_password(a.method) else "a password, and none was used"
+        return Step(rule, "pass", f"a one-time code follows {after}", "filters.totp_config")
+    if not has_to_set_up(a.account, a.family):
+        return Step(rule, "pass", f"no one-time code is asked for over {a.family}", where)
+    if a.family == "HTTP":
+        return Step(rule, "pass", "one-time codes have to be set up, which can be done over HTTP", where)
+    why = f"one-time codes have to be set up before logging in over {a.family}"
+    hint = f"set them up (tidegate user totp {a.account.username} --enable), or take {a.family} off {where}"
+    return Step(rule, "deny", why, where, hint)
+
+
 def _hours(a: Attempt) -> Step:
     windows = a.account.filters.access_time
     where = "filters.access_time"
@@ -232,6 +247,7 @@ _RULES: Final[tuple[Callable[[Attempt], Step], ...]] = (
     _allowed_ip,
     _protocol,
     _method,
+    _second_factor,
     _hours,
     _password_age,
     _password_change,
@@ -297,8 +313,8 @@ def require_login(
     """Return if every login rule lets the account in.
 
     Raises:
-        LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``, ``method``, ``hours``,
-            ``password_expired``, ``password_change`` or ``home``.
+        LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``, ``method``,
+            ``second_factor``, ``hours``, ``password_expired``, ``password_change`` or ``home``.
     """
     steps = check_login(
         account, protocol=protocol, method=method, ip=ip, now_ms=now_ms, partial=partial, tz=tz

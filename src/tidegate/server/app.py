@@ -38,7 +38,7 @@ from tidegate.server.files import storage_host, vfs_options
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
-from tidegate.server.secrets import read_keys
+from tidegate.server.secrets import read_keys, sealing
 from tidegate.server.sinks import open_inspectors, open_sinks
 from tidegate.server.wiring import (
     authenticator_uses,
@@ -158,6 +158,7 @@ class App:
             self.provider,
             identity_options(self.loaded),
             authenticators=authenticators,
+            seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             inspect=inspections.require if inspections is not None and inspections.login else None,
         )

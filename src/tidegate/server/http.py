@@ -135,6 +135,7 @@ class RestApi:
                 root.identity.passwords,
                 throttle=self._throttle,
                 naming_rules=loaded.settings.data_provider.naming_rules,
+                factors=lambda: root.identity.factors,
             ),
             throttle=self._throttle,
             htpasswd=htpasswd,

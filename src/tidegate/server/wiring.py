@@ -34,7 +34,7 @@ from tidegate.vfs.usage.lease import server_name
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
 
-_SECTIONS_READ_AT_START: Final = ("events", "cluster", "inspection", "identity", "storage", "limits")
+_SECTIONS_READ_AT_START: Final = ("events", "cluster", "inspection", "identity", "storage", "limits", "mfa")
 
 
 def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
@@ -159,6 +159,7 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
         hashing=hash_options(loaded),
         password_caching=provider.password_caching,
         naming_rules=provider.naming_rules,
+        totp=tuple((one.name, one.issuer, one.algo) for one in loaded.settings.mfa.totp),
         guesses=GuessLimits(
             loaded.settings.identity.guesses_per_user, loaded.settings.identity.guesses_per_address
         ),

@@ -26,6 +26,8 @@ __all__ = [
 
 Order = Literal["ASC", "DESC"]
 
+CLAIMED: Final = "claim:"
+"""Beginning of the subjects under which claims are stored beside revocations."""
 EVERYTHING: Final = "*"
 """The subject of a revocation that stands for every other one."""
 
@@ -332,6 +334,21 @@ class Provider(Protocol):
 
     async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
         """Those of the subjects that are void, with the time since when; the writer is asked."""
+        ...
+
+    async def claim(self, subject: str, *, at_ms: int, expires_ms: int) -> bool:
+        """Take something that is good once, such as a one-time code; only one of all servers gets it.
+
+        Rows of claims are no revocations: they count for no limit.
+
+        Args:
+            subject: at most 200 characters.
+            at_ms: its time; earlier and equal ones of the subject cannot be taken any more.
+            expires_ms: until when that matters.
+
+        Returns:
+            True if it is the caller's; False if it, or a later one, was taken before.
+        """
         ...
 
     async def reload(self) -> None:

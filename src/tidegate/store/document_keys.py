@@ -64,6 +64,8 @@ class DocumentKeys:
             if treatment is None and not self._lenient:
                 raise BadRecord(f"{self._where}{path}{key}", _unknown(key, {*known, *foreign}))
             kept[key] = value
+            if treatment == versions.HELD:
+                continue
             if value or value not in (None, False, 0, "", [], {}):
                 self._note(f"{path}{key}", "not available in this version" if treatment else "unknown, kept")
         return kept

@@ -348,6 +348,10 @@ class RecordProvider(abc.ABC):
             lambda transaction: records.revoke(transaction, subject, (at_ms, expires_ms), limit)
         )
 
+    async def claim(self, subject: str, *, at_ms: int, expires_ms: int) -> bool:
+        """Take something that is good once."""
+        return await self._write(lambda transaction: records.claim(transaction, subject, (at_ms, expires_ms)))
+
     async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
         """Those of the subjects that are void."""
         rows, now = await self._read(lambda transaction: transaction.revocations()), records.now_ms()

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
-from tidegate.store.contract import EVERYTHING, Guard, Order, Record, UsageDelta
+from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
 RecordTable = Literal["users", "folders", "admins", "api_keys", "external"]
@@ -297,11 +297,26 @@ def revoke(transaction: RecordTransaction, subject: str, times: tuple[int, int],
     alive = {name: row for name, row in known.items() if row[1] > now}
     former = alive.get(subject, (0, 0))
     alive[subject] = max(former[0], times[0]), max(former[1], times[1])
-    if len(alive) > limit:
-        for name in alive:
+    void = [name for name in alive if not name.startswith(CLAIMED)]
+    if len(void) > limit:
+        for name in void:
             transaction.revoke(name, None)
         subject, alive = EVERYTHING, {EVERYTHING: times}
     transaction.revoke(subject, alive[subject])
+
+
+def claim(transaction: RecordTransaction, subject: str, times: tuple[int, int]) -> bool:
+    """Take something that is good once; see `store.contract.Provider.claim`."""
+    now, known = now_ms(), transaction.revocations()
+    for name, (_, expires) in known.items():
+        if expires <= now:
+            transaction.revoke(name, None)
+    name = f"{CLAIMED}{subject}"
+    at, expires = known.get(name, (0, 0))
+    if at >= times[0] and expires > now:
+        return False
+    transaction.revoke(name, times)
+    return True
 
 
 def set_password(transaction: RecordTransaction, name: str, password: str, changed_at: int | None) -> None:

@@ -36,6 +36,7 @@ from tidegate.store.validate_values import (
 
 PERMISSIONS: Final = frozenset(str(name) for name in Permission)
 PROTOCOLS: Final = ("SSH", "FTP", "DAV", "HTTP")
+TWO_FACTOR: Final = ("SSH", "FTP", "HTTP")
 LIMIT_TYPES: Final = ("soft", "hard")
 PATTERN_ORDERS: Final = ("allowed", "denied")
 PATTERN_DIRECTORIES: Final = ("denied", "all", "whole", "none")
@@ -72,6 +73,7 @@ def check_filters(filters: Filters, where: str) -> Filters:
     check_integers(filters, where)
     check_some_left(f"{where}denied_login_methods", filters.denied_login_methods, LOGIN_METHODS)
     check_some_left(f"{where}denied_protocols", filters.denied_protocols, PROTOCOLS)
+    check_known(f"{where}two_factor_protocols", filters.two_factor_protocols, TWO_FACTOR)
     check_one_of(f"{where}ip_order", filters.ip_order, IP_ORDERS)
     seen: set[str] = set()
     patterns: list[FilePatterns] = []

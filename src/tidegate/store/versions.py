@@ -15,20 +15,26 @@ _ABSENT: Final = "absent"
 """A feature of other versions that is not here: kept, and noted if it is used."""
 
 
-def _table(absent: str, derived: str = "") -> dict[str, str]:
-    return {**dict.fromkeys(absent.split(), _ABSENT), **dict.fromkeys(derived.split(), DERIVED)}
+HELD: Final = "held"
+"""Acted on, and kept beside the fields of the model, because it holds secrets."""
+
+
+def _table(absent: str, derived: str = "", held: str = "") -> dict[str, str]:
+    parts = ((absent, _ABSENT), (derived, DERIVED), (held, HELD))
+    return {name: treatment for names, treatment in parts for name in names.split()}
 
 
 USER_KEYS: Final = _table("role groups oidc_custom_fields", "has_password")
 FILTER_KEYS: Final = _table(
-    "tls_username tls_certs hooks web_client user_type data_transfer_limits two_factor_protocols "
-    "2fa_protocols ftp_security is_anonymous default_shares_expiration max_shares_expiration totp_config "
-    "recovery_codes additional_emails check_password_disabled custom1 custom_placeholders"
+    "tls_username tls_certs hooks web_client user_type data_transfer_limits "
+    "2fa_protocols ftp_security is_anonymous default_shares_expiration max_shares_expiration "
+    "additional_emails check_password_disabled custom1 custom_placeholders",
+    held="totp_config recovery_codes",
 )
 MOUNT_KEYS: Final = _table("subpath", "id users groups")
 FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_files")
 ADMIN_KEYS: Final = _table("groups role", "has_password")
-ADMIN_FILTER_KEYS: Final = _table("require_two_factor totp_config recovery_codes preferences")
+ADMIN_FILTER_KEYS: Final = _table("preferences", held="totp_config recovery_codes")
 API_KEY_KEYS: Final = _table("", "has_key")
 
 

@@ -74,7 +74,7 @@ def test_allowed() -> None:
     assert explanation.decided_by is None
     assert explanation.also == []
     assert [row.state for row in explanation.rows] == ["asked"] * len(explanation.rows)
-    assert [row.section for row in explanation.rows] == ["login"] * 10 + ["gate"] * 2 + ["amounts"] * 5
+    assert [row.section for row in explanation.rows] == ["login"] * 11 + ["gate"] * 2 + ["amounts"] * 5
     text = explanation.render_text()
     assert text.startswith("ALLOWED  upload /in/a.txt\n  who     ana from 192.0.2.7 by SFTP, password\n")
     assert "NO!" not in text

@@ -13,6 +13,13 @@ from tidegate.errors import BadRecords
 from tidegate.model import Intent, VPath
 from tidegate.policy.folders import storage_at
 from tidegate.policy.login import check_login
+from tidegate.policy.second_factor import (
+    asks_code,
+    has_to_set_up,
+    recovery_code_fits,
+    recovery_codes_of,
+    totp_of,
+)
 
 GET, PUT, MKDIR = Intent.DOWNLOAD, Intent.UPLOAD, Intent.MKDIR
 RENAME, RENAME_DIR, DELETE = Intent.RENAME_FILE, Intent.RENAME_DIR, Intent.DELETE_FILE
@@ -80,27 +87,63 @@ async def test_what_cannot_be_read_restricts(fields: dict[str, object]) -> None:
     assert (await move(dump)).users["ana"].status == 0
 
 
-async def test_i03_a_second_factor_closes_the_account_unless_told_otherwise(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_i03_a_second_factor_goes_on() -> None:
     moved = await move("i03")
-    assert {name: user.status for name, user in moved.users.items()} == {"tina": 0, "toto": 0}
-    assert (
-        "users[0] (tina): filters.two_factor_protocols: comes in disabled: two-factor logins" in moved.notes
-    )
+    assert {name: user.status for name, user in moved.users.items()} == {"tina": 1, "toto": 1}
+    assert has_to_set_up(moved.users["tina"], "SSH")
+    assert asks_code(moved.users["toto"], "SSH")
+    assert not asks_code(moved.users["toto"], "HTTP")
+    assert "JBSWY3DPEHPK3PXP" in str(moved.users["toto"].filters.extra)
 
-    moved = await move("i03", open=frozenset(["toto"]))
-    assert {name: user.status for name, user in moved.users.items()} == {"tina": 0, "toto": 1}
-    assert (
-        "users[1] (toto) comes in open, as told, although filters.totp_config is not carried" in caplog.text
-    )
-    assert {user.status for user in (await move("i03", open_all=True)).users.values()} == {1}
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ({"status": "Secretbox", "payload": "x", "key": "y"}, "is encrypted (Secretbox)"),
+        ({"status": "Plain", "payload": "AAAA"}, "has 2 bytes"),
+        ({"status": "Plain", "payload": "1!"}, "is not base32"),
+        ({}, "has 0 bytes"),
+        (7, "has 0 bytes"),
+    ],
+)
+async def test_a_second_factor_that_cannot_be_read_closes_the_account_unless_told_otherwise(
+    secret: object, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    totp = {"enabled": True, "config_name": "Default", "secret": secret, "protocols": ["SSH", "HTTP"]}
+    dump = {
+        "users": [person("ana", filters={"totp_config": totp})],
+        "admins": [{"username": "root", "permissions": ["*"], "filters": {"totp_config": totp}}],
+        "version": 17,
+    }
+    moved = await move(dump)
+    assert (moved.users["ana"].status, moved.admins["root"].status) == (0, 0)
+    assert f"users[0] (ana): filters.totp_config: comes in disabled: its secret {why}" in moved.notes
+
+    moved = await move(dump, open=frozenset(["ana"]))
+    assert (moved.users["ana"].status, moved.admins["root"].status) == (1, 0)
+    assert "(ana) comes in open, as told, although filters.totp_config is not carried" in caplog.text
+
+
+async def test_recovery_codes_come_in_as_hashes() -> None:
+    codes = [
+        {"secret": {"status": "Plain", "payload": "RC-ABCDEF"}},
+        {"secret": {"status": "Plain", "payload": "RC-XYZ"}, "used": True},
+        {"secret": {"status": "Secretbox", "payload": "x"}},
+        "odd",
+    ]
+    moved = await move({"users": [person("ana", filters={"recovery_codes": codes})], "version": 17})
+    held = recovery_codes_of(moved.users["ana"].filters)
+    assert [one["used"] for one in held] == [False, True]
+    assert recovery_code_fits("rc-abcdef", held[0]["secret"])
+    assert "ABCDEF" not in str(held)
 
 
 async def test_i04_administrators_gain_nothing() -> None:
     moved = await move("i04")
 
-    assert {name: admin.status for name, admin in moved.admins.items()} == {"rolf": 0, "zwei": 0, "totp": 0}
+    assert {name: admin.status for name, admin in moved.admins.items()} == {"rolf": 0, "zwei": 1, "totp": 1}
+    assert moved.admins["zwei"].filters.require_two_factor
+    assert totp_of(moved.admins["totp"].filters).enabled
     assert "admins[0] (rolf): role: comes in without rights" in moved.notes
 
 
@@ -338,7 +381,7 @@ async def test_a_part_of_a_folder_is_not_the_whole_folder() -> None:
 
 async def test_notes_are_grouped_and_what_restricts_is_never_cut() -> None:
     users = [person(f"u{n}", filters={"web_client": ["shares-disabled"]}) for n in range(1500)]
-    users += [person(f"z{n}", filters={"two_factor_protocols": ["SSH"]}) for n in range(1200)]
+    users += [person(f"z{n}", filters={"data_transfer_limits": [{"sources": ["::/0"]}]}) for n in range(1200)]
     moved = await move({"users": users, "version": 17})
 
     assert "1500 users (u0, u1, u2, and 1497 more): filters.web_client: no web client" in moved.notes

@@ -31,7 +31,7 @@ def cells(file: Path) -> list[dict[str, str]]:
 
 
 def test_a_dry_run_says_what_the_load_says(place: Path) -> None:
-    dump = dump_file("i03")
+    dump = dump_file("closed-two")
 
     dry = tidegate("loaddata", dump, "-c", place, "--dry-run")
     assert statuses(place) == {}
@@ -39,7 +39,7 @@ def test_a_dry_run_says_what_the_load_says(place: Path) -> None:
 
     assert dry.code == real.code == 0
     assert dry.err == real.err
-    assert "note: users[0] (tina): filters.two_factor_protocols: comes in disabled" in real.err
+    assert "note: users[0] (tina): filters.data_transfer_limits: comes in disabled" in real.err
     assert "2 of them disabled" in real.out
     assert statuses(place) == {"tina": 0, "toto": 0}
 
@@ -51,7 +51,7 @@ def database(tmp_path: Path) -> Path:
     file.parent.mkdir()
     engine = sqla.create_engine(f"sqlite:///{file}")
     with engine.begin() as connection:
-        Filler(connection, 33).fill(json.loads(dump_file("i03").read_text()))
+        Filler(connection, 33).fill(json.loads(dump_file("closed-two").read_text()))
     engine.dispose()
     return file
 
@@ -64,19 +64,19 @@ def test_the_database_comes_in_as_its_dump_does(place: Path, database: Path) -> 
     real = tidegate("import", "sftpgo", "--from", f"sqlite:{database}", "-c", place, "--open", "toto")
 
     assert dry.code == real.code == 0, dry.err + real.err
-    assert "note: users[0] (tina): filters.two_factor_protocols: comes in disabled" in real.err
+    assert "note: users[0] (tina): filters.data_transfer_limits: comes in disabled" in real.err
     assert statuses(place) == {"tina": 0, "toto": 1}
     assert database.read_bytes() == before
     assert [path.name for path in database.parent.iterdir()] == ["sftpgo.db"]
 
 
 def test_import_sftpgo_takes_a_dump_as_loaddata_does(place: Path) -> None:
-    done = tidegate("import", "sftpgo", dump_file("i03"), "-c", place)
+    done = tidegate("import", "sftpgo", dump_file("closed-two"), "-c", place)
 
     assert done.code == 0
     assert "loaded 2 records: 2 users added\n2 of them disabled; see the notes above" in done.out
     assert statuses(place) == {"tina": 0, "toto": 0}
-    again = tidegate("loaddata", dump_file("i03"), "-c", place)
+    again = tidegate("loaddata", dump_file("closed-two"), "-c", place)
     assert again.err == done.err
 
 
@@ -105,7 +105,7 @@ def test_a_database_in_the_place_of_a_dump_is_told(place: Path, database: Path) 
 
 
 def test_open_names_who_comes_in_open(place: Path) -> None:
-    done = tidegate("loaddata", dump_file("i03"), "-c", place, "--open", "toto", "--open", "nobody")
+    done = tidegate("loaddata", dump_file("closed-two"), "-c", place, "--open", "toto", "--open", "nobody")
 
     assert statuses(place) == {"tina": 0, "toto": 1}
     assert "--open nobody: no such user or administrator in the dump" in done.err
@@ -143,12 +143,12 @@ def test_a_report_has_one_row_a_record(place: Path, tmp_path: Path, suffix: str)
     users = [row for row in rows if row["kind"] == "user"]
     assert len(users) == 121
     states = {row["name"]: row["state"] for row in users if row["state"]}
-    assert states["tf-ssh"] == "closed"
+    assert states["totp-ssh"] == "closed"
     renamed = next(row for row in users if row["place"] == "users[117]")
     assert (renamed["name"], renamed["action"]) == ("lead", "added")
-    closed = next(row for row in users if row["name"] == "tf-ssh")
-    assert closed["place"] == "users[74]"
-    assert "two_factor_protocols: comes in disabled" in str(closed["remarks"])
+    closed = next(row for row in users if row["name"] == "totp-ssh")
+    assert closed["place"] == "users[76]"
+    assert "totp_config: comes in disabled" in str(closed["remarks"])
 
 
 def test_no_cell_of_a_report_is_a_formula(place: Path, tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_no_cell_of_a_report_is_a_formula(place: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_flags_are_named(place: Path, flags: list[str], said: str) -> None:
-    done = tidegate("loaddata", dump_file("i03"), "-c", place, *flags)
+    done = tidegate("loaddata", dump_file("closed-two"), "-c", place, *flags)
     assert done.code == 1
     assert said in done.err
 
 
 def test_our_own_dump_means_what_it_says(place: Path, tmp_path: Path) -> None:
-    tidegate("loaddata", dump_file("i03"), "-c", place, "--open-all")
+    tidegate("loaddata", dump_file("closed-two"), "-c", place, "--open-all")
     dump = tmp_path / "ours.json"
     assert tidegate("dumpdata", dump, "-c", place).code == 0
 
@@ -184,7 +184,7 @@ def test_our_own_dump_means_what_it_says(place: Path, tmp_path: Path) -> None:
 
 
 def test_the_memory_driver_says_what_is_not_carried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "dump.json").write_bytes(dump_file("i03").read_bytes())
+    (tmp_path / "dump.json").write_bytes(dump_file("closed-two").read_bytes())
     config = {
         "data_provider": {"driver": "memory", "name": "dump.json"},
         "sftpd": {"bindings": [{"port": 0}]},
@@ -192,11 +192,11 @@ def test_the_memory_driver_says_what_is_not_carried(tmp_path: Path, caplog: pyte
     (tmp_path / "tidegate.json").write_text(json.dumps(config))
 
     checked = tidegate("check", "-c", tmp_path)
-    assert "note: users[0] (tina): filters.two_factor_protocols: comes in disabled" in checked.err
+    assert "note: users[0] (tina): filters.data_transfer_limits: comes in disabled" in checked.err
     assert "2 users of" in checked.out
     listed = tidegate("user", "list", "-c", tmp_path, "--json")
     assert [user["status"] for user in json.loads(listed.out)] == [0, 0]
-    assert "dump.json: users[0] (tina): filters.two_factor_protocols: comes in disabled" in caplog.text
+    assert "dump.json: users[0] (tina): filters.data_transfer_limits: comes in disabled" in caplog.text
 
 
 def test_keys_of_sftpgo_that_have_no_effect_are_notes(tmp_path: Path) -> None:

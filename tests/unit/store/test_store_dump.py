@@ -117,7 +117,7 @@ async def test_what_2_x_meant(provider: Provider) -> None:
         "users[0] (dora): groups: staff: now the account's own settings",
         "users[0] (dora): a_field_of_tomorrow: comes in disabled: not known to this version",
         "users[0] (dora): filters.a_filter_of_tomorrow: comes in disabled: not known to this version",
-        "users[0] (dora): filters.totp_config: comes in disabled: two-factor logins",
+        "users[0] (dora): filters.totp_config: comes in disabled: its secret has 6 bytes",
         "shares: 1 records, not available in this version; the links stop working: share",
         "folders[1] (remote): filesystem.provider: storage 5 is not available in this version",
     ):

@@ -16,6 +16,7 @@ from tidegate.config.schema.identity import IdentityKeys
 from tidegate.config.schema.inspection import InspectionKeys
 from tidegate.config.schema.kms import KmsKeys
 from tidegate.config.schema.limits import LimitKeys
+from tidegate.config.schema.mfa import Mfa
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
 
@@ -36,6 +37,7 @@ class Settings(Section):
     inspection: InspectionKeys = key(InspectionKeys(), "Who is asked before an act counts.")
     cluster: ClusterKeys = key(ClusterKeys(), "What several servers share while they run.")
     kms: KmsKeys = key(KmsKeys(), "Encryption of secrets in records.")
+    mfa: Mfa = key(Mfa(), "Second factors.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
@@ -46,7 +48,6 @@ class Settings(Section):
     command: dict[str, Any] = key(
         {}, "Environment and limits of hook programs.", available=False, switch="commands"
     )
-    mfa: dict[str, Any] = key({}, "Second factors.", available=False, switch="totp")
     smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
     acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")
     plugins: list[dict[str, Any]] = key([], "Plugin programs.", available=False)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tidegate.accounts.rules import StorageChecks
 from tidegate.errors import BadRecord
 from tidegate.model import LOCAL, StorageSpec
+from tidegate.policy.second_factor import FAMILIES, decode_secret, hash_recovery_code
 from tidegate.store.legacy import table
 from tidegate.store.legacy.era import Era
 from tidegate.store.legacy.keys import split_options
@@ -299,29 +300,70 @@ def _addresses(filters: Document, era: Era) -> None:
 
 
 def _second_factor(filters: Document, judged: Judged) -> None:
-    """A door that asked for a second factor is shut; SSH is the only one for files, so that closes."""
-    doors: set[str] = set()
-    for key in ("two_factor_protocols", "2fa_protocols"):
-        value = filters.get(key)
-        if asks(value):
-            doors |= {str(door) for door in value} if isinstance(value, list) else {"SSH"}
+    """Codes go on if their secret can be read; else each door that asked for one is shut.
+
+    SSH is the only door for files, so the account is closed if it is among them.
+    """
+    older = filters.pop("2fa_protocols", None)
+    if asks(older) and not asks(filters.get("two_factor_protocols")):
+        filters["two_factor_protocols"] = older
+    field = "filters.two_factor_protocols"
+    if asks(listed := filters.get("two_factor_protocols")) and not _are_doors(listed):
+        judged.closes.append((field, "is no list of SSH, FTP and HTTP: see what it asks for, then open it"))
+        del filters["two_factor_protocols"]
+    keep_recovery_codes(filters)
     totp = filters.get("totp_config")
-    if isinstance(totp, dict) and totp.get("enabled"):
-        protocols = totp.get("protocols")
-        doors |= {str(door) for door in protocols} if isinstance(protocols, list) and protocols else {"SSH"}
-    todo = table.FILTERS["totp_config"].todo
-    field = (
-        "filters.totp_config"
-        if isinstance(totp, dict) and totp.get("enabled")
-        else ("filters.two_factor_protocols")
-    )
+    if not isinstance(totp, dict) or not totp.get("enabled"):
+        return
+    field = "filters.totp_config"
+    why = codes_lost(totp)
+    if why is None:
+        if (name := totp.get("config_name")) != "Default":
+            judged.notes.append((field, f"needs an entry {str(name)[:40]!r} in mfa.totp"))
+        return
+    protocols = totp.get("protocols")
+    doors = {str(door) for door in protocols} if isinstance(protocols, list) and protocols else {"SSH"}
     others = sorted(doors & {"FTP", "HTTP"})
     if doors - {"FTP", "HTTP"}:
-        judged.closes.append((field, todo))
+        judged.closes.append((field, f"{why}: {table.FILTERS['totp_config'].todo}"))
     elif others:
         denied = filters.get("denied_protocols") or []
         filters["denied_protocols"] = [*denied, *(door for door in others if door not in denied)]
         judged.notes.append((field, f"asked for over {' and '.join(others)}, which is denied now"))
+
+
+def _are_doors(value: object) -> bool:
+    return isinstance(value, list) and all(one in FAMILIES for one in value)
+
+
+def codes_lost(totp: Document) -> str | None:
+    """The reason why one-time codes cannot go on; None if they can."""
+    secret = totp.get("secret")
+    if isinstance(secret, dict):
+        status = secret.get("status")
+        if status not in ("Plain", "", None):
+            return f"its secret is encrypted ({str(status)[:40]})"
+        secret = secret.get("payload")
+    try:
+        decode_secret(secret if isinstance(secret, str) else "")
+    except ValueError as error:
+        return f"its secret {error}"
+    return None
+
+
+def keep_recovery_codes(filters: Document) -> None:
+    """Recovery codes in plain text stay as their hashes; others cannot be checked and go."""
+    listed = filters.get("recovery_codes")
+    if not isinstance(listed, list):
+        return
+    made = []
+    for one in listed:
+        secret = one.get("secret") if isinstance(one, dict) else None
+        if isinstance(secret, dict) and secret.get("status") in ("Plain", "", None):
+            secret = secret.get("payload")
+        if isinstance(secret, str) and secret:
+            made.append({"secret": hash_recovery_code(secret), "used": bool(one.get("used"))})
+    filters["recovery_codes"] = made
 
 
 def _methods(filters: Document, era: Era, judged: Judged) -> None:

@@ -11,7 +11,7 @@ from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
 from tidegate.store import versions
 from tidegate.store.legacy import table
-from tidegate.store.legacy.account import Judged, convert_user
+from tidegate.store.legacy.account import Judged, codes_lost, convert_user, keep_recovery_codes
 from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
@@ -249,10 +249,12 @@ def _admin(admin: Document, judged: Judged) -> None:
     for key, value in admin.items():
         judged.by_row(key, table.ADMINS.get(key), value)
     filters = admin.get("filters")
+    if isinstance(filters, dict):
+        keep_recovery_codes(filters)
     for key, value in filters.items() if isinstance(filters, dict) else ():
         if key == "totp_config":
-            if isinstance(value, dict) and value.get("enabled"):
-                judged.closes.append(("filters.totp_config", table.ADMIN_FILTERS[key].todo))
+            if isinstance(value, dict) and value.get("enabled") and (why := codes_lost(value)):
+                judged.closes.append(("filters.totp_config", f"{why}: {table.ADMIN_FILTERS[key].todo}"))
             continue
         judged.by_row(f"filters.{key}", table.ADMIN_FILTERS.get(key), value)
 

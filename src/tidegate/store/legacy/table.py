@@ -81,7 +81,7 @@ USERS: Final = {
     **_harmless("oidc_custom_fields", "2.4", "single sign-on is not available in this version"),
 }
 
-_TWO_FACTOR = "two-factor logins are not available in this version: open it if one factor will do"
+_TWO_FACTOR = "set one-time codes up anew (totp --enable), or open it if one factor will do"
 
 FILTERS: Final = {
     **_rows("allowed_ip denied_ip", "0.9.5"),
@@ -104,10 +104,10 @@ FILTERS: Final = {
     **_restricts(
         "data_transfer_limits", "2.2", "transfer limits by network: set limits of the account itself"
     ),
-    **_converted("two_factor_protocols", "2.2", _TWO_FACTOR),
+    **_rows("two_factor_protocols", "2.2"),
     **_converted("2fa_protocols", "2.2", _TWO_FACTOR),
     **_converted("totp_config", "2.2", _TWO_FACTOR),
-    **_harmless("recovery_codes", "2.2", "of use only with a second factor"),
+    **_converted("recovery_codes", "2.2", "those in plain text become hashes, others go"),
     **_harmless("ftp_security", "2.3", "no FTP in this version"),
     **_restricts("is_anonymous", "2.4", "anonymous users exist for FTP and WebDAV only; SSH refused them"),
     **_harmless("default_shares_expiration max_shares_expiration", "2.4", "no shares in this version"),
@@ -149,9 +149,9 @@ ADMIN_FILTERS: Final = {
     **_rows("allow_list", "2.0"),
     **_rows("allow_api_key_auth", "2.1"),
     **_rows("require_password_change", "2.6"),
-    **_restricts("require_two_factor", "2.4", _TWO_FACTOR),
+    **_rows("require_two_factor", "2.4"),
     **_converted("totp_config", "2.2", _TWO_FACTOR),
-    **_harmless("recovery_codes", "2.2", "of use only with a second factor"),
+    **_converted("recovery_codes", "2.2", "those in plain text become hashes, others go"),
     **_harmless("preferences", "2.3", "settings of SFTPGo's pages"),
 }
 

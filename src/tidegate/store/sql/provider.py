@@ -414,6 +414,14 @@ class SqlProvider:
         except AlreadyExists:
             await self._database.write(work)
 
+    async def claim(self, subject: str, *, at_ms: int, expires_ms: int) -> bool:
+        """Take something that is good once."""
+        work = _do(revocations.claim, self._tables, subject, (at_ms, expires_ms))
+        try:
+            return await self._database.write(work)
+        except AlreadyExists:
+            return await self._database.write(work)
+
     async def revocations(self, subjects: Sequence[str]) -> dict[str, int]:
         """Those of the subjects that are void."""
         if not self._opening.complete:

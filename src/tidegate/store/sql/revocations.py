@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tidegate.errors import AlreadyExists
-from tidegate.store.contract import EVERYTHING
+from tidegate.store.contract import CLAIMED, EVERYTHING
 from tidegate.store.records import now_ms
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
@@ -26,9 +26,30 @@ async def revoke(
     table = tables.revocations
     await connection.execute(delete(table).where(table.c.expires_at <= now_ms()))
     await _put(connection, tables, subject, times)
-    if int((await connection.execute(select(func.count()).select_from(table))).scalar_one()) > limit:
-        await connection.execute(delete(table).where(table.c.revoked_at <= times[0]))
+    void = ~table.c.subject.startswith(CLAIMED, autoescape=True)
+    if int((await connection.execute(select(func.count()).where(void))).scalar_one()) > limit:
+        await connection.execute(delete(table).where(table.c.revoked_at <= times[0], void))
         await _put(connection, tables, EVERYTHING, times)
+
+
+async def claim(connection: AsyncConnection, tables: Tables, subject: str, times: tuple[int, int]) -> bool:
+    """Take something that is good once; see `store.contract.Provider.claim`.
+
+    Raises:
+        AlreadyExists: another server took something of the subject at this moment; try again.
+    """
+    table, now, name = tables.revocations, now_ms(), f"{CLAIMED}{subject}"
+    query = select(table.c.revoked_at, table.c.expires_at).where(table.c.subject == name)
+    found = (await connection.execute(query.with_for_update())).first()
+    if found is not None and found[0] >= times[0] and found[1] > now:
+        return False
+    await connection.execute(delete(table).where(table.c.expires_at <= now, table.c.subject != name))
+    if found is None:
+        await _put(connection, tables, name, times)
+        return True
+    values = {"revoked_at": times[0], "expires_at": times[1]}
+    await connection.execute(update(table).where(table.c.subject == name).values(values))
+    return True
 
 
 async def _put(connection: AsyncConnection, tables: Tables, subject: str, times: tuple[int, int]) -> None:
