@@ -120,22 +120,26 @@ DOCUMENT = {
         "bucket": "b",
         "access_key": "AK",
         "access_secret": {"status": "Plain", "payload": "swordfish"},
-        "session_token": "trout",
+        "session_token": "brown-trout",
         "sse_customer_key": "",
     },
     "gcsconfig": {
-        "credentials": {"type": "service_account", "private_key": "pike"},
+        "credentials": {"type": "service_account", "private_key": "northern-pike"},
         "automatic_credentials": 1,
     },
-    "list": [{"password": "carp"}, {"password": {"status": "Secretbox", "payload": "x", "key": "y"}}, 3],
+    "list": [
+        {"password": "common-carp"},
+        {"password": {"status": "Secretbox", "payload": "x", "key": "y"}},
+        3,
+    ],
     "totp_config": {
         "enabled": True,
         "config_name": "Default",
-        "secret": {"status": "Plain", "payload": "eel"},
+        "secret": {"status": "Plain", "payload": "electric-eel"},
     },
     "password": {"status": "Redacted", "payload": ""},
 }
-VALUES = ("swordfish", "trout", "pike", "carp", "eel")
+VALUES = ("swordfish", "brown-trout", "northern-pike", "common-carp", "electric-eel")
 
 
 def test_secrets_of_documents_are_encrypted_and_come_back_as_they_were() -> None:

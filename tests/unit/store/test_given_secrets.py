@@ -144,7 +144,11 @@ def test_folders_and_their_mounts_keep_theirs() -> None:
 
 
 def test_secrets_of_other_versions_are_kept_and_bound_too() -> None:
-    totp = {"enabled": True, "config_name": "Default", "secret": {"status": "Plain", "payload": "seed"}}
+    totp = {
+        "enabled": True,
+        "config_name": "Default",
+        "secret": {"status": "Plain", "payload": "seed-of-codes"},
+    }
     admin = seal_record(
         decode_admin({"username": "root", "permissions": ["*"], "filters": {"totp_config": totp}}), SEALS
     )
@@ -156,7 +160,7 @@ def test_secrets_of_other_versions_are_kept_and_bound_too() -> None:
     held: Any = changed.filters.extra["totp_config"]
     assert held["config_name"] == "Other"
     assert held["secret"] == admin.filters.extra["totp_config"]["secret"]  # type: ignore[index]
-    assert "seed" not in json.dumps(encode_admin(changed, confidential=True))
+    assert "seed-of-codes" not in json.dumps(encode_admin(changed, confidential=True))
     taken = {**encode_admin(admin, confidential=True), "username": "eve"}
     with pytest.raises(BadRecord, match=r"filters\.totp_config\.secret.* not this record's own"):
         decode_admin(taken)
