@@ -225,7 +225,7 @@ def test_a_bad_key_is_an_error_of_check_and_start(
 
 
 def test_check_says_which_key_it_is(tmp_path: Path) -> None:
-    assert "secrets of storage are kept in plain text: no master key" in tidegate("check", "-c", tmp_path).out
+    assert "secrets in records are kept in plain text: no master key" in tidegate("check", "-c", tmp_path).out
     for text, form in (
         ("ab" * 32, "32 bytes, in hex"),
         ("a passphrase of some words", "stretched from a passphrase"),

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tidegate.config import environment, formats, legacy
-from tidegate.config.notes import notes_on, strangers
+from tidegate.config.notes import exposed_keys, notes_on, strangers
 from tidegate.config.origin import DEFAULT, Layer, Origin
 from tidegate.config.schema.base import trait
 from tidegate.config.schema.settings import Settings
@@ -97,6 +97,7 @@ def load(config_dir: Path, config_file: str, environ: Mapping[str, str]) -> Load
     if problems or settings is None:
         raise ConfigError(problems)
     notes += notes_on(settings, merged, path)
+    notes += exposed_keys(settings, config_dir)
     if path is None:
         notes += strangers(config_dir)
     origins = {p: origin for p, (_, origin) in merged.values.items()}

@@ -36,6 +36,22 @@ def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
     return notes
 
 
+def exposed_keys(settings: Settings, config_dir: Path) -> list[str]:
+    """Notes on files of master keys that everybody on this host can read."""
+    section = settings.kms.secrets
+    notes: list[str] = []
+    for name in (section.master_key_path, *section.old_master_key_paths):
+        if not name:
+            continue
+        try:
+            exposed = stat.S_IMODE((config_dir / name).stat().st_mode) & 0o004
+        except OSError:
+            continue  # reading it says why
+        if exposed:
+            notes.append(f"{config_dir / name}: a master key that everybody on this host can read; chmod 600")
+    return notes
+
+
 def strangers(config_dir: Path) -> list[str]:
     """Notes on SFTPGo's files in a directory that has no configuration file of ours: nothing reads them."""
     notes: list[str] = []

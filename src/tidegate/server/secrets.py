@@ -11,8 +11,8 @@ from tidegate.errors import ConfigError, Problem
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.sealing.sealer import Keyring, Sealer
 
-NO_KEY = "secrets of storage are kept in plain text: no master key is configured (kms.secrets)"
-"""Said by `check`, and by a start that has storage with secrets."""
+NO_KEY = "secrets in records are kept in plain text: no master key is configured (kms.secrets)"
+"""Said by `check` and by each start."""
 
 
 def sealing(loaded: Loaded) -> SealsSecrets:

@@ -84,6 +84,18 @@ def test_an_old_key_opens_and_encrypts_nothing(tmp_path: Path) -> None:
     assert from_text(NEW, "").id in str(seal_secrets({"secret": "trout"}, seals, OWNER))
 
 
+def test_a_key_that_everybody_reads_is_remarked(tmp_path: Path) -> None:
+    keys = {"master_key_path": "new", "old_master_key_paths": ["old", "gone"]}
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(NEW)
+        (tmp_path / name).chmod(0o644)
+    says = "a master key that everybody on this host can read; chmod 600"
+    assert configured(tmp_path, **keys).notes == (f"{tmp_path}/new: {says}", f"{tmp_path}/old: {says}")
+    for name in ("new", "old"):
+        (tmp_path / name).chmod(0o640)
+    assert configured(tmp_path, **keys).notes == ()
+
+
 def test_two_sources_are_an_error(tmp_path: Path) -> None:
     loaded = configured(tmp_path, master_key=NEW, master_key_command=["true"])
     with pytest.raises(ConfigError, match="master_key and master_key_command are given; give one"):
