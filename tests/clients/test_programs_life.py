@@ -15,6 +15,7 @@ from tests.support.programs import git, random_file, rsync, ssh, ssh_command, tr
 from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import FilePatterns, Filters, FolderMount, StorageConfig
+from tidegate.policy.explain import explain
 
 MIB = 1 << 20
 READ_ONLY = {"/": ("list", "download")}
@@ -83,6 +84,10 @@ def test_who_may_only_read_fetches_and_does_not_push(server: Running, tmp_path: 
     assert tree(tmp_path / "back") == before_of(before, b"x.git/")
     refused = server.wait_line("refused", username=person.name, intent="git_push")
     assert refused["rule"] == "permissions[/]"
+    told = explain(
+        server.stored(person.name), ip="127.0.0.1", protocol="SSH", op="git_push", path="/x.git", now_ms=0
+    ).decision
+    assert (told.rule, told.text) == (refused["rule"], refused["text"])
 
 
 def before_of(found: dict[bytes, str], prefix: bytes) -> dict[bytes, str]:

@@ -34,7 +34,9 @@ class ExplainFlags:
     op: Annotated[
         str,
         typer.Option(
-            "--op", help="What they want: list, upload, download, delete, rename, ...", show_default=False
+            "--op",
+            help="What they want: list, upload, download, delete, rename, git_push, rsync_read, ...",
+            show_default=False,
         ),
     ]
     path: Annotated[str, typer.Option("--path", help="Path as the client knows it.")] = "/"
@@ -110,7 +112,6 @@ async def _explain(given: ExplainFlags) -> bool:
 
     from tidegate.accounts.names import fold_name
     from tidegate.cli.terminal import say_json
-    from tidegate.policy.explain import parse_operation
     from tidegate.server import wiring
 
     async with opened(given.config_dir, given.config_file) as context:
@@ -120,7 +121,7 @@ async def _explain(given: ExplainFlags) -> bool:
     proofs = _certificate(given, account, context.loaded)
     answer = _ask(given, account, context.loaded, proofs)
     storage = await _storage(given, account, context.loaded, allowed=answer.decision.allowed)
-    asked = wiring.inspectors_of(context.loaded, parse_operation(given.op)) if answer.decision.allowed else []
+    asked = wiring.inspectors_of(context.loaded, answer.intent) if answer.decision.allowed else []
     if given.as_json:
         document = answer.to_document()
         more = {"storage": storage} if storage else {}
@@ -169,6 +170,7 @@ def _ask(given: ExplainFlags, account: Account, loaded: Loaded, proofs: Sequence
         rename_onto=loaded.settings.sftpd.strictest_rename_onto,
         method="publickey" if given.certificate and given.method is None else given.method,
         proofs=proofs,
+        commands=loaded.settings.sftpd.enabled_ssh_commands,
         size=None if given.size is None else flags.size(given.size),
         replaced=None if given.replaced is None else flags.size(given.replaced),
         usage=Usage(tracked=bool(loaded.settings.data_provider.track_quota)),

@@ -10,23 +10,25 @@ Long, because asking, deciding and telling use the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Final, Literal
 
 from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFound
-from tidegate.model import Account, Intent, Principal, Protocol, VPath
+from tidegate.model import Account, Intent, Principal, ProgramDirectory, ProgramUse, Protocol, VPath
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.folders import Refusal, check_rename, folders_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
 from tidegate.policy.login import check_login
+from tidegate.policy.programs import WORDS as PROGRAM_WORDS
+from tidegate.policy.programs import ProgramRules, enabled_step, refusal_of
 from tidegate.policy.renames import onto_step
 from tidegate.policy.requirements import REQUIREMENTS
 
-__all__ = ["Explanation", "Row", "Usage", "explain", "parse_operation"]
+__all__ = ["Explanation", "Row", "Usage", "explain", "parse_operation", "parse_program"]
 
 Section = Literal["login", "sessions", "gate", "amounts"]
 
@@ -94,7 +96,12 @@ def parse_operation(text: str, *, is_dir: bool = False) -> Intent:
     if word in _WORDS:
         return _WORDS[word]
     known = ", ".join(sorted({*_KINDS, *(intent.value for intent in Intent)}))
-    raise InvalidArgument(f"operation {safe(text[:40])!r}: not one of {known}")
+    raise InvalidArgument(f"operation {safe(text[:40])!r}: not one of {known}, {', '.join(ProgramUse)}")
+
+
+def parse_program(text: str) -> ProgramUse | None:
+    """The use of a system program that an operator's word means (``git_push``, ``rsync``...), if any."""
+    return PROGRAM_WORDS.get(text.strip().lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,8 @@ class Explanation:
     Attributes:
         username: whose account was asked.
         protocol, ip, method, now_ms: how and when the client came.
-        intent: what is wanted, after taking into account whether the file exists.
+        intent: what is wanted, after taking into account whether the file exists; of a program what it moves.
+        use: what is wanted of a system program, None for everything else.
         path: of what.
         target: second path, or None.
         rows: every rule in order.
@@ -136,6 +144,12 @@ class Explanation:
     target: VPath | None
     rows: tuple[Row, ...]
     decision: Decision
+    use: ProgramUse | None = None
+
+    @property
+    def operation(self) -> str:
+        """The word for what is wanted."""
+        return (self.use or self.intent).value
 
     @property
     def steps(self) -> list[Step]:
@@ -162,7 +176,7 @@ class Explanation:
             "ip": safe(self.ip),
             "method": safe(self.method),
             "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else str(self.now_ms),
-            "operation": self.intent.value,
+            "operation": self.operation,
             "path": safe(self.path),
             "target": None if self.target is None else safe(self.target),
             "allowed": self.decision.allowed,
@@ -178,7 +192,7 @@ class Explanation:
     def render_text(self) -> str:
         """Lines for a terminal: the answer first, then every rule in order."""
         decided = self.decided_by
-        what = f"{self.intent.value} {safe(self.path)}" + (f" -> {safe(self.target)}" if self.target else "")
+        what = f"{self.operation} {safe(self.path)}" + (f" -> {safe(self.target)}" if self.target else "")
         how = f"{safe(self.username)} from {safe(self.ip)} by {safe(self.protocol)}"
         lines = [f"{'ALLOWED' if decided is None else 'DENIED'}  {what}", f"  who     {how}"]
         if self.method:
@@ -223,6 +237,7 @@ def explain(
     rename_onto: str = "",
     tz: tzinfo = UTC,
     proofs: Sequence[Step] = (),
+    commands: Collection[str] = ("*",),
 ) -> Explanation:
     """Ask every rule about one act.
 
@@ -230,7 +245,7 @@ def explain(
         account: whose.
         ip: where the client is.
         protocol: by which door it comes.
-        op: what it wants; words as of `parse_operation`.
+        op: what it wants; words as of `parse_operation` and `parse_program`.
         path: of what. A trailing slash says that it is a directory, if `is_dir` is None.
         now_ms: Unix milliseconds.
         target: second path of renames, copies and links.
@@ -244,6 +259,7 @@ def explain(
         rename_onto: what the server does with RENAME onto a name that exists; the account goes before it.
         tz: time zone of `access_time`.
         proofs: what was asked of the credential (a certificate), before the rules of the account.
+        commands: SSH commands that are enabled.
 
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
@@ -258,6 +274,8 @@ def explain(
     if (session := session_step(account, usage)) is not None:
         steps.append(("sessions", session))
     moved = act.moved(account)
+    if act.use is not None:
+        steps.append(("gate", enabled_step(act.use, commands)))
     steps += [("gate", step) for step in act.gate_steps(gate, moved)]
     amount = act.amount(size, replaced)
     of_original = list(original_steps(account, ip, amount, usage))
@@ -274,6 +292,7 @@ def explain(
         target=act.target if REQUIREMENTS[act.intent].target is not None else None,
         rows=rows,
         decision=_decision(decided, act, gate, moved, of_original),
+        use=act.use,
     )
 
 
@@ -291,6 +310,7 @@ class _Act:
     is_dir: bool
     target_exists: bool
     onto: Step | None
+    use: ProgramUse | None = None
 
     def moved(self, account: Account) -> Refusal | None:
         """The reason why a rename between folders is refused."""
@@ -301,6 +321,10 @@ class _Act:
 
     def gate_steps(self, gate: Gate, moved: Refusal | None) -> list[Step]:
         """Every rule on paths, in order."""
+        if self.use is not None:
+            steps = gate.trace(Intent.STAT, self.path, is_dir=True)
+            wanted = ProgramDirectory(self.path, self.use.writes)
+            return [*steps, *ProgramRules(gate.principal.account).trace(wanted)]
         steps = list(
             gate.trace(
                 self.intent,
@@ -339,6 +363,9 @@ def _act_of(  # noqa: PLR0917  the arguments of `explain`, in their order
         is_dir = len(path) > 1 and path.endswith("/")
     subject = path if isinstance(path, VPath) else VPath.parse(path)
     second = target if target is None or isinstance(target, VPath) else VPath.parse(target)
+    use = None if isinstance(op, Intent) else parse_program(op)
+    if use is not None:
+        return _Act(Intent.UPLOAD if use.writes else Intent.DOWNLOAD, subject, None, True, False, None, use)
     intent = op if isinstance(op, Intent) else parse_operation(op, is_dir=is_dir)
     if replaced is not None:
         exists, target_exists = True, intent is Intent.COPY or target_exists
@@ -376,6 +403,11 @@ def _decision(
         return Decision(allowed=False, rule=rule, text=moved.error.text)
     if decided.step is act.onto:
         return Decision(allowed=False, rule=rule, text=AlreadyExists.default_text)
+    if decided.step.rule == "enabled_ssh_commands":
+        return Decision(allowed=False, rule=rule, text="this server offers file transfer only")
+    if decided.section == "gate" and act.use is not None:
+        first = gate.decide(Intent.STAT, act.path, is_dir=True)
+        return refusal_of(decided.step) if first.allowed else first
     if decided.section == "gate":
         decision = gate.decide(
             act.intent, act.path, target=act.target, is_dir=act.is_dir, target_exists=act.target_exists

@@ -8,9 +8,10 @@ this very code. The first refusal decides; each names the rule that the program 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-from tidegate.model import Account, Permission, ProgramDirectory, VPath
+from tidegate.model import LOCAL, Account, Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.folders import folders_of
 from tidegate.policy.patterns import PatternTable
@@ -30,6 +31,39 @@ WRITES: Final = (
 """Permissions for a program that writes: it replaces files by renaming others onto them, and cleans up."""
 
 
+ELSEWHERE: Final = (
+    "programs of the system work on a disk of this host only, and these files lie on other storage:"
+    " use SFTP there, or rclone (a whole directory: rclone sync)"
+)
+
+COMMANDS: Final = {
+    ProgramUse.GIT_FETCH: "git-upload-pack",
+    ProgramUse.GIT_PUSH: "git-receive-pack",
+    ProgramUse.RSYNC_READ: "rsync",
+    ProgramUse.RSYNC_WRITE: "rsync",
+}
+"""The SSH command of each use, which has to be enabled."""
+
+WORDS: Final[dict[str, ProgramUse]] = {
+    **{use.value: use for use in ProgramUse},
+    "git-upload-pack": ProgramUse.GIT_FETCH,
+    "git-upload-archive": ProgramUse.GIT_FETCH,
+    "git-receive-pack": ProgramUse.GIT_PUSH,
+    "rsync": ProgramUse.RSYNC_WRITE,
+}
+"""Words of operators for uses."""
+
+
+def enabled_step(use: ProgramUse, enabled: Collection[str]) -> Step:
+    """The rule that clients run only the commands that are enabled."""
+    command = COMMANDS[use]
+    if command in enabled or "*" in enabled:
+        return Step("enabled_ssh_commands", "pass", f"{command} is enabled", "sftpd.enabled_ssh_commands")
+    why = f"{command} is not among sftpd.enabled_ssh_commands"
+    hint = f"add {command} there"
+    return Step("enabled_ssh_commands", "deny", why, "sftpd.enabled_ssh_commands", hint)
+
+
 class ProgramRules:
     """An account's rules, as far as they concern system programs."""
 
@@ -43,7 +77,9 @@ class ProgramRules:
     def trace(self, wanted: ProgramDirectory) -> list[Step]:
         """Every rule about one directory, in order; the first that refuses is the last one."""
         path = wanted.path
-        steps = [self._mounted(path)]
+        steps = [self._stored(path)]
+        if steps[-1].verdict != "deny":
+            steps.append(self._mounted(path))
         needs = (*(WRITES if wanted.writes else READS), *sorted(wanted.needs))
         if steps[-1].verdict != "deny":
             steps += self._granted(path, needs)
@@ -59,6 +95,12 @@ class ProgramRules:
     def granted(self, path: VPath) -> frozenset[Permission]:
         """Permissions in a directory."""
         return self._permissions.lookup(path).names
+
+    def _stored(self, path: VPath) -> Step:
+        if self._folders.kind_at(path) != LOCAL:
+            hint = "use SFTP or rclone there, or keep these files on local disk"
+            return Step("storage", "deny", ELSEWHERE, "filesystem", hint)
+        return Step("storage", "pass", f"{path} lies on a disk of the server")
 
     def _mounted(self, path: VPath) -> Step:
         below = sorted(point for point in self._folders.points if point != path and point.is_within(path))
@@ -90,7 +132,8 @@ class ProgramRules:
 
 def refusal_of(step: Step) -> Decision:
     """The decision of a step that refuses, with the text for the client."""
-    return Decision(allowed=False, rule=step.rule, text=f"not allowed for a program: {step.why}")
+    text = step.why if step.rule == "storage" else f"not allowed for a program: {step.why}"
+    return Decision(allowed=False, rule=step.rule, text=text)
 
 
 def _lacking(path: VPath, grant: Grant, missing: Permission, *, inherited: bool) -> Step:

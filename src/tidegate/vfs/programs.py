@@ -21,7 +21,7 @@ from typing import Final
 from tidegate.abc import HostsPrograms, Key
 from tidegate.errors import Denied, ProviderUnavailable, TidegateError, Unsupported
 from tidegate.model import Permission, ProgramDirectory, ProgramUse, VPath
-from tidegate.policy.programs import ProgramRules
+from tidegate.policy.programs import ELSEWHERE, ProgramRules
 from tidegate.policy.quota import ChargeSet, require
 from tidegate.vfs.context import Context
 from tidegate.vfs.contracts import fulfils
@@ -34,11 +34,6 @@ CHECK_SECONDS: Final = 2.0
 
 REST: Final = 10
 """How much longer than a count took no other is made."""
-
-ELSEWHERE: Final = (
-    "programs of the system work on a disk of this host only, and these files lie on other storage:"
-    " use SFTP there, or rclone (a whole directory: rclone sync)"
-)
 
 log = logging.getLogger(__name__)
 

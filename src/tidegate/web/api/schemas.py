@@ -154,7 +154,9 @@ class Question(Shape):
     """The question to explain."""
 
     user: str = Field(description="Whose account.")
-    op: str = Field(description="What they want: list, upload, download, delete, rename...")
+    op: str = Field(
+        description="What they want: list, upload, download, delete, rename, git_push, rsync_read..."
+    )
     path: str = Field("/", description="Path as the client knows it.")
     target: str | None = Field(None, description="Second path of a rename, copy or link.")
     ip: str = Field("127.0.0.1", description="Where the client is.")

@@ -74,6 +74,7 @@ async def _explained(services: Services, question: schemas.Question) -> Response
         size=question.size,
         replaced=question.replaced,
         rename_onto=services.loaded.settings.sftpd.strictest_rename_onto,
+        commands=services.loaded.settings.sftpd.enabled_ssh_commands,
         usage=Usage(
             sessions=services.registry.count(name),
             tracked=bool(services.loaded.settings.data_provider.track_quota),
