@@ -221,6 +221,20 @@ def test_links_that_lead_out_do_not_come_in(person: Person, outside: Outside, tm
 
 
 @pytest.mark.needs("rsync")
+def test_bits_that_give_rights_away_do_not_come_in(person: Person, tmp_path: Path):
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    (source / "f").write_bytes(b"x")
+    (source / "f").chmod(0o6755)
+    (source / "d").chmod(0o2775)
+    for _ in range(2):
+        rsync(person, "-a", f"{source}/", ":/d/").ok()
+        assert stat.S_IMODE((person.home / "d" / "f").stat().st_mode) == 0o755
+        assert stat.S_IMODE((person.home / "d" / "d").stat().st_mode) == 0o775
+    assert rsync(person, "-ai", f"{source}/", ":/d/").ok().out == b""  # and do not count as a difference
+
+
+@pytest.mark.needs("rsync")
 def test_a_client_that_hides_what_it_does_writes_through_no_link(
     person: Person, outside: Outside, tmp_path: Path
 ):

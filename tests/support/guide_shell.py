@@ -86,6 +86,10 @@ class GuideShell:
                 f"exec {shutil.which('sftp')} -F none -o UserKnownHostsFile={self.place}/known_hosts "
                 '-o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n'
             ),
+            "bin/ssh": (
+                f"exec {shutil.which('ssh')} -F none -o UserKnownHostsFile={self.place}/known_hosts "
+                '-o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n'
+            ),
             "bin/sudo": 'test "$1" = -u && shift 2; exec "$@"\n',
         }
         for name, text in scripts.items():

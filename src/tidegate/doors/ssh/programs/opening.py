@@ -119,8 +119,10 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
             links = Permission.CREATE_SYMLINKS in run.granted
             added.append("--safe-links" if links else "--munge-links")
         chown = command.owners and Permission.CHOWN in run.granted
-        if not command.sends and not chown:
-            added.append("--no-super")
+        if not command.sends:
+            added.append("--chmod=ug-s")  # clients set neither set-user-id nor set-group-id bits
+            if not chown:
+                added.append("--no-super")
         words = [
             _word(path, run.point) + ("/" if word.endswith("/") and path != run.point else "")
             for word, path in zip(command.paths, paths, strict=True)
