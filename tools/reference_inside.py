@@ -22,7 +22,8 @@ from tidegate.doors.sftp.wire.decoding import EXTENSIONS
 from tidegate.events import kinds
 from tidegate.events.documents import KEPT, name_of
 from tidegate.events.sinks.lines import line_of
-from tidegate.model import NOWHERE, Action, Intent, Origin, Permission
+from tidegate.model import NOWHERE, Action, Intent, Origin, Permission, ProgramUse
+from tidegate.policy.programs import READS, WRITES
 from tidegate.policy.requirements import REQUIREMENTS, Need, Use
 from tidegate.web.api import status as web_status
 
@@ -344,6 +345,22 @@ def permissions() -> str:
             )
         )
     page += table(("act", "needs", "and at its target", "rules on names"), rows)
+    page += (
+        "\n## What a program of the system needs\n\n"
+        "git and rsync ([how](../how_to/rsync-and-git.md)) ask nobody, so everything that they could do is needed in their "
+        "directory, by each entry of the table that speaks of it or of a directory below. No file pattern may hold there, and no folder be mounted below.\n\n"
+    )
+    page += table(
+        ("use", "needs"),
+        [
+            (f"`{use}`", ", ".join(f"`{name}`" for name in (WRITES if use.writes else READS)))
+            for use in ProgramUse
+        ],
+    )
+    page += (
+        "\nrsync that sets modes needs `chmod` too, times `chtimes`; owners are set with `chown`, and left alone without it. "
+        "`--remove-source-files` needs what writing needs.\n"
+    )
     return page
 
 

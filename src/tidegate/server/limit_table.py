@@ -129,6 +129,13 @@ def _session_rows(limits: Limits) -> list[LimitRow]:
             consequence="opening is refused: too many open handles",
         ),
         LimitRow(
+            resource="programs of the system (git, rsync)",
+            account=_number(limits.programs_per_account),
+            process=_number(limits.programs),
+            keys=("limits.programs_per_account", "limits.programs"),
+            consequence="the command is refused",
+        ),
+        LimitRow(
             resource="buffered bytes of SSH connections",
             process=f"{limits.buffer_bytes >> 20} MiB",
             keys=("limits.buffer_memory",),
