@@ -379,7 +379,7 @@ def test_portable_flags(tmp_path: Path) -> None:
             "git-upload-pack",
             "git-upload-archive",
             "rsync",
-        ),  # fmt: skip
+        ),
         log=LogOptions(file_path=str(tmp_path / "p.log"), level="debug"),
         advertise_service=True,
         advertise_credentials=True,
