@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.lane_echo import connect, open_echo, running_echo
 
+from tidegate.doors.ssh.lane_output import Output
 from tidegate.doors.ssh.lane_transport import FastTransport
 from tidegate.doors.ssh.plain_transport import BATCH_BYTES, PlainTransport
 
@@ -181,3 +182,59 @@ async def test_input_that_comes_while_input_is_offered_waits_its_turn():
     await asyncio.sleep(0)
     transport.resume()
     assert b"".join(taken) == b"firstsecond"
+
+
+@pytest.mark.parametrize("end", ["flush", "send", "close", "error", "window", "keys"])
+async def test_what_full_records_leave_over_goes_in_front_of_what_comes_next(end: str, monkeypatch):
+    """A client that asks for as much as its packets hold costs one record for each answer, not two."""
+    sealed: list[int] = []
+    original = Output.seal
+
+    def seal(self: Output, record: memoryview, *words: int) -> None:
+        sealed.append(words[-1])
+        original(self, record, *words)
+
+    async with running_echo() as server, connect(server) as client:
+        writer, reader = await open_echo(client, max_pktsize=32768, window=4 << 20)
+        transport, connection = server.transports[0], server.connections[0]
+        monkeypatch.setattr(Output, "seal", seal)
+        expected = b"".join(put(transport, 32768, 32768) for _ in range(20))
+        assert sealed == [32768] * 20
+        assert transport.sendable == transport._channel._send_window - 20 * len(HEAD)
+        if end == "window":
+            transport._channel._send_window = 100
+            assert transport.sendable == 0
+            assert transport.tight(101 - 20 * len(HEAD) + 1)
+        elif end == "keys":
+            connection._kex_complete = False
+        if end == "close":
+            transport.close(status=0)
+        else:
+            if end == "send":
+                transport.send(b"more")
+                expected += b"more"
+            if end == "error":
+                transport.error(b"told")
+            transport.flush()
+        if end in ("window", "keys"):
+            assert transport.congested
+            connection._kex_complete = True
+            transport._channel._send_window += 4 << 20
+            transport.room()
+        got = await asyncio.wait_for(reader.readexactly(len(expected)), 10)
+        assert got == expected
+        if end == "close":
+            await asyncio.wait_for(writer.channel.wait_closed(), 10)
+            assert writer.channel.get_exit_status() == 0
+
+
+async def test_a_rest_is_kept_while_a_reservation_is_forgotten():
+    async with running_echo() as server, connect(server) as client:
+        _, reader = await open_echo(client, max_pktsize=1000, window=4 << 20)
+        transport = server.transports[0]
+        expected = b""
+        for size in (990, 5, 2000, 1, 989, 70_000):
+            expected += put(transport, size, size)
+            assert transport.reserve(len(HEAD), 5000) is not None  # and nothing was read
+        transport.flush()
+        assert await asyncio.wait_for(reader.readexactly(len(expected)), 10) == expected

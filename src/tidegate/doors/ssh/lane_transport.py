@@ -42,6 +42,12 @@ MAX_CHUNK: Final = 64 * 1024
 SMALL_LIMIT: Final = 30 * 1024
 """Replies gathered before they are sealed together, bytes."""
 
+REST_LIMIT: Final = 2048
+"""Bytes left over of full records that wait for what comes next: a record of their own is dearer than a copy.
+
+An answer to a READ of 32 KiB is 13 bytes longer than a packet of many clients may be.
+"""
+
 WRITE_AT: Final = 256 * 1024
 """Sealed bytes that are put on the wire without waiting for the end of the batch: what stays in cache."""
 
@@ -339,7 +345,7 @@ class FastTransport:
             return 0
         if self._plain:
             return MAX_CHUNK
-        return channel._send_window if self._out.ready() else 0
+        return max(0, channel._send_window - self._small_size) if self._out.ready() else 0
 
     def when_sendable(self, callback: Callable[[], None]) -> None:
         """Call `callback` when something can be sent; see `PacketTransport.when_sendable`."""
@@ -357,11 +363,11 @@ class FastTransport:
         Sealing a part and keeping the rest costs a copy into a fresh buffer. A peer whose whole window is
         small is not waited for beyond a quarter of it.
         """
-        window: int = self._channel._send_window
+        window: int = self._channel._send_window - self._small_size
         if window >= size or window >= self._enough_window or self._nudged or self._plain:
             return False
         if self._nudge is None:
-            self._window_then = window
+            self._window_then = self._channel._send_window
             self._nudge = asyncio.get_running_loop().call_later(NUDGE_SECONDS, self._after_nudge)
         self._waits = True
         return True
@@ -389,9 +395,8 @@ class FastTransport:
         """Room for content in outgoing records; see `PacketTransport.reserve`."""
         if self._gone:
             return None
-        if self._small:
-            self._emit_small()
         out, channel, chunk = self._out, self._channel, self._chunk
+        head += self._small_size  # what is queued goes in front, in the same records
         length = head + size
         ready = not self._pending and length <= channel._send_window and out.ready()
         if ready and length <= chunk:
@@ -425,6 +430,10 @@ class FastTransport:
         """Seal the records that `reserve` gave room in."""
         kind, area, padding, reserved = self._reserved
         out, channel = self._out, self._channel
+        if self._small:
+            head = b"".join((*self._small, head))
+            self._small.clear()
+            self._small_size = 0
         length = len(head) + size
         number = channel._send_chan
         if kind == _ONE:
@@ -453,6 +462,11 @@ class FastTransport:
         while length > 0:
             part, total, padding = chunk, full, full_padding
             if length < chunk:
+                if length <= REST_LIMIT and place and written >= len(head):
+                    start = place + PAYLOAD_OFFSET
+                    self._small.append(bytes(area[start : start + length]))
+                    self._small_size = length
+                    break
                 part = length
                 total, padding = out.record_size(CHANNEL_HEAD + part)
             record = area[place : place + total]
