@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +77,15 @@ class AzureServer:
 
 
 @contextlib.contextmanager
-def azurite(directory: Path, *words: str, scheme: str = "http") -> Iterator[AzureServer]:
+def azurite(directory: Path, *words: str, ca_file: str = "") -> Iterator[AzureServer]:
     """Azurite with its data in memory.
 
     Args:
         directory: of its log.
         words: further options.
-        scheme: of its URL.
+        ca_file: certificate to trust, if they make it speak TLS.
     """
+    scheme = "https" if ca_file else "http"
     gone = [name for name in AZURITE.programs if missing(name)]
     if gone:
         absent(", ".join(gone))
@@ -96,17 +98,18 @@ def azurite(directory: Path, *words: str, scheme: str = "http") -> Iterator[Azur
     argv = ["node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
     argv += ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", *words]
     with running(argv, directory / "log") as process:
-        wait(f"{scheme}://127.0.0.1:{port}/", process, directory / "log")
         url = f"{scheme}://127.0.0.1:{port}"
-        with contextlib.closing(_client(url)) as client:
+        context = ssl.create_default_context(cafile=ca_file) if ca_file else None
+        wait(f"{url}/", process, directory / "log", context)
+        with contextlib.closing(_client(url, ca_file)) as client:
             yield AzureServer(url, process.pid, client)
 
 
-def _client(url: str) -> Any:
+def _client(url: str, ca_file: str) -> Any:
     from azure.storage.blob import BlobServiceClient  # takes 0.3 s, and most of the suite does without
 
     credential = {"account_name": ACCOUNT, "account_key": KEY}
-    return BlobServiceClient(f"{url}/{ACCOUNT}", credential=credential, connection_verify=False)
+    return BlobServiceClient(f"{url}/{ACCOUNT}", credential=credential, connection_verify=ca_file or True)
 
 
 @pytest.fixture(scope="session")

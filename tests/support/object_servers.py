@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -180,14 +181,16 @@ def running(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait(
+    url: str, process: subprocess.Popen[bytes], log: Path, context: ssl.SSLContext | None = None
+) -> None:
     """Wait until a server answers at a URL without an error of its own."""
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=2, context=context) as answer:
                 answer.read()
             return
         except urllib.error.HTTPError as refused:

@@ -31,13 +31,14 @@ TIERS: Final = frozenset(("Archive", "Cold", "Cool", "Hot"))
 LIMITS: Final = Limits(
     put=5000 * MIB,
     copy=256 * MIB,
-    part_least=1,
+    part_least=MIB,
     part=4000 * MIB,
     parts=50_000,
     object=50_000 * 4000 * MIB,
 )
 """Bounds of the protocol from its version 2019-12-12 on (REST reference, "Scalability and performance targets
-for Blob storage", "Put Blob", "Put Block List" and "Copy Blob From URL")."""
+for Blob storage", "Put Blob", "Put Block List" and "Copy Blob From URL"). Blocks may be smaller than 1 MiB;
+but to read and send less than that again takes fewer requests than to append by blocks."""
 
 PUBLIC_SUFFIX: Final = "blob.core.windows.net"
 EMULATOR: Final = "http://127.0.0.1:10000"
@@ -157,9 +158,9 @@ class AzureOptions:
 
     def _check_identity(self, place: Place) -> None:
         """A token lets whoever gets it reach every account that this host's identity may: only Azure does."""
-        if self.use_emulator:
-            raise ValueError("account_key is missing: an emulator needs it, or sas_url")
         if not place.account_url.startswith("https://") or not place.host.endswith(AZURE_SUFFIXES):
+            if self.use_emulator:
+                raise ValueError("account_key is missing: an emulator needs it, or sas_url")
             raise ValueError(
                 f"account_key is missing: without it or sas_url, {place.host} would get tokens of the "
                 "identity of this host, which only hosts of Azure do"
