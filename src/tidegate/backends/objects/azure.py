@@ -105,10 +105,14 @@ class AzureBucket:
         if delimited:
             query["delimiter"] = "/"
         told: set[str] = set()
-        nothing = True
+        first = not after and prefix.endswith("/")
         while True:
             page = await self._requests.list(prefix, query)
             objects: list[Stored] = []
+            if first and self._requests.folders and not any(one.key == prefix for one in page.objects):
+                marker = await self._folder(prefix)
+                objects += [marker] if marker is not None else []
+            first = False
             prefixes = [one for one in page.prefixes if one > after and one not in told]
             for stored in page.objects:
                 if stored.key <= after:
@@ -125,30 +129,18 @@ class AzureBucket:
                     else:
                         objects.append(_marker(stored))
             if objects or prefixes:
-                nothing = False
                 yield Page(objects, prefixes)
             if not page.marker or page.marker == query.get("marker"):
-                break
+                return
             query["marker"] = page.marker
-        if nothing and not after and prefix.endswith("/") and self._requests.folders:
-            marker = await self._folder(prefix)
-            if marker is not None:
-                yield Page([marker], [])
+            last = max([one.key for one in page.objects[-1:]] + page.prefixes[-1:], default="")
+            told = {folder for folder in told if folder > last}
 
     async def _folder(self, key: str) -> Stored | None:
         """The blob that other programs put in place of the directory `key`, as its marker."""
         name = key.rstrip("/")
-        try:
-            await self._requests.head(name)
-        except NotFound:
-            pass
-        else:
-            return None
-        page = await self._requests.list(name, {"maxresults": "1"})
-        for stored in page.objects:
-            if stored.key == name and (stored.metadata or {}).get(FOLDER) == "true":
-                return _marker(stored)
-        return None
+        stored = await self._requests.folder(name)
+        return None if stored is None else _marker(stored)
 
     async def get(self, key: str, start: int, size: int, *, if_etag: str = "") -> bytes:
         """See `Bucket.get`."""

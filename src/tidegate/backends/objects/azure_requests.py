@@ -163,14 +163,21 @@ class AzureRequests:
             NotFound: it stands for a directory.
         """
         headers = answer.headers
-        metadata = read_metadata(
-            {name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)}
-        )
+        metadata = _metadata(headers)
         if metadata.get(FOLDER) == "true":
             self.folders = True
             raise NotFound
         md5 = headers.get("x-ms-blob-content-md5" if "content-range" in headers else "content-md5", "")
         return Stored(key, size, *stamp(answer), metadata, sums_of(md5))
+
+    async def folder(self, key: str) -> Stored | None:
+        """The blob `key`, if it stands for a directory."""
+        try:
+            answer = await self.call("GetBlobProperties", "HEAD", key)
+        except NotFound:
+            return None
+        metadata = _metadata(answer.headers)
+        return Stored(key, 0, *stamp(answer), metadata) if metadata.get(FOLDER) == "true" else None
 
     async def list(self, prefix: str, query: Mapping[str, str]) -> Blobs:
         """A page of a list."""
@@ -200,6 +207,12 @@ class AzureRequests:
         """Headers of requests that copy from this object and no other."""
         named = await self.client.source(written_key(stored.key))
         return {**named, "x-ms-source-if-match": f'"{stored.etag}"'}
+
+
+def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    return read_metadata(
+        {name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)}
+    )
 
 
 def stamp(answer: Answer) -> tuple[float, str]:
