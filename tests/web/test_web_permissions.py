@@ -18,6 +18,14 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/admin/profile"): "",
     ("PUT", "/admin/profile"): "",
     ("PUT", "/admin/changepwd"): "",
+    ("GET", "/admin/totp/configs"): "",
+    ("POST", "/admin/totp/generate"): "",
+    ("POST", "/admin/totp/validate"): "",
+    ("POST", "/admin/totp/save"): "",
+    ("GET", "/admin/2fa/recoverycodes"): "",
+    ("POST", "/admin/2fa/recoverycodes"): "",
+    ("PUT", "/users/{username}/2fa/disable"): "disable_mfa",
+    ("PUT", "/admins/{username}/2fa/disable"): "*",
     ("GET", "/status"): "view_status",
     ("GET", "/users"): "view_users",
     ("POST", "/users"): "add_users",
@@ -61,8 +69,18 @@ ROUTES: dict[tuple[str, str], str] = {
 """What each route needs; empty: only to be an administrator. Written by hand, not taken from the code."""
 
 JSON = {"Content-Type": "application/json"}
-OPEN = {("GET", "/token")}
+OPEN = {("GET", "/token"), ("GET", "/user/token")}
 """Proves who one is by itself."""
+OF_USERS = {
+    ("GET", "/user/logout"),
+    ("GET", "/user/totp/configs"),
+    ("POST", "/user/totp/generate"),
+    ("POST", "/user/totp/validate"),
+    ("POST", "/user/totp/save"),
+    ("GET", "/user/2fa/recoverycodes"),
+    ("POST", "/user/2fa/recoverycodes"),
+}
+"""For tokens of users; a token of an administrator is none."""
 
 
 async def _ask(client: httpx2.AsyncClient, method: str, path: str) -> int:
@@ -82,7 +100,7 @@ async def test_the_table_names_every_route(world: WebWorld):
         if path.startswith(BASE)
         for method in item
     }
-    assert found == set(ROUTES) | OPEN
+    assert found == set(ROUTES) | OPEN | OF_USERS
 
 
 async def test_a_permission_opens_its_routes_and_no_others(world: WebWorld):
@@ -90,6 +108,8 @@ async def test_a_permission_opens_its_routes_and_no_others(world: WebWorld):
         admin = await world.add_admin(f"only {permission}", permission)
         async with world.anonymous(headers={"Authorization": f"Bearer {world.issue(admin)}"}) as client:
             opened = set()
+            for method, path in OF_USERS:
+                assert await _ask(client, method, path) == 401, (method, path)
             for method, path in ROUTES:
                 if path == "/logout":
                     continue
@@ -105,7 +125,7 @@ async def test_a_permission_opens_its_routes_and_no_others(world: WebWorld):
 
 async def test_nothing_opens_without_a_credential(world: WebWorld):
     async with world.anonymous() as client:
-        for method, path in (*ROUTES, *OPEN):
+        for method, path in (*ROUTES, *OPEN, *OF_USERS):
             assert await _ask(client, method, path) == 401, (method, path)
 
 

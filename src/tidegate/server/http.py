@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Final, Literal
 
 from fastapi import FastAPI
 
@@ -30,6 +31,7 @@ from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
+_KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
 _log = logging.getLogger(__name__)
 
 
@@ -76,12 +78,18 @@ class RestApi:
         """
         htpasswd = await self._user_file(loaded)
         httpd = loaded.settings.httpd
-        tokens = Tokens(
-            await signing_key(loaded),
-            lifetime_seconds=httpd.jwt_lifetime * 60,
-            bind_address=httpd.token_validation == 0,
-            provider=self._composition.provider,
+        key = await signing_key(loaded)
+        tokens, user_tokens = (
+            Tokens(
+                key,
+                lifetime_seconds=httpd.jwt_lifetime * 60,
+                bind_address=httpd.token_validation == 0,
+                provider=self._composition.provider,
+                kind=kind,
+            )
+            for kind in _KINDS
         )
+        self._user_tokens = user_tokens
         backups = Backups(loaded.resolve(loaded.settings.data_provider.backups_path))
         services = self._services(loaded, htpasswd, tokens, backups)
         self._application = await asyncio.to_thread(api.build, services)
@@ -106,11 +114,12 @@ class RestApi:
 
         def apply() -> None:
             for key in keys:
-                before.tokens.reconfigure(
-                    key,
-                    lifetime_seconds=httpd.jwt_lifetime * 60,
-                    bind_address=httpd.token_validation == 0,
-                )
+                for tokens in (before.tokens, before.user_tokens):
+                    tokens.reconfigure(
+                        key,
+                        lifetime_seconds=httpd.jwt_lifetime * 60,
+                        bind_address=httpd.token_validation == 0,
+                    )
             self._application.state.services = self._services(loaded, htpasswd, before.tokens, before.backups)
 
         return apply
@@ -140,6 +149,8 @@ class RestApi:
             throttle=self._throttle,
             htpasswd=htpasswd,
             tokens=tokens,
+            user_tokens=self._user_tokens,
+            identity=root.identity,
             sessions=root.sessions,
             registry=root.registry,
             connections=root.doors,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import time
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -22,8 +23,10 @@ from tidegate.accounts.administrators import EVERYTHING
 from tidegate.errors import Denied, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
-from tidegate.model import Admin, http_scope
+from tidegate.model import Account, Admin, Protocol, http_scope
 from tidegate.model.address_list import AddressList
+from tidegate.policy.login import check_login, refusal
+from tidegate.policy.second_factor import totp_of
 from tidegate.web.api.security import Claims
 from tidegate.web.api.services import Services
 
@@ -157,22 +160,40 @@ def actor(who: Caller, ip: str) -> Actor:
 
 
 class Need:
-    """A dependency: the caller, who has a permission (none needed if it is empty)."""
+    """A dependency: the caller, who has a permission (none needed if it is empty).
 
-    def __init__(self, permission: str = "") -> None:
+    Args:
+        permission: its name.
+        factor: False where somebody sets up the second factor that they have to have.
+    """
+
+    def __init__(self, permission: str = "", *, factor: bool = True) -> None:
         self.permission = permission
+        self.factor = factor
 
     async def __call__(self, who: Annotated[Caller, Depends(caller)]) -> Caller:
         """The caller.
 
         Raises:
-            Denied: they lack the permission, or must change their password first.
+            Denied: they lack the permission, or must change their password or set up codes first.
         """
-        if who.admin is not None and who.admin.filters.require_password_change:
-            raise Denied("change your password first: PUT /api/v2/admin/changepwd")
+        if who.admin is not None:
+            require_settled(who.admin, factor=self.factor)
         if self.permission and not who.may(self.permission):
             raise Denied(f"you lack the permission {self.permission}", rule="permissions")
         return who
+
+
+def require_settled(admin: Admin, *, factor: bool = True) -> None:
+    """Return if an administrator has done what they have to do first.
+
+    Raises:
+        Denied: they must change their password, or set up one-time codes.
+    """
+    if admin.filters.require_password_change:
+        raise Denied("change your password first: PUT /api/v2/admin/changepwd")
+    if factor and admin.filters.require_two_factor and not totp_of(admin.filters).enabled:
+        raise Denied("set up one-time codes first: POST /api/v2/admin/totp/save", rule="require_two_factor")
 
 
 def require_deliberate(who: Caller) -> Caller:
@@ -215,6 +236,42 @@ async def profiled(who: Annotated[Caller, Depends(Need())]) -> Caller:
     return await token_holder(who)
 
 
+async def enrolling(who: Annotated[Caller, Depends(Need(factor=False))]) -> Caller:
+    """The caller, who may set up their second factor.
+
+    Raises:
+        Denied: as `token_holder`, or they must change their password first.
+    """
+    return await token_holder(who)
+
+
+async def user_by_token(request: Request) -> Account:
+    """The user of a request, by their token, as they are now.
+
+    Raises:
+        HTTPException: they did not prove who they are (401), or the data provider is away (503).
+        Denied: they may not come in any more, or not from there.
+    """
+    services, ip = services_of(request), client_ip(request)
+    kind, _, credential = request.headers.get("authorization", "").partition(" ")
+    try:
+        if kind.lower() != "bearer" or not credential:
+            raise LoginRefused("token")
+        claims = await services.user_tokens.read(credential.strip(), ip)
+        account = await services.provider.user(claims.username)
+        if account is None or not services.user_tokens.holds(claims, account):
+            raise LoginRefused("token_revoked", username=claims.username)
+    except LoginRefused as error:
+        _log.info("request from %s refused: %s %r", ip, error.reason, error.username)
+        raise unauthorised() from None
+    now_ms = time.time_ns() // 1_000_000
+    refused = refusal(check_login(account, protocol=Protocol.HTTP, method="", ip=ip, now_ms=now_ms))
+    if refused is not None:
+        raise Denied("you may not come in now", rule=refused.rule)
+    request.state.claims = claims
+    return account
+
+
 async def key_manager(who: Annotated[Caller, Depends(Need(EVERYTHING))]) -> Caller:
     """The caller, who may manage API keys: with all permissions, and not by an API key.
 
@@ -233,6 +290,9 @@ Owner = Annotated[Caller, Depends(Need(EVERYTHING))]
 DeliberateOwner = Annotated[Caller, Depends(owner_by_token)]
 TokenHolder = Annotated[Caller, Depends(token_holder)]
 Profiled = Annotated[Caller, Depends(profiled)]
+Enrolling = Annotated[Caller, Depends(enrolling)]
+User = Annotated[Account, Depends(user_by_token)]
+DisableFactors = Annotated[Caller, Depends(Need("disable_mfa"))]
 KeyManager = Annotated[Caller, Depends(key_manager)]
 ViewUsers = Annotated[Caller, Depends(Need("view_users"))]
 AddUsers = Annotated[Caller, Depends(Need("add_users"))]

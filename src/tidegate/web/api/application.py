@@ -28,9 +28,11 @@ from tidegate.web.api.routes import (
     explain,
     folders,
     quotas,
+    second_factors,
     server,
     storage,
     tokens,
+    user,
     users,
 )
 from tidegate.web.api.services import Services
@@ -86,6 +88,8 @@ def build(services: Services) -> FastAPI:
         explain,
         server,
         storage,
+        user,
+        second_factors,
     ):
         app.router.routes.extend(module.router.routes)
     app.router.routes.extend(server.health_router.routes)

@@ -54,6 +54,55 @@ class PasswordChange(Shape):
     new_password: str = Field(min_length=1, max_length=MAX_PASSWORD_CHARS)
 
 
+class TotpKind(BaseModel):
+    """One kind of one-time codes (`mfa.totp`)."""
+
+    name: str
+    issuer: str
+    algo: str
+
+
+class TotpQuestion(Shape):
+    """A wish for a new secret."""
+
+    config_name: str = Field(description="Name of one of the kinds.")
+
+
+class NewTotp(BaseModel):
+    """A new secret, which is not stored yet."""
+
+    config_name: str
+    issuer: str
+    secret: str = Field(description="In base32, for an authenticator program.")
+    url: str = Field(description="Key URI; as a QR code authenticator programs scan it.")
+
+
+class TotpProof(Shape):
+    """A code that an authenticator program makes of a secret."""
+
+    config_name: str
+    passcode: str = Field(max_length=64)
+    secret: str = Field(max_length=512)
+
+
+class TotpSettings(Shape):
+    """One-time codes from now on, or no more."""
+
+    enabled: bool = False
+    config_name: str = ""
+    secret: str | dict[str, Any] = Field(
+        "", description="In base32, or a document with ``status`` Plain and the text as ``payload``."
+    )
+    protocols: list[str] = Field([], max_length=8, description="Of users: SSH, FTP, HTTP.")
+
+
+class RecoveryCode(BaseModel):
+    """One recovery code; the text itself is known to its owner alone."""
+
+    code: str = Field(description="Empty: codes are stored as hashes.")
+    used: bool
+
+
 class Profile(Shape):
     """The fields that administrators may change about themselves."""
 
@@ -220,7 +269,16 @@ def shape_schemas() -> dict[str, Any]:
     """JSON schemas of the other documents that requests hold, by component name."""
     return {
         shape.__name__: shape.model_json_schema()
-        for shape in (PasswordChange, Profile, QuotaUsage, TransferUsage, Question)
+        for shape in (
+            PasswordChange,
+            TotpQuestion,
+            TotpProof,
+            TotpSettings,
+            Profile,
+            QuotaUsage,
+            TransferUsage,
+            Question,
+        )
     }
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens of the API: signed, short-lived, bound to an address, and revocable.
 
-A token names an administrator and carries a mark of everything that decides what they may do. A change of any
-of that (password, permissions, allow list, status), made here or by another process, makes the mark wrong and
-the token void. Logging out and an update over the API are remembered besides, as rows of the data provider:
-every server with the same signing key knows them, `ROWS_SECONDS` later at most.
+A token names an administrator (or, of another instance, a user) and carries a mark of everything that
+decides what they may do. A change of any of that (password, permissions, allow list, status), made here or
+by another process, makes the mark wrong and the token void. Logging out and an update over the API are
+remembered besides, as rows of the data provider: every server with the same signing key knows them,
+`ROWS_SECONDS` later at most.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import jwt
 
 from tidegate.errors import LoginRefused, TidegateError
-from tidegate.model import Admin
+from tidegate.model import Account, Admin
 from tidegate.store.contract import EVERYTHING, Provider
 
 KEY_BYTES: Final = 32
@@ -43,7 +44,6 @@ MAX_CACHED: Final = 1000
 _SETTING: Final = "revoked_tokens"
 """Where versions before schema 5 kept revocations."""
 _ALGORITHM: Final = "HS256"
-_AUDIENCE: Final = "tidegate-admin"
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +52,7 @@ class Claims:
     """The claims of a valid token.
 
     Attributes:
-        username: the administrator.
+        username: the administrator or user.
         token_id: unique.
         expires: Unix seconds.
         mark: see `Tokens.holds`.
@@ -78,6 +78,7 @@ class Tokens:
         lifetime_seconds: of a token.
         bind_address: whether a token is good only from the address it was given to.
         provider: keeps revocations for all servers; used only with a given key.
+        kind: of those who get tokens; a token of one kind is none of the other.
         clock: Unix seconds.
         monotonic: seconds, for what is remembered of the provider.
     """
@@ -89,10 +90,13 @@ class Tokens:
         lifetime_seconds: int,
         bind_address: bool,
         provider: Provider,
+        kind: Literal["admin", "user"] = "admin",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monotonic = monotonic
+        self._kind = kind
+        self._audience = f"tidegate-{kind}"
         self._key = key or secrets.token_bytes(KEY_BYTES)
         self._lasting = key is not None
         self._lifetime = lifetime_seconds
@@ -114,18 +118,18 @@ class Tokens:
         elif key is None and self._lasting:
             self._key, self._lasting, self._known = secrets.token_bytes(KEY_BYTES), False, True
 
-    def issue(self, admin: Admin, ip: str) -> tuple[str, str]:
-        """A token for an administrator, and when it expires (RFC 3339)."""
+    def issue(self, holder: Admin | Account, ip: str) -> tuple[str, str]:
+        """A token for somebody, and when it expires (RFC 3339)."""
         now_ms = self._now_ms()
         expires = now_ms // 1000 + self._lifetime
         claims: dict[str, Any] = {
-            "aud": _AUDIENCE,
-            "sub": admin.username,
+            "aud": self._audience,
+            "sub": holder.username,
             "jti": secrets.token_hex(12),
             "iat": now_ms // 1000,
             "exp": expires,
-            "at": max(now_ms, self._revoked_here(_of_admin(admin.username)) + 1),
-            "mark": self._mark(admin),
+            "at": max(now_ms, self._revoked_here(self._of(holder.username)) + 1),
+            "mark": self._mark(holder),
         }
         if self._bind:
             claims["ip"] = ip
@@ -147,7 +151,7 @@ class Tokens:
                 text,
                 self._key,
                 algorithms=[_ALGORITHM],
-                audience=_AUDIENCE,
+                audience=self._audience,
                 options={"require": ["exp", "iat", "sub", "jti", "aud"]},
             )
             found = Claims(str(claims["sub"]), str(claims["jti"]), int(claims["exp"]), str(claims["mark"]))
@@ -156,18 +160,18 @@ class Tokens:
             raise LoginRefused("token_expired") from None
         except (jwt.PyJWTError, KeyError, TypeError, ValueError):
             raise LoginRefused("token") from None
-        token, admin = _of_token(found.token_id), _of_admin(found.username)
-        rows = await self._rows_of(found.token_id, (token, admin, EVERYTHING))
-        revoked = max(self._revoked_here(admin), rows.get(admin, 0), rows.get(EVERYTHING, 0))
+        token, holder = _of_token(found.token_id), self._of(found.username)
+        rows = await self._rows_of(found.token_id, (token, holder, EVERYTHING))
+        revoked = max(self._revoked_here(holder), rows.get(holder, 0), rows.get(EVERYTHING, 0))
         if token in self._void or token in rows or issued <= revoked:
             raise LoginRefused("token_revoked", username=found.username)
         if self._bind and claims.get("ip") != ip:
             raise LoginRefused("token_address", username=found.username, rule="httpd.token_validation")
         return found
 
-    def holds(self, claims: Claims, admin: Admin) -> bool:
-        """True if the administrator is still what they were when the token was given."""
-        return hmac.compare_digest(claims.mark, self._mark(admin))
+    def holds(self, claims: Claims, holder: Admin | Account) -> bool:
+        """True if its holder is still what they were when the token was given."""
+        return hmac.compare_digest(claims.mark, self._mark(holder))
 
     async def revoke(self, claims: Claims) -> None:
         """Void one token.
@@ -178,12 +182,12 @@ class Tokens:
         await self._remember(_of_token(claims.token_id), claims.expires * 1000)
 
     async def revoke_all(self, username: str) -> None:
-        """Void every token that an administrator has.
+        """Void every token that somebody has.
 
         Raises:
             ProviderError: they are void here, but not at other servers and after a restart.
         """
-        await self._remember(_of_admin(username), self._now_ms() + MAX_LIFETIME_SECONDS * 1000)
+        await self._remember(self._of(username), self._now_ms() + MAX_LIFETIME_SECONDS * 1000)
 
     async def catch_up(self, username: str) -> None:
         """Before `issue`: learn of revocations by other servers, whose clocks may be ahead.
@@ -192,7 +196,7 @@ class Tokens:
             ProviderUnavailable: revocations cannot be read now.
         """
         if self._lasting:
-            rows = await self._provider.revocations((_of_admin(username), EVERYTHING))
+            rows = await self._provider.revocations((self._of(username), EVERYTHING))
             until = self._now_ms() + MAX_LIFETIME_SECONDS * 1000
             self._void |= {subject: (at, until) for subject, at in rows.items()}
 
@@ -201,17 +205,21 @@ class Tokens:
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
 
-    def _mark(self, admin: Admin) -> str:
-        what = [
-            admin.id,
-            admin.username,
-            admin.created_at,
-            admin.status,
-            admin.password,
-            sorted(admin.permissions),
-            admin.filters.allow_list,
-            admin.filters.require_password_change,
+    def _of(self, username: str) -> str:
+        digest = hashlib.blake2b(username.encode(), digest_size=16).hexdigest()
+        return f"{self._kind}:{digest}"
+
+    def _mark(self, holder: Admin | Account) -> str:
+        what: list[object] = [
+            holder.id,
+            holder.username,
+            holder.created_at,
+            holder.status,
+            holder.password,
         ]
+        if isinstance(holder, Admin):
+            filters = holder.filters
+            what += [sorted(holder.permissions), filters.allow_list, filters.require_password_change]
         return hmac.new(self._key, json.dumps(what).encode(), hashlib.sha256).hexdigest()[:32]
 
     def _revoked_here(self, subject: str) -> int:
@@ -258,7 +266,7 @@ class Tokens:
             _log.error("the list of revoked tokens is unreadable; every token given so far is void")
             return {EVERYTHING: (now_ms, now_ms + longest)}
         found = {
-            (_of_admin(name[1:]), (at, at + longest)) if name[:1] == "=" else (_of_token(name), (now_ms, at))
+            (self._of(name[1:]), (at, at + longest)) if name[:1] == "=" else (_of_token(name), (now_ms, at))
             for name, at in void.items()
         }
         return dict(found) | ({EVERYTHING: (everything, everything + longest)} if everything else {})
@@ -286,7 +294,3 @@ class Tokens:
 
 def _of_token(token_id: str) -> str:
     return f"token:{token_id}"
-
-
-def _of_admin(username: str) -> str:
-    return f"admin:{hashlib.blake2b(username.encode(), digest_size=16).hexdigest()}"

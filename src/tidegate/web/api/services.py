@@ -15,6 +15,7 @@ from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.errors import Conflict
 from tidegate.identity.admins import AdminLogin
+from tidegate.identity.api import LoginService
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.passwords import HashOptions
@@ -93,6 +94,8 @@ class Services:
         throttle: shared by every way of logging in, at all doors.
         htpasswd: users of `httpd.auth_user_file`, None without one.
         connections: who is connected, at every door.
+        identity: logins of users.
+        user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
     """
 
@@ -106,6 +109,8 @@ class Services:
     throttle: LoginThrottle
     htpasswd: HtpasswdFile | None
     tokens: Tokens
+    user_tokens: Tokens
+    identity: LoginService
     sessions: VfsSessions
     registry: Registry
     connections: Connections

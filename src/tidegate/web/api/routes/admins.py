@@ -98,7 +98,7 @@ async def change_password(request: Request, services: With, who: TokenHolder, ip
     assert who.admin is not None
     given = await read_model(request, schemas.PasswordChange)
     try:
-        await services.admins.by_password(ip, who.name, given.current_password)
+        await services.admins.by_password(ip, who.name, given.current_password, code=None)
     except Throttled:
         raise
     except LoginRefused as error:

@@ -53,6 +53,8 @@ async def status(services: With, who: ViewStatus) -> Response:
     del who
     problem = await services.health.problem()
     doors = {door.name: door for door in services.connections.status()}
+    mfa = services.loaded.settings.mfa
+    kinds = [{"name": kind.name, "issuer": kind.issuer, "algo": kind.algo} for kind in mfa.totp]
     return Json(
         {
             "ssh": _service(doors, "ssh"),
@@ -64,7 +66,7 @@ async def status(services: With, who: ViewStatus) -> Response:
                 "error": problem,
             },
             "defender": {"is_active": False},
-            "mfa": {"is_active": False, "totp_configs": []},
+            "mfa": {"is_active": bool(kinds), "totp_configs": kinds},
             "allow_list": {"is_active": False},
             "rate_limiters": {"is_active": False, "protocols": []},
         }

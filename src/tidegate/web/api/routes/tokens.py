@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
@@ -15,17 +16,28 @@ from tidegate.web.api.bodies import Json, message
 from tidegate.web.api.routes import BASE
 
 router = APIRouter(prefix=BASE, tags=["token"])
+OTP: Final = "x-sftpgo-otp"
+"""Header with a one-time code."""
+MAX_CODE_CHARS: Final = 64
 _log = logging.getLogger(__name__)
+
+
+def one_time_code(request: Request) -> str:
+    """The one-time code of a request, empty if there is none."""
+    return request.headers.get(OTP, "")[:MAX_CODE_CHARS]
 
 
 @router.get("/token", responses={200: {"model": schemas.Token}}, openapi_extra={"security": [{"basic": []}]})
 async def get_token(request: Request, services: With, ip: Ip) -> Response:
-    """Exchange an administrator's name and password (basic authentication) for a token."""
+    """Exchange an administrator's name and password (basic authentication) for a token.
+
+    Who has one-time codes sends one, or a recovery code, in the header ``X-SFTPGO-OTP``.
+    """
     given = basic_credentials(request)
     if given is None:
         raise unauthorised(basic=True)
     try:
-        admin = await services.admins.by_password(ip, *given)
+        admin = await services.admins.by_password(ip, *given, code=one_time_code(request))
     except Throttled:
         raise
     except LoginRefused as error:

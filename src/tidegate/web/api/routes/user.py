@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/user/token`` and ``/user/logout``: tokens of users, for what concerns themselves."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+from tidegate.abc import Credential
+from tidegate.errors import LoginRefused
+from tidegate.identity.api import PartialLogin
+from tidegate.model import Peer, Principal, Protocol
+from tidegate.web.api import schemas
+from tidegate.web.api.access import Ip, User, With, basic_credentials, unauthorised
+from tidegate.web.api.bodies import Json, message
+from tidegate.web.api.routes import BASE
+from tidegate.web.api.routes.tokens import one_time_code
+from tidegate.web.api.services import Services
+
+router = APIRouter(prefix=BASE, tags=["user"])
+_log = logging.getLogger(__name__)
+
+
+@router.get(
+    "/user/token", responses={200: {"model": schemas.Token}}, openapi_extra={"security": [{"basic": []}]}
+)
+async def get_user_token(request: Request, services: With, ip: Ip) -> Response:
+    """Exchange a user's name and password (basic authentication) for a token.
+
+    Who has one-time codes for HTTP sends one, or a recovery code, in the header ``X-SFTPGO-OTP``.
+    """
+    given = basic_credentials(request)
+    if given is None:
+        raise unauthorised(basic=True)
+    try:
+        principal = await _log_in(services, ip, *given, one_time_code(request))
+    except LoginRefused as error:
+        if error.reason in ("busy", "provider_unavailable"):
+            raise HTTPException(503, "try again later", {"Retry-After": "5"}) from None
+        if error.reason == "throttled":
+            raise HTTPException(429, "too many attempts, try again later", {"Retry-After": "60"}) from None
+        _log.info("login of user %r from %s over HTTP refused: %s", error.username, ip, error.reason)
+        raise unauthorised(basic=True) from None
+    # Logging in may have upgraded the hash, which is part of what the token stands for.
+    account = await services.provider.user(principal.username)
+    if account is None:  # known to an authenticator alone: there is no record of their own to change
+        raise unauthorised(basic=True)
+    await services.user_tokens.catch_up(account.username)
+    text, expires = services.user_tokens.issue(account, ip)
+    _log.info("user %r logged in from %s over HTTP", account.username, ip)
+    return Json({"access_token": text, "expires_at": expires})
+
+
+async def _log_in(services: Services, ip: str, username: str, password: str, code: str) -> Principal:
+    """Log in by a password and, if one is asked for, a code.
+
+    Raises:
+        LoginRefused: they do not.
+    """
+    peer = Peer("", Protocol.HTTP, ip)
+    login = services.identity
+    outcome = await login.authenticate(peer, username, Credential("password", secret=password))
+    if isinstance(outcome, PartialLogin):
+        if not code or "keyboard-interactive" not in outcome.remaining:
+            raise LoginRefused("code_needed", username=outcome.username)
+        answer = Credential("keyboard-interactive", secret=code, answers=(code,))
+        outcome = await login.authenticate(peer, username, answer, after=outcome)
+    if isinstance(outcome, PartialLogin):
+        raise LoginRefused("code_needed", username=outcome.username)
+    return outcome
+
+
+@router.get("/user/logout", responses={200: {"model": schemas.ApiResponse}})
+async def logout_user(request: Request, services: With, who: User) -> Response:
+    """Void the token of this request."""
+    del who
+    await services.user_tokens.revoke(request.state.claims)
+    return message("Token revoked")
