@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from tests.support.fault_proxy import (
@@ -473,3 +474,33 @@ async def test_a_listing_tells_times(
     ]
     assert set(proxy.operations()) <= {"objects.list", "objects.get"}
     assert not [one for one in proxy.asked if one.operation == "objects.get" and "/o/d/" in one.key]
+
+
+# -- the way there -----------------------------------------------------------------------------------------
+
+
+async def test_a_proxy_of_the_environment_and_nothing_of_netrc(
+    gcs_server: GcsServer, proxy: FaultProxy, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login someone password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", proxy.endpoint)
+    bucket = gcs_server.made(name, QUICK, endpoint="http://storage.test")
+    await bucket.open()
+    try:
+        await bucket.put("file", b"content", {})
+    finally:
+        await bucket.close()
+    assert gcs_server.admin.objects(name).keys() == {"file"}
+    assert [one.headers["host"] for one in proxy.asked] == ["storage.test"]
+    assert "authorization" not in proxy.asked[0].headers
+    monkeypatch.setenv("no_proxy", "storage.test")
+    bucket = gcs_server.made(name, replace(QUICK, tries=1), endpoint="http://storage.test")
+    await bucket.open()
+    with pytest.raises(StorageFailed, match=r"objects\.get"):
+        await bucket.head("file")
+    await bucket.close()
+    assert len(proxy.asked) == 1

@@ -10,7 +10,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -94,6 +95,7 @@ class GcsClient:
         self._base = (options.endpoint or emulator or default).rstrip("/")
         given = options.credentials or options.credentials_file or options.automatic_credentials
         self._tokens = Tokens(options, anonymous=bool(emulator) or not given)
+        self._proxy: str | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -107,6 +109,7 @@ class GcsClient:
             trust = await asyncio.to_thread(_trust, self._options)
         except OSError as error:
             raise translate(error, "open", self._options.bucket) from None
+        self._proxy = _proxy_for(self._base)
         bounds = self._bounds
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=trust),
@@ -114,7 +117,6 @@ class GcsClient:
             headers={"User-Agent": f"tidegate/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,
         )
 
     async def close(self) -> None:
@@ -168,7 +170,12 @@ class GcsClient:
             data = json.dumps(request.body).encode()
             headers["Content-Type"] = "application/json; charset=UTF-8"
         async with session.request(
-            request.method, URL(url, encoded=True), data=data, headers=headers, allow_redirects=False
+            request.method,
+            URL(url, encoded=True),
+            data=data,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy,
         ) as answer:
             date = answer.headers.get("Date")
             if not 200 <= answer.status < 300:
@@ -197,6 +204,14 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
             raise aiohttp.ClientPayloadError("the answer is too long")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _proxy_for(base: str) -> str | None:
+    """The proxy that the environment names; asked once. Left to aiohttp, it would read ``~/.netrc`` as well."""
+    parts = urlsplit(base)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _trust(options: GcsOptions) -> ssl.SSLContext | bool:

@@ -180,17 +180,22 @@ class GcsUploads:
         return Part(number, stored.size, stored.etag, stored.sums)
 
     async def _metadata(self, upload: Upload) -> dict[str, str]:
-        """The metadata that were given when the upload began."""
-        await self._live(upload)
+        """The metadata that were given when the upload began.
+
+        Raises:
+            NotFound: it has ended; its state is empty then, or gone.
+        """
         try:
             data, _, _ = await self._requests.fetch(_state(upload), 0, _STATE_BYTES, "")
         except Failed as failed:
             raise failed.error from None
         try:
             found = json.loads(data)
+            if found["key"] != upload.key:
+                raise NotFound
             return {str(name): str(value) for name, value in found["metadata"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise NotFound from None  # it has ended since, or is nothing of ours
+            raise NotFound from None
 
     async def _clear(self, upload: Upload) -> None:
         """Remove parts, then the state: if this breaks off the state still tells of the rest."""
