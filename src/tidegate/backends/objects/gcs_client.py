@@ -207,7 +207,7 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _proxy_for(base: str) -> str | None:
-    """The proxy that the environment names; asked once. Left to aiohttp, it would read ``~/.netrc`` as well."""
+    """The proxy that the environment names, asked for once; aiohttp would read ``~/.netrc`` as well."""
     parts = urlsplit(base)
     if proxy_bypass(parts.netloc):
         return None
