@@ -27,6 +27,7 @@ CONFIGS = {"default enabled_ssh_commands": None, 'enabled_ssh_commands ["*"]': [
 LASTING = {
     "md5sum /a.txt /x.key": (0, 2, "each file has its line; SFTPGo answers for the last alone"),
     "md5sum -": (0, 1, "standard input, as md5sum(1) has it"),
+    "sftpgo-copy /x.key /y": (1, 0, "a pattern that is denied is not evaded by a copy under another name"),
     "md5sum /a.txt | cat": (1, 1, "each argument is a file; what is there has its line"),
 }
 """Commands whose exit status or lines differ for good: exit status, lines on standard output, reason."""

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from tidegate.config.origin import Layer
 from tidegate.config.schema.base import is_off, trait
 from tidegate.config.schema.settings import Settings
-from tidegate.config.schema.sftpd import SSH_COMMANDS_LATER
 from tidegate.config.schema.walk import KeyPath, field_at
 
 
@@ -20,10 +19,6 @@ def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
     """Notes on keys without effect and on secrets that others can read."""
     notes: list[str] = []
     _unavailable(settings, (), merged, notes)
-    for index, command in enumerate(settings.sftpd.enabled_ssh_commands):
-        if command in SSH_COMMANDS_LATER:
-            where = merged.where(("sftpd", "enabled_ssh_commands", index))
-            notes.append(f"{where}: SSH command {command} is not available in this version")
     if file is not None and _holds_secret(merged):
         try:
             exposed = stat.S_IMODE(file.stat().st_mode) & 0o004

@@ -20,6 +20,7 @@ from tests.support.command_line import TIDEGATE, clean_environment, process, tid
 
 from tidegate import __version__
 from tidegate.cli import main as cli_main
+from tidegate.config.schema.sftpd import SSH_COMMANDS
 from tidegate.logs import LogOptions
 from tidegate.model import FilePatterns
 from tidegate.server.options import PortableOptions, ServeOptions
@@ -366,20 +367,7 @@ def test_portable_flags(tmp_path: Path) -> None:
         password="p",
         public_keys=(f"{key} laptop", key),
         permissions=("*",),
-        ssh_commands=(
-            "md5sum",
-            "sha1sum",
-            "sha256sum",
-            "sha384sum",
-            "sha512sum",
-            "cd",
-            "pwd",
-            "scp",
-            "git-receive-pack",
-            "git-upload-pack",
-            "git-upload-archive",
-            "rsync",
-        ),
+        ssh_commands=SSH_COMMANDS,
         log=LogOptions(file_path=str(tmp_path / "p.log"), level="debug"),
         advertise_service=True,
         advertise_credentials=True,

@@ -243,8 +243,8 @@ def test_every_mistake_is_listed_with_place_and_expectation(tmp_path: Path) -> N
             "sftpd.banner: expected up to 200 printable ASCII characters without space and minus, got 'two words'",
             (
                 "sftpd.enabled_ssh_commands: unknown SSH command 'bash', expected some of *, md5sum, sha1sum, sha256sum, "
-                "sha384sum, sha512sum, cd, pwd, scp, git-receive-pack, git-upload-pack, git-upload-archive, rsync, "
-                "sftpgo-copy, sftpgo-remove"
+                "sha384sum, sha512sum, b3sum, crc32sum, cd, pwd, scp, df, tidegate-copy, tidegate-remove, sftpgo-copy, sftpgo-remove, "
+                "git-receive-pack, git-upload-pack, git-upload-archive, rsync"
             ),
             "common.idle_timeout: expected a whole number, got true",
             "common.umask: expected a text (in quotes), got 18",
@@ -446,13 +446,12 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
     assert set(loaded.notes) == {
         f"{place}common.defender: not available in this version, no effect",
         f"{place}common.proxy_protocol: not available in this version, no effect",
-        f"{place}sftpd.enabled_ssh_commands[1]: SSH command sftpgo-copy is not available in this version",
         f"{place}ftpd: not available in this version, no effect",
         f"{place}smtp: not available in this version, no effect",
         f"{place}data_provider.external_auth_program: not available in this version, no effect",
         "TIDEGATE_TELEMETRY__BIND_PORT: not available in this version, no effect",
     }  # fmt: skip
-    assert len(loaded.notes) == 7
+    assert len(loaded.notes) == 6
 
 
 def test_what_is_switched_off_is_not_worth_a_word(tmp_path: Path) -> None:

@@ -6,12 +6,11 @@ from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider, PasswordHashing, PasswordValidation
 from tidegate.config.schema.httpd import HttpBinding, Httpd
 from tidegate.config.schema.settings import Settings
-from tidegate.config.schema.sftpd import SSH_COMMANDS, SSH_COMMANDS_LATER, SftpBinding, Sftpd
+from tidegate.config.schema.sftpd import SSH_COMMANDS, SftpBinding, Sftpd
 
 __all__ = [
     "MASK",
     "SSH_COMMANDS",
-    "SSH_COMMANDS_LATER",
     "Common",
     "DataProvider",
     "HttpBinding",

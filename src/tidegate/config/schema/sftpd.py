@@ -10,16 +10,11 @@ from pydantic import field_validator
 from tidegate.config.schema.base import Section, key
 
 SSH_COMMANDS: Final = (
-    "md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "cd", "pwd", "scp",
+    "md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "b3sum", "crc32sum", "cd", "pwd", "scp", "df",
+    "tidegate-copy", "tidegate-remove", "sftpgo-copy", "sftpgo-remove",
     "git-receive-pack", "git-upload-pack", "git-upload-archive", "rsync",
 )  # fmt: skip
 """SSH commands of this version."""
-
-SSH_COMMANDS_LATER: Final = (
-    "sftpgo-copy",
-    "sftpgo-remove",
-)
-"""SSH commands that the compatible configuration knows and this version does not have."""
 
 
 class SftpBinding(Section):
@@ -186,7 +181,7 @@ class Sftpd(Section):
     @field_validator("enabled_ssh_commands")
     @classmethod
     def _known_commands(cls, commands: list[str]) -> list[str]:
-        known = ("*", *SSH_COMMANDS, *SSH_COMMANDS_LATER)
+        known = ("*", *SSH_COMMANDS)
         unknown = next((command for command in commands if command not in known), None)
         if unknown is not None:
             raise ValueError(f"unknown SSH command {unknown!r}, expected some of {', '.join(known)}")

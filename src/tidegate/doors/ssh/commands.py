@@ -22,6 +22,8 @@ from tidegate.doors.ssh.command import (
     TextCommand,
 )
 from tidegate.doors.ssh.digests import DIGESTS, digest
+from tidegate.doors.ssh.file_commands import df, ls, mkdir, rm
+from tidegate.doors.ssh.trees import copy, remove
 from tidegate.errors import TidegateError
 from tidegate.model import Protocol, VPath
 
@@ -36,11 +38,22 @@ def parse(line: str, enabled: Collection[str]) -> Invocation | None:
         words = split(line)
     except TidegateError:
         return None
-    if not words or words[0] not in COMMANDS:
+    if not words:
         return None
-    if words[0] not in enabled and "*" not in enabled:
+    name = str(words[0])
+    if name == "echo" and line != RCLONE_PROBE:
         return None
-    return Invocation(line, str(words[0]), tuple(words[1:]))
+    enabling = COMPANIONS[name][0] if name in COMPANIONS else (name, *_OTHER_NAMES.get(name, ()))
+    known = name in COMPANIONS or name in COMMANDS
+    if not known or ("*" not in enabled and not any(one in enabled for one in enabling)):
+        return None
+    return Invocation(line, name, tuple(words[1:]))
+
+
+def kind(invocation: Invocation) -> Command:
+    """The command that an invocation runs."""
+    companion = COMPANIONS.get(invocation.name)
+    return COMMANDS[invocation.name] if companion is None else companion[1]
 
 
 def subject(invocation: Invocation, start: VPath) -> VPath | None:
@@ -84,6 +97,14 @@ def _rsync(call: ChannelCall) -> ChannelConversation:
     return open_rsync(call)
 
 
+async def _probe(call: Call) -> int:
+    await call.output.write(b"%ComSpec%\n")
+    return 0
+
+
+RCLONE_PROBE: Final = "echo ${ShellId}%ComSpec%"
+"""The line by which rclone finds out which shell it talks to; this is the answer of a POSIX shell."""
+
 COMMANDS: Final[dict[str, Command]] = {
     **dict.fromkeys(DIGESTS, TextCommand(digest)),
     "cd": TextCommand(_change_directory),
@@ -93,5 +114,26 @@ COMMANDS: Final[dict[str, Command]] = {
     "git-upload-archive": ChannelCommand(_git),
     "git-upload-pack": ChannelCommand(_git),
     "rsync": ChannelCommand(_rsync),
+    "df": TextCommand(df),
+    "tidegate-copy": TextCommand(copy),
+    "tidegate-remove": TextCommand(remove),
+    "sftpgo-copy": TextCommand(copy),
+    "sftpgo-remove": TextCommand(remove),
 }
 """Every command that can be enabled."""
+
+_OTHER_NAMES: Final = {
+    "tidegate-copy": ("sftpgo-copy",),
+    "tidegate-remove": ("sftpgo-remove",),
+    "sftpgo-copy": ("tidegate-copy",),
+    "sftpgo-remove": ("tidegate-remove",),
+}
+"""Commands that are enabled by another name as well."""
+
+COMPANIONS: Final[dict[str, tuple[tuple[str, ...], TextCommand]]] = {
+    "ls": (("scp",), TextCommand(ls)),
+    "mkdir": (("scp",), TextCommand(mkdir)),
+    "rm": (("scp",), TextCommand(rm)),
+    "echo": (tuple(DIGESTS), TextCommand(_probe)),
+}
+"""Commands that clients run beside others, and that any of those enables: name, the others, what it does."""

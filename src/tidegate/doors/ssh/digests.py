@@ -7,8 +7,11 @@ Clients parse it: rclone compares files by it, backup programs verify by it.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable
 from typing import Any, Final
+
+from typing_extensions import Buffer
 
 from tidegate.doors.ssh.command import Call
 from tidegate.errors import TidegateError
@@ -64,6 +67,19 @@ def _blake3() -> Any:
     return blake3()
 
 
+class _Crc32:
+    """CRC-32 (ISO 3309) with the methods of `hashlib`."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: Buffer) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
 DIGESTS: Final[dict[str, tuple[str, Callable[[], Any]]]] = {
     "md5sum": ("md5", lambda: hashlib.md5(usedforsecurity=False)),
     "sha1sum": ("sha1", lambda: hashlib.sha1(usedforsecurity=False)),
@@ -71,5 +87,6 @@ DIGESTS: Final[dict[str, tuple[str, Callable[[], Any]]]] = {
     "sha384sum": ("sha384", hashlib.sha384),
     "sha512sum": ("sha512", hashlib.sha512),
     "b3sum": ("blake3", _blake3),
+    "crc32sum": ("crc32", _Crc32),
 }
 """Command to the name of its algorithm in `vfs.api.Session.checksum`, and the hash of standard input."""

@@ -139,7 +139,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if invocation is None:
             self._refused("ssh_command", command, "not among enabled_ssh_commands, or malformed")
             return self._end_with(self._offered())
-        kind = commands.COMMANDS[invocation.name]
+        kind = commands.kind(invocation)
         if isinstance(kind, ChannelCommand):
             self._work = lambda: self._serve_command(kind, invocation)
             return self._enter(kind.protocol, command)
