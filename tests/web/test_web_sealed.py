@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.web_world import web_world
+
+from tidegate.config.schema.kms import KmsKeys
 
 SECRET = "swordfish-in-the-clear"
 KMS = {"secrets": {"master_key": "5e" * 32}}
@@ -45,3 +49,21 @@ async def test_a_secret_is_written_and_never_shown(tmp_path: Path) -> None:
             assert dumped["access_secret"]["payload"] not in answer.text
         loaded = await client.post("/api/v2/loaddata", json=json.loads(texts[-1]))
         assert loaded.status_code == 200, loaded.text
+
+
+async def test_another_key_waits_for_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with web_world(tmp_path, kms=KMS) as world:
+        answer = await world.client.post("/api/v2/users", json=world.user("anna", filesystem=s3()))
+        assert answer.status_code == 201, answer.text
+        app = world.app
+        other = KmsKeys.model_validate(
+            {"secrets": {"master_key_command": ["sh", "-c", f"touch {tmp_path}/ran"]}}
+        )
+        await app.reload(replace(app.loaded, settings=app.loaded.settings.model_copy(update={"kms": other})))
+        assert "kms.secrets changed; restart the server to apply that" in caplog.text
+        changed = world.user("anna", filesystem=s3(region="r", access_secret=REDACTED))
+        answer = await world.client.put("/api/v2/users/anna", json=changed)
+        assert answer.status_code == 200, answer.text
+        assert not (tmp_path / "ran").exists()
+        await app.reload(replace(app.loaded, settings=app.loaded.settings.model_copy(update={"kms": other})))
+        assert caplog.text.count("kms.secrets changed") == 2

@@ -38,7 +38,7 @@ from tidegate.server.files import storage_host, vfs_options
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
-from tidegate.server.secrets import read_keys, sealing
+from tidegate.server.secrets import read_keys, sealing, with_keys_of
 from tidegate.server.sinks import open_inspectors, open_sinks
 from tidegate.server.wiring import (
     authenticator_uses,
@@ -232,11 +232,13 @@ class App:
         Raises:
             ConfigError: the new configuration cannot be used; nothing has changed then.
         """
+        waiting = keys_that_wait(self.loaded, loaded)
+        loaded = with_keys_of(self.loaded, loaded)
         certificates = await asyncio.to_thread(user_certificates, loaded)
         apply = await self.doors.reload(loaded)
         apply()
         self.identity.certificates = certificates
-        if waiting := keys_that_wait(self.loaded, loaded):
+        if waiting:
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded
         self.sessions.reconfigure(vfs_options(self.loaded, self.ledger))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def _sealing(text: str, path: str, command: tuple[str, ...], old: tuple[str, ...
         return Keyring(current, former)
 
     return Sealer(read)
+
+
+def with_keys_of(running: Loaded, fresh: Loaded) -> Loaded:
+    """A configuration that is read again, with the master keys of the running one: those wait for a restart.
+
+    Else parts of one server would have different keys, and read the new ones while it serves.
+    """
+    return replace(fresh, settings=fresh.settings.model_copy(update={"kms": running.settings.kms}))
 
 
 def read_keys(loaded: Loaded) -> str:

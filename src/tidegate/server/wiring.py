@@ -34,7 +34,9 @@ from tidegate.vfs.usage.lease import server_name
 _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
 
-_SECTIONS_READ_AT_START: Final = ("events", "cluster", "inspection", "identity", "storage", "limits", "mfa")
+_SECTIONS_READ_AT_START: Final = (
+    "events", "cluster", "inspection", "identity", "storage", "limits", "mfa", "kms"
+)  # fmt: skip
 
 
 def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
