@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from tests.support.running import COMMAND, Person, Running, in_thread
 from tests.support.ssh_world import SSH, run_program
 
 from tidegate.cli.provider import opened
+from tidegate.identity.totp import new_secret
 from tidegate.model import Filters
+from tidegate.policy.second_factor import recovery_codes_of
 
 SINGLE = ("publickey", "password", "keyboard-interactive")
 
@@ -48,12 +50,23 @@ def cli(server: Running, *argv: str) -> dict[str, Any]:
     return answer
 
 
-def person_with_codes(server: Running, kind: str = "SHA1", **more: Any) -> tuple[Person, Authenticator]:
+def person_with_codes(
+    server: Running, kind: str = "SHA1", protocols: Sequence[str] = ("SSH",), **more: Any
+) -> tuple[Person, Authenticator]:
+    """A person whose codes were enabled by what the command line and REST call."""
     person = server.account(**more)
-    answer = cli(server, "user", "totp", person.name, "--enable", "--kind", kind)
-    assert answer["enabled"] is True
-    server.secrets.add(answer["secret"])
-    return person, Authenticator(answer["secret"], kind.lower())
+    secret = new_secret()
+
+    async def enable() -> None:
+        async with opened(server.directory, "tidegate", quiet=True) as desk:
+            factors = desk.administration.users.factors
+            await factors.enable(
+                person.name, config_name=kind, secret=secret, protocols=protocols, by=desk.actor
+            )
+
+    in_thread(enable)
+    server.secrets.add(secret)
+    return person, Authenticator(secret, kind.lower())
 
 
 def answers_in_turn(directory: Path, *answers: str) -> dict[str, str]:
@@ -227,7 +240,8 @@ async def test_recovery_codes_are_good_once(server: Running, tmp_path: Path) -> 
         environment = answers_in_turn(tmp_path, person.password, code)
         status, _, err = await run_program(*openssh(person, methods), env=environment)
         assert (status == 0) is good, (code, err)
-    assert cli(server, "user", "totp", person.name)["codes_left"] == 10
+    left = recovery_codes_of(server.stored(person.name).filters)
+    assert sum(not one["used"] for one in left) == 10
     fresh = cli(server, "user", "totp", person.name, "--recovery-codes")["recovery_codes"]
     environment = answers_in_turn(tmp_path, person.password, codes[2])
     assert (await run_program(*openssh(person, methods), env=environment))[0] == 255
@@ -264,8 +278,7 @@ async def test_who_has_to_set_codes_up_does_not_come_in(server: Running, tmp_pat
 
 @pytest.mark.needs("ssh")
 async def test_doors_that_do_not_ask(server: Running, tmp_path: Path) -> None:
-    person = server.account()
-    cli(server, "user", "totp", person.name, "--enable", "--protocol", "HTTP")
+    person, _ = person_with_codes(server, protocols=("HTTP",))
     environment = answers_in_turn(tmp_path, person.password)
     assert (await run_program(*openssh(person, "password"), env=environment))[0] == 0
 

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
 import pytest
+from tests.support import security_key
 from tests.support.running import Running, running
 from tests.support.security_key import KINDS, TOUCHED, VERIFIED, SecurityKey
+from tests.support.ssh_world import SSH, run_program
+
+from tidegate.accounts.keys import parse_public_key
 
 FLAGS = (0, TOUCHED, VERIFIED, TOUCHED | VERIFIED)
 
@@ -33,8 +39,6 @@ def server(servers: Callable[[bool], Running]) -> Running:
 async def test_flags_and_options(
     server: Running, kind: str, options: str, good: tuple[int, ...], rules: set[str]
 ) -> None:
-    from tidegate.accounts.keys import parse_public_key
-
     key = SecurityKey(kind)
     person = server.account(public_keys=(parse_public_key(f"{options}{key.line} phone"),))
     accepted = []
@@ -68,6 +72,40 @@ async def test_flags_cannot_be_changed_on_the_way(server: Running, kind: str) ->
     with pytest.raises(asyncssh.PermissionDenied):
         await person.connect(client_keys=[pair])
     server.wait_line("connection_failed", username=person.name, error="bad_signature")
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A security key in software, as OpenSSH's middleware."""
+    library = tmp_path_factory.mktemp("sk") / "provider.so"
+    source = Path(security_key.__file__).with_name("sk_provider.c")
+    command = ["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source, "-lcrypto"]
+    subprocess.run(command, check=True, timeout=60)
+    return library
+
+
+@pytest.mark.needs("ssh", "ssh-keygen", "gcc", "/usr/include/openssl/evp.h")
+@pytest.mark.parametrize("kind", ["ed25519-sk", "ecdsa-sk"])
+@pytest.mark.parametrize(
+    ("options", "flags", "good"),
+    [("", 1, True), ("", 0, False), ("no-touch-required ", 0, True), ("verify-required ", 1, False)],
+)
+async def test_openssh(  # noqa: PLR0917  pytest's parameters
+    server: Running, tmp_path: Path, provider: Path, kind: str, options: str, flags: int, good: bool
+) -> None:
+    key = tmp_path / "key"
+    make = ["ssh-keygen", "-q", "-t", kind, "-w", provider, "-N", "", "-f", key]
+    subprocess.run(make, check=True, timeout=60, env={**os.environ, "SK_FLAGS": "1"})
+    public = key.with_suffix(".pub").read_text()
+    person = server.account(public_keys=(parse_public_key(f"{options}{public}"),))
+    command = ["ssh", "-v", *SSH, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-i", str(key)]
+    command += ["-o", f"SecurityKeyProvider={provider}", "-p", str(person.port)]
+    status, out, err = await run_program(
+        *command, f"{person.name}@127.0.0.1", "pwd", env={"SK_FLAGS": str(flags)}
+    )
+    assert (status, out) == ((0, b"/\n") if good else (255, b"")), err
+    if not good:
+        server.wait_line("connection_failed", username=person.name, error="security_key")
 
 
 async def test_certificates_of_security_keys(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
@@ -223,6 +224,16 @@ def test_text_that_revokes() -> None:
         assert parse_revoked(text.encode(), "file").why(found), text
     for text in ("", "[]", "# serial: 7", "serial: 8", "serial: 1-6", "id: The id", "id: the"):
         assert not parse_revoked(text.encode(), "file").why(found), text
+
+
+def test_ranges_that_meet_overlap_or_hold_each_other() -> None:
+    text = "serial: 10-20\nserial: 15-30\nserial: 31-40\nserial: 12-13\nserial: 100-200\nserial: 50"
+    found = parse_revoked(text.encode(), "file")
+    assert found.ranges[b""] == [(10, 40), (100, 200)]
+    wanted = {*range(10, 41), 50, *range(100, 201)}
+    for serial in range(1, 250):
+        one = replace(read_certificate(BLOB), serial=serial)
+        assert bool(found.why(one)) is (serial in wanted), serial
 
 
 def test_a_serial_of_zero_is_nobodys() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ class Revoked:
         hashes: SHA-256 digests of keys, certificates and authorities.
         sha1: SHA-1 digests, which only the binary form can hold.
         ids: (authority, key id).
-        ranges: by authority, first and last serial.
+        ranges: by authority, first and last serial; see `sort`.
         serials: (authority, serial).
         bitmaps: by authority, first serial and bits.
     """
@@ -54,6 +55,17 @@ class Revoked:
     ranges: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
     serials: set[tuple[bytes, int]] = field(default_factory=set)
     bitmaps: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def sort(self) -> None:
+        """Put the ranges in order and make one of those that meet, so that a login need not look at each."""
+        for authority, ranges in self.ranges.items():
+            made: list[tuple[int, int]] = []
+            for first, last in sorted(ranges):
+                if made and first <= made[-1][1] + 1:
+                    made[-1] = made[-1][0], max(last, made[-1][1])
+                else:
+                    made.append((first, last))
+            self.ranges[authority] = made
 
     def __len__(self) -> int:
         more = sum(map(len, self.ranges.values())) + sum(map(len, self.bitmaps.values()))
@@ -80,7 +92,9 @@ class Revoked:
     def _serial(self, authority: bytes, serial: int) -> bool:
         if (authority, serial) in self.serials:
             return True
-        if any(first <= serial <= last for first, last in self.ranges.get(authority, ())):
+        ranges = self.ranges.get(authority, [])
+        place = bisect_right(ranges, (serial, 2**64)) - 1
+        if place >= 0 and serial <= ranges[place][1]:
             return True
         return any(
             serial >= first and bits >> (serial - first) & 1
@@ -99,6 +113,12 @@ def parse_revoked(data: bytes, where: str) -> Revoked:
     Raises:
         ConfigError: something in it cannot be read; nothing of it is to be used then.
     """
+    found = _parsed(data, where)
+    found.sort()
+    return found
+
+
+def _parsed(data: bytes, where: str) -> Revoked:
     if data.startswith(_MAGIC):
         try:
             return _binary(data)
@@ -166,7 +186,10 @@ def _line(line: str, found: Revoked) -> None:
         low, high = map(int, numbers)
         if low > high:
             raise BadRecord("revoked", f"{rest[:60]!r} ends before it begins")
-        found.ranges.setdefault(_ANY, []).append((low, high))
+        if low == high:
+            found.serials.add((_ANY, low))
+        else:
+            found.ranges.setdefault(_ANY, []).append((low, high))
     elif word == "id":
         found.ids.add((_ANY, rest))
     elif word in ("key", "sha256"):

@@ -124,7 +124,7 @@ class UserCertificates:
         findings = Findings(
             trusted=trusted,
             signed=trusted and is_signed(certificate),
-            revoked=self._revoked.why(certificate),
+            revoked=self._revoked.why(certificate) if trusted or not stop else "",
             security_key=certificate.algorithm.startswith("sk-"),
         )
         return check_certificate(
