@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.support.fault_proxy import fault_proxy
 from tests.support.gcs_server import GcsServer
 from tests.support.google_key import service_account, token_server
-from tests.support.programs import digest, random_file, rclone, sftp, tree
+from tests.support.programs import digest, random_file, rclone, run, sftp, tree
 from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import StorageConfig
@@ -83,7 +84,10 @@ def test_openssh(home: Home, person: Person, tmp_path: Path) -> None:
     assert home.sizes() == {"d/": 0, "d/big": LARGE, "d/little": 5, "kept": 5}
     assert home.uploads() == []
     found = home.server.admin.objects(home.bucket)["home/kept"]["metadata"]
-    assert found["mtime"] == "1000000000.000000000"
+    assert found == found | {
+        "mtime": "2001-09-09T01:46:40.000000000Z",
+        "goog-reserved-file-mtime": "1000000000",
+    }
     with (tmp_path / "big").open("ab") as file:
         file.write(b"appended")
     sftp(person, "reput big d/big", "rename d e", "get e/big back", cwd=tmp_path).ok()
@@ -110,6 +114,30 @@ def test_rclone(home: Home, person: Person, tmp_path: Path) -> None:
     assert tree(tmp_path / "back") == tree(source)
     rclone(person, "purge", ":/there").ok()
     assert home.sizes() == {}
+
+
+@pytest.mark.needs("rclone")
+def test_rclone_on_the_bucket_itself_sees_the_same_times(home: Home, person: Person, tmp_path: Path) -> None:
+    (tmp_path / "ours").write_bytes(b"x")
+    os.utime(tmp_path / "ours", (10**9, 10**9 + 0.5))
+    rclone(person, "copy", tmp_path / "ours", ":/").ok()
+    (tmp_path / "theirs").write_bytes(b"y")
+    os.utime(tmp_path / "theirs", (10**9, 10**9 + 7))
+    remote = (
+        f":gcs,anonymous,bucket_policy_only,endpoint='{home.server.endpoint}/storage/v1/':{home.bucket}/home"
+    )
+    config = ("--config", str(tmp_path / "none"))
+    run("rclone", *config, "copy", tmp_path / "theirs", remote).ok()
+    listed = json.loads(run("rclone", *config, "lsjson", remote).ok().out)
+    assert {one["Name"]: one["ModTime"][:19] for one in listed} == {
+        "ours": "2001-09-09T01:46:40",
+        "theirs": "2001-09-09T01:46:47",
+    }
+    listed = json.loads(rclone(person, "lsjson", ":/").ok().out)
+    assert {one["Name"]: one["ModTime"][:19] for one in listed} == {
+        "ours": "2001-09-09T01:46:40",
+        "theirs": "2001-09-09T01:46:47",
+    }
 
 
 async def test_a_client_that_leaves_and_comes_back(home: Home, person: Person, server: Running) -> None:

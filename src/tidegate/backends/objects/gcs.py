@@ -19,6 +19,7 @@ from tidegate.backends.objects.bucket import Bucket, Limits, ObjectChanged, Page
 from tidegate.backends.objects.gcs_client import Request
 from tidegate.backends.objects.gcs_options import LIMITS, GcsOptions
 from tidegate.backends.objects.gcs_requests import FIELDS, HIDDEN, GcsRequests, named, stored_of
+from tidegate.backends.objects.gcs_times import for_service
 from tidegate.backends.objects.gcs_uploads import GcsUploads
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
@@ -203,7 +204,11 @@ class GcsBucket:
         """Metadata that replace those of an object, which have no further names."""
         query = {"ifGenerationMatch": source.etag, "fields": FIELDS}
         request = Request(
-            "objects.patch", "PATCH", self._requests.path(source.key), query, {"metadata": dict(metadata)}
+            "objects.patch",
+            "PATCH",
+            self._requests.path(source.key),
+            query,
+            {"metadata": for_service(metadata)},
         )
         found = (await self._requests.call(request)).found
         return replace(stored_of({"size": source.size, **found}), metadata=dict(metadata))

@@ -23,6 +23,7 @@ from tidegate.backends.objects.bucket import ObjectChanged, StorageMisconfigured
 from tidegate.backends.objects.gcs_body import Related
 from tidegate.backends.objects.gcs_client import Answer, GcsClient, Request
 from tidegate.backends.objects.gcs_options import GcsOptions
+from tidegate.backends.objects.gcs_times import for_port, for_service
 from tidegate.backends.objects.keys import checked
 from tidegate.backends.objects.tries import Bounds, Failed
 from tidegate.errors import InvalidPath, NotFound, StorageFailed, TidegateError
@@ -120,7 +121,7 @@ class GcsRequests:
     def resource(self, key: str, metadata: Mapping[str, str], storage_class: str) -> dict[str, Any]:
         """Description of an object that is made: metadata, storage class, type by its name."""
         kind, encoding = mimetypes.guess_type(key, strict=False)
-        found: dict[str, Any] = {"name": key, "metadata": dict(metadata)}
+        found: dict[str, Any] = {"name": key, "metadata": for_service(metadata)}
         found["contentType"] = "application/octet-stream" if encoding or not kind else kind
         if storage_class:
             found["storageClass"] = storage_class
@@ -275,7 +276,9 @@ def stored_of(found: Mapping[str, Any]) -> Stored:
     metadata = {str(name).lower(): str(value) for name, value in (found.get("metadata") or {}).items()}
     known = {name: made for name, text in digests.items() if (made := sums.hex_of(text))}
     size, generation = stated(found, "size"), stated(found, "generation")
-    return Stored(stated(found, "name"), int(size), _time_of(found), str(generation), metadata, known)
+    return Stored(
+        stated(found, "name"), int(size), _time_of(found), str(generation), for_port(metadata), known
+    )
 
 
 def _time_of(found: Mapping[str, Any]) -> float:
