@@ -128,6 +128,40 @@ def test_files(client: Client, fast_lane: bool, world: World, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
+@pytest.mark.parametrize(
+    "client",
+    [pytest.param(one, id=one.name, marks=pytest.mark.needs(*one.needs)) for one in CLIENTS if one.scp],
+)
+def test_files_over_scp(client: Client, fast_lane: bool, world: World, tmp_path: Path) -> None:
+    """A big file, an empty one and one with an odd name both ways, and refusals; the connection goes on."""
+    user = world.person(client, fast_lane=fast_lane)
+    # sshj quotes in a way that no shell takes, and not at all to fetch.
+    odd = "plain" if client.name == "sshj" else "it's a name"
+    (user.home / "dir").mkdir()
+    (tmp_path / "empty").touch()
+    done = run(
+        client, user,
+        ("scpput", world.big, "/big"),
+        ("scpput", tmp_path / "empty", "/dir/none"),
+        ("scpput", world.small / "049", f"/dir/{odd}"),
+        ("scpget", "/big", tmp_path / "big"),
+        ("scpget", f"/dir/{odd}", tmp_path / "odd"),
+        ("scpget", "/missing", tmp_path / "missing"),
+        ("scpput", world.small / "049", "/nowhere/file"),
+        ("list", "/dir"),
+        home=tmp_path,
+    )  # fmt: skip
+    assert [answer.done for answer in done.steps] == [True] * 5 + [False] * 2 + [True], (
+        done.steps,
+        done.errors,
+    )
+    assert digest(user.home / "big") == digest(tmp_path / "big") == digest(world.big)
+    assert digest(user.home / "dir" / odd) == digest(tmp_path / "odd") == digest(world.small / "049")
+    assert (user.home / "dir" / "none").read_bytes() == b""
+    assert user.leftovers() == []
+
+
+@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
 @clients("rekey")
 def test_keys_are_exchanged_again_meanwhile(
     client: Client, fast_lane: bool, world: World, tmp_path: Path

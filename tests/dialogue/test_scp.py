@@ -150,6 +150,22 @@ async def test_a_peer_that_goes_in_the_midst(session):
             assert session.open_files == []
 
 
+async def test_a_peer_that_goes_while_a_file_is_published(session):
+    """It is published all the same: cancelling then would only add doubt."""
+    gate = session.gates["close"] = asyncio.Event()
+    peer = ScpPeer("-t /dir", session)
+    await peer.got(b"\0")
+    peer.send(b"C0644 2 x\nab\0")
+    while ("close", "/dir/x") not in session.entered:
+        await asyncio.sleep(0)
+    dropping = asyncio.ensure_future(peer.drop())
+    await asyncio.sleep(0)
+    gate.set()
+    assert await dropping == 1
+    assert session.open_files == []
+    assert ("close", "/dir/x", 2) in session.log
+
+
 @pytest.mark.parametrize(
     ("line", "records", "said"),
     [

@@ -6,6 +6,7 @@ with the defaults of its library. It reads one step a line, its words parted by 
 
     put LOCAL REMOTE    get REMOTE LOCAL    list PATH        symlink TARGET LINK    readlink PATH
     rename OLD NEW      mkdir PATH          remove PATH      exec COMMAND           digest PATH (MINA)
+    scpput LOCAL REMOTE                     scpget REMOTE LOCAL                     (both: `Client.scp`)
 
 and answers the login and each step with one line: ``ok`` and values, or ``error``, the status of SFTP if the library
 tells it, and a text.
@@ -57,6 +58,7 @@ class Client:
             tell the status of SFTP, ``rekey`` if it hangs, with any server, when keys are exchanged again.
         files: files of the system that it needs.
         small: how many small files it moves one after the other in reasonable time.
+        scp: it speaks SCP, or its users do by its channels.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Client:
     lacks: frozenset[str] = frozenset()
     files: tuple[str, ...] = ()
     small: int = 300
+    scp: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -126,9 +129,9 @@ GEMS = tuple(
 CLIENTS = (
     Client("go", "pkg/sftp 1.13.12 on x/crypto 0.59.0", GO, _program),
     Client("russh", "russh-sftp 3.0.1 on russh 0.65.1", RUST, _program),
-    Client("jsch", "JSch 2.28.8", JAVA, _jvm("JschSteps")),
-    Client("jsch-old", "JSch 0.1.55", JAVA, _jvm("JschSteps", "jsch-2."), key="id_ecdsa"),
-    Client("sshj", "sshj 0.40.0", JAVA, _jvm("SshjSteps")),
+    Client("jsch", "JSch 2.28.8", JAVA, _jvm("JschSteps"), scp=True),
+    Client("jsch-old", "JSch 0.1.55", JAVA, _jvm("JschSteps", "jsch-2."), key="id_ecdsa", scp=True),
+    Client("sshj", "sshj 0.40.0", JAVA, _jvm("SshjSteps"), scp=True),
     Client("mina", "Apache MINA SSHD 2.20.0", JAVA, _jvm("MinaSteps")),
     Client("vfs", "Apache Commons VFS 2.10.0 on JSch 2.28.8", JAVA, _jvm("VfsSteps"), lacks=NO_LINKS),
     # Its sockets keep Nagle's algorithm: it takes 0.1 s a file from OpenSSH's server too.
@@ -146,7 +149,7 @@ CLIENTS = (
     ),
     Client(
         "php-ssh2", "PHP ssh2 1.3 on libssh2 1.10", PHP, _script("php", "php", "main.php", "ssh2"),
-        lacks=frozenset({"status"}), files=(_installed("/etc/php/*/mods-available/ssh2.ini"),),
+        lacks=frozenset({"status"}), files=(_installed("/etc/php/*/mods-available/ssh2.ini"),), scp=True,
     ),
     Client("paramiko-old", "paramiko 2.12.0", PYTHON, _python("paramiko")),
     Client("asyncssh-old", "asyncssh 2.5.0", PYTHON, _python("asyncssh")),
@@ -154,7 +157,7 @@ CLIENTS = (
         "erlang", "Erlang/OTP 25 ssh 4.15", ERLANG, _script("erlang", "escript", "main.escript"),
         files=(_installed("/usr/lib/erlang/lib/ssh-*"),),
     ),
-    Client("libssh", "libssh 0.10.6", C, _program),
+    Client("libssh", "libssh 0.10.6", C, _program, scp=True),
     Client("ruby", "Ruby net-sftp 4.0 on net-ssh 7.0", RUBY, _script("ruby", "ruby", "main.rb"), files=GEMS),
     Client(
         "perl", "Net::SFTP::Foreign 1.93 on OpenSSH", PERL, _script("perl", "perl", "main.pl"),

@@ -74,7 +74,8 @@ class ScpDialogue:
     def connection_lost(self) -> None:
         """The channel is gone: what is open ends as failed."""
         self._stream.connection_lost()
-        self._task.cancel()
+        if not self._place.committing:
+            self._task.cancel()
 
     async def wait_closed(self) -> int:
         """Wait for the end of the channel and of all that it held; returns the exit status."""

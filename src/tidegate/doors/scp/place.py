@@ -40,6 +40,7 @@ class Place:
     Attributes:
         errors: failures so far; with any the exit status is 1.
         refuse_opens: the server is shutting down.
+        committing: a file is being closed, and perhaps published: that is not to be cancelled.
         pieces: reads or writes of one file that may be under way at the same time.
     """
 
@@ -51,6 +52,7 @@ class Place:
         self._open = 0
         self.errors = 0
         self.refuse_opens = False
+        self.committing = False
         self.pieces = PIECES if session.overlaps else 1
 
     # -- paths -----------------------------------------------------------------------------------------
@@ -111,6 +113,20 @@ class Place:
                 raise PeerLimit(f"too many open handles ({rule.rpartition('.')[2]})")
             self._open += 1
             self._handles.set(self._open)
+
+    async def close(self, file: File) -> None:
+        """Close a file that came or went whole, and count its handle no more.
+
+        Raises:
+            TidegateError: as `File.close`.
+        """
+        self.committing = True
+        try:
+            if not file.close_nowait():
+                await file.close()
+        finally:
+            self.committing = False
+            self.closed()
 
     def closed(self) -> None:
         """Count a handle no more."""

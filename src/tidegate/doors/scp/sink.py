@@ -153,7 +153,10 @@ class Sink:
                 await file.abort()
                 self._place.closed()
         if failure is None:
-            failure = await self._close(file)
+            try:
+                await self._place.close(file)
+            except TidegateError as error:
+                failure = error
         if failure is None:
             self._ok()
         else:
@@ -193,17 +196,6 @@ class Sink:
                 await _lenient(file.set_attrs, part)
         except TidegateError as error:
             return error
-        return None
-
-    async def _close(self, file: File) -> TidegateError | None:
-        """Publish a file that has come whole; returns why that failed."""
-        try:
-            if not file.close_nowait():
-                await file.close()
-        except TidegateError as error:
-            return error
-        finally:
-            self._place.closed()
         return None
 
     # -- directories -----------------------------------------------------------------------------------

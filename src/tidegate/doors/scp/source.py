@@ -212,13 +212,8 @@ class Source:
             if not arrived:
                 await file.abort()
                 self._place.closed()
-        if not arrived:
-            return
-        try:
-            if not file.close_nowait():
-                await file.close()
-        finally:
-            self._place.closed()
+        if arrived:
+            await self._place.close(file)
 
     async def _content(self, path: VPath, file: File) -> bool:
         """Send an open file; True if the peer has all of it."""

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Runs steps of tests/support/foreign.py with libssh. */
+#define LIBSSH_LEGACY_SCP 1 /* deprecated there, and in use */
 #include <fcntl.h>
 #include <libssh/libssh.h>
 #include <libssh/sftp.h>
@@ -121,6 +122,60 @@ static int command(ssh_session session, const char *line)
     return 1;
 }
 
+static int scp_put(ssh_session session, const char *local, const char *remote)
+{
+    static char chunk[CHUNK];
+    size_t size;
+    long whole;
+    int result = -1;
+    FILE *source = fopen(local, "rb");
+    ssh_scp scp = ssh_scp_new(session, SSH_SCP_WRITE, remote);
+    if (source && scp && fseek(source, 0, SEEK_END) == 0 && (whole = ftell(source)) >= 0) {
+        rewind(source);
+        result = ssh_scp_init(scp) == SSH_OK && ssh_scp_push_file64(scp, remote, (uint64_t)whole, 0644) == SSH_OK ? 0 : -1;
+    }
+    while (result == 0 && (size = fread(chunk, 1, sizeof chunk, source)) > 0)
+        if (ssh_scp_write(scp, chunk, size) != SSH_OK)
+            result = -1;
+    if (scp) {
+        if (ssh_scp_close(scp) != SSH_OK)
+            result = -1;
+        ssh_scp_free(scp);
+    }
+    if (source)
+        fclose(source);
+    return result;
+}
+
+static int scp_get(ssh_session session, const char *remote, const char *local)
+{
+    static char chunk[CHUNK];
+    uint64_t left = 0;
+    int result = -1, size;
+    FILE *target = fopen(local, "wb");
+    ssh_scp scp = ssh_scp_new(session, SSH_SCP_READ, remote);
+    if (target && scp && ssh_scp_init(scp) == SSH_OK && ssh_scp_pull_request(scp) == SSH_SCP_REQUEST_NEWFILE) {
+        left = ssh_scp_request_get_size64(scp);
+        result = ssh_scp_accept_request(scp) == SSH_OK ? 0 : -1;
+    }
+    while (result == 0 && left > 0) {
+        size = ssh_scp_read(scp, chunk, left < sizeof chunk ? (size_t)left : sizeof chunk);
+        if (size <= 0 || fwrite(chunk, 1, (size_t)size, target) != (size_t)size)
+            result = -1;
+        else
+            left -= (uint64_t)size;
+    }
+    if (result == 0 && ssh_scp_pull_request(scp) != SSH_SCP_REQUEST_EOF)
+        result = -1;
+    if (scp) {
+        ssh_scp_close(scp);
+        ssh_scp_free(scp);
+    }
+    if (target && fclose(target) != 0)
+        return -1;
+    return result;
+}
+
 /* 0: done; 1: done and answered; -1: failed. */
 static int step(ssh_session session, sftp_session files, char **words)
 {
@@ -128,6 +183,10 @@ static int step(ssh_session session, sftp_session files, char **words)
         return put(files, words[1], words[2]);
     if (strcmp(words[0], "get") == 0)
         return get(files, words[1], words[2]);
+    if (strcmp(words[0], "scpput") == 0)
+        return scp_put(session, words[1], words[2]);
+    if (strcmp(words[0], "scpget") == 0)
+        return scp_get(session, words[1], words[2]);
     if (strcmp(words[0], "list") == 0)
         return list(files, words[1]);
     if (strcmp(words[0], "symlink") == 0)

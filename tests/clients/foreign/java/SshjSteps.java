@@ -37,6 +37,16 @@ public final class SshjSteps extends Steps {
     }
 
     @Override
+    void scpPut(String local, String remote) throws Exception {
+        client.newSCPFileTransfer().upload(local, remote);
+    }
+
+    @Override
+    void scpGet(String remote, String local) throws Exception {
+        client.newSCPFileTransfer().download(remote, local);
+    }
+
+    @Override
     List<String> list(String path) throws Exception {
         return files.ls(path).stream().map(RemoteResourceInfo::getName).toList();
     }

@@ -30,6 +30,15 @@ abstract class Steps {
     /** Exit status, then the text on standard error. */
     abstract List<String> exec(String command) throws Exception;
 
+    /** Over SCP; not every library has it. */
+    void scpPut(String local, String remote) throws Exception {
+        throw new UnsupportedOperationException("scpput");
+    }
+
+    void scpGet(String remote, String local) throws Exception {
+        throw new UnsupportedOperationException("scpget");
+    }
+
     /** The SHA-256 of a file as the server says it, in hexadecimal. */
     String digest(String path) throws Exception {
         throw new UnsupportedOperationException("digest");
@@ -44,6 +53,8 @@ abstract class Steps {
         switch (words[0]) {
             case "put" -> put(words[1], words[2]);
             case "get" -> get(words[1], words[2]);
+            case "scpput" -> scpPut(words[1], words[2]);
+            case "scpget" -> scpGet(words[1], words[2]);
             case "list" -> {
                 List<String> names = new ArrayList<>(list(words[1]));
                 names.removeAll(List.of(".", ".."));

@@ -169,6 +169,16 @@ final class Ssh2 implements Library
         $this->checked(@ssh2_sftp_unlink($this->files, $path));
     }
 
+    public function scpput(string $local, string $remote): void
+    {
+        $this->checked(@ssh2_scp_send($this->connection, $local, $remote, 0644));
+    }
+
+    public function scpget(string $remote, string $local): void
+    {
+        $this->checked(@ssh2_scp_recv($this->connection, $remote, $local));
+    }
+
     public function exec(string $command): array
     {
         $out = $this->checked(@ssh2_exec($this->connection, $command));
