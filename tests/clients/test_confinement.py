@@ -73,7 +73,10 @@ class Place:
             "order['report'] = os.open(os.environ.get('REPORT', '/dev/null'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
             "for fd in (order['home'], order['report'], *(one['fd'] for one in order['directories'])):\n"
             "    os.set_inheritable(fd, True)\n"
-            f"os.execv({PYTHON!r}, [{PYTHON!r}, '-I', '-S', {str(self.top / 'confine.py')!r}, json.dumps(order)])\n"
+            "document = os.memfd_create('order', 0)\n"
+            "os.write(document, json.dumps(order).encode())\n"
+            "os.lseek(document, 0, 0)\n"
+            f"os.execv({PYTHON!r}, [{PYTHON!r}, '-I', '-S', {str(self.top / 'confine.py')!r}, str(document)])\n"
         )
         return path
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.programs import git, random_file, rsync, ssh, ssh_command, tree
+from tests.support.programs import git, random_file, rsync, run, ssh, ssh_command, tree
 from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import FilePatterns, Filters, FolderMount, StorageConfig
@@ -356,3 +356,25 @@ def test_exit_statuses_are_those_of_the_program(person: Person, tmp_path: Path):
     rsync(person, "-a", ":/missing", tmp_path / "x").failed("No such file")
     assert ssh(person, "rsync --server --sender -r . /missing").status not in (0, 255)
     assert ssh(person, "git-upload-pack /missing").status == 1
+
+
+@pytest.mark.needs("restic")
+def test_restic_backs_up_and_restores_over_sftp(person: Person, tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(5):
+        random_file(source / str(number), number * 100_001)
+    command = f"{ssh_command(person)} {person.name}@127.0.0.1 -s sftp"
+    env = {
+        "RESTIC_PASSWORD": "x",
+        "RESTIC_REPOSITORY": f"sftp:{person.name}@127.0.0.1:/repo",
+        "HOME": str(tmp_path),
+    }
+    for words in (
+        ["init"],
+        ["backup", "."],
+        ["check", "--read-data"],
+        ["restore", "latest", "--target", tmp_path / "back"],
+    ):
+        run("restic", "-q", "-o", f"sftp.command={command}", *words, cwd=source, env=env).ok()
+    assert tree(tmp_path / "back") == tree(source)

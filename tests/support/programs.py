@@ -104,12 +104,13 @@ def rsync(person: Person, *words: str | Path, cwd: Path | None = None, seconds: 
 
 
 def git(
-    *words: str | Path, person: Person | None = None, cwd: Path | None = None, seconds: float = SECONDS
-) -> Done:
+    *words: str | Path, person: Person | None = None, cwd: Path | None = None, seconds: float = SECONDS,
+    env: dict[str, str] | None = None,
+) -> Done:  # fmt: skip
     """Git without anybody's configuration; a word that begins with : is a path on the server."""
     url = "" if person is None else f"ssh://{person.name}@127.0.0.1:{person.port}"
     argv = [f"{url}{str(word)[1:]}" if str(word).startswith(":/") else word for word in words]
-    env = {
+    environ = {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_SSH_COMMAND": "false" if person is None else ssh_command(person),
@@ -117,7 +118,7 @@ def git(
         "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.com",
         "GIT_TERMINAL_PROMPT": "0",
     }  # fmt: skip
-    return run("git", *argv, cwd=cwd, env=env, seconds=seconds)
+    return run("git", *argv, cwd=cwd, env={**environ, **(env or {})}, seconds=seconds)
 
 
 # -- others ------------------------------------------------------------------------------------------------

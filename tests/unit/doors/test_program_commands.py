@@ -6,9 +6,11 @@ from __future__ import annotations
 import shlex
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidegate.doors.ssh.programs.git_command import environment, parse_git
-from tidegate.doors.ssh.programs.rsync_command import RsyncDirectory, parse_rsync
+from tidegate.doors.ssh.programs.rsync_command import DIRECTORIES, RsyncDirectory, parse_rsync
 from tidegate.errors import Denied, InvalidArgument
 from tidegate.model import Permission
 
@@ -216,3 +218,34 @@ def test_git_has_an_environment_of_its_own() -> None:
 @pytest.mark.parametrize("protocol", ["version=2\nX=1", "$(id)", "version=2 ", "x" * 65, "VERSION"])
 def test_git_is_told_no_other_protocol(protocol: str) -> None:
     assert "GIT_PROTOCOL" not in environment("a", protocol)
+
+
+WORDS = st.one_of(
+    st.sampled_from([word for line in SENT for word in shlex.split(line)]),
+    st.sampled_from([word for line, _ in REFUSED for word in shlex.split(line)]),
+    st.text(alphabet="-=./eLsr,: ~\0\n", max_size=8),
+    st.text(max_size=6),
+)
+
+
+@given(st.lists(WORDS, max_size=12))
+def test_whatever_comes_is_read_or_refused(words: list[str]) -> None:
+    try:
+        command = parse_rsync(["--server", *words])
+    except (Denied, InvalidArgument):
+        return
+    for option in command.options:
+        name = option.partition("=")[0]
+        assert name.startswith("-")
+        assert name not in (
+            "--log-file",
+            "--daemon",
+            "--config",
+            "--rsh",
+            "--server",
+            "--sender",
+            *DIRECTORIES,
+        )
+        assert option == "--files-from=-" or name != "--files-from"
+        assert "\0" not in option
+    assert command.paths

@@ -3,7 +3,8 @@
 
 This is a script, not a module to import: `tidegate.doors.ssh.programs.process` runs it with ``python -I -S``
 in a process of its own, because what it does cannot be undone and must not happen between fork and exec of a
-process with threads. It imports the standard library only. Argument: a JSON document, see `Order`.
+process with threads. It imports the standard library only. Argument: a descriptor of a JSON document, see
+`Order`.
 
 In this order:
 
@@ -97,7 +98,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
 Order = dict[str, Any]
-"""``report``: descriptor. ``argv``: program and arguments; ``environment``. ``directories``: of
+"""``report``: descriptor. ``argv``: program and arguments (`absolute`); ``environment``. ``directories``: of
 ``{"path": relative to the home, "fd": descriptor, "writes": bool}``. ``execute``: files that may be executed.
 ``limits``: resource name to a number. ``umask``, ``nice``. ``uid``, ``gid``: -1 for as it is. ``chown``:
 bool.
@@ -322,8 +323,10 @@ def confine(order: Order) -> str:
     if order["namespace"] != "none":
         place = entered(order)
     if place == "none":
+        order["base"] = os.readlink(f"/proc/self/fd/{order['home']}")
         os.fchdir(order["home"])
     else:
+        order["base"] = HOME
         os.chdir(HOME)
     os.close(order["home"])
     for name, value in order["limits"].items():
@@ -358,9 +361,15 @@ def entered(order: Order) -> str:
     return "own"
 
 
+def absolute(order: Order, word: str | list[str]) -> str:
+    """A word of the program; a list holds a path that is to be absolute."""
+    return word if isinstance(word, str) else f"{order['base']}/{word[0]}".rstrip("/")
+
+
 def main() -> None:
     """Confine this process and execute the program."""
-    order: Order = json.loads(sys.argv[1])
+    with open(int(sys.argv[1]), encoding="ascii") as file:
+        order: Order = json.load(file)
     report: int = order["report"]
     try:
         how = confine(order)
@@ -368,7 +377,7 @@ def main() -> None:
         os.set_inheritable(report, False)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and so would the program
             signal.signal(number, signal.SIG_DFL)
-        argv = [os.fsencode(word) for word in order["argv"]]
+        argv = [os.fsencode(absolute(order, word)) for word in order["argv"]]
         environment = {os.fsencode(key): os.fsencode(text) for key, text in order["environment"].items()}
         # That is what this script is for; the words were taken apart by us.
         os.execve(order["program"], argv, environment)  # noqa: S606

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+from typing import Final
 
 from tidegate.doors.common.command_line import Word
+from tidegate.doors.scp.wildcards import expand
 from tidegate.doors.ssh.command import ChannelCall, ChannelConversation
 from tidegate.doors.ssh.programs import git_command
 from tidegate.doors.ssh.programs.conversation import Prepared, ProgramConversation
 from tidegate.doors.ssh.programs.installed import find
 from tidegate.doors.ssh.programs.process import Wanted
 from tidegate.doors.ssh.programs.rsync_command import RsyncCommand, parse_rsync
-from tidegate.errors import NotADirectory, NotFound, TidegateError
+from tidegate.errors import InvalidArgument, NotADirectory, NotFound, TidegateError
 from tidegate.model import ROOT, Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.vfs.api import ProgramRun, Session
+
+MAX_PATHS: Final = 10_000
+"""Paths that one word of a client may stand for."""
 
 
 def open_git(call: ChannelCall) -> ChannelConversation:
@@ -31,12 +36,27 @@ def open_rsync(call: ChannelCall) -> ChannelConversation:
 
 
 def path_of(word: str, session: Session) -> VPath:
-    """The path that a word means; a tilde outside quotes is the home."""
+    """The path that a word means; one's own tilde outside quotes is the start directory."""
+    return VPath.parse(_at_home(word, str(word), session) or ".", session.start_directory)
+
+
+def _at_home(word: str, text: str, session: Session) -> str:
     if isinstance(word, Word) and word.home:
-        head, _, rest = word.partition("/")
-        if head == "~":
-            return VPath.parse(rest, ROOT)
-    return VPath.parse(word, session.start_directory)
+        user, _, rest = text[1:].partition("/")
+        if user in ("", session.principal.username):
+            return rest
+    return text
+
+
+async def _expanded(word: str, session: Session) -> list[VPath]:
+    """The paths that a word stands for, which a shell would have expanded; the word itself if none match."""
+    if isinstance(word, Word) and word.pattern:
+        found = await expand(session, _at_home(word, word.pattern, session), session.start_directory)
+        if len(found) > MAX_PATHS:
+            raise InvalidArgument(f"rsync: {word[:80]!r} matches more than {MAX_PATHS} names")
+        if found:
+            return found
+    return [path_of(word, session)]
 
 
 async def _is_directory(session: Session, path: VPath) -> bool:
@@ -62,7 +82,9 @@ async def _prepare_git(call: ChannelCall) -> Prepared:
         )
 
     use = ProgramUse.GIT_PUSH if writes else ProgramUse.GIT_FETCH
-    return Prepared(use, [ProgramDirectory(repository, writes)], build)
+    # A push may be checked out, where the repository says so.
+    reached = repository.parent if writes and repository.name == ".git" else repository
+    return Prepared(use, [ProgramDirectory(reached, writes)], build)
 
 
 async def _repository(session: Session, path: VPath) -> VPath:
@@ -94,23 +116,30 @@ async def _repository(session: Session, path: VPath) -> VPath:
 async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
     session = call.session
     paths: list[VPath] = []
+    anchors: list[VPath | None] = []
+    slashes: list[bool] = []
     directories: list[ProgramDirectory] = []
     for word in command.paths:
-        path = path_of(word, session)
-        if command.sends and not word.endswith("/") and path != ROOT:
-            # A link at the end is sent as what it is.
-            real = (await session.real_path(path.parent)).child(path.name)
-        else:
-            real = await session.real_path(path)
-        paths.append(real)
-        writes = command.removes or not command.sends
-        directories.append(ProgramDirectory(await _nearest(session, real), writes, command.needs))
-    options: list[str] = []
+        for path in await _expanded(word, session) if command.sends else [path_of(word, session)]:
+            if command.sends and not word.endswith("/") and path != ROOT:
+                # A link at the end is sent as what it is.
+                real = (await session.real_path(path.parent)).child(path.name)
+            else:
+                real = await session.real_path(path)
+            paths.append(real)
+            slashes.append(word.endswith("/"))
+            anchors.append(await _anchor(command, word, real, session))
+            writes = command.removes or not command.sends
+            directories.append(ProgramDirectory(await _nearest(session, real), writes, command.needs))
+            directories = _merged(directories)
+    named_places: list[tuple[str, str | VPath]] = []
     for named in command.directories:
+        if named.option == "--partial-dir" and "/" not in named.path and named.path not in (".", ".."):
+            named_places.append((named.option, named.path))  # one in each directory
+            continue
         place = await session.real_path(VPath.parse(named.path, paths[0]))
-        writes = named.writes or named.option == "--link-dest"
-        directories.append(ProgramDirectory(await _nearest(session, place), writes))
-        options += [named.option, posixpath.relpath(place, paths[0])]
+        directories.append(ProgramDirectory(await _nearest(session, place), named.writes, command.needs))
+        named_places.append((named.option, place))
     program = await asyncio.to_thread(find, "rsync")
 
     def build(run: ProgramRun) -> Wanted:
@@ -124,15 +153,38 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
             if not chown:
                 added.append("--no-super")
         words = [
-            _word(path, run.point) + ("/" if word.endswith("/") and path != run.point else "")
-            for word, path in zip(command.paths, paths, strict=True)
+            _anchored(path, anchor, run.point) + ("/" if slash and path != run.point else "")
+            for slash, path, anchor in zip(slashes, paths, anchors, strict=True)
         ]
+        options: list[str | tuple[str]] = []
+        for option, place in named_places:
+            word = (place.relative_to(run.point),) if isinstance(place, VPath) else place
+            options += [option, word]
         sender = ["--sender"] if command.sends else []
         argv = ("rsync", "--server", *sender, *command.options, *options, *added, ".", *words)
         return Wanted(program, argv, {"HOME": "/nonexistent"}, chown=chown)
 
     use = ProgramUse.RSYNC_READ if command.sends else ProgramUse.RSYNC_WRITE
-    return Prepared(use, _merged(directories), build)
+    links = any(named.option == "--link-dest" for named in command.directories)
+    return Prepared(use, _joined(directories) if links else _merged(directories), build)
+
+
+async def _anchor(command: RsyncCommand, word: str, path: VPath, session: Session) -> VPath | None:
+    """The directory from which on names are sent with ``-R``; None for the root of the tree."""
+    if not (command.sends and command.relative):
+        return None
+    head, dots, _ = word.partition("/./")
+    if not dots:
+        absolute = word.startswith("/") or (isinstance(word, Word) and word.home)
+        head = "/" if absolute else "."
+    anchor = await session.real_path(path_of(head or "/", session))
+    return anchor if anchor != ROOT and path.is_within(anchor) and path != anchor else None
+
+
+def _anchored(path: VPath, anchor: VPath | None, point: VPath) -> str:
+    if anchor is None or not anchor.is_within(point) or anchor == point:
+        return _word(path, point)
+    return f"{_word(anchor, point)}/./{path.relative_to(anchor)}"
 
 
 async def _nearest(session: Session, path: VPath) -> VPath:
@@ -148,16 +200,29 @@ async def _nearest(session: Session, path: VPath) -> VPath:
 
 
 def _merged(directories: list[ProgramDirectory]) -> list[ProgramDirectory]:
-    """Each directory once, with all that is wanted of it; the first stays the first."""
+    """Each directory once, and those only that no other one holds with the same rights; in order."""
     found: dict[VPath, ProgramDirectory] = {}
     for one in directories:
-        other = found.get(one.path)
-        found[one.path] = (
-            one
-            if other is None
-            else ProgramDirectory(one.path, one.writes or other.writes, one.needs | other.needs)
+        other = found.get(one.path, one)
+        found[one.path] = ProgramDirectory(one.path, one.writes or other.writes, one.needs | other.needs)
+    return [
+        one
+        for one in found.values()
+        if not any(
+            other is not one
+            and one.path.is_within(other.path)
+            and (other.writes or not one.writes)
+            and one.needs <= other.needs
+            for other in found.values()
         )
-    return list(found.values())
+    ]
+
+
+def _joined(directories: list[ProgramDirectory]) -> list[ProgramDirectory]:
+    """The directory that holds all of them: names of one file do not reach from one to another."""
+    path = VPath(posixpath.commonpath([one.path for one in directories]))
+    needs = frozenset[Permission]().union(*(one.needs for one in directories))
+    return [ProgramDirectory(path, any(one.writes for one in directories), needs)]
 
 
 def _word(path: VPath, point: VPath) -> str:

@@ -66,13 +66,14 @@ class Wanted:
 
     Attributes:
         program: of this host.
-        argv: with the name of the program; paths are relative to the run's base.
+        argv: with the name of the program; paths are relative to the run's base. A tuple of one is such a
+            path that the program is to see as an absolute one.
         environment: all of it, but for PATH and the locale.
         chown: True if the program may set owners.
     """
 
     program: Installed
-    argv: Sequence[str]
+    argv: Sequence[str | tuple[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
     chown: bool = False
 
@@ -199,9 +200,13 @@ def _start(
         "report": report,
         "home": run.base,
         "program": wanted.program.path,
-        "argv": list(wanted.argv),
+        "argv": [list(word) if isinstance(word, tuple) else word for word in wanted.argv],
         "environment": {"PATH": PATH, "LC_ALL": "C.UTF-8", **wanted.environment},
-        "directories": [{"path": one.key, "fd": one.fd, "writes": one.writes} for one in run.directories],
+        # What holds others comes first.
+        "directories": [
+            {"path": one.key, "fd": one.fd, "writes": one.writes}
+            for one in sorted(run.directories, key=lambda one: len(one.key))
+        ],
         "execute": list(wanted.program.execute),
         "system": list(wanted.program.system),
         "limits": {name: value for name, value in limits.items() if value or name == "core"},
@@ -214,20 +219,23 @@ def _start(
         "namespace": namespace,
     }
     mine = (to_stdin, from_stdout, from_stderr)
+    document = os.memfd_create("order")  # longer than one argument may be
     try:
         try:
+            os.write(document, json.dumps(order).encode())
+            os.lseek(document, 0, os.SEEK_SET)
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(SCRIPT), json.dumps(order)],
+                [sys.executable, "-I", "-S", str(SCRIPT), str(document)],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 env={},
                 cwd="/",
-                pass_fds=[report, run.base, *(one.fd for one in run.directories)],
+                pass_fds=[document, report, run.base, *(one.fd for one in run.directories)],
                 start_new_session=True,
             )
         finally:
-            for fd in (stdin, stdout, stderr, report):
+            for fd in (document, stdin, stdout, stderr, report):
                 os.close(fd)
     except BaseException:
         for fd in (*mine, from_report):
