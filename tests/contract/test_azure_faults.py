@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import Any
@@ -27,7 +28,9 @@ from tests.support.fault_proxy import (
 )
 
 from tidegate.backends.objects.azure import AzureBucket
+from tidegate.backends.objects.azure_options import LIMITS
 from tidegate.backends.objects.bucket import ObjectChanged, Part, StorageDenied, StorageMisconfigured, Stored
+from tidegate.backends.objects.copying import copy_object
 from tidegate.backends.objects.tries import Bounds
 from tidegate.errors import AlreadyExists, InvalidPath, NotFound, StorageFailed
 
@@ -340,6 +343,34 @@ async def test_long_metadata_of_an_upload(bucket: AzureBucket) -> None:
     assert (await bucket.head("file")).metadata == metadata
     with pytest.raises(StorageFailed, match="bytes of metadata"):
         await bucket.begin("file", {"x": "y" * 9000})
+
+
+# -- copies ------------------------------------------------------------------------------------------------
+
+
+async def test_copies_above_the_limit_of_one_request(
+    bucket: AzureBucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above 256 MiB: by parts, complete or not at all; metadata alone is set without a copy."""
+    monkeypatch.setattr("tidegate.backends.objects.azure.LIMITS", replace(LIMITS, copy=MIB))
+    monkeypatch.setattr("tidegate.backends.objects.copying.LEAST_PART", MIB)
+    data = bytes(range(256)) * (5 * MIB // 512)
+    source = replace(await bucket.put("source", data, {"a": "1"}), metadata={"a": "1"})
+    copied = await copy_object(bucket, source, "target", None)
+    assert (copied.size, (await bucket.head("target")).metadata) == (len(data), {"a": "1"})
+    assert await bucket.get("target", 0, len(data)) == data
+    assert proxy.operations().count("PutBlockFromURL") == 3
+    with pytest.raises(AlreadyExists):
+        await copy_object(bucket, source, "target", {"b": "2"}, create=True)
+    proxy.add("PutBlockFromURL", Refuse(403, "AuthorizationPermissionMismatch"))
+    with pytest.raises(StorageDenied):
+        await copy_object(bucket, source, "other", None)
+    with pytest.raises(NotFound):
+        await bucket.head("other")
+    assert [one async for page in bucket.uploads("") for one in page] == []
+    proxy.asked.clear()
+    assert (await copy_object(bucket, source, "source", {"c": "3"})).metadata == {"c": "3"}
+    assert proxy.operations() == ["SetBlobMetadata"]
 
 
 # -- errors of the operator --------------------------------------------------------------------------------

@@ -208,9 +208,10 @@ async def test_trees_in_memory_last_as_long_as_the_server() -> None:
     await storages.close()
 
 
-def test_a_kind_of_ours_whose_library_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("library", ["no_such_library", "no_such_library.and.its.part"])
+def test_a_kind_of_ours_whose_library_is_not_installed(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     assert "s3" in StorageKinds().names()
-    monkeypatch.setattr("tidegate.backends.factory.EXTRAS", {"s3": ("no_such_library", "tidegate[s3]")})
+    monkeypatch.setattr("tidegate.backends.factory.EXTRAS", {"s3": (library, "tidegate[s3]")})
     found = StorageKinds()
     assert "s3" not in found.names()
     assert found.problem(StorageConfig("s3")) == "provider 1 is not installed here: install tidegate[s3]"

@@ -34,8 +34,10 @@ from tidegate.model.secrets import open_secret
 
 CONNECTIONS: Final = 64
 """Connections of one client; further requests wait for one."""
-ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""Longest answer that is no content: lists, of blobs and of blocks, and errors."""
+ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Longest list, of blobs or of blocks: 150,000 blocks at most."""
+ERROR_BYTES: Final = 1024 * 1024
+"""Longest answer that is an error."""
 PIECE_BYTES: Final = 256 * 1024
 """Bytes that are read from a connection at once."""
 SOURCE_SECONDS: Final = 3600
@@ -269,7 +271,7 @@ def _trusted(ca_file: str) -> ssl.SSLContext:
 
 async def _read(response: Any, headers: Mapping[str, str], request: Request) -> bytes:
     """The body, of bounded length and whole."""
-    most = request.most if response.status_code < 300 else ANSWER_BYTES
+    most = request.most if response.status_code < 300 else ERROR_BYTES
     told = headers.get("content-length", "")
     if told.isdigit() and int(told) > most:
         raise _too_long(int(told), most)

@@ -40,7 +40,7 @@ AGAIN: Final = frozenset(
 )
 """Codes after which the same request may succeed; digests that do not fit are damage on the way."""
 EXISTS: Final = frozenset(("BlobAlreadyExists", "ResourceAlreadyExists"))
-_NO_CONTAINER: Final = frozenset(("ContainerNotFound", "ContainerDisabled"))
+_NO_CONTAINER: Final = frozenset(("ContainerNotFound", "ContainerDisabled", "ContainerBeingDeleted"))
 _LEASED: Final = frozenset(("LeaseIdMissing", "LeaseIdMismatchWithBlobOperation", "LeaseLost"))
 _ARCHIVED: Final = frozenset(("BlobArchived", "BlobBeingRehydrated"))
 _NAMES: Final = frozenset(("InvalidUri", "InvalidResourceName", "OutOfRangeInput"))

@@ -35,6 +35,7 @@ LIMITS: Final = Limits(
     part=4000 * MIB,
     parts=50_000,
     object=50_000 * 4000 * MIB,
+    sets_metadata=True,
 )
 """Bounds of the protocol from its version 2019-12-12 on (REST reference, "Scalability and performance targets
 for Blob storage", "Put Blob", "Put Block List" and "Copy Blob From URL"). Blocks may be smaller than 1 MiB;

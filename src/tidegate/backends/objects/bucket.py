@@ -69,6 +69,7 @@ class Limits:
         copies_parts: `Bucket.copy_part` is there.
         copies_ranges: it takes parts of objects, too, not only whole ones.
         creates: ``create=True`` is decided by the service, in one step with the write.
+        sets_metadata: `Bucket.copy` of an object of any size onto itself changes its metadata alone.
     """
 
     put: int
@@ -81,6 +82,7 @@ class Limits:
     copies_parts: bool = True
     copies_ranges: bool = True
     creates: bool = True
+    sets_metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)

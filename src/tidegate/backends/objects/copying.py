@@ -40,7 +40,8 @@ async def copy_object(
         AlreadyExists: with `create`. ObjectChanged, StorageFailed.
     """
     limits = bucket.limits
-    if source.size <= limits.copy:
+    onto_itself = source.key == key and metadata is not None and not create
+    if source.size <= limits.copy or (limits.sets_metadata and onto_itself):
         stored = await bucket.copy(source, key, metadata, create=create)
     elif limits.copies_parts and limits.copies_ranges:
         stored = await _in_parts(bucket, source, key, metadata or source.metadata or {}, create=create)
