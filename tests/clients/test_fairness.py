@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.support.doors import ANY_PORT, port_of
 from tests.support.people import CHEAP
-from tests.support.running import free_port, running
+from tests.support.running import Person, free_port, running
 from tests.support.web_world import settings
 
 from tidegate.config.load import Loaded
@@ -35,6 +35,8 @@ LISTINGS_TURN_SECONDS = 0.04
 
 PACKETS = {"listings": 250, "tiny requests": 5000, "HTTP chunks of one byte": 60_000}
 NAMES = 5000
+ATTEMPTS = 2
+"""Times that each ten strike if they do more harm than they may."""
 QUIET_LOGIN_SECONDS = 0.03
 """What a login takes without attackers, on two cores that have nothing else to do, with room to spare."""
 
@@ -163,12 +165,35 @@ async def test_ten_listings_share_a_turn(server: Server):
     assert meter.longest < LISTINGS_TURN_SECONDS
 
 
+async def beside(armed: list[Armed], target: Target, person: Person) -> tuple[list[float], list[float]]:
+    """Seconds that a user's STATs and new logins wait while some peers strike."""
+    clock = asyncio.get_running_loop().time
+    user = User(target)
+    await user.start()
+    logins: list[float] = []
+    # Who does not read its answers is not read any further: its strike does not end.
+    strikes = [asyncio.create_task(peer.strike()) for peer in armed]
+    for _ in range(5):
+        began = clock()
+        async with person.connect():
+            logins.append(clock() - began)
+    await asyncio.wait(strikes, timeout=2)
+    for strike in strikes:
+        strike.cancel()
+    await asyncio.wait(strikes)
+    for peer in armed:
+        peer.close()
+    await user.stop()
+    return user.waits, logins
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 async def test_ten_strangers_beside_a_user_and_new_logins(tmp_path: Path):
     """The whole program: no STAT over 0.3 s and no login over 1 s, whichever ten it are.
 
-    On a machine that is busy with other work, in proportion to how long a login takes without them.
+    On a machine that is busy with other work, in proportion to how long a login takes without them; a moment
+    in which others had the processors does not count, if it does not come again.
     """
     with running(tmp_path / "config", settings={"httpd": {"bindings": [{"port": free_port()}]}}) as server:
         person = server.account()
@@ -185,25 +210,12 @@ async def test_ten_strangers_beside_a_user_and_new_logins(tmp_path: Path):
                 quiet.append(clock() - began)
         busy = max(1.0, max(quiet) / QUIET_LOGIN_SECONDS)
         for name, flood in FLOODS.items():
-            armed = [await flood(target, PACKETS.get(name, 20_000)) for _ in range(10)]
-            user = User(target)
-            await user.start()
-            logins: list[float] = []
-            # Who does not read its answers is not read any further: its strike does not end.
-            strikes = [asyncio.create_task(peer.strike()) for peer in armed]
-            for _ in range(5):
-                began = clock()
-                async with person.connect():
-                    logins.append(clock() - began)
-            await asyncio.wait(strikes, timeout=2)
-            for strike in strikes:
-                strike.cancel()
-            await asyncio.wait(strikes)
-            for peer in armed:
-                peer.close()
-            await user.stop()
-            print(
-                f"ten times {name}: STAT {max(user.waits):.3f} s at most, login {max(logins):.3f} s (quiet {max(quiet):.3f} s)"
-            )
-            assert max(user.waits) < 0.3 * busy
-            assert max(logins) < 1 * busy
+            for _ in range(ATTEMPTS):
+                armed = [await flood(target, PACKETS.get(name, 20_000)) for _ in range(10)]
+                waits, logins = await beside(armed, target, person)
+                print(
+                    f"ten times {name}: STAT {max(waits):.3f} s at most, login {max(logins):.3f} s (quiet {max(quiet):.3f} s)"
+                )
+                if fair := max(waits) < 0.3 * busy and max(logins) < 1 * busy:
+                    break
+            assert fair, (name, max(waits), max(logins), busy)
