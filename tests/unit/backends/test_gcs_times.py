@@ -41,8 +41,8 @@ def test_ours_come_back(ns: int) -> None:
 
 
 def test_the_form_of_others() -> None:
-    assert for_service({"mtime": "1000000000.5"}) == {
+    assert for_service({"mtime": "1000000000.500000000"}) == {
         "mtime": "2001-09-09T01:46:40.500000000Z",
         GSUTIL: "1000000000",
     }
-    assert for_service({"a": "1"}) == {"a": "1"}
+    assert for_service({"a": "1", "mtime": "7.5"}) == {"a": "1", "mtime": "7.5"}

@@ -18,7 +18,7 @@ from typing_extensions import Buffer
 from tidegate.backends.objects.bucket import Bucket, Limits, ObjectChanged, Page, Part, Stored, Upload
 from tidegate.backends.objects.gcs_client import Request
 from tidegate.backends.objects.gcs_options import LIMITS, GcsOptions
-from tidegate.backends.objects.gcs_requests import FIELDS, HIDDEN, GcsRequests, named, stored_of
+from tidegate.backends.objects.gcs_requests import FIELDS, HIDDEN, GcsRequests, listed, named, stored_of
 from tidegate.backends.objects.gcs_times import for_service
 from tidegate.backends.objects.gcs_uploads import GcsUploads
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
@@ -96,10 +96,12 @@ class GcsBucket:
         last = ""
         while True:
             found = (await self._requests.call(self._requests.listing(query))).found
-            entries = [stored_of(entry) for entry in found.get("items", ())]
+            entries = [stored_of(entry) for entry in listed(found, "items")]
             objects = [without_write_id(one) for one in entries if one.key > after and not _hidden(one.key)]
             prefixes = [
-                one for one in found.get("prefixes", ()) if one > max(after, last) and not _hidden(one)
+                one
+                for one in map(str, listed(found, "prefixes"))
+                if one > max(after, last) and not _hidden(one)
             ]
             last = max(last, *prefixes, "")
             if objects or prefixes:

@@ -136,6 +136,9 @@ class GcsClient:
         try:
             async with asyncio.timeout(request.seconds or self._bounds.call):
                 while True:
+                    if self._session is None:
+                        error = StorageFailed(detail=f"{request.operation}: the storage is closed")
+                        raise Failed(error, "", max(tries, 1))
                     tries += 1
                     headers: Mapping[str, str] = {}
                     try:
@@ -155,8 +158,8 @@ class GcsClient:
 
     async def _send(self, request: Request, token: Mapping[str, str], tries: int) -> Answer:
         session = self._session
-        if session is None:
-            raise StorageFailed(detail=f"{request.operation}: the storage is closed")
+        if session is None:  # it was closed while a token was fetched
+            raise aiohttp.ClientConnectionError("the storage is closed")
         query = {name: str(value) for name, value in request.query.items() if value not in {None, ""}}
         if self._options.user_project:
             query["userProject"] = self._options.user_project

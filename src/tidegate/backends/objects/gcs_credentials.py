@@ -89,7 +89,15 @@ class Tokens:
         """Fetch a token; all that wait for one share one request, which goes on if one of them leaves."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch_once())
-        await asyncio.shield(self._fetching)
+            self._fetching.add_done_callback(_looked_at)
+        fetching = self._fetching
+        try:
+            await asyncio.shield(fetching)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if fetching.cancelled() and task is not None and not task.cancelling():
+                raise StorageFailed(detail="no token: the storage is closed") from None
+            raise
 
     async def _fetch_once(self) -> None:
         try:
@@ -163,6 +171,12 @@ class Tokens:
         if isinstance(error, g.RefreshError):
             return StorageDenied(detail=f"no token: {text}")
         return StorageDenied(detail=f"no credentials: {text}")
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """Take the error of a task that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _made(info: dict[str, Any], request: Any) -> Any:

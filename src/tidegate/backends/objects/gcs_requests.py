@@ -218,7 +218,7 @@ class GcsRequests:
             tries = max(tries, answer.tries)
             if "resource" in answer.found:
                 break
-            now = int(stated(answer.found, "totalBytesRewritten"))
+            now = int(str(stated(answer.found, "totalBytesRewritten")))
             idle, copied = (0, now) if now > copied else (idle + 1, copied)
             if idle >= REWRITES:
                 raise StorageFailed(detail=f"objects.rewrite: no progress at {now} bytes")
@@ -270,15 +270,39 @@ def stated(found: Mapping[str, Any], name: str) -> Any:
         raise StorageMisconfigured(detail=f"an answer without {name}: this is no Cloud Storage") from None
 
 
-def stored_of(found: Mapping[str, Any]) -> Stored:
-    """The object that an answer describes."""
+def listed(found: Mapping[str, Any], name: str) -> list[Any]:
+    """A list of an answer, which is left out if it is empty.
+
+    Raises:
+        StorageMisconfigured: it is something else.
+    """
+    entries = found.get(name, [])
+    if not isinstance(entries, list):
+        raise _foreign(name)
+    return entries
+
+
+def _foreign(name: str) -> StorageMisconfigured:
+    return StorageMisconfigured(detail=f"an answer with another {name}: this is no Cloud Storage")
+
+
+def stored_of(found: Any) -> Stored:
+    """The object that an answer describes.
+
+    Raises:
+        StorageMisconfigured: it describes none.
+    """
+    if not isinstance(found, dict) or not isinstance(found.get("metadata") or {}, dict):
+        raise _foreign("object")
     digests = {"md5": found.get("md5Hash", ""), "crc32c": found.get("crc32c", "")}
     metadata = {str(name).lower(): str(value) for name, value in (found.get("metadata") or {}).items()}
-    known = {name: made for name, text in digests.items() if (made := sums.hex_of(text))}
-    size, generation = stated(found, "size"), stated(found, "generation")
-    return Stored(
-        stated(found, "name"), int(size), _time_of(found), str(generation), for_port(metadata), known
-    )
+    known = {name: made for name, text in digests.items() if (made := sums.hex_of(str(text)))}
+    generation = str(stated(found, "generation"))
+    try:
+        size = int(stated(found, "size"))
+    except (ValueError, TypeError):
+        raise _foreign("size") from None
+    return Stored(str(stated(found, "name")), size, _time_of(found), generation, for_port(metadata), known)
 
 
 def _time_of(found: Mapping[str, Any]) -> float:

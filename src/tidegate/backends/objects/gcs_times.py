@@ -20,10 +20,10 @@ _FRACTION: Final = re.compile(r"\.(\d{1,30})")
 
 
 def for_service(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata of the port as they are stored."""
+    """Metadata of the port as they are stored; a time in another form than ours stays as it is."""
     found = dict(metadata)
     ns = nanoseconds(found.get(MTIME, ""))
-    if ns is None:
+    if ns is None or seconds_text(ns) != found[MTIME]:
         return found
     seconds, rest = divmod(ns, 10**9)
     found[GSUTIL] = str(seconds)

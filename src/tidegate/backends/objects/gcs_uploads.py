@@ -27,6 +27,7 @@ from tidegate.backends.objects.gcs_requests import (
     HIDDEN,
     PART_SECONDS,
     GcsRequests,
+    listed,
     named,
     stored_of,
 )
@@ -213,7 +214,7 @@ class GcsUploads:
         query["maxResults"] = BATCH
         while True:
             found = (await self._requests.call(self._requests.listing(query))).found
-            if page := found.get("items"):
+            if page := listed(found, "items"):
                 yield page
             token = found.get("nextPageToken")
             if not token or token == query.get("pageToken"):
