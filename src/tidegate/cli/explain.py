@@ -41,7 +41,9 @@ class ExplainFlags:
     ]
     path: Annotated[str, typer.Option("--path", help="Path as the client knows it.")] = "/"
     ip: Annotated[str, typer.Option("--ip", help="Where the client is.")] = "127.0.0.1"
-    protocol: Annotated[str, typer.Option("--protocol", help="SFTP, or SSH for an SSH command.")] = "SFTP"
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="SFTP, SCP, or SSH for another SSH command.")
+    ] = "SFTP"
     target: Annotated[str | None, typer.Option("--target", help="Second path of a rename, copy or link.")] = (
         None
     )
