@@ -33,8 +33,8 @@ from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.policy.login import require_login
-from tidegate.policy.methods import KEYBOARD, PUBLICKEY, combined, remaining_methods
-from tidegate.policy.second_factor import asks_code, code_follows
+from tidegate.policy.methods import KEYBOARD, combined, remaining_methods
+from tidegate.policy.second_factor import asks_code, code_follows, judged_method
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
@@ -276,8 +276,7 @@ class Identity:
                 question = CODE_CHALLENGE if code else None
                 return PartialLogin(name, credential.kind, follow, question, replace(proved.step, code=code))
         # A code is no method of its own: who may log in by a password may do so with a code.
-        coded = after is not None and proved.step.coded and after.done != PUBLICKEY
-        judged = after.done if after is not None and coded else method
+        judged = judged_method(account, family, method) if proved.step.coded else method
         self._require(account, peer, judged, now_ms)
         if not proved.step.coded and code_follows(account, family, method):
             self._upgrade(is_stored, proved.account, credential)

@@ -23,10 +23,12 @@ from tidegate.policy.folders import Refusal, check_rename, folders_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
 from tidegate.policy.login import check_login
+from tidegate.policy.methods import family_of
 from tidegate.policy.programs import WORDS as PROGRAM_WORDS
 from tidegate.policy.programs import ProgramRules, enabled_step, refusal_of
 from tidegate.policy.renames import onto_step
 from tidegate.policy.requirements import REQUIREMENTS
+from tidegate.policy.second_factor import judged_method
 
 __all__ = ["Explanation", "Row", "Usage", "explain", "parse_operation", "parse_program"]
 
@@ -267,9 +269,8 @@ def explain(
     act = _act_of(account, op, path, target, is_dir, exists, target_exists, replaced, rename_onto)
     usage = usage or Usage()
     gate = Gate(Principal(account, method or "", ip), protocol)
-    rules = check_login(
-        account, protocol=protocol, method=method or "", ip=ip, now_ms=now_ms, tz=tz, stop=False
-    )
+    judged = judged_method(account, family_of(protocol), method or "")
+    rules = check_login(account, protocol=protocol, method=judged, ip=ip, now_ms=now_ms, tz=tz, stop=False)
     steps: list[tuple[Section, Step]] = [("login", step) for step in (*proofs, *rules)]
     if (session := session_step(account, usage)) is not None:
         steps.append(("sessions", session))

@@ -14,8 +14,10 @@ METHODS: Final = (
     "keyboard-interactive",
     "publickey+password",
     "publickey+keyboard-interactive",
+    "password+keyboard-interactive",
+    "publickey+password+keyboard-interactive",
 )
-"""Ways to log in that a door of this version has."""
+"""Ways to log in that a door has; keyboard-interactive after a password is a one-time code."""
 
 DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.HTTP)
 """Protocols that a door of this version speaks; SCP and HTTP judge as their family does."""

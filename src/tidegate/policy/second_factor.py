@@ -77,6 +77,17 @@ def code_follows(account: Account, family: str, method: str) -> bool:
     return method not in WITHOUT_PASSWORD and asks_code(account, family)
 
 
+def judged_method(account: Account, family: str, method: str) -> str:
+    """The method that `denied_login_methods` is asked about: without the code, which is none of its own.
+
+    A key followed by keyboard-interactive is a pair of its own, whatever was asked there.
+    """
+    before = method.removesuffix("+keyboard-interactive")
+    if before in ("publickey", method) or not asks_code(account, family):
+        return method
+    return before
+
+
 def has_to_set_up(account: Account, family: str) -> bool:
     """True if the account may not come in at a door before it has set up codes for it."""
     return family in account.filters.two_factor_protocols and not asks_code(account, family)

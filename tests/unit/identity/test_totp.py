@@ -21,6 +21,7 @@ from tidegate.policy.second_factor import (
     decode_secret,
     has_to_set_up,
     hash_recovery_code,
+    judged_method,
     recovery_code_fits,
     recovery_codes_of,
     totp_of,
@@ -140,6 +141,25 @@ def test_where_codes_are_asked_for() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "judged"),
+    [
+        ("", ""),
+        ("password", "password"),
+        ("keyboard-interactive", "keyboard-interactive"),
+        ("publickey", "publickey"),
+        ("password+keyboard-interactive", "password"),
+        ("publickey+password+keyboard-interactive", "publickey+password"),
+        ("publickey+keyboard-interactive", "publickey+keyboard-interactive"),
+    ],
+)
+def test_a_code_is_no_method(method: str, judged: str) -> None:
+    asked = Account(username="ana", filters=Filters(extra={"totp_config": {"enabled": True}}))
+    assert judged_method(asked, "SSH", method) == judged
+    assert judged_method(asked, "DAV", method) == method
+    assert judged_method(Account(username="bob"), "SSH", method) == method
 
 
 def test_wrong_codes_are_bounded() -> None:

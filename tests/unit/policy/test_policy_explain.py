@@ -68,6 +68,20 @@ def denied(explanation: Explanation) -> tuple[str, str]:
     return step.rule, step.where
 
 
+def test_codes() -> None:
+    """A code needs no method of its own; where it has to be set up first, that decides."""
+    filters = replace(ANA.filters, denied_login_methods=("keyboard-interactive",))
+    asked = replace(ANA, filters=replace(filters, extra={"totp_config": {"enabled": True}}))
+    explanation = ask(asked, method="password+keyboard-interactive")
+    assert explanation.decision.allowed
+    (step,) = (one for one in explanation.steps if one.rule == "second_factor")
+    assert step.why == "a one-time code follows a password"
+    assert denied(ask(asked, method="keyboard-interactive"))[0] == "method[keyboard-interactive]"
+    shut = replace(ANA, filters=replace(filters, two_factor_protocols=("SSH",)))
+    assert denied(ask(shut)) == ("second_factor", "filters.two_factor_protocols")
+    assert ask(shut, protocol=Protocol.HTTP).decision.allowed
+
+
 def test_allowed() -> None:
     explanation = ask()
     assert explanation.decision.allowed
