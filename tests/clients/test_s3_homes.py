@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 from tests.support.object_servers import ObjectServer
 from tests.support.programs import digest, random_file, sftp
@@ -26,6 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: ObjectSer
         "AWS_ACCESS_KEY_ID": seaweedfs_server.access_key,
         "AWS_SECRET_ACCESS_KEY": seaweedfs_server.access_secret,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "TIDEGATE_STORAGE__OBJECTS__MEMORY": "64",
+        "TIDEGATE_STORAGE__OBJECTS__MEMORY_WAIT": "4",
     }
     with running(tmp_path_factory.mktemp("s3") / "config", environment=environment) as made:
         made.secrets.add(seaweedfs_server.access_secret)
@@ -101,3 +105,42 @@ def test_mistakes_are_in_the_log_and_not_told_to_the_client(
     line = server.wait_line("failed", username=person.name)
     assert (line["level"], line["rule"]) == ("warn", "storage")
     assert said in line["text"]
+
+
+@pytest.mark.needs("sftp")
+async def test_uploads_that_stop_just_below_a_part_hold_up_their_own_account_only(
+    server: Running, seaweedfs_server: ObjectServer, tmp_path: Path
+) -> None:
+    bucket = seaweedfs_server.bucket()
+    anna, ben = (
+        server.account(filesystem=s3(seaweedfs_server, bucket, key_prefix=f"users/{name}/"))
+        for name in ("anna", "ben")
+    )
+    sent = random_file(tmp_path / "big", 100 * MIB)
+    said: list[str] = []
+
+    async def stop(client: asyncssh.SFTPClient, number: int) -> None:
+        file = await client.open(f"stalled{number}", "wb", encoding=None)
+        try:
+            for _ in range(19):
+                await file.write(bytes(256 * 1024))
+        except asyncssh.SFTPError as error:
+            said.append(error.reason)
+
+    async with (
+        asyncssh.connect(
+            "127.0.0.1",
+            server.port,
+            username=anna.name,
+            client_keys=[str(anna.key)],
+            known_hosts=None,
+            config=None,
+        ) as connection,
+        connection.start_sftp_client() as client,
+    ):
+        await asyncio.gather(*(stop(client, number) for number in range(60)))
+        # The share of an account is a quarter of 64 MiB: three of these fit, and one may go beyond.
+        assert len(said) >= 60 - 5
+        assert set(said) == {"the share of the memory for transfers is in use: try again later"}
+        await asyncio.to_thread(lambda: sftp(ben, "put big", "get big back", cwd=tmp_path).ok())
+    assert digest(tmp_path / "back") == sent

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
@@ -537,6 +537,33 @@ class OpensAtOnce(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRules:
+    """Settings of the server for all roots in object storage; sizes in bytes.
+
+    Attributes:
+        memory: for content that is on its way, of all roots together.
+        memory_share: of that, for one account's home or one folder.
+        memory_seconds: a transfer that waits so long for memory is refused.
+        attribute_seconds: how long what is known of a name answers questions about it.
+        listing_heads: objects of one listing that are asked for their metadata, where the times are.
+        requests: requests of one operation on many objects that run at the same time.
+        digests: algorithms by which content is summed up while it passes: ``blake3``, or names of `hashlib`.
+        partial_seconds: an unfinished upload that nobody took up for so long is removed.
+        rename_seconds: a rename of a directory that a crash broke off is completed within so long.
+    """
+
+    memory: int = 256 << 20
+    memory_share: int = 64 << 20
+    memory_seconds: float = 60.0
+    attribute_seconds: float = 5.0
+    listing_heads: int = 1000
+    requests: int = 32
+    digests: tuple[str, ...] = ("blake3",)
+    partial_seconds: float = 7 * 86400.0
+    rename_seconds: float = 7 * 86400.0
+
+
 @dataclass(frozen=True, slots=True)
 class StorageHost:
     """Services of the server for each kind of storage.
@@ -546,11 +573,15 @@ class StorageHost:
         journal_dir: a directory of the server where a kind may note unfinished uploads, for the start after a
             crash; None if nothing is to be kept.
         on_os_error: told of errors of the operating system, to notice shortages.
+        objects: settings of all roots in object storage.
+        shared: what kinds of storage of one server share, by a name that says whose it is.
     """
 
     umask: int = 0o022
     journal_dir: str | None = None
     on_os_error: Callable[[OSError], object] | None = None
+    objects: ObjectRules = ObjectRules()
+    shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class StorageKind(Protocol):

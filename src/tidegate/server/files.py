@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from tidegate.abc import Publish, StorageHost
+from tidegate.abc import ObjectRules, Publish, StorageHost
 from tidegate.config.load import Loaded
 from tidegate.resources import Ledger
 from tidegate.vfs.context import VfsOptions
@@ -38,6 +38,23 @@ def storage_host(loaded: Loaded, ledger: Ledger, journal: str | None) -> Storage
         umask=int(umask, 8) if umask else process_umask,
         journal_dir=journal,
         on_os_error=ledger.descriptors.short,
+        objects=object_rules(loaded),
+    )
+
+
+def object_rules(loaded: Loaded) -> ObjectRules:
+    """Settings of all roots in object storage."""
+    keys = loaded.settings.storage.objects
+    return ObjectRules(
+        memory=keys.memory << 20,
+        memory_share=keys.memory_per_account << 20 or (keys.memory << 20) // 4,
+        memory_seconds=float(keys.memory_wait),
+        attribute_seconds=keys.attribute_seconds,
+        listing_heads=keys.listing_heads,
+        requests=keys.requests,
+        digests=tuple(keys.digests),
+        partial_seconds=keys.unfinished_upload_hours * 3600.0,
+        rename_seconds=keys.rename_note_hours * 3600.0,
     )
 
 

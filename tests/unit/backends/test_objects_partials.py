@@ -212,11 +212,12 @@ async def test_an_upload_that_cannot_be_taken_up_now_is_kept(bucket: MemoryBucke
     backend = ObjectBackend(bucket, "root", SETTINGS, shared)
     await backend.open()
     await put(backend, "f", DATA[:10_000], START, Outcome.KEEP)
-    assert shared.budget.take_nowait(4096)
-    await shared.budget.take("another", 1)  # nobody else may go beyond the limit
+    other = shared.budget.of("other")
+    assert other.take_nowait(4096)
+    await other.take("another", 1)  # nobody else may go beyond the limit
     with pytest.raises(PeerLimit):
         await backend.open_file("f", RESUME)
-    shared.budget.give_back(4097)
+    other.give_back(4097)
     assert (await backend.stat("f")).size == 10_000
     handle = await backend.open_file("f", RESUME)
     await handle.write(0, DATA[10_000:])

@@ -184,9 +184,10 @@ async def test_files_that_are_opened_and_not_read_keep_no_memory_from_others() -
     shared = ObjectShared(ByteBudget(4 * 16384, wait=0.01))
     handles = [await reader_of(MemoryBucket(limits=LARGE), shared) for _ in range(4)]
     assert shared.budget.held == 4 * 16384
-    await shared.budget.take("another", 4 * 16384)
+    other = shared.budget.of("other")
+    await other.take("another", 4 * 16384)
     assert shared.budget.held == 4 * 16384
-    shared.budget.give_back(4 * 16384)
+    other.give_back(4 * 16384)
     for handle in handles:
         assert await handle.read(0, 40_000) == DATA[:40_000]
         await handle.close()

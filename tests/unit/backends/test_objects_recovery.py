@@ -139,7 +139,13 @@ async def test_notes_about_other_roots_and_nonsense_stay(tmp_path: Path) -> None
     dead.add(Note(UPLOAD, "memory://bucket/", "elsewhere/f", "u1"))
     dead.add(Note(UPLOAD, "memory://another/", "root/f", "u1"))
     path = Path(dead.add(Note(UPLOAD, "memory://bucket/", "root/f", "u1")))
-    for nonsense in ("", "[]", "{", json.dumps(asdict(Note("x", "y", "z", "w")) | {"key": 5})):
+    for nonsense in (
+        "",
+        "[]",
+        "{",
+        json.dumps(asdict(Note("x", "y", "z", "w")) | {"key": 5}),
+        '{"key": "x", "begun": "0"}',
+    ):
         path.write_text(nonsense)
     dead.close()
     backend = backend_of(MemoryBucket(), tmp_path)
@@ -237,3 +243,29 @@ async def test_a_rename_out_of_a_root_is_completed_by_who_sees_both_places(tmp_p
         await backend.open()
         assert list(bucket.contents) == [wanted]
         await backend.close()
+
+
+async def test_a_rename_that_broke_off_too_long_ago_is_told_and_nothing_moves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = Journal(str(tmp_path))
+    path = dead.add(Note(RENAME, "memory://bucket/", "root/d/", "root/e/"))
+    upload = dead.add(Note(UPLOAD, "memory://bucket/", "root/f", "u1"))
+    for old in (path, upload):
+        os.utime(old, (1_700_000_000, 1_700_000_000))
+    dead.close()
+    bucket, shared = MemoryBucket(), ObjectShared()
+    bucket.opened = True
+    await bucket.put("root/d/1", b"1", {})
+    for _ in range(2):  # told once
+        backend = backend_of(bucket, tmp_path, shared)
+        await backend.open()
+        await backend.close()
+    assert list(bucket.contents) == ["root/d/1"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    (aside,) = tmp_path.glob("not-completed-*")
+    for told in ("root/d/", "root/e/", "2023-11-14 22:13:20 UTC", str(aside), "rename_note_hours"):
+        assert told in line
+    assert json.loads(aside.read_text())["key"] == "root/d/"
+    shared.close()
+    assert list(tmp_path.iterdir()) == [aside]

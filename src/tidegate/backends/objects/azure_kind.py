@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tidegate.abc import Backend, StorageHost, StorageKind
 from tidegate.backends.objects.azure_options import LIMITS, AzureOptions
-from tidegate.backends.objects.option_checks import MIB
-from tidegate.backends.objects.shared_bucket import SharedBuckets
+from tidegate.backends.objects.shared_bucket import SharedBuckets, owner_of
 from tidegate.model import StorageSpec
 from tidegate.packages import load_beside
 
 if TYPE_CHECKING:
     from tidegate.backends.objects.bucket import Bucket
     from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
-
-PART_MIB = 5
-"""`upload_part_size` and `download_part_size` by default."""
-PARTS = 2
-"""`upload_concurrency` and `download_concurrency` by default: with the part at hand 15 MiB for a transfer."""
 
 
 class AzureStorage:
@@ -45,7 +39,7 @@ class AzureStorage:
         await load_beside("tidegate.backends.objects.backend")
         return ()
 
-    def build(self, spec: StorageSpec, options: AzureOptions) -> Backend:  # noqa: ARG002 - no directory
+    def build(self, spec: StorageSpec, options: AzureOptions) -> Backend:
         """The keys of a container under `AzureOptions.key_prefix`."""
         from tidegate.backends.objects.backend import ObjectBackend
         from tidegate.backends.objects.settings import ObjectShared
@@ -54,8 +48,10 @@ class AzureStorage:
         place = f"azblob://{options.place().name}/"
         bucket = self._buckets.get(connection, lambda: _make(connection), LIMITS, place)
         if self._shared is None:
-            self._shared = ObjectShared()
-        return ObjectBackend(bucket, options.prefix, settings_of(options, self._host), self._shared)
+            self._shared = ObjectShared.of(self._host)
+        return ObjectBackend(
+            bucket, options.prefix, settings_of(options, self._host), self._shared, owner_of(spec)
+        )
 
     async def close(self) -> None:
         """Release what the roots shared."""
@@ -73,14 +69,7 @@ def settings_of(options: AzureOptions, host: StorageHost) -> ObjectSettings:
     """The settings of a root as a record gives them."""
     from tidegate.backends.objects.settings import ObjectSettings
 
-    return ObjectSettings(
-        upload_part_size=(options.upload_part_size or PART_MIB) * MIB,
-        upload_concurrency=options.upload_concurrency or PARTS,
-        download_part_size=(options.download_part_size or PART_MIB) * MIB,
-        download_concurrency=options.download_concurrency or PARTS,
-        journal_dir=host.journal_dir,
-        service=options.place().account_url,
-    )
+    return ObjectSettings.of(host, options.place().account_url, options)
 
 
 def _proof(kind: AzureStorage) -> StorageKind:

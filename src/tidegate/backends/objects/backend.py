@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 
 from tidegate.abc import (
     Backend,
@@ -64,6 +64,8 @@ class ObjectBackend:
         prefix: what the keys of the root begin with, for instance ``users/alice/``; may be empty.
         settings: sizes, seconds and bounds.
         shared: what the roots of the process share.
+        owner: whose share of the memory for transfers is used; equal for roots that use one share. Empty for
+            a share of this root.
     """
 
     capabilities = (
@@ -83,6 +85,7 @@ class ObjectBackend:
         prefix: str = "",
         settings: ObjectSettings | None = None,
         shared: ObjectShared | None = None,
+        owner: Hashable = "",
     ) -> None:
         self._bucket = bucket
         self._settings = settings or ObjectSettings()
@@ -92,7 +95,8 @@ class ObjectBackend:
         self._tree = Tree(bucket, self._keys, self._cache, self._settings)
         self._partials = Partials(self._tree, self._shared.partials(bucket))
         self._notes = Notes(bucket, self._shared.journal(self._settings.journal_dir), self._settings.service)
-        self._uploads = Uploads(self._tree, self._shared, self._partials, self._notes, self._set_times)
+        self._memory = self._shared.budget.of(owner or object())
+        self._uploads = Uploads(self._tree, self._memory, self._partials, self._notes, self._set_times)
         self._recovery: asyncio.Task[None] | None = None
 
     def location(self, key: str) -> str:
@@ -153,7 +157,7 @@ class ObjectBackend:
         if options.truncate and not options.write:
             raise InvalidArgument("invalid argument: truncate without write")
         if not options.write:
-            return await ObjectReader.open(self._tree, self._shared, key)
+            return await ObjectReader.open(self._tree, self._memory, key)
         if options.read:
             raise Unsupported("this storage cannot read and write one file at a time")
         return await self._uploads.open(key, options)

@@ -14,15 +14,9 @@ from tidegate.abc import Backend, StorageHost, StorageKind
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.bucket import Bucket
 from tidegate.backends.objects.gcs_options import LIMITS, GcsOptions
-from tidegate.backends.objects.option_checks import MIB
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
-from tidegate.backends.objects.shared_bucket import SharedBuckets
+from tidegate.backends.objects.shared_bucket import SharedBuckets, owner_of
 from tidegate.model import StorageSpec
-
-PART_MIB = 5
-"""`upload_part_size` and `download_part_size` by default."""
-PARTS = 2
-"""`upload_concurrency` and `download_concurrency` by default: with the part at hand 15 MiB for a transfer."""
 
 
 class GcsStorage:
@@ -35,17 +29,19 @@ class GcsStorage:
     def __init__(self, host: StorageHost) -> None:
         self._host = host
         self._buckets = SharedBuckets()
-        self._shared = ObjectShared()
+        self._shared = ObjectShared.of(self._host)
 
     async def open(self) -> Sequence[str]:
         """Nothing is shared before the first root."""
         return ()
 
-    def build(self, spec: StorageSpec, options: GcsOptions) -> Backend:  # noqa: ARG002 - no directory
+    def build(self, spec: StorageSpec, options: GcsOptions) -> Backend:
         """The keys of a bucket under `GcsOptions.key_prefix`."""
         connection = replace(options, key_prefix="")
         bucket = self._buckets.get(connection, lambda: _make(connection), LIMITS, f"gs://{options.bucket}/")
-        return ObjectBackend(bucket, options.prefix, settings_of(options, self._host), self._shared)
+        return ObjectBackend(
+            bucket, options.prefix, settings_of(options, self._host), self._shared, owner_of(spec)
+        )
 
     async def close(self) -> None:
         """Release what the roots shared."""
@@ -60,13 +56,8 @@ def _make(options: GcsOptions) -> Bucket:
 
 def settings_of(options: GcsOptions, host: StorageHost) -> ObjectSettings:
     """The settings of a root as a record gives them."""
-    return ObjectSettings(
-        upload_part_size=(options.upload_part_size or PART_MIB) * MIB,
-        upload_concurrency=options.upload_concurrency or PARTS,
-        download_part_size=(options.download_part_size or PART_MIB) * MIB,
-        download_concurrency=options.download_concurrency or PARTS,
-        journal_dir=host.journal_dir,
-        service=options.endpoint.rstrip("/") or f"gs.{options.universe_domain}".rstrip("."),
+    return ObjectSettings.of(
+        host, options.endpoint.rstrip("/") or f"gs.{options.universe_domain}".rstrip("."), options
     )
 
 

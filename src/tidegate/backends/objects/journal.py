@@ -19,6 +19,8 @@ from typing import Final
 
 PREFIX: Final = "objects-"
 LOCK: Final = "lock"
+ASIDE: Final = "not-completed-"
+"""Prefix of files of the journal that hold notes which were too old."""
 MAX_NOTE_BYTES: Final = 16 * 1024
 """Longest note that is read."""
 UPLOAD: Final = "upload"
@@ -35,12 +37,14 @@ class Note:
             nothing).
         key: of the object, or prefix of the directory that is renamed.
         other: id of the upload, or prefix that it is renamed to.
+        begun: when the note was written, seconds since 1970; that of the file, which is not in it.
     """
 
     kind: str
     bucket: str
     key: str
     other: str
+    begun: float = 0.0
 
 
 class Journal:
@@ -69,13 +73,23 @@ class Journal:
         path = os.path.join(self._own_directory(), secrets.token_hex(8))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            json.dump(asdict(note), file)
+            json.dump({name: value for name, value in asdict(note).items() if name != "begun"}, file)
         return path
 
     def remove(self, path: str) -> None:
         """Remove a note; what is missing does not matter."""
         with suppress(OSError):
             os.unlink(path)
+
+    def set_aside(self, path: str) -> str:
+        """Keep a note that is not to be acted on; returns where it is now.
+
+        Raises:
+            OSError.
+        """
+        aside = os.path.join(self._directory, ASIDE + os.path.basename(path))
+        os.rename(path, aside)
+        return aside
 
     def put_back(self, left: Mapping[str, Note]) -> None:
         """Leave notes that were taken over, and whose acts are not ended, to the next who asks."""
@@ -179,7 +193,9 @@ def _read(path: str) -> Note | None:
     try:
         with open(path, encoding="ascii") as file:
             found = json.loads(file.read(MAX_NOTE_BYTES))
-        note = Note(**found)
-    except (OSError, ValueError, TypeError):
+            begun = os.fstat(file.fileno()).st_mtime
+        if not all(isinstance(value, str) for value in found.values()):
+            return None
+        return Note(**found, begun=begun)
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return note if all(isinstance(value, str) for value in asdict(note).values()) else None

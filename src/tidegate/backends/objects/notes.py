@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,15 @@ class Notes:
             # Also if the task ends now: a note that stays would begin the act again some day.
             await asyncio.shield(asyncio.to_thread(self._journal.remove, path))
 
+    async def set_aside(self, path: str) -> str:
+        """Keep a note that is not to be acted on, under another name; returns its path."""
+        if self._journal is None:
+            return path
+        try:
+            return await asyncio.to_thread(self._journal.set_aside, path)
+        except OSError:
+            return path
+
     def put_back(self, left: Mapping[str, Note]) -> None:
         """Leave what was taken over and is not ended to the next who opens the root."""
         if self._journal is not None and left:
@@ -72,17 +82,33 @@ class Notes:
 async def recover(tree: Tree, notes: Notes, left: Sequence[tuple[str, Note]], partials: Partials) -> None:
     """End what is left: uploads are removed, renames of directories are completed.
 
-    What fails is logged. Its note stays, as those do that a cancellation leaves, for the next who opens the
-    root.
+    Renames that broke off too long ago are not: somebody may have put other files there meanwhile. The log
+    tells of them, once. What fails is logged. Its note stays, as those do that a cancellation leaves, for the
+    next who opens the root.
     """
     waiting = dict(left)
     try:
         for path, note in left:
-            if await _ended(tree, note, partials):
+            if note.kind == RENAME and time.time() - note.begun > tree.settings.rename_seconds:
+                del waiting[path]
+                _tell(tree, note, await notes.set_aside(path))
+            elif await _ended(tree, note, partials):
                 del waiting[path]
                 await notes.remove(path)
     finally:
         notes.put_back(waiting)
+
+
+def _tell(tree: Tree, note: Note, path: str) -> None:
+    logger.warning(
+        "a rename of %s to %s, begun on %s, was broken off by a crash and is not completed after so long "
+        "(storage.objects.rename_note_hours): files may be in both places; compare them, move what is left, "
+        "and remove %s",
+        tree.bucket.location(note.key),
+        tree.bucket.location(note.other),
+        time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(note.begun)),
+        path,
+    )
 
 
 async def _ended(tree: Tree, note: Note, partials: Partials) -> bool:

@@ -12,9 +12,10 @@ from typing import Final, Protocol
 from typing_extensions import Buffer
 
 from tidegate.backends.objects.bucket import Bucket, Part, Stored, Upload
+from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.copying import copy_object, ranges
 from tidegate.backends.objects.digests import Digests
-from tidegate.backends.objects.settings import MIB, ObjectSettings, ObjectShared
+from tidegate.backends.objects.settings import MIB, ObjectSettings
 from tidegate.errors import StorageFailed, TidegateError, TooLarge
 
 PLAIN_PARTS: Final = 2000
@@ -58,7 +59,7 @@ class PartStream:
 
     Args:
         bucket: where to.
-        shared: memory is taken from its budget.
+        memory: of whoever uploads.
         settings: sizes of parts.
         key: of the object.
         metadata: of the object, if it is sent in parts: then it has to be known before the content.
@@ -68,7 +69,7 @@ class PartStream:
     def __init__(
         self,
         bucket: Bucket,
-        shared: ObjectShared,
+        memory: Share,
         settings: ObjectSettings,
         key: str,
         metadata: Mapping[str, str],
@@ -80,7 +81,7 @@ class PartStream:
         self.upload: Upload | None = None
         self.digests = Digests(settings.digests)
         self._bucket = bucket
-        self._budget = shared.budget
+        self._budget = memory
         self._settings = settings
         self._metadata = dict(metadata)
         self._watch = watch

@@ -11,9 +11,9 @@ from typing import Final
 from typing_extensions import Buffer
 
 from tidegate.backends.objects.bucket import ObjectChanged, Stored
+from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.keys import name_of
 from tidegate.backends.objects.metadata import digest_in, file_entry
-from tidegate.backends.objects.settings import ObjectShared
 from tidegate.backends.objects.tree import Tree
 from tidegate.errors import InvalidArgument, InvalidHandle, NotFound, StorageFailed
 from tidegate.model import Attrs, Entry
@@ -45,7 +45,7 @@ class ObjectReader:
 
     Args:
         tree: names of the root.
-        shared: memory.
+        memory: of the root.
         key: of the file.
         stored: the object, as it is known.
         first: its first bytes.
@@ -59,11 +59,11 @@ class ObjectReader:
     took = False
 
     def __init__(
-        self, tree: Tree, shared: ObjectShared, key: str, stored: Stored, *, first: bytes, held: int
+        self, tree: Tree, memory: Share, key: str, stored: Stored, *, first: bytes, held: int
     ) -> None:
         self.existed_size: int | None = stored.size
         self._tree = tree
-        self._budget = shared.budget
+        self._budget = memory
         self._key = key
         self._stored = stored
         self._segments: list[_Segment] = []
@@ -82,21 +82,20 @@ class ObjectReader:
             self._budget.used(self)  # who opens files and reads nothing keeps no memory from others
 
     @classmethod
-    async def open(cls, tree: Tree, shared: ObjectShared, key: str) -> ObjectReader:
+    async def open(cls, tree: Tree, memory: Share, key: str) -> ObjectReader:
         """Open a file; its beginning comes with the request that finds it, if there is memory for that.
 
         Raises:
             NotFound, IsADirectory.
         """
-        budget = shared.budget
-        wanted = FIRST_BYTES if budget.take_nowait(FIRST_BYTES) else 0
+        wanted = FIRST_BYTES if memory.take_nowait(FIRST_BYTES) else 0
         held = 0
         try:
             stored, first = await tree.file(key, wanted)
             held = len(first)
-            return cls(tree, shared, key, stored, first=first, held=held)
+            return cls(tree, memory, key, stored, first=first, held=held)
         finally:
-            budget.give_back(wanted - held)
+            memory.give_back(wanted - held)
 
     # -- the contract ------------------------------------------------------------------------------------
 

@@ -12,20 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tidegate.abc import Backend, StorageHost, StorageKind
-from tidegate.backends.objects.option_checks import MIB
 from tidegate.backends.objects.s3_options import LIMITS, S3Options
-from tidegate.backends.objects.shared_bucket import SharedBuckets
+from tidegate.backends.objects.shared_bucket import SharedBuckets, owner_of
 from tidegate.model import StorageSpec
 from tidegate.packages import load_beside
 
 if TYPE_CHECKING:
     from tidegate.backends.objects.bucket import Bucket
     from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
-
-PART_MIB = 5
-"""`upload_part_size` and `download_part_size` by default."""
-PARTS = 2
-"""`upload_concurrency` and `download_concurrency` by default: with the part at hand 15 MiB for a transfer."""
 
 
 class S3Storage:
@@ -46,7 +40,7 @@ class S3Storage:
         await load_beside("tidegate.backends.objects.backend")
         return ()
 
-    def build(self, spec: StorageSpec, options: S3Options) -> Backend:  # noqa: ARG002 - no directory
+    def build(self, spec: StorageSpec, options: S3Options) -> Backend:
         """The keys of a bucket under `S3Options.key_prefix`."""
         from tidegate.backends.objects.backend import ObjectBackend
         from tidegate.backends.objects.settings import ObjectShared
@@ -56,8 +50,10 @@ class S3Storage:
             connection, lambda: self._make(connection), LIMITS, f"s3://{options.bucket}/"
         )
         if self._shared is None:
-            self._shared = ObjectShared()
-        return ObjectBackend(bucket, options.prefix, settings_of(options, self._host), self._shared)
+            self._shared = ObjectShared.of(self._host)
+        return ObjectBackend(
+            bucket, options.prefix, settings_of(options, self._host), self._shared, owner_of(spec)
+        )
 
     async def close(self) -> None:
         """Release what the roots shared."""
@@ -77,14 +73,7 @@ def settings_of(options: S3Options, host: StorageHost) -> ObjectSettings:
     """The settings of a root as a record gives them."""
     from tidegate.backends.objects.settings import ObjectSettings
 
-    return ObjectSettings(
-        upload_part_size=(options.upload_part_size or PART_MIB) * MIB,
-        upload_concurrency=options.upload_concurrency or PARTS,
-        download_part_size=(options.download_part_size or PART_MIB) * MIB,
-        download_concurrency=options.download_concurrency or PARTS,
-        journal_dir=host.journal_dir,
-        service=options.endpoint.rstrip("/"),
-    )
+    return ObjectSettings.of(host, options.endpoint.rstrip("/"), options)
 
 
 def _proof(kind: S3Storage) -> StorageKind:

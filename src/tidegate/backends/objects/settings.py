@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
 
+from tidegate.abc import StorageHost
 from tidegate.backends.objects.attributes import DEFAULT_ENTRIES, AttributeCache
 from tidegate.backends.objects.bucket import Bucket
 from tidegate.backends.objects.budget import ByteBudget
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
     from tidegate.backends.objects.writing import ObjectWriter
 
 MIB: Final = 1024 * 1024
+PART_MIB: Final = 5
+"""`upload_part_size` and `download_part_size` of a record that says nothing."""
+PARTS: Final = 2
+"""`upload_concurrency` and `download_concurrency` likewise: with the part at hand 15 MiB for a transfer."""
+
+
+class PartSizes(Protocol):
+    """Options of a record about the parts of a transfer; 0 for the usual."""
+
+    @property
+    def upload_part_size(self) -> int:
+        """MiB."""
+        ...
+
+    @property
+    def upload_concurrency(self) -> int:
+        """Parts of one file that are on their way."""
+        ...
+
+    @property
+    def download_part_size(self) -> int:
+        """MiB."""
+        ...
+
+    @property
+    def download_concurrency(self) -> int:
+        """Requests of one file that are ahead of the client."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +66,7 @@ class ObjectSettings:
             digests; 0 for none. Uploads in one request always keep them.
         extend: zeros that truncating to a larger size adds at most.
         partial_seconds: an unfinished upload that nobody took up for so long is removed.
+        rename_seconds: a rename that a crash broke off is completed within so long, and not after that.
         journal_dir: directory of the host where unfinished uploads and renames are noted; None for none.
         service: the service that the bucket is at, as notes there name it: buckets of several services may
             have one name. Holds no secret.
@@ -54,13 +84,37 @@ class ObjectSettings:
     digest_copy: int = 0
     extend: int = 1024 * MIB
     partial_seconds: float = 7 * 86400.0
+    rename_seconds: float = 7 * 86400.0
     journal_dir: str | None = None
     service: str = ""
+
+    @classmethod
+    def of(cls, host: StorageHost, service: str, usual: PartSizes) -> ObjectSettings:
+        """The settings of a root: those of the server, and what the record says about parts."""
+        rules = host.objects
+        return cls(
+            upload_part_size=(usual.upload_part_size or PART_MIB) * MIB,
+            upload_concurrency=usual.upload_concurrency or PARTS,
+            download_part_size=(usual.download_part_size or PART_MIB) * MIB,
+            download_concurrency=usual.download_concurrency or PARTS,
+            attribute_seconds=rules.attribute_seconds,
+            listing_heads=rules.listing_heads,
+            requests=rules.requests,
+            digests=rules.digests,
+            partial_seconds=rules.partial_seconds,
+            rename_seconds=rules.rename_seconds,
+            journal_dir=host.journal_dir,
+            service=service,
+        )
 
     def __post_init__(self) -> None:
         for name in ("upload_part_size", "upload_concurrency", "download_part_size", "requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is below 1")
+
+
+SHARED: Final = "objects"
+"""The name of `ObjectShared` in `StorageHost.shared`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +144,16 @@ class ObjectShared:
     _journals: dict[str, Journal] = field(default_factory=dict)
     _partials: WeakKeyDictionary[Bucket, PartialState] = field(default_factory=WeakKeyDictionary)
     _attributes: WeakKeyDictionary[Bucket, AttributeCache] = field(default_factory=WeakKeyDictionary)
+
+    @classmethod
+    def of(cls, host: StorageHost) -> ObjectShared:
+        """What all roots of a server share, of every kind of object storage."""
+        found: ObjectShared | None = host.shared.get(SHARED)
+        if found is None:
+            rules = host.objects
+            budget = ByteBudget(rules.memory, rules.memory_seconds, rules.memory_share)
+            found = host.shared[SHARED] = cls(budget)
+        return found
 
     def attributes(self, bucket: Bucket) -> AttributeCache:
         """The attribute cache of a bucket; one for all roots that use this client of it."""

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from tidegate.backends.objects.bucket import Bucket, Limits
 from tidegate.errors import StorageFailed
+from tidegate.model import StorageSpec
 
 
 class SharedBucket:
@@ -70,3 +71,8 @@ class SharedBuckets:
         if found is None:
             found = self._used[key] = SharedBucket(make, limits, place)
         return cast("Bucket", found)
+
+
+def owner_of(spec: StorageSpec) -> Hashable:
+    """Whose share of the memory the transfers of a root use: the account's home, or the folder."""
+    return (spec.owner.kind, spec.owner.name) if spec.owner.name else ""

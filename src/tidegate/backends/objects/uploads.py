@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from tidegate.abc import FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.objects.attributes import Node
 from tidegate.backends.objects.bucket import Stored, Upload
+from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.keys import parent_of
 from tidegate.backends.objects.metadata import with_times, without_digests
 from tidegate.backends.objects.notes import UPLOAD, Notes
 from tidegate.backends.objects.partials import Kept, Partials
 from tidegate.backends.objects.parts import PartStream
-from tidegate.backends.objects.settings import ObjectShared
 from tidegate.backends.objects.tree import ABSENT_SECONDS, Tree, both
 from tidegate.backends.objects.writing import ObjectWriter
 from tidegate.errors import (
@@ -35,17 +35,17 @@ class Uploads:
 
     Args:
         tree: names.
-        shared: memory.
+        memory: of the root.
         partials: unfinished uploads.
         notes: of what is under way.
         set_times: of a finished file.
     """
 
     def __init__(
-        self, tree: Tree, shared: ObjectShared, partials: Partials, notes: Notes, set_times: SetTimes
+        self, tree: Tree, memory: Share, partials: Partials, notes: Notes, set_times: SetTimes
     ) -> None:
         self._tree = tree
-        self._shared = shared
+        self._memory = memory
         self._partials = partials
         self._notes = notes
         self._set_times = set_times
@@ -98,7 +98,7 @@ class Uploads:
         watch = _Watch(self._partials if claims else None, self._notes)
         stream = PartStream(
             tree.bucket,
-            self._shared,
+            self._memory,
             tree.settings,
             target,
             with_times(kept_metadata, time.time_ns(), None),
