@@ -37,7 +37,7 @@ class Note:
             nothing).
         key: of the object, or prefix of the directory that is renamed.
         other: id of the upload, or prefix that it is renamed to.
-        begun: when the note was written, seconds since 1970; that of the file, which is not in it.
+        begun: time at which the note was written, seconds since 1970; that of the file, which is not in it.
     """
 
     kind: str

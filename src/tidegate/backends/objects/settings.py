@@ -147,7 +147,7 @@ class ObjectShared:
 
     @classmethod
     def of(cls, host: StorageHost) -> ObjectShared:
-        """What all roots of a server share, of every kind of object storage."""
+        """The parts that all roots of a server share, of every kind of object storage."""
         found: ObjectShared | None = host.shared.get(SHARED)
         if found is None:
             rules = host.objects

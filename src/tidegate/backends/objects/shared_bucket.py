@@ -74,5 +74,5 @@ class SharedBuckets:
 
 
 def owner_of(spec: StorageSpec) -> Hashable:
-    """Whose share of the memory the transfers of a root use: the account's home, or the folder."""
+    """The owner of the share of memory that transfers of a root use: an account's home, or a folder."""
     return (spec.owner.kind, spec.owner.name) if spec.owner.name else ""
