@@ -14,8 +14,8 @@ from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
+from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.sftp.extensions import ADVERTISED
-from tidegate.doors.sftp.names import AccountNames
 from tidegate.model import Account, Principal
 
 

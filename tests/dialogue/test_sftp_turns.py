@@ -12,10 +12,10 @@ from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
+from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.common.turns import TURN_SECONDS
 from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.longname import Longnames
-from tidegate.doors.sftp.names import AccountNames
 from tidegate.model import Entry, Kind, VPath
 
 LONGNAMES = Longnames(AccountNames(MemorySession().principal))

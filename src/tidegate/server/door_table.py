@@ -31,6 +31,18 @@ def _http_wanted(loaded: Loaded) -> bool:
     return any(binding.port for binding in loaded.settings.httpd.bindings)
 
 
+async def _ftp(composition: Composition, loaded: Loaded) -> InstalledDoor:
+    module = await asyncio.to_thread(import_module, "tidegate.server.ftp")
+    made: InstalledDoor = await module.create(composition, loaded)
+    return made
+
+
+def _ftp_wanted(loaded: Loaded) -> bool:
+    return any(binding.port for binding in loaded.settings.ftpd.bindings)
+
+
+FTP: Final = DoorPlan("ftp", _ftp_wanted, _ftp)
+
 HTTP: Final = DoorPlan("http", _http_wanted, _http, late=True)
 
-BUILT_IN: Final = (ssh_plan(), HTTP)
+BUILT_IN: Final = (ssh_plan(), FTP, HTTP)

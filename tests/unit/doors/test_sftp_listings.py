@@ -8,9 +8,9 @@ import asyncio
 import pytest
 from tests.support.memory_session import MemorySession
 
+from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.sftp.listings import LONG_NAMES_BYTES, MAX_NAMES_BYTES, Listing, most_bytes
 from tidegate.doors.sftp.longname import MAX_NAMES, Longnames
-from tidegate.doors.sftp.names import AccountNames
 from tidegate.errors import StorageFailed
 from tidegate.model import Entry, Kind, VPath
 

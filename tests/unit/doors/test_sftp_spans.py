@@ -6,11 +6,11 @@ from __future__ import annotations
 import pytest
 from tests.support.memory_session import MemorySession
 
+from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.sftp.extensions import Bounds, Extensions
 from tidegate.doors.sftp.handles import HandleTable, OpenFile
 from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.longname import Longnames
-from tidegate.doors.sftp.names import AccountNames
 from tidegate.doors.sftp.spans import HANDLES, PATHS, Spans
 from tidegate.doors.sftp.verbs import Verbs
 from tidegate.doors.sftp.wire import requests as r

@@ -11,6 +11,7 @@ from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
 from tidegate.config.schema.doors import DoorKeys
 from tidegate.config.schema.events import EventKeys
+from tidegate.config.schema.ftpd import Ftpd
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
 from tidegate.config.schema.inspection import InspectionKeys
@@ -26,6 +27,7 @@ class Settings(Section):
 
     common: Common = key(Common(), "What holds for every protocol.")
     sftpd: Sftpd = key(Sftpd(), "The SSH server: SFTP, and SSH commands.")
+    ftpd: Ftpd = key(Ftpd(), "The FTP and FTPS server.")
     data_provider: DataProvider = key(
         DataProvider(), "Where accounts, folders, administrators and counters are kept."
     )
@@ -41,7 +43,6 @@ class Settings(Section):
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    ftpd: dict[str, Any] = key({}, "FTP and FTPS server.", available=False, switch="bindings")
     webdavd: dict[str, Any] = key({}, "WebDAV server.", available=False, switch="bindings")
     telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
     http: dict[str, Any] = key({}, "HTTP client of hooks.", available=False, switch="certificates")

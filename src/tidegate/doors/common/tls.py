@@ -66,6 +66,14 @@ class Certificate:
             self._outer = fresh
             fresh.sni_callback = self._switch
 
+    async def fresh_context(self) -> ssl.SSLContext:
+        """A context of its own with this certificate, for connections that are to share sessions.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        return (await asyncio.to_thread(self._read))[0]
+
     async def refresh(self) -> bool:
         """Read the files if they changed; returns whether they did.
 

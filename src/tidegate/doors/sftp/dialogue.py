@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Final
 
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.owners import AccountNames, Names
 from tidegate.doors.common.transport import PacketTransport
 from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
@@ -32,7 +33,6 @@ from tidegate.doors.sftp.failures import tell
 from tidegate.doors.sftp.handles import HandleTable, OpenFile
 from tidegate.doors.sftp.listings import Listing
 from tidegate.doors.sftp.longname import Longnames
-from tidegate.doors.sftp.names import AccountNames, Names
 from tidegate.doors.sftp.schedule import PARALLEL_REQUESTS, Job, Schedule
 from tidegate.doors.sftp.spans import Spans
 from tidegate.doors.sftp.transfers import Transfers

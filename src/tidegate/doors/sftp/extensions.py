@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tidegate.doors.common.owners import Names
 from tidegate.doors.sftp.handles import OpenFile
 from tidegate.doors.sftp.listings import Listing
-from tidegate.doors.sftp.names import Names
 from tidegate.doors.sftp.verbs import Handler, Verbs, check_range
 from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r

@@ -14,7 +14,7 @@ from struct import Struct, error
 from typing import Final
 
 from tidegate.doors.common.ls_lines import mode_letters
-from tidegate.doors.sftp.names import Names
+from tidegate.doors.common.owners import Names
 from tidegate.doors.sftp.wire import constants as c
 from tidegate.doors.sftp.wire import replies
 from tidegate.model import Entry, Kind

@@ -23,6 +23,11 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape").replace(b"\xff", b"\xff\xff")
 
 
+def encode_text(text: str) -> bytes:
+    """Text as it goes over a data connection: as `encode`, but there is no Telnet."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def reply(code: int, text: str) -> bytes:
     """A reply of one line."""
     return encode(f"{code} {plain(text)}\r\n")

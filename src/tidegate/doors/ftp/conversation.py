@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of one FTP connection, which its commands read and change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from tidegate.cluster.registry import Activity, LiveConnection, Registry
+from tidegate.doors.common.admission import Visit
+from tidegate.doors.common.owners import AccountNames
+from tidegate.doors.common.record import ConnectionRecord, Events
+from tidegate.doors.ftp import status
+from tidegate.doors.ftp.control import Control
+from tidegate.doors.ftp.data import Active, Passive
+from tidegate.doors.ftp.options import FtpBinding, FtpOptions
+from tidegate.doors.ftp.wire import replies
+from tidegate.doors.ftp.wire.listings import DEFAULT_FACTS
+from tidegate.errors import NotADirectory, TidegateError
+from tidegate.identity.api import LoginService, PartialLogin
+from tidegate.model import Kind, Peer, VPath
+from tidegate.model.path import ROOT
+from tidegate.resources import Ledger
+from tidegate.resources.count import Share
+from tidegate.vfs.api import Session, Sessions
+
+MAX_REST: Final = (1 << 63) - 1
+"""Largest offset that a file can have."""
+
+
+class DoorServices(Protocol):
+    """The door, as its connections use it.
+
+    Attributes:
+        login: checks credentials.
+        sessions: opens file sessions.
+        events: takes events.
+        registry: the live connections.
+        ledger: limits of resources.
+        draining: True once nothing new may begin.
+    """
+
+    login: LoginService
+    sessions: Sessions
+    events: Events
+    registry: Registry
+    ledger: Ledger
+    draining: bool
+
+    def proves(self, visit: Visit) -> None:
+        """A connection began to log in."""
+        ...
+
+    def logged_in(self, visit: Visit) -> None:
+        """A connection logged in."""
+        ...
+
+    def passive_address(self, binding: FtpBinding) -> str:
+        """The address that PASV names by this binding; empty for that of the control connection."""
+        ...
+
+
+class Rejected(Exception):
+    """A command is answered with this reply, and did nothing."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(slots=True)
+class Login:
+    """How far a login has come.
+
+    Attributes:
+        username: of USER; empty before it.
+        partial: what was accepted before the next step.
+        tries: that were refused.
+    """
+
+    username: str = ""
+    partial: PartialLogin | None = None
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class Next:
+    """Settings of the next transfer, forgotten after it.
+
+    Attributes:
+        offset: of REST.
+        end: offset behind the last byte, of RANG; None for the end of the file.
+        way: of the data connection; None before PASV and the like.
+    """
+
+    offset: int = 0
+    end: int | None = None
+    way: Passive | Active | None = None
+
+    def forget(self) -> None:
+        """Be as at the beginning; closes what waits for a data connection."""
+        self.forget_way()
+        self.offset, self.end = 0, None
+
+    def forget_way(self) -> None:
+        """Close what waits for a data connection."""
+        way, self.way = self.way, None
+        if way is not None:
+            way.close()
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """One connection.
+
+    Attributes:
+        door: what all connections share.
+        options: of the door, as they were when it came.
+        binding: it came by.
+        control: its lines.
+        peer: the other end.
+        record: its events.
+        visit: as it was let in.
+        context: the TLS context of this connection and its data connections; None without a certificate.
+        activity: when the client last sent something.
+        login: how far it has logged in.
+        session: its files; None before the login.
+        directory: of relative paths.
+        binary: TYPE I; otherwise TYPE A.
+        facts: of MLSD and MLST that the client wants.
+        protects: data connections speak TLS (PROT P).
+        epsv_only: after EPSV ALL.
+        hash_name: algorithm of HASH.
+        source: of a rename, between RNFR and RNTO.
+        copy_source: of SITE CPFR.
+        next: settings of the next transfer.
+        transfer: the transfer that is going on.
+        committing: the transfer is being published: it is not cut off any more.
+        quitting: the last reply is sent.
+        client: name and version of the client, as far as it said.
+        tls_context: of this connection, once it speaks TLS.
+        names: of owners in listings.
+        live: the connection among the account's sessions.
+        handles: its open files, against the limits of the account and the process.
+        ended_by: who ended it if not the client.
+    """
+
+    door: DoorServices
+    options: FtpOptions
+    binding: FtpBinding
+    control: Control
+    peer: Peer
+    record: ConnectionRecord
+    visit: Visit
+    context: Callable[[], Awaitable[ssl.SSLContext]] | None
+    activity: Activity
+    login: Login = field(default_factory=Login)
+    session: Session | None = None
+    directory: VPath = ROOT
+    binary: bool = True
+    facts: frozenset[str] = frozenset(fact.lower() for fact in DEFAULT_FACTS)
+    protects: bool = False
+    epsv_only: bool = False
+    hash_name: str = "SHA-256"
+    source: VPath | None = None
+    copy_source: VPath | None = None
+    client: str = ""
+    next: Next = field(default_factory=Next)
+    transfer: asyncio.Task[None] | None = None
+    committing: bool = False
+    quitting: bool = False
+    tls_context: ssl.SSLContext | None = None
+    names: AccountNames | None = None
+    live: LiveConnection | None = None
+    handles: Share | None = None
+    ended_by: str = ""
+
+    # -- replies -----------------------------------------------------------------------------------------
+
+    async def reply(self, code: int, text: str) -> None:
+        """Send a reply of one line."""
+        await self.control.send(replies.reply(code, text))
+
+    async def failed(
+        self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None
+    ) -> None:
+        """Put a failure on record and send its reply."""
+        self.files.failed(intent, path, error, target)
+        await self.control.send(status.reply(error, path))
+
+    # -- what commands need ------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> Session:
+        """The session of who is logged in.
+
+        Raises:
+            Rejected: nobody is.
+        """
+        if self.session is None:
+            raise Rejected(530, "Log in with USER and PASS first.")
+        return self.session
+
+    @property
+    def encrypted(self) -> bool:
+        """True if the control connection speaks TLS."""
+        return self.control.tls is not None
+
+    def path(self, argument: str) -> VPath:
+        """A path as received, relative to the current directory.
+
+        Raises:
+            InvalidPath: it cannot be one.
+        """
+        return VPath.parse(argument, self.directory)
+
+    def owner(self, uid: int) -> str:
+        """Name of an owner in listings."""
+        return (self.names.user(uid) if self.names else None) or str(uid)
+
+    def group(self, gid: int) -> str:
+        """Name of a group in listings."""
+        return (self.names.group(gid) if self.names else None) or str(gid)
+
+    async def directory_at(self, path: VPath) -> None:
+        """Check that there is a directory at `path`.
+
+        Raises:
+            TidegateError: there is none, or it may not be seen.
+        """
+        entry = await self.files.stat(path)
+        if entry.kind is not Kind.DIRECTORY:
+            raise NotADirectory
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """True while a transfer goes on."""
+        return self.transfer is not None
+
+    def transfer_over(self, task: asyncio.Task[None]) -> None:
+        """The transfer has ended, well or not."""
+        if self.transfer is task:
+            self.transfer = None
+        if self.handles is not None:
+            self.handles.set(0)
+        if not task.cancelled():
+            task.exception()
+
+    async def stop_transfer(self) -> None:
+        """End the transfer; one that is being published is waited for instead."""
+        transfer = self.transfer
+        if transfer is None:
+            return
+        if not self.committing:
+            transfer.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({transfer})
+
+    def end(self, by: str, *, text: str = "the server ends the connection") -> None:
+        """End the connection, with a reply if the client still listens. Safe to call twice."""
+        if not self.ended_by:
+            self.ended_by = by
+            self.control.send_nowait(replies.reply(421, f"{text[:1].upper()}{text[1:]}."))
+        self.quitting = True
+        self.control.close()

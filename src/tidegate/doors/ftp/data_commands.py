@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands on data connections and what goes over them: transfers and listings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tidegate.doors.ftp import status, transfers
+from tidegate.doors.ftp.conversation import MAX_REST, Conversation, Rejected
+from tidegate.doors.ftp.data import LEAST_PORT, Active, DataConnection, DataFailed, Passive, connected
+from tidegate.doors.ftp.options import Reuse, TlsMode
+from tidegate.doors.ftp.wire import addresses, replies
+from tidegate.errors import Conflict, InvalidArgument, PeerLimit, TidegateError
+from tidegate.model import VPath
+from tidegate.model.address import parse_address, plain_address
+from tidegate.vfs.api import File, OpenFlags
+
+log = logging.getLogger(__name__)
+
+UNIQUE_TRIES: Final = 5
+"""Names that STOU tries."""
+
+
+# -- how ---------------------------------------------------------------------------------------------------
+
+
+async def type_(c: Conversation, argument: str) -> None:
+    """TYPE: I and L 8 as it is, A (N) with the ends of lines of the network."""
+    words = argument.upper().split()
+    if words in (["I"], ["L", "8"], ["L8"]):
+        c.binary = True
+    elif words in (["A"], ["A", "N"], ["AN"]):
+        c.binary = not c.binding.ascii
+    else:
+        raise Rejected(504 if words and words[0] in ("A", "E", "I", "L") else 501, "TYPE I and TYPE A N.")
+    await c.reply(200, f"TYPE {'I' if words[0] in ('I', 'L', 'L8') else 'A'}")
+
+
+async def mode(c: Conversation, argument: str) -> None:
+    """MODE: S."""
+    if argument.strip().upper() != "S":
+        raise Rejected(504, "MODE S is what there is.")
+    await c.reply(200, "MODE S")
+
+
+async def stru(c: Conversation, argument: str) -> None:
+    """STRU: F, and R as RFC 1123 section 4.1.2.3 has it for files without records."""
+    if argument.strip().upper() != "F":
+        raise Rejected(504, "STRU F is what there is.")
+    await c.reply(200, "STRU F")
+
+
+async def rest(c: Conversation, argument: str) -> None:
+    """REST: where the next transfer begins."""
+    text = argument.strip()
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > MAX_REST:
+        raise Rejected(501, "REST: expected a number of bytes.")
+    if int(text) and not c.binary:
+        raise Rejected(504, "REST needs TYPE I.")
+    c.next.offset, c.next.end = int(text), None
+    await c.reply(350, f"The next transfer begins at {int(text)}.")
+
+
+async def rang(c: Conversation, argument: str) -> None:
+    """RANG (draft-bryan-ftp-range): first and last byte of the next download or digest; 1 0 is everything."""
+    words = argument.split()
+    if len(words) != 2 or not all(word.isascii() and word.isdigit() and len(word) < 20 for word in words):
+        raise Rejected(501, "RANG: expected the first and the last byte.")
+    first, last = map(int, words)
+    if (first, last) == (1, 0):
+        c.next.offset, c.next.end = 0, None
+    elif first > last or last > MAX_REST or not c.binary:
+        raise Rejected(501, "RANG: such a range there is not.")
+    else:
+        c.next.offset, c.next.end = first, last + 1
+    await c.reply(350, f"Bytes {c.next.offset} to {'the end' if c.next.end is None else c.next.end - 1}.")
+
+
+# -- where -------------------------------------------------------------------------------------------------
+
+
+def _local(c: Conversation) -> str:
+    return plain_address(c.peer.local_address.rpartition(":")[0])
+
+
+def _listen(c: Conversation) -> Passive:
+    c.next.forget_way()
+    if not c.door.ledger.descriptors.room():
+        raise Rejected(425, "The server has no room for a data connection now.")
+    peer = c.peer.remote_ip if c.binding.passive_same_peer else ""
+    try:
+        way = Passive.listen(_local(c), c.options.passive_ports, peer)
+    except DataFailed as error:
+        raise Rejected(error.code, str(error)) from error
+    c.next.way = way
+    return way
+
+
+async def pasv(c: Conversation, argument: str) -> None:  # noqa: ARG001
+    """PASV."""
+    c.files  # noqa: B018  no port is opened for who is not logged in
+    if c.epsv_only:
+        raise Rejected(501, "EPSV ALL was sent: use EPSV.")
+    address = passive_address(c)
+    try:
+        addresses.passive(address, 0)
+    except ValueError:
+        raise Rejected(522, "PASV is for IPv4: use EPSV.") from None
+    await c.reply(227, addresses.passive(address, _listen(c).port))
+
+
+def passive_address(c: Conversation) -> str:
+    """The address that PASV names to this client."""
+    for override in c.binding.passive_overrides:
+        if override.networks.match(c.peer.remote_ip) is not None:
+            return override.address
+    return c.door.passive_address(c.binding) or _local(c)
+
+
+async def epsv(c: Conversation, argument: str) -> None:
+    """EPSV."""
+    c.files  # noqa: B018  no port is opened for who is not logged in
+    try:
+        parsed = parse_address(_local(c))
+        only = addresses.parse_epsv(argument, parsed.version if parsed else 4)
+    except addresses.UnknownFamily as error:
+        raise Rejected(522, str(error)) from None
+    except ValueError as error:
+        raise Rejected(501, f"EPSV: {error}.") from None
+    if only:
+        c.epsv_only = True
+        await c.reply(200, "EPSV it is.")
+        return
+    await c.reply(229, addresses.extended_passive(_listen(c).port))
+
+
+async def _active(c: Conversation, parse: Callable[[str], tuple[str, int]], argument: str) -> None:
+    c.files  # noqa: B018  nobody is connected to for who is not logged in
+    if c.epsv_only:
+        raise Rejected(501, "EPSV ALL was sent: use EPSV.")
+    if not c.binding.active:
+        raise Rejected(502, "Data connections are passive here: PASV or EPSV.")
+    try:
+        address, port = parse(argument)
+    except addresses.UnknownFamily as error:
+        raise Rejected(522, str(error)) from None
+    except ValueError as error:
+        raise Rejected(501, f"{error}.") from None
+    # A client may have data sent to itself alone (RFC 2577 section 3): whoever obeys more attacks others.
+    if plain_address(address) != c.peer.remote_ip or port < LEAST_PORT:
+        raise Rejected(501, f"Data goes to your own address alone, to a port of {LEAST_PORT} or more.")
+    c.next.forget_way()
+    c.next.way = Active(_local(c), plain_address(address), port)
+    await c.reply(200, "Noted.")
+
+
+async def port(c: Conversation, argument: str) -> None:
+    """PORT."""
+    await _active(c, addresses.parse_port, argument)
+
+
+async def eprt(c: Conversation, argument: str) -> None:
+    """EPRT."""
+    await _active(c, addresses.parse_eprt, argument)
+
+
+# -- a transfer --------------------------------------------------------------------------------------------
+
+
+def data_way(c: Conversation) -> Passive | Active:
+    """Take the way of the next data connection.
+
+    Raises:
+        Rejected: there is none, or it would be in the clear where that is not allowed.
+    """
+    if c.next.way is None:
+        raise Rejected(425, "Say first where the data goes: PASV, EPSV, PORT or EPRT.")
+    if c.encrypted and not c.protects and c.binding.tls_mode is not TlsMode.POSSIBLE:
+        raise Rejected(522, "This server wants data connections protected: PROT P.")
+    way, c.next.way = c.next.way, None
+    return way
+
+
+async def open_data(c: Conversation, way: Passive | Active, *, sends: bool) -> DataConnection:
+    """The data connection; `sends` says that bytes go to the client.
+
+    Raises:
+        DataFailed: it did not come about.
+    """
+    sock = await connected(way, c.options.data_seconds, c.door.ledger.descriptors)
+    data = DataConnection(sock, c.options.stall_seconds, c.activity.touch)
+    if c.protects and c.tls_context is not None:
+        try:
+            await data.secure(
+                c.tls_context, tickets=sends, require_reuse=c.binding.session_reuse is Reuse.REQUIRE
+            )
+        except BaseException:
+            data.abort()
+            raise
+    return data
+
+
+def begin(c: Conversation, work: Awaitable[None], name: str) -> None:
+    """Have a transfer going on; commands are taken meanwhile."""
+
+    async def run() -> None:
+        try:
+            await work
+        except Rejected as error:
+            await c.reply(error.code, error.text)
+        except DataFailed as error:
+            await c.reply(error.code, f"{error}.")
+        except asyncio.CancelledError:
+            if not c.quitting:
+                c.control.send_nowait(replies.reply(426, "The transfer was ended."))
+            raise
+        except TidegateError as error:
+            await c.control.send(status.reply(error))
+        except Exception:
+            log.exception("%s: %s failed", c.peer.connection_id, name)
+            await c.control.send(status.internal())
+
+    c.transfer = asyncio.get_running_loop().create_task(run(), name=f"{name} {c.peer.connection_id}")
+    c.transfer.add_done_callback(c.transfer_over)
+
+
+def _check_begin(c: Conversation) -> None:
+    if c.door.draining:
+        raise Conflict("server is shutting down")
+    if c.handles is not None:
+        rule = c.handles.full()
+        if rule:
+            raise PeerLimit(f"too many open files ({rule})")
+        c.handles.set(1)
+
+
+async def retr(c: Conversation, argument: str) -> None:
+    """RETR."""
+    session, path = c.files, c.path(argument)
+    offset, end = c.next.offset, c.next.end
+    c.next.offset, c.next.end = 0, None
+    way = data_way(c)
+    try:
+        _check_begin(c)
+        file = await session.open(path, OpenFlags(read=True))
+    except TidegateError as error:
+        way.close()
+        await c.failed("download", path, error)
+        return
+    try:
+        size = (await file.stat()).size
+        if offset > size:
+            raise Rejected(554, f"The file has {size} bytes.")
+    except BaseException:
+        way.close()
+        await file.abort()
+        raise
+
+    async def work() -> None:
+        try:
+            await c.reply(150, f"Opening the data connection for {argument} ({size - offset} bytes).")
+            data = await open_data(c, way, sends=True)
+            try:
+                await transfers.download(file, data, offset, end, binary=c.binary)
+            except BaseException:
+                data.abort()
+                raise
+            await _closed(c, file)
+        except TidegateError as error:
+            await file.abort()
+            await c.failed("download", path, error)
+            return
+        except BaseException:
+            await file.abort()
+            raise
+        await c.reply(226, "Sent.")
+
+    begin(c, work(), "download")
+
+
+async def stor(c: Conversation, argument: str) -> None:
+    """STOR, from the offset of REST on."""
+    offset = c.next.offset
+    flags = OpenFlags(write=True, create=True, truncate=not offset)
+    await _store(c, _target(c, argument), flags, offset)
+
+
+async def appe(c: Conversation, argument: str) -> None:
+    """APPE: at the end of what is there."""
+    await _store(c, _target(c, argument), OpenFlags(write=True, create=True), None)
+
+
+async def stou(c: Conversation, argument: str) -> None:
+    """STOU: under a name that nothing has; the first reply names it (RFC 1123 section 4.1.2.9)."""
+    base = c.path(argument).name if argument else "ftp"
+    flags = OpenFlags(write=True, create=True, exclusive=True)
+    for _ in range(UNIQUE_TRIES):
+        name = f"{base}.{secrets.token_hex(4)}"
+        path = c.path(name)
+        try:
+            await c.files.stat(path, follow=False)
+        except TidegateError:
+            await _store(c, path, flags, 0, opening=f"FILE: {name}")
+            return
+    raise Rejected(450, "No unused name was found.")
+
+
+def _target(c: Conversation, argument: str) -> VPath:
+    if argument.endswith("/"):
+        raise InvalidArgument("a file's name does not end in /")
+    return c.path(argument)
+
+
+async def _store(
+    c: Conversation, path: VPath, flags: OpenFlags, offset: int | None, opening: str = ""
+) -> None:
+    session = c.files
+    c.next.offset, c.next.end = 0, None
+    way = data_way(c)
+    try:
+        _check_begin(c)
+        file = await session.open(path, flags)
+    except TidegateError as error:
+        way.close()
+        await c.failed("upload", path, error)
+        return
+    try:
+        if offset != 0:
+            size = (await file.stat()).size
+            if offset is None:
+                offset = size
+            elif offset > size:
+                raise Rejected(554, f"The file has {size} bytes: what is between would be missing.")
+    except BaseException:
+        way.close()
+        await file.abort()
+        raise
+    start = offset
+
+    async def work() -> None:
+        try:
+            await c.reply(150, opening or f"Opening the data connection for {path.name}.")
+            data = await open_data(c, way, sends=False)
+            try:
+                await transfers.upload(file, data, start, binary=c.binary)
+            except BaseException:
+                data.abort()
+                raise
+            await _closed(c, file)
+        except TidegateError as error:
+            await file.abort()
+            await c.failed("upload", path, error)
+            return
+        except BaseException:
+            await file.abort()
+            raise
+        await c.reply(226, "Stored.")
+
+    begin(c, work(), "upload")
+
+
+async def _closed(c: Conversation, file: File) -> None:
+    """Publish an upload, or settle a download; from here on the client's end does not stop that."""
+    c.committing = True
+    try:
+        await file.close()
+    finally:
+        c.committing = False
+
+
+async def abor(c: Conversation, argument: str) -> None:  # noqa: ARG001
+    """ABOR: ends the transfer, if one is going on (426, then 226)."""
+    transfer = c.transfer
+    c.next.forget()
+    if transfer is None:
+        await c.reply(225, "Nothing to end.")
+        return
+    await c.stop_transfer()
+    await c.reply(226, "Ended.")
+
+
+# -- joining -----------------------------------------------------------------------------------------------
+
+
+async def comb(c: Conversation, argument: str) -> None:
+    """COMB: append parts to a target, in order, and remove them."""
+    names = _quoted_words(argument)
+    if len(names) < 2:
+        raise Rejected(501, "COMB: expected a target and its parts, in quotes if they have spaces.")
+    session, target = c.files, c.path(names[0])
+    parts = [c.path(name) for name in names[1:]]
+    if target in parts or len(set(parts)) < len(parts):
+        raise Rejected(501, "COMB: each path once.")
+
+    async def work() -> None:
+        out: File | None = None
+        try:
+            out = await session.open(target, OpenFlags(write=True, create=True))
+            at = (await out.stat()).size
+            for part in parts:
+                source = await session.open(part, OpenFlags(read=True))
+                try:
+                    at += await session.copy_range(source, 0, 0, out, at)
+                finally:
+                    await source.abort()
+            await out.close()
+            out = None
+            for part in parts:
+                await session.remove(part)
+        except TidegateError as error:
+            await c.failed("copy", parts[0], error, target)
+            return
+        finally:
+            if out is not None:
+                await out.abort()
+        await c.reply(250, "Combined.")
+
+    begin(c, work(), "combination")
+
+
+def _quoted_words(argument: str) -> list[str]:
+    found: list[str] = []
+    rest = argument.strip()
+    while rest:
+        if rest.startswith('"'):
+            end = 1
+            while (end := rest.find('"', end)) >= 0 and rest[end + 1 : end + 2] == '"':
+                end += 2
+            if end < 0:
+                raise Rejected(501, "A quote is missing.")
+            found.append(rest[1:end].replace('""', '"'))
+            rest = rest[end + 1 :].lstrip()
+        else:
+            word, _, rest = rest.partition(" ")
+            found.append(word)
+            rest = rest.lstrip()
+    return found

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The FTP door: sockets, limits, certificates, reload, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from tidegate.cluster.registry import Activity, Registry
+from tidegate.doors.common.admission import Admission, Refusal, Visit
+from tidegate.doors.common.door import Apply
+from tidegate.doors.common.idle import IdleWatch
+from tidegate.doors.common.listening import Listeners
+from tidegate.doors.common.peers import new_peer
+from tidegate.doors.common.record import ConnectionRecord, Events, refused
+from tidegate.doors.common.tls import Certificate, CertificateWatch
+from tidegate.doors.ftp.control import Control
+from tidegate.doors.ftp.conversation import Conversation
+from tidegate.doors.ftp.dialogue import FtpDialogue
+from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
+from tidegate.doors.ftp.session_commands import secured
+from tidegate.errors import ConfigError, Problem
+from tidegate.identity.api import LoginService
+from tidegate.model import Protocol
+from tidegate.model.address import plain_address
+from tidegate.model.door import DoorStatus
+from tidegate.resources import Ledger
+from tidegate.resources.deadline import Deadline
+from tidegate.vfs.api import Sessions
+
+CLOSE_SECONDS: Final = 5.0
+"""How long connections that end and their tasks may take before they are left behind."""
+
+DRAIN_LOOK_SECONDS: Final = 0.05
+"""How often a draining door looks whether the last transfers have ended."""
+
+log = logging.getLogger(__name__)
+
+
+class FtpDoor:
+    """Listens for FTP connections. Life: see `doors.common.door.Door`."""
+
+    name = "ftp"
+
+    def __init__(
+        self,
+        options: FtpOptions,
+        login: LoginService,
+        sessions: Sessions,
+        *,
+        events: Events,
+        registry: Registry,
+        ledger: Ledger,
+    ) -> None:
+        self.login, self.sessions, self.events = login, sessions, events
+        self.registry, self.ledger = registry, ledger
+        self.draining = False
+        self._options = options
+        self._listeners: Listeners[FtpBinding] = Listeners(ledger, self._accepted)
+        self._admission = Admission(ledger)
+        self._certificates: dict[str, Certificate] = {}
+        self._watch = CertificateWatch()
+        self._open: dict[Conversation, asyncio.Task[None]] = {}
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load certificates and listen.
+
+        Raises:
+            ConfigError: a certificate cannot be used, or an address is taken.
+        """
+        problems: list[Problem] = []
+        for binding in self._options.bindings:
+            try:
+                await self._load(binding)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        await self._listeners.open(self._options.bindings, self._options.backlog)
+        self._watch.start()
+        for binding in self._options.bindings:
+            if binding.plain_login and binding.tls_mode is TlsMode.POSSIBLE:
+                log.warning(
+                    "%s: logins in the clear are allowed: anybody on the way can read passwords",
+                    binding.label,
+                )
+        log.info("listening for FTP on ports %s", self._listeners.ports)
+
+    async def _load(self, binding: FtpBinding) -> None:
+        if binding.tls is None:
+            return
+        certificate = Certificate(
+            binding.tls.certificate, binding.tls.key, min_version=binding.tls.min_version, label=binding.label
+        )
+        await certificate.load()
+        self._certificates[binding.label] = certificate
+        self._watch.add(certificate, f"{binding.address or '*'}:{binding.port}")
+
+    async def reload(self, options: FtpOptions) -> Apply:
+        """Get ready for other options, and read changed certificates; see `Door.reload`."""
+        await self._watch.renew()
+
+        def apply() -> None:
+            if options.bindings != self._options.bindings:
+                log.warning("ftpd.bindings changed; restart the server to apply that")
+            self._options = options
+
+        return apply
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Let no one in any more; end idle connections now, others when their transfer ends or time is up."""
+        self.draining = True
+        self._listeners.close()
+        deadline = time.monotonic() + grace_seconds
+        while self._open:
+            for conversation in list(self._open):
+                if not conversation.busy:
+                    conversation.end("shutdown", text="the server is shutting down")
+            if not any(one.busy for one in self._open) or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+        await self._end_all()
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection. Safe to call twice."""
+        self.draining = True
+        self._listeners.close()
+        await self._watch.stop()
+        await self._end_all()
+
+    async def _end_all(self) -> None:
+        for conversation in list(self._open):
+            conversation.end("shutdown", text="the server is shutting down")
+        tasks = list(self._open.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+
+    def usernames(self) -> set[str]:
+        """Accounts that are logged in."""
+        return {one.record.username for one in self._open if one.session is not None}
+
+    def close_user(self, username: str, *, by: str) -> int:
+        """End every connection of an account; returns how many there were."""
+        found = [one for one in self._open if one.session is not None and one.record.username == username]
+        for conversation in found:
+            conversation.end(by)
+        return len(found)
+
+    def status(self) -> DoorStatus:
+        """The door as it is now."""
+        return DoorStatus(
+            name=self.name,
+            active=bool(self._listeners.ports) and not self.draining,
+            endpoints=self._listeners.endpoints(tls=lambda binding: binding.tls_mode is TlsMode.IMPLICIT),
+            connections=self._admission.connections,
+        )
+
+    @property
+    def ports(self) -> list[int]:
+        """Ports that are listened on, one for each binding."""
+        return self._listeners.ports
+
+    # -- for connections ---------------------------------------------------------------------------------
+
+    def proves(self, visit: Visit) -> None:
+        """A connection began to log in."""
+        self._admission.proves(visit)
+
+    def logged_in(self, visit: Visit) -> None:
+        """A connection logged in."""
+        self._admission.settles(visit)
+
+    def passive_address(self, binding: FtpBinding) -> str:
+        """The address that PASV names by this binding; empty for that of the control connection."""
+        return binding.passive_address
+
+    def _accepted(self, binding: FtpBinding, sock: socket.socket, address: Any) -> None:
+        if self.draining:
+            sock.close()
+            return
+        source = plain_address(address[0]) if address else ""
+        visit = self._admission.enter(source, self._options.admission, binding.rename_onto)
+        if isinstance(visit, Refusal):
+            sock.close()
+            reported = self._admission.worth_reporting(visit, time.monotonic())
+            if reported is not None:
+                more = f", {reported.unreported} more since the last report" if reported.unreported else ""
+                refused(self.events.emit, Protocol.FTP, source, visit.rule, f"{visit.text}{more}")
+            return
+        conversation = self._conversation(binding, sock, visit)
+        task = asyncio.get_running_loop().create_task(self._serve(conversation, sock), name="ftp connection")
+        self._open[conversation] = task
+
+    def _conversation(self, binding: FtpBinding, sock: socket.socket, visit: Visit) -> Conversation:
+        activity = Activity()
+        try:
+            # ABOR comes behind an urgent byte, which would be taken out of the stream otherwise.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            remote, local = sock.getpeername(), sock.getsockname()
+        except OSError:  # it is gone already
+            remote, local = None, None
+        peer = new_peer(Protocol.FTP, remote, local, rename_onto=visit.rename_onto)
+        lost: list[Exception | None] = []
+        conversation = Conversation(
+            door=self,
+            options=self._options,
+            binding=binding,
+            control=Control(activity.touch, lost.append),
+            peer=peer,
+            record=ConnectionRecord(self.events, peer, encrypted=False),
+            visit=visit,
+            context=self._context(binding),
+            activity=activity,
+        )
+        visit.end = lambda rule: conversation.end(rule, text="another connection needs the place")
+        return conversation
+
+    def _context(self, binding: FtpBinding) -> Callable[[], Awaitable[ssl.SSLContext]] | None:
+        certificate = self._certificates.get(binding.label)
+        if certificate is None:
+            return None
+        return certificate.fresh_context
+
+    async def _serve(self, c: Conversation, sock: socket.socket) -> None:
+        """One connection, from its first byte to its record."""
+        loop = asyncio.get_running_loop()
+        error = ""
+        limit = Deadline(c.options.login_seconds, lambda: self._too_late(c))
+        idle: IdleWatch | None = None
+        try:
+            implicit = c.binding.tls_mode is TlsMode.IMPLICIT and c.context is not None
+            if implicit and c.context is not None:
+                c.tls_context = await c.context()
+                c.protects = True
+                c.control.begin_tls(c.tls_context)
+            await loop.connect_accepted_socket(lambda: c.control, sock)
+            idle = IdleWatch(c.options.idle_seconds, c.activity, lambda: False, lambda: c.end("idle_timeout"))
+            if implicit:
+                await secured(c)
+            await FtpDialogue(c).run()
+        except OSError as problem:
+            self.ledger.descriptors.short(problem)
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:  # a fault of ours in one connection ends that one
+            log.info("%s: %s", c.peer.connection_id, problem)
+            error = str(problem)
+        finally:
+            limit.cancel()
+            if idle is not None:
+                idle.cancel()
+            c.control.close()
+            self._admission.leave(c.visit)
+            self._open.pop(c, None)
+            c.record.closed(by=c.ended_by, error=error, client_version=c.client)
+
+    def _too_late(self, c: Conversation) -> None:
+        if c.session is None:
+            c.end("login_timeout", text="the login took too long")

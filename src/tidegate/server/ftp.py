@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the FTP door from the configuration."""
+
+from __future__ import annotations
+
+from tidegate.config.load import Loaded
+from tidegate.config.schema.ftpd import FtpBinding as BindingSection
+from tidegate.doors.common.admission import AdmissionLimits
+from tidegate.doors.common.door import Apply
+from tidegate.doors.ftp.door import FtpDoor
+from tidegate.doors.ftp.options import (
+    FtpBinding,
+    FtpCertificate,
+    FtpOptions,
+    PassiveAddress,
+    Reuse,
+    TlsMode,
+)
+from tidegate.model.address_list import AddressList
+from tidegate.resources import StartupLimits
+from tidegate.server.doors import Composition, InstalledDoor
+
+_NO_LIMIT = 1 << 30
+
+
+async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
+    """The FTP door, not started yet."""
+    door = FtpDoor(
+        options(loaded),
+        composition.identity,
+        composition.sessions,
+        events=composition.bus,
+        registry=composition.registry,
+        ledger=composition.ledger,
+    )
+
+    async def reload(fresh: Loaded) -> Apply:
+        return await door.reload(options(fresh))
+
+    return InstalledDoor(door, reload)
+
+
+def options(loaded: Loaded) -> FtpOptions:
+    """Options of the FTP door from `ftpd` and `common`."""
+    ftpd, common = loaded.settings.ftpd, loaded.settings.common
+    ports = ftpd.passive_port_range
+    return FtpOptions(
+        bindings=tuple(
+            _binding(loaded, f"ftpd.bindings[{index}]", binding, active=not ftpd.disable_active_mode)
+            for index, binding in enumerate(ftpd.bindings)
+            if binding.port
+        ),
+        admission=AdmissionLimits(
+            connections=common.max_total_connections or _NO_LIMIT,
+            per_source=common.max_per_host_connections or _NO_LIMIT,
+            startups=StartupLimits.parse(
+                loaded.settings.sftpd.max_startups, loaded.settings.sftpd.max_startups_per_source
+            ),
+        ),
+        banner=(ftpd.banner,),
+        passive_ports=(ports.start, ports.end if ports.start else 0),
+        login_seconds=float(ftpd.login_timeout),
+        idle_seconds=common.idle_timeout * 60.0,
+        data_seconds=float(ftpd.data_timeout),
+        stall_seconds=float(ftpd.stall_timeout),
+        login_tries=ftpd.max_login_tries,
+        site=ftpd.enable_site,
+        hashes=bool(ftpd.hash_support),
+        combine=bool(ftpd.combine_support),
+    )
+
+
+def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: bool) -> FtpBinding:
+    tls = None
+    if section.certificate_file:
+        tls = FtpCertificate(
+            loaded.resolve(section.certificate_file),
+            loaded.resolve(section.certificate_key_file),
+            section.min_tls_version,
+        )
+    return FtpBinding(
+        label=label,
+        address=section.address,
+        port=section.port,
+        tls=tls,
+        tls_mode=TlsMode(section.tls_mode),
+        plain_login=section.plain_login and section.tls_mode == 0,
+        session_reuse=Reuse(section.tls_session_reuse),
+        clear_command=section.clear_command_channel,
+        passive_address=section.force_passive_ip,
+        passive_overrides=tuple(
+            PassiveAddress(AddressList(override.networks), override.ip)
+            for override in section.passive_ip_overrides
+        ),
+        passive_same_peer=section.passive_connections_security == 0,
+        active=active,
+        ascii=not section.ignore_ascii_transfer_type,
+        rename_onto=section.rename_onto,
+    )
