@@ -55,6 +55,10 @@ OLDER: Final = {
         _moved("httpd.bind_address", "httpd.bindings.0.address"),
         _moved("httpd.certificate_file", "httpd.bindings.0.certificate_file"),
         _moved("httpd.certificate_key_file", "httpd.bindings.0.certificate_key_file"),
+        _moved("ftpd.bind_port", "ftpd.bindings.0.port"),
+        _moved("ftpd.bind_address", "ftpd.bindings.0.address"),
+        _moved("ftpd.tls_mode", "ftpd.bindings.0.tls_mode"),
+        _moved("ftpd.force_passive_ip", "ftpd.bindings.0.force_passive_ip"),
         _moved("httpd.backups_path", "data_provider.backups_path"),
     )
 }

@@ -19,7 +19,7 @@ METHODS: Final = (
 )
 """Ways to log in that a door has; keyboard-interactive after a password is a one-time code."""
 
-DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.HTTP)
+DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.FTP, Protocol.HTTP)
 """Protocols that a door of this version speaks; SCP and HTTP judge as their family does."""
 
 

@@ -64,6 +64,9 @@ def announce(app: App, options: ServeOptions, census: Census, welcome: Welcome |
     else:
         made = "" if census.users else f" yet; make one: {hints.typed('user', 'add', 'NAME')}"
         lines.append(f"  accounts   {census.users or 'none'}{made}")
+    ftp = doors.get("ftp")
+    if ftp is not None:
+        lines.append(f"  FTP        port {', '.join(str(endpoint.port) for endpoint in ftp.endpoints)}")
     if options.log.file_path:
         place = options.log.file_path
         lines.append(f"  log        {'standard error' if place == '-' else place}")

@@ -86,13 +86,18 @@ class FtpBinding(Section):
         return _ipv4(text)
 
     @model_validator(mode="after")
-    def _tls_has_certificate(self) -> FtpBinding:
-        if self.tls_mode and not (self.certificate_file and self.certificate_key_file):
-            raise ValueError(f"tls_mode {self.tls_mode} needs certificate_file and certificate_key_file")
+    def _can_be_used(self) -> FtpBinding:
+        if not self.port:
+            return self
         if bool(self.certificate_file) != bool(self.certificate_key_file):
             raise ValueError("certificate_file and certificate_key_file are needed together")
-        if self.port and not self.certificate_file and not self.plain_login:
-            raise ValueError("nobody could log in: neither a certificate nor plain_login is set")
+        if self.tls_mode and not self.certificate_file:
+            raise ValueError(f"tls_mode {self.tls_mode} needs certificate_file and certificate_key_file")
+        if not self.certificate_file and not self.plain_login:
+            raise ValueError(
+                "nobody could log in: set certificate_file and certificate_key_file, or plain_login, which "
+                "takes passwords that anybody on the way can read"
+            )
         return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Rejected(Exception):
 
 @dataclass(slots=True)
 class Login:
-    """How far a login has come.
+    """A login that is under way.
 
     Attributes:
         username: of USER; empty before it.
@@ -128,7 +128,7 @@ class Conversation:
         visit: as it was let in.
         context: the TLS context of this connection and its data connections; None without a certificate.
         activity: when the client last sent something.
-        login: how far it has logged in.
+        login: the login that is under way.
         session: its files; None before the login.
         directory: of relative paths.
         binary: TYPE I; otherwise TYPE A.

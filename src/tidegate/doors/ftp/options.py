@@ -13,7 +13,7 @@ from tidegate.model.address_list import AddressList
 
 
 class TlsMode(enum.IntEnum):
-    """How a binding speaks TLS; the numbers are those of the configuration."""
+    """The way a binding speaks TLS; the numbers are those of the configuration."""
 
     POSSIBLE = 0
     """in the clear, until the client asks for TLS"""
