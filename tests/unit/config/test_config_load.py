@@ -464,7 +464,10 @@ def test_what_is_switched_off_is_not_worth_a_word(tmp_path: Path) -> None:
                 "actions": {"execute_on": [], "hook": ""},
                 "proxy_protocol": 0,
             },
-            "ftpd": {"bindings": [{"port": 0, "tls_mode": 1}], "passive_port_range": {"start": 50000, "end": 50100}},
+            "ftpd": {
+                "bindings": [{"port": 0, "tls_mode": 1}],
+                "passive_port_range": {"start": 50000, "end": 50100},
+            },
             "webdavd": {"bindings": []},
             "telemetry": {"bind_port": 0, "bind_address": "127.0.0.1"},
             "smtp": {"host": "", "port": 587},
