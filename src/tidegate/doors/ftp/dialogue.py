@@ -11,10 +11,12 @@ from typing import Any, Final
 
 from tidegate.doors.common.tls_stream import TlsFailed
 from tidegate.doors.ftp import data_commands as d
+from tidegate.doors.ftp import digest_commands as g
 from tidegate.doors.ftp import listing_commands as l
 from tidegate.doors.ftp import name_commands as n
 from tidegate.doors.ftp import session_commands as s
 from tidegate.doors.ftp import status
+from tidegate.doors.ftp import way_commands as w
 from tidegate.doors.ftp.conversation import Conversation, Rejected
 from tidegate.doors.ftp.wire import replies
 from tidegate.doors.ftp.wire.commands import MAX_LINE, Command, TooLong
@@ -82,24 +84,24 @@ COMMANDS: Final[dict[str, Row]] = {
     "MFF": Row(n.mff, argument=True),
     "AVBL": Row(n.avbl),
     "ALLO": Row(n.allo, argument=True),
-    "HASH": Row(n.hash_, argument=True),
-    "MD5": Row(n.md5, argument=True),
-    "XCRC": Row(n.xdigest("crc32"), argument=True),
-    "XMD5": Row(n.xdigest("md5"), argument=True),
-    "XSHA": Row(n.xdigest("sha1"), argument=True),
-    "XSHA1": Row(n.xdigest("sha1"), argument=True),
-    "XSHA256": Row(n.xdigest("sha256"), argument=True),
-    "XSHA512": Row(n.xdigest("sha512"), argument=True),
+    "HASH": Row(g.hash_, argument=True),
+    "MD5": Row(g.md5, argument=True),
+    "XCRC": Row(g.xdigest("crc32"), argument=True),
+    "XMD5": Row(g.xdigest("md5"), argument=True),
+    "XSHA": Row(g.xdigest("sha1"), argument=True),
+    "XSHA1": Row(g.xdigest("sha1"), argument=True),
+    "XSHA256": Row(g.xdigest("sha256"), argument=True),
+    "XSHA512": Row(g.xdigest("sha512"), argument=True),
     "SITE": Row(n.site, argument=True),
-    "TYPE": Row(d.type_, argument=True),
-    "MODE": Row(d.mode, argument=True),
-    "STRU": Row(d.stru, argument=True),
-    "REST": Row(d.rest, argument=True),
-    "RANG": Row(d.rang, argument=True),
-    "PASV": Row(d.pasv),
-    "EPSV": Row(d.epsv),
-    "PORT": Row(d.port, argument=True),
-    "EPRT": Row(d.eprt, argument=True),
+    "TYPE": Row(w.type_, argument=True),
+    "MODE": Row(w.mode, argument=True),
+    "STRU": Row(w.stru, argument=True),
+    "REST": Row(w.rest, argument=True),
+    "RANG": Row(w.rang, argument=True),
+    "PASV": Row(w.pasv),
+    "EPSV": Row(w.epsv),
+    "PORT": Row(w.port, argument=True),
+    "EPRT": Row(w.eprt, argument=True),
     "RETR": Row(d.retr, argument=True),
     "STOR": Row(d.stor, argument=True),
     "APPE": Row(d.appe, argument=True),

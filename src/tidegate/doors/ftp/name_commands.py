@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on names: directories, removing, renaming, attributes, digests."""
+"""Commands on names: directories, removing, renaming, attributes, room, SITE."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tidegate.doors.ftp.conversation import MAX_REST, Conversation, Rejected
-from tidegate.doors.ftp.session_commands import HASHES
 from tidegate.doors.ftp.wire import replies, times
 from tidegate.errors import IsADirectory, TidegateError
-from tidegate.model import Attrs, Kind, VPath
+from tidegate.model import Attrs, Kind
 
 _MODE: Final = re.compile(r"0?[0-7]{1,4}", re.ASCII)
 
@@ -237,75 +235,6 @@ async def quota(c: Conversation, argument: str) -> None:  # noqa: ARG001
     if space.files_total:
         lines.append(f"files: {space.files_total} in all, {space.files_free} free")
     await c.control.send(replies.multiline(200, "Room:", lines, "End"))
-
-
-# -- digests -----------------------------------------------------------------------------------------------
-
-
-async def hash_(c: Conversation, argument: str) -> None:
-    """HASH: the digest of a file, or of the range that RANG named."""
-    path = c.path(argument)
-    start, end = c.next.offset, c.next.end
-    c.next.offset, c.next.end = 0, None
-    found = await _digest(c, path, HASHES[c.hash_name], start, end)
-    if found is None:
-        return
-    digest, length = found
-    await c.reply(213, f"{c.hash_name} {start}-{start + length} {digest} {argument}")
-
-
-def xdigest(algorithm: str) -> Callable[[Conversation, str], Awaitable[None]]:
-    """XCRC, XMD5 and the like: a bare path, or one in quotes and a first and a last offset."""
-
-    async def run(c: Conversation, argument: str) -> None:
-        name, start, end = _path_and_range(argument)
-        found = await _digest(c, c.path(name), algorithm, start, end)
-        if found is not None:
-            await c.reply(250, found[0].upper() if algorithm == "crc32" else found[0])
-
-    return run
-
-
-async def md5(c: Conversation, argument: str) -> None:
-    """MD5 (draft-twine-ftpmd5): the path, then the digest."""
-    found = await _digest(c, c.path(argument), "md5", 0, None)
-    if found is not None:
-        await c.reply(251, f"{argument} {found[0].upper()}")
-
-
-async def _digest(
-    c: Conversation, path: VPath, algorithm: str, start: int, end: int | None
-) -> tuple[str, int] | None:
-    try:
-        entry = await c.files.stat(path)
-        if entry.kind is Kind.DIRECTORY:
-            raise IsADirectory
-        stop = entry.size if end is None else min(end, entry.size)
-        if start > stop:
-            raise Rejected(501, "the range lies behind the end of the file")
-        length = stop - start
-        if not length and entry.size:
-            raise Rejected(501, "the range is empty")
-        (digest,) = await c.files.checksum(path, algorithm, start, length)
-    except TidegateError as error:
-        await c.failed("checksum", path, error)
-        return None
-    return digest.hex(), length
-
-
-def _path_and_range(argument: str) -> tuple[str, int, int | None]:
-    if argument.startswith('"'):
-        match = re.match(r'"((?:[^"]|"")*)"(.*)', argument, re.DOTALL)
-        if match is None:
-            raise Rejected(501, "A quote is missing.")
-        name, rest = match[1].replace('""', '"'), match[2].split()
-    else:
-        # A name that ends in numbers can be told from a range by quotes alone; bare ones are names.
-        name, rest = argument, []
-    if len(rest) > 2 or not all(word.isascii() and word.isdigit() and len(word) < 20 for word in rest):
-        raise Rejected(501, "Expected a path in quotes, and a first and last offset.")
-    numbers = [int(word) for word in rest]
-    return name, numbers[0] if numbers else 0, numbers[1] if len(numbers) > 1 else None
 
 
 # -- SITE --------------------------------------------------------------------------------------------------
