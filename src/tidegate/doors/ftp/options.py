@@ -24,7 +24,7 @@ class TlsMode(enum.IntEnum):
 
 
 class Reuse(enum.StrEnum):
-    """Whether data connections have to take up the TLS session of their control connection."""
+    """A rule on whether data connections have to take up the TLS session of their control connection."""
 
     OFF = "off"
     PREFER = "prefer"

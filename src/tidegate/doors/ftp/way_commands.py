@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How and where data goes: TYPE, REST, PASV, PORT and the like."""
+"""The form and the way of data: TYPE, REST, PASV, PORT and the like."""
 
 from __future__ import annotations
 
