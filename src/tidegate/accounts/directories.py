@@ -6,7 +6,8 @@ would get the database and the host keys. Below it two places are set aside for 
 `users_base_dir` if it lies there.
 
 An administrator without all permissions gives out directories inside `users_base_dir` only, and none without
-that setting. Who may not give out a directory may not take over an account that has it either.
+that setting; `endpoints` has the rule for storage on other hosts. Who may not give out a directory or storage
+may not take over an account that has it either.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
+from tidegate.accounts.endpoints import ENDPOINTS_KEY, check_storage
+from tidegate.accounts.rules import StorageChecks
 from tidegate.errors import BadRecord, Denied
-from tidegate.model import Account, Folder
+from tidegate.model import Account, Folder, StorageSpec
+from tidegate.policy.folders import storage_of, storage_of_folder
 
 BASE_KEY: Final = "data_provider.users_base_dir"
 
@@ -92,11 +96,15 @@ class Giver:
         base: `users_base_dir`.
         server_dir: the configuration directory.
         unlimited: they have all permissions, or are the operator at a shell.
+        storages: knows the kinds of storage on other hosts; see `endpoints`.
+        endpoints: ``storage.allowed_endpoints``.
     """
 
     base: str
     server_dir: Path
     unlimited: bool
+    storages: StorageChecks | None = None
+    endpoints: tuple[str, ...] = ()
 
     async def check_account(self, folders: FolderReader, account: Account, stored: Account | None) -> None:
         """Return if they may give an account its home and the folders that it mounts.
@@ -112,7 +120,10 @@ class Giver:
         """
         if stored is None or account.home_dir != stored.home_dir:
             await self._check("home_dir", account.home_dir)
-        mounted = {mount.name for mount in stored.virtual_folders} if stored is not None else set[str]()
+        if stored is None or account.filesystem != stored.filesystem:
+            await self._check_storage(storage_of(account))
+        before = stored.virtual_folders if stored is not None else ()
+        mounted = {mount.name for mount in before}
         for index, mount in enumerate(account.virtual_folders):
             folder = await folders.folder(mount.name)
             there = folder.mapped_path if folder is not None else ""
@@ -121,11 +132,19 @@ class Giver:
                 await self._check(f"virtual_folders[{index}].mapped_path", mount.mapped_path)
             elif there and mount.name not in mounted and not self.unlimited:
                 await self._check(f"virtual_folders[{index}].name", there)
+            kept = [] if folder is None else [folder.filesystem]
+            kept += [known.filesystem for known in before if known.name == mount.name]
+            if not mount.filesystem.is_local and mount.filesystem not in kept:
+                await self._check_storage(storage_of(account, mount), f"virtual_folders[{index}].")
+            elif folder is not None and mount.name not in mounted:
+                await self._check_storage(storage_of_folder(folder), f"virtual_folders[{index}].")
 
     async def check_folder(self, folder: Folder, stored: Folder | None) -> None:
         """Return if they may give a folder its directory; arguments and errors as `check_account`."""
         if folder.mapped_path and (stored is None or folder.mapped_path != stored.mapped_path):
             await self._check("mapped_path", folder.mapped_path)
+        if stored is None or folder.filesystem != stored.filesystem:
+            await self._check_storage(storage_of_folder(folder))
 
     async def check_takeover(
         self, folders: FolderReader, account: Account, stored: Account, *, password: bool
@@ -149,10 +168,11 @@ class Giver:
             field = "public_keys"
         else:
             return
-        places = [stored.home_dir]
+        places, roots = [stored.home_dir], [storage_of(stored)]
         for mount in stored.virtual_folders:
             folder = await folders.folder(mount.name)
             places.append(folder.mapped_path if folder is not None else mount.mapped_path)
+            roots.append(storage_of_folder(folder) if folder is not None else storage_of(stored, mount))
         for place in filter(None, places):
             if await asyncio.to_thread(self._objection, place) is not None:
                 raise Denied(
@@ -160,6 +180,19 @@ class Giver:
                     "with the permission * may set its password or add a key",
                     rule=BASE_KEY,
                 )
+        for root in roots:
+            try:
+                await self._check_storage(root)
+            except Denied:
+                raise Denied(
+                    f"{field}: the account has storage that you could not give it; only administrators with "
+                    "the permission * may set its password or add a key",
+                    rule=ENDPOINTS_KEY,
+                ) from None
+
+    async def _check_storage(self, spec: StorageSpec, where: str = "") -> None:
+        if not self.unlimited:
+            await check_storage(self.storages, spec, where, allowed=self.endpoints)
 
     def _never(self, path: str) -> str | None:
         """The reason why nobody may give out a directory, as written or where its links lead; blocks."""

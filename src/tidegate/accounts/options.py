@@ -19,12 +19,20 @@ class AdministrationOptions:
         rules: what a valid record is, `users_base_dir`, and the configuration directory, which must be there.
         user_bits: entropy that new passwords of users need; an account may ask for more.
         admin_bits: likewise of administrators.
+        endpoints: hosts of storage that administrators without all permissions may give.
     """
 
     rules: Rules
     user_bits: float = 0.0
     admin_bits: float = 0.0
+    endpoints: tuple[str, ...] = ()
 
     def giver(self, by: Actor) -> Giver:
         """Somebody as one who gives directories of the host to accounts and folders."""
-        return Giver(self.rules.users_base_dir, Path(self.rules.server_dir), unlimited=by.unlimited)
+        return Giver(
+            self.rules.users_base_dir,
+            Path(self.rules.server_dir),
+            unlimited=by.unlimited,
+            storages=self.rules.storages,
+            endpoints=self.endpoints,
+        )

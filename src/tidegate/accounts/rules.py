@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from tidegate.model import StorageConfig, StorageSpec
+from tidegate.model import Reach, StorageConfig, StorageSpec
 
 
 class StorageChecks(Protocol):
@@ -22,6 +22,10 @@ class StorageChecks(Protocol):
         Raises:
             BadRecord: the first mistake.
         """
+        ...
+
+    def reach(self, spec: StorageSpec) -> Reach | None:
+        """The hosts and credentials of storage on other hosts, by fields; None if they are not known."""
         ...
 
     async def try_out(self, spec: StorageSpec, *, writes: bool = True) -> None:

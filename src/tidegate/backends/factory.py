@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tidegate.abc import Backend, StorageHost, StorageKind, TriesItself
 from tidegate.errors import BadRecord, ConfigError, OperatorError, Problem, StorageFailed
-from tidegate.model import LOCAL, StorageConfig, StorageSpec
+from tidegate.model import LOCAL, Reach, StorageConfig, StorageSpec
 from tidegate.model.sealing import NO_SEALING, SealsSecrets, SecretLocked, open_secrets
 from tidegate.model.secret_names import is_secret_option
 from tidegate.model.storage import provider_of
@@ -148,6 +148,25 @@ class StorageKinds:
         if kind.needs_directory and not spec.directory:
             raise BadRecord(f"{where}{directory}", "is missing: an absolute directory is needed")
         self.options(kind, spec, where)
+
+    def reach(self, spec: StorageSpec) -> Reach | None:
+        """The hosts and credentials of storage, by fields of the record; None if its kind does not tell them.
+
+        Options tell them by a method ``reach``, which returns a `tidegate.model.Reach` of their names.
+        """
+        if self.problem(spec.config) is not None:
+            return None
+        kind = self.find(spec.config.kind)
+        try:
+            tell = getattr(self.options(kind, spec), "reach", None)
+        except BadRecord:
+            return None
+        if tell is None:
+            return None
+        told: Reach = tell()
+        where = f"filesystem.{kind.section}." if kind.section else "filesystem."
+        urls = {where + name: url for name, url in told.urls.items()}
+        return Reach(urls, where + told.borrows if told.borrows else "")
 
     async def try_out(self, spec: StorageSpec, *, writes: bool = True) -> None:
         """Open a root as a server would, and ask it for what users need; nothing is kept.

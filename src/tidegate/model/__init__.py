@@ -28,7 +28,7 @@ from tidegate.model.path import ROOT, VPath
 from tidegate.model.peer import OtherProtocol, Peer, Protocol
 from tidegate.model.principal import Principal
 from tidegate.model.program import ProgramDirectory, ProgramUse
-from tidegate.model.storage import LOCAL, LOCAL_DISK, StorageConfig, StorageSpec
+from tidegate.model.storage import LOCAL, LOCAL_DISK, Reach, StorageConfig, StorageSpec
 from tidegate.model.usage import UsageDelta
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "ProgramDirectory",
     "ProgramUse",
     "Protocol",
+    "Reach",
     "Space",
     "StorageConfig",
     "StorageSpec",

@@ -95,4 +95,17 @@ class StorageSpec:
         return LOCAL if self.config.is_local else self.key
 
 
-__all__ = ["LOCAL", "LOCAL_DISK", "StorageConfig", "StorageSpec"]
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The hosts and credentials that storage makes the server use, by its options.
+
+    Attributes:
+        urls: URLs that requests go to and that the record chose, by the option.
+        borrows: the option by which the server's own credentials are used; empty if the storage has its own.
+    """
+
+    urls: dict[str, str] = field(default_factory=dict)
+    borrows: str = ""
+
+
+__all__ = ["LOCAL", "LOCAL_DISK", "Reach", "StorageConfig", "StorageSpec"]

@@ -65,6 +65,7 @@ def administration(
             rules=record_rules(loaded),
             user_bits=validation.users.min_entropy,
             admin_bits=validation.admins.min_entropy,
+            endpoints=tuple(loaded.settings.storage.allowed_endpoints),
         ),
         Needs(
             hashes=hashes or ThreadHasher(password_hasher(loaded)),

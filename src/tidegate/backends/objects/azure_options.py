@@ -22,6 +22,7 @@ from tidegate.backends.objects.option_checks import (
     prefix_of,
     within,
 )
+from tidegate.model import Reach
 from tidegate.model.secrets import Secret, check_secret, open_secret
 
 PART_SIZES: Final = range(1, 4001)
@@ -166,6 +167,13 @@ class AzureOptions:
                 f"account_key is missing: without it or sas_url, {place.host} would get tokens of the "
                 "identity of this host, which only hosts of Azure do"
             )
+
+    def reach(self) -> Reach:
+        """The hosts and credentials that it uses; the server's own identity without a key or a signature."""
+        urls: dict[str, str] = {}
+        if self.sas_url or self.endpoint or self.use_emulator:
+            urls["sas_url" if self.sas_url else "endpoint"] = self.place().account_url
+        return Reach(urls, "" if self.account_key or self.sas_url else "account_key")
 
     def place(self) -> Place:
         """The container.

@@ -26,6 +26,7 @@ from tidegate.backends.objects.option_checks import (
     prefix_of,
     within,
 )
+from tidegate.model import Reach
 from tidegate.model.secrets import Secret, check_secret, open_secret
 
 PART_SIZES: Final = range(1, 5121)
@@ -142,6 +143,22 @@ class GcsOptions:
             path = getattr(self, name)
             check(not path or path.startswith("/"), name, path, "an absolute path")
         self._check_credentials()
+
+    def reach(self) -> Reach:
+        """The hosts and credentials that it uses; files and identities of this host are the server's own."""
+        urls: dict[str, str] = {}
+        if self.endpoint:
+            urls["endpoint"] = self.endpoint
+        if self.universe_domain not in {"", UNIVERSE}:
+            urls["universe_domain"] = f"https://storage.{self.universe_domain}"
+        if self.automatic_credentials:
+            return Reach(urls, "automatic_credentials")
+        if self.credentials:
+            found = credentials_of(open_secret("credentials", self.credentials))
+            if "token_uri" in found:
+                urls["credentials"] = str(found["token_uri"])
+        own = self.credentials or (self.endpoint and not self.credentials_file)
+        return Reach(urls, "" if own else "credentials_file" if self.credentials_file else "credentials")
 
     def _check_credentials(self) -> None:
         check_secret("credentials", self.credentials)

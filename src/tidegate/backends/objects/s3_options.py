@@ -20,6 +20,7 @@ from tidegate.backends.objects.option_checks import (
     prefix_of,
     within,
 )
+from tidegate.model import Reach
 from tidegate.model.secrets import Secret, check_secret, open_secret
 
 PART_SIZES: Final = range(5, 5121)
@@ -139,6 +140,11 @@ class S3Options:
         self._check_secrets()
         check_prefix(self.key_prefix)
         check(not self.ca_file or self.ca_file.startswith("/"), "ca_file", self.ca_file, "an absolute path")
+
+    def reach(self) -> Reach:
+        """The hosts and credentials that it uses; the server's own without a key."""
+        urls = {"endpoint": self.endpoint} if self.endpoint else {}
+        return Reach(urls, "" if self.access_key else "access_key")
 
     def _check_secrets(self) -> None:
         for name in ("access_secret", "session_token", "sse_customer_key"):

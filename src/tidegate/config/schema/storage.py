@@ -87,4 +87,17 @@ class StorageKeys(Section):
         "Kinds that packages without an entry point bring: the name that stands in `filesystem.provider`, "
         "and `package.module:name`.",
     )
+    allowed_endpoints: list[str] = key(
+        [],
+        "Hosts (or host:port) of storage that administrators without the permission `*` may give to accounts "
+        "and folders although they are private, loopback or link-local ones.",
+    )
     objects: ObjectKeys = key(ObjectKeys(), "Homes and folders in object storage.")
+
+    @field_validator("allowed_endpoints")
+    @classmethod
+    def _hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not host or any(mark in host for mark in "/@*, "):
+                raise ValueError(f"{host!r} is no host and no host:port")
+        return hosts
