@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -30,9 +31,12 @@ def server(servers: Callable[[bool], Running]) -> Running:
 def programs_of(server: Running) -> list[str]:
     """Names of the processes that the server started and that live."""
     found = []
-    for task in os.listdir(f"/proc/{server.pid}/task"):
-        for pid in Path(f"/proc/{server.pid}/task/{task}/children").read_text().split():
-            found.append(Path(f"/proc/{pid}/comm").read_text().strip())
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                head, _, rest = Path(f"/proc/{name}/stat").read_text().rpartition(")")
+                if int(rest.split()[1]) == server.pid:
+                    found.append(head.partition("(")[2])
     return found
 
 
@@ -248,8 +252,8 @@ def slow(person: Person, tmp_path: Path) -> subprocess.Popen[bytes]:
     random_file(person.home / "large", 30 * MIB)
     return subprocess.Popen(
         ["rsync", "-e", ssh_command(person), f"{person.name}@127.0.0.1:/large", tmp_path / "large"],
-        stderr=subprocess.PIPE,
-    )
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
 
 
 @pytest.mark.needs("rsync")
@@ -257,7 +261,7 @@ def test_a_program_ends_with_its_connection(server: Running, tmp_path: Path):
     person = server.account(download_bandwidth=100)
     client = slow(person, tmp_path)
     wait_for(lambda: "rsync" in programs_of(server), "it never began")
-    client.kill()
+    os.killpg(client.pid, signal.SIGKILL)  # rsync is two processes, and ssh is one
     client.communicate()
     wait_for(lambda: not programs_of(server), "it goes on")
     line = server.wait_line("SSHCommand", username=person.name)

@@ -325,7 +325,7 @@ class _Act:
         if self.use is not None:
             steps = gate.trace(Intent.STAT, self.path, is_dir=True)
             wanted = ProgramDirectory(self.path, self.use.writes)
-            return [*steps, *ProgramRules(gate.principal.account).trace(wanted)]
+            return [*steps, *ProgramRules(gate.principal.account).trace(wanted, self.use)]
         steps = list(
             gate.trace(
                 self.intent,

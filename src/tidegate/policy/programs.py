@@ -36,6 +36,9 @@ ELSEWHERE: Final = (
     " use SFTP there, or rclone (a whole directory: rclone sync)"
 )
 
+STAGED: Final = frozenset({ProgramUse.GIT_FETCH, ProgramUse.GIT_PUSH})
+"""Uses that work on other storage too, by a copy on the server's disk."""
+
 COMMANDS: Final = {
     ProgramUse.GIT_FETCH: "git-upload-pack",
     ProgramUse.GIT_PUSH: "git-receive-pack",
@@ -74,30 +77,33 @@ class ProgramRules:
         self._patterns = PatternTable(account.filters.file_patterns)
         self._folders = folders_of(account)
 
-    def trace(self, wanted: ProgramDirectory) -> list[Step]:
+    def trace(self, wanted: ProgramDirectory, use: ProgramUse) -> list[Step]:
         """Every rule about one directory, in order; the first that refuses is the last one."""
         path = wanted.path
-        steps = [self._stored(path)]
-        if steps[-1].verdict != "deny":
-            steps.append(self._mounted(path))
+        steps = [self._mounted(path)]
         needs = (*(WRITES if wanted.writes else READS), *sorted(wanted.needs))
         if steps[-1].verdict != "deny":
             steps += self._granted(path, needs)
         if steps[-1].verdict != "deny":
             steps.append(self._named(path))
+        if steps[-1].verdict != "deny":
+            steps.append(self._stored(path, use))
         return steps
 
-    def decide(self, wanted: ProgramDirectory) -> Decision:
+    def decide(self, wanted: ProgramDirectory, use: ProgramUse) -> Decision:
         """Decide if a program may have a directory."""
-        refusal = next((step for step in self.trace(wanted) if step.verdict == "deny"), None)
+        refusal = next((step for step in self.trace(wanted, use) if step.verdict == "deny"), None)
         return ALLOWED if refusal is None else refusal_of(refusal)
 
     def granted(self, path: VPath) -> frozenset[Permission]:
         """Permissions in a directory."""
         return self._permissions.lookup(path).names
 
-    def _stored(self, path: VPath) -> Step:
+    def _stored(self, path: VPath, use: ProgramUse) -> Step:
         if self._folders.kind_at(path) != LOCAL:
+            if use in STAGED:
+                why = f"{path} lies on other storage; the program works on a copy, which is brought back"
+                return Step("storage", "pass", why)
             hint = "use SFTP or rclone there, or keep these files on local disk"
             return Step("storage", "deny", ELSEWHERE, "filesystem", hint)
         return Step("storage", "pass", f"{path} lies on a disk of the server")

@@ -107,6 +107,7 @@ def ssh_options(loaded: Loaded) -> SshOptions:
             confinement=sftpd.programs.confinement,
             seconds=float(sftpd.programs.time_limit),
             output_bytes=sftpd.programs.output_limit << 20,
+            copy_bytes=sftpd.programs.copy_limit << 20,
             memory_bytes=sftpd.programs.memory_limit << 20,
         ),
         fast_lane=sftpd.fast_lane,

@@ -270,13 +270,15 @@ async def open_program(context: Context, use: ProgramUse, wanted: Sequence[Progr
     subject = wanted[0].path
     rules = ProgramRules(context.principal.account)
     for one in wanted:
-        decision = rules.decide(one)
+        decision = rules.decide(one, use)
+        if decision.rule == "storage":
+            raise Unsupported(decision.text)
         if not decision.allowed:
             raise context.refused_program(use, one.path, Denied(decision.text, rule=decision.rule))
     _check_others(context, use, subject, writes=any(one.writes for one in wanted))
     mount, backend, _ = await context.table.at(subject)
     if not fulfils(backend, HostsPrograms):
-        raise context.refused_program(use, subject, Unsupported(ELSEWHERE))
+        raise Unsupported(ELSEWHERE)
     for one in wanted[1:]:
         if (await context.table.at(one.path)).mount is not mount:
             text = f"{one.path} and {subject} lie in different folders; a program works in one"

@@ -30,7 +30,8 @@ def account(**fields: Any) -> Account:
 
 def decide(of: Account, path: str, *, writes: bool = True, needs: tuple[Permission, ...] = ()) -> str:
     """The rule that refuses; empty if none does."""
-    return ProgramRules(of).decide(ProgramDirectory(VPath.parse(path), writes, frozenset(needs))).rule
+    use = ProgramUse.RSYNC_WRITE if writes else ProgramUse.RSYNC_READ
+    return ProgramRules(of).decide(ProgramDirectory(VPath.parse(path), writes, frozenset(needs)), use).rule
 
 
 def test_an_account_that_may_do_everything_runs_programs() -> None:
@@ -139,10 +140,11 @@ def test_folders_below_refuse(path: str, rule: str) -> None:
 def test_storage_elsewhere_is_refused_with_a_way_out() -> None:
     of = account(filesystem=StorageConfig("s3", {"s3config": {"bucket": "b"}}))
 
-    decision = ProgramRules(of).decide(ProgramDirectory(VPath("/"), False))
+    decision = ProgramRules(of).decide(ProgramDirectory(VPath("/"), False), ProgramUse.RSYNC_READ)
 
     assert decision.rule == "storage"
     assert "rclone" in decision.text
+    assert ProgramRules(of).decide(ProgramDirectory(VPath("/"), True), ProgramUse.GIT_PUSH).allowed
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,10 @@ def test_explain_tells_what_the_server_would() -> None:
     answer = ask(of, "git_push")
 
     assert not answer.decision.allowed
-    assert answer.decision.text == ProgramRules(of).decide(ProgramDirectory(VPath("/x"), True)).text
+    assert (
+        answer.decision.text
+        == ProgramRules(of).decide(ProgramDirectory(VPath("/x"), True), ProgramUse.GIT_PUSH).text
+    )
     assert answer.operation == "git_push"
     assert answer.decided_by is not None
     assert answer.decided_by.hint == "add upload to permissions./"

@@ -43,6 +43,13 @@ class Programs(Section):
     output_limit: int = key(
         0, "Data that one program may send to the client; 0 no limit.", unit="MB", ge=0, le=1_000_000_000
     )
+    copy_limit: int = key(
+        1024,
+        "Size of a git repository on other storage than local disk, which is copied for each command.",
+        unit="MB",
+        ge=1,
+        le=1_000_000,
+    )
     memory_limit: int = key(
         2048, "Address space of each process of a program; 0 no limit.", unit="MiB", ge=0, le=1_000_000
     )

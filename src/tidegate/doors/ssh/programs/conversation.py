@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ from typing import Final
 from tidegate.doors.ssh.command import ChannelCall
 from tidegate.doors.ssh.programs.process import Process, Wanted, start
 from tidegate.errors import PeerGone, PeerLimit, QuotaExceeded, TidegateError
-from tidegate.model import ProgramDirectory, ProgramUse
+from tidegate.model import ProgramUse
 from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import ProgramRun
 
@@ -40,6 +40,12 @@ WATCH_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 5.0
 """How long output is waited for once the program has ended: somebody else may hold its pipe."""
 
+MAX_HELD_BYTES: Final = 8 * 1024 * 1024
+"""Most bytes of output that are held back until a push is stored."""
+
+PACKET_HEAD: Final = 4
+"""Bytes of the length of a packet line, in hexadecimal digits."""
+
 STATUS_REFUSED: Final = 1
 """Exit status of a command that was refused."""
 
@@ -52,13 +58,51 @@ class Prepared:
 
     Attributes:
         use: what is wanted.
-        directories: everything that the program is to reach.
-        build: what is to be started, once it is known where the directories lie and what is granted there.
+        build: what is to be started.
+        run: what the program may reach.
+        finish: done after the program ended well; what git says after its list of names is held back until
+            then, and is not said if this fails.
     """
 
     use: ProgramUse
-    directories: Sequence[ProgramDirectory]
     build: Callable[[ProgramRun], Wanted]
+    run: ProgramRun
+    finish: Callable[[], Awaitable[None]] | None = None
+
+
+class HeldOutput:
+    """The output of git-receive-pack: its list of names goes out, what follows is kept (gitprotocol-pack).
+
+    Attributes:
+        rest: what is kept.
+    """
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+        self._line = bytearray()  # the beginning of a packet line
+        self._over = False
+
+    def take(self, data: bytes) -> bytes:
+        """Take output; returns what goes out: whole packet lines up to the first flush packet."""
+        if self._over:
+            self.rest += data
+            return b""
+        self._line += data
+        end = 0
+        while len(self._line) - end >= PACKET_HEAD and not self._over:
+            try:
+                size = int(self._line[end : end + PACKET_HEAD], 16)
+            except ValueError:  # nothing that git says
+                size = 0
+            self._over = not size
+            if len(self._line) - end < size:
+                break
+            end += max(size, PACKET_HEAD)
+        passed = bytes(self._line[:end])
+        del self._line[:end]
+        if self._over:
+            self.rest, self._line = self._line, bytearray()
+        return passed
 
 
 class ProgramConversation:
@@ -86,6 +130,7 @@ class ProgramConversation:
         self._reading: set[int] = set()
         self._outputs_over = asyncio.Event()
         self._sent = 0
+        self._held: HeldOutput | None = None
         self._piece = PIECE_BYTES
         self._timers: set[asyncio.TimerHandle] = set()
         self._waits_for_room = False
@@ -199,13 +244,17 @@ class ProgramConversation:
             programs.set(1)
             prepared = await prepare(self._call)
             intent = prepared.use.value
-            self._run = await self._call.session.program(prepared.use, prepared.directories)
+            self._run = prepared.run
             await self._run.begin()
             if self._draining:
                 raise PeerLimit("the server is shutting down")
+            if prepared.finish is not None:
+                self._held = HeldOutput()
             self._process = await start(prepared.build(self._run), self._run, self._call.program_options)
             await self._serve_process(self._process, self._run)
             self._status = self._process.status or (STATUS_REFUSED if self._why else 0)
+            if prepared.finish is not None and self._held is not None:
+                text = await self._finish(prepared.finish, self._held)
         except TidegateError as error:
             subject = next(reversed(self._call.invocation.arguments), "")
             self._call.session.failed(intent, str(subject), error)
@@ -215,6 +264,19 @@ class ProgramConversation:
             text = "failure"
         finally:
             await self._end(text)
+
+    async def _finish(self, finish: Callable[[], Awaitable[None]], held: HeldOutput) -> str:
+        """Bring back what was changed, then say what was held back; returns what is to be said instead."""
+        if self._status:
+            return "" if self._why else "it failed, and nothing was stored"
+        try:
+            await finish()
+        except TidegateError:
+            self._status = STATUS_REFUSED
+            raise
+        if not self._gone:
+            self._transport.send(bytes(held.rest))
+        return ""
 
     async def _serve_process(self, process: Process, run: ProgramRun) -> None:
         options = self._call.program_options
@@ -326,6 +388,9 @@ class ProgramConversation:
         if room <= 0:
             self._wait_for_room()
             return
+        if self._held is not None:
+            self._read_held(fd, self._held)
+            return
         views = transport.reserve(0, min(room, self._piece))
         if views is None:  # the channel is gone
             self._deafen(fd)
@@ -354,6 +419,25 @@ class ProgramConversation:
             self._piece = THROTTLED_BYTES
             self._deafen(fd)
             self._later(wait, lambda: self._listen(fd))
+
+    def _read_held(self, fd: int, held: HeldOutput) -> None:
+        """Pass on the beginning, and keep the rest."""
+        try:
+            data = os.read(fd, self._piece)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._over(fd)
+            return
+        passed = held.take(data)
+        self._sent += len(data)
+        if passed:
+            self._transport.send(passed)
+            self._transport.flush()
+        if len(held.rest) > MAX_HELD_BYTES:
+            self._stop(f"more than {MAX_HELD_BYTES >> 20} MB of output before anything was stored")
 
     def _read_error(self) -> None:
         """The program wrote to standard error."""

@@ -49,13 +49,22 @@ _CONFIGURATION: Final = (
 """Configuration that goes before the repository's own; git takes it as given on its command line."""
 
 
-def environment(username: str, protocol: str) -> dict[str, str]:
+_OF_COPIES: Final = (
+    ("receive.autogc", "false"),  # all that it packs would be brought back
+    ("receive.denyCurrentBranch", "refuse"),  # there is no worktree in a copy
+)
+"""Further configuration where git works on a copy."""
+
+
+def environment(username: str, protocol: str, *, copy: bool = False) -> dict[str, str]:
     """The whole environment of git, but for PATH and the locale.
 
     Args:
         username: the account, who stands in reference logs.
         protocol: what the client said in GIT_PROTOCOL; empty for nothing.
+        copy: the repository is a copy, which is brought back.
     """
+    configuration = (*_CONFIGURATION, *_OF_COPIES) if copy else _CONFIGURATION
     name = re.sub(r"[^\w.@+-]", "_", username) or "unknown"
     found = {
         "HOME": "/nonexistent",
@@ -70,9 +79,9 @@ def environment(username: str, protocol: str) -> dict[str, str]:
         "GIT_COMMITTER_EMAIL": f"{name}@localhost",
         "GIT_AUTHOR_NAME": name,
         "GIT_AUTHOR_EMAIL": f"{name}@localhost",
-        "GIT_CONFIG_COUNT": str(len(_CONFIGURATION)),
+        "GIT_CONFIG_COUNT": str(len(configuration)),
     }
-    for index, (key, value) in enumerate(_CONFIGURATION):
+    for index, (key, value) in enumerate(configuration):
         found[f"GIT_CONFIG_KEY_{index}"] = key
         found[f"GIT_CONFIG_VALUE_{index}"] = value
     if PROTOCOL.fullmatch(protocol):

@@ -15,7 +15,8 @@ from tidegate.doors.ssh.programs.conversation import Prepared, ProgramConversati
 from tidegate.doors.ssh.programs.installed import find
 from tidegate.doors.ssh.programs.process import Wanted
 from tidegate.doors.ssh.programs.rsync_command import RsyncCommand, parse_rsync
-from tidegate.errors import InvalidArgument, NotADirectory, NotFound, TidegateError
+from tidegate.doors.ssh.programs.staging import CopyRun, open_copy
+from tidegate.errors import InvalidArgument, NotADirectory, NotFound, TidegateError, Unsupported
 from tidegate.model import ROOT, Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.vfs.api import ProgramRun, Session
 
@@ -74,17 +75,21 @@ async def _prepare_git(call: ChannelCall) -> Prepared:
     repository = await _repository(session, path_of(call.invocation.arguments[0], session))
     writes = name in git_command.WRITES
     program = await asyncio.to_thread(find, "git")
-    environment = git_command.environment(session.principal.username, call.variables.get("GIT_PROTOCOL", ""))
+    username, protocol = session.principal.username, call.variables.get("GIT_PROTOCOL", "")
 
     def build(run: ProgramRun) -> Wanted:
-        return Wanted(
-            program, ("git", *git_command.COMMANDS[name], _word(repository, run.point)), environment
-        )
+        words = ("git", *git_command.COMMANDS[name], _word(repository, run.point))
+        copied = isinstance(run, CopyRun)
+        return Wanted(program, words, git_command.environment(username, protocol, copy=copied))
 
     use = ProgramUse.GIT_PUSH if writes else ProgramUse.GIT_FETCH
     # A push may be checked out, where the repository says so.
     reached = repository.parent if writes and repository.name == ".git" else repository
-    return Prepared(use, [ProgramDirectory(reached, writes)], build)
+    try:
+        return Prepared(use, build, await session.program(use, [ProgramDirectory(reached, writes)]))
+    except Unsupported:  # no disk of this host
+        run = await open_copy(session, repository, call.program_options.copy_bytes, writes=writes)
+        return Prepared(use, build, run, run.copy.store if writes else None)
 
 
 async def _repository(session: Session, path: VPath) -> VPath:
@@ -166,7 +171,12 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
 
     use = ProgramUse.RSYNC_READ if command.sends else ProgramUse.RSYNC_WRITE
     links = any(named.option == "--link-dest" for named in command.directories)
-    return Prepared(use, _joined(directories) if links else _merged(directories), build)
+    wanted = _joined(directories) if links else _merged(directories)
+    try:
+        return Prepared(use, build, await session.program(use, wanted))
+    except Unsupported as error:
+        session.failed(use, paths[0], error)
+        raise
 
 
 async def _anchor(command: RsyncCommand, word: str, path: VPath, session: Session) -> VPath | None:

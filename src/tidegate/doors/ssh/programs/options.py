@@ -16,12 +16,14 @@ class ProgramOptions:
             both; "none" needs neither.
         seconds: time that one program may run; 0 no limit.
         output_bytes: most bytes that one program may send; 0 no limit.
+        copy_bytes: most bytes of a git repository on storage that is no disk of this host.
         memory_bytes: address space of each process; 0 no limit.
     """
 
     confinement: Literal["landlock", "strict", "none"] = "landlock"
     seconds: float = 86_400.0
     output_bytes: int = 0
+    copy_bytes: int = 1024 << 20
     memory_bytes: int = 2048 << 20
 
     @property

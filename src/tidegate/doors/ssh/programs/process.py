@@ -146,13 +146,16 @@ async def start(wanted: Wanted, run: ProgramRun, options: ProgramOptions) -> Pro
     if sys.platform != "linux":
         raise Unsupported("programs can be confined on Linux only")
     namespace = options.namespace
-    if namespace == "possible" and _namespaces.found:
-        namespace = "required" if _namespaces.found == "own" else "none"
+    if namespace == "possible" and "namespace=own" in _namespaces.found:
+        namespace = "required"  # what worked once is not tried in a child again, and not done without
     starting = asyncio.ensure_future(asyncio.to_thread(_start, wanted, run, options, namespace))
     try:
         process, fds, report = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        starting.add_done_callback(_abandon)
+        while not starting.done():  # the descriptors that it is given must stay open so long
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([starting])
+        _abandon(starting)
         raise
     word, _, text = report.partition(" ")
     if word != "ok":
@@ -164,9 +167,10 @@ async def start(wanted: Wanted, run: ProgramRun, options: ProgramOptions) -> Pro
         if text.startswith(("this system has no", "no namespace")):
             raise Unsupported(f"this server cannot confine programs ({text})")
         raise StorageFailed("the program cannot be started")
-    if not _namespaces.found:
-        _namespaces.found = "own" if "namespace=own" in text else "none"
-        log.info("programs are confined by: %s", text)
+    if text != _namespaces.found:
+        _namespaces.found = text
+        level = logging.INFO if "namespace=own" in text and "landlock=0" not in text else logging.WARNING
+        log.log(level, "programs are confined by: %s", text)
     return Process(process, *fds)
 
 
