@@ -25,6 +25,7 @@ from tidegate.errors import BadRecords, ConfigError, OperatorError, Problem
 
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
+    from tidegate.doors.common.tls import Certificate
 
 
 def check(
@@ -56,6 +57,7 @@ def check(
     facts: list[str] = [f"configuration: {loaded.file or 'none, defaults and environment'}"]
     for inspect in (
         _ssh,
+        _ftp,
         _http,
         _other_doors,
         _files,
@@ -170,6 +172,36 @@ def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         yield f"  user certificates: {authorities} trusted authorities, {revocations} revocations"
 
 
+def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate.doors.common.tls import Certificate
+
+    for index, binding in enumerate(loaded.settings.ftpd.bindings):
+        if not binding.port:
+            continue
+        kind = {0: "FTP, TLS if asked for", 1: "FTP, TLS required", 2: "FTPS"}[binding.tls_mode]
+        where = _where(loaded, "ftpd", "bindings", index, "port")
+        yield f"{kind}: {_listening(binding.address, binding.port, where, problems)}"
+        if binding.plain_login and binding.tls_mode == 0:
+            yield "  logins in the clear are taken here: anybody on the way can read passwords"
+        if binding.certificate_file:
+            label = f"ftpd.bindings[{index}]"
+            certificate = Certificate(
+                loaded.resolve(binding.certificate_file),
+                loaded.resolve(binding.certificate_key_file),
+                min_version=binding.min_tls_version,
+                label=label,
+            )
+            place = _where(loaded, "ftpd", "bindings", index, "certificate_file")
+            _load(certificate, label, place, problems)
+
+
+def _load(certificate: Certificate, label: str, where: str, problems: list[Problem]) -> None:
+    try:
+        run(certificate.load())
+    except ConfigError as error:
+        problems.append(Problem(where, error.problems[0].what.removeprefix(f"{label}: ")))
+
+
 def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate.doors.common.tls import Certificate
     from tidegate.identity.htpasswd import read_htpasswd
@@ -191,11 +223,10 @@ def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 min_version=binding.min_tls_version,
                 label=f"httpd.bindings[{index}]",
             )
-            try:
-                run(certificate.load())
-            except ConfigError as error:
-                what = error.problems[0].what.removeprefix(f"httpd.bindings[{index}]: ")
-                problems.append(Problem(_where(loaded, "httpd", "bindings", index, "certificate_file"), what))
+            label = f"httpd.bindings[{index}]"
+            _load(
+                certificate, label, _where(loaded, "httpd", "bindings", index, "certificate_file"), problems
+            )
     if section.auth_user_file and any(binding.port for binding in section.bindings):
         path = loaded.resolve(section.auth_user_file)
         try:
