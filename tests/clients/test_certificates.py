@@ -143,6 +143,24 @@ async def test_other_authorities_of_every_kind(
     assert (await ssh(person, key))[0] == 255
 
 
+async def test_a_reload_with_a_mistake_changes_nothing(server: Running, authority: Authority) -> None:
+    person = person_without_key(server)
+    key = authority.sign(person.name)
+    file = authority.key.with_suffix(".pub")
+    before = file.read_text()
+    server.expected_errors.append("not reloaded: sftpd.trusted_user_ca_keys[0]")
+    file.write_text(key.with_name(f"{key.name}-cert.pub").read_text())
+    try:
+        seen = len(server.lines(level="error"))
+        server.send(signal.SIGHUP)
+        wait_for(lambda: len(server.lines(level="error")) > seen, "nothing was said")
+        assert "this is a certificate" in server.lines(level="error")[-1]["message"]
+        assert (await ssh(person, key))[0] == 0
+    finally:
+        file.write_text(before)
+        reload(server)
+
+
 def reload(server: Running) -> None:
     """SIGHUP, and wait until it has been taken."""
     before = len(server.lines(message="configuration reloaded"))

@@ -22,6 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
+from tidegate.accounts.key_kinds import is_certificate
 from tidegate.errors import BadRecord, RefusedKey
 
 MAX_TEXT_CHARS: Final = 256 * 1024
@@ -332,10 +333,10 @@ def _from_blob(blob: bytes, comment: str) -> PublicKey:
     """Check a key in wire form and make it canonical."""
     if len(blob) > MAX_BLOB_BYTES:
         raise _bad(f"longer than {MAX_BLOB_BYTES} bytes")
+    if is_certificate(blob):
+        raise _refused("this is a certificate; give the public key it was made for")
     fields = _fields(blob)
     algorithm = fields[0].decode("ascii", "replace")
-    if algorithm.endswith("-cert-v01@openssh.com"):
-        raise _refused("this is a certificate; give the public key it was made for")
     if algorithm == "ssh-dss":
         raise _refused("DSA keys are not accepted: they are too weak")
     if algorithm not in _TYPES:

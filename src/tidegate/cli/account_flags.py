@@ -28,6 +28,7 @@ class AccountFlags:
     expires: flags.Expires = None
     allowed_ip: flags.AllowedIp = None
     denied_ip: flags.DeniedIp = None
+    two_factor: flags.TwoFactor = None
     rename_onto: flags.RenameOnto = None
     email: flags.NewEmail = None
     description: flags.NewDescription = None
@@ -60,7 +61,12 @@ class AccountFlags:
 
     def filters(self) -> dict[str, Any]:
         """Likewise for ``filters``; an empty text empties a list."""
-        lists = {"allowed_ip": self.allowed_ip, "denied_ip": self.denied_ip}
+        doors = None if self.two_factor is None else [door.upper() for door in self.two_factor]
+        lists = {
+            "allowed_ip": self.allowed_ip,
+            "denied_ip": self.denied_ip,
+            "two_factor_protocols": doors,
+        }
         found: dict[str, Any] = {
             name: [item for item in value if item] for name, value in lists.items() if value is not None
         }

@@ -219,6 +219,15 @@ DeniedIp = Annotated[
     list[str] | None,
     typer.Option("--denied-ip", metavar="NET", help="Address or network refused. Repeatable."),
 ]
+TwoFactor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--two-factor",
+        metavar="DOOR",
+        help="Door that is shut until the user has one-time codes for it: SSH, FTP, HTTP; '' for none. "
+        "Repeatable.",
+    ),
+]
 RenameOnto = Annotated[
     Onto | None,
     typer.Option(
