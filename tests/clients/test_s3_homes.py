@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 from tests.support.object_servers import ObjectServer
-from tests.support.programs import digest, random_file, sftp
+from tests.support.programs import digest, git, random_file, sftp
 from tests.support.running import Running, running
 
 from tidegate.model import FolderMount, StorageConfig
@@ -56,6 +56,25 @@ def test_home_in_a_bucket(server: Running, seaweedfs_server: ObjectServer, tmp_p
     assert admin.get_object(Bucket=bucket, Key="users/anna/d/little")["Body"].read() == b"small"
     assert admin.head_object(Bucket=bucket, Key="users/anna/d/big")["ContentLength"] == 12 * MIB + 5
     assert list(person.home.iterdir()) == []
+
+
+@pytest.mark.needs("sftp", "git")
+def test_a_repository_in_a_bucket(server: Running, seaweedfs_server: ObjectServer, tmp_path: Path) -> None:
+    bucket = seaweedfs_server.bucket()
+    person = server.account(filesystem=s3(seaweedfs_server, bucket))
+    work = tmp_path / "work"
+    git("init", "-q", "--bare", "-b", "main", tmp_path / "x.git").ok()
+    sftp(person, "put -r x.git", cwd=tmp_path).ok()
+    git("init", "-q", "-b", "main", work).ok()
+    sent = random_file(work / "big", 2 * MIB)
+    git("add", ".", cwd=work).ok()
+    git("commit", "-q", "-m", "one", cwd=work).ok()
+    git("push", "-q", ":/x.git", "main", person=person, cwd=work).ok()
+    git("clone", "-q", ":/x.git", tmp_path / "clone", person=person).ok()
+    assert digest(tmp_path / "clone" / "big") == sent
+    git("push", "-q", ":/x.git", "main:deep/er", person=person, cwd=work).ok()
+    git("push", "-q", ":/x.git", ":deep/er", person=person, cwd=work).ok()
+    assert b"deep" not in git("ls-remote", ":/x.git", person=person).ok().out
 
 
 @pytest.mark.needs("sftp")

@@ -41,6 +41,30 @@ async def add(world: WebWorld, **more: Any) -> None:
     assert answer.status_code == 201, answer.text
 
 
+async def test_a_program_is_seen_and_cut_off(tmp_path: Path):
+    async with web_world(tmp_path, ssh=True, sftpd={"enabled_ssh_commands": ["rsync"]}) as world:
+        await add(world, download_bandwidth=10)
+        home = Path((await world.client.get(f"{API}/users/u")).json()["home_dir"])
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "large").write_bytes(b"x" * 3_000_000)
+        async with partner(world) as connection:
+            line = "rsync --server --sender -re.iLsfxCIvu . /"
+            process = await connection.create_process(line, encoding=None)
+            # Protocol 27, no filters, then whatever: a client that wants all of it.
+            process.stdin.write((27).to_bytes(4, "little") + bytes(4))
+            live: dict[str, Any] = {}
+            while not live.get("active_transfers"):
+                (live,) = (await world.client.get(f"{API}/connections")).json()
+            (transfer,) = live["active_transfers"]
+            assert (transfer["operation_type"], transfer["path"]) == ("download", "/")
+            assert (live["command"], live["protocol"]) == (line, "SSH")
+            answer = await world.client.delete(f"{API}/connections/{live['connection_id']}")
+            assert answer.status_code == 200
+            await process.wait_closed()
+        while (await world.client.get(f"{API}/connections")).json():
+            await asyncio.sleep(0)
+
+
 async def test_a_transfer_is_seen_and_cut_off(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "tidegate")
     record = Recorder()
