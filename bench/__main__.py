@@ -48,8 +48,10 @@ def measure(row: Row, servers: list[Server], plan: Plan, scratch: Path) -> list[
                 continue
             try:
                 figures[server.name].append(row.run(server, plan, scratch))
-            except Missing as why:
-                missing[server.name] = str(why)
+            except (Missing, RuntimeError) as why:
+                if isinstance(why, RuntimeError) and server.name not in ORIENTATION:
+                    raise
+                missing[server.name] = str(why).splitlines()[0]
                 print(f"  {server.name:20} skipped: {why}", flush=True)
     results = []
     for server in servers:

@@ -26,7 +26,6 @@ PEERS = ("asyncssh", "paramiko", "rclone")
 COUNTER = ("rclone", "ProFTPD")
 """Peers that rows with AES in counter mode show."""
 PART = 256 << 20
-"""Bytes of the file for what is slow: distance, and clients in Python."""
 
 
 @dataclass
@@ -44,6 +43,11 @@ class Plan:
     @property
     def gib(self) -> float:
         return self.big / (1 << 30)
+
+    @property
+    def part(self) -> int:
+        """Bytes of the file "part", a beginning of the big one: for distance, and for clients in Python."""
+        return min(self.big, PART)
 
 
 @dataclass
@@ -63,6 +67,10 @@ def prepare(files: Path, plan: Plan) -> None:
             block = random.read(1 << 20)
             for _ in range(plan.big >> 20):
                 stream.write(block)
+    part = files / "part"  # before a server starts: rclone remembers what a directory held
+    if not part.exists() or part.stat().st_size != plan.part:
+        with part.open("wb") as stream:
+            subprocess.run(["head", "-c", str(plan.part), str(big)], stdout=stream, check=True)
     small = files / "small"
     if not small.exists():
         small.mkdir()
@@ -216,16 +224,6 @@ def idle(server: Server, plan: Plan, scratch: Path) -> Figures:
     return asyncio.run(hold())
 
 
-def _part(server: Server, plan: Plan) -> int:
-    """Make the file "part", a beginning of the big one; returns its size, bytes."""
-    size = min(plan.big, PART)
-    source = server.files / "part"
-    if not source.exists() or source.stat().st_size != size:
-        with source.open("wb") as stream:
-            subprocess.run(["head", "-c", str(size), str(server.files / "big")], stdout=stream, check=True)
-    return size
-
-
 def _per_gib(timer: Timer, size: int) -> Figures:
     return {"cpu s/GiB": timer.cpu * (1 << 30) / size, "wall s/GiB": timer.wall * (1 << 30) / size}
 
@@ -240,7 +238,7 @@ def client(script: str, verb: str) -> Callable[[Server, Plan, Path], Figures]:
     """A client from `bench/peers/` with the algorithms that it chooses itself."""
 
     def run(server: Server, plan: Plan, scratch: Path) -> Figures:
-        size = _part(server, plan)
+        size = plan.part
         there, here = ("part", scratch / "got") if verb == "get" else ("in/put", server.files / "part")
         words = [
             server.address,
@@ -337,7 +335,7 @@ ONE_WAY_MS = 50
 
 def distant(server: Server, plan: Plan, scratch: Path) -> Figures:
     """A client 100 ms away, behind a relay that keeps every byte for 50 ms in each direction."""
-    size = _part(server, plan)
+    size = plan.part
     far = copy.copy(server)
     far.port = free_port()
     relay = subprocess.Popen(

@@ -204,7 +204,7 @@ class Rclone(Server):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
         return [
             str(program), "serve", "sftp", str(self.files), "--config", "", "--addr", f"{self.address}:{self.port}",
-            "--key", str(host_key), "--authorized-keys", f"{self.key}.pub", "--dir-cache-time", "0s",
+            "--key", str(host_key), "--authorized-keys", f"{self.key}.pub",
         ]  # fmt: skip
 
     def remote(self, path: str) -> str:
