@@ -382,3 +382,18 @@ def test_restic_backs_up_and_restores_over_sftp(person: Person, tmp_path: Path):
     ):
         run("restic", "-q", "-o", f"sftp.command={command}", *words, cwd=source, env=env).ok()
     assert tree(tmp_path / "back") == tree(source)
+
+
+@pytest.mark.needs("git", "rsync")
+def test_programs_run_as_the_owner_of_the_accounts_files(server: Running, tmp_path: Path):
+    person = server.account(uid=12345, gid=12345)
+    owner = 12345 if os.geteuid() == 0 else os.geteuid()  # only root gives files away
+    os.chown(person.home, owner, -1)
+    (tmp_path / "f").write_bytes(b"x")
+    rsync(person, "-a", tmp_path / "f", ":/d/").ok()
+    assert {(person.home / name).stat().st_uid for name in ("d", "d/f")} == {owner}
+    bare(person)
+    for path in (person.home / "x.git", *(person.home / "x.git").rglob("*")):
+        os.chown(path, owner, -1)
+    git("push", "-q", ":/x.git", "main", person=person, cwd=commit(tmp_path / "work", "f", 10)).ok()
+    assert {path.stat().st_uid for path in (person.home / "x.git").rglob("*")} == {owner}
