@@ -60,6 +60,7 @@ from tidegate.contracts.storage import (
     Surveys,
     TellsPartials,
     TriesItself,
+    WrapsStorage,
 )
 
 __all__ = [
@@ -107,4 +108,5 @@ __all__ = [
     "TellsPartials",
     "TriesItself",
     "Verdict",
+    "WrapsStorage",
 ]

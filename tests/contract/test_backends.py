@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.encrypted import STRETCHED
 from tests.support.memory_bucket import MemoryBucket
 
 from tidegate.abc import Backend, Capability, OpenOptions, Outcome, Publish
+from tidegate.backends.crypt.backend import crypt_backend
+from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.local import Devices, LocalBackend
 from tidegate.backends.local.device import Device
 from tidegate.backends.memory import MemoryBackend
@@ -37,6 +40,11 @@ FLAVOURS = [
     "memory-never-failing",
     "objects",
     "objects-small-parts",
+    "crypt-memory",
+    "crypt-local",
+    "crypt-local-threads",
+    "crypt-objects",
+    "crypt-sequential-bare",
 ]
 
 
@@ -55,8 +63,15 @@ def factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     numbers = itertools.count()
 
     def make() -> Backend:
+        if flavour.startswith("crypt-"):
+            return crypt_backend(below(flavour.removeprefix("crypt-")), RootKeys("correct horse", STRETCHED))
+        return below(flavour)
+
+    def below(flavour: str) -> Backend:
         if flavour == "memory":
             return MemoryBackend()
+        if flavour == "sequential-bare":
+            return Sequential(MemoryBackend(), Capability.APPEND | Capability.PARTIALS)
         if flavour == "memory-latency":
             return Latency(MemoryBackend(), 0.0001)
         if flavour == "memory-sequential":
@@ -91,7 +106,7 @@ def factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
 
     def changed(fd: int, st_dev: int) -> Device:
         device = original(fd, st_dev)
-        if flavour == "local-threads":
+        if flavour.endswith("local-threads"):
             device.threaded, device.nowait = True, False
         if flavour == "local-named":
             device.tmpfile = False

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from tidegate.abc import Backend, StorageHost, StorageKind, TriesItself
+from tidegate.abc import Backend, StorageHost, StorageKind, TriesItself, WrapsStorage
 from tidegate.errors import BadRecord, ConfigError, OperatorError, Problem, StorageFailed
 from tidegate.model import LOCAL, Reach, StorageConfig, StorageSpec
 from tidegate.model.sealing import NO_SEALING, SealsSecrets, SecretLocked, open_secrets
@@ -37,6 +37,7 @@ OURS: Final[Mapping[str, str]] = {
     "s3": "tidegate.backends.objects.s3_kind:S3Storage",
     "azblob": "tidegate.backends.objects.azure_kind:AzureStorage",
     "gcs": "tidegate.backends.objects.gcs_kind:GcsStorage",
+    "crypt": "tidegate.backends.crypt.kind:CryptStorage",
 }
 """What always has its name; they are found as any other."""
 LATE: Final = frozenset(OURS) - {LOCAL}
@@ -112,9 +113,31 @@ class StorageKinds:
             return problem
         try:
             self.options(self.find(spec.config.kind), spec)
+            below = self.below(spec)
         except BadRecord as error:
             return str(error)
-        return None
+        return None if below is None else self.mistake(below)
+
+    def below(self, spec: StorageSpec) -> StorageSpec | None:
+        """The storage that a root lies over; None if it lies over none.
+
+        Raises:
+            BadRecord: the record is wrong.
+            OperatorError: there is no such kind.
+        """
+        kind = self.find(spec.config.kind)
+        return kind.below(spec, self.options(kind, spec)) if isinstance(kind, WrapsStorage) else None
+
+    def location(self, spec: StorageSpec) -> str:
+        """The location of a root, for operators.
+
+        Raises:
+            BadRecord, OperatorError: as `below`.
+        """
+        if (below := self.below(spec)) is not None:
+            return self.location(below)
+        kind = self.find(spec.config.kind)
+        return kind(StorageHost()).build(spec, self.options(kind, spec)).location("")
 
     def options(self, kind: type[StorageKind] | StorageKind, spec: StorageSpec, where: str = "") -> Any:
         """The options of a kind in a record, with its secrets as they were given: for using them right now.
@@ -147,7 +170,12 @@ class StorageKinds:
         kind = self.find(spec.config.kind)
         if kind.needs_directory and not spec.directory:
             raise BadRecord(f"{where}{directory}", "is missing: an absolute directory is needed")
-        self.options(kind, spec, where)
+        options = self.options(kind, spec, where)
+        if isinstance(kind, WrapsStorage):
+            below = kind.below(spec, options)
+            if (problem := self.problem(below.config)) is not None:
+                raise BadRecord(f"{where}filesystem.{kind.section}.storage", problem)
+            self.check(below, where, directory)
 
     def reach(self, spec: StorageSpec) -> Reach | None:
         """The hosts and credentials of storage, by fields of the record; None if its kind does not tell them.
@@ -180,12 +208,17 @@ class StorageKinds:
         """
         if spec.config.is_local:
             return
-        found = await asyncio.to_thread(self.find, spec.config.kind)
+        problem = await asyncio.to_thread(self.problem, spec.config)
+        if problem is not None:
+            raise OperatorError(problem)
         self.check(spec)
-        kind = found(StorageHost())
+        below = self.below(spec)
+        if below is not None and below.config.is_local and not await asyncio.to_thread(_there, below):
+            return  # it is made when somebody logs in
+        storages = Storages(self, StorageHost())
         try:
-            await kind.open()
-            backend = kind.build(spec, self.options(found, spec))
+            await storages.ready(spec)
+            backend = storages.build(spec)
             try:
                 await backend.open()
                 if writes and isinstance(backend, TriesItself):
@@ -196,7 +229,7 @@ class StorageKinds:
             finally:
                 await backend.close()
         finally:
-            await kind.close()
+            await storages.close()
 
     def configured(self) -> list[Problem]:
         """Load what the configuration names; what is wrong with it."""
@@ -255,16 +288,25 @@ class Storages:
 
         A kind that cannot be loaded is no error here; `build` says so.
         """
-        name = spec.config.kind
-        if name in self._used or name not in LATE:
-            return
-        async with self._opening:
-            if name in self._used or await asyncio.to_thread(self.kinds.problem, spec.config) is not None:
+        if spec.config.kind not in self._used:
+            async with self._opening:
+                await self._open_kind(spec.config)
+        if isinstance(self._used.get(spec.config.kind), WrapsStorage):
+            try:
+                below = self.kinds.below(spec)
+            except OperatorError:
                 return
-            kind = self.kinds.find(name)(self._host)
-            for line in await kind.open():
-                log.info("%s", line)
-            self._used[name] = kind
+            if below is not None:
+                await self.ready(below)
+
+    async def _open_kind(self, config: StorageConfig) -> None:
+        name = config.kind
+        if name in self._used or await asyncio.to_thread(self.kinds.problem, config) is not None:
+            return
+        kind = self.kinds.find(name)(self._host)
+        for line in await kind.open():
+            log.info("%s", line)
+        self._used[name] = kind
 
     def build(self, spec: StorageSpec) -> Backend:
         """An unopened backend; `tidegate.vfs` opens it.
@@ -284,6 +326,8 @@ class Storages:
             # Not with a colon after the field: the log takes what follows the name of a secret for one.
             whose = f" of {spec.owner.kind} {spec.owner.name}:" if spec.owner.name else ""
             raise StorageFailed(detail=f"storage{whose} {error.field} {error.what}") from None
+        if isinstance(kind, WrapsStorage):
+            return kind.wrap(spec, options, self.build(kind.below(spec, options)))
         return kind.build(spec, options)
 
     async def close(self) -> None:
@@ -314,6 +358,10 @@ def options_of(options: Any, section: str, config: StorageConfig, where: str) ->
 def _adapter(options: Any) -> TypeAdapter[Any]:
     """The validator of an options class; making one costs as much as a fifth of a login."""
     return TypeAdapter(options)
+
+
+def _there(spec: StorageSpec) -> bool:
+    return Path(spec.directory).is_dir()
 
 
 def _missing(kind: str) -> str | None:

@@ -17,7 +17,7 @@ from tidegate.cli.serve import level_of
 from tidegate.cli.spread import spread
 from tidegate.errors import InvalidArgument
 from tidegate.logs.options import LogOptions
-from tidegate.model import FilePatterns, Permission
+from tidegate.model import LOCAL, FilePatterns, Permission
 from tidegate.model.path import VPath
 from tidegate.policy.globs import problem
 from tidegate.server.options import Credentials, PortableOptions
@@ -207,7 +207,7 @@ def portable(*, given: PortableFlags, storage: StorageFlags) -> None:
     key and password files again.
     """
     filesystem = storage.filesystem()
-    given.require_sense(local=filesystem.is_local)
+    given.require_sense(local=filesystem.kind in {LOCAL, "crypt"})
     generated = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARS))
     first = given.credentials(generated)
     rereadable = given.password_file is None or given.password_file.is_file()

@@ -19,6 +19,7 @@ _BUCKETS: Final = {
     "s3": ("s3", "s3fs", "bucket"),
     "gcs": ("gcs", "gcsfs", "bucket"),
     "azblob": ("az", "azblobfs", "container"),
+    "crypt": ("crypto", "cryptfs", "passphrase"),
 }
 """By kind: how its flags begin, its name as a provider, and the option that it cannot do without."""
 _NUMBERS: Final = frozenset(str(number) for number in range(len(NUMBERED)))
@@ -36,8 +37,8 @@ class StorageFlags:
             "-f",
             metavar="KIND",
             help="Storage that is shared: osfs (a directory of this host), s3fs (a bucket of S3), gcsfs "
-            "(one of Google Cloud Storage) or azblobfs (a container of Azure Blob). Also local, s3, gcs, "
-            "azblob, and 0 to 3.",
+            "(one of Google Cloud Storage), azblobfs (a container of Azure Blob) or cryptfs (a directory of "
+            "encrypted files). Also local, s3, gcs, azblob, crypt, and 0 to 4.",
         ),
     ] = "osfs"
     s3_bucket: Annotated[str, typer.Option("--s3-bucket", help="Bucket.")] = ""
@@ -169,6 +170,21 @@ class StorageFlags:
         str, typer.Option("--az-ca-file", metavar="FILE", help="Certificates to trust (PEM).")
     ] = ""
 
+    crypto_passphrase: Annotated[
+        str,
+        typer.Option(
+            "--crypto-passphrase",
+            help="What the files are encrypted with. Others on this host can see it while the server runs: "
+            "prefer --crypto-passphrase-file.",
+        ),
+    ] = field(default="", repr=False)
+    crypto_passphrase_file: Annotated[
+        str,
+        typer.Option(
+            "--crypto-passphrase-file", metavar="FILE", help="File whose first line is the passphrase."
+        ),
+    ] = ""
+
     def filesystem(self) -> StorageConfig:
         """The storage that they name.
 
@@ -189,6 +205,8 @@ class StorageFlags:
             return LOCAL_DISK
         begins, _, needed = _BUCKETS[kind]
         given = self._given(begins)
+        if kind == "crypt":
+            given = _with_passphrase(given)
         if not given.get(needed) and not given.get("sas_url"):
             raise InvalidArgument(f"{_flag(begins, needed)}: name the {needed}")
         if kind == "gcs":
@@ -227,6 +245,23 @@ def _of_environment(given: dict[str, object]) -> dict[str, object]:
     return found
 
 
+def _with_passphrase(given: dict[str, object]) -> dict[str, object]:
+    """Flags for encryption, with the passphrase of the file that they name."""
+    found = dict(given)
+    path = found.pop("passphrase_file", None)
+    if path is None:
+        return found
+    if "passphrase" in found:
+        raise InvalidArgument("give --crypto-passphrase or --crypto-passphrase-file, not both")
+    try:
+        found["passphrase"] = Path(str(path)).read_text("utf-8").partition("\n")[0].rstrip("\r")
+    except OSError as error:
+        raise InvalidArgument(f"--crypto-passphrase-file: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"--crypto-passphrase-file: {path}: not in UTF-8") from None
+    return found
+
+
 def _flag(begins: str, option: str) -> str:
     return f"--{begins}-{option.replace('_', '-')}"
 
@@ -238,7 +273,7 @@ def _check(config: StorageConfig, begins: str) -> None:
     if (problem := kinds.problem(config)) is not None:
         raise OperatorError(problem)
     try:
-        kinds.check(StorageSpec("", config))
+        kinds.check(StorageSpec("/", config))
     except BadRecord as error:
         field, space, rest = error.what.partition(" ")
         raise InvalidArgument(f"{_flag(begins, field)}{space}{rest}") from None

@@ -50,7 +50,8 @@ async def _roots(desk: AdminContext) -> dict[str, tuple[str, StorageSpec]]:
 
     def note(whose: str, spec: StorageSpec) -> None:
         if not spec.config.is_local:
-            found.setdefault(spec.config.key, (whose, spec))
+            own = spec.config.kind == "crypt"  # its files may lie in the directory of the record
+            found.setdefault(spec.key if own else spec.config.key, (whose, spec))
 
     offset = 0
     while users := await desk.provider.users(offset=offset, limit=PAGE):

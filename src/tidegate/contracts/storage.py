@@ -617,3 +617,20 @@ class StorageKind(Protocol):
     async def close(self) -> None:
         """Release what all roots share; their backends are closed before."""
         ...
+
+
+@runtime_checkable
+class WrapsStorage(Protocol):
+    """A `StorageKind` MAY have this: its roots lie over roots of another kind.
+
+    What it is over is built by the server, and `wrap` is called in place of `build`. The sections of both
+    stand in one document.
+    """
+
+    def below(self, spec: StorageSpec, options: Any) -> StorageSpec:
+        """The storage that a root is over. A static method: it is asked before there is an instance."""
+        ...
+
+    def wrap(self, spec: StorageSpec, options: Any, below: Backend) -> Backend:
+        """An unopened backend for one root over `below`, which it opens and closes."""
+        ...

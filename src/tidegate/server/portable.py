@@ -13,8 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from tidegate.abc import StorageHost
-from tidegate.backends.factory import StorageKinds, options_of
+from tidegate.backends.factory import StorageKinds
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, make_host_key, make_missing_key
@@ -88,7 +87,9 @@ async def _share(options: PortableOptions, record: Log) -> int:
     loop.add_signal_handler(signal.SIGUSR1, record.rotate)
     try:
         # A bucket that cannot be listed is told now, not to the first client.
-        await storage_kinds(app.loaded).try_out(StorageSpec("", options.filesystem), writes=False)
+        await storage_kinds(app.loaded).try_out(
+            StorageSpec(str(options.directory), options.filesystem), writes=False
+        )
         await app.start()
         await app.provider.add_user(_account(options, options.password, options.public_keys))
         port = app.doors.status()[0].endpoints[0].port
@@ -177,10 +178,7 @@ def _shared(options: PortableOptions) -> str:
     """The location of what is shared."""
     if options.filesystem.is_local:
         return str(options.directory)
-    kind = StorageKinds().find(options.filesystem.kind)
-    section = options_of(kind.options, kind.section, options.filesystem, "")
-    spec = StorageSpec("", options.filesystem)
-    return kind(StorageHost()).build(spec, section).location("")
+    return StorageKinds().location(StorageSpec(str(options.directory), options.filesystem))
 
 
 def invitation(options: PortableOptions, port: int) -> str:
