@@ -17,7 +17,8 @@ from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, 
 from tidegate.backends.crypt.format import CHUNK, HEADER, FileCipher, Header, plain_size
 from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.crypt.reading import CryptReader
-from tidegate.backends.crypt.writing import CryptWriter, UploadView, let_go
+from tidegate.backends.crypt.sharing import UploadView
+from tidegate.backends.crypt.writing import CryptWriter
 from tidegate.errors import (
     InvalidArgument,
     IsADirectory,
@@ -127,7 +128,7 @@ class CryptBackend:
         try:
             return await CryptReader.open(handle, self.keys, self._ahead)
         except BaseException:
-            await let_go(handle, Outcome.COMMIT)
+            await _let_go(handle, Outcome.COMMIT)
             raise
 
     async def _open_free(self, key: str, options: OpenOptions) -> FileHandle:
@@ -140,7 +141,7 @@ class CryptBackend:
                 if writer is not None:
                     return writer
         except BaseException:
-            await let_go(handle, Outcome.KEEP)
+            await _let_go(handle, Outcome.KEEP)
             raise
         return CryptWriter(handle, cipher, options, free=True, buffer=self._write_buffer)
 
@@ -274,6 +275,12 @@ def crypt_backend(
     """
     kind = _with_optional(type(inner), FREE in inner.capabilities)
     return kind(inner, keys, read_buffer, write_buffer)
+
+
+async def _let_go(handle: FileHandle, outcome: Outcome) -> None:
+    """Close a stored file that cannot be used; what is wrong with it is the error to be told."""
+    with suppress(TidegateError):
+        await handle.close(outcome)
 
 
 def _plain(entry: Entry) -> Entry:
