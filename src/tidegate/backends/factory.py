@@ -3,6 +3,8 @@
 
 What a name leads to is a `tidegate.abc.StorageKind`. It runs with all rights of the server: whoever may
 install packages for it or write its configuration decides what that is.
+
+Long, because a kind is found, checked, tried and built by the same rules.
 """
 
 from __future__ import annotations

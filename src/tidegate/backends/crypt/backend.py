@@ -13,9 +13,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
-from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish, TellsPartials
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.crypt.format import CHUNK, HEADER, FileCipher, Header, plain_size
 from tidegate.backends.crypt.keys import RootKeys
+from tidegate.backends.crypt.listing import plain_entry, plain_listing
 from tidegate.backends.crypt.reading import CryptReader
 from tidegate.backends.crypt.sharing import UploadView
 from tidegate.backends.crypt.writing import CryptWriter
@@ -91,11 +92,11 @@ class CryptBackend:
 
     async def stat(self, key: str, *, follow: bool = True) -> Entry:
         """Attributes; the size is that of the content."""
-        return _plain(await self.inner.stat(key, follow=follow))
+        return plain_entry(await self.inner.stat(key, follow=follow))
 
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
         """Entries of a directory; the sizes are those of the content."""
-        return _listing(self.inner.list(key))
+        return plain_listing(self.inner.list(key))
 
     # -- files -------------------------------------------------------------------------------------------
 
@@ -283,45 +284,6 @@ async def _let_go(handle: FileHandle, outcome: Outcome) -> None:
         await handle.close(outcome)
 
 
-def _plain(entry: Entry) -> Entry:
-    return entry._replace(size=plain_size(entry.size)) if entry.kind is Kind.FILE else entry
-
-
-class _Listing:
-    """A listing with the sizes of the content."""
-
-    def __init__(self, inner: AsyncIterator[list[Entry]]) -> None:
-        self._inner = inner
-
-    def __aiter__(self) -> AsyncIterator[list[Entry]]:
-        return self
-
-    async def __anext__(self) -> list[Entry]:
-        return [_plain(entry) for entry in await self._inner.__anext__()]
-
-    async def aclose(self) -> None:
-        """Release what the listing holds."""
-        release = getattr(self._inner, "aclose", None)
-        if release is not None:
-            await release()
-
-
-class _TellingListing(_Listing):
-    """See `tidegate.abc.TellsPartials`."""
-
-    @property
-    def parts(self) -> bool:
-        return bool(getattr(self._inner, "parts", True))
-
-    @property
-    def expired(self) -> bool:
-        return bool(getattr(self._inner, "expired", False))
-
-
-def _listing(inner: AsyncIterator[list[Entry]]) -> AsyncIterator[list[Entry]]:
-    return _TellingListing(inner) if isinstance(inner, TellsPartials) else _Listing(inner)
-
-
 # -- optional contracts ----------------------------------------------------------------------------------
 
 
@@ -343,19 +305,19 @@ async def _place_of(self: Any, key: str, *, follow: bool) -> str:
 
 async def _survey(self: Any, key: str) -> tuple[str, Entry | None]:
     place, entry = await self.inner.survey(key)
-    return place, None if entry is None else _plain(entry)
+    return place, None if entry is None else plain_entry(entry)
 
 
 def _partials(self: Any, key: str) -> AsyncIterator[list[Entry]]:
-    return _listing(self.inner.partials(key))
+    return plain_listing(self.inner.partials(key))
 
 
 async def _expire_partials(self: Any, key: str) -> builtins.list[Entry]:
-    return [_plain(entry) for entry in await self.inner.expire_partials(key)]
+    return [plain_entry(entry) for entry in await self.inner.expire_partials(key)]
 
 
 def _list_sizes(self: Any, key: str) -> AsyncIterator[list[Entry]]:
-    return _listing(self.inner.list_sizes(key))
+    return plain_listing(self.inner.list_sizes(key))
 
 
 async def _reopen(_self: Any, handle: FileHandle, options: OpenOptions) -> FileHandle:

@@ -35,17 +35,26 @@ class CryptOptions:
         write_buffer_size: MiB of a file that are handed on at once; 0 for what has arrived.
         storage: the kind of storage that holds the encrypted files, by name or number; its own section
             (``s3config``...) stands beside ``cryptconfig``. By default local disk.
+        format: of the files; only ``tidegate`` can be used. Imports set ``cryptfs`` for files of SFTPGo.
     """
 
     passphrase: Secret = field(default="", repr=False)
     read_buffer_size: int = 0
     write_buffer_size: int = 0
     storage: str | int = LOCAL
+    format: str = "tidegate"
 
     def __post_init__(self) -> None:
         check_secret("passphrase", self.passphrase)
         if not self.passphrase:
             raise ValueError("passphrase is empty")
+        if self.format == "cryptfs":
+            raise ValueError(
+                "format is 'cryptfs': files that SFTPGo has encrypted cannot be read; move them through one "
+                "of its clients, then remove this option"
+            )
+        if self.format != "tidegate":
+            raise ValueError(f"format is {self.format!r}; expected 'tidegate'")
         for name in ("read_buffer_size", "write_buffer_size"):
             if (value := getattr(self, name)) not in BUFFERS:
                 raise ValueError(f"{name} is {value}; expected 0 to {BUFFERS.stop - 1} MiB")

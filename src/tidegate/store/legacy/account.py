@@ -67,6 +67,12 @@ class Judged:
         kind = kind_of(document.get("provider", 0))
         if kind is None or kind == LOCAL:
             return
+        if kind == "crypt":
+            # Its files are in another format than ours, and new ones between them would be read by neither.
+            section = document.get("cryptconfig")
+            document["cryptconfig"] = {**(section if isinstance(section, dict) else {}), "format": "cryptfs"}
+            self.notes.append((f"{field}.cryptconfig.format", _CRYPTFS))
+            return
         config = decode_storage(document)
         if self._storages is None or self._storages.problem(config) is not None:
             self.notes.append((f"{field}.provider", unreachable(kind)))
@@ -91,6 +97,10 @@ class Judged:
             self.notes.append((field, row.todo))
 
 
+_CRYPTFS: Final = (
+    "files that the old server has encrypted cannot be read: move them through one of its clients, then "
+    "remove this option; until then its files cannot be reached"
+)
 _MAGIC: Final = re.compile(r"[*?\[\\]")
 """Characters that make a path of a permission a pattern."""
 
