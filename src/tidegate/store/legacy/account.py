@@ -68,9 +68,7 @@ class Judged:
         if kind is None or kind == LOCAL:
             return
         if kind == "crypt":
-            # Its files are in another format than ours, and new ones between them would be read by neither.
-            section = document.get("cryptconfig")
-            document["cryptconfig"] = {**(section if isinstance(section, dict) else {}), "format": "cryptfs"}
+            document["cryptconfig"] = {**(document.get("cryptconfig") or {}), "format": "cryptfs"}
             self.notes.append((f"{field}.cryptconfig.format", _CRYPTFS))
             return
         config = decode_storage(document)
