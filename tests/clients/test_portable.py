@@ -15,6 +15,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from tests.support.certificates import certificate
 from tests.support.programs import SSH as SSH_OPTIONS
 from tests.support.programs import digest, lftp, random_file, rclone, run, scp, sftp, tree
 from tests.support.running import COMMAND, Person, free_port, make_key
@@ -238,3 +239,20 @@ def test_a_taken_port_is_one_line(tmp_path: Path):
         assert done.status == 1
         assert len(done.err.decode().splitlines()) == 1
         assert str(portable.port) in done.err.decode()
+
+
+@pytest.mark.needs("curl")
+def test_ftp_beside_sftp(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "f").write_bytes(b"content")
+    certificate(tmp_path, "localhost")
+    tls = ["--ftpd-cert", str(tmp_path / "cert.pem"), "--ftpd-key", str(tmp_path / "key.pem")]
+    flags = ["-g", "*", "-u", "u", "-p", "Portable-pass-1", "--ftpd-port", "0", *tls]
+    with sharing(tmp_path, *flags) as server:
+        found = re.search(r"lftp -p (\d+) -u u ", server.told)
+        assert found, server.told
+        url = f"ftp://localhost:{found[1]}/"
+        login = ["curl", "-sS", "--cacert", str(tmp_path / "cert.pem"), "-u", "u:Portable-pass-1"]
+        run(*login, "--ssl-reqd", "-T", shared / "f", f"{url}g").ok()
+        assert run(*login, f"{url}g").ok().out == b"content"

@@ -41,6 +41,21 @@ class PortableFlags:
             "--sftpd-port", "-s", min=0, max=65535, metavar="PORT", help="Port; 0 takes a free one."
         ),
     ] = 0
+    ftpd_port: Annotated[
+        int,
+        typer.Option(
+            "--ftpd-port",
+            min=-1,
+            max=65535,
+            metavar="PORT",
+            help="FTP port; 0 takes a free one, -1 is off.",
+        ),
+    ] = -1
+    ftpd_cert: Annotated[
+        Path | None,
+        typer.Option("--ftpd-cert", metavar="FILE", help="Certificate (PEM) of FTP, for TLS."),
+    ] = None
+    ftpd_key: Annotated[Path | None, typer.Option("--ftpd-key", metavar="FILE", help="Its key (PEM).")] = None
     username: Annotated[str, typer.Option("--username", "-u", help="User name; generated if empty.")] = ""
     password: Annotated[
         str,
@@ -150,8 +165,13 @@ class PortableFlags:
             raise InvalidArgument("give --password or --password-file, not both")
         if self.advertise_credentials and not self.advertise_service:
             raise InvalidArgument("--advertise-credentials needs --advertise-service")
+        if (self.ftpd_cert is None) != (self.ftpd_key is None):
+            raise InvalidArgument("--ftpd-cert and --ftpd-key are needed together")
+        if self.ftpd_port >= 0 and self.public_key and not (self.password or self.password_file):
+            raise InvalidArgument("--ftpd-port needs a password: FTP knows no keys")
         for flag, path in (
             ("--state-dir", self.state_dir),
+            ("--ftpd-key", self.ftpd_key),
             *(("--host-key", key) for key in self.host_key or ()),
         ):
             if local and path is not None and path.resolve().is_relative_to(shared):
@@ -190,6 +210,13 @@ class PortableFlags:
         return state_dir
 
     @property
+    def certificate(self) -> tuple[Path, Path] | None:
+        """Absolute paths of the certificate of FTP and its key."""
+        if self.ftpd_cert is None or self.ftpd_key is None:
+            return None
+        return self.ftpd_cert.absolute(), self.ftpd_key.absolute()
+
+    @property
     def log(self) -> LogOptions:
         """The log."""
         path = self.log_file_path
@@ -201,7 +228,7 @@ class PortableFlags:
 
 @spread
 def portable(*, given: PortableFlags, storage: StorageFlags) -> None:
-    """Share one directory or bucket over SFTP now; no configuration, nothing left behind.
+    """Share one directory or bucket over SFTP, and FTP if asked, now; no configuration, nothing left behind.
 
     Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it; SIGHUP reads
     key and password files again.
@@ -215,6 +242,8 @@ def portable(*, given: PortableFlags, storage: StorageFlags) -> None:
         directory=given.shared,
         filesystem=filesystem,
         sftpd_port=given.sftpd_port,
+        ftpd_port=given.ftpd_port,
+        ftpd_certificate=given.certificate,
         username=given.username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
         password=first.password,
         public_keys=first.public_keys,

@@ -18,15 +18,24 @@ from tidegate.doors.ftp.options import (
 )
 from tidegate.model.address_list import AddressList
 from tidegate.resources import StartupLimits
-from tidegate.server.doors import Composition, InstalledDoor
+from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
 
 _NO_LIMIT = 1 << 30
 
 
-async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
-    """The FTP door, not started yet."""
+async def create(
+    composition: Composition, loaded: Loaded, binding: FtpBinding | None = None
+) -> InstalledDoor:
+    """The FTP door, not started yet.
+
+    Args:
+        composition: what it works with.
+        loaded: the configuration.
+        binding: where to listen, whatever the configuration says; port 0 takes a free one.
+    """
+    own = () if binding is None else (binding,)
     door = FtpDoor(
-        options(loaded),
+        options(loaded, own),
         composition.identity,
         composition.sessions,
         events=composition.bus,
@@ -35,17 +44,27 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
     )
 
     async def reload(fresh: Loaded) -> Apply:
-        return await door.reload(options(fresh))
+        return await door.reload(options(fresh, own))
 
     return InstalledDoor(door, reload)
 
 
-def options(loaded: Loaded) -> FtpOptions:
-    """Options of the FTP door from `ftpd` and `common`."""
+def ftp_plan(binding: FtpBinding) -> DoorPlan:
+    """The FTP door at one address."""
+
+    async def made(composition: Composition, loaded: Loaded) -> InstalledDoor:
+        return await create(composition, loaded, binding)
+
+    return DoorPlan("ftp", lambda _: True, made)
+
+
+def options(loaded: Loaded, own: tuple[FtpBinding, ...] = ()) -> FtpOptions:
+    """Options of the FTP door from `ftpd` and `common`; `own` bindings stand instead of those there."""
     ftpd, common = loaded.settings.ftpd, loaded.settings.common
     ports = ftpd.passive_port_range
     return FtpOptions(
-        bindings=tuple(
+        bindings=own
+        or tuple(
             _binding(loaded, f"ftpd.bindings[{index}]", binding, active=not ftpd.disable_active_mode)
             for index, binding in enumerate(ftpd.bindings)
             if binding.port

@@ -51,6 +51,8 @@ class PortableOptions:
         directory: what is shared; absolute and existing.
         filesystem: storage that is shared in its place, if it is not local disk.
         sftpd_port: port to listen on, 0 takes a free one.
+        ftpd_port: port of FTP, 0 takes a free one, -1 is off.
+        ftpd_certificate: PEM files of its certificate and key; None speaks no TLS there.
         username: the one user's name; never empty, generated if nobody gave one.
         password: the one user's password in plain; empty if only keys are accepted.
         public_keys: accepted keys in OpenSSH one-line form.
@@ -71,6 +73,8 @@ class PortableOptions:
     directory: Path
     filesystem: StorageConfig = LOCAL_DISK
     sftpd_port: int = 0
+    ftpd_port: int = -1
+    ftpd_certificate: tuple[Path, Path] | None = None
     username: str = ""
     password: str = ""
     public_keys: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ from tidegate.server.wiring import storage_kinds
 if TYPE_CHECKING:
     from asyncssh import SSHKey
 
+    from tidegate.server.doors import DoorPlan
     from tidegate.server.options import PortableOptions
 
 
@@ -72,10 +73,13 @@ async def _share(options: PortableOptions, record: Log) -> int:
     kept = options.state_dir is not None
     in_memory = not kept and not options.host_keys
     keys = [make_host_key(MADE_HOST_KEYS[0])] if in_memory else []
+    doors = [ssh_plan(Binding("", options.sftpd_port, "--sftpd-port"), keys)]
+    if options.ftpd_port >= 0:
+        doors.append(_ftp(options))
     # Nothing is looked for in the configuration directory unless there is one for state.
     app = App(
         Loaded(settings(options), config_dir=options.state_dir or options.directory),
-        doors=[ssh_plan(Binding("", options.sftpd_port, "--sftpd-port"), keys)],
+        doors=doors,
         keep_journal=kept,
     )
     stopping, reloading = asyncio.Event(), asyncio.Event()
@@ -92,7 +96,8 @@ async def _share(options: PortableOptions, record: Log) -> int:
         )
         await app.start()
         await app.provider.add_user(_account(options, options.password, options.public_keys))
-        port = app.doors.status()[0].endpoints[0].port
+        ports = {door.name: door.endpoints[0].port for door in app.doors.status()}
+        port = ports["ssh"]
         async with contextlib.AsyncExitStack() as stack:
             if options.advertise_service:
                 from tidegate.server.advertise import advertise
@@ -105,7 +110,7 @@ async def _share(options: PortableOptions, record: Log) -> int:
                         password=options.password if shown else "",
                     )
                 )
-            print(invitation(options, port), flush=True)  # noqa: T201
+            print(invitation(options, port, ports.get("ftp")), flush=True)  # noqa: T201
             if in_memory:
                 adding = asyncio.create_task(add_keys(app, keys), name="more host keys")
                 stack.callback(adding.cancel)
@@ -117,6 +122,14 @@ async def _share(options: PortableOptions, record: Log) -> int:
     with contextlib.suppress(OSError):  # the terminal may have gone
         print(f"tidegate: stopped, {left}", file=sys.stderr, flush=True)  # noqa: T201
     return 0
+
+
+def _ftp(options: PortableOptions) -> DoorPlan:
+    from tidegate.doors.ftp.options import FtpBinding, FtpCertificate
+    from tidegate.server.ftp import ftp_plan
+
+    tls = None if options.ftpd_certificate is None else FtpCertificate(*options.ftpd_certificate)
+    return ftp_plan(FtpBinding(label="--ftpd-port", port=options.ftpd_port, tls=tls))
 
 
 async def add_keys(app: App, keys: list[SSHKey]) -> None:
@@ -181,7 +194,7 @@ def _shared(options: PortableOptions) -> str:
     return StorageKinds().location(StorageSpec(str(options.directory), options.filesystem))
 
 
-def invitation(options: PortableOptions, port: int) -> str:
+def invitation(options: PortableOptions, port: int, ftp_port: int | None = None) -> str:
     """Lines to paste into a shell."""
     user, host = options.username, addresses()[-1]
     secret = f"rclone obscure {shlex.quote(options.password)}" if options.password else ""
@@ -199,6 +212,7 @@ def invitation(options: PortableOptions, port: int) -> str:
         "",
         f"  sftp -P {port} {f'-i {with_key} ' if with_key else ''}{login}",
         f"  sshfs -p {port} {f'-o IdentityFile={with_key} ' if with_key else ''}{login}:/ MOUNTPOINT",
+        *([f"  lftp -p {ftp_port} -u {shlex.quote(user)} {host}"] if ftp_port else []),
         f'  rclone ls "{rclone}"',
         "",
     ]

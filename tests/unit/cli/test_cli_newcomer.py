@@ -30,8 +30,8 @@ def test_version_as_a_flag() -> None:
             "only directories of this host and buckets can be shared",
         ),
         (
-            ["portable", "--ftpd-port", "2121"],
-            "only SFTP is served in this version; its port is --sftpd-port",
+            ["portable", "--webdav-port", "8090"],
+            "only SFTP and FTP are served in this version; ports are --sftpd-port and --ftpd-port",
         ),
         (["serve", "--loaddata-from", "x"], "run tidegate loaddata FILE before the start"),
     ],
