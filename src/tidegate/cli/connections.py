@@ -11,6 +11,7 @@ from tidegate.cli import flags
 from tidegate.cli.documents import amount, when
 from tidegate.cli.provider import run
 from tidegate.cli.spread import spread
+from tidegate.cli.target import Document
 from tidegate.cli.terminal import confirm, say, say_json, say_table
 from tidegate.cli.where import Where
 from tidegate.errors import NotFound
@@ -37,16 +38,24 @@ def list_connections(*, where: Where, as_json: flags.AsJson = False) -> None:
                 connection["remote_address"],
                 when(connection["connection_time"]),
                 when(connection["last_activity"]),
-                ", ".join(
-                    f"{moving['operation_type']} {moving['path']} ({amount(moving['size'])})"
-                    for moving in connection["active_transfers"] or ()
-                ),
+                ", ".join(_moving(moving) for moving in connection["active_transfers"] or ()),
             )
             for connection in found
         )
         say_table(("id", "user", "protocol", "from", "since", "last activity", "moving"), rows)
 
     run(work())
+
+
+def _moving(moving: Document) -> str:
+    """For instance ``rename /new (3 of 10 files, 1.5 MiB of 2.0 GiB)``."""
+    counts: list[str] = []
+    files, all_files = moving.get("files", 0), moving.get("total_files", 0)
+    if files or all_files > 1:
+        counts.append(f"{files} of {all_files} files" if all_files else f"{files} files")
+    total = moving.get("total_size", 0)
+    counts.append(f"{amount(moving['size'])} of {amount(total)}" if total else amount(moving["size"]))
+    return f"{moving['operation_type']} {moving['path']} ({', '.join(counts)})"
 
 
 @app.command("close")

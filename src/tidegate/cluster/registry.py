@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tidegate.cluster.memory import MemoryLive
 from tidegate.contracts.cluster import Live
@@ -22,6 +22,20 @@ class LiveTransfer(Protocol):
     virtual_path: str
     started: float
     size: int
+
+
+@runtime_checkable
+class LiveWork(LiveTransfer, Protocol):
+    """A copy or move that is going on, of one file or many.
+
+    Attributes:
+        files: files done.
+        total_files: files in all, 0 while that is not known; `total_size` likewise, bytes.
+    """
+
+    files: int
+    total_files: int
+    total_size: int
 
 
 class Activity:

@@ -499,6 +499,31 @@ class RenamesAcross(Protocol):
         ...
 
 
+class Steps(Protocol):
+    """Counts of what long work of a backend has done; the backend counts, and whoever asked for it looks.
+
+    Attributes:
+        files: files done.
+        size: bytes done.
+        total_files: files in all, 0 while that is not known.
+        total_size: bytes in all, 0 while that is not known.
+    """
+
+    files: int
+    size: int
+    total_files: int
+    total_size: int
+
+
+@runtime_checkable
+class TellsSteps(Protocol):
+    """A backend whose renames copy SHOULD have this: how far a rename is."""
+
+    async def rename_telling(self, source: Key, target: Key, *, replace: bool, steps: Steps) -> None:
+        """As `Backend.rename`, counting in `steps`."""
+        ...
+
+
 @runtime_checkable
 class SharesUploads(Protocol):
     """A backend with PARTIALS SHOULD have this: who writes a file that is not published yet uses it already.

@@ -25,7 +25,7 @@ from tidegate.policy.programs import ELSEWHERE, ProgramRules
 from tidegate.policy.quota import ChargeSet, require
 from tidegate.vfs.context import Context
 from tidegate.vfs.contracts import fulfils
-from tidegate.vfs.files.copy import Progress
+from tidegate.vfs.files.progress import Progress
 from tidegate.vfs.mounts import Mount
 from tidegate.vfs.usage.scan import measure_tree
 

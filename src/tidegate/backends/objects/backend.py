@@ -19,6 +19,8 @@ from tidegate.abc import (
     OpenOptions,
     Outcome,
     SharesUploads,
+    Steps,
+    TellsSteps,
 )
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Bucket, Stored
@@ -189,6 +191,13 @@ class ObjectBackend:
 
     async def rename(self, source: str, target: str, *, replace: bool) -> None:
         """Rename a file or directory; docs/adr/0037 has what others see meanwhile."""
+        await self._rename(source, target, replace=replace, steps=None)
+
+    async def rename_telling(self, source: str, target: str, *, replace: bool, steps: Steps) -> None:
+        """See `tidegate.abc.TellsSteps`."""
+        await self._rename(source, target, replace=replace, steps=steps)
+
+    async def _rename(self, source: str, target: str, *, replace: bool, steps: Steps | None) -> None:
         here, there = self._keys.object(source), self._keys.object(target)
         if not source or not target:
             raise Denied(rule="root")
@@ -206,16 +215,16 @@ class ObjectBackend:
             if goal.is_dir:
                 raise IsADirectory
             await self._tree.keep_parent(source)
-            await rename_file(self._tree, node.stored, there, create=not replace)
+            await rename_file(self._tree, node.stored, there, create=not replace, steps=steps)
             self._cache.changed(here, None if node.folder else NOTHING)
             await self._partials.drop(source)
             await self._partials.drop(target)
             return
         if goal.stored is not None:
             raise NotADirectory
-        await self._rename_tree(source, target, goal)
+        await self._rename_tree(source, target, goal, steps)
 
-    async def _rename_tree(self, source: str, target: str, goal: Node) -> None:
+    async def _rename_tree(self, source: str, target: str, goal: Node, steps: Steps | None) -> None:
         here, there = self._keys.folder(source), self._keys.folder(target)
         if goal.folder and await self._has_entries(there):
             raise DirectoryNotEmpty
@@ -224,7 +233,7 @@ class ObjectBackend:
         note = await self._notes.add(RENAME, here, there)
         try:
             try:
-                await copy_tree(self._tree, here, there)
+                await copy_tree(self._tree, here, there, steps)
             except BaseException:
                 await remove_copies(self._tree, here, there, keep_marker=goal.folder)
                 raise
@@ -349,6 +358,6 @@ class ObjectBackend:
 
 def _proof(
     backend: ObjectBackend,
-) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes]:
+) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes, TellsSteps]:
     """The type checker's word that the contracts are kept."""
-    return backend, backend, backend, backend, backend
+    return backend, backend, backend, backend, backend, backend

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from tidegate.backends.objects.bucket import Bucket, Limits, Part, Stored
@@ -27,7 +27,13 @@ def ranges(start: int, size: int, limits: Limits) -> Iterator[tuple[int, int]]:
 
 
 async def copy_object(
-    bucket: Bucket, source: Stored, key: str, metadata: Mapping[str, str] | None, *, create: bool = False
+    bucket: Bucket,
+    source: Stored,
+    key: str,
+    metadata: Mapping[str, str] | None,
+    *,
+    create: bool = False,
+    told: Callable[[int], None] | None = None,
 ) -> Stored:
     """Copy an object of any size; the target appears complete or not at all.
 
@@ -35,6 +41,7 @@ async def copy_object(
         source: with metadata, if `metadata` is None and it may be larger than `Limits.copy`.
         metadata: of the copy; None keeps that of the source.
         create: only if nothing has the key.
+        told: called with each number of bytes that are copied.
 
     Raises:
         AlreadyExists: with `create`. ObjectChanged, StorageFailed.
@@ -43,8 +50,11 @@ async def copy_object(
     onto_itself = source.key == key and metadata is not None and not create
     if source.size <= limits.copy or (limits.sets_metadata and onto_itself):
         stored = await bucket.copy(source, key, metadata, create=create)
+        if told is not None:
+            told(source.size)
     elif limits.copies_parts and limits.copies_ranges:
-        stored = await _in_parts(bucket, source, key, metadata or source.metadata or {}, create=create)
+        kept = metadata or source.metadata or {}
+        stored = await _in_parts(bucket, source, key, kept, create=create, told=told)
     else:
         raise Unsupported("this storage cannot copy so large a file")
     if stored.size != source.size:
@@ -53,7 +63,13 @@ async def copy_object(
 
 
 async def _in_parts(
-    bucket: Bucket, source: Stored, key: str, metadata: Mapping[str, str], *, create: bool
+    bucket: Bucket,
+    source: Stored,
+    key: str,
+    metadata: Mapping[str, str],
+    *,
+    create: bool,
+    told: Callable[[int], None] | None,
 ) -> Stored:
     upload = await bucket.begin(key, metadata)
     waiting = iter(enumerate(ranges(0, source.size, bucket.limits), start=1))
@@ -62,6 +78,8 @@ async def _in_parts(
     async def work() -> None:
         for number, (start, size) in waiting:
             parts.append(await bucket.copy_part(upload, number, source, start, size))
+            if told is not None:
+                told(size)
 
     tasks = [asyncio.ensure_future(work()) for _ in range(COPY_REQUESTS)]
     try:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from tidegate.abc import Steps
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Bucket, Stored
 from tidegate.backends.objects.copying import copy_object
@@ -21,6 +22,8 @@ from tidegate.backends.objects.metadata import times_of, with_times
 from tidegate.backends.objects.tree import Tree, paging
 from tidegate.errors import AlreadyExists, NotFound, StorageFailed
 
+COUNT_AFTER = 2.0
+"""Seconds after which what a long rename has to copy is counted; shorter ones are not worth the requests."""
 DELETE_BATCH = 1000
 """Objects removed in one request."""
 
@@ -33,33 +36,67 @@ class Pair:
     target: Stored | None
 
 
-async def copy_file(tree: Tree, source: Stored, key: str, *, create: bool) -> Stored:
+async def copy_file(
+    tree: Tree, source: Stored, key: str, *, create: bool, steps: Steps | None = None
+) -> Stored:
     """Copy a file to `key` (of an object), with its modification time.
+
+    Args:
+        steps: counts what is done.
 
     Raises:
         AlreadyExists: with `create`: something has the key.
     """
     source = await tree.detailed(source)
     metadata = source.metadata or {}
-    if source.key.endswith("/") and not source.size:  # some stores do not copy markers
+    if _is_marker(source):  # some stores do not copy markers
         # Not only if it is missing: some stores take a directory that longer keys imply for its marker.
         return await tree.bucket.put(key, b"", metadata)
     wanted = None if "mtime" in metadata else with_times(metadata, times_of(source)[0], None)
-    stored = await copy_object(tree.bucket, source, key, wanted, create=create)
+
+    counted: list[int] = []
+    try:
+        stored = await copy_object(
+            tree.bucket, source, key, wanted, create=create, told=_counter(steps, counted)
+        )
+    except BaseException:
+        if steps is not None:
+            steps.size -= sum(counted)
+        raise
+    if steps is not None:
+        steps.files += 1
     kept = wanted if wanted is not None else metadata
     return Stored(stored.key, stored.size, stored.modified, stored.etag, kept, stored.sums)
 
 
-async def rename_file(tree: Tree, source: Stored, key: str, *, create: bool) -> None:
+def _counter(steps: Steps | None, counted: list[int]) -> Callable[[int], None] | None:
+    """A function that counts bytes in both."""
+    if steps is None:
+        return None
+    told = steps
+
+    def count(size: int) -> None:
+        told.size += size
+        counted.append(size)
+
+    return count
+
+
+async def rename_file(
+    tree: Tree, source: Stored, key: str, *, create: bool, steps: Steps | None = None
+) -> None:
     """Rename a file: copy it, then remove the original."""
-    stored = await copy_file(tree, source, key, create=create)
+    stored = await copy_file(tree, source, key, create=create, steps=steps)
     tree.cache.changed(key, Node(stored))
     await tree.bucket.delete([source.key])
     tree.cache.changed(source.key, NOTHING)
 
 
-async def copy_tree(tree: Tree, source: str, target: str) -> None:
+async def copy_tree(tree: Tree, source: str, target: str, steps: Steps | None = None) -> None:
     """Copy everything whose key begins with `source` to the same below `target`, unless it is there.
+
+    Args:
+        steps: counts what is done; what there is in all is counted if it takes `COUNT_AFTER` and more.
 
     Raises:
         StorageFailed: something could not be copied; what was is left.
@@ -69,10 +106,40 @@ async def copy_tree(tree: Tree, source: str, target: str) -> None:
         if pair.source is None or is_record(pair.source.key) or not _to_copy(pair):
             return
         await _copy_if_there(
-            tree, pair.source, target + pair.source.key[len(source) :], create=pair.target is None
+            tree,
+            pair.source,
+            target + pair.source.key[len(source) :],
+            create=pair.target is None,
+            steps=steps,
         )
 
-    await _each(_pairs(tree, source, target), copy, tree.settings.requests)
+    async with _counting(tree, source, steps):
+        await _each(_pairs(tree, source, target), copy, tree.settings.requests)
+
+
+@asynccontextmanager
+async def _counting(tree: Tree, source: str, steps: Steps | None) -> AsyncIterator[None]:
+    """Count what is below a directory while the block goes on, if that is long."""
+    if steps is None:
+        yield
+        return
+
+    async def count(steps: Steps) -> None:
+        await asyncio.sleep(COUNT_AFTER)
+        size = files = 0
+        async for stored in _objects(tree, source):
+            if not is_record(stored.key) and not _is_marker(stored):
+                size += stored.size
+                files += 1
+        steps.total_size, steps.total_files = size, files
+
+    counting = asyncio.ensure_future(count(steps))
+    try:
+        yield
+    finally:
+        counting.cancel()
+        # A count that failed is no reason to fail: the copy meets the same trouble, or has none.
+        await asyncio.gather(counting, return_exceptions=True)
 
 
 async def remove_copied(
@@ -137,7 +204,13 @@ class Removing:
             await self._bucket.delete(full)
 
 
-async def _copy_if_there(tree: Tree, source: Stored, key: str, *, create: bool) -> None:
+def _is_marker(stored: Stored) -> bool:
+    return stored.key.endswith("/") and not stored.size
+
+
+async def _copy_if_there(
+    tree: Tree, source: Stored, key: str, *, create: bool, steps: Steps | None = None
+) -> None:
     """Copy an object that was listed; what was removed since then, or put there, is left as others want it.
 
     Raises:
@@ -145,7 +218,7 @@ async def _copy_if_there(tree: Tree, source: Stored, key: str, *, create: bool) 
     """
     with suppress(AlreadyExists):
         try:
-            await copy_file(tree, source, key, create=create)
+            await copy_file(tree, source, key, create=create, steps=steps)
         except NotFound:
             with suppress(NotFound):
                 await tree.bucket.head(source.key)

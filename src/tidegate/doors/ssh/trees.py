@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class _Progress:
-    """A command that goes on; one of the session's transfers (`cluster.registry.LiveTransfer`).
+    """A command that goes on; one of the session's transfers (`cluster.registry.LiveWork`).
 
     Attributes:
         operation_type: ``copy`` or ``remove``.
@@ -55,6 +55,7 @@ class _Progress:
         started: seconds since the epoch.
         size: bytes of the files that are done.
         files: their number.
+        total_size: 0, what is in a directory is not known before; `total_files` likewise.
         failures: what could not be done.
         kept: directories with something in them that could not be done.
     """
@@ -66,6 +67,8 @@ class _Progress:
         self.started = time.time()
         self.size = 0
         self.files = 0
+        self.total_size = 0
+        self.total_files = 0
         self.failures = 0
         self.kept: set[VPath] = set()
         self._reported = monotonic()

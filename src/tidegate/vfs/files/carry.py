@@ -29,7 +29,8 @@ from tidegate.errors import (
 from tidegate.model import Attrs, Entry, VPath
 from tidegate.vfs.acts import Act
 from tidegate.vfs.context import Context
-from tidegate.vfs.files.copy import Progress, transfer
+from tidegate.vfs.files.copy import transfer
+from tidegate.vfs.files.progress import Progress, showing
 from tidegate.vfs.mounts import ResolvedPath, listing
 from tidegate.vfs.usage.scan import measure
 
@@ -75,10 +76,9 @@ async def carry(  # noqa: PLR0917  one move has two ends with three names each
     """
     await act.begin(origin.mount, goal.mount)
     progress = Progress("move", target, time.time())
-    context.transfers.add(progress)
     done: list[_Item] = []
     carrier = _Carrier(context, act, origin, goal, done, progress)
-    try:
+    with showing(context, progress, always=True):
         try:
             if entry.is_dir:
                 if old is not None:  # empty, or the storage refuses
@@ -93,8 +93,6 @@ async def carry(  # noqa: PLR0917  one move has two ends with three names each
             raise
         act.commit()
         await carrier.remove_originals(source)
-    finally:
-        context.transfers.discard(progress)
 
 
 class _Carrier:
@@ -123,6 +121,7 @@ class _Carrier:
         """Copy a directory with everything in it."""
         origin, goal = self._origin, self._goal
         size, files = await measure(self._from, origin.key, limit=MAX_CARRIED_ENTRIES)
+        self._progress.total_size, self._progress.total_files = size, files
         if origin.mount.charges.owner != goal.mount.charges.owner:
             goal.mount.charges.charge(size, files)  # only asked: what is copied is charged file by file
             goal.mount.charges.credit(-size, -files)
@@ -185,8 +184,10 @@ class _Carrier:
             # An upload onto a link would write what the link leads to.
             beside = goal._replace(key=_beside(goal.key)) if old is not None and old.is_link else goal
             replace = old is not None and beside is goal
+            if not self._progress.total_files:
+                self._progress.total_size, self._progress.total_files = entry.size, 1
             await transfer(
-                self._context, self._act, origin, beside, entry, replace=replace, progress=self._progress
+                self._context, self._act, origin, beside, entry, self._progress, replace=replace, moves=True
             )
             if beside is not goal:
                 await self._over(beside, goal, entry)

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 from tidegate.abc import Capability, FileHandle, OpenOptions, Outcome, Publish
@@ -28,6 +27,7 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.progress import Progress, showing
 from tidegate.vfs.files.reach import check_place, reach
 from tidegate.vfs.mounts import ResolvedPath
 
@@ -69,7 +69,11 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             check_place(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
             await act.begin(goal.mount)
             with context.limits(Intent.COPY, target):
-                copied = await transfer(context, act, origin, goal, entry, replace=replace, asks=True)
+                progress = Progress("copy", target, time(), total_size=entry.size, total_files=1)
+                with showing(context, progress, always=origin.backend is not goal.backend):
+                    copied = await transfer(
+                        context, act, origin, goal, entry, progress, replace=replace, asks=True
+                    )
         await context.operated(
             Action.COPY,
             source,
@@ -91,26 +95,17 @@ async def stat_or_none(context: Context, resolved: ResolvedPath) -> Entry | None
         return None
 
 
-@dataclass(slots=True, eq=False)
-class Progress:
-    """A move that goes on, as the registry shows it (`cluster.registry.LiveTransfer`)."""
-
-    operation_type: str
-    virtual_path: str
-    started: float
-    size: int = 0
-
-
-async def transfer(
+async def transfer(  # noqa: PLR0917  one copy has two ends
     context: Context,
     act: Act,
     origin: ResolvedPath,
     goal: ResolvedPath,
     entry: Entry,
+    progress: Progress,
     *,
     replace: bool,
     asks: bool = False,
-    progress: Progress | None = None,
+    moves: bool = False,
 ) -> int:
     """Copy one file's content and charge it; the caller holds the target's lock.
 
@@ -120,7 +115,8 @@ async def transfer(
     Args:
         asks: whether this uses up more, as a copy does and a move does not: then it begins only where
             an upload of the target and a download of the original might begin.
-        progress: this is a move: the copy is compared with the original before it is visible, keeps what
+        progress: counts what is copied.
+        moves: this is a move: the copy is compared with the original before it is visible, keeps what
             the original has besides its content, and may be larger than an upload.
 
     Returns:
@@ -132,7 +128,7 @@ async def transfer(
         raise AlreadyExists
     if old is not None and old.is_dir:
         raise IsADirectory("target is a directory")
-    if progress is None:
+    if not moves:
         charges.require_size(entry.size)
     state = context.paths.hold(to_backend, to_key)
     try:
@@ -144,12 +140,15 @@ async def transfer(
         grows = max(0, entry.size - replaced)
         charges.charge(grows, files)
         try:
-            same = progress is None and origin.backend is to_backend
+            same = not moves and origin.backend is to_backend
             if same and Capability.SERVER_COPY in to_backend.capabilities:
                 copied = await context.through(goal).copy(origin.key, to_key, replace=replace)
                 act.commit()
+                progress.size += copied
             else:
-                copied = await _stream(context, act, origin, goal, entry, replace=replace, progress=progress)
+                copied = await _stream(
+                    context, act, origin, goal, entry, progress, replace=replace, moves=moves
+                )
             if copied > entry.size:
                 copied = await _cut_off(goal, entry.size, copied)
         except BaseException:
@@ -157,6 +156,7 @@ async def transfer(
             raise
         charges.credit(copied - replaced - grows, 0)
         state.becomes(copied)
+        progress.files += 1
     finally:
         context.paths.let_go(state)
     return copied
@@ -172,20 +172,21 @@ async def _cut_off(goal: ResolvedPath, paid: int, copied: int) -> int:
     return copied
 
 
-async def _stream(
+async def _stream(  # noqa: PLR0917
     context: Context,
     act: Act,
     origin: ResolvedPath,
     goal: ResolvedPath,
     entry: Entry,
+    progress: Progress,
     *,
     replace: bool,
-    progress: Progress | None,
+    moves: bool,
 ) -> int:
     """Copy through bounded memory; the target appears complete or not at all."""
     uid, gid = context.owner
     options = OpenOptions(
-        read=progress is not None and Capability.READ_WRITE in goal.backend.capabilities,
+        read=moves and Capability.READ_WRITE in goal.backend.capabilities,
         write=True,
         create=True,
         exclusive=not replace,
@@ -208,10 +209,9 @@ async def _stream(
                         break
                 await writer.write(copied, data)
                 copied += len(data)
-                if progress is not None:
-                    progress.size += len(data)
+                progress.size += len(data)
                 await asyncio.sleep(0)  # storage that never waits would keep others from running
-            if progress is not None:
+            if moves:
                 await _complete(
                     await context.through(origin).stat(origin.key, follow=False),
                     reader,

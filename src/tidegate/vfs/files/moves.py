@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace as replaced
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
-from tidegate.abc import RenamesAcross
+from tidegate.abc import RenamesAcross, TellsSteps
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -26,11 +26,13 @@ from tidegate.model import Action, Entry, Intent, VPath
 from tidegate.policy.folders import check_rename
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
+from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.carry import carry
 from tidegate.vfs.files.copy import stat_or_none
 from tidegate.vfs.files.in_order import inner_of
 from tidegate.vfs.files.links import check_moved_link, check_moved_tree, taking_turns
+from tidegate.vfs.files.progress import Progress, showing
 from tidegate.vfs.files.reach import check_place, reach
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
@@ -269,7 +271,14 @@ async def _rename_upload(
 
 async def _storage_rename(context: Context, change: _Change, *, replace: bool) -> None:
     backend, from_key, to_key = context.through(change.origin), change.origin.key, change.goal.key
-    if not change.across:
+    if not change.across and fulfils(backend, TellsSteps):
+        entry = change.entry
+        progress = Progress("rename", change.goal.mount.virtual(to_key), time())
+        if entry.is_file:
+            progress.total_size, progress.total_files = entry.size, 1
+        with showing(context, progress, always=entry.is_dir):
+            await backend.rename_telling(from_key, to_key, replace=replace, steps=progress)
+    elif not change.across:
         await backend.rename(from_key, to_key, replace=replace)
     elif isinstance(backend, RenamesAcross):
         await backend.rename_across(from_key, context.through(change.goal), to_key, replace=replace)

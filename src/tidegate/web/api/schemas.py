@@ -128,10 +128,13 @@ class TransferUsage(Shape):
 class Transfer(BaseModel):
     """Something that is being moved now."""
 
-    operation_type: str = Field(description="upload or download.")
+    operation_type: str = Field(description="upload, download, copy, move, rename or remove.")
     path: str
     start_time: int = Field(description="Unix milliseconds.")
     size: int = Field(description="Bytes moved so far.")
+    total_size: int | None = Field(None, description="Bytes in all, where that is known.")
+    files: int | None = Field(None, description="Files done so far, of a copy, move, rename or removal.")
+    total_files: int | None = Field(None, description="Files in all, where that is known.")
 
 
 class ConnectionStatus(BaseModel):

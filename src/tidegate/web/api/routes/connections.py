@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from tidegate.cluster.registry import LiveConnection
+from tidegate.cluster.registry import LiveConnection, LiveTransfer, LiveWork
 from tidegate.errors import NotFound
 from tidegate.web.api import schemas
 from tidegate.web.api.access import CloseConnections, ViewConnections, With
@@ -53,13 +53,24 @@ def _document(connection: LiveConnection) -> dict[str, Any]:
         "last_activity": int(connection.last_activity * 1000),
         "protocol": connection.peer.protocol.value,
         "active_transfers": [
-            {
-                "operation_type": transfer.operation_type,
-                "path": transfer.virtual_path,
-                "start_time": int(transfer.started * 1000),
-                "size": transfer.size,
-            }
-            for transfer in sorted(connection.transfers, key=lambda item: item.started)
+            _transfer(transfer) for transfer in sorted(connection.transfers, key=lambda item: item.started)
         ],
         "node": "",
     }
+
+
+def _transfer(transfer: LiveTransfer) -> dict[str, Any]:
+    document = {
+        "operation_type": transfer.operation_type,
+        "path": transfer.virtual_path,
+        "start_time": int(transfer.started * 1000),
+        "size": transfer.size,
+    }
+    if isinstance(transfer, LiveWork):
+        counts = {
+            "total_size": transfer.total_size,
+            "files": transfer.files,
+            "total_files": transfer.total_files,
+        }
+        document |= {name: count for name, count in counts.items() if count}
+    return document
