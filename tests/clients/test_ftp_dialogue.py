@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.ftp_world import FtpServer, RawFtp, ftp_server
-from tests.support.running import Person
+from tests.support.running import Person, free_port, running
 
 from tidegate.model import Filters
 
@@ -182,6 +182,32 @@ def test_active_mode(ftp: RawFtp, person: Person) -> None:
         with data:
             assert data.recv(100) == b"content"
         assert ftp.reply()[:3] == "226"
+
+
+def test_the_public_address_is_named_if_the_binding_says_so(tmp_path: Path) -> None:
+    """Of the route here: nobody answers at the endpoint of the metadata service."""
+    binding = {"port": free_port(), "address": "127.0.0.1", "plain_login": True, "force_passive_ip": "auto"}
+    outside = {"networks": ["127.0.0.0/8"], "ip": "203.0.113.9"}
+    other = {**binding, "port": free_port(), "passive_ip_overrides": [outside]}
+    settings = {"ftpd": {"bindings": [binding, other]}}
+    nowhere = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}
+    with running(tmp_path / "config", settings=settings, environment=nowhere) as server:
+        person = server.account()
+        found = find_route()
+        for port, address in ((binding["port"], found or "127.0.0.1"), (other["port"], "203.0.113.9")):
+            with RawFtp(int(str(port))) as ftp:
+                ftp.login(person)
+                assert f"({address.replace('.', ',')}," in ftp.ask("PASV")
+
+
+def find_route() -> str:
+    """As the product finds it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
 
 
 def test_passive_ports_are_told_as_six_numbers(ftp: RawFtp) -> None:

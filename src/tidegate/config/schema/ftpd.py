@@ -14,6 +14,10 @@ from tidegate.config.schema.base import Section, key
 _RANGE: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 
 
+AUTO: Final = "auto"
+"""The value of `force_passive_ip` that has the address found."""
+
+
 class PassiveOverride(Section):
     """An address that PASV names to clients of some networks."""
 
@@ -67,7 +71,9 @@ class FtpBinding(Section):
         False, "Obey CCC: the control connection goes back to the clear after the login."
     )
     force_passive_ip: str = key(
-        "", "IPv4 address that PASV names; empty names that of the control connection."
+        "",
+        "IPv4 address that PASV names; empty names that of the control connection; `auto` asks the metadata "
+        "service of an Amazon instance at the start, and takes the address of the host's route elsewhere.",
     )
     passive_ip_overrides: list[PassiveOverride] = key([], "Before that, addresses by network of the client.")
     passive_connections_security: int = key(
@@ -83,7 +89,7 @@ class FtpBinding(Section):
     @field_validator("force_passive_ip")
     @classmethod
     def _address(cls, text: str) -> str:
-        return _ipv4(text)
+        return text if text == AUTO else _ipv4(text)
 
     @model_validator(mode="after")
     def _can_be_used(self) -> FtpBinding:

@@ -23,6 +23,7 @@ from tidegate.doors.ftp.control import Control
 from tidegate.doors.ftp.conversation import Conversation
 from tidegate.doors.ftp.dialogue import FtpDialogue
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
+from tidegate.doors.ftp.public_address import find_public_address
 from tidegate.doors.ftp.session_commands import secured
 from tidegate.errors import ConfigError, Problem
 from tidegate.identity.api import LoginService
@@ -65,6 +66,7 @@ class FtpDoor:
         self._admission = Admission(ledger)
         self._certificates: dict[str, Certificate] = {}
         self._watch = CertificateWatch()
+        self._public = ""
         self._open: dict[Conversation, asyncio.Task[None]] = {}
 
     # -- life --------------------------------------------------------------------------------------------
@@ -83,6 +85,9 @@ class FtpDoor:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
+        if any(binding.passive_address == "auto" for binding in self._options.bindings):
+            self._public = await asyncio.to_thread(find_public_address)
+            log.info("passive address: %s", self._public or "none found, that of the control connection")
         await self._listeners.open(self._options.bindings, self._options.backlog)
         self._watch.start()
         for binding in self._options.bindings:
@@ -183,7 +188,7 @@ class FtpDoor:
 
     def passive_address(self, binding: FtpBinding) -> str:
         """The address that PASV names by this binding; empty for that of the control connection."""
-        return binding.passive_address
+        return self._public if binding.passive_address == "auto" else binding.passive_address
 
     def _accepted(self, binding: FtpBinding, sock: socket.socket, address: Any) -> None:
         if self.draining:

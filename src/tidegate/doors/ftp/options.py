@@ -73,7 +73,7 @@ class FtpBinding:
         plain_login: without TLS clients may log in.
         session_reuse: see `Reuse`.
         clear_command: CCC is obeyed.
-        passive_address: that PASV names; empty for that of the control connection.
+        passive_address: that PASV names; empty for that of the control connection, ``auto`` to be found.
         passive_overrides: before that, by network of the client.
         passive_same_peer: data connections are taken from the address of the control connection alone.
         active: PORT and EPRT are obeyed.
