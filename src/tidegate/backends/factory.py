@@ -40,6 +40,7 @@ OURS: Final[Mapping[str, str]] = {
     "azblob": "tidegate.backends.objects.azure_kind:AzureStorage",
     "gcs": "tidegate.backends.objects.gcs_kind:GcsStorage",
     "crypt": "tidegate.backends.crypt.kind:CryptStorage",
+    "sftp": "tidegate.backends.sftp.kind:SftpStorage",
 }
 """What always has its name; they are found as any other."""
 LATE: Final = frozenset(OURS) - {LOCAL}

@@ -600,6 +600,8 @@ class StorageHost:
         on_os_error: told of errors of the operating system, to notice shortages.
         objects: settings of all roots in object storage.
         shared: what kinds of storage of one server share, by a name that says whose it is.
+        host_keys: fingerprints (``SHA256:...``) of the host keys of this server, to notice what leads back
+            to it; they are those of the moment of the call.
     """
 
     umask: int = 0o022
@@ -607,6 +609,7 @@ class StorageHost:
     on_os_error: Callable[[OSError], object] | None = None
     objects: ObjectRules = ObjectRules()
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
+    host_keys: Callable[[], Sequence[str]] = tuple
 
 
 class StorageKind(Protocol):

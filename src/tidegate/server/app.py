@@ -142,7 +142,8 @@ class App:
         for note in self.loaded.notes:
             log.warning("%s", note)
         log.info("%s", await asyncio.to_thread(read_keys, self.loaded))
-        host = storage_host(self.loaded, self.ledger, self._journal)  # first: it reads the umask
+        # First: it reads the umask.
+        host = storage_host(self.loaded, self.ledger, self._journal, self.doors.status)
         await self.bus.open()
         await self.live.open()
         if not await self._provider_start.now():

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 
 from tidegate.abc import ObjectRules, Publish, StorageHost
 from tidegate.config.load import Loaded
+from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
 from tidegate.vfs.context import VfsOptions
 
@@ -24,13 +26,16 @@ def vfs_options(loaded: Loaded, ledger: Ledger) -> VfsOptions:
     )
 
 
-def storage_host(loaded: Loaded, ledger: Ledger, journal: str | None) -> StorageHost:
+def storage_host(
+    loaded: Loaded, ledger: Ledger, journal: str | None, doors: Callable[[], Sequence[DoorStatus]]
+) -> StorageHost:
     """The services for kinds of storage.
 
     Args:
         loaded: the configuration.
         ledger: of the process.
         journal: directory where unfinished uploads are noted, None for nowhere.
+        doors: tells the doors as they are, with their host keys.
     """
     process_umask = read_umask()
     umask = loaded.settings.common.umask
@@ -39,6 +44,7 @@ def storage_host(loaded: Loaded, ledger: Ledger, journal: str | None) -> Storage
         journal_dir=journal,
         on_os_error=ledger.descriptors.short,
         objects=object_rules(loaded),
+        host_keys=lambda: [text.split()[-1] for door in doors() for text in door.keys],
     )
 
 
