@@ -143,12 +143,12 @@ def test_a_report_has_one_row_a_record(place: Path, tmp_path: Path, suffix: str)
     users = [row for row in rows if row["kind"] == "user"]
     assert len(users) == 121
     states = {row["name"]: row["state"] for row in users if row["state"]}
-    assert states["totp-ssh"] == "closed"
+    assert states["anon"] == "closed"
     renamed = next(row for row in users if row["place"] == "users[117]")
     assert (renamed["name"], renamed["action"]) == ("lead", "added")
-    closed = next(row for row in users if row["name"] == "totp-ssh")
-    assert closed["place"] == "users[76]"
-    assert "totp_config: comes in disabled" in str(closed["remarks"])
+    closed = next(row for row in users if row["name"] == "anon")
+    assert closed["place"] == "users[87]"
+    assert "is_anonymous: comes in disabled" in str(closed["remarks"])
 
 
 def test_no_cell_of_a_report_is_a_formula(place: Path, tmp_path: Path) -> None:

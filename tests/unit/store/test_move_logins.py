@@ -46,7 +46,7 @@ OPENER = {
 """Accounts that get in here and not at SFTPGo, with the reason: a hash that it cannot read."""
 STRICTER = {
     "2.7.5": {
-        "totp-ssh": "the secret of its codes is encrypted by SFTPGo; the account comes in disabled",
+        "totp-ssh": "a code follows every password here, not only the one in keyboard-interactive",
     },
     "0.9.6": {},
     "1.2.2": {},

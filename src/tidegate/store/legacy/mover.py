@@ -15,6 +15,7 @@ from tidegate.store.legacy.account import Judged, codes_lost, convert_user, keep
 from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
+from tidegate.store.legacy.secretbox import open_record
 from tidegate.store.legacy.table import asks
 
 Document = dict[str, Any]
@@ -188,6 +189,7 @@ class Mover:
         Raises:
             BadRecord: another record has the name, or a part is not of the form that it should have.
         """
+        open_record(document)
         name = record_name(section, document)
         folded = fold_name(name, self._rules) if section in ("users", "admins") else name
         subject = Subject(section, index, name, "" if folded == name else folded)
