@@ -39,8 +39,10 @@ class FtpServer:
 
 
 @contextlib.contextmanager
-def ftp_server(directory: Path, **section: Any) -> Iterator[FtpServer]:
-    """Start one; `section` is added to ``ftpd``."""
+def ftp_server(
+    directory: Path, *, other: dict[str, dict[str, Any]] | None = None, **section: Any
+) -> Iterator[FtpServer]:
+    """Start one; `section` is added to ``ftpd``, `other` are further sections."""
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / "tls"
     made.mkdir()
@@ -54,6 +56,7 @@ def ftp_server(directory: Path, **section: Any) -> Iterator[FtpServer]:
         {"port": ports[2], "tls_mode": 2, **common},
     ]
     settings = {"ftpd": {"bindings": bindings, "passive_port_range": {"start": 0, "end": 0}, **section}}
+    settings |= other or {}
     with running(directory / "config", settings=settings) as server:
         yield FtpServer(server, ports[0], ports[1], ports[2], pem)
 

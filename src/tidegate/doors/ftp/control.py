@@ -23,20 +23,28 @@ TICKETS: Final = 16
 """TLS 1.3 session tickets: clients in Java use up one for each data connection."""
 
 
+CLOSE_SECONDS: Final = 5.0
+"""How long a client may take to read the last replies; then the connection is cut."""
+
+
 class Control(asyncio.Protocol):
     """One control connection. `next` gives commands in order; replies go out by `send`.
 
     Args:
         touched: called whenever the client sends something.
         lost: called once, when the connection has ended; the argument is the error, None for none.
+        seconds: in which a client that does not read has to begin; then the connection is cut.
 
     Attributes:
         tls: the TLS of the connection; None in the clear.
     """
 
-    def __init__(self, touched: Callable[[], None], lost: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self, touched: Callable[[], None], lost: Callable[[Exception | None], None], seconds: float
+    ) -> None:
         self.tls: TlsStream | None = None
-        self._touched, self._lost = touched, lost
+        self._touched, self._lost, self._seconds = touched, lost, seconds
+        self._cut: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._reader = CommandReader()
         self._commands: deque[Command | TooLong] = deque()
@@ -48,6 +56,7 @@ class Control(asyncio.Protocol):
         self._paused = False
         self._clearing = False
         self._ended = False
+        self._closing = False
         self._shaken: asyncio.Future[None] | None = None
 
     # -- asyncio -----------------------------------------------------------------------------------------
@@ -58,6 +67,7 @@ class Control(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._cut_later(None)
         self._ended = True
         self._transport = None
         self._arrived.set()
@@ -77,10 +87,14 @@ class Control(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read."""
         self._writable.clear()
+        if not self._ended:
+            self._cut_later(self._seconds)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._writable.set()
+        if not self._closing:
+            self._cut_later(None)
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
@@ -144,10 +158,24 @@ class Control(asyncio.Protocol):
         if self._shaken is not None and not self._shaken.done():
             self._shaken.set_exception(error)
             self._shaken.exception()  # whoever waits gets it; nobody may be waiting
-        self._ended = True
+        self._end_transport()
+
+    def _end_transport(self) -> None:
+        """Close once everything is sent; a client that does not read is not waited for without end."""
+        self._ended = self._closing = True
         self._arrived.set()
+        self._writable.set()
         if self._transport is not None:
             self._transport.close()
+            if self._transport is not None:
+                self._cut_later(CLOSE_SECONDS)
+
+    def _cut_later(self, seconds: float | None) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+        if seconds is not None:
+            self._cut = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None:
@@ -246,13 +274,12 @@ class Control(asyncio.Protocol):
 
     def close(self) -> None:
         """End the connection after what was sent. Safe to call twice."""
-        self._ended = True
-        self._arrived.set()
-        if self._transport is not None:
-            if self.tls is not None and self.tls.established:
-                self.tls.close()
-                self._flush(self.tls)
-            self._transport.close()
+        if self._closing:
+            return
+        if self._transport is not None and self.tls is not None and self.tls.established:
+            self.tls.close()
+            self._flush(self.tls)
+        self._end_transport()
 
     def abort(self) -> None:
         """End the connection now. Safe to call twice."""

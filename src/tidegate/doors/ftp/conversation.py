@@ -248,18 +248,31 @@ class Conversation:
         """The transfer has ended, well or not."""
         if self.transfer is task:
             self.transfer = None
-        if self.handles is not None:
-            self.handles.set(0)
+        self.settle_handles()
         if not task.cancelled():
             task.exception()
+
+    def settle_handles(self) -> None:
+        """Without a transfer no file is open: give back what was counted for one, begun or not."""
+        if self.transfer is None and self.handles is not None:
+            self.handles.set(0)
+
+    def cut(self) -> None:
+        """Have the transfer end, unless it is being published; does not wait for that."""
+        # A task that is cancelled before its first step never gets to what it would clean up; the loop calls
+        # in order, so by then that step is done.
+        asyncio.get_running_loop().call_soon(self._cut, self.transfer)
+
+    def _cut(self, transfer: asyncio.Task[None] | None) -> None:
+        if transfer is not None and transfer is self.transfer and not self.committing:
+            transfer.cancel()
 
     async def stop_transfer(self) -> None:
         """End the transfer; one that is being published is waited for instead."""
         transfer = self.transfer
         if transfer is None:
             return
-        if not self.committing:
-            transfer.cancel()
+        self.cut()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({transfer})
 
@@ -269,4 +282,5 @@ class Conversation:
             self.ended_by = by
             self.control.send_nowait(replies.reply(421, f"{text[:1].upper()}{text[1:]}."))
         self.quitting = True
+        self.cut()  # the dialogue may be waiting for it, after QUIT
         self.control.close()

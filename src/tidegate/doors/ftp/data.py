@@ -37,6 +37,10 @@ END_SECONDS: Final = 5.0
 
 
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+_TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+_TCP_INFO_BYTES: Final = 136
+_COUNTS: Final = slice(120, 136)
+"""Where ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` are in ``struct tcp_info`` (linux/tcp.h, 4.1)."""
 
 
 class DataFailed(Exception):
@@ -162,6 +166,16 @@ async def connected(way: Passive | Active, seconds: float, descriptors: Descript
         way.close()
 
 
+def _counted(sock: socket.socket) -> bytes:
+    """Bytes that the client has acknowledged and sent, as the kernel counts them; empty if unknown."""
+    if _TCP_INFO is None:
+        return b""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_BYTES)[_COUNTS]
+    except OSError:
+        return b""
+
+
 class DataConnection:
     """The bytes of one data connection. Life: constructed, `secure` (for TLS), used, `finish` or `abort`.
 
@@ -183,7 +197,8 @@ class DataConnection:
         self._touched = touched
         self._loop = asyncio.get_running_loop()
         self._raw: memoryview | None = None
-        self._alive = self._stalled = False
+        self._alive = self._stalled = self._waiting = False
+        self._counted = _counted(sock)
         self._timer = self._loop.call_later(seconds, self._look)
 
     async def secure(self, context: ssl.SSLContext, *, tickets: bool, require_reuse: bool) -> None:
@@ -325,25 +340,33 @@ class DataConnection:
 
     async def _send(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
+        self._waiting = True
         try:
             while view:
                 await self._loop.sock_sendall(self._sock, view[:BUFFER])
-                self._touched()
-                self._alive = True
+                self._lives()
                 view = view[BUFFER:]
         except OSError:
             raise self._broken("the client closed the data connection") from None
+        finally:
+            self._waiting = False
 
     async def _receive(self, buffer: memoryview) -> int:
+        self._waiting = True
         try:
             got = await self._loop.sock_recv_into(self._sock, buffer)
         except OSError:
             raise self._broken("the data connection broke") from None
+        finally:
+            self._waiting = False
         if self._stalled:
             raise self._broken("")
+        self._lives()
+        return got
+
+    def _lives(self) -> None:
         self._touched()
         self._alive = True
-        return got
 
     def _broken(self, text: str) -> DataFailed:
         if self._stalled:
@@ -351,9 +374,18 @@ class DataConnection:
         return DataFailed(426, text)
 
     def _look(self) -> None:
-        """Called every so often: what has not moved since is cut off."""
-        if self._alive:
-            self._alive = False
+        """Called every so often: what has not moved since is cut off.
+
+        While storage or bandwidth is waited for, the client can do nothing. Less than is waited for at once
+        may have come or gone; the system counts it.
+        """
+        counted = _counted(self._sock)
+        if counted != self._counted:
+            self._counted = counted
+            self._lives()
+        if self._alive or not self._waiting:
+            # What is waited for now may have begun just before: it has a whole period.
+            self._alive = not self._waiting
             self._timer = self._loop.call_later(self._seconds, self._look)
             return
         self._stalled = True

@@ -60,8 +60,8 @@ async def open_data(c: Conversation, way: Passive | Active, *, sends: bool) -> D
     return data
 
 
-def begin(c: Conversation, work: Awaitable[None], name: str) -> None:
-    """Have a transfer going on; commands are taken meanwhile."""
+def begin(c: Conversation, work: Awaitable[None], name: str, way: Passive | Active | None = None) -> None:
+    """Have a transfer going on; commands are taken meanwhile. `way` is closed when it ends."""
 
     async def run() -> None:
         try:
@@ -79,6 +79,9 @@ def begin(c: Conversation, work: Awaitable[None], name: str) -> None:
         except Exception:
             log.exception("%s: %s failed", c.peer.connection_id, name)
             await c.control.send(status.internal())
+        finally:
+            if way is not None:
+                way.close()
 
     c.transfer = asyncio.get_running_loop().create_task(run(), name=f"{name} {c.peer.connection_id}")
     c.transfer.add_done_callback(c.transfer_over)
@@ -135,13 +138,14 @@ async def retr(c: Conversation, argument: str) -> None:
             raise
         await c.reply(226, "Sent.")
 
-    begin(c, work(), "download")
+    begin(c, work(), "download", way)
 
 
 async def stor(c: Conversation, argument: str) -> None:
     """STOR, from the offset of REST on."""
     offset = c.next.offset
-    flags = OpenFlags(write=True, create=True, truncate=not offset)
+    # Nothing is created behind an offset: there would be a hole.
+    flags = OpenFlags(write=True, create=not offset, truncate=not offset)
     await _store(c, _target(c, argument), flags, offset)
 
 
@@ -216,7 +220,7 @@ async def _store(
             raise
         await c.reply(226, "Stored.")
 
-    begin(c, work(), "upload")
+    begin(c, work(), "upload", way)
 
 
 async def _closed(c: Conversation, file: File) -> None:

@@ -192,6 +192,8 @@ class FtpDialogue:
         except Exception:
             log.exception("%s: %s failed", c.peer.connection_id, command.word)
             await c.control.send(status.internal())
+        finally:
+            c.settle_handles()
 
     async def _until_free(self) -> None:
         """Wait for the end of the transfer; a client that goes away meanwhile ends it."""

@@ -7,9 +7,13 @@ import re
 from collections.abc import Awaitable, Callable
 
 from tidegate.doors.ftp.conversation import Conversation, Rejected
+from tidegate.doors.ftp.data_commands import begin
 from tidegate.doors.ftp.session_commands import HASHES
 from tidegate.errors import IsADirectory, TidegateError
 from tidegate.model import Kind, VPath
+
+Told = Callable[[str, int], Awaitable[None]]
+"""Replies with a digest, in hexadecimal digits, and the number of bytes that it is of."""
 
 
 async def hash_(c: Conversation, argument: str) -> None:
@@ -17,11 +21,12 @@ async def hash_(c: Conversation, argument: str) -> None:
     path = c.path(argument)
     start, end = c.next.offset, c.next.end
     c.next.offset, c.next.end = 0, None
-    found = await _digest(c, path, HASHES[c.hash_name], start, end)
-    if found is None:
-        return
-    digest, length = found
-    await c.reply(213, f"{c.hash_name} {start}-{start + length} {digest} {argument}")
+    name = c.hash_name
+
+    async def told(digest: str, length: int) -> None:
+        await c.reply(213, f"{name} {start}-{start + length} {digest} {argument}")
+
+    _begin(c, path, HASHES[name], told, (start, end))
 
 
 def xdigest(algorithm: str) -> Callable[[Conversation, str], Awaitable[None]]:
@@ -29,18 +34,35 @@ def xdigest(algorithm: str) -> Callable[[Conversation, str], Awaitable[None]]:
 
     async def run(c: Conversation, argument: str) -> None:
         name, start, end = _path_and_range(argument)
-        found = await _digest(c, c.path(name), algorithm, start, end)
-        if found is not None:
-            await c.reply(250, found[0].upper() if algorithm == "crc32" else found[0])
+
+        async def told(digest: str, length: int) -> None:  # noqa: ARG001
+            await c.reply(250, digest.upper() if algorithm == "crc32" else digest)
+
+        _begin(c, c.path(name), algorithm, told, (start, end))
 
     return run
 
 
 async def md5(c: Conversation, argument: str) -> None:
     """MD5 (draft-twine-ftpmd5): the path, then the digest."""
-    found = await _digest(c, c.path(argument), "md5", 0, None)
-    if found is not None:
-        await c.reply(251, f"{argument} {found[0].upper()}")
+
+    async def told(digest: str, length: int) -> None:  # noqa: ARG001
+        await c.reply(251, f"{argument} {digest.upper()}")
+
+    _begin(c, c.path(argument), "md5", told)
+
+
+def _begin(
+    c: Conversation, path: VPath, algorithm: str, told: Told, piece: tuple[int, int | None] = (0, None)
+) -> None:
+    """Compute beside the commands: large files take minutes, and who goes away meanwhile ends it."""
+
+    async def work() -> None:
+        found = await _digest(c, path, algorithm, *piece)
+        if found is not None:
+            await told(*found)
+
+    begin(c, work(), "digest")
 
 
 async def _digest(

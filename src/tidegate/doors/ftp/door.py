@@ -221,7 +221,7 @@ class FtpDoor:
             door=self,
             options=self._options,
             binding=binding,
-            control=Control(activity.touch, lost.append),
+            control=Control(activity.touch, lost.append, self._options.stall_seconds),
             peer=peer,
             record=ConnectionRecord(self.events, peer, encrypted=False),
             visit=visit,
@@ -250,7 +250,9 @@ class FtpDoor:
                 c.protects = True
                 c.control.begin_tls(c.tls_context)
             await loop.connect_accepted_socket(lambda: c.control, sock)
-            idle = IdleWatch(c.options.idle_seconds, c.activity, lambda: False, lambda: c.end("idle_timeout"))
+            idle = IdleWatch(
+                c.options.idle_seconds, c.activity, lambda: c.busy, lambda: c.end("idle_timeout")
+            )
             if implicit:
                 await secured(c)
             await FtpDialogue(c).run()

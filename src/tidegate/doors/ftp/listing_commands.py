@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -87,13 +88,10 @@ async def _begun(batches: AsyncIterator[list[Entry]]) -> AsyncIterator[list[Entr
 
 async def _matching(batches: AsyncIterator[list[Entry]], pattern: str) -> AsyncIterator[list[Entry]]:
     hidden = pattern.startswith(".")
+    matches = re.compile(fnmatch.translate(pattern)).match
     seen = 0
     async for batch in batches:
-        yield [
-            entry
-            for entry in batch
-            if fnmatch.fnmatchcase(entry.name, pattern) and (hidden or not entry.name.startswith("."))
-        ]
+        yield [entry for entry in batch if matches(entry.name) and (hidden or not entry.name.startswith("."))]
         seen += len(batch)
         if seen >= MAX_RESULTS:
             return
@@ -130,7 +128,7 @@ async def _list(c: Conversation, path: VPath, send: Send) -> None:
             return
         await c.reply(226, "Listed.")
 
-    begin(c, work(), "listing")
+    begin(c, work(), "listing", way)
 
 
 async def list_(c: Conversation, argument: str) -> None:

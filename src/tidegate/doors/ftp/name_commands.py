@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from tidegate.doors.ftp.conversation import MAX_REST, Conversation, Rejected
+from tidegate.doors.ftp.data_commands import begin
 from tidegate.doors.ftp.wire import replies, times
 from tidegate.errors import IsADirectory, TidegateError
 from tidegate.model import Attrs, Kind
@@ -335,13 +336,17 @@ async def site_cpto(c: Conversation, argument: str) -> None:
     source, c.copy_source = c.copy_source, None
     if source is None:
         raise Rejected(503, "SITE CPFR comes first.")
-    target = c.path(argument)
-    try:
-        await c.files.copy(source, target, replace=True)
-    except TidegateError as error:
-        await c.failed("copy", source, error, target)
-        return
-    await c.reply(250, "Copied.")
+    session, target = c.files, c.path(argument)
+
+    async def work() -> None:
+        try:
+            await session.copy(source, target, replace=True)
+        except TidegateError as error:
+            await c.failed("copy", source, error, target)
+            return
+        await c.reply(250, "Copied.")
+
+    begin(c, work(), "copy")
 
 
 _SITE: Final = {

@@ -56,9 +56,8 @@ async def password(c: Conversation, argument: str) -> None:
     if isinstance(outcome, PartialLogin):
         c.login.partial = outcome
         asked = outcome.challenge.prompts[0].text if outcome.challenge and outcome.challenge.prompts else ""
-        await c.reply(
-            332 if not asked else 331, asked.rstrip(": ") or "Another secret is needed: PASS again."
-        )
+        # 332 would have clients send ACCT, which nobody judges.
+        await c.reply(331, asked.rstrip(": ") or "Another secret is needed: PASS again.")
         return
     if outcome is None:
         c.login = Login(tries=c.login.tries + 1)
@@ -208,6 +207,7 @@ async def ccc(c: Conversation, argument: str) -> None:  # noqa: ARG001
         raise Rejected(533, "The control connection is in the clear.")
     if not c.binding.clear_command or c.binding.tls_mode is not TlsMode.POSSIBLE:
         raise Rejected(534, "This server keeps the control connection protected.")
+    c.record.encrypted = False
     c.control.clear_tls(replies.reply(200, "In the clear from here on."))
 
 
