@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory bench-start docs clean
+.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-start docs clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -69,6 +69,10 @@ bench: $(VENV)/.test
 
 bench-memory: $(VENV)/.test
 	$(BIN)/python -m bench.memory --openssh
+
+bench-buckets: $(VENV)/.test
+	-$(BIN)/python -m bench.fetch
+	$(BIN)/python -m bench.buckets
 
 bench-start: $(VENV)/.test
 	$(BIN)/python -m bench.start

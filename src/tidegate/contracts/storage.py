@@ -573,6 +573,7 @@ class ObjectRules:
         attribute_seconds: how long what is known of a name answers questions about it.
         listing_heads: objects of one listing that are asked for their metadata, where the times are.
         requests: requests of one operation on many objects that run at the same time.
+        files_ahead: small files that are fetched ahead of a client that opens those of a directory in order.
         digests: algorithms by which content is summed up while it passes: ``blake3``, or names of `hashlib`.
         partial_seconds: an unfinished upload that nobody took up for so long is removed.
         rename_seconds: a rename of a directory that a crash broke off is completed within so long.
@@ -584,6 +585,7 @@ class ObjectRules:
     attribute_seconds: float = 5.0
     listing_heads: int = 1000
     requests: int = 32
+    files_ahead: int = 16
     digests: tuple[str, ...] = ("blake3",)
     partial_seconds: float = 7 * 86400.0
     rename_seconds: float = 7 * 86400.0

@@ -58,6 +58,7 @@ def object_rules(loaded: Loaded) -> ObjectRules:
         attribute_seconds=keys.attribute_seconds,
         listing_heads=keys.listing_heads,
         requests=keys.requests,
+        files_ahead=keys.files_ahead,
         digests=tuple(keys.digests),
         partial_seconds=keys.unfinished_upload_hours * 3600.0,
         rename_seconds=keys.rename_note_hours * 3600.0,

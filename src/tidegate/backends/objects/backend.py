@@ -39,6 +39,7 @@ from tidegate.backends.objects.notes import RECOVERY_SECONDS, RENAME, Notes, rec
 from tidegate.backends.objects.partials import Partials
 from tidegate.backends.objects.reading import ObjectReader
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
+from tidegate.backends.objects.siblings import Siblings
 from tidegate.backends.objects.tree import Tree, both
 from tidegate.backends.objects.uploads import Uploads, own
 from tidegate.backends.objects.writing import UploadView, check_attrs
@@ -98,6 +99,14 @@ class ObjectBackend:
         self._partials = Partials(self._tree, self._shared.partials(bucket))
         self._notes = Notes(bucket, self._shared.journal(self._settings.journal_dir), self._settings.service)
         self._memory = self._shared.budget.of(owner or object())
+        self._siblings = Siblings(
+            bucket,
+            self._cache,
+            self._memory,
+            seconds=self._settings.attribute_seconds,
+            most=self._settings.files_ahead,
+            known_seconds=self._settings.open_seconds,
+        )
         self._uploads = Uploads(self._tree, self._memory, self._partials, self._notes, self._set_times)
         self._recovery: asyncio.Task[None] | None = None
 
@@ -128,6 +137,7 @@ class ObjectBackend:
         if self._recovery is not None:
             self._recovery.cancel()  # its notes stay for the next who opens the root
             await asyncio.wait([self._recovery])
+        self._siblings.close()
         await self._bucket.close()
 
     # -- looking -----------------------------------------------------------------------------------------
@@ -144,7 +154,7 @@ class ObjectBackend:
 
     def list(self, key: str) -> AsyncIterator[list[Entry]]:
         """Entries of a directory, a batch for each page of the service."""
-        return Listing(self._tree, key, time.time() - self._settings.partial_seconds)
+        return Listing(self._tree, key, time.time() - self._settings.partial_seconds, self._siblings)
 
     def list_sizes(self, key: str) -> AsyncIterator[builtins.list[Entry]]:
         """As `list`, without the requests that find out times."""
@@ -159,7 +169,7 @@ class ObjectBackend:
         if options.truncate and not options.write:
             raise InvalidArgument("invalid argument: truncate without write")
         if not options.write:
-            return await ObjectReader.open(self._tree, self._memory, key)
+            return await ObjectReader.open(self._tree, self._memory, self._siblings, key)
         if options.read:
             raise Unsupported("this storage cannot read and write one file at a time")
         return await self._uploads.open(key, options)

@@ -11,6 +11,7 @@ from tidegate.backends.objects.attributes import Node
 from tidegate.backends.objects.bucket import Page, Stored
 from tidegate.backends.objects.keys import PARTIAL_PREFIX, decode
 from tidegate.backends.objects.metadata import directory_entry, file_entry
+from tidegate.backends.objects.siblings import Siblings
 from tidegate.backends.objects.tree import Tree, paging
 from tidegate.errors import NotADirectory, NotFound, WorldError
 from tidegate.model import Entry
@@ -23,10 +24,13 @@ class Listing:
         tree: names of the root.
         key: the directory.
         expires: an unfinished upload that was stored before is too old; seconds since 1970.
+        siblings: is told of the order of the files.
         times: files are asked for their metadata, where the times are.
     """
 
-    def __init__(self, tree: Tree, key: str, expires: float, *, times: bool = True) -> None:
+    def __init__(
+        self, tree: Tree, key: str, expires: float, siblings: Siblings | None = None, *, times: bool = True
+    ) -> None:
         self.parts = False
         self.expired = False
         self._tree = tree
@@ -34,6 +38,7 @@ class Listing:
         self._expires = expires
         self._folder = ""
         self._times = times
+        self._siblings = siblings
         self._heads = tree.settings.listing_heads if times else 0
         self._files: list[str] = []
         self._batches = self._run()
@@ -56,6 +61,8 @@ class Listing:
     async def _run(self) -> AsyncGenerator[list[Entry], None]:
         self._folder = folder = self._tree.keys.folder(self._key)
         seen = not self._key
+        if self._siblings is not None:
+            self._siblings.begin(folder)
         since = self._tree.cache.changes
         pages = self._tree.bucket.pages(folder, delimited=True)
         asking = asyncio.ensure_future(self._is_file())
@@ -121,6 +128,8 @@ class Listing:
             if self._times or stored.metadata is not None:
                 cache.learn(key, Node(stored), since)
             entries.append(file_entry(name, stored))
+        if self._siblings is not None:
+            self._siblings.listed(self._folder, [key for key, _, listed in shown if listed is not None])
         return entries
 
     def _hidden_by_file(self, key: str) -> bool:

@@ -14,6 +14,7 @@ from tidegate.backends.objects.bucket import ObjectChanged, Stored
 from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.keys import name_of
 from tidegate.backends.objects.metadata import digest_in, file_entry
+from tidegate.backends.objects.siblings import Siblings
 from tidegate.backends.objects.tree import Tree
 from tidegate.errors import InvalidArgument, InvalidHandle, NotFound, StorageFailed
 from tidegate.model import Attrs, Entry
@@ -82,8 +83,10 @@ class ObjectReader:
             self._budget.used(self)  # who opens files and reads nothing keeps no memory from others
 
     @classmethod
-    async def open(cls, tree: Tree, memory: Share, key: str) -> ObjectReader:
+    async def open(cls, tree: Tree, memory: Share, siblings: Siblings, key: str) -> ObjectReader:
         """Open a file; its beginning comes with the request that finds it, if there is memory for that.
+
+        A small one may have been fetched already.
 
         Raises:
             NotFound, IsADirectory.
@@ -93,6 +96,11 @@ class ObjectReader:
         try:
             stored, first = await tree.file(key, wanted)
             held = len(first)
+            if not first:
+                memory.give_back(wanted)
+                wanted = 0
+                first, ahead = await siblings.take(stored)
+                return cls(tree, memory, key, stored, first=first, held=ahead)
             return cls(tree, memory, key, stored, first=first, held=held)
         finally:
             memory.give_back(wanted - held)

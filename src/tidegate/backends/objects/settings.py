@@ -61,6 +61,7 @@ class ObjectSettings:
         listing_heads: objects of one listing that are asked for their metadata, where the modification time
             is; of the rest the time of storing is shown.
         requests: requests of one operation on many objects that run at the same time.
+        files_ahead: small files that are fetched ahead of a client that opens those of a directory in order.
         digests: algorithms by which content is summed up while it passes; ``blake3``, ``md5``, ``sha256``...
         digest_copy: an upload in parts up to this size is copied onto itself, in the service, to keep its
             digests; 0 for none. Uploads in one request always keep them.
@@ -80,6 +81,7 @@ class ObjectSettings:
     open_seconds: float = 60.0
     listing_heads: int = 1000
     requests: int = 32
+    files_ahead: int = 16
     digests: tuple[str, ...] = ("blake3",)
     digest_copy: int = 0
     extend: int = 1024 * MIB
@@ -100,6 +102,7 @@ class ObjectSettings:
             attribute_seconds=rules.attribute_seconds,
             listing_heads=rules.listing_heads,
             requests=rules.requests,
+            files_ahead=rules.files_ahead,
             digests=rules.digests,
             partial_seconds=rules.partial_seconds,
             rename_seconds=rules.rename_seconds,

@@ -55,6 +55,13 @@ class ObjectKeys(Section):
         ge=1,
         le=64,
     )
+    files_ahead: int = key(
+        16,
+        "Files of up to 256 KiB that are fetched before a client opens them, once it opens those of a "
+        "directory in order; 0 none.",
+        ge=0,
+        le=48,
+    )
     digests: list[Digest] = key(
         ["blake3"], "Digests of files that are summed up while they are uploaded, and kept with them."
     )
