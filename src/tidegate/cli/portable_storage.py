@@ -74,7 +74,8 @@ class StorageFlags:
     ] = ""
     s3_upload_part_size: Annotated[int, typer.Option("--s3-upload-part-size", help="MiB; 0 is 5.")] = 0
     s3_upload_concurrency: Annotated[
-        int, typer.Option("--s3-upload-concurrency", help="Parts of one upload on their way; 0 is 5.")
+        int,
+        typer.Option("--s3-upload-concurrency", help="Parts of one upload on their way; 0 is 15 MiB."),
     ] = 0
     s3_force_path_style: Annotated[
         bool, typer.Option("--s3-force-path-style", help="host/bucket in place of bucket.host.")
@@ -157,11 +158,13 @@ class StorageFlags:
     ] = ""
     az_upload_part_size: Annotated[int, typer.Option("--az-upload-part-size", help="MiB; 0 is 5.")] = 0
     az_upload_concurrency: Annotated[
-        int, typer.Option("--az-upload-concurrency", help="Parts of one upload on their way; 0 is 2.")
+        int,
+        typer.Option("--az-upload-concurrency", help="Parts of one upload on their way; 0 is 15 MiB."),
     ] = 0
-    az_download_part_size: Annotated[int, typer.Option("--az-download-part-size", help="MiB; 0 is 5.")] = 0
+    az_download_part_size: Annotated[int, typer.Option("--az-download-part-size", help="MiB; 0 is 2.")] = 0
     az_download_concurrency: Annotated[
-        int, typer.Option("--az-download-concurrency", help="Requests of one download ahead; 0 is 2.")
+        int,
+        typer.Option("--az-download-concurrency", help="Requests of one download ahead; 0 is 12 MiB."),
     ] = 0
     az_use_emulator: Annotated[
         bool, typer.Option("--az-use-emulator", help="The endpoint is an emulator's.")

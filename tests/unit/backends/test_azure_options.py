@@ -94,8 +94,8 @@ def test_all_fields() -> None:
 
 def test_defaults() -> None:
     settings = settings_of(options(LEAST), StorageHost())
-    assert (settings.upload_part_size, settings.upload_concurrency) == (5 * MIB, 2)
-    assert (settings.download_part_size, settings.download_concurrency) == (5 * MIB, 2)
+    assert (settings.upload_part_size, settings.upload_concurrency) == (5 * MIB, 3)
+    assert (settings.download_part_size, settings.download_concurrency) == (2 * MIB, 6)
 
 
 @pytest.mark.parametrize(

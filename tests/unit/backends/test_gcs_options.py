@@ -53,7 +53,7 @@ def test_a_record_of_sftpgo() -> None:
     assert isinstance(found.credentials, SecretDocument)
     assert "PRIVATE" not in repr(found)
     settings = settings_of(found, StorageHost())
-    assert (settings.upload_part_size, settings.download_part_size) == (16 << 20, 5 << 20)
+    assert (settings.upload_part_size, settings.download_part_size) == (16 << 20, 2 << 20)
 
 
 @pytest.mark.parametrize(

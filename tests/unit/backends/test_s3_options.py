@@ -46,7 +46,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"storage_class": "cold storage"}, ": storage_class is 'cold storage'; expected a storage class"),
     ({"acl": "everybody"}, ": acl is 'everybody'; expected one of authenticated-read"),
     ({"upload_part_size": 4}, ": upload_part_size is 4; expected 0 or 5 to 5120 MiB"),
-    ({"download_part_size": 6000}, ": download_part_size is 6000; expected 0 or 5 to 5120 MiB"),
+    ({"download_part_size": 6000}, ": download_part_size is 6000; expected 0 or 1 to 5120 MiB"),
     ({"upload_concurrency": -1}, ": upload_concurrency is -1; expected 0 or 1 to 100"),
     ({"upload_part_max_time": 90_000}, ": upload_part_max_time is 90000; expected 0 or 1 to 86400 seconds"),
     ({"ca_file": "ca.pem"}, ": ca_file is 'ca.pem'; expected an absolute path"),
@@ -92,8 +92,8 @@ def test_defaults() -> None:
     made = options({"bucket": "b-1"})
     assert made.prefix == ""
     settings = settings_of(made, StorageHost())
-    assert (settings.upload_part_size, settings.upload_concurrency) == (5 * MIB, 2)
-    assert (settings.download_part_size, settings.download_concurrency) == (5 * MIB, 2)
+    assert (settings.upload_part_size, settings.upload_concurrency) == (5 * MIB, 3)
+    assert (settings.download_part_size, settings.download_concurrency) == (2 * MIB, 6)
 
 
 @pytest.mark.parametrize(

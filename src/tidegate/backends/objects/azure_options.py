@@ -103,10 +103,11 @@ class AzureOptions:
         key_prefix: of all keys; without a leading ``/``, one at its end is added.
         access_tier: of new blobs: ``Hot``, ``Cool``, ``Cold`` or ``Archive``; by default the account's.
         upload_part_size: MiB; larger files get larger parts. By default 5.
-        upload_concurrency: parts of one upload under way at the same time. By default 2.
+        upload_concurrency: parts of one upload under way at the same time. By default 15 MiB of them.
         upload_part_max_time: seconds that a part may take with all its tries. By default 600.
-        download_part_size: MiB that one request asks for at most. By default 5.
-        download_concurrency: requests of one download under way at the same time. By default 2.
+        download_part_size: MiB that one request asks for at most. By default 2.
+        download_concurrency: requests of one download under way at the same time. By default 12 MiB of
+            them.
         download_part_max_time: seconds that one of them may take with all its tries. By default 600.
         use_emulator: the account's name is the first part of the path, as emulators have it.
         ca_file: absolute path of certificates (PEM) that are trusted in place of those of the environment.

@@ -91,10 +91,11 @@ class GcsOptions:
         acl: predefined ACL of new objects; buckets with uniform access refuse any.
         hns: of records of SFTPGo: the bucket has a hierarchical namespace. Nothing depends on it.
         upload_part_size: MiB; larger files get larger parts. By default 5.
-        upload_concurrency: parts of one upload under way at the same time. By default 2.
+        upload_concurrency: parts of one upload under way at the same time. By default 15 MiB of them.
         upload_part_max_time: seconds that a part may take with all its tries. By default 600.
-        download_part_size: MiB that one request asks for at most. By default 5.
-        download_concurrency: requests of one download under way at the same time. By default 2.
+        download_part_size: MiB that one request asks for at most. By default 2.
+        download_concurrency: requests of one download under way at the same time. By default 12 MiB of
+            them.
         download_part_max_time: seconds that one of them may take with all its tries. By default 600.
         skip_tls_verify: take any certificate. Whoever is in between reads and changes everything.
         ca_file: absolute path of certificates (PEM) that are trusted in place of those of the environment.

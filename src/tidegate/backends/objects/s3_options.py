@@ -24,7 +24,9 @@ from tidegate.model import Reach
 from tidegate.model.secrets import Secret, check_secret, open_secret
 
 PART_SIZES: Final = range(5, 5121)
-"""`upload_part_size` and `download_part_size` in MiB; the service takes parts of 5 MiB to 5 GiB."""
+"""`upload_part_size` in MiB; the service takes parts of 5 MiB to 5 GiB."""
+RANGE_SIZES: Final = range(1, 5121)
+"""`download_part_size` in MiB."""
 ACLS: Final = frozenset(
     (
         "private",
@@ -78,10 +80,11 @@ class S3Options:
         storage_class: of new objects.
         acl: canned ACL of new objects.
         upload_part_size: MiB; larger files get larger parts. By default 5.
-        upload_concurrency: parts of one upload under way at the same time. By default 2.
+        upload_concurrency: parts of one upload under way at the same time. By default 15 MiB of them.
         upload_part_max_time: seconds that a part may take with all its tries. By default 600.
-        download_part_size: MiB that one request asks for at most. By default 5.
-        download_concurrency: requests of one download under way at the same time. By default 2.
+        download_part_size: MiB that one request asks for at most. By default 2.
+        download_concurrency: requests of one download under way at the same time. By default 12 MiB of
+            them.
         download_part_max_time: seconds that one of them may take with all its tries. By default 600.
         force_path_style: ``host/bucket/key`` in place of ``bucket.host/key``; most other stores want it.
         skip_tls_verify: take any certificate. Whoever is in between reads and changes everything.
@@ -130,8 +133,8 @@ class S3Options:
         one_of(ACLS, "acl", self.acl)
         one_of(ENCRYPTIONS, "server_side_encryption", self.server_side_encryption)
         one_of(CHECKSUMS, "checksum", self.checksum)
-        for name in ("upload_part_size", "download_part_size"):
-            within(PART_SIZES, name, getattr(self, name), " MiB")
+        within(PART_SIZES, "upload_part_size", self.upload_part_size, " MiB")
+        within(RANGE_SIZES, "download_part_size", self.download_part_size, " MiB")
         for name in ("upload_concurrency", "download_concurrency"):
             within(CONCURRENCY, name, getattr(self, name), "")
         for name in ("upload_part_max_time", "download_part_max_time"):

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from tidegate.backends.objects.writing import ObjectWriter
 
 MIB: Final = 1024 * 1024
-PART_MIB: Final = 5
-"""`upload_part_size` and `download_part_size` of a record that says nothing."""
-PARTS: Final = 2
-"""`upload_concurrency` and `download_concurrency` likewise: with the part at hand 15 MiB for a transfer."""
+UPLOAD_MIB: Final = 5
+"""`upload_part_size` of a record that says nothing."""
+DOWNLOAD_MIB: Final = 2
+"""`download_part_size` likewise: a client waits for the end of a part, so small ones are faster."""
+UPLOADING_MIB: Final = 15
+DOWNLOADING_MIB: Final = 12
+"""Parts of these sizes together are on their way by default; one more is in memory."""
+PARTS: Final = range(2, 7)
+"""Parts that are on their way by default."""
 
 
 class PartSizes(Protocol):
@@ -94,11 +99,12 @@ class ObjectSettings:
     def of(cls, host: StorageHost, service: str, usual: PartSizes) -> ObjectSettings:
         """The settings of a root: those of the server, and what the record says about parts."""
         rules = host.objects
+        up, down = usual.upload_part_size or UPLOAD_MIB, usual.download_part_size or DOWNLOAD_MIB
         return cls(
-            upload_part_size=(usual.upload_part_size or PART_MIB) * MIB,
-            upload_concurrency=usual.upload_concurrency or PARTS,
-            download_part_size=(usual.download_part_size or PART_MIB) * MIB,
-            download_concurrency=usual.download_concurrency or PARTS,
+            upload_part_size=up * MIB,
+            upload_concurrency=usual.upload_concurrency or _usual_parts(UPLOADING_MIB // up),
+            download_part_size=down * MIB,
+            download_concurrency=usual.download_concurrency or _usual_parts(DOWNLOADING_MIB // down),
             attribute_seconds=rules.attribute_seconds,
             listing_heads=rules.listing_heads,
             requests=rules.requests,
@@ -114,6 +120,10 @@ class ObjectSettings:
         for name in ("upload_part_size", "upload_concurrency", "download_part_size", "requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is below 1")
+
+
+def _usual_parts(count: int) -> int:
+    return max(PARTS.start, min(count, PARTS.stop - 1))
 
 
 SHARED: Final = "objects"
