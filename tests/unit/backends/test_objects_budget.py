@@ -182,3 +182,19 @@ async def test_readers_of_others_keep_what_they_fetched_if_only_a_share_is_spent
     await alice.take("upload", 3)
     assert (own.held, others.held) == (0, 4)
     assert budget.held == 13
+
+
+async def test_who_is_beyond_goes_on_past_those_who_wait() -> None:
+    budget = ByteBudget(40, wait=5, share=10)
+    alice = budget.of("alice")
+    assert alice.take_nowait(10)
+    await alice.take("first", 1)
+    waiting = asyncio.create_task(alice.take("second", 1))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):  # else each would wait for the other
+        await alice.take("first", 4)
+    assert not waiting.done()
+    alice.give_back(15)
+    await waiting
+    alice.give_back(1)
+    assert budget.held == 0

@@ -54,6 +54,7 @@ class ByteBudget:
 
     Attributes:
         held: bytes that are held now.
+        beyond: the one that goes beyond the limit.
         short: somebody waits who would have room in their share.
         queue: shares of which somebody waits, in the order in which they are served.
         idle: who can give back bytes, the longest unused first, and whose they are.
@@ -66,7 +67,7 @@ class ByteBudget:
         self.wait = wait
         self.share = min(share, limit)
         self.held = 0
-        self._beyond: object = None
+        self.beyond: object = None
         self.short = False
         self._shares: WeakValueDictionary[Hashable, Share] = WeakValueDictionary()
         self.queue: OrderedDict[Share, None] = OrderedDict()
@@ -93,10 +94,10 @@ class ByteBudget:
         if not share.has_room(holder, size):
             return False
         over = self.held + size > self.limit
-        if over and self._beyond is not None and self._beyond is not holder:
+        if over and self.beyond is not None and self.beyond is not holder:
             return False
         if over:
-            self._beyond = holder
+            self.beyond = holder
         share.add(holder, size)
         self.held += size
         return True
@@ -105,7 +106,7 @@ class ByteBudget:
         """Hold that many fewer, and serve those who wait; called by `Share`."""
         self.held -= size
         if self.held <= self.limit:
-            self._beyond = None
+            self.beyond = None
         self.wake()
 
     def wake(self) -> None:
@@ -172,7 +173,9 @@ class Share:
         budget.reclaim(self, holder, size)
         if self.take_nowait(size):
             return
-        if not (self.waiting or budget.short) and budget.grab(self, holder, size):
+        # Whoever is beyond goes on, past those who wait for it to end.
+        goes_on = holder is self._beyond or holder is budget.beyond
+        if (goes_on or not (self.waiting or budget.short)) and budget.grab(self, holder, size):
             return
         mine = _Waiting(holder, size, asyncio.get_running_loop().create_future())
         own = not budget.short and (bool(self.waiting) or not self.has_room(holder, size))
