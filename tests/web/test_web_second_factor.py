@@ -103,6 +103,31 @@ async def test_a_user_sets_codes_up_and_is_asked_for_them(tmp_path: Path) -> Non
         assert await token_code(world, path, me) == 200
 
 
+async def test_codes_for_other_doors_are_not_changed_by_a_password_alone(world: WebWorld) -> None:
+    """A password opens HTTP here; it must not take the codes off that SSH asks for, nor make new ones."""
+    await add_user(world, "ana")
+    async with as_user(world, "ana") as client:
+        device = await set_up(client, "user", protocols=["SSH"])
+        made = await client.post(f"{BASE}/user/2fa/recoverycodes")
+        assert made.status_code == 200, made.text
+    before: Any = (await world.app.provider.user("ana")).filters.extra
+    mine = {"enabled": True, "config_name": "Default", "secret": "B" * 32, "protocols": ["SSH"]}
+    async with as_user(world, "ana") as client:
+        for path, body in (
+            ("totp/save", {"enabled": False}),
+            ("totp/save", mine),
+            ("2fa/recoverycodes", None),
+        ):
+            answer = await client.post(f"{BASE}/user/{path}", json=body)
+            assert answer.status_code == 403, answer.text
+            assert "X-SFTPGO-OTP" in answer.json()["error"]
+    assert (await world.app.provider.user("ana")).filters.extra == before
+    assert await token_code(world, "/user/token", ("ana", WORD), "000000") == 401
+    async with as_user(world, "ana", device.code()) as client:
+        assert (await client.post(f"{BASE}/user/2fa/recoverycodes")).status_code == 200
+        assert (await client.post(f"{BASE}/user/totp/save", json={"enabled": False})).status_code == 200
+
+
 async def test_wrong_codes_are_throttled(world: WebWorld) -> None:
     await add_user(world, "ana")
     async with as_user(world, "ana") as client:

@@ -151,6 +151,7 @@ class RestApi:
             tokens=tokens,
             user_tokens=self._user_tokens,
             identity=root.identity,
+            factors=lambda: root.identity.factors,
             sessions=root.sessions,
             registry=root.registry,
             connections=root.doors,

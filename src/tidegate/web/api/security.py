@@ -56,12 +56,14 @@ class Claims:
         token_id: unique.
         expires: Unix seconds.
         mark: see `Tokens.holds`.
+        bare: its holder had a second factor when it was given, and did not prove it.
     """
 
     username: str
     token_id: str
     expires: int
     mark: str
+    bare: bool = False
 
 
 def derive_key(passphrase: str) -> bytes:
@@ -118,8 +120,8 @@ class Tokens:
         elif key is None and self._lasting:
             self._key, self._lasting, self._known = secrets.token_bytes(KEY_BYTES), False, True
 
-    def issue(self, holder: Admin | Account, ip: str) -> tuple[str, str]:
-        """A token for somebody, and when it expires (RFC 3339)."""
+    def issue(self, holder: Admin | Account, ip: str, *, bare: bool = False) -> tuple[str, str]:
+        """A token for somebody, and when it expires (RFC 3339); `bare` as in `Claims`."""
         now_ms = self._now_ms()
         expires = now_ms // 1000 + self._lifetime
         claims: dict[str, Any] = {
@@ -131,6 +133,8 @@ class Tokens:
             "at": max(now_ms, self._revoked_here(self._of(holder.username)) + 1),
             "mark": self._mark(holder),
         }
+        if bare:
+            claims["bare"] = True
         if self._bind:
             claims["ip"] = ip
         text = jwt.encode(claims, self._key, _ALGORITHM)
@@ -154,7 +158,8 @@ class Tokens:
                 audience=self._audience,
                 options={"require": ["exp", "iat", "sub", "jti", "aud"]},
             )
-            found = Claims(str(claims["sub"]), str(claims["jti"]), int(claims["exp"]), str(claims["mark"]))
+            words = (str(claims[name]) for name in ("sub", "jti"))
+            found = Claims(*words, int(claims["exp"]), str(claims["mark"]), bool(claims.get("bare")))
             issued = int(claims["at"])
         except jwt.ExpiredSignatureError:
             raise LoginRefused("token_expired") from None

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tidegate.accounts.administration import Administration
 from tidegate.accounts.rules import Rules
@@ -26,6 +26,9 @@ from tidegate.vfs.factory import VfsSessions
 from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens
+
+if TYPE_CHECKING:
+    from tidegate.identity.second_factor import SecondFactors
 
 MAX_JOBS: Final = 8
 """Background jobs (scans after a load) at a time."""
@@ -95,6 +98,7 @@ class Services:
         htpasswd: users of `httpd.auth_user_file`, None without one.
         connections: who is connected, at every door.
         identity: logins of users.
+        factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
     """
@@ -111,6 +115,7 @@ class Services:
     tokens: Tokens
     user_tokens: Tokens
     identity: LoginService
+    factors: Callable[[], SecondFactors]
     sessions: VfsSessions
     registry: Registry
     connections: Connections

@@ -60,6 +60,7 @@ async def user_totp_validate(request: Request, services: With, who: User) -> Res
 @router.post("/user/totp/save", responses=_DONE, openapi_extra=schemas.body("TotpSettings"))
 async def user_totp_save(request: Request, services: With, who: User, ip: Ip) -> Response:
     """Ask for codes at some doors from now on, or no more."""
+    _require_factor(request, who)
     given = await read_model(request, schemas.TotpSettings)
     required = _person(who).filters.two_factor_protocols
     missing = [door for door in required if not given.enabled or door not in given.protocols]
@@ -77,9 +78,10 @@ async def user_recovery_codes(who: User) -> Response:
 
 
 @router.post("/user/2fa/recoverycodes", responses=_TEXTS)
-async def user_new_recovery_codes(services: With, who: User, ip: Ip) -> Response:
+async def user_new_recovery_codes(request: Request, services: With, who: User, ip: Ip) -> Response:
     """New recovery codes, shown only now; the old ones are void."""
     _person(who)
+    _require_factor(request, who)
     return await _new_codes(services.administration.users.factors, who, _self(who, ip))
 
 
@@ -164,6 +166,17 @@ def _person(who: Account) -> Account:
     if isinstance(denied, list) and "mfa-disabled" in denied:
         raise Denied("you may not change your second factor", rule="filters.web_client")
     return who
+
+
+def _require_factor(request: Request, who: Account) -> None:
+    """Return if a user may change codes that are asked for: whoever knows only their password may not.
+
+    Raises:
+        Denied: the token was given without a code, though codes were set up.
+    """
+    if request.state.claims.bare and totp_of(who.filters).enabled:
+        what = "get a token with a code first: X-SFTPGO-OTP at GET /api/v2/user/token"
+        raise Denied(what, rule="second_factor")
 
 
 def _self(who: Account, ip: str) -> Actor:
