@@ -158,8 +158,13 @@ class Tokens:
                 audience=self._audience,
                 options={"require": ["exp", "iat", "sub", "jti", "aud"]},
             )
-            words = (str(claims[name]) for name in ("sub", "jti"))
-            found = Claims(*words, int(claims["exp"]), str(claims["mark"]), bool(claims.get("bare")))
+            found = Claims(
+                str(claims["sub"]),
+                str(claims["jti"]),
+                int(claims["exp"]),
+                str(claims["mark"]),
+                bool(claims.get("bare")),
+            )
             issued = int(claims["at"])
         except jwt.ExpiredSignatureError:
             raise LoginRefused("token_expired") from None
