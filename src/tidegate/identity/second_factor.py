@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from tidegate.errors import LoginRefused, Outdated, ProviderError, ProviderUnavailable
+from tidegate.accounts.versions import version_of
+from tidegate.errors import LoginRefused, Outdated, ProviderError, ProviderUnavailable, TidegateError
 from tidegate.identity import totp
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import LOCAL_DISK, Account, Admin
@@ -100,14 +101,20 @@ class SecondFactors:
         subject = f"{kind}:{record.username}"
         if self._throttle.codes_refused(subject, self._monotonic()):
             raise LoginRefused("throttled", rule="second_factor", username=record.username)
+        # Counted before it is looked at: of many at the same moment no more are looked at than of one by one.
+        self._throttle.code_tried(subject, self._monotonic())
         code = clean_code(given)
-        if totp.is_code(code):
-            right = await self._is_right(record, kind, code)
-        else:
-            right = bool(code) and await self._takes_recovery_code(record, code)
+        try:
+            if totp.is_code(code):
+                right = await self._is_right(record, kind, code)
+            else:
+                right = bool(code) and await self._takes_recovery_code(record, code)
+        except TidegateError:
+            self._throttle.code_forgiven(subject, self._monotonic())  # it was no guess
+            raise
         if not right:
-            self._throttle.code_wrong(subject, self._monotonic())
             raise LoginRefused("bad_code", rule="second_factor", username=record.username)
+        self._throttle.code_forgiven(subject, self._monotonic())
 
     # -- one-time codes ------------------------------------------------------------------------------------
 
@@ -208,10 +215,11 @@ class SecondFactors:
         return found
 
     async def _store_codes(self, record: Account | Admin, codes: list[dict[str, object]]) -> None:
-        before = record.filters.extra.get(RECOVERY)
+        before, codes_before = version_of(record), record.filters.extra.get(RECOVERY)
 
         def unchanged(stored: Account | Admin) -> None:
-            if stored.filters.extra.get(RECOVERY) != before:
+            # The whole record is written: what somebody else changed meanwhile would be undone.
+            if version_of(stored) != before or stored.filters.extra.get(RECOVERY) != codes_before:
                 raise Outdated(record.username)
 
         extra = {**record.filters.extra, RECOVERY: codes}

@@ -140,9 +140,13 @@ class LoginThrottle:
         """True if no code of a name is looked at now."""
         return self._codes.wait(("code", name), CODES, now) > 0
 
-    def code_wrong(self, name: str, now: float) -> None:
-        """Count a wrong code."""
+    def code_tried(self, name: str, now: float) -> None:
+        """Count a code before it is looked at."""
         self._codes.add(("code", name), CODES, 1, now)
+
+    def code_forgiven(self, name: str, now: float) -> None:
+        """Give back what `code_tried` took: the code was right, or could not be looked at."""
+        self._codes.add(("code", name), CODES, -1, now)
 
     # -- administrators and API keys -----------------------------------------------------------------------
 

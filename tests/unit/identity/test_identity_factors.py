@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tidegate.identity.certificates.trust import UserCertificates
 from tidegate.identity.passwords import check
 from tidegate.identity.service import Identity, IdentityOptions
 from tidegate.identity.stages import CODE_CHALLENGE
+from tidegate.identity.throttle import CODES
 from tidegate.model import Account, Filters, Principal, Protocol
 from tidegate.policy.second_factor import hash_recovery_code, recovery_codes_of
 from tidegate.store.contract import Provider
@@ -237,6 +239,57 @@ async def test_a_recovery_code_is_taken_by_one_of_many() -> None:
     stored = await provider.user("ana")
     assert stored is not None
     assert [one["used"] for one in recovery_codes_of(stored.filters)] == [True]
+
+
+class Meanwhile:
+    """A provider in which somebody disables the account right before its record is written; else the real."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider, self.writes = provider, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    async def update_user(self, account: Account, *, guard: Any = None) -> Account:
+        self.writes += 1
+        if self.writes == 1:
+            stored = await self._provider.user(account.username)
+            assert stored is not None
+            await self._provider.update_user(replace(stored, status=0))
+        return await self._provider.update_user(account, guard=guard)
+
+
+async def test_a_recovery_code_undoes_no_change_by_somebody_else() -> None:
+    code = "K7QF-2M4A-XC5D-W3NB"
+    extra = {**codes(), "recovery_codes": [{"secret": hash_recovery_code(code), "used": False}]}
+    provider = await memory(ana(extra))
+    meanwhile: Any = Meanwhile(provider)
+    async with identity_of(meanwhile, Clock()) as identity:
+        partial = await identity.authenticate(peer(), "ana", word())
+        assert isinstance(partial, PartialLogin)
+        with suppress(LoginRefused):
+            await identity.authenticate(peer(), "ana", answer(code), after=partial)
+    stored = await provider.user("ana")
+    assert stored is not None
+    assert stored.status == 0
+    assert recovery_codes_of(stored.filters)[0]["used"]
+    assert meanwhile.writes == 2
+
+
+async def test_of_many_codes_at_once_no_more_are_looked_at_than_one_by_one() -> None:
+    provider = await memory(ana())
+    async with identity_of(provider, Clock()) as identity:
+        partials = [await identity.authenticate(peer(), "ana", word()) for _ in range(30)]
+        wrong = [
+            identity.authenticate(peer(), "ana", answer(f"{number:06}"), after=partial)
+            for number, partial in enumerate(partials)
+            if isinstance(partial, PartialLogin)
+        ]
+        outcomes = await asyncio.gather(*wrong, return_exceptions=True)
+        reasons = [one.reason for one in outcomes if isinstance(one, LoginRefused)]
+        assert len(reasons) == 30
+        assert reasons.count("bad_code") == CODES
+        assert await refused(identity, word(), answer(DEVICE.at(NOW))) == "throttled"
 
 
 async def test_the_hash_is_renewed_by_the_password_and_never_by_the_code() -> None:

@@ -166,7 +166,7 @@ def test_wrong_codes_are_bounded() -> None:
     throttle = LoginThrottle()
     for _ in range(CODES):
         assert not throttle.codes_refused("user:ana", 0.0)
-        throttle.code_wrong("user:ana", 0.0)
+        throttle.code_tried("user:ana", 0.0)
     assert throttle.codes_refused("user:ana", 0.0)
     assert not throttle.codes_refused("admin:ana", 0.0)
     assert throttle.codes_refused("user:ana", CODES_SECONDS / CODES - 1)
