@@ -50,8 +50,8 @@ async def test_flags_and_options(
         except asyncssh.PermissionDenied:
             continue
     assert tuple(accepted) == good
-    if rules:
-        server.wait_line("connection_failed", username=person.name, error="security_key")
+    for rule in rules:
+        server.wait_line("connection_failed", username=person.name, error="security_key", rule=rule)
     refused = server.lines("connection_failed", username=person.name)
     assert {line["rule"] for line in refused} == rules
 
