@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -21,7 +22,7 @@ from typing import Final, Protocol
 from tidegate.accounts.endpoints import ENDPOINTS_KEY, check_storage
 from tidegate.accounts.rules import StorageChecks
 from tidegate.errors import BadRecord, Denied
-from tidegate.model import Account, Folder, StorageSpec
+from tidegate.model import Account, Folder, StorageConfig, StorageSpec
 from tidegate.policy.folders import storage_of, storage_of_folder
 
 BASE_KEY: Final = "data_provider.users_base_dir"
@@ -98,6 +99,7 @@ class Giver:
         unlimited: they have all permissions, or are the operator at a shell.
         storages: knows the kinds of storage on other hosts; see `endpoints`.
         endpoints: ``storage.allowed_endpoints``.
+        given: the storage that the configuration itself gives to an account of a name, if it does.
     """
 
     base: str
@@ -105,6 +107,7 @@ class Giver:
     unlimited: bool
     storages: StorageChecks | None = None
     endpoints: tuple[str, ...] = ()
+    given: Callable[[str], StorageConfig | None] | None = None
 
     async def check_account(self, folders: FolderReader, account: Account, stored: Account | None) -> None:
         """Return if they may give an account its home and the folders that it mounts.
@@ -121,7 +124,9 @@ class Giver:
         if stored is None or account.home_dir != stored.home_dir:
             await self._check("home_dir", account.home_dir)
         if stored is None or account.filesystem != stored.filesystem:
-            await self._check_storage(storage_of(account))
+            own = None if self.given is None else self.given(account.username)
+            if own is None or account.filesystem != own:
+                await self._check_storage(storage_of(account))
         before = stored.virtual_folders if stored is not None else ()
         mounted = {mount.name for mount in before}
         for index, mount in enumerate(account.virtual_folders):

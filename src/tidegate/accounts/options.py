@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.directories import Giver
+from tidegate.accounts.homes import Homes
 from tidegate.accounts.rules import Rules
 
 
@@ -20,12 +21,14 @@ class AdministrationOptions:
         user_bits: entropy that new passwords of users need; an account may ask for more.
         admin_bits: likewise of administrators.
         endpoints: hosts of storage that administrators without all permissions may give.
+        homes: storage in which new accounts that name no home get one; None leaves that to the rules.
     """
 
     rules: Rules
     user_bits: float = 0.0
     admin_bits: float = 0.0
     endpoints: tuple[str, ...] = ()
+    homes: Homes | None = None
 
     def giver(self, by: Actor) -> Giver:
         """Somebody as one who gives directories of the host to accounts and folders."""
@@ -35,4 +38,5 @@ class AdministrationOptions:
             unlimited=by.unlimited,
             storages=self.rules.storages,
             endpoints=self.endpoints,
+            given=None if self.homes is None else self.homes.of,
         )

@@ -63,6 +63,8 @@ class Users(Verbs[Account]):
             LoginRefused: too many passwords wait to be hashed (reason ``busy``).
         """
         by.require(ADD)
+        if self._options.homes is not None:
+            document = self._options.homes.place(document, self._options.rules)
         decoded = decode_account(_with_password(document, password), rules=self._options.rules)
         account = keep_factors(_fresh(decoded), None)
         await self._options.giver(by).check_account(self._provider, account, None)

@@ -253,7 +253,8 @@ class LocalTarget:
 
     def default_home(self, name: str) -> str:
         """A directory in the configuration directory, unless the configuration says where homes are."""
-        if self._context.rules.users_base_dir or "/" in name:
+        settings = self._context.loaded.settings
+        if self._context.rules.users_base_dir or settings.storage.homes.bucket or "/" in name:
             return ""
         return str(self._context.loaded.resolve(DEFAULT_HOMES).absolute() / name)
 

@@ -2,7 +2,7 @@
 """Loading the configuration: one file, env.d, the environment; every mistake is named, not only the first.
 
 Strongest first: ``TIDEGATE_*`` variables, ``TIDEGATE_*`` of env.d, ``SFTPGO_*`` variables, ``SFTPGO_*`` of
-env.d, the file, defaults.
+env.d, the file (without one, variables of `tidegate.config.openbridge`), defaults.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tidegate.config import environment, formats, legacy
+from tidegate.config import environment, formats, legacy, openbridge
 from tidegate.config.notes import exposed_keys, notes_on, strangers
 from tidegate.config.origin import DEFAULT, Layer, Origin
 from tidegate.config.schema.base import trait
@@ -82,6 +82,8 @@ def load(config_dir: Path, config_file: str, environ: Mapping[str, str]) -> Load
             written.append(formats.read(path))
         except ConfigError as error:
             problems += error.problems
+    else:
+        written.append(openbridge.layer(environ, problems, notes))
     merged = Layer()
     for layer in reversed(written):
         merged = _settle_names(layer, notes).over(merged)

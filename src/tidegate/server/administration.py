@@ -28,7 +28,7 @@ from tidegate.events.documents import encode, name_of
 from tidegate.events.factory import create_sinks
 from tidegate.events.kinds import Event
 from tidegate.events.outbox import KeptUse
-from tidegate.server.wiring import password_hasher, record_rules, sink_uses
+from tidegate.server.wiring import homes, password_hasher, record_rules, sink_uses
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def administration(
             user_bits=validation.users.min_entropy,
             admin_bits=validation.admins.min_entropy,
             endpoints=tuple(loaded.settings.storage.allowed_endpoints),
+            homes=homes(loaded),
         ),
         Needs(
             hashes=hashes or ThreadHasher(password_hasher(loaded)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tidegate import __version__
+from tidegate.accounts.homes import Homes
 from tidegate.accounts.rules import Rules
 from tidegate.backends.factory import StorageKinds
 from tidegate.cluster.factory import create_live
@@ -24,7 +25,7 @@ from tidegate.identity.service import IdentityOptions
 from tidegate.identity.throttle import GuessLimits
 from tidegate.inspection.factory import InspectorKey
 from tidegate.inspection.inspections import rule_of
-from tidegate.model import Intent
+from tidegate.model import Intent, StorageConfig
 from tidegate.model.sealing import SealsSecrets
 from tidegate.resources import LimitSettings, StartupLimits
 from tidegate.server.secrets import sealing
@@ -172,6 +173,15 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
 def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
     """Names and options of the configured authenticators, in order."""
     return [(one.use, one.options) for one in loaded.settings.identity.authenticators]
+
+
+def homes(loaded: Loaded) -> Homes | None:
+    """The storage of homes of new accounts; None leaves them on disk."""
+    keys = loaded.settings.storage.homes
+    if not keys.bucket:
+        return None
+    options = {name: value for name, value in keys.model_dump().items() if value}
+    return Homes(StorageConfig("s3", {"s3config": options}), "s3config")
 
 
 def storage_kinds(loaded: Loaded) -> StorageKinds:

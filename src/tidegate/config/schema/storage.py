@@ -86,6 +86,27 @@ class ObjectKeys(Section):
         return names
 
 
+class HomesKeys(Section):
+    """A bucket of S3 in which accounts get their homes that are added without one."""
+
+    bucket: str = key(
+        "",
+        "Name of the bucket; credentials are those of the environment or of the instance. Empty: homes are "
+        "directories of this host.",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,254})?$",
+        like="the name of a bucket",
+    )
+    region: str = key("", "Its region; by default that of the environment, else us-east-1.")
+    endpoint: str = key("", "Another store than Amazon's that speaks S3: `https://host:port`.")
+    force_path_style: bool = key(False, "`host/bucket` in place of `bucket.host`; most other stores want it.")
+    key_prefix: str = key(
+        "",
+        "What keys of all homes begin with; that of an account is below this, in a directory of its name.",
+        pattern=r"^([^/].*)?$",
+        like="a prefix without a slash in front",
+    )
+
+
 class StorageKeys(Section):
     """Kinds of storage besides local disk and installed ones."""
 
@@ -99,6 +120,7 @@ class StorageKeys(Section):
         "Hosts (or host:port) of storage that administrators without the permission `*` may give to accounts "
         "and folders although they are private, loopback or link-local ones.",
     )
+    homes: HomesKeys = key(HomesKeys(), "Homes of accounts that are added without one, in a bucket.")
     objects: ObjectKeys = key(ObjectKeys(), "Homes and folders in object storage.")
 
     @field_validator("allowed_endpoints")

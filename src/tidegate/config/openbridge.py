@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Environment variables of the Openbridge gateway: alone, they start a gateway on a bucket.
+
+They count only where there is no configuration file and ``AWS_S3BUCKET`` is set, and are weaker than every
+variable of ours. Keys are not copied: the client library reads ``AWS_ACCESS_KEY_ID`` and
+``AWS_SECRET_ACCESS_KEY``, or asks for the role of the instance or container, as often as it needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Final
+
+from tidegate.config.origin import Layer, Origin
+from tidegate.config.schema.walk import KeyPath
+from tidegate.errors import Problem
+
+SWITCH: Final = "AWS_S3BUCKET"
+"""The variable without which nothing here counts."""
+PLACE: Final = "environment (Openbridge)"
+MOUNT: Final = "/mnt"
+"""Where the gateway mounts its bucket unless `MOUNT_POINT` says otherwise."""
+HOMES: Final = "ebs/ftpd/"
+"""Where homes lie below the mount, and so in the bucket, by the gateway's own examples."""
+
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Not the gateway's: variables by which the AWS tools name another store."""
+_PORT: Final[KeyPath] = ("sftpd", "bindings", 0, "port")
+_HOMES: Final[KeyPath] = ("storage", "homes")
+_DATABASE: Final = ("MYSQL_HOST", "MYSQL_READHOST", "APP_DATABASE", "APP_SYSTEM_USER", "APP_SYSTEM_PASSWORD")
+_WITHOUT_EFFECT: Final = {
+    "CLAMD_STATUS": "uploads are not scanned",
+    "CLAMD_HOST": "uploads are not scanned",
+    "MEMCACHE_STATUS": "there is no cache of TLS sessions",
+    "MEMCACHE_HOST": "there is no cache of TLS sessions",
+    "CRONFILE": "nothing here needs a crontab",
+    "APP_VERSION": "there are no directories of configurations",
+    "APP_TEST_USER": "no account logs in to test the server; ask /healthz",
+    "APP_TEST_PASSWORD": "no account logs in to test the server; ask /healthz",
+}
+_OFF: Final = frozenset(("", "off", "0", "false", "no"))
+
+
+def layer(environ: Mapping[str, str], problems: list[Problem], notes: list[str]) -> Layer:
+    """The values that the variables stand for; empty without `SWITCH`.
+
+    Args:
+        problems: takes what is wrong with single variables.
+        notes: takes what the operator should know.
+    """
+    found = Layer()
+    if not environ.get(SWITCH):
+        return found
+
+    def put(path: KeyPath, value: object, name: str) -> None:
+        found.put(path, value, Origin("environment", PLACE, name))
+
+    put((*_HOMES, "bucket"), environ[SWITCH], SWITCH)
+    put((*_HOMES, "key_prefix"), HOMES, "MOUNT_POINT" if environ.get("MOUNT_POINT") else SWITCH)
+    if region := environ.get("AWS_DEFAULT_REGION"):
+        put((*_HOMES, "region"), region, "AWS_DEFAULT_REGION")
+    endpoint = next((name for name in _ENDPOINTS if environ.get(name)), "")
+    if endpoint:
+        put((*_HOMES, "endpoint"), environ[endpoint], endpoint)
+        put((*_HOMES, "force_path_style"), True, endpoint)
+    if port := environ.get("APP_PORT"):
+        if port.isascii() and port.isdecimal() and 0 < int(port) < 65536:
+            put(_PORT, int(port), "APP_PORT")
+        else:
+            problems.append(Problem("APP_PORT", f"expected a port from 1 to 65535, got {port[:20]!r}"))
+    problems += _of_keys(environ)
+    notes += _notes(environ)
+    return found
+
+
+def _of_keys(environ: Mapping[str, str]) -> list[Problem]:
+    found: list[Problem] = []
+    pair = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    missing = [name for name in pair if not environ.get(name)]
+    if len(missing) == 1:
+        other = next(name for name in pair if name not in missing)
+        found.append(Problem(missing[0], f"is missing: it goes together with {other}"))
+    mount = environ.get("MOUNT_POINT", "")
+    if mount and (not mount.startswith("/") or ".." in PurePosixPath(mount).parts):
+        found.append(Problem("MOUNT_POINT", f"expected an absolute path, got {mount[:60]!r}"))
+    return found
+
+
+def _notes(environ: Mapping[str, str]) -> list[str]:
+    mount = environ.get("MOUNT_POINT") or MOUNT
+    found: list[str] = []
+    found.append(
+        f"{SWITCH}: homes of new accounts are s3://{environ[SWITCH]}/{HOMES}NAME, which the gateway had at "
+        f"{mount.rstrip('/')}/{HOMES}NAME; another place: TIDEGATE_STORAGE__HOMES__KEY_PREFIX"
+    )
+    if role := environ.get("AWS_IAMROLE"):
+        key = "; AWS_ACCESS_KEY_ID is used before it" if environ.get("AWS_ACCESS_KEY_ID") else ""
+        found.append(f"AWS_IAMROLE: {role[:80]!r} has to be the role of this instance or container{key}")
+    if given := [name for name in _DATABASE if environ.get(name)]:
+        found.append(
+            f"{', '.join(given)}: users are not read from there while the server runs; "
+            "tidegate import openbridge brings them over"
+        )
+    by_effect: dict[str, list[str]] = {}
+    for name, why in _WITHOUT_EFFECT.items():
+        if environ.get(name, "").strip().lower() not in _OFF:
+            by_effect.setdefault(why, []).append(name)
+    found += [f"{', '.join(names)}: without effect, {why}" for why, names in by_effect.items()]
+    if mode := environ.get("MODE"):
+        found.append(f"MODE: without effect ({mode[:20]!r}); the server listens at every address of the host")
+    return found
