@@ -14,8 +14,9 @@ from typing import Any
 import asyncssh
 import paramiko
 import pytest
+from tests.support.ftp_world import RawFtp
 from tests.support.one_time import Authenticator
-from tests.support.running import COMMAND, Person, Running, in_thread
+from tests.support.running import COMMAND, Person, Running, free_port, in_thread
 from tests.support.ssh_world import SSH, run_program
 
 from tidegate.cli.provider import opened
@@ -26,12 +27,24 @@ from tidegate.policy.second_factor import recovery_codes_of
 SINGLE = ("publickey", "password", "keyboard-interactive")
 
 
+FTP_PORT = free_port()
+
+
+def ftp_section() -> dict[str, Any]:
+    binding = {"port": FTP_PORT, "address": "127.0.0.1", "plain_login": True}
+    return {"bindings": [binding], "passive_port_range": {"start": 0, "end": 0}}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     kinds = [{"name": name, "algo": name.lower()} for name in ("SHA1", "SHA256", "SHA512")]
     made = Running(
         tmp_path_factory.mktemp("codes") / "config",
-        settings={"mfa": {"totp": kinds}, "kms": {"secrets": {"master_key": "0123456789abcdef" * 4}}},
+        settings={
+            "ftpd": ftp_section(),
+            "mfa": {"totp": kinds},
+            "kms": {"secrets": {"master_key": "0123456789abcdef" * 4}},
+        },
     )
     try:
         made.start()
@@ -311,3 +324,43 @@ async def test_a_secret_is_encrypted_and_one_that_cannot_be_opened_refuses(serve
             client_factory=lambda: Client(answer), client_keys=None, preferred_auth="keyboard-interactive"
         )
     server.wait_line("connection_failed", username=other.name, error="provider_error")
+
+
+def test_ftp_takes_the_code_behind_the_password(server: Running) -> None:
+    person, device = person_with_codes(server, protocols=("FTP",))
+    (person.home / "f").write_text("content")
+
+    def curl(secret: str) -> int:
+        where = f"ftp://127.0.0.1:{FTP_PORT}/f"
+        command = ["curl", "-sS", "-u", f"{person.name}:{secret}", "-o", "/dev/null", where]
+        return subprocess.run(command, timeout=60, check=False, capture_output=True).returncode
+
+    code = device.code()
+    server.secrets.add(code)
+    assert curl(person.password) == 67, "the password alone"
+    assert curl(f"{person.password}000000") == 67
+    assert curl(f"wrong{code}") == 67
+    assert curl(f"{person.password}{code}") == 0
+    assert curl(f"{person.password}{code}") == 67, "a code is good once"
+    with RawFtp(FTP_PORT) as ftp:
+        assert ftp.code(f"USER {person.name}") == 331
+        assert ftp.ask(f"PASS {person.password}") == "331 Authentication code"
+        assert ftp.code("PWD") == 530
+        assert ftp.code(f"PASS {device.code()}") == 230
+    server.wait_line("connection_failed", username=person.name, protocol="FTP", error="bad_code")
+
+
+def test_ftp_is_shut_until_codes_are_set_up(server: Running) -> None:
+    person = server.account(filters=Filters(two_factor_protocols=("FTP",)))
+    with RawFtp(FTP_PORT) as ftp:
+        assert ftp.code(f"USER {person.name}") == 331
+        assert ftp.code(f"PASS {person.password}") == 530
+        assert ftp.code(f"USER {person.name}") == 331
+        assert ftp.code(f"PASS {person.password}123456") == 530
+
+
+def test_ftp_alone_does_for_no_account_that_wants_a_key(server: Running) -> None:
+    person = server.account(filters=Filters(denied_login_methods=SINGLE))
+    with RawFtp(FTP_PORT) as ftp:
+        assert ftp.code(f"USER {person.name}") == 331
+        assert ftp.code(f"PASS {person.password}") == 530

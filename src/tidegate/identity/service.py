@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -46,6 +47,9 @@ _MAX_PROVED: Final = 10_000
 """Logins by key (user, key, address) that are remembered."""
 _PROVED_SECONDS: Final = 5.0
 """How long a key that logged in is taken as known when it is only asked whether signing makes sense."""
+_CODE_DIGITS: Final = 6
+"""Of a code that stands behind a password (`identity.totp.DIGITS`, which is loaded when it is needed)."""
+_WITH_CODE: Final = re.compile(r".[0-9]{6}\Z", re.ASCII | re.DOTALL)
 _PROBE_SECONDS: Final = 0.002
 """Answers to key probes come after a multiple of this; looking up one account takes less."""
 
@@ -165,9 +169,31 @@ class Identity:
         try:
             if name is None:
                 raise LoginRefused("bad_username")
-            return await self._login(peer, name, credential, method, after)
+            code = "" if after is not None else await self._code_behind(peer, name, credential)
+            if not code:
+                return await self._login(peer, name, credential, method, after)
+            alone = replace(credential, secret=credential.secret.removesuffix(code))
+            first = await self._login(peer, name, alone, method, None)
+            if not isinstance(first, PartialLogin):
+                return first
+            answer = Credential(KEYBOARD, secret=code, answers=(code,))
+            return await self._login(peer, name, answer, combined(first.done, KEYBOARD), first)
         except LoginRefused as error:
             raise LoginRefused(error.reason, rule=error.rule, username=name or "") from None
+
+    async def _code_behind(self, peer: Peer, name: str, credential: Credential) -> str:
+        """The one-time code that follows a password without a gap; empty if none is expected there.
+
+        Clients of FTP send one PASS, so who has codes for FTP sends both in it.
+        """
+        secret = credential.secret
+        if peer.protocol.family != "FTP" or credential.kind != "password" or not _WITH_CODE.search(secret):
+            return ""
+        try:
+            account, _ = await self._stages.find(name)
+        except TidegateError:  # the login itself says what is wrong
+            return ""
+        return secret[-_CODE_DIGITS:] if account is not None and asks_code(account, "FTP") else ""
 
     async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
         """See `LoginService`. False while the provider is away.
