@@ -4,6 +4,8 @@
 The order is fixed and matters: first the credential, then the rules. A refusal by a rule (expired, wrong
 network, denied method) can therefore only be seen, by time or otherwise, by somebody who had the right
 credential; everybody else meets the same answer after the same work, whether or not the user exists.
+
+Long, because the steps of a login, whatever it is made of, are judged here in one order.
 """
 
 from __future__ import annotations
