@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -506,3 +507,30 @@ async def test_requests_overlap(bucket: AzureBucket, proxy: FaultProxy) -> None:
     begun = time.monotonic()
     await asyncio.gather(*(bucket.get("file", start, 1) for start in range(20)))
     assert time.monotonic() - begun < 20 * 0.1
+
+
+async def test_a_proxy_of_the_environment_and_nothing_of_netrc(
+    azurite_server: AzureServer,
+    proxy: FaultProxy,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "netrc").write_text("default login someone password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", proxy.endpoint)
+    async with through(proxy, azurite_server, name, endpoint="http://localhost:9") as bucket:
+        await bucket.put("file", b"content", {})
+        assert (await bucket.head("file")).size == 7
+    assert {one.headers["host"] for one in proxy.asked} == {"localhost:9"}
+    assert all(one.headers["authorization"].startswith("SharedKey ") for one in proxy.asked)
+    monkeypatch.setenv("no_proxy", "localhost")
+    count = len(proxy.asked)
+    bounds = replace(QUICK, tries=1)
+    async with through(proxy, azurite_server, name, bounds, endpoint="http://localhost:9") as bucket:
+        with pytest.raises(StorageFailed):
+            await bucket.head("file")
+    assert len(proxy.asked) == count

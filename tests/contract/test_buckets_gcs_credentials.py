@@ -266,3 +266,28 @@ def test_the_key_is_in_no_text() -> None:
     options = GcsOptions(bucket="bkt", credentials=key)
     assert json.loads(key)["private_key"] not in repr(options)
     assert "PRIVATE" not in repr(options)
+
+
+async def test_who_gives_tokens_sends_nobody_on_and_gets_nothing_of_netrc(
+    proxy: FaultProxy,
+    gcs_server: GcsServer,
+    tokens: TokenServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The host that a record names for tokens was judged; one that it answers with was not."""
+    (tmp_path / "netrc").write_text("default login someone password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with token_server() as inside:
+        tokens.location = f"{inside.endpoint}/computeMetadata/v1/instance/service-accounts/default/token"
+        bucket = bucket_with(proxy, gcs_server, credentials=service_account(tokens.token_uri))
+        await bucket.open()
+        try:
+            with pytest.raises((StorageDenied, StorageFailed), match="no token"):
+                await bucket.put("file", b"x", {})
+        finally:
+            await bucket.close()
+        assert inside.asked == []
+        assert {path for path, _ in tokens.asked} == {"/token"}
+        assert {word for _, word in tokens.asked} == {""}

@@ -50,6 +50,8 @@ class TokenServer:
         given: tokens so far.
         refusal: body of an error in place of a token; None for none.
         date: of the answers, in place of the true one.
+        location: where askers are sent on to instead; empty for nowhere.
+        asked: path and ``Authorization`` of every request.
     """
 
     def __init__(self, port: int) -> None:
@@ -58,6 +60,8 @@ class TokenServer:
         self.refusal: dict[str, str] | None = None
         self.status = 400
         self.date = ""
+        self.location = ""
+        self.asked: list[tuple[str, str]] = []
         self.seconds = 3600
 
     @property
@@ -108,11 +112,17 @@ def token_server() -> Iterator[TokenServer]:
 
         def _do(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, found = tokens.answer(method, self.path, body)
+            tokens.asked.append((self.path, self.headers.get("Authorization") or ""))
+            if tokens.location:
+                status, found = 302, ""  # type: tuple[int, object]
+            else:
+                status, found = tokens.answer(method, self.path, body)
             text = found if isinstance(found, str) else json.dumps(found)
             self.send_response_only(status)
             self.send_header("Date", tokens.date or self.date_time_string())
             self.send_header("Metadata-Flavor", "Google")
+            if tokens.location:
+                self.send_header("Location", tokens.location)
             self.send_header("Content-Type", "text/plain" if isinstance(found, str) else "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()

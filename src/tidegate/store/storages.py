@@ -30,6 +30,7 @@ _ELSEWHERE: Final = {
 """Names that stand for those kinds in documents of some versions."""
 _PLACES: Final = (
     "endpoint", "skip_tls_verify", "universe_domain", "account_name", "use_emulator", "fingerprints",
+    "ca_file",
 )  # fmt: skip
 """Options that decide who gets the secrets of a storage."""
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")

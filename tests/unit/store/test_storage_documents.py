@@ -75,7 +75,10 @@ def test_secrets_of_any_kind_are_hidden_by_their_names_and_survive_updates() -> 
     assert "P" not in repr(stored)
 
 
-@pytest.mark.parametrize("change", [{"endpoint": "https://mine.example"}, {"skip_tls_verify": True}])
+@pytest.mark.parametrize(
+    "change",
+    [{"endpoint": "https://mine.example"}, {"skip_tls_verify": True}, {"ca_file": "/srv/ana/mine.pem"}],
+)
 def test_secrets_do_not_follow_to_another_place(change: dict[str, object]) -> None:
     stored = decode_storage(S3)
     shown = shown_storage(stored)

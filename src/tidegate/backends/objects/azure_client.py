@@ -27,6 +27,7 @@ from typing_extensions import Buffer
 
 from tidegate.backends.objects.azure_errors import answered, passes, reply_of, unanswered
 from tidegate.backends.objects.azure_options import AzureOptions
+from tidegate.backends.objects.proxies import proxy_for
 from tidegate.backends.objects.s3_body import Body
 from tidegate.backends.objects.tries import Bounds, Failed
 from tidegate.errors import StorageFailed, TidegateError
@@ -132,7 +133,7 @@ class AzureClient:
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,
+            proxy=proxy_for(self.place.account_url),
         )
         session._retry_connection = False  # noqa: SLF001 - it would repeat a PUT unseen; no public way
         transport = AioHttpTransport(

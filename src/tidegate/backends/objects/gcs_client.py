@@ -10,8 +10,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
@@ -21,6 +20,7 @@ from tidegate.backends.objects.gcs_body import Related
 from tidegate.backends.objects.gcs_credentials import Tokens
 from tidegate.backends.objects.gcs_errors import Refused, may_try_again, reply_of, translate
 from tidegate.backends.objects.gcs_options import EMULATOR, UNIVERSE, GcsOptions
+from tidegate.backends.objects.proxies import proxy_for
 from tidegate.backends.objects.tries import Bounds, Failed
 from tidegate.errors import StorageFailed, TidegateError
 
@@ -109,7 +109,7 @@ class GcsClient:
             trust = await asyncio.to_thread(_trust, self._options)
         except OSError as error:
             raise translate(error, "open", self._options.bucket) from None
-        self._proxy = _proxy_for(self._base)
+        self._proxy = proxy_for(self._base)
         bounds = self._bounds
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=trust),
@@ -207,14 +207,6 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
             raise aiohttp.ClientPayloadError("the answer is too long")
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def _proxy_for(base: str) -> str | None:
-    """The proxy that the environment names, asked for once; aiohttp would read ``~/.netrc`` as well."""
-    parts = urlsplit(base)
-    if proxy_bypass(parts.netloc):
-        return None
-    return getproxies().get(parts.scheme)
 
 
 def _trust(options: GcsOptions) -> ssl.SSLContext | bool:

@@ -110,6 +110,9 @@ class Tokens:
         if self._session is None:
             self._session = requests.Session()
             options = self._options
+            # A record may name who gives its tokens: they send nobody on to a host that was not judged.
+            self._session.max_redirects = 0
+            self._session.auth = _as_it_is
             self._session.verify = False if options.skip_tls_verify else options.ca_file or True
         inner: Any = google.auth.transport.requests.Request(self._session)
 
@@ -171,6 +174,11 @@ class Tokens:
         if isinstance(error, g.RefreshError):
             return StorageDenied(detail=f"no token: {text}")
         return StorageDenied(detail=f"no credentials: {text}")
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No authentication but the request's own: `requests` would send what ``~/.netrc`` has for the host."""
+    return request
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:
