@@ -145,6 +145,36 @@ def test_our_own_waits_are_not_the_clients_stall(server: FtpServer) -> None:
         assert ftp.fetch("RETR f")[1] == content
 
 
+def test_parts_that_cannot_be_combined_leave_the_target_as_it_was(server: FtpServer) -> None:
+    person = server.account(quota_size=12_000)
+    with RawFtp(server.plain) as ftp:
+        ftp.login(person)
+        for name, size in (("whole", 100), ("p1", 3000), ("p2", 5000)):
+            assert ftp.store(f"STOR {name}", name[0].encode() * size)[1][:3] == "226"
+        assert ftp.code("COMB whole p1 missing") == 550
+        assert (person.home / "whole").stat().st_size == 100
+        assert ftp.ask("COMB whole p1 p2")[:3] == "552"
+        assert (person.home / "whole").read_bytes() == b"w" * 100
+        assert ftp.code("COMB new p1 missing") == 550
+        assert sorted(os.listdir(person.home)) == ["p1", "p2", "whole"]
+
+
+def test_a_dear_pattern_keeps_nobody_waiting(server: FtpServer, ftp: RawFtp, person: Person) -> None:
+    for index in range(2000):
+        (person.home / f"{index:05}{'a' * 240}").touch()
+    (person.home / "abx").touch()
+    with RawFtp(server.plain) as other:
+        other.login(person)
+        data = ftp.passive()
+        ftp.send(b"NLST *" + b"[a-z]" * 40 + b"Z*x\r\n")
+        assert other.code("NOOP") == 200
+        assert ftp.reply()[:3] == "150"
+        with data:
+            assert data.recv(100) == b""
+        assert ftp.reply()[:3] == "226"
+    assert ftp.fetch("NLST a*x")[1] == b"abx\r\n"
+
+
 def test_nothing_is_made_behind_an_offset(ftp: RawFtp, person: Person) -> None:
     assert ftp.code("REST 100") == 350
     assert ftp.store("STOR new", b"x")[0][:3] == "550"

@@ -15,8 +15,8 @@ from tidegate.doors.ftp.data import Active, DataConnection, DataFailed, Passive,
 from tidegate.doors.ftp.options import Reuse, TlsMode
 from tidegate.doors.ftp.wire import replies
 from tidegate.errors import Conflict, InvalidArgument, PeerLimit, TidegateError
-from tidegate.model import VPath
-from tidegate.vfs.api import File, OpenFlags
+from tidegate.model import Attrs, VPath
+from tidegate.vfs.api import File, OpenFlags, Session
 
 log = logging.getLogger(__name__)
 
@@ -259,14 +259,23 @@ async def comb(c: Conversation, argument: str) -> None:
     async def work() -> None:
         out: File | None = None
         try:
-            out = await session.open(target, OpenFlags(write=True, create=True))
-            at = (await out.stat()).size
-            for part in parts:
+            for part in parts:  # before anything is appended
                 source = await session.open(part, OpenFlags(read=True))
-                try:
-                    at += await session.copy_range(source, 0, 0, out, at)
-                finally:
-                    await source.abort()
+                await source.abort()
+            out = await session.open(target, OpenFlags(write=True, create=True))
+            before = at = (await out.stat()).size
+            try:
+                for part in parts:
+                    source = await session.open(part, OpenFlags(read=True))
+                    try:
+                        at += await session.copy_range(source, 0, 0, out, at)
+                    finally:
+                        await source.abort()
+            except BaseException:
+                await out.abort()
+                out = None
+                await _cut_back(session, target, before)
+                raise
             await out.close()
             out = None
             for part in parts:
@@ -280,6 +289,15 @@ async def comb(c: Conversation, argument: str) -> None:
         await c.reply(250, "Combined.")
 
     begin(c, work(), "combination")
+
+
+async def _cut_back(session: Session, path: VPath, size: int) -> None:
+    """Take off what a combination that failed had appended: its parts stay, and the client tries again."""
+    try:
+        if (await session.stat(path)).size > size:
+            await session.set_attrs(path, Attrs(size=size))
+    except TidegateError as error:
+        log.warning("%s: parts stay appended to %r: %s", session.peer.connection_id, path, error)
 
 
 def _quoted_words(argument: str) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import hashlib
 import re
@@ -21,6 +22,9 @@ Send = Callable[[DataConnection], Awaitable[None]]
 
 MAX_RESULTS: Final = 100_000
 """Names that a pattern in LIST or NLST is compared with."""
+
+COMPARED: Final = 50
+"""Names that are compared before others have a turn: the dearest patterns take 0.1 ms for each."""
 
 MAX_STAT: Final = 1000
 """Lines of STAT; longer listings go over a data connection."""
@@ -91,7 +95,15 @@ async def _matching(batches: AsyncIterator[list[Entry]], pattern: str) -> AsyncI
     matches = re.compile(fnmatch.translate(pattern)).match
     seen = 0
     async for batch in batches:
-        yield [entry for entry in batch if matches(entry.name) and (hidden or not entry.name.startswith("."))]
+        found: list[Entry] = []
+        for at in range(0, len(batch), COMPARED):
+            found += [
+                entry
+                for entry in batch[at : at + COMPARED]
+                if matches(entry.name) and (hidden or not entry.name.startswith("."))
+            ]
+            await asyncio.sleep(0)
+        yield found
         seen += len(batch)
         if seen >= MAX_RESULTS:
             return
