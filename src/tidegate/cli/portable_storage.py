@@ -20,6 +20,7 @@ _BUCKETS: Final = {
     "gcs": ("gcs", "gcsfs", "bucket"),
     "azblob": ("az", "azblobfs", "container"),
     "crypt": ("crypto", "cryptfs", "passphrase"),
+    "sftp": ("sftp", "sftpfs", "endpoint"),
 }
 """By kind: how its flags begin, its name as a provider, and the option that it cannot do without."""
 _NUMBERS: Final = frozenset(str(number) for number in range(len(NUMBERED)))
@@ -37,8 +38,9 @@ class StorageFlags:
             "-f",
             metavar="KIND",
             help="Storage that is shared: osfs (a directory of this host), s3fs (a bucket of S3), gcsfs "
-            "(one of Google Cloud Storage), azblobfs (a container of Azure Blob) or cryptfs (a directory of "
-            "encrypted files). Also local, s3, gcs, azblob, crypt, and 0 to 4.",
+            "(one of Google Cloud Storage), azblobfs (a container of Azure Blob), cryptfs (a directory of "
+            "encrypted files) or sftpfs (a directory of another SFTP server). Also local, s3, gcs, azblob, "
+            "crypt, sftp, and 0 to 5.",
         ),
     ] = "osfs"
     s3_bucket: Annotated[str, typer.Option("--s3-bucket", help="Bucket.")] = ""
@@ -188,6 +190,41 @@ class StorageFlags:
         ),
     ] = ""
 
+    sftp_endpoint: Annotated[
+        str, typer.Option("--sftp-endpoint", metavar="HOST:PORT", help="SFTP server; without a port 22.")
+    ] = ""
+    sftp_username: Annotated[str, typer.Option("--sftp-username", help="Account there.")] = ""
+    sftp_password: Annotated[
+        str,
+        typer.Option(
+            "--sftp-password",
+            help="Its password. Others on this host can see it while the server runs: prefer "
+            "--sftp-password-file or --sftp-key-path.",
+        ),
+    ] = field(default="", repr=False)
+    sftp_password_file: Annotated[
+        str,
+        typer.Option("--sftp-password-file", metavar="FILE", help="File whose first line is the password."),
+    ] = ""
+    sftp_key_path: Annotated[
+        str, typer.Option("--sftp-key-path", metavar="FILE", help="Private key of the account.")
+    ] = ""
+    sftp_fingerprints: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sftp-fingerprints",
+            metavar="SHA256:...",
+            help="Of the host key that the server may show, as ssh-keygen -l prints it. Repeatable.",
+        ),
+    ] = None
+    sftp_prefix: Annotated[
+        str, typer.Option("--sftp-prefix", help="Share this directory of it; by default /.")
+    ] = ""
+    sftp_disable_concurrent_reads: Annotated[
+        bool, typer.Option("--sftp-disable-concurrent-reads", help="One read of a file at a time.")
+    ] = False
+    sftp_buffer_size: Annotated[int, typer.Option("--sftp-buffer-size", help="MiB; accepted, no effect.")] = 0
+
     def filesystem(self) -> StorageConfig:
         """The storage that they name.
 
@@ -209,13 +246,15 @@ class StorageFlags:
         begins, _, needed = _BUCKETS[kind]
         given = self._given(begins)
         if kind == "crypt":
-            given = _with_passphrase(given)
+            given = _with_first_line(given, "crypto", "passphrase")
         if not given.get(needed) and not given.get("sas_url"):
             raise InvalidArgument(f"{_flag(begins, needed)}: name the {needed}")
         if kind == "gcs":
             given = self._of_host(given)
         elif kind == "azblob":
             given = _of_environment(given)
+        elif kind == "sftp":
+            given = _with_key(given)
         config = StorageConfig(kind, {f"{kind}config": given})
         _check(config, begins)
         return config
@@ -248,20 +287,34 @@ def _of_environment(given: dict[str, object]) -> dict[str, object]:
     return found
 
 
-def _with_passphrase(given: dict[str, object]) -> dict[str, object]:
-    """Flags for encryption, with the passphrase of the file that they name."""
+def _with_first_line(given: dict[str, object], begins: str, option: str) -> dict[str, object]:
+    """Flags with the secret whose file they name."""
     found = dict(given)
-    path = found.pop("passphrase_file", None)
+    path = found.pop(f"{option}_file", None)
     if path is None:
         return found
-    if "passphrase" in found:
-        raise InvalidArgument("give --crypto-passphrase or --crypto-passphrase-file, not both")
+    flag = _flag(begins, f"{option}_file")
+    if option in found:
+        raise InvalidArgument(f"give {_flag(begins, option)} or {flag}, not both")
+    found[option] = _text_of(str(path), flag).partition("\n")[0].rstrip("\r")
+    return found
+
+
+def _text_of(path: str, flag: str) -> str:
     try:
-        found["passphrase"] = Path(str(path)).read_text("utf-8").partition("\n")[0].rstrip("\r")
+        return Path(path).read_text("utf-8")
     except OSError as error:
-        raise InvalidArgument(f"--crypto-passphrase-file: {path}: {error.strerror}") from None
+        raise InvalidArgument(f"{flag}: {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(f"--crypto-passphrase-file: {path}: not in UTF-8") from None
+        raise InvalidArgument(f"{flag}: {path}: not in UTF-8") from None
+
+
+def _with_key(given: dict[str, object]) -> dict[str, object]:
+    """Flags for another SFTP server, with the key of the file that they name."""
+    found = _with_first_line(given, "sftp", "password")
+    path = found.pop("key_path", None)
+    if path is not None:
+        found["private_key"] = _text_of(str(path), "--sftp-key-path")
     return found
 
 

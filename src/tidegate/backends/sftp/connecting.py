@@ -66,17 +66,15 @@ async def connect(options: SftpOptions, own_keys: Sequence[str]) -> asyncssh.SSH
                 ) from None
             shown.append(client.shown)
             left = [names for names in left if client.key_type not in names and _others(names, client)]
-        except asyncssh.KeyExchangeFailed as error:
-            if not shown:
-                raise StorageFailed(detail=f"{place}: {said(error)}") from None
-            left = left[1:]
         except asyncssh.PermissionDenied:
             raise StorageFailed(detail=f"{place}: {_refused(options)}") from None
         except TimeoutError:
             raise StorageFailed(detail=f"{place}: no answer within {CONNECT_SECONDS} s") from None
         except (OSError, asyncssh.Error) as error:
-            raise StorageFailed(detail=f"{place}: cannot connect: {said(error)}") from None
-        if not left or not options.fingerprints:
+            if not shown:
+                raise StorageFailed(detail=f"{place}: cannot connect: {said(error)}") from None
+            left = left[1:]  # it has no key of this type, and some servers just hang up then
+        if not left or len(shown) > len(KEY_TYPES):
             raise StorageFailed(detail=f"{place}: {_unknown(options, shown)}")
         algorithms = left[0]
 

@@ -37,6 +37,8 @@ _CALLERS: Final[tuple[tuple[type[Exception], type[TidegateError]], ...]] = (
 )
 _DENIED: Final = (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect, asyncssh.SFTPCannotDelete)
 _FULL: Final = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
+_FULL_WORDS: Final = ("no space left", "disk quota exceeded", "space limit")
+"""In what servers say with "failure", which is all that version 3 has for it: systems, and gateways."""
 _LOST: Final = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
 
 
@@ -81,6 +83,7 @@ def translated(error: Exception, place: str) -> TidegateError:
             return ours()
     if isinstance(error, _DENIED):
         return Denied(rule=f"sftp://{place}")
-    if isinstance(error, _FULL):
+    words = said(error).lower() if type(error) is asyncssh.SFTPFailure else ""
+    if isinstance(error, _FULL) or any(text in words for text in _FULL_WORDS):
         return StorageFull(detail=f"sftp://{place}: {said(error)}")
     return StorageFailed(detail=f"sftp://{place}: {said(error)}")

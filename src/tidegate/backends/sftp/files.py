@@ -186,7 +186,8 @@ class SftpFile:
 
     async def close(self, outcome: Outcome = Outcome.COMMIT) -> None:
         """End the handle; see `Uploads.finish`."""
-        self.check()
+        if self.closed:
+            raise InvalidHandle
         self.closed = True
         try:
             if not self.options.write:

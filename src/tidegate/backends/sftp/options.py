@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from tidegate.model import Reach
 from tidegate.model.secrets import Secret, check_secret, open_secret
 
 MIB: Final = 1024 * 1024
@@ -86,6 +87,11 @@ class SftpOptions:
                 raise ValueError("endpoint holds a user; expected host:port")
             raise ValueError(f"endpoint is {self.endpoint!r}; expected host:port")
         return found["v6"] or found["host"], port
+
+    def reach(self) -> Reach:
+        """The host that it uses; the credentials are always its own."""
+        host, port = self.address()
+        return Reach({"endpoint": f"sftp://[{host}]:{port}" if ":" in host else f"sftp://{host}:{port}"})
 
     @property
     def root(self) -> bytes:

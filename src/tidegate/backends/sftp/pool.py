@@ -201,6 +201,7 @@ class Pool:
                 self._failed += 1
                 self._pause_ends = time.monotonic() + pause
                 self._why = error.detail
+                log.warning("storage: %s; the next attempt is made in %g s", error.detail, pause)
                 if found is not None:  # the server may allow fewer connections than we would make
                     return found
                 raise

@@ -214,11 +214,12 @@ class Uploads:
                 await self._finish_lost(file, outcome, error)
                 return
             except TidegateError as error:
-                if file.staged:
-                    await self._drop(file.link, file.path)
-                if isinstance(error, StorageFailed):
-                    raise await self.why(file.link, file.path, error) from error
-                raise
+                if outcome is Outcome.COMMIT:
+                    if file.staged:
+                        await self._drop(file.link, file.path)
+                    if isinstance(error, StorageFailed):
+                        raise await self.why(file.link, file.path, error) from error
+                    raise
             try:
                 await self._end(file.link, file, outcome)
             except Lost as error:
