@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.support.programs import git, random_file, rsync, run, tree
 from tests.support.running import Person
+
+from tidegate.backends.local.names import PART_PREFIX, UPLOAD_PREFIX
 
 MIB = 1 << 20
 
@@ -69,6 +72,26 @@ def test_rsync_deletes_compresses_resumes_and_links(person: Person, tmp_path: Pa
     rsync(person, "-a", *options[2:], f"{source}/large", ":g/").ok()
     assert (person.home / "g" / "large").read_bytes() == part
     assert (person.home / "old" / "large").stat().st_size == 3 * MIB + 17
+
+
+@pytest.mark.needs("rsync")
+@pytest.mark.parametrize("how", ["--delete", "--delete-excluded", "--delete-before"])
+def test_rsync_leaves_unfinished_uploads_alone(person: Person, tmp_path: Path, how: str):
+    """Files of uploads under way by SFTP are removed by no ``--delete``, and nobody is sent them."""
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.mkdir()
+    random_file(source / "file", 1000)
+    hidden = [UPLOAD_PREFIX.decode() + "0123.4567", PART_PREFIX.decode() + "0123"]
+    (person.home / "d" / "sub").mkdir(parents=True)
+    for place in (person.home / "d", person.home / "d" / "sub"):
+        for name in (*hidden, "old"):
+            random_file(place / name, 500)
+    rsync(person, "-a", ":d/", back).ok()
+    assert sorted(tree(back)) == [b"old", b"sub", b"sub/old"]
+    rsync(person, "-a", how, "--exclude=nothing", f"{source}/", ":d/")
+    assert sorted(os.listdir(person.home / "d")) == sorted(["file", *hidden, "sub"])
+    assert sorted(os.listdir(person.home / "d" / "sub")) == sorted(hidden)
+    shutil.rmtree(person.home / "d")  # else the server is at fault, by what every test asks at its end
 
 
 @pytest.mark.needs("rsync")

@@ -20,6 +20,11 @@ from tidegate.errors import InvalidArgument, NotADirectory, NotFound, TidegateEr
 from tidegate.model import ROOT, Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.vfs.api import ProgramRun, Session
 
+UNFINISHED: Final = tuple(
+    f"--filter={rule} .tidegate-{kind}.*" for kind in ("part", "upload") for rule in ("hide", "protect")
+)
+"""Uploads under way by SFTP (`tidegate.backends.local.names`): rsync neither sends nor removes them."""
+
 MAX_PATHS: Final = 10_000
 """Paths that one word of a client may stand for."""
 
@@ -148,7 +153,7 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
     program = await asyncio.to_thread(find, "rsync")
 
     def build(run: ProgramRun) -> Wanted:
-        added = []
+        added = list(UNFINISHED)
         if not command.own_links:
             links = Permission.CREATE_SYMLINKS in run.granted
             added.append("--safe-links" if links else "--munge-links")
