@@ -7,9 +7,12 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from tests.support.encrypted import STRETCHED
 from tests.support.object_servers import ObjectServer
 
 from tidegate.abc import Backend, OpenOptions
+from tidegate.backends.crypt.backend import crypt_backend
+from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.model import Attrs
 from tidegate.testing import backend_checks_tree
@@ -57,6 +60,19 @@ def factory(server: ObjectServer) -> Factory:
     return make
 
 
+@pytest.fixture
+def encrypted(seaweedfs_server: ObjectServer) -> Factory:
+    """Factories of encrypted roots in a bucket."""
+    if seaweedfs_server.endpoint not in _BUCKETS:
+        _BUCKETS[seaweedfs_server.endpoint] = seaweedfs_server.bucket()
+
+    def make() -> Backend:
+        bucket = seaweedfs_server.made(_BUCKETS[seaweedfs_server.endpoint])
+        return crypt_backend(ObjectBackend(bucket, f"sealed {next(_NUMBERS)}"), RootKeys("horse", STRETCHED))
+
+    return make
+
+
 CHECKS = [check for check in backend_checks() if check.__name__ != "check_names"]
 """All but that of names, which `test_names` makes without the one that a server does not keep."""
 
@@ -65,6 +81,14 @@ CHECKS = [check for check in backend_checks() if check.__name__ != "check_names"
 async def test_contract(check: BackendCheck, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_checks_tree, "MANY", 100)
     await run_check(check, factory)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_contract_of_encrypted_files(
+    check: BackendCheck, encrypted: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_checks_tree, "MANY", 20)
+    await run_check(check, encrypted)
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ class Judged:
         if kind is None or kind == LOCAL:
             return
         if kind == "crypt":
-            document["cryptconfig"] = {**(document.get("cryptconfig") or {}), "format": "cryptfs"}
+            given = document.get("cryptconfig")
+            document["cryptconfig"] = {**(given if isinstance(given, dict) else {}), "format": "cryptfs"}
             self.notes.append((f"{field}.cryptconfig.format", _CRYPTFS))
             return
         config = decode_storage(document)
@@ -96,8 +97,7 @@ class Judged:
 
 
 _CRYPTFS: Final = (
-    "files that the old server has encrypted cannot be read: move them through one of its clients, then "
-    "remove this option; until then its files cannot be reached"
+    "cannot read files of the old server: move them through a client of it, then remove this option"
 )
 _MAGIC: Final = re.compile(r"[*?\[\\]")
 """Characters that make a path of a permission a pattern."""
