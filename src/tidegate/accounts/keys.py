@@ -221,6 +221,10 @@ def _from_line(line: str) -> PublicKey:
         options, rest = _split_options(line)
         if not _starts_with_type(rest):
             raise _bad("neither an OpenSSH key line nor a key block of a known form")
+    if options.startswith("@"):  # else a key that is marked as revoked would be taken
+        raise _bad(
+            f"{_shown(options)} is a marker of known_hosts; give the line without it, if the key is good"
+        )
     names = _option_names(options)
     for option in names:
         if option in _NARROWING:

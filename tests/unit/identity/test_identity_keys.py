@@ -181,6 +181,14 @@ def test_refused_with_a_reason(line: str, why: str) -> None:
     assert len(str(caught.value)) < 250
 
 
+@pytest.mark.parametrize("marker", ["@revoked", "@cert-authority"])
+def test_markers_of_known_hosts_are_refused(marker: str) -> None:
+    """A key that a line calls revoked must not become one that logs in, or an authority."""
+    for text in (f"{marker} {ED25519}", f"{ED25519}\n{marker} {SK_ED}\n"):
+        with pytest.raises(BadRecord, match=f"'{marker}' is a marker of known_hosts"):
+            parse_public_keys(text)
+
+
 def test_harmless_options_are_dropped_and_the_comment_is_kept_clean() -> None:
     line = 'no-pty,restrict,environment="A=b c" ' + ED25519 + " alice\x07 of \x1b[31mcorp"
     assert parse_public_key(line) == ED25519 + " alice  of  [31mcorp"
