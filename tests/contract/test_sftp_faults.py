@@ -182,6 +182,30 @@ async def test_a_server_without_extensions_keeps_the_contract(far: FarServer, tm
     await bare.close()
 
 
+async def test_what_a_crash_left_is_removed_after_a_week(far: FarServer, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    made = backend(far, root)
+    await made.open()
+    try:
+        crashed = await made.open_file("f", options_for(Publish.ATOMIC))
+        await put(made, "new", b"part", options_for(Publish.RESUMABLE), Outcome.KEEP)
+        other = backend(far, root)  # this server after a crash: it knows of no upload under way
+        await other.open()
+        try:
+            assert await names(other) == []
+            assert len(os.listdir(root)) == 2
+            week = time.time() - 8 * 86400
+            for path in root.iterdir():
+                os.utime(path, (week, week))
+            assert await names(other) == []
+            assert [path.name.rpartition(".")[2] for path in root.iterdir()] == ["new"]
+        finally:
+            await other.close()
+        await crashed.close(Outcome.DROP)
+    finally:
+        await made.close()
+
+
 async def test_no_room_is_told(far: FarServer, tmp_path: Path) -> None:
     """A quota of the other server is no room here; version 3 has no code for it, so its words are read."""
     server = Running(tmp_path / "tidegate")

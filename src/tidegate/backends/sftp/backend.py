@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import functools
 import secrets
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -54,6 +56,10 @@ COPY_BYTES: Final = 64 * 1024 * 1024
 """Bytes that one request to copy asks for: each must end within the time of an answer."""
 COPY_SECONDS: Final = 120.0
 """For each of those requests."""
+LEFT_SECONDS: Final = 7 * 86400
+"""An upload that cannot be taken up, and that nobody wrote to for so long, is removed by a listing."""
+SWEPT: Final = 16
+"""Of those, by one listing."""
 
 
 class SftpBackend:
@@ -185,11 +191,27 @@ class SftpBackend:
         return found
 
     async def list(self, key: str) -> AsyncIterator[list[Entry]]:
-        """Entries of a directory, in the order of the server."""
+        """Entries of a directory, in the order of the server; what a crash left there is removed."""
+        left: builtins.list[bytes] = []
         async for batch in self._scan(key):
-            shown = [entry for entry in batch if not self._names.is_hidden(entry.name)]
+            shown = []
+            for entry in batch:
+                if not self._names.is_hidden(entry.name):
+                    shown.append(entry)
+                elif len(left) < SWEPT and self._is_left(entry):
+                    left.append(self._names.hidden_path(f"{key}/{entry.name}" if key else entry.name))
             if shown:
                 yield shown
+        for path in left:
+            if path not in self._pool.uploads:
+                with contextlib.suppress(TidegateError):
+                    await self._pool.run(functools.partial(_remove, path))
+
+    def _is_left(self, entry: Entry) -> bool:
+        """True for what no upload has been writing for so long that its server must have ended."""
+        if self._names.is_part(entry.name) or not entry.is_file:
+            return False  # what can be taken up again is charged to a quota, and stays
+        return entry.mtime_ns < time.time_ns() - LEFT_SECONDS * 10**9
 
     async def _scan(self, key: str) -> AsyncIterator[builtins.list[Entry]]:
         """Entries with those of unfinished uploads."""
@@ -431,6 +453,10 @@ class SftpBackend:
     async def hardlink(self, source: str, target: str) -> None:
         """Refused: Unsupported. Version 3 of the protocol does not count links, and quotas would be wrong."""
         raise Unsupported
+
+
+async def _remove(path: bytes, link: Link) -> None:
+    await link.do(link.sftp.remove(path))
 
 
 async def _batch(names: AsyncIterator[asyncssh.SFTPName]) -> builtins.list[Entry]:

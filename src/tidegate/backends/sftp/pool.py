@@ -63,6 +63,10 @@ class Link:
             async with asyncio.timeout(seconds):
                 return await request
         except TimeoutError:
+            if not self.lost:
+                log.warning(
+                    "storage: sftp://%s: no answer within %g s; connection ended", self._place, seconds
+                )
             self.end()
             raise Lost(f"no answer within {seconds:g} s") from None
         except (asyncssh.Error, OSError, ValueError) as error:
