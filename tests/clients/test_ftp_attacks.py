@@ -10,21 +10,31 @@ import socket
 import time
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 from tests.support.ftp_world import FtpServer, RawFtp, ftp_server
-from tests.support.running import Person, wait_for
+from tests.support.running import Person, free_port, wait_for
 
 HANDLES = 4
+API = free_port()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
     with ftp_server(
         tmp_path_factory.mktemp("ftp"),
-        other={"limits": {"handles_per_account": HANDLES}},
+        other={
+            "limits": {"handles_per_account": HANDLES},
+            "data_provider": {"create_default_admin": True},
+            "httpd": {"bindings": [{"port": API}]},
+        },
+        environment={
+            "TIDEGATE_DEFAULT_ADMIN_USERNAME": "boss",
+            "TIDEGATE_DEFAULT_ADMIN_PASSWORD": "a long and boring password",
+        },
         stall_timeout=1,
-        data_timeout=2,
-        login_timeout=2,
+        data_timeout=6,
+        login_timeout=8,
     ) as made:
         yield made
 
@@ -104,6 +114,38 @@ def test_a_client_that_reads_no_reply_loses_its_place(server: FtpServer, person:
             _flooded(late, b"FEAT\r\n")
             gone = before - 2
             wait_for(lambda: server.running.descriptors() <= gone, "connections that nobody reads stay", 15)
+
+
+def test_who_is_sent_away_transfers_no_more(server: FtpServer, person: Person) -> None:
+    with (
+        httpx2.Client(base_url=f"http://127.0.0.1:{API}/api/v2") as rest,
+        RawFtp(server.plain) as ftp,
+    ):
+        token = rest.get("/token", auth=("boss", "a long and boring password")).json()["access_token"]
+        rest.headers["Authorization"] = f"Bearer {token}"
+        ftp.login(person)
+        data = ftp.passive()
+        assert ftp.code("STOR f") == 150
+        ftp.send(b"QUIT\r\n")
+        (shown,) = [one for one in rest.get("/connections").json() if one["username"] == person.name]
+        assert rest.delete(f"/connections/{shown['connection_id']}").status_code == 200
+        assert ftp.reply()[:3] == "421"
+        with data, pytest.raises(OSError):
+            while True:  # a client that goes on sending would keep its transfer alive
+                data.sendall(b"x" * 100_000)
+    server.running.wait_line("disconnected", username=person.name)
+
+
+def test_clients_that_go_away_within_a_handshake(server: FtpServer) -> None:
+    with RawFtp(server.plain) as ftp:
+        assert ftp.code("AUTH TLS") == 234
+        before = server.running.descriptors()
+        for _ in range(5):
+            with RawFtp(server.plain) as gone:
+                gone.send(b"AUTH TLS\r\n")
+            with socket.create_connection(("127.0.0.1", server.implicit)) as gone_too:
+                gone_too.sendall(b"\x16\x03\x01")
+        wait_for(lambda: server.running.descriptors() <= before, "they keep their places", 3)
 
 
 def test_a_slow_upload_that_moves_goes_on(ftp: RawFtp, person: Person) -> None:

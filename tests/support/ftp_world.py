@@ -40,9 +40,13 @@ class FtpServer:
 
 @contextlib.contextmanager
 def ftp_server(
-    directory: Path, *, other: dict[str, dict[str, Any]] | None = None, **section: Any
+    directory: Path,
+    *,
+    other: dict[str, dict[str, Any]] | None = None,
+    environment: dict[str, str] | None = None,
+    **section: Any,
 ) -> Iterator[FtpServer]:
-    """Start one; `section` is added to ``ftpd``, `other` are further sections."""
+    """Start one; `section` is added to ``ftpd``, `other` are further sections, `environment` variables."""
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / "tls"
     made.mkdir()
@@ -57,7 +61,7 @@ def ftp_server(
     ]
     settings = {"ftpd": {"bindings": bindings, "passive_port_range": {"start": 0, "end": 0}, **section}}
     settings |= other or {}
-    with running(directory / "config", settings=settings) as server:
+    with running(directory / "config", settings=settings, environment=environment) as server:
         yield FtpServer(server, ports[0], ports[1], ports[2], pem)
 
 

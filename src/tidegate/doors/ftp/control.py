@@ -82,6 +82,9 @@ class Control(asyncio.Protocol):
         """The client sends nothing more."""
         self._ended = True
         self._arrived.set()
+        if self._shaken is not None and not self._shaken.done():
+            self._shaken.set_exception(TlsFailed("the client went away within the handshake"))
+            self._shaken.exception()
         return True  # replies to what was asked can still be sent
 
     def pause_writing(self) -> None:
@@ -260,6 +263,8 @@ class Control(asyncio.Protocol):
             TlsFailed: it failed; the connection ends.
         """
         assert self._shaken is not None
+        if self._ended and not self._shaken.done():
+            raise TlsFailed("the client went away before the handshake")
         await self._shaken
 
     def clear_tls(self, reply: bytes) -> None:
