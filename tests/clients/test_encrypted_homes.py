@@ -197,6 +197,9 @@ def test_portable(tmp_path: Path) -> None:
         portable.process.communicate()
     assert (tmp_path / "down").read_bytes() == b"content"
     assert (shared / "d").stat().st_size == stored_size(7)
+    wrong = tidegate("portable", "-f", "4", "--crypto-passphrase", "other", "-d", shared)
+    assert wrong.code != 0
+    assert "another passphrase" in wrong.err
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,7 @@ class StorageKinds:
         below = self.below(spec)
         if below is not None and below.config.is_local and not await asyncio.to_thread(_there, below):
             return  # it is made when somebody logs in
+        writes = writes or (below is not None and below.config.is_local)  # nothing is written to a directory
         storages = Storages(self, StorageHost())
         try:
             await storages.ready(spec)
