@@ -212,6 +212,15 @@ def test_trees_are_removed(user: Person, command: str) -> None:
     lines(user, "Rmdir", 8)
 
 
+def test_a_name_that_cannot_be_a_path_keeps_nothing_else_from_being_done(user: Person) -> None:
+    (user.home / "file").write_text("x")
+    long = "z" * 5000
+    done = ssh(user, f"tidegate-remove {long} file")
+    assert outcome(done) == (1, f"tidegate-remove: {long}: invalid path: too long\n")
+    assert tree(user.home) == {}
+    ssh(user, f"tidegate-copy file {long}").failed(f"tidegate-copy: {long}: invalid path: too long")
+
+
 def test_what_may_not_be_removed_stays_and_nothing_above_it_goes(every: Running) -> None:
     user = every.account(
         permissions={"/": ["*"], "/top/a/kept": ["list"], "/nodirs": ["list", "delete_files"]},

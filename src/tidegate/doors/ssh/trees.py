@@ -23,6 +23,7 @@ from tidegate.errors import (
     Denied,
     DirectoryNotEmpty,
     InvalidArgument,
+    InvalidPath,
     NotADirectory,
     NotFound,
     TidegateError,
@@ -104,6 +105,13 @@ class _Progress:
         if self.failures <= MAX_LINES:
             await self._call.output.error(f"{self._call.invocation.name}: {path}: {error.text}")
 
+    async def unusable(self, intent: str, word: Word, error: InvalidPath) -> None:
+        """Put an argument that cannot be a path on record, and on standard error."""
+        self._call.session.failed(intent, str(word), error)
+        self.failures += 1
+        if self.failures <= MAX_LINES:
+            await self._call.output.error(f"{self._call.invocation.name}: {word}: {error.text}")
+
     async def ended(self) -> int:
         """Say how it went; returns the exit status."""
         if self.failures > MAX_LINES:
@@ -164,7 +172,14 @@ async def copy(call: Call) -> int:
 
 async def _copy(call: Call, progress: _Progress, source_word: Word, target_word: Word) -> None:
     session = call.session
-    source, target = path_of(call, source_word), path_of(call, target_word)
+    word = source_word
+    try:
+        source = path_of(call, word)
+        word = target_word
+        target = path_of(call, word)
+    except InvalidPath as error:
+        await progress.unusable("copy", word, error)
+        return
     try:
         entry = await session.stat(source)
         if target_word.endswith("/") or (source != target and await _is_directory(session, target)):
@@ -261,7 +276,11 @@ async def remove(call: Call) -> int:
     call.session.transfers.add(progress)
     try:
         for word in words.names:
-            path = path_of(call, word)
+            try:
+                path = path_of(call, word)
+            except InvalidPath as error:
+                await progress.unusable("delete_file", word, error)
+                continue
             try:
                 entry = await call.session.stat(path, follow=False)
             except TidegateError as error:
