@@ -13,10 +13,11 @@ from tests.support.far_sshd import FarServer, far_sshd
 from tests.support.running import Running
 
 from tidegate.abc import Backend, StorageHost
-from tidegate.backends.factory import StorageKinds
+from tidegate.backends.factory import StorageKinds, Storages
 from tidegate.model import StorageConfig, StorageSpec
 from tidegate.testing.backend import BackendCheck, backend_checks, run_check
 
+OVER = {"check_reading", "check_publishing", "check_resuming", "check_renaming"}
 pytestmark = pytest.mark.needs("sshd")
 
 
@@ -67,3 +68,22 @@ async def test_contract_on_another_tidegate(check: BackendCheck, account: dict[s
     numbers = itertools.count()
     prefix = f"/{check.__name__}"
     await run_check(check, lambda: built({**account, "prefix": f"{prefix}/{next(numbers)}"}))
+
+
+@pytest.mark.parametrize(
+    "check", [check for check in backend_checks() if check.__name__ in OVER], ids=lambda check: check.__name__
+)
+async def test_contract_encrypted_on_openssh(check: BackendCheck, far: FarServer, tmp_path: Path) -> None:
+    """Encryption over it keeps the contract, too: what most depends on the storage below."""
+    section = {"passphrase": "a long passphrase of words 12345", "storage": "sftp"}
+    options: dict[str, object] = {"cryptconfig": section, "sftpconfig": far.options(tmp_path / "root")}
+    spec = StorageSpec("", StorageConfig("crypt", options))
+    storages = Storages(StorageKinds(), StorageHost())
+    await storages.ready(spec)
+    try:
+        await run_check(check, lambda: storages.build(spec))
+    finally:
+        await storages.close()
+    assert not [
+        path for path in (tmp_path / "root").rglob("*") if path.is_file() and b"content" in path.read_bytes()
+    ]
