@@ -437,6 +437,44 @@ async def test_a_failed_write_does_not_become_a_file() -> None:
     assert await names(backend) == []
 
 
+class _Torn(MemoryBackend):
+    """Its device is full: of the next write that is longer than a chunk's half only a part arrives."""
+
+    full = False
+
+    async def open_file(self, key: str, options: OpenOptions) -> Any:
+        handle: Any = await super().open_file(key, options)
+        write = handle.write_nowait
+
+        async def torn(offset: int, data: Any) -> None:
+            if self.full and not isinstance(data, bytes):
+                write(offset, bytes(data)[:1000])
+                raise StorageFull
+            write(offset, data)
+
+        handle.write = torn
+        handle.write_nowait = lambda _offset, _data: False
+        return handle
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMMIT, Outcome.KEEP])
+async def test_a_full_device_tears_nothing_that_was_there(outcome: Outcome) -> None:
+    inner = _Torn()
+    backend = encrypted(inner)
+    content = os.urandom(CHUNK + 500)
+    await put(backend, "f", content)
+    inner.full = True
+    handle = await backend.open_file("f", OpenOptions(write=True, append=True))
+    with pytest.raises(StorageFull):
+        await handle.write(0, bytes(2 * CHUNK))
+    try:
+        await handle.close(outcome)
+    except StorageFull:
+        assert outcome is Outcome.COMMIT
+    inner.full = False
+    assert await get(backend, "f") == content
+
+
 async def test_reading_an_upload_of_ones_own() -> None:
     for inner in (MemoryBackend(), ObjectBackend(MemoryBucket())):
         await inner.open()

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: ARG002 - the contract has arguments that a handle of this kind has no use for
-"""Writing an encrypted file: in order, the last chunk in memory until more comes or the file ends."""
+"""Writing an encrypted file: in order, the last chunk in memory until more comes or the file ends.
+
+Long, because what is in memory, handed on and put back after a failure is one state.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -73,8 +77,9 @@ class CryptWriter:
         self._stored = 0  # bytes of `inner`
         self._cut = False  # `inner` goes on with a file whose last chunk has to go first
         self._reread: Reread | None = None
-        self._old: tuple[int, bytes] | None = None  # the last chunk of a file that is written in place
+        self._old: tuple[int, bytes] | None = None  # the last chunk of what it goes on with
         self._failure: TidegateError | None = None
+        self._failed_at = 0
         self._closed = False
 
     @classmethod
@@ -117,8 +122,7 @@ class CryptWriter:
             raise Damaged(detail=CHANGED.format(number))
         self._first = number
         self._tail += content
-        if not self.inner.staged:
-            self._old = position(number), raw
+        self._old = position(number), raw
 
     @classmethod
     def after(
@@ -268,7 +272,7 @@ class CryptWriter:
         await self._store(number, data)
 
     async def _store(self, number: int, data: bytes | bytearray) -> None:
-        at = position(number) - len(self._header)
+        at = self._failed_at = position(number) - len(self._header)
         try:
             if self._cut:
                 await self.inner.set_attrs(Attrs(size=at))
@@ -361,22 +365,36 @@ class CryptWriter:
         Raises:
             TidegateError: it could not be stored as a whole.
         """
-        self._check()
+        if self._closed:
+            raise InvalidHandle
         self._closed = True
         try:
             await self._prepare(outcome)
         except BaseException:
+            if self._failure is not None and self._free and outcome is not Outcome.DROP:
+                await self._mend()
             await self.inner.close(Outcome.DROP if outcome is Outcome.DROP else Outcome.KEEP)
             raise
         await self.inner.close(outcome)
 
+    async def _mend(self) -> None:
+        """After a write that failed: no part of a chunk stays, and the chunk it went over is back."""
+        end = self._failed_at
+        with suppress(TidegateError):
+            if self._old is not None and self._old[0] == end:
+                await self.inner.write(*self._old)
+                end += len(self._old[1])
+            await self.inner.set_attrs(Attrs(size=end))
+
     async def _prepare(self, outcome: Outcome) -> None:
+        if self._failure is not None and self._free and outcome is not Outcome.DROP:
+            await self._mend()
         if outcome is Outcome.COMMIT:
             if self._failure is not None:
                 raise self._failure
             await self._store_last()
         elif outcome is Outcome.DROP:
-            if self._old is not None:
+            if self._old is not None and not self.staged:
                 await self.inner.write(*self._old)
         elif self._free and self._failure is None and (self.size or not self.staged):
             await self._store_last()
