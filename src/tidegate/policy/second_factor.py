@@ -54,7 +54,7 @@ def totp_of(filters: Filters | AdminFilters) -> Totp:
     if not isinstance(document, dict) or document.get("enabled") in (None, False):
         return NO_TOTP
     name, protocols = document.get("config_name"), document.get("protocols")
-    known = isinstance(protocols, list) and all(isinstance(one, str) for one in protocols)
+    known = isinstance(protocols, list) and all(one in FAMILIES for one in protocols)
     listed: tuple[str, ...] = tuple(protocols) if known and protocols else ()
     return Totp(True, name if isinstance(name, str) else "", listed)
 

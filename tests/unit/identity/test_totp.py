@@ -118,6 +118,13 @@ def test_documents_of_every_form(document: object, enabled: bool, protocols: tup
         assert (totp_of(filters).enabled, totp_of(filters).protocols) == (enabled, protocols)
     assert totp_of(Filters()) is NO_TOTP
     assert recovery_codes_of(Filters(extra={"recovery_codes": [{"used": True}, 5]})) == [{"used": True}]
+
+
+@pytest.mark.parametrize("protocols", [["ssh"], ["DAV"], ["SSH", "SFTP"], [["SSH"]]])
+def test_words_that_name_no_door_leave_no_door_open(protocols: list[object]) -> None:
+    extra: dict[str, object] = {"totp_config": {"enabled": True, "protocols": protocols}}
+    ana = Account(username="ana", filters=Filters(extra=extra))
+    assert all(asks_code(ana, family) for family in ("SSH", "FTP", "HTTP"))
     assert recovery_codes_of(Filters(extra={"recovery_codes": "x"})) == []
     assert Admin(username="x").filters.require_two_factor is False
 
