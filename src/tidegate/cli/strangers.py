@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_STORAGE: Final = "only directories of this host and buckets can be shared in this version"
+_STORAGE: Final = "only directories of this host, buckets and SFTP servers can be shared in this version"
 _PROTOCOL: Final = "only SFTP and FTP are served in this version; ports are --sftpd-port and --ftpd-port"
 
 INSTEAD: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "portable": (
-        ("--sftp-", "--sftp-* named another server as storage; " + _STORAGE),
         ("--http-", _STORAGE),
-        ("--crypto-", "encrypted storage is not available in this version"),
         ("--webdav-", _PROTOCOL),
         ("--httpd-", _PROTOCOL),
         ("--config-file", "portable has no configuration; everything is a flag"),

@@ -26,8 +26,8 @@ def test_version_as_a_flag() -> None:
         (["user", "lst"], "No such command 'lst'. Did you mean 'list', 'set'? (see tidegate user --help)"),
         (["frobnicate"], "No such command 'frobnicate' (see tidegate --help)"),
         (
-            ["portable", "--sftp-endpoint", "h:22"],
-            "only directories of this host and buckets can be shared",
+            ["portable", "--http-endpoint", "http://h"],
+            "only directories of this host, buckets and SFTP servers can be shared",
         ),
         (
             ["portable", "--webdav-port", "8090"],
