@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 from tests.support.ftp_world import FtpServer, RawFtp, ftp_server
 from tests.support.running import Person, free_port, running
 
+from tidegate.doors.ftp.conversation import Next
+from tidegate.doors.ftp.data import Passive
 from tidegate.model import Filters
 
 
@@ -137,8 +140,8 @@ def test_ccc_goes_back_to_the_clear(server: FtpServer, person: Person) -> None:
         ("EPSV 3", 522), ("EPSV x", 501), ("EPRT |3|127.0.0.1|2000|", 522), ("EPRT x", 501), ("PORT 1", 501),
         ("REST x", 501), ("REST -1", 501), ("REST 5", 350), ("RANG 0 9", 350), ("RANG 9 0", 501),
         ("DELE", 501), ("MKD", 501), ("RNFR", 501), ("SIZE", 501), ("RETR", 501), ("CWD", 501),
-        ("RNTO x", 503), ("SITE CPTO x", 503), ("ABOR", 225), ("LIST missing", 550), ("NLST missing", 550),
-        ("MLSD missing", 550), ("STAT missing", 550), ("MLST missing", 550), ("SIZE missing", 550),
+        ("RNTO x", 503), ("SITE CPTO x", 503), ("ABOR", 225),
+        ("STAT missing", 550), ("MLST missing", 550), ("SIZE missing", 550),
         ("MDTM missing", 550), ("DELE missing", 550), ("RMD missing", 550), ("CWD missing", 550),
         ("RNFR missing", 550), ("HASH missing", 550),
         ("ALLO x", 501), ("ALLO 5", 200), ("MFMT x", 501), ("MFF x", 501), ("HOST there", 503),
@@ -198,6 +201,16 @@ def test_the_public_address_is_named_if_the_binding_says_so(tmp_path: Path) -> N
             with RawFtp(int(str(port))) as ftp:
                 ftp.login(person)
                 assert f"({address.replace('.', ',')}," in ftp.ask("PASV")
+
+
+async def test_a_passive_port_waits_for_a_transfer_for_so_long() -> None:
+    passive, following = Passive.listen("127.0.0.1", (0, 0), ""), Next()
+    port = passive.port
+    following.goes(passive, 0.01)
+    while following.way is not None:  # bounded by the time limit of the test
+        await asyncio.sleep(0.005)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), 5).close()
 
 
 def find_route() -> str:
@@ -292,10 +305,16 @@ def test_listings(ftp: RawFtp, person: Person) -> None:
     assert set(facts) == {".", "b.txt", "d"}
     assert "type=file;size=5;" in facts["b.txt"] and "UNIX.mode=0" in facts["b.txt"]
     assert "type=cdir;" in facts["."] and "type=dir;" in facts["d"]
-    assert ftp.code("MLSD /b.txt") == 501
+    assert ftp.fetch("MLSD /b.txt")[0][:3] == "501"
     assert ftp.code("OPTS MLST size;") == 200
     assert ftp.ask("MLST /b.txt") == "250-Facts:\n size=5; /b.txt\n250 End"
     assert ftp.ask("STAT /d").splitlines()[1].endswith(" inner")
+
+
+def test_listings_of_what_is_not_there(ftp: RawFtp) -> None:
+    for command in ("LIST", "NLST", "MLSD"):
+        assert ftp.fetch(f"{command} missing")[0][:3] == "550", command
+        assert ftp.code(f"{command} missing") == 425, command  # before anything is looked at
 
 
 def test_a_name_with_a_line_end_forges_nothing(ftp: RawFtp, person: Person) -> None:
@@ -347,6 +366,10 @@ def test_unique_names(ftp: RawFtp, person: Person) -> None:
         data.sendall(b"page")
     assert ftp.reply() == "226 Stored."
     assert (person.home / match[1]).read_bytes() == b"page"
+    (person.home / "in").mkdir()
+    first, last = ftp.store("STOU in/scan", b"page")
+    assert last == "226 Stored."
+    assert [path.name for path in (person.home / "in").iterdir()] == [first.removeprefix("150 FILE: ")]
 
 
 def test_digests(ftp: RawFtp, person: Person) -> None:

@@ -32,6 +32,10 @@ MAX_REST: Final = (1 << 63) - 1
 """Largest offset that a file can have."""
 
 
+UNUSED_SECONDS: Final = 60.0
+"""How long a port of PASV or EPSV waits for a transfer to begin."""
+
+
 class DoorServices(Protocol):
     """The door, as its connections use it.
 
@@ -101,6 +105,19 @@ class Next:
     offset: int = 0
     end: int | None = None
     way: Passive | Active | None = None
+    _timer: asyncio.TimerHandle | None = None
+
+    def goes(self, way: Passive | Active, seconds: float = UNUSED_SECONDS) -> None:
+        """Let the next transfer go by `way`, if it begins within so many seconds."""
+        self.forget_way()
+        self.way = way
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.forget_way)
+
+    def take_way(self) -> Passive | Active | None:
+        """The way of the transfer that begins now, which closes it from here on."""
+        way, self.way = self.way, None
+        self.forget_way()
+        return way
 
     def forget(self) -> None:
         """Be as at the beginning; closes what waits for a data connection."""
@@ -112,6 +129,9 @@ class Next:
         way, self.way = self.way, None
         if way is not None:
             way.close()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 @dataclass(slots=True, eq=False)

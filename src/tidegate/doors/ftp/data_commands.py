@@ -27,17 +27,29 @@ UNIQUE_TRIES: Final = 5
 # -- a transfer --------------------------------------------------------------------------------------------
 
 
-def data_way(c: Conversation) -> Passive | Active:
-    """Take the way of the next data connection.
+def check_way(c: Conversation) -> None:
+    """Check that there is a way for the next data connection, before work is done for it.
 
     Raises:
         Rejected: there is none, or it would be in the clear where that is not allowed.
     """
+    c.files  # noqa: B018  nobody is told who is not logged in
     if c.next.way is None:
         raise Rejected(425, "Say first where the data goes: PASV, EPSV, PORT or EPRT.")
     if c.encrypted and not c.protects and c.binding.tls_mode is not TlsMode.POSSIBLE:
         raise Rejected(522, "This server wants data connections protected: PROT P.")
-    way, c.next.way = c.next.way, None
+
+
+def data_way(c: Conversation) -> Passive | Active:
+    """Take the way of the next data connection.
+
+    Raises:
+        Rejected: as `check_way`; or its time was up meanwhile.
+    """
+    check_way(c)
+    way = c.next.take_way()
+    if way is None:
+        raise Rejected(425, "The port of the data connection is closed by now.")
     return way
 
 
@@ -156,15 +168,14 @@ async def appe(c: Conversation, argument: str) -> None:
 
 async def stou(c: Conversation, argument: str) -> None:
     """STOU: under a name that nothing has; the first reply names it (RFC 1123 section 4.1.2.9)."""
-    base = c.path(argument).name if argument else "ftp"
+    wanted = c.path(argument or "ftp")
     flags = OpenFlags(write=True, create=True, exclusive=True)
     for _ in range(UNIQUE_TRIES):
-        name = f"{base}.{secrets.token_hex(4)}"
-        path = c.path(name)
+        path = wanted.parent.child(f"{wanted.name or 'ftp'}.{secrets.token_hex(4)}")
         try:
             await c.files.stat(path, follow=False)
         except TidegateError:
-            await _store(c, path, flags, 0, opening=f"FILE: {name}")
+            await _store(c, path, flags, 0, opening=f"FILE: {path.name}")
             return
     raise Rejected(450, "No unused name was found.")
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from tidegate.doors.ftp.conversation import Conversation, Rejected
 from tidegate.doors.ftp.data import DataConnection
-from tidegate.doors.ftp.data_commands import begin, data_way, open_data
+from tidegate.doors.ftp.data_commands import begin, check_way, data_way, open_data
 from tidegate.doors.ftp.wire import listings, replies
 from tidegate.errors import NotADirectory, TidegateError
 from tidegate.model import Entry, Kind, VPath
@@ -145,6 +145,7 @@ async def _list(c: Conversation, path: VPath, send: Send) -> None:
 
 async def list_(c: Conversation, argument: str) -> None:
     """LIST: lines as of ``ls -l``."""
+    check_way(c)
     try:
         batches, path, _ = await _batches(c, _without_options(argument))
     except TidegateError as error:
@@ -162,6 +163,7 @@ async def list_(c: Conversation, argument: str) -> None:
 
 async def nlst(c: Conversation, argument: str) -> None:
     """NLST: names, as the client can use them from its current directory."""
+    check_way(c)
     asked = _without_options(argument)
     try:
         batches, path, whole = await _batches(c, asked)
@@ -197,6 +199,7 @@ def _facts(c: Conversation, entry: Entry, path: VPath, name: str, kind: str | No
 
 async def mlsd(c: Conversation, argument: str) -> None:
     """MLSD: facts of what is in a directory."""
+    check_way(c)
     path = c.path(argument) if argument else c.directory
     try:
         entry = await c.files.stat(path)

@@ -79,7 +79,7 @@ def _listen(c: Conversation) -> Passive:
         way = Passive.listen(_local(c), c.options.passive_ports, peer)
     except DataFailed as error:
         raise Rejected(error.code, str(error)) from error
-    c.next.way = way
+    c.next.goes(way)
     return way
 
 
@@ -100,7 +100,7 @@ def passive_address(c: Conversation) -> str:
     """The address that PASV names to this client."""
     for override in c.binding.passive_overrides:
         if override.networks.match(c.peer.remote_ip) is not None:
-            return override.address
+            return override.address or _local(c)
     return c.door.passive_address(c.binding) or _local(c)
 
 
@@ -136,8 +136,7 @@ async def _active(c: Conversation, parse: Callable[[str], tuple[str, int]], argu
     # A client may have data sent to itself alone (RFC 2577 section 3): whoever obeys more attacks others.
     if plain_address(address) != c.peer.remote_ip or port < LEAST_PORT:
         raise Rejected(501, f"Data goes to your own address alone, to a port of {LEAST_PORT} or more.")
-    c.next.forget_way()
-    c.next.way = Active(_local(c), plain_address(address), port)
+    c.next.goes(Active(_local(c), plain_address(address), port))
     await c.reply(200, "Noted.")
 
 
