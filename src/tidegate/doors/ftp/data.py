@@ -252,7 +252,7 @@ class DataConnection:
         self.moved += len(data)
 
     def gather(self) -> None:
-        """Wake up for much, or the end: an upload in the clear costs a third less than packet by packet.
+        """Wake up for much, or the end, and not for each packet of an upload in the clear.
 
         Nobody waits for what lies in the system meanwhile.
         """
