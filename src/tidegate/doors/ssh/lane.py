@@ -45,6 +45,7 @@ from tidegate.doors.ssh.lane_output import (
     Output,
 )
 from tidegate.doors.ssh.records import Records
+from tidegate.resources.pages import fresh_pages
 
 MAX_PACKET: Final = 300 * 1024
 """Longest packet taken by the lane, bytes; asyncssh's own limit is 256 KiB."""
@@ -63,8 +64,8 @@ _LEAST_OURS: Final = 10
 
 _PACKET = struct.Struct(">BBII").unpack_from
 
-_input = memoryview(bytearray(INPUT_SIZE))
-_scratch = memoryview(bytearray(MAX_PACKET))
+_input = fresh_pages(INPUT_SIZE)
+_scratch = fresh_pages(MAX_PACKET)
 
 
 class LaneUser(Protocol):

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from tidegate.doors.ssh.lane_keys import Sealed, random_padding
 from tidegate.doors.ssh.records import HEADER_SIZE, Records
+from tidegate.resources.pages import fresh_pages
 
 OUTPUT_SIZE: Final = 1024 * 1024
 """Bytes of the shared output buffer; a batch beyond it is written in parts."""
@@ -35,7 +36,7 @@ PAYLOAD_OFFSET: Final = HEADER_SIZE + 1 + CHANNEL_HEAD
 _HEAD = struct.Struct(">IBBII")
 """packet length, padding length, message number, channel, length of the data (RFC 4254 section 5.2)."""
 
-_output = memoryview(bytearray(OUTPUT_SIZE))
+_output = fresh_pages(OUTPUT_SIZE)
 _waiting: list[Output] = []
 """Whose batch is in the output buffer, if there is one: whoever seals next writes it out first."""
 
