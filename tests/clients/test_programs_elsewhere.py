@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "storage": {"kinds": {"memory": "tidegate.backends.memory_kind:MemoryStorage"}},
         "sftpd": {"programs": {"copy_limit": 3}, "enabled_ssh_commands": ["*"]},
     }
-    with running(tmp_path_factory.mktemp("elsewhere") / "config", settings=settings) as server:
+    place = tmp_path_factory.mktemp("elsewhere")
+    (place / "tmp").mkdir()
+    own = {"TMPDIR": str(place / "tmp")}  # other servers have copies of their own meanwhile
+    with running(place / "config", settings=settings, environment=own) as server:
         yield server
-    assert not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("tidegate-git-")]
+    assert os.listdir(place / "tmp") == []
 
 
 def account(server: Running, **fields: Any) -> Person:
@@ -165,10 +167,7 @@ def test_a_repository_that_changed_meanwhile_is_left_as_it_is(server: Running, t
     git("push", ":/x.git", "main", person=person, cwd=work).failed("changed meanwhile (refs/heads/main)")
 
     assert heads(person)["refs/heads/main"] == second != first
-    wait_for(
-        lambda: not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("tidegate-git-")],
-        "the copy stays",
-    )
+    wait_for(lambda: os.listdir(server.directory.parent / "tmp") == [], "the copy stays")
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])

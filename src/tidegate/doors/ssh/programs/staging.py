@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
@@ -184,6 +185,10 @@ class Copy:
                     offset += len(piece)
         except BaseException:
             await file.abort()
+            if key not in self.files:
+                # What arrived may stay (upload_mode 0), and git takes a cut object for one that is there.
+                with suppress(TidegateError):
+                    await self.session.remove(self._path(key))
             raise
         await file.close()
 
