@@ -69,10 +69,17 @@ class Certificate:
     async def fresh_context(self) -> ssl.SSLContext:
         """A context of its own with this certificate, for connections that are to share sessions.
 
+        While the files cannot be used, as in the middle of a renewal, it is the one that is in use.
+
         Raises:
-            ConfigError: as `load`.
+            ConfigError: as `load`, and nothing was loaded before.
         """
-        return (await asyncio.to_thread(self._read))[0]
+        try:
+            return (await asyncio.to_thread(self._read))[0]
+        except ConfigError:
+            if self._current is None:
+                raise
+            return self._current
 
     async def refresh(self) -> bool:
         """Read the files if they changed; returns whether they did.
