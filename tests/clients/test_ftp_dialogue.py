@@ -497,6 +497,8 @@ def test_sessions_of_an_account_are_counted(server: FtpServer) -> None:
         one.login(person)
         assert two.code(f"USER {person.name}") == 331
         assert two.code(f"PASS {person.password}") == 421
+    line = server.running.wait_line("connection_failed", username=person.name, protocol="FTP")
+    assert (line["error"], line["rule"]) == ("sessions", "max_sessions")  # not that nothing was tried
 
 
 # -- who does not mean well --------------------------------------------------------------------------------

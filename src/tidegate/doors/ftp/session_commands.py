@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Final
 
 from tidegate.abc import Credential
@@ -18,6 +19,8 @@ from tidegate.doors.ftp.wire import listings, replies
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.identity.api import PartialLogin
 from tidegate.model import Principal
+
+log = logging.getLogger(__name__)
 
 FAILED_SECONDS: Final = 1.0
 """A refused password is answered after so long at the earliest: guessing takes time."""
@@ -70,10 +73,13 @@ async def password(c: Conversation, argument: str) -> None:
     try:
         await open_session(c, outcome)
     except LoginRefused as refusal:
+        c.record.login_failed(outcome.method, refusal.reason, refusal.rule)
         c.quitting = True
         await c.reply(421, f"Too many sessions ({refusal.rule or 'limit'}).")
         return
     except TidegateError as error:
+        log.error("%s: no session for %r: %s", c.peer.connection_id, username, error)
+        c.record.login_failed(outcome.method, "no_session")
         c.quitting = True
         await c.reply(421, f"No session can be opened now: {type(error).default_text}.")
         return

@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -209,13 +209,13 @@ class Copy:
 
     # -- both --------------------------------------------------------------------------------------------
 
-    async def _each(self, keys: Sequence[str], work: object) -> None:
+    async def _each(self, keys: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Do something for each of many files, some at a time; the first failure ends it."""
         waiting = iter(keys)
 
         async def some() -> None:
             for key in waiting:
-                await work(key)  # type: ignore[operator]
+                await work(key)
 
         tasks = [asyncio.ensure_future(some()) for _ in range(min(AT_ONCE, len(keys)))]
         try:
