@@ -19,7 +19,7 @@ from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFou
 from tidegate.model import Account, Intent, Principal, ProgramDirectory, ProgramUse, Protocol, VPath
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
-from tidegate.policy.folders import Refusal, check_rename, folders_of
+from tidegate.policy.folders import Refusal, border_step, check_rename, folders_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.hours import local_time
 from tidegate.policy.login import check_login
@@ -320,6 +320,12 @@ class _Act:
         is_dir = self.is_dir or self.intent is Intent.RENAME_DIR
         return check_rename(folders_of(account), self.path, self.target, is_dir=is_dir)
 
+    def border(self, account: Account) -> Step | None:
+        """The step of a rename that is streamed from one storage to another; None for everything else."""
+        if self.target is None or self.intent not in (Intent.RENAME_FILE, Intent.RENAME_DIR):
+            return None
+        return border_step(folders_of(account), self.path, self.target)
+
     def gate_steps(self, gate: Gate, moved: Refusal | None) -> list[Step]:
         """Every rule on paths, in order."""
         if self.use is not None:
@@ -337,6 +343,8 @@ class _Act:
         )
         if moved is not None:
             steps.append(moved.step)
+        elif (border := self.border(gate.principal.account)) is not None:
+            steps.append(border)
         if self.onto is not None:
             steps.append(self.onto)
         return steps

@@ -117,18 +117,25 @@ def check_rename(folders: Folders, source: VPath, target: VPath, *, is_dir: bool
             Step("tree", "deny", "a directory cannot move below itself", "", "name a target outside"),
             InvalidArgument("a directory cannot move below itself"),
         )
-    if folders.kind_at(source) != folders.kind_at(target):
-        return Refusal(
-            Step(
-                "storage",
-                "deny",
-                "the two paths lie on storage of different kinds",
-                "",
-                "download and upload",
-            ),
-            Denied("permission: rename between storages", rule="storage"),
-        )
     return None
+
+
+def border_step(folders: Folders, source: VPath, target: VPath) -> Step | None:
+    """For `explain`: a rename that no storage can do in one step; None for any other.
+
+    It is allowed: the content is streamed to the other storage, compared, and then the original is removed.
+    """
+    if not crosses(folders, source, target):
+        return None
+    why = (
+        "the two paths lie on different storage: the content is copied and compared, then the source removed"
+    )
+    return Step("storage", "pass", why)
+
+
+def crosses(folders: Folders, source: VPath, target: VPath) -> bool:
+    """True if a rename leads from one storage to another between which files cannot be renamed."""
+    return folders.kind_at(source) != folders.kind_at(target)
 
 
 def _deny(why: str, hint: str) -> Step:

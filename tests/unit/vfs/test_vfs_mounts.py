@@ -159,14 +159,14 @@ async def test_files_move_between_folders_of_the_same_kind_and_their_charge_with
     assert await get(s, "/inc/c") == b"a" * 200
 
 
-async def test_other_kinds_of_storage_do_not_mix(world):
+async def test_copies_and_moves_cross_the_border_of_kinds(world):
     world.account(filesystem=StorageConfig("s3", {"bucket": "b"}), virtual_folders=(world.mount("f", "/f"),))
     s = await world.login()
     await put(s, "/a", b"a")
-    with pytest.raises(e.Denied):
-        await s.rename(p("/a"), p("/f/a"), replace=False)
     await s.copy(p("/a"), p("/f/a"), replace=False)
-    assert await get(s, "/f/a") == b"a"
+    await s.rename(p("/a"), p("/f/b"), replace=False)
+    assert await get(s, "/f/a") == await get(s, "/f/b") == b"a"
+    assert await names(s, "/") == {"f"}
 
 
 async def test_one_folder_mounted_twice_takes_whole_directories(world):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moves between file systems: everything is copied and compared, then the original is removed.
+"""Moves between storages (file systems, buckets, servers): copied, compared, then the original is removed.
 
 Until the copy is complete the original is untouched, and whatever ends it before (an error, a limit, a line
 that breaks) removes what was copied. Then the original is removed, but nothing of it that changed meanwhile:
@@ -118,8 +118,14 @@ class _Carrier:
         self._progress = progress
 
     async def tree(self, top: Entry) -> None:
-        """Copy a directory with everything in it."""
+        """Copy a directory with everything in it.
+
+        Raises:
+            Unsupported: it holds a link, and the target has none; told before anything is copied.
+        """
         origin, goal = self._origin, self._goal
+        if Capability.LINKS in self._from.capabilities and Capability.LINKS not in self._to.capabilities:
+            await self._refuse_links()
         size, files = await measure(self._from, origin.key, limit=MAX_CARRIED_ENTRIES)
         self._progress.total_size, self._progress.total_files = size, files
         if origin.mount.charges.owner != goal.mount.charges.owner:
@@ -144,6 +150,24 @@ class _Carrier:
         for item in reversed(self._done):
             if item.entry.is_dir:
                 await self._dress(item.name, item.entry)
+
+    async def _refuse_links(self) -> None:
+        todo = [""]
+        seen = 0
+        while todo:
+            directory = todo.pop()
+            async with listing(self._from, _below(self._origin.key, directory), counts=True) as batches:
+                async for batch in batches:
+                    seen += len(batch)
+                    if seen > MAX_CARRIED_ENTRIES:
+                        raise PeerLimit("directory holds too many files")
+                    for entry in batch:
+                        name = _below(directory, entry.name)
+                        if entry.is_link:
+                            raise Unsupported(f"{name} is a link, which the other storage cannot hold")
+                        if entry.is_dir:
+                            todo.append(name)
+                    await asyncio.sleep(0)
 
     async def _directory(self, name: str, entry: Entry) -> None:
         await self._to.mkdir(_below(self._goal.key, name), mode=entry.mode & 0o777 | _OPEN_MODE)
@@ -181,8 +205,11 @@ class _Carrier:
         if entry.is_link:
             await self._link(origin, goal, entry, old)
         elif entry.is_file:
-            # An upload onto a link would write what the link leads to.
-            beside = goal._replace(key=_beside(goal.key)) if old is not None and old.is_link else goal
+            # An upload onto a link would write what the link leads to; and what cannot be read before it is
+            # published is compared before it replaces anything.
+            unread = Capability.READ_WRITE not in self._to.capabilities
+            apart = old is not None and (old.is_link or unread)
+            beside = goal._replace(key=_beside(goal.key)) if apart else goal
             replace = old is not None and beside is goal
             if not self._progress.total_files:
                 self._progress.total_size, self._progress.total_files = entry.size, 1
@@ -190,7 +217,7 @@ class _Carrier:
                 self._context, self._act, origin, beside, entry, self._progress, replace=replace, moves=True
             )
             if beside is not goal:
-                await self._over(beside, goal, entry)
+                await self._replace(beside, goal, entry, old)
         else:
             raise InvalidArgument("invalid argument: not a file, directory or link")
 
@@ -198,6 +225,21 @@ class _Carrier:
         state = self._context.paths.hold(resolved.backend, resolved.key)
         try:
             return state.reservation is not None
+        finally:
+            self._context.paths.let_go(state)
+
+    async def _replace(
+        self, beside: ResolvedPath, goal: ResolvedPath, entry: Entry, old: Entry | None
+    ) -> None:
+        """As `_over`, and give back what was charged for the file that is replaced."""
+        state = self._context.paths.hold(goal.backend, goal.key)  # locked by the caller
+        try:
+            if old is not None and old.is_file:
+                state.learn(old.size)
+            await self._over(beside, goal, entry)
+            if old is not None and old.is_file:
+                goal.mount.charges.credit(-state.freed(old.size), -1)
+            state.becomes(entry.size)
         finally:
             self._context.paths.let_go(state)
 

@@ -25,7 +25,7 @@ from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.policy.quota import require
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
-from tidegate.vfs.files.checksums import digest_range
+from tidegate.vfs.files.checksums import digest_range, new_blake3
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.files.progress import Progress, showing
 from tidegate.vfs.files.reach import check_place, reach
@@ -141,14 +141,17 @@ async def transfer(  # noqa: PLR0917  one copy has two ends
         charges.charge(grows, files)
         try:
             same = not moves and origin.backend is to_backend
+            read_back = moves and Capability.READ_WRITE not in to_backend.capabilities
             if same and Capability.SERVER_COPY in to_backend.capabilities:
                 copied = await context.through(goal).copy(origin.key, to_key, replace=replace)
                 act.commit()
                 progress.size += copied
             else:
-                copied = await _stream(
+                copied, digest = await _stream(
                     context, act, origin, goal, entry, progress, replace=replace, moves=moves
                 )
+                if read_back:
+                    await _compare_published(context, goal, copied, digest)
             if copied > entry.size:
                 copied = await _cut_off(goal, entry.size, copied)
         except BaseException:
@@ -182,8 +185,12 @@ async def _stream(  # noqa: PLR0917
     *,
     replace: bool,
     moves: bool,
-) -> int:
-    """Copy through bounded memory; the target appears complete or not at all."""
+) -> tuple[int, bytes]:
+    """Copy through bounded memory; the target appears complete or not at all.
+
+    Returns:
+        bytes copied, and of a move their digest by `MOVE_DIGEST`.
+    """
     uid, gid = context.owner
     options = OpenOptions(
         read=moves and Capability.READ_WRITE in goal.backend.capabilities,
@@ -201,22 +208,26 @@ async def _stream(  # noqa: PLR0917
     try:
         writer = await context.through(goal).open_file(goal.key, options)
         copied = 0
+        digest = new_blake3() if moves else None
         try:
             while data := await reader.read(copied, CHUNK_BYTES):
                 if copied + len(data) > entry.size:
                     data = data[: entry.size - copied]  # the original grows: copy what was charged
                     if not data:
                         break
+                if digest is not None:
+                    digest.update(memoryview(data))
                 await writer.write(copied, data)
                 copied += len(data)
                 progress.size += len(data)
                 await asyncio.sleep(0)  # storage that never waits would keep others from running
-            if moves:
+            if digest is not None:
                 await _complete(
                     await context.through(origin).stat(origin.key, follow=False),
                     reader,
                     writer,
                     entry,
+                    digest.digest(),
                     readable=options.read,
                 )
         except BaseException:
@@ -224,18 +235,20 @@ async def _stream(  # noqa: PLR0917
             raise
         act.commit()
         await writer.close(Outcome.COMMIT)
-        return copied
+        return copied, b"" if digest is None else digest.digest()
     finally:
         await _drop(reader.close())
 
 
 async def _complete(
-    now: Entry, reader: FileHandle, writer: FileHandle, entry: Entry, *, readable: bool
+    now: Entry, reader: FileHandle, writer: FileHandle, entry: Entry, wanted: bytes, *, readable: bool
 ) -> None:
     """Compare a copy that is not visible yet with its original, and give it what the original has.
 
     Args:
         now: what has the name of the original.
+        wanted: the digest of what was read.
+        readable: the writer can be read; else the copy is compared once it is published.
 
     Raises:
         Conflict: the original was changed meanwhile.
@@ -245,11 +258,7 @@ async def _complete(
         if (found.size, found.mtime_ns) != (entry.size, entry.mtime_ns):
             raise Conflict("file was changed while it was moved")
     if readable:
-        wanted = await digest_range(reader, MOVE_DIGEST, 0, 0, 0)
-        if (await writer.stat()).size != entry.size or await digest_range(
-            writer, MOVE_DIGEST, 0, 0, 0
-        ) != wanted:
-            raise StorageFailed("storage failure: the copy differs from the original")
+        await _compare(writer, entry.size, wanted)
     for attrs in (
         Attrs(uid=entry.uid, gid=entry.gid),
         Attrs(mode=entry.mode & 0o777),
@@ -259,6 +268,30 @@ async def _complete(
             await writer.set_attrs(attrs)
         except (Denied, Unsupported):
             continue  # storage without it, or an owner that only root can give
+
+
+async def _compare(copy: FileHandle, size: int, wanted: bytes) -> None:
+    """Compare a copy by its digest, which storage that keeps digests knows without reading.
+
+    Raises:
+        StorageFailed: it differs.
+    """
+    if (await copy.stat()).size != size or await digest_range(copy, MOVE_DIGEST, 0, 0, 0) != [wanted]:
+        raise StorageFailed("storage failure: the copy differs from the original")
+
+
+async def _compare_published(context: Context, goal: ResolvedPath, size: int, wanted: bytes) -> None:
+    """Compare a copy on storage that cannot read what is not published yet; one that differs is removed."""
+    storage = context.through(goal)
+    try:
+        copy = await storage.open_file(goal.key, OpenOptions(read=True))
+        try:
+            await _compare(copy, size, wanted)
+        finally:
+            await _drop(copy.close())
+    except TidegateError:
+        await _drop(storage.remove(goal.key))
+        raise
 
 
 async def _drop(closing: Coroutine[None, None, None]) -> None:

@@ -2,8 +2,8 @@
 """Renames, with outcomes as those of rename(2), between storages too.
 
 Within one storage, and between two that the system can rename between, it is one rename(2), which keeps
-everything. Where the system cannot (two file systems), what is moved is copied, compared and then removed
-(`tidegate.vfs.files.carry`). docs/adr/0019 has the outcomes and the reasons.
+everything. Where the system cannot (two file systems, a disk and a bucket), what is moved is copied, compared
+and then removed (`tidegate.vfs.files.carry`). docs/adr/0019 has the outcomes and the reasons.
 """
 
 from __future__ import annotations
@@ -138,6 +138,11 @@ class _Change:
         return self.origin.backend is not self.goal.backend
 
     @property
+    def crosses(self) -> bool:
+        """True if the two storages are such that nothing can be renamed between them."""
+        return self.origin.mount.spec.resource != self.goal.mount.spec.resource
+
+    @property
     def moves(self) -> bool:
         """True if it leads from one quota to another."""
         return self.origin.mount.charges.owner != self.goal.mount.charges.owner
@@ -184,6 +189,8 @@ async def _rename_now(context: Context, act: Act, change: _Change, *, replace: b
     moves = change.moves
     if moves and entry.is_file and entry.nlink > 1:
         raise OtherDevice(_SEVERAL_NAMES)
+    if change.crosses and not context.paths.written_below(backend, from_key) and here.reservation is None:
+        raise OtherDevice  # before anything is counted: no storage can do it in one step
     # Who writes in place goes along, but not into another quota or storage.
     apart = moves or change.across
     if apart and (here.reservation is not None or context.paths.written_below(backend, from_key)):
