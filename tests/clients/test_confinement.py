@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from tests.support.programs import Done, run
+from tests.support.running import wait_for
 
 from tidegate.doors.ssh.programs import confine
 from tidegate.doors.ssh.programs.installed import find
@@ -64,6 +65,7 @@ class Place:
         path.write_text(
             "import json, os, sys\n"
             "order = json.loads(sys.argv[1])\n"
+            "order['server'] = os.getppid()\n"
             f"home = {str(self.home)!r}\n"
             "order['home'] = os.open(home, os.O_PATH)\n"
             "order['directories'] = [\n"
@@ -315,6 +317,31 @@ def test_what_cannot_be_started_is_told(place: Place) -> None:
 
     assert run(*place.words(order), env={"REPORT": str(place.top / "report")}).status == 126
     assert "error" in place.report
+
+
+def alive(pid: int) -> bool:
+    """True while a process runs; one that nobody has waited for yet does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_a_program_dies_with_whoever_started_it(place: Place) -> None:
+    """Killed, its parent closes no pipe of it: only the kernel tells."""
+    order = place.order("sleep", ["sleep", "600"])
+    starts = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
+    parent = subprocess.Popen(
+        [PYTHON, "-c", starts, *place.words(order)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "REPORT": str(place.top / "report")},
+    )  # fmt: skip
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    try:
+        wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "it never began")
+    finally:
+        parent.kill()
+        parent.communicate()
+    wait_for(lambda: not alive(pid), "it goes on")
 
 
 @pytest.mark.needs("rsync")

@@ -28,16 +28,29 @@ def server(servers: Callable[[bool], Running]) -> Running:
     return servers(True)
 
 
-def programs_of(server: Running) -> list[str]:
-    """Names of the processes that the server started and that live."""
+def children(parent: int) -> list[tuple[int, str]]:
+    """Process ids and names of the processes that one started."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):  # it ended meanwhile
                 head, _, rest = Path(f"/proc/{name}/stat").read_text().rpartition(")")
-                if int(rest.split()[1]) == server.pid:
-                    found.append(head.partition("(")[2])
+                if int(rest.split()[1]) == parent:
+                    found.append((int(name), head.partition("(")[2]))
     return found
+
+
+def programs_of(server: Running) -> list[str]:
+    """Names of the processes that the server started and that live."""
+    return [name for _, name in children(server.pid)]
+
+
+def alive(pid: int) -> bool:
+    """True while a process runs; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def used(server: Running, person: Person) -> tuple[int, int]:
@@ -229,6 +242,30 @@ def test_traffic_is_counted_and_limited(server: Running, tmp_path: Path):
     wait_for(lambda: 900_000 < server.stored(person.name).used_download_data_transfer <= MIB, "not counted")
 
 
+@pytest.mark.needs("rsync")
+def test_names_of_the_servers_own_are_not_kept(server: Running, tmp_path: Path):
+    """Nobody could see or remove them afterwards. An upload that was interrupted stays."""
+    person = server.account(quota_size=50 * MIB, quota_files=1000)
+    source = tmp_path / "source"
+    inner = source / "in" / ".tidegate-upload.d"
+    inner.mkdir(parents=True)
+    for path in (
+        inner / "x",
+        source / ".tidegate-part.mine",
+        source / "in" / ".tidegate-other",
+        source / "a",
+    ):
+        path.write_bytes(b"content")
+    (source / "in" / f".tidegate-upload.{'0' * 16}.{'1' * 8}").symlink_to("x")
+    partial = person.home / f".tidegate-part.{'0' * 32}"
+    partial.write_bytes(b"interrupted")
+    done = rsync(person, "-a", f"{source}/", ":/").failed("3 were not kept")
+    assert done.status == 23
+    assert set(tree(person.home)) == {b"a", b"in", b"in/.tidegate-other", os.fsencode(partial.name)}
+    wait_used(server, person, 14, 2)
+    rsync(person, "-a", "--exclude=.tidegate-part*", "--exclude=.tidegate-upload*", f"{source}/", ":/").ok()
+
+
 # -- time, bandwidth ---------------------------------------------------------------------------------------
 
 
@@ -298,6 +335,42 @@ def test_a_shutdown_ends_programs(tmp_path: Path):
         server.stop()
         client.communicate(timeout=10)
         assert client.returncode != 0
+        server.start()
+
+
+@pytest.mark.needs("git", "rsync")
+def test_no_program_survives_a_killed_server(tmp_path: Path):
+    """They are stopped, so that none of them notices by itself that its pipes are closed."""
+    with running(tmp_path / "config") as server:
+        person = server.account(download_bandwidth=100)
+        bare(person)
+        git("push", "-q", person.home / "x.git", "main", cwd=commit(tmp_path / "work", "f", 30 * MIB)).ok()
+        clients = [slow(person, tmp_path)]
+        clients.append(
+            subprocess.Popen(
+                [*ssh_command(person).split(), f"{person.name}@127.0.0.1", "rsync --server -re.iLsfxCIvu . /"],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+            )
+        )  # fmt: skip
+        clients.append(
+            subprocess.Popen(
+                ["git", "clone", "-q", f"ssh://{person.name}@127.0.0.1:{person.port}/x.git", tmp_path / "clone"],
+                env={**os.environ, "GIT_SSH_COMMAND": ssh_command(person)},
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )
+        )  # fmt: skip
+        wait_for(lambda: sorted(programs_of(server)) == ["git", "rsync", "rsync"], "they never began")
+        found = [pid for pid, name in children(server.pid) if name in {"git", "rsync"}]
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        server.kill()
+        try:
+            wait_for(lambda: not any(alive(pid) for pid in found), "a program survives")
+        finally:
+            for client in clients:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(client.pid, signal.SIGKILL)
+                client.communicate()
         server.start()
 
 

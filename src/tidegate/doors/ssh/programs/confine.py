@@ -16,7 +16,7 @@ In this order:
    modes of files;
 4. no_new_privs, and a Landlock ruleset (Linux 5.13): the given directories for reading or for writing, the
    system's programs for reading, and of these a few files for executing. No shell is among them;
-5. execve with the given environment.
+5. death with the server (PR_SET_PDEATHSIG), then execve with the given environment.
 
 If a step fails, its error is written to the descriptor ``report``, and nothing is started. Nothing written to
 it, and its end, mean that the program runs; one line ``ok ...`` tells how it is confined before that.
@@ -52,6 +52,7 @@ STAGING: Final = ("/tmp", "/run", "/var", "/mnt", "/opt")  # noqa: S108  a mount
 """Directories of which one is covered while the new root is put together."""
 
 # linux/prctl.h
+PR_SET_PDEATHSIG: Final = 1
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAPBSET_DROP: Final = 24
 # linux/sched.h
@@ -102,7 +103,8 @@ Order = dict[str, Any]
 ``{"path": relative to the home, "fd": descriptor, "writes": bool}``. ``execute``: files that may be executed.
 ``limits``: resource name to a number. ``umask``, ``nice``. ``uid``, ``gid``: -1 for as it is. ``chown``:
 bool.
-``landlock``, ``namespace``: "required", "possible" or (the namespace only) "none"."""
+``landlock``, ``namespace``: "required", "possible" or (the namespace only) "none".
+``server``: process id of the parent."""
 
 
 class Refused(Exception):
@@ -340,7 +342,18 @@ def confine(order: Order) -> str:
         restrict(order, version)
     for item in order["directories"]:
         os.close(item["fd"])
+    die_with(order["server"])
     return f"ok landlock={version} namespace={place}"
+
+
+def die_with(server: int) -> None:
+    """Have the kernel kill this process, and what it executes, when the server ends, however that ends.
+
+    The signal is forgotten when user, group or capabilities change (prctl(2)), so this comes after `drop`.
+    """
+    call("prctl", libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
+    if os.getppid() != server:  # it ended before the signal was asked for
+        raise Refused("the server has ended")
 
 
 def entered(order: Order) -> str:

@@ -62,12 +62,15 @@ class Prepared:
         run: what the program may reach.
         finish: done after the program ended well; what git says after its list of names is held back until
             then, and is not said if this fails.
+        afterwards: done after the program ended in any way; returns an exit status and a text for the client
+            if something of what it did was undone.
     """
 
     use: ProgramUse
     build: Callable[[ProgramRun], Wanted]
     run: ProgramRun
     finish: Callable[[], Awaitable[None]] | None = None
+    afterwards: Callable[[ProgramRun], Awaitable[tuple[int, str]]] | None = None
 
 
 class HeldOutput:
@@ -253,6 +256,9 @@ class ProgramConversation:
             self._process = await start(prepared.build(self._run), self._run, self._call.program_options)
             await self._serve_process(self._process, self._run)
             self._status = self._process.status or (STATUS_REFUSED if self._why else 0)
+            if prepared.afterwards is not None:
+                undone, text = await prepared.afterwards(self._run)
+                self._status = self._status or undone
             if prepared.finish is not None and self._held is not None:
                 text = await self._finish(prepared.finish, self._held)
         except TidegateError as error:

@@ -12,6 +12,7 @@ from tidegate.doors.scp.wildcards import expand
 from tidegate.doors.ssh.command import ChannelCall, ChannelConversation
 from tidegate.doors.ssh.programs import git_command
 from tidegate.doors.ssh.programs.conversation import Prepared, ProgramConversation
+from tidegate.doors.ssh.programs.hidden_names import RESERVED, remove_foreign
 from tidegate.doors.ssh.programs.installed import find
 from tidegate.doors.ssh.programs.process import Wanted
 from tidegate.doors.ssh.programs.rsync_command import RsyncCommand, parse_rsync
@@ -20,10 +21,11 @@ from tidegate.errors import InvalidArgument, NotADirectory, NotFound, TidegateEr
 from tidegate.model import ROOT, Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.vfs.api import ProgramRun, Session
 
-UNFINISHED: Final = tuple(
-    f"--filter={rule} .tidegate-{kind}.*" for kind in ("part", "upload") for rule in ("hide", "protect")
-)
+UNFINISHED: Final = tuple(f"--filter={rule} {name}*" for name in RESERVED for rule in ("hide", "protect"))
 """Uploads under way by SFTP (`tidegate.backends.local.names`): rsync neither sends nor removes them."""
+
+PARTIAL_TRANSFER: Final = 23
+"""Exit status of rsync when not everything was transferred (RERR_PARTIAL)."""
 
 MAX_PATHS: Final = 10_000
 """Paths that one word of a client may stand for."""
@@ -178,10 +180,21 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
     links = any(named.option == "--link-dest" for named in command.directories)
     wanted = _joined(directories) if links else _merged(directories)
     try:
-        return Prepared(use, build, await session.program(use, wanted))
+        run = await session.program(use, wanted)
+        return Prepared(use, build, run, afterwards=None if command.sends else _without_hidden_names)
     except Unsupported as error:
         session.failed(use, paths[0], error)
         raise
+
+
+async def _without_hidden_names(run: ProgramRun) -> tuple[int, str]:
+    """Remove what rsync stored under names of the server's own; returns what the client is told."""
+    written = [one.fd for one in run.directories if one.writes]
+    removed = await asyncio.to_thread(remove_foreign, written)
+    if not removed:
+        return 0, ""
+    names = " and ".join(f"{name}*" for name in RESERVED)
+    return PARTIAL_TRANSFER, f"names like {names} are the server's own: {removed} were not kept"
 
 
 async def _anchor(command: RsyncCommand, word: str, path: VPath, session: Session) -> VPath | None:

@@ -202,6 +202,7 @@ def _start(
     }
     order = {
         "report": report,
+        "server": os.getpid(),
         "home": run.base,
         "program": wanted.program.path,
         "argv": [list(word) if isinstance(word, tuple) else word for word in wanted.argv],
