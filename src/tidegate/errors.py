@@ -15,7 +15,8 @@ r"""The one error tree, arranged by who has to act.
     ├── OperatorError          the person who runs the server has to act
     │   ├── ConfigError        ├── BadRecord          └── ProviderError ── ProviderUnavailable
     └── WorldError             storage or another outside system failed
-        ├── StorageFull        ├── StorageReadOnly    └── StorageFailed
+        ├── StorageFull        ├── StorageReadOnly    ├── StorageFailed
+        └── OutsideFailed ── OutsideBusy
 
 Errors carry data, not prose to be parsed. `text` is the short fixed sentence a client may see: it never
 holds a path of the host, a secret or the wording of the operating system. Each door translates classes
@@ -358,6 +359,18 @@ class StorageFailed(WorldError):
 
     default_text = "storage failure"
     errno_name = "EIO"
+
+
+class OutsideFailed(WorldError):
+    """A program or service of the operator could not be asked, or did not answer within its bounds."""
+
+    default_text = "an outside program or service failed"
+
+
+class OutsideBusy(OutsideFailed):
+    """Too many calls to programs or services wait already; nothing was started."""
+
+    default_text = "too many calls to outside programs or services"
 
 
 # --- for the log ------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.StorageFull: 452,
     e.StorageReadOnly: 550,
     e.StorageFailed: 451,
+    e.OutsideFailed: 451,
+    e.OutsideBusy: 451,
 }
 """Error class to reply code; a test holds every leaf class of `tidegate.errors` against it."""
 

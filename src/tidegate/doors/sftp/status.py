@@ -48,6 +48,8 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.StorageFull: c.FAILURE,
     e.StorageReadOnly: c.FAILURE,
     e.StorageFailed: c.FAILURE,
+    e.OutsideFailed: c.FAILURE,
+    e.OutsideBusy: c.FAILURE,
 }
 """Error class to status code; a test holds every leaf class of `tidegate.errors` against it."""
 

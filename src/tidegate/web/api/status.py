@@ -39,6 +39,8 @@ CODES: Final[dict[type[errors.TidegateError], int]] = {
     errors.StorageFull: 507,
     errors.StorageReadOnly: 500,
     errors.StorageFailed: 500,
+    errors.OutsideFailed: 500,
+    errors.OutsideBusy: 503,
 }
 """Every leaf of the error tree; a subclass that is not listed answers as its nearest listed parent."""
 
