@@ -298,7 +298,7 @@ def _proxy_for(target: yarl.URL) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in one line, without URLs, which may hold secrets."""
+    """The failure in one line, without URLs, which may hold secrets."""
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

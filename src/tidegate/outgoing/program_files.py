@@ -41,7 +41,7 @@ def problems_of(program: str) -> list[str]:
 
 
 def remarks_on(program: str) -> list[str]:
-    """What deserves a word about a program that may be run; empty if nothing does. Call it off the loop."""
+    """Notes on a program that may be run, each one line; empty if there are none. Call it off the loop."""
     real = Path(program).resolve()
     try:
         owner = real.stat().st_uid
