@@ -13,6 +13,12 @@ from pydantic.fields import FieldInfo
 # server loads what its configuration names.
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
+HOOK: Final = r"^$|^/[^\x00]+$|^https?://[^\x00\s]+$"
+"""A hook: a program or a URL."""
+HOOK_LIKE: Final = "an absolute path of a program, or a URL with http or https"
+PROGRAM: Final = r"^$|^/[^\x00]+$"
+PROGRAM_LIKE: Final = "an absolute path of a program"
+
 MASK: Final = "********"
 """What is shown in place of a secret that is set."""
 

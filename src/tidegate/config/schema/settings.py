@@ -18,6 +18,7 @@ from tidegate.config.schema.inspection import InspectionKeys
 from tidegate.config.schema.kms import KmsKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.mfa import Mfa
+from tidegate.config.schema.outgoing import CommandKeys, HttpKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
 
@@ -40,15 +41,13 @@ class Settings(Section):
     cluster: ClusterKeys = key(ClusterKeys(), "What several servers share while they run.")
     kms: KmsKeys = key(KmsKeys(), "Encryption of secrets in records.")
     mfa: Mfa = key(Mfa(), "Second factors.")
+    http: HttpKeys = key(HttpKeys(), "Calls to HTTP services of the operator.")
+    command: CommandKeys = key(CommandKeys(), "Calls to programs of the operator.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     webdavd: dict[str, Any] = key({}, "WebDAV server.", available=False, switch="bindings")
     telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
-    http: dict[str, Any] = key({}, "HTTP client of hooks.", available=False, switch="certificates")
-    command: dict[str, Any] = key(
-        {}, "Environment and limits of hook programs.", available=False, switch="commands"
-    )
     smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
     acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")
     plugins: list[dict[str, Any]] = key([], "Plugin programs.", available=False)
