@@ -44,16 +44,21 @@ def ftp_server(
     *,
     other: dict[str, dict[str, Any]] | None = None,
     environment: dict[str, str] | None = None,
+    binding: dict[str, Any] | None = None,
     **section: Any,
 ) -> Iterator[FtpServer]:
-    """Start one; `section` is added to ``ftpd``, `other` are further sections, `environment` variables."""
+    """Start one.
+
+    `section` is added to ``ftpd``, `binding` to each binding, `other` are further sections, `environment`
+    variables.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / "tls"
     made.mkdir()
     pem = certificate(made, "localhost")
     ports = [free_port() for _ in range(3)]
     tls = {"certificate_file": str(pem), "certificate_key_file": str(pem.with_name("key.pem"))}
-    common = {"address": "127.0.0.1", **tls}
+    common = {"address": "127.0.0.1", **tls, **(binding or {})}
     bindings = [
         {"port": ports[0], "plain_login": True, "clear_command_channel": True, **common},
         {"port": ports[1], "tls_mode": 1, "tls_session_reuse": "require", **common},

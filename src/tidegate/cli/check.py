@@ -174,6 +174,7 @@ def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate.doors.common.tls import Certificate
+    from tidegate.server.ftp import client_certificates
 
     for index, binding in enumerate(loaded.settings.ftpd.bindings):
         if not binding.port:
@@ -190,6 +191,7 @@ def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 loaded.resolve(binding.certificate_key_file),
                 min_version=binding.min_tls_version,
                 label=label,
+                clients=client_certificates(loaded, binding),
             )
             place = _where(loaded, "ftpd", "bindings", index, "certificate_file")
             _load(certificate, label, place, problems)
@@ -199,7 +201,10 @@ def _load(certificate: Certificate, label: str, where: str, problems: list[Probl
     try:
         run(certificate.load())
     except ConfigError as error:
-        problems.append(Problem(where, error.problems[0].what.removeprefix(f"{label}: ")))
+        problems += (
+            one if one.where else Problem(where, one.what.removeprefix(f"{label}: "))
+            for one in error.problems
+        )
 
 
 def _http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:

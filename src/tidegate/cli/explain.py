@@ -42,7 +42,11 @@ class ExplainFlags:
     path: Annotated[str, typer.Option("--path", help="Path as the client knows it.")] = "/"
     ip: Annotated[str, typer.Option("--ip", help="Where the client is.")] = "127.0.0.1"
     protocol: Annotated[
-        str, typer.Option("--protocol", help="SFTP, SCP, or SSH for another SSH command.")
+        str,
+        typer.Option(
+            "--protocol",
+            help="SFTP, SCP, SSH for another SSH command, FTP (in the clear), or FTPS (FTP by TLS).",
+        ),
     ] = "SFTP"
     target: Annotated[str | None, typer.Option("--target", help="Second path of a rename, copy or link.")] = (
         None
@@ -57,7 +61,7 @@ class ExplainFlags:
         Path | None,
         typer.Option(
             "--certificate",
-            help="File of an SSH user certificate (`...-cert.pub`) that they log in with.",
+            help="File of the certificate that they log in with: of SSH (`...-cert.pub`), for FTPS of TLS.",
             show_default=False,
         ),
     ] = None
@@ -79,6 +83,18 @@ class ExplainFlags:
     config_dir: flags.ConfigDir = flags.HERE
     config_file: flags.ConfigFile = flags.FILE
     as_json: flags.AsJson = False
+
+    @property
+    def by_tls(self) -> bool:
+        """True if a certificate would be one of TLS."""
+        return self.protocol.upper() not in ("SFTP", "SCP", "SSH")
+
+    @property
+    def shown_method(self) -> str | None:
+        """The login method, which a certificate implies."""
+        if self.certificate is None or self.method is not None:
+            return self.method
+        return "TLSCertificate" if self.by_tls else "publickey"
 
     def require_words(self) -> None:
         """Return if address, protocol and method are some.
@@ -141,6 +157,8 @@ def _certificate(given: ExplainFlags, account: Account, loaded: Loaded) -> Seque
     """The rules about the certificate that is given, none without one."""
     if given.certificate is None:
         return ()
+    if given.by_tls:
+        return _tls_certificate(given.certificate, account, loaded)
     from tidegate.accounts.keys import certificate_blob
     from tidegate.cli.terminal import read_text
     from tidegate.errors import BadRecord, InvalidArgument
@@ -157,20 +175,35 @@ def _certificate(given: ExplainFlags, account: Account, loaded: Loaded) -> Seque
     return judge.steps(certificate, account.username, given.ip)
 
 
+def _tls_certificate(path: Path, account: Account, loaded: Loaded) -> Sequence[Step]:
+    """The rules about a TLS client certificate."""
+    from tidegate.cli.terminal import read_text
+    from tidegate.errors import InvalidArgument
+    from tidegate.server.certificates import client_certificate_steps
+
+    try:
+        return client_certificate_steps(read_text(path, "--certificate").encode(), account, loaded)
+    except ValueError as error:
+        raise InvalidArgument(f"--certificate {path}: {error}") from None
+
+
 def _ask(given: ExplainFlags, account: Account, loaded: Loaded, proofs: Sequence[Step]) -> Explanation:
-    from tidegate.model import Protocol
     from tidegate.policy.explain import Usage, explain
+    from tidegate.policy.mistakes import protocol_of
+
+    protocol, encrypted = protocol_of(given.protocol)
 
     return explain(
         account,
         ip=given.ip,
-        protocol=Protocol(given.protocol.upper()),
+        protocol=protocol,
+        encrypted=encrypted,
         op=given.op,
         path=given.path,
         target=given.target,
         target_exists=given.target_exists,
         rename_onto=loaded.settings.sftpd.strictest_rename_onto,
-        method="publickey" if given.certificate and given.method is None else given.method,
+        method=given.shown_method,
         proofs=proofs,
         commands=loaded.settings.sftpd.enabled_ssh_commands,
         size=None if given.size is None else flags.size(given.size),

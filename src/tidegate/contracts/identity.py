@@ -14,8 +14,8 @@ class Credential:
     """Something offered as a proof of who somebody is.
 
     Attributes:
-        kind: ``password``, ``publickey``, ``keyboard-interactive``, or another word that a door and an
-            authenticator share.
+        kind: ``password``, ``publickey``, ``keyboard-interactive``, ``TLSCertificate``, or another word that
+            a door and an authenticator share.
         secret: the password; of ``keyboard-interactive`` the answer, if there was one question.
         public_key: the key blob in SSH wire form (RFC 4253, 6.6); possession is proved by the door.
             Certificates are judged before authenticators are asked, which never see one.
@@ -23,6 +23,8 @@ class Credential:
         touched: of a security key (FIDO), that somebody touched it to sign. An authenticator of its own is
             asked only about signatures with a touch.
         verified: likewise, that the security key asked for a PIN or a finger.
+        certificate: of ``TLSCertificate`` (DER); the door has checked its authority, its dates and that it is
+            not revoked, and that the client has its key.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Credential:
     answers: tuple[str, ...] = ()
     touched: bool = False
     verified: bool = False
+    certificate: bytes = b""
 
     def __repr__(self) -> str:
         return f"Credential(kind={self.kind!r})"

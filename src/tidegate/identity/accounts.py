@@ -11,8 +11,10 @@ from tidegate.abc import Authenticator, Credential, KnowsKeys, LoginAttempt
 from tidegate.accounts.key_kinds import is_security_key
 from tidegate.accounts.keys import NO_TOUCH, VERIFY, key_blob, key_options
 from tidegate.errors import BadRecord, LoginRefused
+from tidegate.identity.client_certificates import names_user
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import Account, Peer
+from tidegate.policy.methods import CERTIFICATE, uses_certificate
 from tidegate.store.contract import Provider
 
 _DECOY_BLOB: Final = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + secrets.token_bytes(32)
@@ -45,7 +47,8 @@ class StoredAccounts:
 
         Raises:
             LoginRefused: wrong credential (``bad_credential``), a security key that was not touched or did
-                not verify its owner (``security_key``), or too many checks waiting (``busy``).
+                not verify its owner (``security_key``), an account that uses no TLS certificates
+                (``certificate_unused``), or too many checks waiting (``busy``).
             ProviderUnavailable: the provider cannot be asked.
         """
         username, credential = attempt.username, attempt.credential
@@ -57,6 +60,10 @@ class StoredAccounts:
         elif credential.kind in ("password", "keyboard-interactive"):
             stored = account.password if account is not None else ""
             right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
+        elif credential.kind == CERTIFICATE:
+            if account is not None and not uses_certificate(account):
+                raise LoginRefused("certificate_unused", username=username)
+            right = names_user(credential.certificate, username)
         else:
             raise LoginRefused("method", username=username)
         if account is not None and not right:

@@ -36,7 +36,7 @@ from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.policy.login import require_login
-from tidegate.policy.methods import KEYBOARD, combined, remaining_methods
+from tidegate.policy.methods import CERTIFICATE, KEYBOARD, combined, remaining_methods
 from tidegate.policy.second_factor import asks_code, code_follows, judged_method
 from tidegate.store.contract import Provider
 
@@ -171,11 +171,12 @@ class Identity:
         try:
             if name is None:
                 raise LoginRefused("bad_username")
-            code = "" if after is not None else await self._code_behind(peer, name, credential)
+            begins = after is None or after.done == CERTIFICATE
+            code = await self._code_behind(peer, name, credential) if begins else ""
             if not code:
                 return await self._login(peer, name, credential, method, after)
             alone = replace(credential, secret=credential.secret.removesuffix(code))
-            first = await self._login(peer, name, alone, method, None)
+            first = await self._login(peer, name, alone, method, after)
             if not isinstance(first, PartialLogin):
                 return first
             answer = Credential(KEYBOARD, secret=code, answers=(code,))
@@ -295,12 +296,12 @@ class Identity:
             raise LoginRefused("provider_error") from error
         now_ms = int(self._clock() * 1000)
         family = peer.protocol.family
-        if after is None and family == "SSH":
-            follow = remaining_methods(account, credential.kind)
+        if after is None:
+            follow = remaining_methods(account, credential.kind, protocol=peer.protocol)
             if follow:
                 # The other rules are asked now too: a disabled user gets no further than the first step.
                 self._require(account, peer, credential.kind, now_ms, partial=True)
-                code = asks_code(account, family)
+                code = asks_code(account, family) and credential.kind != CERTIFICATE
                 question = CODE_CHALLENGE if code else None
                 return PartialLogin(name, credential.kind, follow, question, replace(proved.step, code=code))
         # A code is no method of its own: who may log in by a password may do so with a code.
@@ -366,6 +367,8 @@ class Identity:
                     raise LoginRefused("method")  # whoever asked for a key has to see it
                 return await self._certified(peer, name, credential)
             return await self._stages.verify(peer, name, credential, after)
+        if credential.kind == CERTIFICATE:
+            return await self._stages.verify(peer, name, credential, after)
         if rule := self.throttle.guess_refused(name, peer.remote_ip, self._monotonic()):
             raise LoginRefused("throttled", rule=rule)
         try:
@@ -401,6 +404,7 @@ class Identity:
             now_ms=now_ms,
             partial=partial,
             tz=self._options.access_time_zone,
+            encrypted=peer.encrypted,
         )
 
     def _remember_key(self, login: tuple[str, bytes, str]) -> None:

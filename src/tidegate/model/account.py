@@ -131,6 +131,9 @@ class Filters:
         hooks: names of hooks switched off for this account.
         rename_onto: what RENAME does with a new name that exists: ``refuse``, ``replace``, or empty for the
             server's own setting.
+        tls_username: part of a TLS client certificate that has to be the user name: ``CommonName``; with
+            ``None`` or empty no certificate logs the account in.
+        ftp_security: 1 refuses FTP without TLS on both connections, 0 leaves it to the binding.
         tally_limits: ProFTPD-style quota, or None.
         imported_from: source of the import that made the account (``openbridge``, ``unix``...); empty if none
             did. A later import of that source says which accounts are gone there.
@@ -155,6 +158,8 @@ class Filters:
     allow_api_key_auth: bool = False
     external_auth_cache_time: int = 0
     rename_onto: str = ""
+    tls_username: str = ""
+    ftp_security: int = 0
     tally_limits: TallyLimits | None = None
     imported_from: str = ""
     extra: dict[str, object] = field(default_factory=dict)

@@ -59,6 +59,7 @@ class Peer:
         client_version: what the client says it is.
         rename_onto: what the binding it came by says of RENAME onto a name that exists; see
             `tidegate.policy.renames`.
+        encrypted: nobody on the way can read what is sent.
     """
 
     connection_id: str
@@ -68,6 +69,7 @@ class Peer:
     local_address: str = ""
     client_version: str = ""
     rename_onto: str = ""
+    encrypted: bool = True
 
     @property
     def remote_address(self) -> str:

@@ -240,6 +240,7 @@ def explain(
     tz: tzinfo = UTC,
     proofs: Sequence[Step] = (),
     commands: Collection[str] = ("*",),
+    encrypted: bool = True,
 ) -> Explanation:
     """Ask every rule about one act.
 
@@ -262,6 +263,7 @@ def explain(
         tz: time zone of `access_time`.
         proofs: what was asked of the credential (a certificate), before the rules of the account.
         commands: SSH commands that are enabled.
+        encrypted: nobody on the way can read what is sent.
 
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
@@ -270,7 +272,16 @@ def explain(
     usage = usage or Usage()
     gate = Gate(Principal(account, method or "", ip), protocol)
     judged = judged_method(account, family_of(protocol), method or "")
-    rules = check_login(account, protocol=protocol, method=judged, ip=ip, now_ms=now_ms, tz=tz, stop=False)
+    rules = check_login(
+        account,
+        protocol=protocol,
+        method=judged,
+        ip=ip,
+        now_ms=now_ms,
+        tz=tz,
+        encrypted=encrypted,
+        stop=False,
+    )
     steps: list[tuple[Section, Step]] = [("login", step) for step in (*proofs, *rules)]
     if (session := session_step(account, usage)) is not None:
         steps.append(("sessions", session))

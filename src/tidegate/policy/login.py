@@ -4,9 +4,9 @@
 Everything but the credential itself. The order is that of `check_login`; the first refusal decides. A
 client is never told which rule it was.
 
-A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``method``,
-``second_factor``, ``hours``, ``password_expired``, ``password_change``, ``home``), with what matched in
-brackets, for instance ``address[10.0.0.0/8]``.
+A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``encryption``,
+``method``, ``second_factor``, ``hours``, ``password_expired``, ``password_change``, ``home``), with what
+matched in brackets, for instance ``address[10.0.0.0/8]``.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Attempt:
         now_ms: Unix milliseconds.
         partial: `method` is the first of two steps and asked as such.
         tz: time zone of `access_time`.
+        encrypted: nobody on the way can read what is sent.
     """
 
     account: Account
@@ -56,6 +57,7 @@ class Attempt:
     now_ms: int
     partial: bool = False
     tz: tzinfo = UTC
+    encrypted: bool = True
 
     @property
     def family(self) -> str:
@@ -141,12 +143,22 @@ def _protocol(a: Attempt) -> Step:
     return Step("protocol", "pass", f"{a.family} is not denied", where)
 
 
+def _encryption(a: Attempt) -> Step:
+    rule, where = "encryption", "filters.ftp_security"
+    if not a.account.filters.ftp_security:
+        return Step(rule, "pass", "the account does not ask for TLS; the binding may", where)
+    if a.encrypted:
+        return Step(rule, "pass", "the connection speaks TLS, and data connections have to", where)
+    why = "the account wants FTP by TLS alone, and the connection is in the clear"
+    return Step(rule, "deny", why, where, "connect with AUTH TLS or by FTPS, or set ftp_security to 0")
+
+
 def _method(a: Attempt) -> Step:
     rule, where = "method", "filters.denied_login_methods"
     if not a.method:
         return Step(rule, "pass", "no method is given", where)
-    if a.family == "SSH" and a.partial:
-        following = remaining_methods(a.account, a.method)
+    if a.partial:
+        following = remaining_methods(a.account, a.method, protocol=a.protocol)
         if following:
             why = f"{a.method} is the first of two steps; {' or '.join(following)} has to follow"
             return Step(rule, "pass", why, where)
@@ -156,7 +168,7 @@ def _method(a: Attempt) -> Step:
     if index is not None:
         word = a.account.filters.denied_login_methods[index]
         why = f"{a.method} over {a.family} is denied by {word}"
-        if a.family == "SSH" and (following := remaining_methods(a.account, a.method)):
+        if following := remaining_methods(a.account, a.method, protocol=a.protocol):
             why = f"{a.method} alone is denied by {word}; {' or '.join(following)} has to follow it"
         return Step(f"{rule}[{word}]", "deny", why, f"{where}[{index}]", f"remove {word} from {where}")
     if a.family == "SSH" and "+" in a.method and not wants_two_steps(a.account):
@@ -246,6 +258,7 @@ _RULES: Final[tuple[Callable[[Attempt], Step], ...]] = (
     _denied_ip,
     _allowed_ip,
     _protocol,
+    _encryption,
     _method,
     _second_factor,
     _hours,
@@ -265,6 +278,7 @@ def check_login(
     now_ms: int,
     partial: bool = False,
     tz: tzinfo = UTC,
+    encrypted: bool = True,
     stop: bool = True,
 ) -> list[Step]:
     """Ask every login rule in order. Pure, and total over any account and input.
@@ -278,14 +292,17 @@ def check_login(
         now_ms: Unix milliseconds.
         partial: `method` is offered as the first of two steps, see `remaining_methods`.
         tz: time zone of `access_time`.
+        encrypted: nobody on the way can read what is sent; asked of FTP alone.
         stop: end at the first refusal, as the server does; False asks the rest as well, for `explain`.
 
     Returns:
         the rules asked. With `stop` only the last one can refuse; see `refusal`.
     """
     steps: list[Step] = []
-    attempt = Attempt(account, protocol, method, ip, now_ms, partial, tz)
+    attempt = Attempt(account, protocol, method, ip, now_ms, partial, tz, encrypted)
     for rule in _RULES:
+        if rule is _encryption and attempt.family != "FTP":
+            continue
         steps.append(rule(attempt))
         if stop and steps[-1].verdict == "deny":
             break
@@ -309,15 +326,24 @@ def require_login(
     now_ms: int,
     partial: bool = False,
     tz: tzinfo = UTC,
+    encrypted: bool = True,
 ) -> None:
     """Return if every login rule lets the account in.
 
     Raises:
-        LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``, ``method``,
-            ``second_factor``, ``hours``, ``password_expired``, ``password_change`` or ``home``.
+        LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``,
+            ``encryption``, ``method``, ``second_factor``, ``hours``, ``password_expired``,
+            ``password_change`` or ``home``.
     """
     steps = check_login(
-        account, protocol=protocol, method=method, ip=ip, now_ms=now_ms, partial=partial, tz=tz
+        account,
+        protocol=protocol,
+        method=method,
+        ip=ip,
+        now_ms=now_ms,
+        partial=partial,
+        tz=tz,
+        encrypted=encrypted,
     )
     refused = refusal(steps, account.username)
     if refused is not None:

@@ -17,6 +17,8 @@ PASSWORD_OVER_SSH: Final = "password-over-SSH"  # noqa: S105  the name of a meth
 KEYBOARD: Final = "keyboard-interactive"
 KEY_AND_PASSWORD: Final = "publickey+password"  # noqa: S105  the name of a method
 KEY_AND_KEYBOARD: Final = "publickey+keyboard-interactive"
+COMMON_NAME: Final = "CommonName"
+"""The value of `tls_username` that has a certificate's name be the user name."""
 CERTIFICATE: Final = "TLSCertificate"
 CERTIFICATE_AND_PASSWORD: Final = "TLSCertificate+password"  # noqa: S105  the name of a method
 
@@ -78,6 +80,14 @@ def wants_two_steps(account: Account) -> bool:
     return any(denied_by(account, method, Protocol.SSH) is None for method in _SSH_DOUBLE)
 
 
+def uses_certificate(account: Account) -> bool:
+    """True if a TLS client certificate logs this account in, alone or with a password."""
+    denied = account.filters.denied_login_methods
+    return account.filters.tls_username == COMMON_NAME and not (
+        CERTIFICATE in denied and CERTIFICATE_AND_PASSWORD in denied
+    )
+
+
 def combined(done: str, method: str) -> str:
     """The name of a login in several steps, for instance ``publickey+password``; the key's part goes first.
 
@@ -93,11 +103,12 @@ def combined(done: str, method: str) -> str:
 def remaining_methods(
     account: Account, done: str = "", *, protocol: Protocol | str = Protocol.SSH
 ) -> tuple[str, ...]:
-    """SSH method names that may follow.
+    """Method names that may follow.
 
     Args:
         account: who logs in.
-        protocol: by which door; steps are a matter of SSH alone, elsewhere nothing follows.
+        protocol: by which door; steps are a matter of SSH, and elsewhere of TLS certificates, which a
+            password follows if it is denied that they log in alone.
         done: the first step that was accepted; empty if nothing was yet.
 
     Returns:
@@ -105,7 +116,9 @@ def remaining_methods(
         first step. In the order in which they are best offered.
     """
     if family_of(protocol) != "SSH":
-        return ()
+        denied = account.filters.denied_login_methods
+        more = done == CERTIFICATE and CERTIFICATE in denied and CERTIFICATE_AND_PASSWORD not in denied
+        return (PASSWORD,) if more else ()
     two = wants_two_steps(account)
     if not done:
         if two:

@@ -16,6 +16,9 @@ METHODS: Final = (
     "publickey+keyboard-interactive",
     "password+keyboard-interactive",
     "publickey+password+keyboard-interactive",
+    "TLSCertificate",
+    "TLSCertificate+password",
+    "TLSCertificate+password+keyboard-interactive",
 )
 """Ways to log in that a door has; keyboard-interactive after a password is a one-time code."""
 
@@ -28,11 +31,23 @@ def address(text: str) -> str | None:
     return None if parse_address(text) is not None else f"{text!r} is not an IP address"
 
 
+ENCRYPTED_FTP: Final = "FTPS"
+"""FTP by TLS, in questions; `Protocol.FTP` is FTP in the clear there."""
+
+
+def protocol_of(text: str) -> tuple[Protocol, bool]:
+    """The protocol that `door` finds no mistake in, and whether its connection is encrypted."""
+    word = text.upper()
+    if word == ENCRYPTED_FTP:
+        return Protocol.FTP, True
+    return Protocol(word), word != Protocol.FTP
+
+
 def door(text: str) -> str | None:
     """The reason why a text is no protocol that is served here, None if it is one."""
-    if text.upper() in DOORS:
+    if text.upper() in DOORS or text.upper() == ENCRYPTED_FTP:
         return None
-    known = ", ".join(DOORS)
+    known = ", ".join((*DOORS, ENCRYPTED_FTP))
     later = text.upper() in Protocol.__members__
     return f"{text!r} is not {'served by this version' if later else 'a protocol'}; expected one of {known}"
 

@@ -26,7 +26,7 @@ LEAST_SECRET_BYTES: Final = 10
 MOST_SECRET_BYTES: Final = 128
 """Of a secret of one-time codes that comes from elsewhere."""
 _HASHED: Final = "$sha256$"
-WITHOUT_PASSWORD: Final = frozenset(("publickey",))
+WITHOUT_PASSWORD: Final = frozenset(("publickey", "TLSCertificate"))
 """Methods that no code follows by itself."""
 
 

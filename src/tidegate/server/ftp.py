@@ -6,6 +6,7 @@ from __future__ import annotations
 from tidegate.config.load import Loaded
 from tidegate.config.schema.ftpd import FtpBinding as BindingSection
 from tidegate.doors.common.admission import AdmissionLimits
+from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.doors.common.door import Apply
 from tidegate.doors.ftp.door import FtpDoor
 from tidegate.doors.ftp.options import (
@@ -89,6 +90,19 @@ def options(loaded: Loaded, own: tuple[FtpBinding, ...] = ()) -> FtpOptions:
     )
 
 
+def client_certificates(loaded: Loaded, section: BindingSection) -> ClientCertificates | None:
+    """The certificates that a binding asks its clients for; None if it asks for none."""
+    if not section.client_auth_type:
+        return None
+    ftpd = loaded.settings.ftpd
+    return ClientCertificates(
+        "ftpd",
+        tuple(loaded.resolve(name) for name in ftpd.ca_certificates),
+        tuple(loaded.resolve(name) for name in ftpd.ca_revocation_lists),
+        required=section.client_auth_type == 1,
+    )
+
+
 def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: bool) -> FtpBinding:
     tls = None
     if section.certificate_file:
@@ -96,6 +110,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: boo
             loaded.resolve(section.certificate_file),
             loaded.resolve(section.certificate_key_file),
             section.min_tls_version,
+            client_certificates(loaded, section),
         )
     return FtpBinding(
         label=label,

@@ -41,6 +41,7 @@ LIMIT_TYPES: Final = ("soft", "hard")
 PATTERN_ORDERS: Final = ("allowed", "denied")
 PATTERN_DIRECTORIES: Final = ("denied", "all", "whole", "none")
 IP_ORDERS: Final = ("denied", "allowed")
+TLS_USERNAMES: Final = ("", "None", "CommonName")
 
 
 def check_permissions(where: str, permissions: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -75,6 +76,8 @@ def check_filters(filters: Filters, where: str) -> Filters:
     check_some_left(f"{where}denied_protocols", filters.denied_protocols, PROTOCOLS)
     check_known(f"{where}two_factor_protocols", filters.two_factor_protocols, TWO_FACTOR)
     check_one_of(f"{where}ip_order", filters.ip_order, IP_ORDERS)
+    check_one_of(f"{where}tls_username", filters.tls_username, TLS_USERNAMES)
+    check_flag(f"{where}ftp_security", filters.ftp_security, (0, 1))
     seen: set[str] = set()
     patterns: list[FilePatterns] = []
     for index, item in enumerate(bounded(f"{where}file_patterns", filters.file_patterns)):

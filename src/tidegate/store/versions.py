@@ -26,8 +26,8 @@ def _table(absent: str, derived: str = "", held: str = "") -> dict[str, str]:
 
 USER_KEYS: Final = _table("role groups oidc_custom_fields", "has_password")
 FILTER_KEYS: Final = _table(
-    "tls_username tls_certs hooks web_client user_type data_transfer_limits "
-    "2fa_protocols ftp_security is_anonymous default_shares_expiration max_shares_expiration "
+    "tls_certs hooks web_client user_type data_transfer_limits "
+    "2fa_protocols is_anonymous default_shares_expiration max_shares_expiration "
     "additional_emails check_password_disabled custom1 custom_placeholders",
     held="totp_config recovery_codes",
 )

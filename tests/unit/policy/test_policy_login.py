@@ -17,7 +17,14 @@ from tidegate.model import Account, Filters, Protocol, StorageConfig, TimeWindow
 from tidegate.model.address_list import AddressList, host_of, parse_address, parse_network
 from tidegate.policy.hours import open_window, parse_clock
 from tidegate.policy.login import check_login, refusal, require_login
-from tidegate.policy.methods import LOGIN_METHODS, combined, remaining_methods, uses_password, wants_two_steps
+from tidegate.policy.methods import (
+    LOGIN_METHODS,
+    combined,
+    remaining_methods,
+    uses_certificate,
+    uses_password,
+    wants_two_steps,
+)
 
 DAY = 86_400_000
 NOW = 1_790_000_000_000  # Monday 2026-09-21 14:13:20 UTC
@@ -363,3 +370,47 @@ def test_utc_is_the_default_zone() -> None:
 )
 def test_one_host_is_an_address_or_a_64(text: str, host: str) -> None:
     assert host_of(text) == host
+
+
+CERTIFICATES = ("TLSCertificate", "TLSCertificate+password")
+
+
+@pytest.mark.parametrize(
+    ("tls_username", "denied", "used", "follows"),
+    [
+        ("CommonName", (), True, ()),
+        ("CommonName", CERTIFICATES[:1], True, ("password",)),
+        ("CommonName", CERTIFICATES[1:], True, ()),
+        ("CommonName", CERTIFICATES, False, ()),
+        ("None", (), False, ()),
+        ("", (), False, ()),
+    ],
+)
+def test_certificates_of_tls(
+    tls_username: str, denied: tuple[str, ...], used: bool, follows: tuple[str, ...]
+) -> None:
+    who = account(Filters(tls_username=tls_username, denied_login_methods=denied))
+    assert uses_certificate(who) is used
+    assert remaining_methods(who, "TLSCertificate", protocol=Protocol.FTP) == follows
+    assert remaining_methods(who, "password", protocol=Protocol.FTP) == ()
+    alone = reason(who, protocol=Protocol.FTP, method="TLSCertificate")
+    assert alone == ("method" if CERTIFICATES[0] in denied else "")
+    first = reason(who, protocol=Protocol.FTP, method="TLSCertificate", partial=True)
+    assert first == ("" if follows else "method")
+    assert reason(who, protocol=Protocol.FTP, method=CERTIFICATES[1]) == (
+        "method" if CERTIFICATES[1] in denied else ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("security", "protocol", "encrypted", "refused"),
+    [
+        (1, Protocol.FTP, False, "encryption"),
+        (1, Protocol.FTP, True, ""),
+        (0, Protocol.FTP, False, ""),
+        (1, Protocol.HTTP, False, ""),
+        (1, Protocol.SFTP, True, ""),
+    ],
+)
+def test_ftp_by_tls_alone(security: int, protocol: Protocol, encrypted: bool, refused: str) -> None:
+    assert reason(account(Filters(ftp_security=security)), protocol=protocol, encrypted=encrypted) == refused

@@ -375,13 +375,20 @@ def test_known_foreign_fields_are_kept_and_noted_only_if_used() -> None:
         **LEAST,
         "role": "",
         "groups": [],
-        "filters": {"tls_username": "CommonName", "web_client": [], "is_anonymous": False},
+        "filters": {"user_type": "OSUser", "web_client": [], "is_anonymous": False},
     }
 
     account = decode_account(document, notes=notes)
 
-    assert notes == ["filters.tls_username: not available in this version"]
-    assert encode_account(account, confidential=True)["filters"]["tls_username"] == "CommonName"
+    assert notes == ["filters.user_type: not available in this version"]
+    assert encode_account(account, confidential=True)["filters"]["user_type"] == "OSUser"
+
+
+@pytest.mark.parametrize(("field", "value"), [("tls_username", "Email"), ("ftp_security", 2)])
+def test_rules_of_ftp_are_known_words(field: str, value: object) -> None:
+    known = {"tls_username": "CommonName", "ftp_security": 1}
+    assert decode_account({**LEAST, "filters": known}).filters.ftp_security == 1
+    assert refused({**LEAST, "filters": {**known, field: value}}).field == f"filters.{field}"
 
 
 def test_lenient_keeps_unknown_keys() -> None:

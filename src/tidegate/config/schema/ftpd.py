@@ -67,6 +67,13 @@ class FtpBinding(Section):
         "Whether a data connection takes up the TLS session of its control connection: `require` refuses "
         "others, which proves who opened it and shuts out clients that cannot (Python's ftplib).",
     )
+    client_auth_type: int = key(
+        0,
+        "Certificates of clients: 0 asks for none, 1 refuses connections without one, 2 takes those that are "
+        "offered. 1 and 2 need `ftpd.ca_certificates`. Accounts with `filters.tls_username` log in by them.",
+        ge=0,
+        le=2,
+    )
     clear_command_channel: bool = key(
         False, "Obey CCC: the control connection goes back to the clear after the login."
     )
@@ -99,6 +106,8 @@ class FtpBinding(Section):
             raise ValueError("certificate_file and certificate_key_file are needed together")
         if self.tls_mode and not self.certificate_file:
             raise ValueError(f"tls_mode {self.tls_mode} needs certificate_file and certificate_key_file")
+        if self.client_auth_type and not self.certificate_file:
+            raise ValueError(f"client_auth_type {self.client_auth_type} needs certificate_file")
         if not self.certificate_file and not self.plain_login:
             raise ValueError(
                 "nobody could log in: set certificate_file and certificate_key_file, or plain_login, which "
@@ -109,7 +118,6 @@ class FtpBinding(Section):
     # -- accepted, not acted on ----------------------------------------------------------------------------
     apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.", available=False)
     passive_host: str = key("", "Host name whose address PASV names.", available=False)
-    client_auth_type: int = key(0, "Client certificates.", available=False)
     tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     active_connections_security: int = key(
         0, "1 would send data to addresses of others than the client.", available=False
@@ -152,6 +160,25 @@ class Ftpd(Section):
         60, "Time in which a data connection has to move something.", unit="seconds", ge=1, le=3600
     )
     max_login_tries: int = key(3, "Refused passwords after which a connection ends.", ge=1, le=20)
+    ca_certificates: list[str] = key(
+        [],
+        "Files (PEM) with the authorities of client certificates, relative to the configuration directory; "
+        "read again when they change.",
+    )
+    ca_revocation_lists: list[str] = key(
+        [],
+        "Files (PEM) with their revocation lists. With any, a certificate is taken only if its authority has "
+        "a list that is still valid and does not name it.",
+    )
+
+    @model_validator(mode="after")
+    def _authorities(self) -> Ftpd:
+        for index, binding in enumerate(self.bindings):
+            if binding.port and binding.client_auth_type and not self.ca_certificates:
+                raise ValueError(
+                    f"bindings[{index}].client_auth_type {binding.client_auth_type} needs ca_certificates"
+                )
+        return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     banner_file: str = key("", "File with the lines that clients get first.", available=False)
@@ -160,8 +187,6 @@ class Ftpd(Section):
     )
     certificate_file: str = key("", "Certificate of bindings without one.", available=False)
     certificate_key_file: str = key("", "Its key.", available=False)
-    ca_certificates: list[str] = key([], "Authorities of client certificates.", available=False)
-    ca_revocation_lists: list[str] = key([], "Their revocation lists.", available=False)
 
 
 def _ipv4(text: str) -> str:

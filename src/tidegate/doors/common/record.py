@@ -163,14 +163,21 @@ async def authenticate(
     *,
     after: PartialLogin | None = None,
     client_version: str = "",
+    leaves: frozenset[str] = frozenset(),
 ) -> Principal | PartialLogin | None:
-    """Ask the login service; what is refused, or cannot be judged, is on record and answered with None."""
+    """Ask the login service; what is refused, or cannot be judged, is on record and answered with None.
+
+    Raises:
+        LoginRefused: for one of the reasons `leaves`, which are not put on record.
+    """
     try:
         outcome = await service.authenticate(peer, username, credential, after=after)
         if isinstance(outcome, Principal):
             await record.login_is_right(outcome, client_version)
         return outcome
     except LoginRefused as refusal:
+        if refusal.reason in leaves:
+            raise
         record.login_failed(credential.kind, refusal.reason, refusal.rule)
     except TidegateError as error:
         log.error("%s: login of %r could not be judged: %s", peer.connection_id, username, error)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.errors import ConfigError
 
 VERSIONS: Final = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
@@ -35,12 +36,21 @@ class Certificate:
         min_version: 12 or 13.
         label: of the binding, for errors.
         alpn: protocols offered to clients that ask (RFC 7301).
+        clients: certificates that clients are asked for; None asks for none.
     """
 
     def __init__(
-        self, certificate: Path, key: Path, *, min_version: int, label: str, alpn: Sequence[str] = ()
+        self,
+        certificate: Path,
+        key: Path,
+        *,
+        min_version: int,
+        label: str,
+        alpn: Sequence[str] = (),
+        clients: ClientCertificates | None = None,
     ) -> None:
         self._files = (certificate, key)
+        self._clients = clients
         self._min_version = min_version
         self._label = label
         self._alpn = list(alpn)
@@ -115,11 +125,15 @@ class Certificate:
             raise ConfigError(
                 f"{self._label}: {certificate} with {key} cannot be read: {error.strerror}"
             ) from None
+        if self._clients is not None:
+            self._clients.ask(context)
         return context, seen
 
     def _mark(self) -> _Mark:
         found = []
-        for path in self._files:
+        clients = self._clients
+        more = (*clients.authorities, *clients.revoked) if clients is not None else ()
+        for path in (*self._files, *more):
             try:
                 status = path.stat()
             except OSError:

@@ -144,5 +144,7 @@ class TlsStream:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate of the client: {error.verify_message}"
     found = getattr(error, "reason", None) or str(error) or "failed"
     return str(found).replace("_", " ").lower()

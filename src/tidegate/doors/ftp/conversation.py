@@ -17,7 +17,7 @@ from tidegate.doors.common.record import ConnectionRecord, Events
 from tidegate.doors.ftp import status
 from tidegate.doors.ftp.control import Control
 from tidegate.doors.ftp.data import Active, Passive
-from tidegate.doors.ftp.options import FtpBinding, FtpOptions
+from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
 from tidegate.doors.ftp.wire import replies
 from tidegate.doors.ftp.wire.listings import DEFAULT_FACTS
 from tidegate.errors import NotADirectory, TidegateError
@@ -85,11 +85,13 @@ class Login:
         username: of USER; empty before it.
         partial: what was accepted before the next step.
         tries: that were refused.
+        refused: the certificate of the client refuses this user, whatever the password.
     """
 
     username: str = ""
     partial: PartialLogin | None = None
     tries: int = 0
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -168,6 +170,7 @@ class Conversation:
         live: the connection among the account's sessions.
         handles: its open files, against the limits of the account and the process.
         ended_by: who ended it if not the client.
+        error: what went wrong with the connection itself.
     """
 
     door: DoorServices
@@ -199,6 +202,7 @@ class Conversation:
     live: LiveConnection | None = None
     handles: Share | None = None
     ended_by: str = ""
+    error: str = ""
 
     # -- replies -----------------------------------------------------------------------------------------
 
@@ -230,6 +234,13 @@ class Conversation:
     def encrypted(self) -> bool:
         """True if the control connection speaks TLS."""
         return self.control.tls is not None
+
+    @property
+    def wants_protected(self) -> bool:
+        """True if both connections have to speak TLS, as the binding or the account says."""
+        if self.session is not None and self.session.principal.account.filters.ftp_security:
+            return True
+        return self.binding.tls_mode is not TlsMode.POSSIBLE
 
     def path(self, argument: str) -> VPath:
         """A path as received, relative to the current directory.

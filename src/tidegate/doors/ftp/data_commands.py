@@ -12,7 +12,7 @@ from typing import Final
 from tidegate.doors.ftp import status, transfers
 from tidegate.doors.ftp.conversation import Conversation, Rejected
 from tidegate.doors.ftp.data import Active, DataConnection, DataFailed, Passive, connected
-from tidegate.doors.ftp.options import Reuse, TlsMode
+from tidegate.doors.ftp.options import Reuse
 from tidegate.doors.ftp.wire import replies
 from tidegate.errors import Conflict, InvalidArgument, PeerLimit, TidegateError
 from tidegate.model import Attrs, VPath
@@ -36,7 +36,7 @@ def check_way(c: Conversation) -> None:
     c.files  # noqa: B018  nobody is told who is not logged in
     if c.next.way is None:
         raise Rejected(425, "Say first where the data goes: PASV, EPSV, PORT or EPRT.")
-    if c.encrypted and not c.protects and c.binding.tls_mode is not TlsMode.POSSIBLE:
+    if c.wants_protected and not c.protects:
         raise Rejected(522, "This server wants data connections protected: PROT P.")
 
 

@@ -131,10 +131,16 @@ class FtpDialogue:
         self._c = conversation
         self._mistakes = 0
 
-    async def run(self) -> None:
-        """Greet, and obey until the connection ends. Then nothing of it is left, but its record."""
+    async def run(self, *, implicit: bool) -> None:
+        """Greet, and obey until the connection ends. Then nothing of it is left, but its record.
+
+        Args:
+            implicit: TLS began with the first byte, before the greeting.
+        """
         c = self._c
         try:
+            if implicit:
+                await s.secured(c)
             await c.control.send(replies.sentences(220, c.options.banner))
             while not c.quitting:
                 command = await c.control.next()
@@ -143,6 +149,7 @@ class FtpDialogue:
                 await self._one(command)
         except TlsFailed as error:
             log.info("%s: TLS: %s", c.peer.connection_id, error)
+            c.error = f"TLS: {error}"
         finally:
             c.next.forget()
             await self._close()

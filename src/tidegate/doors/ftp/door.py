@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from tidegate.cluster.registry import Activity, Registry
@@ -24,7 +25,6 @@ from tidegate.doors.ftp.conversation import Conversation
 from tidegate.doors.ftp.dialogue import FtpDialogue
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
 from tidegate.doors.ftp.public_address import find_public_address
-from tidegate.doors.ftp.session_commands import secured
 from tidegate.errors import ConfigError, Problem
 from tidegate.identity.api import LoginService
 from tidegate.model import Protocol
@@ -102,7 +102,11 @@ class FtpDoor:
         if binding.tls is None:
             return
         certificate = Certificate(
-            binding.tls.certificate, binding.tls.key, min_version=binding.tls.min_version, label=binding.label
+            binding.tls.certificate,
+            binding.tls.key,
+            min_version=binding.tls.min_version,
+            label=binding.label,
+            clients=binding.tls.clients,
         )
         await certificate.load()
         self._certificates[binding.label] = certificate
@@ -215,7 +219,7 @@ class FtpDoor:
             remote, local = sock.getpeername(), sock.getsockname()
         except OSError:  # it is gone already
             remote, local = None, None
-        peer = new_peer(Protocol.FTP, remote, local, rename_onto=visit.rename_onto)
+        peer = replace(new_peer(Protocol.FTP, remote, local, rename_onto=visit.rename_onto), encrypted=False)
         lost: list[Exception | None] = []
         conversation = Conversation(
             door=self,
@@ -253,9 +257,7 @@ class FtpDoor:
             idle = IdleWatch(
                 c.options.idle_seconds, c.activity, lambda: c.busy, lambda: c.end("idle_timeout")
             )
-            if implicit:
-                await secured(c)
-            await FtpDialogue(c).run()
+            await FtpDialogue(c).run(implicit=implicit)
         except OSError as problem:
             self.ledger.descriptors.short(problem)
         except asyncio.CancelledError:
@@ -270,7 +272,7 @@ class FtpDoor:
             c.control.close()
             self._admission.leave(c.visit)
             self._open.pop(c, None)
-            c.record.closed(by=c.ended_by, error=error, client_version=c.client)
+            c.record.closed(by=c.ended_by, error=error or c.error, client_version=c.client)
 
     def _too_late(self, c: Conversation) -> None:
         if c.session is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.doors.common.admission import AdmissionLimits
+from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.model.address_list import AddressList
 
 
@@ -39,17 +40,13 @@ class FtpCertificate:
         certificate: PEM file, the chain included.
         key: PEM file without a passphrase.
         min_version: least TLS version, 12 or 13.
-        ciphers: of TLS 1.2; empty takes the library's.
-        client_ca: PEM file with authorities of client certificates; None asks for no certificate.
-        client_required: connections without one are refused.
+        clients: certificates that clients are asked for; None asks for none.
     """
 
     certificate: Path
     key: Path
     min_version: int = 12
-    ciphers: str = ""
-    client_ca: Path | None = None
-    client_required: bool = False
+    clients: ClientCertificates | None = None
 
 
 @dataclass(frozen=True, slots=True)

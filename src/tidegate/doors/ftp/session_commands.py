@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from typing import Final
 
 from tidegate.abc import Credential
 from tidegate.cluster.registry import LiveConnection
+from tidegate.doors.common.client_certificates import Certified, login_by_certificate
 from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.common.record import authenticate, shown_version
 from tidegate.doors.common.tls_stream import TlsFailed
@@ -38,11 +40,30 @@ async def user(c: Conversation, argument: str) -> None:
     c.login = Login(username=argument, tries=c.login.tries)
     c.record.named(argument)
     c.door.proves(c.visit)
+    outcome = await login_by_certificate(
+        c.door.login, c.record, c.peer, argument, _certificate(c), client_version=c.client
+    )
+    if isinstance(outcome, Principal):
+        await _enter(c, outcome, 232)  # RFC 4217 section 4.2: the TLS session has said who it is
+        return
+    if isinstance(outcome, PartialLogin):
+        c.login.partial = outcome
+    c.login.refused = outcome is Certified.REFUSED
     await c.reply(331, "Password, please.")
+
+
+def _certificate(c: Conversation) -> bytes | None:
+    """The client's certificate, if the binding asks for any."""
+    if c.binding.tls is None or c.binding.tls.clients is None or c.control.tls is None:
+        return None
+    return c.control.tls.peer_certificate
 
 
 async def password(c: Conversation, argument: str) -> None:
     """PASS: judged, and the session opened."""
+    if c.session is not None and c.login.username:
+        await c.reply(202, "The certificate has logged you in; no password is needed.")
+        return
     if c.session is not None:
         raise Rejected(503, "Somebody is logged in.")
     if not c.login.username:
@@ -53,9 +74,11 @@ async def password(c: Conversation, argument: str) -> None:
     if after is not None and "password" not in after.remaining:
         kind = "keyboard-interactive"
     credential = Credential(kind, secret=argument, answers=(argument,) if after is not None else ())
-    outcome = await authenticate(
-        c.door.login, c.record, c.peer, username, credential, after=after, client_version=c.client
-    )
+    outcome = None
+    if not c.login.refused:
+        outcome = await authenticate(
+            c.door.login, c.record, c.peer, username, credential, after=after, client_version=c.client
+        )
     if isinstance(outcome, PartialLogin):
         c.login.partial = outcome
         asked = outcome.challenge.prompts[0].text if outcome.challenge and outcome.challenge.prompts else ""
@@ -70,6 +93,13 @@ async def password(c: Conversation, argument: str) -> None:
             c.quitting = True
         await c.reply(530, "Login incorrect.")
         return
+    c.login = Login(tries=c.login.tries)
+    await _enter(c, outcome, 230)
+
+
+async def _enter(c: Conversation, outcome: Principal, code: int) -> None:
+    """Open the session of who has logged in, and say so by this reply."""
+    username = outcome.username
     try:
         await open_session(c, outcome)
     except LoginRefused as refusal:
@@ -85,7 +115,7 @@ async def password(c: Conversation, argument: str) -> None:
         return
     c.record.login_accepted(outcome, c.client)
     c.door.logged_in(c.visit)
-    await c.reply(230, "Logged in.")
+    await c.reply(code, "Logged in.")
 
 
 async def open_session(c: Conversation, principal: Principal) -> None:
@@ -182,6 +212,7 @@ async def secured(c: Conversation) -> None:
     except TimeoutError:
         raise TlsFailed("the handshake took too long") from None
     c.record.encrypted = True
+    c.peer = replace(c.peer, encrypted=True)
 
 
 async def pbsz(c: Conversation, argument: str) -> None:  # noqa: ARG001
@@ -198,7 +229,7 @@ async def prot(c: Conversation, argument: str) -> None:
         raise Rejected(503, "PROT comes after AUTH TLS.")
     if level == "P":
         c.protects = True
-    elif level == "C" and c.binding.tls_mode is TlsMode.POSSIBLE:
+    elif level == "C" and not c.wants_protected:
         c.protects = False
     elif level == "C":
         raise Rejected(534, "This server wants data connections protected: PROT P.")
@@ -211,7 +242,7 @@ async def ccc(c: Conversation, argument: str) -> None:  # noqa: ARG001
     """CCC: back to the clear, where the binding has it."""
     if not c.encrypted:
         raise Rejected(533, "The control connection is in the clear.")
-    if not c.binding.clear_command or c.binding.tls_mode is not TlsMode.POSSIBLE:
+    if not c.binding.clear_command or c.wants_protected:
         raise Rejected(534, "This server keeps the control connection protected.")
     c.record.encrypted = False
     c.control.clear_tls(replies.reply(200, "In the clear from here on."))

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.errors import InvalidArgument, NotFound
-from tidegate.model import Protocol
 from tidegate.packages import load_beside
 from tidegate.policy import mistakes
 from tidegate.web.api import schemas
@@ -60,10 +59,12 @@ async def _explained(services: Services, question: schemas.Question) -> Response
     from tidegate.policy.explain import Usage
     from tidegate.policy.explain import explain as ask
 
+    protocol, encrypted = mistakes.protocol_of(question.protocol)
     answer = ask(
         account,
         ip=question.ip,
-        protocol=Protocol(question.protocol.upper()),
+        protocol=protocol,
+        encrypted=encrypted,
         op=question.op,
         path=question.path,
         target=question.target,
