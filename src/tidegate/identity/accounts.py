@@ -11,7 +11,6 @@ from tidegate.abc import Authenticator, Credential, KnowsKeys, LoginAttempt
 from tidegate.accounts.key_kinds import is_security_key
 from tidegate.accounts.keys import NO_TOUCH, VERIFY, key_blob, key_options
 from tidegate.errors import BadRecord, LoginRefused
-from tidegate.identity.client_certificates import names_user
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import Account, Peer
 from tidegate.policy.methods import CERTIFICATE, uses_certificate
@@ -63,6 +62,8 @@ class StoredAccounts:
         elif credential.kind == CERTIFICATE:
             if account is not None and not uses_certificate(account):
                 raise LoginRefused("certificate_unused", username=username)
+            from tidegate.identity.client_certificates import names_user  # few log in so
+
             right = names_user(credential.certificate, username)
         else:
             raise LoginRefused("method", username=username)
