@@ -104,6 +104,7 @@ def ssh_options(loaded: Loaded) -> SshOptions:
         keepalive_seconds=float(sftpd.keepalive_interval),
         keepalive_max=sftpd.keepalive_count,
         enabled_ssh_commands=tuple(sftpd.enabled_ssh_commands),
+        scp_shell=sftpd.scp_shell,
         programs=ProgramOptions(
             confinement=sftpd.programs.confinement,
             seconds=float(sftpd.programs.time_limit),

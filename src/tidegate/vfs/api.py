@@ -228,6 +228,7 @@ class Session(Protocol):
     """One principal's view of the tree through one connection (or channel).
 
     Attributes:
+        start_directory: where relative paths begin; a door whose peer changes directory may set it.
         transfers: what is being moved now; the door shares this very set with its entry in the registry.
     """
 

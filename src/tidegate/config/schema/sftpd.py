@@ -142,6 +142,11 @@ class Sftpd(Section):
         ["md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp"],
         "SSH commands that may be run, of " + ", ".join(SSH_COMMANDS) + "; `*` means all.",
     )
+    scp_shell: bool = key(
+        False,
+        "Answer the command lines of WinSCP's SCP mode (`ls`, `mv`, `chmod` and the like), which it sends to "
+        "a shell, where `scp` is enabled. No shell runs; each acts by the account's permissions.",
+    )
     programs: Programs = key(Programs(), "Bounds of git and rsync, where they are enabled.")
     rekey_bytes: int = key(
         1 << 30, "Data after which keys are exchanged again.", unit="bytes", ge=64 * 1024, le=1 << 40

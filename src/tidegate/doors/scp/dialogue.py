@@ -35,6 +35,9 @@ class ScpDialogue:
         activity: takes note whenever the peer sends something.
         handles: counts open handles against the limits of account and process; None counts nowhere.
 
+    Attributes:
+        in_step: at the end, True if the peer knows that it is the end: nothing of this conversation follows.
+
     Raises:
         InvalidArgument: the command line is not one of SCP.
     """
@@ -52,6 +55,7 @@ class ScpDialogue:
         self._transport = transport
         self._stream = Stream(transport, activity)
         self._place = Place(session, self._stream, options, handles)
+        self.in_step = False
         self.feed = self._stream.feed
         self.eof_received = self._stream.eof_received
         side = Sink(self._place) if options.sink else Source(self._place)
@@ -86,13 +90,19 @@ class ScpDialogue:
         fatal = ""
         try:
             await side.run()
-        except (PeerGone, Refused):
+            self.in_step = True
+        except PeerGone:
             self._place.errors += 1
+        except Refused:  # the peer ended it
+            self._place.errors += 1
+            self.in_step = True
         except ProtocolViolation as error:
             fatal = f"protocol error: {error.text}"
+            self.in_step = not side.begun
             self._place.failed("", "", error)
         except TidegateError as error:
             fatal = error.text
+            self.in_step = not side.begun
             self._place.failed("", "", error)
         except Exception:
             log.exception("%s: unforeseen error in SCP", self._session.peer.connection_id)

@@ -50,9 +50,13 @@ class Sink:
 
     Args:
         place: session, stream and options of the channel.
+
+    Attributes:
+        begun: True once the sender was told to begin.
     """
 
     def __init__(self, place: Place) -> None:
+        self.begun = False
         self._place = place
         self._stream = place.stream
         self._session = place.session
@@ -81,6 +85,7 @@ class Sink:
         if place.options.directory and self._is_directory is False:
             place.failed("upload", self._target, NotADirectory())
             raise NotADirectory(f"{shown(self._word)}: {text_of(NotADirectory())}")
+        self.begun = True
         self._ok()
         while True:
             line = await self._stream.line()

@@ -50,9 +50,13 @@ class Source:
 
     Args:
         place: session, stream and options of the channel.
+
+    Attributes:
+        begun: True: the peer may answer at any time.
     """
 
     def __init__(self, place: Place) -> None:
+        self.begun = True
         self._place = place
         self._stream = place.stream
         self._session = place.session

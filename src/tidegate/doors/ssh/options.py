@@ -88,6 +88,7 @@ class SshOptions:
         keepalive_seconds: interval of the server's own keepalives.
         keepalive_max: unanswered keepalives after which the client counts as gone.
         enabled_ssh_commands: exec commands that may run; ``*`` is all.
+        scp_shell: read the command lines of WinSCP's SCP mode from a shell channel, where scp is enabled.
         programs: bounds of git and rsync.
         fast_lane: use the accelerator where cipher and libraries allow it.
         max_connections: connections at a time.
@@ -118,6 +119,7 @@ class SshOptions:
     keepalive_seconds: float = 0.0
     keepalive_max: int = 3
     enabled_ssh_commands: tuple[str, ...] = ("md5sum", "sha1sum", "sha256sum", "cd", "pwd", "scp")
+    scp_shell: bool = False
     programs: ProgramOptions = field(default_factory=ProgramOptions)
     fast_lane: bool = True
     max_connections: int = 4096
@@ -127,6 +129,10 @@ class SshOptions:
     window_bytes: int = DEFAULT_WINDOW
     max_packet_bytes: int = DEFAULT_PACKET
     backlog: int = 512
+
+    def enables(self, command: str) -> bool:
+        """True if an exec command may run."""
+        return "*" in self.enabled_ssh_commands or command in self.enabled_ssh_commands
 
     @property
     def admission(self) -> AdmissionLimits:

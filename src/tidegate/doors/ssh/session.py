@@ -23,7 +23,15 @@ import asyncssh
 from tidegate.cluster.registry import LiveConnection
 from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.ssh import commands
-from tidegate.doors.ssh.command import Call, ChannelCommand, Input, Invocation, TextCommand
+from tidegate.doors.ssh.command import (
+    Call,
+    ChannelCall,
+    ChannelCommand,
+    ChannelConversation,
+    Input,
+    Invocation,
+    TextCommand,
+)
 from tidegate.doors.ssh.contracts import ChannelOwner
 from tidegate.doors.ssh.subsystem import CommandChannel, SftpSubsystem
 from tidegate.errors import LoginRefused, PeerGone, PeerLimit, TidegateError
@@ -119,8 +127,18 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return False
 
     def shell_requested(self) -> bool:
-        """No shell."""
-        return self._end_with(self._offered())
+        """No shell; the command lines of WinSCP's SCP mode where `sftpd.scp_shell` has them."""
+        options = self._login.options
+        if self._principal.sftp_only or not options.scp_shell or not options.enables("scp"):
+            return self._end_with(OFFERED if self._principal.sftp_only else self._offered())
+        shell = ChannelCommand(self._open_shell, Protocol.SCP, on_record=False)
+        self._work = lambda: self._serve_command(shell, Invocation("shell", "shell", ()))
+        return self._enter(Protocol.SCP, "shell")
+
+    def _open_shell(self, call: ChannelCall) -> ChannelConversation:
+        from tidegate.doors.ssh.shell.dialogue import ShellDialogue  # loaded by the first who asks
+
+        return ShellDialogue(call, self._login.options.enabled_ssh_commands)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """The sftp subsystem, none else."""
