@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What WinSCP does in SCP mode: the lines that it sends and how it reads the answers, carried by OpenSSH's ssh.
+"""A client as WinSCP is in SCP mode: the lines that it sends and how it reads the answers, carried by OpenSSH's ssh.
 
 WinSCP runs on Windows only. The lines are those of its own table of commands, the reading of answers follows
 its ReceiveLine, RemoveLastLine, SCPResponse, SCPSource and SCPSink (ScpFileSystem.cpp).
@@ -85,7 +85,7 @@ class WinScp:
     # -- commands --------------------------------------------------------------------------------------
 
     def last(self, line: str) -> tuple[str, int] | None:
-        """What stands before the mark of the end, and the status; None if there is no such mark."""
+        """The text before the mark of the end, and the status; None if there is no such mark."""
         head, mark, rest = line.partition(f"{LAST}:")
         return (head, int(rest)) if mark and re.fullmatch(r"-?[0-9]+", rest) else None
 
