@@ -8,7 +8,11 @@ contract in `tidegate.doors.common.door`.
 from __future__ import annotations
 
 from tidegate.contracts.cluster import (
+    HeldLock,
     Live,
+    LockLimits,
+    LockRequest,
+    LockTable,
     Message,
 )
 from tidegate.contracts.events import (
@@ -42,6 +46,7 @@ from tidegate.contracts.storage import (
     ExpiresPartials,
     FileHandle,
     HostsPrograms,
+    Identifies,
     Key,
     KnowsDigests,
     KnowsPlaces,
@@ -77,7 +82,9 @@ __all__ = [
     "Credential",
     "ExpiresPartials",
     "FileHandle",
+    "HeldLock",
     "HostsPrograms",
+    "Identifies",
     "Inspected",
     "InspectedAct",
     "Inspector",
@@ -90,6 +97,9 @@ __all__ = [
     "ListsPartials",
     "ListsSizes",
     "Live",
+    "LockLimits",
+    "LockRequest",
+    "LockTable",
     "LoginAttempt",
     "Message",
     "NextStep",

@@ -8,7 +8,7 @@ r"""The one error tree, arranged by who has to act.
     │   ├── NotFound           ├── AlreadyExists      ├── NotADirectory     ├── IsADirectory
     │   ├── DirectoryNotEmpty  ├── Denied             ├── QuotaExceeded     ├── TooLarge
     │   ├── Unsupported        ├── InvalidArgument    ├── InvalidPath       ├── InvalidHandle
-    │   ├── TooManyLinks       └── Conflict
+    │   ├── TooManyLinks       └── Conflict ── Locked, Outdated, LinkMet
     ├── PeerError              the peer broke the protocol or went away
     │   ├── ProtocolViolation  ├── PeerLimit          └── PeerGone
     ├── LoginRefused           a credential was not accepted
@@ -171,6 +171,29 @@ class Conflict(CallerError):
 
     default_text = "resource busy"
     errno_name = "EBUSY"
+
+
+class Locked(Conflict):
+    """A write lock is in the way: it is another account's, or its token was not submitted (RFC 4918).
+
+    Args:
+        text: what the client is told.
+        holder: the account that holds the lock; empty if what is in the way is no lock but a transfer.
+        place: the identity of what is locked, for the server only.
+        root: what is locked, as a virtual path of whoever met it; empty if that is not known.
+
+    Attributes:
+        rule: the name of the rule for logs and `explain`.
+    """
+
+    default_text = "locked"
+    rule: ClassVar[str] = "lock"
+
+    def __init__(self, text: str | None = None, *, holder: str = "", place: str = "", root: str = "") -> None:
+        super().__init__(text or (f"locked by {holder}" if holder else None))
+        self.holder = holder
+        self.place = place
+        self.root = root
 
 
 class Outdated(Conflict):

@@ -26,6 +26,7 @@ from tidegate.model import (
     UsageDelta,
     VPath,
 )
+from tidegate.store.properties import MemoryProperties
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
@@ -129,6 +130,7 @@ class World:
         self.base = base
         self.store = UsageKeeper()
         self.events: list[Event] = []
+        self.properties = MemoryProperties()
         self.track_quota = settings.pop("track_quota", 2)
         self.inspections = settings.pop("inspections", None)
         self.kept = settings.pop("kept", None)
@@ -147,6 +149,7 @@ class World:
             track_quota=self.track_quota,
             inspections=self.inspections,
             kept=self.kept,
+            properties=lambda: self.properties,
         )
         return self.vfs
 

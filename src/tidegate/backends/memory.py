@@ -12,6 +12,7 @@ Long, because it is meant to be read as one text.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -172,6 +173,7 @@ class MemoryBackend:
 
     def __init__(self, *, capacity: int = DEFAULT_CAPACITY, umask: int = 0o022) -> None:
         self._capacity = capacity
+        self._identity = f"memory:{uuid.uuid4()}"
         self._umask = umask
         self._used = 0
         self._root = _Node(0o777 & ~umask, children={})
@@ -186,6 +188,10 @@ class MemoryBackend:
 
     def location(self, key: str) -> str:
         return f"memory:/{key}"
+
+    def identity(self, key: str) -> str:
+        """See `tidegate.abc.Identifies`: of this very backend, which nobody else can reach."""
+        return f"{self._identity}/{key}" if key else self._identity
 
     async def stat(self, key: str, *, follow: bool = True) -> Entry:
         node = self._find(key) or self._partials.get(key)

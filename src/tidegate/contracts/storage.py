@@ -458,6 +458,20 @@ class KnowsPlaces(Protocol):
 
 
 @runtime_checkable
+class Identifies(Protocol):
+    """A backend SHOULD have this if its `location` does not tell two storages apart."""
+
+    def identity(self, key: Key) -> str:
+        """A text that is equal for the same file or directory, through whatever root of the same storage.
+
+        Components are separated by slashes, and the identity of what lies in a directory is that of the
+        directory, a slash, and a name. It ends in no slash and holds no secret. `key` is free of links. Asked
+        while the backend is open; looks at nothing. Locks and properties are kept under it.
+        """
+        ...
+
+
+@runtime_checkable
 class Surveys(Protocol):
     """A backend that `KnowsPlaces` MAY have this (also `unlinked`): what opening asks, in one step."""
 

@@ -102,6 +102,10 @@ REQUIREMENTS: Final[dict[Intent, Requirement]] = {
     Intent.CHMOD: Requirement((need(_P.CHMOD),)),
     Intent.CHOWN: Requirement((need(_P.CHOWN),)),
     Intent.CHTIMES: Requirement((need(_P.CHTIMES),)),
+    # A lock keeps others from writing: it belongs to those who may write.
+    Intent.LOCK: Requirement((need(_P.UPLOAD, _P.OVERWRITE),)),
+    # What is said about a file, beside its content: who may set its times or replace it may say it.
+    Intent.PROPERTIES: Requirement((need(_P.CHTIMES, _P.OVERWRITE),)),
     # A copy is a read and a write that the server does for the client: it needs `copy` on both sides, and
     # what the two halves would need, so that `copy` alone opens nothing that is closed otherwise.
     Intent.COPY: Requirement(

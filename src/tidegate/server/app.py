@@ -170,6 +170,7 @@ class App:
             kept=self.bus if self.bus.outbox is not None else None, inspections=inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
+            properties=lambda: self.provider.properties,
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)

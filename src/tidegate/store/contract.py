@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
 from tidegate.store.legacy.remarks import Remarks
 from tidegate.store.outbox import OutboxStore
+
+if TYPE_CHECKING:
+    from tidegate.model.properties import PropertyStore
 
 __all__ = [
     "ADD_ONLY",
@@ -99,6 +102,11 @@ class Provider(Protocol):
     @property
     def outbox(self) -> OutboxStore:
         """Events that are kept until they were handed on."""
+        ...
+
+    @property
+    def properties(self) -> PropertyStore:
+        """Dead properties of files."""
         ...
 
     async def open(self, *, migrate: bool = True) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
@@ -31,6 +31,9 @@ from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.sealing import seal_record
 from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
+if TYPE_CHECKING:
+    from tidegate.model.properties import PropertyStore
+
 T = TypeVar("T")
 R = TypeVar("R", Account, Folder, Admin, ApiKey)
 
@@ -51,6 +54,16 @@ class RecordProvider(abc.ABC):
         self._options: Final = options
         self._rules: Final = WriteRules(options.manage_users, options.track_quota != 0)
         self.outbox: OutboxStore = MemoryOutbox()
+        self._properties: PropertyStore | None = None
+
+    @property
+    def properties(self) -> PropertyStore:
+        """Dead properties of files."""
+        if self._properties is None:
+            from tidegate.store.properties import MemoryProperties  # needed by few
+
+            self._properties = MemoryProperties()
+        return self._properties
 
     @abc.abstractmethod
     async def open(self, *, migrate: bool = True) -> None:

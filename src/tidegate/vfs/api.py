@@ -8,9 +8,10 @@ or with some prefix of the operation's bytes, never half-renamed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -27,6 +28,9 @@ from tidegate.model import (
     Space,
     VPath,
 )
+
+if TYPE_CHECKING:
+    from tidegate.model.properties import Properties, PropertyName
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,118 @@ class ProgramRun(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A write lock (RFC 4918 section 6) as a session sees it.
+
+    Attributes:
+        token: a URI.
+        path: what is locked (the lock root), as a path of the session.
+        scope: ``exclusive`` or ``shared``.
+        depth_infinite: everything below `path` is covered too.
+        owner: what the client said about the owner.
+        account: whose it is; nobody else can use it.
+        seconds: granted at the last refresh.
+        left: seconds until it ends.
+    """
+
+    token: str
+    path: VPath
+    scope: Literal["exclusive", "shared"]
+    depth_infinite: bool
+    owner: str
+    account: str
+    seconds: float
+    left: float
+
+
+class SessionLocks(Protocol):
+    """Write locks. They are on what a path leads to, whatever account, mount or link leads there."""
+
+    async def lock(
+        self,
+        path: VPath,
+        *,
+        scope: Literal["exclusive", "shared"] = "exclusive",
+        depth_infinite: bool = False,
+        owner: str = "",
+        seconds: float,
+    ) -> Lock:
+        """Lock a path, whether or not something is there; nothing is created.
+
+        Needs `upload` or `overwrite`; for a path where nothing is, tokens of locks on the directory above
+        (`Session.holding`).
+
+        Args:
+            path: of what.
+            scope: see `Lock`.
+            depth_infinite: see `Lock`.
+            owner: at most `tidegate.contracts.cluster.MAX_OWNER` characters.
+            seconds: for how long; a longer time than the server grants is cut to that.
+
+        Raises:
+            Locked: another lock, or a transfer, is in the way; its `root` names what is locked.
+            Denied: no permission.
+            PeerLimit: too many locks.
+            InvalidArgument: `owner` or `seconds`.
+        """
+        ...
+
+    async def refresh(self, path: VPath, token: str, seconds: float) -> Lock:
+        """Let a lock that covers `path` last `seconds` from now on.
+
+        Raises:
+            NotFound: no such lock covers `path`.
+            Denied: it is another account's.
+        """
+        ...
+
+    async def unlock(self, path: VPath, token: str) -> None:
+        """End a lock that covers `path`.
+
+        Raises:
+            NotFound: no such lock covers `path`.
+            Denied: it is another account's.
+        """
+        ...
+
+    async def list(self, path: VPath) -> list[Lock]:
+        """Locks that cover `path`."""
+        ...
+
+
+class SessionProperties(Protocol):
+    """Dead properties (RFC 4918 section 4.2): XML that clients keep beside files and directories.
+
+    They belong to what a path leads to. Renames take them along, copies copy them, removals remove them, and
+    new content leaves them as they are, whatever door does it.
+    """
+
+    async def get(self, path: VPath) -> Mapping[PropertyName, bytes]:
+        """Properties of a file or directory: namespace and name to the XML of the content."""
+        ...
+
+    async def of_children(self, path: VPath) -> Mapping[str, Mapping[PropertyName, bytes]]:
+        """Properties of what is directly in a directory, by name, in one query; without what has none.
+
+        A name may be one that a listing does not show.
+        """
+        ...
+
+    async def patch(self, path: VPath, sets: Properties, removes: Collection[PropertyName] = ()) -> None:
+        """Set and remove properties of something that exists; all of it happens, or nothing.
+
+        Needs `chtimes` or `overwrite`. Removing what is not there is no error.
+
+        Raises:
+            NotFound: nothing is there.
+            Locked: a lock is in the way.
+            QuotaExceeded: more than `PropertyLimits` allow.
+            Unsupported: the server keeps no properties.
+        """
+        ...
+
+
 class Session(Protocol):
     """One principal's view of the tree through one connection (or channel).
 
@@ -236,6 +352,24 @@ class Session(Protocol):
     peer: Peer
     start_directory: VPath
     transfers: set[LiveTransfer]
+
+    @property
+    def locks(self) -> SessionLocks:
+        """Write locks, as this account takes and sees them."""
+        ...
+
+    @property
+    def properties(self) -> SessionProperties:
+        """Dead properties of what this account sees."""
+        ...
+
+    def holding(self, tokens: Iterable[str]) -> AbstractContextManager[None]:
+        """A context in which acts count as made with these lock tokens.
+
+        It holds for the task that enters it and for those that it starts there; a file opened within has them
+        for as long as it is open.
+        """
+        ...
 
     async def stat(self, path: VPath, *, follow: bool = True) -> Entry:
         """STAT, or LSTAT with follow False. The entry's `name` is the path's own last component."""

@@ -7,12 +7,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from tidegate.abc import Backend, KnowsPlaces, OpenOptions, Publish, Surveys
+from tidegate.abc import Backend, KnowsPlaces, LockTable, OpenOptions, Publish, Surveys
 from tidegate.cluster.registry import LiveTransfer
 from tidegate.contracts.inspection import Inspected, InspectedAct
-from tidegate.errors import Denied, NotFound, ProviderUnavailable, QuotaExceeded, TidegateError, TooLarge
+from tidegate.errors import (
+    Denied,
+    Locked,
+    NotFound,
+    ProviderUnavailable,
+    QuotaExceeded,
+    TidegateError,
+    TooLarge,
+)
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
 from tidegate.inspection.inspections import Inspections
 from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, ProgramUse, VPath
@@ -27,6 +35,9 @@ from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
 from tidegate.vfs.usage.reservations import PathState, PathTable
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
+
+if TYPE_CHECKING:
+    from tidegate.vfs.property_index import PropertyIndex
 
 _LOOKS: Final = frozenset((Intent.LIST, Intent.STAT, Intent.READLINK, Intent.CHECKSUM, Intent.SPACE))
 """What changes nothing and makes no event."""
@@ -99,6 +110,9 @@ class Context:
         up: the bucket that uploads pay, None if bandwidth is free; down likewise.
         acts: operations under way, of all sessions.
         acting: those of this session.
+        locks: write locks of the server.
+        properties: which storage has dead properties.
+        programs: places that a system program may change now, of all sessions.
         transfers: what is being moved now; the registry shows it.
         files: open files, in the order in which they were opened.
         own: the session's uploads that are not published yet, see `tidegate.vfs.files.own_uploads`.
@@ -119,6 +133,9 @@ class Context:
     options: VfsOptions
     emit: Callable[[Event], None]
     acts: Acts
+    locks: LockTable
+    programs: dict[object, str]
+    properties: PropertyIndex
     kept: Kept | None = None
     inspections: Inspections | None = None
     up: TokenBucket | None = None
@@ -229,7 +246,8 @@ class Context:
 
     def refused_program(self, use: ProgramUse, path: VPath, error: TidegateError) -> TidegateError:
         """Record that a program is refused; returns the error."""
-        self._record(use, path, error.rule if isinstance(error, Denied) else "storage", error.text)
+        rule = error.rule if isinstance(error, Denied | Locked) else "storage"
+        self._record(use, path, rule, error.text)
         error.told = True
         return error
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TypeGuard, TypeVar
 
+from tidegate.abc import Backend, Identifies, Key
+
 T = TypeVar("T")
 
 _known: dict[tuple[type, type], bool] = {}
@@ -20,3 +22,8 @@ def fulfils(thing: object, contract: type[T]) -> TypeGuard[T]:
     if found is None:
         found = _known[pair] = isinstance(thing, contract)
     return found
+
+
+def identity_of(backend: Backend, key: Key) -> str:
+    """The identity of a key, under which locks and properties are kept; see `tidegate.abc.Identifies`."""
+    return backend.identity(key) if fulfils(backend, Identifies) else backend.location(key).rstrip("/")

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
+from tidegate.abc import LockTable
+from tidegate.cluster.memory import MemoryLocks
 from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
 from tidegate.inspection.inspections import Inspections
@@ -16,11 +19,15 @@ from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, Kept, VfsOptions
 from tidegate.vfs.mounts import BackendPool, MakeReady, Mount, MountTable, OpenBackend
+from tidegate.vfs.property_index import PropertyIndex
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage.lease import Lease
 from tidegate.vfs.usage.reservations import PathTable
 from tidegate.vfs.usage.scan import Scans
 from tidegate.vfs.usage.tracker import AccountUsage, FolderUsage, UsageStore, UsageTracker, session_tally
+
+if TYPE_CHECKING:
+    from tidegate.model.properties import PropertyStore
 
 
 class VfsSessions:
@@ -42,10 +49,14 @@ class VfsSessions:
         options: see `VfsOptions`.
         track_quota: as in the `data_provider` section.
         lease: this server's marks, if several servers may use the store.
+        locks: write locks; None for those of this object alone.
+        properties: tells where dead properties are kept, once that is needed; None for nowhere.
 
     Attributes:
         tracker: live usage.
         scans: quota scans.
+        locks: write locks.
+        properties: which storage has dead properties.
     """
 
     def __init__(
@@ -59,6 +70,8 @@ class VfsSessions:
         options: VfsOptions | None = None,
         track_quota: int = 2,
         lease: Lease | None = None,
+        locks: LockTable | None = None,
+        properties: Callable[[], PropertyStore] | None = None,
         ready: MakeReady | None = None,
     ) -> None:
         self._emit = emit
@@ -69,6 +82,9 @@ class VfsSessions:
         self._acts = Acts()
         self._pool = BackendPool(build, ready)
         self._lease = lease
+        self._programs: dict[object, str] = {}
+        self.locks: LockTable = locks or MemoryLocks()
+        self.properties = PropertyIndex(properties)
         self.tracker = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
         self.scans = Scans(self.tracker, self._pool)
 
@@ -135,6 +151,9 @@ class VfsSessions:
             kept=self._kept,
             inspections=self._inspections,
             acts=self._acts,
+            locks=self.locks,
+            programs=self._programs,
+            properties=self.properties,
             up=up,
             down=down,
         )

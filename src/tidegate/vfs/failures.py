@@ -24,6 +24,7 @@ from tidegate.errors import (
     Denied,
     DirectoryNotEmpty,
     IsADirectory,
+    Locked,
     NotADirectory,
     NotFound,
     OperatorError,
@@ -68,7 +69,7 @@ _OF_STORAGE: Final = (
 
 def rule_of(error: TidegateError) -> str:
     """The rule that a failure is recorded under."""
-    if isinstance(error, Denied | QuotaExceeded) and error.rule:
+    if isinstance(error, Denied | QuotaExceeded | Locked) and error.rule:
         return error.rule
     if isinstance(error, _OF_STORAGE) or isinstance(error.__cause__, (OSError, *_OF_STORAGE)):
         return STORAGE

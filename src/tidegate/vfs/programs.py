@@ -24,7 +24,8 @@ from tidegate.model import Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.policy.programs import ELSEWHERE, ProgramRules
 from tidegate.policy.quota import ChargeSet, require
 from tidegate.vfs.context import Context
-from tidegate.vfs.contracts import fulfils
+from tidegate.vfs.contracts import fulfils, identity_of
+from tidegate.vfs.files.attached import require_unlocked_trees
 from tidegate.vfs.files.progress import Progress
 from tidegate.vfs.mounts import Mount
 from tidegate.vfs.usage.scan import measure_tree
@@ -98,11 +99,16 @@ class ProgramRun:
         self.base = await backend.descriptor("")
         stack.callback(os.close, self.base)
         opened = []
+        storage = self._mount.backend
+        assert storage is not None
         for one in wanted:
             key = self._mount.key(one.path)
             fd = await backend.descriptor(key)
             stack.callback(os.close, fd)
             opened.append(OpenDirectory(key, fd, one.writes))
+            if one.writes:  # nobody locks anything in there until it has ended
+                self._context.programs[fd, self] = identity_of(storage, key)
+                stack.callback(self._context.programs.pop, (fd, self))
         self.directories = tuple(opened)
         self.umask = backend.program_umask
         uid, gid = self._context.owner
@@ -286,6 +292,7 @@ async def open_program(context: Context, use: ProgramUse, wanted: Sequence[Progr
     run = ProgramRun(context, mount, use, subject, rules.granted(subject))
     try:
         await run.open(backend, wanted)
+        await require_unlocked_trees(context, use, [one.path for one in wanted if one.writes])
     except BaseException:
         await run.close()
         raise

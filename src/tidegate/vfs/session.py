@@ -7,10 +7,11 @@ Long, because the API is one class; what its methods do stands in `vfs.files`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from tidegate.abc import Backend, Capability, Key, TellsPartials
 from tidegate.cluster.registry import LiveTransfer
@@ -44,6 +45,7 @@ from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.failures import Failures
 from tidegate.vfs.files import moves, tree
 from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.attached import holding, require_unlocked
 from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.copy import copy_file, copy_range
@@ -52,8 +54,13 @@ from tidegate.vfs.files.open_reading import open_to_read
 from tidegate.vfs.files.opening import open_file, open_nowait
 from tidegate.vfs.files.reach import acting, reach
 from tidegate.vfs.mounts import ResolvedPath, listing, synthetic
-from tidegate.vfs.programs import ProgramRun, open_program
 from tidegate.vfs.usage.tracker import FolderUsage
+
+if TYPE_CHECKING:
+    from tidegate.vfs.locks import SessionLocks
+    from tidegate.vfs.programs import ProgramRun
+    from tidegate.vfs.properties import SessionProperties
+
 
 SPACE_BLOCK_BYTES = 4096
 """Block size reported where only the quota knows how much room there is."""
@@ -75,6 +82,8 @@ class Session:
         "_context",
         "_failures",
         "_folders",
+        "_locks",
+        "_properties",
         "peer",
         "principal",
         "start_directory",
@@ -90,6 +99,8 @@ class Session:
         self.peer: Peer = context.peer
         self.start_directory = start_directory
         self.transfers: set[LiveTransfer] = context.transfers
+        self._locks: SessionLocks | None = None
+        self._properties: SessionProperties | None = None
 
     # -- looking -------------------------------------------------------------------------------------
 
@@ -333,7 +344,33 @@ class Session:
 
     async def program(self, use: ProgramUse, directories: Sequence[ProgramDirectory]) -> ProgramRun:
         """Have a system program judged, and open what it may reach."""
+        from tidegate.vfs.programs import open_program  # few sessions start one
+
         return await open_program(self._context, use, directories)
+
+    # -- locks and properties; few sessions need them, so they are imported by the first ------------------
+
+    @property
+    def locks(self) -> SessionLocks:
+        """Write locks, as this account takes and sees them."""
+        if self._locks is None:
+            from tidegate.vfs.locks import SessionLocks
+
+            self._locks = SessionLocks(self._context)
+        return self._locks
+
+    @property
+    def properties(self) -> SessionProperties:
+        """Dead properties of what this account sees."""
+        if self._properties is None:
+            from tidegate.vfs.properties import SessionProperties
+
+            self._properties = SessionProperties(self._context)
+        return self._properties
+
+    def holding(self, tokens: Iterable[str]) -> AbstractContextManager[None]:
+        """Submit lock tokens with everything that is done within."""
+        return holding(tokens)
 
     # -- attributes ----------------------------------------------------------------------------------
 
@@ -357,6 +394,7 @@ class Session:
             return
         resized = attrs.size is not None
         resolved = await reach(context, path, *intents, follow=follow, charged=resized or bool(context.own))
+        await require_unlocked(context, intents[0], path, resolved, follow=follow)
         mine = own.mine(context, resolved)
         backend, key = context.through(resolved), resolved.key
         started = monotonic()

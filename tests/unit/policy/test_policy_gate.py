@@ -35,6 +35,8 @@ ENOUGH: dict[Intent, list[set[str]]] = {
     Intent.CHMOD: [{"chmod"}],
     Intent.CHOWN: [{"chown"}],
     Intent.CHTIMES: [{"chtimes"}],
+    Intent.LOCK: [{"upload"}, {"overwrite"}],
+    Intent.PROPERTIES: [{"chtimes"}, {"overwrite"}],
     Intent.COPY: [{"copy", "download", "upload"}],
     Intent.SPACE: [{"list"}, {"upload"}],
 }
@@ -256,7 +258,17 @@ def test_link_does_not_get_round_patterns(intent: Intent) -> None:
 # What patterns see of each intent, by hand: the kind it implies (None: as the caller found it), and whether a
 # name that is denied, or hidden, or that no allowed pattern names, is refused on `path`.
 DIRECTORIES = {Intent.LIST, Intent.DELETE_DIR, Intent.RENAME_DIR, Intent.MKDIR}
-EITHER = {Intent.STAT, Intent.SYMLINK, Intent.CHMOD, Intent.CHOWN, Intent.CHTIMES, Intent.COPY, Intent.SPACE}
+EITHER = {
+    Intent.STAT,
+    Intent.SYMLINK,
+    Intent.CHMOD,
+    Intent.CHOWN,
+    Intent.CHTIMES,
+    Intent.COPY,
+    Intent.SPACE,
+    Intent.LOCK,
+    Intent.PROPERTIES,
+}
 LOOKS = {Intent.LIST, Intent.STAT, Intent.READLINK, Intent.SPACE}
 CREATES = {Intent.UPLOAD, Intent.OVERWRITE, Intent.MKDIR}
 UPLOADABLE = FilePatterns(path="/", allowed_patterns=("*.csv", "*.ok"), deny_policy=0)

@@ -299,6 +299,10 @@ async def _is_current(self: Any) -> bool:
     return bool(await self.inner.is_current())
 
 
+def _identity(self: Any, key: str) -> str:
+    return str(self.inner.identity(key))  # that of the encrypted file
+
+
 async def _place_of(self: Any, key: str, *, follow: bool) -> str:
     return str(await self.inner.place_of(key, follow=follow))
 
@@ -340,6 +344,7 @@ def _own(handle: FileHandle) -> CryptWriter:
 
 _OPTIONAL: Final[dict[str, Callable[..., Any]]] = {
     "is_current": _is_current,
+    "identity": _identity,
     "place_of": _place_of,
     "survey": _survey,
     "partials": _partials,

@@ -210,6 +210,11 @@ class LocalBackend:
         root = self._root.path
         return f"{root.rstrip('/')}/{key}" if key else root
 
+    def identity(self, key: str) -> str:
+        """See `tidegate.abc.Identifies`: the path on this host without links above the root."""
+        root = f"file:{self._root.real}".rstrip("/")
+        return f"{root}/{key}" if key else root
+
     # -- running -----------------------------------------------------------------------------------------
 
     def _device_of(self, key: str) -> Device:

@@ -117,6 +117,10 @@ class ObjectBackend:
         except TidegateError:
             return self._bucket.location(self._keys.prefix)
 
+    def identity(self, key: str) -> str:
+        """See `tidegate.abc.Identifies`: buckets of one name at two services are two."""
+        return f"{self._settings.service}#{self.location(key)}".rstrip("/")
+
     async def open(self) -> None:
         """Make the client ready, and end what a crash of this host left half done.
 

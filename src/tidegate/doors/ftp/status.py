@@ -28,6 +28,7 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.TooManyLinks: 550,
     e.Conflict: 450,
     e.LinkMet: 450,
+    e.Locked: 450,
     e.Outdated: 450,
     e.ProtocolViolation: 501,
     e.PeerLimit: 450,

@@ -32,6 +32,8 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.TooManyLinks: c.NO_SUCH_FILE,
     e.Conflict: c.FAILURE,
     e.LinkMet: c.FAILURE,
+    # Version 3 has no word for it; the text says who holds the lock.
+    e.Locked: c.FAILURE,
     e.Outdated: c.FAILURE,
     e.ProtocolViolation: c.BAD_MESSAGE,
     e.PeerLimit: c.FAILURE,

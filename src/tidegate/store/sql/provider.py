@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, delete, select
 
@@ -41,6 +41,9 @@ from tidegate.store.sql.record_table import admin_table, api_key_table, folder_t
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
 
+if TYPE_CHECKING:
+    from tidegate.model.properties import PropertyStore
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -61,6 +64,16 @@ class SqlProvider:
         self._external_users: external_users.ExternalUsers | None = None
         self._opening: Final = Opening(self._database, self._tables, options)
         self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._opening.complete)
+        self._properties: PropertyStore | None = None
+
+    @property
+    def properties(self) -> PropertyStore:
+        """Dead properties of files."""
+        if self._properties is None:
+            from tidegate.store.properties import MemoryProperties  # needed by few
+
+            self._properties = MemoryProperties()
+        return self._properties
 
     # -- life ------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.policy.quota import require
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
+from tidegate.vfs.files.attached import copied as copied_along
+from tidegate.vfs.files.attached import require_unlocked
 from tidegate.vfs.files.checksums import digest_range, new_blake3
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.files.progress import Progress, showing
@@ -67,6 +69,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
             exists = replace and old is not None
             context.require(Intent.COPY, source, target=target, target_exists=exists)
             check_place(context, Intent.COPY, source, origin, target=target, goal=goal, target_exists=exists)
+            await require_unlocked(context, Intent.COPY, target, goal, follow=replace, member=old is None)
             await act.begin(goal.mount)
             with context.limits(Intent.COPY, target):
                 progress = Progress("copy", target, time(), total_size=entry.size, total_files=1)
@@ -74,6 +77,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
                     copied = await transfer(
                         context, act, origin, goal, entry, progress, replace=replace, asks=True
                     )
+            await copied_along(context, origin, goal)
         await context.operated(
             Action.COPY,
             source,

@@ -35,6 +35,7 @@ from tidegate.policy.quota import require
 from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.acts import carry
 from tidegate.vfs.context import Context, rejected, text_of
+from tidegate.vfs.files.attached import HELD, refuse_write
 from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.inspection import inspect_upload, shows
 from tidegate.vfs.files.reach import check_place
@@ -75,7 +76,10 @@ class File:
         "_created",
         "_exact",
         "_failure",
+        "_generation",
         "_handle",
+        "_held",
+        "_locks",
         "_paid_at",
         "_publisher",
         "_readinto",
@@ -145,6 +149,10 @@ class File:
         self.small = known if upload is None and known <= SMALL_FILE_BYTES else 0
         self._readslow = not readable
         self._writeslow = upload is None or append or upload.names > 1
+        self._held = HELD.get()
+        self._locks = locks = context.locks
+        # A lock that has come to be since the file was opened is noticed by this.
+        self._generation = -1 if locks.active else locks.generation
         context.files[self] = None
         context.transfers.add(self)
 
@@ -260,7 +268,7 @@ class File:
         if not size:  # changes nothing, wherever it is (POSIX)
             return True
         reservation = upload.reservation
-        if reservation.resizing or reservation.loose:
+        if reservation.resizing or reservation.loose or self._locks.generation != self._generation:
             return False
         end = offset + size
         grow = end - reservation.charged
@@ -327,6 +335,8 @@ class File:
             QuotaExceeded, TooLarge: a limit says no; the upload is lost.
         """
         self._may_write()
+        if self._locks.generation != self._generation:
+            await self._require_unlocked()
         upload = self._upload
         assert upload is not None
         size = view.nbytes
@@ -376,6 +386,25 @@ class File:
             raise
         finally:
             reservation.writing -= 1
+
+    async def _require_unlocked(self) -> None:
+        """Fail the upload if a lock forbids it; see `tidegate.vfs.files.attached`.
+
+        Raises:
+            Locked: it does.
+        """
+        generation = self._locks.generation
+        error = await self._lock_refusal(Intent.OVERWRITE)
+        if error is not None:
+            self._broken(error)
+            raise error
+        self._generation = generation
+
+    async def _lock_refusal(self, intent: Intent) -> TidegateError | None:
+        resolved = self._resolved
+        if self._upload is not None:
+            resolved = resolved._replace(key=self._upload.state.at[1])  # it may have been renamed
+        return await refuse_write(self._context, intent, self.path, resolved, self._held)
 
     def _inexact(self) -> None:
         """Note that the charge may differ from the size: the end asks, and no scan is exact before."""
@@ -452,6 +481,8 @@ class File:
             if asked:
                 context.require(intent, path)
                 check_place(context, intent, path, self._resolved)
+        if self._locks.active and (refusal := await self._lock_refusal(Intent.CHTIMES)) is not None:
+            raise refusal
         wanted = supported(
             attrs, self._resolved.backend.capabilities, context.options.setstat_mode, lenient=True
         )
@@ -589,6 +620,15 @@ class File:
             )
             if refusal is not None:
                 outcome, failure, upload.condemned = Outcome.DROP, refusal, upload.inplace
+        if (
+            upload is not None
+            and outcome is Outcome.COMMIT
+            and not upload.inplace
+            and self._locks.generation != self._generation
+        ):
+            refusal = await self._lock_refusal(Intent.OVERWRITE)
+            if refusal is not None:
+                outcome, failure = Outcome.KEEP, refusal
         try:
             if upload is None:
                 await self._handle.close()

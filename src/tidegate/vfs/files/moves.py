@@ -28,6 +28,7 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.attached import moved, require_unlocked
 from tidegate.vfs.files.carry import carry
 from tidegate.vfs.files.copy import stat_or_none
 from tidegate.vfs.files.in_order import inner_of
@@ -87,6 +88,9 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
             _fits_name(entry, old, replace=replace)
             if same:
                 return  # rename(2): one name of a file onto itself is no change, and no mistake
+            await require_unlocked(context, intent, source, origin, member=True, tree=entry.is_dir)
+            over_dir = old is not None and old.is_dir
+            await require_unlocked(context, intent, target, goal, member=old is None, tree=over_dir)
             if entry.is_link:
                 await check_moved_link(context, origin, goal, source, target)
             elif entry.is_dir:
@@ -107,6 +111,7 @@ async def rename(context: Context, source: VPath, target: VPath, *, replace: boo
                         await carry(context, act, origin, goal, entry, old, source, target)
                 if over is not None:
                     await own.forsake(context, goal, over)
+            await moved(context, origin, goal)
         await context.operated(
             Action.RENAME, source, origin.location, started, target=target, target_path=goal.location
         )

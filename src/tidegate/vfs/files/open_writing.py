@@ -20,6 +20,7 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.attached import made, require_unlocked
 from tidegate.vfs.files.handle import ONE_WAY, File
 from tidegate.vfs.files.in_order import InOrder
 from tidegate.vfs.files.inspection import reads_back
@@ -40,6 +41,7 @@ async def _join(
     paths = dict.fromkeys((path, context.place(path, resolved)))
     for place in paths:
         context.require(Intent.OVERWRITE, place)
+    await require_unlocked(context, Intent.OVERWRITE, path, resolved)
     flags, withheld = _readable(context, flags, *paths)
     charges = resolved.mount.charges
     with context.limits(Intent.OVERWRITE, path):
@@ -95,8 +97,12 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
     if checked.flags.read and checked.entry is not None and not checked.flags.truncate:
         await inspect_download(context, path, checked.resolved)
     mount, entry = checked.resolved.mount, checked.entry
+    intent = Intent.UPLOAD if entry is None else Intent.OVERWRITE
+    await require_unlocked(context, intent, path, checked.resolved, follow=True, member=entry is None)
+    if entry is None:
+        await made(context, checked.resolved)
     old = entry.size if entry is not None and entry.is_file else 0
-    with context.limits(Intent.UPLOAD if entry is None else Intent.OVERWRITE, path):
+    with context.limits(intent, path):
         mount.charges.may_upload(new=entry is None, replaced=old if checked.flags.truncate else 0)
         if entry is not None and not checked.flags.truncate:
             mount.charges.require_size(old + 1)

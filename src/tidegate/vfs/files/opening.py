@@ -17,6 +17,7 @@ from tidegate.errors import (
 from tidegate.model import Attrs, Intent, VPath
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
+from tidegate.vfs.files.attached import has_more
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.files.open_reading import _FOR_READING, open_download
 from tidegate.vfs.files.open_writing import open_upload
@@ -69,6 +70,8 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
         return None
     resolved = table.known(path)
     if resolved is None or not resolved.key:
+        return None
+    if write and (context.locks.active or context.properties.active) and has_more(context, resolved):
         return None
     open_now: _OpenNow | None = getattr(resolved.backend, "open_nowait", None)
     if open_now is None:

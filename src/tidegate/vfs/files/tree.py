@@ -28,6 +28,7 @@ from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.attached import made, removed, require_unlocked
 from tidegate.vfs.files.copy import stat_or_none
 from tidegate.vfs.files.links import absolute, taking_turns, text_to_store
 from tidegate.vfs.files.reach import acting, check_place, reach
@@ -47,6 +48,7 @@ async def remove(context: Context, path: VPath) -> None:
 
     async def work(act: Act) -> None:
         async with context.paths.locked((resolved.backend, key)) as (state,):
+            await require_unlocked(context, Intent.DELETE_FILE, path, resolved, member=True)
             upload = own.mine(context, resolved)
             if upload is not None:
                 await own.forsake(context, resolved, upload)
@@ -65,6 +67,7 @@ async def remove(context: Context, path: VPath) -> None:
                 await backend.remove(key)
                 if entry.is_file:
                     _forget(mount, state, entry.size)
+            await removed(context, resolved)
         await context.operated(Action.REMOVE, path, mount.location(key), started)
 
     await settle(context, work)
@@ -93,6 +96,8 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
     uid, gid = context.owner
 
     async def work(act: Act) -> None:
+        await require_unlocked(context, Intent.MKDIR, path, resolved, member=True)
+        await made(context, resolved)
         async with _new_name(context, act, resolved):
             mode = attrs.mode if attrs is not None else None
             await context.through(resolved).mkdir(key, mode=mode, uid=uid, gid=gid)
@@ -146,6 +151,7 @@ async def rmdir(context: Context, path: VPath) -> None:
     async def work(act: Act) -> None:
         # To users a directory is empty that holds unfinished uploads only; they go along with it.
         async with context.paths.locked((resolved.backend, key)):
+            await require_unlocked(context, Intent.DELETE_DIR, path, resolved, member=True, tree=True)
             await context.inspect(Inspected.DELETE, Intent.DELETE_DIR, path, location=mount.location(key))
             parts = await kept_partials(backend, key)
             if parts:
@@ -153,6 +159,7 @@ async def rmdir(context: Context, path: VPath) -> None:
             act.commit()
             await backend.rmdir(key)
             mount.charges.credit(-sum(part.size for part in parts), -len(parts))
+            await removed(context, resolved)
         await context.operated(Action.RMDIR, path, mount.location(key), started)
 
     await settle(context, work)
@@ -196,6 +203,7 @@ async def symlink(context: Context, text: str, link: VPath) -> None:
     async def work(act: Act) -> None:
         async with taking_turns(context, backend):
             content = await text_to_store(context, resolved, text, points, link)
+            await require_unlocked(context, Intent.SYMLINK, link, resolved, member=True)
             async with _new_name(context, act, resolved):
                 await context.through(resolved).symlink(content, key)
         await context.operated(
@@ -270,6 +278,7 @@ async def hardlink(context: Context, source: VPath, target: VPath) -> None:
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files have hard links")
+            await require_unlocked(context, Intent.HARDLINK, target, goal, member=True)
             if here.reservation is not None and mount.charges.grow:
                 # its growth is charged for the names it had when opened
                 raise Conflict("file is being written")

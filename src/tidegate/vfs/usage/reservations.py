@@ -144,6 +144,14 @@ class PathTable:
         """True if somebody writes the path or changes it, or may not do so now."""
         return (id(backend), key) in self._states or bool(self._still and self._holding_up(backend, key))
 
+    def used_below(self, backend: Backend, key: Key) -> bool:
+        """True if somebody writes or changes a path below a directory."""
+        prefix = f"{key}/" if key else ""
+        return any(
+            of == id(backend) and at.startswith(prefix) and at != key and at[:1] != "/"
+            for of, at in self._states
+        )
+
     def written_below(self, backend: Backend, key: Key) -> bool:
         """True if somebody writes a file in place below a directory."""
         return any(

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells which storage roots have dead properties, without asking the data provider."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from tidegate.errors import ProviderError, Unsupported
+
+if TYPE_CHECKING:
+    from tidegate.model.properties import PropertyLimits, PropertyPatch, PropertyStore
+
+REFRESH_SECONDS: Final = 30.0
+"""How long a server may not know that another one has set the first property of a storage root."""
+
+log = logging.getLogger(__name__)
+
+
+class PropertyIndex:
+    """Storage roots that have properties; one for all sessions of the process.
+
+    Args:
+        store: tells the one of the data provider; None if there is none: then nothing can be set.
+        limits: bounds; None for those of the contract.
+
+    Attributes:
+        active: False as long as no property exists, as far as is known.
+    """
+
+    def __init__(
+        self, store: Callable[[], PropertyStore] | None, limits: PropertyLimits | None = None
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self.active = False
+        self._roots: list[str] = []
+
+    @property
+    def limits(self) -> PropertyLimits:
+        """Bounds."""
+        if self._limits is None:
+            from tidegate.model.properties import PropertyLimits  # needed by who sets one
+
+            self._limits = PropertyLimits()
+        return self._limits
+
+    @property
+    def store(self) -> PropertyStore:
+        """The store of the data provider.
+
+        Raises:
+            Unsupported: nowhere.
+        """
+        if self._store is None:
+            raise Unsupported("no data provider keeps properties")
+        return self._store()
+
+    async def learn(self) -> None:
+        """Ask the data provider.
+
+        Raises:
+            ProviderUnavailable: not now.
+        """
+        if self._store is not None:
+            for root in await self.store.roots():
+                self._note(root)
+
+    async def keep_learning(self, seconds: float = REFRESH_SECONDS) -> None:
+        """`learn`, again and again; for a task."""
+        failed = False
+        while True:
+            try:
+                await self.learn()
+                failed = False
+            except ProviderError as error:
+                if not failed:
+                    log.warning("properties that other servers set are not noticed: %s", error)
+                failed = True
+            await asyncio.sleep(seconds)
+
+    def may_have(self, place: str) -> bool:
+        """False if certainly nothing at a place, or below it, has properties. Never waits."""
+        roots = self._roots
+        if not roots:
+            return False
+        above = place
+        while above:
+            index = bisect_left(roots, above)
+            if index < len(roots) and roots[index] == above:
+                return True
+            above = above.rpartition("/")[0]
+        index = bisect_left(roots, f"{place}/")
+        return index < len(roots) and roots[index].startswith(f"{place}/")
+
+    async def patch(self, change: PropertyPatch) -> None:
+        """See `PropertyStore.patch`."""
+        await self.store.patch(change, self.limits)
+        self._note(change.root)
+
+    async def move(self, source: str, target: str, root: str) -> None:
+        """See `PropertyStore.move`."""
+        await self.store.move(source, target, root)
+        self._note(root)
+
+    async def copy(self, source: str, target: str, root: str, account: str) -> None:
+        """See `PropertyStore.copy`."""
+        await self.store.copy(source, target, root, account, self.limits)
+        self._note(root)
+
+    def _note(self, root: str) -> None:
+        index = bisect_left(self._roots, root)
+        if index == len(self._roots) or self._roots[index] != root:
+            insort(self._roots, root)
+        self.active = True
