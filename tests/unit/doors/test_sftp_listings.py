@@ -10,7 +10,7 @@ from tests.support.memory_session import MemorySession
 
 from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.sftp.listings import LONG_NAMES_BYTES, MAX_NAMES_BYTES, Listing, most_bytes
-from tidegate.doors.sftp.longname import MAX_NAMES, Longnames
+from tidegate.doors.sftp.longname import LONG_NAMES, MAX_NAMES, Longnames
 from tidegate.errors import StorageFailed
 from tidegate.model import Entry, Kind, VPath
 
@@ -106,6 +106,19 @@ async def test_how_much_a_client_takes(version, most):
         sizes.append(names.number)
     assert sum(sizes) == 512
     assert max(sizes) == most // entry < MAX_NAMES
+
+
+@pytest.mark.parametrize(("version", "most"), [("SSH-2.0-OpenSSH_9.2", LONG_NAMES), ("", MAX_NAMES)])
+async def test_how_many_short_names_a_client_takes(version, most):
+    listing = listing_of(Source(1200, name="f"), most_bytes(version))
+    await listing.open()
+    listing.look_ahead()
+    await turns()
+    assert (names := listing.take_ready()) is not None
+    assert names.number == most
+    assert len(names.body) <= most_bytes(version)
+    assert listing.take_ready() is None
+    assert sum(await counts_of(listing)) == 1200 - most
 
 
 async def test_a_failure_comes_after_the_names_that_were_before_it():

@@ -24,27 +24,26 @@ PROC: Final = O_PATH != os.O_RDONLY and os.path.isdir("/proc/self/fd")
 """Whether an open file can be named by its descriptor."""
 
 _KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
-_new_entry = tuple.__new__
+_MODES_KEPT: Final = 4096
+MODES: Final[dict[int, tuple[Kind, int]]] = {}
+"""What `mode_of` said: a directory has few different modes."""
+new_entry = tuple.__new__
+"""Makes an Entry of a tuple without the keyword handling of Entry(...): listings make one of these a name."""
+
+
+def mode_of(mode: int) -> tuple[Kind, int]:
+    """Kind and permission bits of a `st_mode`."""
+    if len(MODES) >= _MODES_KEPT:
+        MODES.clear()
+    made = MODES[mode] = _KINDS.get(mode & 0o170000, Kind.OTHER), mode & 0o7777
+    return made
 
 
 def entry_of(name: str, found: os.stat_result) -> Entry:
     """The result of stat(2) as an entry."""
-    mode = found.st_mode
-    # tuple.__new__ skips the keyword handling of Entry(...): listings make one of these a name.
-    return _new_entry(
-        Entry,
-        (
-            name,
-            _KINDS.get(mode & 0o170000, Kind.OTHER),
-            found.st_size,
-            mode & 0o7777,
-            found.st_uid,
-            found.st_gid,
-            found.st_mtime_ns,
-            found.st_atime_ns,
-            found.st_nlink,
-        ),
-    )
+    mode, _, _, nlink, uid, gid, size = found[:7]
+    kind, bits = MODES.get(mode) or mode_of(mode)
+    return new_entry(Entry, (name, kind, size, bits, uid, gid, found.st_mtime_ns, found.st_atime_ns, nlink))
 
 
 def check_attrs(attrs: Attrs) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final, Self
 
-from tidegate.backends.local.attrs import entry_of
+from tidegate.backends.local.attrs import MODES, entry_of, mode_of, new_entry
 from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.journal import (
     PARTIAL_KEEP_DAYS,
@@ -130,24 +130,30 @@ class Listing:
         entries = self._entries
         assert entries is not None
         batch: list[Entry] = []
+        add, link = batch.append, Kind.LINK
         seen = True
         while seen and not batch:
             seen = False
             for entry in islice(entries, BATCH):
                 seen = True
                 name = entry.name
-                if name.startswith(HIDDEN) and is_hidden(name):
+                if name[0] == "." and name.startswith(HIDDEN) and is_hidden(name):
                     self._see_hidden(os.fsencode(name))
                     continue
                 try:
-                    found = entry_of(name, entry.stat(follow_symlinks=False))
-                    if found.kind is Kind.LINK:
-                        found = found._replace(size=shown_size(self._fd, name, found.size))
-                    batch.append(found)
+                    # `entry_of` without its call, and fields by number, which takes half as long as by name:
+                    # a tenth of a listing.
+                    at = entry.stat(follow_symlinks=False)
+                    mode, size = at[0], at[6]
+                    kind, bits = MODES.get(mode) or mode_of(mode)
+                    if kind is link:
+                        size = shown_size(self._fd, name, size)
+                    changed, used = at.st_mtime_ns, at.st_atime_ns
+                    add(new_entry(Entry, (name, kind, size, bits, at[4], at[5], changed, used, at[3])))
                 except FileNotFoundError:
                     continue
                 except PermissionError:
-                    batch.append(Entry(name, _kind_of(entry), 0, 0))
+                    add(Entry(name, _kind_of(entry), 0, 0))
         return batch
 
     def _see_hidden(self, name: bytes) -> None:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from tidegate.doors.common.turns import turns_of
-from tidegate.doors.sftp.longname import MAX_NAMES, Longnames
+from tidegate.doors.sftp.longname import LONG_NAMES, MAX_NAMES, Longnames
 from tidegate.model import Entry, VPath
 from tidegate.vfs import eager
 
@@ -50,8 +50,8 @@ class Listing:
     """
 
     __slots__ = (
-        *("_ahead", "_batch", "_failure", "_longnames", "_loop", "_most", "_over", "_planned", "_position"),
-        *("_queued", "_ready", "_source", "_turns", "path"),
+        *("_ahead", "_batch", "_failure", "_longnames", "_loop", "_most", "_most_names", "_over", "_planned"),
+        *("_position", "_queued", "_ready", "_source", "_turns", "path"),
     )
 
     def __init__(
@@ -65,6 +65,7 @@ class Listing:
         self._source = source
         self._longnames = longnames
         self._most = most
+        self._most_names = LONG_NAMES if most > MAX_NAMES_BYTES else MAX_NAMES
         self._batch: list[Entry] = []
         self._position = 0
         self._ready: Names | None = None
@@ -110,6 +111,11 @@ class Listing:
         names, self._ready = self._ready, None
         return names
 
+    def take_ready(self) -> Names | None:
+        """The names of the next answer if they are laid out; None says nothing about the end."""
+        names, self._ready = self._ready, None
+        return names
+
     def look_ahead(self) -> None:
         """Lay out the next answer once this one is on its way."""
         if self._ready is None and self._failure is None and self._ahead is None and not self._planned:
@@ -132,14 +138,16 @@ class Listing:
         parts: list[bytes] = []
         left, deadline = self._most, self._turns.until(monotonic())
         fetched = 0
-        while len(parts) < MAX_NAMES:
+        while len(parts) < self._most_names:
             if self._position >= len(self._batch):
                 late = fetched > 0 and monotonic() >= deadline
                 if self._over or late or not self._fetch_now():
                     break
                 fetched += 1
                 continue
-            self._position, left = self._longnames.lay_out(self._batch, self._position, parts, left)
+            self._position, left = self._longnames.lay_out(
+                self._batch, self._position, parts, left, self._most_names
+            )
             if self._position < len(self._batch):
                 break
         if parts:

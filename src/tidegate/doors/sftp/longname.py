@@ -22,6 +22,9 @@ from tidegate.model import Entry, Kind
 MAX_NAMES: Final = 250
 """Most names in one READDIR answer; clients know as many from other servers."""
 
+LONG_NAMES: Final = 600
+"""The same for OpenSSH's clients, which count nothing: as many as find room there (`listings`)."""
+
 _CACHE_ENTRIES: Final = 4096
 _HALF_YEAR_SECONDS: Final = 365 * 24 * 3600 // 2
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -96,14 +99,17 @@ class Longnames:
             self._times.clear()
         self._now = now
 
-    def lay_out(self, entries: Sequence[Entry], first: int, parts: list[bytes], left: int) -> tuple[int, int]:
+    def lay_out(
+        self, entries: Sequence[Entry], first: int, parts: list[bytes], left: int, most: int = MAX_NAMES
+    ) -> tuple[int, int]:
         """Add entries from index `first` on to the names of an answer, as many as it takes.
 
         Args:
             entries: a batch.
             first: index of the entry to begin with.
-            parts: encoded names, at most `MAX_NAMES`; the first of them is added whatever its size.
+            parts: encoded names; the first of them is added whatever its size.
             left: bytes that there is room for.
+            most: names in `parts` at the end.
 
         Returns:
             the index of the first entry that found no room, and the bytes that are left.
@@ -112,7 +118,7 @@ class Longnames:
         heads, times, records = self._heads, self._times, _records
         add = parts.append
         before = len(parts)
-        for entry in islice(entries, first, first + MAX_NAMES - len(parts)):
+        for entry in islice(entries, first, first + most - len(parts)):
             name, kind, length, mode, uid, gid, mtime_ns, atime_ns, nlink = entry
             raw = name.encode("utf-8", "surrogateescape")
             head, bits = heads.get((kind, mode, uid, gid, nlink)) or self._head(kind, mode, uid, gid, nlink)

@@ -125,7 +125,7 @@ class Verbs:
 
     def quick_table(self) -> dict[int, QuickHandler]:
         """Packet type to method, for requests that are tried without waiting first."""
-        return {c.OPEN: self.open_nowait, c.CLOSE: self.close_nowait}
+        return {c.OPEN: self.open_nowait, c.CLOSE: self.close_nowait, c.READDIR: self.readdir_nowait}
 
     def path(self, raw: bytes) -> VPath:
         """A path as received; relative ones start at the session's start directory.
@@ -259,6 +259,15 @@ class Verbs:
             return (await self._session.stat(path))._replace(name=name)
         except TidegateError:
             return Entry(name, Kind.DIRECTORY, 0, 0o755)
+
+    def readdir_nowait(self, rid: int, q: r.Readdir) -> bytes | None:
+        """READDIR whose names are laid out already, as they are but for the first and the end."""
+        listing = self._handles.listings.get(key_of(q.handle))
+        names = None if listing is None else listing.take_ready()
+        if listing is None or names is None:
+            return None
+        listing.look_ahead()
+        return replies.names(rid, *names)
 
     async def readdir(self, rid: int, _: r.Readdir, targets: tuple[OpenFile | Listing, ...]) -> bytes:
         """READDIR: the next names, EOF after the last."""
