@@ -58,6 +58,7 @@ def check(
     for inspect in (
         _ssh,
         _ftp,
+        _webdav,
         _http,
         _other_doors,
         _files,
@@ -194,6 +195,29 @@ def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 clients=client_certificates(loaded, binding),
             )
             place = _where(loaded, "ftpd", "bindings", index, "certificate_file")
+            _load(certificate, label, place, problems)
+
+
+def _webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    from tidegate.doors.common.tls import Certificate
+
+    for index, binding in enumerate(loaded.settings.webdavd.bindings):
+        if not binding.port:
+            continue
+        kind = "WebDAV over HTTPS" if binding.enable_https else "WebDAV"
+        where = _where(loaded, "webdavd", "bindings", index, "port")
+        yield f"{kind}: {_listening(binding.address, binding.port, where, problems)}"
+        if binding.plain_login and not binding.enable_https:
+            yield "  logins in the clear are taken here: anybody on the way can read passwords"
+        if binding.enable_https:
+            label = f"webdavd.bindings[{index}]"
+            certificate = Certificate(
+                loaded.resolve(binding.certificate_file),
+                loaded.resolve(binding.certificate_key_file),
+                min_version=binding.min_tls_version,
+                label=label,
+            )
+            place = _where(loaded, "webdavd", "bindings", index, "certificate_file")
             _load(certificate, label, place, problems)
 
 

@@ -56,6 +56,23 @@ class PortableFlags:
         typer.Option("--ftpd-cert", metavar="FILE", help="Certificate (PEM) of FTP, for TLS."),
     ] = None
     ftpd_key: Annotated[Path | None, typer.Option("--ftpd-key", metavar="FILE", help="Its key (PEM).")] = None
+    webdav_port: Annotated[
+        int,
+        typer.Option(
+            "--webdav-port",
+            min=-1,
+            max=65535,
+            metavar="PORT",
+            help="WebDAV port; 0 takes a free one, -1 is off. Without a certificate logins are in the clear.",
+        ),
+    ] = -1
+    webdav_cert: Annotated[
+        Path | None,
+        typer.Option("--webdav-cert", metavar="FILE", help="Certificate (PEM) of WebDAV, for HTTPS."),
+    ] = None
+    webdav_key: Annotated[
+        Path | None, typer.Option("--webdav-key", metavar="FILE", help="Its key (PEM).")
+    ] = None
     username: Annotated[str, typer.Option("--username", "-u", help="User name; generated if empty.")] = ""
     password: Annotated[
         str,
@@ -167,11 +184,19 @@ class PortableFlags:
             raise InvalidArgument("--advertise-credentials needs --advertise-service")
         if (self.ftpd_cert is None) != (self.ftpd_key is None):
             raise InvalidArgument("--ftpd-cert and --ftpd-key are needed together")
-        if self.ftpd_port >= 0 and self.public_key and not (self.password or self.password_file):
-            raise InvalidArgument("--ftpd-port needs a password: FTP knows no keys")
+        if (self.webdav_cert is None) != (self.webdav_key is None):
+            raise InvalidArgument("--webdav-cert and --webdav-key are needed together")
+        if self.public_key and not (self.password or self.password_file):
+            for port, flag, name in (
+                (self.ftpd_port, "--ftpd-port", "FTP"),
+                (self.webdav_port, "--webdav-port", "WebDAV"),
+            ):
+                if port >= 0:
+                    raise InvalidArgument(f"{flag} needs a password: {name} knows no keys")
         for flag, path in (
             ("--state-dir", self.state_dir),
             ("--ftpd-key", self.ftpd_key),
+            ("--webdav-key", self.webdav_key),
             *(("--host-key", key) for key in self.host_key or ()),
         ):
             if local and path is not None and path.resolve().is_relative_to(shared):
@@ -217,6 +242,13 @@ class PortableFlags:
         return self.ftpd_cert.absolute(), self.ftpd_key.absolute()
 
     @property
+    def webdav_certificate(self) -> tuple[Path, Path] | None:
+        """Absolute paths of the certificate of WebDAV and its key."""
+        if self.webdav_cert is None or self.webdav_key is None:
+            return None
+        return self.webdav_cert.absolute(), self.webdav_key.absolute()
+
+    @property
     def log(self) -> LogOptions:
         """The log."""
         path = self.log_file_path
@@ -228,7 +260,7 @@ class PortableFlags:
 
 @spread
 def portable(*, given: PortableFlags, storage: StorageFlags) -> None:
-    """Share one directory or bucket over SFTP, and FTP if asked, now; no configuration, nothing left behind.
+    """Share one directory or bucket over SFTP, FTP or WebDAV, now; no configuration, nothing left behind.
 
     Prints the address, the user and the password, and ready-to-paste commands. Ctrl-C ends it; SIGHUP reads
     key and password files again.
@@ -244,6 +276,8 @@ def portable(*, given: PortableFlags, storage: StorageFlags) -> None:
         sftpd_port=given.sftpd_port,
         ftpd_port=given.ftpd_port,
         ftpd_certificate=given.certificate,
+        webdav_port=given.webdav_port,
+        webdav_certificate=given.webdav_certificate,
         username=given.username or f"user-{secrets.token_hex(USERNAME_BYTES)}",
         password=first.password,
         public_keys=first.public_keys,

@@ -6,12 +6,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 _STORAGE: Final = "only directories of this host, buckets and SFTP servers can be shared in this version"
-_PROTOCOL: Final = "only SFTP and FTP are served in this version; ports are --sftpd-port and --ftpd-port"
+_PROTOCOL: Final = "SFTP, FTP and WebDAV are served in this version: --sftpd-port, --ftpd-port, --webdav-port"
 
 INSTEAD: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "portable": (
         ("--http-", _STORAGE),
-        ("--webdav-", _PROTOCOL),
         ("--httpd-", _PROTOCOL),
         ("--config-file", "portable has no configuration; everything is a flag"),
         ("--start-directory", "share that directory itself with --directory"),

@@ -59,6 +59,8 @@ OLDER: Final = {
         _moved("ftpd.bind_address", "ftpd.bindings.0.address"),
         _moved("ftpd.tls_mode", "ftpd.bindings.0.tls_mode"),
         _moved("ftpd.force_passive_ip", "ftpd.bindings.0.force_passive_ip"),
+        _moved("webdavd.bind_port", "webdavd.bindings.0.port"),
+        _moved("webdavd.bind_address", "webdavd.bindings.0.address"),
         _moved("httpd.backups_path", "data_provider.backups_path"),
     )
 }

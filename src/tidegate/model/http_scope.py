@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 IP: Final = "tidegate.ip"
 """str: address of the client, behind proxies that may be believed too."""
@@ -15,8 +15,41 @@ REQUEST_ID: Final = "tidegate.request"
 FOREIGN: Final = "tidegate.foreign"
 """bool: a page of another site made a browser send the request."""
 
+BY_PROXY: Final = "tidegate.by_proxy"
+"""bool: the socket's other end is a proxy that may be believed."""
+
+EXCHANGE: Final = "tidegate.exchange"
+"""`Exchange`: the request on its connection."""
+
+BINDING: Final = "tidegate.binding"
+"""What the binding has for its application (`EdgeOptions.binding`)."""
+
 FOREIGN_REFUSED: Final = "requests that pages of other sites make are not accepted"
 """The answer to such a request where it is refused."""
+
+
+class Exchange(Protocol):
+    """One request and its answer, on their connection.
+
+    Attributes:
+        disconnected: the client has gone.
+    """
+
+    disconnected: bool
+
+    @property
+    def tls(self) -> Any:
+        """The `ssl.SSLObject` of the connection; None in the clear."""
+        ...
+
+    @property
+    def expects_continue(self) -> bool:
+        """True while the client waits for ``100 Continue``; reading its body sends that."""
+        ...
+
+    def abort(self) -> None:
+        """End the connection at once, so that the client cannot take the answer for complete."""
+        ...
 
 
 def crashed(scope: Mapping[str, Any]) -> str:

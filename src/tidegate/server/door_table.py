@@ -41,8 +41,20 @@ def _ftp_wanted(loaded: Loaded) -> bool:
     return any(binding.port for binding in loaded.settings.ftpd.bindings)
 
 
+async def _dav(composition: Composition, loaded: Loaded) -> InstalledDoor:
+    module = await asyncio.to_thread(import_module, "tidegate.server.dav")
+    made: InstalledDoor = await module.create(composition, loaded)
+    return made
+
+
+def _dav_wanted(loaded: Loaded) -> bool:
+    return any(binding.port for binding in loaded.settings.webdavd.bindings)
+
+
 FTP: Final = DoorPlan("ftp", _ftp_wanted, _ftp)
+
+WEBDAV: Final = DoorPlan("webdav", _dav_wanted, _dav)
 
 HTTP: Final = DoorPlan("http", _http_wanted, _http, late=True)
 
-BUILT_IN: Final = (ssh_plan(), FTP, HTTP)
+BUILT_IN: Final = (ssh_plan(), FTP, WEBDAV, HTTP)

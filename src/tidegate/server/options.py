@@ -53,6 +53,8 @@ class PortableOptions:
         sftpd_port: port to listen on, 0 takes a free one.
         ftpd_port: port of FTP, 0 takes a free one, -1 is off.
         ftpd_certificate: PEM files of its certificate and key; None speaks no TLS there.
+        webdav_port: port of WebDAV, 0 takes a free one, -1 is off.
+        webdav_certificate: as `ftpd_certificate`; None takes logins in the clear there.
         username: the one user's name; never empty, generated if nobody gave one.
         password: the one user's password in plain; empty if only keys are accepted.
         public_keys: accepted keys in OpenSSH one-line form.
@@ -75,6 +77,8 @@ class PortableOptions:
     sftpd_port: int = 0
     ftpd_port: int = -1
     ftpd_certificate: tuple[Path, Path] | None = None
+    webdav_port: int = -1
+    webdav_certificate: tuple[Path, Path] | None = None
     username: str = ""
     password: str = ""
     public_keys: tuple[str, ...] = ()

@@ -76,6 +76,8 @@ async def _share(options: PortableOptions, record: Log) -> int:
     doors = [ssh_plan(Binding("", options.sftpd_port, "--sftpd-port"), keys)]
     if options.ftpd_port >= 0:
         doors.append(_ftp(options))
+    if options.webdav_port >= 0:
+        doors.append(_dav(options))
     # Nothing is looked for in the configuration directory unless there is one for state.
     app = App(
         Loaded(settings(options), config_dir=options.state_dir or options.directory),
@@ -110,7 +112,7 @@ async def _share(options: PortableOptions, record: Log) -> int:
                         password=options.password if shown else "",
                     )
                 )
-            print(invitation(options, port, ports.get("ftp")), flush=True)  # noqa: T201
+            print(invitation(options, port, ports.get("ftp"), ports.get("webdav")), flush=True)  # noqa: T201
             if in_memory:
                 adding = asyncio.create_task(add_keys(app, keys), name="more host keys")
                 stack.callback(adding.cancel)
@@ -130,6 +132,18 @@ def _ftp(options: PortableOptions) -> DoorPlan:
 
     tls = None if options.ftpd_certificate is None else FtpCertificate(*options.ftpd_certificate)
     return ftp_plan(FtpBinding(label="--ftpd-port", port=options.ftpd_port, tls=tls))
+
+
+def _dav(options: PortableOptions) -> DoorPlan:
+    from tidegate.doors.dav.options import DavBinding
+    from tidegate.doors.http.door import CertificateFiles
+    from tidegate.server.dav import dav_plan
+
+    files = options.webdav_certificate
+    tls = None if files is None else CertificateFiles(*files)
+    return dav_plan(
+        DavBinding(label="--webdav-port", port=options.webdav_port, tls=tls, plain_login=files is None)
+    )
 
 
 async def add_keys(app: App, keys: list[SSHKey]) -> None:
@@ -194,7 +208,9 @@ def _shared(options: PortableOptions) -> str:
     return StorageKinds().location(StorageSpec(str(options.directory), options.filesystem))
 
 
-def invitation(options: PortableOptions, port: int, ftp_port: int | None = None) -> str:
+def invitation(
+    options: PortableOptions, port: int, ftp_port: int | None = None, dav_port: int | None = None
+) -> str:
     """Lines to paste into a shell."""
     user, host = options.username, addresses()[-1]
     secret = f"rclone obscure {shlex.quote(options.password)}" if options.password else ""
@@ -214,6 +230,11 @@ def invitation(options: PortableOptions, port: int, ftp_port: int | None = None)
         f"  sshfs -p {port} {f'-o IdentityFile={with_key} ' if with_key else ''}{login}:/ MOUNTPOINT",
         *([f"  lftp -p {ftp_port} -u {shlex.quote(user)} {host}"] if ftp_port else []),
         f'  rclone ls "{rclone}"',
+        *(
+            [f"  {'https' if options.webdav_certificate else 'http'}://{host}:{dav_port}/"]
+            if dav_port
+            else []
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -67,6 +67,9 @@ def announce(app: App, options: ServeOptions, census: Census, welcome: Welcome |
     ftp = doors.get("ftp")
     if ftp is not None:
         lines.append(f"  FTP        port {', '.join(str(endpoint.port) for endpoint in ftp.endpoints)}")
+    dav = doors.get("webdav")
+    if dav is not None:
+        lines.append(f"  WebDAV     port {', '.join(str(endpoint.port) for endpoint in dav.endpoints)}")
     if options.log.file_path:
         place = options.log.file_path
         lines.append(f"  log        {'standard error' if place == '-' else place}")

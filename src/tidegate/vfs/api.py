@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OpenFlags:
-    """Flags of opening a file; the names are those of POSIX."""
+    """Flags of opening a file; the names are those of POSIX, but for `atomic`.
+
+    Attributes:
+        atomic: what is there keeps its content until the new one is complete, whatever the upload mode. It
+            has a meaning for files that begin empty.
+    """
 
     read: bool = False
     write: bool = False
@@ -43,6 +48,7 @@ class OpenFlags:
     create: bool = False
     truncate: bool = False
     exclusive: bool = False
+    atomic: bool = False
 
 
 class Span(NamedTuple):

@@ -30,8 +30,8 @@ def test_version_as_a_flag() -> None:
             "only directories of this host, buckets and SFTP servers can be shared",
         ),
         (
-            ["portable", "--webdav-port", "8090"],
-            "only SFTP and FTP are served in this version; ports are --sftpd-port and --ftpd-port",
+            ["portable", "--httpd-port", "8090"],
+            "SFTP, FTP and WebDAV are served in this version: --sftpd-port, --ftpd-port, --webdav-port",
         ),
         (["serve", "--loaddata-from", "x"], "run tidegate loaddata FILE before the start"),
     ],

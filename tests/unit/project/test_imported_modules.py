@@ -41,7 +41,7 @@ SQLITE: Final = {"_greenlet": 2, "aiosqlite": 8, "greenlet": 4, "sqlalchemy": 11
 REST: Final = {
     "anyio": 35,
     "fastapi": 50,
-    "h11": 13,
+    "httptools": 8,
     "jwt": 13,
     "opentelemetry": 40,
     "starlette": 28,

@@ -21,6 +21,7 @@ from tidegate.config.schema.mfa import Mfa
 from tidegate.config.schema.outgoing import CommandKeys, HttpKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
+from tidegate.config.schema.webdavd import Webdavd
 
 
 class Settings(Section):
@@ -29,6 +30,7 @@ class Settings(Section):
     common: Common = key(Common(), "What holds for every protocol.")
     sftpd: Sftpd = key(Sftpd(), "The SSH server: SFTP, and SSH commands.")
     ftpd: Ftpd = key(Ftpd(), "The FTP and FTPS server.")
+    webdavd: Webdavd = key(Webdavd(), "The WebDAV server.")
     data_provider: DataProvider = key(
         DataProvider(), "Where accounts, folders, administrators and counters are kept."
     )
@@ -46,7 +48,6 @@ class Settings(Section):
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    webdavd: dict[str, Any] = key({}, "WebDAV server.", available=False, switch="bindings")
     telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
     smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
     acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")

@@ -75,12 +75,21 @@ class HttpDoor:
         application: gets every request that passed the edge.
         bindings: where to listen.
         ledger: of the process.
+        family: the protocol, for the log.
     """
 
     def __init__(
-        self, name: str, section: str, application: ASGIApp, bindings: tuple[HttpBinding, ...], ledger: Ledger
+        self,
+        name: str,
+        section: str,
+        application: ASGIApp,
+        bindings: tuple[HttpBinding, ...],
+        ledger: Ledger,
+        *,
+        family: str = "HTTP",
     ) -> None:
         self.name = name
+        self._family = family
         self.application = application
         self._section = section
         self._bindings = bindings
@@ -107,7 +116,7 @@ class HttpDoor:
             await self.stop()
             raise
         self._certificates.start()
-        _log.info("listening for HTTP at %s", ", ".join(bound.where for bound in self._bound))
+        _log.info("listening for %s at %s", self._family, ", ".join(bound.where for bound in self._bound))
 
     async def reload(self, options: tuple[HttpBinding, ...]) -> Apply:
         """Get ready for other bindings, and read changed certificates now; see `Door.reload`.

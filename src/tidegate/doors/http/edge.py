@@ -49,7 +49,6 @@ _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
@@ -68,7 +67,10 @@ class EdgeOptions:
         proxies: whose header is believed.
         header: lower case name of the header with the client's address; empty for none.
         depth: which address of it counts, from the right.
-        max_body: bytes.
+        max_body: bytes; 0 for no limit.
+        sender: of the lines of the access log.
+        binding: for the application, at `http_scope.BINDING` of each request.
+        cache_control: of answers that do not say themselves.
     """
 
     serves: Callable[[str], bool] = lambda path: True  # noqa: ARG005
@@ -77,6 +79,9 @@ class EdgeOptions:
     header: str = ""
     depth: int = 0
     max_body: int = 20 * 1024 * 1024
+    sender: str = "httpd"
+    binding: object = None
+    cache_control: bytes = b"no-store"
 
 
 class EdgeMiddleware:
@@ -93,10 +98,11 @@ class EdgeMiddleware:
         options = self.options
         exchange = _Exchange(scope, receive, send, options)
         scope[http_scope.IP], scope[http_scope.REQUEST_ID] = exchange.ip, exchange.request_id
+        scope[http_scope.BY_PROXY], scope[http_scope.BINDING] = exchange.by_proxy, options.binding
         scope[http_scope.FOREIGN] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
         started = time.monotonic()
         try:
-            if exchange.announced > options.max_body:
+            if options.max_body and exchange.announced > options.max_body:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
             elif not options.serves(scope["path"]):
                 await _answer(exchange.send, 404, "Not found", "no such path")
@@ -141,7 +147,7 @@ class _Exchange:
         if message["type"] == "http.request":
             self._taken += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
-            if self._taken > self._options.max_body:
+            if 0 < self._options.max_body < self._taken:
                 raise TooLarge(f"the body is longer than {self._options.max_body} bytes")
         else:
             self._ended = True
@@ -154,6 +160,8 @@ class _Exchange:
             headers = list(message.get("headers", ()))
             given = {name.lower() for name, _ in headers}
             headers += [pair for pair in _HEADERS if pair[0] not in given]
+            if b"cache-control" not in given:
+                headers.append((b"cache-control", self._options.cache_control))
             headers.append((b"x-request-id", self.request_id.encode()))
             if not await self._drained():
                 headers.append((b"connection", b"close"))
@@ -164,7 +172,9 @@ class _Exchange:
 
     async def _drained(self) -> bool:
         """True if the body is all read; takes in a short rest, lest closing cut the answer off."""
-        rest = 0
+        rest, exchange = 0, self._scope.get(http_scope.EXCHANGE)
+        if exchange is not None and exchange.expects_continue and not self._ended:
+            return False  # asking for the body now would have the client send all of it
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self._ended and rest < DRAIN_BYTES:
@@ -197,7 +207,7 @@ class _Exchange:
             "elapsed_ms": round(seconds * 1000),
             "request_id": self.request_id,
         }
-        _record.info("", extra={"sender": "httpd", "fields": fields})
+        _record.info("", extra={"sender": self._options.sender, "fields": fields})
 
 
 def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options: EdgeOptions) -> str:

@@ -8,16 +8,27 @@ import contextlib
 import logging
 import socket
 import ssl
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
+from urllib.parse import quote_from_bytes, unquote
 
-from starlette.types import ASGIApp
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+from starlette.types import ASGIApp, Scope
 
 from tidegate.doors.common.admission import Admission, AdmissionLimits, AdmissionRules, Refusal, Visit
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
-from tidegate.doors.http.uvicorn_parts import Config, H11Protocol, Server
+from tidegate.doors.http.exchange import Exchange
+from tidegate.doors.http.uvicorn_parts import (
+    STATUS_LINE,
+    Config,
+    HttpToolsProtocol,
+    Server,
+    service_unavailable,
+)
+from tidegate.model import http_scope
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
 
@@ -30,8 +41,12 @@ STOP_SECONDS: Final = 3
 """How long requests under way may take to end when the server stops."""
 MAX_HEAD_BYTES: Final = 32 * 1024
 BACKLOG: Final = 256
-INPUT_PIECE: Final = 2 * 1024
-"""Bytes handed to the parser at once: of a body in chunks of one byte it takes 0.4 MB/s."""
+INPUT_PIECE: Final = 4 * 1024
+"""Bytes handed to the parser at once."""
+LANE_BYTES: Final = 16 * 1024
+"""A body of which so much is to come goes past the parser."""
+LOOK_SECONDS: Final = 5
+"""How often bodies that do not come are looked for."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,21 +83,42 @@ class HttpLimits:
         admission: who may connect. A connection waits until the head of a request is there, and again after
             each answer; who has waited longest makes room.
         head_seconds: time for the head of a request, and for a TLS handshake.
+        body_seconds: silence in a body after which its connection ends.
+        keep_alive_seconds: silence between two requests after which a connection ends.
+        requests: connections, and requests under way, that are served; more are answered with 503. Read once,
+            when the binding is opened, as `keep_alive_seconds` is.
+        rules: names of the limits of `admission`.
     """
 
     admission: AdmissionLimits = field(
         default_factory=lambda: AdmissionLimits(connections=500, per_source=100, make_room=True)
     )
     head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    keep_alive_seconds: int = KEEP_ALIVE_SECONDS
+    requests: int = MAX_REQUESTS
+    rules: AdmissionRules = RULES
 
 
-class Protocol(H11Protocol):
-    """HTTP/1.1 with deadlines for what uvicorn waits for without end: heads, and clients that do not read."""
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 with bounds on what uvicorn leaves unbounded, and a short way for long bodies.
+
+    Heads, trailers and the frames of chunks are bounded together: no more than `MAX_HEAD_BYTES` may come
+    without a byte of a body. Of a long body of known length all after the first piece goes past the parser,
+    and another parser takes what follows it.
+    """
 
     listener: Listener
     visit: Visit
+    cycle: Exchange  # type: ignore[assignment]  # uvicorn's, in our form
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
+    _lane = 0
+    """Bytes of a body that are still to come past the parser."""
+    _length = 0
+    _bare = 0
+    _in_body = False
+    heard = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client connected."""
@@ -91,33 +127,192 @@ class Protocol(H11Protocol):
         self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
         super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
         self.visit.end = lambda _rule: transport.abort()
-        # Head and body of an answer are two writes. The loop sets this by itself only for sockets whose
-        # protocol number was given when they were made.
+        # The loop sets this by itself only for sockets whose protocol number was given when they were made.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._deadline = self.loop.call_later(self.listener.limits.head_seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        self.heard = self.loop.time()
+        if self._lane and not self._intake.held:
+            if len(data) <= self._lane:
+                self._past_parser(data)
+                return
+            rest = self._lane
+            self._past_parser(data[:rest])
+            data = data[rest:]
         if not self._intake.put(data):
             self.transport.abort()
+
+    def _past_parser(self, data: bytes) -> None:
+        self._lane -= len(data)
+        self.cycle.feed(data)
+        if not self._lane:
+            self.cycle.end()
 
     def _take(self, data: bytes) -> None:
         """A head that has begun must end before the deadline, however it trickles in."""
         if self.transport.is_closing():
             self._intake.close()
             return
-        super().data_received(data)
+        if self._lane:
+            rest = self._lane
+            self._past_parser(data[:rest])
+            data = data[rest:]
+            if not data:
+                return
+        self._unset_keepalive_if_required()
+        if not self._parse(data):
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             self._cancel_deadline()
             self.listener.admission.settles(self.visit)
         elif self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(self.listener.limits.head_seconds, self.transport.abort)
 
+    def _parse(self, data: bytes) -> bool:
+        """Have the parser take it; False if that ended the connection."""
+        while data:
+            self._bare += len(data)
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as told:  # the client would go on in another protocol; it will not
+                data = data[told.args[0] :]
+                continue
+            except HttpParserError:
+                self._refuse(400, "this is no request of HTTP/1.1")
+                return False
+            break
+        if self._bare > MAX_HEAD_BYTES:
+            self._refuse(431, "the head of the request is too long")
+            return False
+        left = self._length
+        if left >= LANE_BYTES and self._in_body:
+            self._length, self._lane = 0, left
+            self.parser = self._new_parser()
+        return True
+
+    def _new_parser(self) -> HttpRequestParser:
+        parser = HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+        self._in_body, self._bare = False, 0
+        return parser
+
+    def _refuse(self, code: int, text: str) -> None:
+        """Answer what is no request, unless an answer is on its way, and end the connection."""
+        self._intake.close()
+        if self.cycle is None or self.cycle.response_complete:
+            body = text.encode()
+            self.transport.write(
+                STATUS_LINE[code]
+                + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+                + b"content-length: %d\r\n\r\n" % len(body)
+                + body
+            )
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    # -- what the parser calls ---------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._bare = self._length = 0
+        self._in_body = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; trailers behind a body are read and dropped, since nobody has asked for any."""
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: the application is called, or will be after the requests before this one.
+
+        Raises:
+            ValueError: it is no head that we take; the parser makes its own error of it.
+        """
+        self._in_body = True
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        if version not in ("1.0", "1.1"):
+            raise ValueError("HTTP/1.0 and HTTP/1.1 are what there is")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (version == "1.1" and not hosts):
+            raise ValueError("one Host header is needed (RFC 9112 section 3.2)")
+        self._address(scope)
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        self._length = int(lengths[0]) if lengths else 0
+        busy = max(len(self.connections) - 1, len(self.tasks)) >= self.listener.requests
+        if busy:
+            _log.warning("%d requests or connections are served; one is answered with 503", len(self.tasks))
+        app = cast("ASGIApp", service_unavailable if busy else self.app)
+        before = self.cycle
+        self.cycle = Exchange(
+            cast("Scope", scope),
+            self.transport,
+            self.flow,
+            self.server_state.default_headers,
+            expects_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        scope[http_scope.EXCHANGE] = self.cycle  # type: ignore[typeddict-unknown-key]
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)  # type: ignore[arg-type]
+        else:  # requests that come before the answers to those before them
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))  # type: ignore[arg-type]
+
+    def _address(self, scope: Any) -> None:
+        """The path and query that are asked for.
+
+        Raises:
+            ValueError: there are none.
+        """
+        url = self.url
+        if b"#" in url:  # cut off, another resource would be meant
+            raise ValueError("a request's target has no fragment (RFC 9112 section 3.2)")
+        if url == b"*" and scope["method"] == "OPTIONS":
+            url = b"/"  # about the server as a whole, which answers for its root
+        if not url.isascii():  # some clients send names as they are
+            url = quote_from_bytes(url, safe=string.punctuation).encode()
+        parsed = parse_url(url)
+        raw: bytes = parsed.path
+        if not raw:
+            raise ValueError("no path is asked for")
+        scope["path"] = unquote(raw.decode("ascii")) if b"%" in raw else raw.decode("ascii")
+        scope["raw_path"] = raw
+        scope["query_string"] = parsed.query or b""
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._bare = 0
+        self._length -= len(body)
+        self.cycle.feed(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._in_body = False
+        self._bare = 0
+        self.cycle.end()
+
     def on_response_complete(self) -> None:
         """The answer is out; uvicorn's own keep-alive timer takes over."""
         self._cancel_deadline()
         self.listener.admission.waits(self.visit)
         super().on_response_complete()
+
+    def look(self, now: float) -> None:
+        """End the connection if a body that is waited for does not come."""
+        if (
+            self.cycle is not None
+            and self.cycle.waits_for_body
+            and now - self.heard > self.listener.limits.body_seconds
+        ):
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended."""
@@ -178,16 +373,15 @@ class Listener(Server):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MAX_REQUESTS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=limits.keep_alive_seconds,
             timeout_graceful_shutdown=STOP_SECONDS,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         super().__init__(config)
         self._sockets = sockets
         self._context = context
         self.limits = limits
-        self.admission = Admission(ledger, RULES)
+        self.requests = limits.requests
+        self.admission = Admission(ledger, limits.rules)
         self._ledger = ledger
         self._opening: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -244,9 +438,14 @@ class Listener(Server):
             self.admission.relieved(visit, self.limits.admission)
 
     async def _tick(self) -> None:
-        """Keep the Date header right."""
-        while not await self.on_tick(0):  # noqa: ASYNC110  the time passing is the event
+        """Keep the Date header right, and look for bodies that do not come."""
+        loop, looked = asyncio.get_running_loop(), 0.0
+        while not await self.on_tick(0):
             await asyncio.sleep(1)
+            if (now := loop.time()) - looked >= LOOK_SECONDS:
+                looked = now
+                for connection in list(self.server_state.connections):
+                    cast("Protocol", connection).look(now)
 
     async def close(self) -> None:
         """Let requests under way end, then cut what is left."""

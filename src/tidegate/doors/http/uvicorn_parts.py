@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 from tidegate.packages import enter
 
-__all__ = ["Config", "H11Protocol", "Server"]
+__all__ = ["STATUS_LINE", "Config", "HttpToolsProtocol", "Server", "service_unavailable"]
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
-    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.protocols.http.flow_control import service_unavailable
+    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
     from uvicorn.server import Server
 else:
     enter("uvicorn", Config="config", Server="server")
     Config = import_module("uvicorn.config").Config
     Server = import_module("uvicorn.server").Server
-    H11Protocol = import_module("uvicorn.protocols.http.h11_impl").H11Protocol
+    _impl = import_module("uvicorn.protocols.http.httptools_impl")
+    HttpToolsProtocol, STATUS_LINE = _impl.HttpToolsProtocol, _impl.STATUS_LINE
+    service_unavailable = _impl.service_unavailable

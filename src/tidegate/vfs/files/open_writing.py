@@ -179,7 +179,7 @@ def _options(context: Context, checked: _Checked, attrs: Attrs | None) -> OpenOp
         exclusive=flags.create and exclusive,
         truncate=flags.truncate,
         append=_appends(mount, flags, fresh=checked.fresh),
-        publish=_publish(backend, context.options.upload_mode),
+        publish=_publish(backend, _mode(context, checked)),
         mode=attrs.mode if attrs is not None else None,
         uid=uid,
         gid=gid,
@@ -195,7 +195,7 @@ async def _begin_upload(
     mount, backend, key = resolved
     await act.begin(mount)
     await context.paths.may_change((backend, key))
-    inplace = context.options.upload_mode is Publish.INPLACE or not checked.fresh
+    inplace = wanted.publish is Publish.INPLACE or not checked.fresh
     upload = Upload(context, resolved, inplace=inplace)
     handle: FileHandle | None = None
     try:
@@ -300,6 +300,12 @@ def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
         return flags.append
     backend = mount.backend
     return not fresh and backend is not None and Capability.APPEND in backend.capabilities
+
+
+def _mode(context: Context, checked: _Checked) -> Publish:
+    """The upload mode, or a safer one that was asked for."""
+    mode = context.options.upload_mode
+    return Publish.ATOMIC if checked.flags.atomic and mode is Publish.INPLACE else mode
 
 
 def _publish(backend: Backend, mode: Publish) -> Publish:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ASGI application: who asks, which method, and the answer to what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from tidegate.abc import Credential
+from tidegate.doors.dav import finding, moving, patching, reading, status, writing
+from tidegate.doors.dav.call import Call, Method, Turns
+from tidegate.doors.dav.clients import Client, Clients
+from tidegate.doors.dav.request import Rejected, Request
+from tidegate.doors.dav.wire import headers
+from tidegate.errors import InvalidPath, PeerGone, TidegateError
+
+CHALLENGE: Final = (b"www-authenticate", b'Basic realm="Tidegate", charset="UTF-8"')
+
+METHODS: Final[dict[str, tuple[Method, str]]] = {
+    "GET": (reading.get, "download"),
+    "HEAD": (reading.head, "stat"),
+    "PUT": (writing.put, "upload"),
+    "PATCH": (writing.patch, "overwrite"),
+    "MKCOL": (writing.mkcol, "mkdir"),
+    "DELETE": (moving.delete, "delete_file"),
+    "COPY": (moving.copy, "copy"),
+    "MOVE": (moving.move, "rename"),
+    "PROPFIND": (finding.propfind, "stat"),
+    "PROPPATCH": (patching.proppatch, "chtimes"),
+}
+"""By method: what answers it, and the word of `explain --op` for what it wants."""
+
+log = logging.getLogger(__name__)
+
+
+class DavApplication:
+    """Answers every request that passed the edge.
+
+    Args:
+        clients: who are logged in.
+
+    Attributes:
+        draining: nothing new may begin.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self.clients = clients
+        self.draining = False
+        self._turns = Turns()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive, send)
+        try:
+            if request.method == "OPTIONS":
+                await reading.options(request)
+            else:
+                await self._serve(request)
+        except Rejected as error:
+            await self._reject(request, error)
+        except PeerGone:
+            return
+        except asyncio.CancelledError:  # its client was sent away, or the server stops
+            request.exchange.abort()
+            raise
+
+    async def _serve(self, request: Request) -> None:
+        found = METHODS.get(request.method)
+        if found is None:
+            raise Rejected(405, "no such method here", headers=[(b"allow", reading.ALLOW)])
+        method, intent = found
+        client = await self._client(request)
+        with self.clients.serving(client, request.exchange):
+            await self._answer(request, client, method, intent)
+
+    async def _answer(self, request: Request, client: Client, method: Method, intent: str) -> None:
+        try:
+            path = request.path
+        except InvalidPath as error:
+            client.session.failed(intent, request.raw_path.decode("latin-1"), error)
+            raise Rejected(404 if request.binding.prefix else 400, error.text) from None
+        call = Call(request, client, path, self.clients.options, lambda: self.draining, self._turns)
+        try:
+            await method(call)
+        except Rejected as error:
+            if error.cause is not None:
+                call.failed(intent, path, error.cause)
+            raise
+        except PeerGone:
+            raise
+        except TidegateError as error:
+            call.failed(intent, path, error)
+            raise Rejected(
+                status.code_of(error), status.text_of(error), condition=status.condition_of(error)
+            ) from None
+
+    async def _reject(self, request: Request, error: Rejected) -> None:
+        if request.started:  # part of another answer is out
+            request.exchange.abort()
+            return
+        if error.code == 401 and request.binding.challenge:
+            error.headers = (*error.headers, CHALLENGE)
+        try:
+            await request.reject(error)
+        except PeerGone:
+            return
+
+    async def _client(self, request: Request) -> Client:
+        """The client that asks.
+
+        Raises:
+            Rejected: nobody says so, or it is not true.
+        """
+        value = request.header("authorization")
+        if not request.encrypted and not request.binding.plain_login:
+            raise Rejected(403, "this server takes no logins in the clear: use https")
+        if value is None:
+            raise Rejected(401, "log in with a user name and a password")
+        given = headers.basic(value)
+        if given is None:
+            raise Rejected(401, "Basic credentials are what this server takes")
+        username, password = given
+        return await self.clients.of(request, username, Credential("password", secret=password))

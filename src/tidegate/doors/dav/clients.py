@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logins: one client for all requests with the same credentials from the same address.
+
+HTTP says who somebody is in each request. A client is what a connection is at other doors: one login on
+record, one session of files, one entry among the account's sessions. It is found again by a keyed digest of
+what it logged in with; the password itself is not kept. It ends when it is idle, when its account changes,
+when it is sent away, and when others need its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from tidegate.abc import Credential
+from tidegate.cluster.registry import Activity, LiveConnection, Registry
+from tidegate.doors.common.idle import IdleWatch
+from tidegate.doors.common.peers import new_peer
+from tidegate.doors.common.record import ConnectionRecord, Events, authenticate, shown_version
+from tidegate.doors.dav.options import IDLE_SECONDS, DavOptions
+from tidegate.doors.dav.request import Rejected, Request
+from tidegate.errors import LoginRefused, TidegateError
+from tidegate.identity.api import Accounts, LoginService, PartialLogin
+from tidegate.model import Account, Peer, Principal, Protocol, http_scope
+from tidegate.resources import Ledger
+from tidegate.resources.count import Share
+from tidegate.vfs.api import Session, Sessions
+
+FAILED_SECONDS: Final = 1.0
+"""A refused password is answered after so long at the earliest: guessing takes time."""
+MAX_LOGINS: Final = 200
+"""Logins that are being judged at a time."""
+MAX_CLIENTS: Final = 10_000
+"""Who are logged in at a time, where no smaller number is configured."""
+MAX_REQUESTS: Final = 100
+"""Requests of one client under way."""
+RECHECK_SECONDS: Final = 10.0
+"""After so long the next request of a client has its account looked up, to see if it has changed."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorServices:
+    """The services that the door works with.
+
+    Attributes:
+        login: checks credentials.
+        accounts: tells an account as it is now.
+        sessions: opens file sessions.
+        events: takes events.
+        registry: the live connections.
+        ledger: limits of resources.
+    """
+
+    login: LoginService
+    accounts: Accounts
+    sessions: Sessions
+    events: Events
+    registry: Registry
+    ledger: Ledger
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """Somebody who is logged in.
+
+    Attributes:
+        key: finds it.
+        peer: the other end, as it was at the login.
+        record: its events.
+        principal: who.
+        session: its files.
+        live: its entry among the account's sessions.
+        handles: its open files, against the limits of the account and the process.
+        activity: when it last sent something.
+        requests: that are under way, by the task that answers them.
+        checked: when its account was looked up last.
+        since: when it logged in; both in seconds of `time.monotonic`.
+        over: it has ended.
+    """
+
+    key: bytes
+    peer: Peer
+    record: ConnectionRecord
+    principal: Principal
+    session: Session
+    live: LiveConnection
+    handles: Share
+    activity: Activity
+    requests: dict[asyncio.Task[Any], http_scope.Exchange] = field(default_factory=dict)
+    checked: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)
+    idle: IdleWatch | None = None
+    over: bool = False
+
+
+class Clients:
+    """All clients of the door. Life: constructed, used, `close`."""
+
+    def __init__(self, services: DoorServices, options: DavOptions) -> None:
+        self._services = services
+        self.options = options
+        self._secret = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, Client] = OrderedDict()
+        self._logins: dict[bytes, asyncio.Task[Client]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def busy(self) -> int:
+        """Requests of clients that are under way."""
+        return sum(len(client.requests) for client in self._known.values())
+
+    def usernames(self) -> set[str]:
+        """Accounts that are logged in."""
+        return {client.principal.username for client in self._known.values()}
+
+    # -- coming in ---------------------------------------------------------------------------------------
+
+    async def of(self, request: Request, username: str, credential: Credential) -> Client:
+        """The client that a request comes from; it logs in if it is new.
+
+        Raises:
+            Rejected: the credentials are refused (401), or there is no room.
+        """
+        key = self._digest(request, username, credential)
+        client = self._known.get(key)
+        if client is not None and await self._still_right(client):
+            self._known.move_to_end(key)
+            client.activity.touch()
+            return client
+        login = self._logins.get(key)
+        if login is None:
+            if len(self._logins) >= MAX_LOGINS:
+                raise Rejected(503, "too many logins at a time", headers=[(b"retry-after", b"5")])
+            login = asyncio.get_running_loop().create_task(
+                self._login(key, request, username, credential), name="login of WebDAV"
+            )
+            self._logins[key] = login
+            login.add_done_callback(lambda task: self._logged_in(key, task))
+        # Requests that came together wait for one login; none of them can end it for the others.
+        return await asyncio.shield(login)
+
+    def _logged_in(self, key: bytes, task: asyncio.Task[Client]) -> None:
+        self._logins.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it is told; they may all have gone
+
+    async def _login(self, key: bytes, request: Request, username: str, credential: Credential) -> Client:
+        services = self._services
+        begun = time.monotonic()
+        self._make_room()
+        agent = shown_version(request.header("user-agent") or "")
+        scope = request.scope
+        client = scope.get("client")
+        remote = (request.ip, client[1] if client and client[0] == request.ip else 0)
+        peer = new_peer(Protocol.DAV, remote, scope.get("server"), client=agent)
+        record = ConnectionRecord(services.events, peer, encrypted=request.encrypted)
+        record.named(username)
+        outcome = await authenticate(services.login, record, peer, username, credential, client_version=agent)
+        if not isinstance(outcome, Principal):
+            if isinstance(outcome, PartialLogin):  # nobody can be asked a second question here
+                record.login_failed(credential.kind, "second_factor")
+            record.closed(client_version=agent)
+            await asyncio.sleep(max(0.0, begun + FAILED_SECONDS - time.monotonic()))
+            raise Rejected(401, "the user name or the password is wrong")
+        try:
+            made = await self._enter(key, peer, record, outcome)
+        except LoginRefused as refusal:
+            record.login_failed(outcome.method, refusal.reason, refusal.rule)
+            record.closed(client_version=agent)
+            raise Rejected(
+                429, f"too many sessions ({refusal.rule or 'limit'})", headers=[(b"retry-after", b"30")]
+            ) from None
+        except TidegateError as error:
+            log.error("%s: no session for %r: %s", peer.connection_id, username, error)
+            record.login_failed(outcome.method, "no_session")
+            record.closed(client_version=agent)
+            raise Rejected(503, f"no session can be opened now: {type(error).default_text}") from None
+        record.login_accepted(outcome, agent)
+        return made
+
+    async def _enter(self, key: bytes, peer: Peer, record: ConnectionRecord, principal: Principal) -> Client:
+        """Open the files of who has logged in, and count them among the account's sessions."""
+        services, activity = self._services, Activity()
+        made: list[Client] = []
+
+        def disconnect(by: str) -> None:
+            for client in made:
+                self.end(client, by)
+
+        live = LiveConnection(peer, principal.username, disconnect, activity=activity)
+        await services.registry.enter(live, max_sessions=principal.account.max_sessions)
+        try:
+            session = await services.sessions.open(principal, peer)
+        except BaseException:
+            services.registry.remove(live)
+            raise
+        live.transfers = session.transfers
+        handles = services.ledger.handles_of(principal.username)
+        client = Client(key, peer, record, principal, session, live, handles, activity)
+        made.append(client)
+        client.idle = IdleWatch(
+            self.options.idle_seconds or IDLE_SECONDS,
+            activity,
+            lambda: bool(client.requests),
+            lambda: self.end(client, "idle_timeout"),
+        )
+        self._known[key] = client
+        return client
+
+    def _make_room(self) -> None:
+        """Have the longest idle client end where there is no room for another.
+
+        Raises:
+            Rejected: all of them are busy.
+        """
+        most = self.options.max_clients or MAX_CLIENTS
+        if len(self._known) < most:
+            return
+        for client in self._known.values():
+            if not client.requests:
+                self.end(client, "max_clients")
+                return
+        raise Rejected(503, "too many clients at a time", headers=[(b"retry-after", b"5")])
+
+    async def _still_right(self, client: Client) -> bool:
+        """True if a client may go on; one whose account has changed ends here, and logs in anew."""
+        now = time.monotonic()
+        if client.over:
+            return False
+        if self.options.remember_seconds and now - client.since > self.options.remember_seconds:
+            self.end(client, "login_again")
+            return False
+        if now - client.checked > RECHECK_SECONDS:
+            client.checked = now
+            # The login looks into what cannot be told now, and so do the watch of accounts and the gate.
+            with contextlib.suppress(TidegateError):
+                account = await self._services.accounts.find(client.principal.username)
+                if account is None or not same_account(account, client.principal.account):
+                    self.end(client, "account_changed")
+        return not client.over
+
+    def _digest(self, request: Request, username: str, credential: Credential) -> bytes:
+        state = hashlib.blake2b(key=self._secret, digest_size=32, person=b"tidegate-dav")
+        agent = request.header("user-agent") or ""
+        for part in (
+            request.binding.label,
+            request.ip,
+            "1" if request.encrypted else "0",
+            username,
+            credential.kind,
+            credential.secret,
+            agent[:128],
+        ):
+            data = part.encode("utf-8", "surrogatepass")
+            state.update(len(data).to_bytes(8, "big"))
+            state.update(data)
+        return state.digest()
+
+    # -- going -------------------------------------------------------------------------------------------
+
+    def end(self, client: Client, by: str) -> None:
+        """End a client and the requests that it has under way. Safe to call twice."""
+        if client.over:
+            return
+        client.over = True
+        if self._known.get(client.key) is client:
+            del self._known[client.key]
+        if client.idle is not None:
+            client.idle.cancel()
+        for task, exchange in client.requests.items():
+            exchange.abort()
+            task.cancel()
+        ending = asyncio.get_running_loop().create_task(self._end(client, by), name="end of WebDAV client")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _end(self, client: Client, by: str) -> None:
+        try:
+            if client.requests:
+                await asyncio.wait(set(client.requests))
+            await client.session.close()
+        finally:
+            client.handles.set(0)
+            self._services.registry.remove(client.live)
+            client.record.closed(by=by, client_version=client.peer.client_version)
+
+    def close_user(self, username: str, by: str) -> int:
+        """End all clients of an account; returns how many there were."""
+        found = [client for client in self._known.values() if client.principal.username == username]
+        for client in found:
+            self.end(client, by)
+        return len(found)
+
+    async def close(self, by: str) -> None:
+        """End everybody, and wait for that."""
+        for login in list(self._logins.values()):
+            login.cancel()
+        for client in list(self._known.values()):
+            self.end(client, by)
+        while self._ending:
+            await asyncio.wait(set(self._ending))
+
+    @contextlib.contextmanager
+    def serving(self, client: Client, exchange: http_scope.Exchange) -> Any:
+        """Count a request of a client as under way.
+
+        Raises:
+            Rejected: it has too many.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        if client.over or len(client.requests) >= MAX_REQUESTS:
+            raise Rejected(503, "too many requests at a time", headers=[(b"retry-after", b"2")])
+        client.requests[task] = exchange
+        try:
+            yield
+        finally:
+            del client.requests[task]
+            client.activity.touch()
+
+
+_ALIVE: Final = (
+    "last_login",
+    "first_download",
+    "first_upload",
+    "used_quota_size",
+    "used_quota_files",
+    "last_quota_update",
+    "used_upload_data_transfer",
+    "used_download_data_transfer",
+    "tally",
+)
+"""Fields of an account that move while it is used."""
+
+
+def same_account(one: Account, other: Account) -> bool:
+    """True if two states of an account differ in its usage only."""
+    return _still(one) == _still(other)
+
+
+def _still(account: Account) -> Account:
+    rest: dict[str, Any] = dict.fromkeys(_ALIVE, 0)
+    rest["tally"] = None
+    mounts = tuple(
+        replace(one, used_quota_size=0, used_quota_files=0, last_quota_update=0)
+        for one in account.virtual_folders
+    )
+    return replace(account, **rest, virtual_folders=mounts)

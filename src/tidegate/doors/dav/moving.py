@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DELETE, COPY and MOVE (RFC 4918 sections 9.6, 9.8 and 9.9)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable
+
+from tidegate.doors.dav import preconditions, status, trees
+from tidegate.doors.dav.call import Call, is_apple
+from tidegate.doors.dav.request import XML, Rejected
+from tidegate.doors.dav.trees import TooManyFailures, Work
+from tidegate.doors.dav.wire import answers, headers
+from tidegate.errors import NotADirectory, NotFound, TidegateError
+from tidegate.model import Attrs, Entry, VPath
+
+
+async def delete(call: Call) -> None:
+    """DELETE: a file, or a directory with all in it."""
+    if call.refuses(call.path):
+        raise NotFound
+    entry = await call.session.stat(call.path, follow=False)
+    if entry.is_link:
+        seen = await call.entry() or entry
+    else:
+        seen = entry
+    if entry.is_dir and _depth(call) != headers.INFINITY:
+        raise Rejected(400, "Depth: a directory is removed with all in it")
+    preconditions.check(call, seen)
+    await preconditions.check_if(call, preconditions.parsed_if(call))
+    if call.path == "/":
+        raise Rejected(403, "the root cannot be removed")
+    if not entry.is_dir:
+        await call.session.remove(call.path)
+        await call.request.answer(204)
+        return
+    with Work(call.session, "remove") as work, contextlib.suppress(TooManyFailures):
+        await trees.remove(work, call.path, entry)
+    await _told(call, work, call.path, 204)
+
+
+async def copy(call: Call) -> None:
+    """COPY: a file, a tree, or with Depth 0 a directory without what is in it."""
+    depth = _depth(call)
+    if depth == "1":
+        raise Rejected(400, "Depth: expected 0 or infinity")
+    source, target, old = await _both(call)
+    code = 201 if old is None else 204
+    if not source.is_dir:
+        await _clear(call, target, old, for_file=True)
+        await _placed(call, call.session.copy(call.path, target, replace=True))
+        await call.request.answer(code)
+        return
+    with Work(call.session, "copy") as work, contextlib.suppress(TooManyFailures):
+        await _clear(call, target, old, for_file=False)
+        if depth == "0":
+            await _placed(call, call.session.mkdir(target))
+        else:
+            await trees.copy(work, call.path, target, leaves_out=lambda name: _refused_name(call, name))
+    await _told(call, work, target, code)
+
+
+def _refused_name(call: Call, name: str) -> bool:
+    return is_apple(name) and call.refuses(VPath.parse("/" + name))
+
+
+async def move(call: Call) -> None:
+    """MOVE: one rename, within a storage and between two."""
+    if _depth(call) != headers.INFINITY:
+        raise Rejected(400, "Depth: expected infinity")
+    source, target, old = await _both(call)
+    await _clear(call, target, old, for_file=not source.is_dir)
+    await _placed(call, call.session.rename(call.path, target, replace=old is not None))
+    when = headers.unix_time_ns(call.request.header("x-oc-mtime") or "")
+    more = []
+    if when is not None:
+        try:
+            await call.session.set_attrs(target, Attrs(atime_ns=when, mtime_ns=when))
+        except TidegateError as error:
+            call.failed("chtimes", target, error)
+        else:
+            more.append((b"x-oc-mtime", b"accepted"))
+    await call.request.answer(201 if old is None else 204, more)
+
+
+def _depth(call: Call) -> str:
+    try:
+        return headers.depth(call.request.header("depth"), headers.INFINITY)
+    except headers.BadHeader as error:
+        raise Rejected(400, str(error)) from None
+
+
+async def _both(call: Call) -> tuple[Entry, VPath, Entry | None]:
+    """Look at both ends of a COPY or MOVE, and judge what can be before anything is done.
+
+    Returns:
+        what is copied or moved; the path that it gets; what is there now.
+
+    Raises:
+        Rejected: a condition does not hold, or the two do not go together.
+    """
+    request = call.request
+    target = request.target()
+    try:
+        replaces = headers.overwrite(request.header("overwrite"))
+    except headers.BadHeader as error:
+        raise Rejected(400, str(error)) from None
+    if call.refuses(call.path):
+        raise NotFound
+    if call.refuses(target):
+        raise Rejected(403, "files of this name are not taken here")
+    entry = await call.session.stat(call.path)
+    preconditions.check(call, entry)
+    await preconditions.check_if(call, preconditions.parsed_if(call))
+    if target == call.path:
+        raise Rejected(403, "source and destination are the same (RFC 4918 section 9.8.5)")
+    if entry.is_dir and target.is_within(call.path):
+        raise Rejected(403, "a directory cannot be put into itself")
+    old = await call.entry(target)
+    if old is not None and not replaces:
+        raise Rejected(412, "there is something at the destination, and Overwrite is F")
+    if old is not None and call.path.is_within(target):
+        raise Rejected(403, "the destination holds what would be put in its place")
+    if old is None:
+        await call.parent_is_there(target)
+    return entry, target, old
+
+
+async def _clear(call: Call, target: VPath, old: Entry | None, *, for_file: bool) -> None:
+    """Remove what is at the destination where it is not replaced in one step (RFC 4918 section 9.8.4).
+
+    Raises:
+        Rejected: something of it cannot be removed; it is all told.
+    """
+    if old is None or (for_file and not old.is_dir):
+        return
+    with Work(call.session, "remove") as work, contextlib.suppress(TooManyFailures):
+        await trees.remove(work, target, await call.session.stat(target, follow=False))
+    if work.failures:
+        path, _, error = work.failures[0]
+        code = status.code_of(error)
+        raise Rejected(code, f"{path}: {status.text_of(error)}")
+
+
+async def _placed(call: Call, work: Awaitable[None]) -> None:
+    """Wait for what puts something at the destination."""
+    try:
+        await work
+    except (NotFound, NotADirectory) as error:
+        if await call.entry(call.path) is None:
+            raise
+        raise Rejected(409, "there is no directory to put it in", cause=error) from None
+
+
+async def _told(call: Call, work: Work, top: VPath, code: int) -> None:
+    """Answer: with `code` if all went well, with what failed otherwise (RFC 4918 section 9.6.1)."""
+    request = call.request
+    if not work.failures:
+        await request.answer(code)
+        return
+    first, _, error = work.failures[0]
+    if len(work.failures) == 1 and first == top:
+        raise Rejected(status.code_of(error), status.text_of(error), condition=status.condition_of(error))
+    body = [answers.OPEN]
+    for path, is_dir, problem in work.failures:
+        href = request.href(path, collection=is_dir)
+        body.append(answers.failed(href, status.code_of(problem), status.condition_of(problem)))
+    body.append(answers.CLOSE)
+    await request.answer(207, [XML], "".join(body).encode("utf-8", "replace"))
