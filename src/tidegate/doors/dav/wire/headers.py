@@ -6,9 +6,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from time import gmtime
 from typing import Final
 
 INFINITY: Final = "infinity"
@@ -96,6 +96,13 @@ def tags(name: str, value: str) -> list[tuple[bool, str]]:
     return found
 
 
+def _utc(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):  # a time that no calendar has
+        return datetime.fromtimestamp(0, UTC)
+
+
 @lru_cache(maxsize=1024)
 def http_date(seconds: int) -> str:
     """A time as RFC 9110 section 5.6.7 writes it.
@@ -103,24 +110,18 @@ def http_date(seconds: int) -> str:
     Args:
         seconds: since the epoch.
     """
-    try:
-        t = gmtime(seconds)
-    except (OverflowError, OSError, ValueError):
-        t = gmtime(0)
+    t = _utc(seconds)
     return (
-        f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year:04} "
-        f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT"
+        f"{_DAYS[t.weekday()]}, {t.day:02} {_MONTHS[t.month - 1]} {t.year:04} "
+        f"{t.hour:02}:{t.minute:02}:{t.second:02} GMT"
     )
 
 
 @lru_cache(maxsize=1024)
 def iso_date(seconds: int) -> str:
     """A time as RFC 3339 writes it, for ``creationdate``."""
-    try:
-        t = gmtime(seconds)
-    except (OverflowError, OSError, ValueError):
-        t = gmtime(0)
-    return f"{t.tm_year:04}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}Z"
+    t = _utc(seconds)
+    return f"{t.year:04}-{t.month:02}-{t.day:02}T{t.hour:02}:{t.minute:02}:{t.second:02}Z"
 
 
 def parse_http_date(value: str) -> int | None:
