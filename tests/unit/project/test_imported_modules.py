@@ -2,7 +2,7 @@
 """Modules that a start has loaded when its first door listens, by package: what slips in costs every start.
 
 A package that is not listed, or more modules of one than its bound, fails with their names. Bounds are what was
-loaded on 2026-11-29 and some room; who needs more says here what for.
+loaded on 2026-11-29 and some room; who needs more says here what for. The section of WebDAV needed one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ REST: Final = {
 }
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry."""
 
-OURS: Final = {"--version": 15, "serve": 350, "serve, both doors": 395, "portable": 335}
+OURS: Final = {"--version": 15, "serve": 352, "serve, both doors": 397, "portable": 336}
 """Modules of Tidegate."""
 
 LISTENING: Final = """
