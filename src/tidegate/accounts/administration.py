@@ -15,7 +15,9 @@ from tidegate.accounts.folders import Folders
 from tidegate.accounts.loads import Loads
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
+from tidegate.accounts.storage_changes import StorageChanges
 from tidegate.accounts.users import Users
+from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.store.contract import Provider
 
 
@@ -28,12 +30,20 @@ class Administration:
         admins: administrators.
         api_keys: API keys.
         loads: what follows from dumps and imports.
+        storage: puts accounts and folders on other storage.
     """
 
-    def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        options: AdministrationOptions,
+        needs: Needs,
+        seals: SealsSecrets = NO_SEALING,
+    ) -> None:
         self.options: Final = options
         self.users: Final = Users(provider, options, needs)
         self.folders: Final = Folders(provider, options, needs)
         self.admins: Final = Admins(provider, options, needs)
         self.api_keys: Final = ApiKeys(provider, options, needs)
         self.loads: Final = Loads(provider, needs)
+        self.storage: Final = StorageChanges(provider, options, needs, self.users, self.folders, seals)

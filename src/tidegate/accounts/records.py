@@ -253,3 +253,11 @@ class Verbs(Generic[R]):
             NotFound: there is none of this name.
         """
         return await self._records.get(name)
+
+    async def exchange(self, name: str, make: Callable[[R], Awaitable[R]], *, by: Actor) -> R:
+        """Replace a record by what `make` makes of the stored one, for other rooms of this package.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return await self._records.change(name, make, by=by)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.accounts.versions import encoded, version_of
-from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, ScanKind, Target
+from tidegate.cli.target import (
+    Connections,
+    Document,
+    Edit,
+    Quotas,
+    Read,
+    ScanKind,
+    StorageMoves,
+    Target,
+)
 from tidegate.errors import BadRecord, InvalidArgument
 from tidegate.model import Account, Admin, ApiKey, Folder
 
@@ -250,6 +259,15 @@ class LocalTarget:
             InvalidArgument: always.
         """
         raise InvalidArgument("connections are known to the running server alone: name it with --url")
+
+    @property
+    def moves(self) -> StorageMoves:
+        """Nothing: only a running server knows who works.
+
+        Raises:
+            InvalidArgument: always.
+        """
+        raise InvalidArgument("a running server moves files, for it knows who works: name it with --url")
 
     def default_home(self, name: str) -> str:
         """A directory in the configuration directory, unless the configuration says where homes are."""

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "api-key": ("api_keys", "app"),
     "connections": ("connections", "app"),
     "quota": ("quotas", "app"),
+    "storage": ("storage", "app"),
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
     "config": ("show", "app"),

@@ -54,7 +54,7 @@ class Meter:
                 self._show()
             if self._shown is not None:
                 bar, task = self._shown
-                bar.update(task, completed=done, total=self.total or None)
+                bar.update(task, description=self.what, completed=done, total=self.total or None)
         elif now - self._told >= LINE_SECONDS:
             self._told = now
             sys.stderr.write(f"{self.line(now - self._start)}\n")

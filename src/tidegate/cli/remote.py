@@ -8,7 +8,17 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, cast
 
 from tidegate.cli.rest_client import Answer, RestClient
-from tidegate.cli.target import Connections, Document, Edit, Quotas, Read, ScanKind, Target
+from tidegate.cli.target import (
+    Connections,
+    Document,
+    Edit,
+    MoveAct,
+    Quotas,
+    Read,
+    ScanKind,
+    StorageMoves,
+    Target,
+)
 from tidegate.errors import BadRecord, Outdated
 
 PAGE: Final = 500
@@ -131,6 +141,31 @@ class RemoteQuotas:
         return found
 
 
+class RemoteMoves:
+    """Moves to other storage by a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def start(self, kind: ScanKind, name: str, body: Document) -> None:
+        """Start or continue one."""
+        await asyncio.to_thread(self._client.ask, "POST", "storage-moves", f"{kind}s", name, body=body)
+
+    async def act(self, kind: ScanKind, name: str, act: MoveAct) -> None:
+        """Take one back, or remove its old content."""
+        await asyncio.to_thread(self._client.ask, "POST", "storage-moves", f"{kind}s", name, act)
+
+    async def find(self, kind: ScanKind, name: str) -> Document:
+        """The one that runs, or the last one."""
+        answer = await asyncio.to_thread(self._client.ask, "GET", "storage-moves", f"{kind}s", name)
+        return cast("Document", answer.document)
+
+    async def all(self) -> list[Document]:
+        """Those that are known."""
+        answer = await asyncio.to_thread(self._client.ask, "GET", "storage-moves")
+        return cast("list[Document]", answer.document)
+
+
 class RemoteTarget:
     """A running server."""
 
@@ -142,6 +177,7 @@ class RemoteTarget:
         self.api_keys: Final = RemoteApiKeys(client, "apikeys")
         self._quotas: Final = RemoteQuotas(client)
         self._connections: Final = RemoteConnections(client)
+        self._moves: Final = RemoteMoves(client)
 
     @property
     def quotas(self) -> Quotas:
@@ -152,6 +188,11 @@ class RemoteTarget:
     def connections(self) -> Connections:
         """Connections."""
         return self._connections
+
+    @property
+    def moves(self) -> StorageMoves:
+        """Moves to other storage."""
+        return self._moves
 
     async def disable_second_factor(self, kind: str, name: str) -> None:
         """Switch the one-time codes of somebody off; `kind` is ``users`` or ``admins``."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 Document = dict[str, Any]
 ScanKind = Literal["user", "folder"]
+MoveAct = Literal["undo", "remove-old"]
 Edit = Callable[[Document], Document]
 """Makes the new document of a record of the stored one."""
 
@@ -91,6 +92,30 @@ class Quotas(Protocol):
         ...
 
 
+class StorageMoves(Protocol):
+    """Moves of files to other storage."""
+
+    async def start(self, kind: ScanKind, name: str, body: Document) -> None:
+        """Start or continue one; `body` as REST takes it."""
+        ...
+
+    async def act(self, kind: ScanKind, name: str, act: MoveAct) -> None:
+        """Take one back, or remove its old content."""
+        ...
+
+    async def find(self, kind: ScanKind, name: str) -> Document:
+        """The one that runs, or the last one, as REST shows it.
+
+        Raises:
+            NotFound: none is known.
+        """
+        ...
+
+    async def all(self) -> list[Document]:
+        """Those that are known."""
+        ...
+
+
 class Connections(Protocol):
     """The live connections."""
 
@@ -134,6 +159,15 @@ class Target(Protocol):
     @property
     def connections(self) -> Connections:
         """Connections.
+
+        Raises:
+            InvalidArgument: no server is asked here.
+        """
+        ...
+
+    @property
+    def moves(self) -> StorageMoves:
+        """Moves to other storage.
 
         Raises:
             InvalidArgument: no server is asked here.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions of this process: listed, closed, and counted among those of all nodes."""
+"""Sessions of this process: listed, closed, counted among those of all nodes, and held off."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from tidegate.cluster.memory import MemoryLive
 from tidegate.contracts.cluster import Live
 from tidegate.errors import LoginRefused
-from tidegate.model import Peer
+from tidegate.model import Account, Peer
+
+Used = tuple[Literal["user", "folder"], str]
+"""An account or a folder, by its name."""
 
 
 class LiveTransfer(Protocol):
@@ -125,6 +128,14 @@ class Registry:
         """Live connections, of one user or in all."""
         return len(self._live) if username is None else self._per_user[username]
 
+    async def everywhere(self, username: str) -> int:
+        """Sessions of a user on all nodes that share.
+
+        Raises:
+            WorldError: they cannot be counted now.
+        """
+        return await self._slots.slots(f"account:{username}")
+
     def usernames(self) -> set[str]:
         """Users that are connected."""
         return set(self._per_user)
@@ -151,6 +162,48 @@ class Registry:
         for connection in found:
             connection.disconnect(by)
         return len(found)
+
+
+class Holds:
+    """The sessions of one process; of other processes the record tells (`Filters.hold`)."""
+
+    def __init__(self) -> None:
+        self._open: Final[Counter[Used]] = Counter()
+        self._held: Final[set[Used]] = set()
+
+    def enter(self, account: Account) -> tuple[Used, ...]:
+        """Count a session that is about to open, until `leave`.
+
+        Raises:
+            LoginRefused: the account, or a folder that it mounts, is held.
+        """
+        used: tuple[Used, ...] = (
+            ("user", account.username),
+            *(("folder", mount.name) for mount in account.virtual_folders),
+        )
+        if any(one in self._held for one in used):
+            raise LoginRefused("held", rule="filters.hold", username=account.username)
+        self._open.update(used)
+        return used
+
+    def leave(self, used: tuple[Used, ...]) -> None:
+        """End one `enter`."""
+        for one in used:
+            self._open[one] -= 1
+            if not self._open[one]:
+                del self._open[one]
+
+    def count(self, used: Used) -> int:
+        """Sessions that use it now, those that are opening or ending included."""
+        return self._open[used]
+
+    def hold(self, used: Used) -> None:
+        """Let no further session begin; those that are there go on."""
+        self._held.add(used)
+
+    def release(self, used: Used) -> None:
+        """Let sessions begin again."""
+        self._held.discard(used)
 
 
 def _slot(connection: LiveConnection) -> tuple[str, str]:

@@ -415,6 +415,18 @@ class ChecksRoot(Protocol):
 
 
 @runtime_checkable
+class RefusesKeys(Protocol):
+    """A backend SHOULD have this beside `Backend` if there are names or sizes that it cannot hold."""
+
+    def refusal(self, key: Key, size: int) -> str:
+        """The reason why a file of `size` bytes cannot be held under a key, in words; empty if it can.
+
+        Legal before `open`; asks nobody. Whoever moves files here tells it before any of them is moved.
+        """
+        ...
+
+
+@runtime_checkable
 class TriesItself(Protocol):
     """A backend over a service SHOULD have this beside `Backend`: operators ask before users do."""
 

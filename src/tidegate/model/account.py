@@ -137,6 +137,8 @@ class Filters:
         tally_limits: ProFTPD-style quota, or None.
         imported_from: source of the import that made the account (``openbridge``, ``unix``...); empty if none
             did. A later import of that source says which accounts are gone there.
+        hold: the reason why nobody may log in for now, in words; empty if there is none. The server sets and
+            clears it while the account's files move to other storage; no document does.
         extra: fields of other versions, kept as they came so that a dump loses nothing.
     """
 
@@ -162,6 +164,7 @@ class Filters:
     ftp_security: int = 0
     tally_limits: TallyLimits | None = None
     imported_from: str = ""
+    hold: str = ""
     extra: dict[str, object] = field(default_factory=dict)
 
 

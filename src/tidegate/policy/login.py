@@ -4,9 +4,9 @@
 Everything but the credential itself. The order is that of `check_login`; the first refusal decides. A
 client is never told which rule it was.
 
-A rule is named by its reason word (``disabled``, ``expired``, ``address``, ``protocol``, ``encryption``,
-``method``, ``second_factor``, ``hours``, ``password_expired``, ``password_change``, ``home``), with what
-matched in brackets, for instance ``address[10.0.0.0/8]``.
+A rule is named by its reason word (``disabled``, ``held``, ``expired``, ``address``, ``protocol``,
+``encryption``, ``method``, ``second_factor``, ``hours``, ``password_expired``, ``password_change``,
+``home``), with what matched in brackets, for instance ``address[10.0.0.0/8]``.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class Attempt:
 
 def _status(a: Attempt) -> Step:
     if a.account.status == 1:
+        if hold := a.account.filters.hold:
+            hint = "wait until the move of its files has ended; if none runs, run it again, or undo it"
+            return Step("held", "deny", f"the account is held: {hold}", "filters.hold", hint)
         return Step("disabled", "pass", "the account is enabled", "status")
     return Step("disabled", "deny", "the account is disabled", "status", "set status to 1")
 
@@ -83,7 +86,9 @@ def _expiration(a: Attempt) -> Step:
 
 
 def disconnect_reason(account: Account, now_ms: int) -> str:
-    """The reason why sessions of an account may not go on: ``disabled`` or ``expired``; empty if they may.
+    """The reason why sessions of an account may not go on; empty if they may.
+
+    It is ``disabled``, ``held`` or ``expired``.
 
     The other rules are about coming in; who is in stays in when, say, the hours are over.
     """
@@ -331,7 +336,7 @@ def require_login(
     """Return if every login rule lets the account in.
 
     Raises:
-        LoginRefused: reason ``disabled``, ``expired``, ``address``, ``protocol``,
+        LoginRefused: reason ``disabled``, ``held``, ``expired``, ``address``, ``protocol``,
             ``encryption``, ``method``, ``second_factor``, ``hours``, ``password_expired``,
             ``password_change`` or ``home``.
     """

@@ -28,6 +28,7 @@ from tidegate.events.documents import encode, name_of
 from tidegate.events.factory import create_sinks
 from tidegate.events.kinds import Event
 from tidegate.events.outbox import KeptUse
+from tidegate.server.secrets import sealing
 from tidegate.server.wiring import homes, password_hasher, record_rules, sink_uses
 from tidegate.store.contract import Provider
 
@@ -75,6 +76,7 @@ def administration(
             scans=scans or NoScans(),
             events=events or NoEvents(),
         ),
+        sealing(loaded),
     )
 
 

@@ -57,8 +57,13 @@ from tidegate.vfs.usage.lease import Lease, server_name
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from tidegate.server.storage_moves import StorageMoves
+
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
+
+MOVES_DIRECTORY: Final = "storage.moves"
+"""Where, in the configuration directory, moves of files to other storage are noted."""
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +108,7 @@ class App:
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
         self._inspections: Inspections | None = None
+        self._moves: StorageMoves | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -174,10 +180,24 @@ class App:
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
+            await self._settle_moves()
             self._spawn(self._reconcile(), "reconcile usage")
         self._spawn(self.sweep.run(), "sweep of sessions")
         plans = [*self._plans, *other_doors(self.loaded)]
         await self.doors.start(plans, self._composition(), self.loaded)
+
+    def _storage_moves(self) -> StorageMoves:
+        if self._moves is None:
+            from tidegate.server.storage_moves import StorageMoves
+
+            place = self.loaded.config_dir / MOVES_DIRECTORY
+            self._moves = StorageMoves(place, self._composition(), lambda: self.loaded)
+        return self._moves
+
+    async def _settle_moves(self) -> None:
+        """Release accounts that a move to other storage held when a crash broke it off."""
+        if await asyncio.to_thread((self.loaded.config_dir / MOVES_DIRECTORY).is_dir):
+            await self._storage_moves().recover()
 
     def _composition(self) -> Composition:
         return Composition(
@@ -190,6 +210,7 @@ class App:
             live=self.live,
             ledger=self.ledger,
             doors=self.doors,
+            moves=lambda: self._storage_moves().moves,
         )
 
     async def _provider_answers(self) -> None:
@@ -198,6 +219,7 @@ class App:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
         except OperatorError as error:
             log.error("the first administrator was not made: %s", error)
+        await self._settle_moves()
         await self._reconcile()
 
     async def _reconcile(self) -> None:
@@ -270,4 +292,6 @@ class App:
                 stack.push_async_callback(self._identity.close)
             if self._sessions is not None:
                 stack.push_async_callback(self._sessions.close)
+            if self._moves is not None:
+                stack.push_async_callback(self._moves.moves.close)
             stack.push_async_callback(self.doors.stop)

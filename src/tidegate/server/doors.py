@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
@@ -22,6 +22,9 @@ from tidegate.resources import Ledger
 from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 
+if TYPE_CHECKING:
+    from tidegate.relocation.moves import Moves
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +35,7 @@ class Composition:
     Attributes:
         provider_ready: True once the data provider has answered.
         doors: of this server.
+        moves: of files to other storage.
     """
 
     provider: Provider
@@ -43,6 +47,7 @@ class Composition:
     live: Live
     ledger: Ledger
     doors: Doors
+    moves: Callable[[], Moves]
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ class RestApi:
             ),
             backups=backups,
             jobs=self._jobs,
+            moves=root.moves,
             monotonic=time.monotonic,
         )
 

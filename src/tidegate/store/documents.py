@@ -102,6 +102,9 @@ def decode_account(
         if not plain.get("permissions"):
             plain["permissions"] = {path: list(names) for path, names in base.permissions.items()}
     account = validated(_ACCOUNT, plain, where)
+    hold = "" if base is None else base.filters.hold
+    if account.filters.hold != hold:  # the server's own: a document neither holds an account nor releases it
+        account = replace(account, filters=replace(account.filters, hold=hold))
     known = base.public_keys if base is not None else ()
     if lenient:
         known = found.usable_keys(account.public_keys)
@@ -163,6 +166,8 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
         del filters["tally_limits"]
     if not filters["imported_from"]:
         del filters["imported_from"]
+    if not filters["hold"]:
+        del filters["hold"]
     outer = extra.pop(secrecy.OUTER, {})
     written = storages.encode_storage if confidential else storages.shown_storage
     for mount, given in zip(document["virtual_folders"], account.virtual_folders, strict=True):

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tidegate.abc import LockTable
+from tidegate.abc import Backend, LockTable
 from tidegate.cluster.memory import MemoryLocks
+from tidegate.cluster.registry import Holds
 from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
 from tidegate.inspection.inspections import Inspections
-from tidegate.model import ROOT, Peer, Principal, VPath
+from tidegate.model import ROOT, Peer, Principal, StorageSpec, VPath
 from tidegate.policy.folders import storage_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
@@ -57,6 +59,7 @@ class VfsSessions:
         scans: quota scans.
         locks: write locks.
         properties: which storage has dead properties.
+        holds: sessions by account and folder, and those that get none for now.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class VfsSessions:
         self.properties = PropertyIndex(properties)
         self.tracker = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
         self.scans = Scans(self.tracker, self._pool)
+        self.holds = Holds()
 
     def reconfigure(self, options: VfsOptions) -> None:
         """Take other options for new sessions; those that are open keep theirs."""
@@ -106,9 +110,43 @@ class VfsSessions:
         """A session for a principal: home created if missing, mounts ready.
 
         Raises:
+            LoginRefused: the account or a folder of it is held (`tidegate.cluster.registry.Holds`).
             WorldError: the home's storage cannot be used.
             ProviderUnavailable: usage cannot be read.
         """
+        used = self.holds.enter(principal.account)
+        try:
+            session = await self._open(principal, peer)
+        except BaseException:
+            self.holds.leave(used)
+            raise
+        session.ended = partial(self.holds.leave, used)
+        return session
+
+    @asynccontextmanager
+    async def storage(self, spec: StorageSpec) -> AsyncIterator[Backend]:
+        """The open storage of a home or folder, shared with the sessions that use it.
+
+        Raises:
+            WorldError: it cannot be used.
+        """
+        backend = await self._pool.acquire(spec)
+        try:
+            yield backend
+        finally:
+            await self._pool.release(backend)
+
+    async def describe(self, spec: StorageSpec) -> Backend:
+        """The storage of a home or folder without opening it, to ask what needs no opening.
+
+        Raises:
+            StorageFailed: there is no such storage here.
+        """
+        if self._pool.ready is not None:
+            await self._pool.ready(spec)
+        return self._pool.build(spec)
+
+    async def _open(self, principal: Principal, peer: Peer) -> Session:
         account = principal.account
         usage = await self.tracker.account(account, principal.asked)
         folders: list[FolderUsage] = []

@@ -75,6 +75,7 @@ class Session:
 
     Attributes:
         transfers: live transfers; `cluster.registry.LiveConnection` shows this very set.
+        ended: called once it has ended.
     """
 
     __slots__ = (
@@ -84,6 +85,7 @@ class Session:
         "_folders",
         "_locks",
         "_properties",
+        "ended",
         "peer",
         "principal",
         "start_directory",
@@ -94,6 +96,7 @@ class Session:
         self._context = context
         self._folders = folders
         self._closed = False
+        self.ended: Callable[[], None] | None = None
         self._failures: Failures | None = None
         self.principal: Principal = context.principal
         self.peer: Peer = context.peer
@@ -502,8 +505,12 @@ class Session:
         for file in list(context.files):  # what was being opened
             await file.abort()
         context.transfers.clear()
-        await context.table.close()
-        context.tracker.release(context.usage, self._folders)
+        try:
+            await context.table.close()
+            context.tracker.release(context.usage, self._folders)
+        finally:
+            if self.ended is not None:
+                self.ended()
 
 
 def _both(context: Context, path: VPath, place: VPath) -> Callable[[str, bool], bool] | None:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Final
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
-from tidegate.backends.crypt.format import CHUNK, HEADER, FileCipher, Header, plain_size
+from tidegate.backends.crypt.format import CHUNK, HEADER, FileCipher, Header, plain_size, stored_size
 from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.crypt.listing import plain_entry, plain_listing
 from tidegate.backends.crypt.reading import CryptReader
@@ -320,6 +320,10 @@ async def _expire_partials(self: Any, key: str) -> builtins.list[Entry]:
     return [plain_entry(entry) for entry in await self.inner.expire_partials(key)]
 
 
+def _refusal(self: Any, key: str, size: int) -> str:
+    return str(self.inner.refusal(key, stored_size(size)))
+
+
 def _list_sizes(self: Any, key: str) -> AsyncIterator[list[Entry]]:
     return plain_listing(self.inner.list_sizes(key))
 
@@ -350,6 +354,7 @@ _OPTIONAL: Final[dict[str, Callable[..., Any]]] = {
     "partials": _partials,
     "expire_partials": _expire_partials,
     "list_sizes": _list_sizes,
+    "refusal": _refusal,
     "reopen": _reopen,
     "retarget": _retarget,
     "forsake": _forsake,

@@ -24,7 +24,7 @@ from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.listing import BATCH, Listing, expire_partials, find_partials
-from tidegate.backends.local.names import check_key
+from tidegate.backends.local.names import check_key, key_refusal
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
 from tidegate.backends.local.uploads import NewFile, Upload
@@ -405,6 +405,11 @@ class LocalBackend:
         raw = check_key(target)
         if await self._run(source, operations.rename, raw, replace=replace):
             await self._run_in_thread(target, partial(links.adjust_tree, self._root, raw))
+
+    def refusal(self, key: str, size: int) -> str:
+        """See `tidegate.abc.RefusesKeys`."""
+        del size
+        return key_refusal(key)
 
     async def rename_across(self, source: str, other: Backend, target: str, *, replace: bool) -> None:
         """See `tidegate.abc.RenamesAcross`."""

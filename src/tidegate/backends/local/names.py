@@ -12,6 +12,8 @@ from tidegate.errors import InvalidPath, NotFound
 MAX_KEY_BYTES: Final = 4095
 """Longest key, PATH_MAX of Linux without its NUL."""
 
+MAX_NAME_BYTES: Final = 255
+"""Longest name, NAME_MAX of Linux."""
 HIDDEN: Final = ".tidegate-"
 UPLOAD_PREFIX: Final = b".tidegate-upload."
 """Named temporary file of an ATOMIC upload: dropped whenever nobody writes to it any more."""
@@ -47,6 +49,19 @@ def check_key(key: str) -> bytes:
     if HIDDEN in key and names_hidden(key):
         raise NotFound
     return raw
+
+
+def key_refusal(key: str) -> str:
+    """The reason why a directory of this host cannot hold a key; empty if it can."""
+    try:
+        raw = check_key(key)
+    except NotFound:
+        return "is a name that is reserved for unfinished uploads"
+    except InvalidPath as error:
+        return error.text.removeprefix("invalid path: ")
+    if any(len(part) > MAX_NAME_BYTES for part in raw.split(b"/")):
+        return f"holds a name of more than {MAX_NAME_BYTES} bytes"
+    return ""
 
 
 def names_hidden(path: str) -> bool:

@@ -48,6 +48,7 @@ from tidegate.errors import (
     Denied,
     DirectoryNotEmpty,
     InvalidArgument,
+    InvalidPath,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -120,6 +121,17 @@ class ObjectBackend:
     def identity(self, key: str) -> str:
         """See `tidegate.abc.Identifies`: buckets of one name at two services are two."""
         return f"{self._settings.service}#{self.location(key)}".rstrip("/")
+
+    def refusal(self, key: str, size: int) -> str:
+        """See `tidegate.abc.RefusesKeys`."""
+        try:
+            self._keys.object(key)
+        except NotFound:
+            return "is a name that is reserved for unfinished uploads"
+        except InvalidPath as error:
+            return error.text.removeprefix("invalid path: ")
+        most = self._bucket.limits.object
+        return f"has {size} bytes, and an object at most {most}" if size > most else ""
 
     async def open(self) -> None:
         """Make the client ready, and end what a crash of this host left half done.

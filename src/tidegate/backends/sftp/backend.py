@@ -40,6 +40,7 @@ from tidegate.errors import (
     Denied,
     DirectoryNotEmpty,
     InvalidArgument,
+    InvalidPath,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -100,6 +101,17 @@ class SftpBackend:
     def capabilities(self) -> Capability:
         """Abilities; after `open` with those that only some servers have."""
         return self._capabilities
+
+    def refusal(self, key: str, size: int) -> str:
+        """See `tidegate.abc.RefusesKeys`; what else the server refuses is its own to say."""
+        del size
+        try:
+            self._names.check(key)
+        except NotFound:
+            return "is a name that is reserved for unfinished uploads"
+        except InvalidPath as error:
+            return error.text.removeprefix("invalid path: ")
+        return ""
 
     def location(self, key: str) -> str:
         """For instance ``sftp://user@host:22/directory/key``."""

@@ -31,6 +31,7 @@ from tidegate.web.api.routes import (
     second_factors,
     server,
     storage,
+    storage_moves,
     tokens,
     user,
     users,
@@ -88,6 +89,7 @@ def build(services: Services) -> FastAPI:
         explain,
         server,
         storage,
+        storage_moves,
         user,
         second_factors,
     ):

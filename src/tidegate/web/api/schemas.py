@@ -40,6 +40,56 @@ class StorageCheck(BaseModel):
     results: list[StorageResult]
 
 
+class StorageMoveWish(Shape):
+    """A wish to put files on other storage. What is not given stays as the record has it."""
+
+    filesystem: dict[str, Any] | None = Field(None, description="The storage, as a record names it.")
+    home_dir: str = Field("", max_length=4096, description="Of a user: the directory, where it changes.")
+    mapped_path: str = Field("", max_length=4096, description="Likewise of a folder.")
+    dry_run: bool = Field(False, description="Only look at what would be moved, and what could not be.")
+    leave_out: bool = Field(
+        False, description="Leave what the new storage cannot hold, in place of refusing the move."
+    )
+    verify: Literal["copied", "all"] = Field(
+        "copied",
+        description="``copied``: each file is compared when it was copied. ``all``: once more at the end.",
+    )
+
+
+class StorageMove(BaseModel):
+    """A move of a home's or folder's files that runs or ran; sizes in bytes, times in Unix milliseconds."""
+
+    kind: Literal["user", "folder"]
+    name: str
+    state: Literal["running", "done", "failed", "interrupted"]
+    phase: Literal[
+        "checking",
+        "copying",
+        "holding",
+        "differences",
+        "verifying",
+        "switching",
+        "switched",
+        "removing",
+        "removed",
+    ]
+    dry_run: bool
+    source: str = Field(description="Location of the old storage; empty if it was not asked for.")
+    target: str = Field(description="Location of the new one.")
+    files: int = Field(description="Files dealt with in this phase.")
+    size: int
+    total_files: int
+    total_size: int
+    copied_files: int = Field(description="Files that this run copied.")
+    copied_size: int
+    left_out: list[str] = Field(description="What the new storage cannot hold, 1,000 names at most.")
+    count_left_out: int
+    unfinished_uploads: int = Field(description="Uploads that wait to be resumed, which are not moved.")
+    start_time: int
+    end_time: int
+    error: str
+
+
 class Token(BaseModel):
     """A token for the ``Authorization: Bearer`` header."""
 
@@ -274,6 +324,7 @@ def shape_schemas() -> dict[str, Any]:
         shape.__name__: shape.model_json_schema()
         for shape in (
             PasswordChange,
+            StorageMoveWish,
             TotpQuestion,
             TotpProof,
             TotpSettings,

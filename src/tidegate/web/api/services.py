@@ -29,6 +29,7 @@ from tidegate.web.api.security import Tokens
 
 if TYPE_CHECKING:
     from tidegate.identity.second_factor import SecondFactors
+    from tidegate.relocation.moves import Moves
 
 MAX_JOBS: Final = 8
 """Background jobs (scans after a load) at a time."""
@@ -101,6 +102,7 @@ class Services:
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
+        moves: of files to other storage; made when they are first asked for.
     """
 
     loaded: Loaded
@@ -122,4 +124,5 @@ class Services:
     administration: Administration
     backups: Backups
     jobs: Jobs
+    moves: Callable[[], Moves]
     monotonic: Callable[[], float]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares the target of a move with its ledger once everything is copied: names, kinds, sizes, and digests.
+
+Each file was compared by its digest when it was copied, and the last pass saw that its original is the same
+since. `again` takes the digests of both sides once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from tidegate.abc import Key
+from tidegate.errors import Conflict, DirectoryNotEmpty, NotADirectory, NotFound, StorageFailed
+from tidegate.model import Entry
+from tidegate.relocation.copying import FILES_AT_ONCE, Route, all_of, digest_of
+from tidegate.relocation.ledger import DIRECTORY, FILE, LINK, Ledger, Row
+from tidegate.relocation.progress import Progress
+from tidegate.relocation.survey import below
+from tidegate.vfs.mounts import listing
+
+
+async def verify(
+    route: Route, ledger: Ledger, progress: Progress, number: int, *, again: bool, strict: bool = True
+) -> None:
+    """Return if the target holds what the last pass saw, and nothing else.
+
+    Args:
+        number: of that pass.
+        again: take the digest of every file of both sides now.
+        strict: nothing else may be there; else what a move had left out may.
+
+    Raises:
+        StorageFailed: something is missing or differs; names it.
+        Conflict: something is there that the move did not put there; names it.
+    """
+    found = 0
+    places = asyncio.Semaphore(FILES_AT_ONCE)
+    todo = [""]
+    while todo:
+        directory = todo.pop()
+        async with listing(route.target, directory, counts=True) as batches:
+            async for batch in batches:
+                keys = [below(directory, entry.name) for entry in batch]
+                rows = await ledger.find(keys)
+                files: list[Row] = []
+                for key, entry in zip(keys, batch, strict=True):
+                    row = rows.get(key)
+                    if row is None and not strict:
+                        continue
+                    row = _compared(key, entry, row, number)
+                    found += 1
+                    if entry.is_dir:
+                        todo.append(key)
+                    elif entry.is_file:
+                        files.append(row)
+                if again:
+                    await all_of(_digests(route, row, places) for row in files)
+                progress.files += len(files)
+                progress.size += sum(row.size for row in files)
+                await asyncio.sleep(0)
+    names, _, _ = await ledger.totals(number)
+    if found != names:
+        raise StorageFailed(f"the new storage has {found} names where {names} were moved")
+
+
+def _compared(key: Key, entry: Entry, row: Row | None, number: int) -> Row:
+    if row is None or row.seen != number:
+        raise Conflict(f"{key}: is in the new storage, and the move did not put it there")
+    kind = DIRECTORY if entry.is_dir else LINK if entry.is_link else FILE
+    if kind != row.kind:
+        raise StorageFailed(f"{key}: is of another kind in the new storage")
+    if kind == FILE and (entry.size != row.size or not row.digest):
+        raise StorageFailed(f"{key}: has {entry.size} bytes in the new storage, and {row.size} were moved")
+    return row
+
+
+async def _digests(route: Route, row: Row, places: asyncio.Semaphore) -> None:
+    async with places:
+        for backend, which in ((route.source, "old"), (route.target, "new")):
+            if await digest_of(backend, row.key) != row.digest:
+                raise StorageFailed(f"{row.key}: the digest in the {which} storage differs")
+
+
+async def remove_old(route: Route, ledger: Ledger, progress: Progress) -> None:
+    """Remove from the source what was moved, as far as it is unchanged since; the rest stays and is told."""
+    progress.forget_left_out()
+    before = ""
+    while rows := await ledger.page_back(before=before):
+        before = rows[-1].key
+        for row in rows:
+            with suppress(NotFound, NotADirectory):
+                await _remove_old(route, row, progress)
+        await asyncio.sleep(0)
+
+
+async def _remove_old(route: Route, row: Row, progress: Progress) -> None:
+    entry = await route.source.stat(row.key, follow=False)
+    if row.kind == DIRECTORY:
+        if entry.is_dir:
+            try:
+                await route.source.rmdir(row.key)
+            except DirectoryNotEmpty:
+                progress.leave_out(row.key, "holds what was not moved")
+        return
+    if row.kind == FILE and (entry.size, entry.mtime_ns) != (row.size, row.source):
+        progress.leave_out(row.key, "was changed since it was moved")
+        return
+    await route.source.remove(row.key)
+    progress.files += row.kind == FILE
+    progress.size += row.size
+
+
+async def remove_copies(route: Route, ledger: Ledger, progress: Progress) -> None:
+    """Remove from the target what the move put there."""
+    before = ""
+    while rows := await ledger.page_back(before=before):
+        before = rows[-1].key
+        for row in rows:
+            with suppress(NotFound, NotADirectory):
+                await (route.target.rmdir if row.kind == DIRECTORY else route.target.remove)(row.key)
+            progress.files += row.kind == FILE
+        await asyncio.sleep(0)
