@@ -123,6 +123,9 @@ class Logins:
             method = f"{after.done}+{credential.kind}"
         return Principal(Account(username=username, max_sessions=person.max_sessions), method, peer.remote_ip)
 
+    async def left(self, peer: Peer) -> None:
+        pass
+
     async def challenge(self, peer: Peer, username: str, *, after: PartialLogin | None = None) -> Challenge:
         return (after and after.challenge) or Challenge((Prompt("Password: "),))
 

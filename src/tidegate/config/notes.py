@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -19,6 +19,12 @@ def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
     """Notes on keys without effect and on secrets that others can read."""
     notes: list[str] = []
     _unavailable(settings, (), merged, notes)
+    _twice(settings, merged, notes)
+    if settings.hooks.inherit_environment:
+        notes.append(
+            f"{merged.where(('hooks', 'inherit_environment'))}: programs of hooks get the environment of the "
+            "server, with any secrets in it"
+        )
     if file is not None and _holds_secret(merged):
         try:
             exposed = stat.S_IMODE(file.stat().st_mode) & 0o004
@@ -77,6 +83,23 @@ def _unavailable(model: BaseModel, above: KeyPath, merged: Layer, notes: list[st
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
                     _unavailable(item, (*path, index), merged, notes)
+
+
+_HOOKS: Final = (
+    ("data_provider", "external_auth"),
+    ("data_provider", "pre_login"),
+    ("sftpd", "keyboard_interactive_auth"),
+)
+"""Hooks that may be given by the names of two eras."""
+
+
+def _twice(settings: Settings, merged: Layer, notes: list[str]) -> None:
+    """Notes on hooks that are given by both names: the one of today is used."""
+    for section, name in _HOOKS:
+        keys = getattr(settings, section)
+        if getattr(keys, f"{name}_hook") and getattr(keys, f"{name}_program"):
+            where = merged.where((section, f"{name}_program"))
+            notes.append(f"{where}: ignored, {section}.{name}_hook is given too")
 
 
 def _off(field: Any, value: object) -> bool:

@@ -62,6 +62,10 @@ class LoginService(Protocol):
         """
         ...
 
+    async def left(self, peer: Peer) -> None:
+        """The connection has ended: what was asked there is over. Doors that show challenges call it."""
+        ...
+
     async def key_is_known(self, peer: Peer, username: str, public_key: bytes) -> bool:
         """True if offering a signature by this key makes sense; used to answer key probes.
 

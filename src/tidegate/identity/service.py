@@ -30,14 +30,14 @@ from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
-from tidegate.identity.stages import CODE_CHALLENGE, Proved, Stages, Step, with_usage
+from tidegate.identity.stages import CODE_CHALLENGE, Proved, Stages, Step, Surrounded, with_usage
 from tidegate.identity.throttle import GuessLimits, LoginThrottle
 from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import CERTIFICATE, KEYBOARD, combined, remaining_methods
-from tidegate.policy.second_factor import asks_code, code_follows, judged_method
+from tidegate.policy.second_factor import asks_code, code_follows, judged_method, totp_of
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _WITH_CODE: Final = re.compile(r".[0-9]{6}\Z", re.ASCII | re.DOTALL)
 _PROBE_SECONDS: Final = 0.002
 """Answers to key probes come after a multiple of this; looking up one account takes less."""
 
-_NO_GUESS: Final = frozenset({"busy", "method", "provider_error", "provider_unavailable"})
+_NO_GUESS: Final = frozenset({"busy", "hook_failed", "method", "provider_error", "provider_unavailable"})
 """Reasons of refusals that say nothing about a credential."""
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class Identity:
         monotonic: seconds, for the password cache.
         certificates: judges certificates of users; None takes none.
         seals: opens the secrets of one-time codes.
+        hooks: asked in the place of the provider's accounts, which they are given.
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
 
@@ -119,6 +120,7 @@ class Identity:
         *,
         authenticators: Sequence[Authenticator] = (),
         certificates: UserCertificates | None = None,
+        hooks: Surrounded | None = None,
         seals: SealsSecrets = NO_SEALING,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -138,7 +140,10 @@ class Identity:
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
         self.passwords = PasswordChecker(self._pool, self._cache, options=self._options.hashing, check=check)
-        self._stages = Stages(authenticators, StoredAccounts(provider, self.passwords))
+        stored = StoredAccounts(provider, self.passwords)
+        if hooks is not None:
+            hooks.bind(stored, self.passwords, self._require_code)
+        self._stages = Stages(authenticators, stored, hooks)
         self._proved: OrderedDict[tuple[str, bytes, str], float] = OrderedDict()
         self._upkeep = Upkeep(provider, self.passwords, touch_seconds=self._options.touch_seconds)
 
@@ -221,6 +226,10 @@ class Identity:
         return await self._stages.challenge(
             peer, login_name(username, self._options.naming_rules) or "", after
         )
+
+    async def left(self, peer: Peer) -> None:
+        """See `LoginService`."""
+        await self._stages.left(peer)
 
     async def _look_up_key(self, peer: Peer, name: str, public_key: bytes) -> bool:
         if is_certificate(public_key):
@@ -308,7 +317,7 @@ class Identity:
         judged = judged_method(account, family, method) if proved.step.coded else method
         self._require(account, peer, judged, now_ms)
         if not proved.step.coded and code_follows(account, family, method):
-            self._upgrade(is_stored, proved.account, credential)
+            self._upgrade(self._stages.is_hashed(proved.step), proved.account, credential)
             return PartialLogin(name, method, (KEYBOARD,), CODE_CHALLENGE, replace(proved.step, code=True))
         if self._inspect is not None:
             origin = Origin.of(peer, account.username)
@@ -319,7 +328,7 @@ class Identity:
         if credential.public_key:
             self._remember_key((name, credential.public_key, peer.remote_ip))
         if not proved.step.coded:
-            self._upgrade(is_stored, proved.account, credential)
+            self._upgrade(self._stages.is_hashed(proved.step), proved.account, credential)
         if not is_stored:
             self._stages.remember(proved.account)
         self._upkeep.touch(account, now_ms)
@@ -327,9 +336,9 @@ class Identity:
         known = replace(account, password="") if account.password else account
         return Principal(known, method, peer.remote_ip, asked, proved.step.sftp_only)
 
-    def _upgrade(self, is_stored: bool, account: Account, credential: Credential) -> None:
+    def _upgrade(self, is_hashed: bool, account: Account, credential: Credential) -> None:
         # Another authenticator's secret says nothing about a hash that the account may carry.
-        if is_stored and credential.secret and self._options.upgrade_hashes:
+        if is_hashed and credential.secret and self._options.upgrade_hashes:
             self._upkeep.upgrade(account, credential.secret)
 
     @property
@@ -348,8 +357,20 @@ class Identity:
             )
         return self._factors
 
+    async def _require_code(self, account: Account, code: str) -> None:
+        """Return if a one-time code of an account is right.
+
+        Raises:
+            LoginRefused: it is not, or the account has none.
+        """
+        if not totp_of(account.filters).enabled:
+            raise LoginRefused("bad_credential", rule="filters.totp_config", username=account.username)
+        await self.factors.require(account, code)
+
     async def _check_code(self, name: str, step: Step, credential: Credential) -> Proved:
         """Check the answer to the question for a code."""
+        if step.accepted is not None:
+            name = step.accepted.account.username  # a hook may answer another one than was typed
         account, _ = await self._stages.find(name)
         if account is None:
             raise LoginRefused("unknown_user", username=name)
@@ -391,7 +412,7 @@ class Identity:
         _log.info(
             "certificate of user %r: key id %r, serial %d", name, certificate.key_id[:100], certificate.serial
         )
-        return await self._stages.certified(name, sftp_only=certificate.sftp_only)
+        return await self._stages.certified(peer, name, sftp_only=certificate.sftp_only)
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False

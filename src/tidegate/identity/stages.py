@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from tidegate.abc import (
     AsksFirst,
@@ -25,6 +25,7 @@ from tidegate.accounts.key_kinds import is_security_key
 from tidegate.errors import LoginRefused, Unsupported
 from tidegate.identity.accounts import StoredAccounts, holds_key
 from tidegate.identity.api import PartialLogin
+from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import Account, Peer
 
 PASSWORD_CHALLENGE: Final = Challenge((Prompt("Password: "),))
@@ -65,14 +66,74 @@ class Step:
         sftp_only: a certificate among them forbids commands.
         code: the next answer is a one-time code, which `Identity` checks itself.
         coded: a code was right.
+        accepted: with what hooks answered the last credential, if they did.
     """
 
-    authenticator: Authenticator
+    authenticator: Authenticator | Surrounded
     done: tuple[str, ...]
     state: object = None
     sftp_only: bool = False
     code: bool = False
     coded: bool = False
+    accepted: Accepted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An account with which hooks around the stored accounts answer a credential.
+
+    Attributes:
+        account: it may be of another name than the one that was typed.
+        stored: it is the provider's.
+        hashed: the password fits the stored hash.
+        coded: a one-time code was right.
+    """
+
+    account: Account
+    stored: bool
+    hashed: bool = False
+    coded: bool = False
+
+
+class Surrounded(Protocol):
+    """The stored accounts, with hooks around them: an `Authenticator` with more to say."""
+
+    def bind(
+        self,
+        stored: StoredAccounts,
+        passwords: PasswordChecker,
+        code: Callable[[Account, str], Awaitable[None]],
+    ) -> None:
+        """Take the parts that prove what hooks leave to them."""
+        ...
+
+    async def open(self) -> None:
+        """As `Authenticator.open`."""
+        ...
+
+    async def close(self) -> None:
+        """As `Authenticator.close`."""
+        ...
+
+    async def find(self, username: str) -> Account | None:
+        """As `Authenticator.find`."""
+        ...
+
+    async def verify(self, attempt: LoginAttempt) -> Accepted | Account | NextStep | None:
+        """As `Authenticator.verify`; `Accepted` if a hook had a part in it."""
+        ...
+
+    async def prepare(self, peer: Peer, username: str, method: str) -> None:
+        """Ask what may change an account before a login that is proved elsewhere.
+
+        Raises:
+            LoginRefused: it refuses.
+        """
+        ...
+
+    async def left(self, peer: Peer) -> None:
+        """A connection has ended."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +157,22 @@ class Stages:
     Args:
         authenticators: in the configured order.
         stored: the accounts of the data provider.
+        hooks: asked in their place, if there are any.
     """
 
-    def __init__(self, authenticators: Sequence[Authenticator], stored: StoredAccounts) -> None:
+    def __init__(
+        self,
+        authenticators: Sequence[Authenticator],
+        stored: StoredAccounts,
+        hooks: Surrounded | None = None,
+    ) -> None:
         self._added = tuple(authenticators)
-        self._stored = stored
-        self._chain: tuple[Authenticator, ...] = (*self._added, stored)
-        self._asking = tuple(one for one in self._added if isinstance(one, AsksFirst))
+        self._hooks = hooks
+        self._stored: Authenticator | Surrounded = stored if hooks is None else hooks
+        self._chain: tuple[Authenticator | Surrounded, ...] = (*self._added, self._stored)
+        self._asking = tuple(one for one in self._chain if isinstance(one, AsksFirst))
         self._last = tuple(one for one in self._added if isinstance(one, PreLogin))
-        self._opened: list[Authenticator] = []
+        self._opened: list[Authenticator | Surrounded] = []
         # Of authenticators that cannot find accounts by name: as the last login had them.
         self._seen: OrderedDict[str, Account] = OrderedDict()
 
@@ -114,7 +182,7 @@ class Stages:
         Raises:
             OperatorError: one cannot be used; those before it are open until `close`.
         """
-        for authenticator in self._added:
+        for authenticator in self._chain:
             self._opened.append(authenticator)
             await authenticator.open()
 
@@ -127,8 +195,12 @@ class Stages:
                 _log.error("%s did not close: %s", type(one).__name__, result)
 
     def is_stored(self, step: Step) -> bool:
+        """True if the account is the provider's."""
+        return step.authenticator is self._stored and (step.accepted is None or step.accepted.stored)
+
+    def is_hashed(self, step: Step) -> bool:
         """True if the provider's own hash or key proved the login."""
-        return step.authenticator is self._stored
+        return step.authenticator is self._stored and (step.accepted is None or step.accepted.hashed)
 
     # -- who ---------------------------------------------------------------------------------------------
 
@@ -141,12 +213,13 @@ class Stages:
         """
         blind: Unsupported | None = None
         for authenticator in self._chain:
+            stored = authenticator is self._stored
             try:
                 account = await authenticator.find(username)
             except Unsupported as error:
-                blind, account = error, self._seen.get(username)
+                blind, account, stored = error, self._seen.get(username), False
             if account is not None:
-                return account, authenticator is self._stored
+                return account, stored
         if blind is not None:
             raise blind
         return None, False
@@ -169,9 +242,14 @@ class Stages:
 
     async def challenge(self, peer: Peer, username: str, after: PartialLogin | None) -> Challenge:
         """The question of ``keyboard-interactive`` now."""
+        asking: Sequence[object] = self._asking
         if after is not None:
-            return after.challenge or PASSWORD_CHALLENGE
-        for authenticator in self._asking:
+            if after.challenge is not None:
+                return after.challenge
+            asking = (after.step.authenticator,) if isinstance(after.step, Step) else ()
+        for authenticator in asking:
+            if not isinstance(authenticator, AsksFirst):
+                continue
             challenge = await authenticator.first_challenge(peer, username)
             if challenge is not None:
                 return _bounded(challenge)
@@ -205,6 +283,9 @@ class Stages:
                 challenge = None if answer.challenge is None else _bounded(answer.challenge)
                 following = replace(answer, challenge=challenge)
                 return Proved(Step(authenticator, now, answer.state, sftp_only), following=following)
+            if isinstance(answer, Accepted):
+                step = Step(authenticator, now, sftp_only=sftp_only, coded=answer.coded, accepted=answer)
+                return Proved(step, account=answer.account)
             if answer.username != username:
                 _log.error(
                     "%s answered with account %r for user %r: refused",
@@ -216,7 +297,12 @@ class Stages:
             return Proved(Step(authenticator, now, sftp_only=sftp_only), account=answer)
         raise LoginRefused("unknown_user", username=username)
 
-    async def certified(self, username: str, *, sftp_only: bool) -> Proved:
+    async def left(self, peer: Peer) -> None:
+        """A connection has ended: nobody answers there any more."""
+        if self._hooks is not None:
+            await self._hooks.left(peer)
+
+    async def certified(self, peer: Peer, username: str, *, sftp_only: bool) -> Proved:
         """The account that a certificate stands for: of the first authenticator that finds it by name.
 
         Raises:
@@ -224,6 +310,8 @@ class Stages:
             TidegateError: somebody who may cannot be asked.
         """
         for authenticator in self._chain:
+            if authenticator is self._hooks and self._hooks is not None:
+                await self._hooks.prepare(peer, username, "publickey")
             try:
                 account = await authenticator.find(username)
             except Unsupported:

@@ -42,6 +42,7 @@ from tidegate.server.secrets import read_keys, sealing, with_keys_of
 from tidegate.server.sinks import open_inspectors, open_sinks
 from tidegate.server.wiring import (
     authenticator_uses,
+    has_hooks,
     identity_options,
     keys_that_wait,
     limit_settings,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from tidegate.server.storage_moves import StorageMoves
+    from tidegate.hooks.logins import LoginHooks
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
@@ -167,6 +169,7 @@ class App:
             authenticators=authenticators,
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
+            hooks=self._login_hooks(),
             inspect=inspections.require if inspections is not None and inspections.login else None,
         )
         await self._identity.open()
@@ -198,6 +201,14 @@ class App:
         """Release accounts that a move to other storage held when a crash broke it off."""
         if await asyncio.to_thread((self.loaded.config_dir / MOVES_DIRECTORY).is_dir):
             await self._storage_moves().recover()
+
+    def _login_hooks(self) -> LoginHooks | None:
+        """The hooks that decide about logins; their modules are loaded if there are any."""
+        if not has_hooks(self.loaded):
+            return None
+        from tidegate.server.hooks import create_login_hooks
+
+        return create_login_hooks(self.loaded, self.provider, self.bus)
 
     def _composition(self) -> Composition:
         return Composition(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from tidegate.config.load import Loaded
@@ -46,7 +47,9 @@ def command_options(loaded: Loaded) -> CommandOptions:
 
 def create_programs(loaded: Loaded, *, at_once: int, waiting: int) -> Programs:
     """A runner of programs, which start in the configuration directory."""
-    return Programs(at_once, waiting, directory=str(loaded.config_dir.absolute()))
+    inherited = dict(os.environ) if loaded.settings.hooks.inherit_environment else {}
+    directory = str(loaded.config_dir.absolute())
+    return Programs(at_once, waiting, environment=inherited, directory=directory)
 
 
 def create_caller(loaded: Loaded, *, at_once: int, waiting: int) -> HttpCaller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
 
 
 class Common(Section):
@@ -52,6 +52,25 @@ class Common(Section):
     server_version: Literal["", "short"] = key(
         "", "What servers say they are: empty tells name and version, `short` the name alone."
     )
+    startup_hook: str = key(
+        "",
+        "Program (absolute path) or URL that is called once all servers listen.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    post_connect_hook: str = key(
+        "",
+        "Program (absolute path) or URL that is asked about each new connection; anything but exit status "
+        "0, or HTTP status 200, refuses it.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    post_disconnect_hook: str = key(
+        "",
+        "Program (absolute path) or URL that is told of the end of SSH channels and FTP connections.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     rename_mode: int = key(0, "Recursive rename on object storage.", available=False)
@@ -71,9 +90,6 @@ class Common(Section):
     actions: dict[str, Any] = key(
         {}, "Program or URL to call on file events.", available=False, switch="execute_on"
     )
-    startup_hook: str = key("", "Program or URL to call at start.", available=False)
-    post_connect_hook: str = key("", "Program or URL that may refuse a new connection.", available=False)
-    post_disconnect_hook: str = key("", "Program or URL to call when a connection ended.", available=False)
     data_retention_hook: str = key("", "Program or URL to call after a retention check.", available=False)
     allowlist_status: int = key(0, "1 lets only listed addresses connect.", available=False)
     whitelist_file: str = key("", "File with addresses that may connect.", available=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.base import HOOK, HOOK_LIKE, PROGRAM, PROGRAM_LIKE, Section, key
 
 
 class Argon2Options(Section):
@@ -163,6 +163,53 @@ class DataProvider(Section):
         "Create the first administrator from TIDEGATE_DEFAULT_ADMIN_USERNAME and "
         "TIDEGATE_DEFAULT_ADMIN_PASSWORD.",
     )
+    external_auth_hook: str = key(
+        "",
+        "Program (absolute path) or URL that says who somebody is; an empty answer keeps the stored account.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    external_auth_program: str = key(
+        "",
+        "The same as a program by the rules of SFTPGo 0.9: 60 seconds, and an empty answer refuses.",
+        pattern=PROGRAM,
+        like=PROGRAM_LIKE,
+    )
+    external_auth_scope: int = key(
+        0,
+        "Sum of what external authentication is asked about: 1 passwords, 2 public keys, 4 "
+        "keyboard-interactive, 8 TLS certificates (accepted, not asked); 0 all.",
+        ge=0,
+        le=15,
+    )
+    pre_login_hook: str = key(
+        "",
+        "Program (absolute path) or URL that may change or make an account before credentials are checked.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    pre_login_program: str = key(
+        "",
+        "The same as a program by the rules of SFTPGo 0.9: 60 seconds, and not for unknown accounts.",
+        pattern=PROGRAM,
+        like=PROGRAM_LIKE,
+    )
+    check_password_hook: str = key(
+        "",
+        "Program (absolute path) or URL that checks passwords of accounts there are.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    check_password_scope: int = key(
+        0, "Sum of doors it is asked for: 1 SSH, 2 FTP, 4 WebDAV, 8 HTTP; 0 all.", ge=0, le=15
+    )
+    post_login_hook: str = key(
+        "",
+        "Program (absolute path) or URL that is told of logins.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    post_login_scope: int = key(0, "Logins it is told of: 0 all, 1 failed ones, 2 accepted ones.", ge=0, le=2)
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     disable_sni: bool = key(False, "No server name in the TLS handshake.", available=False)
@@ -178,13 +225,6 @@ class DataProvider(Section):
     actions: dict[str, Any] = key(
         {}, "Program or URL to call on account changes.", available=False, switch="execute_on"
     )
-    external_auth_hook: str = key("", "Program or URL that checks credentials.", available=False)
-    external_auth_scope: int = key(0, "Credentials the hook is asked about.", available=False)
-    pre_login_hook: str = key("", "Program or URL that may change an account before login.", available=False)
-    post_login_hook: str = key("", "Program or URL to call after a login.", available=False)
-    post_login_scope: int = key(0, "Logins the hook is told of.", available=False)
-    check_password_hook: str = key("", "Program or URL that checks passwords.", available=False)
-    check_password_scope: int = key(0, "Protocols the hook is asked for.", available=False)
     credentials_path: str = key("credentials", "Directory for storage credentials.", available=False)
     prefer_database_credentials: bool = key(
         False, "Keep storage credentials in the database.", available=False

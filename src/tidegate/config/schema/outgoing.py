@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sections ``http`` and ``command``: calls to services and programs of the operator."""
+"""Sections ``http``, ``command`` and ``hooks``: calls to services and programs of the operator."""
 
 from __future__ import annotations
 
@@ -105,6 +105,25 @@ class CommandKeys(Section):
     @classmethod
     def _named(cls, lines: list[str]) -> list[str]:
         return _checked_environment(lines)
+
+
+class HookKeys(Section):
+    """Hooks of logins and connections."""
+
+    at_once: int = declare(16, "Programs that run, and URLs that are called, at once.", ge=1, le=1024)
+    waiting: int = declare(
+        256, "Calls that may wait for others to end; further logins are refused.", ge=1, le=65_536
+    )
+    inherit_environment: bool = declare(
+        False,
+        "Programs get the environment of the server besides, as those of SFTPGo 0.9 did."
+        " It may hold secrets.",
+    )
+    store_accounts: bool = declare(
+        True,
+        "Accounts that external authentication answers are stored in the data provider, as by SFTPGo. "
+        "Without, only their usage is kept, under their name.",
+    )
 
 
 def _checked_environment(lines: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from tidegate.config.schema.inspection import InspectionKeys
 from tidegate.config.schema.kms import KmsKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.mfa import Mfa
-from tidegate.config.schema.outgoing import CommandKeys, HttpKeys
+from tidegate.config.schema.outgoing import CommandKeys, HookKeys, HttpKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
 from tidegate.config.schema.webdavd import Webdavd
@@ -45,6 +45,7 @@ class Settings(Section):
     mfa: Mfa = key(Mfa(), "Second factors.")
     http: HttpKeys = key(HttpKeys(), "Calls to HTTP services of the operator.")
     command: CommandKeys = key(CommandKeys(), "Calls to programs of the operator.")
+    hooks: HookKeys = key(HookKeys(), "Hooks of logins and connections.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import field_validator
 
-from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.base import HOOK, HOOK_LIKE, PROGRAM, PROGRAM_LIKE, Section, key
 
 SSH_COMMANDS: Final = (
     "md5sum", "sha1sum", "sha256sum", "sha384sum", "sha512sum", "b3sum", "crc32sum", "cd", "pwd", "scp", "df",
@@ -176,6 +176,20 @@ class Sftpd(Section):
         "to exclude it as a cause.",
     )
 
+    keyboard_interactive_auth_hook: str = key(
+        "",
+        "Program (absolute path) or URL that asks the questions of keyboard-interactive, in any number of "
+        "rounds.",
+        pattern=HOOK,
+        like=HOOK_LIKE,
+    )
+    keyboard_interactive_auth_program: str = key(
+        "",
+        "The same as a program, by its name in SFTPGo 0.9.",
+        pattern=PROGRAM,
+        like=PROGRAM_LIKE,
+    )
+
     @property
     def strictest_rename_onto(self) -> str:
         """The rule for `explain`, which does not know the binding: `refuse` if any of them refuses."""
@@ -203,7 +217,4 @@ class Sftpd(Section):
     moduli: list[str] = key([], "Files with Diffie-Hellman groups.", available=False)
     opkssh_path: str = key("", "OpenPubkey verifier.", available=False)
     opkssh_checksum: str = key("", "Checksum of the OpenPubkey verifier.", available=False)
-    keyboard_interactive_auth_hook: str = key(
-        "", "Program or URL that asks the keyboard-interactive questions.", available=False
-    )
     folder_prefix: str = key("", "Prefix shown to SFTP clients.", available=False)

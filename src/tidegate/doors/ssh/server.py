@@ -77,6 +77,7 @@ class SshLogin(asyncssh.SSHServer):
         self._offer_refusal: LoginRefused | None = None
         self._last_method = ""
         self._question_open: int | None = None
+        self._question_asked = False
         self._ended_by = ""
         self._next_channel = 0
         self.activity = Activity()
@@ -110,6 +111,8 @@ class SshLogin(asyncssh.SSHServer):
             self.door.ledger.channels.give(session.username)
         self.sessions.clear()
         self.door.left(self)
+        if self._question_asked:
+            self.door.spawn(self.door.login.left(self.peer), "end of questions")
         if self._conn is not None:
             self._conn.door_owner = None
             self._conn = None
@@ -326,6 +329,7 @@ class SshLogin(asyncssh.SSHServer):
 
     def _ask(self, challenge: Challenge) -> Any:
         self._question_open = len(challenge.prompts)
+        self._question_asked = True
         prompts = [(prompt.text, prompt.echo) for prompt in challenge.prompts]
         return challenge.title, challenge.instructions, "", prompts
 

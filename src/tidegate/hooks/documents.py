@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Users as hooks see them: the JSON documents of SFTPGo 2.x and 0.9, key by key in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tidegate.model import Account, Filters
+from tidegate.store.documents import encode_account
+
+Document = dict[str, Any]
+
+_HOOKS: Final = ("external_auth_disabled", "pre_login_disabled", "check_password_disabled")
+
+_KEYS: Final = (
+    "id", "status", "username", "email", "expiration_date", "password", "public_keys", "has_password",
+    "home_dir", "virtual_folders", "uid", "gid", "max_sessions", "quota_size", "quota_files", "permissions",
+    "used_quota_size", "used_quota_files", "last_quota_update", "upload_bandwidth", "download_bandwidth",
+    "upload_data_transfer", "download_data_transfer", "total_data_transfer", "used_upload_data_transfer",
+    "used_download_data_transfer", "last_login", "created_at", "updated_at", "first_download", "first_upload",
+    "last_password_change", "filters", "description", "additional_info", "groups", "role", "filesystem",
+)  # fmt: skip
+_ALWAYS: Final = frozenset((
+    "id", "status", "username", "home_dir", "uid", "gid", "max_sessions", "quota_size", "quota_files",
+    "permissions", "upload_data_transfer", "download_data_transfer", "total_data_transfer", "created_at",
+    "updated_at", "filters", "filesystem",
+))  # fmt: skip
+_OLD_KEYS: Final = (
+    "id", "status", "username", "expiration_date", "password", "public_keys", "home_dir", "virtual_folders",
+    "uid", "gid", "max_sessions", "quota_size", "quota_files", "permissions", "used_quota_size",
+    "used_quota_files", "last_quota_update", "upload_bandwidth", "download_bandwidth", "last_login",
+    "filters", "filesystem",
+)  # fmt: skip
+_OLD_FILTERS: Final = frozenset(("allowed_ip", "denied_ip", "denied_login_methods"))
+
+_SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "osconfig": (),
+    "s3config": ("access_secret", "sse_customer_key"),
+    "gcsconfig": ("credentials",),
+    "azblobconfig": ("account_key", "sas_url"),
+    "cryptconfig": ("passphrase",),
+    "sftpconfig": ("password", "private_key", "key_passphrase"),
+    "httpconfig": ("password", "api_key"),
+}
+"""Sections of ``filesystem``, and their secrets, which are shown as empty objects."""
+
+
+def user_document(account: Account, *, password: bool = True) -> Document:
+    """An account as SFTPGo 2.x shows it to hooks.
+
+    Args:
+        account: it may be one that is not stored.
+        password: with the hash, for hooks that decide about a login.
+    """
+    shown = encode_account(account, confidential=False)
+    if password and account.password:
+        shown["password"] = account.password
+    shown["has_password"] = bool(account.password)
+    shown["filters"] = _filters(shown.get("filters") or {}, secrets=password)
+    shown["filesystem"] = _filesystem(shown.get("filesystem") or {}, secrets=password)
+    return {key: shown[key] for key in _KEYS if key in shown and (key in _ALWAYS or shown[key])}
+
+
+def stranger_document(username: str, *, secrets: bool = True) -> Document:
+    """A user who is not known, as SFTPGo 2.x shows it: id 0 and nothing set."""
+    document = user_document(Account(username=username, status=0), password=secrets)
+    return {**document, "permissions": None}
+
+
+def old_user_document(account: Account) -> Document:
+    """An account as SFTPGo 0.9.6 shows it to the program that runs before a login."""
+    shown = encode_account(account, confidential=False)
+    filters = shown.get("filters") or {}
+    shown["password"] = account.password
+    shown["filters"] = {name: value for name, value in filters.items() if value and name in _OLD_FILTERS}
+    shown["filesystem"] = {"provider": 0, "s3config": {}, "gcsconfig": {}} | (shown.get("filesystem") or {})
+    return {
+        key: shown[key]
+        for key in _OLD_KEYS
+        if key in shown and (shown[key] or key not in ("password", "public_keys", "virtual_folders"))
+    }
+
+
+def switched_off(account: Account | None, name: str) -> bool:
+    """True if an account has a hook switched off: ``external_auth``, ``pre_login`` or ``check_password``."""
+    if account is None:
+        return False
+    hooks = account.filters.extra.get("hooks")
+    return isinstance(hooks, dict) and hooks.get(f"{name}_disabled") is True
+
+
+def _filters(filters: Document, *, secrets: bool) -> Document:
+    given = filters.get("hooks")
+    hooks = given if isinstance(given, dict) else {}
+    totp = filters.get("totp_config")
+    shown = {name: value for name, value in filters.items() if value and name not in _OURS}
+    shown["hooks"] = {name: hooks.get(name) is True for name in _HOOKS}
+    shown["totp_config"] = {**(totp if isinstance(totp, dict) else {}), **({"secret": {}} if secrets else {})}
+    return shown
+
+
+_OURS: Final = frozenset(
+    ("hooks", "totp_config", "recovery_codes", "ip_order", "rename_onto", "tally_limits", "imported_from")
+)
+"""Keys that SFTPGo's programs do not know, or that are shown in their own way."""
+
+assert {"ip_order", "rename_onto", "tally_limits", "imported_from"} <= {*Filters.__dataclass_fields__}
+
+
+def _filesystem(given: Document, *, secrets: bool) -> Document:
+    shown: Document = {"provider": given.get("provider", 0)}
+    for section, names in _SECRETS.items():
+        options = given.get(section)
+        hidden: Document = {name: {} for name in names} if secrets else {}
+        shown[section] = {**(options if isinstance(options, dict) else {}), **hidden}
+    return shown

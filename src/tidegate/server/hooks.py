@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks of logins and connections by the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tidegate.config.load import Loaded
+from tidegate.hooks.settings import (
+    CHECK_PASSWORD,
+    EXTERNAL_AUTH,
+    KEYBOARD_INTERACTIVE,
+    NOTICE_SECONDS,
+    OLD_SECONDS,
+    POST_CONNECT,
+    POST_DISCONNECT,
+    POST_LOGIN,
+    PRE_LOGIN,
+    STARTUP,
+    Hook,
+    HookSettings,
+)
+from tidegate.outgoing.commands import USUAL_SECONDS
+from tidegate.server.administration import administration
+from tidegate.server.outgoing import command_options, create_caller, create_programs
+
+if TYPE_CHECKING:
+    from tidegate.events.bus import Bus
+    from tidegate.hooks.asking import Asker
+    from tidegate.hooks.logins import LoginHooks
+    from tidegate.store.contract import Provider
+
+CONVERSATIONS: Final = 4
+"""So many times as many programs that ask questions may run as others: most of their time people type."""
+
+
+def hook_settings(loaded: Loaded) -> HookSettings:
+    """The hooks of a configuration."""
+    settings = loaded.settings
+    provider = settings.data_provider
+
+    def hook(name: str, key: str, seconds: float = USUAL_SECONDS, *, old: bool = False) -> Hook | None:
+        section, _, field = key.partition(".")
+        target = getattr(getattr(settings, section), field)
+        return Hook(name, target, key, seconds, old=old) if target else None
+
+    return HookSettings(
+        external_auth=hook(EXTERNAL_AUTH, "data_provider.external_auth_hook")
+        or hook(EXTERNAL_AUTH, "data_provider.external_auth_program", OLD_SECONDS, old=True),
+        external_scope=provider.external_auth_scope,
+        pre_login=hook(PRE_LOGIN, "data_provider.pre_login_hook")
+        or hook(PRE_LOGIN, "data_provider.pre_login_program", OLD_SECONDS, old=True),
+        check_password=hook(CHECK_PASSWORD, "data_provider.check_password_hook"),
+        password_scope=provider.check_password_scope,
+        keyboard_interactive=hook(KEYBOARD_INTERACTIVE, "sftpd.keyboard_interactive_auth_hook", OLD_SECONDS)
+        or hook(KEYBOARD_INTERACTIVE, "sftpd.keyboard_interactive_auth_program", OLD_SECONDS, old=True),
+        post_login=hook(POST_LOGIN, "data_provider.post_login_hook", NOTICE_SECONDS),
+        login_scope=provider.post_login_scope,
+        post_connect=hook(POST_CONNECT, "common.post_connect_hook", NOTICE_SECONDS),
+        post_disconnect=hook(POST_DISCONNECT, "common.post_disconnect_hook", NOTICE_SECONDS),
+        startup=hook(STARTUP, "common.startup_hook", NOTICE_SECONDS),
+        store_accounts=settings.hooks.store_accounts and bool(provider.manage_users),
+        at_once=settings.hooks.at_once,
+        waiting=settings.hooks.waiting,
+    )
+
+
+def create_asker(loaded: Loaded, *, times: int = 1) -> Asker:
+    """A caller of hooks with places of its own.
+
+    Args:
+        times: how many times as many places as `hooks.at_once` says.
+    """
+    from tidegate.hooks.asking import Asker
+
+    section = loaded.settings.hooks
+    at_once, waiting = section.at_once * times, section.waiting
+    return Asker(
+        create_programs(loaded, at_once=at_once, waiting=waiting),
+        create_caller(loaded, at_once=at_once, waiting=waiting),
+        command_options(loaded),
+    )
+
+
+def create_login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHooks | None:
+    """The hooks that decide about logins, not bound yet; None if there are none."""
+    settings = hook_settings(loaded)
+    if not settings.decides_logins:
+        return None
+    from tidegate.hooks.logins import LoginHooks
+    from tidegate.hooks.records import HookRecords
+
+    records = HookRecords(
+        provider, administration(loaded, provider, events=bus), store=settings.store_accounts
+    )
+    return LoginHooks(
+        settings, create_asker(loaded), records, conversations=create_asker(loaded, times=CONVERSATIONS)
+    )
