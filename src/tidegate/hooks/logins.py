@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,7 @@ from tidegate.hooks.settings import Hook, HookSettings
 from tidegate.identity.accounts import StoredAccounts
 from tidegate.identity.stages import Accepted
 from tidegate.model import Account, Peer
+from tidegate.policy.methods import CERTIFICATE, uses_certificate
 
 KEYBOARD: Final = "keyboard-interactive"
 MAX_REMEMBERED: Final = 10_000
@@ -217,11 +219,25 @@ class LoginHooks:
     async def _external_auth(
         self, hook: Hook, stored: Account | None, peer: Peer, username: str, credential: Credential
     ) -> Account:
+        from tidegate.identity.client_certificates import names_user
+
         asks_questions = credential.kind == KEYBOARD and self._questions is not None
         secret = "" if asks_questions else credential.secret
         key = openssh_line(credential.public_key) if credential.public_key else ""
+        certificate = ""
+        if credential.kind == CERTIFICATE:
+            # The door has checked its authority; the hook decides about nobody but whom it names.
+            if not names_user(credential.certificate, username):
+                raise LoginRefused("bad_credential", username=username)
+            certificate = ssl.DER_cert_to_PEM_cert(credential.certificate)
         question = external_question(
-            username, stored, peer, secret=secret, key=key, asks_questions=asks_questions
+            username,
+            stored,
+            peer,
+            secret=secret,
+            key=key,
+            certificate=certificate,
+            asks_questions=asks_questions,
         )
         reply = await self._ask(hook, question, username)
         body = reply.strip()
@@ -249,8 +265,14 @@ class LoginHooks:
     async def _after_external(self, account: Account, attempt: LoginAttempt) -> Accepted:
         """An account that external authentication answered; the check of passwords is asked too."""
         kind, family = attempt.credential.kind, attempt.peer.protocol.family
+        if kind == CERTIFICATE and not uses_certificate(account):
+            raise LoginRefused("certificate_unused", username=attempt.username)
         hook = self._settings.check_password_for(family)
-        if kind != "publickey" and hook is not None and not switched_off(account, "check_password"):
+        if (
+            kind in ("password", KEYBOARD)
+            and hook is not None
+            and not switched_off(account, "check_password")
+        ):
             status, to_verify = await self._check_password(hook, attempt, account.username)
             if status == 2 and not await self._passwords.fits(
                 attempt.peer.remote_ip, account.username, account.password, to_verify
@@ -361,6 +383,7 @@ def external_question(
     *,
     secret: str = "",
     key: str = "",
+    certificate: str = "",
     asks_questions: bool = False,
 ) -> Question:
     """The call of external authentication."""
@@ -374,7 +397,7 @@ def external_question(
         "password": secret,
         "protocol": family,
         "public_key": line,
-        "tls_cert": "",
+        "tls_cert": certificate,
         **({"user": user} if user is not None else {}),
         "username": username,
     }
@@ -386,7 +409,7 @@ def external_question(
             "AUTHD_PASSWORD": secret,
             "AUTHD_PUBLIC_KEY": line,
             "AUTHD_PROTOCOL": family,
-            "AUTHD_TLS_CERT": "",
+            "AUTHD_TLS_CERT": certificate,
             "AUTHD_KEYBOARD_INTERACTIVE": asked,
         },
         body=compact(document).encode(),

@@ -23,8 +23,14 @@ POST_CONNECT: Final = "post_connect"
 POST_DISCONNECT: Final = "post_disconnect"
 STARTUP: Final = "startup"
 
-PASSWORDS, PUBLIC_KEYS, QUESTIONS = 1, 2, 4
+PASSWORDS, PUBLIC_KEYS, QUESTIONS, CERTIFICATES = 1, 2, 4, 8
 """Bits of the scope of external authentication."""
+_BITS: Final = {
+    "password": PASSWORDS,
+    "publickey": PUBLIC_KEYS,
+    "keyboard-interactive": QUESTIONS,
+    "TLSCertificate": CERTIFICATES,
+}
 FAMILY_BITS: Final = {"SSH": 1, "FTP": 2, "DAV": 4, "HTTP": 8}
 """Bits of the scope of checked passwords."""
 FAILED, ACCEPTED = 1, 2
@@ -65,7 +71,7 @@ class HookSettings:
     """All hooks; None is off.
 
     Attributes:
-        external_scope: sum of `PASSWORDS`, `PUBLIC_KEYS`, `QUESTIONS`; 0 all.
+        external_scope: sum of `PASSWORDS`, `PUBLIC_KEYS`, `QUESTIONS`, `CERTIFICATES`; 0 all.
         password_scope: sum of `FAMILY_BITS`; 0 all.
         login_scope: 0 all, `FAILED` or `ACCEPTED`.
         store_accounts: keep accounts that external authentication answers.
@@ -113,16 +119,14 @@ class HookSettings:
         """External authentication, if it is asked about a kind of credential.
 
         Args:
-            kind: ``password``, ``publickey`` or ``keyboard-interactive``.
+            kind: ``password``, ``publickey``, ``keyboard-interactive`` or ``TLSCertificate``.
             asks_questions: a hook asks the questions of ``keyboard-interactive``. Without one the only answer
                 is a password, and counts as one.
         """
         hook, scope = self.external_auth, self.external_scope
         if hook is None or not scope:
             return hook
-        bit = {"password": PASSWORDS, "publickey": PUBLIC_KEYS, "keyboard-interactive": QUESTIONS}.get(
-            kind, 0
-        )
+        bit = _BITS.get(kind, 0)
         if bit == QUESTIONS and not asks_questions:
             bit = PASSWORDS
         return hook if scope & bit else None

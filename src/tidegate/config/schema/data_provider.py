@@ -178,7 +178,7 @@ class DataProvider(Section):
     external_auth_scope: int = key(
         0,
         "Sum of what external authentication is asked about: 1 passwords, 2 public keys, 4 "
-        "keyboard-interactive, 8 TLS certificates (accepted, not asked); 0 all.",
+        "keyboard-interactive, 8 TLS client certificates; 0 all.",
         ge=0,
         le=15,
     )
