@@ -42,7 +42,6 @@ from tidegate.server.secrets import read_keys, sealing, with_keys_of
 from tidegate.server.sinks import open_inspectors, open_sinks
 from tidegate.server.wiring import (
     authenticator_uses,
-    has_hooks,
     identity_options,
     keys_that_wait,
     limit_settings,
@@ -204,7 +203,7 @@ class App:
 
     def _login_hooks(self) -> LoginHooks | None:
         """The hooks that decide about logins; their modules are loaded if there are any."""
-        if not has_hooks(self.loaded):
+        if not self.loaded.settings.has_hooks:
             return None
         from tidegate.server.hooks import create_login_hooks
 

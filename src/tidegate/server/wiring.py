@@ -176,27 +176,6 @@ def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
     return [(one.use, one.options) for one in loaded.settings.identity.authenticators]
 
 
-def has_hooks(loaded: Loaded) -> bool:
-    """True if the configuration names a hook of logins or connections."""
-    settings = loaded.settings
-    provider, common, sftpd = settings.data_provider, settings.common, settings.sftpd
-    return any(
-        (
-            provider.external_auth_hook,
-            provider.external_auth_program,
-            provider.pre_login_hook,
-            provider.pre_login_program,
-            provider.check_password_hook,
-            provider.post_login_hook,
-            sftpd.keyboard_interactive_auth_hook,
-            sftpd.keyboard_interactive_auth_program,
-            common.startup_hook,
-            common.post_connect_hook,
-            common.post_disconnect_hook,
-        )
-    )
-
-
 def homes(loaded: Loaded) -> Homes | None:
     """The storage of homes of new accounts; None leaves them on disk."""
     keys = loaded.settings.storage.homes

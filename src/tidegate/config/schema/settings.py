@@ -48,6 +48,26 @@ class Settings(Section):
     hooks: HookKeys = key(HookKeys(), "Hooks of logins and connections.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
+    @property
+    def has_hooks(self) -> bool:
+        """True if a hook of logins or connections is named."""
+        provider, common, sftpd = self.data_provider, self.common, self.sftpd
+        return any(
+            (
+                provider.external_auth_hook,
+                provider.external_auth_program,
+                provider.pre_login_hook,
+                provider.pre_login_program,
+                provider.check_password_hook,
+                provider.post_login_hook,
+                sftpd.keyboard_interactive_auth_hook,
+                sftpd.keyboard_interactive_auth_program,
+                common.startup_hook,
+                common.post_connect_hook,
+                common.post_disconnect_hook,
+            )
+        )
+
     # -- accepted, not acted on ----------------------------------------------------------------------------
     telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
     smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
