@@ -57,8 +57,8 @@ from tidegate.vfs.usage.lease import Lease, server_name
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from tidegate.server.storage_moves import StorageMoves
     from tidegate.hooks.logins import LoginHooks
+    from tidegate.server.storage_moves import StorageMoves
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
