@@ -39,15 +39,18 @@ SQLITE: Final = {"_greenlet": 2, "aiosqlite": 8, "greenlet": 4, "sqlalchemy": 11
 """The data provider that a server has unless it is told otherwise."""
 
 REST: Final = {
+    "a2wsgi": 10,
     "anyio": 35,
     "fastapi": 50,
     "httptools": 8,
     "jwt": 13,
     "opentelemetry": 40,
+    "python_multipart": 10,
     "starlette": 28,
     "uvicorn": 24,
 }
-"""The REST API besides; FastAPI itself asks for the interface of OpenTelemetry."""
+"""The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
+python_multipart and a2wsgi where they are installed."""
 
 OURS: Final = {"--version": 15, "serve": 352, "serve, both doors": 397, "portable": 336}
 """Modules of Tidegate."""
