@@ -36,6 +36,7 @@ from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.files import storage_host, vfs_options
 from tidegate.server.first_admin import create_first_admin
+from tidegate.server.hooked import login_hooks
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
 from tidegate.server.secrets import read_keys, sealing, with_keys_of
@@ -57,7 +58,6 @@ from tidegate.vfs.usage.lease import Lease, server_name
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from tidegate.hooks.logins import LoginHooks
     from tidegate.server.storage_moves import StorageMoves
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
@@ -168,7 +168,7 @@ class App:
             authenticators=authenticators,
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
-            hooks=self._login_hooks(),
+            hooks=login_hooks(self.loaded, self.provider, self.bus),
             inspect=inspections.require if inspections is not None and inspections.login else None,
         )
         await self._identity.open()
@@ -200,14 +200,6 @@ class App:
         """Release accounts that a move to other storage held when a crash broke it off."""
         if await asyncio.to_thread((self.loaded.config_dir / MOVES_DIRECTORY).is_dir):
             await self._storage_moves().recover()
-
-    def _login_hooks(self) -> LoginHooks | None:
-        """The hooks that decide about logins; their modules are loaded if there are any."""
-        if not self.loaded.settings.has_hooks:
-            return None
-        from tidegate.server.hooks import create_login_hooks
-
-        return create_login_hooks(self.loaded, self.provider, self.bus)
 
     def _composition(self) -> Composition:
         return Composition(
