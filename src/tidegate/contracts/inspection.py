@@ -16,6 +16,8 @@ class Inspected(enum.StrEnum):
 
     LOGIN = "login"
     """somebody proved who they are, and no rule refuses them; they are not told yet"""
+    OPEN_UPLOAD = "open_upload"
+    """a file is about to be opened for writing"""
     UPLOAD = "upload"
     """a file was written and its client has closed it, or has gone; unless uploads are written in place it is
     not published yet"""
@@ -33,7 +35,8 @@ class InspectedAct:
         kind: what it is.
         origin: who does it and from where.
         path: what the client calls the file; empty of a login.
-        size: bytes of the file, None if unknown.
+        size: bytes of the file, None if unknown; of an upload that is about to begin those of the file
+            that is there.
         read: reads up to so many bytes from an offset of the content, None where there is none to read. An
             answer shorter than asked for is not the end of the file: an empty one is. Not to be used after
             `Inspector.inspect` has returned.
@@ -41,6 +44,7 @@ class InspectedAct:
         digests: digests of the content that are known already, as hexadecimal text by algorithm.
         complete: False of an upload whose client has gone, where what arrived stays.
         method: of a login, such as ``publickey``.
+        open_flags: of an upload that is about to begin, as open(2) of Linux has them; 0 of a new file.
     """
 
     kind: Inspected
@@ -52,6 +56,7 @@ class InspectedAct:
     digests: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
     method: str = ""
+    open_flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)

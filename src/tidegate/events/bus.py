@@ -28,6 +28,9 @@ class Bus:
 
     What kept sinks want goes to the outbox besides.
 
+    Attributes:
+        uploads: True while ends of uploads are kept; downloads likewise.
+
     Life: constructed, `open`, `emit`..., `close` (delivers what is queued, at most `drain_seconds`).
     """
 
@@ -35,6 +38,7 @@ class Bus:
         self._queues = [_queue_of(sink, queue_limit) for sink in sinks]
         self._limit = queue_limit
         self._outbox: Outbox | None = None
+        self.uploads = self.downloads = False
 
     async def open(self) -> None:
         """Open the sinks and start delivering."""
@@ -51,6 +55,13 @@ class Bus:
         """Open an outbox, which gets what comes from now on."""
         self._outbox = outbox
         await outbox.open()
+        self.look()
+
+    def look(self) -> None:
+        """Find out which events are kept, after that has changed."""
+        names = frozenset[str]() if self._outbox is None else self._outbox.names()
+        self.uploads = "upload" in names or "upload_failed" in names
+        self.downloads = "download" in names or "download_failed" in names
 
     @property
     def outbox(self) -> Outbox | None:
@@ -104,6 +115,7 @@ class Bus:
         """Store what waits, and close the kept sinks; while the data provider is still open."""
         if self._outbox is not None:
             outbox, self._outbox = self._outbox, None
+            self.look()
             await outbox.close(drain_seconds)
 
     async def close(self, drain_seconds: float = 5.0) -> None:

@@ -54,6 +54,7 @@ class _Transferred(NamedTuple):
     size: int = 0
     elapsed: float = 0.0
     error: str = ""
+    first: bool = False
 
 
 class Transferred(_Transferred, Event):
@@ -66,6 +67,7 @@ class Transferred(_Transferred, Event):
         size: bytes moved.
         elapsed: seconds.
         file_path: place on the host or key, for operators only.
+        first: it is the first of its kind that the account has completed.
     """
 
     __slots__ = ()
@@ -136,7 +138,7 @@ class Operated(Common):
     Attributes:
         action: every `Action` but transfers.
         attrs: of CHMOD, CHOWN, CHTIMES and TRUNCATE what was set, as far as it was.
-        size: bytes copied by COPY, -1 otherwise.
+        size: bytes copied by COPY, bytes of the file that REMOVE removed; -1 otherwise.
         ssh_command: the command of SSH_COMMAND; exit_status what it ended with.
         file_path: place on the host or key, for operators only; target_path likewise.
         elapsed: seconds.
@@ -209,6 +211,8 @@ class Administered(Common):
         name: the record's name, or the id of an API key.
         fields: names of the fields that were given or changed; never their values.
         channel: the way: rest, cli, import, quickstart, environment, hook, page.
+        record: the document of a removed record without its secrets, as JSON text, because nobody can read it
+            any more; empty otherwise.
     """
 
     action: Literal["add", "change", "remove"] = "change"
@@ -216,3 +220,4 @@ class Administered(Common):
     name: str = ""
     fields: tuple[str, ...] = ()
     channel: str = ""
+    record: str = ""

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -56,11 +56,23 @@ class KeptUse:
         name: of its cursor; it must not change.
         sink: see `tidegate.abc.KeptSink`.
         events: names of the events it gets, see `tidegate.events.documents`.
+        active: those of them that it gets now, where that changes; `Bus.look` follows a change.
+        wants: asked about each such event, if there is one.
     """
 
     name: str
     sink: KeptSink
     events: frozenset[str]
+    active: Callable[[], frozenset[str]] | None = None
+    wants: Callable[[Event], bool] | None = None
+
+    def names(self) -> frozenset[str]:
+        """Names of the events it gets now."""
+        return self.events if self.active is None else self.active()
+
+    def takes(self, event: Event) -> bool:
+        """True if the sink gets an event."""
+        return name_of(event) in self.names() and (self.wants is None or self.wants(event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,6 @@ class Outbox:
         self._store = store
         self._uses = tuple(uses)
         self._names = [use.name for use in uses]
-        self._wanted = frozenset[str]().union(*(use.events for use in uses))
         self._server = server
         self._limit = limit
         self._refuses = refuse_when_full
@@ -117,7 +128,11 @@ class Outbox:
 
     def wants(self, event: Event) -> bool:
         """True if some sink gets events like this one."""
-        return name_of(event) in self._wanted
+        return any(use.takes(event) for use in self._uses)
+
+    def names(self) -> frozenset[str]:
+        """Names of the events that some sink gets now."""
+        return frozenset[str]().union(*(use.names() for use in self._uses))
 
     @property
     def full(self) -> bool:

@@ -28,6 +28,8 @@ class InspectorUse:
         acts: what it is asked about.
         seconds: how long it may take.
         allow_on_error: an act counts if it fails or takes longer.
+        keeps_old: where it is asked about uploads, a file that is replaced as a whole stays as it was
+            until it has answered, even if uploads are written in place.
     """
 
     name: str
@@ -35,6 +37,7 @@ class InspectorUse:
     acts: frozenset[Inspected]
     seconds: float
     allow_on_error: bool = False
+    keeps_old: bool = False
 
     @property
     def rule(self) -> str:
@@ -48,14 +51,34 @@ def rule_of(name: str) -> str:
 
 
 class Inspections:
-    """Asks them. Life: constructed, `open`, `require`..., `close` (legal after a failed open)."""
+    """Asks them. Life: constructed, `open`, `require`..., `close` (legal after a failed open).
+
+    Attributes:
+        login, open_upload, upload, download, delete: True if some inspector is asked about such acts.
+        keeps_old: see `InspectorUse`.
+    """
 
     def __init__(self, uses: Sequence[InspectorUse]) -> None:
         self._uses = tuple(uses)
         self._opened: list[InspectorUse] = []
-        self.login, self.upload, self.download, self.delete = (
-            any(kind in use.acts for use in self._uses) for kind in Inspected
-        )
+        self.login = self.open_upload = self.upload = self.download = self.delete = False
+        self.keeps_old = False
+        self._look()
+
+    def _look(self) -> None:
+        asked = {kind: any(kind in use.acts for use in self._uses) for kind in Inspected}
+        self.login = asked[Inspected.LOGIN]
+        self.open_upload = asked[Inspected.OPEN_UPLOAD]
+        self.upload = asked[Inspected.UPLOAD]
+        self.download = asked[Inspected.DOWNLOAD]
+        self.delete = asked[Inspected.DELETE]
+        self.keeps_old = any(use.keeps_old and Inspected.UPLOAD in use.acts for use in self._uses)
+
+    def replace(self, use: InspectorUse) -> None:
+        """Ask an inspector from now on, last; one of its name is not asked any more. It is open already."""
+        others = tuple(one for one in self._uses if one.name != use.name)
+        self._uses = (*others, use)
+        self._look()
 
     async def open(self) -> None:
         """Open the inspectors."""

@@ -180,7 +180,9 @@ class HttpCaller:
         import yarl
 
         session = await self._open()
-        target = _checked(yarl.URL(request.url))
+        # What is ASCII goes as it was written: receivers compare texts, and a signature may cover them.
+        written = request.url.isascii() and request.url.isprintable() and " " not in request.url
+        target = _checked(yarl.URL(request.url, encoded=written))
         if request.query:
             target = target.extend_query(request.query)
         first, method, body = target.origin(), request.method, request.body

@@ -28,7 +28,6 @@ from tidegate.events.sinks.log import LogSink
 from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
 from tidegate.identity.usage_records import UsageRecords
-from tidegate.inspection.inspections import Inspections
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.certificates import user_certificates
@@ -40,7 +39,7 @@ from tidegate.server.hooked import login_hooks
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
 from tidegate.server.secrets import read_keys, sealing, with_keys_of
-from tidegate.server.sinks import open_inspectors, open_sinks
+from tidegate.server.sinks import Receivers
 from tidegate.server.wiring import (
     authenticator_uses,
     identity_options,
@@ -108,8 +107,8 @@ class App:
         self._storages: Storages | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
-        self._inspections: Inspections | None = None
         self._moves: StorageMoves | None = None
+        self.receivers = Receivers(loaded, self.provider, self.bus, self._find_account)
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -155,8 +154,8 @@ class App:
         await self.live.open()
         if not await self._provider_start.now():
             self._spawn(self._provider_start.later(self._provider_answers), "await data provider")
-        await open_sinks(self.loaded, self.bus, self.provider)
-        self._inspections = inspections = await open_inspectors(self.loaded)
+        await self.receivers.open()
+        inspections = self.receivers.inspections
         self._storages = Storages(storage_kinds(self.loaded), host)
         for line in await self._storages.open():
             log.info("%s", line)
@@ -169,13 +168,13 @@ class App:
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             hooks=login_hooks(self.loaded, self.provider, self.bus),
-            inspect=inspections.require if inspections is not None and inspections.login else None,
+            inspect=inspections.require if inspections.login else None,
         )
         await self._identity.open()
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider),
             options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
-            kept=self.bus if self.bus.outbox is not None else None, inspections=inspections,
+            kept=self.bus, inspections=inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
             properties=lambda: self.provider.properties,
@@ -285,11 +284,10 @@ class App:
             stack.push_async_callback(self.bus.close)
             stack.push_async_callback(self.live.close)
             stack.push_async_callback(self.provider.close)
+            stack.push_async_callback(self.receivers.stop)
             stack.push_async_callback(self.bus.close_outbox)
             if self._storages is not None:
                 stack.push_async_callback(self._storages.close)
-            if self._inspections is not None:
-                stack.push_async_callback(self._inspections.close)
             if self._identity is not None:
                 stack.push_async_callback(self._identity.close)
             if self._sessions is not None:

@@ -1,53 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens the sinks and inspectors that the configuration names."""
+"""Opens the sinks and inspectors that the configuration names, and event rules if there are any."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
+from tidegate.errors import ProviderUnavailable
 from tidegate.events.bus import Bus
 from tidegate.events.factory import create_sinks
-from tidegate.events.outbox import Outbox
+from tidegate.events.outbox import KeptUse, Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
+from tidegate.model import Account
 from tidegate.server.wiring import inspector_keys, sink_uses
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
 
+if TYPE_CHECKING:
+    from tidegate.server.rules import EventRules
 
-async def open_sinks(loaded: Loaded, bus: Bus, provider: Provider) -> None:
-    """Begin to tell those that the configuration names.
+REFRESH_SECONDS: Final = 15.0
+"""Time between looks for rules that other servers and commands have changed."""
 
-    Raises:
-        ConfigError: one cannot be found or made.
+log = logging.getLogger(__name__)
+
+
+def make_outbox(loaded: Loaded, provider: Provider, uses: Sequence[KeptUse]) -> Outbox:
+    """The outbox of these sinks, not open yet."""
+    section = loaded.settings.events
+    return Outbox(
+        provider.outbox,
+        uses,
+        server=server_name(str(loaded.config_dir)),
+        limit=section.outbox_limit,
+        refuse_when_full=section.outbox_full == "refuse",
+    )
+
+
+class Receivers:
+    """Everybody who is told or asked. Life: constructed (pure), `open`, `stop`.
+
+    Event rules are loaded when there are some: in the configuration, or as records, now or later.
+
+    Args:
+        loaded: the configuration.
+        provider: the data provider.
+        bus: events go over it.
+        find: an account by name, stored or not.
+
+    Attributes:
+        inspections: asked before acts count; there after `open`.
+        rules: event rules; None while there are none.
     """
-    wanted, section = sink_uses(loaded), loaded.settings.events
-    if not wanted:
-        return
-    lossy, kept = await asyncio.to_thread(create_sinks, wanted)
-    for sink in lossy:
-        await bus.add(sink)
-    if kept:
-        outbox = Outbox(
-            provider.outbox,
-            kept,
-            server=server_name(str(loaded.config_dir)),
-            limit=section.outbox_limit,
-            refuse_when_full=section.outbox_full == "refuse",
-        )
-        await bus.keep_in(outbox)
 
+    def __init__(
+        self, loaded: Loaded, provider: Provider, bus: Bus, find: Callable[[str], Awaitable[Account | None]]
+    ) -> None:
+        self._loaded = loaded
+        self._provider = provider
+        self._bus = bus
+        self._find = find
+        self._watch: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self.inspections = Inspections([])
+        self.rules: EventRules | None = None
 
-async def open_inspectors(loaded: Loaded) -> Inspections | None:
-    """Those who are asked before an act counts; None if there are none.
+    async def open(self) -> None:
+        """Begin to tell and ask those that the configuration names.
 
-    Raises:
-        ConfigError: one cannot be found or made.
-    """
-    wanted = inspector_keys(loaded)
-    if not wanted:
-        return None
-    inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted))
-    await inspections.open()
-    return inspections
+        Raises:
+            ConfigError: one cannot be found or made.
+        """
+        wanted = inspector_keys(self._loaded)
+        if wanted:
+            self.inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted))
+        sinks = sink_uses(self._loaded)
+        lossy, kept = await asyncio.to_thread(create_sinks, sinks) if sinks else ([], [])
+        for sink in lossy:
+            await self._bus.add(sink)
+        if kept or await self._has_rules():
+            # Rules are in an outbox from its start, because others may be added while the server runs.
+            rules = await self._load_rules()
+            if kept or rules.active.book:
+                await self._bus.keep_in(make_outbox(self._loaded, self._provider, [*kept, rules.use()]))
+        await self.inspections.open()
+        self._watch = asyncio.create_task(self._look_now_and_then(), name="event rules: records")
+
+    async def _has_rules(self) -> bool:
+        settings = self._loaded.settings
+        return bool(settings.common.actions.execute_on or settings.data_provider.actions.execute_on)
+
+    async def _load_rules(self) -> EventRules:
+        from tidegate.server.rules import EventRules
+
+        if self.rules is None:
+            rules = EventRules(self._loaded, self._provider, self._bus, self._find)
+            await rules.start(self.inspections, partial(make_outbox, self._loaded, self._provider))
+            self.rules = rules
+        return self.rules
+
+    async def refresh(self) -> None:
+        """Take over rules as they are stored now."""
+        async with self._turn:
+            if self.rules is not None or await self._has_rules():
+                await (await self._load_rules()).refresh()
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except ProviderUnavailable as error:
+                log.warning("event rules cannot be read: %s", error)
+            except Exception:
+                log.exception("event rules could not be read")
+
+    async def stop(self) -> None:
+        """Ask nobody any more, and end what rules run."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        await self.inspections.close()
+        if self.rules is not None:
+            await self.rules.stop()

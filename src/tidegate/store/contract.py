@@ -13,6 +13,7 @@ from tidegate.store.outbox import OutboxStore
 
 if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
+    from tidegate.store.deliveries import DeliveryStore
 
 __all__ = [
     "ADD_ONLY",
@@ -107,6 +108,11 @@ class Provider(Protocol):
     @property
     def properties(self) -> PropertyStore:
         """Dead properties of files."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """Deliveries of event rules that are not over."""
         ...
 
     async def open(self, *, migrate: bool = True) -> None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import lmdb
 
@@ -22,7 +22,7 @@ from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account
 from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Record
-from tidegate.store.kv_outbox import CURSORS, OUTBOX, LmdbOutbox
+from tidegate.store.kv_outbox import CURSORS, DELIVERIES, OUTBOX, LmdbOutbox
 from tidegate.store.kv_transaction import Bookmarks, LmdbTransaction
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
@@ -30,6 +30,9 @@ from tidegate.store.record_load import Load
 from tidegate.store.record_provider import RecordProvider
 from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.watched_file import WatchedFile
+
+if TYPE_CHECKING:
+    from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
 
@@ -42,7 +45,17 @@ LOAD_ROOM_BYTES: Final = 8 * 1024 * 1024 * 1024
 READER_THREADS: Final = 2
 
 _RECORD_TABLES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys", "external")
-_TABLES: Final = (*_RECORD_TABLES, "links", "dirty", "settings", "revocations", "meta", OUTBOX, CURSORS)
+_TABLES: Final = (
+    *_RECORD_TABLES,
+    "links",
+    "dirty",
+    "settings",
+    "revocations",
+    "meta",
+    OUTBOX,
+    CURSORS,
+    DELIVERIES,
+)
 _VERSION: Final = b"schema"
 
 
@@ -60,6 +73,11 @@ class LmdbProvider(RecordProvider):
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Final = asyncio.Lock()
         self.outbox = LmdbOutbox(self._plainly)
+
+    def _make_deliveries(self) -> DeliveryStore:
+        from tidegate.store.kv_deliveries import LmdbDeliveries
+
+        return LmdbDeliveries(self._plainly)
 
     async def open(self, *, migrate: bool = True) -> None:
         """Open or create the file.

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 OUTBOX: Final = "outbox"
 CURSORS: Final = "outbox_cursors"
+DELIVERIES: Final = "deliveries"
+"""Of `tidegate.store.kv_deliveries`."""
 
 _HEAD_KEY: Final = b"\0head"
 """Key of the last id in the table of cursors; no name of a sink begins with a NUL."""

@@ -33,6 +33,7 @@ from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
 if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
+    from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
 R = TypeVar("R", Account, Folder, Admin, ApiKey)
@@ -55,6 +56,7 @@ class RecordProvider(abc.ABC):
         self._rules: Final = WriteRules(options.manage_users, options.track_quota != 0)
         self.outbox: OutboxStore = MemoryOutbox()
         self._properties: PropertyStore | None = None
+        self._deliveries: DeliveryStore | None = None
 
     @property
     def properties(self) -> PropertyStore:
@@ -64,6 +66,18 @@ class RecordProvider(abc.ABC):
 
             self._properties = MemoryProperties()
         return self._properties
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """Deliveries of event rules; loaded when somebody asks."""
+        if self._deliveries is None:
+            self._deliveries = self._make_deliveries()
+        return self._deliveries
+
+    def _make_deliveries(self) -> DeliveryStore:
+        from tidegate.store.deliveries import MemoryDeliveries
+
+        return MemoryDeliveries()
 
     @abc.abstractmethod
     async def open(self, *, migrate: bool = True) -> None:

@@ -76,7 +76,14 @@ class VfsOptions:
 
 
 class Kept(Protocol):
-    """Takes events that must not be lost; the bus does."""
+    """Takes events that must not be lost; the bus does.
+
+    Attributes:
+        uploads: True while ends of uploads are among those; downloads likewise.
+    """
+
+    uploads: bool
+    downloads: bool
 
     @property
     def full(self) -> bool:
@@ -119,7 +126,6 @@ class Context:
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
         origin: of the session's events.
-        uploads_wait: True if somebody has to be asked or told before an upload is acknowledged.
         renames_replace: True if every rename replaces what has the new name.
     """
 
@@ -147,14 +153,12 @@ class Context:
     opening: int = 0
     created: OpenOptions | None = None
     origin: Origin = field(init=False)
-    uploads_wait: bool = field(init=False)
     renames_replace: bool = field(init=False)
 
     def __post_init__(self) -> None:
         peer = self.peer
         self.renames_replace = replaces(self.principal.account, peer.rename_onto, self.options.rename_onto)
         self.origin = Origin.of(peer, self.principal.username)
-        self.uploads_wait = self.kept is not None or self.inspects_uploads
 
     def require(
         self,
@@ -206,6 +210,19 @@ class Context:
         error.told = True
 
     @property
+    def uploads_wait(self) -> bool:
+        """True if somebody has to be asked or told before an upload is acknowledged."""
+        return (self.kept is not None and self.kept.uploads) or self.inspects_uploads
+
+    @property
+    def publish(self) -> Publish:
+        """The time at which uploads become visible: not before their end where the old file has to stay."""
+        mode, inspections = self.options.upload_mode, self.inspections
+        if mode is Publish.INPLACE and inspections is not None and inspections.keeps_old:
+            return Publish.ATOMIC
+        return mode
+
+    @property
     def inspects_uploads(self) -> bool:
         """True if somebody is asked before an upload is published."""
         return self.inspections is not None and self.inspections.upload
@@ -220,6 +237,7 @@ class Context:
         location: str = "",
         read: Callable[[int, int], Awaitable[bytes]] | None = None,
         complete: bool = True,
+        open_flags: int = 0,
     ) -> None:
         """Ask the inspectors; a refusal goes on record and is raised.
 
@@ -229,7 +247,14 @@ class Context:
         if self.inspections is None:
             return
         act = InspectedAct(
-            kind, self.origin, path, size=size, location=location, read=read, complete=complete
+            kind,
+            self.origin,
+            path,
+            size=size,
+            location=location,
+            read=read,
+            complete=complete,
+            open_flags=open_flags,
         )
         try:
             await self.inspections.require(act)
@@ -344,7 +369,7 @@ class Context:
             return resolved, None
 
     def _placed(self, mount: Mount) -> bool:
-        published = self.options.upload_mode is Publish.INPLACE
+        published = self.publish is Publish.INPLACE
         return bool(mount.charges.grow) or not self.gate.uniform or not published
 
     def place(self, path: VPath, resolved: ResolvedPath) -> VPath:

@@ -211,6 +211,7 @@ class Recorder:
     def __init__(self) -> None:
         self.kept: list[Event] = []
         self.full = self.away = False
+        self.uploads = self.downloads = True
 
     async def record(self, event: Event) -> None:
         await asyncio.sleep(0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
+from tidegate.config.schema.events import FileActionKeys
 
 
 class Common(Section):
@@ -71,6 +72,7 @@ class Common(Section):
         pattern=HOOK,
         like=HOOK_LIKE,
     )
+    actions: FileActionKeys = key(FileActionKeys(), "Programs and URLs that are told of file operations.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     rename_mode: int = key(0, "Recursive rename on object storage.", available=False)
@@ -87,9 +89,6 @@ class Common(Section):
     proxy_protocol: int = key(0, "PROXY protocol: 1 use, 2 require.", available=False)
     proxy_allowed: list[str] = key([], "Networks that may send the PROXY header.", available=False)
     proxy_skipped: list[str] = key([], "Networks that send no PROXY header.", available=False)
-    actions: dict[str, Any] = key(
-        {}, "Program or URL to call on file events.", available=False, switch="execute_on"
-    )
     data_retention_hook: str = key("", "Program or URL to call after a retention check.", available=False)
     allowlist_status: int = key(0, "1 lets only listed addresses connect.", available=False)
     whitelist_file: str = key("", "File with addresses that may connect.", available=False)

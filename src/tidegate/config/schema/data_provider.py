@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, PROGRAM, PROGRAM_LIKE, Section, key
+from tidegate.config.schema.events import RecordActionKeys
 
 
 class Argon2Options(Section):
@@ -210,6 +211,7 @@ class DataProvider(Section):
         like=HOOK_LIKE,
     )
     post_login_scope: int = key(0, "Logins it is told of: 0 all, 1 failed ones, 2 accepted ones.", ge=0, le=2)
+    actions: RecordActionKeys = key(RecordActionKeys(), "Programs and URLs that are told of changed records.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     disable_sni: bool = key(False, "No server name in the TLS handshake.", available=False)
@@ -222,9 +224,6 @@ class DataProvider(Section):
         available=False,
     )
     node: dict[str, Any] = key({}, "Address of this node for the others.", available=False, switch="host")
-    actions: dict[str, Any] = key(
-        {}, "Program or URL to call on account changes.", available=False, switch="execute_on"
-    )
     credentials_path: str = key("credentials", "Directory for storage credentials.", available=False)
     prefer_database_credentials: bool = key(
         False, "Keep storage credentials in the database.", available=False

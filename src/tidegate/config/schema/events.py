@@ -7,6 +7,43 @@ from typing import Any, Literal
 
 from tidegate.config.schema.base import Section, key
 
+FileEvent = Literal[
+    "download", "upload", "delete", "rename", "ssh_cmd", "pre-download", "pre-upload", "pre-delete",
+    "first-download", "first-upload", "mkdir", "rmdir", "copy",
+]  # fmt: skip
+RecordKind = Literal[
+    "user", "folder", "group", "admin", "api_key", "share", "event_action", "event_rule", "role",
+    "ip_list_entry", "configs",
+]  # fmt: skip
+
+
+class FileActionKeys(Section):
+    """Programs and URLs that are told of file operations; see docs/reference/event-rules.md."""
+
+    execute_on: list[FileEvent] = key([], "Events that are told; empty switches the actions off.")
+    execute_sync: list[FileEvent] = key(
+        [],
+        "Of `upload` and the `pre-` events: those for which a client waits, and is refused if the hook "
+        "fails. `pre-` events always are.",
+    )
+    hook: str = key("", "Program (absolute path) or URL, told as by SFTPGo 2.x.")
+    command: str = key("", "Program (absolute path), told as by SFTPGo 0.9: five arguments.")
+    http_notification_url: str = key("", "URL, told as by SFTPGo 0.9: GET with a query.", secret=True)
+
+
+class RecordActionKeys(Section):
+    """Programs and URLs that are told of changed records; see docs/reference/event-rules.md."""
+
+    execute_on: list[Literal["add", "update", "delete"]] = key(
+        [], "Changes that are told; empty switches the actions off. Usage and last logins are no change."
+    )
+    execute_for: list[RecordKind] = key([], "Kinds of records that `hook` is told of.")
+    hook: str = key("", "Program (absolute path) or URL, told as by SFTPGo 2.x.")
+    command: str = key("", "Program (absolute path), told of users as by SFTPGo 0.9: eight arguments.")
+    http_notification_url: str = key(
+        "", "URL, told of users as by SFTPGo 0.9: POST with the user as JSON.", secret=True
+    )
+
 
 class SinkKeys(Section):
     """One sink."""
@@ -37,6 +74,13 @@ class EventKeys(Section):
         unit="events",
         ge=1,
         le=100_000_000,
+    )
+    give_up_hours: int = key(
+        72,
+        "How long event rules that fail are tried again; then they are given up and kept.",
+        unit="hours",
+        ge=0,
+        le=8_760,
     )
     outbox_full: Literal["drop", "refuse"] = key(
         "drop",

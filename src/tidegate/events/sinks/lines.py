@@ -166,7 +166,7 @@ def _operated(event: kinds.Operated) -> Line:
             "gid": _number(attrs.gid),
             "access_time": _when(attrs.atime_ns),
             "modification_time": _when(attrs.mtime_ns),
-            "size": event.size if attrs.size is None else attrs.size,
+            "size": _operation_size(event) if attrs.size is None else attrs.size,
             "elapsed": _ms(event.elapsed),
             "ssh_command": event.ssh_command,
             "connection_id": origin.connection_id,
@@ -338,3 +338,8 @@ _LINES: Final[dict[type[kinds.Event], Callable[[Any], Line]]] = {
     kinds.QuotaWarning: _quota_warning,
     kinds.Administered: _administered,
 }
+
+
+def _operation_size(event: kinds.Operated) -> int:
+    """Bytes of a copy; what was removed is not told, as in SFTPGo's log."""
+    return -1 if event.action is Action.REMOVE else event.size

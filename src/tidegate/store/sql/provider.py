@@ -43,6 +43,7 @@ from tidegate.store.streams import MAX_PAGE, batches_of
 
 if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
+    from tidegate.store.sql.deliveries import SqlDeliveries
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -65,6 +66,7 @@ class SqlProvider:
         self._opening: Final = Opening(self._database, self._tables, options)
         self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._opening.complete)
         self._properties: PropertyStore | None = None
+        self._deliveries: SqlDeliveries | None = None
 
     @property
     def properties(self) -> PropertyStore:
@@ -74,6 +76,15 @@ class SqlProvider:
 
             self._properties = MemoryProperties()
         return self._properties
+
+    @property
+    def deliveries(self) -> SqlDeliveries:
+        """Deliveries of event rules; loaded when somebody asks."""
+        if self._deliveries is None:
+            from tidegate.store.sql.deliveries import SqlDeliveries
+
+            self._deliveries = SqlDeliveries(self._database, self._tables, lambda: self._opening.complete)
+        return self._deliveries
 
     # -- life ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 from tidegate.store.sql.rows import USAGE
 
@@ -46,6 +46,8 @@ class Tables:
         external: usage of accounts that only an authenticator knows.
         external_marks: as `marks`, of those.
         revocations: what is void before its time.
+        deliveries: deliveries of event rules that are not over; see `tidegate.store.deliveries`.
+        event_actions: event actions; event_rules likewise.
     """
 
     metadata: MetaData
@@ -61,6 +63,9 @@ class Tables:
     external: Table
     external_marks: Table
     revocations: Table
+    deliveries: Table
+    event_actions: Table
+    event_rules: Table
 
 
 def users_table_name(prefix: str, users_table: str, *, external_users: bool) -> str:
@@ -96,6 +101,9 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         external=_external(metadata, prefix),
         external_marks=_external_marks(metadata, prefix),
         revocations=_revocations(metadata, prefix),
+        deliveries=_deliveries(metadata, prefix),
+        event_actions=_named(metadata, f"{prefix}event_actions"),
+        event_rules=_named(metadata, f"{prefix}event_rules"),
     )
 
 
@@ -289,4 +297,38 @@ def _revocations(metadata: MetaData, prefix: str) -> Table:
         Column("subject", Name, primary_key=True),
         _number("revoked_at"),
         _number("expires_at"),
+    )
+
+
+def _named(metadata: MetaData, name: str) -> Table:
+    """Records whose fields are one JSON text."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Number, primary_key=True, autoincrement=True),
+        Column("name", Name, nullable=False, unique=True),
+        _text("document"),
+        _number("created_at"),
+        _number("updated_at"),
+    )
+
+
+def _deliveries(metadata: MetaData, prefix: str) -> Table:
+    """Deliveries of event rules."""
+    name = f"{prefix}deliveries"
+    return Table(
+        name,
+        metadata,
+        Column("id", Name, primary_key=True),
+        Column("rule", Name, nullable=False),
+        _text("facts"),
+        Column("state", Name, nullable=False),
+        _text("done"),
+        _number("tries"),
+        _number("due"),
+        _text("error"),
+        _number("created_at"),
+        Column("server", Name, nullable=False, server_default=""),
+        _number("until"),
+        Index(f"ix_{name}_due", "due"),
     )

@@ -560,7 +560,12 @@ class File:
         if self._closed:
             raise InvalidHandle
         close, upload = self._close, self._upload
-        if self._context.uploads_wait and (upload is not None or self._context.kept is not None):
+        context = self._context
+        if (
+            context.uploads_wait
+            if upload is not None
+            else context.kept is not None and context.kept.downloads
+        ):
             return False
         if close is None or self._failure is not None or not self._exact or self._paid_at > monotonic():
             return False
@@ -575,7 +580,6 @@ class File:
             except TidegateError as error:
                 failure = error
         self._shut()
-        context = self._context
         context.files.pop(self, None)
         context.transfers.discard(self)
         context.emit(self._report(failure))
@@ -649,8 +653,9 @@ class File:
         context = self._context
         action: TransferAction = Action.UPLOAD if self._upload is not None else Action.DOWNLOAD
         status: Ending = "ok" if failure is None else "quota" if rejected(failure) else "failed"
+        first = False
         if failure is None:
-            context.tracker.touch(context.usage, "download" if self._upload is None else "upload")
+            first = context.tracker.touch(context.usage, "download" if self._upload is None else "upload")
         else:
             failure.told = True  # by what follows
         if self._charges.down and self.size != self._received:
@@ -666,6 +671,7 @@ class File:
             self._received if self._upload is not None else self.size,
             monotonic() - self._clock,
             "" if failure is None else text_of(failure),
+            first,
         )
 
     def _unreadable(self) -> TidegateError:

@@ -12,10 +12,14 @@ may keep the server itself from opening it again.
 
 from __future__ import annotations
 
+from typing import Final
+
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
 from tidegate.contracts.inspection import Inspected
 from tidegate.errors import TidegateError
-from tidegate.model import Intent, VPath
+from tidegate.model import Intent, Protocol, VPath
+from tidegate.model.peer import OtherProtocol
+from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.uploads import Upload
@@ -27,6 +31,23 @@ def shows(upload: Upload, outcome: Outcome) -> bool:
     if upload.inplace:
         return outcome is not Outcome.DROP
     return outcome is Outcome.COMMIT and not upload.forsaken
+
+
+_WHOLE_FILES: Final = frozenset((Protocol.SCP, Protocol.HTTP))
+"""Doors that only ever write files as a whole, and say so of new ones too."""
+_WRONLY_CREAT: Final = 0x41
+_TRUNC: Final = 0x200
+_APPEND: Final = 0x400
+"""Flags of open(2) on Linux, which inspectors are told on every system."""
+
+
+def flags_of_open(protocol: Protocol | OtherProtocol, flags: OpenFlags, *, new: bool) -> int:
+    """The flags of open(2) of an upload that is about to begin, as hooks are told: 0 of a new file."""
+    if protocol in _WHOLE_FILES:
+        return _TRUNC
+    if new:
+        return 0
+    return _WRONLY_CREAT | (_TRUNC if flags.truncate else 0) | (_APPEND if flags.append else 0)
 
 
 def reads_back(context: Context, backend: Backend) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish
+from tidegate.contracts.inspection import Inspected
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -23,7 +24,7 @@ from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.attached import made, require_unlocked
 from tidegate.vfs.files.handle import ONE_WAY, File
 from tidegate.vfs.files.in_order import InOrder
-from tidegate.vfs.files.inspection import reads_back
+from tidegate.vfs.files.inspection import flags_of_open, reads_back
 from tidegate.vfs.files.open_reading import inspect_download, refuse_mount_point
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, ResolvedPath
@@ -106,6 +107,11 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
         mount.charges.may_upload(new=entry is None, replaced=old if checked.flags.truncate else 0)
         if entry is not None and not checked.flags.truncate:
             mount.charges.require_size(old + 1)
+    if context.inspections is not None and context.inspections.open_upload:
+        await context.inspect(
+            Inspected.OPEN_UPLOAD, intent, path, size=old, location=checked.resolved.location,
+            open_flags=flags_of_open(context.peer.protocol, checked.flags, new=entry is None),
+        )  # fmt: skip
     wanted = _options(context, checked, attrs)
     file = await settle(context, lambda act: _begin_upload(context, act, path, checked, wanted))
     if checked.flags.read:
@@ -304,7 +310,7 @@ def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
 
 def _mode(context: Context, checked: _Checked) -> Publish:
     """The upload mode, or a safer one that was asked for."""
-    mode = context.options.upload_mode
+    mode = context.publish
     return Publish.ATOMIC if checked.flags.atomic and mode is Publish.INPLACE else mode
 
 

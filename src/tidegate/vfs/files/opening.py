@@ -109,7 +109,10 @@ def _create_nowait(
     if (
         context.options.upload_mode is not Publish.INPLACE
         or mount.in_order
-        or context.inspects_uploads
+        or (
+            context.inspections is not None
+            and (context.inspections.upload or context.inspections.open_upload)
+        )
         or not context.gate.decide(Intent.UPLOAD, path).allowed
         or context.paths.in_use(backend, key)
     ):

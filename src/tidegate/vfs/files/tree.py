@@ -68,7 +68,8 @@ async def remove(context: Context, path: VPath) -> None:
                 if entry.is_file:
                     _forget(mount, state, entry.size)
             await removed(context, resolved)
-        await context.operated(Action.REMOVE, path, mount.location(key), started)
+        size = entry.size if entry is not None else -1
+        await context.operated(Action.REMOVE, path, mount.location(key), started, size=size)
 
     await settle(context, work)
 

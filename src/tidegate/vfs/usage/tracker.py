@@ -325,13 +325,15 @@ class UsageTracker:
             if usage is not None and usage.marked:  # somebody began meanwhile
                 await self.writer.set_mark(account.username, dirty=True)
 
-    def touch(self, usage: AccountUsage, kind: Literal["upload", "download"]) -> None:
-        """A transfer ended well: remember if it was the account's first."""
-        if usage.touch[kind]:
-            usage.touch[kind] = False
-            if self.store is not None:
-                usage.touched_at[kind] = int(time.time() * 1000)
-                self.changed(usage)
+    def touch(self, usage: AccountUsage, kind: Literal["upload", "download"]) -> bool:
+        """A transfer ended well: remember if it was the account's first; returns that."""
+        if not usage.touch[kind]:
+            return False
+        usage.touch[kind] = False
+        if self.store is not None:
+            usage.touched_at[kind] = int(time.time() * 1000)
+            self.changed(usage)
+        return True
 
     async def settle(self, username: str | None = None) -> None:
         """Write what is pending now, of one account or of all; for readers that need exact stored numbers."""

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adds to facts what the data provider knows: the account's address and storage, the changed record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from tidegate.accounts.versions import Record, encoded
+from tidegate.errors import InvalidPath
+from tidegate.model import Account, VPath
+from tidegate.model.rule import Trigger
+from tidegate.policy.folders import storage_at
+from tidegate.rules.book import Rule
+from tidegate.rules.facts import Facts
+from tidegate.rules.hooks import HookCall
+from tidegate.store.storages import encode_storage
+
+
+class Accounts(Protocol):
+    """Reads accounts."""
+
+    async def user(self, username: str) -> Account | None:
+        """One account."""
+        ...
+
+
+FindRecord = Callable[[str, str], Awaitable[Record | None]]
+"""A record of the data provider by its kind and name."""
+_PLACE_KEYS: Final = (("s3config", "bucket"), ("gcsconfig", "bucket"), ("azblobconfig", "container"))
+_ENDPOINT_KEYS: Final = (
+    ("s3config", "endpoint"),
+    ("azblobconfig", "endpoint"),
+    ("sftpconfig", "endpoint"),
+    ("httpconfig", "endpoint"),
+)
+
+
+class Completer:
+    """Completes facts; see `tidegate.actions.runner.Completes`.
+
+    Args:
+        account: an account by name, stored or not.
+        record: a record by kind and name.
+    """
+
+    def __init__(self, account: Callable[[str], Awaitable[Account | None]], record: FindRecord) -> None:
+        self._account = account
+        self._record = record
+
+    async def __call__(self, facts: Facts, rule: Rule) -> Facts:
+        """The facts with what is known now."""
+        if facts.trigger is Trigger.PROVIDER:
+            return await self._with_record(facts, rule)
+        if not facts.name:
+            return facts
+        account = await self._account(facts.name)
+        if account is None:
+            return facts
+        return replace(facts, email=facts.email or account.email, **_storage(account, facts.virtual_path))
+
+    async def _with_record(self, facts: Facts, rule: Rule) -> Facts:
+        if facts.object_data:
+            return facts
+        record = await self._record(facts.object_type, facts.object_name)
+        if record is None:
+            return facts
+        document = encoded(record)
+        old = any(isinstance(step.work, HookCall) and step.work.era == "0.9" for step in rule.steps)
+        if old and isinstance(record, Account):
+            document["password"] = record.password  # programs of the old line get the hash, as they did
+        email = document.get("email", "")
+        return replace(
+            facts,
+            object_data=json.dumps(document, separators=(",", ":")),
+            email=email if isinstance(email, str) else "",
+        )
+
+
+def _storage(account: Account, path: str) -> dict[str, Any]:
+    """Number of the storage that serves a path, with its bucket and endpoint."""
+    try:
+        spec = storage_at(account, VPath.parse(path or "/"))
+    except InvalidPath:
+        return {}
+    document: dict[str, Any] = dict(encode_storage(spec.config))
+
+    def first(keys: tuple[tuple[str, str], ...]) -> str:
+        for section, key in keys:
+            value = (document.get(section) or {}).get(key)
+            if isinstance(value, str) and value:
+                return value
+        return ""
+
+    number = document.get("provider", 0)
+    return {
+        "fs_provider": number if isinstance(number, int) else 0,
+        "bucket": first(_PLACE_KEYS),
+        "endpoint": first(_ENDPOINT_KEYS),
+    }

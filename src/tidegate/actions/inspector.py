@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks rules before an act counts: the `pre-` events, and `upload` where it is waited for."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from typing import Final
+
+from tidegate.actions.active import ActiveRules
+from tidegate.actions.runner import Runner
+from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Verdict
+from tidegate.inspection.inspections import InspectorUse
+from tidegate.rules.facts import facts_of_act
+
+NAME: Final = "event rules"
+SECONDS: Final = 3600.0
+"""Time that all rules together may take; each program and URL has a shorter time of its own."""
+_EVENTS: Final = {
+    Inspected.OPEN_UPLOAD: "pre-upload",
+    Inspected.UPLOAD: "upload",
+    Inspected.DOWNLOAD: "pre-download",
+    Inspected.DELETE: "pre-delete",
+}
+
+
+class RuleInspector:
+    """An inspector whose answer is that of the rules; a rule that fails refuses."""
+
+    def __init__(self, active: ActiveRules, runner: Runner) -> None:
+        self._active = active
+        self._runner = runner
+
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def inspect(self, act: InspectedAct) -> Verdict:
+        """Ask every rule that wants to be asked, in their order; the first that fails decides."""
+        facts = facts_of_act(act, time.time_ns())
+        if facts is None:
+            return ALLOWED
+        rules = self._active.book.asked(facts)
+        if not rules:
+            return ALLOWED
+        facts = replace(facts, id=secrets.token_hex(11))
+        now = time.time()
+        for rule in rules:
+            if rule.muted_until > now:
+                continue
+            result = await self._runner.run(rule, facts, rule.sync_steps(facts.event), waits=True)
+            if not result.ok:
+                return Verdict(allowed=False, text=result.text, reason=f"rule {rule.name}: {result.error}")
+        return ALLOWED
+
+    def use(self) -> InspectorUse:
+        """The inspector, with the acts that rules want to be asked about now."""
+        book = self._active.book
+        acts = frozenset(kind for kind, event in _EVENTS.items() if book.asks_of(event))
+        return InspectorUse(NAME, self, acts, SECONDS, keeps_old=True)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules made ready, and what they would run on some facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tidegate.model.rule import EventAction, EventRule, RuleAction, Trigger
+from tidegate.rules.conditions import Condition, condition_of
+from tidegate.rules.facts import PRE_EVENTS, Facts
+from tidegate.rules.hooks import HookCall
+
+MAX_RULES: Final = 1_000
+"""Rules of one server; a change that would make more is refused."""
+MAX_ACTIONS: Final = 50
+"""Actions of one rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a rule, in its place.
+
+    Attributes:
+        work: what is done: an action, or a hook of the configuration.
+        sync: a client waits for it.
+    """
+
+    name: str
+    work: EventAction | HookCall
+    sync: bool = False
+    failure: bool = False
+    stops: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that is ready.
+
+    Attributes:
+        name: of the record, or of the key of the configuration that it stands for.
+        source: `record`, or `config`.
+        steps: in their order, those for failures included.
+        sync_events: events of which the `sync` steps are waited for; of others every step runs later.
+        missing: names of actions that do not exist; such a rule fails when it runs, and says so.
+        muted_until: Unix seconds; until then it does nothing.
+    """
+
+    name: str
+    condition: Condition
+    steps: tuple[Step, ...]
+    source: str = "record"
+    record: EventRule | None = field(default=None, compare=False)
+    missing: tuple[str, ...] = ()
+    muted_until: float = 0.0
+
+    def sync_steps(self, event: str) -> tuple[Step, ...]:
+        """Steps that a client waits for."""
+        return tuple(step for step in self.steps if step.sync or (event in PRE_EVENTS and not step.failure))
+
+    def later_steps(self, event: str) -> tuple[Step, ...]:
+        """Steps that run after the client was told, in their order; those for failures belong to both."""
+        if event in PRE_EVENTS:
+            return ()
+        return tuple(step for step in self.steps if not step.sync)
+
+    @property
+    def asks(self) -> bool:
+        """True if a client may have to wait for it."""
+        return any(step.sync for step in self.steps) or bool(self.condition.events & PRE_EVENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """All rules that are active.
+
+    Attributes:
+        rules: those of the configuration first, then records by name.
+    """
+
+    rules: tuple[Rule, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def find(self, name: str) -> Rule | None:
+        """The rule of a name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+    def later(self, facts: Facts) -> list[Rule]:
+        """Rules with something to do after an event."""
+        return [
+            rule
+            for rule in self.rules
+            if rule.condition.trigger is facts.trigger
+            and any(not step.failure for step in rule.later_steps(facts.event))
+            and rule.condition.holds(facts)
+        ]
+
+    def asked(self, facts: Facts) -> list[Rule]:
+        """Rules that are asked before an act counts."""
+        return [
+            rule
+            for rule in self.rules
+            if rule.condition.trigger is facts.trigger
+            and rule.sync_steps(facts.event)
+            and rule.condition.holds(facts)
+        ]
+
+    def scheduled(self) -> list[Rule]:
+        """Rules with a schedule."""
+        return [rule for rule in self.rules if rule.condition.trigger is Trigger.SCHEDULE]
+
+    def asks_of(self, event: str) -> bool:
+        """True if some rule is asked about events of this name."""
+        return any(
+            rule.condition.trigger is Trigger.FILE
+            and rule.sync_steps(event)
+            and event in rule.condition.events
+            for rule in self.rules
+        )
+
+
+def ready(rule: EventRule, actions: Mapping[str, EventAction], *, muted_until: float = 0.0) -> Rule:
+    """A rule of records, with its actions."""
+    uses: Sequence[RuleAction] = sorted(rule.actions, key=lambda use: use.order)
+    return Rule(
+        rule.name,
+        condition_of(rule),
+        tuple(
+            Step(use.name, actions[use.name], use.execute_sync, use.is_failure_action, use.stop_on_failure)
+            for use in uses
+            if use.name in actions
+        ),
+        record=rule,
+        missing=tuple(use.name for use in uses if use.name not in actions),
+        muted_until=muted_until,
+    )
+
+
+def book_of(
+    configured: Iterable[Rule],
+    rules: Iterable[EventRule],
+    actions: Iterable[EventAction],
+    muted: Mapping[str, float] | None = None,
+) -> RuleBook:
+    """All active rules, made ready."""
+    known = {action.name: action for action in actions}
+    active = [
+        ready(rule, known, muted_until=(muted or {}).get(rule.name, 0.0))
+        for rule in rules
+        if rule.status == 1
+    ]
+    return RuleBook((*configured, *active))
