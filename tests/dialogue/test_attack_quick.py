@@ -34,6 +34,8 @@ from tidegate.logs import lines
 from tidegate.model import VPath
 from tidegate.model.account import FilePatterns
 from tidegate.policy.quota import UsageCounter
+from tidegate.resources.count import Count, Share
+from tidegate.resources.notices import Notices
 from tidegate.vfs.files.handle import File
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage import writing
@@ -90,7 +92,7 @@ def open_below(base: Path) -> list[str]:
 
 def without_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "open_nowait", lambda *_: None)
-    monkeypatch.setattr("tidegate.vfs.files.handle.File.close_nowait", lambda _: False)
+    monkeypatch.setattr("tidegate.vfs.files.handle.File.close_nowait", lambda *_: False)
 
 
 @pytest.fixture(autouse=True)
@@ -585,6 +587,62 @@ async def test_an_unforeseen_error_in_one_request_ends_nothing_else(world, monke
         assert "unforeseen error" in caplog.text
         assert (await peer.ask(p.close, handle)).code == OK
         assert not (world.home() / "g").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_answer_to_a_close_does_not_wait_for_the_record(world, monkeypatch, caplog, fails):
+    async with peer_of(world) as peer:
+        answers: list[int] = []
+        real = File._tell
+
+        def tell(file: File) -> None:
+            answers.extend(one.rid for one in peer.take())
+            if fails:
+                raise ZeroDivisionError
+            real(file)
+
+        monkeypatch.setattr(File, "_tell", tell)
+        handle = peer.at_once(p.open_(1, "/f", "w")).handle
+        peer.send(p.close(2, handle))
+        assert answers == [2]
+        told = [one for one in world.of(Transferred) if one.virtual_path == "/f"]
+        assert len(told) == (0 if fails else 1)
+        assert ("unforeseen error behind an answer" in caplog.text) == fails
+        # In one go the record of one file comes before the next is opened.
+        handle = peer.at_once(p.open_(3, "/g", "w")).handle
+        peer.send(p.close(4, handle), p.open_(5, "/h", "w"))
+        assert [one.rid for one in peer.take()] == [4, 5]
+        assert answers == [2]
+
+
+async def test_a_handle_that_was_closed_makes_room_for_the_next_request(world):
+    count = Count(Notices(), rule="a", rule_each="b", unit="handles", most=0, most_each=1)
+    async with peer_of(world) as peer:
+        peer.dialogue._handles._share = Share(count, "alice")
+        handle = peer.at_once(p.open_(1, "/f0", "w")).handle
+        assert (count.used, peer.at_once(p.open_(2, "/other", "w")).code) == (1, FAILURE)
+        for n in range(1, 4):
+            peer.send(p.close(10 + n, handle), p.open_(20 + n, f"/f{n}", "w"))
+            closed, opened = peer.take()
+            assert (closed.code, opened.kind) == (OK, HANDLE)
+            assert count.used == 1
+            handle = opened.handle
+        assert peer.at_once(p.close(30, handle)).code == OK
+        assert count.used == 0
+
+
+async def test_what_an_answer_did_not_wait_for_is_done_if_it_cannot_be_sent(world, monkeypatch):
+    async with peer_of(world) as peer:
+        handle = peer.at_once(p.open_(1, "/f", "w")).handle
+
+        def fails() -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(peer.transport, "flush", fails)
+        with pytest.raises(ZeroDivisionError):
+            peer.send(p.close(2, handle))
+        await peer.drop()
+        assert [one.virtual_path for one in world.of(Transferred)] == ["/warm", "/f"]
 
 
 @pytest.mark.parametrize("how", ["closes", "fails", "was ended"])

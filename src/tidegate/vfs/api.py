@@ -8,7 +8,7 @@ or with some prefix of the operation's bytes, never half-renamed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -126,8 +126,13 @@ class File(Protocol):
         """The client closed the file: publish an upload, settle quota, log the transfer."""
         ...
 
-    def close_nowait(self) -> bool:
-        """`close`, if all went well and nothing has to be waited for; False means nothing happened."""
+    def close_nowait(self, later: list[Callable[[], object]] | None = None) -> bool:
+        """`close`, if all went well and nothing has to be waited for; False means nothing happened.
+
+        Args:
+            later: gets what an answer to the client need not wait for; the caller calls it in this turn of
+                the loop.
+        """
         ...
 
     async def abort(self) -> None:

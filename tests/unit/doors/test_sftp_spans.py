@@ -34,7 +34,7 @@ def session():
 
 def verbs_of(session, *, target_first=True):
     names = AccountNames(session.principal)
-    return Verbs(session, HandleTable(9), Longnames(names), target_first=target_first)
+    return Verbs(session, HandleTable(9), Longnames(names), [], target_first=target_first)
 
 
 def test_every_request_that_is_answered_is_in_the_table(session):

@@ -11,13 +11,16 @@ Bounds. Unfinished requests are counted, and so are the bytes that they hold (co
 the room that READs will need). At either bound `saturated` is true and `feed` takes nothing more.
 
 Speed. A READ or WRITE that needs no waiting is answered inside `feed`, without a coroutine; any other request
-costs a task only if it has to wait (`tidegate.vfs.eager`).
+costs a task only if it has to wait (`tidegate.vfs.eager`). What an answer need not wait for (the record of a
+transfer, the count of handles) is done once it is on its way, and before the next request that is neither
+READ nor WRITE: the client works meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 from time import monotonic
@@ -111,7 +114,8 @@ class SftpDialogue:
         self._turns = turns_of(self._loop)
         self._session = session
         self._handles = HandleTable(limits.handles, handles)
-        self._verbs = Verbs(session, self._handles, Longnames(names), target_first=target_first)
+        self._later: list[Callable[[], object]] = []
+        self._verbs = Verbs(session, self._handles, Longnames(names), self._later, target_first=target_first)
         self._quick = self._verbs.quick_table()
         bounds = Bounds(c.ADVERTISED_PACKET_BYTES, limits.read_bytes, limits.handles)
         self._table = self._verbs.table() | Extensions(session, self._verbs, names, bounds).table()
@@ -187,7 +191,18 @@ class SftpDialogue:
         finally:
             work.feeding = False
         transport.flush()
+        if self._later:
+            self._catch_up()
         return position
+
+    def _catch_up(self) -> None:
+        """Do what answers did not wait for."""
+        for work in self._later:
+            try:
+                work()
+            except Exception:
+                logger.exception("sftp: unforeseen error behind an answer")
+        self._later.clear()
 
     def _violate(self) -> None:
         self._ended = True
@@ -213,6 +228,8 @@ class SftpDialogue:
             return
         if end - position < 9 or kind == c.INIT:
             raise ProtocolViolation
+        if self._later:
+            self._catch_up()
         rid: int = _U32(view, position + 5)[0]
         request: r.Request | None = None
         try:
@@ -299,6 +316,7 @@ class SftpDialogue:
 
     async def _release(self) -> None:
         """Wait for all tasks, then abort every open file and release every listing."""
+        self._catch_up()
         while self._work.tasks:
             await asyncio.wait(self._work.tasks)
         handles = self._handles

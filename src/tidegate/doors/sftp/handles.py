@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,6 +16,7 @@ from tidegate.errors import InvalidHandle, PeerLimit
 from tidegate.resources.count import Share
 from tidegate.vfs.api import File
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 MAX_OFFSET: Final = (1 << 63) - 1
 """Largest file offset that storage takes (off_t)."""
 
@@ -177,25 +178,33 @@ class HandleTable:
             self._opening -= 1
             self.settle()
 
-    def _issue(self) -> bytes:
+    def _issue(self) -> tuple[bytes, int]:
         while True:
-            handle = urlsafe_b64encode((self._session | self._count).to_bytes(6, "big"))
+            number = (self._session | self._count).to_bytes(6, "big")
+            handle = b2a_base64(number, newline=False).translate(_URL_SAFE)
             self._count = (self._count + 1) & 0xFFFFFFFF
-            key = key_of(handle)
+            key = int.from_bytes(handle, "big")
             if key not in self.files and key not in self.listings:
-                return handle
+                return handle, key
 
-    def add_file(self, entry: OpenFile) -> bytes:
-        """Issue a handle for an open file."""
-        handle = self._issue()
-        self.files[key_of(handle)] = entry
-        self.settle()
+    def add_file(self, entry: OpenFile, later: list[Callable[[], object]] | None = None) -> bytes:
+        """Issue a handle for an open file.
+
+        Args:
+            later: gets `settle`, to be called before any other handle is opened; None calls it now.
+        """
+        handle, key = self._issue()
+        self.files[key] = entry
+        if later is None:
+            self.settle()
+        else:
+            later.append(self.settle)
         return handle
 
     def add_listing(self, entry: Listing) -> bytes:
         """Issue a handle for a listing."""
-        handle = self._issue()
-        self.listings[key_of(handle)] = entry
+        handle, key = self._issue()
+        self.listings[key] = entry
         self.settle()
         return handle
 

@@ -90,14 +90,22 @@ class Verbs:
         handles: what is open.
         longnames: formats listings.
         target_first: the order in which this client sends the arguments of SYMLINK (see `order`).
+        later: gets what need not come before an answer (`dialogue`).
     """
 
     def __init__(
-        self, session: Session, handles: HandleTable, longnames: Longnames, *, target_first: bool = True
+        self,
+        session: Session,
+        handles: HandleTable,
+        longnames: Longnames,
+        later: list[Callable[[], object]],
+        *,
+        target_first: bool = True,
     ) -> None:
         self._session = session
         self._handles = handles
         self._longnames = longnames
+        self._later = later
         self._target_first = target_first
         self._most_names = most_bytes(session.peer.client_version)
         self.refuse_opens = False
@@ -164,7 +172,9 @@ class Verbs:
     def open_nowait(self, rid: int, q: r.Open) -> bytes | None:
         """OPEN, if it needs no waiting."""
         file = self._session.open_nowait(*self._opening(q))
-        return None if file is None else replies.handle(rid, self._handles.add_file(OpenFile(file)))
+        return (
+            None if file is None else replies.handle(rid, self._handles.add_file(OpenFile(file), self._later))
+        )
 
     def close_nowait(self, rid: int, q: r.Close) -> bytes | None:
         """CLOSE of a file with nothing under way, if it needs no waiting."""
@@ -173,14 +183,14 @@ class Verbs:
         if entry is None or entry.operations:
             return None
         try:
-            if not entry.file.close_nowait():
+            if not entry.file.close_nowait(self._later):
                 return None
         except TidegateError:
             del files[key]
             self._handles.settle()
             raise
         del files[key]
-        self._handles.settle()
+        self._later.append(self._handles.settle)
         return replies.status_ok(rid)
 
     async def close(self, rid: int, _: r.Close, targets: tuple[OpenFile | Listing, ...]) -> bytes:

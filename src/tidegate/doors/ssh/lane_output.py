@@ -188,7 +188,12 @@ class Output:
         key.seal(record, seq)
         connection._send_seq = (seq + 1) & 0xFFFFFFFF
         connection._rekey_bytes_sent += length
-        self._write(record)
+        try:
+            sent = os.write(self._fd, record)
+        except OSError:
+            sent = 0  # as in `_write`
+        if sent < len(record):
+            transport.write(bytes(record[sent:]))
         return True
 
     def write_out(self) -> None:

@@ -550,8 +550,11 @@ class File:
             outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
         await carry(self._context, self._end(outcome, failure))
 
-    def close_nowait(self) -> bool:
+    def close_nowait(self, later: list[Callable[[], object]] | None = None) -> bool:
         """`close`, if all went well and nothing has to be waited for; False means nothing happened.
+
+        Args:
+            later: see `vfs.api.File.close_nowait`.
 
         Raises:
             InvalidHandle: the file is closed.
@@ -582,10 +585,17 @@ class File:
         self._shut()
         context.files.pop(self, None)
         context.transfers.discard(self)
+        if failure is None and later is not None:
+            later.append(self._tell)
+            return True
         context.emit(self._report(failure))
         if failure is not None:
             raise failure
         return True
+
+    def _tell(self) -> None:
+        """Record that all went well."""
+        self._context.emit(self._report(None))
 
     async def abort(self) -> None:
         """End the transfer as failed. Never raises.
