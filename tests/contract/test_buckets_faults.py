@@ -19,6 +19,7 @@ from tests.support.fault_proxy import (
     Hang,
     LoseAnswer,
     Refuse,
+    Repeat,
     Shorten,
     fault_proxy,
 )
@@ -408,3 +409,18 @@ async def test_requests_overlap(bucket: S3Bucket, proxy: FaultProxy) -> None:
     begun = time.monotonic()
     await asyncio.gather(*(bucket.get("file", start, 1) for start in range(20)))
     assert time.monotonic() - begun < 20 * 0.1
+
+
+@pytest.mark.parametrize("delimited", [False, True])
+async def test_a_list_whose_marker_repeats_is_no_whole_list(
+    bucket: S3Bucket, proxy: FaultProxy, delimited: bool
+) -> None:
+    """A service that hands out one page again and again would be read for ever, or taken for complete."""
+    for name in "abcde":
+        await bucket.put(name, b"", {})
+    proxy.add("ListObjectsV2", Repeat(), times=100)
+    seen = 0
+    with pytest.raises(StorageFailed, match="marker of the next page was there already"):
+        async for page in bucket.pages("", delimited=delimited, size=2):
+            seen += len(page.objects)
+    assert 2 <= seen <= 6

@@ -21,6 +21,7 @@ from tests.support.fault_proxy import (
     Hang,
     LoseAnswer,
     Refuse,
+    Repeat,
     Shorten,
     fault_proxy,
 )
@@ -504,3 +505,18 @@ async def test_a_proxy_of_the_environment_and_nothing_of_netrc(
         await bucket.head("file")
     await bucket.close()
     assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("delimited", [False, True])
+async def test_a_list_whose_marker_repeats_is_no_whole_list(
+    bucket: Bucket, proxy: FaultProxy, delimited: bool
+) -> None:
+    """A service that hands out one page again and again would be read for ever, or taken for complete."""
+    for name in "abcde":
+        await bucket.put(name, b"", {})
+    proxy.add("objects.list", Repeat(), times=100)
+    seen = 0
+    with pytest.raises(StorageFailed, match="marker of the next page was there already"):
+        async for page in bucket.pages("", delimited=delimited, size=2):
+            seen += len(page.objects)
+    assert 2 <= seen <= 6

@@ -105,7 +105,12 @@ class Hang:
     """No answer at all; the connection stays open until the client closes it."""
 
 
-Act = Refuse | LoseAnswer | CutUpload | CutDownload | Shorten | DamageUpload | ChangeAnswer | Hang
+@dataclass(frozen=True)
+class Repeat:
+    """The store answers once; each further request that meets this gets that answer again."""
+
+
+Act = Repeat | Refuse | LoseAnswer | CutUpload | CutDownload | Shorten | DamageUpload | ChangeAnswer | Hang
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class FaultProxy:
         assert parts.hostname and parts.port
         self._upstream = (parts.hostname, parts.port)
         self._faults: list[_Fault] = []
+        self._repeated: dict[str, bytes] = {}
         self.latency = 0.0
         self.asked: list[Asked] = []
         self.bodies: list[bytes] = []
@@ -206,6 +212,10 @@ class FaultProxy:
                     writer.write(_refusal(act, asked))
                     await writer.drain()
                     continue
+                if isinstance(act, Repeat) and (again := self._repeated.get(asked.operation)):
+                    writer.write(again)
+                    await writer.drain()
+                    continue
                 if isinstance(act, DamageUpload):
                     body[act.at] ^= 1
                 if upstream is None:
@@ -238,6 +248,9 @@ class FaultProxy:
             head = _without(head, act.without, act.headers)
         if isinstance(act, Shorten):
             head = _without(head, ("content-length",), {"content-length": str(length - act.by)})
+        if isinstance(act, Repeat):
+            body = body or await upstream.readexactly(length)
+            self._repeated[asked.operation] = head + body
         writer.write(head)
         left = length
         limit = act.after if isinstance(act, CutDownload) else length

@@ -31,6 +31,7 @@ from tidegate.backends.objects.bucket import (
     Stored,
     Upload,
 )
+from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
 from tidegate.errors import NotFound, StorageFailed, TidegateError
@@ -106,6 +107,7 @@ class AzureBucket:
             query["delimiter"] = "/"
         told: set[str] = set()
         first = not after and prefix.endswith("/")
+        markers = Markers("ListBlobs")
         while True:
             page = await self._requests.list(prefix, query)
             objects: list[Stored] = []
@@ -130,9 +132,10 @@ class AzureBucket:
                         objects.append(_marker(stored))
             if objects or prefixes:
                 yield Page(objects, prefixes)
-            if not page.marker or page.marker == query.get("marker"):
+            following = markers.next(page.marker, more=bool(page.marker))
+            if not following:
                 return
-            query["marker"] = page.marker
+            query["marker"] = following
             last = max([one.key for one in page.objects[-1:]] + page.prefixes[-1:], default="")
             told = {folder for folder in told if folder > last}
 

@@ -36,6 +36,7 @@ from typing_extensions import Buffer
 from tidegate.backends.objects.azure_lists import block_list
 from tidegate.backends.objects.azure_requests import AzureRequests, digest, metadata_of, stamp
 from tidegate.backends.objects.bucket import ObjectChanged, Part, Stored, Upload
+from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.tries import Failed, exists_instead
 from tidegate.errors import NotFound, StorageFailed
 
@@ -186,6 +187,7 @@ class AzureBlocks:
     async def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
         """See `Bucket.uploads`. A request for each blob: lists do not say which have blocks."""
         query = {"include": "metadata,uncommittedblobs"}
+        markers = Markers("ListBlobs")
         while True:
             page = await self._requests.list(prefix, query)
             for first in range(0, len(page.objects), ASKED):
@@ -193,9 +195,10 @@ class AzureBlocks:
                 found = [one for some in await asyncio.gather(*map(self._uploads_of, keys)) for one in some]
                 if found:
                     yield found
-            if not page.marker or page.marker == query.get("marker"):
+            marker = markers.next(page.marker, more=bool(page.marker))
+            if not marker:
                 return
-            query["marker"] = page.marker
+            query["marker"] = marker
 
     async def _uploads_of(self, key: str) -> list[Upload]:
         try:

@@ -21,6 +21,7 @@ from tidegate.backends.objects.gcs_options import LIMITS, GcsOptions
 from tidegate.backends.objects.gcs_requests import FIELDS, HIDDEN, GcsRequests, listed, named, stored_of
 from tidegate.backends.objects.gcs_times import for_service
 from tidegate.backends.objects.gcs_uploads import GcsUploads
+from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
 from tidegate.errors import NotFound, StorageFailed
@@ -94,6 +95,7 @@ class GcsBucket:
             "fields": f"nextPageToken,prefixes,items({FIELDS})",
         }
         last = ""
+        markers = Markers("objects.list")
         while True:
             found = (await self._requests.call(self._requests.listing(query))).found
             entries = [stored_of(entry) for entry in listed(found, "items")]
@@ -106,8 +108,9 @@ class GcsBucket:
             last = max(last, *prefixes, "")
             if objects or prefixes:
                 yield Page(objects, prefixes)
-            token = found.get("nextPageToken")
-            if not token or token == query.get("pageToken"):
+            marker = str(found.get("nextPageToken") or "")
+            token = markers.next(marker, more=bool(marker))
+            if not token:
                 return
             query["pageToken"] = token
 

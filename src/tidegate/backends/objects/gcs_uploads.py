@@ -31,6 +31,7 @@ from tidegate.backends.objects.gcs_requests import (
     named,
     stored_of,
 )
+from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID
 from tidegate.backends.objects.tries import Failed
 from tidegate.errors import AlreadyExists, NotFound, StorageFailed, TidegateError
@@ -212,12 +213,14 @@ class GcsUploads:
         fields = f"nextPageToken,items({FIELDS})"
         query: dict[str, str | int | None] = {"prefix": prefix, "delimiter": delimiter, "fields": fields}
         query["maxResults"] = BATCH
+        markers = Markers("objects.list")
         while True:
             found = (await self._requests.call(self._requests.listing(query))).found
             if page := listed(found, "items"):
                 yield page
-            token = found.get("nextPageToken")
-            if not token or token == query.get("pageToken"):
+            marker = str(found.get("nextPageToken") or "")
+            token = markers.next(marker, more=bool(marker))
+            if not token:
                 return
             query["pageToken"] = token
 

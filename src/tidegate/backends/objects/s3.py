@@ -24,6 +24,7 @@ from tidegate.backends.objects.bucket import (
     Upload,
 )
 from tidegate.backends.objects.keys import checked
+from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.s3_client import Answer, make_loader
 from tidegate.backends.objects.s3_options import LIMITS, S3Options
@@ -99,6 +100,7 @@ class S3Bucket:
             params["Delimiter"] = "/"
         if after:
             params["StartAfter"] = after
+        markers = Markers("ListObjectsV2")
         while True:
             answer = await self._requests.call("list_objects_v2", **params)
             found = [
@@ -108,8 +110,10 @@ class S3Bucket:
             prefixes = [stated(entry, "Prefix") for entry in answer.get("CommonPrefixes", ())]
             if found or prefixes:
                 yield Page(found, prefixes)
-            token = answer.get("NextContinuationToken")
-            if not answer.get("IsTruncated") or not token or token == params.get("ContinuationToken"):
+            token = markers.next(
+                answer.get("NextContinuationToken", ""), more=bool(answer.get("IsTruncated"))
+            )
+            if not token:
                 return
             params["ContinuationToken"] = token
 

@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 from tidegate.backends.objects import sums
 from tidegate.backends.objects.bucket import ObjectChanged, Part, Stored, Upload
 from tidegate.backends.objects.keys import checked
+from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.s3_client import Answer
 from tidegate.backends.objects.s3_requests import S3Requests, etag_of, stated, sums_of, time_of
 from tidegate.backends.objects.tries import Failed, exists_instead
@@ -96,6 +97,7 @@ class S3Uploads:
     async def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
         """See `Bucket.uploads`."""
         params: Answer = {"Prefix": prefix}
+        markers = Markers("ListMultipartUploads")
         while True:
             answer = await self._requests.call("list_multipart_uploads", **params)
             found = [
@@ -107,18 +109,17 @@ class S3Uploads:
             ]
             if found:
                 yield found
-            after = {
-                "KeyMarker": answer.get("NextKeyMarker"),
-                "UploadIdMarker": answer.get("NextUploadIdMarker"),
-            }
-            if not answer.get("IsTruncated") or not after["KeyMarker"] or after.items() <= params.items():
+            key, upload = answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", "")
+            marker = f"{key}\0{upload}" if key else ""
+            if not markers.next(marker, more=bool(answer.get("IsTruncated"))):
                 return
-            params |= after
+            params |= {"KeyMarker": key, "UploadIdMarker": upload}
 
     async def parts(self, upload: Upload) -> list[Part]:
         """See `Bucket.parts`."""
         params: Answer = {**_of(upload), **self._requests.of_known}
         found: dict[int, tuple[float, Part]] = {}
+        markers = Markers("ListParts")
         while True:
             answer = await self._requests.call("list_parts", **params)
             for entry in answer.get("Parts", ()):
@@ -129,8 +130,8 @@ class S3Uploads:
                 # SeaweedFS lists what a part has replaced too.
                 if part.number not in found or found[part.number][0] < stored:
                     found[part.number] = (stored, part)
-            marker = answer.get("NextPartNumberMarker")
-            if not answer.get("IsTruncated") or not marker or marker == params.get("PartNumberMarker"):
+            marker = answer.get("NextPartNumberMarker") or ""
+            if not markers.next(str(marker), more=bool(answer.get("IsTruncated"))):
                 return [found[number][1] for number in sorted(found)]
             params["PartNumberMarker"] = marker
 

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moving a home by the command line: to a bucket and back, while its owner works, and over crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from tests.support.command_line import Result, process, tidegate
+from tests.support.fault_proxy import FaultProxy, Refuse, fault_proxy
+from tests.support.object_servers import ObjectServer
+from tests.support.running import Person, Running, free_port, wait_for
+
+PASSWORD = "a long and boring administrator password"
+WHEN = 1_000_000_000
+
+
+class World:
+    """One person whose home is a directory, an administrator, and a bucket behind a proxy."""
+
+    def __init__(self, base: Path, store: ObjectServer, proxy: FaultProxy) -> None:
+        self.proxy, self.store, self.bucket = proxy, store, store.bucket()
+        self.base = base
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        http = {"bindings": [{"port": port}], "signing_passphrase": "of the test alone"}
+        self.server = Running(base / "config", settings={"httpd": http, "data_provider": {"track_quota": 1}})
+        made = process(
+            "admin",
+            "add",
+            "boss",
+            "--password-stdin",
+            "--create",
+            "-c",
+            self.server.directory,
+            stdin=PASSWORD,
+        )
+        assert made.code == 0, made
+        self.server.start()
+        self.person: Person = self.server.account("ann")
+        self.token = base / "token"
+        wait_for(self._log_in, "no REST API")
+        self.wish = base / "bucket.json"
+        options = store.options(self.bucket, key_prefix="ann/", endpoint=proxy.endpoint)
+        self.wish.write_text(json.dumps({"provider": 1, "s3config": options}))
+
+    def _log_in(self) -> bool:
+        request = urllib.request.Request(f"{self.url}/api/v2/token")
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"boss:{PASSWORD}".encode()).decode())
+        with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:
+            self.token.write_text(json.load(answer)["access_token"])
+        return self.token.exists()
+
+    def __call__(self, *args: str | Path) -> Result:
+        return tidegate("storage", *args, "--url", self.url, "--token-file", self.token)
+
+    def ok(self, *args: str | Path) -> str:
+        result = self(*args)
+        assert result.code == 0, (result, self.server.tail())
+        return result.out
+
+    def ask(self, path: str) -> Any:
+        request = urllib.request.Request(f"{self.url}/api/v2/{path}")
+        request.add_header("Authorization", f"Bearer {self.token.read_text()}")
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
+
+    def objects(self) -> dict[str, int]:
+        found = self.store.admin.list_objects_v2(Bucket=self.bucket, Prefix="ann/").get("Contents", ())
+        return {one["Key"].removeprefix("ann/"): one["Size"] for one in found}
+
+    def plant(self, files: int = 12) -> dict[str, bytes]:
+        content = {f"sub{number % 3}/f{number}": os.urandom(1000 + number) for number in range(files)}
+        content["large"] = os.urandom(6 << 20)
+        content["none"] = b""
+        for name, data in content.items():
+            path = self.person.home / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+            os.utime(path, (WHEN, WHEN))
+        (self.person.home / "empty").mkdir()
+        return content
+
+    async def read(self) -> dict[str, bytes]:
+        """Everything in the home, as its owner reads it."""
+        found: dict[str, bytes] = {}
+        async with self.person.connect() as client, client.start_sftp_client() as files:
+            async for name in _walk(files, "."):
+                async with files.open(name, "rb") as file:
+                    found[name.removeprefix("./")] = await file.read()
+                assert (await files.stat(name)).mtime == WHEN or name.startswith("./new")
+        return found
+
+
+async def _walk(files: asyncssh.SFTPClient, directory: str) -> Any:
+    for entry in await files.readdir(directory):
+        name = str(entry.filename)
+        if name not in {".", ".."}:
+            if entry.attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY:
+                async for inner in _walk(files, f"{directory}/{name}"):
+                    yield inner
+            else:
+                yield f"{directory}/{name}"
+
+
+@pytest.fixture
+def world(tmp_path: Path, seaweedfs_server: ObjectServer) -> Iterator[World]:
+    with fault_proxy(seaweedfs_server.endpoint) as proxy:
+        made = World(tmp_path, seaweedfs_server, proxy)
+        try:
+            yield made
+        finally:
+            made.server.kill()
+
+
+def test_to_a_bucket_and_back(world: World) -> None:
+    content = world.plant()
+    size = sum(map(len, content.values()))
+    assert tidegate("quota", "scan", "ann", "--url", world.url, "--token-file", world.token).code == 0
+    used = world.server.stored("ann").used_quota_size, world.server.stored("ann").used_quota_files
+    assert used == (size, len(content))
+    told = world.ok("move", "ann", "--to", world.wish, "--dry-run")
+    assert f"{len(content)} files" in told and f"s3://{world.bucket}/ann/" in told
+    assert world.objects() == {}
+
+    told = world.ok("move", "ann", "--to", world.wish, "--verify-all")
+    assert "every one compared" in told
+    assert {name for name in world.objects() if not name.endswith("/")} == content.keys()
+    assert world.server.stored("ann").filesystem.kind == "s3"
+    assert asyncio.run(world.read()) == content
+    stored = world.server.stored("ann")
+    assert (stored.used_quota_size, stored.used_quota_files, stored.filters.hold) == (*used, "")
+
+    told = world.ok("move", "ann", "--undo")
+    assert "none copied now" in told
+    assert asyncio.run(world.read()) == content
+    assert world.server.stored("ann").filesystem.is_local
+    assert "files removed" in world.ok("move", "ann", "--remove-old")
+    assert world.objects() == {}
+    assert asyncio.run(world.read()) == content
+    world.server.stop()
+
+
+def test_its_owner_works_meanwhile_and_loses_nothing(world: World) -> None:
+    """Whatever was acknowledged before the session ended is at the new storage."""
+    content = world.plant()
+    world.proxy.latency = 0.02
+    acknowledged: dict[str, bytes] = {}
+
+    async def work() -> None:
+        moving = asyncio.create_task(asyncio.to_thread(world.ok, "move", "ann", "--to", world.wish))
+        number = 0
+        with contextlib.suppress(OSError, asyncssh.Error):
+            async with world.person.connect() as client, client.start_sftp_client() as files:
+                while not moving.done():
+                    name, data = f"new{number % 5}", os.urandom(100 + number)
+                    async with files.open(name, "wb") as file:
+                        await file.write(data)
+                    acknowledged[name] = data
+                    number += 1
+        assert not moving.done(), "its session was not ended"
+        await moving
+        found = await world.read()
+        assert {name: found[name] for name in acknowledged} == acknowledged
+        assert {name: found[name] for name in content} == content
+        assert number >= 5
+
+    asyncio.run(work())
+    assert world.server.stored("ann").filesystem.kind == "s3"
+    world.server.stop()
+
+
+@pytest.mark.parametrize("phase", ["copying", "differences", "verifying", "removing"])
+def test_kill_9(world: World, phase: str) -> None:
+    content = world.plant()
+    if phase == "removing":
+        world.ok("move", "ann", "--to", world.wish)
+        world.ok("move", "ann", "--undo")
+    world.proxy.latency = 0.05
+    how = ["--remove-old"] if phase == "removing" else ["--to", str(world.wish)]
+    world.ok("move", "ann", *how, "--no-wait")
+    wait_for(lambda: world.ask("storage-moves/users/ann")["phase"] == phase, "the phase did not come", 30)
+    world.server.kill()
+    world.proxy.latency = 0.0
+    if phase in {"differences", "verifying"}:
+        assert world.server.stored("ann").filters.hold
+    world.server.start()
+    assert world.server.stored("ann").filters.hold == ""
+    assert world.server.stored("ann").filesystem.is_local
+    assert asyncio.run(world.read()) == content  # nobody is kept out, and the old storage counts
+    wait_for(lambda: bool(world.ask("storage-moves")), "no REST API")
+    told = world.ok("move", "ann", *how)
+    if phase != "removing":
+        assert asyncio.run(world.read()) == content
+        assert world.server.stored("ann").filesystem.kind == "s3"
+        if phase == "verifying":
+            assert "none copied now" in told
+    else:
+        assert world.objects() == {}
+    world.server.stop()
+
+
+def test_a_bucket_that_fails_leaves_the_owner_where_they_are(world: World) -> None:
+    content = world.plant()
+    world.proxy.add("*", Refuse(403, "AccessDenied"), times=10_000, key="f7")
+    result = world("move", "ann", "--to", world.wish)
+    assert result.code == 1
+    assert "sub1/f7" in result.err
+    assert asyncio.run(world.read()) == content
+    world.proxy.clear()
+    assert "every one compared" in world.ok("move", "ann", "--to", world.wish)
+    assert asyncio.run(world.read()) == content
+    world.server.expected_errors.append("move of user ann")
+    world.server.stop()
+
+
+def test_undo_before_the_switch_removes_the_copies(world: World) -> None:
+    content = world.plant()
+    world.proxy.add("*", Refuse(403, "AccessDenied"), times=10_000, key="none")
+    assert world("move", "ann", "--to", world.wish).code == 1
+    world.proxy.clear()
+    assert world.objects() != {}
+    world.ok("move", "ann", "--undo")
+    assert world.objects() == {}
+    assert asyncio.run(world.read()) == content
+    assert "[]" in world.ok("moves", "--json") or "removed" in world.ok("moves", "--json")
+
+
+def test_what_a_bucket_cannot_hold_is_told_by_name(world: World) -> None:
+    content = world.plant(3)
+    (world.person.home / "link").symlink_to("large")
+    deep = world.person.home / ("d" * 250) / ("e" * 250) / ("f" * 250) / ("g" * 250)
+    deep.mkdir(parents=True)
+    (deep / ("h" * 250)).write_bytes(b"too deep")
+    result = world("move", "ann", "--to", world.wish)
+    assert result.code == 1
+    assert "cannot hold everything" in result.err
+    told = world("move", "ann", "--to", world.wish, "--dry-run", "--leave-out")
+    assert "note: not moved: link is a link, and the new storage has none" in told.err
+    assert f"note: not moved: {'d' * 250}" in told.err and "too long" in told.err
+    told = world("move", "ann", "--to", world.wish, "--leave-out")
+    assert told.code == 0, told
+    found = {name for name in world.objects() if not name.endswith("/")}
+    assert found == content.keys()
+    assert (world.person.home / "link").is_symlink()
+    told = world("move", "ann", "--remove-old")
+    assert told.code == 0, told
+    assert (world.person.home / "link").is_symlink()
+    assert (deep / ("h" * 250)).exists()
+    world.server.stop()
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("move",), "give the name of a user, or --folder NAME"),
+        (("move", "ann"), "give --to STORAGE, --undo or --remove-old"),
+        (("move", "ann", "--to", "relative"), "'relative' is no absolute directory"),
+        (("move", "ann", "--to", "ftp://x/y"), "of URLs only s3:// and gs:// are known"),
+        (("move", "ann", "--to", "s3:///y"), "names no bucket"),
+        (("move", "ann", "--to", "/nowhere.json"), "/nowhere.json"),
+        (("move", "ann", "--undo", "--dry-run"), "needs --to STORAGE"),
+        (("move", "bob", "--to", "/srv/x"), "bob"),
+        (("move", "ann", "--undo"), "no move of user ann is known here"),
+        (("move", "ann", "--remove-old"), "no move of user ann is known here"),
+        (("move", "ann", "--to", "/"), "whole host"),
+    ],
+)
+def test_bad_input_is_named(module_world: World, args: tuple[str, ...], text: str) -> None:
+    result = module_world(*args)
+    assert (result.code, text in result.err) == (1, True), result
+    assert tidegate("storage", "moves", "-c", module_world.server.directory).code == 1
+
+
+@pytest.fixture(scope="module")
+def module_world(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: ObjectServer) -> Iterator[World]:
+    with fault_proxy(seaweedfs_server.endpoint) as proxy:
+        made = World(tmp_path_factory.mktemp("world"), seaweedfs_server, proxy)
+        try:
+            yield made
+        finally:
+            made.server.kill()
