@@ -149,9 +149,12 @@ class World:
             track_quota=self.track_quota,
             inspections=self.inspections,
             kept=self.kept,
-            properties=lambda: self.properties,
+            properties=self,
         )
         return self.vfs
+
+    async def property_roots(self) -> set[str]:
+        return set()
 
     def build(self, spec: StorageSpec) -> Backend:
         return LocalBackend(spec.directory, create=True)

@@ -57,12 +57,21 @@ class PropertyPatch:
     removes: Collection[PropertyName] = ()
 
 
-class PropertyStore(Protocol):
-    """Dead properties. Every method may raise `ProviderUnavailable`, and has done nothing then."""
+class KeepsProperties(Protocol):
+    """A data provider, as far as properties are concerned."""
 
-    async def roots(self) -> set[str]:
+    @property
+    def properties(self) -> PropertyStore:
+        """The store; asked for once somebody sets, or may have set, a property."""
+        ...
+
+    async def property_roots(self) -> set[str]:
         """Every `PropertyPatch.root` for which properties may be kept; cheap, however many there are."""
         ...
+
+
+class PropertyStore(Protocol):
+    """Dead properties. Every method may raise `ProviderUnavailable`, and has done nothing then."""
 
     async def get(self, place: str) -> dict[PropertyName, bytes]:
         """Properties of a place; empty if it has none."""
@@ -83,6 +92,8 @@ class PropertyStore(Protocol):
     async def move(self, source: str, target: str, root: str) -> None:
         """Give `target` what `source` and everything below it has; what the target had is gone.
 
+        Nothing happens if the target is the source, or lies in it.
+
         Args:
             root: the storage root of the target.
         """
@@ -100,5 +111,9 @@ class PropertyStore(Protocol):
         ...
 
     async def places(self, root: str, after: str, limit: int) -> list[str]:
-        """Places at or below a root that have properties, in order, those after one that was returned."""
+        """Places at or below a root that have properties, in an order of the store's own.
+
+        Args:
+            after: the last one that was returned; empty for the first page.
+        """
         ...

@@ -177,13 +177,15 @@ class App:
             kept=self.bus, inspections=inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
-            properties=lambda: self.provider.properties,
+            properties=self.provider,
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
             await self._settle_moves()
             self._spawn(self._reconcile(), "reconcile usage")
         self._spawn(self.sweep.run(), "sweep of sessions")
+        if self.loaded.settings.data_provider.driver != "memory":  # who could set one there is this process
+            self._spawn(self.sessions.properties.keep_learning(), "properties of other servers")
         plans = [*self._plans, *other_doors(self.loaded)]
         await self.doors.start(plans, self._composition(), self.loaded)
 

@@ -115,6 +115,10 @@ class Provider(Protocol):
         """Deliveries of event rules that are not over."""
         ...
 
+    async def property_roots(self) -> set[str]:
+        """Every `PropertyPatch.root` for which properties may be kept; cheap, however many there are."""
+        ...
+
     async def open(self, *, migrate: bool = True) -> None:
         """Connect; bring the schema up to date if `migrate`.
 

@@ -23,6 +23,8 @@ from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account
 from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Record
 from tidegate.store.kv_outbox import CURSORS, DELIVERIES, OUTBOX, LmdbOutbox
+from tidegate.store.kv_properties import TABLES as PROPERTY_TABLES
+from tidegate.store.kv_properties import LmdbProperties
 from tidegate.store.kv_transaction import Bookmarks, LmdbTransaction
 from tidegate.store.options import ProviderOptions
 from tidegate.store.recognise import foreign_file
@@ -55,6 +57,7 @@ _TABLES: Final = (
     OUTBOX,
     CURSORS,
     DELIVERIES,
+    *PROPERTY_TABLES,
 )
 _VERSION: Final = b"schema"
 
@@ -73,6 +76,12 @@ class LmdbProvider(RecordProvider):
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Final = asyncio.Lock()
         self.outbox = LmdbOutbox(self._plainly)
+        self._kept_properties: Final = LmdbProperties(self._plainly)
+        self._properties = self._kept_properties
+
+    async def property_roots(self) -> set[str]:
+        """Storage roots that have properties."""
+        return await self._kept_properties.roots()
 
     def _make_deliveries(self) -> DeliveryStore:
         from tidegate.store.kv_deliveries import LmdbDeliveries

@@ -129,6 +129,11 @@ def digest(place: str) -> str:
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def is_within(place: str, directory: str) -> bool:
+    """True if a place is a directory, or lies in it."""
+    return f"{place}/".startswith(f"{directory}/")
+
+
 def parent_of(place: str) -> str:
     """The directory that holds a place."""
     return place.rpartition("/")[0]
@@ -143,12 +148,7 @@ class MemoryProperties:
     def __init__(self) -> None:
         self._rows: dict[str, StoredProperties] = {}
         self._places: list[str] = []
-        self._roots: set[str] = set()
         self._used: dict[str, int] = {}
-
-    async def roots(self) -> set[str]:
-        """See `PropertyStore`."""
-        return set(self._roots)
 
     async def get(self, place: str) -> dict[PropertyName, bytes]:
         """See `PropertyStore`."""
@@ -174,25 +174,31 @@ class MemoryProperties:
         self._drop(change.place)
         if found:
             self._put(row)
-            self._roots.add(change.root)
 
-    async def move(self, source: str, target: str, root: str) -> None:
+    async def move(self, source: str, target: str, root: str) -> None:  # noqa: ARG002  kept nowhere
         """See `PropertyStore`."""
+        if is_within(target, source):
+            return
         moving = [self._rows[place] for place in self._within(source)]
         for row in moving:
             self._drop(row.place)
         await self.remove(target)
         for row in moving:
             self._put(replace(row, place=f"{target}{row.place[len(source) :]}"))
-            self._roots.add(root)
 
-    async def copy(self, source: str, target: str, root: str, account: str, limits: PropertyLimits) -> None:
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        root: str,  # noqa: ARG002  kept nowhere
+        account: str,
+        limits: PropertyLimits,
+    ) -> None:
         """See `PropertyStore`."""
         self._drop(target)
         row = self._rows.get(source)
         if row is not None and self._used.get(account, 0) + row.size <= limits.account_bytes:
             self._put(StoredProperties(target, account, row.properties))
-            self._roots.add(root)
 
     async def remove(self, place: str) -> None:
         """See `PropertyStore`."""

@@ -79,6 +79,10 @@ class RecordProvider(abc.ABC):
 
         return MemoryDeliveries()
 
+    async def property_roots(self) -> set[str]:
+        """Storage roots that have properties, as far as this process does not know them itself."""
+        return set()  # others than this process set none; it knows its own
+
     @abc.abstractmethod
     async def open(self, *, migrate: bool = True) -> None:
         """Make ready."""

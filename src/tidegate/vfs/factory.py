@@ -29,7 +29,7 @@ from tidegate.vfs.usage.scan import Scans
 from tidegate.vfs.usage.tracker import AccountUsage, FolderUsage, UsageStore, UsageTracker, session_tally
 
 if TYPE_CHECKING:
-    from tidegate.model.properties import PropertyStore
+    from tidegate.model.properties import KeepsProperties
 
 
 class VfsSessions:
@@ -52,7 +52,7 @@ class VfsSessions:
         track_quota: as in the `data_provider` section.
         lease: this server's marks, if several servers may use the store.
         locks: write locks; None for those of this object alone.
-        properties: tells where dead properties are kept, once that is needed; None for nowhere.
+        properties: keeps dead properties; None for nobody.
 
     Attributes:
         tracker: live usage.
@@ -74,7 +74,7 @@ class VfsSessions:
         track_quota: int = 2,
         lease: Lease | None = None,
         locks: LockTable | None = None,
-        properties: Callable[[], PropertyStore] | None = None,
+        properties: KeepsProperties | None = None,
         ready: MakeReady | None = None,
     ) -> None:
         self._emit = emit

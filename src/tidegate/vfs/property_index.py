@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tidegate.errors import ProviderError, Unsupported
 
 if TYPE_CHECKING:
-    from tidegate.model.properties import PropertyLimits, PropertyPatch, PropertyStore
+    from tidegate.model.properties import KeepsProperties, PropertyLimits, PropertyPatch, PropertyStore
 
 REFRESH_SECONDS: Final = 30.0
 """How long a server may not know that another one has set the first property of a storage root."""
@@ -24,17 +23,15 @@ class PropertyIndex:
     """Storage roots that have properties; one for all sessions of the process.
 
     Args:
-        store: tells the one of the data provider; None if there is none: then nothing can be set.
+        provider: keeps them; None if there is none: then nothing can be set.
         limits: bounds; None for those of the contract.
 
     Attributes:
         active: False as long as no property exists, as far as is known.
     """
 
-    def __init__(
-        self, store: Callable[[], PropertyStore] | None, limits: PropertyLimits | None = None
-    ) -> None:
-        self._store = store
+    def __init__(self, provider: KeepsProperties | None, limits: PropertyLimits | None = None) -> None:
+        self._provider = provider
         self._limits = limits
         self.active = False
         self._roots: list[str] = []
@@ -55,9 +52,9 @@ class PropertyIndex:
         Raises:
             Unsupported: nowhere.
         """
-        if self._store is None:
+        if self._provider is None:
             raise Unsupported("no data provider keeps properties")
-        return self._store()
+        return self._provider.properties
 
     async def learn(self) -> None:
         """Ask the data provider.
@@ -65,8 +62,8 @@ class PropertyIndex:
         Raises:
             ProviderUnavailable: not now.
         """
-        if self._store is not None:
-            for root in await self.store.roots():
+        if self._provider is not None:
+            for root in await self._provider.property_roots():
                 self._note(root)
 
     async def keep_learning(self, seconds: float = REFRESH_SECONDS) -> None:

@@ -72,9 +72,9 @@ class SqlProvider:
     def properties(self) -> PropertyStore:
         """Dead properties of files."""
         if self._properties is None:
-            from tidegate.store.properties import MemoryProperties  # needed by few
+            from tidegate.store.sql.properties import SqlProperties  # needed by few
 
-            self._properties = MemoryProperties()
+            self._properties = SqlProperties(self._database, self._tables, lambda: self._opening.complete)
         return self._properties
 
     @property
@@ -85,6 +85,12 @@ class SqlProvider:
 
             self._deliveries = SqlDeliveries(self._database, self._tables, lambda: self._opening.complete)
         return self._deliveries
+
+    async def property_roots(self) -> set[str]:
+        """Storage roots that have properties."""
+        if not self._opening.complete:
+            return set()
+        return await self._database.read(_do(settings.property_roots, self._tables), single=True)
 
     # -- life ------------------------------------------------------------------------------------------
 

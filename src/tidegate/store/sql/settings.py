@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from sqlalchemy import delete, insert, select, update
 
 from tidegate.store.sql.async_engine import AsyncConnection
@@ -24,3 +26,9 @@ async def put(connection: AsyncConnection, tables: Tables, name: str, value: str
     changed = await connection.execute(update(table).where(table.c.name == name).values(value=value))
     if changed.rowcount == 0:
         await connection.execute(insert(table).values(name=name, value=value))
+
+
+async def property_roots(connection: AsyncConnection, tables: Tables) -> set[str]:
+    """Storage roots that have properties."""
+    found = (await connection.execute(select(tables.property_roots.c.root))).scalars()
+    return {unquote(root, errors="surrogateescape") for root in found}

@@ -48,6 +48,8 @@ class Tables:
         revocations: what is void before its time.
         deliveries: deliveries of event rules that are not over; see `tidegate.store.deliveries`.
         event_actions: event actions; event_rules likewise.
+        properties: dead properties of files, one row for each that has any.
+        property_roots: storage roots that have any.
     """
 
     metadata: MetaData
@@ -66,6 +68,8 @@ class Tables:
     deliveries: Table
     event_actions: Table
     event_rules: Table
+    properties: Table
+    property_roots: Table
 
 
 def users_table_name(prefix: str, users_table: str, *, external_users: bool) -> str:
@@ -104,6 +108,8 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         deliveries=_deliveries(metadata, prefix),
         event_actions=_named(metadata, f"{prefix}event_actions"),
         event_rules=_named(metadata, f"{prefix}event_rules"),
+        properties=_properties(metadata, prefix),
+        property_roots=_property_roots(metadata, prefix),
     )
 
 
@@ -331,4 +337,26 @@ def _deliveries(metadata: MetaData, prefix: str) -> Table:
         Column("server", Name, nullable=False, server_default=""),
         _number("until"),
         Index(f"ix_{name}_due", "due"),
+    )
+
+
+def _properties(metadata: MetaData, prefix: str) -> Table:
+    """Dead properties of one file or directory."""
+    return Table(
+        f"{prefix}properties",
+        metadata,
+        Column("place_key", Name, primary_key=True),
+        Column("parent_key", Name, nullable=False, index=True),
+        Column("head", Name, nullable=False, index=True),
+        _text("place"),
+        Column("account", Name, nullable=False, index=True),
+        _number("size"),
+        _text("document"),
+    )
+
+
+def _property_roots(metadata: MetaData, prefix: str) -> Table:
+    """Storage roots that have properties."""
+    return Table(
+        f"{prefix}property_roots", metadata, Column("root_key", Name, primary_key=True), _text("root")
     )
