@@ -13,6 +13,7 @@ from tidegate.cli.target import (
     Connections,
     Document,
     Edit,
+    Locks,
     Quotas,
     Read,
     ScanKind,
@@ -268,6 +269,15 @@ class LocalTarget:
             InvalidArgument: always.
         """
         raise InvalidArgument("a running server moves files, for it knows who works: name it with --url")
+
+    @property
+    def locks(self) -> Locks:
+        """Nothing: only a running server knows them.
+
+        Raises:
+            InvalidArgument: always.
+        """
+        raise InvalidArgument("locks are known to the running server alone: name it with --url")
 
     def default_home(self, name: str) -> str:
         """A directory in the configuration directory, unless the configuration says where homes are."""

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "admin": ("admins", "app"),
     "api-key": ("api_keys", "app"),
     "connections": ("connections", "app"),
+    "locks": ("locks", "app"),
     "quota": ("quotas", "app"),
     "storage": ("storage", "app"),
     "explain": ("explain", "explain"),

@@ -116,6 +116,22 @@ class RemoteConnections:
         await asyncio.to_thread(self._client.ask, "DELETE", "connections", connection_id)
 
 
+class RemoteLocks:
+    """Write locks on a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def all(self) -> list[Document]:
+        """Every lock."""
+        found: list[Document] = (await asyncio.to_thread(self._client.ask, "GET", "locks")).document
+        return found
+
+    async def remove(self, token: str) -> None:
+        """End one."""
+        await asyncio.to_thread(self._client.ask, "DELETE", "locks", token)
+
+
 class RemoteQuotas:
     """Usage on a server."""
 
@@ -183,6 +199,11 @@ class RemoteTarget:
     def quotas(self) -> Quotas:
         """Usage."""
         return self._quotas
+
+    @property
+    def locks(self) -> RemoteLocks:
+        """Write locks."""
+        return RemoteLocks(self._client)
 
     @property
     def connections(self) -> Connections:

@@ -128,6 +128,22 @@ class Connections(Protocol):
         ...
 
 
+class Locks(Protocol):
+    """The write locks of clients."""
+
+    async def all(self) -> list[Document]:
+        """Every lock, by what it is on."""
+        ...
+
+    async def remove(self, token: str) -> None:
+        """End one.
+
+        Raises:
+            NotFound: there is none of that token.
+        """
+        ...
+
+
 class Target(Protocol):
     """The place of records."""
 
@@ -154,6 +170,15 @@ class Target(Protocol):
     @property
     def quotas(self) -> Quotas:
         """Usage."""
+        ...
+
+    @property
+    def locks(self) -> Locks:
+        """Write locks.
+
+        Raises:
+            InvalidArgument: no server is asked here.
+        """
         ...
 
     @property

@@ -241,6 +241,7 @@ def explain(
     proofs: Sequence[Step] = (),
     commands: Collection[str] = ("*",),
     encrypted: bool = True,
+    locks: Sequence[Step] = (),
 ) -> Explanation:
     """Ask every rule about one act.
 
@@ -264,6 +265,7 @@ def explain(
         proofs: what was asked of the credential (a certificate), before the rules of the account.
         commands: SSH commands that are enabled.
         encrypted: nobody on the way can read what is sent.
+        locks: what the locks of the running server say.
 
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
@@ -289,6 +291,7 @@ def explain(
     if act.use is not None:
         steps.append(("gate", enabled_step(act.use, commands)))
     steps += [("gate", step) for step in act.gate_steps(gate, moved)]
+    steps += [("gate", step) for step in locks]
     amount = act.amount(size, replaced)
     of_original = list(original_steps(account, ip, amount, usage))
     steps += [("amounts", step) for step in (*amount_steps(account, ip, amount, usage), *of_original)]

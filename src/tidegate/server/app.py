@@ -33,7 +33,7 @@ from tidegate.resources import Ledger, Limits
 from tidegate.server.certificates import user_certificates
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
-from tidegate.server.files import storage_host, vfs_options
+from tidegate.server.files import storage_host, vfs_options, write_locks
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.hooked import login_hooks
 from tidegate.server.other_doors import other_doors
@@ -177,15 +177,14 @@ class App:
             kept=self.bus, inspections=inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
-            properties=self.provider,
+            properties=self.provider, locks=write_locks(self.loaded, self.live),
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
             await self._settle_moves()
             self._spawn(self._reconcile(), "reconcile usage")
         self._spawn(self.sweep.run(), "sweep of sessions")
-        if self.loaded.settings.data_provider.driver != "memory":  # who could set one there is this process
-            self._spawn(self.sessions.properties.keep_learning(), "properties of other servers")
+        self._spawn(self.sessions.properties.keep_learning(), "properties of other servers")
         plans = [*self._plans, *other_doors(self.loaded)]
         await self.doors.start(plans, self._composition(), self.loaded)
 

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 
 from tidegate.abc import ObjectRules, Publish, StorageHost
+from tidegate.cluster.memory import MemoryLocks
 from tidegate.config.load import Loaded
+from tidegate.contracts.cluster import Live, LockLimits, LockTable
 from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
 from tidegate.vfs.context import VfsOptions
+
+log = logging.getLogger(__name__)
 
 
 def vfs_options(loaded: Loaded, ledger: Ledger) -> VfsOptions:
@@ -63,6 +68,17 @@ def object_rules(loaded: Loaded) -> ObjectRules:
         partial_seconds=keys.unfinished_upload_hours * 3600.0,
         rename_seconds=keys.rename_note_hours * 3600.0,
     )
+
+
+def write_locks(loaded: Loaded, live: Live) -> LockTable:
+    """The lock table: that of the driver of live state if it has one, else one of this server alone."""
+    shared: LockTable | None = getattr(live, "locks", None)
+    if shared is not None:
+        return shared
+    if live.shared:
+        log.warning("cluster.driver has no write locks: each server knows its own alone")
+    limits = loaded.settings.limits
+    return MemoryLocks(LockLimits(float(limits.lock_time), limits.locks, limits.locks_per_account))
 
 
 def read_umask() -> int:

@@ -8,18 +8,20 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tidegate.abc import Backend, LockTable
+from tidegate.abc import Backend, HeldLock, LockTable
 from tidegate.cluster.memory import MemoryLocks
 from tidegate.cluster.registry import Holds
 from tidegate.errors import NotFound
 from tidegate.events.kinds import Event
 from tidegate.inspection.inspections import Inspections
-from tidegate.model import ROOT, Peer, Principal, StorageSpec, VPath
-from tidegate.policy.folders import storage_of
+from tidegate.model import ROOT, Account, Peer, Principal, StorageSpec, VPath
+from tidegate.policy.folders import mount_point, storage_at, storage_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
 from tidegate.vfs.context import Context, Kept, VfsOptions
+from tidegate.vfs.contracts import identity_of
+from tidegate.vfs.files.attached import blocking_lock
 from tidegate.vfs.mounts import BackendPool, MakeReady, Mount, MountTable, OpenBackend
 from tidegate.vfs.property_index import PropertyIndex
 from tidegate.vfs.session import Session
@@ -197,6 +199,29 @@ class VfsSessions:
         )
         start = VPath.parse(account.filters.start_directory or "/")
         return Session(context, start, folders)
+
+    async def locks_against(
+        self, account: Account, path: VPath, *, member: bool, tree: bool
+    ) -> HeldLock | None:
+        """The lock that keeps an account from changing a path, if it submits no token; None if none does.
+
+        Args:
+            account: whose session it would be.
+            path: without links.
+            member: the path appears or disappears; `tree`: what is below it changes too.
+
+        Raises:
+            WorldError: its storage cannot be opened, or the locks cannot be asked.
+        """
+        if not self.locks.active:
+            return None
+        backend = await self._pool.acquire(storage_at(account, path))
+        try:
+            place = identity_of(backend, path.relative_to(mount_point(account, path)))
+        finally:
+            await self._pool.release(backend)
+        none: frozenset[str] = frozenset()
+        return await blocking_lock(self.locks, account.username, place, none, member=member, tree=tree)
 
     async def set_usage(self, username: str, *, size: int, files: int, add: bool = False) -> None:
         """Set (or add to) an account's quota numbers by hand.

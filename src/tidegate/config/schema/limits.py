@@ -56,6 +56,15 @@ class LimitKeys(Section):
         ge=0,
         le=10_000_000,
     )
+    locks: int = key(10_000, "Write locks (WebDAV) of all clients together.", ge=1, le=1_000_000)
+    locks_per_account: int = key(1000, "Write locks of one account.", ge=1, le=1_000_000)
+    lock_time: int = key(
+        86_400,
+        "Longest time that a write lock is granted for; clients refresh those that they still need.",
+        unit="seconds",
+        ge=1,
+        le=604_800,
+    )
     programs: int = key(
         32,
         "Programs of the system (git, rsync) that run for all clients together; 0 no limit.",

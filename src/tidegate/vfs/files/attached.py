@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-from tidegate.abc import HeldLock, KnowsPlaces
+from tidegate.abc import HeldLock, KnowsPlaces, LockTable
 from tidegate.errors import Locked, ProviderError, TidegateError
 from tidegate.model import Intent, ProgramUse, VPath
 from tidegate.vfs.context import Context
@@ -88,7 +88,9 @@ async def require_unlocked(
     if not context.locks.active:
         return
     place = await place_of(resolved, follow=follow)
-    blocking = await _blocking(context, place, HELD.get(), member=member, tree=tree)
+    blocking = await blocking_lock(
+        context.locks, context.principal.username, place, HELD.get(), member=member, tree=tree
+    )
     if blocking is not None:
         error = locked_by(context, blocking, path, resolved, place)
         raise context.refused(intent, path, error, error.rule)
@@ -105,7 +107,9 @@ async def require_unlocked_trees(context: Context, use: ProgramUse, paths: Itera
     for path in paths:
         resolved = await context.table.at(path)
         place = identity_of(resolved.backend, resolved.key)
-        blocking = await _blocking(context, place, HELD.get(), member=False, tree=True)
+        blocking = await blocking_lock(
+            context.locks, context.principal.username, place, HELD.get(), member=False, tree=True
+        )
         if blocking is not None:
             error = locked_by(context, blocking, path, resolved, place)
             raise context.refused_program(use, path, error)
@@ -120,7 +124,9 @@ async def refuse_write(
         held: tokens that the file was opened with.
     """
     place = await place_of(resolved, follow=True)
-    blocking = await _blocking(context, place, held | HELD.get(), member=False, tree=False)
+    blocking = await blocking_lock(
+        context.locks, context.principal.username, place, held | HELD.get(), member=False, tree=False
+    )
     if blocking is None:
         return None
     error = locked_by(context, blocking, path, resolved, place)
@@ -128,11 +134,14 @@ async def refuse_write(
     return error
 
 
-async def _blocking(
-    context: Context, place: str, held: frozenset[str], *, member: bool, tree: bool
+async def blocking_lock(
+    locks: LockTable, account: str, place: str, held: frozenset[str], *, member: bool, tree: bool
 ) -> HeldLock | None:
-    """The first lock in the way of an act; None if it may happen."""
-    locks, account = context.locks, context.principal.username
+    """The first lock in the way of an act of an account; None if it may happen.
+
+    Args:
+        held: tokens that were submitted; `member` and `tree` as for `require_unlocked`.
+    """
     if not locks.may_concern(place):
         return None
     asked = [place]

@@ -202,6 +202,20 @@ class ConnectionStatus(BaseModel):
     node: str
 
 
+class LockStatus(BaseModel):
+    """A write lock."""
+
+    token: str
+    username: str = Field(description="Whose lock it is.")
+    path: str = Field(description="As that account names it.")
+    place: str = Field(description="In storage.")
+    scope: str = Field(description="exclusive or shared.")
+    depth: str = Field(description="0, or infinity for everything below.")
+    owner: str = Field(description="As the client says.")
+    timeout: float = Field(description="Seconds that were granted.")
+    expires_in: float = Field(description="Seconds that are left.")
+
+
 class UserScan(BaseModel):
     """A running quota scan of a user."""
 

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.errors import InvalidArgument, NotFound
+from tidegate.model import Intent, VPath
 from tidegate.packages import load_beside
 from tidegate.policy import mistakes
+from tidegate.policy.decision import Step
 from tidegate.web.api import schemas
 from tidegate.web.api.access import ViewUsers, With
 from tidegate.web.api.bodies import Json, read_model
+from tidegate.web.api.locks import lock_steps
 from tidegate.web.api.paging import folded
 from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
@@ -56,10 +59,17 @@ async def _explained(services: Services, question: schemas.Question) -> Response
     if account is None:
         raise NotFound("no such user")
     await load_beside("tidegate.policy.explain")
-    from tidegate.policy.explain import Usage
+    from tidegate.policy.explain import Usage, parse_operation, parse_program
     from tidegate.policy.explain import explain as ask
 
     protocol, encrypted = mistakes.protocol_of(question.protocol)
+    locks: list[Step] = []
+    if services.sessions.locks.active and parse_program(question.op) is None:
+        intent = parse_operation(question.op, is_dir=bool(question.is_dir))
+        if question.exists is not None and intent in (Intent.UPLOAD, Intent.OVERWRITE):
+            intent = Intent.OVERWRITE if question.exists else Intent.UPLOAD
+        target = None if question.target is None else VPath.parse(question.target)
+        locks = await lock_steps(services.sessions, account, intent, VPath.parse(question.path), target)
     answer = ask(
         account,
         ip=question.ip,
@@ -81,5 +91,6 @@ async def _explained(services: Services, question: schemas.Question) -> Response
             tracked=bool(services.loaded.settings.data_provider.track_quota),
         ),
         now_ms=time.time_ns() // 1_000_000,
+        locks=locks,
     )
     return Json(answer.to_document())
