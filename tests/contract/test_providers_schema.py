@@ -95,14 +95,14 @@ async def test_unknown_version_cannot_be_reverted_to(sql_driver: str, options_of
     options = options_of(sql_driver)
     await initialise(options)
 
-    with pytest.raises(ProviderError, match="no schema version 33; known are 0, 1, 2, 3, 4, 5, 6"):
+    with pytest.raises(ProviderError, match="no schema version 33; known are 0, 1, 2, 3, 4, 5, 6, 7"):
         await revert(options, "33")
 
 
 async def test_schema_of_a_newer_version_is_left_alone(sql_driver: str, options_of: OptionsOf) -> None:
     options = options_of(sql_driver)
     await initialise(options)
-    await run(options, f"UPDATE {options.sql_tables_prefix}schema_version SET version_num = '7'")
+    await run(options, f"UPDATE {options.sql_tables_prefix}schema_version SET version_num = '8'")
 
     for attempt in (initialise(options), revert(options, "1"), create_provider(options).open(migrate=False)):
         with pytest.raises(ProviderError, match=r"schema version 8, newer than 7.*upgrade Tidegate"):

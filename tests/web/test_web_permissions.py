@@ -43,6 +43,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("DELETE", "/folders/{name}"): "manage_folders",
     ("GET", "/connections"): "view_conns",
     ("DELETE", "/connections/{connection_id}"): "close_conns",
+    ("GET", "/locks"): "view_conns",
+    ("DELETE", "/locks/{token}"): "close_conns",
     ("GET", "/quotas/users/scans"): "quota_scans",
     ("GET", "/quotas/folders/scans"): "quota_scans",
     ("GET", "/quotas/users/{username}/scan"): "quota_scans",
