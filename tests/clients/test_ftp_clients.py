@@ -6,12 +6,15 @@ from __future__ import annotations
 import ftplib
 import io
 import os
+import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.foreign_builds import FTP, Unavailable, built
+from tests.support.ftp_programs import content, run, same
+from tests.support.ftp_programs import tree as made_tree
 from tests.support.ftp_world import FtpServer, ftp_server
 from tests.support.needs import absent, missing
 from tests.support.running import Person
@@ -33,41 +36,7 @@ def person(server: FtpServer) -> Iterator[Person]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Files of several sizes, and names that are not easy."""
-    root = tmp_path / "tree"
-    (root / "inner" / "empty").mkdir(parents=True)
-    (root / "large").write_bytes(os.urandom(12_000_000))
-    (root / "none").write_bytes(b"")
-    for index in range(30):
-        (root / "inner" / f"file {index}").write_bytes(os.urandom(index * 100))
-    (root / "caf\u00e9 & co.txt").write_bytes(b"name")
-    return root
-
-
-def run(*words: str | Path, text: str = "", environment: dict[str, str] | None = None) -> str:
-    if missing(str(words[0])):
-        absent(str(words[0]))
-    done = subprocess.run(
-        [str(word) for word in words],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **(environment or {})},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def same(one: Path, two: Path) -> None:
-    """Both trees hold the same files with the same content."""
-
-    def content(root: Path) -> dict[str, bytes | None]:
-        return {
-            str(path.relative_to(root)): None if path.is_dir() else path.read_bytes()
-            for path in root.rglob("*")
-        }
-
-    assert content(one) == content(two)
+    return made_tree(tmp_path / "tree")
 
 
 @pytest.mark.parametrize("way", ["plain", "active", "auth", "required", "implicit", "tls12"])
@@ -163,15 +132,17 @@ def test_ftplib(server: FtpServer, person: Person, tree: Path, secure: bool) -> 
     client.quit()
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-def test_rclone(server: FtpServer, person: Person, tree: Path, tmp_path: Path, secure: bool) -> None:
+@pytest.mark.parametrize("way", ["old plain", "old tls", "new plain", "new tls"])
+def test_rclone(server: FtpServer, person: Person, tree: Path, tmp_path: Path, way: str) -> None:
     """Uploads over TLS arrive whole: tickets on those connections would lose their end."""
+    age, mode = way.split()
+    program = "rclone" if age == "old" else ftp_clients() / "venv" / "bin" / "rclone"
     config = tmp_path / "rclone.conf"
     config.write_text("")
-    obscured = run("rclone", "obscure", person.password).strip()
+    obscured = run(program, "obscure", person.password).strip()
     remote = f":ftp,host=localhost,port={server.plain},user={person.name},pass={obscured}"
-    remote += ",explicit_tls=true,no_check_certificate=true:" if secure else ":"
-    base = ["rclone", "--config", config, "--retries", "1", "--low-level-retries", "1", "-q"]
+    remote += ",explicit_tls=true,no_check_certificate=true:" if mode == "tls" else ":"
+    base = [program, "--config", config, "--retries", "1", "--low-level-retries", "1", "-q"]
     run(*base, "sync", "--create-empty-src-dirs", tree, f"{remote}up")
     same(tree, person.home / "up")
     run(*base, "sync", "--create-empty-src-dirs", f"{remote}up", tmp_path / "down")
@@ -179,3 +150,73 @@ def test_rclone(server: FtpServer, person: Person, tree: Path, tmp_path: Path, s
     run(*base, "check", tree, f"{remote}up")
     run(*base, "purge", f"{remote}up")
     assert list(person.home.iterdir()) == []
+
+
+def ftp_clients() -> Path:
+    """The directory of clients that are fetched for the tests; ends the test by name where they cannot be."""
+    for program in FTP.programs:
+        if missing(program):
+            absent(program)
+    try:
+        return built(FTP)
+    except Unavailable as error:
+        absent(f"the FTP clients of tests/clients/foreign/ftp: {error}")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", ["plain", "tls", "implicit"])
+def test_aioftp(server: FtpServer, person: Person, tmp_path: Path, mode: str) -> None:
+    """It begins TLS on a data connection before it sends the command."""
+    kept = ftp_clients()
+    _library([kept / "venv" / "bin" / "python", kept / "main.py"], server, person, tmp_path, mode)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", ["plain", "tls", "implicit"])
+def test_basic_ftp(server: FtpServer, person: Person, tmp_path: Path, mode: str) -> None:
+    """It ends empty uploads before its handshake is through, if the reply comes before that."""
+    _library(["node", ftp_clients() / "main.js"], server, person, tmp_path, mode)
+
+
+def _library(program: list[str | Path], server: FtpServer, person: Person, tmp_path: Path, mode: str) -> None:
+    tree = made_tree(tmp_path / "tree")
+    port = server.implicit if mode == "implicit" else server.plain
+    (tmp_path / "back").mkdir()
+    listed = run(
+        *program, "localhost", str(port), person.name, person.password, mode, server.certificate,
+        tree, tmp_path / "back",
+    )  # fmt: skip
+    assert listed.split("\n")[:-1] == sorted(path.name for path in tree.iterdir())
+    same(tree, tmp_path / "back")
+    assert list(person.home.iterdir()) == []
+
+
+def test_ncftp(server: FtpServer, person: Person, tree: Path, tmp_path: Path) -> None:
+    words = ["-u", person.name, "-p", person.password, "-P", str(server.plain), "-t", "20", "-V", "-R"]
+    home = {"HOME": str(tmp_path)}
+    run("ncftpput", *words, "-m", "127.0.0.1", "/up", tree, environment=home)
+    same(tree, person.home / "up" / "tree")
+    (tmp_path / "down").mkdir()
+    run("ncftpget", *words, "127.0.0.1", tmp_path / "down", "/up/tree", environment=home)
+    same(tree, tmp_path / "down" / "tree")
+    for way in ("-F", "-E"):  # passive, active
+        run("ncftpput", *words[:-1], way, "127.0.0.1", "/", tree / "large", environment=home)
+        assert (person.home / "large").read_bytes() == (tree / "large").read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["plain", "implicit", "auth"])
+def test_wget(server: FtpServer, person: Person, tree: Path, tmp_path: Path, mode: str) -> None:
+    shutil.copytree(tree, person.home / "tree")
+    words = ["wget", "-q", "-nH", "-r", "-l", "5", "--tries=1", "-T", "20", "-P", tmp_path / "down"]
+    words += [f"--user={person.name}", f"--password={person.password}"]
+    words += [] if mode == "plain" else [f"--ca-certificate={server.certificate}"]
+    words += ["--ftps-implicit"] if mode == "implicit" else []
+    scheme, port = ("ftp", server.plain) if mode == "plain" else ("ftps", server.plain)
+    port = server.implicit if mode == "implicit" else port
+    run(*words, f"{scheme}://localhost:{port}/tree/", environment={"HOME": str(tmp_path)})
+    fetched = content(tmp_path / "down" / "tree")
+    fetched.pop(".listing", None)
+    wanted = content(tree)
+    wanted.pop("inner/empty")  # it makes no directories without files
+    fetched.pop("inner/empty", None)
+    assert fetched == wanted

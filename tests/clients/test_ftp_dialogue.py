@@ -18,7 +18,7 @@ from tests.support.ftp_world import FtpServer, RawFtp, ftp_server
 from tests.support.running import Person, free_port, running
 
 from tidegate.doors.ftp.conversation import Next
-from tidegate.doors.ftp.data import Passive
+from tidegate.doors.ftp.ways import Passive
 from tidegate.model import Filters
 
 
@@ -543,3 +543,20 @@ def test_drained_connections_are_told(tmp_path: Path) -> None:
             ftp.login(person)
             server.running.stop()
             assert ftp.reply() == "421 The server is shutting down."
+
+
+@pytest.mark.parametrize("link", ["symlink", "hard link"])
+def test_comb_by_another_name_of_the_target_loses_nothing(ftp: RawFtp, person: Person, link: str) -> None:
+    (person.home / "whole").write_bytes(b"whole")
+    (person.home / "part").write_bytes(b" part")
+    if link == "symlink":
+        (person.home / "other").symlink_to("whole")
+        assert ftp.code("COMB whole part other") == 501
+        assert ftp.code("COMB other whole part") == 501
+        assert (person.home / "whole").read_bytes() == b"whole"
+        assert (person.home / "part").read_bytes() == b" part"
+    else:
+        os.link(person.home / "whole", person.home / "other")
+        assert ftp.code("COMB whole other") == 250
+        assert (person.home / "whole").read_bytes() == b"wholewhole"
+        assert not (person.home / "other").exists()

@@ -142,6 +142,15 @@ def _python(sources: Path, kept: Path) -> None:
     shutil.copy2(sources / "main.py", kept / "main.py")
 
 
+def _ftp(sources: Path, kept: Path) -> None:
+    """FTP clients of Python and Node.js, and a newer rclone than systems have."""
+    _call([sys.executable, "-m", "venv", str(kept / "venv")], sources, BUILD_SECONDS)
+    pip = [str(kept / "venv" / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    _fetch([*pip, "--only-binary", ":all:", "-r", "requirements.txt"], sources)
+    shutil.copy2(sources / "main.py", kept / "main.py")
+    _node(sources, kept)
+
+
 GO = Toolchain("go", ("go",), ("go", "version"), _go)
 GCS = Toolchain("gcs", ("go",), ("go", "version"), _go)
 """A server, for `object_servers`."""
@@ -151,11 +160,12 @@ NODE = Toolchain("node", ("node", "npm"), ("node", "--version"), _node)
 AZURITE = Toolchain("azurite", ("node", "npm"), ("node", "--version"), _azurite)
 C = Toolchain("c", ("cc", "/usr/include/libssh/libssh.h"), ("cc", "--version"), _c)
 PYTHON = Toolchain("python", (), (sys.executable, "--version"), _python)
+FTP = Toolchain("ftp", ("node", "npm"), ("node", "--version"), _ftp)
 PHP = Toolchain("php", ("php",))
 ERLANG = Toolchain("erlang", ("escript",))
 RUBY = Toolchain("ruby", ("ruby",))
 PERL = Toolchain("perl", ("perl", "ssh"))
-TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE)
+TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE, FTP)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from tests.support.running import Person, Running, free_port, running
 SECONDS = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class FtpServer:
     """A server with one binding of each kind.
 
@@ -26,6 +26,7 @@ class FtpServer:
         plain: port in the clear, TLS by AUTH.
         required: port that wants TLS, and the session of the control connection on data connections.
         implicit: port with TLS from the first byte on.
+        mode: `common.upload_mode`, for tests that set it.
     """
 
     running: Running
@@ -33,6 +34,7 @@ class FtpServer:
     required: int
     implicit: int
     certificate: Path
+    mode: int = 1
 
     def account(self, **fields: Any) -> Person:
         return self.running.account(**fields)

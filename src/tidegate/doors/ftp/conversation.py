@@ -16,8 +16,8 @@ from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.common.record import ConnectionRecord, Events
 from tidegate.doors.ftp import status
 from tidegate.doors.ftp.control import Control
-from tidegate.doors.ftp.data import Active, Passive
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
+from tidegate.doors.ftp.ways import Hellos, Way
 from tidegate.doors.ftp.wire import replies
 from tidegate.doors.ftp.wire.listings import DEFAULT_FACTS
 from tidegate.errors import NotADirectory, TidegateError
@@ -106,16 +106,16 @@ class Next:
 
     offset: int = 0
     end: int | None = None
-    way: Passive | Active | None = None
+    way: Way | None = None
     _timer: asyncio.TimerHandle | None = None
 
-    def goes(self, way: Passive | Active, seconds: float = UNUSED_SECONDS) -> None:
+    def goes(self, way: Way, seconds: float = UNUSED_SECONDS) -> None:
         """Let the next transfer go by `way`, if it begins within so many seconds."""
         self.forget_way()
         self.way = way
         self._timer = asyncio.get_running_loop().call_later(seconds, self.forget_way)
 
-    def take_way(self) -> Passive | Active | None:
+    def take_way(self) -> Way | None:
         """The way of the transfer that begins now, which closes it from here on."""
         way, self.way = self.way, None
         self.forget_way()
@@ -171,6 +171,7 @@ class Conversation:
         handles: its open files, against the limits of the account and the process.
         ended_by: who ended it if not the client.
         error: what went wrong with the connection itself.
+        hellos: when the client begins TLS on data connections.
     """
 
     door: DoorServices
@@ -203,6 +204,7 @@ class Conversation:
     handles: Share | None = None
     ended_by: str = ""
     error: str = ""
+    hellos: Hellos = field(default_factory=Hellos)
 
     # -- replies -----------------------------------------------------------------------------------------
 

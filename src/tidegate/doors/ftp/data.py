@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data connections: how they come about, and their bytes, in the clear or by TLS.
+"""The bytes of data connections, in the clear or by TLS; `ways` has how they come about.
 
 Plain sockets with the loop's `sock_*` calls: an upload is received into one buffer that storage writes from,
 a download is sent from the buffer that storage read into. Every wait has an end.
@@ -9,28 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import random
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Final
 
 from tidegate.doors.common.tls_stream import RECORD, TlsFailed, TlsStream
-from tidegate.model.address import plain_address
-from tidegate.resources.descriptors import Descriptors
 
 BUFFER: Final = 256 * 1024
 """Bytes that are moved at once."""
 
 GATHER: Final = 128 * 1024
 """Bytes of an upload that are waited for."""
-
-TRIES: Final = 64
-"""Ports of a range that are tried before it counts as used up."""
-
-LEAST_PORT: Final = 1024
-"""Least port that PORT and EPRT may name."""
 
 END_SECONDS: Final = 5.0
 """How long the client's end of a data connection is waited for after ours."""
@@ -53,117 +43,6 @@ class DataFailed(Exception):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-
-class Passive:
-    """A port that waits for one data connection. Life: `listen`, `connect`, `close` (safe at any time).
-
-    Args:
-        sock: listening.
-        peer: address that the connection has to come from; empty takes any.
-    """
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        self._sock = sock
-        self._peer = peer
-
-    @classmethod
-    def listen(cls, address: str, ports: tuple[int, int], peer: str) -> Passive:
-        """Listen on a free port.
-
-        Args:
-            address: that the control connection reached.
-            ports: first and last; (0, 0) takes any free one.
-            peer: see `Passive`.
-
-        Raises:
-            DataFailed: there is none.
-        """
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        first, last = ports
-        count = last - first + 1
-        start = random.randrange(count)  # noqa: S311  spreads the ports; secret it is not
-        for step in range(min(count, TRIES)):
-            port = first + (start + step * 7919) % count if first else 0
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind((address, port))
-                sock.listen(4)
-            except OSError as error:
-                sock.close()
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise DataFailed(425, "no data connection can be opened now") from error
-                continue
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return cls(sock, peer)
-        raise DataFailed(425, "every passive port that was tried is in use; try again later")
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        port: int = self._sock.getsockname()[1]
-        return port
-
-    async def connect(self) -> socket.socket:
-        """The connection, once it is there; those from other addresses are closed."""
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, address = await loop.sock_accept(self._sock)
-            if not self._peer or plain_address(address[0]) == self._peer:
-                self.close()
-                sock.setblocking(False)
-                return sock
-            sock.close()
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._sock.close()
-
-
-class Active:
-    """A data connection that we open, as PORT and EPRT ask for."""
-
-    def __init__(self, local: str, address: str, port: int) -> None:
-        self._local, self._address, self.port = local, address, port
-
-    async def connect(self) -> socket.socket:
-        """Connect from the address of the control connection."""
-        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.bind((self._local, 0))
-            await asyncio.get_running_loop().sock_connect(sock, (self._address, self.port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def close(self) -> None:
-        """Nothing is open yet."""
-
-
-async def connected(way: Passive | Active, seconds: float, descriptors: Descriptors) -> socket.socket:
-    """The socket of a data connection.
-
-    Raises:
-        DataFailed: it did not come about in time.
-    """
-    if not descriptors.room():
-        raise DataFailed(425, "the server has no room for a data connection now")
-    try:
-        async with asyncio.timeout(seconds):
-            return await way.connect()
-    except TimeoutError:
-        raise DataFailed(425, f"no data connection within {seconds:g} s") from None
-    except OSError as error:
-        descriptors.short(error)
-        raise DataFailed(425, "cannot open the data connection") from None
-    finally:
-        way.close()
 
 
 def _counted(sock: socket.socket) -> bytes:
@@ -201,28 +80,34 @@ class DataConnection:
         self._counted = _counted(sock)
         self._timer = self._loop.call_later(seconds, self._look)
 
-    async def secure(self, context: ssl.SSLContext, *, tickets: bool, require_reuse: bool) -> None:
+    async def secure(
+        self, context: ssl.SSLContext, *, tickets: Callable[[], bool], require_reuse: bool
+    ) -> None:
         """Speak TLS.
 
         Args:
             context: of the control connection, whose session can be taken up.
-            tickets: send session tickets. Not before uploads: a client that only writes never reads them, its
-                close then resets the connection, and the system throws away what was not received yet.
+            tickets: tells, once the client has begun, if session tickets are sent. Not before uploads: a
+                client that only writes never reads them, its close then resets the connection, and the
+                system throws away what was not received yet.
             require_reuse: refuse what does not take up a session.
 
         Raises:
             DataFailed: the handshake failed, or it is a new session.
         """
-        self.tls = tls = TlsStream(context, tickets=None if tickets else 0)
-        buffer = bytearray(RECORD)
+        buffer = memoryview(bytearray(RECORD))
+        got = await self._receive(buffer)
+        self.tls = tls = TlsStream(context, tickets=None if tickets() else 0)
         try:
-            while not tls.handshake():
-                await self._flush(tls)
-                self._acknowledge()
-                got = await self._receive(memoryview(buffer))
+            while True:
                 if not got:
                     raise DataFailed(425, "the data connection ended within the TLS handshake")
-                tls.feed(memoryview(buffer)[:got])
+                tls.feed(buffer[:got])
+                if tls.handshake():
+                    break
+                await self._flush(tls)
+                self._acknowledge()
+                got = await self._receive(buffer)
             await self._flush(tls)
         except TlsFailed as error:
             with contextlib.suppress(DataFailed):

@@ -11,8 +11,9 @@ from typing import Final
 
 from tidegate.doors.ftp import status, transfers
 from tidegate.doors.ftp.conversation import Conversation, Rejected
-from tidegate.doors.ftp.data import Active, DataConnection, DataFailed, Passive, connected
+from tidegate.doors.ftp.data import DataConnection, DataFailed
 from tidegate.doors.ftp.options import Reuse
+from tidegate.doors.ftp.ways import Passive, Way, connected
 from tidegate.doors.ftp.wire import replies
 from tidegate.errors import Conflict, InvalidArgument, PeerLimit, TidegateError
 from tidegate.model import Attrs, VPath
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 UNIQUE_TRIES: Final = 5
 """Names that STOU tries."""
+
+ARRIVE_SECONDS: Final = 1.0
+"""How long an upload waits for its data connection before it says that it may come."""
 
 
 # -- a transfer --------------------------------------------------------------------------------------------
@@ -40,7 +44,7 @@ def check_way(c: Conversation) -> None:
         raise Rejected(522, "This server wants data connections protected: PROT P.")
 
 
-def data_way(c: Conversation) -> Passive | Active:
+def data_way(c: Conversation) -> Way:
     """Take the way of the next data connection.
 
     Raises:
@@ -50,21 +54,26 @@ def data_way(c: Conversation) -> Passive | Active:
     way = c.next.take_way()
     if way is None:
         raise Rejected(425, "The port of the data connection is closed by now.")
+    if isinstance(way, Passive) and way.early is not None:
+        c.hellos.look(way.early)
     return way
 
 
-async def open_data(c: Conversation, way: Passive | Active, *, sends: bool) -> DataConnection:
+async def open_data(c: Conversation, way: Way, *, sends: bool) -> DataConnection:
     """The data connection; `sends` says that bytes go to the client.
 
     Raises:
         DataFailed: it did not come about.
     """
+    if isinstance(way, Passive) and way.early is not None:
+        way.early.sends = sends
+        return await way.early.connection(c.options.data_seconds)
     sock = await connected(way, c.options.data_seconds, c.door.ledger.descriptors)
     data = DataConnection(sock, c.options.stall_seconds, c.activity.touch)
     if c.protects and c.tls_context is not None:
         try:
             await data.secure(
-                c.tls_context, tickets=sends, require_reuse=c.binding.session_reuse is Reuse.REQUIRE
+                c.tls_context, tickets=lambda: sends, require_reuse=c.binding.session_reuse is Reuse.REQUIRE
             )
         except BaseException:
             data.abort()
@@ -72,7 +81,7 @@ async def open_data(c: Conversation, way: Passive | Active, *, sends: bool) -> D
     return data
 
 
-def begin(c: Conversation, work: Awaitable[None], name: str, way: Passive | Active | None = None) -> None:
+def begin(c: Conversation, work: Awaitable[None], name: str, way: Way | None = None) -> None:
     """Have a transfer going on; commands are taken meanwhile. `way` is closed when it ends."""
 
     async def run() -> None:
@@ -189,49 +198,75 @@ def _target(c: Conversation, argument: str) -> VPath:
 async def _store(
     c: Conversation, path: VPath, flags: OpenFlags, offset: int | None, opening: str = ""
 ) -> None:
-    session = c.files
     c.next.offset, c.next.end = 0, None
     way = data_way(c)
     try:
         _check_begin(c)
-        file = await session.open(path, flags)
     except TidegateError as error:
         way.close()
         await c.failed("upload", path, error)
         return
-    try:
-        if offset != 0:
-            size = (await file.stat()).size
-            if offset is None:
-                offset = size
-            elif offset > size:
-                raise Rejected(554, f"The file has {size} bytes: what is between would be missing.")
-    except BaseException:
-        way.close()
-        await file.abort()
-        raise
-    start = offset
 
     async def work() -> None:
+        data: DataConnection | None = None
+        file: File | None = None
         try:
-            await c.reply(150, opening or f"Opening the data connection for {path.name}.")
-            data = await open_data(c, way, sends=False)
-            try:
-                await transfers.upload(file, data, start, binary=c.binary)
-            except BaseException:
-                data.abort()
-                raise
+            # A file that is opened before there is anything to write would be emptied for nothing. Nearly
+            # every client connects before it sends the command; who waits for the reply gets it.
+            there = await way.arrives(ARRIVE_SECONDS)
+            if not there:
+                await c.reply(150, opening or f"Opening the data connection for {path.name}.")
+            elif isinstance(way, Passive) and way.early is not None:
+                await c.hellos.wait(way.early, c.options.data_seconds)
+            if not there or way.settled:
+                data = await open_data(c, way, sends=False)
+            file, start = await _opened_to_write(c, path, flags, offset)
+            if there:
+                await c.reply(150, opening or f"Opening the data connection for {path.name}.")
+            if data is None:
+                data = await open_data(c, way, sends=False)
+            await transfers.upload(file, data, start, binary=c.binary)
             await _closed(c, file)
         except TidegateError as error:
-            await file.abort()
+            await _abandoned(data, file)
             await c.failed("upload", path, error)
             return
         except BaseException:
-            await file.abort()
+            await _abandoned(data, file)
             raise
         await c.reply(226, "Stored.")
 
     begin(c, work(), "upload", way)
+
+
+async def _opened_to_write(
+    c: Conversation, path: VPath, flags: OpenFlags, offset: int | None
+) -> tuple[File, int]:
+    """The file of an upload, and where it begins; `offset` None is behind what is there.
+
+    Raises:
+        TidegateError: it cannot be opened.
+        Rejected: there would be a hole.
+    """
+    file = await c.files.open(path, flags)
+    if offset == 0:
+        return file, 0
+    try:
+        size = (await file.stat()).size
+        if offset is not None and offset > size:
+            raise Rejected(554, f"The file has {size} bytes: what is between would be missing.")
+    except BaseException:
+        await file.abort()
+        raise
+    return file, size if offset is None else offset
+
+
+async def _abandoned(data: DataConnection | None, file: File | None) -> None:
+    """Give up what an upload had open, so that nothing of it counts."""
+    if data is not None:
+        data.abort()
+    if file is not None:
+        await file.abort()
 
 
 async def _closed(c: Conversation, file: File) -> None:
@@ -270,18 +305,22 @@ async def comb(c: Conversation, argument: str) -> None:
     async def work() -> None:
         out: File | None = None
         try:
+            # By another name, a link, a part would be appended to itself and then removed.
+            real = [await session.real_path(one) for one in (target, *parts)]
+            if len(set(real)) < len(real):
+                raise Rejected(501, "COMB: each file once; links lead to the same one.")
+            sizes = []
             for part in parts:  # before anything is appended
                 source = await session.open(part, OpenFlags(read=True))
-                await source.abort()
+                try:
+                    sizes.append((await source.stat()).size)
+                finally:
+                    await source.abort()
             out = await session.open(target, OpenFlags(write=True, create=True))
             before = at = (await out.stat()).size
             try:
-                for part in parts:
-                    source = await session.open(part, OpenFlags(read=True))
-                    try:
-                        at += await session.copy_range(source, 0, 0, out, at)
-                    finally:
-                        await source.abort()
+                for part, size in zip(parts, sizes, strict=True):
+                    at += await _appended(session, part, size, out, at)
             except BaseException:
                 await out.abort()
                 out = None
@@ -300,6 +339,17 @@ async def comb(c: Conversation, argument: str) -> None:
         await c.reply(250, "Combined.")
 
     begin(c, work(), "combination")
+
+
+async def _appended(session: Session, part: VPath, size: int, out: File, at: int) -> int:
+    """Append `size` bytes, as many as it had before: a hard link to the target would grow with it."""
+    if not size:
+        return 0
+    source = await session.open(part, OpenFlags(read=True))
+    try:
+        return await session.copy_range(source, 0, size, out, at)
+    finally:
+        await source.abort()
 
 
 async def _cut_back(session: Session, path: VPath, size: int) -> None:

@@ -235,6 +235,7 @@ async def prot(c: Conversation, argument: str) -> None:
         raise Rejected(534, "This server wants data connections protected: PROT P.")
     else:
         raise Rejected(536 if level in ("S", "E") else 504, "PROT P and PROT C are what there is.")
+    c.next.forget_way()  # it was opened for what held before
     await c.reply(200, f"PROT {level}")
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidegate.doors.ftp.conversation import MAX_REST, Conversation, Rejected
-from tidegate.doors.ftp.data import LEAST_PORT, Active, DataFailed, Passive
+from tidegate.doors.ftp.data import DataConnection, DataFailed
+from tidegate.doors.ftp.options import Reuse
+from tidegate.doors.ftp.ways import LEAST_PORT, Active, Passive
 from tidegate.doors.ftp.wire import addresses
 from tidegate.model.address import parse_address, plain_address
 
@@ -79,6 +81,12 @@ def _listen(c: Conversation) -> Passive:
         way = Passive.listen(_local(c), c.options.passive_ports, peer)
     except DataFailed as error:
         raise Rejected(error.code, str(error)) from error
+    if c.protects and c.tls_context is not None:
+        way.welcome(
+            lambda sock: DataConnection(sock, c.options.stall_seconds, c.activity.touch),
+            c.tls_context,
+            require_reuse=c.binding.session_reuse is Reuse.REQUIRE,
+        )
     c.next.goes(way)
     return way
 

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to a data connection: a port that waits for it, or an address to connect to. Every wait has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import random
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.doors.ftp.data import DataConnection, DataFailed
+from tidegate.model.address import plain_address
+from tidegate.resources.descriptors import Descriptors
+
+TRIES: Final = 64
+"""Ports of a range that are tried before it counts as used up."""
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long a client that begins TLS before the reply is waited for."""
+
+TRIAL_SECONDS: Final = 0.005
+"""How long one is waited for whose habit is not known."""
+
+TRIALS: Final = 3
+"""Uploads after which the habit of a client is known."""
+
+LEAST_PORT: Final = 1024
+"""Least port that PORT and EPRT may name."""
+
+
+class Way:
+    """One data connection that is to come.
+
+    Life: made, `arrives` or not, `connect`, `close` (at any time).
+    """
+
+    def __init__(self) -> None:
+        self._coming: asyncio.Task[socket.socket] | None = None
+        self._taken = False
+
+    async def _connect(self) -> socket.socket:
+        raise NotImplementedError
+
+    def _start(self) -> asyncio.Task[socket.socket]:
+        if self._coming is None:
+            self._coming = asyncio.get_running_loop().create_task(self._connect(), name="ftp data connection")
+            self._coming.add_done_callback(_looked_at)
+        return self._coming
+
+    async def arrives(self, seconds: float) -> bool:
+        """True if within so many seconds the connection is there, or has failed, as `connect` will tell."""
+        done, _ = await asyncio.wait({self._start()}, timeout=seconds)
+        return bool(done)
+
+    @property
+    def settled(self) -> bool:
+        """True if nothing is to be waited for: it did not come about, or its TLS handshake is over."""
+        coming = self._coming
+        return coming is not None and coming.done() and (coming.cancelled() or coming.exception() is not None)
+
+    async def connect(self) -> socket.socket:
+        """The connection, once it is there; its socket is the caller's from then on.
+
+        Raises:
+            OSError: it failed.
+        """
+        sock = await self._start()
+        self._taken = True
+        return sock
+
+    def close(self) -> None:
+        """Wait no more; a connection that nobody took is closed."""
+        coming = self._coming
+        if coming is None or self._taken:
+            return
+        if not coming.done():
+            coming.cancel()
+        elif not coming.cancelled() and coming.exception() is None:
+            coming.result().close()
+
+
+def _looked_at(task: asyncio.Task[socket.socket]) -> None:
+    """Whoever waits for a connection gets its failure; nobody may be waiting."""
+    if not task.cancelled():
+        task.exception()
+
+
+class Passive(Way):
+    """A port that waits for one data connection.
+
+    Args:
+        sock: listening.
+        peer: address that the connection has to come from; empty takes any.
+
+    Attributes:
+        early: the beginning of its TLS; see `welcome`.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        super().__init__()
+        self.early: EarlyTls | None = None
+        self._sock = sock
+        self._peer = peer
+
+    @classmethod
+    def listen(cls, address: str, ports: tuple[int, int], peer: str) -> Passive:
+        """Listen on a free port.
+
+        Args:
+            address: that the control connection reached.
+            ports: first and last; (0, 0) takes any free one.
+            peer: see `Passive`.
+
+        Raises:
+            DataFailed: there is none.
+        """
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        first, last = ports
+        count = last - first + 1
+        start = random.randrange(count)  # noqa: S311  spreads the ports; secret it is not
+        for step in range(min(count, TRIES)):
+            port = first + (start + step * 7919) % count if first else 0
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((address, port))
+                sock.listen(4)
+            except OSError as error:
+                sock.close()
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise DataFailed(425, "no data connection can be opened now") from error
+                continue
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return cls(sock, peer)
+        raise DataFailed(425, "every passive port that was tried is in use; try again later")
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        port: int = self._sock.getsockname()[1]
+        return port
+
+    def welcome(
+        self, made: Callable[[socket.socket], DataConnection], context: ssl.SSLContext, *, require_reuse: bool
+    ) -> None:
+        """Take the connection as soon as it comes, and its TLS handshake as soon as the client begins it.
+
+        Some clients (aioftp, basic-ftp) begin before they have sent the command of the transfer, others not
+        before the reply to it.
+        """
+        self.early = EarlyTls(self, made, context, require_reuse=require_reuse)
+
+    @property
+    def settled(self) -> bool:
+        """See `Way.settled`."""
+        return super().settled or (self.early is not None and self.early.done)
+
+    async def _connect(self) -> socket.socket:
+        """Those from other addresses are closed."""
+        loop = asyncio.get_running_loop()
+        while True:
+            sock, address = await loop.sock_accept(self._sock)
+            if not self._peer or plain_address(address[0]) == self._peer:
+                self._sock.close()
+                sock.setblocking(False)
+                return sock
+            sock.close()
+
+    def close(self) -> None:
+        """Listen no more; see `Way.close`."""
+        if self.early is not None:
+            self.early.close()
+        super().close()
+        self._sock.close()
+
+
+class EarlyTls:
+    """The TLS handshake of a passive data connection, which the client may begin before its command.
+
+    Attributes:
+        sends: bytes will go to the client, as far as is known by now: session tickets may be sent.
+    """
+
+    def __init__(
+        self,
+        way: Passive,
+        made: Callable[[socket.socket], DataConnection],
+        context: ssl.SSLContext,
+        *,
+        require_reuse: bool,
+    ) -> None:
+        self.sends = False
+        self._data: DataConnection | None = None
+        self._begun = asyncio.Event()
+        self._taken = False
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(way, made, context, require_reuse=require_reuse), name="ftp data handshake"
+        )
+        self._task.add_done_callback(_seen)
+
+    async def _run(
+        self,
+        way: Passive,
+        made: Callable[[socket.socket], DataConnection],
+        context: ssl.SSLContext,
+        *,
+        require_reuse: bool,
+    ) -> DataConnection:
+        self._data = data = made(await way.connect())
+        try:
+            await data.secure(context, tickets=self._begins, require_reuse=require_reuse)
+        except BaseException:
+            data.abort()
+            raise
+        finally:
+            self._begun.set()
+        return data
+
+    def _begins(self) -> bool:
+        self._begun.set()
+        return self.sends
+
+    @property
+    def begun(self) -> bool:
+        """True once the client has begun the handshake."""
+        return self._begun.is_set()
+
+    @property
+    def done(self) -> bool:
+        """True once the handshake is through, or has failed."""
+        return self._task.done()
+
+    async def settled(self, patience: float, seconds: float) -> None:
+        """Wait for the end of the handshake, `seconds` at most, if the client begins it within `patience`."""
+        if not self.begun and patience:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._begun.wait()
+        if self.begun:
+            await asyncio.wait({self._task}, timeout=seconds)
+
+    async def connection(self, seconds: float) -> DataConnection:
+        """The connection, once its handshake is through.
+
+        Raises:
+            DataFailed: it is not in time, or failed.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                data = await self._task
+        except TimeoutError:
+            what = "TLS handshake" if self._data is not None else "data connection"
+            raise DataFailed(425, f"no {what} within {seconds:g} s") from None
+        except OSError:
+            raise DataFailed(425, "cannot open the data connection") from None
+        self._taken = True
+        return data
+
+    def close(self) -> None:
+        """Wait no more; a connection that nobody took is closed."""
+        self._task.cancel()
+        if self._data is not None and not self._taken:
+            self._data.abort()
+
+
+@dataclass(slots=True)
+class Hellos:
+    """The habit of a client: does it begin TLS on data connections before it has the reply to its command?
+
+    basic-ftp does, and ends an empty upload before its handshake is through if the reply comes first.
+
+    Attributes:
+        early: it has done so.
+        late: uploads for which it has not, in vain waited for.
+    """
+
+    early: bool = False
+    late: int = 0
+
+    def look(self, tls: EarlyTls) -> None:
+        """A command has come."""
+        self.early = self.early or tls.begun
+
+    async def wait(self, tls: EarlyTls, seconds: float) -> None:
+        """Before the reply: give a client that may be one of these the time to begin, and to end."""
+        patience = PATIENCE_SECONDS if self.early else TRIAL_SECONDS if self.late < TRIALS else 0.0
+        await tls.settled(patience, seconds)
+        if tls.begun:
+            self.early = True
+        else:
+            self.late += 1
+
+
+def _seen(task: asyncio.Task[DataConnection]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+class Active(Way):
+    """A data connection that we open, as PORT and EPRT ask for."""
+
+    def __init__(self, local: str, address: str, port: int) -> None:
+        super().__init__()
+        self._local, self._address, self.port = local, address, port
+
+    async def _connect(self) -> socket.socket:
+        """Connect from the address of the control connection."""
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.bind((self._local, 0))
+            await asyncio.get_running_loop().sock_connect(sock, (self._address, self.port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+async def connected(way: Way, seconds: float, descriptors: Descriptors) -> socket.socket:
+    """The socket of a data connection.
+
+    Raises:
+        DataFailed: it did not come about in time.
+    """
+    if not descriptors.room():
+        raise DataFailed(425, "the server has no room for a data connection now")
+    try:
+        async with asyncio.timeout(seconds):
+            return await way.connect()
+    except TimeoutError:
+        raise DataFailed(425, f"no data connection within {seconds:g} s") from None
+    except OSError as error:
+        descriptors.short(error)
+        raise DataFailed(425, "cannot open the data connection") from None
+    finally:
+        way.close()
