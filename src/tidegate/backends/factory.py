@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -51,6 +51,20 @@ EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
     "gcs": ("google_crc32c", "tidegate[gcs]"),
 }
 """Of those, what needs a library that is not always installed: its module, and what to install for it."""
+
+
+_wrapping: Final[dict[type, bool]] = {}
+
+
+def _wraps(kind: StorageKind) -> TypeGuard[WrapsStorage]:
+    """True if a kind that is in use lies over other storage.
+
+    A login asks twice, and a runtime protocol takes six microseconds to ask: it is asked once for each class.
+    """
+    found = _wrapping.get(type(kind))
+    if found is None:
+        found = _wrapping[type(kind)] = isinstance(kind, WrapsStorage)
+    return found
 
 
 class StorageKinds:
@@ -295,7 +309,8 @@ class Storages:
         if spec.config.kind not in self._used:
             async with self._opening:
                 await self._open_kind(spec.config)
-        if isinstance(self._used.get(spec.config.kind), WrapsStorage):
+        kind = self._used.get(spec.config.kind)
+        if kind is not None and _wraps(kind):
             try:
                 below = self.kinds.below(spec)
             except OperatorError:
@@ -330,7 +345,7 @@ class Storages:
             # Not with a colon after the field: the log takes what follows the name of a secret for one.
             whose = f" of {spec.owner.kind} {spec.owner.name}:" if spec.owner.name else ""
             raise StorageFailed(detail=f"storage{whose} {error.field} {error.what}") from None
-        if isinstance(kind, WrapsStorage):
+        if _wraps(kind):
             return kind.wrap(spec, options, self.build(kind.below(spec, options)))
         return kind.build(spec, options)
 

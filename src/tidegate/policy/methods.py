@@ -40,7 +40,7 @@ _SSH_DOUBLE: Final = (KEY_AND_PASSWORD, KEY_AND_KEYBOARD)
 
 def family_of(protocol: Protocol | str) -> str:
     """The word of `denied_protocols` for a door: SSH, FTP, DAV or HTTP."""
-    if isinstance(protocol, OtherProtocol):
+    if isinstance(protocol, Protocol | OtherProtocol):
         return protocol.family
     try:
         return Protocol(str(protocol)).family

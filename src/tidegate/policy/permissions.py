@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from tidegate.errors import InvalidPath
@@ -33,7 +34,8 @@ def mask_of(*permissions: Permission) -> int:
     return mask
 
 
-def expand(names: Iterable[str]) -> frozenset[Permission]:
+@lru_cache(maxsize=1024)  # each login asks for each entry of the account, and most accounts have the same
+def expand(names: tuple[str, ...]) -> frozenset[Permission]:
     """Every permission that the configured names give.
 
     ``*`` gives all; ``delete`` gives delete_files and delete_dirs, ``rename`` both kinds of renaming, and

@@ -108,7 +108,7 @@ def test_uncovered_and_unreadable_keys_grant_nothing() -> None:
     ],
 )
 def test_expand(names: list[str], found: set[str]) -> None:
-    assert expand(names) == found
+    assert expand(tuple(names)) == found
 
 
 def test_below() -> None:

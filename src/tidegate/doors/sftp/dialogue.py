@@ -52,6 +52,7 @@ from tidegate.vfs.api import Session
 logger = logging.getLogger(__name__)
 
 _U32: Final = Struct(">I").unpack_from
+_VERSION: Final = replies.version(ADVERTISED)
 _QUEUED_OVERHEAD_BYTES: Final = 256
 """What a waiting request costs beside the bytes of its packet, roughly."""
 
@@ -261,7 +262,7 @@ class SftpDialogue:
             raise ProtocolViolation
         decode_init(body)
         self._greeted = True
-        self._transport.send(replies.version(ADVERTISED))
+        self._transport.send(_VERSION)
 
     # -- the end -------------------------------------------------------------------------------------
 
