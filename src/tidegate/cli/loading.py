@@ -8,7 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Signature, signature
 from pathlib import Path
@@ -164,7 +164,9 @@ async def _carry_out(context: AdminContext, dump: Path | BinaryIO, choices: _Cho
     from tidegate.store.dump_reading import load_file
     from tidegate.store.legacy.remarks import Remarks
 
-    move, scan_quota, dry_run = choices.move, choices.scan_quota, choices.dry_run
+    credentials = context.loaded.resolve(context.loaded.settings.data_provider.credentials_path)
+    move = replace(choices.move, credentials=str(credentials)) if credentials.is_dir() else choices.move
+    scan_quota, dry_run = choices.scan_quota, choices.dry_run
     if scan_quota and not context.loaded.settings.data_provider.track_quota:
         raise InvalidArgument("--scan-quota: usage is not tracked, data_provider.track_quota is 0")
     with meter("comparing" if dry_run else "loading", "bytes") as progress:

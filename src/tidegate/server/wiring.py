@@ -32,7 +32,7 @@ from tidegate.server.secrets import sealing
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.vfs.usage.lease import server_name
 
-_PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path"})
+_PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_path", "credentials_path"})
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
 
 _SECTIONS_READ_AT_START: Final = (

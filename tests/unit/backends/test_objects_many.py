@@ -34,7 +34,7 @@ class Endless(MemoryBucket):
             yield Page([Stored(f"{prefix}name-{number:07}", 1, 1.0, f"e{number}") for number in numbers], [])
 
 
-@pytest.fixture(params=[20_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
+@pytest.fixture(params=[20_000, pytest.param(1_000_000, marks=(pytest.mark.soak, pytest.mark.timeout(1800)))])
 def count(request: pytest.FixtureRequest) -> int:
     found: int = request.param
     return found

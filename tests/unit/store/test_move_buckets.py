@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.command_line import tidegate
+from tests.support.google_key import AUDIENCE, service_account
 
 from tidegate.backends.factory import StorageKinds, options_of
+from tidegate.backends.objects.gcs_options import GcsOptions
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.cli.provider import opened
 from tidegate.model.secrets import open_secret
@@ -85,3 +88,48 @@ def test_explain_knows(loaded: str, tmp_path: Path, name: str, code: int) -> Non
     assert done.code == code
     said = "would fail: storage: filesystem.s3config: access_secret is encrypted (AES-256-GCM)"
     assert done.out.startswith(said) == bool(code)
+
+
+GCS = {"bucket": "b-1", "automatic_credentials": 0, "key_prefix": "x/"}
+
+
+@pytest.mark.parametrize("form", ["json", "secret"])
+def test_credentials_in_files_of_sftpgo_are_found(tmp_path: Path, form: str) -> None:
+    """SFTPGo 0.9.6 to 2.2: a file for each user, and for each folder in a directory of its own."""
+    text = service_account(AUDIENCE)
+    place = tmp_path / "credentials"
+    (place / "folders").mkdir(parents=True)
+    content = text if form == "json" else json.dumps({"status": "Plain", "payload": text})
+    (place / "gina_gcs_credentials.json").write_text(content)
+    (place / "folders/f_gcs_credentials.json").write_text(content)
+    (place / "broken_gcs_credentials.json").write_text("no json")
+    bare = {"provider": 2, "gcsconfig": {**GCS, "credentials": {}}}
+    auto = {"provider": 2, "gcsconfig": {**GCS, "automatic_credentials": 1}}
+    dump = {
+        "version": 10,
+        "users": [user("gina", bare), user("auto", auto), user("broken", bare)],
+        "folders": [{"name": "f", "mapped_path": "/srv/f", "filesystem": bare}],
+        "admins": [],
+        "api_keys": [],
+    }
+    (tmp_path / "dump.json").write_text(json.dumps(dump))
+    assert tidegate("initprovider", "-c", tmp_path).code == 0
+    done = tidegate("loaddata", tmp_path / "dump.json", "-c", tmp_path)
+    assert done.code == 0, done.err
+    said = done.out + done.err
+    assert "PRIVATE KEY" not in said
+    assert f"come from {place}/gina_gcs_credentials.json" in said
+    assert "users[2] (broken): filesystem.gcsconfig: credentials is missing" in said
+
+    async def stored() -> tuple[Any, ...]:
+        async with opened(tmp_path, "tidegate") as desk:
+            provider = desk.provider
+            return await provider.user("gina"), await provider.folder("f"), await provider.user("auto")
+
+    *found, auto_found = asyncio.run(stored())
+    for record in found:
+        assert record is not None
+        options = options_of(GcsOptions, "gcsconfig", record.filesystem, "")
+        assert open_secret("credentials", options.credentials) == text
+    assert auto_found is not None
+    assert not options_of(GcsOptions, "gcsconfig", auto_found.filesystem, "").credentials

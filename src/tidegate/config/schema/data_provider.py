@@ -213,6 +213,12 @@ class DataProvider(Section):
     post_login_scope: int = key(0, "Logins it is told of: 0 all, 1 failed ones, 2 accepted ones.", ge=0, le=2)
     actions: RecordActionKeys = key(RecordActionKeys(), "Programs and URLs that are told of changed records.")
 
+    credentials_path: str = key(
+        "credentials",
+        "Directory where SFTPGo up to 2.2 kept credentials of Google Cloud Storage; loading its accounts "
+        "finds them there. New ones are kept with the record.",
+    )
+
     # -- accepted, not acted on ----------------------------------------------------------------------------
     disable_sni: bool = key(False, "No server name in the TLS handshake.", available=False)
     target_session_attrs: str = key("", "PostgreSQL session kind.", available=False)
@@ -224,7 +230,6 @@ class DataProvider(Section):
         available=False,
     )
     node: dict[str, Any] = key({}, "Address of this node for the others.", available=False, switch="host")
-    credentials_path: str = key("credentials", "Directory for storage credentials.", available=False)
     prefer_database_credentials: bool = key(
         False, "Keep storage credentials in the database.", available=False
     )

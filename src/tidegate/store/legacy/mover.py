@@ -12,6 +12,7 @@ from tidegate.accounts.rules import Rules
 from tidegate.store import versions
 from tidegate.store.legacy import table
 from tidegate.store.legacy.account import Judged, codes_lost, convert_user, keep_recovery_codes
+from tidegate.store.legacy.credentials import adopt_credentials
 from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
@@ -40,6 +41,7 @@ class MoveOptions:
         leave_out: records with mistakes are left out, instead of refusing the dump.
         from_version: the release that wrote the dump; empty to go by the dump.
         every_remark: keep each remark by itself, for a report.
+        credentials: directory with credentials of Google Cloud Storage; see `legacy.credentials`.
     """
 
     open: frozenset[str] = frozenset()
@@ -47,6 +49,7 @@ class MoveOptions:
     leave_out: bool = False
     from_version: str = ""
     every_remark: bool = False
+    credentials: str = ""
 
 
 DEFAULT_MOVE: Final = MoveOptions()
@@ -189,8 +192,9 @@ class Mover:
         Raises:
             BadRecord: another record has the name, or a part is not of the form that it should have.
         """
-        open_record(document)
         name = record_name(section, document)
+        adopted = adopt_credentials(section, name, document, self._options.credentials)
+        open_record(document)
         folded = fold_name(name, self._rules) if section in ("users", "admins") else name
         subject = Subject(section, index, name, "" if folded == name else folded)
         where = f"{section}[{index}]."
@@ -205,6 +209,8 @@ class Mover:
         else:
             for key, value in document.items():
                 judged.by_row(key, table.API_KEYS.get(key), value)
+        if adopted:
+            judged.notes.append(("filesystem.gcsconfig.credentials", f"come from {adopted}"))
         if subject.here:
             self._remarks.note(subject, NAME_KEYS[section], f"is {folded!r} here", Weight.RENAMED)
         for place, text in judged.notes:
