@@ -35,7 +35,7 @@ while IFS= read -r -d '' -u 9 line; do
   printf '\n\001%d\001\n' $?
 done
 """
-SERVICE = re.compile(r"^(make serve|\S*tidegate (serve|portable))\b")
+SERVICE = re.compile(r"^(make serve|guide-store|\S*tidegate (serve|portable))\b")
 READY = "Ctrl-C "
 EDITOR_SECONDS = 2.0
 """How long sftp may take from its prompt to the raw mode of its line editor."""
@@ -58,7 +58,7 @@ class GuideShell:
         self.place = place
         self.home = place / "tidegate"
         self.learned: dict[str, str] = {}
-        self.ports = {name: str(free_port()) for name in ("2022", "8080", "2222", "2121")}
+        self.ports = {name: str(free_port()) for name in ("2022", "8080", "2222", "2121", "8333")}
         self.paths = {
             "/var/lib/tidegate": str(place / "lib"),
             "/opt/tidegate": str(place / "opt"),
@@ -90,6 +90,7 @@ class GuideShell:
                 f"exec {shutil.which('ssh')} -F none -o UserKnownHostsFile={self.place}/known_hosts "
                 '-o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n'
             ),
+            "bin/guide-store": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.guide_store "$@"\n',
             "bin/sudo": 'test "$1" = -u && shift 2; exec "$@"\n',
         }
         for name, text in scripts.items():

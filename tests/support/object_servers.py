@@ -94,8 +94,8 @@ def _loader() -> Any:
 
 
 @contextlib.contextmanager
-def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
-    """SeaweedFS with its data in a new directory."""
+def seaweedfs(directory: Path, *, s3_port: int = 0) -> Iterator[ObjectServer]:
+    """SeaweedFS with its data in a new directory; `s3_port` names the port of S3, else it is a free one."""
     program = _weed()
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "s3.json"
@@ -105,6 +105,8 @@ def seaweedfs(directory: Path) -> Iterator[ObjectServer]:
     names = ["master", "master.port.grpc", "volume", "volume.port.grpc", "filer", "filer.port.grpc", "s3"]
     names.append("s3.port.grpc")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
+    if s3_port:
+        ports["s3"] = s3_port
     words = [f"-{name if '.' in name else name + '.port'}={port}" for name, port in ports.items()]
     words += [
         "-s3.port.iceberg=0",
