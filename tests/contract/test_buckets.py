@@ -155,6 +155,28 @@ async def test_race_to_create_has_one_winner(bucket: Bucket) -> None:
     assert await bucket.get("race", 0, 10) == f"{won[0]}".encode()
 
 
+async def test_replaced_only_if_it_is_as_expected(bucket: Bucket) -> None:
+    first = await bucket.put("ref", b"first", {})
+    second = await bucket.put("ref", b"second", {"a": "1"}, if_etag=first.etag)
+    assert (await bucket.head("ref")).etag == second.etag != first.etag
+    with pytest.raises(ObjectChanged):
+        await bucket.put("ref", b"third", {}, if_etag=first.etag)
+    with pytest.raises(ObjectChanged):
+        await bucket.put("gone", b"third", {}, if_etag=first.etag)
+    assert await bucket.get("ref", 0, 100) == b"second"
+    assert [name for name in await keys(bucket) if name != "ref"] == []
+
+
+async def test_race_to_replace_has_one_winner(bucket: Bucket) -> None:
+    before = await bucket.put("race", b"before", {})
+    tries = [bucket.put("race", f"{number}".encode(), {}, if_etag=before.etag) for number in range(8)]
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    won = [number for number, one in enumerate(done) if isinstance(one, Stored)]
+    assert len(won) == 1, done
+    assert all(isinstance(one, ObjectChanged) for number, one in enumerate(done) if number not in won)
+    assert await bucket.get("race", 0, 100) == f"{won[0]}".encode()
+
+
 async def test_delete(bucket: Bucket) -> None:
     for number in range(5):
         await bucket.put(f"d/{number}", b"x", {})

@@ -161,11 +161,20 @@ class MemoryBucket:
         return found.stored, found.data[:size]
 
     async def put(
-        self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
+        self,
+        key: str,
+        data: Buffer,
+        metadata: Mapping[str, str],
+        *,
+        create: bool = False,
+        if_etag: str = "",
     ) -> Stored:
         content = bytes(data)
         assert len(content) <= self.limits.put, "a put above the limit"
         async with self._acting("put"):
+            found = self.service.objects.get(key)
+            if if_etag and (found is None or found.stored.etag != if_etag):
+                raise ObjectChanged
             return self._store(key, content, metadata, create=create)
 
     async def delete(self, keys: Sequence[str]) -> None:

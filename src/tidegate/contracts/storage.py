@@ -103,6 +103,8 @@ class OpenOptions:
         uid: owner of a new file; None leaves the server's own.
         gid: group of a new file; None leaves the server's own.
         fsync: make the content durable before COMMIT returns.
+        replaces: only in place of the file that has this version (`FileHandle`'s, if the backend tells it):
+            else COMMIT raises `Conflict`. Empty for no condition.
     """
 
     read: bool = False
@@ -116,6 +118,7 @@ class OpenOptions:
     uid: int | None = None
     gid: int | None = None
     fsync: bool = False
+    replaces: str = ""
 
 
 class FileHandle(Protocol):
@@ -127,6 +130,8 @@ class FileHandle(Protocol):
             that is known; doors then keep no room for more than a small file has.
         staged: True if what is written lies beside the target until COMMIT. Only the backend knows if it
             continues a finished file or an unfinished upload. False for reading.
+        version: MAY be there, of a handle for reading: a text that changes with the content. A backend that
+            has it obeys `OpenOptions.replaces`, in one step with the write.
         took: True if it took the place of an unfinished upload that was kept; False without PARTIALS.
     """
 

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OpenFlags:
-    """Flags of opening a file; the names are those of POSIX, but for `atomic`.
+    """Flags of opening a file; the names are those of POSIX, but for the last two.
 
     Attributes:
         atomic: what is there keeps its content until the new one is complete, whatever the upload mode. It
             has a meaning for files that begin empty.
+        replaces: publish an upload only in place of the file that has this `File.version`; else `close`
+            raises `Conflict`. Empty for no condition.
     """
 
     read: bool = False
@@ -49,6 +51,7 @@ class OpenFlags:
     truncate: bool = False
     exclusive: bool = False
     atomic: bool = False
+    replaces: str = ""
 
 
 class Span(NamedTuple):
@@ -80,6 +83,7 @@ class File(Protocol):
     after either every method raises `InvalidHandle`.
 
     Attributes:
+        version: of a file opened for reading, changes with its content; empty where storage tells none.
         small: bytes that a small file held when it was opened for reading, 0 for all other files. A door
             needs no room for more: clients ask for 255 KiB, whatever the size.
     """
@@ -88,6 +92,11 @@ class File(Protocol):
     readable: bool
     writable: bool
     small: int
+
+    @property
+    def version(self) -> str:
+        """See above."""
+        ...
 
     async def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes; ``b""`` at or past the end. Waits for bandwidth."""

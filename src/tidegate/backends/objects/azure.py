@@ -167,20 +167,31 @@ class AzureBucket:
         return without_write_id(got.stored), got.data
 
     async def put(
-        self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
+        self,
+        key: str,
+        data: Buffer,
+        metadata: Mapping[str, str],
+        *,
+        create: bool = False,
+        if_etag: str = "",
     ) -> Stored:
         """See `Bucket.put`."""
-        if not create:
+        if not create and not if_etag:
             return await self._put(key, data, metadata, {})
         own = secrets.token_hex(8)
+        condition = {"If-None-Match": "*"} if create else if_match(if_etag)
         try:
-            stored = await self._put_once(key, data, {**metadata, WRITE_ID: own}, {"If-None-Match": "*"})
+            stored = await self._put_once(key, data, {**metadata, WRITE_ID: own}, condition)
         except Failed as failed:
             if failed.tries > 1 and isinstance(failed.error, ObjectChanged):
                 found = await self._requests.head(key)
                 if (found.metadata or {}).get(WRITE_ID) == own:
                     return without_write_id(found)
-            raise exists_instead(failed.error) from None
+            if create:
+                raise exists_instead(failed.error) from None
+            if isinstance(failed.error, NotFound):
+                raise ObjectChanged(detail="the object is gone") from None
+            raise failed.error from None
         return without_write_id(stored)
 
     async def _put(

@@ -208,12 +208,22 @@ class Bucket(Protocol):
         ...
 
     async def put(
-        self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
+        self,
+        key: str,
+        data: Buffer,
+        metadata: Mapping[str, str],
+        *,
+        create: bool = False,
+        if_etag: str = "",
     ) -> Stored:
         """Store an object in one request, its content checked by the service against a digest.
 
         Args:
             create: only if nothing has that key; see `Limits.creates`.
+            if_etag: only in place of the object with this etag; not together with `create`.
+
+        Raises:
+            ObjectChanged: with `if_etag`: the object is another one now, or gone.
         """
         ...
 

@@ -142,18 +142,25 @@ class GcsBucket:
         raise ObjectChanged
 
     async def put(
-        self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
+        self,
+        key: str,
+        data: Buffer,
+        metadata: Mapping[str, str],
+        *,
+        create: bool = False,
+        if_etag: str = "",
     ) -> Stored:
         """See `Bucket.put`."""
         identifier = secrets.token_hex(16)
-        wanted = {**metadata, WRITE_ID: identifier} if create else metadata
+        wanted = {**metadata, WRITE_ID: identifier} if create or if_etag else metadata
+        match = "0" if create else if_etag
         options = self._options
         try:
             stored, _ = await self._requests.insert(
-                named(key), data, wanted, create=create, storage_class=options.storage_class, acl=options.acl
+                named(key), data, wanted, match=match, storage_class=options.storage_class, acl=options.acl
             )
         except Failed as failed:
-            if create and failed.tries > 1 and isinstance(failed.error, ObjectChanged):
+            if match and failed.tries > 1 and isinstance(failed.error, ObjectChanged):
                 found = await self._requests.head(key)
                 if (found.metadata or {}).get(WRITE_ID) == identifier:
                     return without_write_id(found)

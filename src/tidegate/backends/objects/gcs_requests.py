@@ -133,11 +133,13 @@ class GcsRequests:
         data: Buffer,
         metadata: Mapping[str, str],
         *,
-        create: bool,
+        match: str,
         storage_class: str,
         acl: str,
     ) -> tuple[Stored, int]:
         """Store an object whose content both sides have compared; and how many tries it took.
+
+        `match` is the generation of the object that it replaces, ``0`` for none; empty replaces any.
 
         Raises:
             Failed: with the error.
@@ -146,7 +148,7 @@ class GcsRequests:
         made = await sums.digest(crc32c, data, memoryview(data).nbytes)
         resource = {**self.resource(checked(key), metadata, storage_class), "crc32c": sums.base64_of(made)}
         query = {"uploadType": "multipart", "fields": FIELDS, "predefinedAcl": acl}
-        query |= {"ifGenerationMatch": "0"} if create else {}
+        query |= {"ifGenerationMatch": match} if match else {}
         request = Request(
             "objects.insert",
             "POST",

@@ -160,7 +160,7 @@ class GcsUploads:
     async def _put(self, key: str, data: Buffer, metadata: Mapping[str, str]) -> Stored:
         try:
             stored, _ = await self._requests.insert(
-                key, data, metadata, create=False, storage_class=self._part_class, acl=""
+                key, data, metadata, match="", storage_class=self._part_class, acl=""
             )
         except Failed as failed:
             raise failed.error from None

@@ -16,7 +16,7 @@ from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.copying import copy_object, ranges
 from tidegate.backends.objects.digests import Digests
 from tidegate.backends.objects.settings import MIB, ObjectSettings
-from tidegate.errors import StorageFailed, TidegateError, TooLarge
+from tidegate.errors import StorageFailed, TidegateError, TooLarge, Unsupported
 
 PLAIN_PARTS: Final = 2000
 """Parts of the usual size, before they grow."""
@@ -247,22 +247,27 @@ class PartStream:
 
     # -- endings -----------------------------------------------------------------------------------------
 
-    async def finish(self, metadata: Mapping[str, str], *, create: bool) -> Stored:
+    async def finish(self, metadata: Mapping[str, str], *, create: bool, if_etag: str = "") -> Stored:
         """Make the object.
 
         Args:
             metadata: of the object, without digests.
             create: only if nothing has the key.
+            if_etag: only in place of the object with this etag; for what fits into one request.
 
         Raises:
             TidegateError: it was not made, and nothing of it is left.
         """
         try:
             self._check()
+            if self.upload is not None and if_etag:
+                raise Unsupported("a file of this size cannot be replaced on a condition")
             if self.upload is None:
                 await self.digests.update(self._buffer)
                 wanted = {**metadata, **self.digests.metadata()}
-                stored = await self._bucket.put(self.key, self._buffer, wanted, create=create)
+                stored = await self._bucket.put(
+                    self.key, self._buffer, wanted, create=create, if_etag=if_etag
+                )
             else:
                 if self._buffer:
                     await self._send()

@@ -63,6 +63,7 @@ class ObjectReader:
         self, tree: Tree, memory: Share, key: str, stored: Stored, *, first: bytes, held: int
     ) -> None:
         self.existed_size: int | None = stored.size
+        self.version = stored.etag
         self._tree = tree
         self._budget = memory
         self._key = key

@@ -150,18 +150,26 @@ class S3Bucket:
         return without_write_id(Stored(key, int(total), time_of(answer), etag_of(answer), metadata)), data
 
     async def put(
-        self, key: str, data: Buffer, metadata: Mapping[str, str], *, create: bool = False
+        self,
+        key: str,
+        data: Buffer,
+        metadata: Mapping[str, str],
+        *,
+        create: bool = False,
+        if_etag: str = "",
     ) -> Stored:
         """See `Bucket.put`."""
         params: Answer = {"Key": checked(key), "Metadata": dict(metadata), **self._requests.of_new(key)}
         own = secrets.token_hex(8)
-        if create:
+        if create or if_etag:
             params["Metadata"][WRITE_ID] = own
-            params["IfNoneMatch"] = "*"
+            params |= {"IfMatch": f'"{if_etag}"'} if if_etag else {"IfNoneMatch": "*"}
         try:
             answer, confirmed = await self._requests.send("put_object", data, **params)
         except Failed as failed:
-            if create and failed.tries > 1 and isinstance(failed.error, ObjectChanged):
+            if isinstance(failed.error, NotFound) and if_etag:
+                raise ObjectChanged(detail="the object is gone") from None
+            if (create or if_etag) and failed.tries > 1 and isinstance(failed.error, ObjectChanged):
                 found = await self._requests.head(key)
                 if (found.metadata or {}).get(WRITE_ID) == own:
                     return without_write_id(found)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from tidegate.abc import FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.objects.attributes import Node
-from tidegate.backends.objects.bucket import Stored, Upload
+from tidegate.backends.objects.bucket import ObjectChanged, Stored, Upload
 from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.keys import parent_of
 from tidegate.backends.objects.metadata import with_times, without_digests
@@ -182,7 +182,13 @@ class Uploads:
             raise
         try:
             create = writer.exclusive and self._tree.bucket.limits.creates
-            stored = await writer.stream.finish(writer.metadata(), create=create)
+            stored = await writer.stream.finish(
+                writer.metadata(), create=create, if_etag=writer.options.replaces
+            )
+        except ObjectChanged:
+            self._tree.cache.changed(target)
+            await self._drop(writer)
+            raise Conflict("the file was changed meanwhile") from None
         except BaseException:
             self._tree.cache.changed(target)
             await self._drop(writer)

@@ -156,6 +156,12 @@ class File:
         context.files[self] = None
         context.transfers.add(self)
 
+    @property
+    def version(self) -> str:
+        """See `vfs.api.File`."""
+        version = getattr(self._handle, "version", "")
+        return version if isinstance(version, str) else ""
+
     # -- reading -------------------------------------------------------------------------------------
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:

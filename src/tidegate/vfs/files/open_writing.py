@@ -190,6 +190,7 @@ def _options(context: Context, checked: _Checked, attrs: Attrs | None) -> OpenOp
         uid=uid,
         gid=gid,
         fsync=context.options.fsync,
+        replaces=flags.replaces,
     )
 
 

@@ -4,7 +4,8 @@
 The copy is made and brought back through the session, as any client would: permissions, quota and events are
 those of downloads and uploads. A push is stored in an order that leaves a repository whole at each moment:
 objects, then indexes of packs, then what names them. Names are compared with what they were when the copy was
-made, so that what somebody else pushed meanwhile is not lost; pushes through this server wait for each other.
+made, and written on the condition that they still are that version, where storage has versions (buckets do):
+what another server pushes in between is not lost. Pushes through this server wait for each other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from tidegate.errors import AlreadyExists, Conflict, NotFound, TidegateError, Unsupported
+from tidegate.errors import AlreadyExists, Conflict, NotADirectory, NotFound, TidegateError, Unsupported
 from tidegate.model import Permission, VPath
 from tidegate.vfs.api import OpenFlags, Session
 
@@ -36,6 +37,9 @@ PIECE_BYTES: Final = 256 * 1024
 OBJECTS: Final = "objects"
 _LEFT_OUT: Final = frozenset({"hooks"})
 """Directories at the top of a repository that are not copied: nothing in them is ever run."""
+
+NOTHING: Final = b"0" * 40 + b"\n"
+"""A name that stands for no object; git ignores it."""
 
 _TEMPORARY: Final = (".lock", ".keep")
 _TEMPORARY_BEGINNINGS: Final = ("tmp_", "incoming-", ".tmp-")
@@ -139,7 +143,8 @@ class Copy:
         """Bring back what a push changed.
 
         Raises:
-            Conflict: somebody else changed the repository meanwhile; nothing that names objects was stored.
+            Conflict: somebody else changed the repository meanwhile; nothing of theirs was replaced, and of
+                what names objects nothing was stored, or only in part.
             TidegateError: something cannot be written; what names objects is not, or only in part.
         """
         now, directories = await asyncio.to_thread(self._scan)
@@ -152,27 +157,31 @@ class Copy:
                 continue
         for rank in range(2):  # content, then indexes
             await self._each([key for key in changed if _order(key)[0] == rank], self._upload)
-        for key in [key for key in changed if not _is_object(key)] + gone:
-            if await self._content(key) != self.names.get(key):
-                raise Conflict(f"the repository was changed meanwhile ({key}); fetch, and push again")
+        changed = [key for key in changed if not _is_object(key)]
+        versions: dict[str, str] = {}
+        for key in changed + gone:
+            content, versions[key] = await self._content(key)
+            if content != self.names.get(key):
+                raise _changed(key)
         for key in changed:
-            if not _is_object(key):
-                await self._upload(key)
+            await self._upload_name(key, versions[key])
         for key in gone:
-            await self.session.remove(self._path(key))
+            await self._remove_name(key, versions[key])
 
-    async def _content(self, key: str) -> bytes | None:
+    async def _content(self, key: str) -> tuple[bytes | None, str]:
+        """What a name holds now, None if it is not there; and its version."""
         try:
             file = await self.session.open(self._path(key), OpenFlags(read=True))
-        except TidegateError:
-            return None
+        except (NotFound, NotADirectory):
+            return None, ""
         found = bytearray()
         try:
+            version = file.version
             while piece := await file.read(len(found), PIECE_BYTES):
                 found += piece
         finally:
             await file.close()
-        return bytes(found)
+        return bytes(found), version
 
     async def _upload(self, key: str) -> None:
         flags = OpenFlags(write=True, create=True, truncate=True)
@@ -191,6 +200,55 @@ class Copy:
                     await self.session.remove(self._path(key))
             raise
         await file.close()
+
+    # -- names -------------------------------------------------------------------------------------------
+
+    async def _upload_name(self, key: str, version: str) -> None:
+        """Store what names objects, in place of what was read of it and of nothing else.
+
+        Raises:
+            Conflict: there is something else.
+        """
+        with open(self._local(key), "rb") as local:
+            content = await asyncio.to_thread(local.read)
+        await self._write_name(key, content, version)
+
+    async def _write_name(self, key: str, content: bytes, version: str) -> None:
+        new = key not in self.names
+        flags = OpenFlags(write=True, create=True, truncate=True, exclusive=new, replaces=version)
+        try:
+            file = await self.session.open(self._path(key), flags)
+            try:
+                for offset in range(0, len(content), PIECE_BYTES):
+                    await file.write(offset, content[offset : offset + PIECE_BYTES])
+            except BaseException:
+                await file.abort()
+                if new:
+                    await self._remove_cut(key, content)
+                raise
+            await file.close()
+        except (AlreadyExists, Conflict):
+            raise _changed(key) from None
+
+    async def _remove_cut(self, key: str, content: bytes) -> None:
+        """Remove a name of which only the beginning arrived (upload_mode 0): git would take it for broken."""
+        with suppress(TidegateError):
+            found, _ = await self._content(key)
+            if found is not None and found != content and content.startswith(found):
+                await self.session.remove(self._path(key))
+
+    async def _remove_name(self, key: str, version: str) -> None:
+        """Remove what was read, and nothing that came after it.
+
+        Storage removes whatever is there. Where it has versions the name first becomes `NOTHING`, on the
+        condition that it is the one that was read: who changes it at the same time then finds it changed.
+
+        Raises:
+            Conflict: there is something else.
+        """
+        if version and key.startswith("refs/"):
+            await self._write_name(key, NOTHING, version)
+        await self.session.remove(self._path(key))
 
     def _scan(self) -> tuple[dict[str, _Found], set[str]]:
         """Files and directories of the copy now, but for what is not finished."""
@@ -299,6 +357,10 @@ async def open_copy(session: Session, repository: VPath, limit: int, *, writes: 
             lock.release()
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         raise
+
+
+def _changed(key: str) -> Conflict:
+    return Conflict(f"the repository was changed meanwhile ({key}); fetch, and push again")
 
 
 def _is_object(key: str) -> bool:
