@@ -169,7 +169,7 @@ class Copy:
             await self._remove_name(key, versions[key])
 
     async def _content(self, key: str) -> tuple[bytes | None, str]:
-        """What a name holds now, None if it is not there; and its version."""
+        """The content of a name now, None if it is not there; and its version."""
         try:
             file = await self.session.open(self._path(key), OpenFlags(read=True))
         except (NotFound, NotADirectory):
