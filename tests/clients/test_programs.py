@@ -13,7 +13,7 @@ import pytest
 from tests.support.programs import git, random_file, rsync, run, tree
 from tests.support.running import Person
 
-from tidegate.backends.local.names import PART_PREFIX, UPLOAD_PREFIX
+from tidegate.backends.local.names import part_name, upload_name
 
 MIB = 1 << 20
 
@@ -81,7 +81,7 @@ def test_rsync_leaves_unfinished_uploads_alone(person: Person, tmp_path: Path, h
     source, back = tmp_path / "source", tmp_path / "back"
     source.mkdir()
     random_file(source / "file", 1000)
-    hidden = [UPLOAD_PREFIX.decode() + "0123.4567", PART_PREFIX.decode() + "0123"]
+    hidden = [upload_name(b"x").decode(), part_name(b"x").decode()]
     (person.home / "d" / "sub").mkdir(parents=True)
     for place in (person.home / "d", person.home / "d" / "sub"):
         for name in (*hidden, "old"):

@@ -12,7 +12,7 @@ import pytest
 from tests.support.programs import Done, git, random_file, rsync, sftp, tree
 from tests.support.running import Person, Running, running, wait_for
 
-from tidegate.doors.ssh.programs.conversation import HeldOutput
+from tidegate.doors.ssh.programs.output import HeldOutput
 from tidegate.model import StorageConfig
 
 

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A system program at the other end of a channel: bytes both ways, standard error, bounds, the end.
+"""A system program at the other end of a channel: its start, its input, its bounds, its end.
 
-Input is written where it was decrypted and output is read into outgoing records, so that a byte is copied by
-the kernel only. What the program does not take stays with the transport, whose client then stops by itself;
-what the client does not take stays in the program's pipe.
-
-Long, because a start, two directions and the ways to end share one state.
+Input is written where it was decrypted, so that a byte is copied by the kernel only. What the program does
+not take stays with the transport, whose client then stops by itself. Output: `output`.
 """
 
 from __future__ import annotations
@@ -19,32 +16,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from tidegate.doors.ssh.command import ChannelCall
+from tidegate.doors.ssh.programs.output import PIECE_BYTES, HeldOutput, ProgramOutput
 from tidegate.doors.ssh.programs.process import Process, Wanted, start
 from tidegate.errors import PeerGone, PeerLimit, QuotaExceeded, TidegateError
 from tidegate.model import ProgramUse
 from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import ProgramRun
 
-PIECE_BYTES: Final = 64 * 1024
-"""Most bytes moved at once; other channels get their turn after each piece."""
-
-THROTTLED_BYTES: Final = 16 * 1024
-"""Most bytes moved at once where bandwidth is limited."""
-
-STDERR_BYTES: Final = 16 * 1024
-"""Most bytes of standard error taken at once."""
-
 WATCH_SECONDS: Final = 0.5
 """How often it is asked whether stored bytes have to be counted again."""
 
 DRAIN_SECONDS: Final = 5.0
 """How long output is waited for once the program has ended: somebody else may hold its pipe."""
-
-MAX_HELD_BYTES: Final = 8 * 1024 * 1024
-"""Most bytes of output that are held back until a push is stored."""
-
-PACKET_HEAD: Final = 4
-"""Bytes of the length of a packet line, in hexadecimal digits."""
 
 STATUS_REFUSED: Final = 1
 """Exit status of a command that was refused."""
@@ -73,41 +56,6 @@ class Prepared:
     afterwards: Callable[[ProgramRun], Awaitable[tuple[int, str]]] | None = None
 
 
-class HeldOutput:
-    """The output of git-receive-pack: its list of names goes out, what follows is kept (gitprotocol-pack).
-
-    Attributes:
-        rest: what is kept.
-    """
-
-    def __init__(self) -> None:
-        self.rest = bytearray()
-        self._line = bytearray()  # the beginning of a packet line
-        self._over = False
-
-    def take(self, data: bytes) -> bytes:
-        """Take output; returns what goes out: whole packet lines up to the first flush packet."""
-        if self._over:
-            self.rest += data
-            return b""
-        self._line += data
-        end = 0
-        while len(self._line) - end >= PACKET_HEAD and not self._over:
-            try:
-                size = int(self._line[end : end + PACKET_HEAD], 16)
-            except ValueError:  # nothing that git says
-                size = 0
-            self._over = not size
-            if len(self._line) - end < size:
-                break
-            end += max(size, PACKET_HEAD)
-        passed = bytes(self._line[:end])
-        del self._line[:end]
-        if self._over:
-            self.rest, self._line = self._line, bytearray()
-        return passed
-
-
 class ProgramConversation:
     """Implements `tidegate.doors.ssh.command.ChannelConversation`.
 
@@ -129,14 +77,8 @@ class ProgramConversation:
         self._gone = False
         self._draining = False
         self._why = ""  # the reason why the program was ended before its time
-        self._reads: dict[int, Callable[[], None]] = {}
-        self._reading: set[int] = set()
-        self._outputs_over = asyncio.Event()
-        self._sent = 0
-        self._held: HeldOutput | None = None
-        self._piece = PIECE_BYTES
+        self._output: ProgramOutput | None = None
         self._timers: set[asyncio.TimerHandle] = set()
-        self._waits_for_room = False
         self._check_now = asyncio.Event()
         self._checking = False
         self._status = STATUS_REFUSED
@@ -163,7 +105,7 @@ class ProgramConversation:
             return 0
         self._call.activity.touch()
         try:
-            size = os.write(process.stdin, data[: self._piece])
+            size = os.write(process.stdin, data[:PIECE_BYTES])
         except BlockingIOError:
             self._block_until_writable(process)
             return 0
@@ -217,10 +159,8 @@ class ProgramConversation:
             self._task.cancel()
         else:
             self._stop_writing()
-            for fd in list(self._reading):
-                self._deafen(fd)
-            self._reads.clear()
-            self._outputs_over.set()
+            if self._output is not None:
+                self._output.end()
             self._process.close()
             self._process.end()
 
@@ -251,16 +191,15 @@ class ProgramConversation:
             await self._run.begin()
             if self._draining:
                 raise PeerLimit("the server is shutting down")
-            if prepared.finish is not None:
-                self._held = HeldOutput()
+            held = HeldOutput() if prepared.finish is not None else None
             self._process = await start(prepared.build(self._run), self._run, self._call.program_options)
-            await self._serve_process(self._process, self._run)
+            await self._serve_process(self._process, self._run, held)
             self._status = self._process.status or (STATUS_REFUSED if self._why else 0)
             if prepared.afterwards is not None:
                 undone, text = await prepared.afterwards(self._run)
                 self._status = self._status or undone
-            if prepared.finish is not None and self._held is not None:
-                text = await self._finish(prepared.finish, self._held)
+            if prepared.finish is not None and held is not None:
+                text = await self._finish(prepared.finish, held)
         except TidegateError as error:
             subject = next(reversed(self._call.invocation.arguments), "")
             self._call.session.failed(intent, str(subject), error)
@@ -284,24 +223,30 @@ class ProgramConversation:
             self._transport.send(bytes(held.rest))
         return ""
 
-    async def _serve_process(self, process: Process, run: ProgramRun) -> None:
+    async def _serve_process(self, process: Process, run: ProgramRun, held: HeldOutput | None) -> None:
         options = self._call.program_options
         if self._gone:
             raise PeerGone
-        self._reads = {process.stdout: self._read_output, process.stderr: self._read_error}
-        for fd in self._reads:
-            self._listen(fd)
+        output = self._output = ProgramOutput(
+            (process.stdout, process.stderr),
+            run,
+            self._transport,
+            held=held,
+            most=options.output_bytes,
+            stop=self._stop,
+            later=self._later,
+        )
         self._blocked = False
         self._transport.resume()
         deadline = Deadline(options.seconds, self._too_long) if options.seconds else None
         watching = self._loop.create_task(self._watch(process, run)) if run.watched else None
         try:
             await process.ended.wait()
-            while not self._outputs_over.is_set():
+            while not output.over.is_set():
                 try:
-                    await asyncio.wait_for(self._outputs_over.wait(), DRAIN_SECONDS)
+                    await asyncio.wait_for(output.over.wait(), DRAIN_SECONDS)
                 except TimeoutError:
-                    if self._why or not self._waits_for_room:
+                    if self._why or not output.waits_for_room:
                         break
         finally:
             if deadline is not None:
@@ -327,7 +272,8 @@ class ProgramConversation:
         self._input_over = True
         if self._process is not None:
             self._stop_writing()
-            self._listen(self._process.stdout)
+            if self._output is not None:
+                self._output.discard()
             self._process.end()
 
     async def _watch(self, process: Process, run: ProgramRun) -> None:
@@ -352,130 +298,6 @@ class ProgramConversation:
             self._checking = False
             self._unblock()
 
-    # -- output ------------------------------------------------------------------------------------------
-
-    def _listen(self, fd: int) -> None:
-        if fd in self._reads and fd not in self._reading:
-            self._reading.add(fd)
-            self._loop.add_reader(fd, self._reads[fd])
-
-    def _deafen(self, fd: int) -> None:
-        if fd in self._reading:
-            self._reading.discard(fd)
-            self._loop.remove_reader(fd)
-
-    def _over(self, fd: int) -> None:
-        self._deafen(fd)
-        self._reads.pop(fd, None)
-        if not self._reads:
-            self._outputs_over.set()
-
-    def _wait_for_room(self) -> None:
-        self._waits_for_room = True
-        for fd in list(self._reading):
-            self._deafen(fd)
-        self._transport.when_sendable(self._room)
-
-    def _room(self) -> None:
-        self._waits_for_room = False
-        for fd in self._reads:
-            self._listen(fd)
-
-    def _read_output(self) -> None:
-        """The program wrote something."""
-        process, run, transport = self._process, self._run, self._transport
-        assert process is not None
-        assert run is not None
-        fd = process.stdout
-        if self._why:  # part of its output is missing: no more of it makes sense
-            self._discard(fd)
-            return
-        room = transport.sendable
-        if room <= 0:
-            self._wait_for_room()
-            return
-        if self._held is not None:
-            self._read_held(fd, self._held)
-            return
-        views = transport.reserve(0, min(room, self._piece))
-        if views is None:  # the channel is gone
-            self._deafen(fd)
-            return
-        try:
-            size = os.readv(fd, views)
-        except BlockingIOError:
-            return
-        except OSError:
-            size = 0
-        if not size:
-            self._over(fd)
-            return
-        try:
-            wait = run.sent(size)
-        except QuotaExceeded as error:
-            self._stop(error.text)
-            return
-        transport.commit(b"", size)
-        transport.flush()
-        self._sent += size
-        bound = self._call.program_options.output_bytes
-        if bound and self._sent > bound:
-            self._stop(f"ended after {bound >> 20} MB of output (sftpd.programs.output_limit)")
-        if wait > 0:
-            self._piece = THROTTLED_BYTES
-            self._deafen(fd)
-            self._later(wait, lambda: self._listen(fd))
-
-    def _read_held(self, fd: int, held: HeldOutput) -> None:
-        """Pass on the beginning, and keep the rest."""
-        try:
-            data = os.read(fd, self._piece)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._over(fd)
-            return
-        passed = held.take(data)
-        self._sent += len(data)
-        if passed:
-            self._transport.send(passed)
-            self._transport.flush()
-        if len(held.rest) > MAX_HELD_BYTES:
-            self._stop(f"more than {MAX_HELD_BYTES >> 20} MB of output before anything was stored")
-
-    def _read_error(self) -> None:
-        """The program wrote to standard error."""
-        process, transport = self._process, self._transport
-        assert process is not None
-        fd = process.stderr
-        if transport.sendable <= 0:
-            self._wait_for_room()
-            return
-        try:
-            data = os.read(fd, STDERR_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._over(fd)
-            return
-        transport.error(data)
-        transport.flush()
-
-    def _discard(self, fd: int) -> None:
-        """Take output that nobody gets: a program that is being ended must not hang in a write."""
-        try:
-            over = not os.read(fd, PIECE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            over = True
-        if over:
-            self._over(fd)
-
     def _complain(self, text: str) -> None:
         """Tell the client, on standard error."""
         if not self._gone and text:
@@ -499,9 +321,8 @@ class ProgramConversation:
         for timer in self._timers:
             timer.cancel()
         self._stop_writing()
-        for fd in list(self._reading):
-            self._deafen(fd)
-        self._reads.clear()
+        if self._output is not None:
+            self._output.end()
         process, run = self._process, self._run
         try:
             if process is not None:
