@@ -126,6 +126,9 @@ class Logins:
     async def left(self, peer: Peer) -> None:
         pass
 
+    async def admits(self, protocol: str, address: str) -> bool:
+        return True
+
     async def challenge(self, peer: Peer, username: str, *, after: PartialLogin | None = None) -> Challenge:
         return (after and after.challenge) or Challenge((Prompt("Password: "),))
 

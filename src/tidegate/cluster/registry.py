@@ -96,12 +96,16 @@ class Registry:
 
     Args:
         live: where sessions of an account are counted.
+
+    Attributes:
+        on_left: told of each session that is forgotten.
     """
 
     def __init__(self, live: Live | None = None) -> None:
         self._slots = live or MemoryLive()
         self._live: dict[str, LiveConnection] = {}
         self._per_user: Counter[str] = Counter()
+        self.on_left: Callable[[LiveConnection], None] | None = None
 
     async def enter(self, connection: LiveConnection, *, max_sessions: int = 0) -> None:
         """Enter a session.
@@ -123,6 +127,8 @@ class Registry:
             self._per_user[connection.username] -= 1
             if not self._per_user[connection.username]:
                 del self._per_user[connection.username]
+            if self.on_left is not None:
+                self.on_left(connection)
 
     def count(self, username: str | None = None) -> int:
         """Live connections, of one user or in all."""

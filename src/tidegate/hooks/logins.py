@@ -61,6 +61,7 @@ class LoginHooks:
         asker: asks them.
         records: stores what they answer.
         conversations: asks the one that talks with people, who take their time; with places of its own.
+        connections: asks the one about new connections, likewise.
         clock: Unix seconds.
         monotonic: seconds.
     """
@@ -72,6 +73,7 @@ class LoginHooks:
         records: HookRecords,
         *,
         conversations: Asker | None = None,
+        connections: Asker | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,6 +81,7 @@ class LoginHooks:
         self._asker = asker
         self._records = records
         self._conversations = conversations or asker
+        self._connections = connections or asker
         self._clock = clock
         self._monotonic = monotonic
         self._stored: StoredAccounts
@@ -111,6 +114,7 @@ class LoginHooks:
         if self._questions is not None:
             await self._questions.close()
         await self._conversations.close()
+        await self._connections.close()
         await self._asker.close()
 
     async def find(self, username: str) -> Account | None:
@@ -193,6 +197,24 @@ class LoginHooks:
             await self.prepare(peer, username, KEYBOARD)
             account = await self._records.known(username)
         return await self._questions.begin(peer, username, account)
+
+    async def admits(self, protocol: str, address: str) -> bool:
+        """True if the hook about new connections lets one in, or there is none. A failure refuses."""
+        hook = self._settings.post_connect
+        if hook is None:
+            return True
+        try:
+            reply = await self._connections.ask(hook, connection_question(protocol, address))
+        except OutsideFailed as error:
+            _log.error(
+                "connection from %s by %s refused, %s failed: %s", address, protocol, hook.key, error.detail
+            )
+            return False
+        if not reply.ok:
+            _log.info(
+                "connection from %s by %s refused by %s: %s", address, protocol, hook.key, reply.problem
+            )
+        return reply.ok
 
     async def left(self, peer: Peer) -> None:
         """A connection has ended: so does what is asked there."""
@@ -437,6 +459,16 @@ def pre_login_question(
         query={"login_method": method, "ip": peer.remote_ip, "protocol": family},
         body=text.encode(),
         source=peer.remote_ip,
+    )
+
+
+def connection_question(protocol: str, address: str) -> Question:
+    """The call of the hook about new connections."""
+    return Question(
+        {"CONNECTION_IP": address, "CONNECTION_PROTOCOL": protocol},
+        method="GET",
+        query={"ip": address, "protocol": protocol},
+        source=address,
     )
 
 

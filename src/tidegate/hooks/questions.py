@@ -306,14 +306,14 @@ class ProgramSide:
         while True:
             process.changed.clear()
             line, newline, rest = process.stdout.kept.partition(b"\n")
+            if len(line) > MAX_LINE:
+                raise OutsideFailed(detail=f"{self._hook.target} wrote more than {MAX_LINE} bytes in a line")
             if newline:
                 process.stdout.kept = rest
                 process.stdout.resume()
                 if line.strip():
                     return bytes(line)
                 continue
-            if len(process.stdout.kept) > MAX_LINE:
-                raise OutsideFailed(detail=f"{self._hook.target} wrote more than {MAX_LINE} bytes in a line")
             if process.stdout.at_end:
                 if line.strip():
                     return bytes(line)

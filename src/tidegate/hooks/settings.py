@@ -111,8 +111,14 @@ class HookSettings:
 
     @property
     def decides_logins(self) -> bool:
-        """True if a login is other than without hooks."""
-        deciding = (self.external_auth, self.pre_login, self.check_password, self.keyboard_interactive)
+        """True if a connection or a login is other than without hooks."""
+        deciding = (
+            self.post_connect,
+            self.external_auth,
+            self.pre_login,
+            self.check_password,
+            self.keyboard_interactive,
+        )
         return any(hook is not None for hook in deciding)
 
     def external_for(self, kind: str, *, asks_questions: bool) -> Hook | None:

@@ -62,6 +62,15 @@ class LoginService(Protocol):
         """
         ...
 
+    async def admits(self, protocol: str, address: str) -> bool:
+        """True if a new connection may go on; doors ask before they say anything to it.
+
+        Args:
+            protocol: family of the door: SSH, FTP, DAV or HTTP.
+            address: of the client, without port.
+        """
+        ...
+
     async def left(self, peer: Peer) -> None:
         """The connection has ended: what was asked there is over. Doors that show challenges call it."""
         ...

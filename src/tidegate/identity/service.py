@@ -227,6 +227,10 @@ class Identity:
             peer, login_name(username, self._options.naming_rules) or "", after
         )
 
+    async def admits(self, protocol: str, address: str) -> bool:
+        """See `LoginService`."""
+        return await self._stages.admits(protocol, address)
+
     async def left(self, peer: Peer) -> None:
         """See `LoginService`."""
         await self._stages.left(peer)

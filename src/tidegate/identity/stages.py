@@ -131,6 +131,10 @@ class Surrounded(Protocol):
         """
         ...
 
+    async def admits(self, protocol: str, address: str) -> bool:
+        """True if a new connection may go on."""
+        ...
+
     async def left(self, peer: Peer) -> None:
         """A connection has ended."""
         ...
@@ -296,6 +300,10 @@ class Stages:
                 raise LoginRefused("provider_error", username=username)
             return Proved(Step(authenticator, now, sftp_only=sftp_only), account=answer)
         raise LoginRefused("unknown_user", username=username)
+
+    async def admits(self, protocol: str, address: str) -> bool:
+        """True if no hook refuses a new connection."""
+        return self._hooks is None or await self._hooks.admits(protocol, address)
 
     async def left(self, peer: Peer) -> None:
         """A connection has ended: nobody answers there any more."""

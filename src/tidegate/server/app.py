@@ -35,7 +35,7 @@ from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.files import storage_host, vfs_options, write_locks
 from tidegate.server.first_admin import create_first_admin
-from tidegate.server.hooked import login_hooks
+from tidegate.server.hooked import login_hooks, notices
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
 from tidegate.server.secrets import read_keys, sealing, with_keys_of
@@ -171,6 +171,7 @@ class App:
             inspect=inspections.require if inspections.login else None,
         )
         await self._identity.open()
+        started = await notices(self.loaded, self.bus, self.registry, self._identity.find)
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider),
             options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
@@ -185,8 +186,8 @@ class App:
             self._spawn(self._reconcile(), "reconcile usage")
         self._spawn(self.sweep.run(), "sweep of sessions")
         self._spawn(self.sessions.properties.keep_learning(), "properties of other servers")
-        plans = [*self._plans, *other_doors(self.loaded)]
-        await self.doors.start(plans, self._composition(), self.loaded)
+        await self.doors.start([*self._plans, *other_doors(self.loaded)], self._composition(), self.loaded)
+        started()
 
     def _storage_moves(self) -> StorageMoves:
         if self._moves is None:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tidegate.config.load import Loaded
 
 if TYPE_CHECKING:
+    from tidegate.cluster.registry import Registry
     from tidegate.events.bus import Bus
     from tidegate.hooks.logins import LoginHooks
+    from tidegate.model import Account
     from tidegate.store.contract import Provider
 
 
@@ -20,3 +23,20 @@ def login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHooks | No
     from tidegate.server.hooks import create_login_hooks
 
     return create_login_hooks(loaded, provider, bus)
+
+
+async def notices(
+    loaded: Loaded, bus: Bus, registry: Registry, find: Callable[[str], Awaitable[Account | None]]
+) -> Callable[[], None]:
+    """Begin to tell hooks of logins and ends of connections; what is returned tells them of the start."""
+    if loaded.settings.has_hooks:
+        from tidegate.server.hooks import open_notices
+
+        told = await open_notices(loaded, bus, registry, find)
+        if told is not None:
+            return told.started
+    return _nobody
+
+
+def _nobody() -> None:
+    """Nobody is told."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
@@ -20,14 +21,18 @@ from tidegate.hooks.settings import (
     Hook,
     HookSettings,
 )
+from tidegate.model import Origin
 from tidegate.outgoing.commands import USUAL_SECONDS
 from tidegate.server.administration import administration
 from tidegate.server.outgoing import command_options, create_caller, create_programs
 
 if TYPE_CHECKING:
+    from tidegate.cluster.registry import LiveConnection, Registry
     from tidegate.events.bus import Bus
     from tidegate.hooks.asking import Asker
     from tidegate.hooks.logins import LoginHooks
+    from tidegate.hooks.notices import Notices
+    from tidegate.model import Account
     from tidegate.store.contract import Provider
 
 CONVERSATIONS: Final = 4
@@ -94,5 +99,29 @@ def create_login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHoo
         provider, administration(loaded, provider, events=bus), store=settings.store_accounts
     )
     return LoginHooks(
-        settings, create_asker(loaded), records, conversations=create_asker(loaded, times=CONVERSATIONS)
+        settings,
+        create_asker(loaded),
+        records,
+        conversations=create_asker(loaded, times=CONVERSATIONS),
+        connections=create_asker(loaded),
     )
+
+
+async def open_notices(
+    loaded: Loaded, bus: Bus, registry: Registry, find: Callable[[str], Awaitable[Account | None]]
+) -> Notices | None:
+    """Begin to tell hooks of logins, ends of connections and the start; None if there are none."""
+    settings = hook_settings(loaded)
+    if settings.post_login is None and settings.post_disconnect is None and settings.startup is None:
+        return None
+    from tidegate.hooks.notices import Notices
+
+    notices = Notices(settings, create_asker(loaded), find)
+    await bus.add(notices)
+
+    def left(connection: LiveConnection) -> None:
+        origin = Origin.of(connection.peer, connection.username)
+        notices.channel_ended(origin, connection.connected_at)
+
+    registry.on_left = left
+    return notices

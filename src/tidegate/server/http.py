@@ -151,6 +151,7 @@ class RestApi:
             tokens=tokens,
             user_tokens=self._user_tokens,
             identity=root.identity,
+            emit=root.bus.emit,
             factors=lambda: root.identity.factors,
             sessions=root.sessions,
             registry=root.registry,

@@ -164,6 +164,8 @@ class Clients:
         scope = request.scope
         client = scope.get("client")
         remote = (request.ip, client[1] if client and client[0] == request.ip else 0)
+        if not await services.login.admits("DAV", request.ip):
+            raise Rejected(403, "you are not allowed to connect")
         peer = new_peer(Protocol.DAV, remote, scope.get("server"), client=agent)
         record = ConnectionRecord(services.events, peer, encrypted=request.encrypted)
         record.named(username)

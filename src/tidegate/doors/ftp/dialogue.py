@@ -141,6 +141,10 @@ class FtpDialogue:
         try:
             if implicit:
                 await s.secured(c)
+            if not await c.door.login.admits("FTP", c.peer.remote_ip):
+                c.ended_by = "post_connect_hook"
+                await c.control.send(replies.sentences(500, ("Access denied",)))
+                return
             await c.control.send(replies.sentences(220, c.options.banner))
             while not c.quitting:
                 command = await c.control.next()

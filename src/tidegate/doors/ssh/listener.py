@@ -255,6 +255,9 @@ class SshDoor:
     async def _begin(self, sock: socket.socket, visit: Visit) -> None:
         loop = asyncio.get_running_loop()
         try:
+            if not await self.login.admits("SSH", visit.address):
+                self._report(visit.address, Refusal("common.post_connect_hook", "the hook refuses it"))
+                return
             await loop.connect_accepted_socket(
                 lambda: DoorConnection.of(loop, self.setup.connection, visit), sock
             )

@@ -14,6 +14,7 @@ from tidegate.accounts.rules import Rules
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
 from tidegate.errors import Conflict
+from tidegate.events.kinds import Event
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.api import LoginService
 from tidegate.identity.hashing import PasswordChecker
@@ -99,6 +100,7 @@ class Services:
         htpasswd: users of `httpd.auth_user_file`, None without one.
         connections: who is connected, at every door.
         identity: logins of users.
+        emit: takes events.
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
@@ -117,6 +119,7 @@ class Services:
     tokens: Tokens
     user_tokens: Tokens
     identity: LoginService
+    emit: Callable[[Event], None]
     factors: Callable[[], SecondFactors]
     sessions: VfsSessions
     registry: Registry

@@ -9,8 +9,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from tidegate.abc import Credential
 from tidegate.errors import LoginRefused
+from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity.api import PartialLogin
-from tidegate.model import Account, Peer, Principal, Protocol
+from tidegate.model import Account, Origin, Peer, Principal, Protocol
 from tidegate.policy.second_factor import asks_code, totp_of
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Ip, User, With, basic_credentials, unauthorised
@@ -35,6 +36,8 @@ async def get_user_token(request: Request, services: With, ip: Ip) -> Response:
     given = basic_credentials(request)
     if given is None:
         raise unauthorised(basic=True)
+    if not await services.identity.admits("HTTP", ip):
+        raise HTTPException(403, "you are not allowed to connect")
     try:
         principal = await _log_in(services, ip, *given, one_time_code(request))
         # Logging in may have upgraded the hash, which is part of what the token stands for.
@@ -43,12 +46,17 @@ async def get_user_token(request: Request, services: With, ip: Ip) -> Response:
             raise LoginRefused("unknown_user", username=principal.username)
         proved = await _is_proved(services, account, principal, one_time_code(request))
     except LoginRefused as error:
+        origin = Origin.of(Peer("", Protocol.HTTP, ip), error.username)
+        services.emit(LoginFailed(origin=origin, login_type="password", reason=error.reason, rule=error.rule))
         if error.reason in ("busy", "provider_unavailable"):
             raise HTTPException(503, "try again later", {"Retry-After": "5"}) from None
         if error.reason == "throttled":
             raise HTTPException(429, "too many attempts, try again later", {"Retry-After": "60"}) from None
         _log.info("login of user %r from %s over HTTP refused: %s", error.username, ip, error.reason)
         raise unauthorised(basic=True) from None
+    origin = Origin.of(Peer("", Protocol.HTTP, ip), account.username)
+    encrypted = request.url.scheme == "https"
+    services.emit(LoggedIn(origin=origin, method=principal.method, encrypted=encrypted))
     await services.user_tokens.catch_up(account.username)
     text, expires = services.user_tokens.issue(account, ip, bare=not proved)
     _log.info("user %r logged in from %s over HTTP", account.username, ip)
