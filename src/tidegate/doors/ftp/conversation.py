@@ -205,6 +205,7 @@ class Conversation:
     ended_by: str = ""
     error: str = ""
     hellos: Hellos = field(default_factory=Hellos)
+    _publishing: bool = False
 
     # -- replies -----------------------------------------------------------------------------------------
 
@@ -310,7 +311,16 @@ class Conversation:
             await asyncio.wait({transfer})
 
     def end(self, by: str, *, text: str = "the server ends the connection") -> None:
-        """End the connection, with a reply if the client still listens. Safe to call twice."""
+        """End the connection, with a reply if the client still listens. Safe to call twice.
+
+        An upload that is being published is told of first: a client that does not know would send it again.
+        """
+        if self.committing and self.transfer is not None:
+            self.quitting = True
+            if not self._publishing:
+                self._publishing = True
+                self.transfer.add_done_callback(lambda _: self.end(by, text=text))
+            return
         if not self.ended_by:
             self.ended_by = by
             self.control.send_nowait(replies.reply(421, f"{text[:1].upper()}{text[1:]}."))

@@ -30,6 +30,16 @@ MAX_MISTAKES: Final = 100
 """Commands in a row that nobody understands; then the connection ends: it is no FTP client."""
 
 
+SLOW_SECONDS: Final = 1.0
+"""After so long a command that storage holds up counts as going on beside others, as a transfer does."""
+
+LOOK_SECONDS: Final = 60.0
+"""How long storage may take to tell about a name or a directory."""
+
+ACT_SECONDS: Final = 3600.0
+"""How long it may take to change something: a rename in a bucket copies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A command.
@@ -39,12 +49,14 @@ class Row:
         argument: True needs one, False takes none, None takes one or not.
         early: allowed before the login.
         during: answered while a transfer goes on; others wait for its end.
+        seconds: how long it may take, if it asks storage; 0 if it does not, or has bounds of its own.
     """
 
     run: Run
     argument: bool | None = None
     early: bool = False
     during: bool = False
+    seconds: float = 0.0
 
 
 COMMANDS: Final[dict[str, Row]] = {
@@ -66,22 +78,22 @@ COMMANDS: Final[dict[str, Row]] = {
     "CCC": Row(s.ccc, early=True),
     "PWD": Row(n.pwd, during=True),
     "XPWD": Row(n.pwd, during=True),
-    "CWD": Row(n.cwd, argument=True),
-    "XCWD": Row(n.cwd, argument=True),
-    "CDUP": Row(n.cdup),
-    "XCUP": Row(n.cdup),
-    "MKD": Row(n.mkd, argument=True),
-    "XMKD": Row(n.mkd, argument=True),
-    "RMD": Row(n.rmd, argument=True),
-    "XRMD": Row(n.rmd, argument=True),
-    "DELE": Row(n.dele, argument=True),
-    "RNFR": Row(n.rnfr, argument=True),
-    "RNTO": Row(n.rnto, argument=True),
-    "SIZE": Row(n.size, argument=True),
-    "MDTM": Row(n.mdtm, argument=True),
-    "MFMT": Row(n.mfmt, argument=True),
+    "CWD": Row(n.cwd, argument=True, seconds=LOOK_SECONDS),
+    "XCWD": Row(n.cwd, argument=True, seconds=LOOK_SECONDS),
+    "CDUP": Row(n.cdup, seconds=LOOK_SECONDS),
+    "XCUP": Row(n.cdup, seconds=LOOK_SECONDS),
+    "MKD": Row(n.mkd, argument=True, seconds=ACT_SECONDS),
+    "XMKD": Row(n.mkd, argument=True, seconds=ACT_SECONDS),
+    "RMD": Row(n.rmd, argument=True, seconds=ACT_SECONDS),
+    "XRMD": Row(n.rmd, argument=True, seconds=ACT_SECONDS),
+    "DELE": Row(n.dele, argument=True, seconds=ACT_SECONDS),
+    "RNFR": Row(n.rnfr, argument=True, seconds=LOOK_SECONDS),
+    "RNTO": Row(n.rnto, argument=True, seconds=ACT_SECONDS),
+    "SIZE": Row(n.size, argument=True, seconds=LOOK_SECONDS),
+    "MDTM": Row(n.mdtm, argument=True, seconds=LOOK_SECONDS),
+    "MFMT": Row(n.mfmt, argument=True, seconds=ACT_SECONDS),
     "MFCT": Row(n.mfct, argument=True),
-    "MFF": Row(n.mff, argument=True),
+    "MFF": Row(n.mff, argument=True, seconds=ACT_SECONDS),
     "AVBL": Row(n.avbl),
     "ALLO": Row(n.allo, argument=True),
     "HASH": Row(g.hash_, argument=True),
@@ -107,17 +119,35 @@ COMMANDS: Final[dict[str, Row]] = {
     "APPE": Row(d.appe, argument=True),
     "STOU": Row(d.stou),
     "ABOR": Row(d.abor, during=True),
-    "LIST": Row(l.list_),
-    "NLST": Row(l.nlst),
-    "MLSD": Row(l.mlsd),
-    "MLST": Row(l.mlst),
-    "STAT": Row(l.stat, during=True),
+    "LIST": Row(l.list_, seconds=LOOK_SECONDS),
+    "NLST": Row(l.nlst, seconds=LOOK_SECONDS),
+    "MLSD": Row(l.mlsd, seconds=LOOK_SECONDS),
+    "MLST": Row(l.mlst, seconds=LOOK_SECONDS),
+    "STAT": Row(l.stat, during=True, seconds=LOOK_SECONDS),
     "COMB": Row(d.comb, argument=True),
 }
 """Every command there is; HELP lists them."""
 
 _DIGESTS: Final = frozenset(("HASH", "MD5", "XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256", "XSHA512"))
 _KEEP_SOURCE: Final = frozenset(("RNTO", "NOOP"))
+
+
+@dataclass(slots=True)
+class _Bound:
+    """The time of a command that storage holds up.
+
+    Attributes:
+        beside: other commands are answered meanwhile.
+        passed: its time is over.
+    """
+
+    beside: bool = False
+    passed: bool = False
+
+    def over(self, task: asyncio.Task[None]) -> None:
+        """Its time is over."""
+        self.passed = True
+        task.cancel()
 
 
 class FtpDialogue:
@@ -188,6 +218,38 @@ class FtpDialogue:
                 return
         if c.source is not None and command.word not in _KEEP_SOURCE:
             c.source = None
+        if row.seconds and c.session is not None:
+            await self._patiently(row, command)
+        else:
+            await self._obey(row, command)
+
+    async def _patiently(self, row: Row, command: Command) -> None:
+        """Carry out what storage may hold up: NOOP, STAT, ABOR and QUIT are answered meanwhile.
+
+        A client that goes away ends it, as it ends a transfer; the server's end waits for it as for one.
+        """
+        c = self._c
+        loop = asyncio.get_running_loop()
+        bound = _Bound()
+        task = loop.create_task(self._obey(row, command, bound), name=f"ftp {command.word}")
+        timer = loop.call_later(row.seconds, bound.over, task)
+        task.add_done_callback(lambda _: timer.cancel())
+        try:
+            # Beside a transfer there is no room for a second one: STAT is waited for.
+            await asyncio.wait({task}, timeout=SLOW_SECONDS if c.transfer is None else None)
+        except BaseException:
+            task.cancel()
+            raise
+        if task.done():
+            if not task.cancelled():
+                task.result()
+            return
+        bound.beside = True
+        c.transfer = task
+        task.add_done_callback(c.transfer_over)
+
+    async def _obey(self, row: Row, command: Command, bound: _Bound | None = None) -> None:
+        c = self._c
         try:
             if not row.early and c.session is None:
                 raise Rejected(530, "Log in with USER and PASS first.")
@@ -196,7 +258,14 @@ class FtpDialogue:
             await row.run(c, command.argument)
         except Rejected as error:
             await c.reply(error.code, error.text)
-        except (TlsFailed, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            if bound is not None and bound.passed:
+                text = f"{command.word} took longer than {row.seconds:g} s."
+                c.control.send_nowait(replies.reply(450, text))
+            elif bound is not None and bound.beside and not c.quitting:
+                c.control.send_nowait(replies.reply(426, f"{command.word} was ended."))
+            raise
+        except TlsFailed:
             raise
         except TidegateError as error:
             await c.control.send(status.reply(error))

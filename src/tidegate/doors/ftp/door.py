@@ -37,6 +37,12 @@ from tidegate.vfs.api import Sessions
 CLOSE_SECONDS: Final = 5.0
 """How long connections that end and their tasks may take before they are left behind."""
 
+PUBLISH_SECONDS: Final = 30.0
+"""How long uploads that are being published at the end of the grace time may take: clients hear of it."""
+
+KEEPALIVE_SECONDS: Final = 60
+"""Without a packet for so long, the system asks if the client is there, and keeps a NAT's entry alive."""
+
 DRAIN_LOOK_SECONDS: Final = 0.05
 """How often a draining door looks whether the last transfers have ended."""
 
@@ -148,6 +154,9 @@ class FtpDoor:
         for conversation in list(self._open):
             conversation.end("shutdown", text="the server is shutting down")
         tasks = list(self._open.values())
+        publishing = [task for one, task in self._open.items() if one.committing]
+        if publishing:
+            await asyncio.wait(publishing, timeout=PUBLISH_SECONDS)
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         for task in tasks:
@@ -216,6 +225,7 @@ class FtpDoor:
         try:
             # ABOR comes behind an urgent byte, which would be taken out of the stream otherwise.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            _keep_alive(sock)
             remote, local = sock.getpeername(), sock.getsockname()
         except OSError:  # it is gone already
             remote, local = None, None
@@ -277,3 +287,13 @@ class FtpDoor:
     def _too_late(self, c: Conversation) -> None:
         if c.session is None:
             c.end("login_timeout", text="the login took too long")
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """While a transfer or a slow command goes on, nothing else goes over a control connection."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle: int | None = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
+    if idle is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, idle, KEEPALIVE_SECONDS)
+    if hasattr(socket, "TCP_KEEPINTVL"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS)
