@@ -12,9 +12,10 @@ import asyncssh
 import pytest
 from asyncssh.constants import MSG_USERAUTH_REQUEST
 from asyncssh.packet import String
-from tests.support.ssh_world import World, ssh_world
+from tests.support.ssh_world import MemoryFile, World, ssh_world
 
 from tidegate.doors.ssh.server import EARNED_BYTES
+from tidegate.doors.ssh.session import SshSession
 from tidegate.events.kinds import ConnectionRefused, Disconnected, LoginFailed
 from tidegate.resources import Ledger, Limits, LimitSettings, StartupLimits
 from tidegate.resources.arrivals import GRACE_SECONDS
@@ -237,3 +238,80 @@ async def test_handles_of_an_account_are_counted_over_its_connections(
         "limit reached: limits.handles_per_account (ada): 5 open handles, 5 are allowed",
         "limit no longer reached: limits.handles_per_account (ada): refused 2 times",
     ]
+
+
+class Asked:
+    """Counts the times that channels are asked for what they hold."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        real = SshSession.buffered_bytes.fget
+
+        def asked(session: SshSession) -> int:
+            self.times += 1
+            size: int = real(session)  # type: ignore[misc]
+            return size
+
+        monkeypatch.setattr(SshSession, "buffered_bytes", property(asked))
+
+
+@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
+async def test_a_quiet_connection_is_not_asked_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_lane: bool
+):
+    asked, gate = Asked(monkeypatch), asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        await gate.wait()
+
+    monkeypatch.setattr("tidegate.doors.ssh.listener.LOOK_SECONDS", 3600)
+    monkeypatch.setattr(MemoryFile, "write_nowait", lambda *_: False)
+    monkeypatch.setattr(MemoryFile, "write", slow)
+    async with (
+        ssh_world(tmp_path, ledger=ledger(), fast_lane=fast_lane) as world,
+        world.connect(**ADA) as connection,
+        connection.start_sftp_client() as sftp,
+    ):
+        file = await sftp.open("/f", "wb")
+        buffers = world.door.ledger.buffers
+        buffers.look()
+        first = asked.times
+        assert first
+        for _ in range(3):
+            buffers.look()
+        assert (asked.times, buffers.total) == (first, 0)
+        writing = asyncio.create_task(file.write(bytes(10_000)))
+        async with asyncio.timeout(20):
+            while buffers.total < 10_000:
+                await asyncio.sleep(0.005)
+                buffers.look()
+        for _ in range(3):  # nothing comes, and it is still there
+            buffers.look()
+            assert buffers.total >= 10_000
+        gate.set()
+        await writing
+        await file.close()
+        buffers.look()
+        assert buffers.total == 0
+
+
+async def test_a_channel_that_may_speak_of_itself_is_always_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = Asked(monkeypatch)
+    monkeypatch.setattr("tidegate.doors.ssh.listener.LOOK_SECONDS", 3600)
+    async with (
+        ssh_world(tmp_path, ledger=ledger()) as world,
+        world.connect(**ADA) as connection,
+        connection.create_process("md5sum", encoding=None) as process,  # waits for its input
+    ):
+        buffers = world.door.ledger.buffers
+        async with asyncio.timeout(20):
+            while not asked.times:
+                await asyncio.sleep(0.005)
+                buffers.look()
+        for _ in range(3):
+            before = asked.times
+            buffers.look()
+            assert asked.times == before + 1
+        process.stdin.write_eof()

@@ -249,6 +249,15 @@ class DoorConnection(PacketConnection):
             self.door_intake.close()
 
     @property
+    def door_packets(self) -> tuple[int, int, int]:
+        """Numbers of the next packet in and the next one out, and bytes of input that are put off.
+
+        The same as before if nothing has come or gone between.
+        """
+        intake = self.door_intake
+        return self._recv_seq, self._send_seq, 0 if intake is None else intake.held
+
+    @property
     def door_buffered(self) -> int:
         """Bytes of input and output that the connection itself holds."""
         transport, intake = self.door_transport, self.door_intake

@@ -112,6 +112,11 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return unsent + (len(self._early) if self._stdin is None else self._stdin.size)
 
     @property
+    def answers_only(self) -> bool:
+        """True if the client is sent nothing but answers, each to a request that is counted until then."""
+        return isinstance(self._subsystem, SftpSubsystem)
+
+    @property
     def moved_bytes(self) -> int:
         """Bytes moved by the transfers that are going on in this channel."""
         return 0 if self._live is None else sum(transfer.size for transfer in self._live.transfers)
