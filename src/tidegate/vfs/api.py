@@ -38,8 +38,8 @@ class OpenFlags:
     """Flags of opening a file; the names are those of POSIX, but for the last two.
 
     Attributes:
-        atomic: what is there keeps its content until the new one is complete, whatever the upload mode. It
-            has a meaning for files that begin empty.
+        atomic: what is there keeps its content until the new one is complete, whatever the upload mode, for
+            this session too; a second such upload of a name is another one. For files that begin empty.
         replaces: publish an upload only in place of the file that has this `File.version`; else `close`
             raises `Conflict`. Empty for no condition.
     """
@@ -275,6 +275,11 @@ class Lock:
 
 class SessionLocks(Protocol):
     """Write locks. They are on what a path leads to, whatever account, mount or link leads there."""
+
+    @property
+    def active(self) -> bool:
+        """False if certainly nothing is locked, by anybody."""
+        ...
 
     async def lock(
         self,

@@ -26,6 +26,11 @@ class SessionLocks:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @property
+    def active(self) -> bool:
+        """False if nothing is locked; see `vfs.api.SessionLocks`."""
+        return self._context.locks.active
+
     async def lock(
         self,
         path: VPath,

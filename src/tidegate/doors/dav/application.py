@@ -10,8 +10,8 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from tidegate.abc import Credential
-from tidegate.doors.dav import finding, moving, patching, reading, status, writing
-from tidegate.doors.dav.call import Call, Method, Turns
+from tidegate.doors.dav import finding, locking, moving, patching, posting, preconditions, reading, writing
+from tidegate.doors.dav.call import Call, Method, Turns, rejection
 from tidegate.doors.dav.clients import Client, Clients
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.wire import headers
@@ -22,6 +22,7 @@ CHALLENGE: Final = (b"www-authenticate", b'Basic realm="Tidegate", charset="UTF-
 METHODS: Final[dict[str, tuple[Method, str]]] = {
     "GET": (reading.get, "download"),
     "HEAD": (reading.head, "stat"),
+    "POST": (posting.post, "upload"),
     "PUT": (writing.put, "upload"),
     "PATCH": (writing.patch, "overwrite"),
     "MKCOL": (writing.mkcol, "mkdir"),
@@ -29,7 +30,9 @@ METHODS: Final[dict[str, tuple[Method, str]]] = {
     "COPY": (moving.copy, "copy"),
     "MOVE": (moving.move, "rename"),
     "PROPFIND": (finding.propfind, "stat"),
-    "PROPPATCH": (patching.proppatch, "chtimes"),
+    "PROPPATCH": (patching.proppatch, "properties"),
+    "LOCK": (locking.lock, "lock"),
+    "UNLOCK": (locking.unlock, "lock"),
 }
 """By method: what answers it, and the word of `explain --op` for what it wants."""
 
@@ -82,9 +85,24 @@ class DavApplication:
         except InvalidPath as error:
             client.session.failed(intent, request.raw_path.decode("latin-1"), error)
             raise Rejected(404 if request.binding.prefix else 400, error.text) from None
-        call = Call(request, client, path, self.clients.options, lambda: self.draining, self._turns)
+        condition = preconditions.parsed_if(request)
+        tokens = locking.submitted(condition, request.header("lock-token"))
+        call = Call(
+            request,
+            client,
+            path,
+            self.clients.options,
+            lambda: self.draining,
+            self._turns,
+            condition,
+            tuple(tokens),
+        )
         try:
-            await method(call)
+            if call.tokens:
+                with client.session.holding(call.tokens):
+                    await method(call)
+            else:
+                await method(call)
         except Rejected as error:
             if error.cause is not None:
                 call.failed(intent, path, error.cause)
@@ -93,9 +111,7 @@ class DavApplication:
             raise
         except TidegateError as error:
             call.failed(intent, path, error)
-            raise Rejected(
-                status.code_of(error), status.text_of(error), condition=status.condition_of(error)
-            ) from None
+            raise rejection(request, error) from None
 
     async def _reject(self, request: Request, error: Rejected) -> None:
         if request.started:  # part of another answer is out

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tidegate.doors.dav import status
 from tidegate.doors.dav.clients import Client
 from tidegate.doors.dav.options import AppleFiles, DavOptions
 from tidegate.doors.dav.request import Rejected, Request
-from tidegate.errors import Conflict, NotFound, PeerLimit, TidegateError
+from tidegate.doors.dav.wire.conditions import IfHeader
+from tidegate.errors import Conflict, Locked, NotFound, PeerLimit, TidegateError
 from tidegate.model import Entry, VPath
 from tidegate.vfs.api import File, OpenFlags, Session
 
@@ -68,6 +70,8 @@ class Call:
         options: of the door.
         draining: True once nothing new may begin.
         turns: of uploads to one place, at this door.
+        condition: the header If; None without one.
+        tokens: lock tokens that are submitted.
     """
 
     request: Request
@@ -76,6 +80,8 @@ class Call:
     options: DavOptions
     draining: Callable[[], bool]
     turns: Turns
+    condition: IfHeader | None = None
+    tokens: tuple[str, ...] = ()
 
     @property
     def session(self) -> Session:
@@ -143,6 +149,18 @@ class Call:
 
 
 Method = Callable[[Call], Awaitable[None]]
+
+
+def rejection(request: Request, error: TidegateError) -> Rejected:
+    """The answer to a request that met an error as a whole."""
+    condition = status.condition_of(error)
+    hrefs: list[str] = []
+    if isinstance(error, Locked):
+        if request.method == "LOCK":
+            condition = "no-conflicting-lock"
+        if error.root:
+            hrefs.append(request.href(VPath.parse(error.root), collection=False))
+    return Rejected(status.code_of(error), status.text_of(error), condition=condition, hrefs=hrefs)
 
 
 def is_apple(name: str) -> bool:

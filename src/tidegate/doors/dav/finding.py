@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
 from tidegate.doors.dav import preconditions
 from tidegate.doors.dav.call import Call
+from tidegate.doors.dav.locking import locks_at
 from tidegate.doors.dav.properties import NO_DEAD, Dead, Renderer, Resource, add_room, href_of
 from tidegate.doors.dav.request import XML, Rejected
 from tidegate.doors.dav.wire import answers, bodies, headers
-from tidegate.errors import NotFound, TidegateError
+from tidegate.errors import Denied, NotFound, ProviderError, TidegateError
 from tidegate.model import Entry, Kind, VPath
 
 MAX_LEVELS: Final = 64
@@ -37,17 +38,17 @@ async def propfind(call: Call) -> None:
     if call.refuses(call.path):
         raise NotFound
     entry = await call.session.stat(call.path)
-    await preconditions.check_if(call, preconditions.parsed_if(call))
+    await preconditions.check_if(call, call.condition)
     if depth == headers.INFINITY and entry.is_dir and not request.binding.infinite_depth:
         raise Rejected(403, "Depth: 0 and 1 are what there is", condition="propfind-finite-depth")
-    renderer = Renderer(wanted, call, locks=has_locks(call))
+    renderer = Renderer(wanted, call)
     collection = entry.is_dir
     first = Resource(
         entry,
         request.href(call.path, collection=collection),
         call.path.name or "/",
         await dead_of(call, call.path),
-        await locks_of(call, call.path),
+        await locks_at(call, call.path, collection=collection) if renderer.asks_locks else (),
     )
     if renderer.asks_quota:
         await add_room(call, call.path, first)
@@ -111,7 +112,10 @@ async def _list(call: Call, answer: _Answer, renderer: Renderer, base: str, leve
                     for entry in batch:
                         child = href_of(href, entry)
                         found = dead.get(entry.name, NO_DEAD) if dead else NO_DEAD
-                        locks = await child_locks(call, here, entry) if has_locks(call) else ()
+                        locks: tuple[str, ...] = ()
+                        if renderer.asks_locks and call.session.locks.active:
+                            at = here.child(entry.name)
+                            locks = await locks_at(call, at, collection=entry.is_dir)
                         answer.add(renderer.show(Resource(entry, child, entry.name, found, locks)))
                         if entry.is_dir and left:
                             waiting.append((here.child(entry.name), child, left - 1))
@@ -144,33 +148,24 @@ async def entries(call: Call, path: VPath) -> AsyncIterator[list[Entry]]:
             yield shown
 
 
-# -- locks and dead properties -----------------------------------------------------------------------------
-
-
-def has_locks(call: Call) -> bool:
-    """True if there are locks here."""
-    del call
-    return False
-
-
-async def locks_of(call: Call, path: VPath) -> tuple[str, ...]:
-    """The locks that cover a path, as ``activelock`` elements."""
-    del call, path
-    return ()
-
-
-async def child_locks(call: Call, path: VPath, entry: Entry) -> tuple[str, ...]:
-    """As `locks_of`, of an entry of a listing."""
-    return await locks_of(call, path.child(entry.name))
+# -- dead properties ---------------------------------------------------------------------------------------
 
 
 async def dead_of(call: Call, path: VPath) -> Dead:
-    """Properties that clients have set."""
-    del call, path
-    return NO_DEAD
+    """Properties that clients have set; none where they cannot be told now."""
+    try:
+        return await call.session.properties.get(path)
+    except TidegateError as error:
+        call.failed("stat", path, error)
+        return NO_DEAD
 
 
-async def dead_of_children(call: Call, path: VPath) -> dict[str, Dead]:
-    """Properties of everything in a directory, by name."""
-    del call, path
-    return {}
+async def dead_of_children(call: Call, path: VPath) -> Mapping[str, Dead]:
+    """Properties of everything in a directory, by name; none where they cannot be told now."""
+    try:
+        return await call.session.properties.of_children(path)
+    except Denied:
+        raise
+    except ProviderError as error:
+        call.failed("list", path, error)
+        return {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable
+from typing import TypeGuard
 
 from tidegate.doors.dav import preconditions, status, trees
-from tidegate.doors.dav.call import Call, is_apple
+from tidegate.doors.dav.call import Call, is_apple, rejection
 from tidegate.doors.dav.request import XML, Rejected
 from tidegate.doors.dav.trees import TooManyFailures, Work
 from tidegate.doors.dav.wire import answers, headers
-from tidegate.errors import NotADirectory, NotFound, TidegateError
+from tidegate.errors import Locked, NotADirectory, NotFound, TidegateError
 from tidegate.model import Attrs, Entry, VPath
 
 
@@ -27,7 +28,7 @@ async def delete(call: Call) -> None:
     if entry.is_dir and _depth(call) != headers.INFINITY:
         raise Rejected(400, "Depth: a directory is removed with all in it")
     preconditions.check(call, seen)
-    await preconditions.check_if(call, preconditions.parsed_if(call))
+    await preconditions.check_if(call, call.condition)
     if call.path == "/":
         raise Rejected(403, "the root cannot be removed")
     if not entry.is_dir:
@@ -111,7 +112,7 @@ async def _both(call: Call) -> tuple[Entry, VPath, Entry | None]:
         raise Rejected(403, "files of this name are not taken here")
     entry = await call.session.stat(call.path)
     preconditions.check(call, entry)
-    await preconditions.check_if(call, preconditions.parsed_if(call))
+    await preconditions.check_if(call, call.condition)
     if target == call.path:
         raise Rejected(403, "source and destination are the same (RFC 4918 section 9.8.5)")
     if entry.is_dir and target.is_within(call.path):
@@ -137,9 +138,7 @@ async def _clear(call: Call, target: VPath, old: Entry | None, *, for_file: bool
     with Work(call.session, "remove") as work, contextlib.suppress(TooManyFailures):
         await trees.remove(work, target, await call.session.stat(target, follow=False))
     if work.failures:
-        path, _, error = work.failures[0]
-        code = status.code_of(error)
-        raise Rejected(code, f"{path}: {status.text_of(error)}")
+        raise rejection(call.request, work.failures[0][2])
 
 
 async def _placed(call: Call, work: Awaitable[None]) -> None:
@@ -159,11 +158,17 @@ async def _told(call: Call, work: Work, top: VPath, code: int) -> None:
         await request.answer(code)
         return
     first, _, error = work.failures[0]
-    if len(work.failures) == 1 and first == top:
-        raise Rejected(status.code_of(error), status.text_of(error), condition=status.condition_of(error))
+    if len(work.failures) == 1 and first == top and not _is_below(error, top):
+        raise rejection(request, error)
     body = [answers.OPEN]
     for path, is_dir, problem in work.failures:
+        if _is_below(problem, path):  # it is a member's lock that is in the way
+            path, is_dir = VPath.parse(problem.root), False
         href = request.href(path, collection=is_dir)
         body.append(answers.failed(href, status.code_of(problem), status.condition_of(problem)))
     body.append(answers.CLOSE)
     await request.answer(207, [XML], "".join(body).encode("utf-8", "replace"))
+
+
+def _is_below(error: TidegateError, path: VPath) -> TypeGuard[Locked]:
+    return isinstance(error, Locked) and bool(error.root) and error.root != path

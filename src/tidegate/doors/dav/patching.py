@@ -12,7 +12,7 @@ from tidegate.doors.dav.request import XML, Rejected
 from tidegate.doors.dav.wire import answers, bodies, headers
 from tidegate.doors.dav.wire.bodies import Change
 from tidegate.doors.dav.wire.xml import DAV, Name
-from tidegate.errors import NotFound, TidegateError
+from tidegate.errors import Locked, NotFound, TidegateError
 from tidegate.model import Attrs
 
 WIN32: Final = "urn:schemas-microsoft-com:"
@@ -62,13 +62,15 @@ async def proppatch(call: Call) -> None:
         raise NotFound
     entry = await call.session.stat(call.path)
     preconditions.check(call, entry)
-    await preconditions.check_if(call, preconditions.parsed_if(call))
-    wrong = {change.name: code for change in changes if (code := _mistake(call, change))}
+    await preconditions.check_if(call, call.condition)
+    wrong = {change.name: code for change in changes if (code := _mistake(change))}
     names = [change.name for change in changes]
     condition = "cannot-modify-protected-property"
     if not wrong:
         try:
             await _apply(call, changes)
+        except Locked:  # the request as a whole: 423
+            raise
         except TidegateError as error:
             call.failed("chtimes", call.path, error)
             wrong = dict.fromkeys(names, status.code_of(error))
@@ -78,7 +80,7 @@ async def proppatch(call: Call) -> None:
     await request.answer(207, [XML], answers.patched(href, outcome, condition))
 
 
-def _mistake(call: Call, change: Change) -> int:
+def _mistake(change: Change) -> int:
     """The status of a change that cannot be made; 0 for one that can."""
     namespace, local = change.name
     read = _TIMES.get(change.name)
@@ -90,7 +92,7 @@ def _mistake(call: Call, change: Change) -> int:
         return 409 if change.value is not None and _date(change.text) is None else 0
     if namespace == DAV and local in _PROTECTED:
         return 403
-    return 0 if keeps_properties(call) or change.value is None else 403
+    return 0
 
 
 async def _apply(call: Call, changes: list[Change]) -> None:
@@ -111,15 +113,5 @@ async def _apply(call: Call, changes: list[Change]) -> None:
             removes.discard(change.name)
     if when is not None:
         await call.session.set_attrs(call.path, Attrs(atime_ns=when, mtime_ns=when))
-    await keep(call, sets, removes)
-
-
-def keeps_properties(call: Call) -> bool:
-    """True if properties that clients set are kept here."""
-    del call
-    return False
-
-
-async def keep(call: Call, sets: dict[Name, bytes], removes: set[Name]) -> None:
-    """Keep properties, and forget others."""
-    del call, sets, removes
+    if sets or removes:
+        await call.session.properties.patch(call.path, sets, removes)

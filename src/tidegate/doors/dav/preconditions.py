@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tidegate.doors.dav.call import Call, etag
-from tidegate.doors.dav.request import Rejected
+from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.wire import conditions, headers
 from tidegate.errors import InvalidPath, TidegateError
 from tidegate.model import Entry, VPath
@@ -57,13 +57,13 @@ def _tag(tag: str) -> list[tuple[bytes, bytes]]:
     return [(b"etag", tag.encode())] if tag else []
 
 
-def parsed_if(call: Call) -> conditions.IfHeader | None:
+def parsed_if(request: Request) -> conditions.IfHeader | None:
     """The header If, None without one.
 
     Raises:
         Rejected: it cannot be read.
     """
-    value = call.request.header("if")
+    value = request.header("if")
     if value is None:
         return None
     try:
@@ -106,6 +106,10 @@ async def _state(call: Call, path: VPath) -> conditions.State:
 
 
 async def tokens_at(call: Call, path: VPath) -> frozenset[str]:
-    """Tokens of the locks that cover a path."""
-    del call, path
-    return frozenset()
+    """Tokens of the locks that cover a path; none where they may not be seen."""
+    if not call.session.locks.active:
+        return frozenset()
+    try:
+        return frozenset(lock.token for lock in await call.session.locks.list(path))
+    except TidegateError:
+        return frozenset()

@@ -53,10 +53,9 @@ class Renderer:
     Args:
         wanted: what is asked for.
         call: the request, for content types.
-        locks: locks can be had here.
     """
 
-    def __init__(self, wanted: PropFind, call: Call, *, locks: bool) -> None:
+    def __init__(self, wanted: PropFind, call: Call) -> None:
         self._wanted = wanted
         types = call.options.types
         self._live: dict[str, _Shown] = {
@@ -80,10 +79,9 @@ class Renderer:
                 if r.entry.is_dir
                 else f"<D:getcontenttype>{content_type(r.entry.name, types)}</D:getcontenttype>"
             ),
+            "supportedlock": lambda _: answers.SUPPORTED_LOCKS,
+            "lockdiscovery": lambda r: answers.lock_discovery(r.locks),
         }
-        if locks:
-            self._live["supportedlock"] = lambda _: answers.SUPPORTED_LOCKS
-            self._live["lockdiscovery"] = lambda r: answers.lock_discovery(r.locks)
         # RFC 4331 section 3: not part of allprop.
         self._asked: dict[str, _Shown] = {
             "quota-available-bytes": lambda r: _number("quota-available-bytes", r.available),
@@ -97,6 +95,11 @@ class Renderer:
         return self._wanted.kind == "propname" or any(
             name[0] == DAV and name[1] in self._asked for name in self._wanted.names
         )
+
+    @property
+    def asks_locks(self) -> bool:
+        """True if locks are asked for."""
+        return self._wanted.kind == "allprop" or (DAV, "lockdiscovery") in self._wanted.names
 
     def _of(self, name: Name) -> _Shown | None:
         if name[0] != DAV:

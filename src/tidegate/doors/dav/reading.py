@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any, Final
 
@@ -21,8 +22,10 @@ BUFFER: Final = 256 * 1024
 
 READ: Final = OpenFlags(read=True)
 
-ALLOW: Final = b"OPTIONS, GET, HEAD, POST, PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH"
-CLASSES: Final = b"1, 3, sabredav-partialupdate"
+ALLOW: Final = (
+    b"OPTIONS, GET, HEAD, POST, PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK"
+)
+CLASSES: Final = b"1, 2, 3, sabredav-partialupdate"
 """Classes of RFC 4918 section 18 that are kept, and extensions."""
 
 _POLICY: Final = (
@@ -55,7 +58,7 @@ async def head(call: Call) -> None:
         await show(call, call.path)
         return
     preconditions.check(call, entry)
-    await preconditions.check_if(call, preconditions.parsed_if(call))
+    await preconditions.check_if(call, call.condition)
     found = [*describe(call, entry), (b"content-length", str(entry.size).encode())]
     await call.request.begin(200, found)
     await call.request.write(b"", more=False)
@@ -70,7 +73,7 @@ async def get(call: Call) -> None:
         entry = await call.session.stat(call.path)
         if entry.is_file:  # before it is opened: what is not sent is no download
             preconditions.check(call, entry)
-            await preconditions.check_if(call, preconditions.parsed_if(call))
+            await preconditions.check_if(call, call.condition)
             _wanted(request, entry)
     try:
         file = await call.open(call.path, READ)
@@ -120,6 +123,8 @@ async def _send_range(
             raise NotFound("the file has become shorter")
         first += len(piece)
         await request.write(piece, more=more or first < end)
+        # The loop tells of a full socket, or a client that has gone, in its next round.
+        await asyncio.sleep(0)
         piece = await _read(file, first, end)
 
 

@@ -23,6 +23,7 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.InvalidHandle: 409,
     e.TooManyLinks: 508,
     e.Conflict: 409,
+    e.Locked: 423,
     e.LinkMet: 409,
     e.Outdated: 409,
     e.ProtocolViolation: 400,
@@ -43,10 +44,11 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
 """Error class to status code; a test holds every leaf class of `tidegate.errors` against it."""
 
 CONDITIONS: Final[dict[type[e.TidegateError], str]] = {
+    e.Locked: "lock-token-submitted",
     e.QuotaExceeded: "quota-not-exceeded",
     e.StorageFull: "sufficient-disk-space",
 }
-"""Error class to the condition that RFC 4331 section 6 names."""
+"""Error class to the condition that RFC 4331 section 6 or RFC 4918 section 16 names."""
 
 
 def code_of(error: e.TidegateError) -> int:

@@ -59,7 +59,7 @@ async def put(call: Call) -> None:
     if conditional:
         entry = await call.entry()
         preconditions.check(call, entry)
-        await preconditions.check_if(call, preconditions.parsed_if(call))
+        await preconditions.check_if(call, call.condition)
     await _has_room(call)
     await _put(call, None, entry)
 
@@ -155,7 +155,7 @@ async def _receive(call: Call, file: File, data: bytes | None) -> bool:
     digest = _digest(request.header("oc-checksum"))
     offset = 0
     if data is not None:
-        await _write(file, 0, data)
+        await write(file, 0, data)
         offset = len(data)
     else:
         offset = await receive(call, file, 0, digest)
@@ -180,15 +180,16 @@ async def receive(call: Call, file: File, offset: int, digest: _Digest | None = 
         waiting.append(piece)
         size += len(piece)
         if size >= GATHER:
-            offset = await _write(file, offset, waiting[0] if len(waiting) == 1 else b"".join(waiting))
+            offset = await write(file, offset, waiting[0] if len(waiting) == 1 else b"".join(waiting))
             waiting, size = [], 0
             await asyncio.sleep(0)  # a body that always waits already would keep others from running
     if waiting:
-        offset = await _write(file, offset, b"".join(waiting))
+        offset = await write(file, offset, b"".join(waiting))
     return offset
 
 
-async def _write(file: File, offset: int, data: bytes) -> int:
+async def write(file: File, offset: int, data: bytes) -> int:
+    """Write at an offset; returns the one behind the last byte."""
     if data and not file.write_nowait(offset, data):
         await file.write(offset, data)
     return offset + len(data)
@@ -282,7 +283,7 @@ async def patch(call: Call) -> None:
     if entry.is_dir:
         raise IsADirectory
     preconditions.check(call, entry)
-    await preconditions.check_if(call, preconditions.parsed_if(call))
+    await preconditions.check_if(call, call.condition)
     file = await call.open(call.path, UPDATE)
     try:
         try:
@@ -322,10 +323,9 @@ async def mkcol(call: Call) -> None:
         raise Rejected(415, "MKCOL: bodies are not understood")
     if call.refuses(call.path):
         raise Rejected(403, "directories of this name are not taken here")
-    header = preconditions.parsed_if(call)
-    if header is not None or preconditions.any_given(call):
+    if preconditions.any_given(call):
         preconditions.check(call, await call.entry())
-        await preconditions.check_if(call, header)
+        await preconditions.check_if(call, call.condition)
     if call.path == "/":
         raise Rejected(405, "there is something at this address already")
     try:

@@ -153,7 +153,8 @@ class Exchange:
             _log.exception("an application failed")
             await self._failed()
         else:
-            if not self.response_complete and not self.disconnected:
+            gone = self.disconnected or self._transport.is_closing()
+            if not self.response_complete and not gone:
                 _log.error("an application ended without a complete answer")
                 await self._failed()
         finally:

@@ -8,11 +8,10 @@ import contextlib
 import logging
 import socket
 import ssl
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
-from urllib.parse import quote_from_bytes, unquote
+from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from starlette.types import ASGIApp, Scope
@@ -277,8 +276,6 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("a request's target has no fragment (RFC 9112 section 3.2)")
         if url == b"*" and scope["method"] == "OPTIONS":
             url = b"/"  # about the server as a whole, which answers for its root
-        if not url.isascii():  # some clients send names as they are
-            url = quote_from_bytes(url, safe=string.punctuation).encode()
         parsed = parse_url(url)
         raw: bytes = parsed.path
         if not raw:

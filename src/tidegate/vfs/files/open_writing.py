@@ -90,7 +90,7 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
     if not may_replace:
         context.require(Intent.UPLOAD, path)  # neither: refused before anything is touched
     refuse_mount_point(context, path)
-    if context.own:
+    if context.own and not flags.atomic:
         found = await own.find(context, path, follow=not flags.exclusive)
         if found is not None:
             return await _join(context, path, flags, *found)
@@ -223,7 +223,7 @@ async def _begin_upload(
                 empty = wanted.truncate or wanted.exclusive
                 upload.opened(handle.existed_size, truncate=empty, took=handle.took)
                 if not upload.inplace:
-                    upload.staged(handle)
+                    upload.staged(handle, alone=checked.flags.atomic)
     except BaseException:
         upload.never_opened()
         if handle is not None:
@@ -310,9 +310,8 @@ def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
 
 
 def _mode(context: Context, checked: _Checked) -> Publish:
-    """The upload mode, or a safer one that was asked for."""
-    mode = context.publish
-    return Publish.ATOMIC if checked.flags.atomic and mode is Publish.INPLACE else mode
+    """The upload mode, or the one that was asked for."""
+    return Publish.ATOMIC if checked.flags.atomic else context.publish
 
 
 def _publish(backend: Backend, mode: Publish) -> Publish:

@@ -59,7 +59,7 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
     vouches that no link was on the way, so the path that was judged is the place that is opened.
     """
     write = flags.write or flags.append
-    if context.own or (write and (flags.read or flags.append or not flags.create)):
+    if context.own or (write and (flags.read or flags.append or flags.atomic or not flags.create)):
         return None
     if not write and (not flags.read or flags.create or flags.truncate):
         return None

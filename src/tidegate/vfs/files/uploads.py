@@ -207,10 +207,16 @@ class Upload:
             self.reservation = Reservation(state, 0)
         self._context.usage.uploads.add(self)
 
-    def staged(self, handle: FileHandle) -> None:
-        """The handle is open and its bytes lie beside the target until they are published."""
+    def staged(self, handle: FileHandle, *, alone: bool = False) -> None:
+        """The handle is open and its bytes lie beside the target until they are published.
+
+        Args:
+            handle: of the upload.
+            alone: the session does not see it before that either (`vfs.api.OpenFlags.atomic`).
+        """
         self.handle = handle
-        self._context.own.setdefault(self._state, self)
+        if not alone:
+            self._context.own.setdefault(self._state, self)
 
     def renamed(self, state: PathState) -> None:
         """It will be published elsewhere; the caller holds both paths and `handle` is told."""
