@@ -82,7 +82,7 @@ class Form:
             raise ValueError(f"POST: {error}") from None
 
     def feed(self, data: bytes) -> Iterator[Begins | Ends | bytes]:
-        """What more of the body says.
+        """Events of more of the body.
 
         Raises:
             ValueError: it is no such form.

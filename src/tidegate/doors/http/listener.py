@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uvicorn inside our loop: its HTTP, our sockets, deadlines, signals and log."""
+"""uvicorn inside our loop: its HTTP, our sockets, deadlines, signals and log.
+
+Long, because what a connection waits for, and what ends it, is one state of one protocol.
+"""
 
 from __future__ import annotations
 
