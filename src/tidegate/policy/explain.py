@@ -10,7 +10,7 @@ Long, because asking, deciding and telling use the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Final, Literal
@@ -241,7 +241,7 @@ def explain(
     proofs: Sequence[Step] = (),
     commands: Collection[str] = ("*",),
     encrypted: bool = True,
-    locks: Sequence[Step] = (),
+    locks: Sequence[tuple[Step, str]] = (),
 ) -> Explanation:
     """Ask every rule about one act.
 
@@ -265,7 +265,7 @@ def explain(
         proofs: what was asked of the credential (a certificate), before the rules of the account.
         commands: SSH commands that are enabled.
         encrypted: nobody on the way can read what is sent.
-        locks: what the locks of the running server say.
+        locks: what the locks of the running server say, each with the text that the client is told.
 
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
@@ -291,7 +291,7 @@ def explain(
     if act.use is not None:
         steps.append(("gate", enabled_step(act.use, commands)))
     steps += [("gate", step) for step in act.gate_steps(gate, moved)]
-    steps += [("gate", step) for step in locks]
+    steps += [("gate", step) for step, _ in locks]
     amount = act.amount(size, replaced)
     of_original = list(original_steps(account, ip, amount, usage))
     steps += [("amounts", step) for step in (*amount_steps(account, ip, amount, usage), *of_original)]
@@ -306,7 +306,7 @@ def explain(
         path=act.path,
         target=act.target if REQUIREMENTS[act.intent].target is not None else None,
         rows=rows,
-        decision=_decision(decided, act, gate, moved, of_original),
+        decision=_decision(decided, act, gate, moved, of_original, dict(locks)),
         use=act.use,
     )
 
@@ -415,8 +415,13 @@ def _rows(steps: Sequence[tuple[Section, Step]]) -> tuple[tuple[Row, ...], Row |
     return tuple(rows), decided
 
 
-def _decision(
-    decided: Row | None, act: _Act, gate: Gate, moved: Refusal | None, of_original: Sequence[Step]
+def _decision(  # noqa: PLR0917
+    decided: Row | None,
+    act: _Act,
+    gate: Gate,
+    moved: Refusal | None,
+    of_original: Sequence[Step],
+    locks: Mapping[Step, str],
 ) -> Decision:
     """The decision with the text that the client is told."""
     if decided is None:
@@ -424,6 +429,8 @@ def _decision(
     rule = decided.step.rule
     if moved is not None and decided.step is moved.step:
         return Decision(allowed=False, rule=rule, text=moved.error.text)
+    if decided.step in locks:
+        return Decision(allowed=False, rule=rule, text=locks[decided.step])
     if decided.step is act.onto:
         return Decision(allowed=False, rule=rule, text=AlreadyExists.default_text)
     if decided.step.rule == "enabled_ssh_commands":

@@ -63,7 +63,7 @@ async def _explained(services: Services, question: schemas.Question) -> Response
     from tidegate.policy.explain import explain as ask
 
     protocol, encrypted = mistakes.protocol_of(question.protocol)
-    locks: list[Step] = []
+    locks: list[tuple[Step, str]] = []
     if services.sessions.locks.active and parse_program(question.op) is None:
         intent = parse_operation(question.op, is_dir=bool(question.is_dir))
         if question.exists is not None and intent in (Intent.UPLOAD, Intent.OVERWRITE):
