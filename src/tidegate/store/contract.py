@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The provider contract that every driver keeps (sqlite, postgresql, mysql, bolt, memory)."""
+"""The provider contract that every driver keeps (sqlite, postgresql, mysql, bolt, memory).
+
+Long, because whoever writes a driver reads it as one text.
+"""
 
 from __future__ import annotations
 

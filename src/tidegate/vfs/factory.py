@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tidegate.abc import Backend, HeldLock, LockTable
 from tidegate.cluster.memory import MemoryLocks
 from tidegate.cluster.registry import Holds
-from tidegate.errors import NotFound
+from tidegate.errors import NotFound, TidegateError
 from tidegate.events.kinds import Event
 from tidegate.inspection.inspections import Inspections
 from tidegate.model import ROOT, Account, Peer, Principal, StorageSpec, VPath
-from tidegate.policy.folders import mount_point, storage_at, storage_of
+from tidegate.policy.folders import mount_point, storage_at, storage_of, storages_of
 from tidegate.policy.gate import Gate
 from tidegate.policy.throttle import TokenBucket, bandwidth_bucket, rates_for
 from tidegate.vfs.acts import Acts
@@ -90,6 +90,7 @@ class VfsSessions:
         self._programs: dict[object, str] = {}
         self.locks: LockTable = locks or MemoryLocks()
         self.properties = PropertyIndex(properties)
+        self._closing = False
         self.tracker = UsageTracker(store, track_quota=track_quota, emit=emit, lease=lease)
         self.scans = Scans(self.tracker, self._pool)
         self.holds = Holds()
@@ -123,7 +124,24 @@ class VfsSessions:
             self.holds.leave(used)
             raise
         session.ended = partial(self.holds.leave, used)
+        if self.properties.active:
+            for spec in storages_of(principal.account).values():
+                if self.properties.takes_sweep(spec.key):
+                    self._acts.start(self._sweep(spec))
         return session
+
+    async def _sweep(self, spec: StorageSpec) -> None:
+        """Forget properties of files that are gone; once a day for each storage that somebody uses."""
+        from tidegate.vfs.property_sweep import sweep_quietly
+
+        index = self.properties
+        with suppress(TidegateError):  # sessions that need the storage will say so
+            async with self.storage(spec) as backend:
+                if index.may_have(identity_of(backend, "")):
+                    after = index.swept.get(spec.key, "")
+                    index.swept[spec.key] = await sweep_quietly(
+                        backend, index.store, after, go_on=lambda: not self._closing
+                    )
 
     @asynccontextmanager
     async def storage(self, spec: StorageSpec) -> AsyncIterator[Backend]:
@@ -241,6 +259,7 @@ class VfsSessions:
 
     async def close(self) -> None:
         """Stop scans, wait for operations under way, write usage, close backends."""
+        self._closing = True
         await self.scans.close()
         await self._acts.drain()
         await self.tracker.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS: Final = 30.0
 """How long a server may not know that another one has set the first property of a storage root."""
+
+SWEEP_SECONDS: Final = 86_400.0
+"""Properties of files that are gone are looked for so often, in storage that somebody uses."""
+MAX_SWEPT: Final = 100_000
+"""Storages whose last sweep is remembered."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +34,7 @@ class PropertyIndex:
 
     Attributes:
         active: False as long as no property exists, as far as is known.
+        swept: the place where the last sweep of a storage ended, see `tidegate.vfs.property_sweep`.
     """
 
     def __init__(self, provider: KeepsProperties | None, limits: PropertyLimits | None = None) -> None:
@@ -35,6 +42,19 @@ class PropertyIndex:
         self._limits = limits
         self.active = False
         self._roots: list[str] = []
+        self.swept: dict[str, str] = {}
+        self._sweeps: dict[str, float] = {}
+
+    def takes_sweep(self, storage: str, now: float | None = None) -> bool:
+        """True once in `SWEEP_SECONDS` for a storage; the caller sweeps it."""
+        now = time.monotonic() if now is None else now
+        if now < self._sweeps.get(storage, now):
+            return False
+        if len(self._sweeps) >= MAX_SWEPT:
+            self._sweeps.clear()
+            self.swept.clear()
+        self._sweeps[storage] = now + SWEEP_SECONDS
+        return True
 
     @property
     def limits(self) -> PropertyLimits:
