@@ -209,7 +209,9 @@ def test_a_listing_that_nobody_reads_waits_and_ends_with_its_client(user: Person
     wait_for(lambda: not user.server.lines("error", username=user.name), "an error")
     with winscp(user) as client:
         client.start_up()
-        assert len(client.ok("ls -la --full-time many")) == 3003
+        listing = client.ok("ls -la --full-time many")
+        assert len(listing) == 3003
+        assert [line[-200:] for line in listing[3:]] == [f"{number:0200}" for number in range(3000)]
 
 
 def test_an_upload_ends_with_its_client(user: Person) -> None:

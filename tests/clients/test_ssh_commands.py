@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.programs import SSH, Done, digest, rclone, ssh, tree
+from tests.support.programs import SSH, Done, digest, rclone, run, ssh, tree
 from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import FilePatterns, Filters
@@ -280,3 +280,14 @@ def test_the_commands_of_duplicity(person: Person, tmp_path: Path) -> None:
     ssh(person, "mkdir 'backups'").failed("already exists")
     ssh(person, "ls -l").failed("unknown option -- l")
     ssh(person, "echo hello").failed("sftp; commands")
+
+
+@pytest.mark.needs("lftp")
+def test_what_starts_a_shell_is_refused(person: Person) -> None:
+    """As lftp's ``fish://``, WinSCP's own shell setting, and duplicity's older backends send it."""
+    for line in ("echo FISH:;/bin/sh", "/bin/bash", "sh -c 'ls -1 x'", "/usr/lib/openssh/sftp-server"):
+        ssh(person, line).failed("this server offers file transfer only: sftp")
+    lftp = run("lftp", "--norc", "-c", f"set net:max-retries 1; set net:timeout 5; set fish:connect-program "
+               f"\"ssh -a -x {' '.join(SSH)} -i {person.key}\"; open -u {person.name},none -p {person.port} "
+               "fish://127.0.0.1; ls", env={"HOME": str(person.home)})  # fmt: skip
+    assert lftp.status != 0

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +19,13 @@ from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.model import Entry, Kind, VPath
 
 MAX_LISTED: Final = 200_000
-"""Names of one directory: they are sorted before the first is sent."""
+"""Names of one directory: all are known before the first is sent."""
 
 SERIOUS: Final = 2
 """Exit status of ls when something that was named cannot be listed; WinSCP takes 1 for a mere warning."""
 
 _LETTERS: Final = "1aAdln"
-_BATCH_LINES: Final = 1000
+_BATCH_LINES: Final = 500
 _HALF_YEAR_SECONDS: Final = 365 * 24 * 3600 // 2
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NS: Final = 1_000_000_000
@@ -78,27 +80,27 @@ class _Lines:
         if not entry.is_dir or "d" in self._options:
             await self._print([await self._line(entry, path, str(word) or ".")])
             return
-        found_names: list[tuple[bytes, Entry, VPath]] = []
+        # Sorted batch by batch and merged as they are printed: no step keeps the loop from others for long.
+        batches: list[list[tuple[bytes, Entry]]] = []
+        count = blocks = 0
         async for batch in self._session.list(path):
-            for one in batch:
-                if self._options & {"a", "A"} or not one.name.startswith("."):
-                    key = one.name.encode("utf-8", "surrogateescape")
-                    found_names.append((key, one, path.child(one.name)))
-            if len(found_names) > MAX_LISTED:
+            shown = [one for one in batch if self._options & {"a", "A"} or not one.name.startswith(".")]
+            blocks += sum(-(-one.size // 1024) for one in shown)
+            count += len(shown)
+            batches.append(sorted(((_key(one), one) for one in shown), key=_first))
+            if count > MAX_LISTED:
                 raise InvalidArgument(f"more than {MAX_LISTED} names")
-        found_names.sort(key=lambda one: one[0])
-        lines = []
-        if "l" in self._options:
-            lines.append(f"total {sum(-(-one.size // 1024) for _, one, _ in found_names)}")
+        lines = [f"total {blocks}"] if "l" in self._options else []
         if "a" in self._options:
             lines.append(await self._line(entry, path, "."))
             with suppress(TidegateError):  # it may not be seen
                 above = await self._session.stat(path.parent)
                 lines.append(await self._line(above, path.parent, ".."))
-        for _, one, place in found_names:
-            lines.append(await self._line(one, place, one.name))
+        for _, one in heapq.merge(*batches, key=_first):
+            lines.append(await self._line(one, path.child(one.name), one.name))
             if len(lines) >= _BATCH_LINES:
                 await self._print(lines)
+                await asyncio.sleep(0)
                 lines = []
         await self._print(lines)
 
@@ -120,6 +122,14 @@ class _Lines:
         when = _full(entry.mtime_ns) if self._full_time else _short(entry.mtime_ns // _NS, self._now)
         letters = mode_letters(entry.kind, entry.mode)
         return f"{letters} {entry.nlink} {user} {group} {entry.size} {when} {shown}"
+
+
+def _key(entry: Entry) -> bytes:
+    return entry.name.encode("utf-8", "surrogateescape")
+
+
+def _first(item: tuple[bytes, Entry]) -> bytes:
+    return item[0]
 
 
 def _on_one_line(name: str) -> str:
