@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from tidegate.backends.objects.option_checks import (
     check,
     check_endpoint,
     check_prefix,
+    is_loopback,
     matches,
     one_of,
     prefix_of,
@@ -172,7 +172,7 @@ class GcsOptions:
             if not self.endpoint and not os.environ.get(EMULATOR):
                 others = "or set credentials_file, or automatic_credentials to 1"
                 raise ValueError(f"credentials is missing: give the JSON of a service account, {others}")
-        elif self.endpoint.startswith("http://") and not _is_loopback(self.endpoint):
+        elif self.endpoint.startswith("http://") and not is_loopback(self.endpoint):
             raise ValueError(
                 f"endpoint is {self.endpoint!r}; expected https://, for credentials are sent to it"
             )
@@ -222,16 +222,5 @@ def _check_key(found: Mapping[str, str]) -> None:
     except (ValueError, TypeError):
         raise ValueError("credentials: private_key is not a private key in PEM") from None
     where = urlsplit(found["token_uri"])
-    if where.scheme != "https" and not _is_loopback(found["token_uri"]):
+    if where.scheme != "https" and not is_loopback(found["token_uri"]):
         raise ValueError("credentials: token_uri is not a URL with https")
-
-
-def _is_loopback(url: str) -> bool:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
-        return False
-    host = parts.hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -45,6 +46,18 @@ def check_endpoint(endpoint: str) -> None:
     parts = urlsplit(endpoint)
     good = parts.scheme in {"http", "https"} and parts.hostname and parts.path in {"", "/"}
     check(bool(good) and not (parts.query or parts.fragment), "endpoint", endpoint, "https://host:port")
+
+
+def is_loopback(url: str) -> bool:
+    """True for the URL of a server on this host, to which nobody is in between."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return False
+    host = parts.hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_prefix(prefix: str) -> None:

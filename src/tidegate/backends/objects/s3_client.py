@@ -22,6 +22,7 @@ from botocore import exceptions as b
 from botocore.loaders import create_loader
 from typing_extensions import Buffer
 
+from tidegate.backends.objects.option_checks import is_loopback
 from tidegate.backends.objects.s3_body import Body
 from tidegate.backends.objects.s3_errors import has_expired, may_try_again, reply_of, translate
 from tidegate.backends.objects.s3_options import S3Options
@@ -203,7 +204,7 @@ class S3Client:
         options = self._options
         sign = options.sign_payload
         if sign is None:
-            sign = options.endpoint.startswith("http://")
+            sign = options.endpoint.startswith("http://") and not is_loopback(options.endpoint)
         return AioConfig(
             connect_timeout=self._bounds.connect,
             read_timeout=self._bounds.read,
