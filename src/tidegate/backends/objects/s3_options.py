@@ -92,8 +92,8 @@ class S3Options:
         server_side_encryption: ``AES256`` (SSE-S3), ``aws:kms`` or ``aws:kms:dsse``; by default the bucket's.
         sse_kms_key_id: key of the key management; by default the service's own.
         sse_customer_key: key of 32 bytes, or their base64 (SSE-C); the service needs it for each request.
-        sign_payload: True if the content is part of the signature. By default with ``http`` to another host only:
-            TLS protects it otherwise, and it costs 0.6 s of CPU a GiB.
+        sign_payload: True if the content is part of the signature. By default with ``http`` to another host
+            only: TLS protects it otherwise, and it costs 0.6 s of CPU a GiB.
         checksum: ``CRC32`` or ``MD5``; by default CRC32, and MD5 where the service is seen not to take it.
     """
 
