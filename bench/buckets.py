@@ -119,8 +119,9 @@ class RcloneBucket(Rclone):
 
     def command(self) -> list[str]:
         words = super().command()
-        at = words.index("--dir-cache-time")
-        del words[at : at + 2]  # the bucket is nobody else's: rclone keeps directories, as it does by default
+        if "--dir-cache-time" in words:
+            at = words.index("--dir-cache-time")
+            del words[at : at + 2]  # the bucket is nobody else's: rclone keeps directories, as by default
         words[words.index(str(self.files))] = f"bucket:{self.config['bucket']}"
         names = {
             "type": "s3", "provider": "Other", "endpoint": self.config["endpoint"], "region": "us-east-1",
