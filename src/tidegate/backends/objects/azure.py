@@ -26,11 +26,10 @@ from tidegate.backends.objects.bucket import (
     Limits,
     ObjectChanged,
     Page,
-    Part,
     StorageMisconfigured,
     Stored,
-    Upload,
 )
+from tidegate.backends.objects.forwarding import ForwardsUploads, copied_before
 from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
@@ -40,7 +39,7 @@ DELETES: Final = 32
 """Blobs that are removed at the same time."""
 
 
-class AzureBucket:
+class AzureBucket(ForwardsUploads):
     """`Bucket` of one record.
 
     Args:
@@ -50,7 +49,7 @@ class AzureBucket:
 
     def __init__(self, options: AzureOptions, bounds: Bounds | None = None) -> None:
         self._requests = AzureRequests(options, bounds or Bounds())
-        self._blocks = AzureBlocks(self._requests)
+        super().__init__(AzureBlocks(self._requests))
         self._place = f"azblob://{options.place().name}/"
 
     @property
@@ -283,14 +282,12 @@ class AzureBucket:
         """The target if a lost try has made it; else which of the two conditions was not met is found out."""
         if failed.code in {"SourceConditionNotMet", "CannotVerifyCopySource"}:
             raise failed.error
-        try:
-            found = await self.head(key)
-        except NotFound:
-            raise failed.error from None
-        equal = "md5" in found.sums and found.sums == source.sums and found.size == source.size
-        if failed.tries > 1 and equal:
-            return found
-        raise exists_instead(failed.error) from None
+        return await copied_before(
+            self.head,
+            key,
+            failed,
+            lambda found: "md5" in found.sums and (found.size, found.sums) == (source.size, source.sums),
+        )
 
     async def _set_metadata(self, source: Stored, metadata: Mapping[str, str]) -> Stored:
         headers = {**if_match(source.etag), **metadata_of(metadata)}
@@ -307,34 +304,6 @@ class AzureBucket:
             raise failed.error from None
         modified, etag = stamp(answer)
         return replace(source, modified=modified, etag=etag, metadata=dict(metadata))
-
-    async def begin(self, key: str, metadata: Mapping[str, str]) -> Upload:
-        """See `Bucket.begin`."""
-        return await self._blocks.begin(key, metadata)
-
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
-        """See `Bucket.part`."""
-        return await self._blocks.part(upload, number, data)
-
-    async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:
-        """See `Bucket.copy_part`."""
-        return await self._blocks.copy_part(upload, number, source, start, size)
-
-    async def complete(self, upload: Upload, parts: Sequence[Part], *, create: bool = False) -> Stored:
-        """See `Bucket.complete`."""
-        return await self._blocks.complete(upload, parts, create=create)
-
-    async def abort(self, upload: Upload) -> None:
-        """See `Bucket.abort`."""
-        await self._blocks.abort(upload)
-
-    def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
-        """See `Bucket.uploads`."""
-        return self._blocks.uploads(prefix)
-
-    async def parts(self, upload: Upload) -> list[Part]:
-        """See `Bucket.parts`."""
-        return await self._blocks.parts(upload)
 
 
 def _marker(stored: Stored) -> Stored:

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from typing_extensions import Buffer
 
-from tidegate.backends.objects.bucket import Bucket, Limits, ObjectChanged, Page, Part, Stored, Upload
+from tidegate.backends.objects.bucket import Bucket, Limits, ObjectChanged, Page, Stored
+from tidegate.backends.objects.forwarding import ForwardsUploads, copied_before
 from tidegate.backends.objects.gcs_client import Request
 from tidegate.backends.objects.gcs_options import LIMITS, GcsOptions
 from tidegate.backends.objects.gcs_requests import FIELDS, HIDDEN, GcsRequests, listed, named, stored_of
@@ -24,7 +25,7 @@ from tidegate.backends.objects.gcs_uploads import GcsUploads
 from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
-from tidegate.errors import NotFound, StorageFailed
+from tidegate.errors import StorageFailed
 
 BATCH: Final = 1000
 """Keys of one request that lists."""
@@ -34,7 +35,7 @@ READS: Final = 3
 """Tries to read what an object is and how it begins while others replace it."""
 
 
-class GcsBucket:
+class GcsBucket(ForwardsUploads):
     """`Bucket` of one record.
 
     Args:
@@ -44,7 +45,7 @@ class GcsBucket:
 
     def __init__(self, options: GcsOptions, bounds: Bounds | None = None) -> None:
         self._requests = GcsRequests(options, bounds or Bounds())
-        self._uploads = GcsUploads(self._requests)
+        super().__init__(GcsUploads(self._requests))
         self._options = options
 
     @property
@@ -227,42 +228,10 @@ class GcsBucket:
 
     async def _copied(self, source: Stored, key: str, failed: Failed) -> Stored:
         """The target if a lost try has made it; else which of the two conditions was not met is found out."""
-        try:
-            found = await self.head(key)
-        except NotFound:
-            raise failed.error from None
-        same = found.size == source.size and found.sums.get("crc32c", "") == source.sums.get("crc32c")
-        if failed.tries > 1 and same:
-            return found
-        raise exists_instead(failed.error) from None
-
-    async def begin(self, key: str, metadata: Mapping[str, str]) -> Upload:
-        """See `Bucket.begin`."""
-        return await self._uploads.begin(key, metadata)
-
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
-        """See `Bucket.part`."""
-        return await self._uploads.part(upload, number, data)
-
-    async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:
-        """See `Bucket.copy_part`."""
-        return await self._uploads.copy_part(upload, number, source, start, size)
-
-    async def complete(self, upload: Upload, parts: Sequence[Part], *, create: bool = False) -> Stored:
-        """See `Bucket.complete`."""
-        return await self._uploads.complete(upload, parts, create=create)
-
-    async def abort(self, upload: Upload) -> None:
-        """See `Bucket.abort`."""
-        await self._uploads.abort(upload)
-
-    def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
-        """See `Bucket.uploads`."""
-        return self._uploads.uploads(prefix)
-
-    async def parts(self, upload: Upload) -> list[Part]:
-        """See `Bucket.parts`."""
-        return await self._uploads.parts(upload)
+        same = source.size, source.sums.get("crc32c")
+        return await copied_before(
+            self.head, key, failed, lambda found: (found.size, found.sums.get("crc32c", "")) == same
+        )
 
 
 def _hidden(key: str) -> bool:

@@ -18,11 +18,10 @@ from tidegate.backends.objects.bucket import (
     Limits,
     ObjectChanged,
     Page,
-    Part,
     StorageDenied,
     Stored,
-    Upload,
 )
+from tidegate.backends.objects.forwarding import ForwardsUploads, copied_before
 from tidegate.backends.objects.keys import checked
 from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
@@ -37,13 +36,13 @@ from tidegate.backends.objects.s3_requests import (
 )
 from tidegate.backends.objects.s3_uploads import S3Uploads
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
-from tidegate.errors import NotFound, StorageFailed
+from tidegate.errors import StorageFailed
 
 BATCH: Final = 1000
 """Keys of one request that lists or removes."""
 
 
-class S3Bucket:
+class S3Bucket(ForwardsUploads):
     """`Bucket` of one record.
 
     Args:
@@ -54,7 +53,7 @@ class S3Bucket:
 
     def __init__(self, options: S3Options, bounds: Bounds | None = None, loader: Any = None) -> None:
         self._requests = S3Requests(options, bounds or Bounds(), loader or make_loader())
-        self._uploads = S3Uploads(self._requests)
+        super().__init__(S3Uploads(self._requests))
         self._name = options.bucket
 
     @property
@@ -218,41 +217,8 @@ class S3Bucket:
 
     async def _copied(self, source: Stored, key: str, failed: Failed) -> Stored:
         """The target if a lost try has made it; else which of the two conditions was not met is found out."""
-        try:
-            found = await self.head(key)
-        except NotFound:
-            raise failed.error from None
-        if failed.tries > 1 and (found.size, found.etag) == (source.size, source.etag):
-            return found
-        raise exists_instead(failed.error) from None
-
-    async def begin(self, key: str, metadata: Mapping[str, str]) -> Upload:
-        """See `Bucket.begin`."""
-        return await self._uploads.begin(key, metadata)
-
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
-        """See `Bucket.part`."""
-        return await self._uploads.part(upload, number, data)
-
-    async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:
-        """See `Bucket.copy_part`."""
-        return await self._uploads.copy_part(upload, number, source, start, size)
-
-    async def complete(self, upload: Upload, parts: Sequence[Part], *, create: bool = False) -> Stored:
-        """See `Bucket.complete`."""
-        return await self._uploads.complete(upload, parts, create=create)
-
-    async def abort(self, upload: Upload) -> None:
-        """See `Bucket.abort`."""
-        await self._uploads.abort(upload)
-
-    def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
-        """See `Bucket.uploads`."""
-        return self._uploads.uploads(prefix)
-
-    async def parts(self, upload: Upload) -> list[Part]:
-        """See `Bucket.parts`."""
-        return await self._uploads.parts(upload)
+        same = (source.size, source.etag)
+        return await copied_before(self.head, key, failed, lambda found: (found.size, found.etag) == same)
 
 
 def _proof(bucket: S3Bucket) -> Bucket:
