@@ -15,6 +15,14 @@ from typing import Any
 
 import pytest
 from tests.support.azure_server import KEY, AzureServer
+from tests.support.bucket_faults import (
+    MIB,
+    QUICK,
+    check_cut_part,
+    check_given_up,
+    check_not_tried_again,
+    check_repeated_marker,
+)
 from tests.support.fault_proxy import (
     ChangeAnswer,
     CutDownload,
@@ -24,7 +32,6 @@ from tests.support.fault_proxy import (
     Hang,
     LoseAnswer,
     Refuse,
-    Repeat,
     Shorten,
     fault_proxy,
 )
@@ -36,8 +43,6 @@ from tidegate.backends.objects.copying import copy_object
 from tidegate.backends.objects.tries import Bounds
 from tidegate.errors import AlreadyExists, InvalidPath, NotFound, StorageFailed
 
-MIB = 1024 * 1024
-QUICK = Bounds(connect=5, read=5, call=20, tries=4, pause=0.01, longest_pause=0.05)
 FAULTS = [
     Refuse(503, "ServerBusy"),
     Refuse(500, "OperationTimedOut"),
@@ -108,30 +113,15 @@ async def test_tried_again(bucket: AzureBucket, proxy: FaultProxy, fault: Any) -
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 async def test_given_up_after_the_last_try(bucket: AzureBucket, proxy: FaultProxy, fault: Any) -> None:
-    proxy.add("*", fault, times=100)
-    with pytest.raises(StorageFailed) as caught:
-        await bucket.put("file", b"content", {})
-    assert type(caught.value) is StorageFailed
-    assert caught.value.detail.startswith("PutBlob: ")
-    assert proxy.operations() == ["PutBlob"] * QUICK.tries
+    assert type(await check_given_up(bucket, proxy, fault, "PutBlob")) is StorageFailed
 
 
 async def test_what_is_wrong_is_not_tried_again(bucket: AzureBucket, proxy: FaultProxy) -> None:
-    with pytest.raises(NotFound):
-        await bucket.get("none", 0, 1)
-    proxy.add("*", Refuse(400, "InvalidHeaderValue"))
-    with pytest.raises(StorageFailed, match="InvalidHeaderValue"):
-        await bucket.put("file", b"", {})
-    assert proxy.operations() == ["GetBlob", "PutBlob"]
+    await check_not_tried_again(bucket, proxy, code="InvalidHeaderValue", get="GetBlob", put="PutBlob")
 
 
 async def test_a_cut_part_leaves_nothing(bucket: AzureBucket, proxy: FaultProxy) -> None:
-    upload = await bucket.begin("big", {})
-    proxy.add("PutBlock", CutUpload(3 * MIB), times=100)
-    with pytest.raises(StorageFailed):
-        await bucket.part(upload, 1, b"p" * 5 * MIB)
-    proxy.clear()
-    assert await bucket.parts(upload) == []
+    await check_cut_part(bucket, proxy, "PutBlock")
 
 
 async def test_damage_on_the_way_up_is_noticed_and_sent_again(bucket: AzureBucket, proxy: FaultProxy) -> None:
@@ -541,12 +531,4 @@ async def test_a_proxy_of_the_environment_and_nothing_of_netrc(
 async def test_a_list_whose_marker_repeats_is_no_whole_list(
     bucket: AzureBucket, proxy: FaultProxy, delimited: bool
 ) -> None:
-    """A service that hands out one page again and again would be read for ever, or taken for complete."""
-    for name in "abcde":
-        await bucket.put(name, b"", {})
-    proxy.add("ListBlobs", Repeat(), times=100)
-    seen = 0
-    with pytest.raises(StorageFailed, match="marker of the next page was there already"):
-        async for page in bucket.pages("", delimited=delimited, size=2):
-            seen += len(page.objects)
-    assert 2 <= seen <= 6
+    await check_repeated_marker(bucket, proxy, "ListBlobs", delimited=delimited)

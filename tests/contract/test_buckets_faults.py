@@ -10,6 +10,14 @@ from collections.abc import AsyncIterator, Iterator
 from email.utils import formatdate
 
 import pytest
+from tests.support.bucket_faults import (
+    MIB,
+    QUICK,
+    check_cut_part,
+    check_given_up,
+    check_not_tried_again,
+    check_repeated_marker,
+)
 from tests.support.fault_proxy import (
     ChangeAnswer,
     CutDownload,
@@ -19,7 +27,6 @@ from tests.support.fault_proxy import (
     Hang,
     LoseAnswer,
     Refuse,
-    Repeat,
     Shorten,
     fault_proxy,
 )
@@ -32,9 +39,7 @@ from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.tries import Bounds
 from tidegate.errors import AlreadyExists, NotFound, StorageFailed
 
-MIB = 1024 * 1024
 LOADER = make_loader()
-QUICK = Bounds(connect=5, read=5, call=20, tries=4, pause=0.01, longest_pause=0.05)
 BUSY = [
     Refuse(503, "SlowDown"),
     Refuse(500, "InternalError"),
@@ -99,30 +104,15 @@ async def test_tried_again(bucket: S3Bucket, proxy: FaultProxy, fault) -> None:
 
 @pytest.mark.parametrize("fault", [*BUSY, *BROKEN], ids=repr)
 async def test_given_up_after_the_last_try(bucket: S3Bucket, proxy: FaultProxy, fault) -> None:
-    proxy.add("*", fault, times=100)
-    with pytest.raises(StorageFailed) as caught:
-        await bucket.put("file", b"content", {})
-    assert type(caught.value) is StorageFailed
-    assert caught.value.detail.startswith("PutObject: ")
-    assert proxy.operations() == ["PutObject"] * QUICK.tries
+    assert type(await check_given_up(bucket, proxy, fault, "PutObject")) is StorageFailed
 
 
 async def test_what_is_wrong_is_not_tried_again(bucket: S3Bucket, proxy: FaultProxy) -> None:
-    with pytest.raises(NotFound):
-        await bucket.get("none", 0, 1)
-    proxy.add("*", Refuse(400, "InvalidArgument"))
-    with pytest.raises(StorageFailed, match="InvalidArgument"):
-        await bucket.put("file", b"", {})
-    assert proxy.operations() == ["GetObject", "PutObject"]
+    await check_not_tried_again(bucket, proxy, code="InvalidArgument", get="GetObject", put="PutObject")
 
 
 async def test_a_cut_part_leaves_nothing(bucket: S3Bucket, proxy: FaultProxy) -> None:
-    upload = await bucket.begin("big", {})
-    proxy.add("UploadPart", CutUpload(3 * MIB), times=100)
-    with pytest.raises(StorageFailed):
-        await bucket.part(upload, 1, b"p" * 5 * MIB)
-    proxy.clear()
-    assert await bucket.parts(upload) == []
+    await check_cut_part(bucket, proxy, "UploadPart")
 
 
 async def test_damage_on_the_way_up_is_noticed_and_sent_again(bucket: S3Bucket, proxy: FaultProxy) -> None:
@@ -415,12 +405,4 @@ async def test_requests_overlap(bucket: S3Bucket, proxy: FaultProxy) -> None:
 async def test_a_list_whose_marker_repeats_is_no_whole_list(
     bucket: S3Bucket, proxy: FaultProxy, delimited: bool
 ) -> None:
-    """A service that hands out one page again and again would be read for ever, or taken for complete."""
-    for name in "abcde":
-        await bucket.put(name, b"", {})
-    proxy.add("ListObjectsV2", Repeat(), times=100)
-    seen = 0
-    with pytest.raises(StorageFailed, match="marker of the next page was there already"):
-        async for page in bucket.pages("", delimited=delimited, size=2):
-            seen += len(page.objects)
-    assert 2 <= seen <= 6
+    await check_repeated_marker(bucket, proxy, "ListObjectsV2", delimited=delimited)

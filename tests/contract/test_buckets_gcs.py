@@ -12,6 +12,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from tests.support.bucket_faults import MIB, QUICK, check_given_up, check_repeated_marker
 from tests.support.fault_proxy import (
     ChangeAnswer,
     CutDownload,
@@ -21,7 +22,6 @@ from tests.support.fault_proxy import (
     Hang,
     LoseAnswer,
     Refuse,
-    Repeat,
     Shorten,
     fault_proxy,
 )
@@ -33,8 +33,6 @@ from tidegate.backends.objects.bucket import Bucket, ObjectChanged, StorageDenie
 from tidegate.backends.objects.tries import Bounds
 from tidegate.errors import AlreadyExists, InvalidPath, NotFound, StorageFailed
 
-MIB = 1024 * 1024
-QUICK = Bounds(connect=5, read=5, call=20, tries=4, pause=0.01, longest_pause=0.05)
 LAST = -41
 """Of a body with an object: the last byte of its content."""
 BUSY = [
@@ -110,13 +108,9 @@ async def test_tried_again(bucket: Bucket, proxy: FaultProxy, fault) -> None:
 
 @pytest.mark.parametrize("fault", [*BUSY, *BROKEN], ids=repr)
 async def test_given_up_after_the_last_try(bucket: Bucket, proxy: FaultProxy, fault) -> None:
-    proxy.add("*", fault, times=100)
-    with pytest.raises(StorageFailed) as caught:
-        await bucket.put("file", b"content", {})
+    error = await check_given_up(bucket, proxy, fault, "objects.insert")
     if getattr(fault, "status", 0) != 403:
-        assert type(caught.value) is StorageFailed
-    assert caught.value.detail.startswith("objects.insert: ")
-    assert proxy.operations() == ["objects.insert"] * QUICK.tries
+        assert type(error) is StorageFailed
 
 
 async def test_what_is_wrong_is_not_tried_again(bucket: Bucket, proxy: FaultProxy) -> None:
@@ -511,12 +505,4 @@ async def test_a_proxy_of_the_environment_and_nothing_of_netrc(
 async def test_a_list_whose_marker_repeats_is_no_whole_list(
     bucket: Bucket, proxy: FaultProxy, delimited: bool
 ) -> None:
-    """A service that hands out one page again and again would be read for ever, or taken for complete."""
-    for name in "abcde":
-        await bucket.put(name, b"", {})
-    proxy.add("objects.list", Repeat(), times=100)
-    seen = 0
-    with pytest.raises(StorageFailed, match="marker of the next page was there already"):
-        async for page in bucket.pages("", delimited=delimited, size=2):
-            seen += len(page.objects)
-    assert 2 <= seen <= 6
+    await check_repeated_marker(bucket, proxy, "objects.list", delimited=delimited)
