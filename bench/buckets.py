@@ -129,6 +129,8 @@ class RcloneBucket(Rclone):
         }  # fmt: skip
         return [
             "env",
+            "-u",
+            "AWS_CA_BUNDLE",  # older releases do not start with it
             *(f"RCLONE_CONFIG_BUCKET_{name.upper()}={value}" for name, value in names.items()),
             *words,
         ]

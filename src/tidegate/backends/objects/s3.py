@@ -36,7 +36,7 @@ from tidegate.backends.objects.s3_requests import (
 )
 from tidegate.backends.objects.s3_uploads import S3Uploads
 from tidegate.backends.objects.tries import Bounds, Failed, exists_instead
-from tidegate.errors import StorageFailed
+from tidegate.errors import NotFound, StorageFailed
 
 BATCH: Final = 1000
 """Keys of one request that lists or removes."""
