@@ -17,7 +17,7 @@ QUICK = Bounds(connect=5, read=5, call=20, tries=4, pause=0.01, longest_pause=0.
 
 
 async def check_given_up(bucket: Bucket, proxy: FaultProxy, fault: Any, put: str) -> StorageFailed:
-    """What goes wrong each time is tried so often and no more; returns the error."""
+    """A fault that stays is met so often and no more; returns the error."""
     proxy.add("*", fault, times=100)
     with pytest.raises(StorageFailed) as caught:
         await bucket.put("file", b"content", {})
@@ -27,7 +27,7 @@ async def check_given_up(bucket: Bucket, proxy: FaultProxy, fault: Any, put: str
 
 
 async def check_not_tried_again(bucket: Bucket, proxy: FaultProxy, *, code: str, get: str, put: str) -> None:
-    """What the service finds wrong is an error at once."""
+    """A request that the service finds wrong is an error at once."""
     with pytest.raises(NotFound):
         await bucket.get("none", 0, 1)
     proxy.add("*", Refuse(400, code))
