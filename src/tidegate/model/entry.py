@@ -94,6 +94,7 @@ class Space:
         files_free: number of files that still fit.
         name_max: longest name in bytes.
         read_only: whether the storage refuses writes.
+        counted: bytes in use by the count of the quota that `total` is; -1 if it is no quota.
     """
 
     block_size: int
@@ -103,3 +104,9 @@ class Space:
     files_free: int
     name_max: int = 255
     read_only: bool = False
+    counted: int = -1
+
+    @property
+    def used(self) -> int:
+        """Bytes in use (``quota-used-bytes`` of RFC 4331), also if the disk has less room than the quota."""
+        return self.counted if self.counted >= 0 else max(0, self.total - self.free)

@@ -235,7 +235,8 @@ class Session:
             space = Space(SPACE_BLOCK_BYTES, 2**63 - 1, 2**63 - 1, MANY_FILES, MANY_FILES)
         if bytes_gauge is not None:
             free = max(0, bytes_gauge.limit - bytes_gauge.count.used)
-            space = replace(space, total=bytes_gauge.limit, free=min(free, space.free))
+            used = max(0, bytes_gauge.count.used)
+            space = replace(space, total=bytes_gauge.limit, free=min(free, space.free), counted=used)
             if space.free < SMALL_ROOM_BYTES:
                 space = replace(space, block_size=1)
         if files_gauge is not None:

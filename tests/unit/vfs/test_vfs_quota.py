@@ -370,6 +370,20 @@ async def test_tally_soft_lets_one_file_cross(tmp_path):
         assert await get(s, "/a") == b"a" * 900
 
 
+async def test_what_is_used_is_what_the_quota_counts(tmp_path):
+    """quota-used-bytes of RFC 4331, also where the disk has less room than the quota."""
+    async with vfs_world(tmp_path) as world:
+        world.account(quota_size=10**15)
+        session = await world.login()
+        await put(session, "/f", b"x" * 5000)
+        space = await session.space(p("/"))
+        assert space.free < space.total - 5000  # no disk of a test has so much
+        assert space.used == 5000
+        world.account("bob")
+        wide = await (await world.login("bob")).space(p("/"))
+        assert wide.used == wide.total - wide.free
+
+
 async def test_space_is_narrowed_by_the_quota(tmp_path):
     async with vfs_world(tmp_path) as world:
         world.account(quota_size=10_000, quota_files=5)

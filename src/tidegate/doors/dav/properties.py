@@ -161,4 +161,4 @@ async def add_room(call: Call, path: VPath, resource: Resource) -> None:
         space = await call.session.space(path)
     except TidegateError:
         return
-    resource.available, resource.used = space.free, max(0, space.total - space.free)
+    resource.available, resource.used = space.free, space.used
