@@ -193,7 +193,9 @@ def sample_lines() -> Iterator[Line]:
     for kind in inside.event_kinds():
         if (line := line_of(inside.event_of(kind))) is not None:
             yield line
-    yield from (line for line in [line_of(kinds.Transferred(NOWHERE, 0.0, Action.DOWNLOAD))] if line)
+    yield from (
+        line for line in [line_of(kinds.Transferred(NOWHERE, 0.0, Action.DOWNLOAD, command="RETR"))] if line
+    )
 
 
 def logs() -> str:

@@ -138,8 +138,10 @@ def fields_of(cls: type[kinds.Event]) -> list[str]:
 def event_of(cls: type[kinds.Event]) -> kinds.Event:
     """An event of a kind."""
     if cls is kinds.Transferred:
-        return kinds.Transferred(NOWHERE, 0.0, Action.UPLOAD)
-    return kinds.Operated(action=Action.RENAME) if cls is kinds.Operated else cls()
+        return kinds.Transferred(NOWHERE, 0.0, Action.UPLOAD, command="STOR")
+    if cls in (kinds.Refused, kinds.Failed):
+        return cls(command="STOR")  # type: ignore[call-arg]
+    return kinds.Operated(action=Action.RENAME, command="RNTO") if cls is kinds.Operated else cls()
 
 
 def sentence(text: str | None) -> str:

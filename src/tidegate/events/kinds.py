@@ -55,6 +55,8 @@ class _Transferred(NamedTuple):
     elapsed: float = 0.0
     error: str = ""
     first: bool = False
+    command: str = ""
+    reply: int = 0
 
 
 class Transferred(_Transferred, Event):
@@ -68,6 +70,8 @@ class Transferred(_Transferred, Event):
         elapsed: seconds.
         file_path: place on the host or key, for operators only.
         first: it is the first of its kind that the account has completed.
+        command: verb of a protocol with reply codes (FTP), ``ABOR`` if that ended the transfer; else empty.
+        reply: code of the reply (RFC 959 section 4.2): 226, 425, 426, 451, 452, 552...; else 0.
     """
 
     __slots__ = ()
@@ -142,6 +146,7 @@ class Operated(Common):
         ssh_command: the command of SSH_COMMAND; exit_status what it ended with.
         file_path: place on the host or key, for operators only; target_path likewise.
         elapsed: seconds.
+        command: verb of a protocol with reply codes (FTP), such as ``DELE``; else empty. reply its code.
     """
 
     action: Action
@@ -154,6 +159,8 @@ class Operated(Common):
     size: int = -1
     ssh_command: str = ""
     exit_status: int = -1
+    command: str = ""
+    reply: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +171,8 @@ class Refused(Common):
     virtual_path: str = ""
     rule: str = ""
     text: str = ""
+    command: str = ""
+    reply: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +198,8 @@ class Failed(Common):
     text: str = ""
     level: int = logging.INFO
     muted: int = 0
+    command: str = ""
+    reply: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,25 @@ class Span(NamedTuple):
         )
 
 
+@dataclass(slots=True)
+class Exchange:
+    """A command of a protocol whose replies have codes (FTP), for the events of what it does.
+
+    Attributes:
+        command: the verb.
+        code_of: the code of the reply to an error; to None if all went well.
+        reply: the code, where the door knows it better than the storage; 0 asks `code_of`.
+    """
+
+    command: str
+    code_of: Callable[[TidegateError | None], int]
+    reply: int = 0
+
+    def code(self, error: TidegateError | None) -> int:
+        """The code of the reply."""
+        return self.reply or self.code_of(error)
+
+
 class File(Protocol):
     """An open file as a door sees it: policy, quota, bandwidth and accounting are inside.
 
@@ -86,12 +105,14 @@ class File(Protocol):
         version: of a file opened for reading, changes with its content; empty where storage tells none.
         small: bytes that a small file held when it was opened for reading, 0 for all other files. A door
             needs no room for more: clients ask for 255 KiB, whatever the size.
+        exchange: the command that the transfer is of; None without one.
     """
 
     path: VPath
     readable: bool
     writable: bool
     small: int
+    exchange: Exchange | None
 
     @property
     def version(self) -> str:
@@ -377,6 +398,10 @@ class Session(Protocol):
     peer: Peer
     start_directory: VPath
     transfers: set[LiveTransfer]
+
+    def answers(self, exchange: Exchange | None) -> None:
+        """Events of what is done from here on are of this command."""
+        ...
 
     @property
     def locks(self) -> SessionLocks:

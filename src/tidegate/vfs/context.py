@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, cast
 
 from tidegate.abc import Backend, KnowsPlaces, LockTable, OpenOptions, Publish, Surveys
 from tidegate.cluster.registry import LiveTransfer
@@ -30,6 +30,7 @@ from tidegate.policy.renames import replaces
 from tidegate.policy.throttle import TokenBucket
 from tidegate.resources.room import Room
 from tidegate.vfs.acts import Acts
+from tidegate.vfs.api import Exchange
 from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
@@ -48,6 +49,13 @@ MAX_OPEN_FILES: Final = 1024
 
 EARLY_BYTES: Final = 256 * 1024 * 1024
 """Default of `VfsOptions.early`."""
+
+
+class Answer(TypedDict, total=False):
+    """Fields of events about a command and its reply."""
+
+    command: str
+    reply: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +134,7 @@ class Context:
         opening: files about to be open.
         created: how the last new file was created; a client mostly asks for the same again.
         origin: of the session's events.
+        exchange: the command that is carried out, in protocols with reply codes.
         renames_replace: True if every rename replaces what has the new name.
     """
 
@@ -152,6 +161,7 @@ class Context:
     own: dict[PathState, Upload] = field(default_factory=dict)
     opening: int = 0
     created: OpenOptions | None = None
+    exchange: Exchange | None = None
     origin: Origin = field(init=False)
     renames_replace: bool = field(init=False)
 
@@ -186,7 +196,7 @@ class Context:
 
     def refuse(self, intent: Intent, path: VPath, decision: Decision) -> None:
         """Record a refusal and raise it."""
-        self._record(intent, path, decision.rule, decision.text)
+        self._record(intent, path, decision.rule, Denied(decision.text))
         try:
             decision.require()
         except TidegateError as error:
@@ -199,14 +209,14 @@ class Context:
 
     def refused(self, intent: Intent, path: VPath, error: TidegateError, rule: str) -> TidegateError:
         """Record that `error` refuses something by a rule; returns it."""
-        self._record(intent, path, rule, error.text)
+        self._record(intent, path, rule, error)
         error.told = True
         return error
 
     def over(self, intent: Intent | ProgramUse, path: VPath, error: QuotaExceeded | TooLarge) -> None:
         """Record that a limit said no."""
         rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
-        self._record(intent, path, rule, error.text)
+        self._record(intent, path, rule, error)
         error.told = True
 
     @property
@@ -272,18 +282,24 @@ class Context:
     def refused_program(self, use: ProgramUse, path: VPath, error: TidegateError) -> TidegateError:
         """Record that a program is refused; returns the error."""
         rule = error.rule if isinstance(error, Denied | Locked) else "storage"
-        self._record(use, path, rule, error.text)
+        self._record(use, path, rule, error)
         error.told = True
         return error
 
-    def _record(self, intent: Intent | ProgramUse, path: VPath, rule: str, text: str) -> None:
+    def answer(self, error: TidegateError | None) -> Answer:
+        """The fields of an event about the command and its reply; none in protocols without codes."""
+        exchange = self.exchange
+        return {} if exchange is None else {"command": exchange.command, "reply": exchange.code(error)}
+
+    def _record(self, intent: Intent | ProgramUse, path: VPath, rule: str, error: TidegateError) -> None:
         self.emit(
             Refused(
                 origin=self.origin,
                 intent=intent.value,
                 virtual_path=path,
                 rule=rule,
-                text=text,
+                text=error.text,
+                **self.answer(error),
             )
         )
 
@@ -322,6 +338,7 @@ class Context:
                 elapsed=time.monotonic() - started,
                 attrs=attrs,
                 size=size,
+                **self.answer(None),
             )
         )
 

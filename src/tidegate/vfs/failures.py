@@ -114,6 +114,7 @@ class Failures:
                 text=str(error) if isinstance(error, WorldError) else error.text,
                 level=level if loud else logging.DEBUG,
                 muted=muted,
+                **context.answer(error),
             )
         )
 

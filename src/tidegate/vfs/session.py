@@ -105,6 +105,10 @@ class Session:
         self._locks: SessionLocks | None = None
         self._properties: SessionProperties | None = None
 
+    def answers(self, exchange: api.Exchange | None) -> None:
+        """See `vfs.api.Session.answers`."""
+        self._context.exchange = exchange
+
     # -- looking -------------------------------------------------------------------------------------
 
     async def stat(self, path: VPath, *, follow: bool = True) -> Entry:

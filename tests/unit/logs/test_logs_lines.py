@@ -43,13 +43,15 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         },
     ),
     (
-        kinds.Transferred(ALICE, 0.0, Action.DOWNLOAD, "failed", "/x", error="connection lost"),
+        kinds.Transferred(
+            ALICE, 0.0, Action.DOWNLOAD, "failed", "/x", error="connection lost", command="RETR", reply=426
+        ),
         "Download",
         "warn",
         {
             "local_addr": "", "remote_addr": "", "elapsed_ms": 0, "size_bytes": 0, "username": "alice",
             "file_path": "", "virtual_path": "/x", "connection_id": "c1", "protocol": "SFTP", "status": "failed",
-            "error": "connection lost",
+            "error": "connection lost", "command": "RETR", "reply": 426,
         },
     ),
     (

@@ -16,6 +16,7 @@ from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.common.record import ConnectionRecord, Events
 from tidegate.doors.ftp import status
 from tidegate.doors.ftp.control import Control
+from tidegate.doors.ftp.data import DataFailed
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
 from tidegate.doors.ftp.ways import Hellos, Way
 from tidegate.doors.ftp.wire import replies
@@ -26,7 +27,7 @@ from tidegate.model import Kind, Peer, VPath
 from tidegate.model.path import ROOT
 from tidegate.resources import Ledger
 from tidegate.resources.count import Share
-from tidegate.vfs.api import Session, Sessions
+from tidegate.vfs.api import Exchange, Session, Sessions
 
 MAX_REST: Final = (1 << 63) - 1
 """Largest offset that a file can have."""
@@ -171,6 +172,8 @@ class Conversation:
         handles: its open files, against the limits of the account and the process.
         ended_by: who ended it if not the client.
         error: what went wrong with the connection itself.
+        exchange: the command that is carried out, for events.
+        aborting: ABOR ends the transfer.
         hellos: when the client begins TLS on data connections.
     """
 
@@ -205,6 +208,8 @@ class Conversation:
     ended_by: str = ""
     error: str = ""
     hellos: Hellos = field(default_factory=Hellos)
+    exchange: Exchange | None = None
+    aborting: bool = False
     _publishing: bool = False
 
     # -- replies -----------------------------------------------------------------------------------------
@@ -219,6 +224,23 @@ class Conversation:
         """Put a failure on record and send its reply."""
         self.files.failed(intent, path, error, target)
         await self.control.send(status.reply(error, path))
+
+    async def failed_later(
+        self, exchange: Exchange | None, intent: str, path: VPath, error: TidegateError
+    ) -> None:
+        """As `failed`, of a command beside which others were carried out meanwhile."""
+        self.files.answers(exchange)
+        await self.failed(intent, path, error)
+
+    def broke(self, exchange: Exchange | None, error: BaseException) -> None:
+        """A transfer broke, and not by its storage: note the reply that is about to be sent."""
+        if exchange is None:
+            return
+        if isinstance(error, DataFailed):
+            exchange.reply = error.code
+        elif isinstance(error, asyncio.CancelledError):
+            exchange.reply = 426
+            exchange.command = "ABOR" if self.aborting else exchange.command
 
     # -- what commands need ------------------------------------------------------------------------------
 

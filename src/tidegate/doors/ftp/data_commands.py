@@ -15,7 +15,7 @@ from tidegate.doors.ftp.data import DataConnection, DataFailed
 from tidegate.doors.ftp.options import Reuse
 from tidegate.doors.ftp.ways import Passive, Way, connected
 from tidegate.doors.ftp.wire import replies
-from tidegate.errors import Conflict, InvalidArgument, PeerLimit, TidegateError
+from tidegate.errors import Conflict, InvalidArgument, PeerGone, PeerLimit, TidegateError
 from tidegate.model import Attrs, VPath
 from tidegate.vfs.api import File, OpenFlags, Session
 
@@ -131,6 +131,7 @@ async def retr(c: Conversation, argument: str) -> None:
         way.close()
         await c.failed("download", path, error)
         return
+    exchange = file.exchange = c.exchange
     try:
         size = (await file.stat()).size
         if offset > size:
@@ -152,9 +153,10 @@ async def retr(c: Conversation, argument: str) -> None:
             await _closed(c, file)
         except TidegateError as error:
             await file.abort()
-            await c.failed("download", path, error)
+            await c.failed_later(exchange, "download", path, error)
             return
-        except BaseException:
+        except BaseException as error:
+            c.broke(exchange, error)
             await file.abort()
             raise
         await c.reply(226, "Sent.")
@@ -206,6 +208,7 @@ async def _store(
         way.close()
         await c.failed("upload", path, error)
         return
+    exchange = c.exchange
 
     async def work() -> None:
         data: DataConnection | None = None
@@ -221,6 +224,7 @@ async def _store(
             if not there or way.settled:
                 data = await open_data(c, way, sends=False)
             file, start = await _opened_to_write(c, path, flags, offset)
+            file.exchange = exchange
             if there:
                 await c.reply(150, opening or f"Opening the data connection for {path.name}.")
             if data is None:
@@ -229,10 +233,14 @@ async def _store(
             await _closed(c, file)
         except TidegateError as error:
             await _abandoned(data, file)
-            await c.failed("upload", path, error)
+            await c.failed_later(exchange, "upload", path, error)
             return
-        except BaseException:
+        except BaseException as error:
+            c.broke(exchange, error)
             await _abandoned(data, file)
+            if file is None and isinstance(error, DataFailed):
+                c.files.answers(exchange)
+                c.files.failed("upload", path, PeerGone(str(error)))
             raise
         await c.reply(226, "Stored.")
 
@@ -285,7 +293,11 @@ async def abor(c: Conversation, argument: str) -> None:  # noqa: ARG001
     if transfer is None:
         await c.reply(225, "Nothing to end.")
         return
-    await c.stop_transfer()
+    c.aborting = True
+    try:
+        await c.stop_transfer()
+    finally:
+        c.aborting = False
     await c.reply(226, "Ended.")
 
 

@@ -255,6 +255,9 @@ class FtpDialogue:
                 raise Rejected(530, "Log in with USER and PASS first.")
             if row.argument and not command.argument:
                 raise Rejected(501, f"{command.word} needs an argument.")
+            if c.session is not None:
+                c.exchange = status.exchange(command.word, command.argument)
+                c.session.answers(c.exchange)
             await row.run(c, command.argument)
         except Rejected as error:
             await c.reply(error.code, error.text)

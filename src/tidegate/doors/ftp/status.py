@@ -10,6 +10,7 @@ from typing import Final
 
 from tidegate import errors as e
 from tidegate.doors.ftp.wire import replies
+from tidegate.vfs.api import Exchange
 
 CODES: Final[dict[type[e.TidegateError], int]] = {
     e.NotFound: 550,
@@ -60,6 +61,18 @@ def code_of(error: e.TidegateError) -> int:
         if code is not None:
             return code
     return 451
+
+
+_WELL: Final = {"MKD": 257, "XMKD": 257, "MFMT": 213, "MFF": 213, "MDTM": 213, "SITE MKDIR": 257}
+_SITE_200: Final = frozenset(("SITE CHMOD", "SITE UTIME", "SITE SYMLINK"))
+_TRANSFERS: Final = frozenset(("STOR", "STOU", "APPE", "RETR", "LIST", "NLST", "MLSD", "ABOR"))
+
+
+def exchange(word: str, argument: str) -> Exchange:
+    """A command, for the events of what it does: ``STOR``, ``SITE CHMOD``."""
+    command = f"SITE {argument.split(maxsplit=1)[0].upper()[:16]}" if word == "SITE" and argument else word
+    well = 226 if word in _TRANSFERS else _WELL.get(command, 200 if command in _SITE_200 else 250)
+    return Exchange(command, lambda error: well if error is None else code_of(error))
 
 
 def text_of(error: e.TidegateError) -> str:

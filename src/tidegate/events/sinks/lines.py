@@ -37,6 +37,7 @@ FIELDS: Final[dict[str, str]] = {
     "channel": "Way by which a change came: rest, cli, import, quickstart, environment, hook, page.",
     "client": "What the client says it is.",
     "client_ip": "Address of the client.",
+    "command": "Command of FTP, ABOR if that ended a transfer; lines of FTP alone have it.",
     "connection_id": "Id of the connection; the same in every line about it.",
     "duration_ms": "Milliseconds the connection lasted.",
     "elapsed": "Milliseconds the operation took; -1 unknown.",
@@ -61,6 +62,7 @@ FIELDS: Final[dict[str, str]] = {
     "percent": "Mark that was crossed.",
     "protocol": "Door: SFTP, SCP, SSH, FTP, DAV, HTTP.",
     "remote_addr": "The client's end of the connection.",
+    "reply": "Code of the reply of FTP: 226, 250, 425, 426, 450, 451, 452, 550, 552...; 0 without one.",
     "rule": "Rule that decided.",
     "size": "Bytes the operation was about; -1 none.",
     "size_bytes": "Bytes moved.",
@@ -109,6 +111,11 @@ def line_of(event: object) -> Line | None:
     return None if make is None else make(event)
 
 
+def _answer(event: kinds.Transferred | kinds.Operated | kinds.Failed | kinds.Refused) -> dict[str, Any]:
+    """Command and reply, in protocols whose replies have codes; nothing elsewhere."""
+    return {"command": event.command, "reply": event.reply} if event.command else {}
+
+
 def _transferred(event: kinds.Transferred) -> Line:
     origin = event.origin
     return Line(
@@ -126,11 +133,12 @@ def _transferred(event: kinds.Transferred) -> Line:
             "protocol": origin.protocol,
             "status": event.status,
             "error": event.error,
+            **_answer(event),
         },
     )
 
 
-def _refused(event: kinds.Event, intent: str, path: str, rule: str, text: str) -> Line:
+def _refused(event: kinds.Event, intent: str, path: str, rule: str, text: str, **answer: Any) -> Line:
     origin = event.origin
     return Line(
         logging.INFO,
@@ -144,6 +152,7 @@ def _refused(event: kinds.Event, intent: str, path: str, rule: str, text: str) -
             "ip": origin.ip,
             "protocol": origin.protocol,
             "connection_id": origin.connection_id,
+            **answer,
         },
     )
 
@@ -171,6 +180,7 @@ def _operated(event: kinds.Operated) -> Line:
             "ssh_command": event.ssh_command,
             "connection_id": origin.connection_id,
             "protocol": origin.protocol,
+            **_answer(event),
         },
     )
 
@@ -262,6 +272,7 @@ def _failed(event: kinds.Failed) -> Line:
             "ip": origin.ip,
             "protocol": origin.protocol,
             "connection_id": origin.connection_id,
+            **_answer(event),
         },
     )
 
@@ -333,7 +344,9 @@ _LINES: Final[dict[type[kinds.Event], Callable[[Any], Line]]] = {
     kinds.Connected: _connected,
     kinds.Disconnected: _disconnected,
     kinds.ConnectionRefused: lambda event: _refused(event, "connect", "", event.rule, event.text),
-    kinds.Refused: lambda event: _refused(event, event.intent, event.virtual_path, event.rule, event.text),
+    kinds.Refused: lambda event: _refused(
+        event, event.intent, event.virtual_path, event.rule, event.text, **_answer(event)
+    ),
     kinds.Failed: _failed,
     kinds.QuotaWarning: _quota_warning,
     kinds.Administered: _administered,

@@ -34,6 +34,7 @@ from tidegate.model import Action, Attrs, Entry, Intent, VPath
 from tidegate.policy.quota import require
 from tidegate.policy.throttle import PIECE_BYTES, TokenBucket
 from tidegate.vfs.acts import carry
+from tidegate.vfs.api import Exchange
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.files.attached import HELD, refuse_write
 from tidegate.vfs.files.attributes import supported
@@ -62,6 +63,7 @@ class File:
         size: bytes moved.
         small: see `vfs.api.File`.
         withheld: the place whose `download` was wanted and is not granted; None if all was.
+        exchange: see `vfs.api.File`.
         one_way: reading was wanted, and the storage cannot read what is being written.
     """
 
@@ -91,6 +93,7 @@ class File:
         "_upload",
         "_write",
         "_writeslow",
+        "exchange",
         "one_way",
         "operation_type",
         "path",
@@ -118,6 +121,7 @@ class File:
         self.path = path
         self.readable = readable
         self.withheld: VPath | None = None
+        self.exchange: Exchange | None = None
         self.one_way = False
         self.writable = upload is not None
         self.operation_type = "upload" if upload is not None else "download"
@@ -676,7 +680,7 @@ class File:
             failure.told = True  # by what follows
         if self._charges.down and self.size != self._received:
             context.changed()
-        resolved = self._resolved
+        resolved, exchange = self._resolved, self.exchange
         return Transferred(
             context.origin,
             time.time(),
@@ -688,6 +692,8 @@ class File:
             monotonic() - self._clock,
             "" if failure is None else text_of(failure),
             first,
+            "" if exchange is None else exchange.command,
+            0 if exchange is None else exchange.code(failure),
         )
 
     def _unreadable(self) -> TidegateError:
