@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import webdav4.client as webdav4_client
 from tests.support.dav_world import DavServer, dav_server
+from tests.support.foreign_builds import FTP, WEBDAV, Toolchain, Unavailable, built
 from tests.support.needs import absent, missing
 from tests.support.running import Person
 
@@ -117,3 +122,150 @@ def test_rclone(server: DavServer, person: Person, tree: Path, tmp_path: Path, v
     assert "Free:" in run("rclone", "about", "R:", environment=remote)
     run("rclone", "purge", "R:moved", environment=remote)
     assert [path.name for path in person.home.iterdir()] == ["copy"]
+
+
+def of(toolchain: Toolchain) -> Path:
+    """The programs of other languages, built if need be."""
+    for program in toolchain.programs:
+        if missing(program):
+            absent(program)
+    try:
+        return built(toolchain)
+    except Unavailable as error:
+        absent(f"the clients of tests/clients/foreign/{toolchain.folder}: {error}")
+
+
+def test_a_newer_rclone(server: DavServer, person: Person, tree: Path, tmp_path: Path) -> None:
+    rclone = of(FTP) / "venv" / "bin" / "rclone"
+    remote = rclone_remote(server, person, "owncloud")
+    run(rclone, "copy", "--create-empty-src-dirs", tree, "R:up", environment=remote)
+    same(tree, person.home / "up")
+    run(rclone, "check", "--download", tree, "R:up", environment=remote)
+    run(rclone, "sync", "R:up", tmp_path / "down", "--create-empty-src-dirs", environment=remote)
+    same(tree, tmp_path / "down")
+
+
+def test_node_webdav(server: DavServer, person: Person) -> None:
+    script = of(WEBDAV) / "main.js"
+    assert run("node", script, server.url(), person.name, person.password).strip() == "ok"
+
+
+@pytest.mark.needs("litmus")
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_litmus(server: DavServer, tmp_path: Path, secure: bool) -> None:
+    person = server.account()
+    words = [f"{server.url(secure=secure)}/", person.name, person.password]
+    said = run("litmus", "-k", *words, cwd=tmp_path)
+    found = re.findall(r"summary for `(\w+)': of (\d+) tests run: (\d+) passed, (\d+) failed", said)
+    assert {name: int(ran) for name, ran, _, _ in found} == {
+        "basic": 16,
+        "copymove": 13,
+        "props": 30,
+        "locks": 41,
+        "http": 3 if secure else 4,
+    }
+    assert all(ran == passed for _, ran, passed, _ in found)
+    assert "WARNING" not in said
+
+
+@pytest.mark.needs("cadaver")
+def test_cadaver(server: DavServer, person: Person, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text(f"machine localhost login {person.name} password {person.password}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    script = f"""open {server.url()}/
+        mkcol d
+        put {tree}/large d/large
+        lock d/large
+        put {tree}/none d/large2
+        propset d/large colour blue
+        propget d/large colour
+        copy d/large copied
+        unlock d/large
+        move copied moved
+        get moved {tmp_path}/back
+        ls d
+        delete moved
+        rmcol d
+        quit
+    """
+    said = run("cadaver", text=script, environment={"HOME": str(tmp_path), "LC_ALL": "C.UTF-8"})
+    assert "blue" in said
+    assert "failed" not in said
+    assert (tmp_path / "back").read_bytes() == (tree / "large").read_bytes()
+    assert list(person.home.iterdir()) == []
+
+
+@pytest.mark.needs("mount.davfs")
+def test_davfs2(server: DavServer, person: Person, tree: Path, tmp_path: Path) -> None:
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
+        absent("/dev/fuse, and root to mount")
+    mount, secrets, config = tmp_path / "mount", tmp_path / "secrets", tmp_path / "davfs2.conf"
+    mount.mkdir()
+    url = server.url() + "/"
+    secrets.write_text(f'{url} {person.name} "{person.password}"\n')
+    secrets.chmod(0o600)
+    cache = Path(tempfile.mkdtemp(prefix="davfs", dir="/var/tmp"))  # its daemon has an account of its own
+    cache.chmod(0o777)
+    config.write_text(f"secrets {secrets}\ncache_dir {cache}\ndelay_upload 0\nuse_locks 1\n")
+    try:
+        run("mount", "-t", "davfs", "-o", f"conf={config}", url, mount)
+        shutil.copytree(tree, mount / "tree")
+        assert (mount / "tree" / "large").read_bytes() == (tree / "large").read_bytes()
+        (mount / "tree" / "inner" / "file 3").rename(mount / "renamed")
+        (mount / "tree" / "none").unlink()
+        assert os.statvfs(mount).f_bavail > 0
+    finally:
+        if mount.is_mount():
+            run("umount", mount)  # writes what it has kept back
+        shutil.rmtree(cache)
+    (tree / "inner" / "file 3").rename(tree.parent / "renamed")
+    (tree / "none").unlink()
+    same(tree, person.home / "tree")
+    assert (person.home / "renamed").read_bytes() == (tree.parent / "renamed").read_bytes()
+
+
+def test_webdav4(server: DavServer, person: Person, tree: Path, tmp_path: Path) -> None:
+    client = webdav4_client.Client(server.url(), auth=(person.name, person.password))
+    client.mkdir("d")
+    client.upload_file(tree / "large", "d/large")
+    client.download_file("d/large", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tree / "large").read_bytes()
+    assert client.content_length("d/large") == 5_000_000
+    assert client.isdir("d") and client.isfile("d/large")
+    assert client.modified("d/large") is not None and client.created("d/large") is not None
+    client.copy("d", "e")
+    client.move("e/large", "moved")
+    with client.open("moved", "rb") as file:
+        file.seek(-10, 2)
+        assert file.read() == (tree / "large").read_bytes()[-10:]
+    assert sorted(one["name"] for one in client.ls("/")) == ["d", "e", "moved"]
+    with pytest.raises(webdav4_client.ResourceNotFound):
+        client.remove("none")
+    for name in ("d", "e", "moved"):
+        client.remove(name)
+    client.http.close()
+    assert list(person.home.iterdir()) == []
+
+
+@pytest.mark.needs("git")
+def test_git_fetches_and_pushes(server: DavServer, person: Person, tmp_path: Path) -> None:
+    environment = {
+        "HOME": str(tmp_path),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@example.com",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@example.com",
+    }
+    bare, work = person.home / "r.git", tmp_path / "work"
+    run("git", "init", "-q", "--bare", bare, environment=environment)
+    run("git", "-C", bare, "update-server-info", environment=environment)
+    url = f"http://{person.name}:{person.password}@localhost:{server.plain}/r.git/"
+    run("git", "init", "-q", "-b", "main", work, environment=environment)
+    (work / "f").write_text("one\n")
+    run("git", "-C", work, "add", ".", environment=environment)
+    run("git", "-C", work, "commit", "-qm", "one", environment=environment)
+    run("git", "-C", work, "push", url, "main", environment=environment)
+    run("git", "clone", "-q", "-b", "main", url, tmp_path / "clone", environment=environment)
+    assert (tmp_path / "clone" / "f").read_text() == "one\n"

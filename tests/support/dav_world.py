@@ -35,7 +35,10 @@ class DavServer:
     certificate: Path
 
     def account(self, **fields: Any) -> Person:
-        return self.running.account(**fields)
+        """A person; passwords begin with no hyphen, which programs take for an option."""
+        while (person := self.running.account(**fields)).password.startswith("-"):
+            pass
+        return person
 
     def url(self, *, secure: bool = False) -> str:
         return f"https://localhost:{self.secure}" if secure else f"http://localhost:{self.plain}"

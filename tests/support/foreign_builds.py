@@ -161,11 +161,12 @@ AZURITE = Toolchain("azurite", ("node", "npm"), ("node", "--version"), _azurite)
 C = Toolchain("c", ("cc", "/usr/include/libssh/libssh.h"), ("cc", "--version"), _c)
 PYTHON = Toolchain("python", (), (sys.executable, "--version"), _python)
 FTP = Toolchain("ftp", ("node", "npm"), ("node", "--version"), _ftp)
+WEBDAV = Toolchain("webdav", ("node", "npm"), ("node", "--version"), _node)
 PHP = Toolchain("php", ("php",))
 ERLANG = Toolchain("erlang", ("escript",))
 RUBY = Toolchain("ruby", ("ruby",))
 PERL = Toolchain("perl", ("perl", "ssh"))
-TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE, FTP)
+TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE, FTP, WEBDAV)
 
 
 @functools.cache

@@ -26,8 +26,10 @@ SEND_CHARS: Final = 64 * 1024
 async def propfind(call: Call) -> None:
     """PROPFIND."""
     request = call.request
+    # Without Depth all is meant (RFC 4918 section 9.1). Clients that leave it out want to know of one thing.
+    default = headers.INFINITY if request.binding.infinite_depth else "1"
     try:
-        depth = headers.depth(request.header("depth"), headers.INFINITY)
+        depth = headers.depth(request.header("depth"), default)
     except headers.BadHeader as error:
         raise Rejected(400, str(error)) from None
     data = await request.body(bodies.MAX_BODY)
@@ -50,7 +52,7 @@ async def propfind(call: Call) -> None:
         await dead_of(call, call.path),
         await locks_at(call, call.path, collection=collection) if renderer.asks_locks else (),
     )
-    if renderer.asks_quota:
+    if renderer.asks_quota or depth == "0":
         await add_room(call, call.path, first)
     answer = _Answer(call)
     answer.add(renderer.show(first))

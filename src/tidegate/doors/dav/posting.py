@@ -6,6 +6,7 @@ Requests that pages of other sites make a browser send never come here: the edge
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from tidegate.doors.dav.writing import REPLACE, write
 from tidegate.errors import InvalidPath
 from tidegate.model import VPath
 from tidegate.vfs.api import File
+
+# It writes a line for each byte that is out of place, which anybody could send without end.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 MAX_FILES: Final = 1000
 """Files of one form."""

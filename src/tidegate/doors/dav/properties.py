@@ -82,7 +82,7 @@ class Renderer:
             "supportedlock": lambda _: answers.SUPPORTED_LOCKS,
             "lockdiscovery": lambda r: answers.lock_discovery(r.locks),
         }
-        # RFC 4331 section 3: not part of allprop.
+        # RFC 4331 section 3: no part of allprop, but for what is asked about alone, as Node's client does.
         self._asked: dict[str, _Shown] = {
             "quota-available-bytes": lambda r: _number("quota-available-bytes", r.available),
             "quota-used-bytes": lambda r: _number("quota-used-bytes", r.used),
@@ -111,7 +111,7 @@ class Renderer:
         kind = self._wanted.kind
         if kind == "prop":
             return self._show_asked(resource)
-        live = self._live if kind == "allprop" else {**self._live, **self._asked}
+        live = {**self._live, **self._asked}
         found = [
             (shown if kind == "allprop" else answers.empty((DAV, local)))
             for local, show in live.items()
@@ -119,9 +119,6 @@ class Renderer:
         ]
         for name, value in resource.dead.items():
             found.append(value.decode() if kind == "allprop" else answers.empty(name))
-        for name, show in self._steps if kind == "allprop" else ():
-            if name not in resource.dead and name[1] in self._asked and show is not None:
-                found += filter(None, [show(resource)])
         return answers.response(resource.href, [answers.propstat(found, 200)])
 
     def _show_asked(self, resource: Resource) -> str:

@@ -79,7 +79,7 @@ def parse(value: str) -> IfHeader:
     if len(value) > MAX_CHARS:
         raise BadIf(f"If: more than {MAX_CHARS} characters")
     lists: list[tuple[str, tuple[Condition, ...]]] = []
-    address, tagged = "", False
+    address, tagged, bare = "", False, False
     some: list[Condition] | None = None
     negated = False
     count = position = 0
@@ -91,11 +91,11 @@ def parse(value: str) -> IfHeader:
         position = match.end()
         if some is None:
             if match["open"]:
-                some = []
+                some, bare = [], False
             elif match["uri"] and (tagged or not lists):
-                if tagged and lists and lists[-1][0] != address:
+                if bare:
                     raise BadIf("If: an address without a list")
-                address, tagged = match["uri"], True
+                address, tagged, bare = match["uri"], True, True
             else:
                 raise BadIf("If: expected a list in parentheses")
             continue
@@ -116,7 +116,7 @@ def parse(value: str) -> IfHeader:
             negated = False
         else:
             raise BadIf("If: a list within a list")
-    if some is not None or not lists or (tagged and lists[-1][0] != address):
+    if some is not None or not lists or bare:
         raise BadIf("If: it ends in the middle of a list")
     return IfHeader(tuple(lists))
 
