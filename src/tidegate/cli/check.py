@@ -64,6 +64,7 @@ def check(
         _files,
         _limits,
         _identity,
+        _hooks,
         _events,
         _inspection,
         _storage,
@@ -71,7 +72,7 @@ def check(
         _cluster,
     ):
         facts += inspect(loaded, problems)
-    notes: list[str] = []
+    notes = _hook_notes(loaded)
     facts += run(_provider(loaded, problems, notes))
     if storage and not problems:
         from tidegate.cli.storage_trial import try_storages
@@ -323,6 +324,27 @@ def _identity(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         where = _where(loaded, "identity", "authenticators")
         problems += [Problem(where, str(problem)) for problem in error.problems]
     yield f"authenticators: {', '.join(name for name, _ in uses)}, then the data provider"
+
+
+def _hooks(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Hooks of logins and connections; nothing is called."""
+    if not loaded.settings.has_hooks:
+        return
+    from tidegate.server.hooks import hook_problems, hook_settings
+
+    problems += hook_problems(loaded)[0]
+    settings = hook_settings(loaded)
+    for hook in settings.all:
+        yield f"hook {hook.name}: {hook.shown}"
+    yield f"hooks: at most {settings.at_once} of a kind at once, {settings.waiting} more wait"
+
+
+def _hook_notes(loaded: Loaded) -> list[str]:
+    if not loaded.settings.has_hooks:
+        return []
+    from tidegate.server.hooks import hook_problems
+
+    return hook_problems(loaded)[1]
 
 
 def _storage(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from tidegate.cli.spread import spread
 from tidegate.errors import NotFound
 
 if TYPE_CHECKING:
+    from tidegate.cli.explain_hooks import HookAnswers
     from tidegate.config.load import Loaded
     from tidegate.model import Account
     from tidegate.policy.decision import Step
@@ -80,6 +81,13 @@ class ExplainFlags:
             "space. Run it as the server's user.",
         ),
     ] = False
+    ask: Annotated[
+        bool,
+        typer.Option("--ask", help="Ask the hooks of this login too; nothing that they answer is stored."),
+    ] = False
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="With --ask: the password, from standard input.")
+    ] = False
     config_dir: flags.ConfigDir = flags.HERE
     config_file: flags.ConfigFile = flags.FILE
     as_json: flags.AsJson = False
@@ -133,24 +141,35 @@ async def _explain(given: ExplainFlags) -> bool:
     from tidegate.server import wiring
 
     async with opened(given.config_dir, given.config_file) as context:
-        account = await context.provider.user(fold_name(given.user, context.rules))
+        name = fold_name(given.user, context.rules)
+        account = await context.provider.user(name)
+    hooks: HookAnswers | None = None
+    if context.loaded.settings.has_hooks:
+        from tidegate.cli.explain_hooks import hooks_of_login
+
+        hooks = await hooks_of_login(given, context.loaded, name, account)
+        account = hooks.account
     if account is None:
-        raise NotFound(f"no such user: {given.user}")
+        hint = hooks.unknown if hooks is not None else ""
+        raise NotFound(f"no such user: {given.user}{hint}")
     proofs = _certificate(given, account, context.loaded)
     answer = _ask(given, account, context.loaded, proofs)
     storage = await _storage(given, account, context.loaded, allowed=answer.decision.allowed)
     asked = wiring.inspectors_of(context.loaded, answer.intent) if answer.decision.allowed else []
     if given.as_json:
         document = answer.to_document()
-        more = {"storage": storage} if storage else {}
+        more: dict[str, object] = {"storage": storage} if storage else {}
+        more |= {"hooks": hooks.documents} if hooks is not None else {}
         say_json({**document, **more, **({"inspectors": asked} if asked else {})})
     else:
         if storage and answer.decision.allowed:
             sys.stdout.write(f"would fail: storage: {storage}\n")
         sys.stdout.write(answer.render_text())
+        if hooks is not None:
+            sys.stdout.write(hooks.text)
         if asked:
             sys.stdout.write(f"asked then, and may refuse: {', '.join(asked)}\n")
-    return answer.decision.allowed and not storage
+    return answer.decision.allowed and not storage and not (hooks is not None and hooks.refused)
 
 
 def _certificate(given: ExplainFlags, account: Account, loaded: Loaded) -> Sequence[Step]:

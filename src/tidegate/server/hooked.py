@@ -28,10 +28,15 @@ def login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHooks | No
 async def notices(
     loaded: Loaded, bus: Bus, registry: Registry, find: Callable[[str], Awaitable[Account | None]]
 ) -> Callable[[], None]:
-    """Begin to tell hooks of logins and ends of connections; what is returned tells them of the start."""
-    if loaded.settings.has_hooks:
-        from tidegate.server.hooks import open_notices
+    """Begin to tell hooks of logins and ends of connections; what is returned tells them of the start.
 
+    Raises:
+        ConfigError: a hook cannot be used.
+    """
+    if loaded.settings.has_hooks:
+        from tidegate.server.hooks import open_notices, require_usable
+
+        await require_usable(loaded)
         told = await open_notices(loaded, bus, registry, find)
         if told is not None:
             return told.started

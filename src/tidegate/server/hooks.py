@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from tidegate.config.load import Loaded
+from tidegate.errors import ConfigError, OperatorError, Problem
 from tidegate.hooks.settings import (
     CHECK_PASSWORD,
     EXTERNAL_AUTH,
@@ -23,8 +27,10 @@ from tidegate.hooks.settings import (
 )
 from tidegate.model import Origin
 from tidegate.outgoing.commands import USUAL_SECONDS
+from tidegate.outgoing.http import tls_context
+from tidegate.outgoing.program_files import problems_of, remarks_on
 from tidegate.server.administration import administration
-from tidegate.server.outgoing import command_options, create_caller, create_programs
+from tidegate.server.outgoing import command_options, create_caller, create_programs, http_options
 
 if TYPE_CHECKING:
     from tidegate.cluster.registry import LiveConnection, Registry
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from tidegate.hooks.notices import Notices
     from tidegate.model import Account
     from tidegate.store.contract import Provider
+
+_log = logging.getLogger(__name__)
 
 CONVERSATIONS: Final = 4
 """So many times as many programs that ask questions may run as others: most of their time people type."""
@@ -105,6 +113,54 @@ def create_login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHoo
         conversations=create_asker(loaded, times=CONVERSATIONS),
         connections=create_asker(loaded),
     )
+
+
+def hook_problems(loaded: Loaded) -> tuple[list[Problem], list[str]]:
+    """Reasons not to start, and notes, about the hooks of a configuration. Reads files: call it off the loop.
+
+    A program has to be a file that the server may run and that not everybody can replace; authorities and
+    client certificates of URLs have to be readable. Nothing is called.
+    """
+    settings, problems, notes = hook_settings(loaded), list[Problem](), list[str]()
+    for hook in settings.all:
+        section, _, field = hook.key.partition(".")
+        where = str(loaded.origin((section, field)))
+        if not hook.is_http:
+            problems += [Problem(where, text) for text in problems_of(hook.target)]
+            notes += [f"{where}: {text}" for text in remarks_on(hook.target)]
+            continue
+        try:
+            parts = urlsplit(hook.target)
+            usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            parts, usable = urlsplit(""), False
+        if not usable:
+            problems.append(Problem(where, f"{hook.shown} is no URL that can be called"))
+        elif parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            notes.append(
+                f"{where}: {hook.shown} is called in the clear; anybody on the way can read passwords"
+            )
+    if any(hook.is_http for hook in settings.all):
+        try:
+            tls_context(http_options(loaded))
+        except OperatorError as error:
+            problems.append(Problem(str(loaded.origin(("http",))), str(error)))
+        if len(loaded.settings.http.certificates) > 1:
+            notes.append("http.certificates: the first is used, the others have no effect")
+    return problems, notes
+
+
+async def require_usable(loaded: Loaded) -> None:
+    """Return if the hooks can be used, with notes about them in the log.
+
+    Raises:
+        ConfigError: they cannot; every problem is named.
+    """
+    problems, notes = await asyncio.to_thread(hook_problems, loaded)
+    for note in notes:
+        _log.warning("%s", note)
+    if problems:
+        raise ConfigError(problems)
 
 
 async def open_notices(

@@ -104,7 +104,24 @@ def _alone(loaded: Loaded) -> Loaded:
     quiet = settings.model_copy(
         update={
             "data_provider": settings.data_provider.model_copy(
-                update={"driver": "memory", "name": "", "track_quota": 0, "create_default_admin": False}
+                update={
+                    "driver": "memory",
+                    "name": "",
+                    "track_quota": 0,
+                    "create_default_admin": False,
+                    "external_auth_hook": "",
+                    "external_auth_program": "",
+                    "pre_login_hook": "",
+                    "pre_login_program": "",
+                    "check_password_hook": "",
+                    "post_login_hook": "",
+                }
+            ),
+            "common": settings.common.model_copy(
+                update={"startup_hook": "", "post_connect_hook": "", "post_disconnect_hook": ""}
+            ),
+            "sftpd": settings.sftpd.model_copy(
+                update={"keyboard_interactive_auth_hook": "", "keyboard_interactive_auth_program": ""}
             ),
             "httpd": Httpd(bindings=[]),
             "doors": DoorKeys(),

@@ -36,8 +36,13 @@ _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_pa
 """Keys of `data_provider` that are asked each time they are needed; the others are read at start."""
 
 _SECTIONS_READ_AT_START: Final = (
-    "events", "cluster", "inspection", "identity", "storage", "limits", "mfa", "kms"
+    "events", "cluster", "inspection", "identity", "storage", "limits", "mfa", "kms", "http", "command",
+    "hooks",
 )  # fmt: skip
+_HOOK_KEYS: Final = {
+    "common": ("startup_hook", "post_connect_hook", "post_disconnect_hook"),
+    "sftpd": ("keyboard_interactive_auth_hook", "keyboard_interactive_auth_program"),
+}
 
 
 def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
@@ -54,6 +59,13 @@ def keys_that_wait(running: Loaded, fresh: Loaded) -> list[str]:
     ]
     if doors[0] != doors[1]:
         waiting.append("doors.others")
+    waiting += [
+        f"{section}.{name}"
+        for section, names in _HOOK_KEYS.items()
+        for name in names
+        if getattr(getattr(running.settings, section), name)
+        != getattr(getattr(fresh.settings, section), name)
+    ]
     if running.settings.common.umask != fresh.settings.common.umask:
         waiting.append("common.umask")
     for section in _SECTIONS_READ_AT_START:
