@@ -12,7 +12,7 @@ import asyncssh
 import pytest
 from aiohttp import web
 from tests.support.doors import services_of
-from tests.support.hook_world import HookProgram, HookWorld, Received, hook_receiver, hook_world
+from tests.support.hook_world import HookProgram, Person, Received, ask, hook_receiver, hook_world
 from tests.support.one_time import Authenticator
 
 from tidegate.accounts.actor import Channel, operator
@@ -59,31 +59,6 @@ class Asker:
     def environments(self) -> list[dict[str, str]]:
         path = Path(f"{self.path}.env")
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-class Person(asyncssh.SSHClient):
-    """Answers questions in order, and remembers them."""
-
-    def __init__(self, *answers: str) -> None:
-        self.left = list(answers)
-        self.tries = 0
-        self.seen: list[tuple[str, list[tuple[str, bool]]]] = []
-
-    def kbdint_auth_requested(self) -> str | None:
-        """Once: what is refused is not tried again."""
-        self.tries += 1
-        return "" if self.tries == 1 else None
-
-    def kbdint_challenge_received(self, name: str, instructions: str, lang: str, prompts: Any) -> list[str]:
-        self.seen.append((instructions, [(text, echo) for text, echo in prompts]))
-        return [self.left.pop(0) for _ in prompts]
-
-
-async def ask(world: HookWorld, name: str, *answers: str, **options: Any) -> tuple[bool, Person]:
-    """Log in by questions; was one let in, and what was asked."""
-    person = Person(*answers)
-    given = {"preferred_auth": "keyboard-interactive", "client_factory": lambda: person, **options}
-    return await world.sftp(name, **given), person
 
 
 async def test_a_program_that_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

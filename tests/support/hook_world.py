@@ -210,3 +210,28 @@ async def hook_world(directory: Path, **sections: dict[str, Any]) -> AsyncIterat
     config.mkdir()
     async with web_world(config, ftpd=ftpd, **sections) as world:
         yield HookWorld(world, directory, port)
+
+
+class Person(asyncssh.SSHClient):
+    """Answers questions in order, and remembers them."""
+
+    def __init__(self, *answers: str) -> None:
+        self.left = list(answers)
+        self.tries = 0
+        self.seen: list[tuple[str, list[tuple[str, bool]]]] = []
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Once: what is refused is not tried again."""
+        self.tries += 1
+        return "" if self.tries == 1 else None
+
+    def kbdint_challenge_received(self, name: str, instructions: str, lang: str, prompts: Any) -> list[str]:
+        self.seen.append((instructions, [(text, echo) for text, echo in prompts]))
+        return [self.left.pop(0) for _ in prompts]
+
+
+async def ask(world: HookWorld, name: str, *answers: str, **options: Any) -> tuple[bool, Person]:
+    """Log in by questions; was one let in, and what was asked."""
+    person = Person(*answers)
+    given = {"preferred_auth": "keyboard-interactive", "client_factory": lambda: person, **options}
+    return await world.sftp(name, **given), person

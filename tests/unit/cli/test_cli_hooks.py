@@ -34,7 +34,7 @@ def test_check_names_what_cannot_be_used(tmp_path: Path, config: Path) -> None:
     configure(
         config,
         data_provider={
-            "external_auth_hook": str(hook), "pre_login_hook": "http://directory.example/pre?token=secret",
+            "external_auth_hook": str(hook), "pre_login_hook": "http://directory.example/pre?token=hidden-token",
             "check_password_hook": "https://:8/x", "post_login_hook": "/no/such/program",
         },
         http={"ca_certificates": ["missing.pem"]},
@@ -46,10 +46,13 @@ def test_check_names_what_cannot_be_used(tmp_path: Path, config: Path) -> None:
         ("data_provider.external_auth_hook", f"{hook}: everybody may write to it; chmod o-w {hook}"),
         ("data_provider.check_password_hook", "https://:8/x is no URL that can be called"),
         ("data_provider.post_login_hook", "/no/such/program: No such file or directory"),
-        ("http.ca_certificates[0]", f"http.ca_certificates: {config}/missing.pem: [Errno 2] No such file or directory"),
+        (
+            "http.ca_certificates[0]",
+            f"http.ca_certificates: {config}/missing.pem: [Errno 2] No such file or directory",
+        ),
     }
     assert any("http://directory.example/pre is called in the clear" in note for note in done.json["notes"])
-    assert "secret" not in done.out
+    assert "hidden-token" not in done.out
     assert f"hook external_auth: {hook}" in done.json["facts"]
 
 
@@ -84,7 +87,7 @@ def test_explain_names_and_asks(tmp_path: Path, config: Path) -> None:
     password.answers({"status": 1})
     done = tidegate(*ask, "--ask", "--password-stdin", "--json", stdin="pw-e1\n")
     assert done.code == 3
-    assert done.json["decision"]["rule"] == "permissions[/]"
+    assert done.json["rule"] == "permissions[/]"
     assert [(one["hook"], one["answer"], one["refuses"]) for one in done.json["hooks"]] == [
         ("external_auth", "answered: it is user 'e1'", False),
         ("check_password", "answered: the password is right", False),
