@@ -86,7 +86,10 @@ def switched_off(account: Account | None, name: str) -> bool:
     """True if an account has a hook switched off: ``external_auth``, ``pre_login`` or ``check_password``."""
     if account is None:
         return False
-    hooks = account.filters.extra.get("hooks")
+    extra = account.filters.extra
+    if name == "check_password" and extra.get("check_password_disabled") is True:  # SFTPGo 1.2
+        return True
+    hooks = extra.get("hooks")
     return isinstance(hooks, dict) and hooks.get(f"{name}_disabled") is True
 
 

@@ -16,7 +16,7 @@ _ABSENT: Final = "absent"
 
 
 HELD: Final = "held"
-"""Acted on, and kept beside the fields of the model, because it holds secrets."""
+"""Acted on, and kept beside the fields of the model: it holds secrets, or is another room's business."""
 
 
 def _table(absent: str, derived: str = "", held: str = "") -> dict[str, str]:
@@ -26,10 +26,10 @@ def _table(absent: str, derived: str = "", held: str = "") -> dict[str, str]:
 
 USER_KEYS: Final = _table("role groups oidc_custom_fields", "has_password")
 FILTER_KEYS: Final = _table(
-    "tls_certs hooks web_client user_type data_transfer_limits "
+    "tls_certs web_client user_type data_transfer_limits "
     "2fa_protocols is_anonymous default_shares_expiration max_shares_expiration "
-    "additional_emails check_password_disabled custom1 custom_placeholders",
-    held="totp_config recovery_codes",
+    "additional_emails custom1 custom_placeholders",
+    held="totp_config recovery_codes hooks check_password_disabled",
 )
 MOUNT_KEYS: Final = _table("subpath", "id users groups")
 FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_files")

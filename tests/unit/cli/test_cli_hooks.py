@@ -87,7 +87,7 @@ def test_explain_names_and_asks(tmp_path: Path, config: Path) -> None:
     password.answers({"status": 1})
     done = tidegate(*ask, "--ask", "--password-stdin", "--json", stdin="pw-e1\n")
     assert done.code == 3
-    assert done.json["rule"] == "permissions[/]"
+    assert done.json["decided_by"]["rule"] == "permissions[/]"
     assert [(one["hook"], one["answer"], one["refuses"]) for one in done.json["hooks"]] == [
         ("external_auth", "answered: it is user 'e1'", False),
         ("check_password", "answered: the password is right", False),

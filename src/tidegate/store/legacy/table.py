@@ -97,8 +97,8 @@ FILTERS: Final = {
     **_rows("access_time require_password_change", "2.5"),
     **_rows("tls_username", "2.1"),
     **_harmless("tls_certs", "2.6", "certificates log in by the name in them, not by being listed"),
-    **_harmless("hooks", "2.0", "no hooks in this version"),
-    **_harmless("check_password_disabled", "1.2", "no hooks in this version"),
+    **_rows("hooks", "2.0"),
+    **_rows("check_password_disabled", "1.2"),
     **_harmless("web_client", "2.1", "no web client in this version"),
     **_harmless("user_type", "2.2", "a remark of SFTPGo's plugins"),
     **_restricts(
