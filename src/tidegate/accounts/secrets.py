@@ -39,7 +39,7 @@ class Rotation:
         secrets: encrypted or rewrapped in them.
         locked: texts about records whose secrets cannot be opened, `MAX_LOCKED` at most; nothing of them was
             changed.
-        count_locked: how many such records there are.
+        count_locked: number of such records.
     """
 
     records: int = 0

@@ -87,7 +87,7 @@ class RulesSink:
         server: this server's name among those that share the provider.
         origin: gives ids a beginning that no other provider's events have.
         limit: rows that may wait; then the outbox has to hold what comes.
-        timing: how long what may take; tests are in a hurry.
+        timing: bounds of what may take time; tests are in a hurry.
         clock: seconds since the epoch.
     """
 

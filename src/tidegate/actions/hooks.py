@@ -30,7 +30,7 @@ class ProgramSettings:
     """Section ``command`` of the configuration, as it is for one program.
 
     Attributes:
-        seconds: how long it may run; 0 takes the usual time.
+        seconds: most that it may run; 0 takes the usual time.
         env: variables that it gets besides.
         args: arguments that come before the usual ones.
     """

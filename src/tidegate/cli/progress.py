@@ -28,7 +28,7 @@ class Meter:
     Args:
         what: what is done, for people: ``loading``.
         unit: what is counted, for people: ``users``; ``bytes`` are shown as such.
-        total: how many there are, 0 unknown.
+        total: number in all, 0 unknown.
     """
 
     def __init__(self, what: str, unit: str, total: int = 0) -> None:

@@ -601,7 +601,7 @@ class ObjectRules:
         memory: for content that is on its way, of all roots together.
         memory_share: of that, for one account's home or one folder.
         memory_seconds: a transfer that waits so long for memory is refused.
-        attribute_seconds: how long what is known of a name answers questions about it.
+        attribute_seconds: time that what is known of a name answers questions about it.
         listing_heads: objects of one listing that are asked for their metadata, where the times are.
         requests: requests of one operation on many objects that run at the same time.
         files_ahead: small files that are fetched ahead of a client that opens those of a directory in order.

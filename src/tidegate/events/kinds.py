@@ -118,7 +118,7 @@ class LoggedIn(Common):
     """A login was accepted.
 
     Attributes:
-        encrypted: whether nobody on the way could read the credentials.
+        encrypted: True if nobody on the way could read the credentials.
     """
 
     method: str = ""

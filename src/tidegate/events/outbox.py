@@ -92,7 +92,7 @@ class Outbox:
         uses: the sinks; at least one.
         server: this server's name among those that share the provider.
         limit: events that may wait in the store.
-        timing: how long what may take; tests are in a hurry.
+        timing: bounds of what may take time; tests are in a hurry.
         refuse_when_full: `full` says so, and acts are refused; else the newest events are lost.
     """
 

@@ -45,7 +45,7 @@ class Hook:
         name: word of SFTPGo's for it, as in `command.commands[].hook`.
         target: absolute path of a program, or a URL.
         key: key of the configuration, for messages and rules.
-        seconds: how long a program may take if nobody chose a time.
+        seconds: most that a program may take if nobody chose a time.
         old: by the rules of SFTPGo 0.9.
     """
 

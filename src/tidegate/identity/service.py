@@ -68,14 +68,14 @@ class IdentityOptions:
     Attributes:
         hashing: what new and upgraded password hashes look like.
         password_caching: remember right passwords by keyed digest (`identity.cache`).
-        cache_seconds: how long.
+        cache_seconds: seconds that an answer is kept.
         upgrade_hashes: replace hashes of other kinds or costs at login.
         naming_rules: bits; 2 compares names in lower case, 4 ignores blanks around them.
         touch_seconds: `last_login` is written at most this often for each user.
         hash_workers: password checks computed at once.
         max_waiting: password checks asked for and not done.
         access_time_zone: what the hours of `access_time` are in.
-        guesses: how many wrong passwords are borne.
+        guesses: most wrong passwords that are borne.
         totp: name, issuer and algorithm of each kind of one-time codes.
     """
 

@@ -26,7 +26,7 @@ class InspectorUse:
         name: what rules and the log call it.
         inspector: see `tidegate.contracts.inspection.Inspector`.
         acts: what it is asked about.
-        seconds: how long it may take.
+        seconds: most that it may take.
         allow_on_error: an act counts if it fails or takes longer.
         keeps_old: where it is asked about uploads, a file that is replaced as a whole stays as it was
             until it has answered, even if uploads are written in place.

@@ -127,7 +127,7 @@ class Filters:
         start_directory: virtual directory that sessions begin in.
         password_expiration: days after which a password must be changed.
         password_strength: least entropy of a new password, in bits.
-        require_password_change: whether the password must be changed before anything else.
+        require_password_change: True if the password must be changed before anything else.
         hooks: names of hooks switched off for this account.
         rename_onto: what RENAME does with a new name that exists: ``refuse``, ``replace``, or empty for the
             server's own setting.

@@ -93,7 +93,7 @@ class Space:
         files_total: number of files that fit in all.
         files_free: number of files that still fit.
         name_max: longest name in bytes.
-        read_only: whether the storage refuses writes.
+        read_only: True if the storage refuses writes.
         counted: bytes in use by the count of the quota that `total` is; -1 if it is no quota.
     """
 

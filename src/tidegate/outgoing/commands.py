@@ -19,7 +19,7 @@ class CommandUse:
 
     Attributes:
         path: of the program.
-        seconds: how long it may take; None for the time of all.
+        seconds: most that it may take; None for the time of all.
         env: added to its variables.
         args: its arguments.
         hook: only when it is used as this; empty always.
@@ -37,7 +37,7 @@ class CommandOptions:
     """Section ``command`` of the configuration.
 
     Attributes:
-        seconds: how long programs may take; None if nobody chose a time.
+        seconds: most that programs may take; None if nobody chose a time.
         env: variables of every program.
         commands: of single ones; the first that fits is used.
     """
@@ -66,7 +66,7 @@ class CommandOptions:
             path: of the program.
             hook: what it is used as.
             env: of the call.
-            seconds: how long it may take if nobody chose a time.
+            seconds: most that it may take if nobody chose a time.
             args: of the call, after those of the settings.
             source: see `ProgramCall.source`.
         """

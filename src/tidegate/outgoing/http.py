@@ -81,7 +81,7 @@ class HttpAnswer:
     Attributes:
         status: of the last response.
         body: at most `MAX_BODY` bytes.
-        tries: how often it was asked.
+        tries: number of times that it was asked.
     """
 
     status: int

@@ -36,7 +36,7 @@ class ProgramCall:
         argv: the program, an absolute path, and its arguments.
         env: all of its environment but for what `Programs` adds. May hold secrets, so it is not shown.
         input: what it reads from standard input.
-        seconds: how long it may take from its start.
+        seconds: most that it may take from its start.
         max_output: bytes that it may write to each of standard output and standard error.
         source: whose share of places this takes, usually a client's address; empty for none.
     """
@@ -57,7 +57,7 @@ class ProgramResult:
         exit_status: 0 is success by convention; negative: the signal that ended it.
         output: standard output.
         errors: standard error.
-        seconds: how long it ran.
+        seconds: time that it ran.
     """
 
     exit_status: int

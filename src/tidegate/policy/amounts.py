@@ -53,8 +53,8 @@ class Usage:
         upload: bytes of the allowance; download likewise.
         tally: ProFTPD-style counters.
         folders: bytes and files by folder name.
-        sessions: how many the user has open now; None asks nothing.
-        tracked: whether space and transfers are counted at all (`data_provider.track_quota`).
+        sessions: number that the user has open now; None asks nothing.
+        tracked: True if space and transfers are counted at all (`data_provider.track_quota`).
     """
 
     space: Charge | None = None
@@ -74,7 +74,7 @@ class Amount:
         intent: what is wanted.
         path: where bytes go to or come from.
         size: bytes of the file; None if not known.
-        new_file: whether the write makes a file that is not there yet.
+        new_file: True if the write makes a file that is not there yet.
         replaced: bytes of the file that goes; they are given back.
     """
 

@@ -37,7 +37,7 @@ class Decision:
     """The gate's answer.
 
     Attributes:
-        allowed: whether the act may happen.
+        allowed: True if the act may happen.
         rule: the rule that decided, as in `Step.rule`; empty if nothing objected.
         text: what the client is told when refused, for instance ``permission: upload on /in``.
         hidden: the refusal must look as if the path did not exist.

@@ -87,7 +87,7 @@ def parse_operation(text: str, *, is_dir: bool = False) -> Intent:
 
     Args:
         text: an intent, a permission name, or what a client calls it (``ls``, ``get``, ``put``, ``rm``...).
-        is_dir: whether it is about a directory, for words that leave it open (``delete``, ``rename``).
+        is_dir: True if it is about a directory, for words that leave it open (``delete``, ``rename``).
 
     Raises:
         InvalidArgument: no such operation; the text lists what there is.
@@ -254,9 +254,9 @@ def explain(
         now_ms: Unix milliseconds.
         target: second path of renames, copies and links.
         method: login method; None leaves out the rules about methods.
-        is_dir: whether `path` is a directory.
-        exists: whether `path` exists, where uploading is wanted; None takes `op` by its word.
-        target_exists: whether `target` exists.
+        is_dir: True if `path` is a directory.
+        exists: True if `path` exists, where uploading is wanted; None takes `op` by its word.
+        target_exists: True if `target` exists.
         size: bytes of the file, if known.
         replaced: bytes of the file that an upload or a copy replaces; given, it says that there is one.
         usage: live counters; None takes those stored with the account.

@@ -74,10 +74,10 @@ class Gate:
             intent: what is wanted.
             path: what it is wanted of; with two paths the one that exists.
             target: the name that comes into being (RENAME, COPY, SYMLINK, HARDLINK).
-            is_dir: whether `path` is a directory, where the intent does not say so.
+            is_dir: True if `path` is a directory, where the intent does not say so.
             exists: turns UPLOAD of an existing file into OVERWRITE and OVERWRITE of a missing one into
                 UPLOAD; None leaves the intent as it is.
-            target_exists: whether `target` exists and would be replaced.
+            target_exists: True if `target` exists and would be replaced.
         """
         return self._check(intent, path, target, is_dir, exists, target_exists, None)
 

@@ -35,7 +35,7 @@ class Hit:
     """A name that patterns have something to say about.
 
     Attributes:
-        refused: whether the name may not be used.
+        refused: True if the name may not be used.
         hidden: refused, and not to be seen either.
         rule: for instance ``file_patterns[/in]``.
         where: field path in the account, for instance ``filters.file_patterns[0].denied_patterns[2]``.

@@ -29,7 +29,7 @@ class Preset:
     Attributes:
         name: as `FilePatterns.preset` spells it.
         extensions: lower-case, without the dot; they concern files.
-        dot_names: whether names that start with a dot are refused, of files and directories.
+        dot_names: True if names that start with a dot are refused, of files and directories.
     """
 
     name: str

@@ -51,7 +51,7 @@ class Requirement:
     Attributes:
         source: demands on the directory `path` is judged on; all of them have to be met.
         on_itself: `path` is judged on itself as a directory and not on its parent.
-        use: how patterns look at `path`.
+        use: part that `path` has for patterns.
         target: demands on the parent of `target`; None if the intent has one path.
         replaces: an existing target additionally needs `overwrite` on its parent. For COPY it replaces
             the demand for `upload`.

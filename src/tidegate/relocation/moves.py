@@ -73,7 +73,7 @@ class Move:
 
     Attributes:
         note: what is kept of it.
-        progress: how far it is.
+        progress: amount that is done.
         source: location of the old storage, for operators; target of the new one.
         dry_run: it only looks.
         error: the reason why it failed; empty if it did not.

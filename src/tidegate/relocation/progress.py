@@ -43,7 +43,7 @@ class Progress:
         total_size: their bytes.
         copied_files: files that this run copied; `copied_size` likewise.
         left_out: names that the target cannot hold, `MAX_TOLD` at most, each with the reason.
-        count_left_out: how many such names there are.
+        count_left_out: number of such names.
         partials: unfinished uploads, which are not moved.
     """
 

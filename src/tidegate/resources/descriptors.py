@@ -55,7 +55,7 @@ class Descriptors:
 
     Args:
         limit: descriptors of the process.
-        reserve: how many new connections and sessions must leave free: for the data provider, the log,
+        reserve: number that new connections and sessions must leave free: for the data provider, the log,
             and files of operations under way.
     """
 

@@ -53,7 +53,7 @@ class MasterKey:
     Attributes:
         id: 16 hexadecimal digits that name it and tell nothing of it.
         wrapping: the key that wraps data keys; 32 bytes.
-        form: how it was given, for operators: ``32 bytes of hex``.
+        form: form in which it was given, for operators: ``32 bytes of hex``.
     """
 
     id: str

@@ -82,7 +82,7 @@ def create_asker(loaded: Loaded, *, times: int = 1) -> Asker:
     """A caller of hooks with places of its own.
 
     Args:
-        times: how many times as many places as `hooks.at_once` says.
+        times: factor for the places that `hooks.at_once` gives.
     """
     from tidegate.hooks.asking import Asker
 

@@ -21,7 +21,7 @@ class Census:
 
     Attributes:
         users: accounts; None if the data provider does not answer.
-        admins: whether there is an administrator.
+        admins: True if there is an administrator.
     """
 
     users: int | None = None

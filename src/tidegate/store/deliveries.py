@@ -28,7 +28,7 @@ class Delivery:
         facts: the event as `tidegate.rules.facts` writes it.
         state: ``waiting`` until `due`, or ``dead``: given up, until somebody has it sent again.
         done: names of actions that need not run again.
-        tries: how often it was tried.
+        tries: number of times that it was tried.
         due: when it is tried next, Unix milliseconds.
         error: why it failed last.
         created_at: Unix milliseconds.

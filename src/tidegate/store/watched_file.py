@@ -19,7 +19,7 @@ class WatchedFile:
 
     Args:
         path: of the file.
-        label: how texts name it.
+        label: name in texts.
     """
 
     def __init__(self, path: str, label: str) -> None:

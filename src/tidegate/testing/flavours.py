@@ -202,7 +202,7 @@ class Latency(Flavour):
 
     Args:
         inner: the storage that holds the bytes; not opened yet.
-        seconds: how long a call waits before it is done.
+        seconds: time that a call waits before it is done.
     """
 
     def __init__(self, inner: Backend, seconds: float) -> None:
@@ -297,7 +297,7 @@ class Failing(Flavour):
 
     Args:
         inner: the storage that holds the bytes; not opened yet.
-        fault: how.
+        fault: kind of the failure.
         nth: which call, counted from 1 among those that are looked at.
         names: calls that are looked at, as `Flavour.call` names them; none looks at all but `open`.
 

@@ -23,9 +23,9 @@ class TurnMeter:
 
     Attributes:
         longest: seconds of processor time of the longest turn.
-        turns: how many there were.
-        worked: how many took more than `IDLE_SECONDS`.
-        idle: how many in a row, up to now, did not.
+        turns: number in all.
+        worked: number that took more than `IDLE_SECONDS`.
+        idle: number in a row, up to now, that did not.
     """
 
     def __init__(self) -> None:

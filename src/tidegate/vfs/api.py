@@ -60,7 +60,7 @@ class Span(NamedTuple):
     Attributes:
         domain: number of the storage; what lies in different ones is independent.
         path: everything at and below it.
-        changes: whether names, content or attributes may change.
+        changes: True if names, content or attributes may change.
     """
 
     domain: int

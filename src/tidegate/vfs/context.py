@@ -132,7 +132,7 @@ class Context:
         files: open files, in the order in which they were opened.
         own: the session's uploads that are not published yet, see `tidegate.vfs.files.own_uploads`.
         opening: files about to be open.
-        created: how the last new file was created; a client mostly asks for the same again.
+        created: options of the last new file; a client mostly asks for the same again.
         origin: of the session's events.
         exchange: the command that is carried out, in protocols with reply codes.
         renames_replace: True if every rename replaces what has the new name.

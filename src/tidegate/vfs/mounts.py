@@ -238,8 +238,8 @@ class MountTable:
 
     Attributes:
         folders: the mount points, for rules that speak about them.
-        has_points: whether anything is mounted below the root.
-        overlaps: whether storage that is not inline was opened.
+        has_points: True if anything is mounted below the root.
+        overlaps: True if storage that is not inline was opened.
     """
 
     def __init__(self, pool: BackendPool, mounts: Iterable[Mount]) -> None:

@@ -136,7 +136,7 @@ class Devices:
 
     Args:
         executor: threads to use; None makes a pool of its own, which `close` ends.
-        workers: how many threads the pool has.
+        workers: number of threads of the pool.
         clock: nanoseconds, monotonic; for tests.
         on_os_error: told of errors of the operating system that calls end with, to notice shortages.
 

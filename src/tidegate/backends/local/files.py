@@ -52,7 +52,7 @@ class LocalFile:
         name: last component, for `stat`.
         devices: threads.
         device: the file's device.
-        readable: whether reading was asked for.
+        readable: True if reading was asked for.
         upload: the other half of a file open for writing; None for a read handle.
         append: writes go to the end and therefore stay in order.
     """

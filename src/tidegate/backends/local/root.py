@@ -107,7 +107,7 @@ class Root:
 
     Args:
         path: absolute path on the host; may itself be a link.
-        follow_links: whether links inside the root are followed at all.
+        follow_links: True if links inside the root are followed at all.
         kernel: use openat2; None finds out, False forces the portable way.
     """
 

@@ -42,9 +42,9 @@ class Upload:
         dir_fd: the directory of the target, owned.
         name: the target's name in it.
         temp: hidden name of the file, None if it has none (INPLACE, O_TMPFILE).
-        staged: whether the bytes are beside the target and not in it.
-        resumable: whether KEEP keeps them.
-        existed: whether a finished file had the name.
+        staged: True if the bytes are beside the target and not in it.
+        resumable: True if KEEP keeps them.
+        existed: True if a finished file had the name.
         exclusive: publishing may not replace anything.
         base_size: bytes that DROP restores an edited file to.
         existed_size: see `tidegate.abc.FileHandle`.

@@ -61,7 +61,7 @@ class AttributeCache:
     """Nodes by the key of the object that a file of that name is.
 
     Args:
-        entries: how many are kept.
+        entries: most that are kept.
         clock: seconds, monotonic.
     """
 

@@ -67,7 +67,7 @@ class Answer:
         headers: names in any case.
         found: JSON of it; empty with content.
         data: content of it.
-        tries: how many it took; after more than one an earlier one may have been carried out.
+        tries: number that it took; after more than one an earlier one may have been carried out.
     """
 
     status: int

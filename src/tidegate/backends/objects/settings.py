@@ -61,8 +61,8 @@ class ObjectSettings:
         upload_concurrency: parts of one file that are on their way at the same time.
         download_part_size: at most in one request while a file is read from start to end.
         download_concurrency: such requests of one file that are ahead of the client.
-        attribute_seconds: how long what is known of a name answers questions about it.
-        open_seconds: how long it suffices to open a file for reading; its content is compared by ETag.
+        attribute_seconds: time that what is known of a name answers questions about it.
+        open_seconds: time that it suffices to open a file for reading; its content is compared by ETag.
         listing_heads: objects of one listing that are asked for their metadata, where the modification time
             is; of the rest the time of storing is shown.
         requests: requests of one operation on many objects that run at the same time.

@@ -56,9 +56,9 @@ class Siblings:
         bucket: open while this is used.
         cache: what is known of the bucket.
         memory: of the root.
-        seconds: how old what was fetched may be; 0 fetches nothing.
+        seconds: greatest age of what was fetched; 0 fetches nothing.
         most: files that are fetched ahead; 0 fetches nothing.
-        known_seconds: how old what is known of a file may be.
+        known_seconds: greatest age of what is known of a file.
     """
 
     def __init__(

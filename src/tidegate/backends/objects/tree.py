@@ -63,7 +63,7 @@ class Tree:
         """The node of a name: from what is known, else by two requests at the same time.
 
         Args:
-            absent_seconds: how long ago it may have been seen to be free.
+            absent_seconds: greatest age of the look that found it free.
         """
         target = self.keys.object(key)
         if not key:

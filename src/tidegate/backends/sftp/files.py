@@ -33,7 +33,7 @@ class SftpFile:
         key: of the file.
         path: of the file that is open: the key's, or one beside it until it is published.
         opened: the connection, released by `close`, and the file there.
-        options: how it was opened.
+        options: options with which it was opened.
     """
 
     def __init__(

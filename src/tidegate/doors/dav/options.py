@@ -66,7 +66,7 @@ class DavOptions:
     Attributes:
         bindings: where to listen.
         admission: who may connect.
-        idle_seconds: how long somebody who sends nothing stays logged in.
+        idle_seconds: time that somebody who sends nothing stays logged in.
         remember_seconds: after which credentials are judged anew; 0 as long as nothing changes.
         max_clients: who are logged in at a time; 0 no limit.
         types: content types by lower case extension with its dot, before those that are known.

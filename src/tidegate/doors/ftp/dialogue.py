@@ -49,7 +49,7 @@ class Row:
         argument: True needs one, False takes none, None takes one or not.
         early: allowed before the login.
         during: answered while a transfer goes on; others wait for its end.
-        seconds: how long it may take, if it asks storage; 0 if it does not, or has bounds of its own.
+        seconds: most that it may take, if it asks storage; 0 if it does not, or has bounds of its own.
     """
 
     run: Run

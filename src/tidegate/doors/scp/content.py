@@ -39,7 +39,7 @@ async def receive(stream: Stream, size: int, file: File, pieces: int) -> Tidegat
         stream: of the channel.
         size: bytes that come.
         file: open for writing.
-        pieces: how many writes may be under way at the same time.
+        pieces: most writes under way at the same time.
 
     Returns:
         why it could not be written; what the peer sent after that was dropped, as the protocol has it.
@@ -67,7 +67,7 @@ async def send(stream: Stream, size: int, file: File, pieces: int) -> TidegateEr
         stream: of the channel.
         size: bytes that the peer was told.
         file: open for reading.
-        pieces: how many reads may be under way at the same time.
+        pieces: most reads under way at the same time.
 
     Returns:
         why it could not be read.

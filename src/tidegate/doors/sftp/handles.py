@@ -78,7 +78,7 @@ class OpenFile:
     Attributes:
         operations: what is under way, in order of arrival. While it is empty, a WRITE may be answered on the
             spot.
-        writing: how many of them write. While there is none, a READ may be answered on the spot; waiting for
+        writing: number of writes. While there is none, a READ may be answered on the spot; waiting for
             other READs would keep the whole pipeline of a client on threads after one cache miss.
         small: see `vfs.api.File`.
         moved: a rename may have changed the name that it will have.
@@ -130,7 +130,7 @@ class HandleTable:
     issued twice before the counter has gone round, and never while it stands for something.
 
     Args:
-        most: how many handles may be open at once.
+        most: most handles open at once.
         share: counts them against the limits of account and process; None counts nowhere.
     """
 

@@ -90,7 +90,7 @@ class Schedule:
         work: counts what is unfinished.
         spans: what each request touches.
         fail: answers requests that fail.
-        parallel: how many requests may run at the same time.
+        parallel: most requests that run at the same time.
 
     Attributes:
         unfinished: requests that are under way or wait, in order of arrival.

@@ -122,7 +122,7 @@ def key_of(encryption: object, *, sends: bool, looked_at: bytes = b"") -> Record
 
     Args:
         encryption: asyncssh's object; it is not to be used after this.
-        sends: whether it is the one for sending.
+        sends: True if it is the one for sending.
         looked_at: the first block of a record that asyncssh has begun to read, as `decrypt_header` gave it.
     """
     cipher: Any = getattr(encryption, "_cipher", None)

@@ -51,7 +51,7 @@ class Output:
         follow_rekey: called when a key exchange has installed another encryption object.
 
     Attributes:
-        congested: whether the socket took less than it was given.
+        congested: True if the socket took less than it was given.
         batched: sealed bytes that are not on the wire yet.
         ended: nothing is sealed here any more: the connection has a cipher without a lane.
     """

@@ -107,7 +107,7 @@ class CommandChannel:
 
     Args:
         command: what runs.
-        invocation: how it was called.
+        invocation: name and arguments by which it was called.
         session: closed by `wait_closed`.
         chan: the channel.
         activity: takes note whenever the client sends something.

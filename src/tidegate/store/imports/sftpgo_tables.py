@@ -62,7 +62,7 @@ class Found:
     Attributes:
         dump: the dump, at its beginning; the caller closes it.
         notes: about the database as a whole.
-        label: how texts name the database; no secret in it.
+        label: name of the database in texts; no secret in it.
     """
 
     dump: BinaryIO

@@ -79,7 +79,7 @@ class Target:
     Attributes:
         url: driver and, for SQLite, the file.
         arguments: for the driver's connect function; holds the password.
-        label: how texts name it; no secret in it.
+        label: name in texts; no secret in it.
         secrets: texts that must not show up in any message.
         tls: a connection without TLS is to be dropped.
         packets: the server hangs up on statements that are larger than it takes (MySQL).

@@ -27,10 +27,10 @@ class RecordTable(Generic[R]):
     """One kind of record.
 
     Attributes:
-        kind: how messages call it.
+        kind: word that messages have for it.
         key: the column that names a record.
         kept: columns that a replacement leaves alone.
-        timed: whether rows have `created_at` and `updated_at`.
+        timed: True if rows have `created_at` and `updated_at`.
     """
 
     kind: str

@@ -28,7 +28,7 @@ class Step:
         act: a name of `OPERATIONS`.
         seed: of what it draws.
         wait: seconds before it begins.
-        alone: whether the client waits for its end before it goes on.
+        alone: True if the client waits for its end before it goes on.
         cut: the client's line breaks when this act waits for the n-th time; 0 for never.
     """
 
@@ -55,11 +55,11 @@ class Rules:
         acts: names of `OPERATIONS`; empty for all.
         kinds: kinds of faults.
         modes: upload modes.
-        cuts: whether lines break.
-        early: whether clients may come while a start still counts again.
-        links: whether there are links.
-        clients: whether more than one client may come.
-        overlap: whether a client may begin an act before its last one has ended.
+        cuts: True if lines break.
+        early: True if clients may come while a start still counts again.
+        links: True if there are links.
+        clients: True if more than one client may come.
+        overlap: True if a client may begin an act before its last one has ended.
         steps: most steps of one client.
     """
 
@@ -83,10 +83,10 @@ class History:
         mode: upload mode.
         track_quota: as in the configuration.
         limits: quota_size of alice, of bob, and of the shared folder as each mounts it.
-        quick_share: how many of a hundred storage calls are answered without waiting.
-        divided: whether the accounts have rules that differ from place to place.
-        early: whether clients come while a start still counts again.
-        links: whether there are links.
+        quick_share: storage calls of a hundred that are answered without waiting.
+        divided: True if the accounts have rules that differ from place to place.
+        early: True if clients come while a start still counts again.
+        links: True if there are links.
         scripts: the clients.
         faults: what goes wrong.
         schedule: seed of all pauses.

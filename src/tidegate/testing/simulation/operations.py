@@ -34,7 +34,7 @@ class Operation(NamedTuple):
     """One kind of act.
 
     Attributes:
-        weight: how often it is drawn, compared with others.
+        weight: share of draws, compared with others.
         act: does it.
     """
 

@@ -154,7 +154,7 @@ class SimulatedDevices(Devices):
         faults: what goes wrong.
         draw: the schedule.
         happen: where cuts and kills go.
-        quick_share: how many of a hundred calls are answered without waiting.
+        quick_share: calls of a hundred that are answered without waiting.
     """
 
     def __init__(

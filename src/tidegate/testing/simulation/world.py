@@ -64,7 +64,7 @@ class Outcome:
         failures: what should not be; empty if all is well.
         trace: what happened, in order.
         lives: processes.
-        faults: how many faults were met.
+        faults: number of faults that were met.
     """
 
     failures: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ class World:
         clock: its time.
         records: what is stored.
         vfs: the server that lives now; store likewise.
-        lines_broken: how often a client lost its line.
+        lines_broken: number of times that a client lost its line.
     """
 
     vfs: VfsSessions

@@ -117,7 +117,7 @@ async def transfer(  # noqa: PLR0917  one copy has two ends
     as growth and not as traffic. Cancellation ends it until the copy is complete; commits then.
 
     Args:
-        asks: whether this uses up more, as a copy does and a move does not: then it begins only where
+        asks: True if this uses up more, as a copy does and a move does not: then it begins only where
             an upload of the target and a download of the original might begin.
         progress: counts what is copied.
         moves: this is a move: the copy is compared with the original before it is visible, keeps what

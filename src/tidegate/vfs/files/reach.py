@@ -37,7 +37,7 @@ async def reach(
 
     Args:
         intents: asked of the path before anything is looked at, then of the place.
-        follow: whether a link at the end is followed.
+        follow: True if a link at the end is followed.
         charged: usage of the place may change, so that its key has to be free of links also where that
             matters to no permission.
 

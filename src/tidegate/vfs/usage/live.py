@@ -113,7 +113,7 @@ class LiveUsage:
         lock: held while the store is written, so that `sent` and `saved` belong together.
         refs: sessions that hold it.
         corrected: bytes and files by which counting anew changed the numbers, in all.
-        turns: how often something was changed that `counts` tell; who sees the same number twice knows that
+        turns: number of changes of what `counts` tell; who sees the same number twice knows that
             nothing was settled in between.
     """
 

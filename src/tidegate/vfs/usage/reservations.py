@@ -71,7 +71,7 @@ class PathState:
         at: backend and key; renaming a directory above changes the key.
         number: in which order the states came to be; locks are taken in it.
         reservation: shared by in-place writers, None if there are none.
-        known: whether `visible` has been found out.
+        known: True if `visible` has been found out.
         visible: bytes that are charged for the file of that name, None if none are; while there is a
             shared reservation, that counts instead.
         borrower: the unpublished upload that the visible file pays for.

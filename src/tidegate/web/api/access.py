@@ -42,7 +42,7 @@ class Caller:
 
     Attributes:
         name: for logs.
-        way: how they proved it.
+        way: means by which they proved it.
         permissions: what they may do.
         admin: their record; None for users of the file.
         claims: of their token.

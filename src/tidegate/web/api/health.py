@@ -20,7 +20,7 @@ class Health:
     """The provider's state.
 
     Args:
-        ready: whether the provider was opened.
+        ready: True if the provider was opened.
         monotonic: seconds.
     """
 

@@ -78,7 +78,7 @@ class Tokens:
     Args:
         key: signs; None makes a random one, which no restart survives.
         lifetime_seconds: of a token.
-        bind_address: whether a token is good only from the address it was given to.
+        bind_address: True if a token is good only from the address it was given to.
         provider: keeps revocations for all servers; used only with a given key.
         kind: of those who get tokens; a token of one kind is none of the other.
         clock: Unix seconds.

@@ -93,7 +93,7 @@ class Services:
     Attributes:
         loaded: the configuration.
         rules: what valid records are.
-        hashing: how new passwords are hashed.
+        hashing: method by which new passwords are hashed.
         passwords: hashes and checks off the loop.
         admins: logins of administrators and by API key.
         throttle: shared by every way of logging in, at all doors.
