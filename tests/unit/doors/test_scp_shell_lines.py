@@ -43,6 +43,9 @@ def test_lines_that_are_none(line: str) -> None:
         ('echo "x:$?"', ["echo", "x:5"]),
         ("echo ${?}$?", ["echo", "55"]),
         ('echo "$status"', ["echo", ""]),
+        ("echo ${LANG}y z${x}", ["echo", "y", "z"]),
+        ("echo $? ${?}x", ["echo", "5", "5x"]),
+        ("echo '$(x)' a$ b", ["echo", "$(x)", "a$", "b"]),
         ("echo $status x", ["echo", "x"]),
         ('rm "\\$?"', ["rm", "$?"]),
         ("rm '$? `x` ${y:z} | &'", ["rm", "$? `x` ${y:z} | &"]),
@@ -58,7 +61,21 @@ def test_expanding(step: str, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["a | b", "a & b", "a < b", "a > b", "a `b`", '"`b`"', '"$(b)"', "a (b)", "${a:-b}", "${a"]
+    "step",
+    [
+        "a | b",
+        "a & b",
+        "a < b",
+        "a > b",
+        "a `b`",
+        '"`b`"',
+        '"$(b)"',
+        "a (b)",
+        "${a:-b}",
+        "${a",
+        "$(a)",
+        "x$(a)",
+    ],
 )
 def test_what_only_a_shell_does_is_refused(step: str) -> None:
     with pytest.raises(InvalidArgument):
