@@ -42,8 +42,13 @@ async def test_a_program(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         # Every door asks it, and shows the stored user with the hash.
         assert await world.ftp("e1", "pw-e1")
         assert await world.http("e1", "pw-e1")
-        ftp, http = hook.calls()
-        assert (ftp["AUTHD_PROTOCOL"], http["AUTHD_PROTOCOL"]) == ("FTP", "HTTP")
+        assert await world.dav("e1", "pw-e1")
+        ftp, http, dav = hook.calls()
+        assert (ftp["AUTHD_PROTOCOL"], http["AUTHD_PROTOCOL"], dav["AUTHD_PROTOCOL"]) == (
+            "FTP",
+            "HTTP",
+            "DAV",
+        )
         assert f'"id":{stored["id"]},"status":1,"username":"e1","password":"$' in ftp["AUTHD_USER"]
         # An answer that changes nothing writes nothing; one that does is stored.
         assert (await world.stored("e1") or {})["updated_at"] == stored["updated_at"]

@@ -46,7 +46,7 @@ async def test_programs_are_told(tmp_path: Path) -> None:
             "LOGIND_PROTOCOL": "SSH", "argv": "",
         }  # fmt: skip
         assert (user["username"], user["has_password"], "password" in user) == ("o1", True, False)
-        assert user["filters"]["totp_config"] == {}
+        assert user["filters"]["totp_config"] == {"secret": {}}
         assert came.calls() == [{"CONNECTION_IP": "127.0.0.1", "CONNECTION_PROTOCOL": "SSH", "argv": ""}]
         (call,) = await went.called()
         assert int(call.pop("CONNECTION_DURATION")) >= 0
@@ -58,7 +58,7 @@ async def test_programs_are_told(tmp_path: Path) -> None:
             await connection.run("md5sum -", input="x")
             async with connection.start_sftp_client():
                 pass
-        assert [one["CONNECTION_PROTOCOL"] for one in await went.called(2)] == ["SSH", "SFTP"]
+        assert sorted(one["CONNECTION_PROTOCOL"] for one in await went.called(2)) == ["SFTP", "SSH"]
         await login.called()
         async with world.ssh("o1", client_keys=[KEY]):
             pass
@@ -95,6 +95,7 @@ async def test_programs_are_told(tmp_path: Path) -> None:
         async with world.web.anonymous() as anonymous:
             answer = await anonymous.get("/api/v2/user/token", auth=("o1", "pw-o1"))
             assert answer.status_code == 403
+        assert not await world.dav("o1", "pw-o1")
         came.answers("")
         assert await world.sftp("o1", "pw-o1")
         await went.called()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import httpx2
 from aiohttp import web
 from tests.support.doors import port_of
 from tests.support.web_world import WebWorld, free_port, web_world
@@ -144,6 +145,7 @@ class HookWorld:
     web: WebWorld
     directory: Path
     ftp_port: int
+    dav_port: int
 
     def document(self, name: str, **more: Any) -> dict[str, Any]:
         home = self.directory / "homes" / name
@@ -192,6 +194,13 @@ class HookWorld:
 
         return await asyncio.to_thread(log_in)
 
+    async def dav(self, name: str, password: str) -> bool:
+        url = f"http://127.0.0.1:{self.dav_port}/"
+        async with httpx2.AsyncClient(verify=False, auth=(name, password)) as client:
+            answer = await client.request("PROPFIND", url, headers={"Depth": "0"})
+            assert answer.status_code in (207, 401, 403), answer.text
+            return bool(answer.status_code == 207)
+
     async def http(self, name: str, password: str) -> bool:
         async with self.web.anonymous() as client:
             answer = await client.get("/api/v2/user/token", auth=(name, password))
@@ -201,15 +210,16 @@ class HookWorld:
 
 @contextlib.asynccontextmanager
 async def hook_world(directory: Path, **sections: dict[str, Any]) -> AsyncIterator[HookWorld]:
-    """A server with SSH, FTP and the REST API."""
-    port = free_port()
+    """A server with SSH, FTP, WebDAV and the REST API."""
+    port, dav_port = free_port(), free_port()
     sections.setdefault("sftpd", {})
     sections["sftpd"] = {"bindings": [{"port": free_port(), "address": "127.0.0.1"}], **sections["sftpd"]}
     ftpd = {"bindings": [{"port": port, "address": "127.0.0.1", "plain_login": True}]}
+    webdavd = {"bindings": [{"port": dav_port, "address": "127.0.0.1", "plain_login": True}]}
     config = directory / "config"
     config.mkdir()
-    async with web_world(config, ftpd=ftpd, **sections) as world:
-        yield HookWorld(world, directory, port)
+    async with web_world(config, ftpd=ftpd, webdavd=webdavd, **sections) as world:
+        yield HookWorld(world, directory, port, dav_port)
 
 
 class Person(asyncssh.SSHClient):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tidegate.model import Account, Filters
+from tidegate.policy.second_factor import totp_of
 from tidegate.store.documents import encode_account
 
 Document = dict[str, Any]
@@ -57,7 +58,7 @@ def user_document(account: Account, *, password: bool = True) -> Document:
     if password and account.password:
         shown["password"] = account.password
     shown["has_password"] = bool(account.password)
-    shown["filters"] = _filters(shown.get("filters") or {}, secrets=password)
+    shown["filters"] = _filters(account, shown.get("filters") or {})
     shown["filesystem"] = _filesystem(shown.get("filesystem") or {}, secrets=password)
     return {key: shown[key] for key in _KEYS if key in shown and (key in _ALWAYS or shown[key])}
 
@@ -65,6 +66,8 @@ def user_document(account: Account, *, password: bool = True) -> Document:
 def stranger_document(username: str, *, secrets: bool = True) -> Document:
     """A user who is not known, as SFTPGo 2.x shows it: id 0 and nothing set."""
     document = user_document(Account(username=username, status=0), password=secrets)
+    if not secrets:
+        document["filters"]["totp_config"] = {}
     return {**document, "permissions": None}
 
 
@@ -93,13 +96,15 @@ def switched_off(account: Account | None, name: str) -> bool:
     return isinstance(hooks, dict) and hooks.get(f"{name}_disabled") is True
 
 
-def _filters(filters: Document, *, secrets: bool) -> Document:
+def _filters(account: Account, filters: Document) -> Document:
     given = filters.get("hooks")
     hooks = given if isinstance(given, dict) else {}
-    totp = filters.get("totp_config")
     shown = {name: value for name, value in filters.items() if value and name not in _OURS}
     shown["hooks"] = {name: hooks.get(name) is True for name in _HOOKS}
-    shown["totp_config"] = {**(totp if isinstance(totp, dict) else {}), **({"secret": {}} if secrets else {})}
+    totp = totp_of(account.filters)
+    about: Document = {"enabled": True, "config_name": totp.config_name} if totp.enabled else {}
+    protocols = {"protocols": list(totp.protocols)} if totp.protocols else {}
+    shown["totp_config"] = {**about, "secret": {}, **protocols}
     return shown
 
 

@@ -140,6 +140,8 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
                     **common,
                 ),
             )
+        case kinds.Administered(channel="hook"):
+            return ()  # SFTPGo tells nobody of what a login hook changes
         case kinds.Administered():
             return (
                 Facts(
