@@ -7,7 +7,8 @@ one attribute here; what it needs of the store stands in `store.contract`.
 
 from __future__ import annotations
 
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.admins import Admins
 from tidegate.accounts.api_keys import ApiKeys
@@ -19,6 +20,9 @@ from tidegate.accounts.storage_changes import StorageChanges
 from tidegate.accounts.users import Users
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.store.contract import Provider
+
+if TYPE_CHECKING:
+    from tidegate.accounts.event_rules import EventActions, EventRules
 
 
 class Administration:
@@ -47,3 +51,19 @@ class Administration:
         self.api_keys: Final = ApiKeys(provider, options, needs)
         self.loads: Final = Loads(provider, needs)
         self.storage: Final = StorageChanges(provider, options, needs, self.users, self.folders, seals)
+        self._provider: Final = provider
+        self._needs: Final = needs
+
+    @cached_property
+    def event_actions(self) -> EventActions:
+        """Event actions; loaded when somebody asks."""
+        from tidegate.accounts.event_rules import EventActions
+
+        return EventActions(self._provider, self.options, self._needs)
+
+    @cached_property
+    def event_rules(self) -> EventRules:
+        """Event rules; loaded when somebody asks."""
+        from tidegate.accounts.event_rules import EventRules
+
+        return EventRules(self._provider, self.options, self._needs)

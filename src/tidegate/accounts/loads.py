@@ -15,6 +15,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.errors import BadRecord, Outdated, TidegateError
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import ADD_ONLY, Kind, LoadReport, LoadRow, Provider, Record
 
@@ -178,6 +179,10 @@ def kind_and_name(record: Record) -> tuple[Kind, str]:
             return "admin", record.username
         case ApiKey():
             return "api_key", record.id
+        case EventAction():
+            return "event_action", record.name
+        case EventRule():
+            return "event_rule", record.name
 
 
 async def _noting_who_is_out(

@@ -21,6 +21,7 @@ class AdministrationOptions:
         user_bits: entropy that new passwords of users need; an account may ask for more.
         admin_bits: likewise of administrators.
         endpoints: hosts of storage that administrators without all permissions may give.
+        commands: programs that event actions may run; None does not ask.
         homes: storage in which new accounts that name no home get one; None leaves that to the rules.
     """
 
@@ -29,6 +30,7 @@ class AdministrationOptions:
     admin_bits: float = 0.0
     endpoints: tuple[str, ...] = ()
     homes: Homes | None = None
+    commands: tuple[str, ...] | None = None
 
     def giver(self, by: Actor) -> Giver:
         """Somebody as one who gives directories of the host to accounts and folders."""

@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.documents import encode_account, encode_admin, encode_api_key, encode_folder
 
-Record = Account | Folder | Admin | ApiKey
+Record = Account | Folder | Admin | ApiKey | EventAction | EventRule
 
 _DIGEST_BYTES: Final = 15
 _FIELD_CHARS: Final = 2
@@ -56,6 +57,14 @@ def encoded(record: Record, *, confidential: bool = False) -> dict[str, Any]:
             return encode_admin(record, confidential=confidential)
         case ApiKey():
             return encode_api_key(record, confidential=confidential)
+        case EventAction():
+            from tidegate.rules.documents import encode_action
+
+            return encode_action(record, confidential=confidential)
+        case EventRule():
+            from tidegate.rules.documents import encode_rule
+
+            return encode_rule(record)
 
 
 def version_of(record: Record) -> str:
@@ -98,6 +107,10 @@ def given_fields(record: Record) -> tuple[str, ...]:
             return changed_fields(Admin(username=""), record)
         case ApiKey():
             return changed_fields(ApiKey(id="", name=""), record)
+        case EventAction():
+            return changed_fields(EventAction(name="", type=record.type), record)
+        case EventRule():
+            return changed_fields(EventRule(name="", trigger=record.trigger), record)
 
 
 def _fields(document: Mapping[str, Any]) -> dict[str, Any]:

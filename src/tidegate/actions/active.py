@@ -26,6 +26,8 @@ _DOCUMENTS: Final = {
     "login": ("login",),
     "login-failed": ("login_failed",),
 }
+RULE_PROTOCOL: Final = "EventAction"
+"""Protocol of sessions that rules open, in the log and in events."""
 _BROKEN: Final = frozenset((FAILED, QUOTA))
 
 
@@ -57,6 +59,8 @@ class ActiveRules:
 
     def wants(self, event: Event) -> bool:
         """True if a rule has something to do after an event."""
+        if event.origin.protocol == RULE_PROTOCOL:
+            return False  # what rules do sets off no rule
         return any(self.book.later(facts) for facts in facts_of(event))
 
 

@@ -205,18 +205,24 @@ class RulesSink:
     async def _run(self, job: _Job) -> RuleResult:
         """One try."""
         own = self._rule_places.setdefault(job.rule.name, asyncio.Semaphore(AT_ONCE_PER_RULE))
-        async with own, self._places:
-            row = job.row
-            age = self._clock() - row.created_at / 1000
-            result = await self._runner.run(
-                job.rule,
-                job.facts,
-                job.rule.later_steps(job.facts.event),
-                done=row.done,
-                last=age >= self._timing.give_up_seconds,
-            )
+        if job.rule.gathers:  # it waits, and works no more than one message for many
+            result = await self._try_once(job)
+        else:
+            async with own, self._places:
+                result = await self._try_once(job)
         self._note(job.rule.name, result)
         return result
+
+    async def _try_once(self, job: _Job) -> RuleResult:
+        row = job.row
+        age = self._clock() - row.created_at / 1000
+        return await self._runner.run(
+            job.rule,
+            job.facts,
+            job.rule.later_steps(job.facts.event),
+            done=row.done,
+            last=age >= self._timing.give_up_seconds,
+        )
 
     def _note(self, name: str, result: RuleResult) -> None:
         """Remember whether a rule's receiver is away: while it is, nothing new is tried but what is due."""

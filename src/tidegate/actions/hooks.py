@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.actions.outcome import DONE, Outcome, first_line
 from tidegate.errors import OutsideBusy, OutsideFailed
+from tidegate.outgoing.commands import CommandOptions
 from tidegate.outgoing.http import HttpAnswer, HttpCaller
 from tidegate.outgoing.programs import ProgramCall, ProgramResult, Programs
 from tidegate.rules.facts import Facts
@@ -25,39 +24,24 @@ _AGAIN_STATUS: Final = frozenset((408, 425, 429))
 _MAX_SHOWN: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramSettings:
-    """Section ``command`` of the configuration, as it is for one program.
-
-    Attributes:
-        seconds: most that it may run; 0 takes the usual time.
-        env: variables that it gets besides.
-        args: arguments that come before the usual ones.
-    """
-
-    seconds: float = 0.0
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    args: tuple[str, ...] = ()
-
-
 class HookRunner:
     """Runs programs and calls URLs of the configuration.
 
     Args:
         programs: runs programs.
         http: calls URLs.
-        settings: of a program, by its path.
+        commands: settings of programs.
     """
 
     def __init__(
         self,
         programs: Programs,
         http: HttpCaller,
-        settings: Callable[[str], ProgramSettings] = lambda _: ProgramSettings(),
+        commands: CommandOptions,
     ) -> None:
         self._programs = programs
         self._http = http
-        self._settings = settings
+        self._commands = commands
 
     async def run(self, hook: HookCall, facts: Facts, *, waits: bool) -> Outcome:
         """Tell a program or URL.
@@ -69,11 +53,12 @@ class HookRunner:
         """
         if hook.is_url:
             return await self._url(hook, facts, waits=waits)
-        settings = self._settings(hook.target)
-        call = ProgramCall(
-            (hook.target, *settings.args, *_clean(arguments(hook, facts))),
-            env={**settings.env, **variables(hook, facts)},
-            seconds=settings.seconds or PROGRAM_SECONDS,
+        call = self._commands.call(
+            hook.target,
+            "fs_actions" if hook.about == "files" else "provider_actions",
+            variables(hook, facts),
+            seconds=PROGRAM_SECONDS,
+            args=_clean(arguments(hook, facts)),
         )
         return await run_program(self._programs, call)
 

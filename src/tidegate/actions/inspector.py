@@ -8,11 +8,12 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from tidegate.actions.active import ActiveRules
+from tidegate.actions.active import RULE_PROTOCOL, ActiveRules
 from tidegate.actions.runner import Runner
 from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Verdict
 from tidegate.inspection.inspections import InspectorUse
-from tidegate.rules.facts import facts_of_act
+from tidegate.model.rule import Trigger
+from tidegate.rules.facts import Facts
 
 NAME: Final = "event rules"
 SECONDS: Final = 3600.0
@@ -41,7 +42,7 @@ class RuleInspector:
     async def inspect(self, act: InspectedAct) -> Verdict:
         """Ask every rule that wants to be asked, in their order; the first that fails decides."""
         facts = facts_of_act(act, time.time_ns())
-        if facts is None:
+        if facts is None or facts.protocol == RULE_PROTOCOL:
             return ALLOWED
         rules = self._active.book.asked(facts)
         if not rules:
@@ -61,3 +62,26 @@ class RuleInspector:
         book = self._active.book
         acts = frozenset(kind for kind, event in _EVENTS.items() if book.asks_of(event))
         return InspectorUse(NAME, self, acts, SECONDS, keeps_old=True)
+
+
+def facts_of_act(act: InspectedAct, at: int) -> Facts | None:
+    """Facts of an act that somebody asks about; None of a login. `at` in nanoseconds."""
+    event = _EVENTS.get(act.kind)
+    if event is None:
+        return None
+    size = -1 if act.size is None or event == "pre-download" else act.size
+    origin = act.origin
+    return Facts(
+        trigger=Trigger.FILE,
+        event=event,
+        name=origin.username,
+        virtual_path=act.path,
+        fs_path=act.location,
+        size=size,
+        protocol=origin.protocol,
+        ip=origin.ip,
+        session_id=origin.connection_id,
+        open_flags=act.open_flags,
+        at=at,
+        client_gone=not act.complete,
+    )

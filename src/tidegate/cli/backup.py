@@ -23,7 +23,10 @@ def dumpdata(
     file: Annotated[Path, typer.Argument(help="File to write; - is standard output.", show_default=False)],
     scopes: Annotated[
         str | None,
-        typer.Option("--scopes", help="Only these, comma separated: users,folders,admins,api_keys."),
+        typer.Option(
+            "--scopes",
+            help="Only these, comma separated: users,folders,admins,api_keys,event_actions,event_rules.",
+        ),
     ] = None,
     indent: Annotated[bool, typer.Option("--indent", help="Write for people to read.")] = False,
     config_dir: flags.ConfigDir = flags.HERE,

@@ -32,6 +32,8 @@ _WORDS: Final = {
     "folder": ("folder", "folders"),
     "admin": ("administrator", "administrators"),
     "api_key": ("API key", "API keys"),
+    "event_action": ("event action", "event actions"),
+    "event_rule": ("event rule", "event rules"),
 }
 
 Opened = Callable[[], AbstractAsyncContextManager["Path | BinaryIO"]]

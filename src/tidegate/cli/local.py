@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
@@ -16,18 +17,20 @@ from tidegate.cli.target import (
     Locks,
     Quotas,
     Read,
+    Records,
     ScanKind,
     StorageMoves,
     Target,
 )
-from tidegate.errors import BadRecord, InvalidArgument
+from tidegate.errors import BadRecord, InvalidArgument, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 
 if TYPE_CHECKING:
     from tidegate.accounts.actor import Actor
     from tidegate.cli.provider import AdminContext
 
-R = TypeVar("R", bound=Account | Folder | Admin | ApiKey)
+R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule)
 R_co = TypeVar("R_co", covariant=True)
 
 PAGE: Final = 500
@@ -178,6 +181,77 @@ class LocalFolders(LocalRecords[Folder]):
         return {**encoded(record), "users": await self._context.provider.folder_users(record.name)}
 
 
+class LocalDocuments(LocalRecords[R]):
+    """A kind of record that is added as a document."""
+
+    async def add(self, document: Document, *, password: str = "") -> Document:
+        """Add one."""
+        del password
+        verbs: Any = self._changes
+        return await self._document(await verbs.add(document, by=self._actor))
+
+
+class LocalEvents:
+    """Event rules of this configuration, and deliveries in the provider."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+
+    async def active_rules(self) -> list[Document]:
+        """Rules that a server of this configuration runs."""
+        from tidegate.rules.book import shown_rule
+        from tidegate.server.rule_parts import stored_book
+
+        book = await stored_book(self._context.loaded, self._context.provider)
+        return [dict(shown_rule(rule)) for rule in book.rules]
+
+    async def run_rule(self, name: str) -> None:
+        """Nothing runs here."""
+        raise InvalidArgument(f"a running server runs the rule {name}: name it with --url")
+
+    async def test(self, name: str, event: Document, file: str) -> Document:
+        """Tell what a rule would do on an event."""
+        from tidegate.rules.facts import decode_facts
+        from tidegate.rules.rehearse import rehearse
+        from tidegate.server.rule_parts import stored_book
+
+        try:
+            facts = decode_facts(json.dumps(event))
+        except ValueError as error:
+            raise InvalidArgument(f"{file}: {error}") from None
+        book = await stored_book(self._context.loaded, self._context.provider)
+        rule = book.find(name)
+        if rule is None:
+            known = ", ".join(one.name for one in book.rules) or "none"
+            raise NotFound(f"no such active rule: {name}; there are: {known}")
+        return rehearse(rule, facts)
+
+    async def deliveries(self, state: str) -> list[Document]:
+        """Deliveries in a state."""
+        from tidegate.store.deliveries import shown_delivery
+
+        wanted: Any = state or None
+        found: list[Document] = []
+        while rows := await self._context.provider.deliveries.listing(wanted, offset=len(found), limit=500):
+            found += [dict(shown_delivery(row)) for row in rows]
+        return found
+
+    async def retry(self, ids: list[str] | None) -> int:
+        """Have deliveries sent again."""
+        await self._known(ids)
+        return await self._context.provider.deliveries.retry(ids)
+
+    async def drop(self, ids: list[str] | None) -> int:
+        """Forget deliveries."""
+        await self._known(ids)
+        return await self._context.provider.deliveries.drop(ids)
+
+    async def _known(self, ids: list[str] | None) -> None:
+        for one in ids or ():
+            if await self._context.provider.deliveries.find(one) is None:
+                raise NotFound(f"no such delivery: {one}")
+
+
 class LocalAdmins(LocalLogins[Admin]):
     """Administrators of the provider."""
 
@@ -244,8 +318,21 @@ class LocalTarget:
         self.users: Final = LocalUsers(context)
         self.folders: Final = LocalFolders(context)
         self.admins: Final = LocalAdmins(context)
+        self.events: Final = LocalEvents(context)
         self.api_keys: Final = LocalApiKeys(context)
         self._quotas: Final = LocalQuotas(context)
+
+    @property
+    def event_actions(self) -> Records:
+        """Event actions."""
+        verbs = self._context.administration.event_actions
+        return LocalDocuments(self._context, verbs, self._context.provider.event_actions)
+
+    @property
+    def event_rules(self) -> Records:
+        """Event rules."""
+        verbs = self._context.administration.event_rules
+        return LocalDocuments(self._context, verbs, self._context.provider.event_rules)
 
     @property
     def quotas(self) -> Quotas:

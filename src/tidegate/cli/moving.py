@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str, str]
 
-KINDS: Final = {"users": "user", "admins": "admin", "folders": "folder", "api_keys": "api_key"}
+KINDS: Final = {
+    "users": "user",
+    "admins": "admin",
+    "folders": "folder",
+    "api_keys": "api_key",
+    "event_actions": "event_action",
+    "event_rules": "event_rule",
+}
 COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 
 

@@ -19,7 +19,7 @@ from tidegate.cli.target import (
     StorageMoves,
     Target,
 )
-from tidegate.errors import BadRecord, Outdated
+from tidegate.errors import BadRecord, InvalidArgument, Outdated
 
 PAGE: Final = 500
 MAX_TRIES: Final = 8
@@ -157,6 +157,50 @@ class RemoteQuotas:
         return found
 
 
+class RemoteEvents:
+    """Event rules and deliveries of a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def active_rules(self) -> list[Document]:
+        """Rules in force."""
+        answer = await asyncio.to_thread(self._client.ask, "GET", "activerules")
+        return cast("list[Document]", answer.document)
+
+    async def run_rule(self, name: str) -> None:
+        """Have it run a rule."""
+        await asyncio.to_thread(self._client.ask, "POST", "eventrules", "run", name)
+
+    async def test(self, name: str, event: Document, file: str) -> Document:
+        """Nothing: a server is not asked."""
+        del event, file
+        raise InvalidArgument(f"the rule {name} is tried with the configuration of this host, without --url")
+
+    async def deliveries(self, state: str) -> list[Document]:
+        """Deliveries in a state."""
+        found: list[Document] = []
+        while True:
+            query = {"offset": str(len(found)), "limit": "500", **({"state": state} if state else {})}
+            answer = await asyncio.to_thread(self._client.ask, "GET", "deliveries", query=query)
+            found += answer.document
+            if len(answer.document) < 500:
+                return found
+
+    async def retry(self, ids: list[str] | None) -> int:
+        """Have deliveries sent again."""
+        return await self._act("retry", ids)
+
+    async def drop(self, ids: list[str] | None) -> int:
+        """Forget deliveries."""
+        return await self._act("drop", ids)
+
+    async def _act(self, act: str, ids: list[str] | None) -> int:
+        body: Document = {"all": True} if ids is None else {"ids": ids}
+        answer = await asyncio.to_thread(self._client.ask, "POST", "deliveries", act, body=body)
+        return int(str(answer.document["message"]).split(maxsplit=1)[0])
+
+
 class RemoteMoves:
     """Moves to other storage by a server."""
 
@@ -189,6 +233,9 @@ class RemoteTarget:
         self._client: Final = client
         self.users: Final = RemoteRecords(client, "users")
         self.folders: Final = RemoteRecords(client, "folders")
+        self.event_actions: Final = RemoteRecords(client, "eventactions")
+        self.event_rules: Final = RemoteRecords(client, "eventrules")
+        self.events: Final = RemoteEvents(client)
         self.admins: Final = RemoteRecords(client, "admins")
         self.api_keys: Final = RemoteApiKeys(client, "apikeys")
         self._quotas: Final = RemoteQuotas(client)

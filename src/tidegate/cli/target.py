@@ -144,6 +144,39 @@ class Locks(Protocol):
         ...
 
 
+class Events(Protocol):
+    """Event rules in force, and deliveries of theirs that are not over."""
+
+    async def active_rules(self) -> list[Document]:
+        """Rules in force, those of the configuration included."""
+        ...
+
+    async def run_rule(self, name: str) -> None:
+        """Have a server run a rule that is there to be run on demand."""
+        ...
+
+    async def test(self, name: str, event: Document, file: str) -> Document:
+        """Tell what a rule would do on an event, which was read from a file.
+
+        Raises:
+            NotFound: there is no active rule of this name.
+            InvalidArgument: it is no event, or cannot be told from here.
+        """
+        ...
+
+    async def deliveries(self, state: str) -> list[Document]:
+        """Deliveries in a state, the oldest first; an empty one is any."""
+        ...
+
+    async def retry(self, ids: list[str] | None) -> int:
+        """Have deliveries sent again; None is every dead one."""
+        ...
+
+    async def drop(self, ids: list[str] | None) -> int:
+        """Forget deliveries; None is every dead one."""
+        ...
+
+
 class Target(Protocol):
     """The place of records."""
 
@@ -155,6 +188,21 @@ class Target(Protocol):
     @property
     def folders(self) -> Records:
         """Folders."""
+        ...
+
+    @property
+    def event_actions(self) -> Records:
+        """Event actions."""
+        ...
+
+    @property
+    def event_rules(self) -> Records:
+        """Event rules."""
+        ...
+
+    @property
+    def events(self) -> Events:
+        """Rules in force and deliveries."""
         ...
 
     @property

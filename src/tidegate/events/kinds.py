@@ -218,7 +218,7 @@ class Administered(Common):
 
     Attributes:
         action: what was done.
-        kind: what kind of record: user, folder, admin, api_key.
+        kind: what kind of record: user, folder, admin, api_key, event_action, event_rule.
         name: the record's name, or the id of an API key.
         fields: names of the fields that were given or changed; never their values.
         channel: the way: rest, cli, import, quickstart, environment, hook, page.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 
 class Trigger(enum.IntEnum):
@@ -71,6 +71,7 @@ class EventAction:
         options: the settings, in the shape that SFTPGo's `options` has; checked by
             `tidegate.rules.documents`.
         id: number of the record, 0 before it is stored.
+        created_at: Unix milliseconds; updated_at likewise.
     """
 
     name: str
@@ -78,6 +79,8 @@ class EventAction:
     description: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     id: int = 0
+    created_at: int = 0
+    updated_at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,7 @@ class EventRule:
         name: unique.
         status: 1 active, 0 not.
         conditions: in SFTPGo's shape; checked by `tidegate.rules.documents`.
+        muted_until: Unix milliseconds; until then the rule does nothing.
         created_at: Unix milliseconds; updated_at likewise.
         id: number of the record, 0 before it is stored.
     """
@@ -117,6 +121,15 @@ class EventRule:
     description: str = ""
     conditions: Mapping[str, Any] = field(default_factory=dict)
     actions: tuple[RuleAction, ...] = ()
+    muted_until: int = 0
     created_at: int = 0
     updated_at: int = 0
     id: int = 0
+
+
+ACTION_SECRETS: Final = (
+    ("http_config", "password"),
+    ("http_config", "signing_secret"),
+    ("chat_config", "url_secret"),
+)
+"""Options of actions that are secrets, by section and key: encrypted when stored, and never shown."""

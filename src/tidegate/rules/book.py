@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from tidegate.model.rule import EventAction, EventRule, RuleAction, Trigger
 from tidegate.rules.conditions import Condition, condition_of
@@ -33,6 +34,25 @@ class Step:
     failure: bool = False
     stops: bool = False
 
+    @property
+    def does(self) -> str:
+        """The kind of the work, and its program or host; never a secret."""
+        if isinstance(self.work, HookCall):
+            return f"{'GET or POST' if self.work.is_url else 'program'} {_public(self.work.target)}"
+        options = self.work.options
+        target = (options.get("http_config") or {}).get("endpoint") or (options.get("cmd_config") or {}).get(
+            "cmd"
+        )
+        return f"{self.work.type.name.lower()}{f' {_public(target)}' if target else ''}"
+
+
+def _public(target: str) -> str:
+    """A program, or a URL without user, password, query and fragment."""
+    if not target.startswith(("http://", "https://")):
+        return target
+    parts = urlsplit(target)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -51,7 +71,7 @@ class Rule:
     condition: Condition
     steps: tuple[Step, ...]
     source: str = "record"
-    record: EventRule | None = field(default=None, compare=False)
+    record: EventRule | None = None
     missing: tuple[str, ...] = ()
     muted_until: float = 0.0
 
@@ -64,6 +84,17 @@ class Rule:
         if event in PRE_EVENTS:
             return ()
         return tuple(step for step in self.steps if not step.sync)
+
+    @property
+    def gathers(self) -> bool:
+        """True if it waits for other events, to tell of several in one message."""
+        sections = ("email_config", "chat_config")
+        return any(
+            (step.work.options.get(section) or {}).get("digest_seconds")
+            for step in self.steps
+            if isinstance(step.work, EventAction)
+            for section in sections
+        )
 
     @property
     def asks(self) -> bool:
@@ -122,7 +153,7 @@ class RuleBook:
         )
 
 
-def ready(rule: EventRule, actions: Mapping[str, EventAction], *, muted_until: float = 0.0) -> Rule:
+def ready(rule: EventRule, actions: Mapping[str, EventAction]) -> Rule:
     """A rule of records, with its actions."""
     uses: Sequence[RuleAction] = sorted(rule.actions, key=lambda use: use.order)
     return Rule(
@@ -135,21 +166,33 @@ def ready(rule: EventRule, actions: Mapping[str, EventAction], *, muted_until: f
         ),
         record=rule,
         missing=tuple(use.name for use in uses if use.name not in actions),
-        muted_until=muted_until,
+        muted_until=rule.muted_until / 1000,
     )
 
 
 def book_of(
-    configured: Iterable[Rule],
-    rules: Iterable[EventRule],
-    actions: Iterable[EventAction],
-    muted: Mapping[str, float] | None = None,
+    configured: Iterable[Rule], rules: Iterable[EventRule], actions: Iterable[EventAction]
 ) -> RuleBook:
     """All active rules, made ready."""
     known = {action.name: action for action in actions}
-    active = [
-        ready(rule, known, muted_until=(muted or {}).get(rule.name, 0.0))
-        for rule in rules
-        if rule.status == 1
-    ]
-    return RuleBook((*configured, *active))
+    return RuleBook((*configured, *(ready(rule, known) for rule in rules if rule.status == 1)))
+
+
+def shown_rule(rule: Rule) -> dict[str, object]:
+    """A rule for lists: name, source, trigger, events, steps and until when it is muted."""
+    return {
+        "name": rule.name,
+        "source": rule.source,
+        "trigger": rule.condition.trigger.name.lower(),
+        "events": sorted(rule.condition.events),
+        "actions": [
+            {
+                "name": step.name,
+                "does": step.does,
+                **{word: True for word in ("sync", "failure", "stops") if getattr(step, word)},
+            }
+            for step in rule.steps
+        ],
+        **({"missing": list(rule.missing)} if rule.missing else {}),
+        **({"muted_until": int(rule.muted_until * 1000)} if rule.muted_until else {}),
+    }

@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.events import kinds
 from tidegate.model.action import Action
 from tidegate.model.rule import Trigger
@@ -36,12 +35,6 @@ PROVIDER_EVENTS: Final = ("add", "update", "delete")
 LOGIN_EVENTS: Final = ("login", "login-failed")
 _STATUS: Final = {"ok": OK, "failed": FAILED, "quota": QUOTA}
 _CHANGES: Final = {"add": "add", "change": "update", "remove": "delete"}
-_ASKED: Final = {
-    Inspected.OPEN_UPLOAD: "pre-upload",
-    Inspected.UPLOAD: "upload",
-    Inspected.DOWNLOAD: "pre-download",
-    Inspected.DELETE: "pre-delete",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,33 +166,11 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
             return ()
 
 
-def facts_of_act(act: InspectedAct, at: int) -> Facts | None:
-    """Facts of an act that somebody asks about; None of a login. `at` in nanoseconds."""
-    event = _ASKED.get(act.kind)
-    if event is None:
-        return None
-    size = -1 if act.size is None or event == "pre-download" else act.size
-    origin = act.origin
-    return Facts(
-        trigger=Trigger.FILE,
-        event=event,
-        name=origin.username,
-        virtual_path=act.path,
-        fs_path=act.location,
-        size=size,
-        protocol=origin.protocol,
-        ip=origin.ip,
-        session_id=origin.connection_id,
-        open_flags=act.open_flags,
-        at=at,
-        client_gone=not act.complete,
-    )
-
-
 def encode_facts(facts: Facts) -> str:
     """Facts as JSON text, ASCII; what is empty is left out."""
     values = {name: value for name, value in asdict(facts).items() if value not in ("", 0, False)}
-    return json.dumps({**values, "trigger": int(facts.trigger), "size": facts.size}, separators=(",", ":"))
+    always = {"event": facts.event, "trigger": int(facts.trigger), "size": facts.size}
+    return json.dumps({**values, **always}, separators=(",", ":"))
 
 
 def decode_facts(text: str) -> Facts:

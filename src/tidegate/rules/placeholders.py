@@ -14,12 +14,12 @@ import re
 import time
 from collections.abc import Callable
 from typing import Final, Literal
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 from tidegate.model.rule import Trigger
 from tidegate.rules.facts import FAILED, OK, QUOTA, Facts
 
-Escape = Literal["", "json", "html"]
+Escape = Literal["", "json", "html", "url"]
 """The text that values are escaped for."""
 
 _PLACE: Final = re.compile(r"\{\{\.?([A-Za-z]{1,64})\}\}")
@@ -113,6 +113,8 @@ def render(text: str, facts: Facts, escape: Escape = "") -> str:
             return found[0]
         if escape == "json" and found[1] not in _RAW:
             return json.dumps(filled, ensure_ascii=False)[1:-1]
+        if escape == "url":
+            return quote(filled, safe="", errors="surrogateescape")
         return html.escape(filled) if escape == "html" else filled
 
     return _PLACE.sub(value, text)

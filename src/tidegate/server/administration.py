@@ -68,6 +68,7 @@ def administration(
             admin_bits=validation.admins.min_entropy,
             endpoints=tuple(loaded.settings.storage.allowed_endpoints),
             homes=homes(loaded),
+            commands=tuple(loaded.settings.common.event_manager.enabled_commands),
         ),
         Needs(
             hashes=hashes or ThreadHasher(password_hasher(loaded)),

@@ -108,7 +108,7 @@ class App:
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
         self._moves: StorageMoves | None = None
-        self.receivers = Receivers(loaded, self.provider, self.bus, self._find_account)
+        self.receivers = Receivers(loaded, self.provider, self.bus, self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -155,7 +155,6 @@ class App:
         if not await self._provider_start.now():
             self._spawn(self._provider_start.later(self._provider_answers), "await data provider")
         await self.receivers.open()
-        inspections = self.receivers.inspections
         self._storages = Storages(storage_kinds(self.loaded), host)
         for line in await self._storages.open():
             log.info("%s", line)
@@ -168,14 +167,14 @@ class App:
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             hooks=login_hooks(self.loaded, self.provider, self.bus),
-            inspect=inspections.require if inspections.login else None,
+            inspect=self.receivers.inspections.require if self.receivers.inspections.login else None,
         )
         await self._identity.open()
         started = await notices(self.loaded, self.bus, self.registry, self._identity.find)
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider),
             options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
-            kept=self.bus, inspections=inspections,
+            kept=self.bus, inspections=self.receivers.inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
             properties=self.provider, locks=write_locks(self.loaded, self.live),
@@ -213,6 +212,7 @@ class App:
             live=self.live,
             ledger=self.ledger,
             doors=self.doors,
+            receivers=self.receivers,
             moves=lambda: self._storage_moves().moves,
         )
 
@@ -231,8 +231,6 @@ class App:
             await self.sessions.reconcile()
         except ProviderUnavailable as error:
             log.warning("usage was not reconciled: %s", error)
-
-    # -- who may not stay ------------------------------------------------------------------------------
 
     async def _find_account(self, username: str) -> Account | None:
         return await self.identity.find(username)

@@ -24,6 +24,7 @@ from tidegate.vfs.factory import VfsSessions
 
 if TYPE_CHECKING:
     from tidegate.relocation.moves import Moves
+    from tidegate.server.sinks import Receivers
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Composition:
         provider_ready: True once the data provider has answered.
         doors: of this server.
         moves: of files to other storage.
+        receivers: those who are told and asked, event rules among them.
     """
 
     provider: Provider
@@ -48,6 +50,7 @@ class Composition:
     ledger: Ledger
     doors: Doors
     moves: Callable[[], Moves]
+    receivers: Receivers | None = None
 
 
 @dataclass(frozen=True, slots=True)

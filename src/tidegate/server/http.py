@@ -168,6 +168,7 @@ class RestApi:
             backups=backups,
             jobs=self._jobs,
             moves=root.moves,
+            event_rules=root.receivers,
             monotonic=time.monotonic,
         )
 

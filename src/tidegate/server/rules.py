@@ -3,29 +3,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from tidegate.accounts.versions import Record
 from tidegate.actions.accounts import Completer
 from tidegate.actions.active import ActiveRules
+from tidegate.actions.commands import CommandActions
 from tidegate.actions.deliveries import DeliveryTiming, RulesSink
+from tidegate.actions.digest import Digests
+from tidegate.actions.files import FileActions
 from tidegate.actions.hooks import HookRunner
 from tidegate.actions.inspector import RuleInspector
+from tidegate.actions.messages import ChatActions, MailActions
+from tidegate.actions.outcome import Outcome
+from tidegate.actions.people import People
+from tidegate.actions.requests import HttpActions
 from tidegate.actions.runner import Runner
+from tidegate.actions.schedule import Schedule
+from tidegate.actions.upkeep import Upkeep
 from tidegate.config.load import Loaded
-from tidegate.errors import ConfigError, ProviderUnavailable
+from tidegate.errors import BadRecord, NotFound, ProviderUnavailable
 from tidegate.events.bus import Bus
 from tidegate.events.documents import NAMES
 from tidegate.events.outbox import KeptUse, Outbox
 from tidegate.inspection.inspections import Inspections
-from tidegate.model import Account
+from tidegate.model.rule import ActionType, EventAction, Trigger
+from tidegate.model.sealing import SecretPlace, is_sealed, open_value
 from tidegate.outgoing.http import HttpCaller
-from tidegate.outgoing.programs import Programs
-from tidegate.rules.book import Rule, RuleBook
-from tidegate.rules.translate import configured_rules
+from tidegate.rules.book import Rule, RuleBook, shown_rule
+from tidegate.rules.conditions import Condition
+from tidegate.rules.facts import Facts
+from tidegate.server.outgoing import command_options, create_caller, create_programs, http_options
+from tidegate.server.rule_parts import (
+    ServerParts,
+    back_up,
+    events_of,
+    rotate_log,
+    rules_of_configuration,
+    smtp_options,
+    stored_book,
+)
+from tidegate.server.secrets import sealing
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
 
@@ -40,21 +65,6 @@ WAITING: Final = 512
 log = logging.getLogger(__name__)
 
 
-def rules_of_configuration(loaded: Loaded) -> list[Rule]:
-    """The rules that the configuration's actions stand for.
-
-    Raises:
-        ConfigError: naming each mistake.
-    """
-    settings = loaded.settings
-    rules, problems = configured_rules(
-        settings.common.actions.model_dump(), settings.data_provider.actions.model_dump()
-    )
-    if problems:
-        raise ConfigError(problems)
-    return rules
-
-
 class EventRules:
     """Life: constructed (pure), `start`, `refresh`..., `stop`.
 
@@ -62,25 +72,62 @@ class EventRules:
         loaded: the configuration.
         provider: the data provider.
         bus: events go over it.
-        find: an account by name, stored or not.
+        parts: of the server, once it has them.
 
     Raises:
         ConfigError: an action of the configuration cannot be used.
     """
 
-    def __init__(
-        self, loaded: Loaded, provider: Provider, bus: Bus, find: Callable[[str], Awaitable[Account | None]]
-    ) -> None:
+    def __init__(self, loaded: Loaded, provider: Provider, bus: Bus, parts: ServerParts) -> None:
         self._loaded = loaded
         self._provider = provider
         self._bus = bus
         self._configured = rules_of_configuration(loaded)
-        self._programs = Programs(PROGRAMS, WAITING, directory=str(loaded.config_dir.absolute()))
-        self._http = HttpCaller(at_once=PROGRAMS, waiting=WAITING)
+        self._programs = create_programs(loaded, at_once=PROGRAMS, waiting=WAITING)
+        self._http = create_caller(loaded, at_once=PROGRAMS, waiting=WAITING)
+        commands = command_options(loaded)
         self._origin = ""
         self._server = server_name(str(loaded.config_dir))
         self.active = ActiveRules(RuleBook(tuple(self._configured)))
-        self.runner = Runner(HookRunner(self._programs, self._http), {}, Completer(find, self._record))
+        self._insecure = HttpCaller(
+            replace(http_options(loaded), verify=False), at_once=PROGRAMS, waiting=WAITING
+        )
+        self._digests = Digests()
+        people = People(parts.find, provider)
+        files = FileActions(parts.open_session, people)
+        mail = MailActions(smtp_options(loaded), files.read, self._digests)
+        self._mail = mail
+        upkeep = Upkeep(
+            provider,
+            parts.administration,
+            people,
+            scans=parts,
+            notify=self._notify,
+            back_up=partial(back_up, loaded, provider),
+            rotate=rotate_log,
+        )
+        requests = HttpActions(self._http, self._insecure, self._open_secret, files.read)
+        programs = CommandActions(self._programs, loaded.settings.common.event_manager.enabled_commands)
+        self.runner = Runner(
+            HookRunner(self._programs, self._http, commands),
+            {
+                ActionType.HTTP: requests.run,
+                ActionType.COMMAND: programs.run,
+                ActionType.EMAIL: mail.run,
+                ActionType.CHAT: ChatActions(self._http, self._open_secret, self._digests).run,
+                ActionType.FILESYSTEM: files.run,
+                ActionType.RETENTION: files.retain,
+                ActionType.BACKUP: upkeep.backup,
+                ActionType.USER_QUOTA_RESET: upkeep.user_quota,
+                ActionType.FOLDER_QUOTA_RESET: upkeep.folder_quota,
+                ActionType.TRANSFER_QUOTA_RESET: upkeep.transfer_quota,
+                ActionType.PASSWORD_EXPIRATION: upkeep.passwords,
+                ActionType.USER_EXPIRATION: upkeep.expired,
+                ActionType.INACTIVITY: upkeep.inactive,
+                ActionType.ROTATE_LOG: upkeep.rotate_log,
+            },
+            Completer(parts.find, self._record),
+        )
         events = loaded.settings.events
         self.sink = RulesSink(
             self.active,
@@ -94,6 +141,14 @@ class EventRules:
         self.inspector = RuleInspector(self.active, self.runner)
         self._inspections: Inspections | None = None
         self._make_outbox: Callable[[list[KeptUse]], Outbox] | None = None
+        self._schedule = Schedule(
+            self.active,
+            provider,
+            self._start,
+            server=self._server,
+            local_time=loaded.settings.common.tz == "local",
+        )
+        self._clock: asyncio.Task[None] | None = None
 
     def use(self) -> KeptUse:
         """The kept sink that hands events to rules."""
@@ -107,12 +162,13 @@ class EventRules:
             make_outbox: makes one if there is none by the time that there are rules.
         """
         for rule in self._configured:
-            log.info("event rule %s: %s", rule.name, _shown(rule))
+            log.info("event rule %s: %s", rule.name, events_of(rule))
         await self._take_over()
         self._inspections = inspections
         self.active.on_change(self._look)
         self._look()
         self._make_outbox = make_outbox
+        self._clock = asyncio.create_task(self._schedule.run(), name="event rules: schedules")
 
     def _look(self) -> None:
         if self._inspections is not None:
@@ -134,7 +190,47 @@ class EventRules:
         self.active.replace(book)
 
     async def _book(self) -> RuleBook:
-        return RuleBook(tuple(self._configured))
+        return await stored_book(self._loaded, self._provider)
+
+    def shown(self) -> list[dict[str, object]]:
+        """The active rules, those of the configuration included."""
+        return [shown_rule(rule) for rule in self.active.book.rules]
+
+    async def run_now(self, name: str) -> None:
+        """Have a rule run that is there to be run on demand.
+
+        Raises:
+            NotFound: there is none of this name.
+            BadRecord: it has another trigger, or is not active.
+        """
+        await self.refresh()
+        record = await self._provider.event_rule(name)
+        if record is None:
+            raise NotFound(f"no such event rule: {name}")
+        rule = self.active.book.find(name)
+        if record.trigger is not Trigger.ON_DEMAND or rule is None:
+            raise BadRecord("name", f"the rule {name!r} is not an active one to be run on demand")
+        await self._start(rule, Facts(trigger=Trigger.ON_DEMAND, event="", at=time.time_ns()))
+
+    async def _start(self, rule: Rule, facts: Facts) -> None:
+        """Have a rule run that no event of the outbox sets off: its row is there before anybody is told."""
+        facts = replace(facts, id=f"{await self._event_origin()}run-{secrets.token_hex(6)}")
+        await self._provider.deliveries.add([self.sink.row_of(rule, facts)])
+        self.sink.wake()
+
+    def _open_secret(self, action: EventAction, section: str, key: str) -> str:
+        value = (action.options.get(section) or {}).get(key, "")
+        if is_sealed(value):
+            place = SecretPlace("event_action", action.name).at(f"options.{section}.{key}")
+            value = open_value(value, sealing(self._loaded), place)
+        return value if isinstance(value, str) else ""
+
+    async def _notify(self, address: str, subject: str, text: str) -> Outcome:
+        options = {"email_config": {"recipients": [address], "subject": subject, "body": text}}
+        action = EventAction(name="notice", type=ActionType.EMAIL, options=options)
+        nobody = Facts(trigger=Trigger.ON_DEMAND, event="", at=time.time_ns())
+        rule = Rule("notice", Condition(trigger=Trigger.ON_DEMAND), ())
+        return await self._mail.run(action, nobody, rule)
 
     async def _record(self, kind: str, name: str) -> Record | None:
         match kind:
@@ -146,6 +242,10 @@ class EventRules:
                 return await self._provider.admin(name)
             case "api_key":
                 return await self._provider.api_key(name)
+            case "event_action":
+                return await self._provider.event_action(name)
+            case "event_rule":
+                return await self._provider.event_rule(name)
             case _:
                 return None
 
@@ -161,10 +261,11 @@ class EventRules:
 
     async def stop(self) -> None:
         """End what runs; the outbox is closed by then, or closed by the bus later."""
+        if self._clock is not None:
+            self._clock.cancel()
+            await asyncio.gather(self._clock, return_exceptions=True)
+            self._clock = None
+        await self._digests.close()
         await self._programs.close()
         await self._http.close()
-
-
-def _shown(rule: Rule) -> str:
-    events = ", ".join(sorted(rule.condition.events)) or "every event"
-    return f"on {events}: {', '.join(step.name for step in rule.steps)}"
+        await self._insecure.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,12 +16,12 @@ from tidegate.events.factory import create_sinks
 from tidegate.events.outbox import KeptUse, Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
-from tidegate.model import Account
 from tidegate.server.wiring import inspector_keys, sink_uses
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
 
 if TYPE_CHECKING:
+    from tidegate.server.app import App
     from tidegate.server.rules import EventRules
 
 REFRESH_SECONDS: Final = 15.0
@@ -51,20 +51,18 @@ class Receivers:
         loaded: the configuration.
         provider: the data provider.
         bus: events go over it.
-        find: an account by name, stored or not.
+        app: the server; event rules work with its parts, once it has them.
 
     Attributes:
         inspections: asked before acts count; there after `open`.
         rules: event rules; None while there are none.
     """
 
-    def __init__(
-        self, loaded: Loaded, provider: Provider, bus: Bus, find: Callable[[str], Awaitable[Account | None]]
-    ) -> None:
+    def __init__(self, loaded: Loaded, provider: Provider, bus: Bus, app: App) -> None:
         self._loaded = loaded
         self._provider = provider
         self._bus = bus
-        self._find = find
+        self._app = app
         self._watch: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self.inspections = Inspections([])
@@ -93,13 +91,19 @@ class Receivers:
 
     async def _has_rules(self) -> bool:
         settings = self._loaded.settings
-        return bool(settings.common.actions.execute_on or settings.data_provider.actions.execute_on)
+        if settings.common.actions.execute_on or settings.data_provider.actions.execute_on:
+            return True
+        try:
+            return bool(await self._provider.event_rules(limit=1))
+        except ProviderUnavailable:
+            return False  # it is asked again soon
 
     async def _load_rules(self) -> EventRules:
+        from tidegate.server.rule_parts import PartsOfServer
         from tidegate.server.rules import EventRules
 
         if self.rules is None:
-            rules = EventRules(self._loaded, self._provider, self._bus, self._find)
+            rules = EventRules(self._loaded, self._provider, self._bus, PartsOfServer(self._app))
             await rules.start(self.inspections, partial(make_outbox, self._loaded, self._provider))
             self.rules = rules
         return self.rules
@@ -119,6 +123,26 @@ class Receivers:
                 log.warning("event rules cannot be read: %s", error)
             except Exception:
                 log.exception("event rules could not be read")
+
+    async def run_rule(self, name: str) -> None:
+        """Have an event rule run that is there to be run on demand.
+
+        Raises:
+            NotFound: there is none of this name.
+            BadRecord: it has another trigger, or is not active.
+        """
+        async with self._turn:
+            rules = await self._load_rules()
+        await rules.run_now(name)
+
+    def shown(self) -> list[dict[str, object]]:
+        """The active rules, those of the configuration included."""
+        return [] if self.rules is None else self.rules.shown()
+
+    def wake(self) -> None:
+        """Deliveries were changed by hand: look for those that are due."""
+        if self.rules is not None:
+            self.rules.sink.wake()
 
     async def stop(self) -> None:
         """Ask nobody any more, and end what rules run."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.legacy.remarks import Remarks
 from tidegate.store.outbox import OutboxStore
 
@@ -38,13 +39,13 @@ CLAIMED: Final = "claim:"
 EVERYTHING: Final = "*"
 """The subject of a revocation that stands for every other one."""
 
-SCOPES: Final = ("users", "folders", "admins", "api_keys")
+SCOPES: Final = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules")
 """Kinds of records that a dump holds, in its order."""
 
 ADD_ONLY: Final = 1
 """The load mode that leaves existing records as they are."""
 
-Record = Account | Folder | Admin | ApiKey
+Record = Account | Folder | Admin | ApiKey | EventAction | EventRule
 """Anything that a dump holds."""
 
 R = TypeVar("R")
@@ -60,11 +61,11 @@ locked against other writers, so what holds of both lists holds when the change 
 LoadGuard = Callable[[Record, Record], None]
 """Called with a stored record and the one of the load that replaces it. Otherwise as `Guard`."""
 
-Kind = Literal["user", "folder", "admin", "api_key"]
+Kind = Literal["user", "folder", "admin", "api_key", "event_action", "event_rule"]
 """What a record is."""
 
 LoadRow = tuple[str, str, str]
-"""(kind, name, action): kind ``user``, ``folder``, ``admin`` or ``api_key``; action ``added``,
+"""(kind, name, action): kind as of `Kind`; action ``added``,
 ``updated`` or ``kept``."""
 
 
@@ -76,6 +77,8 @@ class Snapshot:
     folders: Sequence[Folder] = ()
     admins: Sequence[Admin] = ()
     api_keys: Sequence[ApiKey] = ()
+    event_actions: Sequence[EventAction] = ()
+    event_rules: Sequence[EventRule] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +329,54 @@ class Provider(Protocol):
 
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
+        ...
+
+    # -- event actions and event rules -------------------------------------------------------------------
+
+    async def event_action(self, name: str) -> EventAction | None:
+        """One event action."""
+        ...
+
+    async def event_actions(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[EventAction]:
+        """A page of event actions by name."""
+        ...
+
+    async def add_event_action(self, action: EventAction) -> EventAction:
+        """Store a new event action."""
+        ...
+
+    async def update_event_action(
+        self, action: EventAction, *, guard: Guard[EventAction] | None = None
+    ) -> EventAction:
+        """Replace an event action by name."""
+        ...
+
+    async def delete_event_action(self, name: str, *, guard: Guard[EventAction] | None = None) -> None:
+        """Remove an event action; rules that use it stay."""
+        ...
+
+    async def event_rule(self, name: str) -> EventRule | None:
+        """One event rule."""
+        ...
+
+    async def event_rules(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[EventRule]:
+        """A page of event rules by name."""
+        ...
+
+    async def add_event_rule(self, rule: EventRule) -> EventRule:
+        """Store a new event rule."""
+        ...
+
+    async def update_event_rule(self, rule: EventRule, *, guard: Guard[EventRule] | None = None) -> EventRule:
+        """Replace an event rule by name."""
+        ...
+
+    async def delete_event_rule(self, name: str, *, guard: Guard[EventRule] | None = None) -> None:
+        """Remove an event rule; its actions stay."""
         ...
 
     async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:

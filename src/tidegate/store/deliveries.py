@@ -7,6 +7,7 @@ not kept up expires, so that another server goes on after a crash.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -260,3 +261,23 @@ class MemoryDeliveries:
     async def trim(self, *, keep: int) -> int:
         """See `DeliveryStore`."""
         return self._rows.trim(keep)
+
+
+def shown_delivery(row: Delivery) -> dict[str, object]:
+    """A delivery for lists."""
+    try:
+        facts = json.loads(row.facts)
+    except ValueError:
+        facts = {}
+    return {
+        "id": row.id,
+        "rule": row.rule,
+        "state": row.state,
+        "tries": row.tries,
+        "next_try": row.due if row.state == "waiting" else 0,
+        "created_at": row.created_at,
+        "error": row.error,
+        "event": facts.get("event", ""),
+        "username": facts.get("name", ""),
+        "path": facts.get("virtual_path", "") or facts.get("object_name", ""),
+    }

@@ -57,6 +57,8 @@ async def dump(
         "admins": _admins(provider),
         "users": _users(provider),
         "api_keys": _api_keys(provider),
+        "event_actions": _event_actions(provider),
+        "event_rules": _event_rules(provider),
     }
     yield f'{{"{OURS}":1,\n'.encode()
     for scope, records in pages.items():
@@ -105,6 +107,20 @@ async def _admins(provider: Provider) -> AsyncIterator[dict[str, Any]]:
 async def _api_keys(provider: Provider) -> AsyncIterator[dict[str, Any]]:
     async for key in _paged(provider.api_keys):
         yield encode_api_key(key, confidential=True)
+
+
+async def _event_actions(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    from tidegate.rules.documents import encode_action
+
+    async for action in _paged(provider.event_actions):
+        yield encode_action(action, confidential=True)
+
+
+async def _event_rules(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    from tidegate.rules.documents import encode_rule
+
+    async for rule in _paged(provider.event_rules):
+        yield encode_rule(rule)
 
 
 async def _paged(page: Callable[..., Awaitable[list[T]]]) -> AsyncIterator[T]:

@@ -19,6 +19,7 @@ from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.renames import REPLACE
 from tidegate.store import versions
 from tidegate.store.contract import SCOPES, LoadReport, Record
@@ -49,7 +50,7 @@ RENAMES_REPLACE: Final = (
     "user set NAME --rename-onto refuse changes that)"
 )
 """Said once for a dump of SFTPGo."""
-_ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",))
+_ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",), ("event_actions",), ("event_rules",))
 """Groups of kinds in the order in which they are stored; each is one pass over the file."""
 StoreBatches = Callable[[AsyncGenerator[Sequence[Record], None]], Awaitable[LoadReport]]
 """Stores batches of records in one transaction."""
@@ -311,7 +312,7 @@ class _Reader:
             return changed(record, password=self._hashed(record.password, f"{where}password"))
         if isinstance(record, ApiKey):
             return changed(record, key=self._hashed(record.key, f"{where}key"))
-        assert isinstance(record, Folder)
+        assert isinstance(record, (Folder, EventAction, EventRule))
         return record
 
     def _hashed(self, password: str, where: str) -> str:
@@ -322,9 +323,23 @@ class _Reader:
         return self._work.hash(password)
 
 
+def _event_action(document: object, *, where: str = "", **_: Any) -> EventAction:
+    from tidegate.rules.documents import decode_action
+
+    return decode_action(document, where=where)
+
+
+def _event_rule(document: object, *, where: str = "", **_: Any) -> EventRule:
+    from tidegate.rules.documents import decode_rule
+
+    return decode_rule(document, where=where)
+
+
 _DECODERS: Final[dict[str, Callable[..., Any]]] = {
     "users": decode_account,
     "admins": decode_admin,
     "folders": decode_folder,
     "api_keys": decode_api_key,
+    "event_actions": _event_action,
+    "event_rules": _event_rule,
 }

@@ -46,7 +46,15 @@ LOAD_ROOM_BYTES: Final = 8 * 1024 * 1024 * 1024
 """Address space that is free when a dump starts loading, which cannot be begun again half-way."""
 READER_THREADS: Final = 2
 
-_RECORD_TABLES: Final[tuple[RecordTable, ...]] = ("users", "folders", "admins", "api_keys", "external")
+_RECORD_TABLES: Final[tuple[RecordTable, ...]] = (
+    "users",
+    "folders",
+    "admins",
+    "api_keys",
+    "event_actions",
+    "event_rules",
+    "external",
+)
 _TABLES: Final = (
     *_RECORD_TABLES,
     "links",

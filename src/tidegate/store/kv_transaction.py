@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from tidegate.errors import ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store import records
 from tidegate.store.contract import Order, Record
 from tidegate.store.records import RecordTable
@@ -23,6 +24,8 @@ _ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "folders": TypeAdapter(Folder),
     "admins": TypeAdapter(Admin),
     "api_keys": TypeAdapter(ApiKey),
+    "event_actions": TypeAdapter(EventAction),
+    "event_rules": TypeAdapter(EventRule),
     "external": TypeAdapter(Account),
 }
 _WITH_STORAGE: Final = frozenset(("users", "folders"))

@@ -30,6 +30,8 @@ class _State:
             "folders": {},
             "admins": {},
             "api_keys": {},
+            "event_actions": {},
+            "event_rules": {},
             "external": {},
         }
         self.names: Final[dict[RecordTable, list[str]]] = {table: [] for table in self.transaction}

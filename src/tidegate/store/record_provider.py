@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store import records
 from tidegate.store.contract import (
     AdminsGuard,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
-R = TypeVar("R", Account, Folder, Admin, ApiKey)
+R = TypeVar("R", Account, Folder, Admin, ApiKey, EventAction, EventRule)
 
 Work = Callable[[RecordTransaction], T]
 
@@ -45,6 +46,8 @@ _TABLES: Final[dict[Kind, RecordTable]] = {
     "folder": "folders",
     "admin": "admins",
     "api_key": "api_keys",
+    "event_action": "event_actions",
+    "event_rule": "event_rules",
 }
 
 
@@ -362,6 +365,58 @@ class RecordProvider(abc.ABC):
     async def delete_api_key(self, key_id: str, *, guard: Guard[ApiKey] | None = None) -> None:
         """Remove an API key."""
         await self._remove("api_keys", key_id, guard)
+
+    # -- event actions and event rules -------------------------------------------------------------------
+
+    async def event_action(self, name: str) -> EventAction | None:
+        """One event action."""
+        return cast("EventAction | None", await self._get("event_actions", name))
+
+    async def event_actions(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[EventAction]:
+        """A page of event actions by name."""
+        return cast("list[EventAction]", await self._list("event_actions", offset, limit, order))
+
+    async def add_event_action(self, action: EventAction) -> EventAction:
+        """Store a new event action."""
+        action = seal_record(action, self._options.seals)
+        return await self._write(lambda transaction: records.add(transaction, action))
+
+    async def update_event_action(
+        self, action: EventAction, *, guard: Guard[EventAction] | None = None
+    ) -> EventAction:
+        """Replace an event action by name."""
+        action = seal_record(action, self._options.seals)
+        return await self._write(lambda transaction: records.change(transaction, action, guard=guard))
+
+    async def delete_event_action(self, name: str, *, guard: Guard[EventAction] | None = None) -> None:
+        """Remove an event action."""
+        await self._remove("event_actions", name, guard)
+
+    async def event_rule(self, name: str) -> EventRule | None:
+        """One event rule."""
+        return cast("EventRule | None", await self._get("event_rules", name))
+
+    async def event_rules(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[EventRule]:
+        """A page of event rules by name."""
+        return cast("list[EventRule]", await self._list("event_rules", offset, limit, order))
+
+    async def add_event_rule(self, rule: EventRule) -> EventRule:
+        """Store a new event rule."""
+        rule = seal_record(rule, self._options.seals)
+        return await self._write(lambda transaction: records.add(transaction, rule))
+
+    async def update_event_rule(self, rule: EventRule, *, guard: Guard[EventRule] | None = None) -> EventRule:
+        """Replace an event rule by name."""
+        rule = seal_record(rule, self._options.seals)
+        return await self._write(lambda transaction: records.change(transaction, rule, guard=guard))
+
+    async def delete_event_rule(self, name: str, *, guard: Guard[EventRule] | None = None) -> None:
+        """Remove an event rule."""
+        await self._remove("event_rules", name, guard)
 
     # -- the rest ----------------------------------------------------------------------------------------
 

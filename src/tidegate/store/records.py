@@ -16,18 +16,23 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
-RecordTable = Literal["users", "folders", "admins", "api_keys", "external"]
+RecordTable = Literal["users", "folders", "admins", "api_keys", "event_actions", "event_rules", "external"]
 
 KINDS: Final[dict[RecordTable, str]] = {
     "users": "user",
     "folders": "folder",
     "admins": "admin",
     "api_keys": "API key",
+    "event_actions": "event action",
+    "event_rules": "event rule",
     "external": "user",
 }
+_NUMBERED: Final = (Account, Admin, EventAction, EventRule)
+"""Records with a number."""
 R = TypeVar("R", bound=Record)
 G = TypeVar("G", bound=Record)
 
@@ -112,6 +117,10 @@ def name_of(record: Record) -> tuple[RecordTable, str]:
         return "folders", record.name
     if isinstance(record, Admin):
         return "admins", record.username
+    if isinstance(record, EventAction):
+        return "event_actions", record.name
+    if isinstance(record, EventRule):
+        return "event_rules", record.name
     return "api_keys", record.id
 
 
@@ -186,7 +195,7 @@ def add(transaction: RecordTransaction, record: R, *, keep_times: bool = False) 
         values = {"created_at": now, "updated_at": now}
         if keep_times:
             values = {name: getattr(record, name) or now for name in values}
-    if isinstance(record, (Account, Admin)):
+    if isinstance(record, _NUMBERED):
         values["id"] = transaction.next_id()
     return _put(transaction, replace(record, **values))
 
@@ -209,7 +218,7 @@ def change(
     else:
         timed = cast("Account | Admin | ApiKey", old)
         values = {"created_at": timed.created_at, "updated_at": max(now_ms(), timed.updated_at + 1)}
-    if isinstance(record, (Account, Admin)):
+    if isinstance(record, _NUMBERED):
         values["id"] = cast("Account | Admin", old).id
     if isinstance(record, Account) and keep_usage:
         values |= _usage(

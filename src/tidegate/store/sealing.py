@@ -14,10 +14,12 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from tidegate.model import Account, Admin, ApiKey, Folder, StorageConfig
+from tidegate.model.rule import ACTION_SECRETS, EventAction, EventRule
 from tidegate.model.sealing import SealsSecrets, SecretPlace, renew_secrets, seal_secrets, secrets_of
 from tidegate.store.secrecy import OUTER
 
-R = TypeVar("R", bound=Account | Folder | Admin | ApiKey)
+R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule)
+Sealed = Account | Folder | Admin | ApiKey | EventAction | EventRule
 Change = Callable[[Mapping[str, Any], SecretPlace], dict[str, Any]]
 
 
@@ -37,13 +39,13 @@ def renew_record(record: R, seals: SealsSecrets) -> R:
     return _changed(record, lambda document, place: renew_secrets(document, seals, place))
 
 
-def record_secrets(record: Account | Folder | Admin | ApiKey) -> Iterator[tuple[str, str]]:
+def record_secrets(record: Sealed) -> Iterator[tuple[str, str]]:
     """Field and key of each secret; see `secrets_of`. Those of mounts are the folder's."""
     for document, place in _documents(record):
         yield from secrets_of(document, place)
 
 
-def owner_of(record: Account | Folder | Admin | ApiKey) -> SecretPlace:
+def owner_of(record: Sealed) -> SecretPlace:
     """The place that secrets of a record belong to, without a field."""
     match record:
         case Account():
@@ -54,14 +56,31 @@ def owner_of(record: Account | Folder | Admin | ApiKey) -> SecretPlace:
             return SecretPlace("admin", record.username)
         case ApiKey():
             return SecretPlace("api_key", record.id)
+        case EventAction():
+            return SecretPlace("event_action", record.name)
+        case EventRule():
+            return SecretPlace("event_rule", record.name)
 
 
-def _documents(record: Account | Folder | Admin | ApiKey) -> Iterator[tuple[Mapping[str, Any], SecretPlace]]:
+def _documents(record: Sealed) -> Iterator[tuple[Mapping[str, Any], SecretPlace]]:
     owner = owner_of(record)
     if isinstance(record, (Account, Folder)) and record.filesystem.options:
         yield record.filesystem.options, owner.at("filesystem")
     if isinstance(record, (Account, Admin)):
         yield from _extras(record.filters.extra, owner)
+    if isinstance(record, EventAction):
+        for section in record.options:
+            if secrets := _secrets_of_action(record, section):
+                yield secrets, owner.at(f"options.{section}")
+
+
+def _secrets_of_action(action: EventAction, section: str) -> dict[str, Any]:
+    """The secrets in one section of an action's options; other options have names of secrets too."""
+    return {
+        key: action.options[section][key]
+        for of, key in ACTION_SECRETS
+        if of == section and action.options[section].get(key)
+    }
 
 
 def _extras(extra: Mapping[str, Any], owner: SecretPlace) -> Iterator[tuple[Mapping[str, Any], SecretPlace]]:
@@ -92,6 +111,14 @@ def _changed(record: R, change: Change) -> R:
         # In their order, and with what is no document.
         extra = {name: extra.get(name, value) for name, value in record.filters.extra.items()}
         values["filters"] = replace(cast("Any", record.filters), extra=extra)
+    if isinstance(record, EventAction):
+        values["options"] = {
+            section: {
+                **part,
+                **change(_secrets_of_action(record, section), owner.at(f"options.{section}")),
+            }
+            for section, part in record.options.items()
+        }
     changes = {name: value for name, value in values.items() if value != getattr(record, name)}
     return cast("R", replace(cast("Any", record), **changes)) if changes else record
 

@@ -17,7 +17,14 @@ MAX_PAGE: Final = 1_000
 
 async def batches_of(snapshot: Snapshot) -> AsyncIterator[Sequence[Record]]:
     """A snapshot in the order in which records depend on each other."""
-    records: Iterable[Record] = chain(snapshot.folders, snapshot.admins, snapshot.users, snapshot.api_keys)
+    records: Iterable[Record] = chain(
+        snapshot.folders,
+        snapshot.admins,
+        snapshot.users,
+        snapshot.api_keys,
+        snapshot.event_actions,
+        snapshot.event_rules,
+    )
     source = iter(records)
     while batch := list(islice(source, BATCH_RECORDS)):
         yield batch

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
-from tidegate.config.schema.events import FileActionKeys
+from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
 
 
 class Common(Section):
@@ -72,6 +72,10 @@ class Common(Section):
         pattern=HOOK,
         like=HOOK_LIKE,
     )
+    tz: Literal["", "local"] = key(
+        "", "Time zone of schedules of event rules: empty is UTC, `local` the host's."
+    )
+    event_manager: EventManagerKeys = key(EventManagerKeys(), "Event rules.")
     actions: FileActionKeys = key(FileActionKeys(), "Programs and URLs that are told of file operations.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
@@ -95,6 +99,4 @@ class Common(Section):
     allow_self_connections: int = key(0, "Allow SFTP storage that points at this server.", available=False)
     defender: dict[str, Any] = key({}, "Bans addresses by score.", available=False, switch="enabled")
     rate_limiters: list[dict[str, Any]] = key([], "Limits of new connections or requests.", available=False)
-    tz: str = key("", "Time zone of schedules.", available=False)
     metadata: dict[str, Any] = key({}, "Reading object metadata.", available=False)
-    event_manager: dict[str, Any] = key({}, "Event rules.", available=False)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import create_model
 
 from tidegate.config.schema.base import Section, key
 
@@ -42,6 +44,45 @@ class RecordActionKeys(Section):
     command: str = key("", "Program (absolute path), told of users as by SFTPGo 0.9: eight arguments.")
     http_notification_url: str = key(
         "", "URL, told of users as by SFTPGo 0.9: POST with the user as JSON.", secret=True
+    )
+
+
+class EventManagerKeys(Section):
+    """Event rules."""
+
+    enabled_commands: list[str] = key(
+        [], "Programs (absolute paths) that event actions may run; no other one is run."
+    )
+
+
+class _SmtpKeys(Section):
+    """The mail server."""
+
+    host: str = key("", "Mail server; empty sends no mail.")
+    port: int = key(587, "Its port.", ge=1, le=65_535)
+    user: str = key("", "User name at the mail server; empty does not log in.")
+    password: str = key("", "Their password.", secret=True)
+    auth_type: int = key(
+        0, "0 plain, 1 login, 2 CRAM-MD5; the best that the server offers is used.", ge=0, le=2
+    )
+    encryption: int = key(0, "0 none, 1 TLS from the start, 2 STARTTLS.", ge=0, le=2)
+    domain: str = key("", "Our name at the mail server; empty takes the host's.")
+
+    # -- accepted, not acted on ----------------------------------------------------------------------------
+    templates_path: str = key("", "Directory of texts of mails (actions have their own).", available=False)
+    debug: int = key(0, "Debug output of the mail dialogue.", available=False)
+    oauth2: dict[str, Any] = key({}, "Login by OAuth 2.", available=False, switch="client_id")
+
+
+if TYPE_CHECKING:
+
+    class SmtpKeys(_SmtpKeys):
+        """The mail server, with the key ``from``, which no class can spell."""
+
+else:
+    _SENDER = key("", "Sender, perhaps with a name: `Gateway <gw@example.com>`; empty takes `user`.")
+    SmtpKeys = create_model(
+        "SmtpKeys", __base__=_SmtpKeys, __doc__=_SmtpKeys.__doc__, **{"from": (str, _SENDER)}
     )
 
 

@@ -10,7 +10,7 @@ from tidegate.config.schema.cluster import ClusterKeys
 from tidegate.config.schema.common import Common
 from tidegate.config.schema.data_provider import DataProvider
 from tidegate.config.schema.doors import DoorKeys
-from tidegate.config.schema.events import EventKeys
+from tidegate.config.schema.events import EventKeys, SmtpKeys
 from tidegate.config.schema.ftpd import Ftpd
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.identity import IdentityKeys
@@ -68,8 +68,9 @@ class Settings(Section):
             )
         )
 
+    smtp: SmtpKeys = key(SmtpKeys(), "The mail server that event rules send by.")
+
     # -- accepted, not acted on ----------------------------------------------------------------------------
     telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
-    smtp: dict[str, Any] = key({}, "Mail server.", available=False, switch="host")
     acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")
     plugins: list[dict[str, Any]] = key([], "Plugin programs.", available=False)

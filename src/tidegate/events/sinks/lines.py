@@ -51,7 +51,7 @@ FIELDS: Final[dict[str, str]] = {
     "gid": "Group the client set; -1 none.",
     "intent": "What was asked for.",
     "ip": "Address of the client.",
-    "kind": "Kind of the record: user, folder, admin, api_key.",
+    "kind": "Kind of the record: user, folder, admin, api_key, event_action, event_rule.",
     "limit": "Name of the limit.",
     "local_addr": "Our end of the connection.",
     "login_type": "Login method that was tried: password, publickey, ..., or no_auth_tried.",

@@ -25,7 +25,14 @@ OURS: Final = "tidegate"
 """Key of a dump that this software wrote: its records mean what they say."""
 MAX_LISTED: Final = 1_000
 """Entries of `ip_lists` that are told one by one."""
-NAME_KEYS: Final = {"users": "username", "admins": "username", "folders": "name", "api_keys": "id"}
+NAME_KEYS: Final = {
+    "users": "username",
+    "admins": "username",
+    "folders": "name",
+    "api_keys": "id",
+    "event_actions": "name",
+    "event_rules": "name",
+}
 _IP_LISTS: Final = {1: "allow list", 2: "defender", 3: "rate limiter"}
 _IP_MODES: Final = {1: "allow", 2: "deny"}
 _PROTOCOLS: Final = ((1, "SSH"), (2, "FTP"), (4, "DAV"), (8, "HTTP"))
@@ -110,7 +117,7 @@ class Survey:
             self.facts.folder_paths[name] = path
         if not name:
             return
-        folded = name if section in ("folders", "api_keys") else fold_name(name, self._rules)
+        folded = name if section not in ("users", "admins") else fold_name(name, self._rules)
         seen = self._seen[section]
         first = seen.setdefault(folded, index)
         if folded != name:
@@ -206,9 +213,13 @@ class Mover:
             _admin(document, judged)
         elif section == "folders":
             _folder(document, name, judged)
-        else:
+        elif section == "api_keys":
             for key, value in document.items():
                 judged.by_row(key, table.API_KEYS.get(key), value)
+        else:
+            rows = table.EVENT_ACTIONS if section == "event_actions" else table.EVENT_RULES
+            for key, value in document.items():
+                judged.by_row(key, rows.get(key), value)
         if adopted:
             judged.notes.append(("filesystem.gcsconfig.credentials", f"come from {adopted}"))
         if subject.here:

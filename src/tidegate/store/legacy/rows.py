@@ -180,8 +180,8 @@ def dump_of(rows: Rows, schema: int | None) -> Iterator[tuple[str, Any]]:
     yield "api_keys", api_keys()
     for section, table in (
         ("shares", "shares"),
-        ("event_actions", "events_actions"),
-        ("event_rules", "events_rules"),
+        ("events_actions", "events_actions"),
+        ("events_rules", "events_rules"),
         ("roles", "roles"),
         ("ip_lists", "ip_lists"),
     ):

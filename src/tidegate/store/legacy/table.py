@@ -166,6 +166,14 @@ API_KEYS: Final = {
     **_harmless("has_key", "2.1", "says only that there is a key"),
 }
 
+EVENT_ACTIONS: Final = {
+    **_rows("id name description type options", "2.4"),
+    **_harmless("rules", "2.4", "says only which rules use it"),
+}
+EVENT_RULES: Final = {
+    **_rows("id name status description created_at updated_at trigger conditions actions", "2.4")
+}
+
 SECTIONS: Final = {
     **_rows("users version"),
     **_rows("folders", "1.0"),
@@ -173,7 +181,12 @@ SECTIONS: Final = {
     **_rows("api_keys", "2.1"),
     **_converted("groups", "2.3", "resolved into the accounts that have them"),
     **_harmless("shares", "2.1", "not available in this version; the links stop working"),
-    **_harmless("event_actions event_rules", "2.4", "not available in this version; nothing runs"),
+    **_rows("event_actions event_rules", "2.4"),
+    **_harmless(
+        "events_actions events_rules",
+        "2.4",
+        "not read from a database: load a dump of that server (dumpdata)",
+    ),
     **_converted("roles", "2.5", "administrators of a role come in without rights"),
     **_restricts("ip_lists", "2.5", "not available in this version: keep these addresses out by a firewall"),
     **_harmless("configs", "2.5", "settings of SFTPGo's pages; the configuration file speaks here"),

@@ -10,11 +10,19 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
 from tidegate.store.sql import accounts, rows
 from tidegate.store.sql.async_engine import AsyncConnection
-from tidegate.store.sql.record_table import RecordTable, admin_table, api_key_table, folder_table
+from tidegate.store.sql.record_table import (
+    RecordTable,
+    admin_table,
+    api_key_table,
+    event_action_table,
+    event_rule_table,
+    folder_table,
+)
 from tidegate.store.sql.tables import Tables
 
 
@@ -42,6 +50,12 @@ async def store(
         if isinstance(record, ApiKey):
             keys = api_key_table(tables)
             report.append(await one(keys, record, record.id, kind="api_key"))
+        elif isinstance(record, EventAction):
+            actions = event_action_table(tables)
+            report.append(await one(actions, record, record.name, kind="event_action"))
+        elif isinstance(record, EventRule):
+            rules = event_rule_table(tables)
+            report.append(await one(rules, record, record.name, kind="event_rule"))
     return report
 
 

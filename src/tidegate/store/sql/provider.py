@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, delete, select
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import (
     AdminsGuard,
     Guard,
@@ -37,7 +38,14 @@ from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database, ping
 from tidegate.store.sql.opening import Opening
 from tidegate.store.sql.outbox import SqlOutbox
-from tidegate.store.sql.record_table import admin_table, api_key_table, folder_table, taken
+from tidegate.store.sql.record_table import (
+    admin_table,
+    api_key_table,
+    event_action_table,
+    event_rule_table,
+    folder_table,
+    taken,
+)
 from tidegate.store.sql.tables import make_tables
 from tidegate.store.streams import MAX_PAGE, batches_of
 
@@ -62,6 +70,8 @@ class SqlProvider:
         self._folders: Final = folder_table(self._tables)
         self._admins: Final = admin_table(self._tables)
         self._keys: Final = api_key_table(self._tables)
+        self._actions: Final = event_action_table(self._tables)
+        self._event_rules: Final = event_rule_table(self._tables)
         self._external_users: external_users.ExternalUsers | None = None
         self._opening: Final = Opening(self._database, self._tables, options)
         self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._opening.complete)
@@ -187,6 +197,8 @@ class SqlProvider:
                 "folder": folder_table(tables).key,
                 "admin": admin_table(tables).key,
                 "api_key": api_key_table(tables).key,
+                "event_action": event_action_table(tables).key,
+                "event_rule": event_rule_table(tables).key,
             }[kind]
         found: set[str] = set()
         storable = [name for name in names if can_be_stored(name)]
@@ -424,6 +436,66 @@ class SqlProvider:
         """Remove an API key."""
         await self._database.write(_do(self._keys.remove, key_id, guard=guard), about=("api_keys",))
 
+    # -- event actions and event rules ---------------------------------------------------------------------
+
+    async def event_action(self, name: str) -> EventAction | None:
+        """One event action."""
+        if not self._opening.complete or not can_be_stored(name):
+            return None
+        return await self._database.read(_do(self._actions.get, name))
+
+    async def event_actions(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[EventAction]:
+        """A page of event actions by name."""
+        return await self._page(self._actions.page, "event_actions", offset, limit, order)
+
+    async def add_event_action(self, action: EventAction) -> EventAction:
+        """Store a new event action."""
+        action = seal_record(action, self._options.seals)
+        return await self._database.write(_do(self._actions.add, action), about=("event_actions",))
+
+    async def update_event_action(
+        self, action: EventAction, *, guard: Guard[EventAction] | None = None
+    ) -> EventAction:
+        """Replace an event action by name."""
+        action = seal_record(action, self._options.seals)
+        return await self._database.write(
+            _do(self._actions.change, action, guard=guard), about=("event_actions",)
+        )
+
+    async def delete_event_action(self, name: str, *, guard: Guard[EventAction] | None = None) -> None:
+        """Remove an event action."""
+        await self._database.write(_do(self._actions.remove, name, guard=guard), about=("event_actions",))
+
+    async def event_rule(self, name: str) -> EventRule | None:
+        """One event rule."""
+        if not self._opening.complete or not can_be_stored(name):
+            return None
+        return await self._database.read(_do(self._event_rules.get, name))
+
+    async def event_rules(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[EventRule]:
+        """A page of event rules by name."""
+        return await self._page(self._event_rules.page, "event_rules", offset, limit, order)
+
+    async def add_event_rule(self, rule: EventRule) -> EventRule:
+        """Store a new event rule."""
+        rule = seal_record(rule, self._options.seals)
+        return await self._database.write(_do(self._event_rules.add, rule), about=("event_rules",))
+
+    async def update_event_rule(self, rule: EventRule, *, guard: Guard[EventRule] | None = None) -> EventRule:
+        """Replace an event rule by name."""
+        rule = seal_record(rule, self._options.seals)
+        return await self._database.write(
+            _do(self._event_rules.change, rule, guard=guard), about=("event_rules",)
+        )
+
+    async def delete_event_rule(self, name: str, *, guard: Guard[EventRule] | None = None) -> None:
+        """Remove an event rule."""
+        await self._database.write(_do(self._event_rules.remove, name, guard=guard), about=("event_rules",))
+
     # -- small persistent facts ----------------------------------------------------------------------------
 
     async def setting(self, name: str) -> str | None:
@@ -487,7 +559,7 @@ class SqlProvider:
             if admins_guard is not None and before is not None:
                 admins_guard(before, await self._admins.every(connection))
 
-        about = ("users", "folders", "admins", "api_keys")
+        about = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules")
         # The batches can be read once only, hence no second run.
         await self._database.write(work, about=about, seconds=None, again=False)
         return LoadReport(report)

@@ -13,13 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import Guard, Order
 from tidegate.store.records import now_ms
 from tidegate.store.sql import rows
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 
-R = TypeVar("R", Folder, Admin, ApiKey)
+R = TypeVar("R", Folder, Admin, ApiKey, EventAction, EventRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,30 @@ def api_key_table(tables: Tables) -> RecordTable[ApiKey]:
         rows.api_key_values,
         rows.api_key_of,
         frozenset(("id", "created_at", "updated_at")),
+    )
+
+
+def event_action_table(tables: Tables) -> RecordTable[EventAction]:
+    """Event actions."""
+    return RecordTable(
+        "event action",
+        tables.event_actions,
+        tables.event_actions.c.name,
+        rows.event_values,
+        rows.event_action_of,
+        frozenset(("name", "created_at", "updated_at")),
+    )
+
+
+def event_rule_table(tables: Tables) -> RecordTable[EventRule]:
+    """Event rules."""
+    return RecordTable(
+        "event rule",
+        tables.event_rules,
+        tables.event_rules.c.name,
+        rows.event_values,
+        rows.event_rule_of,
+        frozenset(("name", "created_at", "updated_at")),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +25,7 @@ from tidegate.model import (
     StorageConfig,
     Tally,
 )
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.documents import decode_account
 from tidegate.store.storages import decode_storage, storage_text
 
@@ -171,6 +173,42 @@ def api_key_values(key: ApiKey) -> Values:
 def api_key_of(row: RowMapping) -> ApiKey:
     """An API key from its row."""
     return ApiKey(**_columns(row, ApiKey))
+
+
+def event_values(record: EventAction | EventRule) -> Values:
+    """The columns of an event action or rule, without `id`."""
+    bare = replace(record, id=0, created_at=0, updated_at=0)
+    return {
+        "name": record.name,
+        "document": (_action() if isinstance(record, EventAction) else _rule())
+        .dump_json(bare, exclude_defaults=True)
+        .decode(),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def event_action_of(row: RowMapping) -> EventAction:
+    """An event action from its row."""
+    found: EventAction = _json(f"event action {row['name']!r}", row["document"], _action())
+    return replace(found, id=row["id"], created_at=row["created_at"], updated_at=row["updated_at"])
+
+
+def event_rule_of(row: RowMapping) -> EventRule:
+    """An event rule from its row."""
+    found: EventRule = _json(f"event rule {row['name']!r}", row["document"], _rule())
+    return replace(found, id=row["id"], created_at=row["created_at"], updated_at=row["updated_at"])
+
+
+@lru_cache(maxsize=1)
+def _action() -> TypeAdapter[Any]:
+    """Made when it is needed: most servers have no event rules."""
+    return TypeAdapter(EventAction)
+
+
+@lru_cache(maxsize=1)
+def _rule() -> TypeAdapter[Any]:
+    return TypeAdapter(EventRule)
 
 
 def _fields(record: Folder | Admin | ApiKey) -> Values:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.rule import EventAction, EventRule
 
 MAX_NUMBER: Final = 2**63 - 1
 MAX_PASSWORD_CHARS: Final = 4096
@@ -292,6 +293,8 @@ RECORDS: Final[dict[str, Any]] = {
     "Folder": TypeAdapter(Folder),
     "Admin": TypeAdapter(Admin),
     "APIKey": TypeAdapter(ApiKey),
+    "EventAction": TypeAdapter(EventAction),
+    "EventRule": TypeAdapter(EventRule),
 }
 """Records of the provider; `record_schemas` describes their documents."""
 
@@ -319,6 +322,10 @@ def record_schemas() -> dict[str, Any]:
     found["APIKey"]["required"] = ["name"]
     found["APIKey"]["properties"]["id"]["readOnly"] = True
     del found["StorageConfig"]
+    # Of a use the document has the relation in an object of its own, and in answers the whole action.
+    found["RuleAction"] = {"type": "object", "additionalProperties": True, "required": ["name"]}
+    for key in ("created_at", "updated_at"):
+        del found["EventAction"]["properties"][key]
     for name, schema in found.items():
         schema.pop("title", None)
         properties = schema.get("properties", {})
@@ -355,6 +362,8 @@ _TITLES: Final = {
     "Folder": "A directory that accounts can mount.",
     "Admin": "Somebody who may manage the server.",
     "APIKey": "A key for programs.",
+    "EventAction": "Something that event rules can do. `options` has the section of its type.",
+    "EventRule": "Says which actions run on which events.",
 }
 
 

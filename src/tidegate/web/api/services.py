@@ -54,6 +54,31 @@ class Connections(Protocol):
         ...
 
 
+class EventRuleHost(Protocol):
+    """The event rules of this server."""
+
+    async def refresh(self) -> None:
+        """Take over rules as they are stored now."""
+        ...
+
+    async def run_rule(self, name: str) -> None:
+        """Have a rule run that is there to be run on demand.
+
+        Raises:
+            NotFound: there is none of this name.
+            BadRecord: it has another trigger, or is not active.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Deliveries were changed by hand."""
+        ...
+
+    def shown(self) -> list[dict[str, object]]:
+        """The active rules, those of the configuration included."""
+        ...
+
+
 class Jobs:
     """Work that goes on after its request was answered."""
 
@@ -104,6 +129,7 @@ class Services:
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
+        event_rules: those that run in this server; None where there is none.
         moves: of files to other storage; made when they are first asked for.
     """
 
@@ -129,3 +155,4 @@ class Services:
     jobs: Jobs
     moves: Callable[[], Moves]
     monotonic: Callable[[], float]
+    event_rules: EventRuleHost | None = None

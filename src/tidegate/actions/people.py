@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the accounts that an action works on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from tidegate.model import Account
+from tidegate.model.rule import Trigger
+from tidegate.rules.book import Rule
+from tidegate.rules.conditions import patterns_of
+from tidegate.rules.facts import Facts
+from tidegate.rules.patterns import any_matches
+from tidegate.store.contract import Provider
+
+_ABOUT_SOMEBODY: Final = frozenset((Trigger.FILE, Trigger.LOGIN, Trigger.QUOTA, Trigger.IDP_LOGIN))
+
+
+class People:
+    """Accounts of events, and of rules.
+
+    Args:
+        find: an account by name, stored or not.
+        provider: has all stored ones.
+    """
+
+    def __init__(self, find: Callable[[str], Awaitable[Account | None]], provider: Provider) -> None:
+        self._find = find
+        self._provider = provider
+
+    async def one(self, facts: Facts) -> Account | None:
+        """The account that an event is about; None if it is about none, or it is gone."""
+        if facts.trigger in _ABOUT_SOMEBODY:
+            return await self._find(facts.name) if facts.name else None
+        if facts.trigger is Trigger.PROVIDER and facts.object_type == "user":
+            return await self._find(facts.object_name)
+        return None
+
+    async def all(self, facts: Facts, rule: Rule) -> AsyncIterator[Account]:
+        """The account of the event, or every stored one whose name the rule's patterns match."""
+        if facts.trigger in _ABOUT_SOMEBODY or facts.trigger is Trigger.PROVIDER:
+            account = await self.one(facts)
+            if account is not None:
+                yield account
+            return
+        options = {} if rule.record is None else rule.record.conditions.get("options") or {}
+        patterns = patterns_of(options, "names")
+        async for account in self._provider.iter_users(fresh=True):
+            if any_matches(patterns, account.username):
+                yield account
