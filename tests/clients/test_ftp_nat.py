@@ -102,7 +102,7 @@ def test_clients_on_both_sides_store(network: Nat, tmp_path: Path, way: str) -> 
 
 @pytest.mark.needs("curl", "nft", "nsenter", "unshare", "ip")
 def test_without_a_setting_the_private_address_is_named(network: Nat, tmp_path: Path) -> None:
-    """What the settings are for: a client outside cannot reach it."""
+    """A client outside cannot reach it, which the settings are for."""
     assert INSIDE != SERVER
     with server(tmp_path / "server", network, {}) as made:
         person = made.account()
