@@ -40,6 +40,8 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
     e.StorageFull: 507,
     e.StorageReadOnly: 403,
     e.StorageFailed: 500,
+    e.OutsideFailed: 502,
+    e.OutsideBusy: 503,
 }
 """Error class to status code; a test holds every leaf class of `tidegate.errors` against it."""
 
