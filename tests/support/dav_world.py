@@ -50,9 +50,10 @@ def dav_server(
     *,
     other: dict[str, dict[str, Any]] | None = None,
     binding: dict[str, Any] | None = None,
+    secure: dict[str, Any] | None = None,
     **section: Any,
 ) -> Iterator[DavServer]:
-    """Start one; `section` is added to ``webdavd``, `binding` to each binding, `other` are further sections."""
+    """Start one; `section` is added to ``webdavd``, `binding` to each binding, `secure` to that of HTTPS."""
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / "tls"
     made.mkdir()
@@ -62,7 +63,7 @@ def dav_server(
     common = {"address": "127.0.0.1", **(binding or {})}
     bindings = [
         {"port": ports[0], "plain_login": True, **common},
-        {"port": ports[1], "enable_https": True, **tls, **common},
+        {"port": ports[1], "enable_https": True, **tls, **common, **(secure or {})},
         {"port": ports[2], "proxy_allowed": ["192.0.2.0/24"], **common},
     ]
     settings = {"webdavd": {"bindings": bindings, **section}, **(other or {})}

@@ -201,6 +201,7 @@ def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 def _webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate.doors.common.tls import Certificate
+    from tidegate.server.dav import client_certificates
 
     for index, binding in enumerate(loaded.settings.webdavd.bindings):
         if not binding.port:
@@ -217,6 +218,7 @@ def _webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 loaded.resolve(binding.certificate_key_file),
                 min_version=binding.min_tls_version,
                 label=label,
+                clients=client_certificates(loaded, binding),
             )
             place = _where(loaded, "webdavd", "bindings", index, "certificate_file")
             _load(certificate, label, place, problems)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from tidegate.config.load import Loaded
 from tidegate.config.schema.webdavd import DavBinding as BindingSection
 from tidegate.doors.common.admission import AdmissionLimits
+from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.doors.common.door import Apply
 from tidegate.doors.dav.clients import DoorServices
 from tidegate.doors.dav.door import DavDoor
@@ -80,6 +81,19 @@ def options(loaded: Loaded, own: tuple[DavBinding, ...] = ()) -> DavOptions:
     )
 
 
+def client_certificates(loaded: Loaded, section: BindingSection) -> ClientCertificates | None:
+    """The certificates that a binding asks its clients for; None if it asks for none."""
+    if not section.client_auth_type:
+        return None
+    webdavd = loaded.settings.webdavd
+    return ClientCertificates(
+        "webdavd",
+        tuple(loaded.resolve(name) for name in webdavd.ca_certificates),
+        tuple(loaded.resolve(name) for name in webdavd.ca_revocation_lists),
+        required=section.client_auth_type == 1,
+    )
+
+
 def _binding(loaded: Loaded, label: str, section: BindingSection) -> DavBinding:
     tls = None
     if section.enable_https:
@@ -87,6 +101,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection) -> DavBinding:
             loaded.resolve(section.certificate_file),
             loaded.resolve(section.certificate_key_file),
             section.min_tls_version,
+            client_certificates(loaded, section),
         )
     return DavBinding(
         label=label,

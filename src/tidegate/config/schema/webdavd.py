@@ -25,6 +25,14 @@ class DavBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    client_auth_type: int = key(
+        0,
+        "Certificates of clients: 0 asks for none, 1 refuses connections without one, 2 takes those that are "
+        "offered. 1 and 2 need `webdavd.ca_certificates`. Accounts with `filters.tls_username` log in by "
+        "them.",
+        ge=0,
+        le=2,
+    )
     plain_login: bool = key(
         False,
         "Take logins in the clear, which anybody on the way can read. Behind a proxy of `proxy_allowed` that "
@@ -74,6 +82,8 @@ class DavBinding(Section):
             return self
         if self.enable_https and not (self.certificate_file and self.certificate_key_file):
             raise ValueError("enable_https needs certificate_file and certificate_key_file")
+        if self.client_auth_type and not self.enable_https:
+            raise ValueError(f"client_auth_type {self.client_auth_type} needs enable_https")
         if not self.enable_https and not self.plain_login and not self.proxy_allowed:
             raise ValueError(
                 "nobody could log in: set enable_https with a certificate, proxy_allowed for a proxy that "
@@ -82,7 +92,6 @@ class DavBinding(Section):
         return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    client_auth_type: int = key(0, "Client certificates.", available=False)
     tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     tls_protocols: list[str] = key([], "HTTP versions.", available=False)
     proxy_mode: int = key(0, "PROXY protocol.", available=False)
@@ -138,9 +147,27 @@ class Webdavd(Section):
     bindings: list[DavBinding] = key([DavBinding()], "Addresses to listen on.")
     cache: DavCache = key(DavCache(), "What is remembered between requests.")
 
+    ca_certificates: list[str] = key(
+        [],
+        "Files (PEM) with the authorities of client certificates, relative to the configuration directory; "
+        "read again when they change.",
+    )
+    ca_revocation_lists: list[str] = key(
+        [],
+        "Files (PEM) with their revocation lists. With any, a certificate is taken only if its authority has "
+        "a list that is still valid and does not name it.",
+    )
+
+    @model_validator(mode="after")
+    def _authorities_of_clients(self) -> Webdavd:
+        for index, binding in enumerate(self.bindings):
+            if binding.port and binding.client_auth_type and not self.ca_certificates:
+                raise ValueError(
+                    f"bindings[{index}].client_auth_type {binding.client_auth_type} needs ca_certificates"
+                )
+        return self
+
     # -- accepted, not acted on ----------------------------------------------------------------------------
     certificate_file: str = key("", "Certificate of bindings without one.", available=False)
     certificate_key_file: str = key("", "Its key.", available=False)
-    ca_certificates: list[str] = key([], "Authorities of client certificates.", available=False)
-    ca_revocation_lists: list[str] = key([], "Their revocation lists.", available=False)
     cors: dict[str, Any] = key({}, "Cross-origin requests.", available=False, switch="enabled")

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from tidegate.abc import Credential
+from tidegate.doors.common.client_certificates import read_certificate
 from tidegate.doors.dav import finding, locking, moving, patching, posting, preconditions, reading, writing
 from tidegate.doors.dav.call import Call, Method, Turns, rejection
 from tidegate.doors.dav.clients import Client, Clients
@@ -133,10 +133,34 @@ class DavApplication:
         value = request.header("authorization")
         if not request.encrypted and not request.binding.plain_login:
             raise Rejected(403, "this server takes no logins in the clear: use https")
+        certificate = _certificate(request)
         if value is None:
-            raise Rejected(401, "log in with a user name and a password")
+            name = common_name(certificate) if certificate is not None else ""
+            if not name:
+                raise Rejected(401, "log in with a user name and a password")
+            return await self.clients.of(request, name, None, certificate)
         given = headers.basic(value)
         if given is None:
             raise Rejected(401, "Basic credentials are what this server takes")
         username, password = given
-        return await self.clients.of(request, username, Credential("password", secret=password))
+        return await self.clients.of(request, username, password, certificate)
+
+
+def _certificate(request: Request) -> bytes | None:
+    """The client's certificate, if the binding asks for any."""
+    tls, connection = request.binding.tls, request.exchange.tls
+    if tls is None or tls.clients is None or connection is None:
+        return None
+    found: bytes | None = connection.getpeercert(binary_form=True)
+    return found
+
+
+def common_name(certificate: bytes) -> str:
+    """The common name of a certificate's subject, which is the user name; empty without exactly one."""
+    from cryptography.x509.oid import NameOID
+
+    try:
+        names = read_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        return ""
+    return str(names[0].value) if len(names) == 1 else ""

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from tidegate.abc import Credential
 from tidegate.cluster.registry import Activity, LiveConnection, Registry
+from tidegate.doors.common.client_certificates import Certified, login_by_certificate
 from tidegate.doors.common.idle import IdleWatch
 from tidegate.doors.common.peers import new_peer
 from tidegate.doors.common.record import ConnectionRecord, Events, authenticate, shown_version
@@ -66,6 +67,18 @@ class DoorServices:
     events: Events
     registry: Registry
     ledger: Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The credentials of a login; see `Clients.of`."""
+
+    username: str
+    password: str | None
+    certificate: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Offer({self.username!r})"
 
 
 @dataclass(slots=True, eq=False)
@@ -127,13 +140,22 @@ class Clients:
 
     # -- coming in ---------------------------------------------------------------------------------------
 
-    async def of(self, request: Request, username: str, credential: Credential) -> Client:
+    async def of(
+        self, request: Request, username: str, password: str | None, certificate: bytes | None = None
+    ) -> Client:
         """The client that a request comes from; it logs in if it is new.
+
+        Args:
+            request: that comes.
+            username: of Basic, or of the certificate.
+            password: None if there is none.
+            certificate: of the connection, DER, verified in the handshake; None if there is none.
 
         Raises:
             Rejected: the credentials are refused (401), or there is no room.
         """
-        key = self._digest(request, username, credential)
+        offer = Offer(username, password, certificate)
+        key = self._digest(request, offer)
         client = self._known.get(key)
         if client is not None and await self._still_right(client):
             self._known.move_to_end(key)
@@ -144,7 +166,7 @@ class Clients:
             if len(self._logins) >= MAX_LOGINS:
                 raise Rejected(503, "too many logins at a time", headers=[(b"retry-after", b"5")])
             login = asyncio.get_running_loop().create_task(
-                self._login(key, request, username, credential), name="login of WebDAV"
+                self._login(key, request, offer), name="login of WebDAV"
             )
             self._logins[key] = login
             login.add_done_callback(lambda task: self._logged_in(key, task))
@@ -156,7 +178,7 @@ class Clients:
         if not task.cancelled():
             task.exception()  # whoever waits for it is told; they may all have gone
 
-    async def _login(self, key: bytes, request: Request, username: str, credential: Credential) -> Client:
+    async def _login(self, key: bytes, request: Request, offer: Offer) -> Client:
         services = self._services
         begun = time.monotonic()
         self._make_room()
@@ -168,11 +190,11 @@ class Clients:
             raise Rejected(403, "you are not allowed to connect")
         peer = new_peer(Protocol.DAV, remote, scope.get("server"), client=agent)
         record = ConnectionRecord(services.events, peer, encrypted=request.encrypted)
-        record.named(username)
-        outcome = await authenticate(services.login, record, peer, username, credential, client_version=agent)
+        record.named(offer.username)
+        outcome = await self._judged(record, peer, offer, agent)
         if not isinstance(outcome, Principal):
-            if isinstance(outcome, PartialLogin):  # nobody can be asked a second question here
-                record.login_failed(credential.kind, "second_factor")
+            if isinstance(outcome, PartialLogin):  # nobody can be asked another question here
+                record.login_failed(outcome.done, "second_factor")
             record.closed(client_version=agent)
             await asyncio.sleep(max(0.0, begun + FAILED_SECONDS - time.monotonic()))
             raise Rejected(401, "the user name or the password is wrong")
@@ -185,12 +207,39 @@ class Clients:
                 429, f"too many sessions ({refusal.rule or 'limit'})", headers=[(b"retry-after", b"30")]
             ) from None
         except TidegateError as error:
-            log.error("%s: no session for %r: %s", peer.connection_id, username, error)
+            log.error("%s: no session for %r: %s", peer.connection_id, offer.username, error)
             record.login_failed(outcome.method, "no_session")
             record.closed(client_version=agent)
             raise Rejected(503, f"no session can be opened now: {type(error).default_text}") from None
         record.login_accepted(outcome, agent)
         return made
+
+    async def _judged(
+        self, record: ConnectionRecord, peer: Peer, offer: Offer, agent: str
+    ) -> Principal | PartialLogin | None:
+        """Judge a certificate first, then a password, behind the certificate where an account wants both."""
+        service = self._services.login
+        after: PartialLogin | None = None
+        if offer.certificate is not None:
+            found = await login_by_certificate(
+                service, record, peer, offer.username, offer.certificate, client_version=agent
+            )
+            if isinstance(found, Principal):
+                return found
+            if found is Certified.REFUSED or offer.password is None:
+                return found if isinstance(found, PartialLogin) else None
+            after = found if isinstance(found, PartialLogin) else None
+        if offer.password is None:
+            return None
+        return await authenticate(
+            service,
+            record,
+            peer,
+            offer.username,
+            Credential("password", secret=offer.password),
+            after=after,
+            client_version=agent,
+        )
 
     async def _enter(self, key: bytes, peer: Peer, record: ConnectionRecord, principal: Principal) -> Client:
         """Open the files of who has logged in, and count them among the account's sessions."""
@@ -253,16 +302,16 @@ class Clients:
                     self.end(client, "account_changed")
         return not client.over
 
-    def _digest(self, request: Request, username: str, credential: Credential) -> bytes:
+    def _digest(self, request: Request, offer: Offer) -> bytes:
         state = hashlib.blake2b(key=self._secret, digest_size=32, person=b"tidegate-dav")
         agent = request.header("user-agent") or ""
         for part in (
             request.binding.label,
             request.ip,
             "1" if request.encrypted else "0",
-            username,
-            credential.kind,
-            credential.secret,
+            offer.username,
+            "" if offer.password is None else f"p{offer.password}",
+            "" if offer.certificate is None else offer.certificate.hex(),
             agent[:128],
         ):
             data = part.encode("utf-8", "surrogatepass")

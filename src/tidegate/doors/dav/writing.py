@@ -27,7 +27,7 @@ from tidegate.vfs.api import File, OpenFlags
 
 SMALL: Final = 64 * 1024
 """A body up to so many bytes is received before its file is opened; a new file is then written at once."""
-GATHER: Final = 512 * 1024
+GATHER: Final = 128 * 1024
 """Bytes that are gathered before storage is asked to take them."""
 
 NEW: Final = OpenFlags(write=True, create=True, exclusive=True)

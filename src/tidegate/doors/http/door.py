@@ -10,6 +10,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.doors.common.door import Apply
 from tidegate.doors.common.ports import bind
 from tidegate.doors.common.tls import Certificate, CertificateWatch
@@ -33,11 +34,13 @@ class CertificateFiles:
         certificate: PEM file, the chain included.
         key: PEM file without a passphrase.
         min_version: least TLS version, 12 or 13.
+        clients: certificates that clients are asked for; None asks for none.
     """
 
     certificate: Path
     key: Path
     min_version: int = 12
+    clients: ClientCertificates | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +177,7 @@ class HttpDoor:
                 min_version=binding.tls.min_version,
                 label=binding.label,
                 alpn=ALPN,
+                clients=binding.tls.clients,
             )
             await certificate.load()
         edge = EdgeMiddleware(self.application, binding.edge)
