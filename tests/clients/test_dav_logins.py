@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is logged in by WebDAV, from when to when: sessions, changes of accounts, being sent away, events."""
+"""Logins by WebDAV, from when to when: sessions, changes of accounts, being sent away, certificates."""
 
 from __future__ import annotations
 
