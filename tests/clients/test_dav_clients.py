@@ -16,7 +16,10 @@ import webdav4.client as webdav4_client
 from tests.support.dav_world import DavServer, dav_server
 from tests.support.foreign_builds import FTP, WEBDAV, Toolchain, Unavailable, built
 from tests.support.needs import absent, missing
+from tests.support.object_servers import ObjectServer
 from tests.support.running import Person
+
+from tidegate.model import StorageConfig
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +272,29 @@ def test_git_fetches_and_pushes(server: DavServer, person: Person, tmp_path: Pat
     run("git", "-C", work, "push", url, "main", environment=environment)
     run("git", "clone", "-q", "-b", "main", url, tmp_path / "clone", environment=environment)
     assert (tmp_path / "clone" / "f").read_text() == "one\n"
+
+
+@pytest.mark.needs("litmus")
+@pytest.mark.needs("rclone")
+def test_a_home_in_a_bucket(
+    server: DavServer, seaweedfs_server: ObjectServer, tree: Path, tmp_path: Path
+) -> None:
+    bucket = seaweedfs_server.bucket()
+    options = {"s3config": seaweedfs_server.options(bucket, key_prefix="users/anna")}
+    person = server.account(filesystem=StorageConfig("s3", options))
+    server.running.secrets.add(seaweedfs_server.access_secret)
+    remote = rclone_remote(server, person, "owncloud")
+    run("rclone", "copy", tree, "R:up", environment=remote)
+    run("rclone", "moveto", "R:up", "R:moved", environment=remote)
+    run("rclone", "check", "--download", "--one-way", tree, "R:moved", environment=remote)
+    run("rclone", "purge", "R:moved", environment=remote)
+    said = run("litmus", "-k", f"{server.url()}/", person.name, person.password, cwd=tmp_path)
+    found = re.findall(r"summary for `(\w+)': of (\d+) tests run: (\d+) passed, (\d+) failed", said)
+    assert {name: (ran, passed) for name, ran, passed, _ in found} == {
+        "basic": ("16", "16"),
+        "copymove": ("13", "13"),
+        "props": ("30", "30"),
+        "locks": ("41", "41"),
+        "http": ("4", "4"),
+    }, said
+    assert list(person.home.iterdir()) == []

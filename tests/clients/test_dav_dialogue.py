@@ -1133,3 +1133,69 @@ def refuses_transfers(server: DavServer, person: Person) -> bool:
             return client.code("PUT", "/other", b"x") == 409
         except OSError:
             return True
+
+
+# -- bounds ------------------------------------------------------------------------------------------------
+
+
+def test_a_listing_of_many_names_needs_no_room_for_them(server: DavServer, person: Person) -> None:
+    count = 100_000
+    (person.home / "many").mkdir()
+    for index in range(count):
+        os.mknod(person.home / "many" / f"a rather long name of a file {index:06}.txt")
+    with Dav(server.plain, person) as client:
+        client.ask("PROPFIND", "/", Depth="1")
+        before = server.running.resident()
+        client.connection.request("PROPFIND", "/many/", None, {**client.authorization(), "Depth": "1"})
+        answer = client.connection.getresponse()
+        found = size = most = 0
+        rest = b""
+        while piece := answer.read(1 << 20):
+            size += len(piece)
+            rest += piece
+            found += rest.count(b"<D:response>")
+            rest = rest[-len(b"<D:response>") + 1 :]
+            most = max(most, server.running.resident())
+    assert found == count + 1
+    assert size > 60_000_000
+    assert most - before < 24 << 20
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+def test_uploads_in_every_mode(tmp_path: Path, mode: int) -> None:
+    with dav_server(tmp_path, other={"common": {"upload_mode": mode}}) as server:
+        person = server.account()
+        with Dav(server.plain, person) as client:
+            for size in (10, 300_000):
+                old, new = os.urandom(size), os.urandom(size)
+                assert client.code("PUT", "/f", old) in (201, 204)
+                assert client.code("PUT", "/f", new) == 204
+                tag = client.ask("HEAD", "/f").headers["etag"]
+                assert client.code("PUT", "/f", old, If_Match=tag) == 204
+                assert client.ask("GET", "/f").body == old
+                assert client.code("LOCK", "/new", LOCK_BODY) == 201
+                assert client.code("DELETE", "/new") == 423
+                assert client.code("COPY", "/f", Destination=client.to("/g")) in (201, 204)
+                assert client.code("DELETE", "/g") == 204
+                token = re.search(r"urn:uuid:[0-9a-f-]+", client.ask("PROPFIND", "/new", Depth="0").text)
+                assert token is not None
+                assert client.code("DELETE", "/new", If=f"(<{token[0]}>)") == 204
+        assert os.listdir(person.home) == ["f"]
+
+
+def test_uploads_of_one_name_at_a_time_do_not_mix(server: DavServer, person: Person) -> None:
+    """Two requests of one client: the last that ends is what is there, whole."""
+    words = base64.b64encode(f"{person.name}:{person.password}".encode()).decode()
+    head = (
+        f"PUT /f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {words}\r\nConnection: close\r\n"
+        "Content-Length: 200000\r\n\r\n"
+    ).encode()
+    socks = [socket.create_connection(("127.0.0.1", server.plain), 10) for _ in range(2)]
+    for index, sock in enumerate(socks):
+        sock.sendall(head + str(index).encode() * 150_000)
+    wait_until(lambda: uploads(person) == 2)
+    for index, sock in enumerate(socks):
+        sock.sendall(str(index).encode() * 50_000)
+        assert sock.makefile("rb").readline().split()[1] in (b"201", b"204")
+        sock.close()
+        assert (person.home / "f").read_bytes() == str(index).encode() * 200_000

@@ -153,6 +153,21 @@ async def test_bodies_must_keep_coming(tmp_path: Path, monkeypatch: pytest.Monke
         assert await world.app.provider.count_users() == 0
 
 
+async def test_a_body_that_stops_in_the_middle_ends_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """At the listener, for applications that wait without end; also past the parser, where long bodies go."""
+    monkeypatch.setattr(listener, "LOOK_SECONDS", 0)
+    async with web_world(tmp_path) as world:
+        limit(world, body_seconds=0.2)
+        token = await world.token()
+        head = f"POST /api/v2/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        head += "Content-Type: application/json\r\n"
+        for framing in (b"Content-Length: 10\r\n\r\n{", b"Content-Length: 100000\r\n\r\n{", CHUNKED):
+            assert await raw(world, head.encode() + framing, seconds=5) == b""
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
