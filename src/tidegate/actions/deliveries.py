@@ -289,9 +289,13 @@ class RulesSink:
 
     async def _work(self) -> None:
         delay = self._timing.first_delay
+        released = False
         while not self._closing:
             self._news.clear()
             try:
+                if not released:  # claims of this server from before a crash
+                    await self._store.release(self._server)
+                    released = True
                 room = TAKE_ROWS - len(self._working)
                 rows = (
                     await self._store.take(self._server, limit=room, seconds=self._timing.claim)
