@@ -8,7 +8,7 @@ import posixpath
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.vfs_world import World, get, p, put, vfs_world
 
@@ -27,6 +27,9 @@ TEXTS = [
     "x/../f",
     "/nowhere",
     ".//f",
+    ".//.//f",
+    ".///.//f",
+    ".////.//../d/f",
     "é\udcff",
 ]
 
@@ -129,6 +132,8 @@ PART = st.sampled_from(["a", "b", ".", "..", "", "d", ".."])
     ),
     moves=st.lists(st.sampled_from(["link", "d/link", "d/d/link", "a/link"]), min_size=1, max_size=4),
 )
+@example(text=".//.//a", moves=["link", "d/link"])
+@example(text=".///.//../a", moves=["link"])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_text_and_no_move_leads_out_or_changes_it(
     tmp_path_factory, text: str, moves: list[str]

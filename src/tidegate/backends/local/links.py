@@ -5,13 +5,15 @@ A relative text is stored as it was given. An absolute one, a path within the ro
 kernel and programs of the host follow it to the same place: `MARK`, as many ``../`` as the link is deep, and
 the text without its first slash. To the system the mark means nothing (``./`` and doubled slashes); to us it
 says that the text was absolute, and `readlink` gives it back to the letter. Where a link comes to lie deeper
-or less deep, the climb is made anew (`adjust`, `adjust_tree`).
+or less deep, the climb is made anew (`adjust`, `adjust_tree`). A relative text that would read as the mark,
+or as this form of it, has one more slash on disk.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from contextlib import suppress
 from typing import Final
@@ -27,11 +29,17 @@ MAX_LINK_BYTES: Final = 4095
 MARK: Final = b".//.//"
 """Begins the stored form of an absolute text."""
 
+_LIKE_MARK: Final = re.compile(rb"\.///*\.//")
+"""Begins the relative texts that have one more slash on disk."""
+
+_WIDENED: Final = re.compile(rb"\.////*\.//")
+"""Begins their stored form."""
+
 
 def symlink(root: Root, text: str, raw: bytes) -> None:
     """Create a link at `raw`.
 
-    An absolute text is a path within the root. A relative text that begins with `MARK` loses one slash of it.
+    An absolute text is a path within the root.
 
     Raises:
         Denied: it would lead out. AlreadyExists. InvalidArgument: empty text.
@@ -53,9 +61,11 @@ def symlink(root: Root, text: str, raw: bytes) -> None:
             if len(body) > MAX_LINK_BYTES:
                 raise InvalidPath("invalid path: too long")
         else:
-            if body.startswith(MARK):
-                body = b"./" + body[3:]
             _check_inside(root, raw.rpartition(b"/")[0], body)
+            if _LIKE_MARK.match(body):
+                body = b"./" + body[1:]
+                if len(body) > MAX_LINK_BYTES:
+                    raise InvalidPath("invalid path: too long")
         os.symlink(body, parent.name, dir_fd=parent.fd)
 
 
@@ -83,7 +93,7 @@ def readlink(root: Root, raw: bytes) -> str:
         _check_inside(root, b"", inside)
         return "/" if inside == b"." else "/" + os.fsdecode(inside)
     _check_inside(root, raw.rpartition(b"/")[0], text)
-    return os.fsdecode(text)
+    return os.fsdecode(b"." + text[2:] if _WIDENED.match(text) else text)
 
 
 def place_of(root: Root, raw: bytes, *, follow: bool) -> str:
@@ -172,7 +182,9 @@ def shown_size(dir_fd: int, name: bytes | str, size: int) -> int:
         text = os.readlink(os.fsencode(name), dir_fd=dir_fd)
     except OSError:
         return size
-    return 1 + len(_given(text)) if text.startswith(MARK) else size
+    if text.startswith(MARK):
+        return 1 + len(_given(text))
+    return size - 1 if _WIDENED.match(text) else size
 
 
 def adjust(root: Root, dir_fd: int, name: bytes, depth: int | None = None) -> None:
