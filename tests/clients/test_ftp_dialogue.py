@@ -8,13 +8,14 @@ import hashlib
 import os
 import re
 import socket
+import ssl
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ftp_world import FtpServer, RawFtp, ftp_server
+from tests.support.ftp_world import SECONDS, FtpServer, RawFtp, ftp_server
 from tests.support.running import Person, free_port, running
 
 from tidegate.doors.ftp.conversation import Next
@@ -92,13 +93,31 @@ def test_the_binding_that_wants_tls_takes_no_password_before(server: FtpServer, 
         assert ftp.code("LIST") == 522
 
 
+def test_the_record_tells_ftp_and_ftps_apart(server: FtpServer) -> None:
+    """By the control connection: in the clear, from AUTH TLS on, and with TLS from the first byte."""
+    context = ssl.create_default_context(cafile=str(server.certificate))
+    for door, protocol in ((server.plain, "FTP"), (server.required, "FTPS"), (server.implicit, "FTPS")):
+        person = server.account()
+        if door == server.implicit:
+            ftp = RawFtp.over(context.wrap_socket(socket.create_connection(("127.0.0.1", door), SECONDS),
+                                                  server_hostname="localhost"), door)  # fmt: skip
+        else:
+            ftp = RawFtp(door)
+        with ftp:
+            if door == server.required:
+                ftp.secure(server.certificate)
+            ftp.login(person)
+            assert ftp.code("MKD made") == 257
+        for sender in ("login", "mkdir", "disconnected"):
+            line = server.running.wait_line(sender, username=person.name)
+            assert line["protocol"] == protocol, (door, line)
+
+
 def test_what_came_in_the_packet_of_auth_does_not_count(server: FtpServer, person: Person) -> None:
     """Injected by somebody on the way, it would be carried out as if it had come encrypted."""
     with RawFtp(server.plain) as ftp:
         ftp.send(b"AUTH TLS\r\nUSER intruder\r\nPASS x\r\n")
         assert ftp.reply()[:3] == "234"
-        import ssl
-
         context = ssl.create_default_context(cafile=str(server.certificate))
         ftp.sock = context.wrap_socket(ftp.sock, server_hostname="localhost")
         assert ftp.code("PASS x") == 503  # no USER was taken

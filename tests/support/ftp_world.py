@@ -84,6 +84,14 @@ class RawFtp:
         self.sock = socket.create_connection(("127.0.0.1", self.port), SECONDS)
         self.greeting = self.reply()
 
+    @classmethod
+    def over(cls, sock: socket.socket, port: int) -> RawFtp:
+        """Speak over a connection that is there."""
+        made = cls.__new__(cls)
+        made.port, made.sock, made._buffer = port, sock, b""
+        made.greeting = made.reply()
+        return made
+
     def __enter__(self) -> RawFtp:
         return self
 

@@ -78,7 +78,7 @@ def facts_of_act(act: InspectedAct, at: int) -> Facts | None:
         virtual_path=act.path,
         fs_path=act.location,
         size=size,
-        protocol=origin.protocol,
+        protocol=origin.door,
         ip=origin.ip,
         session_id=origin.connection_id,
         open_flags=act.open_flags,

@@ -67,7 +67,7 @@ class Notices:
                 self._login(event.origin, event.login_type, accepted=False)
         elif isinstance(event, Disconnected):
             hook = self._settings.post_disconnect
-            if hook is not None and event.origin.protocol == "FTP" and event.by != REFUSED:
+            if hook is not None and event.origin.door == "FTP" and event.by != REFUSED:
                 self._tell(hook, ended_question(event.origin, event.duration))
 
     def channel_ended(self, origin: Origin, connected_at: float) -> None:
@@ -153,7 +153,7 @@ def login_question(origin: Origin, method: str, account: Account | None, *, acce
         text = compact(stranger_document(origin.username, secrets=False))
     else:
         text = compact(user_document(account, password=False))
-    family = "SSH" if origin.protocol in _SSH else origin.protocol
+    family = "SSH" if origin.protocol in _SSH else origin.door
     status = "1" if accepted else "0"
     return Question(
         {
@@ -177,12 +177,12 @@ def ended_question(origin: Origin, seconds: float) -> Question:
             "CONNECTION_IP": origin.ip,
             "CONNECTION_USERNAME": origin.username,
             "CONNECTION_DURATION": duration,
-            "CONNECTION_PROTOCOL": origin.protocol,
+            "CONNECTION_PROTOCOL": origin.door,
         },
         method="GET",
         query={
             "ip": origin.ip,
-            "protocol": origin.protocol,
+            "protocol": origin.door,
             "username": origin.username,
             "connection_duration": duration,
         },

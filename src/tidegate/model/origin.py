@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.model.peer import Peer
+from tidegate.model.peer import Peer, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Origin:
             local_address=peer.local_address,
             remote_address=peer.remote_address,
         )
+
+    @property
+    def door(self) -> str:
+        """The protocol as event rules and hooks know it: FTP by TLS is FTP."""
+        return "FTP" if self.protocol == Protocol.FTPS else self.protocol
 
 
 NOWHERE: Final = Origin()

@@ -14,12 +14,17 @@ class Protocol(enum.StrEnum):
     SFTP = "SFTP"
     SCP = "SCP"
     FTP = "FTP"
+    """with the control connection in the clear"""
+    FTPS = "FTPS"
+    """with the control connection encrypted"""
     DAV = "DAV"
     HTTP = "HTTP"
 
     @property
     def family(self) -> str:
         """The word used in `denied_protocols`: SSH, FTP, DAV or HTTP."""
+        if self is Protocol.FTPS:
+            return "FTP"
         return "SSH" if self in (Protocol.SFTP, Protocol.SCP) else self.value
 
 

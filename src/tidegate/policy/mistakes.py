@@ -22,7 +22,7 @@ METHODS: Final = (
 )
 """Ways to log in that a door has; keyboard-interactive after a password is a one-time code."""
 
-DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.FTP, Protocol.HTTP)
+DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.FTP, Protocol.FTPS, Protocol.HTTP)
 """Protocols that a door of this version speaks; SCP and HTTP judge as their family does."""
 
 
@@ -31,23 +31,17 @@ def address(text: str) -> str | None:
     return None if parse_address(text) is not None else f"{text!r} is not an IP address"
 
 
-ENCRYPTED_FTP: Final = "FTPS"
-"""FTP by TLS, in questions; `Protocol.FTP` is FTP in the clear there."""
-
-
 def protocol_of(text: str) -> tuple[Protocol, bool]:
     """The protocol that `door` finds no mistake in, and whether its connection is encrypted."""
-    word = text.upper()
-    if word == ENCRYPTED_FTP:
-        return Protocol.FTP, True
-    return Protocol(word), word != Protocol.FTP
+    protocol = Protocol(text.upper())
+    return protocol, protocol is not Protocol.FTP
 
 
 def door(text: str) -> str | None:
     """The reason why a text is no protocol that is served here, None if it is one."""
-    if text.upper() in DOORS or text.upper() == ENCRYPTED_FTP:
+    if text.upper() in DOORS:
         return None
-    known = ", ".join((*DOORS, ENCRYPTED_FTP))
+    known = ", ".join(DOORS)
     later = text.upper() in Protocol.__members__
     return f"{text!r} is not {'served by this version' if later else 'a protocol'}; expected one of {known}"
 

@@ -97,7 +97,7 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
     common: dict[str, Any] = {
         "id": event_id,
         "name": origin.username,
-        "protocol": origin.protocol,
+        "protocol": origin.door,
         "ip": origin.ip,
         "session_id": origin.connection_id,
         "at": int(event.at * 1_000_000_000),

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tidegate.events.kinds import LoginFailed, QuotaWarning, Transferred
+from tidegate.events.kinds import LoginFailed, Operated, QuotaWarning, Transferred
 from tidegate.model import Action, Origin
 from tidegate.model.rule import EventRule, RuleAction, Trigger
 from tidegate.rules.conditions import condition_of
@@ -117,6 +117,13 @@ def test_facts_of_events() -> None:
     assert (failed.trigger, failed.event, failed.status) == (Trigger.LOGIN, "login-failed", 2)
     (quota,) = facts_of(QuotaWarning(origin=origin, limit="quota_size", percent=90, used=9, allowed=10))
     assert "90 %" in quota.error
+
+
+def test_rules_know_ftp_by_tls_as_ftp() -> None:
+    origin = Origin("c1", "ana", "FTPS", "192.0.2.9")
+    (made,) = facts_of(Operated(origin=origin, action=Action.MKDIR, virtual_path="/d"))
+    assert made.protocol == "FTP"
+    assert condition_of(rule(events=["mkdir"], protocols=["FTP"])).holds(made)
 
 
 def test_facts_survive_the_way_through_the_store() -> None:

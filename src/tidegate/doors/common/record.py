@@ -95,6 +95,12 @@ class ConnectionRecord:
         """The user name of the login, as far as is known."""
         return self.origin.username
 
+    def secured(self, peer: Peer) -> None:
+        """The connection is encrypted from here on, and its protocol is that of `peer`."""
+        self.encrypted = True
+        self._peer = peer
+        self.origin = Origin.of(peer, self.origin.username)
+
     def named(self, username: str) -> None:
         """A user name was given; later events have it."""
         if username != self.origin.username:

@@ -229,7 +229,9 @@ class FtpDoor:
             remote, local = sock.getpeername(), sock.getsockname()
         except OSError:  # it is gone already
             remote, local = None, None
-        peer = replace(new_peer(Protocol.FTP, remote, local, rename_onto=visit.rename_onto), encrypted=False)
+        implicit = binding.tls_mode is TlsMode.IMPLICIT and binding.tls is not None
+        protocol = Protocol.FTPS if implicit else Protocol.FTP
+        peer = replace(new_peer(protocol, remote, local, rename_onto=visit.rename_onto), encrypted=False)
         lost: list[Exception | None] = []
         conversation = Conversation(
             door=self,

@@ -20,7 +20,7 @@ from tidegate.doors.ftp.options import TlsMode
 from tidegate.doors.ftp.wire import listings, replies
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.identity.api import PartialLogin
-from tidegate.model import Principal
+from tidegate.model import Principal, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -211,8 +211,8 @@ async def secured(c: Conversation) -> None:
             await c.control.handshake()
     except TimeoutError:
         raise TlsFailed("the handshake took too long") from None
-    c.record.encrypted = True
-    c.peer = replace(c.peer, encrypted=True)
+    c.peer = replace(c.peer, protocol=Protocol.FTPS, encrypted=True)
+    c.record.secured(c.peer)
 
 
 async def pbsz(c: Conversation, argument: str) -> None:  # noqa: ARG001
