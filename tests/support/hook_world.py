@@ -19,6 +19,8 @@ from aiohttp import web
 from tests.support.doors import port_of
 from tests.support.web_world import WebWorld, free_port, web_world
 
+from tidegate.errors import ConfigError
+
 PREFIX = "SFTPGO_"
 
 
@@ -211,15 +213,24 @@ class HookWorld:
 @contextlib.asynccontextmanager
 async def hook_world(directory: Path, **sections: dict[str, Any]) -> AsyncIterator[HookWorld]:
     """A server with SSH, FTP, WebDAV and the REST API."""
-    port, dav_port = free_port(), free_port()
-    sections.setdefault("sftpd", {})
-    sections["sftpd"] = {"bindings": [{"port": free_port(), "address": "127.0.0.1"}], **sections["sftpd"]}
-    ftpd = {"bindings": [{"port": port, "address": "127.0.0.1", "plain_login": True}]}
-    webdavd = {"bindings": [{"port": dav_port, "address": "127.0.0.1", "plain_login": True}]}
     config = directory / "config"
     config.mkdir()
-    async with web_world(config, ftpd=ftpd, webdavd=webdavd, **sections) as world:
-        yield HookWorld(world, directory, port, dav_port)
+    async with contextlib.AsyncExitStack() as stack:
+        for left in range(4, -1, -1):
+            ssh, ftp, dav = free_port(), free_port(), free_port()
+            here = {"address": "127.0.0.1"}
+            sftpd = {"bindings": [{"port": ssh, **here}], **sections.get("sftpd", {})}
+            ftpd = {"bindings": [{"port": ftp, "plain_login": True, **here}]}
+            webdavd = {"bindings": [{"port": dav, "plain_login": True, **here}]}
+            settings = {**sections, "sftpd": sftpd, "ftpd": ftpd, "webdavd": webdavd}
+            try:
+                world = await stack.enter_async_context(web_world(config, **settings))
+            except ConfigError as error:  # somebody took a port that was free a moment ago
+                if not left or "in use" not in str(error):
+                    raise
+            else:
+                yield HookWorld(world, directory, ftp, dav)
+                return
 
 
 class Person(asyncssh.SSHClient):
