@@ -7,6 +7,7 @@ contract in `tidegate.doors.common.door`.
 
 from __future__ import annotations
 
+from tidegate.contracts.admission import AdmissionCheck, Refusal
 from tidegate.contracts.cluster import (
     HeldLock,
     Live,
@@ -73,6 +74,7 @@ from tidegate.contracts.storage import (
 
 __all__ = [
     "ALLOWED",
+    "AdmissionCheck",
     "AsksFirst",
     "Authenticator",
     "Backend",
@@ -112,6 +114,7 @@ __all__ = [
     "Prompt",
     "Publish",
     "QuickHandle",
+    "Refusal",
     "RefusesKeys",
     "RenamesAcross",
     "SharesUploads",

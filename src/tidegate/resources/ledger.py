@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tidegate.resources.buffers import Buffers
 from tidegate.resources.count import Count, Share
 from tidegate.resources.descriptors import Descriptors
+from tidegate.resources.entrance import Entrance, OpenEntrance
 from tidegate.resources.limits import Limits
 from tidegate.resources.notices import Notices
 from tidegate.resources.rates import Budget, Budgets
@@ -29,6 +30,7 @@ class Ledger:
         programs: system programs that run for clients, by account.
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
+        entrance: says who may come in at all; set once, before doors open.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
             quarter of what may be buffered.
     """
@@ -36,6 +38,7 @@ class Ledger:
     def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits = limits or Limits.derive()
         self.clock = clock
+        self.entrance: Entrance = OpenEntrance()
         self.notices = notices = Notices(clock)
         self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)
         self.handles = Count(

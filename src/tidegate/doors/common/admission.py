@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits on connections: on all, on those of one source, and on those that wait to prove themselves.
+"""Who may connect: lists and bans, limits on all connections, on those of one source, and on unproven ones.
 
 A source is what limits count as one client: an IPv4 address, an IPv6 /64 (`model.address.host_of`). A
 connection waits from its first byte until the door says that it has proved itself, and again when the door
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList
+from tidegate.model.refusal import Refusal
 from tidegate.resources import Arrivals, Ledger, StartupLimits
+
+__all__ = ["Admission", "AdmissionLimits", "AdmissionRules", "Bar", "Refusal", "Visit", "denial"]
 
 REPORT_SECONDS: Final = 5.0
 """Refusals by one rule are reported at most this often, with the number of those kept back."""
@@ -58,21 +61,6 @@ class AdmissionLimits:
     make_room: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A connection that was not let in.
-
-    Attributes:
-        rule: the limit that decided.
-        text: one sentence for the log.
-        unreported: refusals by this rule since the last one reported.
-    """
-
-    rule: str
-    text: str
-    unreported: int = 0
-
-
 class Visit:
     """One connection that was let in, from accept to its end.
 
@@ -100,6 +88,13 @@ class Visit:
         return self.heard is not None and self.heard()
 
 
+def denial(refusal: Refusal) -> str:
+    """The sentence that a client of a protocol with texts is told."""
+    if refusal.banned:
+        return "Access denied: banned client IP"
+    return f"Access denied: {refusal.text}" if refusal.wait_seconds else "Access denied"
+
+
 Bar = Callable[[str, float], Refusal | None]
 """Refuses a source for a reason of its own, or says None; the second argument is the ledger's clock."""
 
@@ -111,6 +106,7 @@ class Admission:
         ledger: of the process.
         rules: names of the limits.
         bars: asked before connections count as logging in.
+        protocol: what the entrance is asked for; empty where each request asks it, as those of HTTP do.
         arrivals: those that wait, for tests.
     """
 
@@ -120,11 +116,13 @@ class Admission:
         rules: AdmissionRules | None = None,
         *,
         bars: Sequence[Bar] = (),
+        protocol: str = "",
         arrivals: Arrivals[Visit] | None = None,
     ) -> None:
         self._ledger = ledger
         self._rules = rules or AdmissionRules()
         self._bars = tuple(bars)
+        self._protocol = protocol
         self._sources: Counter[str] = Counter()
         self._open = 0
         self._waiting: Arrivals[Visit] = arrivals if arrivals is not None else Arrivals()
@@ -146,9 +144,15 @@ class Admission:
 
         Another connection may be ended for it, by its `Visit.end`; that one is counted out already.
         """
+        if self._protocol:
+            turned = self._ledger.entrance.check(address, self._protocol)
+            if turned is not None:
+                return turned
         visit, now = Visit(address, rename_onto), self._ledger.clock()
         victim: Visit | None = None
         full = self._full(visit, limits)
+        if full is not None and full.rule == self._rules.per_source and self._protocol:
+            self._ledger.entrance.exceeded(address, self._protocol)
         if full is not None:
             if limits.make_room:
                 victim = self._makes_room(full, visit.source, now)
@@ -171,6 +175,10 @@ class Admission:
         self._sources[visit.source] += 1
         self._waiting.enter(visit, visit.source, now)
         return visit
+
+    async def wait(self, visit: Visit) -> Refusal | None:
+        """Ask slower checks and rate limits, after `enter`; the connection still has to `leave`."""
+        return await self._ledger.entrance.wait(visit.address, self._protocol) if self._protocol else None
 
     def _full(self, visit: Visit, limits: AdmissionLimits) -> Refusal | None:
         mine = self._sources[visit.source]
@@ -229,4 +237,4 @@ class Admission:
             self._kept_back[refusal.rule] += 1
             return None
         self._reported[refusal.rule] = now
-        return Refusal(refusal.rule, refusal.text, self._kept_back.pop(refusal.rule, 0))
+        return replace(refusal, unreported=self._kept_back.pop(refusal.rule, 0))

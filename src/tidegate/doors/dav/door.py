@@ -117,6 +117,7 @@ def _binding(binding: DavBinding, options: DavOptions) -> HttpBinding:
             depth=binding.depth,
             max_body=0,
             sender="webdavd",
+            protocol="DAV",
             binding=binding,
             cache_control=b"private, no-cache",
         ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tidegate.cluster.registry import Activity, LiveConnection, Registry
-from tidegate.doors.common.admission import Visit
+from tidegate.doors.common.admission import Refusal, Visit
 from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.common.record import ConnectionRecord, Events
 from tidegate.doors.ftp import status
@@ -62,6 +62,14 @@ class DoorServices(Protocol):
 
     def logged_in(self, visit: Visit) -> None:
         """A connection logged in."""
+        ...
+
+    async def admit(self, visit: Visit) -> Refusal | None:
+        """Ask slower checks and rate limits about a connection."""
+        ...
+
+    def report(self, address: str, refusal: Refusal) -> None:
+        """Put on record that an address was refused."""
         ...
 
     def passive_address(self, binding: FtpBinding) -> str:

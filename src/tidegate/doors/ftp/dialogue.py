@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tidegate.doors.common.admission import denial
 from tidegate.doors.common.tls_stream import TlsFailed
 from tidegate.doors.ftp import data_commands as d
 from tidegate.doors.ftp import digest_commands as g
@@ -171,6 +172,12 @@ class FtpDialogue:
         try:
             if implicit:
                 await s.secured(c)
+            refusal = await c.door.admit(c.visit)
+            if refusal is not None:
+                c.ended_by = refusal.rule
+                c.door.report(c.peer.remote_ip, refusal)
+                await c.control.send(replies.sentences(500, (denial(refusal),)))
+                return
             if not await c.door.login.admits("FTP", c.peer.remote_ip):
                 c.ended_by = "post_connect_hook"
                 await c.control.send(replies.sentences(500, ("Access denied",)))

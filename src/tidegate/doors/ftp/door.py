@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -13,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tidegate.cluster.registry import Activity, Registry
-from tidegate.doors.common.admission import Admission, Refusal, Visit
+from tidegate.doors.common.admission import Admission, Refusal, Visit, denial
 from tidegate.doors.common.door import Apply
 from tidegate.doors.common.idle import IdleWatch
 from tidegate.doors.common.listening import Listeners
@@ -25,6 +26,7 @@ from tidegate.doors.ftp.conversation import Conversation
 from tidegate.doors.ftp.dialogue import FtpDialogue
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
 from tidegate.doors.ftp.public_address import find_public_address
+from tidegate.doors.ftp.wire import replies
 from tidegate.errors import ConfigError, Problem
 from tidegate.identity.api import LoginService
 from tidegate.model import Protocol
@@ -69,7 +71,7 @@ class FtpDoor:
         self.draining = False
         self._options = options
         self._listeners: Listeners[FtpBinding] = Listeners(ledger, self._accepted)
-        self._admission = Admission(ledger)
+        self._admission = Admission(ledger, protocol="FTP")
         self._certificates: dict[str, Certificate] = {}
         self._watch = CertificateWatch()
         self._public = ""
@@ -210,15 +212,26 @@ class FtpDoor:
         source = plain_address(address[0]) if address else ""
         visit = self._admission.enter(source, self._options.admission, binding.rename_onto)
         if isinstance(visit, Refusal):
+            if binding.tls_mode is not TlsMode.IMPLICIT:
+                with contextlib.suppress(OSError):  # it is gone already
+                    sock.send(replies.sentences(500, (denial(visit),)))
             sock.close()
-            reported = self._admission.worth_reporting(visit, time.monotonic())
-            if reported is not None:
-                more = f", {reported.unreported} more since the last report" if reported.unreported else ""
-                refused(self.events.emit, Protocol.FTP, source, visit.rule, f"{visit.text}{more}")
+            self.report(source, visit)
             return
         conversation = self._conversation(binding, sock, visit)
         task = asyncio.get_running_loop().create_task(self._serve(conversation, sock), name="ftp connection")
         self._open[conversation] = task
+
+    async def admit(self, visit: Visit) -> Refusal | None:
+        """Ask slower checks and rate limits about a connection."""
+        return await self._admission.wait(visit)
+
+    def report(self, address: str, refusal: Refusal) -> None:
+        """Put on record that an address was refused, unless others by the same rule were just now."""
+        reported = self._admission.worth_reporting(refusal, time.monotonic())
+        if reported is not None:
+            more = f", {reported.unreported} more since the last report" if reported.unreported else ""
+            refused(self.events.emit, Protocol.FTP, address, refusal.rule, f"{refusal.text}{more}")
 
     def _conversation(self, binding: FtpBinding, sock: socket.socket, visit: Visit) -> Conversation:
         activity = Activity()

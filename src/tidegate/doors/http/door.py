@@ -180,7 +180,7 @@ class HttpDoor:
                 clients=binding.tls.clients,
             )
             await certificate.load()
-        edge = EdgeMiddleware(self.application, binding.edge)
+        edge = EdgeMiddleware(self.application, binding.edge, self._ledger.entrance)
         listener = Listener(
             edge,
             await bind(binding.label, binding.address, binding.port, BACKLOG),

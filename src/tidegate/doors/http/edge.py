@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -22,6 +23,8 @@ from tidegate.errors import TooLarge
 from tidegate.logs.redact import MASK
 from tidegate.model import http_scope
 from tidegate.model.address_list import AddressList, parse_address
+from tidegate.model.refusal import Refusal
+from tidegate.resources.entrance import Entrance, OpenEntrance
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of a body nobody read is taken in so that the client can read the answer."""
@@ -70,6 +73,7 @@ class EdgeOptions:
         max_body: bytes; 0 for no limit.
         sender: of the lines of the access log.
         binding: for the application, at `http_scope.BINDING` of each request.
+        protocol: what the server's defence is asked for, ``HTTP`` or ``DAV``.
         cache_control: of answers that do not say themselves.
     """
 
@@ -82,14 +86,22 @@ class EdgeOptions:
     sender: str = "httpd"
     binding: object = None
     cache_control: bytes = b"no-store"
+    protocol: str = "HTTP"
 
 
 class EdgeMiddleware:
-    """ASGI application around another; `options` may be replaced while it runs."""
+    """ASGI application around another; `options` may be replaced while it runs.
 
-    def __init__(self, app: ASGIApp, options: EdgeOptions) -> None:
+    Args:
+        app: the application.
+        options: of the binding.
+        entrance: is asked about the client of each request, before anything else is looked at.
+    """
+
+    def __init__(self, app: ASGIApp, options: EdgeOptions, entrance: Entrance | None = None) -> None:
         self._app = app
         self.options = options
+        self._entrance = entrance or OpenEntrance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -102,7 +114,12 @@ class EdgeMiddleware:
         scope[http_scope.FOREIGN] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
         started = time.monotonic()
         try:
-            if options.max_body and exchange.announced > options.max_body:
+            refusal = self._entrance.check(exchange.ip, options.protocol)
+            if refusal is None:
+                refusal = await self._entrance.wait(exchange.ip, options.protocol)
+            if refusal is not None:
+                await _turn_away(exchange.send, refusal)
+            elif options.max_body and exchange.announced > options.max_body:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
             elif not options.serves(scope["path"]):
                 await _answer(exchange.send, 404, "Not found", "no such path")
@@ -254,8 +271,22 @@ def _length(text: bytes) -> int:
     return int(text) if text.isdigit() and len(text) < 20 else 0
 
 
-async def _answer(send: Send, code: int, message: str, error: str) -> None:
+async def _turn_away(send: Send, refusal: Refusal) -> None:
+    """Answer a client that may not come: 403, or 429 if it only has to wait (RFC 6585 section 4)."""
+    if not refusal.wait_seconds:
+        await _answer(send, 403, "", "you are not allowed to connect")
+        return
+    wait = [
+        (b"retry-after", b"%d" % max(1, math.floor(refusal.wait_seconds + 0.5))),
+        (b"x-retry-in", b"%.3fs" % refusal.wait_seconds),
+    ]
+    await _answer(send, 429, "", refusal.text, wait)
+
+
+async def _answer(
+    send: Send, code: int, message: str, error: str, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     body = f'{{"message":"{message}","error":"{error}"}}'.encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": body})

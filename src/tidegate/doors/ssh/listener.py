@@ -70,7 +70,7 @@ class SshDoor:
         self._options = options
         self._setup: Setup | None = None
         self._listeners: Listeners[Binding] = Listeners(self.ledger, self._accepted)
-        self._admission = Admission(self.ledger, bars=(self._spent,))
+        self._admission = Admission(self.ledger, bars=(self._spent,), protocol="SSH")
         self._looking: asyncio.TimerHandle | None = None
         self._logins: set[SshLogin] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -255,6 +255,12 @@ class SshDoor:
     async def _begin(self, sock: socket.socket, visit: Visit) -> None:
         loop = asyncio.get_running_loop()
         try:
+            refusal = await self._admission.wait(visit)
+            if refusal is not None:
+                self._report(visit.address, refusal)
+                return
+            if visit.over:  # it made room for another while it waited
+                return
             if not await self.login.admits("SSH", visit.address):
                 self._report(visit.address, Refusal("common.post_connect_hook", "the hook refuses it"))
                 return

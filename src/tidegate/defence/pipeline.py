@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the decisions about a client: lists, bans, slower checks, rate limits.
+
+Limits of connections stand between bans and slower checks, in `doors.common.admission`: they are counters of
+the door, and bound how many slower checks are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.contracts.admission import AdmissionCheck
+from tidegate.defence.defender import Defender, DefenderLimits, Misdeed
+from tidegate.defence.limiter import Limiter, RateLimits
+from tidegate.defence.lists import AddressLists
+from tidegate.model.address import host_of
+from tidegate.model.listed import ListKind, ListMode
+from tidegate.model.refusal import Refusal
+
+CHECK_SECONDS: Final = 5.0
+"""How long one check may take; without an answer by then the client may come."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefenceOptions:
+    """Options of the pipeline.
+
+    Attributes:
+        allow_listed_only: only addresses of the allow list may connect.
+        defender: None bans nobody; addresses that are on the list of those that never get in stay out.
+        limiters: in the order of the configuration.
+    """
+
+    allow_listed_only: bool = False
+    defender: DefenderLimits | None = None
+    limiters: tuple[RateLimits, ...] = ()
+
+
+Banned = Callable[[str, float, str], None]
+"""Told of a new ban: source, until when (Unix seconds), by what."""
+
+
+class Defence:
+    """Answers every door. Synchronous parts are called from the event loop.
+
+    Args:
+        options: what is on; replaced by `reconfigure`.
+        checks: asked in this order after lists and bans.
+        banned: told of new bans.
+        clock: Unix seconds.
+        monotonic: seconds that do not go backwards, for rate limits.
+        sleep: waits.
+
+    Attributes:
+        lists: the addresses; replaced as a whole when records change.
+    """
+
+    def __init__(
+        self,
+        options: DefenceOptions,
+        checks: Sequence[AdmissionCheck] = (),
+        *,
+        banned: Banned | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.options = options
+        self.lists = AddressLists()
+        self.checks = tuple(checks)
+        self.defender: Defender | None = Defender(options.defender) if options.defender else None
+        self._limiters = [Limiter(one) for one in options.limiters]
+        self._banned = banned
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+
+    def reconfigure(self, options: DefenceOptions) -> None:
+        """Take other options; scores, bans and full buckets stay where they can."""
+        if options.defender is None:
+            self.defender = None
+        elif self.defender is None:
+            self.defender = Defender(options.defender)
+        else:
+            self.defender.limits = options.defender
+        if options.limiters != self.options.limiters:
+            self._limiters = [Limiter(one) for one in options.limiters]
+        self.options = options
+
+    # -- asked by doors ------------------------------------------------------------------------------------
+
+    def check(self, address: str, protocol: str) -> Refusal | None:
+        """Refuse by lists and bans; a ban that runs grows by this."""
+        now = self._clock()
+        listed = self.judge(address, protocol, now)
+        if listed is not None and listed.rule == BANNED and self.defender is not None:
+            self.defender.tried(host_of(address), now)
+        return listed
+
+    def judge(self, address: str, protocol: str, now: float) -> Refusal | None:
+        """The decision of `check` without its effect, for those who only want to know."""
+        if self.options.allow_listed_only:
+            entry = self.lists.find(ListKind.ALLOW, address, protocol, now)
+            if entry is None or entry.mode != ListMode.ALLOW:
+                return Refusal("common.allowlist_status", f"{address} is not on the allow list")
+        entry = self.lists.find(ListKind.DEFENDER, address, protocol, now)
+        if entry is not None:
+            if entry.mode == ListMode.ALLOW:
+                return None
+            return Refusal(LISTED, f"{address} is on the defender list as {entry.ipornet}", banned=True)
+        if self.defender is not None:
+            until = self.defender.banned_until(host_of(address), now)
+            if until:
+                return Refusal(BANNED, f"{host_of(address)} is banned", banned=True)
+        return None
+
+    async def wait(self, address: str, protocol: str) -> Refusal | None:
+        """Ask the slower checks, then wait as long as rate limits ask for; refuse where that is too long."""
+        for one in self.checks:
+            refusal = await self._asked(one, address, protocol)
+            if refusal is not None:
+                return refusal
+        if not self._limiters:
+            return None
+        if self.lists.find(ListKind.RATE_SAFE, address, protocol, self._clock()) is not None:
+            return None
+        source = host_of(address)
+        for limiter in self._limiters:
+            if not limiter.applies(address, protocol):
+                continue
+            wait, allowed = limiter.take(source, self._monotonic()), limiter.limits.allowed_wait
+            if wait > allowed:
+                if limiter.limits.marks and limiter.limits.per_source:
+                    self.mark(address, protocol, Misdeed.LIMIT_EXCEEDED)
+                text = f"rate limit exceeded, wait {wait:.3f} s, at most {allowed:g} s are waited for"
+                return Refusal(limiter.limits.rule, text, wait_seconds=wait)
+            if wait > 0:
+                await self._sleep(wait)
+        return None
+
+    async def _asked(self, check: AdmissionCheck, address: str, protocol: str) -> Refusal | None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await check.check(address, protocol)
+        except Exception as error:  # a fault of a check must not close the server
+            log.warning("check %s of %s gave no answer: %r", type(check).__name__, address, error)
+            return None
+
+    def exceeded(self, address: str, protocol: str) -> None:
+        """An address came to a limit of its own."""
+        self.mark(address, protocol, Misdeed.LIMIT_EXCEEDED)
+
+    # -- marks ---------------------------------------------------------------------------------------------
+
+    def mark(self, address: str, protocol: str, misdeed: Misdeed) -> None:
+        """Count a misdeed of an address, unless it is on a list."""
+        if self.defender is None or not address:
+            return
+        now = self._clock()
+        if self.lists.find(ListKind.DEFENDER, address, protocol, now) is not None:
+            return
+        source = host_of(address)
+        until = self.defender.mark(source, misdeed, now)
+        if until and self._banned is not None:
+            self._banned(source, until, misdeed.value)
+
+
+LISTED: Final = "defender list"
+"""The rule of entries that never get in."""
+BANNED: Final = "common.defender"
+"""The rule of bans."""

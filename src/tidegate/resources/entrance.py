@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may come in at all: what every door asks of the server's defence, and the entrance without one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tidegate.model.refusal import Refusal
+
+
+class Entrance(Protocol):
+    """Asked by every door about each client; `tidegate.defence.pipeline.Defence` is the one of servers."""
+
+    def check(self, address: str, protocol: str) -> Refusal | None:
+        """Refuse by lists and bans; takes no time and has no effect but on bans, which grow by each try.
+
+        Args:
+            address: of the client.
+            protocol: ``SSH``, ``FTP``, ``DAV`` or ``HTTP``.
+        """
+        ...
+
+    async def wait(self, address: str, protocol: str) -> Refusal | None:
+        """Refuse by slower checks and rate limits, which may make the client wait."""
+        ...
+
+    def exceeded(self, address: str, protocol: str) -> None:
+        """An address came to a limit of its own, such as that of its connections."""
+        ...
+
+
+class OpenEntrance:
+    """Lets everybody in."""
+
+    def check(self, address: str, protocol: str) -> Refusal | None:
+        """Refuse nobody."""
+        del address, protocol
+        return None
+
+    async def wait(self, address: str, protocol: str) -> Refusal | None:
+        """Refuse nobody."""
+        del address, protocol
+        return None
+
+    def exceeded(self, address: str, protocol: str) -> None:
+        """Nothing."""
+        del address, protocol
