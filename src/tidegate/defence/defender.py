@@ -35,7 +35,7 @@ class DefenderLimits:
     Attributes:
         scores: points of each misdeed.
         threshold: points from which on an address is banned.
-        observation_seconds: how long a misdeed counts.
+        observation_seconds: time for which a misdeed counts.
         ban_seconds: length of a ban.
         increment_seconds: added to a ban by each try while it runs.
         soft_limit: sources with scores that remain when `hard_limit` is passed.

@@ -21,7 +21,7 @@ class RateLimits:
         rule: its name in the configuration, for messages.
         average: connections or requests in a period.
         period_seconds: of `average`.
-        burst: how many may come at once.
+        burst: connections or requests that may come at once.
         per_source: True counts each source by itself, False all together.
         protocols: that it holds for.
         exempt: addresses that it does not hold for.

@@ -23,7 +23,7 @@ from tidegate.model.listed import ListKind, ListMode
 from tidegate.model.refusal import Refusal
 
 CHECK_SECONDS: Final = 5.0
-"""How long one check may take; without an answer by then the client may come."""
+"""Time that one check may take; without an answer by then the client may come."""
 
 log = logging.getLogger(__name__)
 
