@@ -20,7 +20,7 @@ MAX_BANS: Final = 100_000
 
 
 class Misdeed(enum.StrEnum):
-    """What an address is marked for."""
+    """Reasons for which an address is marked."""
 
     UNKNOWN_USER = "score_invalid"
     BAD_CREDENTIAL = "score_valid"
