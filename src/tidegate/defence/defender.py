@@ -30,7 +30,7 @@ class Misdeed(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefenderLimits:
-    """When an address is banned.
+    """Limits by which an address is banned.
 
     Attributes:
         scores: points of each misdeed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may come in at all: what every door asks of the server's defence, and the entrance without one."""
+"""The questions of doors to the defence of the server, and the answers without one."""
 
 from __future__ import annotations
 

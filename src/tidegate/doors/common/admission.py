@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may connect: lists and bans, limits on all connections, on those of one source, and on unproven ones.
+"""Decides who may connect: lists and bans, limits on all connections, of one source, and on unproven ones.
 
 A source is what limits count as one client: an IPv4 address, an IPv6 /64 (`model.address.host_of`). A
 connection waits from its first byte until the door says that it has proved itself, and again when the door
