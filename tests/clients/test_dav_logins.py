@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +88,36 @@ def test_somebody_who_is_disabled_is_out(tmp_path: Path) -> None:
             assert client.code("PUT", "/f", b"x") == 201
             tidegate(server, "user", "set", person.name, "--disable")
             wait_for(lambda: client.code("GET", "/f") == 401, "who is disabled is still in", 20)
+
+
+def test_who_is_sent_away_stores_nothing_more(tmp_path: Path) -> None:
+    with dav_server(tmp_path) as server:
+        person = server.account()
+        (person.home / "f").write_bytes(b"old")
+        with Dav(server.plain, person) as client:
+            words = client.authorization()["Authorization"]
+            head = f"PUT /f HTTP/1.1\r\nHost: a\r\nAuthorization: {words}\r\nContent-Length: 200000\r\n\r\n"
+            assert client.code("GET", "/", User_Agent="") == 200
+            with socket.create_connection(("127.0.0.1", server.plain), 20) as sock:
+                sock.sendall(head.encode() + b"x" * 150_000)
+                wait_for(lambda: in_use(server, person), "the upload does not begin")
+                tidegate(server, "user", "set", person.name, "--disable")
+                wait_for(lambda: client.code("GET", "/") == 401, "who is disabled is still in", 20)
+                with contextlib.suppress(ConnectionError):
+                    assert sock.recv(1000) == b""
+        server.running.wait_line("Upload", username=person.name, status="failed")
+        assert (person.home / "f").read_bytes() == b"old"
+        assert os.listdir(person.home) == ["f"]
+
+
+def in_use(server: DavServer, person: Person) -> bool:
+    """True if the server has a file below somebody's home open."""
+    base = Path(f"/proc/{server.running.pid}/fd")
+    found = False
+    for name in os.listdir(base):
+        with contextlib.suppress(FileNotFoundError):
+            found = found or os.readlink(base / name).startswith(f"{person.home}/")
+    return found
 
 
 def test_who_does_nothing_is_logged_out(tmp_path: Path) -> None:

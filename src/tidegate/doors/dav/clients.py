@@ -170,8 +170,14 @@ class Clients:
             )
             self._logins[key] = login
             login.add_done_callback(lambda task: self._logged_in(key, task))
-        # Requests that came together wait for one login; none of them can end it for the others.
-        return await asyncio.shield(login)
+        begun = time.monotonic()
+        try:
+            # Requests that came together wait for one login; none of them can end it for the others.
+            return await asyncio.shield(login)
+        except Rejected as error:
+            if error.code == 401:  # here, so that who guesses takes no place among the logins meanwhile
+                await asyncio.sleep(max(0.0, begun + FAILED_SECONDS - time.monotonic()))
+            raise
 
     def _logged_in(self, key: bytes, task: asyncio.Task[Client]) -> None:
         self._logins.pop(key, None)
@@ -180,7 +186,6 @@ class Clients:
 
     async def _login(self, key: bytes, request: Request, offer: Offer) -> Client:
         services = self._services
-        begun = time.monotonic()
         self._make_room()
         agent = shown_version(request.header("user-agent") or "")
         scope = request.scope
@@ -196,7 +201,6 @@ class Clients:
             if isinstance(outcome, PartialLogin):  # nobody can be asked another question here
                 record.login_failed(outcome.done, "second_factor")
             record.closed(client_version=agent)
-            await asyncio.sleep(max(0.0, begun + FAILED_SECONDS - time.monotonic()))
             raise Rejected(401, "the user name or the password is wrong")
         try:
             made = await self._enter(key, peer, record, outcome)
