@@ -123,8 +123,8 @@ async def _send_range(
             raise NotFound("the file has become shorter")
         first += len(piece)
         await request.write(piece, more=more or first < end)
-        # The loop tells of a full socket, or a client that has gone, in its next round.
-        await asyncio.sleep(0)
+        if first < end:  # the loop tells of a full socket, or a client that has gone, in its next round
+            await asyncio.sleep(0)
         piece = await _read(file, first, end)
 
 
