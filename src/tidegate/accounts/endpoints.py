@@ -6,6 +6,8 @@ those of the server, so it opens whatever they open. And an endpoint makes the s
 inside the operator's network, or the metadata service of an instance, could be asked in its name.
 Administrators without all permissions give neither, but for endpoints that `storage.allowed_endpoints` lists.
 
+URLs of event actions (`event_rules`) are judged by the same rule: requests come from where the server is.
+
 A name is judged by its addresses at the time when it is stored; whoever owns the name can change them later.
 """
 
@@ -74,6 +76,29 @@ async def objection(reach: Reach, allowed: Sequence[str]) -> str | None:
         if any(_is_inside(address) for address in addresses):
             return f"{field}: the host {host!r} is not a public one ({ENDPOINTS_KEY} may list it)"
     return None
+
+
+async def check_url(field: str, url: str, *, allowed: Sequence[str]) -> None:
+    """Return if somebody without all permissions may have the server send requests to a URL.
+
+    Args:
+        field: where it was given.
+        url: http or https; a host that placeholders stand for cannot be judged.
+        allowed: as in `check_storage`.
+
+    Raises:
+        Denied: they may not; the text names the field.
+    """
+    try:
+        parts = urlsplit(url)
+        judged = "{{" not in parts.netloc and parts.port != 0
+    except ValueError:
+        judged = False
+    if not judged:
+        raise Denied(f"{field}: there is no host to judge ({ENDPOINTS_KEY}); {_WHO}", rule=ENDPOINTS_KEY)
+    why = await objection(Reach(urls={field: url}), allowed)
+    if why is not None:
+        raise Denied(f"{why}; {_WHO}", rule=ENDPOINTS_KEY)
 
 
 async def _resolved(host: str) -> list[IPv4Address | IPv6Address]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from tidegate.accounts.actor import Actor
+from tidegate.accounts.endpoints import check_url
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.accounts.rules import Rules
-from tidegate.errors import BadRecord, InvalidArgument
+from tidegate.errors import BadRecord, Denied, InvalidArgument
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.rules.book import MAX_RULES
 from tidegate.rules.documents import decode_action, decode_rule
@@ -20,6 +21,7 @@ from tidegate.store.contract import Provider
 MANAGE: Final = "manage_event_rules"
 MAX_RECORDS: Final = MAX_RULES
 PAGE: Final = 500
+_WHO: Final = "only administrators with the permission * may give variables of programs"
 _NAMES: Final = Rules(naming_rules=0)
 """Names of actions and rules stay as they are typed."""
 
@@ -41,7 +43,11 @@ async def every_rule(provider: Provider) -> list[EventRule]:
 
 
 class EventActions(Verbs[EventAction]):
-    """Adds, changes and removes event actions."""
+    """Adds, changes and removes event actions.
+
+    Administrators without all permissions give no variables of programs, which can load other code into any
+    program, and no URLs that `endpoints` keeps for those who have all.
+    """
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
         super().__init__(
@@ -72,6 +78,7 @@ class EventActions(Verbs[EventAction]):
         action = decode_action(document, enabled=self._options.commands)
         if len(await every_action(self._provider)) >= MAX_RECORDS:
             raise InvalidArgument(f"there are {MAX_RECORDS} event actions already")
+        await self._require_reach(action, None, by)
         return await self._records.add(replace(action, id=0), by=by)
 
     async def change(self, name: str, edit: Edit, *, by: Actor, version: str = "") -> EventAction:
@@ -87,7 +94,9 @@ class EventActions(Verbs[EventAction]):
         async def make(stored: EventAction) -> EventAction:
             document = edit(stored) if callable(edit) else edit
             self._records.require_same_name(document, "name", stored.name)
-            return decode_action(document, base=stored, enabled=self._options.commands)
+            action = decode_action(document, base=stored, enabled=self._options.commands)
+            await self._require_reach(action, stored, by)
+            return action
 
         return await self._records.change(name, make, by=by, version=version)
 
@@ -108,6 +117,28 @@ class EventActions(Verbs[EventAction]):
                 raise BadRecord("name", f"{action.name!r} is used by the rules {', '.join(users[:10])}")
 
         return await self._records.remove(name, by=by, version=version, check=unused)
+
+    async def _require_reach(self, action: EventAction, stored: EventAction | None, by: Actor) -> None:
+        """Return if somebody may have the server run or ask this; what is stored already may stay.
+
+        Raises:
+            Denied: they may not; the text names the field.
+        """
+        if by.unlimited:
+            return
+        now, before = action.options, {} if stored is None else stored.options
+        program, programs_before = now.get("cmd_config") or {}, before.get("cmd_config") or {}
+        variables = program.get("env_vars")
+        if variables and (program["cmd"], variables) != (
+            programs_before.get("cmd"),
+            programs_before.get("env_vars"),
+        ):
+            raise Denied(f"options.cmd_config.env_vars: {_WHO}", rule="permissions")
+        for section, key in (("http_config", "endpoint"), ("chat_config", "url_secret")):
+            url = (now.get(section) or {}).get(key)
+            if url and url != (before.get(section) or {}).get(key):
+                text = url if isinstance(url, str) else ""  # an encrypted one cannot be read here
+                await check_url(f"options.{section}.{key}", text, allowed=self._options.endpoints)
 
     async def rules_using(self, name: str) -> list[str]:
         """Names of the rules that use an action."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +23,8 @@ MAX_LEVELS: Final = 32
 """Nesting of JSON that is read."""
 _SHOWN_BYTES: Final = 500
 """Of what a program says on standard error, in the log."""
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +104,7 @@ class Asker:
                 hook.target,
                 body=question.body,
                 headers=headers,
-                query=dict(sorted(question.query.items())),
+                query={name: unicode_only(value) for name, value in sorted(question.query.items())},
                 retry=retry,
                 source=question.source,
             )
@@ -145,11 +148,19 @@ def read_object(hook: Hook, body: bytes) -> dict[str, Any]:
 
 
 def compact(document: object) -> str:
-    """JSON as SFTPGo writes it: without blanks, text in UTF-8, the signs of HTML escaped."""
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    """JSON as SFTPGo writes it: without blanks, text in UTF-8, the signs of HTML escaped.
+
+    Bytes of a client that were no UTF-8 are U+FFFD: JSON cannot have them (RFC 8259 section 8.1).
+    """
+    text = unicode_only(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
+
+
+def unicode_only(text: str) -> str:
+    """A text whose bytes that were no UTF-8 are U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _printable(said: bytes) -> str:

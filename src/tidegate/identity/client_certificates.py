@@ -27,4 +27,5 @@ def common_name(certificate: bytes) -> str:
 def names_user(certificate: bytes, username: str) -> bool:
     """True if the certificate's common name is the user name, letter by letter."""
     name = common_name(certificate)
-    return bool(name) and hmac.compare_digest(name.encode(), username.encode())
+    typed = username.encode("utf-8", "surrogateescape")  # of a client that sends no UTF-8
+    return bool(name) and hmac.compare_digest(name.encode(), typed)

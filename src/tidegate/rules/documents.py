@@ -198,7 +198,8 @@ def encode_action(action: EventAction, *, confidential: bool, rules: Sequence[st
 def _check_secrets(options: Mapping[str, Any], where: str) -> None:
     for section, key in ACTION_SECRETS:
         if is_redacted((options.get(section) or {}).get(key)):
-            raise BadRecord(f"{where}options.{section}.{key}", "is Redacted, and no secret is stored")
+            what = "is Redacted, and no secret is stored for where it would be sent"
+            raise BadRecord(f"{where}options.{section}.{key}", what)
 
 
 def _with_kept_secrets(given: Document, options: _Reader, base: EventAction) -> Document:
@@ -213,13 +214,18 @@ def _with_kept_secrets(given: Document, options: _Reader, base: EventAction) -> 
     return given
 
 
-def _destination(options: Mapping[str, Any], section: str) -> str:
-    """The host that a section's secret is sent to: kept secrets never go to another one."""
-    endpoint = (options.get(section) or {}).get("endpoint", "")
+def _destination(options: Mapping[str, Any], section: str) -> tuple[str, str, bool]:
+    """Scheme and host that a section's secret is sent to, and True if anybody may stand in for the host.
+
+    Kept secrets never go another way: not to another host, not in the clear, not to whoever is between.
+    """
+    config = options.get(section) or {}
+    endpoint, anybody = config.get("endpoint", ""), config.get("skip_tls_verify") is True
     try:
-        return urlsplit(endpoint).netloc if isinstance(endpoint, str) else ""
+        parts = urlsplit(endpoint if isinstance(endpoint, str) else "")
     except ValueError:
-        return ""
+        return "", "", anybody
+    return parts.scheme, parts.netloc, anybody
 
 
 def _secret(read: _Reader, key: str) -> object:
@@ -253,6 +259,7 @@ def _url(read: _Reader, key: str) -> str:
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        good = good and ("{{" in parts.netloc or parts.port != 0)  # a port that is none raises
     except ValueError:
         good = False
     if not good or any(char.isspace() for char in text):

@@ -118,7 +118,7 @@ class StorageKeys(Section):
     allowed_endpoints: list[str] = key(
         [],
         "Hosts (or host:port) of storage that administrators without the permission `*` may give to accounts "
-        "and folders although they are private, loopback or link-local ones.",
+        "and folders, and of their event actions, although they are private, loopback or link-local ones.",
     )
     homes: HomesKeys = key(HomesKeys(), "Homes of accounts that are added without one, in a bucket.")
     objects: ObjectKeys = key(ObjectKeys(), "Homes and folders in object storage.")
