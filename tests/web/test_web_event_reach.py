@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What administrators without all permissions cannot make the server run, or ask, by event actions."""
+"""Limits of what administrators without all permissions make the server run, or ask, by event actions."""
 
 from __future__ import annotations
 
