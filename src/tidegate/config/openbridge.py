@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Environment variables of the Openbridge gateway: alone, they start a gateway on a bucket.
 
-They count only where there is no configuration file and ``AWS_S3BUCKET`` is set, and are weaker than every
-variable of ours. Keys are not copied: the client library reads ``AWS_ACCESS_KEY_ID`` and
+They count only where there is no configuration file, and are weaker than every variable of ours: those of
+the bucket where ``AWS_S3BUCKET`` is set, those of the database where `DATABASE_SWITCH` are.
+
+Keys are not copied: the client library reads ``AWS_ACCESS_KEY_ID`` and
 ``AWS_SECRET_ACCESS_KEY``, or asks for the role of the instance or container, as often as it needs them.
 """
 
@@ -17,7 +19,9 @@ from tidegate.config.schema.walk import KeyPath
 from tidegate.errors import Problem
 
 SWITCH: Final = "AWS_S3BUCKET"
-"""The variable without which nothing here counts."""
+"""The variable without which none but those of the database count."""
+DATABASE_SWITCH: Final = ("MYSQL_HOST", "APP_SYSTEM_USER")
+"""The variables that, both set, make the server read users from the gateway's tables."""
 PLACE: Final = "environment (Openbridge)"
 MOUNT: Final = "/mnt"
 """Where the gateway mounts its bucket unless `MOUNT_POINT` says otherwise."""
@@ -28,7 +32,14 @@ _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Not the gateway's: variables by which the AWS tools name another store."""
 _PORT: Final[KeyPath] = ("sftpd", "bindings", 0, "port")
 _HOMES: Final[KeyPath] = ("storage", "homes")
-_DATABASE: Final = ("MYSQL_HOST", "MYSQL_READHOST", "APP_DATABASE", "APP_SYSTEM_USER", "APP_SYSTEM_PASSWORD")
+_TABLES: Final[KeyPath] = ("identity", "openbridge")
+_DATABASE_KEYS: Final = {
+    "MYSQL_HOST": "host",
+    "MYSQL_READHOST": "read_host",
+    "APP_DATABASE": "database",
+    "APP_SYSTEM_USER": "username",
+    "APP_SYSTEM_PASSWORD": "password",
+}
 _WITHOUT_EFFECT: Final = {
     "CLAMD_STATUS": "uploads are not scanned",
     "CLAMD_HOST": "uploads are not scanned",
@@ -50,11 +61,25 @@ def layer(environ: Mapping[str, str], problems: list[Problem], notes: list[str])
         notes: takes what the operator should know.
     """
     found = Layer()
-    if not environ.get(SWITCH):
-        return found
 
     def put(path: KeyPath, value: object, name: str) -> None:
         found.put(path, value, Origin("environment", PLACE, name))
+
+    if all(environ.get(name) for name in DATABASE_SWITCH):
+        for variable, name in _DATABASE_KEYS.items():
+            if value := environ.get(variable):
+                put((*_TABLES, name), value, variable)
+        if environ["MYSQL_HOST"] == environ.get("MYSQL_READHOST"):  # the gateway's way to say: no replica
+            put((*_TABLES, "read_host"), "", "MYSQL_READHOST")
+        if environ.get(SWITCH):
+            name = "MOUNT_POINT" if environ.get("MOUNT_POINT") else SWITCH
+            put((*_TABLES, "mount_point"), environ.get("MOUNT_POINT") or MOUNT, name)
+        notes.append(
+            f"{', '.join(DATABASE_SWITCH)}: users are read from the tables of the database "
+            f"{environ.get('APP_DATABASE') or 'ftpd'} at {environ['MYSQL_HOST'][:80]}"
+        )
+    if not environ.get(SWITCH):
+        return found
 
     put((*_HOMES, "bucket"), environ[SWITCH], SWITCH)
     put((*_HOMES, "key_prefix"), HOMES, "MOUNT_POINT" if environ.get("MOUNT_POINT") else SWITCH)
@@ -97,9 +122,11 @@ def _notes(environ: Mapping[str, str]) -> list[str]:
     if role := environ.get("AWS_IAMROLE"):
         key = "; AWS_ACCESS_KEY_ID is used before it" if environ.get("AWS_ACCESS_KEY_ID") else ""
         found.append(f"AWS_IAMROLE: {role[:80]!r} has to be the role of this instance or container{key}")
-    if given := [name for name in _DATABASE if environ.get(name)]:
+    if (given := [name for name in _DATABASE_KEYS if environ.get(name)]) and (
+        lacking := [name for name in DATABASE_SWITCH if not environ.get(name)]
+    ):
         found.append(
-            f"{', '.join(given)}: users are not read from there while the server runs; "
+            f"{', '.join(given)}: users are not read from there without {' and '.join(lacking)}; "
             "tidegate import openbridge brings them over"
         )
     by_effect: dict[str, list[str]] = {}

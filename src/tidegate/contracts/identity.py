@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from tidegate.model import Account, Peer
+from tidegate.model import Account, Peer, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +183,18 @@ class PreLogin(Protocol):
         Raises:
             LoginRefused: the login is refused; `reason` goes to the log.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsTallies(Protocol):
+    """An `Authenticator` MAY have this: its accounts bring the tally that others count on, too.
+
+    The `tally` of its accounts is what was counted there; what it does not take is kept by the server, under
+    the name of the account, and added to that. Without it, the tally of an account that is not stored is
+    what the server has counted.
+    """
+
+    async def add_tally(self, username: str, change: Tally) -> bool:
+        """Add a change of the tally; False if it is not kept here. It MUST NOT be kept then."""
         ...

@@ -30,10 +30,18 @@ from tidegate.identity.api import Accounts, LoginService, PartialLogin
 from tidegate.identity.cache import MAX_ENTRIES, TTL_SECONDS, VerifiedCache
 from tidegate.identity.hashing import MAX_WAITING, WORKERS, Check, HashPool, PasswordChecker
 from tidegate.identity.passwords import HashOptions, check
-from tidegate.identity.stages import CODE_CHALLENGE, Proved, Stages, Step, Surrounded, with_usage
+from tidegate.identity.stages import (
+    CODE_CHALLENGE,
+    Proved,
+    Stages,
+    Step,
+    Surrounded,
+    TakesPasswords,
+    with_usage,
+)
 from tidegate.identity.throttle import GuessLimits, LoginThrottle
 from tidegate.identity.upkeep import Upkeep
-from tidegate.model import Account, Origin, Peer, Principal
+from tidegate.model import Account, Origin, Peer, Principal, Tally
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import CERTIFICATE, KEYBOARD, combined, remaining_methods
@@ -143,6 +151,9 @@ class Identity:
         stored = StoredAccounts(provider, self.passwords)
         if hooks is not None:
             hooks.bind(stored, self.passwords, self._require_code)
+        for authenticator in authenticators:
+            if isinstance(authenticator, TakesPasswords):
+                authenticator.bind(self.passwords)
         self._stages = Stages(authenticators, stored, hooks)
         self._proved: OrderedDict[tuple[str, bytes, str], float] = OrderedDict()
         self._upkeep = Upkeep(provider, self.passwords, touch_seconds=self._options.touch_seconds)
@@ -267,13 +278,17 @@ class Identity:
             ProviderUnavailable: somebody who may know it cannot be asked.
             Unsupported: somebody may know it who can only tell from a login.
         """
-        account, is_stored = await self._stages.find(username)
+        account, is_stored, brings = await self._stages.find_with_tally(username)
         if account is None or is_stored:
             return account
         record = await self._provider.user(username) or await self._provider.external(username)
-        return account if record is None else with_usage(account, record)
+        return account if record is None else with_usage(account, record, brings_tally=brings)
 
-    async def _with_usage(self, account: Account) -> Account:
+    async def keep_tally(self, username: str, change: Tally) -> bool:
+        """Give a change of a tally to the authenticator that keeps it; False if none does."""
+        return await self._stages.keep_tally(username, change)
+
+    async def _with_usage(self, account: Account, step: Step) -> Account:
         """An account that is not stored with what is kept under its name, which begins now if need be.
 
         Raises:
@@ -282,7 +297,7 @@ class Identity:
         record = await self._provider.user(account.username)
         if record is None:
             record = await self._provider.keep_external(account.username)
-        return with_usage(account, record)
+        return with_usage(account, record, brings_tally=self._stages.brings_tally(step))
 
     # -- steps -------------------------------------------------------------------------------------------
 
@@ -297,7 +312,7 @@ class Identity:
             if proved.account is None:
                 return _partial(name, method, proved)
             is_stored = self._stages.is_stored(proved.step)
-            account = proved.account if is_stored else await self._with_usage(proved.account)
+            account = proved.account if is_stored else await self._with_usage(proved.account, proved.step)
             account = await self._stages.pre_login(account, peer, method)
         except LoginRefused:
             raise

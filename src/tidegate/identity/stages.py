@@ -8,13 +8,14 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from tidegate.abc import (
     AsksFirst,
     Authenticator,
     Challenge,
     Credential,
+    KeepsTallies,
     KnowsKeys,
     LoginAttempt,
     NextStep,
@@ -26,7 +27,7 @@ from tidegate.errors import LoginRefused, Unsupported
 from tidegate.identity.accounts import StoredAccounts, holds_key
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.hashing import PasswordChecker
-from tidegate.model import Account, Peer
+from tidegate.model import TALLY_NAMES, Account, Peer, Tally
 
 PASSWORD_CHALLENGE: Final = Challenge((Prompt("Password: "),))
 """Asked where no authenticator has questions of its own."""
@@ -140,6 +141,15 @@ class Surrounded(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesPasswords(Protocol):
+    """An authenticator of ours whose passwords are checked by the server's own threads and in their time."""
+
+    def bind(self, passwords: PasswordChecker) -> None:
+        """Take what checks passwords."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Proved:
     """The answer to a right credential.
@@ -176,6 +186,7 @@ class Stages:
         self._chain: tuple[Authenticator | Surrounded, ...] = (*self._added, self._stored)
         self._asking = tuple(one for one in self._chain if isinstance(one, AsksFirst))
         self._last = tuple(one for one in self._added if isinstance(one, PreLogin))
+        self._tallying = tuple(one for one in self._added if isinstance(one, KeepsTallies))
         self._opened: list[Authenticator | Surrounded] = []
         # Of authenticators that cannot find accounts by name: as the last login had them.
         self._seen: OrderedDict[str, Account] = OrderedDict()
@@ -215,6 +226,16 @@ class Stages:
             ProviderUnavailable: an authenticator or the provider cannot be asked.
             Unsupported: nobody knows it who can tell, and somebody can only tell from a login.
         """
+        account, stored, _ = await self.find_with_tally(username)
+        return account, stored
+
+    async def find_with_tally(self, username: str) -> tuple[Account | None, bool, bool]:
+        """As `find`, and True if the account brings a tally of its own.
+
+        Raises:
+            ProviderUnavailable: an authenticator or the provider cannot be asked.
+            Unsupported: nobody knows it who can tell, and somebody can only tell from a login.
+        """
         blind: Unsupported | None = None
         for authenticator in self._chain:
             stored = authenticator is self._stored
@@ -223,10 +244,22 @@ class Stages:
             except Unsupported as error:
                 blind, account, stored = error, self._seen.get(username), False
             if account is not None:
-                return account, stored
+                return account, stored, isinstance(authenticator, KeepsTallies)
         if blind is not None:
             raise blind
-        return None, False
+        return None, False, False
+
+    @staticmethod
+    def brings_tally(step: Step) -> bool:
+        """True if the account brings a tally of its own."""
+        return isinstance(step.authenticator, KeepsTallies)
+
+    async def keep_tally(self, username: str, change: Tally) -> bool:
+        """Give a change of a tally to whoever keeps it; False if nobody does."""
+        for authenticator in self._tallying:
+            if await authenticator.add_tally(username, change):
+                return True
+        return False
 
     async def knows_key(self, peer: Peer, username: str, public_key: bytes) -> bool:
         """True if somebody here takes a signature by this key for the user."""
@@ -353,9 +386,16 @@ class Stages:
             self._seen.popitem(last=False)
 
 
-def with_usage(account: Account, record: Account) -> Account:
-    """An account that is not stored, with the usage that is kept under its name."""
+def with_usage(account: Account, record: Account, *, brings_tally: bool = False) -> Account:
+    """An account that is not stored, with the usage that is kept under its name.
+
+    Args:
+        brings_tally: its tally was counted elsewhere, and what is kept here comes on top.
+    """
     kept = {name: getattr(record, name) for name in _USAGE_FIELDS if name != "username"}
+    if brings_tally:
+        sums = {one: getattr(account.tally, one) + getattr(record.tally, one) for one in TALLY_NAMES}
+        kept["tally"] = Tally(**{one: max(0, value) for one, value in sums.items()})
     return replace(account, **kept)
 
 

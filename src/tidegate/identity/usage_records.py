@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Literal
 
 from tidegate.identity.api import Accounts
-from tidegate.model import Account, Folder, UsageDelta
+from tidegate.model import Account, Folder, Tally, UsageDelta
 from tidegate.store.contract import Provider
 
 
@@ -16,10 +18,17 @@ class UsageRecords:
     Args:
         accounts: asked for accounts by name.
         provider: keeps the numbers, also of accounts that are not stored.
+        keep_tally: asked first about changes of a tally; False keeps them here.
     """
 
-    def __init__(self, accounts: Accounts, provider: Provider) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        provider: Provider,
+        keep_tally: Callable[[str, Tally], Awaitable[bool]] | None = None,
+    ) -> None:
         self._accounts = accounts
+        self._keep_tally = keep_tally
         self._provider = provider
 
     async def user(self, username: str) -> Account | None:
@@ -32,6 +41,9 @@ class UsageRecords:
 
     async def add_usage(self, username: str, delta: UsageDelta) -> None:
         """Add to an account's counters."""
+        keep = self._keep_tally
+        if keep is not None and delta.tally != Tally() and await keep(username, delta.tally):
+            delta = replace(delta, tally=Tally())
         await self._provider.add_usage(username, delta)
 
     async def set_usage(self, username: str, *, size: int, files: int) -> None:

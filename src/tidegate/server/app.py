@@ -25,11 +25,11 @@ from tidegate.doors.common.door import Door
 from tidegate.errors import OperatorError, ProviderUnavailable
 from tidegate.events.bus import Bus
 from tidegate.events.sinks.log import LogSink
-from tidegate.identity.factory import create_authenticators
 from tidegate.identity.service import Identity
 from tidegate.identity.usage_records import UsageRecords
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
+from tidegate.server.authenticators import authenticators
 from tidegate.server.certificates import user_certificates
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
@@ -41,7 +41,6 @@ from tidegate.server.provider_start import ProviderStart
 from tidegate.server.secrets import read_keys, sealing, with_keys_of
 from tidegate.server.sinks import Receivers
 from tidegate.server.wiring import (
-    authenticator_uses,
     identity_options,
     keys_that_wait,
     limit_settings,
@@ -158,12 +157,10 @@ class App:
         self._storages = Storages(storage_kinds(self.loaded), host)
         for line in await self._storages.open():
             log.info("%s", line)
-        wanted = authenticator_uses(self.loaded)
-        authenticators = await asyncio.to_thread(create_authenticators, wanted) if wanted else ()
         self._identity = Identity(
             self.provider,
             identity_options(self.loaded),
-            authenticators=authenticators,
+            authenticators=await authenticators(self.loaded, self.bus),
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             hooks=login_hooks(self.loaded, self.provider, self.bus),
@@ -172,7 +169,7 @@ class App:
         await self._identity.open()
         started = await notices(self.loaded, self.bus, self.registry, self._identity.find)
         self._sessions = VfsSessions(
-            self._storages.build, UsageRecords(self._identity, self.provider),
+            self._storages.build, UsageRecords(self._identity, self.provider, self._identity.keep_tally),
             options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
             kept=self.bus, inspections=self.receivers.inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,

@@ -51,6 +51,7 @@ def parse_openbridge(
     *,
     parse_key: Callable[[str], str],
     closed_by_default: bool = False,
+    shared_tallies: bool = False,
     rules: Rules = DEFAULT_RULES,
 ) -> Harvest:
     """Accounts of the tables.
@@ -60,6 +61,7 @@ def parse_openbridge(
         parse_key: turns a public key of any form into an OpenSSH line or raises `BadRecord`
             (`tidegate.accounts.keys.parse_public_key`).
         closed_by_default: the old server had ``builtin:all`` for a deny table: only `ftpd_allow` comes in.
+        shared_tallies: members of a group count on its tally, as there; else each has the limit alone.
         rules: what names are valid.
     """
     harvest = Harvest(source="openbridge")
@@ -67,7 +69,7 @@ def parse_openbridge(
     access = check_access(tables.allow, tables.deny, closed_by_default=closed_by_default, harvest=harvest)
     salts = _by_name(tables.salt, "ftpd_salt", "salt", harvest)
     keys = _keys(tables.userkey, parse_key, harvest)
-    quotas = _Quotas(tables, harvest)
+    quotas = _Quotas(tables, harvest, shared=shared_tallies)
     seen: set[str] = set()
     for index, row in enumerate(tables.user):
         if harvest.full:
@@ -86,7 +88,7 @@ def parse_openbridge(
             # No row is a statement too: the keys that came from there are revoked.
             account = replace(account, public_keys=tuple(dict.fromkeys(keys.get(name, ()))))
             says.add("public_keys")
-        account = _with_access(account, access, says)
+        account = with_access(account, access, says)
         try:
             account = quotas.apply(account, says, notes)
         except BadRecord as error:
@@ -97,6 +99,11 @@ def parse_openbridge(
         if strangers := names - seen:
             harvest.notes.append(f"{len(strangers)} names of {table} are not in ftpd_user")
     return harvest
+
+
+def limit_of(tables: OpenbridgeTables, account: Account) -> tuple[str, str] | None:
+    """Kind and name of the limit, and so of the tally, of an account of `parse_openbridge`; None without."""
+    return _Quotas(tables, Harvest()).key_of(account)
 
 
 def _account(row: Row, says: set[str], notes: list[str]) -> Account:
@@ -142,7 +149,8 @@ def _with_hash(account: Account, stored: str, salt: str, says: set[str], notes: 
     return replace(account, password=stored)
 
 
-def _with_access(account: Account, access: AccessRules, says: set[str]) -> Account:
+def with_access(account: Account, access: AccessRules, says: set[str]) -> Account:
+    """The account with the networks that may come."""
     if not access.allowed_ip and not access.denied_ip:
         return account
     says.update(("filters.allowed_ip", "filters.denied_ip"))
@@ -176,10 +184,11 @@ class _Quotas:
     """Picks the one limit that applies to a user, as mod_quotatab looks it up.
 
     User, then primary group, then other groups, then ``all``. Limits of groups and of all are shared by
-    their members there; here each member gets the limit alone, and a note says so.
+    their members there; an import gives each member the limit alone, and a note says so.
     """
 
-    def __init__(self, tables: OpenbridgeTables, harvest: Harvest) -> None:
+    def __init__(self, tables: OpenbridgeTables, harvest: Harvest, *, shared: bool = False) -> None:
+        self._shared = shared
         self._limits = _by_kind(tables.quotalimit, "ftpd_quotalimit", harvest)
         self._tallies = _by_kind(tables.quotatally, "ftpd_quotatally", harvest, lenient=True)
         self._group_of = {_text(row, "gid"): _text(row, "groupname") for row in tables.group}
@@ -192,11 +201,12 @@ class _Quotas:
 
     def apply(self, account: Account, says: set[str], notes: list[str]) -> Account:
         """The account with its limit and what it has used of it."""
-        found = next((key for key in self._candidates(account) if key in self._limits), None)
+        found = self.key_of(account)
         if found is None:
             return account
         kind, name = found
-        limit, tally = self._limits[found], self._tallies.get(("user", account.username), {})
+        limit = self._limits[found]
+        tally = self._tallies.get(found if self._shared else ("user", account.username), {})
         place = f"ftpd_quotalimit[{name}]"
         limit_type = _text(limit, "limit_type").lower()
         if limit_type not in ("soft", "hard"):
@@ -206,7 +216,7 @@ class _Quotas:
             per_session=_flag(limit, "per_session", place),
             **{counter: _count(limit, f"{counter}_avail", place) for counter in TALLY_NAMES},
         )
-        if kind != "user":
+        if kind != "user" and not self._shared:
             notes.append(
                 f"the limit of {kind} {name!r} was shared; here this user has it alone".replace(" ''", "")
             )
@@ -215,9 +225,13 @@ class _Quotas:
         account = replace(account, filters=filters)
         if limits.per_session or not tally:
             return account
-        place = f"ftpd_quotatally[{account.username}]"
+        place = f"ftpd_quotatally[{name if self._shared else account.username}]"
         used = Tally(**{counter: _count(tally, f"{counter}_used", place) for counter in TALLY_NAMES})
         return replace(account, tally=used)
+
+    def key_of(self, account: Account) -> tuple[str, str] | None:
+        """Kind and name of the limit that applies; None if none does."""
+        return next((key for key in self._candidates(account) if key in self._limits), None)
 
     def _candidates(self, account: Account) -> Iterable[tuple[str, str]]:
         yield "user", account.username

@@ -25,7 +25,7 @@ READ_SECONDS: Final = 300.0
 _USER: Final = (
     "userid", "passwd", "subscriptionid", "uid", "gid", "homedir", "status", "count", "accessed",
 )  # fmt: skip
-_TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     # attribute of OpenbridgeTables: (names of the table, columns to read as far as they are there)
     "user": (("ftpd_user", "ftpusers"), _USER),
     "salt": (("ftpd_salt",), ("userid", "salt")),
@@ -49,9 +49,14 @@ _TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "allow": (("ftpd_allow",), ("client_ip", "allowed")),
     "deny": (("ftpd_deny",), ("client_ip", "allowed")),
 }
+LIVE_TABLES: Final = {
+    attribute: (names, ("id", *columns) if attribute == "user" else columns)
+    for attribute, (names, columns) in TABLES.items()
+}
+"""The same for reading one user at a time, in the order of ids."""
 _RESTRICTING: Final = ("ftpd_deny", "ftpd_quotalimit", "ftpd_quotatally")
 """Tables without which accounts may do more than there; empty only if it is known that there is none."""
-_FLOAT: Final = 4
+FLOAT: Final = 4
 """MySQL's number for the type FLOAT."""
 _NEEDED: Final = ("userid", "passwd", "uid", "gid", "homedir", "status")
 
@@ -95,23 +100,24 @@ async def read_openbridge(
 async def _read(connection: AsyncConnection) -> OpenbridgeTables:
     found: dict[str, Sequence[Row]] = {}
     missing: list[str] = []
-    for attribute, (names, wanted) in _TABLES.items():
-        name, columns = await _look(connection, names)
+    for attribute, (names, wanted) in TABLES.items():
+        name, columns = await look_up_table(connection, names)
         if not name:
-            if attribute == "user":
-                raise ProviderError(f"the database has no table {' or '.join(names)}")
             missing.append(names[0])
             continue
-        if attribute == "user" and (lacking := [one for one in _NEEDED if one not in columns]):
-            raise ProviderError(f"the table {name} has no column {', '.join(lacking)}")
         found[attribute] = await _rows(
             connection, name, {one: columns[one] for one in wanted if one in columns}
         )
     return OpenbridgeTables(**found, missing=missing)
 
 
-async def _look(connection: AsyncConnection, names: Sequence[str]) -> tuple[str, dict[str, int]]:
-    """The first of `names` that is a table or view here, with its columns; ``""`` if none is."""
+async def look_up_table(connection: AsyncConnection, names: Sequence[str]) -> tuple[str, dict[str, int]]:
+    """The first of `names` that is a table or view here, with its columns; ``""`` if none is.
+
+    Raises:
+        ProviderError: it is the table of users and lacks a column.
+        RightMissing: it may not be read, and accounts would be allowed more without it.
+    """
     refused: RightMissing | None = None
     for name in names:
         try:
@@ -123,14 +129,18 @@ async def _look(connection: AsyncConnection, names: Sequence[str]) -> tuple[str,
             refused = error
             continue
         if columns:
+            if names == TABLES["user"][0] and (lacking := [one for one in _NEEDED if one not in columns]):
+                raise ProviderError(f"the table {name} has no column {', '.join(lacking)}")
             return name, columns
-    if refused is not None and names == _TABLES["user"][0]:
+    if refused is not None and names == TABLES["user"][0]:
         raise refused
     if refused is not None and names[0] in _RESTRICTING:
         raise RightMissing(
             f"the table {names[0]} cannot be read, and accounts would come over without what it restricts: "
             "grant SELECT on it, or on the whole database if there is no such table"
         )
+    if names == TABLES["user"][0]:
+        raise ProviderError(f"the database has no table {' or '.join(names)}")
     return "", {}
 
 
@@ -148,7 +158,7 @@ async def _rows(connection: AsyncConnection, name: str, columns: dict[str, int])
         return []
     # The server writes a FLOAT with 6 digits; as a DOUBLE it is exact.
     wanted: list[ColumnElement[Any]] = [
-        literal_column(f"`{one}` + 0e0").label(one) if kind == _FLOAT else column(one)
+        literal_column(f"`{one}` + 0e0").label(one) if kind == FLOAT else column(one)
         for one, kind in columns.items()
     ]
     query: Executable = select(*wanted).select_from(table(name)).limit(MAX_ROWS + 1)
