@@ -223,3 +223,28 @@ async def test_a_rule_that_is_waited_for_refuses(tmp_path: Path) -> None:
     finally:
         await asyncio.to_thread(server.stop)
     assert sorted(one.name for one in person.home.iterdir()) == ["closed", "good.txt"]
+
+
+async def test_what_a_command_changes_is_told_by_the_next_server(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        server = Running(tmp_path / "config", settings={})
+        server.account()
+        told = {
+            "name": "records",
+            "status": 1,
+            "trigger": 2,
+            "conditions": {"provider_events": ["add"], "options": {"provider_objects": ["folder"]}},
+            "actions": [{"name": "call"}],
+        }
+        call = action(
+            "call", 1, http_config={"endpoint": receiver.url, "timeout": 9, "body": "{{.ObjectName}}"}
+        )
+        await asyncio.to_thread(add, server, tmp_path, [call], [told])
+        made = await asyncio.to_thread(tidegate, "folder", "add", "fo", "/srv/fo", "-c", server.directory)
+        assert made.code == 0, made.err
+        try:
+            await asyncio.to_thread(server.start)
+            await until(lambda: receiver.accepted, "told")
+        finally:
+            await asyncio.to_thread(server.stop)
+    assert [one.body for one in receiver.accepted] == [b"fo"]

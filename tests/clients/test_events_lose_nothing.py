@@ -52,7 +52,10 @@ async def run(tmp_path: Path, *, uploads: int, kills: int, seed: int, patience: 
     with Receiver(moody) as receiver:
         server = Running(
             tmp_path / "config",
-            settings={"common": {"actions": {"execute_on": ["upload"], "hook": receiver.url}}},
+            settings={
+                "common": {"actions": {"execute_on": ["upload"], "hook": receiver.url}},
+                "http": {"timeout": 5},
+            },
         )
         server.expected_errors = ["uploads.journal", "unfinished"]
         complete: list[str] = []
@@ -95,7 +98,7 @@ async def run(tmp_path: Path, *, uploads: int, kills: int, seed: int, patience: 
 
 
 async def test_every_complete_upload_is_told_with_one_id(tmp_path: Path) -> None:
-    await run(tmp_path, uploads=60, kills=1, seed=7, patience=60)
+    await run(tmp_path, uploads=40, kills=1, seed=7, patience=60)
 
 
 @pytest.mark.soak

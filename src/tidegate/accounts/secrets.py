@@ -15,11 +15,12 @@ from typing import Any, Final, TypeVar
 from tidegate.accounts.versions import version_of
 from tidegate.errors import NotFound, Outdated, UnknownFolder
 from tidegate.model import LOCAL_DISK, Account, Admin, Folder
+from tidegate.model.rule import EventAction
 from tidegate.model.sealing import PLAIN_KEY, SealsSecrets, SecretLocked
 from tidegate.store.contract import Guard, Provider
 from tidegate.store.sealing import owner_of, record_secrets, renew_record
 
-R = TypeVar("R", Account, Folder, Admin)
+R = TypeVar("R", Account, Folder, Admin, EventAction)
 
 PAGE: Final = 500
 """Folders and administrators read at a time."""
@@ -83,14 +84,16 @@ async def rotate_secrets(
                 await _renew(record, keys, rotation, provider.folder, _write_folder(provider))
             case Admin():
                 await _renew(record, keys, rotation, provider.admin, _write_admin(provider))
+            case EventAction():
+                await _renew(record, keys, rotation, provider.event_action, _write_action(provider))
         if told is not None:
             told(rotation.records)
     return rotation
 
 
-async def every_record(provider: Provider) -> AsyncIterator[Account | Folder | Admin]:
-    """Every record that may have secrets, a page at a time: folders, administrators, accounts."""
-    for page in (provider.folders, provider.admins):
+async def every_record(provider: Provider) -> AsyncIterator[Account | Folder | Admin | EventAction]:
+    """Every record that may have secrets, a page at a time; accounts come last."""
+    for page in (provider.folders, provider.admins, provider.event_actions):
         read: Callable[..., Awaitable[list[Any]]] = page
         offset = 0
         while records := await read(offset=offset, limit=PAGE):
@@ -172,9 +175,11 @@ def _unchanged(read: R) -> Guard[R]:
     return guard
 
 
-def _secrets(record: Account | Folder | Admin) -> object:
+def _secrets(record: Account | Folder | Admin | EventAction) -> object:
     """The parts of a record that hold its own secrets; its version leaves them out."""
     match record:
+        case EventAction():
+            return record.options
         case Account():
             return record.filesystem, record.filters.extra
         case Folder():
@@ -185,6 +190,12 @@ def _secrets(record: Account | Folder | Admin) -> object:
 
 def _write_account(provider: Provider) -> Callable[[Account, Guard[Account]], Awaitable[Account]]:
     return lambda account, guard: provider.update_user(account, guard=guard)
+
+
+def _write_action(
+    provider: Provider,
+) -> Callable[[EventAction, Guard[EventAction]], Awaitable[EventAction]]:
+    return lambda action, guard: provider.update_event_action(action, guard=guard)
 
 
 def _write_folder(provider: Provider) -> Callable[[Folder, Guard[Folder]], Awaitable[Folder]]:

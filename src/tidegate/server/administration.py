@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final, Literal
 
 from tidegate.accounts.actor import Actor, Channel, operator
 from tidegate.accounts.administration import Administration
@@ -34,6 +34,10 @@ from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
     from tidegate.vfs.usage.scan import Scans
+
+
+RULES_SINK: Final = "event rules"
+"""The cursor of event rules in the outbox."""
 
 
 class ThreadHasher:
@@ -101,19 +105,38 @@ class StoredEvents:
     Args:
         provider: open.
         uses: the kept sinks of the configuration.
+        rules: tells if event rules want an event; asked once there is one.
     """
 
-    def __init__(self, provider: Provider, uses: Sequence[KeptUse]) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        uses: Sequence[KeptUse],
+        rules: Callable[[], Awaitable[Callable[[Event], bool] | None]],
+    ) -> None:
         self._provider = provider
         self._names = [use.name for use in uses]
         self._wanted = frozenset[str]().union(*(use.events for use in uses))
+        self._rules = rules
+        self._rules_want: Callable[[Event], bool] | None = None
+        self._asked = False
         self._waiting: list[str] = []
         self._turn = asyncio.Lock()
         self._registered = False
 
     async def record(self, *events: Event) -> None:
         """Store events that a sink wants; what is recorded at the same time goes into one transaction."""
-        wanted = [encode(event) for event in events if name_of(event) in self._wanted]
+        if not self._asked:
+            self._asked = True
+            self._rules_want = await self._rules()
+            if self._rules_want is not None:
+                self._names.append(RULES_SINK)
+        want = self._rules_want
+        wanted = [
+            encode(event)
+            for event in events
+            if name_of(event) in self._wanted or (want is not None and want(event))
+        ]
         if not wanted:
             return
         self._waiting += wanted
@@ -139,7 +162,16 @@ def kept_events(loaded: Loaded, provider: Provider) -> Emits:
         ConfigError: a sink cannot be found or made.
     """
     _, kept = create_sinks(sink_uses(loaded))
-    return StoredEvents(provider, kept) if kept else NoEvents()
+
+    async def rules() -> Callable[[Event], bool] | None:
+        if not loaded.settings.data_provider.actions.execute_on and not await provider.event_rules(limit=1):
+            return None
+        from tidegate.actions.active import ActiveRules
+        from tidegate.server.rule_parts import stored_book
+
+        return ActiveRules(await stored_book(loaded, provider)).wants
+
+    return StoredEvents(provider, kept, rules)
 
 
 def at_shell(channel: Channel = Channel.CLI) -> Actor:

@@ -40,6 +40,7 @@ from tidegate.outgoing.http import HttpCaller
 from tidegate.rules.book import Rule, RuleBook, shown_rule
 from tidegate.rules.conditions import Condition
 from tidegate.rules.facts import Facts
+from tidegate.server.administration import RULES_SINK
 from tidegate.server.outgoing import command_options, create_caller, create_programs, http_options
 from tidegate.server.rule_parts import (
     ServerParts,
@@ -54,8 +55,6 @@ from tidegate.server.secrets import sealing
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
 
-SINK: Final = "event rules"
-"""The name of the cursor in the outbox."""
 _ORIGIN: Final = "event_origin"
 """The setting with the beginning of ids of events of one data provider."""
 PROGRAMS: Final = 32
@@ -152,7 +151,7 @@ class EventRules:
 
     def use(self) -> KeptUse:
         """The kept sink that hands events to rules."""
-        return KeptUse(SINK, self.sink, NAMES, active=self.active.names, wants=self.active.wants)
+        return KeptUse(RULES_SINK, self.sink, NAMES, active=self.active.names, wants=self.active.wants)
 
     async def start(self, inspections: Inspections, make_outbox: Callable[[list[KeptUse]], Outbox]) -> None:
         """Read the records and follow their changes; a data provider that is away is asked again later.
