@@ -201,4 +201,16 @@ def test_certificates_of_clients(tmp_path: Path) -> None:
         assert curl(own.client(both.name)) == 401
         assert curl(own.client(both.name), f"{both.name}:wrong") == 401
         assert curl(own.client(both.name), f"{both.name}:{both.password}") == 200
+        assert {line["protocol"] for line in lines(server, person, "login")} == {"DAVS"}
         assert "TLSCertificate" in {line["method"] for line in lines(server, person, "login")}
+
+
+@pytest.mark.parametrize("protocol", ["DAV", "DAVS"])
+def test_explain_knows_webdav(server: DavServer, protocol: str) -> None:
+    person = server.account(filters=Filters(denied_protocols=("DAV",)))
+    words = ["explain", "--user", person.name, "--op", "list", "--path", "/", "--protocol", protocol]
+    done = subprocess.run(
+        [*COMMAND, *words, "-c", str(server.running.directory)], capture_output=True, text=True, timeout=60
+    )
+    assert "DENIED" in done.stdout
+    assert "denied_protocols" in done.stdout

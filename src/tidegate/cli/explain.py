@@ -46,7 +46,7 @@ class ExplainFlags:
         str,
         typer.Option(
             "--protocol",
-            help="SFTP, SCP, SSH for another SSH command, FTP (in the clear), or FTPS (FTP by TLS).",
+            help="SFTP, SCP, SSH for another SSH command, FTP (in the clear), FTPS (FTP by TLS), DAV, DAVS.",
         ),
     ] = "SFTP"
     target: Annotated[str | None, typer.Option("--target", help="Second path of a rename, copy or link.")] = (

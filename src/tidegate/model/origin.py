@@ -43,7 +43,9 @@ class Origin:
 
     @property
     def door(self) -> str:
-        """The protocol as event rules and hooks know it: FTP by TLS is FTP."""
+        """The protocol as event rules and hooks know it: FTP by TLS is FTP, WebDAV by HTTPS is DAV."""
+        if self.protocol == Protocol.DAVS:
+            return "DAV"
         return "FTP" if self.protocol == Protocol.FTPS else self.protocol
 
 

@@ -18,6 +18,9 @@ class Protocol(enum.StrEnum):
     FTPS = "FTPS"
     """with the control connection encrypted"""
     DAV = "DAV"
+    """over HTTP"""
+    DAVS = "DAVS"
+    """over HTTPS"""
     HTTP = "HTTP"
 
     @property
@@ -25,6 +28,8 @@ class Protocol(enum.StrEnum):
         """The word used in `denied_protocols`: SSH, FTP, DAV or HTTP."""
         if self is Protocol.FTPS:
             return "FTP"
+        if self is Protocol.DAVS:
+            return "DAV"
         return "SSH" if self in (Protocol.SFTP, Protocol.SCP) else self.value
 
 

@@ -22,7 +22,16 @@ METHODS: Final = (
 )
 """Ways to log in that a door has; keyboard-interactive after a password is a one-time code."""
 
-DOORS: Final = (Protocol.SFTP, Protocol.SCP, Protocol.SSH, Protocol.FTP, Protocol.FTPS, Protocol.HTTP)
+DOORS: Final = (
+    Protocol.SFTP,
+    Protocol.SCP,
+    Protocol.SSH,
+    Protocol.FTP,
+    Protocol.FTPS,
+    Protocol.DAV,
+    Protocol.DAVS,
+    Protocol.HTTP,
+)
 """Protocols that a door of this version speaks; SCP and HTTP judge as their family does."""
 
 
@@ -34,7 +43,7 @@ def address(text: str) -> str | None:
 def protocol_of(text: str) -> tuple[Protocol, bool]:
     """The protocol that `door` finds no mistake in, and whether its connection is encrypted."""
     protocol = Protocol(text.upper())
-    return protocol, protocol is not Protocol.FTP
+    return protocol, protocol not in (Protocol.FTP, Protocol.DAV)
 
 
 def door(text: str) -> str | None:

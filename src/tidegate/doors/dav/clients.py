@@ -193,7 +193,9 @@ class Clients:
         remote = (request.ip, client[1] if client and client[0] == request.ip else 0)
         if not await services.login.admits("DAV", request.ip):
             raise Rejected(403, "you are not allowed to connect")
-        peer = new_peer(Protocol.DAV, remote, scope.get("server"), client=agent)
+        protocol = Protocol.DAVS if request.encrypted else Protocol.DAV
+        peer = new_peer(protocol, remote, scope.get("server"), client=agent)
+        peer = replace(peer, encrypted=request.encrypted)
         record = ConnectionRecord(services.events, peer, encrypted=request.encrypted)
         record.named(offer.username)
         outcome = await self._judged(record, peer, offer, agent)

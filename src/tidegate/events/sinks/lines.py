@@ -60,7 +60,7 @@ FIELDS: Final[dict[str, str]] = {
     "muted": "Failures of the session since its last such line that made none at this level.",
     "name": "Name of the record; id of an API key.",
     "percent": "Mark that was crossed.",
-    "protocol": "Door: SFTP, SCP, SSH, FTP, FTPS (FTP with its control connection encrypted), DAV, HTTP.",
+    "protocol": "Door: SFTP, SCP, SSH, FTP, FTPS (by TLS), DAV, DAVS (by HTTPS), HTTP.",
     "remote_addr": "The client's end of the connection.",
     "reply": "Code of the reply of FTP: 226, 250, 425, 426, 450, 451, 452, 550, 552...; 0 without one.",
     "rule": "Rule that decided.",
