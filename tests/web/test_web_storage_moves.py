@@ -262,3 +262,19 @@ async def test_a_folder_moves_and_its_users_are_released(world: WebWorld) -> Non
     folder = (await world.client.get("/api/v2/folders/shared")).json()
     assert folder["mapped_path"] == str(new)
     assert tree(new) == tree(place)
+
+
+@pytest.mark.parametrize("below", ["", "/new"])
+async def test_no_home_moves_into_itself_by_a_link(world: WebWorld, below: str) -> None:
+    home = await add(world)
+    link = world.home / "files" / "way"
+    link.symlink_to(home)
+    before = tree(home)
+    answer = await world.client.post(f"{MOVES}/users/ann", json={"home_dir": f"{link}{below}"})
+    if answer.status_code == 202:
+        move = await ended(world, seconds=15)
+        assert move["state"] == "failed", move
+    else:
+        assert answer.status_code == 400, answer.text
+        assert "moves from" in answer.text
+    assert tree(home) == before

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
 
 from tidegate.abc import AsksFirst, Challenge, Credential, KnowsKeys, LoginAttempt, NextStep
-from tidegate.accounts.key_kinds import is_security_key, key_type
+from tidegate.accounts.key_kinds import is_certificate, is_security_key, key_type
 from tidegate.errors import (
     CallerError,
     LoginRefused,
@@ -180,6 +180,22 @@ class LoginHooks:
         self._prepared.pop((peer.connection_id, username, "publickey"), None)
         return await self._by_password_hook(attempt) or await self._stored.verify(attempt)
 
+    async def certified(self, peer: Peer, username: str, public_key: bytes) -> Accepted | None:
+        """Ask about a login that a user certificate has proved, as about a key; the certificate is not kept.
+
+        Raises:
+            LoginRefused: a hook refuses or fails.
+        """
+        stored = await self._records.known(username)
+        external = self._external("publickey", stored)
+        if external is None:
+            await self.prepare(peer, username, "publickey")
+            self._prepared.pop((peer.connection_id, username, "publickey"), None)
+            return None
+        credential = Credential("publickey", public_key=public_key)
+        account = await self._external_auth(external, stored, peer, username, credential)
+        return Accepted(account, stored=account.id != 0, hashed=False)
+
     async def first_challenge(self, peer: Peer, username: str) -> Challenge | None:
         """The questions of the hook that asks them; None leaves it to the usual one for the password.
 
@@ -252,6 +268,7 @@ class LoginHooks:
             if not names_user(credential.certificate, username):
                 raise LoginRefused("bad_credential", username=username)
             certificate = ssl.DER_cert_to_PEM_cert(credential.certificate)
+        kept = "" if is_certificate(credential.public_key) else key  # its authority vouches for a certificate
         question = external_question(
             username,
             stored,
@@ -268,14 +285,14 @@ class LoginHooks:
                 if hook.old or stored is None:
                     self._refuse(hook, username, "answered nothing")
                 account = await self._records.with_secret(
-                    stored, peer, passwords=self._passwords, secret=secret, key=key
+                    stored, peer, passwords=self._passwords, secret=secret, key=kept
                 )
             else:
                 answer = read_object(hook, body)
                 if not answer.get("username"):
                     raise LoginRefused("hook", rule=hook.key, username=username)
                 account = await self._records.whole(
-                    answer, peer, stored=stored, passwords=self._passwords, secret=secret, key=key
+                    answer, peer, stored=stored, passwords=self._passwords, secret=secret, key=kept
                 )
         except ProviderUnavailable:
             raise
@@ -489,8 +506,9 @@ def password_question(username: str, secret: str, peer: Peer) -> Question:
 
 
 def openssh_line(blob: bytes) -> str:
-    """A public key as a line of ``authorized_keys`` without comment."""
-    return f"{key_type(blob).decode('ascii', 'replace')} {base64.b64encode(blob).decode()}"
+    """A public key, or a certificate, as a line of ``authorized_keys`` without comment."""
+    kind = blob[4 : 4 + int.from_bytes(blob[:4], "big")] if is_certificate(blob) else key_type(blob)
+    return f"{kind.decode('ascii', 'replace')} {base64.b64encode(blob).decode()}"
 
 
 def _remember(where: OrderedDict[Any, float], key: object, value: float) -> None:

@@ -431,7 +431,9 @@ class Identity:
         _log.info(
             "certificate of user %r: key id %r, serial %d", name, certificate.key_id[:100], certificate.serial
         )
-        return await self._stages.certified(peer, name, sftp_only=certificate.sftp_only)
+        return await self._stages.certified(
+            peer, name, credential.public_key, sftp_only=certificate.sftp_only
+        )
 
     def _require(
         self, account: Account, peer: Peer, method: str, now_ms: int, *, partial: bool = False

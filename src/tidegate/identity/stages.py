@@ -124,11 +124,11 @@ class Surrounded(Protocol):
         """As `Authenticator.verify`; `Accepted` if a hook had a part in it."""
         ...
 
-    async def prepare(self, peer: Peer, username: str, method: str) -> None:
-        """Ask what may change an account before a login that is proved elsewhere.
+    async def certified(self, peer: Peer, username: str, public_key: bytes) -> Accepted | None:
+        """Ask about a login that a user certificate has proved; None leaves it to the account of the name.
 
         Raises:
-            LoginRefused: it refuses.
+            LoginRefused: a hook refuses.
         """
         ...
 
@@ -343,16 +343,19 @@ class Stages:
         if self._hooks is not None:
             await self._hooks.left(peer)
 
-    async def certified(self, peer: Peer, username: str, *, sftp_only: bool) -> Proved:
+    async def certified(self, peer: Peer, username: str, public_key: bytes, *, sftp_only: bool) -> Proved:
         """The account that a certificate stands for: of the first authenticator that finds it by name.
 
         Raises:
-            LoginRefused: nobody does (``unknown_user``).
+            LoginRefused: nobody does (``unknown_user``), or a hook refuses.
             TidegateError: somebody who may cannot be asked.
         """
         for authenticator in self._chain:
             if authenticator is self._hooks and self._hooks is not None:
-                await self._hooks.prepare(peer, username, "publickey")
+                accepted = await self._hooks.certified(peer, username, public_key)
+                if accepted is not None:
+                    step = Step(authenticator, ("publickey",), sftp_only=sftp_only, accepted=accepted)
+                    return Proved(step, account=accepted.account)
             try:
                 account = await authenticator.find(username)
             except Unsupported:

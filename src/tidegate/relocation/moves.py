@@ -431,7 +431,8 @@ class Moves:
             ends.append(backend.location(""))
         move.source, move.target = ends
         one, other = (end.rstrip("/") + "/" for end in ends)
-        if one.startswith(other) or other.startswith(one):
+        both_here = one.startswith("/") and other.startswith("/")
+        if one.startswith(other) or other.startswith(one) or (both_here and await _overlap(*ends)):
             raise BadRecord("filesystem", f"{move.target} is, holds or lies in the storage it moves from")
 
     @contextlib.asynccontextmanager
@@ -520,6 +521,28 @@ async def _tell(move: Move) -> None:
     while True:
         await asyncio.sleep(LINE_SECONDS)
         log.info("%s", str(move))
+
+
+async def _overlap(one: str, other: str) -> bool:
+    """True if of two directories of this host one is or lies in the other, by whatever links or mounts."""
+
+    def chain(directory: str) -> list[tuple[int, int] | None]:
+        real = Path(directory).resolve()
+        found: list[tuple[int, int] | None] = []
+        for path in (real, *real.parents):
+            try:
+                status = path.stat()
+            except OSError:
+                found.append(None)
+            else:
+                found.append((status.st_dev, status.st_ino))
+        return found
+
+    def nested() -> bool:
+        first, second = chain(one), chain(other)
+        return any(end[0] is not None and end[0] in way for end, way in ((first, second), (second, first)))
+
+    return await asyncio.to_thread(nested)
 
 
 async def _is_there(directory: str) -> bool:
