@@ -8,7 +8,9 @@ import contextlib
 import ftplib
 import hashlib
 import io
+import json
 import os
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,8 +19,12 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.databases import Server, mariadb
-from tests.support.openbridge_world import Gateway, gateway
-from tests.support.running import Running, free_port
+from tests.support.openbridge_world import Gateway, closed_port, gateway
+from tests.support.running import COMMAND, Running, free_port
+
+from tidegate.config.load import load
+from tidegate.errors import ConfigError
+from tidegate.server.openbridge import openbridge_options
 
 SECRET = "00cd555ee93dec9c549a06b5000e890e"
 WAIT_SECONDS = 15
@@ -130,3 +136,97 @@ async def test_two_servers_by_two_doors(tables: Gateway, tmp_path: Path) -> None
         for server in (one, two):
             with pytest.raises(asyncssh.PermissionDenied):
                 await connect(server, "peter")
+
+
+def tidegate(
+    place: Path, *words: str, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("TIDEGATE_", "MYSQL_", "APP_", "AWS_"))}
+    return subprocess.run(
+        [*COMMAND, *words, "-c", str(place)], env={**kept, **(environ or {})}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+async def test_check_and_explain_ask_the_tables(tables: Gateway, tmp_path: Path) -> None:
+    await tables.add("peter", SECRET, home="/srv/peter")
+    await tables.sql("DROP TABLE ftpd_allow")
+    with closed_port() as port:
+        section = tables.section(read_host=f"127.0.0.1:{port}")
+        settings = {"identity": section, "data_provider": {"driver": "memory", "name": ""}}
+        settings["sftpd"] = {"bindings": [{"port": 0}]}
+        settings["httpd"] = {"bindings": []}
+        (tmp_path / "tidegate.json").write_text(json.dumps(settings))
+        told = tidegate(tmp_path, "check")
+    assert told.returncode == 0, told.stderr
+    assert f"users of mysql at 127.0.0.1:{tables.server.port}: table ftpd_user" in told.stdout
+    everything = told.stdout + told.stderr
+    for text in (
+        "there is no table ftpd_allow", "count and accessed are not written back: UPDATE command denied",
+        "tallies are not written back: UPDATE command denied", "transfers are not written back: INSERT command denied",
+        "the replica cannot be asked",
+    ):  # fmt: skip
+        assert text in everything, everything
+    assert tables.password not in everything
+    await tables.grant()
+    assert "written back: count and accessed, tallies, transfers" in tidegate(tmp_path, "check").stdout
+
+    flags = ("--op", "upload", "--path", "/a.csv")
+    told = tidegate(tmp_path, "explain", "--user", "peter", *flags)
+    assert told.stdout.startswith("ALLOWED"), told.stderr
+    assert (
+        f"account from identity.openbridge, tables of mysql at 127.0.0.1:{tables.server.port}" in told.stdout
+    )
+    await tables.sql("UPDATE ftpd_user SET status='inactive'")
+    told = tidegate(tmp_path, "explain", "--user", "peter", *flags, "--json")
+    assert (told.returncode, json.loads(told.stdout)["allowed"]) == (3, False)
+    assert "identity.openbridge" in json.loads(told.stdout)["account_from"]
+    assert "no such user" in tidegate(tmp_path, "explain", "--user", "paul", *flags).stderr
+
+    await tables.sql("INSERT INTO ftpd_deny VALUES ('.example.com', 'ALL', 'DENIED')")
+    told = tidegate(tmp_path, "check")
+    assert told.returncode != 0
+    assert "'.example.com' is not an address or network" in told.stderr
+    await tables.sql("RENAME TABLE ftpd_user TO ftpd_gone")
+    assert "has no table ftpd_user or ftpusers" in tidegate(tmp_path, "check").stderr
+
+
+async def test_the_gateways_variables_name_the_tables(tables: Gateway, tmp_path: Path) -> None:
+    await tables.add("peter", SECRET)
+    given = {
+        "MYSQL_HOST": f"127.0.0.1:{tables.server.port}", "MYSQL_READHOST": f"127.0.0.1:{tables.server.port}",
+        "APP_DATABASE": tables.name, "APP_SYSTEM_USER": tables.user, "APP_SYSTEM_PASSWORD": tables.password,
+        "TIDEGATE_DATA_PROVIDER__DRIVER": "memory", "TIDEGATE_SFTPD__BINDINGS__0__PORT": "0",
+    }  # fmt: skip
+    told = tidegate(tmp_path, "check", environ=given)
+    assert f"users of mysql at 127.0.0.1:{tables.server.port}: table ftpd_user" in told.stdout, told.stderr
+    assert "replica" not in told.stdout
+    assert f"users are read from the tables of the database {tables.name} at 127.0.0.1" in told.stderr
+    assert tables.password not in told.stdout + told.stderr
+    told = tidegate(tmp_path, "explain", "--user", "peter", "--op", "upload", environ=given)
+    assert "account from identity.openbridge" in told.stdout, told.stderr
+
+
+def test_variables_are_weaker_than_ours_and_than_a_file(tmp_path: Path) -> None:
+    given = {"MYSQL_HOST": "db:3307", "MYSQL_READHOST": "replica", "APP_SYSTEM_USER": "ftpd"}
+    keys = load(tmp_path, "tidegate", given).settings.identity.openbridge
+    assert (keys.host, keys.read_host, keys.username, keys.mount_point) == ("db:3307", "replica", "ftpd", "")
+    bucket = {**given, "AWS_S3BUCKET": "b", "AWS_DEFAULT_REGION": "r"}
+    assert load(tmp_path, "tidegate", bucket).settings.identity.openbridge.mount_point == "/mnt"
+    bucket["MOUNT_POINT"] = "/data"
+    assert load(tmp_path, "tidegate", bucket).settings.identity.openbridge.mount_point == "/data"
+    ours = {**given, "TIDEGATE_IDENTITY__OPENBRIDGE__HOST": "other"}
+    assert load(tmp_path, "tidegate", ours).settings.identity.openbridge.host == "other"
+    assert load(tmp_path, "tidegate", {"MYSQL_HOST": "db"}).settings.identity.openbridge.host == ""
+    (tmp_path / "tidegate.json").write_text("{}")
+    assert load(tmp_path, "tidegate", given).settings.identity.openbridge.host == ""
+
+
+@pytest.mark.parametrize("host", ["db:port", "db:0", "db:65536", ":3306", "[::1]:x"])
+def test_mistakes_in_addresses_are_named(tmp_path: Path, host: str) -> None:
+    (tmp_path / "tidegate.json").write_text(
+        json.dumps({"identity": {"openbridge": {"host": host, "username": "u"}}})
+    )
+    loaded = load(tmp_path, "tidegate", {})
+    with pytest.raises(ConfigError, match=r"identity.openbridge.host: expected host or host:port"):
+        openbridge_options(loaded)

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from tests.contract.conftest import Opened, OptionsOf
+from tests.support.cut_line import CutLine
 from tests.support.databases import Server
 from tests.support.openbridge_world import Gateway, closed_port, gateway, rfc4716
 from tests.support.running import make_key
 
 from tidegate.abc import Credential
 from tidegate.accounts.keys import key_blob
+from tidegate.cluster.account_watch import AccountWatch
 from tidegate.errors import LoginRefused, ProviderError, ProviderUnavailable
 from tidegate.identity.passwords import HashOptions
 from tidegate.identity.service import Identity, IdentityOptions
@@ -352,3 +354,72 @@ async def test_tls_is_checked(tables: Gateway, opened: Opened, options_of: Optio
         assert (await made.refused("peter")).reason == "provider_unavailable"
     async with node(opened, options_of, tables, database=trusted) as made:
         await made.login("peter")
+
+
+async def test_who_is_in_stays_while_the_database_is_away(
+    tables: Gateway, opened: Opened, options_of: OptionsOf
+) -> None:
+    await tables.add("peter", SECRET)
+    async with (
+        CutLine(tables.server.port) as line,
+        node(opened, options_of, tables, database={"port": line.port}) as made,
+    ):
+        ended: list[str] = []
+        watch = AccountWatch(lambda: ["peter"], made.identity.find, lambda name, _: ended.append(name))
+        await made.login("peter")
+        await watch.once()
+        await line.cut()
+        error = await made.refused("peter")
+        assert (error.reason, error.rule) == ("provider_unavailable", "identity.openbridge")
+        await watch.once()
+        assert ended == []
+        await line.restore()
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(LoginRefused):
+                    await made.login("peter")
+                    break
+                await asyncio.sleep(0.1)
+        await tables.sql("UPDATE ftpd_user SET status='inactive'")
+        await watch.once()
+        assert ended == ["peter"]
+
+
+async def test_a_tally_that_cannot_be_written_now_is_kept_here(
+    tables: Gateway, opened: Opened, options_of: OptionsOf
+) -> None:
+    await tables.add("peter", SECRET)
+    await tables.grant()
+    await tables.limit("peter", files_in_avail=100)
+    async with (
+        CutLine(tables.server.port) as line,
+        node(opened, options_of, tables, database={"port": line.port}) as made,
+    ):
+        await made.login("peter")
+        await made.usage.add_usage("peter", UsageDelta(tally=Tally(files_in=1)))
+        await line.cut()
+        await made.usage.add_usage("peter", UsageDelta(tally=Tally(files_in=2)))
+        await line.restore()
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(LoginRefused):
+                    assert (await made.login("peter")).tally == Tally(files_in=3)
+                    break
+                await asyncio.sleep(0.1)
+    assert await tables.scalar("SELECT files_in_used FROM ftpd_quotatally") == 1
+
+
+async def test_a_grant_given_later_counts(
+    tables: Gateway, one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.openbridge.tables.SHAPE_SECONDS", 0.0)
+    await tables.add("peter", SECRET)
+    await tables.limit("peter", files_in_avail=100)
+    await one.login("peter")
+    await tables.grant()
+    await one.usage.add_usage("peter", UsageDelta(tally=Tally(files_in=1)))
+    assert await tables.scalar("SELECT files_in_used FROM ftpd_quotatally") == 1
+    await tables.sql(f"REVOKE INSERT, UPDATE ON {tables.name}.ftpd_quotatally FROM '{tables.user}'@'%'")
+    await one.usage.add_usage("peter", UsageDelta(tally=Tally(files_in=1)))
+    assert (await one.login("peter")).tally == Tally(files_in=2)
+    assert await tables.scalar("SELECT files_in_used FROM ftpd_quotatally") == 1

@@ -73,6 +73,10 @@ def check(
     ):
         facts += inspect(loaded, problems)
     notes = _hook_notes(loaded)
+    if loaded.settings.identity.openbridge.host:
+        from tidegate.cli.openbridge import check_tables
+
+        facts += run(check_tables(loaded, problems, notes))
     facts += run(_provider(loaded, problems, notes))
     if storage and not problems:
         from tidegate.cli.storage_trial import try_storages

@@ -138,11 +138,21 @@ async def _explain(given: ExplainFlags) -> bool:
 
     from tidegate.accounts.names import fold_name
     from tidegate.cli.terminal import say_json
+    from tidegate.policy.explain import safe
     from tidegate.server import wiring
 
     async with opened(given.config_dir, given.config_file) as context:
         name = fold_name(given.user, context.rules)
         account = await context.provider.user(name)
+        source = ""
+        if context.loaded.settings.identity.openbridge.host:
+            from tidegate.cli.openbridge import account_of
+            from tidegate.identity.stages import with_usage
+
+            live, source = await account_of(context.loaded, name)
+            if live is not None:
+                record = account or await context.provider.external(name)
+                account = live if record is None else with_usage(live, record, brings_tally=True)
     hooks: HookAnswers | None = None
     if context.loaded.settings.has_hooks:
         from tidegate.cli.explain_hooks import hooks_of_login
@@ -160,11 +170,14 @@ async def _explain(given: ExplainFlags) -> bool:
         document = answer.to_document()
         more: dict[str, object] = {"storage": storage} if storage else {}
         more |= {"hooks": hooks.documents} if hooks is not None else {}
+        more |= {"account_from": source} if source else {}
         say_json({**document, **more, **({"inspectors": asked} if asked else {})})
     else:
         if storage and answer.decision.allowed:
             sys.stdout.write(f"would fail: storage: {storage}\n")
         sys.stdout.write(answer.render_text())
+        if source:
+            sys.stdout.write(f"account from {safe(source)}\n")
         if hooks is not None:
             sys.stdout.write(hooks.text)
         if asked:

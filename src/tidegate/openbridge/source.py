@@ -225,6 +225,15 @@ class OpenbridgeAccounts:
         """
         return await self._now(username)
 
+    async def check_addresses(self) -> None:
+        """Return if ftpd_allow and ftpd_deny can be understood.
+
+        Raises:
+            BadRecord: a row of ftpd_deny cannot.
+            ProviderError: they cannot be read.
+        """
+        await self._access()
+
     # -- looking up ----------------------------------------------------------------------------------------
 
     async def _known(self, username: str) -> Found | None:

@@ -24,9 +24,9 @@ def openbridge_options(loaded: Loaded) -> OpenbridgeOptions:
         ConfigError: an address or the password file cannot be used.
     """
     keys = loaded.settings.identity.openbridge
-    host, port = _address(keys.host, f"{RULE}.host")
+    host, port = address(keys.host, f"{RULE}.host")
     if keys.read_host:
-        _address(keys.read_host, f"{RULE}.read_host")
+        address(keys.read_host, f"{RULE}.read_host")
     if not keys.username:
         raise ConfigError([Problem(f"{RULE}.username", "is empty: name the database user")])
     password = keys.password
@@ -85,8 +85,12 @@ def record_of(source: OpenbridgeAccounts) -> Record:
     )
 
 
-def _address(text: str, where: str) -> tuple[str, int]:
-    """Host and port of ``host``, ``host:port``, ``[v6]:port`` or a v6 address; 3306 if none is named."""
+def address(text: str, where: str, usual: int = 3306) -> tuple[str, int]:
+    """Host and port of ``host``, ``host:port``, ``[v6]:port`` or a v6 address.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
     host, port = text, ""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
@@ -95,4 +99,4 @@ def _address(text: str, where: str) -> tuple[str, int]:
         host, _, port = text.partition(":")
     if not host or (port and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536)):
         raise ConfigError([Problem(where, f"expected host or host:port, got {text[:80]!r}")])
-    return host, int(port or 3306)
+    return host, int(port or usual)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -52,6 +53,8 @@ _LOST_CODES: Final = frozenset({"1153", "2006", "2013"})
 _RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
 """Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
 
+_log = logging.getLogger(__name__)
+
 
 class Database:
     """The connections of one provider: a writer and, if `read_host` is set, a replica for listings.
@@ -71,6 +74,7 @@ class Database:
         self._replica: AsyncEngine | None = None
         self.lookup: Lookup | None = None
         self._replica_rest = 0.0
+        self._replica_away = False
         self._written: dict[str, float] = {}
         self._leaving: set[asyncio.Task[Any]] = set()
         # SQLite has one writer; queueing here is fair, its own busy handler is not.
@@ -127,9 +131,17 @@ class Database:
             and time.monotonic() >= self._replica_rest
         ):
             try:
-                return await self._run(self._replica, self._replica_target, work, OPERATION_SECONDS)
-            except ProviderUnavailable:
+                found = await self._run(self._replica, self._replica_target, work, OPERATION_SECONDS)
+            except ProviderUnavailable as error:
+                if not self._replica_away:
+                    _log.warning("the replica is not asked for now, the main database is: %s", error)
+                self._replica_away = True
                 self._replica_rest = time.monotonic() + REPLICA_RETRY_SECONDS
+            else:
+                if self._replica_away:
+                    _log.info("%s answers again", self._replica_target.label)
+                self._replica_away = False
+                return found
         return await self.read(work)
 
     async def write(
