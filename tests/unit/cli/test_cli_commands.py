@@ -115,7 +115,9 @@ def test_every_configuration_problem_is_a_line(tmp_path: Path) -> None:
 
 def test_config_show_tells_value_and_origin_and_masks(tmp_path: Path) -> None:
     path = tmp_path / "tidegate.toml"
-    path.write_text('[data_provider]\npassword = "hunter2"\n[smtp]\nhost = "mail"\npassword = "hunter3"\n')
+    path.write_text(
+        '[data_provider]\npassword = "hunter2"\n[acme]\ndomains = ["mail"]\npassword = "hunter3"\n'
+    )
     path.chmod(0o600)
     environ = {"TIDEGATE_SFTPD__BIND_PORT": "2222", "TIDEGATE_HTTPD__SIGNING_PASSPHRASE": "hunter4"}
 
@@ -128,9 +130,9 @@ def test_config_show_tells_value_and_origin_and_masks(tmp_path: Path) -> None:
     assert rows["data_provider.password"] == ("********", f"{path}: data_provider.password")
     assert rows["httpd.signing_passphrase"] == ("********", "TIDEGATE_HTTPD__SIGNING_PASSPHRASE")
     assert rows["data_provider.connection_string"] == ("", "default")
-    assert rows["smtp"][0] == {"host": "mail", "password": "********"}
+    assert rows["acme"][0] == {"domains": ["mail"], "password": "********"}
     assert "hunter" not in shown.out
-    assert "tidegate.toml: smtp: not available in this version" in shown.err
+    assert "tidegate.toml: acme: not available in this version" in shown.err
 
     text = tidegate("config", "show", "-c", tmp_path, environ=environ)
     assert "hunter" not in text.out
