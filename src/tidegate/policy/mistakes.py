@@ -51,8 +51,7 @@ def door(text: str) -> str | None:
     if text.upper() in DOORS:
         return None
     known = ", ".join(DOORS)
-    later = text.upper() in Protocol.__members__
-    return f"{text!r} is not {'served by this version' if later else 'a protocol'}; expected one of {known}"
+    return f"{text!r} is not a protocol; expected one of {known}"
 
 
 def method(text: str) -> str | None:

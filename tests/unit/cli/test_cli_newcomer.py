@@ -104,7 +104,7 @@ def test_check_prints_json_about_a_bad_file(tmp_path: Path) -> None:
     [
         ("--ip", "10.0.0.300", "'10.0.0.300' is not an IP address"),
         ("--method", "passwd", "'passwd' is not one of password, publickey, "),
-        ("--protocol", "DAV", "'DAV' is not served by this version; expected one of SFTP, "),
+        ("--protocol", "TFTP", "'TFTP' is not a protocol; expected one of SFTP, "),
         ("--protocol", "SFPT", "'SFPT' is not a protocol; expected one of SFTP, "),
     ],
 )

@@ -435,7 +435,6 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
         {
             "common": {"defender": {"enabled": True, "threshold": 5}, "proxy_protocol": 1},
             "sftpd": {"enabled_ssh_commands": ["cd", "sftpgo-copy"], "enable_scp": True},
-            "smtp": {"host": "mail", "whatever": 1},
         },
         {"TIDEGATE_TELEMETRY__BIND_PORT": "10000"},
     )
@@ -444,10 +443,9 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
     assert set(loaded.notes) == {
         f"{place}common.defender: not available in this version, no effect",
         f"{place}common.proxy_protocol: not available in this version, no effect",
-        f"{place}smtp: not available in this version, no effect",
         "TIDEGATE_TELEMETRY__BIND_PORT: not available in this version, no effect",
     }  # fmt: skip
-    assert len(loaded.notes) == 5
+    assert len(loaded.notes) == 3
 
 
 def test_what_is_switched_off_is_not_worth_a_word(tmp_path: Path) -> None:
