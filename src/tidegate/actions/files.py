@@ -18,15 +18,14 @@ from dataclasses import replace
 from typing import Any, BinaryIO, Final, cast
 
 from tidegate.actions.active import RULE_PROTOCOL
-from tidegate.actions.outcome import DONE, Outcome
+from tidegate.actions.outcome import DONE, HELD, Outcome, may_pass, reason_of
 from tidegate.actions.people import People
 from tidegate.errors import (
     AlreadyExists,
     InvalidArgument,
     IsADirectory,
+    LoginRefused,
     NotFound,
-    ProviderError,
-    StorageFailed,
     TidegateError,
     TooLarge,
 )
@@ -69,7 +68,14 @@ class FileActions:
 
     @contextlib.asynccontextmanager
     async def session(self, account: Account, rule: Rule) -> AsyncIterator[Session]:
-        """A session of an account with every permission."""
+        """A session of an account with every permission.
+
+        Raises:
+            LoginRefused: its files are on their way to other storage; what is written now would be lost.
+            TidegateError: its storage cannot be used.
+        """
+        if account.filters.hold:  # by whatever server of the data provider
+            raise LoginRefused(HELD, rule="filters.hold", username=account.username)
         free = replace(account, permissions={"/": ("*",)}, filters=Filters())
         peer = Peer(f"rule_{rule.name}", OtherProtocol(RULE_PROTOCOL, "HTTP"), "")
         session = await self._opens(Principal(free, "event rule", ""), peer)
@@ -101,7 +107,7 @@ class FileActions:
                 async with self.session(account, rule) as session:
                     await _act(session, config, facts)
             except TidegateError as error:
-                errors.append(f"{account.username}: {error.text}")
+                errors.append(f"{account.username}: {reason_of(error)}")
                 again = again or may_pass(error)
         if not found:
             return Outcome("there is no account to work on")
@@ -119,14 +125,9 @@ class FileActions:
                         if folder["retention"]:
                             await _retain(session, folder, folders)
             except TidegateError as error:
-                errors.append(f"{account.username}: {error.text}")
+                errors.append(f"{account.username}: {reason_of(error)}")
                 again = again or may_pass(error)
         return Outcome("; ".join(errors[:5]), again=again) if errors else DONE
-
-
-def may_pass(error: TidegateError) -> bool:
-    """True for an error that another try may not meet."""
-    return isinstance(error, (ProviderError, StorageFailed))
 
 
 def _path(text: str, facts: Facts) -> VPath:

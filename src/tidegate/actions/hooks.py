@@ -119,7 +119,7 @@ def said(answer: HttpAnswer) -> str:
     if body.lstrip()[:1] == b"{":
         try:
             found = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         text = found.get("message") or found.get("error") or ""
         return first_line(text.encode()) if isinstance(text, str) else ""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from tidegate import __version__
 from tidegate.actions.digest import Digests
 from tidegate.actions.hooks import of_status
-from tidegate.actions.outcome import DONE, Outcome
+from tidegate.actions.outcome import DONE, Outcome, may_pass
 from tidegate.actions.requests import OpensSecret, ReadsFile
 from tidegate.errors import OutsideFailed, TidegateError
 from tidegate.model.rule import EventAction
@@ -88,7 +88,7 @@ class MailActions:
         try:
             files = await self._attachments(config, facts, rule)
         except TidegateError as error:
-            return Outcome(f"an attachment cannot be read: {error}")
+            return Outcome(f"an attachment cannot be read: {error}", again=may_pass(error))
         if sum(len(content) for _, content in files) > MAX_ATTACHED:
             return Outcome(f"its attachments are larger than {MAX_ATTACHED} bytes together")
         return await self._send(to, hidden, subject, body, html, files)

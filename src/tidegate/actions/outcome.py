@@ -6,6 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tidegate.errors import LoginRefused, ProviderError, StorageFailed, TidegateError
+
+HELD: Final = "held"
+"""The reason why no session of an account opens while its files move to other storage."""
 MAX_TEXT: Final = 256
 """Characters of a hook's own text that a client is told."""
 
@@ -38,3 +42,14 @@ def first_line(said: bytes) -> str:
     text = said[: 4 * MAX_TEXT].decode("utf-8", "replace").strip()
     line = text.splitlines()[0] if text else ""
     return "".join(char for char in line[:MAX_TEXT] if char.isprintable())
+
+
+def may_pass(error: TidegateError) -> bool:
+    """True for an error that another try may not meet."""
+    held = isinstance(error, LoginRefused) and error.reason == HELD
+    return held or isinstance(error, (ProviderError, StorageFailed))
+
+
+def reason_of(error: TidegateError) -> str:
+    """The error for operators; of an account that gets no session, why."""
+    return str(error) if isinstance(error, LoginRefused) else error.text

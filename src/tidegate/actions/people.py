@@ -38,7 +38,10 @@ class People:
         return None
 
     async def all(self, facts: Facts, rule: Rule) -> AsyncIterator[Account]:
-        """The account of the event, or every stored one whose name the rule's patterns match."""
+        """The account of the event, or every stored one whose name the rule's patterns match.
+
+        Each is as it is when it is handed out: while the ones before were worked on it may have moved.
+        """
         if facts.trigger in _ABOUT_SOMEBODY or facts.trigger is Trigger.PROVIDER:
             account = await self.one(facts)
             if account is not None:
@@ -48,4 +51,6 @@ class People:
         patterns = patterns_of(options, "names")
         async for account in self._provider.iter_users(fresh=True):
             if any_matches(patterns, account.username):
-                yield account
+                now = await self._provider.user(account.username)
+                if now is not None:
+                    yield now

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from tidegate.actions.hooks import ID_HEADER, of_status
-from tidegate.actions.outcome import Outcome
+from tidegate.actions.outcome import Outcome, may_pass
 from tidegate.errors import OutsideBusy, OutsideFailed, TidegateError
 from tidegate.model.rule import EventAction
 from tidegate.outgoing.http import HttpCaller
@@ -58,7 +58,7 @@ class HttpActions:
         try:
             body = await self._body(config, headers, facts, rule)
         except TidegateError as error:
-            return Outcome(f"its body cannot be made: {error}")
+            return Outcome(f"its body cannot be made: {error}", again=may_pass(error))
         if len(body) > MAX_BODY:
             return Outcome(f"its body is larger than {MAX_BODY} bytes")
         if username := config.get("username"):

@@ -9,8 +9,7 @@ from typing import Final, Protocol
 
 from tidegate.accounts.actor import Channel, operator
 from tidegate.accounts.administration import Administration
-from tidegate.actions.files import may_pass
-from tidegate.actions.outcome import DONE, Outcome
+from tidegate.actions.outcome import DONE, Outcome, may_pass
 from tidegate.actions.people import People
 from tidegate.errors import Conflict, TidegateError
 from tidegate.model.rule import EventAction
