@@ -199,6 +199,10 @@ class MemorySession:
     def location(self, path: str) -> str:
         return f"/memory{path}"
 
+    async def identity(self, path: str, *, follow: bool) -> str:
+        del follow
+        return self.location(path)
+
     def failed(self, intent: str, path: str, error: TidegateError, target: str | None = None) -> None:
         self.failures.append((intent, path, error, target))
 

@@ -534,6 +534,18 @@ class Session(Protocol):
         """The place of a path for the log: on the host, or the key in the store. Looks at nothing there."""
         ...
 
+    async def identity(self, path: VPath, *, follow: bool) -> str:
+        """The place that a path leads to, free of links, whether or not something is there.
+
+        Paths of one identity lead to one thing; one that begins with another and a slash lies in it. It asks
+        for no permission, and is for comparisons, never for clients.
+
+        Args:
+            path: to be looked at.
+            follow: a link at its end is followed too.
+        """
+        ...
+
     def failed(
         self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None
     ) -> None:

@@ -45,7 +45,7 @@ from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.failures import Failures
 from tidegate.vfs.files import moves, tree
 from tidegate.vfs.files import own_uploads as own
-from tidegate.vfs.files.attached import holding, require_unlocked
+from tidegate.vfs.files.attached import holding, place_of, require_unlocked
 from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.copy import copy_file, copy_range
@@ -480,6 +480,10 @@ class Session:
     def location(self, path: VPath) -> str:
         """The place of a path for the log: on the host, or the key in the store. Looks at nothing there."""
         return self._context.table.location(path)
+
+    async def identity(self, path: VPath, *, follow: bool) -> str:
+        """The place that a path leads to, free of links; see `vfs.api.Session`."""
+        return await place_of(await self._context.table.at(path), follow=follow)
 
     def failed(
         self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None

@@ -186,7 +186,6 @@ class Clients:
 
     async def _login(self, key: bytes, request: Request, offer: Offer) -> Client:
         services = self._services
-        self._make_room()
         agent = shown_version(request.header("user-agent") or "")
         scope = request.scope
         client = scope.get("client")
@@ -205,7 +204,12 @@ class Clients:
             record.closed(client_version=agent)
             raise Rejected(401, "the user name or the password is wrong")
         try:
+            self._make_room()  # now and not before: a wrong password must put nobody out
             made = await self._enter(key, peer, record, outcome)
+        except Rejected:
+            record.login_failed(outcome.method, "max_clients")
+            record.closed(client_version=agent)
+            raise
         except LoginRefused as refusal:
             record.login_failed(outcome.method, refusal.reason, refusal.rule)
             record.closed(client_version=agent)

@@ -74,12 +74,16 @@ class _Answer:
         self._parts.append(text)
         self._size += len(text)
 
+    @property
+    def full(self) -> bool:
+        """True if much has come together."""
+        return self._size >= SEND_CHARS
+
     async def flush(self) -> None:
         """Send what has come together, if it is much."""
-        if self._size >= SEND_CHARS:
+        if self.full:
             await self._send(more=True)
-        else:
-            await asyncio.sleep(0)  # a listing that never waits would keep others from running
+        await asyncio.sleep(0)  # a listing that never waits would keep others from running
 
     async def _send(self, *, more: bool) -> None:
         # Names that are not UTF-8 stand in addresses as they are, and in what people read with a mark.
@@ -119,6 +123,8 @@ async def _list(call: Call, answer: _Answer, renderer: Renderer, base: str, leve
                             at = here.child(entry.name)
                             locks = await locks_at(call, at, collection=entry.is_dir)
                         answer.add(renderer.show(Resource(entry, child, entry.name, found, locks)))
+                        if answer.full:
+                            await answer.flush()
                         if entry.is_dir and left:
                             waiting.append((here.child(entry.name), child, left - 1))
                     await answer.flush()

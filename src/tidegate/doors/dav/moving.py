@@ -12,7 +12,15 @@ from tidegate.doors.dav.call import Call, is_apple, rejection
 from tidegate.doors.dav.request import XML, Rejected
 from tidegate.doors.dav.trees import TooManyFailures, Work
 from tidegate.doors.dav.wire import answers, headers
-from tidegate.errors import Locked, NotADirectory, NotFound, TidegateError
+from tidegate.errors import (
+    AlreadyExists,
+    DirectoryNotEmpty,
+    IsADirectory,
+    Locked,
+    NotADirectory,
+    NotFound,
+    TidegateError,
+)
 from tidegate.model import Attrs, Entry, VPath
 
 
@@ -70,8 +78,7 @@ async def move(call: Call) -> None:
     if _depth(call) != headers.INFINITY:
         raise Rejected(400, "Depth: expected infinity")
     source, target, old = await _both(call)
-    await _clear(call, target, old, for_file=not source.is_dir)
-    await _placed(call, call.session.rename(call.path, target, replace=old is not None))
+    await _rename(call, source, target, old)
     when = headers.unix_time_ns(call.request.header("x-oc-mtime") or "")
     more = []
     if when is not None:
@@ -82,6 +89,21 @@ async def move(call: Call) -> None:
         else:
             more.append((b"x-oc-mtime", b"accepted"))
     await call.request.answer(201 if old is None else 204, more)
+
+
+async def _rename(call: Call, source: Entry, target: VPath, old: Entry | None) -> None:
+    """Rename at once if that can be; else in the place of what is removed first.
+
+    Who may not rename is told so before anything is removed.
+    """
+    if old is None:
+        await _placed(call, call.session.rename(call.path, target, replace=False))
+        return
+    with contextlib.suppress(AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory):
+        await call.session.rename(call.path, target, replace=True)
+        return
+    await _clear(call, target, old, for_file=not source.is_dir)
+    await _placed(call, call.session.rename(call.path, target, replace=True))
 
 
 def _depth(call: Call) -> str:
@@ -113,14 +135,17 @@ async def _both(call: Call) -> tuple[Entry, VPath, Entry | None]:
     entry = await call.session.stat(call.path)
     preconditions.check(call, entry)
     await preconditions.check_if(call, call.condition)
-    if target == call.path:
+    # By links, and folders that are mounted twice, one thing has several paths.
+    here = await call.session.identity(call.path, follow=request.method == "COPY")
+    there = await call.session.identity(target, follow=False)
+    if target == call.path or there == here:
         raise Rejected(403, "source and destination are the same (RFC 4918 section 9.8.5)")
-    if entry.is_dir and target.is_within(call.path):
+    if entry.is_dir and (target.is_within(call.path) or there.startswith(f"{here}/")):
         raise Rejected(403, "a directory cannot be put into itself")
     old = await call.entry(target)
     if old is not None and not replaces:
         raise Rejected(412, "there is something at the destination, and Overwrite is F")
-    if old is not None and call.path.is_within(target):
+    if old is not None and (call.path.is_within(target) or here.startswith(f"{there}/")):
         raise Rejected(403, "the destination holds what would be put in its place")
     if old is None:
         await call.parent_is_there(target)

@@ -66,7 +66,7 @@ async def show(call: Call, path: VPath) -> None:
     async with aclosing(listing):
         async for batch in listing:
             for entry in batch:
-                name = entry.name.encode("utf-8", "replace").decode()
+                name = _readable(entry.name)
                 href = base + paths.quoted(entry.name) + ("/" if entry.is_dir else "")
                 size = "" if entry.is_dir else size_text(entry.size)
                 when = headers.iso_date(entry.mtime_ns // 1_000_000_000)
@@ -81,7 +81,7 @@ async def show(call: Call, path: VPath) -> None:
                 more = True
                 break
     rows.sort()
-    title = escape(path.encode("utf-8", "replace").decode())
+    title = escape(_readable(path))
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
@@ -89,7 +89,7 @@ async def show(call: Call, path: VPath) -> None:
     ]
     if path != "/":
         up = request.href(path.parent, collection=True)
-        parts.append(f'<p><a href="{escape(up)}">Up to {escape(path.parent.name) or "/"}</a></p>')
+        parts.append(f'<p><a href="{escape(up)}">Up to {escape(_readable(path.parent.name)) or "/"}</a></p>')
     parts.append(
         '<table><thead><tr><th scope="col">Name</th><th scope="col" class="n">Size</th>'
         '<th scope="col" class="n">Modified (UTC)</th></tr></thead><tbody>'
@@ -109,6 +109,11 @@ async def show(call: Call, path: VPath) -> None:
         )
     parts.append("</main></body></html>")
     await request.answer(200, HEADERS, "".join(parts).encode())
+
+
+def _readable(name: str) -> str:
+    """A name for people: bytes that are not UTF-8 with a mark in their place."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def may_upload(call: Call, path: VPath) -> bool:

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from xml.sax.saxutils import escape
 
 from tidegate.doors.dav.call import Call, etag
 from tidegate.doors.dav.content_types import content_type
 from tidegate.doors.dav.wire import answers, headers, paths
 from tidegate.doors.dav.wire.bodies import PropFind
-from tidegate.doors.dav.wire.xml import DAV, Name
+from tidegate.doors.dav.wire.xml import DAV, Name, text
 from tidegate.errors import TidegateError
 from tidegate.model import Entry, VPath
 
@@ -62,7 +61,7 @@ class Renderer:
             "resourcetype": lambda r: (
                 "<D:resourcetype><D:collection/></D:resourcetype>" if r.entry.is_dir else "<D:resourcetype/>"
             ),
-            "displayname": lambda r: f"<D:displayname>{escape(r.name)}</D:displayname>",
+            "displayname": lambda r: f"<D:displayname>{text(r.name)}</D:displayname>",
             "getlastmodified": lambda r: (
                 f"<D:getlastmodified>{headers.http_date(r.entry.mtime_ns // 1_000_000_000)}"
                 "</D:getlastmodified>"

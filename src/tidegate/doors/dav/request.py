@@ -210,4 +210,6 @@ class Request:
             body = answers.error(error.condition, error.text, error.hrefs)
             await self.answer(error.code, (*error.headers, XML), body)
         else:
-            await self.answer(error.code, (*error.headers, TEXT), f"{error.text}\n".encode())
+            await self.answer(
+                error.code, (*error.headers, TEXT), f"{error.text}\n".encode("utf-8", "replace")
+            )

@@ -30,6 +30,9 @@ SMALL: Final = 64 * 1024
 GATHER: Final = 128 * 1024
 """Bytes that are gathered before storage is asked to take them."""
 
+MAX_DIGITS: Final = 18
+"""Of X-Expected-Entity-Length."""
+
 NEW: Final = OpenFlags(write=True, create=True, exclusive=True)
 REPLACE: Final = OpenFlags(write=True, create=True, truncate=True, atomic=True)
 UPDATE: Final = OpenFlags(write=True)
@@ -159,8 +162,8 @@ async def _receive(call: Call, file: File, data: bytes | None) -> bool:
         offset = len(data)
     else:
         offset = await receive(call, file, 0, digest)
-    expected = request.header("x-expected-entity-length")
-    if expected is not None and expected.isascii() and expected.isdigit() and int(expected) != offset:
+    expected = _expected(call)
+    if expected is not None and expected != offset:
         raise Rejected(400, f"{offset} bytes came, X-Expected-Entity-Length says {expected}")
     if digest is not None and digest.wrong:
         raise Rejected(400, "the body does not have the checksum that OC-Checksum says")
@@ -212,8 +215,7 @@ async def _has_room(call: Call) -> None:
     request = call.request
     length = request.length
     if length < 0:
-        expected = request.header("x-expected-entity-length") or ""
-        length = int(expected) if expected.isascii() and expected.isdigit() and len(expected) < 19 else 0
+        length = _expected(call) or 0
     if length <= SMALL:
         return
     try:
@@ -223,6 +225,20 @@ async def _has_room(call: Call) -> None:
         return
     if length > space.free + (old.size if old is not None and old.is_file else 0):
         raise QuotaExceeded(f"{space.free} bytes are free")
+
+
+def _expected(call: Call) -> int | None:
+    """The length that Finder announces; None if it does not.
+
+    Raises:
+        Rejected: it is longer than any file.
+    """
+    value = call.request.header("x-expected-entity-length") or ""
+    if not (value.isascii() and value.isdigit()):
+        return None
+    if len(value) > MAX_DIGITS:
+        raise Rejected(413, "X-Expected-Entity-Length: no file is that long")
+    return int(value)
 
 
 class _Digest:

@@ -180,6 +180,13 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except HttpParserUpgrade as told:  # the client would go on in another protocol; it will not
                 data = data[told.args[0] :]
+                if self._length > 0:  # the parser takes what follows for another request; it is the body
+                    self._lane, self._length = self._length, 0
+                    self.parser = self._new_parser()
+                    if data:
+                        rest = self._lane
+                        self._past_parser(data[:rest])
+                        data = data[rest:]
                 continue
             except HttpParserError:
                 self._refuse(400, "this is no request of HTTP/1.1")
@@ -247,6 +254,10 @@ class Protocol(HttpToolsProtocol):
         self._address(scope)
         lengths = [value for name, value in self.headers if name == b"content-length"]
         self._length = int(lengths[0]) if lengths else 0
+        if scope["method"] == "CONNECT":
+            raise ValueError("this is no proxy")
+        if parser.should_upgrade() and any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise ValueError("Upgrade with a body in chunks: the parser cannot tell where that ends")
         busy = max(len(self.connections) - 1, len(self.tasks)) >= self.listener.requests
         if busy:
             _log.warning("%d requests or connections are served; one is answered with 503", len(self.tasks))
@@ -294,7 +305,9 @@ class Protocol(HttpToolsProtocol):
         self.cycle.feed(body)
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """A request is complete, unless its body is still to come behind a wish to upgrade."""
+        if self._length > 0:
+            return
         self._in_body = False
         self._bare = 0
         self.cycle.end()

@@ -9,6 +9,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from tidegate.doors.dav.wire.xml import DAV, Name
+from tidegate.doors.dav.wire.xml import text as xml_text
 
 HEAD: Final = '<?xml version="1.0" encoding="utf-8"?>\n'
 OPEN: Final = HEAD + '<D:multistatus xmlns:D="DAV:">\n'
@@ -68,7 +69,7 @@ def error(condition: str, text: str = "", hrefs: Sequence[str] = ()) -> bytes:
     """
     inner = "".join(f"<D:href>{escape(href)}</D:href>" for href in hrefs)
     element = f"<D:{condition}>{inner}</D:{condition}>" if inner else f"<D:{condition}/>" if condition else ""
-    said = f'<t:text xmlns:t="https://tidegate.dev/ns/">{escape(text)}</t:text>' if text else ""
+    said = f'<t:text xmlns:t="https://tidegate.dev/ns/">{xml_text(text)}</t:text>' if text else ""
     return f'{HEAD}<D:error xmlns:D="DAV:">{element}{said}</D:error>\n'.encode()
 
 

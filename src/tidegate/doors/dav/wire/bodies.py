@@ -12,6 +12,8 @@ MAX_BODY: Final = 256 * 1024
 """Bytes of an XML body."""
 MAX_PROPERTIES: Final = 1000
 """Properties of one request."""
+MAX_ASKED_CHARS: Final = 64 * 1024
+"""Of the names that a PROPFIND asks for, with their namespaces: all may come back for each resource."""
 MAX_OWNER: Final = 4096
 """Characters of a lock's owner, as XML."""
 
@@ -89,6 +91,8 @@ def _names(element: Element) -> tuple[Name, ...]:
     names = tuple(dict.fromkeys(one.name for one in element.children))
     if len(names) > MAX_PROPERTIES:
         raise BadBody(f"more than {MAX_PROPERTIES} properties")
+    if sum(len(namespace) + len(local) for namespace, local in names) > MAX_ASKED_CHARS:
+        raise BadBody(f"more than {MAX_ASKED_CHARS} characters of names and namespaces")
     return names
 
 

@@ -63,11 +63,16 @@ def target_of(address: str, hosts: tuple[str, ...], prefix: str = "") -> VPath:
         Elsewhere: it names another server.
         InvalidPath: it cannot be a path.
     """
+    address = address.strip()
+    if not address.isascii() or not address.isprintable():
+        raise InvalidPath("invalid address: characters that are not percent-encoded")
     try:
-        parts = urlsplit(address.strip())
+        parts = urlsplit(address)
     except ValueError:
         raise InvalidPath("invalid address") from None
-    if parts.fragment or (parts.scheme and parts.scheme not in ("http", "https")):
+    if "#" in address:  # cut off, another resource would be meant
+        raise InvalidPath("invalid address: fragment")
+    if parts.scheme and parts.scheme not in ("http", "https"):
         raise InvalidPath("invalid address")
     if parts.netloc and parts.netloc.rpartition("@")[2].lower() not in _names(hosts, parts.scheme):
         raise Elsewhere(address)

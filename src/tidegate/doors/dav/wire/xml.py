@@ -7,6 +7,7 @@ language in scope, so that it means the same when it is written into another doc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,10 @@ MAX_ELEMENTS: Final = 10_000
 MAX_DEPTH: Final = 64
 MAX_ATTRIBUTES: Final = 64
 """Of one element."""
+
+MAX_NAME_CHARS: Final = 512 * 1024
+"""Of all names of elements and attributes, each with its namespace: a namespace is declared once and stands
+for many names, each of which has it again when it is written elsewhere."""
 
 _SEPARATOR: Final = " "
 
@@ -75,6 +80,7 @@ class _Reader:
         self.root: Element | None = None
         self._open: list[Element] = []
         self._count = 0
+        self._chars = 0
 
     def start(self, name: str, attributes: list[str]) -> None:
         self._count += 1
@@ -84,6 +90,9 @@ class _Reader:
             raise BadXml(f"elements within each other, more than {MAX_DEPTH}")
         if len(attributes) > 2 * MAX_ATTRIBUTES:
             raise BadXml(f"more than {MAX_ATTRIBUTES} attributes of one element")
+        self._chars += len(name) + sum(map(len, attributes[::2]))
+        if self._chars > MAX_NAME_CHARS:
+            raise BadXml(f"more than {MAX_NAME_CHARS} characters of names and namespaces")
         made, prefix = _named(name)
         element = Element(made, prefix)
         for key, value in zip(attributes[::2], attributes[1::2], strict=True):
@@ -206,9 +215,16 @@ def _qualified(name: Name, prefix: str, scope: dict[str, str], declared: dict[st
     return f"{prefix}:{local}" if prefix else local
 
 
+_NONE: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]")
+"""Characters that no XML document may have (XML 1.0 section 2.2); names of files may."""
+
+
 def text(data: str) -> str:
-    """Text as content of an element; a carriage return survives the reader's conversion of line ends."""
-    return escape(data, {"\r": "&#13;"})
+    """Text as content of an element; a carriage return survives the reader's conversion of line ends.
+
+    Characters that XML has not become U+FFFD.
+    """
+    return escape(_NONE.sub("\ufffd", data), {"\r": "&#13;"})
 
 
 def _attribute(value: str) -> str:
