@@ -278,3 +278,19 @@ async def test_no_home_moves_into_itself_by_a_link(world: WebWorld, below: str) 
         assert answer.status_code == 400, answer.text
         assert "moves from" in answer.text
     assert tree(home) == before
+
+
+async def test_what_took_the_place_of_a_link_stays_when_the_old_is_removed(world: WebWorld) -> None:
+    home = await add(world)
+    os.symlink("a.txt", home / "other")
+    os.symlink("a.txt", home / "same")
+    await moved(world, home_dir=str(world.home / "files" / "fresh"))
+    (home / "link").unlink()
+    (home / "link").write_bytes(b"written since")
+    (home / "other").unlink()
+    os.symlink("elsewhere", home / "other")
+    answer = await world.client.post(f"{MOVES}/users/ann/remove-old")
+    assert answer.status_code == 202, answer.text
+    move = await ended(world)
+    assert move["count_left_out"] == 2, move
+    assert tree(home) == {"link": (b"written since", (home / "link").stat().st_mtime), "other": "elsewhere"}

@@ -83,7 +83,7 @@ class MailActions:
                 title = subject if len(texts) == 1 else f"{len(texts)} events: {_line(rule.name)}"
                 return await self._send(to, hidden, title, ("<hr>" if html else "\n\n").join(texts), html, [])
 
-            key = f"{action.name}\0{','.join(to)}"
+            key = "\0".join((action.name, ",".join(to), ",".join(hidden)))  # nobody reads what is others'
             return await self._digests.add(key, seconds, f"{subject}\n{body}", send)
         try:
             files = await self._attachments(config, facts, rule)

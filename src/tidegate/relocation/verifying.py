@@ -103,12 +103,19 @@ async def _remove_old(route: Route, row: Row, progress: Progress) -> None:
             except DirectoryNotEmpty:
                 progress.leave_out(row.key, "holds what was not moved")
         return
-    if row.kind == FILE and (entry.size, entry.mtime_ns) != (row.size, row.source):
+    if await _is_changed(route, row, entry):
         progress.leave_out(row.key, "was changed since it was moved")
         return
     await route.source.remove(row.key)
     progress.files += row.kind == FILE
     progress.size += row.size
+
+
+async def _is_changed(route: Route, row: Row, entry: Entry) -> bool:
+    if row.kind == LINK:
+        text = await route.source.readlink(row.key) if entry.is_link else ""
+        return text.encode("utf-8", "surrogateescape") != row.digest
+    return not entry.is_file or (entry.size, entry.mtime_ns) != (row.size, row.source)
 
 
 async def remove_copies(route: Route, ledger: Ledger, progress: Progress) -> None:
