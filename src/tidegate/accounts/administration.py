@@ -23,6 +23,7 @@ from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
     from tidegate.accounts.event_rules import EventActions, EventRules
+    from tidegate.accounts.lists import Lists
 
 
 class Administration:
@@ -67,3 +68,10 @@ class Administration:
         from tidegate.accounts.event_rules import EventRules
 
         return EventRules(self._provider, self.options, self._needs)
+
+    @cached_property
+    def lists(self) -> Lists:
+        """Lists of addresses, and bans; loaded when somebody asks."""
+        from tidegate.accounts.lists import Lists
+
+        return Lists(self._provider, self.options, self._needs)

@@ -15,6 +15,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.errors import BadRecord, Outdated, TidegateError
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import ADD_ONLY, Kind, LoadReport, LoadRow, Provider, Record
@@ -183,6 +184,8 @@ def kind_and_name(record: Record) -> tuple[Kind, str]:
             return "event_action", record.name
         case EventRule():
             return "event_rule", record.name
+        case ListEntry():
+            return "ip_list", record.name
 
 
 async def _noting_who_is_out(

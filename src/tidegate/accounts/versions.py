@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.documents import encode_account, encode_admin, encode_api_key, encode_folder
 
-Record = Account | Folder | Admin | ApiKey | EventAction | EventRule
+Record = Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry
 
 _DIGEST_BYTES: Final = 15
 _FIELD_CHARS: Final = 2
@@ -65,6 +66,10 @@ def encoded(record: Record, *, confidential: bool = False) -> dict[str, Any]:
             from tidegate.rules.documents import encode_rule
 
             return encode_rule(record)
+        case ListEntry():
+            from tidegate.accounts.lists import encode_entry
+
+            return encode_entry(record)
 
 
 def version_of(record: Record) -> str:
@@ -111,6 +116,8 @@ def given_fields(record: Record) -> tuple[str, ...]:
             return changed_fields(EventAction(name="", type=record.type), record)
         case EventRule():
             return changed_fields(EventRule(name="", trigger=record.trigger), record)
+        case ListEntry():
+            return changed_fields(ListEntry(name="", type=record.type, ipornet=""), record)
 
 
 def _fields(document: Mapping[str, Any]) -> dict[str, Any]:

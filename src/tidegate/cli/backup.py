@@ -25,7 +25,8 @@ def dumpdata(
         str | None,
         typer.Option(
             "--scopes",
-            help="Only these, comma separated: users,folders,admins,api_keys,event_actions,event_rules.",
+            help="Only these, comma separated: users,folders,admins,api_keys,event_actions,event_rules,"
+            "ip_lists.",
         ),
     ] = None,
     indent: Annotated[bool, typer.Option("--indent", help="Write for people to read.")] = False,

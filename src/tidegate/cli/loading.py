@@ -34,6 +34,7 @@ _WORDS: Final = {
     "api_key": ("API key", "API keys"),
     "event_action": ("event action", "event actions"),
     "event_rule": ("event rule", "event rules"),
+    "ip_list": ("list entry", "list entries"),
 }
 
 Opened = Callable[[], AbstractAsyncContextManager["Path | BinaryIO"]]

@@ -24,13 +24,14 @@ from tidegate.cli.target import (
 )
 from tidegate.errors import BadRecord, InvalidArgument, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 
 if TYPE_CHECKING:
     from tidegate.accounts.actor import Actor
     from tidegate.cli.provider import AdminContext
 
-R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule)
+R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry)
 R_co = TypeVar("R_co", covariant=True)
 
 PAGE: Final = 500

@@ -40,6 +40,8 @@ COMMANDS: Final = {
     "rules": ("event_rules", "app"),
     "actions": ("event_rules", "actions"),
     "events": ("events", "app"),
+    "ban": ("ban", "app"),
+    "ip-list": ("ban", "lists"),
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
     "config": ("show", "app"),

@@ -25,6 +25,7 @@ KINDS: Final = {
     "api_keys": "api_key",
     "event_actions": "event_action",
     "event_rules": "event_rule",
+    "ip_lists": "ip_list",
 }
 COLUMNS: Final = ("kind", "name", "place", "action", "state", "remarks")
 

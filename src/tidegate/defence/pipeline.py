@@ -25,6 +25,9 @@ from tidegate.model.refusal import Refusal
 CHECK_SECONDS: Final = 5.0
 """Time that one check may take; without an answer by then the client may come."""
 
+OFF: Final = DefenderLimits(scores={}, increment_seconds=0.0)
+"""Limits of a defender that marks nobody."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +37,7 @@ class DefenceOptions:
 
     Attributes:
         allow_listed_only: only addresses of the allow list may connect.
-        defender: None bans nobody; addresses that are on the list of those that never get in stay out.
+        defender: None marks nobody; bans made by hand and the list of those that never get in hold.
         limiters: in the order of the configuration.
     """
 
@@ -75,7 +78,7 @@ class Defence:
         self.options = options
         self.lists = AddressLists()
         self.checks = tuple(checks)
-        self.defender: Defender | None = Defender(options.defender) if options.defender else None
+        self.defender = Defender(options.defender or OFF)
         self._limiters = [Limiter(one) for one in options.limiters]
         self._banned = banned
         self._clock = clock
@@ -84,12 +87,7 @@ class Defence:
 
     def reconfigure(self, options: DefenceOptions) -> None:
         """Take other options; scores, bans and full buckets stay where they can."""
-        if options.defender is None:
-            self.defender = None
-        elif self.defender is None:
-            self.defender = Defender(options.defender)
-        else:
-            self.defender.limits = options.defender
+        self.defender.limits = options.defender or OFF
         if options.limiters != self.options.limiters:
             self._limiters = [Limiter(one) for one in options.limiters]
         self.options = options
@@ -100,7 +98,7 @@ class Defence:
         """Refuse by lists and bans; a ban that runs grows by this."""
         now = self._clock()
         listed = self.judge(address, protocol, now)
-        if listed is not None and listed.rule == BANNED and self.defender is not None:
+        if listed is not None and listed.rule == BANNED:
             self.defender.tried(host_of(address), now)
         return listed
 
@@ -115,10 +113,9 @@ class Defence:
             if entry.mode == ListMode.ALLOW:
                 return None
             return Refusal(LISTED, f"{address} is on the defender list as {entry.ipornet}", banned=True)
-        if self.defender is not None:
-            until = self.defender.banned_until(host_of(address), now)
-            if until:
-                return Refusal(BANNED, f"{host_of(address)} is banned", banned=True)
+        source = host_of(address)
+        if self.defender.banned_until(source, now):
+            return Refusal(BANNED, f"{source} is banned", banned=True)
         return None
 
     async def wait(self, address: str, protocol: str) -> Refusal | None:
@@ -161,7 +158,7 @@ class Defence:
 
     def mark(self, address: str, protocol: str, misdeed: Misdeed) -> None:
         """Count a misdeed of an address, unless it is on a list."""
-        if self.defender is None or not address:
+        if self.options.defender is None or not address:
             return
         now = self._clock()
         if self.lists.find(ListKind.DEFENDER, address, protocol, now) is not None:

@@ -20,6 +20,7 @@ _NAMES: Final[dict[type[kinds.Event], str]] = {
     kinds.Connected: "connected",
     kinds.Disconnected: "disconnected",
     kinds.ConnectionRefused: "connection_refused",
+    kinds.Banned: "banned",
     kinds.LoginFailed: "login_failed",
     kinds.Refused: "refused",
     kinds.Failed: "failed",

@@ -127,6 +127,21 @@ class LoggedIn(Common):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Banned(Common):
+    """An address was banned; `origin` has no connection then.
+
+    Attributes:
+        source: the address, or the /64 of an IPv6 address.
+        until: end of the ban, Unix seconds.
+        reason: the score that it reached the threshold by, such as ``score_invalid``.
+    """
+
+    source: str = ""
+    until: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginFailed(Common):
     """A login was refused, or a connection ended without one (`login_type` no_auth_tried)."""
 

@@ -31,6 +31,7 @@ from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
 from tidegate.server.authenticators import authenticators
 from tidegate.server.certificates import user_certificates
+from tidegate.server.defence import DefenceHost
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.files import storage_host, vfs_options, write_locks
@@ -108,6 +109,8 @@ class App:
         self._sessions: VfsSessions | None = None
         self._moves: StorageMoves | None = None
         self.receivers = Receivers(loaded, self.provider, self.bus, self)
+        self.defence = DefenceHost(loaded, self.provider, self.bus)
+        self.ledger.entrance = self.defence.defence
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -153,6 +156,7 @@ class App:
         await self.live.open()
         if not await self._provider_start.now():
             self._spawn(self._provider_start.later(self._provider_answers), "await data provider")
+        await self.defence.start()
         await self.receivers.open()
         self._storages = Storages(storage_kinds(self.loaded), host)
         for line in await self._storages.open():
@@ -210,11 +214,14 @@ class App:
             ledger=self.ledger,
             doors=self.doors,
             receivers=self.receivers,
+            defence=self.defence,
             moves=lambda: self._storage_moves().moves,
         )
 
     async def _provider_answers(self) -> None:
         """Work that waits for a data provider that was down at start."""
+        with contextlib.suppress(ProviderUnavailable):
+            await self.defence.refresh()
         try:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
         except OperatorError as error:
@@ -263,6 +270,7 @@ class App:
         if waiting:
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded
+        self.defence.reconfigure(loaded)
         self.sessions.reconfigure(vfs_options(self.loaded, self.ledger))
         await self.provider.reload()
         log.info("configuration reloaded")
@@ -282,6 +290,7 @@ class App:
             stack.push_async_callback(self.live.close)
             stack.push_async_callback(self.provider.close)
             stack.push_async_callback(self.receivers.stop)
+            stack.push_async_callback(self.defence.stop)
             stack.push_async_callback(self.bus.close_outbox)
             if self._storages is not None:
                 stack.push_async_callback(self._storages.close)

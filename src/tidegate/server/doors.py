@@ -24,6 +24,7 @@ from tidegate.vfs.factory import VfsSessions
 
 if TYPE_CHECKING:
     from tidegate.relocation.moves import Moves
+    from tidegate.server.defence import DefenceHost
     from tidegate.server.sinks import Receivers
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Composition:
         provider_ready: True once the data provider has answered.
         doors: of this server.
         moves: of files to other storage.
+        defence: lists, scores and bans.
         receivers: those who are told and asked, event rules among them.
     """
 
@@ -51,6 +53,7 @@ class Composition:
     doors: Doors
     moves: Callable[[], Moves]
     receivers: Receivers | None = None
+    defence: DefenceHost | None = None
 
 
 @dataclass(frozen=True, slots=True)

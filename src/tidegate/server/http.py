@@ -169,6 +169,7 @@ class RestApi:
             jobs=self._jobs,
             moves=root.moves,
             event_rules=root.receivers,
+            defence=root.defence,
             monotonic=time.monotonic,
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.legacy.remarks import Remarks
 from tidegate.store.outbox import OutboxStore
@@ -39,13 +40,13 @@ CLAIMED: Final = "claim:"
 EVERYTHING: Final = "*"
 """The subject of a revocation that stands for every other one."""
 
-SCOPES: Final = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules")
+SCOPES: Final = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules", "ip_lists")
 """Kinds of records that a dump holds, in its order."""
 
 ADD_ONLY: Final = 1
 """The load mode that leaves existing records as they are."""
 
-Record = Account | Folder | Admin | ApiKey | EventAction | EventRule
+Record = Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry
 """Anything that a dump holds."""
 
 R = TypeVar("R")
@@ -61,7 +62,7 @@ locked against other writers, so what holds of both lists holds when the change 
 LoadGuard = Callable[[Record, Record], None]
 """Called with a stored record and the one of the load that replaces it. Otherwise as `Guard`."""
 
-Kind = Literal["user", "folder", "admin", "api_key", "event_action", "event_rule"]
+Kind = Literal["user", "folder", "admin", "api_key", "event_action", "event_rule", "ip_list"]
 """What a record is."""
 
 LoadRow = tuple[str, str, str]
@@ -79,6 +80,7 @@ class Snapshot:
     api_keys: Sequence[ApiKey] = ()
     event_actions: Sequence[EventAction] = ()
     event_rules: Sequence[EventRule] = ()
+    ip_lists: Sequence[ListEntry] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +379,30 @@ class Provider(Protocol):
 
     async def delete_event_rule(self, name: str, *, guard: Guard[EventRule] | None = None) -> None:
         """Remove an event rule; its actions stay."""
+        ...
+
+    async def list_entry(self, name: str) -> ListEntry | None:
+        """One entry of a list of addresses, or one ban."""
+        ...
+
+    async def list_entries(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[ListEntry]:
+        """A page of entries of all lists, and of bans, by name."""
+        ...
+
+    async def add_list_entry(self, entry: ListEntry) -> ListEntry:
+        """Store a new entry."""
+        ...
+
+    async def update_list_entry(
+        self, entry: ListEntry, *, guard: Guard[ListEntry] | None = None
+    ) -> ListEntry:
+        """Replace an entry by name."""
+        ...
+
+    async def delete_list_entry(self, name: str, *, guard: Guard[ListEntry] | None = None) -> None:
+        """Remove an entry."""
         ...
 
     async def existing(self, kind: Kind, names: Sequence[str]) -> set[str]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Final, TypeVar
 
 from tidegate.errors import BadRecord
+from tidegate.model.listed import ListKind
 from tidegate.store.contract import SCOPES, Order, Provider
 from tidegate.store.documents import (
     encode_account,
@@ -59,6 +60,7 @@ async def dump(
         "api_keys": _api_keys(provider),
         "event_actions": _event_actions(provider),
         "event_rules": _event_rules(provider),
+        "ip_lists": _ip_lists(provider),
     }
     yield f'{{"{OURS}":1,\n'.encode()
     for scope, records in pages.items():
@@ -121,6 +123,15 @@ async def _event_rules(provider: Provider) -> AsyncIterator[dict[str, Any]]:
 
     async for rule in _paged(provider.event_rules):
         yield encode_rule(rule)
+
+
+async def _ip_lists(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    """Entries of the lists; bans are of the moment, and no backup brings them back."""
+    from tidegate.accounts.lists import encode_entry
+
+    async for entry in _paged(provider.list_entries):
+        if entry.type != ListKind.BAN:
+            yield encode_entry(entry)
 
 
 async def _paged(page: Callable[..., Awaitable[list[T]]]) -> AsyncIterator[T]:

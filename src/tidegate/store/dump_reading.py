@@ -19,6 +19,7 @@ from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.renames import REPLACE
 from tidegate.store import versions
@@ -50,7 +51,14 @@ RENAMES_REPLACE: Final = (
     "user set NAME --rename-onto refuse changes that)"
 )
 """Said once for a dump of SFTPGo."""
-_ORDER: Final = (("folders", "admins"), ("users",), ("api_keys",), ("event_actions",), ("event_rules",))
+_ORDER: Final = (
+    ("folders", "admins"),
+    ("users",),
+    ("api_keys",),
+    ("event_actions",),
+    ("event_rules",),
+    ("ip_lists",),
+)
 """Groups of kinds in the order in which they are stored; each is one pass over the file."""
 StoreBatches = Callable[[AsyncGenerator[Sequence[Record], None]], Awaitable[LoadReport]]
 """Stores batches of records in one transaction."""
@@ -312,7 +320,7 @@ class _Reader:
             return changed(record, password=self._hashed(record.password, f"{where}password"))
         if isinstance(record, ApiKey):
             return changed(record, key=self._hashed(record.key, f"{where}key"))
-        assert isinstance(record, (Folder, EventAction, EventRule))
+        assert isinstance(record, (Folder, EventAction, EventRule, ListEntry))
         return record
 
     def _hashed(self, password: str, where: str) -> str:
@@ -335,6 +343,12 @@ def _event_rule(document: object, *, where: str = "", **_: Any) -> EventRule:
     return decode_rule(document, where=where)
 
 
+def _ip_list(document: object, *, where: str = "", **_: Any) -> ListEntry:
+    from tidegate.accounts.lists import decode_entry
+
+    return decode_entry(document, where=where)
+
+
 _DECODERS: Final[dict[str, Callable[..., Any]]] = {
     "users": decode_account,
     "admins": decode_admin,
@@ -342,4 +356,5 @@ _DECODERS: Final[dict[str, Callable[..., Any]]] = {
     "api_keys": decode_api_key,
     "event_actions": _event_action,
     "event_rules": _event_rule,
+    "ip_lists": _ip_list,
 }

@@ -53,6 +53,7 @@ _RECORD_TABLES: Final[tuple[RecordTable, ...]] = (
     "api_keys",
     "event_actions",
     "event_rules",
+    "ip_lists",
     "external",
 )
 _TABLES: Final = (

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from tidegate.errors import ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store import records
 from tidegate.store.contract import Order, Record
@@ -26,6 +27,7 @@ _ADAPTERS: Final[dict[RecordTable, TypeAdapter[Any]]] = {
     "api_keys": TypeAdapter(ApiKey),
     "event_actions": TypeAdapter(EventAction),
     "event_rules": TypeAdapter(EventRule),
+    "ip_lists": TypeAdapter(ListEntry),
     "external": TypeAdapter(Account),
 }
 _WITH_STORAGE: Final = frozenset(("users", "folders"))

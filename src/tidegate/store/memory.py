@@ -32,6 +32,7 @@ class _State:
             "api_keys": {},
             "event_actions": {},
             "event_rules": {},
+            "ip_lists": {},
             "external": {},
         }
         self.names: Final[dict[RecordTable, list[str]]] = {table: [] for table in self.transaction}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store import records
 from tidegate.store.contract import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
-R = TypeVar("R", Account, Folder, Admin, ApiKey, EventAction, EventRule)
+R = TypeVar("R", Account, Folder, Admin, ApiKey, EventAction, EventRule, ListEntry)
 
 Work = Callable[[RecordTransaction], T]
 
@@ -48,6 +49,7 @@ _TABLES: Final[dict[Kind, RecordTable]] = {
     "api_key": "api_keys",
     "event_action": "event_actions",
     "event_rule": "event_rules",
+    "ip_list": "ip_lists",
 }
 
 
@@ -417,6 +419,30 @@ class RecordProvider(abc.ABC):
     async def delete_event_rule(self, name: str, *, guard: Guard[EventRule] | None = None) -> None:
         """Remove an event rule."""
         await self._remove("event_rules", name, guard)
+
+    async def list_entry(self, name: str) -> ListEntry | None:
+        """One entry of a list of addresses, or one ban."""
+        return cast("ListEntry | None", await self._get("ip_lists", name))
+
+    async def list_entries(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[ListEntry]:
+        """A page of entries of all lists, and of bans, by name."""
+        return cast("list[ListEntry]", await self._list("ip_lists", offset, limit, order))
+
+    async def add_list_entry(self, entry: ListEntry) -> ListEntry:
+        """Store a new entry."""
+        return await self._write(lambda transaction: records.add(transaction, entry))
+
+    async def update_list_entry(
+        self, entry: ListEntry, *, guard: Guard[ListEntry] | None = None
+    ) -> ListEntry:
+        """Replace an entry by name."""
+        return await self._write(lambda transaction: records.change(transaction, entry, guard=guard))
+
+    async def delete_list_entry(self, name: str, *, guard: Guard[ListEntry] | None = None) -> None:
+        """Remove an entry."""
+        await self._remove("ip_lists", name, guard)
 
     # -- the rest ----------------------------------------------------------------------------------------
 

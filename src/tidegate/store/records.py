@@ -16,11 +16,14 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
-RecordTable = Literal["users", "folders", "admins", "api_keys", "event_actions", "event_rules", "external"]
+RecordTable = Literal[
+    "users", "folders", "admins", "api_keys", "event_actions", "event_rules", "ip_lists", "external"
+]
 
 KINDS: Final[dict[RecordTable, str]] = {
     "users": "user",
@@ -29,9 +32,10 @@ KINDS: Final[dict[RecordTable, str]] = {
     "api_keys": "API key",
     "event_actions": "event action",
     "event_rules": "event rule",
+    "ip_lists": "list entry",
     "external": "user",
 }
-_NUMBERED: Final = (Account, Admin, EventAction, EventRule)
+_NUMBERED: Final = (Account, Admin, EventAction, EventRule, ListEntry)
 """Records with a number."""
 R = TypeVar("R", bound=Record)
 G = TypeVar("G", bound=Record)
@@ -121,6 +125,8 @@ def name_of(record: Record) -> tuple[RecordTable, str]:
         return "event_actions", record.name
     if isinstance(record, EventRule):
         return "event_rules", record.name
+    if isinstance(record, ListEntry):
+        return "ip_lists", record.name
     return "api_keys", record.id
 
 

@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from tidegate.model import Account, Admin, ApiKey, Folder, StorageConfig
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import ACTION_SECRETS, EventAction, EventRule
 from tidegate.model.sealing import SealsSecrets, SecretPlace, renew_secrets, seal_secrets, secrets_of
 from tidegate.store.secrecy import OUTER
 
-R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule)
-Sealed = Account | Folder | Admin | ApiKey | EventAction | EventRule
+R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry)
+Sealed = Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry
 Change = Callable[[Mapping[str, Any], SecretPlace], dict[str, Any]]
 
 
@@ -60,6 +61,8 @@ def owner_of(record: Sealed) -> SecretPlace:
             return SecretPlace("event_action", record.name)
         case EventRule():
             return SecretPlace("event_rule", record.name)
+        case ListEntry():
+            return SecretPlace("ip_list", record.name)
 
 
 def _documents(record: Sealed) -> Iterator[tuple[Mapping[str, Any], SecretPlace]]:

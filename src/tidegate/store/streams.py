@@ -24,6 +24,7 @@ async def batches_of(snapshot: Snapshot) -> AsyncIterator[Sequence[Record]]:
         snapshot.api_keys,
         snapshot.event_actions,
         snapshot.event_rules,
+        snapshot.ip_lists,
     )
     source = iter(records)
     while batch := list(islice(source, BATCH_RECORDS)):

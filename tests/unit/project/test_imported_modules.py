@@ -52,7 +52,7 @@ REST: Final = {
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
 python_multipart and a2wsgi where they are installed."""
 
-OURS: Final = {"--version": 15, "serve": 362, "serve, both doors": 407, "portable": 344}
+OURS: Final = {"--version": 15, "serve": 374, "serve, both doors": 420, "portable": 356}
 """Modules of Tidegate."""
 
 LISTENING: Final = """

@@ -8,6 +8,7 @@ import json
 import pytest
 from tests.support.moved import HASH, dump_file, move
 
+from tidegate.accounts.lists import decode_entry
 from tidegate.backends.factory import StorageKinds
 from tidegate.errors import BadRecords
 from tidegate.model import Intent, VPath
@@ -321,9 +322,12 @@ async def test_i14_an_unknown_restriction_closes() -> None:
     assert "format 18 is newer" in moved.notes
 
 
-async def test_i15_lists_of_addresses_are_told_entry_by_entry() -> None:
+async def test_i15_lists_of_addresses_come_over() -> None:
     moved = await move("i15")
-    assert "ip_lists[0]: defender: deny 127.0.0.1/32 for SSH, FTP, DAV" in moved.notes
+    assert "ip_lists" not in moved.notes
+    found = json.loads(dump_file("i15").read_text())["ip_lists"]
+    entry = decode_entry(found[0])
+    assert (entry.type, entry.ipornet, entry.mode, entry.protocols) == (2, "127.0.0.1/32", 2, 7)
 
 
 async def test_i15_shares_are_told_by_name() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
+from tidegate.config.schema.defence import DefenderKeys, RateLimiterKeys
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
 
 
@@ -49,6 +50,13 @@ class Common(Section):
     )
     max_per_host_connections: int = key(
         20, "Connections of one client address; 0 no limit.", ge=0, le=10_000_000
+    )
+    allowlist_status: int = key(
+        0, "1 lets only addresses of the allow list connect, at every door and to the REST API.", ge=0, le=1
+    )
+    defender: DefenderKeys = key(DefenderKeys(), "Bans addresses by score.")
+    rate_limiters: list[RateLimiterKeys] = key(
+        [], "Limiters of new connections and requests; each that applies is asked, in this order."
     )
     server_version: Literal["", "short"] = key(
         "", "What servers say they are: empty tells name and version, `short` the name alone."
@@ -94,9 +102,6 @@ class Common(Section):
     proxy_allowed: list[str] = key([], "Networks that may send the PROXY header.", available=False)
     proxy_skipped: list[str] = key([], "Networks that send no PROXY header.", available=False)
     data_retention_hook: str = key("", "Program or URL to call after a retention check.", available=False)
-    allowlist_status: int = key(0, "1 lets only listed addresses connect.", available=False)
     whitelist_file: str = key("", "File with addresses that may connect.", available=False)
     allow_self_connections: int = key(0, "Allow SFTP storage that points at this server.", available=False)
-    defender: dict[str, Any] = key({}, "Bans addresses by score.", available=False, switch="enabled")
-    rate_limiters: list[dict[str, Any]] = key([], "Limits of new connections or requests.", available=False)
     metadata: dict[str, Any] = key({}, "Reading object metadata.", available=False)

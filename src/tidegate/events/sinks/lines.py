@@ -344,6 +344,7 @@ _LINES: Final[dict[type[kinds.Event], Callable[[Any], Line]]] = {
     kinds.Connected: _connected,
     kinds.Disconnected: _disconnected,
     kinds.ConnectionRefused: lambda event: _refused(event, "connect", "", event.rule, event.text),
+    kinds.Banned: lambda event: _refused(event, "banned", "", "common.defender", event.reason),
     kinds.Refused: lambda event: _refused(
         event, event.intent, event.virtual_path, event.rule, event.text, **_answer(event)
     ),

@@ -24,7 +24,7 @@ Document = dict[str, Any]
 OURS: Final = "tidegate"
 """Key of a dump that this software wrote: its records mean what they say."""
 MAX_LISTED: Final = 1_000
-"""Entries of `ip_lists` that are told one by one."""
+"""Names of records of other kinds that are told one by one."""
 NAME_KEYS: Final = {
     "users": "username",
     "admins": "username",
@@ -32,10 +32,8 @@ NAME_KEYS: Final = {
     "api_keys": "id",
     "event_actions": "name",
     "event_rules": "name",
+    "ip_lists": "ipornet",
 }
-_IP_LISTS: Final = {1: "allow list", 2: "defender", 3: "rate limiter"}
-_IP_MODES: Final = {1: "allow", 2: "deny"}
-_PROTOCOLS: Final = ((1, "SSH"), (2, "FTP"), (4, "DAV"), (8, "HTTP"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +132,8 @@ def record_name(section: str, document: object) -> str:
     if not isinstance(document, dict):
         return ""
     name = document.get(NAME_KEYS[section])
+    if section == "ip_lists" and isinstance(name, str):  # a network may be in each list
+        return f"{document.get('type')}/{name}"
     if section == "folders" and not name and isinstance(document.get("mapped_path"), str):
         name = versions.folder_name(document["mapped_path"])
     return name if isinstance(name, str) else ""
@@ -169,29 +169,10 @@ class Mover:
                 continue
             row = table.SECTIONS.get(key)
             subject = Subject(key)
-            if key == "ip_lists" and isinstance(value, list):
-                self._ip_lists(value)
-            elif row is None:
+            if row is None:
                 self._remarks.note(subject, "", "not known to this version, left out", Weight.RESTRICTS)
             else:
                 self._remarks.note(subject, "", f"{_counted(value)}{row.todo}{_named(value)}", Weight.RENAMED)
-
-    def _ip_lists(self, entries: list[object]) -> None:
-        todo = table.SECTIONS["ip_lists"].todo
-        for index, entry in enumerate(entries[:MAX_LISTED]):
-            if not isinstance(entry, dict):
-                continue
-            kind = _IP_LISTS.get(entry.get("type", 0), "list")
-            mode = _IP_MODES.get(entry.get("mode", 0), "deny")
-            bits = entry.get("protocols")
-            doors = [word for bit, word in _PROTOCOLS if isinstance(bits, int) and bits & bit]
-            message = (
-                f"{kind}: {mode} {entry.get('ipornet')}{' for ' + ', '.join(doors) if doors else ''}: {todo}"
-            )
-            self._remarks.note(Subject("ip_lists", index), "", message, Weight.RESTRICTS)
-        if len(entries) > MAX_LISTED:
-            message = f"and {len(entries) - MAX_LISTED} more entries: {todo}"
-            self._remarks.note(Subject("ip_lists"), "", message, Weight.RESTRICTS)
 
     def record(self, section: str, index: int, document: Document) -> Document:
         """One record in the words of today; a copy that may be changed.
@@ -216,7 +197,7 @@ class Mover:
         elif section == "api_keys":
             for key, value in document.items():
                 judged.by_row(key, table.API_KEYS.get(key), value)
-        else:
+        elif section != "ip_lists":
             rows = table.EVENT_ACTIONS if section == "event_actions" else table.EVENT_RULES
             for key, value in document.items():
                 judged.by_row(key, rows.get(key), value)

@@ -188,7 +188,7 @@ SECTIONS: Final = {
         "not read from a database: load a dump of that server (dumpdata)",
     ),
     **_converted("roles", "2.5", "administrators of a role come in without rights"),
-    **_restricts("ip_lists", "2.5", "not available in this version: keep these addresses out by a firewall"),
+    **_rows("ip_lists", "2.5"),
     **_harmless("configs", "2.5", "settings of SFTPGo's pages; the configuration file speaks here"),
 }
 """Parts of a dump."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
@@ -22,6 +23,7 @@ from tidegate.store.sql.record_table import (
     event_action_table,
     event_rule_table,
     folder_table,
+    list_table,
 )
 from tidegate.store.sql.tables import Tables
 
@@ -56,6 +58,9 @@ async def store(
         elif isinstance(record, EventRule):
             rules = event_rule_table(tables)
             report.append(await one(rules, record, record.name, kind="event_rule"))
+        elif isinstance(record, ListEntry):
+            lists = list_table(tables)
+            report.append(await one(lists, record, record.name, kind="ip_list"))
     return report
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, delete, select
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import (
     AdminsGuard,
@@ -44,6 +45,7 @@ from tidegate.store.sql.record_table import (
     event_action_table,
     event_rule_table,
     folder_table,
+    list_table,
     taken,
 )
 from tidegate.store.sql.tables import make_tables
@@ -72,6 +74,7 @@ class SqlProvider:
         self._keys: Final = api_key_table(self._tables)
         self._actions: Final = event_action_table(self._tables)
         self._event_rules: Final = event_rule_table(self._tables)
+        self._lists: Final = list_table(self._tables)
         self._external_users: external_users.ExternalUsers | None = None
         self._opening: Final = Opening(self._database, self._tables, options)
         self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._opening.complete)
@@ -199,6 +202,7 @@ class SqlProvider:
                 "api_key": api_key_table(tables).key,
                 "event_action": event_action_table(tables).key,
                 "event_rule": event_rule_table(tables).key,
+                "ip_list": list_table(tables).key,
             }[kind]
         found: set[str] = set()
         storable = [name for name in names if can_be_stored(name)]
@@ -496,6 +500,34 @@ class SqlProvider:
         """Remove an event rule."""
         await self._database.write(_do(self._event_rules.remove, name, guard=guard), about=("event_rules",))
 
+    # -- lists of addresses ----------------------------------------------------------------------------
+
+    async def list_entry(self, name: str) -> ListEntry | None:
+        """One entry of a list of addresses, or one ban."""
+        if not self._opening.complete or not can_be_stored(name):
+            return None
+        return await self._database.read(_do(self._lists.get, name))
+
+    async def list_entries(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC"
+    ) -> list[ListEntry]:
+        """A page of entries of all lists, and of bans, by name."""
+        return await self._page(self._lists.page, "ip_lists", offset, limit, order)
+
+    async def add_list_entry(self, entry: ListEntry) -> ListEntry:
+        """Store a new entry."""
+        return await self._database.write(_do(self._lists.add, entry), about=("ip_lists",))
+
+    async def update_list_entry(
+        self, entry: ListEntry, *, guard: Guard[ListEntry] | None = None
+    ) -> ListEntry:
+        """Replace an entry by name."""
+        return await self._database.write(_do(self._lists.change, entry, guard=guard), about=("ip_lists",))
+
+    async def delete_list_entry(self, name: str, *, guard: Guard[ListEntry] | None = None) -> None:
+        """Remove an entry."""
+        await self._database.write(_do(self._lists.remove, name, guard=guard), about=("ip_lists",))
+
     # -- small persistent facts ----------------------------------------------------------------------------
 
     async def setting(self, name: str) -> str | None:
@@ -559,7 +591,7 @@ class SqlProvider:
             if admins_guard is not None and before is not None:
                 admins_guard(before, await self._admins.every(connection))
 
-        about = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules")
+        about = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules", "ip_lists")
         # The batches can be read once only, hence no second run.
         await self._database.write(work, about=about, seconds=None, again=False)
         return LoadReport(report)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import Guard, Order
 from tidegate.store.records import now_ms
@@ -20,7 +21,7 @@ from tidegate.store.sql import rows
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 
-R = TypeVar("R", Folder, Admin, ApiKey, EventAction, EventRule)
+R = TypeVar("R", Folder, Admin, ApiKey, EventAction, EventRule, ListEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,18 @@ def event_rule_table(tables: Tables) -> RecordTable[EventRule]:
         tables.event_rules.c.name,
         rows.event_values,
         rows.event_rule_of,
+        frozenset(("name", "created_at", "updated_at")),
+    )
+
+
+def list_table(tables: Tables) -> RecordTable[ListEntry]:
+    """Entries of lists of addresses, and bans."""
+    return RecordTable(
+        "list entry",
+        tables.ip_lists,
+        tables.ip_lists.c.name,
+        rows.list_values,
+        rows.list_entry_of,
         frozenset(("name", "created_at", "updated_at")),
     )
 

@@ -25,6 +25,7 @@ from tidegate.model import (
     StorageConfig,
     Tally,
 )
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.documents import decode_account
 from tidegate.store.storages import decode_storage, storage_text
@@ -209,6 +210,28 @@ def _action() -> TypeAdapter[Any]:
 @lru_cache(maxsize=1)
 def _rule() -> TypeAdapter[Any]:
     return TypeAdapter(EventRule)
+
+
+def list_values(record: ListEntry) -> Values:
+    """The columns of an entry of a list, without `id`."""
+    bare = replace(record, id=0, created_at=0, updated_at=0)
+    return {
+        "name": record.name,
+        "document": _entry().dump_json(bare, exclude_defaults=True).decode(),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def list_entry_of(row: RowMapping) -> ListEntry:
+    """An entry of a list from its row."""
+    found: ListEntry = _json(f"list entry {row['name']!r}", row["document"], _entry())
+    return replace(found, id=row["id"], created_at=row["created_at"], updated_at=row["updated_at"])
+
+
+@lru_cache(maxsize=1)
+def _entry() -> TypeAdapter[Any]:
+    return TypeAdapter(ListEntry)
 
 
 def _fields(record: Folder | Admin | ApiKey) -> Values:

@@ -47,7 +47,7 @@ class Tables:
         external_marks: as `marks`, of those.
         revocations: what is void before its time.
         deliveries: deliveries of event rules that are not over; see `tidegate.store.deliveries`.
-        event_actions: event actions; event_rules likewise.
+        event_actions: event actions; event_rules and ip_lists likewise.
         properties: dead properties of files, one row for each that has any.
         property_roots: storage roots that have any.
     """
@@ -68,6 +68,7 @@ class Tables:
     deliveries: Table
     event_actions: Table
     event_rules: Table
+    ip_lists: Table
     properties: Table
     property_roots: Table
 
@@ -108,6 +109,7 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         deliveries=_deliveries(metadata, prefix),
         event_actions=_named(metadata, f"{prefix}event_actions"),
         event_rules=_named(metadata, f"{prefix}event_rules"),
+        ip_lists=_named(metadata, f"{prefix}ip_lists"),
         properties=_properties(metadata, prefix),
         property_roots=_property_roots(metadata, prefix),
     )

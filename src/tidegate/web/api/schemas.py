@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 
 MAX_NUMBER: Final = 2**63 - 1
@@ -295,6 +296,7 @@ RECORDS: Final[dict[str, Any]] = {
     "APIKey": TypeAdapter(ApiKey),
     "EventAction": TypeAdapter(EventAction),
     "EventRule": TypeAdapter(EventRule),
+    "IPListEntry": TypeAdapter(ListEntry),
 }
 """Records of the provider; `record_schemas` describes their documents."""
 
@@ -326,6 +328,9 @@ def record_schemas() -> dict[str, Any]:
     found["RuleAction"] = {"type": "object", "additionalProperties": True, "required": ["name"]}
     for key in ("created_at", "updated_at"):
         del found["EventAction"]["properties"][key]
+    for key in ("id", "name"):
+        del found["IPListEntry"]["properties"][key]
+    found["IPListEntry"]["required"] = ["ipornet"]
     for name, schema in found.items():
         schema.pop("title", None)
         properties = schema.get("properties", {})
@@ -363,6 +368,7 @@ _TITLES: Final = {
     "Admin": "Somebody who may manage the server.",
     "APIKey": "A key for programs.",
     "EventAction": "Something that event rules can do. `options` has the section of its type.",
+    "IPListEntry": "An address or network in a list. `expires_at` is in Unix milliseconds; 0 never.",
     "EventRule": "Says which actions run on which events.",
 }
 

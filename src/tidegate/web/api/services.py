@@ -13,6 +13,7 @@ from tidegate.accounts.administration import Administration
 from tidegate.accounts.rules import Rules
 from tidegate.cluster.registry import Registry
 from tidegate.config.load import Loaded
+from tidegate.defence.defender import Host
 from tidegate.errors import Conflict
 from tidegate.events.kinds import Event
 from tidegate.identity.admins import AdminLogin
@@ -79,6 +80,26 @@ class EventRuleHost(Protocol):
         ...
 
 
+class DefenceHost(Protocol):
+    """Scores and bans of this server."""
+
+    def hosts(self) -> list[Host]:
+        """Sources that are banned or have a score."""
+        ...
+
+    def host(self, address: str) -> Host | None:
+        """One of them, None if nothing is known of it."""
+        ...
+
+    async def forgive(self, address: str) -> bool:
+        """End the ban of an address and forget its score; False if there was neither."""
+        ...
+
+    async def refresh(self) -> None:
+        """Take over lists and bans as they are stored now."""
+        ...
+
+
 class Jobs:
     """Work that goes on after its request was answered."""
 
@@ -130,6 +151,7 @@ class Services:
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
         event_rules: those that run in this server; None where there is none.
+        defence: scores and bans of this server; None where there is none.
         moves: of files to other storage; made when they are first asked for.
     """
 
@@ -156,3 +178,4 @@ class Services:
     moves: Callable[[], Moves]
     monotonic: Callable[[], float]
     event_rules: EventRuleHost | None = None
+    defence: DefenceHost | None = None

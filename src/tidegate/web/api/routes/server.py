@@ -53,7 +53,8 @@ async def status(services: With, who: ViewStatus) -> Response:
     del who
     problem = await services.health.problem()
     doors = {door.name: door for door in services.connections.status()}
-    mfa = services.loaded.settings.mfa
+    mfa, common = services.loaded.settings.mfa, services.loaded.settings.common
+    limited = sorted({name for one in common.rate_limiters if one.average for name in one.protocols})
     kinds = [{"name": kind.name, "issuer": kind.issuer, "algo": kind.algo} for kind in mfa.totp]
     return Json(
         {
@@ -65,10 +66,10 @@ async def status(services: With, who: ViewStatus) -> Response:
                 "driver": services.loaded.settings.data_provider.driver,
                 "error": problem,
             },
-            "defender": {"is_active": False},
+            "defender": {"is_active": common.defender.enabled},
             "mfa": {"is_active": bool(kinds), "totp_configs": kinds},
-            "allow_list": {"is_active": False},
-            "rate_limiters": {"is_active": False, "protocols": []},
+            "allow_list": {"is_active": common.allowlist_status == 1},
+            "rate_limiters": {"is_active": bool(limited), "protocols": limited},
         }
     )
 

@@ -9,7 +9,9 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from tidegate.errors import LoginRefused
+from tidegate.events.kinds import LoginFailed
 from tidegate.identity.admins import Throttled
+from tidegate.model import Origin
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Ip, TokenHolder, With, basic_credentials, unauthorised
 from tidegate.web.api.bodies import Json, message
@@ -43,6 +45,8 @@ async def get_token(request: Request, services: With, ip: Ip) -> Response:
     except LoginRefused as error:
         if error.reason in ("busy", "provider_unavailable"):
             raise HTTPException(503, "try again later", {"Retry-After": "5"}) from None
+        origin = Origin(username=error.username, protocol="HTTP", ip=ip)
+        services.emit(LoginFailed(origin=origin, login_type="password", reason=error.reason, rule=error.rule))
         _log.info("login of administrator %r from %s refused: %s", error.username, ip, error.reason)
         raise unauthorised(basic=True) from None
     # Logging in may have upgraded the hash, which is part of what the token stands for.

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys of `common` about who may come in: the defender and the rate limiters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from tidegate.config.schema.base import Section, key
+from tidegate.model.address_list import AddressList
+
+
+class DefenderKeys(Section):
+    """Bans of addresses by score."""
+
+    enabled: bool = key(False, "Ban addresses whose score reaches the threshold.")
+    driver: Literal["memory", "provider"] = key(
+        "memory",
+        "Where bans are kept: `memory` forgets them at a restart, `provider` keeps them in the data "
+        "provider, where other servers find them within half a minute.",
+    )
+    preset: Literal["", "openbridge"] = key(
+        "",
+        "`openbridge` is the rule of the Openbridge gateway: 4 bad logins, 30 minutes. It sets `threshold`, "
+        "`score_invalid`, `score_valid`, `score_no_auth`, `ban_time` and `observation_time` where they are "
+        "not given.",
+    )
+    ban_time: int = key(30, "Length of a ban.", unit="minutes", ge=1, le=43_200)
+    ban_time_increment: int = key(
+        50,
+        "Percent of `ban_time` that a ban grows by each time the address tries while it runs, at least one "
+        "minute; 0 none. A ban ends at most 30 days after the last try.",
+        ge=0,
+        le=10_000,
+    )
+    threshold: int = key(15, "Score from which on an address is banned.", ge=1, le=1000)
+    score_invalid: int = key(2, "Points of a login with an unknown user name.", ge=0, le=1000)
+    score_valid: int = key(1, "Points of a login with a known name and a wrong credential.", ge=0, le=1000)
+    score_limit_exceeded: int = key(
+        3,
+        "Points of coming to a limit: `max_per_host_connections`, sessions of an account, a rate limiter "
+        "with `generate_defender_events`.",
+        ge=0,
+        le=1000,
+    )
+    score_no_auth: int = key(
+        0,
+        "Points of a connection that ends without any login, as monitors make them that only open a port.",
+        ge=0,
+        le=1000,
+    )
+    observation_time: int = key(30, "Time for which points count.", unit="minutes", ge=1, le=43_200)
+    entries_soft_limit: int = key(
+        100, "Addresses with points that remain when the hard limit is passed.", ge=1, le=1_000_000
+    )
+    entries_hard_limit: int = key(150, "Addresses with points that are kept.", ge=2, le=1_000_000)
+    safelist_file: str = key("", "File with addresses that are never banned.", available=False)
+    blocklist_file: str = key("", "File with addresses that never get in.", available=False)
+    login_delay: dict[str, Any] = key(
+        {}, "Milliseconds that answers to logins wait (`success`, `password_failed`).", available=False
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> DefenderKeys:
+        if not self.enabled:
+            return self
+        threshold = 4 if self.preset and "threshold" not in self.model_fields_set else self.threshold
+        for name in ("score_invalid", "score_valid", "score_limit_exceeded", "score_no_auth"):
+            given = name in self.model_fields_set or name == "score_limit_exceeded" or not self.preset
+            if given and getattr(self, name) >= threshold:
+                raise ValueError(f"{name} {getattr(self, name)} must be below threshold {threshold}")
+        if self.entries_hard_limit <= self.entries_soft_limit:
+            raise ValueError(
+                f"entries_hard_limit {self.entries_hard_limit} must be above entries_soft_limit "
+                f"{self.entries_soft_limit}"
+            )
+        return self
+
+
+class RateLimiterKeys(Section):
+    """One limiter of new connections (SSH, FTP) or requests (DAV, HTTP)."""
+
+    average: int = key(
+        0, "Connections or requests in each `period`; 0 switches the limiter off.", ge=0, le=1_000_000
+    )
+    period: int = key(1000, "Period of `average`.", unit="milliseconds", ge=100, le=86_400_000)
+    burst: int = key(1, "Connections or requests that may come at once.", ge=1, le=1_000_000)
+    type: int = key(2, "1 limits all addresses together, 2 each address by itself.", ge=1, le=2)
+    protocols: list[Literal["SSH", "FTP", "DAV", "HTTP"]] = key(
+        ["SSH", "FTP", "DAV", "HTTP"], "Protocols that are limited: SSH, FTP, DAV, HTTP."
+    )
+    allow_list: list[str] = key([], "Addresses and networks that are not limited.")
+    generate_defender_events: bool = key(
+        False, "A refusal counts for the defender as `score_limit_exceeded`; with type 2 only."
+    )
+    entries_soft_limit: int = key(
+        100, "Addresses that remain when the hard limit is passed; with type 2.", ge=1, le=1_000_000
+    )
+    entries_hard_limit: int = key(150, "Addresses that are kept; with type 2.", ge=2, le=1_000_000)
+
+    @field_validator("allow_list")
+    @classmethod
+    def _networks(cls, texts: list[str]) -> list[str]:
+        wrong = AddressList(texts).unreadable()
+        if wrong is not None:
+            raise ValueError(f"{texts[wrong]!r} is no address and no network")
+        return texts
+
+    @model_validator(mode="after")
+    def _fits(self) -> RateLimiterKeys:
+        if self.average and self.type == 2 and self.entries_hard_limit <= self.entries_soft_limit:
+            raise ValueError(
+                f"entries_hard_limit {self.entries_hard_limit} must be above entries_soft_limit "
+                f"{self.entries_soft_limit}"
+            )
+        return self

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the defence from the configuration, feeds it with records and logins, and keeps its bans."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from typing import Final
+
+from tidegate.accounts.lists import every_entry
+from tidegate.config.load import Loaded
+from tidegate.config.schema.defence import DefenderKeys
+from tidegate.defence.defender import DefenderLimits, Host, Misdeed
+from tidegate.defence.limiter import RateLimits
+from tidegate.defence.lists import AddressLists
+from tidegate.defence.pipeline import Defence, DefenceOptions
+from tidegate.errors import AlreadyExists, NotFound, ProviderUnavailable, TidegateError
+from tidegate.events.bus import Bus
+from tidegate.events.kinds import Banned, LoginFailed
+from tidegate.model import Origin
+from tidegate.model.address import host_of
+from tidegate.model.address_list import AddressList, parse_network
+from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
+from tidegate.store.contract import Provider
+
+REFRESH_SECONDS: Final = 15.0
+"""Time between looks for entries and bans that other servers and commands have changed."""
+SHARE: Final = 20
+"""A look that took long is followed by a pause of so many times its length."""
+MAX_UNWRITTEN: Final = 10_000
+"""Bans that wait to be stored; more of them stay in memory alone."""
+MANY: Final = 2_000
+"""Entries from which on the table is built in a thread."""
+MAX_OFFERS: Final = 10_000
+"""Connections whose refused key was counted that are remembered."""
+
+UNKNOWN: Final = frozenset(("unknown_user", "bad_username"))
+WRONG: Final = frozenset(
+    ("bad_credential", "bad_code", "bad_signature", "unknown_key", "disabled", "expired")
+)
+"""Reasons of refused logins that count as a wrong credential."""
+
+log = logging.getLogger(__name__)
+
+
+def misdeed_of(event: LoginFailed) -> Misdeed | None:
+    """What a refused login counts for; None if the server or a rule of the account refused it."""
+    if event.login_type == "no_auth_tried":
+        return Misdeed.NO_AUTH
+    if event.reason in UNKNOWN:
+        return Misdeed.UNKNOWN_USER
+    if event.reason in WRONG:
+        return Misdeed.BAD_CREDENTIAL
+    return Misdeed.LIMIT_EXCEEDED if event.reason == "sessions" else None
+
+
+def door_of(protocol: str) -> str:
+    """The protocol of an event as lists and limiters name it."""
+    return "SSH" if protocol in ("SFTP", "SCP", "SSH") else "FTP" if protocol.startswith("FTP") else protocol
+
+
+def options(loaded: Loaded) -> DefenceOptions:
+    """Options of the pipeline from `common`."""
+    common = loaded.settings.common
+    return DefenceOptions(
+        allow_listed_only=common.allowlist_status == 1,
+        defender=_limits(common.defender),
+        limiters=tuple(
+            RateLimits(
+                rule=f"common.rate_limiters[{index}]",
+                average=one.average,
+                period_seconds=one.period / 1000,
+                burst=one.burst,
+                per_source=one.type == 2,
+                protocols=frozenset(one.protocols),
+                exempt=AddressList(one.allow_list),
+                marks=one.generate_defender_events,
+                soft_limit=one.entries_soft_limit,
+                hard_limit=one.entries_hard_limit,
+            )
+            for index, one in enumerate(common.rate_limiters)
+            if one.average and one.protocols
+        ),
+    )
+
+
+_OPENBRIDGE: Final = {
+    "threshold": 4,
+    "score_invalid": 1,
+    "score_valid": 1,
+    "score_no_auth": 0,
+    "ban_time": 30,
+    "observation_time": 30,
+}
+
+
+def _limits(keys: DefenderKeys) -> DefenderLimits | None:
+    if not keys.enabled:
+        return None
+    values = {name: getattr(keys, name) for name in type(keys).model_fields}
+    if keys.preset == "openbridge":
+        values |= {name: value for name, value in _OPENBRIDGE.items() if name not in keys.model_fields_set}
+    grows = values["ban_time_increment"]
+    return DefenderLimits(
+        scores={misdeed: values[misdeed.value] for misdeed in Misdeed},
+        threshold=values["threshold"],
+        observation_seconds=values["observation_time"] * 60.0,
+        ban_seconds=values["ban_time"] * 60.0,
+        increment_seconds=max(60.0, values["ban_time"] * 60.0 * grows / 100) if grows else 0.0,
+        soft_limit=values["entries_soft_limit"],
+        hard_limit=values["entries_hard_limit"],
+    )
+
+
+def stored_ban(source: str, until: float, why: str) -> ListEntry:
+    """The record of a ban."""
+    network = parse_network(source)
+    text = source if network is None else str(network)
+    return ListEntry(
+        name=entry_name(ListKind.BAN, text),
+        type=ListKind.BAN,
+        ipornet=text,
+        mode=ListMode.DENY,
+        description=why,
+        expires_at=int(until * 1000),
+    )
+
+
+class DefenceHost:
+    """The defence of one server. Life: constructed (pure), `open`, `refresh`..., `close`.
+
+    It is a sink of the bus: every door that puts logins on record takes part.
+
+    Args:
+        loaded: the configuration.
+        provider: keeps lists and bans.
+        bus: events come from it, and bans are told on it.
+
+    Attributes:
+        defence: what doors ask.
+    """
+
+    def __init__(self, loaded: Loaded, provider: Provider, bus: Bus) -> None:
+        self._loaded = loaded
+        self._provider = provider
+        self._bus = bus
+        self.defence = Defence(options(loaded), banned=self._was_banned)
+        self._stored: dict[str, float] = {}
+        self._unwritten: dict[str, tuple[float, str]] = {}
+        self._offers: OrderedDict[str, None] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self._watch: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load lists and bans, and take part in the bus. A provider that is away is asked again."""
+        with contextlib.suppress(ProviderUnavailable):
+            await self.refresh()
+        await self._bus.add(self)
+        self._watch = asyncio.create_task(self._look_now_and_then(), name="defence: records")
+
+    async def stop(self) -> None:
+        """Store bans that wait, and end."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+            with contextlib.suppress(TidegateError, TimeoutError):
+                async with self._turn, asyncio.timeout(5):
+                    await self._write()
+
+    def reconfigure(self, loaded: Loaded) -> None:
+        """Take another configuration."""
+        self._loaded = loaded
+        self.defence.reconfigure(options(loaded))
+
+    # -- the sink ------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Nothing."""
+
+    async def close(self) -> None:
+        """Nothing."""
+
+    async def handle(self, event: object) -> None:
+        """Count refused logins."""
+        if not isinstance(event, LoginFailed):
+            return
+        misdeed = misdeed_of(event)
+        if misdeed is None:
+            return
+        origin = event.origin
+        if event.login_type == "publickey" and origin.connection_id:
+            # Agents offer several keys in one login.
+            if origin.connection_id in self._offers:
+                return
+            self._offers[origin.connection_id] = None
+            if len(self._offers) > MAX_OFFERS:
+                self._offers.popitem(last=False)
+        self.defence.mark(origin.ip, door_of(origin.protocol), misdeed)
+
+    # -- bans ----------------------------------------------------------------------------------------------
+
+    def _was_banned(self, source: str, until: float, why: str) -> None:
+        log.warning("%s is banned until %s: %s", source, _shown(until), why)
+        self._bus.emit(Banned(origin=Origin(ip=source), source=source, until=until, reason=why))
+        if self._loaded.settings.common.defender.driver == "provider":
+            if len(self._unwritten) < MAX_UNWRITTEN:
+                self._unwritten[source] = (until, why)
+                self._wake.set()
+            else:
+                log.warning("too many bans wait to be stored; that of %s stays in memory", source)
+
+    def hosts(self) -> list[Host]:
+        """Sources that are banned or have a score."""
+        return self.defence.defender.hosts(time.time())
+
+    def host(self, address: str) -> Host | None:
+        """One of them, None if nothing is known of it."""
+        return self.defence.defender.host(host_of(address), time.time())
+
+    async def forgive(self, address: str) -> bool:
+        """End the ban of an address and forget its score; False if there was neither.
+
+        Raises:
+            ProviderUnavailable: a stored ban cannot be removed now; nothing was forgotten.
+        """
+        source = host_of(address)
+        async with self._turn:
+            self._unwritten.pop(source, None)
+            stored = True
+            try:
+                await self._provider.delete_list_entry(stored_ban(source, 0, "").name)
+            except NotFound:
+                stored = False
+            self._stored.pop(source, None)
+            return self.defence.defender.forgive(source) or stored
+
+    # -- records -------------------------------------------------------------------------------------------
+
+    async def refresh(self) -> None:
+        """Take over lists and bans as they are stored now.
+
+        Raises:
+            ProviderUnavailable: that is not possible now; all stays as it was.
+        """
+        async with self._turn:
+            await self._write()
+            entries = await every_entry(self._provider)
+            if len(entries) > MANY:
+                lists = await asyncio.to_thread(AddressLists, entries)
+            else:
+                lists = AddressLists(entries)
+            self.defence.lists = lists
+            await self._take_bans([entry for entry in entries if entry.type == ListKind.BAN])
+
+    async def _take_bans(self, entries: list[ListEntry]) -> None:
+        now, defender = time.time(), self.defence.defender
+        found: dict[str, float] = {}
+        for entry in entries:
+            network = parse_network(entry.ipornet)
+            until = entry.expires_at / 1000
+            if network is None:
+                continue
+            if entry.expires_at and until <= now:
+                with contextlib.suppress(NotFound):
+                    await self._provider.delete_list_entry(entry.name)
+                continue
+            source = host_of(str(network.network_address))
+            found[source] = until or float("inf")
+        for source in self._stored.keys() - found.keys():
+            defender.forgive(source)  # somebody ended it
+        grown: dict[str, float] = {}
+        for source, until in found.items():
+            held = defender.banned_until(source, now)
+            if held > until and source in self._stored:
+                grown[source] = held
+            else:
+                defender.ban(source, until)
+        self._stored = found
+        for source, until in grown.items():
+            await self._store(source, until, "")
+
+    async def _write(self) -> None:
+        """Store new bans."""
+        while self._unwritten:
+            source, (until, why) = next(iter(self._unwritten.items()))
+            await self._store(source, until, why)
+            self._unwritten.pop(source, None)
+
+    async def _store(self, source: str, until: float, why: str) -> None:
+        entry = stored_ban(source, until, why)
+        try:
+            await self._provider.add_list_entry(entry)
+        except AlreadyExists:
+            known = await self._provider.list_entry(entry.name)
+            if known is not None and 0 < known.expires_at < entry.expires_at:
+                text = why or known.description
+                with contextlib.suppress(NotFound):
+                    await self._provider.update_list_entry(stored_ban(source, until, text))
+        self._stored[source] = until
+
+    async def _look_now_and_then(self) -> None:
+        pause = REFRESH_SECONDS
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            woken = self._wake.is_set()
+            self._wake.clear()
+            begun = time.monotonic()
+            try:
+                if woken:
+                    async with self._turn:
+                        await self._write()
+                else:
+                    await self.refresh()
+            except ProviderUnavailable as error:
+                log.warning("lists and bans are as they were: %s", error)
+            except Exception:  # the next look may succeed
+                log.exception("lists and bans could not be read")
+            pause = max(REFRESH_SECONDS, SHARE * (time.monotonic() - begun))
+
+
+def _shown(until: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may come in, in the running product: bans, lists and rate limits on SSH, FTP, HTTP and WebDAV."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from tests.support.running import COMMAND, Person, Running, free_port, wait_for
+
+DEFENDER = {
+    "enabled": True,
+    "driver": "provider",
+    "threshold": 5,
+    "score_invalid": 2,
+    "ban_time_increment": 0,
+}
+
+Make = Callable[..., Running]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Running] = []
+
+    def server(**common: Any) -> Running:
+        ports = {"ftpd": free_port(), "httpd": free_port(), "webdavd": free_port()}
+        one = Running(
+            tmp_path / f"server{len(made)}",
+            settings={
+                "common": common,
+                "ftpd": {"bindings": [{"port": ports["ftpd"], "address": "127.0.0.1", "plain_login": True}]},
+                "httpd": {"bindings": [{"port": ports["httpd"], "address": "127.0.0.1"}]},
+                "webdavd": {
+                    "bindings": [{"port": ports["webdavd"], "address": "127.0.0.1", "plain_login": True}]
+                },
+            },
+        )
+        one.ports = ports  # type: ignore[attr-defined]
+        made.append(one)
+        return one.start()
+
+    yield server
+    for one in made:
+        one.stop()
+
+
+def greeting(port: int, source: str = "127.0.0.1") -> bytes:
+    """The first bytes that a server sends; empty if it closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0)) as line:
+        try:
+            return line.recv(200)
+        except ConnectionResetError:
+            return b""
+
+
+def answer(port: int, path: str, source: str = "127.0.0.1", login: str = "") -> tuple[int, dict[str, str]]:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    try:
+        headers = {"Authorization": "Basic " + b64encode(login.encode()).decode()} if login else {}
+        line.request("GET", path, headers=headers)
+        got = line.getresponse()
+        got.read()
+        return got.status, {name.lower(): value for name, value in got.getheaders()}
+    finally:
+        line.close()
+
+
+def command(server: Running, *args: str) -> str:
+    done = subprocess.run(
+        [*COMMAND, *args, "-c", str(server.directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def wrong(person: Person, source: str, name: str = "") -> None:
+    """A login with a wrong password; whatever becomes of it."""
+    with pytest.raises((asyncssh.Error, OSError)):
+        await person.connect(
+            username=name or person.name, password="no", client_keys=None, local_addr=(source, 0)
+        )
+
+
+def doors(server: Running, source: str) -> dict[str, bool]:
+    """The doors that let an address in."""
+    ports = server.ports  # type: ignore[attr-defined]
+    return {
+        "SSH": greeting(server.port, source).startswith(b"SSH-"),
+        "FTP": greeting(ports["ftpd"], source).startswith(b"220"),
+        "HTTP": answer(ports["httpd"], "/healthz", source)[0] == 200,
+        "DAV": answer(ports["webdavd"], "/", source)[0] != 403,
+    }
+
+
+ALL = {"SSH": True, "FTP": True, "HTTP": True, "DAV": True}
+NONE = dict.fromkeys(ALL, False)
+
+
+async def test_a_ban_closes_every_door_survives_a_restart_and_is_ended(make: Make):
+    server = make(defender=DEFENDER)
+    person = server.account()
+    for _ in range(3):
+        await wrong(person, "127.0.0.7", "nobody")
+    await asyncio.to_thread(wait_for, lambda: doors(server, "127.0.0.7") == NONE, "the ban")
+    ports = server.ports  # type: ignore[attr-defined]
+    assert greeting(ports["ftpd"], "127.0.0.7") == b"500 Access denied: banned client IP\r\n"
+    assert doors(server, "127.0.0.8") == ALL
+    async with person.connect():
+        pass  # whoever comes from elsewhere is let in
+    await asyncio.to_thread(wait_for, lambda: "127.0.0.7/32" in command(server, "ban", "list"), "the record")
+    server.stop()
+    server.start()
+    assert doors(server, "127.0.0.7") == NONE
+    server.stop()
+    command(server, "ban", "remove", "127.0.0.7")
+    server.start()
+    assert doors(server, "127.0.0.7") == ALL
+
+
+async def test_bad_logins_at_ftp_and_webdav_count_together_and_monitors_are_not_banned(make: Make):
+    server = make(defender={**DEFENDER, "preset": "openbridge", "threshold": 4, "score_invalid": 1})
+    ports = server.ports  # type: ignore[attr-defined]
+
+    def try_all() -> None:
+        for _ in range(8):
+            assert greeting(server.port, "127.0.0.9").startswith(b"SSH-")
+            assert greeting(ports["ftpd"], "127.0.0.9").startswith(b"220")
+        for _ in range(2):
+            assert answer(ports["webdavd"], "/", "127.0.0.7", "nobody:no")[0] == 401
+            with (
+                socket.create_connection(
+                    ("127.0.0.1", ports["ftpd"]), timeout=10, source_address=("127.0.0.7", 0)
+                ) as line,
+                line.makefile("rwb", 0) as talk,
+            ):
+                assert talk.readline().startswith(b"220")
+                talk.write(b"USER nobody\r\nPASS no\r\n")
+                assert talk.readline().startswith(b"331")
+                assert talk.readline().startswith(b"530")
+        wait_for(lambda: doors(server, "127.0.0.7") == NONE, "the ban")
+        assert doors(server, "127.0.0.9") == ALL
+
+    await asyncio.to_thread(try_all)
+
+
+async def test_lists_hold_for_protocols_and_only_listed_addresses_come(make: Make):
+    server = make(allowlist_status=1, defender=DEFENDER)
+    server.stop()
+    command(server, "ip-list", "add", "allow", "127.0.0.0/29")
+    command(server, "ip-list", "add", "block", "127.0.0.5", "--protocols", "SSH,HTTP", "--description", "x")
+    command(server, "ip-list", "add", "safe", "127.0.0.6")
+    server.start()
+    assert doors(server, "127.0.0.2") == ALL
+    assert doors(server, "127.0.0.5") == {**ALL, "SSH": False, "HTTP": False}
+    assert doors(server, "127.0.0.9") == NONE
+    assert greeting(server.ports["ftpd"], "127.0.0.9") == b"500 Access denied\r\n"  # type: ignore[attr-defined]
+    person = server.account()
+    for _ in range(4):
+        await wrong(person, "127.0.0.6", "nobody")
+    assert doors(server, "127.0.0.6") == ALL
+    listed = command(server, "ip-list", "list", "--csv")
+    assert 'block,127.0.0.5/32,"SSH,HTTP",,x' in listed
+    again = server.directory / "lists.csv"
+    again.write_text(listed)
+    command(server, "ip-list", "remove", "block", "127.0.0.5")
+    assert "127.0.0.5" not in command(server, "ip-list", "list", "--csv")
+    command(server, "ip-list", "import", str(again))
+    assert command(server, "ip-list", "list", "--csv") == listed
+
+
+async def test_rate_limits_of_the_example_load_and_refuse(make: Make):
+    one = {"average": 1, "period": 20000, "burst": 3, "generate_defender_events": True}
+    server = make(rate_limiters=[{"average": 100, "type": 1, "burst": 50}, one])
+    ports = server.ports  # type: ignore[attr-defined]
+
+    def come() -> None:
+        source = "127.0.0.7"
+        assert [greeting(server.port, source)[:4] for _ in range(4)] == [b"SSH-"] * 3 + [b""]
+        assert greeting(ports["ftpd"], source).startswith(b"500 Access denied: rate limit exceeded")
+        for name in ("httpd", "webdavd"):
+            status, headers = answer(ports[name], "/healthz", source)
+            assert status == 429
+            assert 1 <= int(headers["retry-after"]) <= 20
+            assert 0 < float(headers["x-retry-in"].rstrip("s")) <= 20
+        assert doors(server, "127.0.0.8")["FTP"]
+
+    await asyncio.to_thread(come)
+
+
+async def test_a_client_is_delayed_up_to_the_allowed_wait(make: Make):
+    server = make(rate_limiters=[{"average": 1, "period": 1000, "burst": 1, "protocols": ["FTP"]}])
+    ports = server.ports  # type: ignore[attr-defined]
+
+    def come() -> None:
+        assert greeting(ports["ftpd"]).startswith(b"220")
+        begun = time.monotonic()
+        # Half a second is waited at most, a second is needed: refused at first, delayed later.
+        wait_for(lambda: greeting(ports["ftpd"]).startswith(b"220"), "a greeting")
+        assert 0.8 < time.monotonic() - begun < 5
+
+    await asyncio.to_thread(come)
