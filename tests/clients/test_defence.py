@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may come in, in the running product: bans, lists and rate limits on SSH, FTP, HTTP and WebDAV."""
+"""The defence of the running product: bans, lists and rate limits on SSH, FTP, HTTP and WebDAV."""
 
 from __future__ import annotations
 

@@ -109,8 +109,7 @@ class App:
         self._sessions: VfsSessions | None = None
         self._moves: StorageMoves | None = None
         self.receivers = Receivers(loaded, self.provider, self.bus, self)
-        self.defence = DefenceHost(loaded, self.provider, self.bus)
-        self.ledger.entrance = self.defence.defence
+        self.defence = DefenceHost(loaded, self.provider, self.bus, self.ledger)
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -220,8 +219,6 @@ class App:
 
     async def _provider_answers(self) -> None:
         """Work that waits for a data provider that was down at start."""
-        with contextlib.suppress(ProviderUnavailable):
-            await self.defence.refresh()
         try:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
         except OperatorError as error:

@@ -116,6 +116,14 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
     ),
     (
         kinds.Banned(origin=Origin(ip="192.0.2.7"), source="192.0.2.7", until=9.0, reason="score_invalid"),
+        "refused",
+        "info",
+        {
+            "username": "", "intent": "banned", "virtual_path": "", "rule": "common.defender",
+            "text": "score_invalid", "ip": "192.0.2.7", "protocol": "", "connection_id": "",
+        },
+    ),
+    (
         kinds.ConnectionRefused(origin=Origin(protocol="SSH", ip="192.0.2.7"), rule="max_startups", text="too many"),
         "refused",
         "info",

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the defence from the configuration, and what refused logins count for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.config.load import Loaded
+from tidegate.config.schema.defence import DefenderKeys
+from tidegate.defence.defender import DefenderLimits, Misdeed
+from tidegate.defence.limiter import RateLimits
+from tidegate.defence.pipeline import DefenceOptions
+from tidegate.events.kinds import LoginFailed
+from tidegate.model.address_list import AddressList
+
+UNKNOWN: Final = frozenset(("unknown_user", "bad_username"))
+WRONG: Final = frozenset(
+    ("bad_credential", "bad_code", "bad_signature", "unknown_key", "disabled", "expired")
+)
+"""Reasons of refused logins that count as a wrong credential."""
+
+
+def misdeed_of(event: LoginFailed) -> Misdeed | None:
+    """The misdeed that a refused login is; None if the server or a rule of the account refused it."""
+    if event.login_type == "no_auth_tried":
+        return Misdeed.NO_AUTH
+    if event.reason in UNKNOWN:
+        return Misdeed.UNKNOWN_USER
+    if event.reason in WRONG:
+        return Misdeed.BAD_CREDENTIAL
+    return Misdeed.LIMIT_EXCEEDED if event.reason == "sessions" else None
+
+
+def door_of(protocol: str) -> str:
+    """The protocol of an event as lists and limiters name it."""
+    return "SSH" if protocol in ("SFTP", "SCP", "SSH") else "FTP" if protocol.startswith("FTP") else protocol
+
+
+def options(loaded: Loaded) -> DefenceOptions:
+    """Options of the pipeline from `common`."""
+    common = loaded.settings.common
+    return DefenceOptions(
+        allow_listed_only=common.allowlist_status == 1,
+        defender=_limits(common.defender),
+        limiters=tuple(
+            RateLimits(
+                rule=f"common.rate_limiters[{index}]",
+                average=one.average,
+                period_seconds=one.period / 1000,
+                burst=one.burst,
+                per_source=one.type == 2,
+                protocols=frozenset(one.protocols),
+                exempt=AddressList(one.allow_list),
+                marks=one.generate_defender_events,
+                soft_limit=one.entries_soft_limit,
+                hard_limit=one.entries_hard_limit,
+            )
+            for index, one in enumerate(common.rate_limiters)
+            if one.average and one.protocols
+        ),
+    )
+
+
+_OPENBRIDGE: Final = {
+    "threshold": 4,
+    "score_invalid": 1,
+    "score_valid": 1,
+    "score_no_auth": 0,
+    "ban_time": 30,
+    "observation_time": 30,
+}
+
+
+def _limits(keys: DefenderKeys) -> DefenderLimits | None:
+    if not keys.enabled:
+        return None
+    values = {name: getattr(keys, name) for name in type(keys).model_fields}
+    if keys.preset == "openbridge":
+        values |= {name: value for name, value in _OPENBRIDGE.items() if name not in keys.model_fields_set}
+    grows = values["ban_time_increment"]
+    return DefenderLimits(
+        scores={misdeed: values[misdeed.value] for misdeed in Misdeed},
+        threshold=values["threshold"],
+        observation_seconds=values["observation_time"] * 60.0,
+        ban_seconds=values["ban_time"] * 60.0,
+        increment_seconds=max(60.0, values["ban_time"] * 60.0 * grows / 100) if grows else 0.0,
+        soft_limit=values["entries_soft_limit"],
+        hard_limit=values["entries_hard_limit"],
+    )
