@@ -108,7 +108,7 @@ def test_the_record_tells_ftp_and_ftps_apart(server: FtpServer) -> None:
                 ftp.secure(server.certificate)
             ftp.login(person)
             assert ftp.code("MKD made") == 257
-        for sender in ("login", "mkdir", "disconnected"):
+        for sender in ("login", "Mkdir", "disconnected"):
             line = server.running.wait_line(sender, username=person.name)
             assert line["protocol"] == protocol, (door, line)
 

@@ -22,8 +22,8 @@ from typing import Final
 
 from tidegate.model import Intent, Permission, Principal, Protocol, VPath
 from tidegate.policy.decision import ALLOWED, Decision, Step
-from tidegate.policy.patterns import Hit, PatternTable
-from tidegate.policy.permissions import Grant, PermissionTable
+from tidegate.policy.patterns import Hit, pattern_table
+from tidegate.policy.permissions import Grant, permission_table
 from tidegate.policy.requirements import (
     CREATE_DIRS,
     OVERWRITE,
@@ -52,8 +52,8 @@ class Gate:
     def __init__(self, principal: Principal, protocol: Protocol | str = "") -> None:
         self.principal = principal
         self.protocol = str(protocol)
-        self._permissions = PermissionTable(principal.account.permissions)
-        self._patterns = PatternTable(principal.account.filters.file_patterns)
+        self._permissions = permission_table(principal.account.permissions)
+        self._patterns = pattern_table(principal.account.filters.file_patterns)
 
     def decide(
         self,

@@ -16,7 +16,7 @@ and everything below a hidden directory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -309,6 +309,14 @@ class PatternTable:
         if here is there or here == there:
             return None
         return (here or there)[0]
+
+
+_NO_PATTERNS: Final = PatternTable(())
+
+
+def pattern_table(entries: Sequence[FilePatterns]) -> PatternTable:
+    """The table of an account's file patterns; accounts without any share one."""
+    return PatternTable(entries) if entries else _NO_PATTERNS
 
 
 def _lets_whole(rule: PatternRule, name: str) -> bool:

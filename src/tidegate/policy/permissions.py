@@ -160,3 +160,19 @@ class PermissionTable:
             and grant not in found
         ]
         return found
+
+
+MAX_SHARED_ENTRIES: Final = 16
+"""Entries of a table that sessions share; larger ones are made anew, so that few bytes are kept."""
+
+
+def permission_table(permissions: Mapping[str, Iterable[str]]) -> PermissionTable:
+    """The table of an account's permissions; sessions with the same ones share it, as it never changes."""
+    if len(permissions) > MAX_SHARED_ENTRIES:
+        return PermissionTable(permissions)
+    return _shared(tuple((key, tuple(names)) for key, names in permissions.items()))
+
+
+@lru_cache(maxsize=256)
+def _shared(items: tuple[tuple[str, tuple[str, ...]], ...]) -> PermissionTable:
+    return PermissionTable(dict(items))

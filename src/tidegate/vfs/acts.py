@@ -87,7 +87,7 @@ class Actor(Protocol):
     """
 
     acts: Acts
-    acting: set[asyncio.Task[Any]]
+    acting: dict[asyncio.Task[Any], None]
     tracker: UsageTracker
     usage: AccountUsage
 
@@ -162,11 +162,11 @@ def _start(context: Actor, work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T
     if task is not None:
         usage = context.usage
         usage.acts += 1
-        context.acting.add(task)
+        context.acting[task] = None
 
         def ended(task: asyncio.Task[T]) -> None:
             usage.acts -= 1
-            context.acting.discard(task)
+            context.acting.pop(task, None)
 
         task.add_done_callback(ended)
     return task, result

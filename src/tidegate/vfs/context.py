@@ -155,7 +155,7 @@ class Context:
     inspections: Inspections | None = None
     up: TokenBucket | None = None
     down: TokenBucket | None = None
-    acting: set[asyncio.Task[Any]] = field(default_factory=set)
+    acting: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     transfers: set[LiveTransfer] = field(default_factory=set)
     files: dict[OpenFile, None] = field(default_factory=dict)
     own: dict[PathState, Upload] = field(default_factory=dict)

@@ -229,6 +229,10 @@ async def listing(
             await release()
 
 
+_NO_PATHS: Final[frozenset[VPath]] = frozenset()
+"""Shared by all sessions without folders."""
+
+
 class MountTable:
     """The mounts of one session.
 
@@ -237,7 +241,6 @@ class MountTable:
         mounts: home (at ``/``) and folders; a folder at ``/`` replaces the home.
 
     Attributes:
-        folders: the mount points, for rules that speak about them.
         has_points: True if anything is mounted below the root.
         overlaps: True if storage that is not inline was opened.
     """
@@ -246,13 +249,20 @@ class MountTable:
         self._pool = pool
         by_path = {mount.path: mount for mount in mounts}
         self._deepest = sorted(by_path.values(), key=lambda mount: len(mount.path), reverse=True)
-        self.folders = Folders({path: mount.spec.resource for path, mount in by_path.items()})
-        self._points, self._above = self.folders.points, self.folders.above
+        self._points = frozenset(path for path in by_path if path != "/") or _NO_PATHS
+        self._above = (
+            frozenset(above for point in self._points for above in point.ancestors()[1:]) or _NO_PATHS
+        )
         self.has_points = bool(self._points)
         self.overlaps = False
         # Two mounts of one kind of storage may show the same files under two names.
         self._domains = [mount.spec.resource for mount in self._deepest]
         self.root = by_path[VPath("/")]
+
+    @property
+    def folders(self) -> Folders:
+        """The mount points, for rules that speak about them."""
+        return Folders({mount.path: mount.spec.resource for mount in self._deepest})
 
     @property
     def mounts(self) -> list[Mount]:

@@ -28,16 +28,19 @@ class Names(Protocol):
 class AccountNames:
     """Knows one account: files of its uid and gid, or of the server's own, belong to the account's name."""
 
+    __slots__ = ("_gid", "_name", "_uid")
+
     def __init__(self, principal: Principal) -> None:
         account = principal.account
         name = "".join("_" if char.isspace() or not char.isprintable() else char for char in account.username)
-        self._users = {os.geteuid(): name} if account.uid == 0 else {account.uid: name}
-        self._groups = {os.getegid(): name} if account.gid == 0 else {account.gid: name}
+        self._name = name
+        self._uid = account.uid or os.geteuid()
+        self._gid = account.gid or os.getegid()
 
     def user(self, uid: int) -> str | None:
         """Name of a user id."""
-        return self._users.get(uid)
+        return self._name if uid == self._uid else None
 
     def group(self, gid: int) -> str | None:
         """Name of a group id."""
-        return self._groups.get(gid)
+        return self._name if gid == self._gid else None

@@ -78,17 +78,18 @@ class ConnectionRecord:
         logged_in: True once a login was accepted.
     """
 
+    __slots__ = ("_events", "_kept", "_peer", "_started", "encrypted", "failures", "logged_in", "origin")
+
     def __init__(self, events: Events, peer: Peer, *, encrypted: bool) -> None:
         self._events = events
         self.encrypted = encrypted
-        self._emit = events.emit
         self._kept: LoggedIn | None = None
         self._peer = peer
         self._started = time.monotonic()
         self.origin = Origin.of(peer)
         self.failures = 0
         self.logged_in = False
-        self._emit(Connected(origin=self.origin))
+        self._events.emit(Connected(origin=self.origin))
 
     @property
     def username(self) -> str:
@@ -115,7 +116,7 @@ class ConnectionRecord:
             rule: the rule that decided, if one did.
         """
         self.failures += 1
-        self._emit(LoginFailed(origin=self.origin, login_type=method, reason=reason, rule=rule))
+        self._events.emit(LoginFailed(origin=self.origin, login_type=method, reason=reason, rule=rule))
 
     async def login_is_right(self, principal: Principal, client_version: str = "") -> None:
         """Keep that somebody logged in, before they are told, if a kept sink wants that.
@@ -132,7 +133,8 @@ class ConnectionRecord:
         self.logged_in = True
         self.named(principal.username)
         event = self._logged_in(self.origin, principal, client_version)
-        self._events.emit(event, kept=self._kept == event)
+        kept, self._kept = self._kept, None
+        self._events.emit(event, kept=kept == event)
 
     def _logged_in(self, origin: Origin, principal: Principal, client_version: str) -> LoggedIn:
         return LoggedIn(
@@ -149,7 +151,7 @@ class ConnectionRecord:
         """
         if not self.logged_in and not self.failures:
             self.login_failed("no_auth_tried", error or by)
-        self._emit(
+        self._events.emit(
             Disconnected(
                 origin=self.origin,
                 duration=time.monotonic() - self._started,

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
+from tidegate.cluster.registry import Activity
 from tidegate.doors.common.tls_stream import TlsFailed, TlsStream
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.ftp.wire.commands import Command, CommandReader, TooLong
@@ -28,31 +28,49 @@ CLOSE_SECONDS: Final = 5.0
 
 
 class Control(asyncio.Protocol):
-    """One control connection. `next` gives commands in order; replies go out by `send`.
+    """One control connection. `take` gives commands in order; replies go out by `send`.
+
+    Most of many connections are idle: what waiting needs is made when somebody waits.
 
     Args:
-        touched: called whenever the client sends something.
-        lost: called once, when the connection has ended; the argument is the error, None for none.
+        activity: touched whenever the client sends something.
         seconds: in which a client that does not read has to begin; then the connection is cut.
 
     Attributes:
         tls: the TLS of the connection; None in the clear.
+        arrived: called when a command waits, or none will come any more; the door sets it.
     """
 
-    def __init__(
-        self, touched: Callable[[], None], lost: Callable[[Exception | None], None], seconds: float
-    ) -> None:
+    __slots__ = (
+        "_activity",
+        "_clearing",
+        "_closing",
+        "_commands",
+        "_cut",
+        "_ended",
+        "_gone",
+        "_held",
+        "_paused",
+        "_reader",
+        "_seconds",
+        "_shaken",
+        "_transport",
+        "_writable",
+        "arrived",
+        "tls",
+    )
+
+    def __init__(self, activity: Activity, seconds: float) -> None:
         self.tls: TlsStream | None = None
-        self._touched, self._lost, self._seconds = touched, lost, seconds
+        self.arrived: Callable[[], None] | None = None
+        self._activity, self._seconds = activity, seconds
         self._cut: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._reader = CommandReader()
-        self._commands: deque[Command | TooLong] = deque()
-        self._arrived = asyncio.Event()
-        self._gone = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._held = bytearray()
+        self._commands: list[Command | TooLong] = []
+        self._gone: asyncio.Event | None = None
+        self._writable: asyncio.Event | None = None  # while the client does not read
+        self._held = b""
         self._paused = False
         self._clearing = False
         self._ended = False
@@ -65,23 +83,23 @@ class Control(asyncio.Protocol):
         """The connection is there."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of another class
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is gone."""
         self._cut_later(None)
         self._ended = True
         self._transport = None
-        self._arrived.set()
-        self._gone.set()
-        self._writable.set()
+        self._wake()
+        if self._gone is not None:
+            self._gone.set()
+        self.resume_writing()
         if self._shaken is not None and not self._shaken.done():
             self._shaken.set_exception(TlsFailed("the connection ended"))
             self._shaken.exception()
-        self._lost(exc)
 
     def eof_received(self) -> bool:
         """The client sends nothing more."""
         self._ended = True
-        self._arrived.set()
+        self._wake()
         if self._shaken is not None and not self._shaken.done():
             self._shaken.set_exception(TlsFailed("the client went away within the handshake"))
             self._shaken.exception()
@@ -89,19 +107,22 @@ class Control(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read."""
-        self._writable.clear()
+        if self._writable is None:
+            self._writable = asyncio.Event()
         if not self._ended:
             self._cut_later(self._seconds)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._writable.set()
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
         if not self._closing:
             self._cut_later(None)
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        self._touched()
+        self._activity.touch()
         turns = turns_of()
         turns.begin()
         try:
@@ -130,7 +151,7 @@ class Control(asyncio.Protocol):
         if self._held:
             self._pause()
         if self._commands:
-            self._arrived.set()
+            self._wake()
 
     def _advance(self, tls: TlsStream) -> None:
         if not tls.established:
@@ -148,7 +169,7 @@ class Control(asyncio.Protocol):
             self._lines(tls.leftover())
         elif tls.ended:
             self._ended = True
-            self._arrived.set()
+            self._wake()
 
     def _flush(self, tls: TlsStream) -> None:
         out = tls.output()
@@ -166,8 +187,8 @@ class Control(asyncio.Protocol):
     def _end_transport(self) -> None:
         """Close once everything is sent; a client that does not read is not waited for without end."""
         self._ended = self._closing = True
-        self._arrived.set()
-        self._writable.set()
+        self._wake()
+        self.resume_writing()
         if self._transport is not None:
             self._transport.close()
             if self._transport is not None:
@@ -187,7 +208,7 @@ class Control(asyncio.Protocol):
 
     def _resume(self) -> None:
         if self._held and len(self._commands) < MAX_WAITING // 2:
-            held, self._held = bytes(self._held), bytearray()
+            held, self._held = self._held, b""
             self._lines(held)
             if not self._held and self.tls is not None:
                 try:
@@ -206,25 +227,33 @@ class Control(asyncio.Protocol):
         """True once the client sends nothing more; commands that came before may still wait."""
         return self._ended
 
-    async def next(self) -> Command | TooLong | None:
-        """The next command; None if none will come."""
-        while not self._commands:
-            if self._ended:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        command = self._commands.popleft()
+    @property
+    def waiting(self) -> bool:
+        """True if there is a command to take."""
+        return bool(self._commands)
+
+    def take(self) -> Command | TooLong:
+        """The next command; one has to be `waiting`."""
+        command = self._commands.pop(0)
         self._resume()
         return command
 
+    def _wake(self) -> None:
+        if self.arrived is not None:
+            self.arrived()
+
     async def gone(self) -> None:
         """Wait until the connection has ended."""
+        if self._transport is None:
+            return
+        if self._gone is None:
+            self._gone = asyncio.Event()
         await self._gone.wait()
 
     async def send(self, reply: bytes) -> None:
         """Send a reply; waits while the client does not read."""
         self.send_nowait(reply)
-        if not self._writable.is_set():
+        if self._writable is not None:
             await self._writable.wait()
 
     def send_nowait(self, reply: bytes) -> None:
@@ -249,7 +278,7 @@ class Control(asyncio.Protocol):
         """
         self._commands.clear()
         self._reader.clear()
-        self._held.clear()
+        self._held = b""
         if reply:
             self.send_nowait(reply)
         self.tls = TlsStream(context, tickets=TICKETS)
@@ -289,6 +318,6 @@ class Control(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection now. Safe to call twice."""
         self._ended = True
-        self._arrived.set()
+        self._wake()
         if self._transport is not None:
             self._transport.abort()

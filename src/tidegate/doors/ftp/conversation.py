@@ -27,6 +27,7 @@ from tidegate.model import Kind, Peer, VPath
 from tidegate.model.path import ROOT
 from tidegate.resources import Ledger
 from tidegate.resources.count import Share
+from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import Exchange, Session, Sessions
 
 MAX_REST: Final = (1 << 63) - 1
@@ -183,6 +184,8 @@ class Conversation:
         exchange: the command that is carried out, for events.
         aborting: ABOR ends the transfer.
         hellos: when the client begins TLS on data connections.
+        limit: on the time of the login; None after it.
+        mistakes: commands in a row that nobody understands.
     """
 
     door: DoorServices
@@ -218,6 +221,8 @@ class Conversation:
     hellos: Hellos = field(default_factory=Hellos)
     exchange: Exchange | None = None
     aborting: bool = False
+    limit: Deadline | None = None
+    mistakes: int = 0
     _publishing: bool = False
 
     # -- replies -----------------------------------------------------------------------------------------
@@ -339,6 +344,25 @@ class Conversation:
         self.cut()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({transfer})
+
+    def make_room(self, rule: str) -> None:
+        """End the connection for another one, by a limit."""
+        self.end(rule, text="another connection needs the place")
+
+    def idle_too_long(self) -> None:
+        """End the connection of a client that does nothing."""
+        self.end("idle_timeout")
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the client may do nothing; 0 is without end."""
+        return self.options.idle_seconds
+
+    def forget_login(self) -> None:
+        """Somebody is logged in: what the login needed is needed no more."""
+        if self.limit is not None:
+            self.limit.cancel()
+            self.limit = None
 
     def end(self, by: str, *, text: str = "the server ends the connection") -> None:
         """End the connection, with a reply if the client still listens. Safe to call twice.

@@ -152,23 +152,25 @@ class _Bound:
 
 
 class FtpDialogue:
-    """Carries out the commands of one connection.
+    """Carries out the commands of one connection. Holds nothing itself: an idle connection has none.
 
     Args:
         conversation: its state.
     """
 
+    __slots__ = ("_c",)
+
     def __init__(self, conversation: Conversation) -> None:
         self._c = conversation
-        self._mistakes = 0
 
-    async def run(self, *, implicit: bool) -> None:
-        """Greet, and obey until the connection ends. Then nothing of it is left, but its record.
+    async def begin(self, *, implicit: bool) -> bool:
+        """Greet, and obey until the client is idle; see `obey`.
 
         Args:
             implicit: TLS began with the first byte, before the greeting.
         """
         c = self._c
+        greeted = False
         try:
             if implicit:
                 await s.secured(c)
@@ -181,22 +183,42 @@ class FtpDialogue:
             if not await c.door.login.admits("FTP", c.peer.remote_ip):
                 c.ended_by = "post_connect_hook"
                 await c.control.send(replies.sentences(500, ("Access denied",)))
-                return
+                return False
             await c.control.send(replies.sentences(220, c.options.banner))
-            while not c.quitting:
-                command = await c.control.next()
-                if command is None:
-                    break
-                await self._one(command)
+            greeted = True
         except TlsFailed as error:
-            log.info("%s: TLS: %s", c.peer.connection_id, error)
-            c.error = f"TLS: {error}"
+            self._tls_failed(error)
         finally:
-            c.next.forget()
-            await self._close()
+            if not greeted:
+                await self._close()
+        return greeted and await self.obey()
+
+    async def obey(self) -> bool:
+        """Carry out the commands that wait. True if the client is idle then.
+
+        Otherwise the connection ends, and nothing of it is left, but its record.
+        """
+        c = self._c
+        idle = False
+        try:
+            while c.control.waiting and not c.quitting:
+                await self._one(c.control.take())
+            idle = not (c.quitting or c.control.ended)
+        except TlsFailed as error:
+            self._tls_failed(error)
+        finally:
+            if not idle:
+                await self._close()
+        return idle
+
+    def _tls_failed(self, error: TlsFailed) -> None:
+        c = self._c
+        log.info("%s: TLS: %s", c.peer.connection_id, error)
+        c.error = f"TLS: {error}"
 
     async def _close(self) -> None:
         c = self._c
+        c.next.forget()
         if c.transfer is not None and c.ended_by == "" and not c.control.ended:
             await asyncio.wait({c.transfer})
         await c.stop_transfer()
@@ -218,7 +240,7 @@ class FtpDialogue:
         if row is None or not self._offered(command.word):
             await self._mistake(500, "There is no such command.")
             return
-        self._mistakes = 0
+        c.mistakes = 0
         if c.transfer is not None and not row.during:
             await self._until_free()
             if c.quitting:
@@ -313,8 +335,9 @@ class FtpDialogue:
         await self._c.control.send(replies.multiline(214, "Commands:", lines, "End"))
 
     async def _mistake(self, code: int, text: str) -> None:
-        self._mistakes += 1
-        if self._mistakes >= MAX_MISTAKES:
-            self._c.end("protocol_error", text="too many commands that nobody understands")
+        c = self._c
+        c.mistakes += 1
+        if c.mistakes >= MAX_MISTAKES:
+            c.end("protocol_error", text="too many commands that nobody understands")
             return
-        await self._c.reply(code, text)
+        await c.reply(code, text)

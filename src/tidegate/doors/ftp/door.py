@@ -9,14 +9,15 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from tidegate.cluster.registry import Activity, Registry
 from tidegate.doors.common.admission import Admission, Refusal, Visit, denial
 from tidegate.doors.common.door import Apply
-from tidegate.doors.common.idle import IdleWatch
+from tidegate.doors.common.idle import IdleSweep
 from tidegate.doors.common.listening import Listeners
 from tidegate.doors.common.peers import new_peer
 from tidegate.doors.common.record import ConnectionRecord, Events, refused
@@ -75,7 +76,8 @@ class FtpDoor:
         self._certificates: dict[str, Certificate] = {}
         self._watch = CertificateWatch()
         self._public = ""
-        self._open: dict[Conversation, asyncio.Task[None]] = {}
+        self._open: dict[Conversation, asyncio.Task[None] | None] = {}  # None: the client is idle
+        self._idle = IdleSweep(lambda: self._open)
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -151,14 +153,18 @@ class FtpDoor:
         self._listeners.close()
         await self._watch.stop()
         await self._end_all()
+        self._idle.cancel()
 
     async def _end_all(self) -> None:
         for conversation in list(self._open):
             conversation.end("shutdown", text="the server is shutting down")
-        tasks = list(self._open.values())
-        publishing = [task for one, task in self._open.items() if one.committing]
+        publishing = [one.transfer for one in self._open if one.committing and one.transfer is not None]
         if publishing:
             await asyncio.wait(publishing, timeout=PUBLISH_SECONDS)
+        for conversation, task in list(self._open.items()):
+            if task is None:  # its upload still is not published
+                conversation.control.abort()
+        tasks = [task for task in self._open.values() if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         for task in tasks:
@@ -219,8 +225,7 @@ class FtpDoor:
             self.report(source, visit)
             return
         conversation = self._conversation(binding, sock, visit)
-        task = asyncio.get_running_loop().create_task(self._serve(conversation, sock), name="ftp connection")
-        self._open[conversation] = task
+        self._start(conversation, self._begin(conversation, sock))
 
     async def admit(self, visit: Visit) -> Refusal | None:
         """Ask slower checks and rate limits about a connection."""
@@ -245,19 +250,18 @@ class FtpDoor:
         implicit = binding.tls_mode is TlsMode.IMPLICIT and binding.tls is not None
         protocol = Protocol.FTPS if implicit else Protocol.FTP
         peer = replace(new_peer(protocol, remote, local, rename_onto=visit.rename_onto), encrypted=False)
-        lost: list[Exception | None] = []
         conversation = Conversation(
             door=self,
             options=self._options,
             binding=binding,
-            control=Control(activity.touch, lost.append, self._options.stall_seconds),
+            control=Control(activity, self._options.stall_seconds),
             peer=peer,
             record=ConnectionRecord(self.events, peer, encrypted=False),
             visit=visit,
             context=self._context(binding),
             activity=activity,
         )
-        visit.end = lambda rule: conversation.end(rule, text="another connection needs the place")
+        visit.end = conversation.make_room
         return conversation
 
     def _context(self, binding: FtpBinding) -> Callable[[], Awaitable[ssl.SSLContext]] | None:
@@ -266,23 +270,39 @@ class FtpDoor:
             return None
         return certificate.fresh_context
 
-    async def _serve(self, c: Conversation, sock: socket.socket) -> None:
-        """One connection, from its first byte to its record."""
+    # -- one connection ----------------------------------------------------------------------------------
+
+    def _start(self, c: Conversation, work: Coroutine[Any, Any, bool]) -> None:
+        """Do a part of a connection in a task; an idle one has none."""
         loop = asyncio.get_running_loop()
-        error = ""
-        limit = Deadline(c.options.login_seconds, lambda: self._too_late(c))
-        idle: IdleWatch | None = None
+        self._open[c] = loop.create_task(self._part(c, work), name="ftp connection")
+
+    def _arrived(self, c: Conversation) -> None:
+        """A command waits, or none will come any more."""
+        if self._open.get(c, self) is None:
+            self._start(c, FtpDialogue(c).obey())
+
+    async def _begin(self, c: Conversation, sock: socket.socket) -> bool:
+        """The first part, up to the greeting and what the client sends at once."""
+        c.limit = Deadline(c.options.login_seconds, partial(self._too_late, c))
+        c.control.arrived = partial(self._arrived, c)
+        implicit = c.binding.tls_mode is TlsMode.IMPLICIT and c.context is not None
+        if implicit and c.context is not None:
+            c.tls_context = await c.context()
+            c.protects = True
+            c.control.begin_tls(c.tls_context)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: c.control, sock)
+        c.activity.touch()
+        self._idle.added(c)
+        return await FtpDialogue(c).begin(implicit=implicit)
+
+    async def _part(self, c: Conversation, work: Coroutine[Any, Any, bool]) -> None:
+        """A part of a connection, up to where the client is idle, or the end and its record."""
+        error, idle = "", False
         try:
-            implicit = c.binding.tls_mode is TlsMode.IMPLICIT and c.context is not None
-            if implicit and c.context is not None:
-                c.tls_context = await c.context()
-                c.protects = True
-                c.control.begin_tls(c.tls_context)
-            await loop.connect_accepted_socket(lambda: c.control, sock)
-            idle = IdleWatch(
-                c.options.idle_seconds, c.activity, lambda: c.busy, lambda: c.end("idle_timeout")
-            )
-            await FtpDialogue(c).run(implicit=implicit)
+            idle = await work
+            if idle:
+                self._open[c] = None
         except OSError as problem:
             self.ledger.descriptors.short(problem)
         except asyncio.CancelledError:
@@ -291,13 +311,17 @@ class FtpDoor:
             log.info("%s: %s", c.peer.connection_id, problem)
             error = str(problem)
         finally:
-            limit.cancel()
-            if idle is not None:
-                idle.cancel()
-            c.control.close()
-            self._admission.leave(c.visit)
-            self._open.pop(c, None)
-            c.record.closed(by=c.ended_by, error=error or c.error, client_version=c.client)
+            if not idle:
+                self._over(c, error)
+
+    def _over(self, c: Conversation, error: str) -> None:
+        if c.limit is not None:
+            c.limit.cancel()
+        c.control.arrived = None
+        c.control.close()
+        self._admission.leave(c.visit)
+        self._open.pop(c, None)
+        c.record.closed(by=c.ended_by, error=error or c.error, client_version=c.client)
 
     def _too_late(self, c: Conversation) -> None:
         if c.session is None:

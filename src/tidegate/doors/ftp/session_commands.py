@@ -113,6 +113,7 @@ async def _enter(c: Conversation, outcome: Principal, code: int) -> None:
         c.quitting = True
         await c.reply(421, f"No session can be opened now: {type(error).default_text}.")
         return
+    c.forget_login()
     c.record.login_accepted(outcome, c.client)
     c.door.logged_in(c.visit)
     await c.reply(code, "Logged in.")

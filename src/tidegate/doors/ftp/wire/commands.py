@@ -46,7 +46,7 @@ class CommandReader:
     __slots__ = ("_buffer", "_dropping", "_telnet")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
         self._dropping = False
         self._telnet = b""
 
@@ -67,20 +67,20 @@ class CommandReader:
             if self._dropping or len(self._buffer) + len(line) > MAX_LINE + 1:
                 found.append(TooLong())
             else:
-                found.append(parse_line(bytes(self._buffer) + line))
-            self._buffer.clear()
+                found.append(parse_line(self._buffer + line))
+            self._buffer = b""
             self._dropping = False
         if self._dropping:
             return found
         self._buffer += data[start:]
         if len(self._buffer) > MAX_LINE + 1:
             self._dropping = True
-            self._buffer.clear()
+            self._buffer = b""
         return found
 
     def clear(self) -> None:
         """Forget what is not complete: nothing sent in the clear may count after AUTH (RFC 4217 4)."""
-        self._buffer.clear()
+        self._buffer = b""
         self._dropping = False
         self._telnet = b""
 
