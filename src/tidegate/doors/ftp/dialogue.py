@@ -179,7 +179,7 @@ class FtpDialogue:
                 c.ended_by = refusal.rule
                 c.door.report(c.peer.remote_ip, refusal)
                 await c.control.send(replies.sentences(500, (denial(refusal),)))
-                return
+                return False
             if not await c.door.login.admits("FTP", c.peer.remote_ip):
                 c.ended_by = "post_connect_hook"
                 await c.control.send(replies.sentences(500, ("Access denied",)))
