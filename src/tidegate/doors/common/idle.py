@@ -57,7 +57,7 @@ class Idler(Protocol):
 
     @property
     def idle_seconds(self) -> float:
-        """How long the client may do nothing; 0 or less is without end."""
+        """Longest time that the client may do nothing; 0 or less is without end."""
         ...
 
     @property

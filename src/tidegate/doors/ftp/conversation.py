@@ -355,7 +355,7 @@ class Conversation:
 
     @property
     def idle_seconds(self) -> float:
-        """How long the client may do nothing; 0 is without end."""
+        """Longest time that the client may do nothing; 0 is without end."""
         return self.options.idle_seconds
 
     def forget_login(self) -> None:
