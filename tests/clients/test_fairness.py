@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.certificates import certificate
 from tests.support.doors import ANY_PORT, port_of
 from tests.support.people import CHEAP
 from tests.support.running import Person, free_port, running
@@ -22,6 +23,8 @@ from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
 from tidegate.model import Account
 from tidegate.server.app import App
+from tidegate.server.door_table import FTP
+from tidegate.testing.ftp_peers import FTP_FLOODS
 from tidegate.testing.peers import FLOODS, Armed, Target, User
 from tidegate.testing.turns import TurnMeter
 
@@ -33,7 +36,17 @@ TURN_SECONDS = 0.05
 LISTINGS_TURN_SECONDS = 0.04
 """The same for ten listers: 13 to 23 ms, where each alone had its slice of every turn 50 to 65 ms."""
 
-PACKETS = {"listings": 250, "tiny requests": 5000, "HTTP chunks of one byte": 60_000}
+ALL = {**FLOODS, **FTP_FLOODS}
+PACKETS = {
+    "FTP listings": 40,
+    "FTP passive ports": 2000,
+    "FTP names": 5000,
+    "FTP Telnet commands": 500_000,
+    "FTP endless line": 500_000,
+    "listings": 250,
+    "tiny requests": 5000,
+    "HTTP chunks of one byte": 60_000,
+}
 NAMES = 5000
 ATTEMPTS = 2
 """Times that each ten strike if they do more harm than they may."""
@@ -77,13 +90,23 @@ class Server:
         many.mkdir(parents=True)
         for number in range(NAMES):
             (many / f"a file with a longer name {number}").touch()
+        made = self.directory / "tls"
+        made.mkdir()
+        pem = certificate(made, "localhost")
+        ftp = {"address": "127.0.0.1", "port": free_port(), "plain_login": True}
+        ftp |= {"certificate_file": str(pem), "certificate_key_file": str(pem.with_name("key.pem"))}
         app = App(
             Loaded(
-                Settings.model_validate(settings(common={"max_per_host_connections": 0})),
+                Settings.model_validate(
+                    settings(
+                        common={"max_per_host_connections": 0},
+                        ftpd={"bindings": [ftp], "passive_port_range": {"start": 0, "end": 0}},
+                    )
+                ),
                 config_dir=self.directory,
             ),
             log_events=False,
-            doors=ANY_PORT,
+            doors=(*ANY_PORT, FTP),
         )
         try:
             await app.start()
@@ -95,7 +118,7 @@ class Server:
                     permissions={"/": ("*",)},
                 )
             )
-            self.target = Target(port_of(app), port_of(app, "http"), "ada", "secret", "/many")
+            self.target = Target(port_of(app), port_of(app, "http"), "ada", "secret", "/many", ftp["port"])
             self._ready.set_result(None)
             await self._over.wait()
         finally:
@@ -124,9 +147,7 @@ async def attacked(server: Server, floods: list[str]) -> tuple[TurnMeter, User]:
     armed: list[Armed] = []
     meter = TurnMeter()
     try:
-        armed += [
-            await FLOODS[name](server.target, PACKETS.get(name, 20_000 // len(floods))) for name in floods
-        ]
+        armed += [await ALL[name](server.target, PACKETS.get(name, 20_000 // len(floods))) for name in floods]
         await server.call(meter.__aenter__())
         try:
             user.waits.clear()
@@ -143,7 +164,7 @@ async def attacked(server: Server, floods: list[str]) -> tuple[TurnMeter, User]:
     return meter, user
 
 
-@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("flood", ALL)
 async def test_one_peer_holds_no_turn(server: Server, flood: str):
     meter, user = await attacked(server, [flood])
     print(
@@ -154,6 +175,12 @@ async def test_one_peer_holds_no_turn(server: Server, flood: str):
 
 async def test_ten_peers_hold_no_turn(server: Server):
     meter, user = await attacked(server, [*FLOODS, "ignore after login"])
+    print(f"ten: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s")
+    assert meter.longest < TURN_SECONDS
+
+
+async def test_ten_ftp_peers_hold_no_turn(server: Server):
+    meter, user = await attacked(server, [*FTP_FLOODS, "FTP commands"])
     print(f"ten: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s")
     assert meter.longest < TURN_SECONDS
 

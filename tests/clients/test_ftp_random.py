@@ -156,7 +156,7 @@ def vsftpd(work: Path) -> Iterator[tuple[ftplib.FTP, Path]]:
     if program is None:
         needs.absent("vsftpd")
     if os.geteuid() != 0:
-        pytest.skip("vsftpd changes its user")
+        pytest.skip("changes its user")
     # Below pytest's own directory nobody but root may look.
     with tempfile.TemporaryDirectory(prefix="tidegate-vsftpd-") as made:
         base, port = Path(made), free_port()

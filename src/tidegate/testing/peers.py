@@ -46,6 +46,7 @@ class Target:
         username: of an account that the floods after login use.
         password: of it.
         directory: one with many entries, for listings.
+        ftp_port: on loopback; 0 if there is none.
     """
 
     ssh_port: int
@@ -53,6 +54,7 @@ class Target:
     username: str
     password: str
     directory: str = "/"
+    ftp_port: int = 0
 
 
 class Armed:

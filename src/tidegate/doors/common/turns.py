@@ -36,6 +36,9 @@ TURN_SECONDS: Final = 0.01
 LOOK_SECONDS: Final = 0.001
 """Work after which the end of the turn is asked for; with less there is nothing to share."""
 
+TASKS_A_TURN: Final = 3
+"""Tasks that waited for a turn and have their slice in one."""
+
 LOOK_EVERY: Final = 16
 """Packets or requests that a slice may process between two looks at the clock."""
 
@@ -45,11 +48,22 @@ log = logging.getLogger(__name__)
 class Turns:
     """The turns of one event loop. Get it by `turns_of`."""
 
-    __slots__ = ("__weakref__", "_began", "_call_soon", "_planned", "_queue", "_used", "_working", "deadline")
+    __slots__ = (
+        "__weakref__",
+        "_began",
+        "_call_soon",
+        "_planned",
+        "_queue",
+        "_tasks",
+        "_used",
+        "_working",
+        "deadline",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._call_soon = loop.call_soon
         self._queue: deque[Callable[[], None]] = deque()
+        self._tasks: deque[asyncio.Future[None]] = deque()
         self._used = 0.0
         self._began = 0.0
         self._planned = False
@@ -67,7 +81,7 @@ class Turns:
 
         Who used up its last slice then queues at once, and leaves the turn to those who say little.
         """
-        return bool(self._queue)
+        return bool(self._queue or self._tasks)
 
     def begin(self) -> float:
         """Begin a slice.
@@ -86,7 +100,11 @@ class Turns:
         self._working -= 1
         if self._working:
             return
-        self._used += monotonic() - self._began
+        self.charge(monotonic() - self._began)
+
+    def charge(self, seconds: float) -> None:
+        """Account for work that was done outside a slice, by a task."""
+        self._used += seconds
         if self._used >= LOOK_SECONDS and not self._planned:
             self._planned = True
             self._call_soon(self._next)
@@ -101,6 +119,15 @@ class Turns:
         if not self._planned:
             self._planned = True
             self._call_soon(self._next)
+
+    async def another(self) -> None:
+        """Wait for a later turn with room for the slice of a task; tasks come in order."""
+        waits = asyncio.get_running_loop().create_future()
+        self._tasks.append(waits)
+        if not self._planned:
+            self._planned = True
+            self._call_soon(self._next)
+        await waits
 
     def _next(self) -> None:
         """A turn begins: those who waited come first, in order."""
@@ -119,7 +146,13 @@ class Turns:
                 log.exception("unforeseen error in work that was put off")
             finally:
                 self.end()
-        if queue and not self._planned:
+        woken = 0
+        while self._tasks and woken < TASKS_A_TURN:
+            waits = self._tasks.popleft()
+            if not waits.done():
+                waits.set_result(None)
+                woken += 1
+        if (queue or self._tasks) and not self._planned:
             self._planned = True
             self._call_soon(self._next)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, cast
 
 from tidegate.cluster.registry import Activity
@@ -139,15 +140,19 @@ class Control(asyncio.Protocol):
     # -- input -------------------------------------------------------------------------------------------
 
     def _lines(self, data: bytes) -> None:
-        """Take commands out of `data`, as many as may wait; the rest is held."""
+        """Take commands out of `data`, as many as may wait and as a turn has time for; the rest is held."""
         if self._held:
             self._held += data
             return
-        at = 0
+        turns, at = turns_of(), 0
+        end = turns.until(monotonic()) if turns.may_work else 0.0
         while at < len(data) and len(self._commands) < MAX_WAITING:
+            if monotonic() >= end:
+                turns.later(self._resume)
+                break
             self._commands.extend(self._reader.feed(data[at : at + SLICE]))
             at += SLICE
-        self._held += data[at:]
+        self._held = data[at:]
         if self._held:
             self._pause()
         if self._commands:
@@ -215,6 +220,8 @@ class Control(asyncio.Protocol):
                     self._advance(self.tls)
                 except TlsFailed as error:
                     self._fail(error)
+            if self._ended:
+                self._wake()
         if self._paused and not self._held:
             self._paused = False
             if self._transport is not None:
@@ -226,6 +233,11 @@ class Control(asyncio.Protocol):
     def ended(self) -> bool:
         """True once the client sends nothing more; commands that came before may still wait."""
         return self._ended
+
+    @property
+    def over(self) -> bool:
+        """True if no command will come any more; what a turn had no time for still may."""
+        return self._ended and (not self._held or self._closing or self._transport is None)
 
     @property
     def waiting(self) -> bool:

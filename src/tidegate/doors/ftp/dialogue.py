@@ -7,10 +7,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 from tidegate.doors.common.admission import denial
 from tidegate.doors.common.tls_stream import TlsFailed
+from tidegate.doors.common.turns import SLICE_SECONDS, turns_of
 from tidegate.doors.ftp import data_commands as d
 from tidegate.doors.ftp import digest_commands as g
 from tidegate.doors.ftp import listing_commands as l
@@ -201,15 +203,30 @@ class FtpDialogue:
         c = self._c
         idle = False
         try:
-            while c.control.waiting and not c.quitting:
-                await self._one(c.control.take())
-            idle = not (c.quitting or c.control.ended)
+            await self._commands()
+            idle = not (c.quitting or c.control.over)
         except TlsFailed as error:
             self._tls_failed(error)
         finally:
             if not idle:
                 await self._close()
         return idle
+
+    async def _commands(self) -> None:
+        """Carry out what waits, in slices: a client that sends many commands shares turns with the others."""
+        c = self._c
+        turns = turns_of()
+        if not turns.may_work:
+            await turns.another()
+        began = monotonic()
+        while c.control.waiting and not c.quitting:
+            await self._one(c.control.take())
+            took = monotonic() - began
+            if took >= SLICE_SECONDS:
+                turns.charge(SLICE_SECONDS)  # more if it waited meanwhile, which is no work
+                await turns.another()
+                began = monotonic()
+        turns.charge(min(monotonic() - began, SLICE_SECONDS))
 
     def _tls_failed(self, error: TlsFailed) -> None:
         c = self._c
