@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two servers on the gateway's tables, with real clients of SFTP and FTP."""
+"""Two servers on the gateway's tables, with real clients of SFTP, FTP and WebDAV."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import httpx
 import pytest
 from tests.support.databases import Server, mariadb
 from tests.support.openbridge_world import Gateway, closed_port, gateway
@@ -45,10 +46,12 @@ async def tables(mysql_server: Server) -> AsyncIterator[Gateway]:
 
 @contextlib.contextmanager
 def serving(
-    place: Path, tables: Gateway, *, ftp: int = 0, keys: dict[str, Any] | None = None
+    place: Path, tables: Gateway, *, ftp: int = 0, dav: int = 0, keys: dict[str, Any] | None = None
 ) -> Iterator[Running]:
     settings: dict[str, Any] = {"identity": tables.section(cache_seconds=0, **(keys or {}))}
     settings["data_provider"] = {"driver": "memory", "name": ""}
+    if dav:
+        settings["webdavd"] = {"bindings": [{"port": dav, "address": "127.0.0.1", "plain_login": True}]}
     if ftp:
         settings["ftpd"] = {"bindings": [{"port": ftp, "address": "127.0.0.1", "plain_login": True}]}
     server = Running(place, settings=settings)
@@ -86,11 +89,11 @@ async def uploads(server: Running) -> bool:
         return True
 
 
-async def test_two_servers_by_two_doors(tables: Gateway, tmp_path: Path) -> None:
+async def test_two_servers_by_three_doors(tables: Gateway, tmp_path: Path) -> None:
     await tables.grant()
-    home, ftp = tmp_path / "home", free_port()
+    home, ftp, dav = tmp_path / "home", free_port(), free_port()
     home.mkdir()
-    with serving(tmp_path / "one", tables) as one, serving(tmp_path / "two", tables, ftp=ftp) as two:
+    with serving(tmp_path / "one", tables) as one, serving(tmp_path / "two", tables, ftp=ftp, dav=dav) as two:
         with pytest.raises(asyncssh.PermissionDenied):
             await connect(one, "peter")
         await tables.add("peter", SECRET, home=str(home), uid=os.getuid() or 2001)
@@ -132,6 +135,8 @@ async def test_two_servers_by_two_doors(tables: Gateway, tmp_path: Path) -> None
         paths = await tables.sql("SELECT path_hash, file_path FROM ftpd_log WHERE operation = 'STOR /b.csv'")
         place = f"{home}/b.csv"
         assert paths == [(hashlib.md5(place.encode(), usedforsecurity=False).hexdigest(), place)]
+        with httpx.Client(auth=("peter", SECRET), timeout=10) as http:
+            assert http.get(f"http://127.0.0.1:{dav}/b.csv").content == b"01234"
         await tables.sql("UPDATE ftpd_user SET status='inactive' WHERE userid='peter'")
         for server in (one, two):
             with pytest.raises(asyncssh.PermissionDenied):

@@ -160,6 +160,47 @@ async def test_no_name_means_another(tables: Gateway, one: Node, name: str) -> N
     assert await tables.scalar("SELECT COUNT(*) FROM ftpd_user") == 1
 
 
+async def test_lookups_that_wait_are_bounded(
+    tables: Gateway, one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tables.add("peter", SECRET)
+    monkeypatch.setattr("tidegate.openbridge.source.MAX_LOOKUPS", 1)
+    results = await asyncio.gather(*(one.login("peter") for _ in range(3)), return_exceptions=True)
+    assert sorted(getattr(result, "reason", "in") for result in results) == ["busy", "busy", "in"]
+    results = await asyncio.gather(*(one.source.find("peter") for _ in range(2)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Account", "ProviderUnavailable"]
+
+
+async def test_rows_are_used_again_where_nobody_logs_in(
+    tables: Gateway, opened: Opened, options_of: OptionsOf
+) -> None:
+    await tables.add("peter", SECRET)
+    async with node(opened, options_of, tables, cache_seconds=60.0) as made:
+        await made.login("peter")
+        await tables.sql("UPDATE ftpd_user SET status='inactive'")
+        found = await made.identity.find("peter")
+        assert found is not None
+        assert found.status == 1
+        assert (await made.refused("peter")).reason == "disabled"
+        found = await made.identity.find("peter")
+        assert found is not None
+        assert found.status == 0
+
+
+async def test_sessions_by_certificate_are_counted_too(
+    tables: Gateway, one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.openbridge.tables.SHAPE_SECONDS", 0.0)
+    await one.provider.keep_external("peter")
+    await tables.add("peter", SECRET)
+    await tables.grant()
+    await tables.limit("peter", files_in_avail=100)
+    assert one.source.served("peter") is None
+    await one.identity.find("peter")  # how a certificate gets its account
+    await one.usage.add_usage("peter", UsageDelta(tally=Tally(files_in=1)))
+    assert await tables.scalar("SELECT files_in_used FROM ftpd_quotatally") == 1
+
+
 async def test_networks_are_those_of_now(tables: Gateway, one: Node) -> None:
     await tables.add("peter", SECRET)
     await tables.sql("INSERT INTO ftpd_deny VALUES ('192.0.2.0/24', 'ALL', 'DENIED')")

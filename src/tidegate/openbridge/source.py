@@ -142,7 +142,7 @@ class OpenbridgeAccounts:
         """
         try:
             found = await self._known(username)
-        except (BadRecord, ProviderError) as error:
+        except (BadRecord, LoginRefused, ProviderError) as error:
             raise ProviderUnavailable(f"{self.tables.label}: {error}") from None
         return None if found is None else found.account
 
@@ -184,7 +184,6 @@ class OpenbridgeAccounts:
             raise LoginRefused("method", username=username)
         if not right:
             raise LoginRefused("bad_credential", username=username)
-        _remember(self._served, username, found)
         return account
 
     # -- KeepsTallies --------------------------------------------------------------------------------------
@@ -212,7 +211,7 @@ class OpenbridgeAccounts:
     # -- for the record ------------------------------------------------------------------------------------
 
     def served(self, username: str) -> Account | None:
-        """The account of a user who logged in by the tables; None for others."""
+        """The account of a user who was found in the tables; None for others."""
         found = self._served.get(username)
         return None if found is None else found.account
 
@@ -264,8 +263,9 @@ class OpenbridgeAccounts:
             self._away = False
             _log.info("%s answers again", self.tables.label)
         _remember(self._cache, username, (asked, found))
-        if found is not None and username in self._served:
-            self._served[username] = found
+        if found is not None:
+            # Not at accepted credentials: certificates are proved elsewhere, and ask for the account alone.
+            _remember(self._served, username, found)
         return found
 
     async def _read(self, username: str) -> Found | None:
