@@ -464,3 +464,31 @@ async def test_a_grant_given_later_counts(
     await one.usage.add_usage("peter", UsageDelta(tally=Tally(files_in=1)))
     assert (await one.login("peter")).tally == Tally(files_in=2)
     assert await tables.scalar("SELECT files_in_used FROM ftpd_quotatally") == 1
+
+
+async def test_the_replica_is_asked_and_tallies_are_not_read_from_it(
+    tables: Gateway, opened: Opened, options_of: OptionsOf
+) -> None:
+    await tables.add("peter", SECRET)
+    await tables.limit("peter", files_in_avail=100)
+    async with CutLine(tables.server.port) as writer, CutLine(tables.server.port) as replica:
+        ports: dict[str, object] = {"port": writer.port, "read_host": f"127.0.0.1:{replica.port}"}
+        async with node(opened, options_of, tables, database=ports) as made:
+            assert replica.connections == 0
+            await made.login("peter")
+            assert replica.connections == 1
+            await writer.cut()
+            assert (await made.refused("peter")).reason == "provider_unavailable"
+
+
+async def test_members_of_a_list_have_the_limit_of_the_group(tables: Gateway, one: Node) -> None:
+    await tables.add("peter", SECRET)
+    await tables.sql(
+        "INSERT INTO ftpd_group (groupname, gid, members) VALUES ('others', 3000, 'paul, peter')"
+    )
+    await tables.sql("INSERT INTO ftpd_group (groupname, gid, members) VALUES ('near', 3001, 'peterson')")
+    await tables.limit("near", "group", files_in_avail=1)
+    await tables.limit("others", "group", files_in_avail=7)
+    limits = (await one.login("peter")).filters.tally_limits
+    assert limits is not None
+    assert limits.files_in == 7
