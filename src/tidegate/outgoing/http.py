@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ MAX_KEPT: Final = 20
 """Connections to one host."""
 KEPT_SECONDS: Final = 60.0
 """How long an idle connection is kept."""
+
+_TOKEN: Final = re.compile(r"(?<=/)(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/.]{16,}(?=/|\Z)")
+"""A part of a path with letters and digits that is as long as tokens are, and no name of a file."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -315,7 +319,10 @@ def _reason(error: Exception) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL for logs and errors: without user, password, query and fragment."""
+    """A URL for logs and errors: without user, password, query and fragment.
+
+    Parts of the path that may be tokens, as in webhooks of Slack, Teams and Discord, are ``***``.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -323,4 +330,4 @@ def shown(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an unreadable URL"
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+    return f"{parts.scheme}://{host}{port}{_TOKEN.sub('***', parts.path)}"
