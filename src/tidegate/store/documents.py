@@ -168,6 +168,8 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
         del filters["imported_from"]
     if not filters["hold"]:
         del filters["hold"]
+    if not filters["tls_username"]:
+        del filters["tls_username"]  # as SFTPGo; its clients take no empty text here
     outer = extra.pop(secrecy.OUTER, {})
     written = storages.encode_storage if confidential else storages.shown_storage
     for mount, given in zip(document["virtual_folders"], account.virtual_folders, strict=True):
