@@ -88,13 +88,14 @@ def test_what_is_locked_below_keeps_all_of_the_destination(dav: Dav, person: Per
 
 
 def test_who_may_not_rename_loses_nothing_at_the_destination(server: DavServer) -> None:
-    rights = ("list", "download", "upload", "overwrite", "delete", "create_dirs")
+    rights = ("list", "download", "upload", "overwrite", "delete")
     person = server.account(permissions={"/": rights})
     (person.home / "new").mkdir()
     (person.home / "old").mkdir()
     (person.home / "old/file").write_text("kept")
     with Dav(server.plain, person) as dav:
-        assert dav.code("MOVE", "/new", Destination=dav.to("/old")) == 403
+        for method in ("MOVE", "COPY"):
+            assert dav.code(method, "/new", Destination=dav.to("/old")) == 403
         assert (person.home / "old/file").read_text() == "kept"
 
 
@@ -255,6 +256,55 @@ def test_a_listing_of_many_properties_lets_others_run(dav: Dav, server: DavServe
     assert worst < 0.5
     assert server.running.resident() - before < 64 * 1024 * 1024
     assert sizes[0] > 2000 * 1000
+
+
+def test_bodies_that_are_dear_let_others_run(dav: Dav, server: DavServer, person: Person) -> None:
+    (person.home / "f").touch()
+    attributes = " ".join(f'a{i}=""' for i in range(64))
+    patch = "".join(f"<p{i} {attributes}/>" for i in range(500))
+    parts = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 40_000
+
+    def work() -> None:
+        for _ in range(3):
+            body = f'<propertyupdate xmlns="DAV:"><set><prop>{patch}</prop></set></propertyupdate>'
+            dav.ask("PROPPATCH", "/f", body)
+        dav.ask("POST", "/", parts + b"--b--\r\n", Content_Type="multipart/form-data; boundary=b")
+
+    assert longest_wait(server, threading.Thread(target=work)) < 0.5
+
+
+def test_clients_that_leave_in_the_middle_leave_nothing_open(
+    dav: Dav, server: DavServer, person: Person
+) -> None:
+    (person.home / "f").write_bytes(bytes(30_000_000))
+    for number in range(3000):
+        (person.home / f"some long name of a file {number}").touch()
+    login = f"Authorization: {dav.authorization()['Authorization']}\r\n\r\n".encode()
+    assert dav.code("PROPFIND", "/f", Depth="0") == 207
+    before = server.running.descriptors()
+    form = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9999999\r\n"
+    heads = (
+        (b"GET /f", b"", b""),
+        (b"PROPFIND /", b"Depth: 1\r\n", b""),
+        (b"PUT /g", b"Content-Length: 9999999\r\n", b"x" * 300_000),
+        (b"PUT /f", b"Transfer-Encoding: chunked\r\n", b"5\r\nxx"),
+        (b"POST /", form, b'--b\r\nContent-Disposition: form-data; name="a"; filename="h"\r\n\r\nxxx'),
+        (b"PROPPATCH /f", b"Content-Length: 9999\r\n", b"<a>"),
+    )
+    for _ in range(5):
+        for what, more, body in heads:
+            sock = socket.create_connection(("127.0.0.1", server.plain), timeout=10)
+            sock.sendall(what + b" HTTP/1.1\r\nHost: localhost\r\n" + more + login + body)
+            if what in (b"GET /f", b"PROPFIND /"):
+                sock.recv(10)
+            sock.close()
+    deadline = time.monotonic() + 15
+    while server.running.descriptors() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (person.home / "f").stat().st_size == 30_000_000
+    assert not (person.home / "g").exists()
+    assert not (person.home / "h").exists()
 
 
 def test_numbers_of_any_length(dav: Dav, person: Person) -> None:

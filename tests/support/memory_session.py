@@ -199,6 +199,9 @@ class MemorySession:
     def location(self, path: str) -> str:
         return f"/memory{path}"
 
+    def require_copy(self, source: str, target: str) -> None:
+        del source, target
+
     async def identity(self, path: str, *, follow: bool) -> str:
         del follow
         return self.location(path)

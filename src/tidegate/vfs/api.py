@@ -534,6 +534,16 @@ class Session(Protocol):
         """The place of a path for the log: on the host, or the key in the store. Looks at nothing there."""
         ...
 
+    def require_copy(self, source: VPath, target: VPath) -> None:
+        """Check that a directory may be copied, before what is at the target makes room for it.
+
+        What is in it is judged when it is copied.
+
+        Raises:
+            Denied, NotFound: refused; on record.
+        """
+        ...
+
     async def identity(self, path: VPath, *, follow: bool) -> str:
         """The place that a path leads to, free of links, whether or not something is there.
 

@@ -481,6 +481,10 @@ class Session:
         """The place of a path for the log: on the host, or the key in the store. Looks at nothing there."""
         return self._context.table.location(path)
 
+    def require_copy(self, source: VPath, target: VPath) -> None:
+        """Check that a directory may be copied; see `vfs.api.Session`."""
+        self._context.require(Intent.COPY, source, target=target, is_dir=True)
+
     async def identity(self, path: VPath, *, follow: bool) -> str:
         """The place that a path leads to, free of links; see `vfs.api.Session`."""
         return await place_of(await self._context.table.at(path), follow=follow)

@@ -34,7 +34,7 @@ async def propfind(call: Call) -> None:
         raise Rejected(400, str(error)) from None
     data = await request.body(bodies.MAX_BODY)
     try:
-        wanted = bodies.propfind(data)
+        wanted = await request.parsed(bodies.propfind, data)
     except (bodies.BadXml, bodies.BadBody) as error:
         raise Rejected(400, f"the body is not a PROPFIND: {error}") from None
     if call.refuses(call.path):

@@ -39,7 +39,7 @@ async def lock(call: Call) -> None:
         await _refresh(call, seconds)
         return
     try:
-        wanted = bodies.lock(data)
+        wanted = await request.parsed(bodies.lock, data)
     except (bodies.BadXml, bodies.BadBody) as error:
         raise Rejected(400, f"the body is not a LOCK: {error}") from None
     if call.refuses(call.path):

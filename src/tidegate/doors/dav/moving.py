@@ -60,6 +60,8 @@ async def copy(call: Call) -> None:
         await _placed(call, call.session.copy(call.path, target, replace=True))
         await call.request.answer(code)
         return
+    if old is not None:  # before it is removed
+        call.session.require_copy(call.path, target)
     with Work(call.session, "copy") as work, contextlib.suppress(TooManyFailures):
         await _clear(call, target, old, for_file=False)
         if depth == "0":

@@ -55,7 +55,7 @@ async def proppatch(call: Call) -> None:
     request = call.request
     data = await request.body(bodies.MAX_BODY)
     try:
-        changes = bodies.proppatch(data)
+        changes = await request.parsed(bodies.proppatch, data)
     except (bodies.BadXml, bodies.BadBody) as error:
         raise Rejected(400, f"the body is not a PROPPATCH: {error}") from None
     if call.refuses(call.path):

@@ -6,9 +6,10 @@ Requests that pages of other sites make a browser send never come here: the edge
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +26,8 @@ from tidegate.vfs.api import File
 # It writes a line for each byte that is out of place, which anybody could send without end.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
+STEP: Final = 8 * 1024
+"""Bytes of a form that are taken apart before others may run."""
 MAX_FILES: Final = 1000
 """Files of one form."""
 
@@ -132,11 +135,18 @@ async def post(call: Call) -> None:
     await request.answer(303, [(b"location", page.encode())])
 
 
+async def _steps(request: Request) -> AsyncIterator[bytes]:
+    async for piece in request.pieces():
+        for start in range(0, len(piece), STEP):
+            yield piece[start : start + STEP]
+            await asyncio.sleep(0)
+
+
 async def _store(call: Call, request: Request, form: Form) -> int:
     file: File | None = None
     offset = stored = 0
     try:
-        async for piece in request.pieces():
+        async for piece in _steps(request):
             try:
                 events = list(form.feed(piece))
             except ValueError as error:
