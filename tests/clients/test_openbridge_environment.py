@@ -38,6 +38,7 @@ def environ(seaweedfs_server: ObjectServer) -> dict[str, str]:
         "APP_PORT": str(free_port()),
         "AWS_ENDPOINT_URL_S3": seaweedfs_server.endpoint,
         "CLAMD_STATUS": "on",
+        "CLAMD_HOST": "127.0.0.1:9",  # nobody listens: files are accepted, as they were there
         "MEMCACHE_STATUS": "off",
         "MYSQL_HOST": "172.17.0.1",
         "APP_SYSTEM_PASSWORD": "never shown",
@@ -87,7 +88,7 @@ def test_they_alone_start_a_gateway_on_a_bucket(
     with serving(tmp_path, environ) as told:
         notes = "".join(told)
         assert f"AWS_S3BUCKET: homes of new accounts are s3://{bucket}/ebs/ftpd/NAME" in notes
-        assert "CLAMD_STATUS: without effect, uploads are not scanned" in notes
+        assert "CLAMD_STATUS: uploads are scanned, and accepted where that cannot be done" in notes
         assert "MYSQL_HOST, APP_SYSTEM_PASSWORD: users are not read from there" in notes
         assert "MEMCACHE" not in notes
         assert "never shown" not in notes
@@ -131,6 +132,7 @@ def test_they_are_weaker_than_ours_and_than_a_file(tmp_path: Path) -> None:
         ("APP_PORT", "65536", "APP_PORT: expected a port from 1 to 65535, got '65536'"),
         ("MOUNT_POINT", "mnt", "MOUNT_POINT: expected an absolute path, got 'mnt'"),
         ("AWS_ACCESS_KEY_ID", "AKIA", "AWS_SECRET_ACCESS_KEY: is missing: it goes together with"),
+        ("CLAMD_STATUS", "on", "CLAMD_HOST: is missing: CLAMD_STATUS switches the virus scan on"),
         ("AWS_S3BUCKET", "a/b", "AWS_S3BUCKET: expected the name of a bucket"),
     ],
 )
@@ -138,3 +140,29 @@ def test_mistakes_name_the_variable(tmp_path: Path, name: str, value: str, what:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "tidegate", {"AWS_S3BUCKET": "b", name: value})
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["clamd", "10.0.0.7:3311", "[::1]:3310", "/run/clamav/clamd.ctl"])
+def test_they_switch_the_virus_scan_on(tmp_path: Path, host: str) -> None:
+    given = {"AWS_S3BUCKET": "b", "CLAMD_HOST": host}
+    for off in ("", "off", "0"):
+        assert (
+            load(tmp_path, "tidegate", {**given, "CLAMD_STATUS": off}).settings.inspection.clamd.address == ""
+        )
+    loaded = load(tmp_path, "tidegate", {**given, "CLAMD_STATUS": "on"})
+    clamd = loaded.settings.inspection.clamd
+    assert (clamd.address, clamd.when_down, clamd.when_unreadable) == (host, "allow", "allow")
+    ours = {"TIDEGATE_INSPECTION__CLAMD__WHEN_DOWN": "refuse"}
+    loaded = load(tmp_path, "tidegate", {**given, "CLAMD_STATUS": "on", **ours})
+    assert loaded.settings.inspection.clamd.when_down == "refuse"
+    tables = {"MYSQL_HOST": "db", "APP_SYSTEM_USER": "u", "CLAMD_HOST": host, "CLAMD_STATUS": "on"}
+    assert load(tmp_path, "tidegate", tables).settings.inspection.clamd.address == host
+    alone = {"CLAMD_HOST": host, "CLAMD_STATUS": "on"}
+    assert load(tmp_path, "tidegate", alone).settings.inspection.clamd.address == ""
+
+
+@pytest.mark.parametrize("host", ["tcp://clamd", "clamd:0", "clamd:65536", "a b", "run/clamd", "::1"])
+def test_an_address_of_clamd_that_is_none_is_named(tmp_path: Path, host: str) -> None:
+    given = {"AWS_S3BUCKET": "b", "CLAMD_STATUS": "on", "CLAMD_HOST": host}
+    with pytest.raises(ConfigError, match=r"CLAMD_HOST: expected host, host:port, .* got '"):
+        load(tmp_path, "tidegate", given)

@@ -35,7 +35,7 @@ while IFS= read -r -d '' -u 9 line; do
   printf '\n\001%d\001\n' $?
 done
 """
-SERVICE = re.compile(r"^(make serve|guide-store|\S*tidegate (serve|portable))\b")
+SERVICE = re.compile(r"^(make serve|guide-store|guide-clamd|\S*tidegate (serve|portable))\b")
 READY = "Ctrl-C "
 EDITOR_SECONDS = 2.0
 """How long sftp may take from its prompt to the raw mode of its line editor."""
@@ -64,6 +64,7 @@ class GuideShell:
             "/opt/tidegate": str(place / "opt"),
             "/srv/": f"{place}/srv/",
             "/etc/": f"{place}/etc/",
+            "/run/clamav/": f"{place}/run/clamav/",
             "/home/you/tidegate": str(self.home),
             "/home/you/DIR": str(self.home / "DIR"),
             "sftp.example.org": "127.0.0.1",
@@ -91,6 +92,7 @@ class GuideShell:
                 '-o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n'
             ),
             "bin/guide-store": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.guide_store "$@"\n',
+            "bin/guide-clamd": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.clamd "$@"\n',
             "bin/sudo": 'test "$1" = -u && shift 2; exec "$@"\n',
         }
         for name, text in scripts.items():

@@ -409,10 +409,24 @@ def _other_doors(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 
 def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
-    """Inspectors, made as a server makes them and not opened."""
+    """Inspectors, made as a server makes them and not opened; clamd is asked to answer."""
     from tidegate.inspection.factory import create_inspectors
-    from tidegate.server.wiring import inspector_keys
+    from tidegate.server.wiring import clamd_options, inspector_keys
 
+    clamd = clamd_options(loaded)
+    if clamd is not None:
+        import asyncio
+
+        from tidegate.inspection.clamd import ClamdFailed, ping
+
+        try:
+            asyncio.run(ping(clamd))
+        except ClamdFailed as error:
+            where = _where(loaded, "inspection", "clamd", "address")
+            problems.append(Problem(where, f"clamd at {clamd.address}: {error}"))
+            yield f"virus scan: clamd at {clamd.address} does not answer"
+        else:
+            yield f"virus scan: clamd at {clamd.address} answers"
     wanted = inspector_keys(loaded)
     if not wanted:
         return

@@ -10,11 +10,13 @@ Keys are not copied: the client library reads ``AWS_ACCESS_KEY_ID`` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
 from tidegate.config.origin import Layer, Origin
+from tidegate.config.schema.inspection import CLAMD_ADDRESS, CLAMD_ADDRESS_LIKE
 from tidegate.config.schema.walk import KeyPath
 from tidegate.errors import Problem
 
@@ -40,9 +42,10 @@ _DATABASE_KEYS: Final = {
     "APP_SYSTEM_USER": "username",
     "APP_SYSTEM_PASSWORD": "password",
 }
+_CLAMD: Final[KeyPath] = ("inspection", "clamd")
+_POLICIES: Final = ("when_down", "when_slow", "when_too_large", "when_unreadable")
+"""The gateway accepts what cannot be scanned (ClamFailsafe off)."""
 _WITHOUT_EFFECT: Final = {
-    "CLAMD_STATUS": "uploads are not scanned",
-    "CLAMD_HOST": "uploads are not scanned",
     "MEMCACHE_STATUS": "there is no cache of TLS sessions",
     "MEMCACHE_HOST": "there is no cache of TLS sessions",
     "CRONFILE": "nothing here needs a crontab",
@@ -78,6 +81,20 @@ def layer(environ: Mapping[str, str], problems: list[Problem], notes: list[str])
             f"{', '.join(DATABASE_SWITCH)}: users are read from the tables of the database "
             f"{environ.get('APP_DATABASE') or 'ftpd'} at {environ['MYSQL_HOST'][:80]}"
         )
+    gateway = environ.get(SWITCH) or all(environ.get(name) for name in DATABASE_SWITCH)
+    if gateway and environ.get("CLAMD_STATUS", "").strip().lower() not in _OFF:
+        address = environ.get("CLAMD_HOST", "").strip()
+        if address and re.search(CLAMD_ADDRESS, address):
+            put((*_CLAMD, "address"), address, "CLAMD_HOST")
+            for name in _POLICIES:
+                put((*_CLAMD, name), "allow", "CLAMD_STATUS")
+            notes.append(
+                "CLAMD_STATUS: uploads are scanned, and accepted where that cannot be done, as the gateway did; "
+                "TIDEGATE_INSPECTION__CLAMD__WHEN_DOWN, WHEN_SLOW, WHEN_TOO_LARGE and WHEN_UNREADABLE change that"
+            )
+        else:
+            got = f"expected {CLAMD_ADDRESS_LIKE}, got {address[:60]!r}" if address else "is missing"
+            problems.append(Problem("CLAMD_HOST", f"{got}: CLAMD_STATUS switches the virus scan on"))
     if not environ.get(SWITCH):
         return found
 

@@ -27,8 +27,39 @@ class InspectorKey:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def create_inspectors(wanted: Sequence[InspectorKey]) -> list[InspectorUse]:
-    """Make inspectors; importing may take a while, so call it off the loop.
+CLAMD: Final = "clamd"
+"""Name of the inspector that asks clamd."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClamdOptions:
+    """How clamd is asked.
+
+    Attributes:
+        address: host, ``host:port``, ``[address]:port``, or the absolute path of a Unix socket.
+        seconds: most that a scan may take, with the wait for its turn.
+        max_size: bytes of the largest file that is sent; 0 is any.
+        at_once: scans that run at once.
+        allow_down: a file counts if clamd cannot be asked or its answer is not understood.
+        allow_slow: a file counts if a scan takes too long.
+        allow_too_large: a file counts if it is larger than `max_size` or than clamd takes.
+        allow_unreadable: a file counts if its storage cannot give back what was written.
+    """
+
+    address: str
+    seconds: float = 60
+    max_size: int = 0
+    at_once: int = 10
+    allow_down: bool = False
+    allow_slow: bool = False
+    allow_too_large: bool = False
+    allow_unreadable: bool = False
+
+
+def create_inspectors(
+    wanted: Sequence[InspectorKey], clamd: ClamdOptions | None = None
+) -> list[InspectorUse]:
+    """Make inspectors, clamd first; importing may take a while, so call it off the loop.
 
     Raises:
         ConfigError: one cannot be found or made; every problem is named.
@@ -40,7 +71,12 @@ def create_inspectors(wanted: Sequence[InspectorKey]) -> list[InspectorUse]:
         group=GROUP,
         methods=("open", "inspect", "close"),
     )
-    return [
+    uses: list[InspectorUse] = []
+    if clamd is not None:
+        from tidegate.inspection.scanner import ClamdInspector
+
+        uses.append(ClamdInspector(clamd).use())
+    return uses + [
         InspectorUse(
             one.name or one.use, part, frozenset(map(Inspected, one.acts)), one.seconds, one.allow_on_error
         )

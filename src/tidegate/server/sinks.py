@@ -16,7 +16,7 @@ from tidegate.events.factory import create_sinks
 from tidegate.events.outbox import KeptUse, Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
-from tidegate.server.wiring import inspector_keys, sink_uses
+from tidegate.server.wiring import clamd_options, inspector_keys, sink_uses
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
 
@@ -74,9 +74,9 @@ class Receivers:
         Raises:
             ConfigError: one cannot be found or made.
         """
-        wanted = inspector_keys(self._loaded)
-        if wanted:
-            self.inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted))
+        wanted, clamd = inspector_keys(self._loaded), clamd_options(self._loaded)
+        if wanted or clamd is not None:
+            self.inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted, clamd))
         sinks = sink_uses(self._loaded)
         lossy, kept = await asyncio.to_thread(create_sinks, sinks) if sinks else ([], [])
         for sink in lossy:

@@ -23,7 +23,7 @@ from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.identity.service import IdentityOptions
 from tidegate.identity.throttle import GuessLimits
-from tidegate.inspection.factory import InspectorKey
+from tidegate.inspection.factory import CLAMD, ClamdOptions, InspectorKey
 from tidegate.inspection.inspections import rule_of
 from tidegate.model import Intent, StorageConfig
 from tidegate.model.sealing import SealsSecrets
@@ -217,6 +217,23 @@ def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
     ]
 
 
+def clamd_options(loaded: Loaded) -> ClamdOptions | None:
+    """How clamd is asked; None if it is not."""
+    keys = loaded.settings.inspection.clamd
+    if not keys.address:
+        return None
+    return ClamdOptions(
+        keys.address,
+        float(keys.seconds),
+        keys.max_size,
+        keys.at_once,
+        keys.when_down == "allow",
+        keys.when_slow == "allow",
+        keys.when_too_large == "allow",
+        keys.when_unreadable == "allow",
+    )
+
+
 _ASKED_OF: Final = {
     Intent.UPLOAD: ("login", "upload"),
     Intent.OVERWRITE: ("login", "upload"),
@@ -229,8 +246,12 @@ _ASKED_OF: Final = {
 def inspectors_of(loaded: Loaded, intent: Intent) -> list[str]:
     """Rules of the inspectors that are asked about an act that everything else allows, the login first."""
     acts = _ASKED_OF.get(intent, ("login",))
-    asked = [one for act in acts for one in inspector_keys(loaded) if act in one.acts]
-    return list(dict.fromkeys(rule_of(one.name or one.use) for one in asked))
+    keys, clamd = inspector_keys(loaded), clamd_options(loaded) is not None
+    names: list[str] = []
+    for act in acts:
+        names += [CLAMD] if clamd and act == "upload" else []
+        names += [one.name or one.use for one in keys if act in one.acts]
+    return list(dict.fromkeys(map(rule_of, names)))
 
 
 def live_state(loaded: Loaded) -> Live:

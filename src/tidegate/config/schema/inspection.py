@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tidegate.config.schema.base import Section, key
 
@@ -26,9 +26,54 @@ class InspectorKeys(Section):
     options: dict[str, Any] = key({}, "What the inspector is given; see its documentation.", secret=True)
 
 
+_PORT: Final = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+CLAMD_ADDRESS: Final = (
+    rf"^$|^/[^\x00]{{1,106}}$|^(?:[A-Za-z0-9._-]{{1,253}}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?$"
+)
+"""An address of clamd; a path is no longer than the system takes for a Unix socket."""
+CLAMD_ADDRESS_LIKE: Final = "host, host:port, [IPv6 address]:port, or the absolute path of a Unix socket"
+
+_Policy = Literal["refuse", "allow"]
+
+
+class ClamdKeys(Section):
+    """A virus scan by clamd before an upload is acknowledged."""
+
+    address: str = key(
+        "",
+        "Where clamd listens: `host`, `host:port` (3310 unless given), `[IPv6 address]:port`, or the "
+        "absolute path of a Unix socket; empty is off.",
+        pattern=CLAMD_ADDRESS,
+        like=CLAMD_ADDRESS_LIKE,
+    )
+    seconds: int = key(
+        60, "How long a scan may take, with the wait for its turn.", unit="seconds", ge=1, le=3600
+    )
+    max_size: int = key(
+        104_857_600,
+        "Largest file that is sent to clamd; 0 is any. Its own `StreamMaxLength` holds besides.",
+        unit="bytes",
+        ge=0,
+    )
+    at_once: int = key(10, "Scans that run at once; clamd has `MaxThreads`.", ge=1, le=256)
+    when_down: _Policy = key(
+        "refuse", "What becomes of a file if clamd is not there or its answer is not understood."
+    )
+    when_slow: _Policy = key("refuse", "What becomes of a file if its scan takes longer than `seconds`.")
+    when_too_large: _Policy = key(
+        "refuse", "What becomes of a file that is larger than `max_size` or than clamd takes."
+    )
+    when_unreadable: _Policy = key(
+        "refuse",
+        "What becomes of a file whose storage cannot give back what was written: in buckets, one that was "
+        "sent in several parts.",
+    )
+
+
 class InspectionKeys(Section):
     """Inspectors, which are asked before an act counts."""
 
+    clamd: ClamdKeys = key(ClamdKeys(), "A virus scan by clamd, asked before the inspectors of the list.")
     inspectors: list[InspectorKeys] = key(
         [], "Asked in this order before an upload is begun or published, a download, a removal or a login."
     )

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inspector that has uploads scanned by clamd, and what becomes of files that were not scanned."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Verdict
+from tidegate.errors import Unsupported
+from tidegate.inspection.clamd import Result, Scan, scan
+from tidegate.inspection.factory import CLAMD, ClamdOptions
+from tidegate.inspection.inspections import InspectorUse
+
+SPARE_SECONDS: Final = 5.0
+"""Time beyond that of a scan after which the inspector itself is given up."""
+FOUND: Final = "virus found"
+NOT_SCANNED: Final = "the file could not be scanned for viruses"
+TOO_LARGE: Final = "the file is too large to be scanned for viruses"
+"""What clients are told."""
+
+log = logging.getLogger(__name__)
+
+
+class ClamdInspector:
+    """Has the content of uploads scanned; `options.at_once` scans run, the others wait within their time."""
+
+    def __init__(self, options: ClamdOptions) -> None:
+        self._options = options
+        self._turns = asyncio.Semaphore(options.at_once)
+        self._allowed = {
+            Result.DOWN: options.allow_down,
+            Result.SLOW: options.allow_slow,
+            Result.TOO_LARGE: options.allow_too_large,
+        }
+
+    async def open(self) -> None:
+        """Nothing to get ready: each scan has a connection of its own, and clamd may start later."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def inspect(self, act: InspectedAct) -> Verdict:
+        """Have an upload scanned.
+
+        Raises:
+            TidegateError: the storage fails while the content is read; it is refused then.
+        """
+        options = self._options
+        if options.max_size and act.size is not None and act.size > options.max_size:
+            found = Scan(Result.TOO_LARGE, f"{act.size} bytes are more than {options.max_size}")
+            return self._verdict(act, found, self._allowed[found.result])
+        if act.read is None:
+            return self._unreadable(act)
+        try:
+            async with asyncio.timeout(options.seconds), self._turns:
+                found = await scan(options, act.read)
+        except TimeoutError:
+            found = Scan(Result.SLOW, f"no answer in {options.seconds:g} s")
+        except Unsupported:
+            return self._unreadable(act)
+        if found.result is Result.CLEAN:
+            return ALLOWED
+        if found.result is Result.INFECTED:
+            return Verdict(allowed=False, text=FOUND, reason=found.text)
+        return self._verdict(act, found, self._allowed[found.result])
+
+    def _unreadable(self, act: InspectedAct) -> Verdict:
+        """The verdict on content that its storage cannot give back before it is published."""
+        found = Scan(Result.DOWN, "the storage cannot give back what was written")
+        return self._verdict(act, found, self._options.allow_unreadable)
+
+    def _verdict(self, act: InspectedAct, found: Scan, allowed: bool) -> Verdict:
+        """The verdict on a file that was not scanned."""
+        what = "allowed" if allowed else "refused"
+        log.warning("clamd: %r of %s not scanned, %s: %s", act.path, act.origin.username, what, found.text)
+        if allowed:
+            return ALLOWED
+        text = TOO_LARGE if found.result is Result.TOO_LARGE else NOT_SCANNED
+        return Verdict(allowed=False, text=text, reason=found.text)
+
+    def use(self) -> InspectorUse:
+        """The inspector as it is asked: about uploads, while the file that they replace stays."""
+        seconds = self._options.seconds + SPARE_SECONDS
+        return InspectorUse(CLAMD, self, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True)
