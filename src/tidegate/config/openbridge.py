@@ -89,8 +89,9 @@ def layer(environ: Mapping[str, str], problems: list[Problem], notes: list[str])
             for name in _POLICIES:
                 put((*_CLAMD, name), "allow", "CLAMD_STATUS")
             notes.append(
-                "CLAMD_STATUS: uploads are scanned, and accepted where that cannot be done, as the gateway did; "
-                "TIDEGATE_INSPECTION__CLAMD__WHEN_DOWN, WHEN_SLOW, WHEN_TOO_LARGE and WHEN_UNREADABLE change that"
+                "CLAMD_STATUS: uploads are scanned, and accepted where that cannot be done, as the gateway "
+                "did; TIDEGATE_INSPECTION__CLAMD__WHEN_DOWN, WHEN_SLOW, WHEN_TOO_LARGE and "
+                "WHEN_UNREADABLE change that"
             )
         else:
             got = f"expected {CLAMD_ADDRESS_LIKE}, got {address[:60]!r}" if address else "is missing"
