@@ -218,7 +218,7 @@ def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
 
 
 def clamd_options(loaded: Loaded) -> ClamdOptions | None:
-    """How clamd is asked; None if it is not."""
+    """Options of the virus scan by clamd; None if it is off."""
     keys = loaded.settings.inspection.clamd
     if not keys.address:
         return None
