@@ -411,7 +411,7 @@ def _other_doors(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     """Inspectors, made as a server makes them and not opened; clamd is asked to answer."""
     from tidegate.inspection.factory import create_inspectors
-    from tidegate.server.wiring import clamd_options, inspector_keys
+    from tidegate.server.inspectors import clamd_options, inspector_keys
 
     clamd = clamd_options(loaded)
     if clamd is not None:

@@ -139,7 +139,7 @@ async def _explain(given: ExplainFlags) -> bool:
     from tidegate.accounts.names import fold_name
     from tidegate.cli.terminal import say_json
     from tidegate.policy.explain import safe
-    from tidegate.server import wiring
+    from tidegate.server.inspectors import inspectors_of
 
     async with opened(given.config_dir, given.config_file) as context:
         name = fold_name(given.user, context.rules)
@@ -165,7 +165,7 @@ async def _explain(given: ExplainFlags) -> bool:
     proofs = _certificate(given, account, context.loaded)
     answer = _ask(given, account, context.loaded, proofs)
     storage = await _storage(given, account, context.loaded, allowed=answer.decision.allowed)
-    asked = wiring.inspectors_of(context.loaded, answer.intent) if answer.decision.allowed else []
+    asked = inspectors_of(context.loaded, answer.intent) if answer.decision.allowed else []
     if given.as_json:
         document = answer.to_document()
         more: dict[str, object] = {"storage": storage} if storage else {}

@@ -33,7 +33,7 @@ CLAMD: Final = "clamd"
 
 @dataclass(frozen=True, slots=True)
 class ClamdOptions:
-    """How clamd is asked.
+    """Options of the virus scan by clamd.
 
     Attributes:
         address: host, ``host:port``, ``[address]:port``, or the absolute path of a Unix socket.

@@ -16,7 +16,8 @@ from tidegate.events.factory import create_sinks
 from tidegate.events.outbox import KeptUse, Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
-from tidegate.server.wiring import clamd_options, inspector_keys, sink_uses
+from tidegate.server.inspectors import clamd_options, inspector_keys
+from tidegate.server.wiring import sink_uses
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
 
