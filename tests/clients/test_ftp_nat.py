@@ -49,63 +49,77 @@ def metadata(place: Namespace) -> Iterator[dict[str, str]]:
         process.communicate()
 
 
-@contextlib.contextmanager
-def server(
-    base: Path, network: Nat, binding: dict[str, Any], environment: dict[str, str] | None = None
-) -> Iterator[Running]:
-    section = {
-        "bindings": [{"port": PORT, "plain_login": True, **binding}],
-        "passive_port_range": {"start": 50000, "end": 50010},
-    }
-    command = [*network.server.enter, *COMMAND]
-    with running(base, settings={"ftpd": section}, environment=environment, command=command) as made:
+WAYS: dict[str, dict[str, Any]] = {
+    "fixed": {"force_passive_ip": OUTSIDE},
+    "by network": {
+        "passive_ip_overrides": [
+            {"networks": ["198.51.100.0/24"], "ip": OUTSIDE}, {"networks": ["10.0.0.0/8"], "ip": ""},
+        ]
+    },
+    "auto": {"force_passive_ip": "auto"},
+    "private": {},
+}  # fmt: skip
+"""Bindings of one server, each on a port of its own."""
+PORTS = {way: PORT + number for number, way in enumerate(WAYS)}
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Nat]:
+    with nat(f"{PORT}-{PORT + len(WAYS) - 1}, 50000-50010") as made:
         yield made
 
 
-def curl(place: Namespace, host: str, person: Person, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def server(network: Nat, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    section = {
+        "bindings": [{"port": PORTS[way], "plain_login": True, **binding} for way, binding in WAYS.items()],
+        "passive_port_range": {"start": 50000, "end": 50010},
+    }
+    command = [*network.server.enter, *COMMAND]
+    base = tmp_path_factory.mktemp("nat")
+    with (
+        metadata(network.server) as environment,
+        running(
+            base / "server", settings={"ftpd": section}, environment=environment, command=command
+        ) as made,
+    ):
+        yield made
+
+
+def curl(
+    place: Namespace, host: str, way: str, person: Person, tmp_path: Path
+) -> subprocess.CompletedProcess[str]:
     """Store a file by PASV, at the very address that the reply names."""
     (tmp_path / "f").write_bytes(os.urandom(200_000))
     return subprocess.run(
         [
             *place.enter, "curl", "-sS", "--disable-epsv", "--no-ftp-skip-pasv-ip", "--connect-timeout", "3",
-            "-u", f"{person.name}:{person.password}", "-T", str(tmp_path / "f"), f"ftp://{host}:{PORT}/f",
+            "-u", f"{person.name}:{person.password}", "-T", str(tmp_path / "f"), f"ftp://{host}:{PORTS[way]}/f",
         ],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Nat]:
-    with nat(f"{PORT}, 50000-50010") as made:
-        yield made
-
-
 @pytest.mark.needs("curl", "nft", "nsenter", "unshare", "ip")
 @pytest.mark.parametrize("way", ["fixed", "by network", "auto"])
-def test_clients_on_both_sides_store(network: Nat, tmp_path: Path, way: str) -> None:
-    binding: dict[str, Any] = {"force_passive_ip": "auto" if way == "auto" else OUTSIDE}
-    if way == "by network":
-        overrides = [{"networks": ["198.51.100.0/24"], "ip": OUTSIDE}, {"networks": ["10.0.0.0/8"], "ip": ""}]
-        binding = {"passive_ip_overrides": overrides}
-    with contextlib.ExitStack() as stack:
-        found = stack.enter_context(metadata(network.server)) if way == "auto" else None
-        made = stack.enter_context(server(tmp_path / "server", network, binding, found))
-        person = made.account()
-        done = curl(network.client, OUTSIDE, person, tmp_path)
+def test_clients_on_both_sides_store(network: Nat, server: Running, tmp_path: Path, way: str) -> None:
+    person = server.account()
+    done = curl(network.client, OUTSIDE, way, person, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (person.home / "f").read_bytes() == (tmp_path / "f").read_bytes()
+    if way == "by network":  # from the router itself, which is inside
+        done = curl(network.router, SERVER, way, person, tmp_path)
         assert done.returncode == 0, done.stderr
         assert (person.home / "f").read_bytes() == (tmp_path / "f").read_bytes()
-        if way == "by network":  # from the router itself, which is inside
-            done = curl(network.router, SERVER, person, tmp_path)
-            assert done.returncode == 0, done.stderr
-            assert (person.home / "f").read_bytes() == (tmp_path / "f").read_bytes()
 
 
 @pytest.mark.needs("curl", "nft", "nsenter", "unshare", "ip")
-def test_without_a_setting_the_private_address_is_named(network: Nat, tmp_path: Path) -> None:
+def test_without_a_setting_the_private_address_is_named(
+    network: Nat, server: Running, tmp_path: Path
+) -> None:
     """A client outside cannot reach it, which the settings are for."""
     assert INSIDE != SERVER
-    with server(tmp_path / "server", network, {}) as made:
-        person = made.account()
-        done = curl(network.client, OUTSIDE, person, tmp_path)
-        assert done.returncode != 0
-        assert not (person.home / "f").exists()
+    person = server.account()
+    done = curl(network.client, OUTSIDE, "private", person, tmp_path)
+    assert done.returncode != 0
+    assert not (person.home / "f").exists()

@@ -18,7 +18,7 @@ import pytest
 from tidegate.abc import Outcome
 from tidegate.backends.local.files import LocalFile
 from tidegate.model import UsageDelta
-from tidegate.testing.simulation import Rules, generate, simulate
+from tidegate.testing.simulation import FTP_ACTS, Rules, generate, simulate
 from tidegate.testing.simulation.faults import KILL_AFTER, KINDS, Fault
 from tidegate.testing.simulation.history import Script, Step
 from tidegate.testing.simulation.operations import OPERATIONS
@@ -47,6 +47,23 @@ def test_histories_leave_the_books_exact_or_marked(batch: int) -> None:
     _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), Rules())
 
 
+FTP = Rules(acts=(*FTP_ACTS, "remove", "rename", "upload", "recount", "line-breaks", "process-ends", "rest"))
+"""Clients of FTP beside each other and beside some of SFTP."""
+
+
+@pytest.mark.parametrize("batch", range(5))
+def test_histories_of_ftp_clients_leave_the_books_exact_or_marked(batch: int) -> None:
+    _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), FTP)
+
+
+def test_every_act_of_ftp_occurs_and_is_done() -> None:
+    done = set()
+    for seed in range(25):
+        trace = simulate(generate(seed, replace(FTP, kinds=(), cuts=False))).trace
+        done |= {act for act in FTP_ACTS if any(f" {act}: done" in line for line in trace)}
+    assert done == {*FTP_ACTS}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("batch", range(SOAK_BATCHES))
@@ -66,7 +83,9 @@ def test_one_seed_is_one_history(seed: int) -> None:
 def test_every_act_occurs_and_every_kind_of_fault() -> None:
     histories = [generate(seed) for seed in range(400)]
 
-    assert {step.act for h in histories for script in h.scripts for step in script.steps} == {*OPERATIONS}
+    assert {step.act for h in histories for script in h.scripts for step in script.steps} == {
+        name for name, operation in OPERATIONS.items() if operation.weight
+    }
     assert {fault.kind for h in histories for fault in h.faults} == {*KINDS}
 
 

@@ -52,7 +52,7 @@ class Rules:
     """The kinds of acts and faults that a history may have.
 
     Attributes:
-        acts: names of `OPERATIONS`; empty for all.
+        acts: names of `OPERATIONS`; empty for all that have a weight.
         kinds: kinds of faults.
         modes: upload modes.
         cuts: True if lines break.
@@ -128,7 +128,7 @@ def generate(seed: int, rules: Rules | None = None) -> History:
     rules = rules or Rules()
     draw = random.Random(seed)  # noqa: S311  (no secret)
     names = rules.acts or tuple(OPERATIONS)
-    weights = [OPERATIONS[name].weight for name in names]
+    weights = [OPERATIONS[name].weight or bool(rules.acts) for name in names]
     mode = draw.choice(rules.modes)
     track = draw.choice((1, 2, 2))
     limits = (draw.choice(LIMITS), draw.choice(LIMITS), draw.choice(LIMITS))
