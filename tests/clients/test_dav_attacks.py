@@ -470,3 +470,34 @@ def test_bodies_of_methods_that_have_none_are_no_requests(
     answer = exchange(server.plain, head + login + b"\r\n" + body + tail)
     assert answer.count(b"HTTP/1.1 ") == 2, answer
     assert (person.home / "f").read_text() == "kept"
+
+
+def test_a_client_that_leaves_with_requests_behind_each_other(
+    server: DavServer, person: Person, dav: Dav
+) -> None:
+    """All of them are told, not the last one alone; a traceback in the log fails the server's end."""
+    (person.home / "f").write_bytes(bytes(50_000_000))
+    assert dav.code("PROPFIND", "/f", Depth="0") == 207
+    before = server.running.descriptors()
+    login = f"Authorization: {dav.authorization()['Authorization']}\r\n\r\n".encode()
+    one = b"GET /f HTTP/1.1\r\nHost: localhost\r\n" + login
+    for _ in range(10):
+        sock = socket.create_connection(("127.0.0.1", server.plain), timeout=10)
+        sock.sendall(one * 3)
+        sock.recv(10)
+        sock.close()
+    deadline = time.monotonic() + 10
+    while server.running.descriptors() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for line in server.running.lines("Download", username=person.name):
+        assert line["size_bytes"] < 50_000_000
+
+
+def test_the_page_keeps_conditions(dav: Dav, person: Person) -> None:
+    (person.home / "f").write_text("kept")
+    form = b'--b\r\nContent-Disposition: form-data; name="a"; filename="f"\r\n\r\nx\r\n--b--\r\n'
+    for headers in ({"If_None_Match": "*"}, {"If": "(<urn:nothing>)"}):
+        kind = "multipart/form-data; boundary=b"
+        assert dav.code("POST", "/", form, Content_Type=kind, **headers) == 412
+    assert (person.home / "f").read_text() == "kept"

@@ -16,6 +16,7 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from tidegate.doors.dav import preconditions
 from tidegate.doors.dav.call import Call
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.writing import REPLACE, write
@@ -124,6 +125,8 @@ async def post(call: Call) -> None:
     entry = await call.session.stat(call.path)
     if not entry.is_dir or not request.binding.pages:
         raise Rejected(405, "POST: files are put into directories, from their pages")
+    preconditions.check(call, entry)
+    await preconditions.check_if(call, call.condition)
     try:
         form = Form(request.header("content-type") or "")
     except ValueError as error:

@@ -175,6 +175,11 @@ class Exchange:
 
     # -- for applications --------------------------------------------------------------------------------
 
+    def leave(self) -> None:
+        """The client has gone."""
+        self.disconnected = True
+        self.message_event.set()
+
     def abort(self) -> None:
         """End the connection at once, so that the client cannot take the answer for complete."""
         self._transport.abort()
@@ -227,6 +232,8 @@ class Exchange:
         """Send a part of the answer; waits while the client does not take it."""
         if self._flow.write_paused and not self.disconnected:
             await self._flow.drain()
+        if self._transport.is_closing():  # uvloop raises if it is written to; the protocol is told later
+            self.disconnected = True
         if self.disconnected:
             return
         kind = message["type"]

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -125,6 +126,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client connected."""
         turns = turns_of(self.loop)
+        self._unanswered: deque[Exchange] = deque()  # the first is being answered
         reading = Reading(transport, turns)
         self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
         super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
@@ -272,6 +274,7 @@ class Protocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        self._unanswered.append(self.cycle)
         scope[http_scope.EXCHANGE] = self.cycle  # type: ignore[typeddict-unknown-key]
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, app)  # type: ignore[arg-type]
@@ -314,6 +317,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is out; uvicorn's own keep-alive timer takes over."""
+        self._unanswered.popleft()
         self._cancel_deadline()
         self.listener.admission.waits(self.visit)
         super().on_response_complete()
@@ -321,7 +325,7 @@ class Protocol(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """End the connection if a body that is waited for does not come."""
         if (
-            self.cycle is not None
+            len(self._unanswered) == 1  # with more of them the socket is not read
             and self.cycle.waits_for_body
             and now - self.heard > self.listener.limits.body_seconds
         ):
@@ -333,6 +337,8 @@ class Protocol(HttpToolsProtocol):
         self._cancel_stall()
         self._intake.close()
         self.listener.leave(self.visit)
+        for exchange in self._unanswered:  # uvicorn tells the last one alone
+            exchange.leave()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
