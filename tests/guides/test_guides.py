@@ -28,6 +28,7 @@ LEFT_OUT = {
     "docs/how_to/move-from-openbridge.md": [
         "needs the gateway's database; tests/contract/test_openbridge_import.py has one",
         "needs the gateway's database; tests/contract/test_openbridge_import.py has one",
+        "needs the gateway's database; tests/clients/test_openbridge_nodes.py has one",
         "needs a bucket; tests/clients/test_openbridge_environment.py has one",
     ],
     "docs/how_to/move-from-sftpgo.md": ["needs the old server; tests/clients/test_import_compare.py has one"],
