@@ -21,6 +21,8 @@ r"""The one error tree, arranged by who has to act.
 Errors carry data, not prose to be parsed. `text` is the short fixed sentence a client may see: it never
 holds a path of the host, a secret or the wording of the operating system. Each door translates classes
 to its own codes in one table (`status.py`); a test proves that every leaf has a row in every table.
+
+Long, because it is one tree, a few lines for each class.
 """
 
 from __future__ import annotations

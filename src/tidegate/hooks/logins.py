@@ -4,6 +4,8 @@
 The order is that of SFTPGo: external authentication, or else the hook before a login, which may change or
 make the account; then the questions of ``keyboard-interactive``, or the check of a password. What no hook
 has proved the stored account proves. A hook that fails refuses the login and says so in the log alone.
+
+Long, because the order in which hooks are asked, and what each answer means for the next, is one thing.
 """
 
 from __future__ import annotations

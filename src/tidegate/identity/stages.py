@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of a login: who it is, what has to be proved, and the last word before the account is used."""
+"""The stages of a login: who it is, what has to be proved, and the last word before the account is used.
+
+Long, because each stage hands its state to the next, and a refusal in any of them has to cost the same.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The provider contract over `RecordTransaction`, shared by `memory` and `bolt`; a driver runs the work."""
+"""The provider contract over `RecordTransaction`, shared by `memory` and `bolt`; a driver runs the work.
+
+Long, because it has every method of the contract, a few lines each.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 Doors are typed against these protocols, so that a dialogue can be tested with a session of any kind.
 Every method raises errors of `tidegate.errors` only. Cancelling a call leaves each file either as it was
 or with some prefix of the operation's bytes, never half-renamed.
+
+Long, because it is the whole contract, and most of it is docstrings.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by the parts of one session: principal, gate, mounts, usage, and the way to the event bus."""
+"""Shared by the parts of one session: principal, gate, mounts, usage, and the way to the event bus.
+
+Long, because each act is judged, inspected, put on record and charged in one order, whatever part does it.
+"""
 
 from __future__ import annotations
 

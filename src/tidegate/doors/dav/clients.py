@@ -5,6 +5,8 @@ HTTP says who somebody is in each request. A client is what a connection is at o
 record, one session of files, one entry among the account's sessions. It is found again by a keyed digest of
 what it logged in with; the password itself is not kept. It ends when it is idle, when its account changes,
 when it is sent away, and when others need its place.
+
+Long, because how a client is found, made and ended changes the same few tables.
 """
 
 from __future__ import annotations
