@@ -233,7 +233,7 @@ def test_the_table_covers_everything():
     assert {"*", *EVERY} == {permission.value for permission in Permission}
     assert {operation.intent for operation in OPERATIONS.values()} - {""} == {
         intent.value for intent in REQUIREMENTS
-    }
+    } - {"lock", "properties"}, "WebDAV alone has these"
 
 
 async def test_the_nearest_directory_decides(server: Running):

@@ -72,7 +72,7 @@ async def test_up_and_down_and_up_again(sql_driver: str, options_of: OptionsOf, 
     assert "already there" in await revert(options, "1")
     with pytest.raises(ProviderError, match="version 1, but 8 is needed: run tidegate initprovider"):
         await create_provider(options).open(migrate=False)
-    with pytest.raises(ProviderError, match="7 is not older than 1"):
+    with pytest.raises(ProviderError, match="8 is not older than 1"):
         await revert(options, "8")
     assert "from version 1 to 8" in await initialise(options)
 

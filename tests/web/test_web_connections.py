@@ -397,7 +397,7 @@ async def test_explain_answers_as_the_command_does(world: WebWorld):
         ({"path": "a\0b"}, 400),
         ({"ip": "nowhere"}, 400),
         ({"protocol": "SMB"}, 400),
-        ({"protocol": "DAV"}, 400),
+        ({"protocol": "GOPHER"}, 400),
         ({"method": "passwd"}, 400),
         ({"size": -1}, 400),
         ({"is_dir": "perhaps"}, 400),
