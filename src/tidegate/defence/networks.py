@@ -2,8 +2,7 @@
 """A table of networks that finds the most specific one that holds an address.
 
 One dictionary for each length of prefix in use: a look-up asks at most 33 of them for IPv4 and 129 for IPv6,
-however many networks there are, and adding or removing one costs no more. Figures are in
-docs/explanation/security-model.md.
+however many networks there are, and adding or removing one costs no more. Figures are in ADR 0060.
 """
 
 from __future__ import annotations
