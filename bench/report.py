@@ -21,7 +21,7 @@ class Result:
     ratios: dict[str, float]
     runs: int
     missing: str = ""
-    """Why there are no figures."""
+    """The reason that there are no figures."""
 
 
 TARGETS = [

@@ -49,7 +49,7 @@ class Server:
 
     name = ""
     cipher = "aes128-gcm@openssh.com"
-    """What clients are told to choose where a row does not say."""
+    """The cipher that clients are told to choose where a row does not say."""
 
     def __init__(self, work: Path, files: Path, key: Path, address: str = "127.0.0.1") -> None:
         self.work = work / self.name.replace(" ", "-")

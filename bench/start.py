@@ -41,7 +41,7 @@ TARGETS = {
     "--version, cpu s": (0.2, 0.1),
     "resident, MiB": (100.0, 80.0),
 }
-"""What must hold, and the aim."""
+"""The bound that must hold, and the aim."""
 
 Figures = dict[str, float]
 

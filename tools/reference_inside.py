@@ -197,7 +197,8 @@ OPENSSH: Final = (
     "what a link says that leads outside is not told",
     "links have no mode of their own on Linux",
 )
-"""Where answers differ from those of OpenSSH's sftp-server for good; the random dialogues of the tests hold no others."""
+"""The answers that differ from those of OpenSSH's sftp-server for good; the random dialogues of the tests
+hold no others."""
 
 
 def sftp() -> str:

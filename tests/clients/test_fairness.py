@@ -51,7 +51,7 @@ NAMES = 5000
 ATTEMPTS = 2
 """Times that each ten strike if they do more harm than they may."""
 QUIET_LOGIN_SECONDS = 0.03
-"""What a login takes without attackers, on two cores that have nothing else to do, with room to spare."""
+"""Seconds of a login without attackers, on two cores that have nothing else to do, with room to spare."""
 
 
 class Server:

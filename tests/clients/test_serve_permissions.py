@@ -141,7 +141,7 @@ OPERATIONS = {
 
 
 UNSEEN = {"overwrite": "upload", "rename_dir": "rename_file"}
-"""What the log may call an intent where the object was not looked at."""
+"""Intents that the log may give where the object was not looked at."""
 
 
 def expected_refusal(operation: Operation, granted: tuple[str, ...]) -> str:

@@ -9,7 +9,8 @@ import pytest
 from tests.support.memory_session import DISTANT
 
 SUITE = "test_sftp_"
-"""How the names of these test files begin; `inline_only` marks what is about answers without waiting."""
+"""The beginning of the names of these test files; `inline_only` marks what is about answers without
+waiting."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -24,7 +24,7 @@ from tidegate.model import StorageConfig, StorageSpec
 from tidegate.vfs.session import Session
 
 LATENCY_MS = 20
-"""What a round stands for."""
+"""The time that a round stands for."""
 
 
 class RemoteWorld(World):

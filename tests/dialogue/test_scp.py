@@ -411,7 +411,7 @@ DIFFERENT = {
     "scp -f /missing \0": "\1scp: /missing: No such file or directory\n",
     "scp -f /dir \0": "\1scp: /dir: Not a regular file\n",
 }
-"""Where SFTPGo says nothing, or takes a directory without -r: what is said instead."""
+"""Scripts that SFTPGo answers with nothing, or with a directory without -r: what is said instead."""
 
 
 @pytest.mark.parametrize(

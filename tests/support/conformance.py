@@ -41,7 +41,7 @@ class Outcome:
     skipped: dict[str, str]
     failed: dict[str, str]
     left_out: dict[str, int]
-    """How many tests each reason of the list left out."""
+    """The number of tests that each reason of the list left out."""
     unused: list[str]
     """Patterns of the list that fit no test: the suite has changed, or the list is wrong."""
 

@@ -13,7 +13,7 @@ class CutLine:
     """Forwards 127.0.0.1:`port` to a target port while it is up.
 
     Attributes:
-        connections: how many connections were made through the line.
+        connections: connections made through the line.
         was_cut: set when the line cut itself, as `cut_at` asked.
     """
 

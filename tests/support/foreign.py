@@ -41,7 +41,7 @@ from tests.support.needs import absent
 from tests.support.running import Person
 
 RUN_SECONDS = 60
-"""How long a program may take for all of its steps."""
+"""Seconds that a program may take for all of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Client:
     Args:
         name: for tests and messages.
         library: name and version, for people.
-        toolchain: how it is built.
+        toolchain: builds it.
         argv: the command, given the directory of what was built.
         key: the kind of key that it logs in with, the file's name; empty where it cannot use one.
         lacks: steps that the library has no call for; ``password`` if it takes none, ``status`` if it does not
             tell the status of SFTP, ``rekey`` if it hangs, with any server, when keys are exchanged again.
         files: files of the system that it needs.
-        small: how many small files it moves one after the other in reasonable time.
+        small: number of small files that it moves one after the other in reasonable time.
         scp: it speaks SCP, or its users do by its channels.
     """
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 AUDIENCE = "https://oauth2.googleapis.com/token"
-"""What every assertion names, wherever it is sent."""
+"""The audience that every assertion names, wherever it is sent."""
 
 
 @functools.cache

@@ -38,7 +38,7 @@ done
 SERVICE = re.compile(r"^(make serve|guide-store|guide-clamd|\S*tidegate (serve|portable))\b")
 READY = "Ctrl-C "
 EDITOR_SECONDS = 2.0
-"""How long sftp may take from its prompt to the raw mode of its line editor."""
+"""Seconds that sftp may take from its prompt to the raw mode of its line editor."""
 PROMPTS = re.compile(
     rb"(sftp> |continue connecting \(yes/no/\[fingerprint\]\)\? |[Pp]assword[^\n]*: ?|Again: |\[y/N\] )\Z"
 )

@@ -108,7 +108,7 @@ HOLES = {
     "address": (r"\b192\.0\.2\.2\b", False),
     "gap": (r"\.{3}|…", False),
 }
-"""What differs from run to run: how it looks, and whether the page's own value stands for the real one."""
+"""The parts that differ from run to run: their form, and if the page's own value stands for the real one."""
 
 _ACTUAL = {"token": r"eyJ[\w.-]+", "address": r"[\w.:-]+", "gap": r".*"}
 _HOLE = re.compile("|".join(f"(?P<{name}>{look})" for name, (look, _) in HOLES.items()))

@@ -70,7 +70,7 @@ class MemoryBucket:
     """A client of a `MemoryService`.
 
     Attributes:
-        calls: how often each method was called.
+        calls: number of calls of each method.
         faults: what goes wrong.
         service: what is stored.
     """

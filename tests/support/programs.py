@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.running import Person
 
 SECONDS = 60
-"""How long a program may take."""
+"""Seconds that a program may take."""
 
 SSH = [
     "-F", "none",

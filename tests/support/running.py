@@ -28,7 +28,7 @@ from tidegate.server.wiring import password_hasher
 START_SECONDS = 30
 STOP_SECONDS = 20
 HIDDEN = ".tidegate-"
-"""How names of unfinished uploads begin."""
+"""The beginning of the names of unfinished uploads."""
 
 COMMAND = [sys.executable, "-c", "from tidegate.cli.main import main; main()"]
 

@@ -13,7 +13,8 @@ from tidegate.doors.sftp.dialogue import SftpDialogue, SftpLimits
 from tidegate.doors.ssh.plain_transport import PlainTransport
 
 REPLY_SECONDS = 20
-"""How long replies may take: storage that was slow lately is asked in threads, on a machine that may be busy."""
+"""Seconds that replies may take: storage that was slow lately is asked in threads, on a machine that may be
+busy."""
 
 
 class MemoryChannel:

@@ -28,7 +28,7 @@ from tidegate.resources import Ledger
 from tidegate.vfs.api import OpenFlags
 
 FAST_LANE = True
-"""Whether doors use the fast lane; tests set it."""
+"""Doors use the fast lane; tests set it."""
 
 SSH = [
     "-F",

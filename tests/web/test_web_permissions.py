@@ -100,7 +100,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/loaddata"): "*",
     ("POST", "/loaddata"): "*",
 }
-"""What each route needs; empty: only to be an administrator. Written by hand, not taken from the code."""
+"""The permission that each route needs; empty: only to be an administrator. Written by hand, not taken from
+the code."""
 
 JSON = {"Content-Type": "application/json"}
 OPEN = {("GET", "/token"), ("GET", "/user/token")}

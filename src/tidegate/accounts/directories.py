@@ -28,7 +28,7 @@ from tidegate.policy.folders import storage_of, storage_of_folder
 BASE_KEY: Final = "data_provider.users_base_dir"
 
 DEFAULT_HOMES: Final = "files"
-"""Where, in the configuration directory, homes lie that nobody placed elsewhere."""
+"""The directory in the configuration directory with the homes that nobody placed elsewhere."""
 
 _WHO: Final = "only administrators with the permission * may give another"
 

@@ -34,7 +34,7 @@ MAX_BLOB_BYTES: Final = 8 * 1024
 MAX_COMMENT_CHARS: Final = 256
 LEAST_RSA_BITS: Final = 2048
 MOST_RSA_BITS: Final = 16384
-"""What OpenSSH accepts at most; larger ones cost too much to verify."""
+"""The most that OpenSSH accepts; larger ones cost too much to verify."""
 
 _CURVES: Final = {
     "nistp256": ec.SECP256R1(),

@@ -27,7 +27,7 @@ Edit = Document | Callable[[Any], Document]
 """The new document of a record, or a function that makes it of the stored record."""
 
 MAX_TRIES: Final = 8
-"""How often a change without a version is made again because somebody else changed the record meanwhile."""
+"""Attempts at a change without a version, while somebody else changes the record."""
 
 
 @dataclass(frozen=True, slots=True)

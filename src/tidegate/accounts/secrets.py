@@ -25,7 +25,7 @@ R = TypeVar("R", Account, Folder, Admin, EventAction)
 PAGE: Final = 500
 """Folders and administrators read at a time."""
 MAX_TRIES: Final = 8
-"""How often a record is renewed again because somebody else changed it meanwhile."""
+"""Attempts at renewing a record, while somebody else changes it."""
 MAX_LOCKED: Final = 1000
 """Records that a rotation names because their secrets cannot be opened."""
 

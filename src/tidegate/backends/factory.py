@@ -42,7 +42,7 @@ OURS: Final[Mapping[str, str]] = {
     "crypt": "tidegate.backends.crypt.kind:CryptStorage",
     "sftp": "tidegate.backends.sftp.kind:SftpStorage",
 }
-"""What always has its name; they are found as any other."""
+"""The kinds that always have their name; they are found as any other."""
 LATE: Final = frozenset(OURS) - {LOCAL}
 """Opened when the first root needs them: a server without buckets does without their code."""
 EXTRAS: Final[Mapping[str, tuple[str, str]]] = {

@@ -19,10 +19,10 @@ CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 """Settings of every command."""
 
 HERE: Final = Path(".")
-"""Where the configuration is, if nobody says."""
+"""The configuration directory, if nobody says."""
 
 FILE: Final = "tidegate"
-"""What its file is called, if nobody says."""
+"""The name of its file without the suffix, if nobody says."""
 
 
 class LogLevel(StrEnum):

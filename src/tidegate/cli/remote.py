@@ -23,7 +23,7 @@ from tidegate.errors import BadRecord, InvalidArgument, Outdated
 
 PAGE: Final = 500
 MAX_TRIES: Final = 8
-"""How often a change is made again because somebody else changed the record meanwhile."""
+"""Attempts at a change, while somebody else changes the record."""
 
 _DERIVED: Final = ("has_password", "users")
 

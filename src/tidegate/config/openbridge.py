@@ -26,9 +26,9 @@ DATABASE_SWITCH: Final = ("MYSQL_HOST", "APP_SYSTEM_USER")
 """The variables that, both set, make the server read users from the gateway's tables."""
 PLACE: Final = "environment (Openbridge)"
 MOUNT: Final = "/mnt"
-"""Where the gateway mounts its bucket unless `MOUNT_POINT` says otherwise."""
+"""The directory at which the gateway mounts its bucket unless `MOUNT_POINT` says otherwise."""
 HOMES: Final = "ebs/ftpd/"
-"""Where homes lie below the mount, and so in the bucket, by the gateway's own examples."""
+"""The directory of homes below the mount, and so in the bucket, by the gateway's own examples."""
 
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Not the gateway's: variables by which the AWS tools name another store."""

@@ -18,7 +18,7 @@ QUEUE_LIMIT: Final = 10_000
 """Events waiting for one sink; beyond it the sink loses the newest, and says so once it has caught up."""
 
 GATHER_SECONDS: Final = 0.02
-"""How often at most a sink that never waits is given what has come; the first event goes at once."""
+"""The least seconds between two batches for a sink that never waits; the first event goes at once."""
 
 log = logging.getLogger(__name__)
 

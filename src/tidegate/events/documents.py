@@ -34,7 +34,7 @@ NAMES: Final = frozenset(
 """Names of all events."""
 
 KEPT: Final = ("upload", "download", "remove", "rmdir", "rename", "login", "administration")
-"""What a kept sink gets if the configuration names nothing."""
+"""The events that a kept sink gets if the configuration names nothing."""
 
 
 def name_of(event: kinds.Event) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tidegate.store.outbox import OutboxRow, OutboxStore
 
 RECORD_SECONDS: Final = 10.0
-"""How long an act waits for its event to be stored; then its client is told that it failed."""
+"""Seconds that an act waits for its event to be stored; then its client is told that it failed."""
 PENDING_LIMIT: Final = 10_000
 """Events waiting in memory to be stored; what comes then is as if the outbox were full."""
 WRITE_EVENTS: Final = 200
@@ -34,13 +34,13 @@ WRITE_EVENTS: Final = 200
 BATCH_EVENTS: Final = 100
 """Events handed on at a time."""
 DELIVER_SECONDS: Final = 40.0
-"""How long a sink may take for a batch."""
+"""Seconds that a sink may take for a batch."""
 CLAIM_SECONDS: Final = 90.0
 """After this long without a sign of the server that hands on to a sink, another one may."""
 LOOK_SECONDS: Final = 15.0
-"""How often a sink's task looks for what other servers stored, or whether they have gone."""
+"""Seconds between two looks of a sink's task for events of other servers, and for servers that have gone."""
 TRIM_SECONDS: Final = 10.0
-"""How often at most what every sink has is removed, unless a full batch was handed on."""
+"""The least seconds between two removals of what every sink has, unless a full batch was handed on."""
 FIRST_DELAY: Final = 1.0
 LAST_DELAY: Final = 60.0
 """Seconds between tries: doubled each time, from the one to the other."""

@@ -22,7 +22,7 @@ from tidegate.hooks.settings import ACCEPTED, FAILED, Hook, HookSettings
 from tidegate.model import Account, Origin
 
 REFUSED: Final = "post_connect_hook"
-"""What ends a connection that the hook about connections refused; nobody is told more of it."""
+"""The cause of the end of a connection that its hook refused; nobody is told more of it."""
 MAX_TOLD: Final = 1024
 """Notices that are being told or wait."""
 REPORT_SECONDS: Final = 10.0

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyLogin:
-    """Whom a program acts as: exactly one of `admin` and `account` is set."""
+    """The identity that a program acts as: exactly one of `admin` and `account` is set."""
 
     key: ApiKey
     admin: Admin | None = None
@@ -116,7 +116,7 @@ class AdminLogin:
         return admin
 
     async def by_api_key(self, ip: str, text: str) -> ApiKeyLogin:
-        """Whom an API key (``id.secret`` or ``id.secret.username``) lets act.
+        """The identity that an API key (``id.secret`` or ``id.secret.username``) acts as.
 
         Raises:
             Throttled: too many wrong keys from this address.

@@ -83,7 +83,7 @@ class HtpasswdFile:
         self._users: dict[str, str] = {}
         self._seen: tuple[int, int, int] | None = None
         self.problem = ""
-        """Why the file's last state is not in use; empty if it is."""
+        """The reason that the file's last state is not in use; empty if it is."""
 
     def load(self) -> None:
         """Read the file now. Blocks.

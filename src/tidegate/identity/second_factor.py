@@ -35,9 +35,9 @@ from tidegate.policy.second_factor import (
 from tidegate.store.contract import Provider
 
 MAX_TRIES: Final = 5
-"""How often a recovery code is marked again because somebody changed the record meanwhile."""
+"""Attempts at marking a recovery code, while somebody changes the record."""
 CLAIM_SECONDS: Final = totp.PERIOD_SECONDS * (2 * totp.WINDOW + 2)
-"""How long a claimed code is remembered: longer than any window in which it would be taken."""
+"""Seconds that a claimed code is remembered: longer than any window in which it would be taken."""
 MAX_CLAIMED: Final = 10_000
 """Claims of this process, where the data provider cannot keep them."""
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _MAX_PROVED: Final = 10_000
 """Logins by key (user, key, address) that are remembered."""
 _PROVED_SECONDS: Final = 5.0
-"""How long a key that logged in is taken as known when it is only asked whether signing makes sense."""
+"""Seconds that a key which logged in is taken as known in an offer, which asks if signing makes sense."""
 _CODE_DIGITS: Final = 6
 """Of a code that stands behind a password (`identity.totp.DIGITS`, which is loaded when it is needed)."""
 _WITH_CODE: Final = re.compile(r".[0-9]{6}\Z", re.ASCII | re.DOTALL)

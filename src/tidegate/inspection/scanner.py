@@ -18,7 +18,7 @@ SPARE_SECONDS: Final = 5.0
 FOUND: Final = "virus found"
 NOT_SCANNED: Final = "the file could not be scanned for viruses"
 TOO_LARGE: Final = "the file is too large to be scanned for viruses"
-"""What clients are told."""
+"""Said to clients."""
 
 log = logging.getLogger(__name__)
 

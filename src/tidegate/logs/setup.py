@@ -22,7 +22,7 @@ QUEUE_LIMIT: Final = 50_000
 """lines that wait for the disk at most; beyond it the newest are lost, counted and reported"""
 
 STOP_SECONDS: Final = 10.0
-"""how long closing waits for the disk"""
+"""seconds that closing waits for the disk"""
 
 RECORD_LOGGER: Final = "tidegate.record"
 """Logger of event lines; its records carry ``record.sender`` and ``record.fields``."""

@@ -18,7 +18,7 @@ from typing import Final
 from tidegate.logs.lines import own_line
 
 GATHER_SECONDS: Final = 0.1
-"""how long lines are gathered before they are written; what a crash of the process loses at most"""
+"""seconds that lines are gathered before they are written; a crash of the process loses as much at most"""
 
 PIECE_LINES: Final = 1024
 """lines written in one piece"""

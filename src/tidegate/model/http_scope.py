@@ -22,7 +22,7 @@ EXCHANGE: Final = "tidegate.exchange"
 """`Exchange`: the request on its connection."""
 
 BINDING: Final = "tidegate.binding"
-"""What the binding has for its application (`EdgeOptions.binding`)."""
+"""The key of the binding's value for its application (`EdgeOptions.binding`)."""
 
 FOREIGN_REFUSED: Final = "requests that pages of other sites make are not accepted"
 """The answer to such a request where it is refused."""

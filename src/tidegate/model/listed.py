@@ -15,7 +15,7 @@ class ListKind(enum.IntEnum):
     """The list that an entry is in. Numbers 1 to 3 are those of SFTPGo's REST API and dumps."""
 
     ALLOW = 1
-    """who may connect at all, while `common.allowlist_status` is 1"""
+    """addresses that may connect at all, while `common.allowlist_status` is 1"""
     DEFENDER = 2
     """addresses that are never banned, and addresses that never get in"""
     RATE_SAFE = 3

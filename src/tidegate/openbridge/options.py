@@ -35,7 +35,7 @@ MAX_KNOWN: Final = 10_000
 MAX_TOLD: Final = 1000
 """Bad rows that are remembered as told."""
 SHAPE_SECONDS: Final = 60.0
-"""How long it is taken for granted which tables, columns and rights there are."""
+"""Seconds that the tables, columns and rights found are taken for granted."""
 REST_SECONDS: Final = 1.0
 """After a database did not answer, logins are refused at once for this long, so that they do not pile up."""
 POOL: Final = 8

@@ -28,7 +28,7 @@ MAX_REDIRECTS: Final = 10
 MAX_KEPT: Final = 20
 """Connections to one host."""
 KEPT_SECONDS: Final = 60.0
-"""How long an idle connection is kept."""
+"""Seconds that an idle connection is kept."""
 
 _TOKEN: Final = re.compile(r"(?<=/)(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/.]{16,}(?=/|\Z)")
 """A part of a path with letters and digits that is as long as tokens are, and no name of a file."""

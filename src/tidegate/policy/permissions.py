@@ -80,7 +80,7 @@ class Grant:
 
 
 NOTHING: Final = Grant("", "permissions", (), frozenset(), 0)
-"""Where no entry applies nothing is granted."""
+"""The grant of a place that no entry applies to: nothing."""
 
 
 def _meet(one: Grant, other: Grant) -> Grant:

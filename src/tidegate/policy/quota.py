@@ -41,7 +41,7 @@ MAX_FILE_BYTES: Final = 1 << 53
 MAX_QUOTA_LIMITS: Final = 1024
 """Limits that a counter tells of its amount; beyond that the oldest one still holds, without warnings."""
 TOO_LARGE_TEXT: Final = "file too large for the storage"
-"""What is said where no rule but `MAX_FILE_BYTES` says no; as for EFBIG."""
+"""Said if no rule but `MAX_FILE_BYTES` says no; as for EFBIG."""
 
 Warn = Callable[[str, int, int, int], None]
 """(limit, percent, used, allowed)"""

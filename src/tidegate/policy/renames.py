@@ -15,7 +15,7 @@ from tidegate.policy.decision import Step
 REFUSE: Final = "refuse"
 REPLACE: Final = "replace"
 RENAME_ONTO: Final = ("", REFUSE, REPLACE)
-"""What may be set; empty leaves it to the next that decides."""
+"""The values that may be set; empty leaves it to the next that decides."""
 
 _WHERE: Final = "filters.rename_onto"
 

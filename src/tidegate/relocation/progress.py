@@ -21,7 +21,7 @@ class Phase(StrEnum):
     HOLDING = "holding"
     """logins are refused, sessions end"""
     DIFFERENCES = "differences"
-    """what changed since is copied, nobody works"""
+    """changes made since are copied, nobody works"""
     VERIFYING = "verifying"
     SWITCHING = "switching"
     SWITCHED = "switched"

@@ -20,7 +20,7 @@ GRACE_SECONDS: Final = 1.0
 """A peer this young does not make room for others: its first bytes may still be on their way."""
 
 LOOK: Final = 64
-"""How many of the oldest peers are looked at to find one that never sent anything."""
+"""The number of the oldest peers that are looked at to find one that never sent anything."""
 
 
 class Silent(Protocol):

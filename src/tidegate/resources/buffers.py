@@ -15,7 +15,7 @@ from tidegate.resources.notices import Notices
 RULE: Final = "limits.buffer_memory"
 
 LOOK_SECONDS: Final = 0.25
-"""How often the sum is taken."""
+"""Seconds between two sums."""
 
 RELIEF: Final = 0.8
 """Share of the limit that is aimed at once it was reached."""

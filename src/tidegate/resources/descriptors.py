@@ -27,7 +27,7 @@ UNKNOWN_LIMIT: Final = 1024
 """Assumed where the system does not tell its limit."""
 
 MAX_LIMIT: Final = 1 << 30
-"""What no limit is taken for."""
+"""The limit taken for none."""
 
 
 def descriptor_limit() -> int:

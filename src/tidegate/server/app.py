@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from tidegate.server.storage_moves import StorageMoves
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
-"""Where, in the configuration directory, unfinished uploads are noted so that a crash leaves no debris."""
+"""The directory, in that of the configuration, that notes unfinished uploads: a crash leaves no debris."""
 
 MOVES_DIRECTORY: Final = "storage.moves"
-"""Where, in the configuration directory, moves of files to other storage are noted."""
+"""The directory in the configuration directory that notes moves of files to other storage."""
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.store.contract import Provider
 
 RETRY_SECONDS: Final = 3.0
-"""How often a data provider that was down at start is tried again."""
+"""Seconds between two attempts to reach a data provider that was down at start."""
 
 log = logging.getLogger(__name__)
 

@@ -63,7 +63,7 @@ LoadGuard = Callable[[Record, Record], None]
 """Called with a stored record and the one of the load that replaces it. Otherwise as `Guard`."""
 
 Kind = Literal["user", "folder", "admin", "api_key", "event_action", "event_rule", "ip_list"]
-"""What a record is."""
+"""The kinds of records."""
 
 LoadRow = tuple[str, str, str]
 """(kind, name, action): kind as of `Kind`; action ``added``,

@@ -14,7 +14,7 @@ from tidegate.errors import ProviderError
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 
 TABLE_PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
-"""What a table prefix may be: it becomes part of identifiers, so nothing that needs quoting."""
+"""The table prefixes allowed: part of identifiers, so nothing that needs quoting."""
 
 TABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 """63 characters is the longest identifier that every supported database keeps whole."""

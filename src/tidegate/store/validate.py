@@ -95,7 +95,7 @@ HASH_PREFIXES: Final = (
     "{SHA256}",
     "{SHA512}",
 )
-"""How stored passwords begin; anything else in a document is plain text that has to be hashed."""
+"""The beginnings of stored passwords; anything else in a document is plain text that has to be hashed."""
 
 
 def looks_hashed(text: str) -> bool:

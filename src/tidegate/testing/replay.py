@@ -23,7 +23,7 @@ MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest step of a recording."""
 
 _REPLACED: Final = re.compile(r"<[^<>]{1,80}>|\d{4}-\d\d-\d\dT[\d:.]+Z?|\b1[67]\d{8}(?:\d{3}|\d{9})?\b")
-"""What stands for something that differs each time: ``<JWT>``, times."""
+"""Stands for something that differs each time: ``<JWT>``, times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ _SHAPES: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
     ("request", "request", frozenset({"status", "answer", "headers", "content_type"})),
     ("line", "log", frozenset({"line"})),
 )
-"""Which key tells the kind, and what of the record is an outcome; all else was given."""
+"""The key that tells the kind, and the keys of the record that are outcomes; all else was given."""
 
 _DOORS: Final = {"command": "SSH", "request": "HTTP", "log": ""}
 

@@ -30,7 +30,7 @@ from tidegate.vfs.usage.tracker import UsageTracker
 T = TypeVar("T")
 
 DRAIN_SECONDS: Final = 10.0
-"""How long a stop waits for operations under way; accounts of those that take longer stay marked."""
+"""Seconds that a stop waits for operations under way; accounts of those that take longer stay marked."""
 
 log = logging.getLogger(__name__)
 

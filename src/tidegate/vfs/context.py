@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tidegate.vfs.property_index import PropertyIndex
 
 _LOOKS: Final = frozenset((Intent.LIST, Intent.STAT, Intent.READLINK, Intent.CHECKSUM, Intent.SPACE))
-"""What changes nothing and makes no event."""
+"""Intents that change nothing and make no event."""
 
 MAX_OPEN_FILES: Final = 1024
 """Files one session may have open at a time; what OpenSSH's server takes from its descriptor limit."""

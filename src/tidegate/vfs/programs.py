@@ -34,7 +34,7 @@ CHECK_SECONDS: Final = 2.0
 """Least time between two counts of what a program stores."""
 
 REST: Final = 10
-"""How much longer than a count took no other is made."""
+"""The factor of the rest after a count: no other is made for that many times as long as it took."""
 
 log = logging.getLogger(__name__)
 

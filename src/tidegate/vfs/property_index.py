@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tidegate.model.properties import KeepsProperties, PropertyLimits, PropertyPatch, PropertyStore
 
 REFRESH_SECONDS: Final = 30.0
-"""How long a server may not know that another one has set the first property of a storage root."""
+"""Seconds that a server may not know that another one has set the first property of a storage root."""
 
 SWEEP_SECONDS: Final = 86_400.0
 """Properties of files that are gone are looked for so often, in storage that somebody uses."""

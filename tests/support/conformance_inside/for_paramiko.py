@@ -19,7 +19,7 @@ from selection import suite
 from tidegate.identity.passwords import HashOptions, hash_password
 
 FOLDER = "paramiko-test-target"
-"""Where each test works, relative to the home."""
+"""The place of each test, relative to the home."""
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from tidegate.server.ssh import ssh_plan
 T = TypeVar("T")
 
 START_SECONDS = 20.0
-"""How long starting, stopping or a change of an account may take."""
+"""Seconds that starting, stopping or a change of an account may take."""
 
 
 class Gateway:

@@ -38,7 +38,7 @@ LOAD_SECONDS = 20
 LOAD_BYTES = 250 << 20
 """Most resident memory of a load, whatever it loads."""
 START_SECONDS = 0.9
-"""What a dry run of one account takes there."""
+"""Seconds that a dry run of one account takes there."""
 
 
 def public_key(number: int) -> str:

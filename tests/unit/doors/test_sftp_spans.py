@@ -18,7 +18,7 @@ from tidegate.model import VPath
 from tidegate.vfs.api import OpenFlags, Span
 
 BOTH_WAYS = (r.Open, r.Symlink)
-"""What they touch depends on more than their class."""
+"""Requests whose kind of access depends on more than their class."""
 
 
 def p(text: str) -> VPath:

@@ -112,7 +112,7 @@ def refuse(words: list[str], *, whole: bool) -> str | None:
 
     Args:
         words: what follows `tidegate`.
-        whole: whether everything must be there; otherwise only what is there must be right.
+        whole: everything must be there; otherwise only what is there must be right.
     """
     command, rest = program(), list(words)
     while rest and hasattr(command, "get_command"):

@@ -71,7 +71,7 @@ REQUESTS: dict[str, Callable[[Session, str], Awaitable[Any]]] = {
     "digest of a part": lambda s, x: s.checksum(p(x), "md5", 0, 1),
     "copy from": lambda s, x: s.copy(p(x), p("/copied"), replace=False),
 }
-"""What follows a link at the end of a path."""
+"""Requests that follow a link at the end of a path."""
 
 BESIDE: dict[str, Callable[[Session, str], Awaitable[Any]]] = {
     "lstat": lambda s, x: s.stat(p(x), follow=False),
@@ -90,7 +90,7 @@ BESIDE: dict[str, Callable[[Session, str], Awaitable[Any]]] = {
     "hardlink to": lambda s, x: s.hardlink(p("/open/f"), p(x)),
     "symlink": lambda s, x: s.symlink("/open/f", p(x)),
 }
-"""What acts on the last component itself."""
+"""Requests that act on the last component itself."""
 
 
 def state(home: Path) -> list[tuple[str, Any]]:

@@ -21,12 +21,12 @@ _MAX_TIME_NS: Final = (1 << 63) - 1
 SET_ID: Final = stat.S_ISUID | stat.S_ISGID
 """Bits that go with any change of content."""
 PROC: Final = O_PATH != os.O_RDONLY and os.path.isdir("/proc/self/fd")
-"""Whether an open file can be named by its descriptor."""
+"""An open file can be named by its descriptor."""
 
 _KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 _MODES_KEPT: Final = 4096
 MODES: Final[dict[int, tuple[Kind, int]]] = {}
-"""What `mode_of` said: a directory has few different modes."""
+"""Results of `mode_of`: a directory has few different modes."""
 new_entry = tuple.__new__
 """Makes an Entry of a tuple without the keyword handling of Entry(...): listings make one of these a name."""
 

@@ -36,7 +36,7 @@ So are two, if meanwhile this thread stood in line for a processor as long as th
 server that served a quick disk by threads would be slower still (twice the CPU for each small upload).
 """
 SLOW_PERIOD_NS: Final = 10_000_000_000
-"""How long (10 s) a slow device is served by threads before it is tried inline again."""
+"""The time (10 s) that a slow device is served by threads before it is tried inline again."""
 DEFAULT_WORKERS: Final = 16
 """Threads for storage in all."""
 MAX_DEVICES: Final = 4096
@@ -44,9 +44,9 @@ MAX_DEVICES: Final = 4096
 MAX_GUESSED: Final = 1000
 """Paths whose device is remembered while the mount table is not read again."""
 OPENED_NS: Final = 10_000_000_000
-"""How long (10 s) a directory that was opened by a thread may be opened inline."""
+"""The time (10 s) that a directory which was opened by a thread may be opened inline."""
 MOUNT_TABLE_NS: Final = 10_000_000_000
-"""How long (10 s) the mount table is believed before it is read again."""
+"""The time (10 s) that the mount table is believed before it is read again."""
 MAX_MOUNTINFO: Final = 4 * 1024 * 1024
 """Bytes read of the mount table."""
 

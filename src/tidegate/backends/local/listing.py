@@ -30,7 +30,7 @@ from tidegate.model import Entry, Kind
 BATCH: Final = 256
 """Entries in a batch: about half a millisecond inline."""
 HOLD_NS: Final = 5_000_000
-"""How long (5 ms) a listing and who takes it may go on before others run."""
+"""The time (5 ms) that a listing and its reader may go on before others run."""
 
 
 class Listing:

@@ -45,7 +45,7 @@ from tidegate.errors import (
 )
 
 RACE_RETRIES: Final = 8
-"""How often a step is tried again when the tree changed under it."""
+"""Attempts at a step while the tree changes under it."""
 
 
 class Parent:

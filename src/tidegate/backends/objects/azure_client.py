@@ -44,7 +44,7 @@ PIECE_BYTES: Final = 256 * 1024
 SOURCE_SECONDS: Final = 3600
 """Life of the signature with which the service reads the source of a copy."""
 SCOPE: Final = "https://storage.azure.com/.default"
-"""What tokens are asked for."""
+"""The scope that tokens are asked for."""
 
 logging.getLogger("azure").setLevel(logging.ERROR)  # else it tells of requests, and of tries that failed
 

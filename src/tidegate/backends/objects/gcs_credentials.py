@@ -21,7 +21,7 @@ from tidegate.errors import StorageFailed, TidegateError
 from tidegate.model.secrets import open_secret
 
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.full_control",)
-"""What a token is good for: objects and, if `GcsOptions.acl` is set, their ACLs."""
+"""The scope of a token: objects and, if `GcsOptions.acl` is set, their ACLs."""
 CALL_SECONDS: Final = 10.0
 """Bound of one request for a token; the library tries up to three times."""
 RENEW_SECONDS: Final = 10.0

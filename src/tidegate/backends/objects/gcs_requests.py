@@ -37,7 +37,7 @@ REWRITES: Final = 20
 HIDDEN: Final = ".tidegate-uploads/"
 """Begins the keys of parts of uploads, which no listing shows."""
 FIELDS: Final = "name,size,updated,generation,md5Hash,crc32c,metadata"
-"""What is asked of each object."""
+"""The fields asked of each object."""
 
 
 class GcsRequests:

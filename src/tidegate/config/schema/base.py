@@ -20,7 +20,7 @@ PROGRAM: Final = r"^$|^/[^\x00]+$"
 PROGRAM_LIKE: Final = "an absolute path of a program"
 
 MASK: Final = "********"
-"""What is shown in place of a secret that is set."""
+"""Shown in place of a secret that is set."""
 
 
 class Section(BaseModel):

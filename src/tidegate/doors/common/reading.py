@@ -25,7 +25,7 @@ class Why(enum.IntFlag):
     """Reasons for which a socket is not read."""
 
     TURN = 1
-    """What was read is processed in later turns."""
+    """Bytes that were read are processed in later turns."""
     OUTPUT = 2
     """The peer does not take what we send."""
     ORDER = 4

@@ -17,7 +17,7 @@ from tidegate.errors import ConfigError
 VERSIONS: Final = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
 
 POLL_SECONDS: Final = 60.0
-"""How often changed certificate files are noticed without a signal."""
+"""Seconds between two looks for changed certificate files without a signal."""
 
 _log = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ FAILED_SECONDS: Final = 1.0
 MAX_LOGINS: Final = 200
 """Logins that are being judged at a time."""
 MAX_CLIENTS: Final = 10_000
-"""Who are logged in at a time, where no smaller number is configured."""
+"""The most that are logged in at a time, where no smaller number is configured."""
 MAX_REQUESTS: Final = 100
 """Requests of one client under way."""
 RECHECK_SECONDS: Final = 10.0

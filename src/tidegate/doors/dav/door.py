@@ -19,9 +19,9 @@ from tidegate.doors.http.listener import HttpLimits
 from tidegate.model.door import DoorStatus
 
 DRAIN_LOOK_SECONDS: Final = 0.05
-"""How often a draining door looks whether the last requests have ended."""
+"""Seconds between two looks of a draining door for requests under way."""
 KEEP_ALIVE_SECONDS: Final = 120
-"""How long a connection is kept between two requests: who mounts would take a new one for each."""
+"""Seconds that a connection is kept between two requests: a mount would take a new one for each."""
 HEAD_SECONDS: Final = 30.0
 BODY_SECONDS: Final = 60.0
 """Silence in a body after which its connection ends."""

@@ -16,7 +16,7 @@ from tidegate.model import VPath
 from tidegate.vfs.api import Lock, OpenFlags
 
 DEFAULT_SECONDS: Final = 600.0
-"""How long a lock lasts whose client does not say."""
+"""Seconds that a lock lasts whose client names no time."""
 MOST_SECONDS: Final = 24 * 3600.0
 """The longest time that is asked of the server for a lock; the server may grant less."""
 NEW: Final = OpenFlags(write=True, create=True, exclusive=True)

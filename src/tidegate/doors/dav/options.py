@@ -13,7 +13,7 @@ from tidegate.doors.http.door import CertificateFiles
 from tidegate.model.address_list import AddressList
 
 IDLE_SECONDS: Final = 900.0
-"""How long somebody who does nothing stays logged in where nothing else is configured."""
+"""Seconds after which somebody who does nothing is logged out where nothing else is configured."""
 
 
 class AppleFiles(enum.StrEnum):

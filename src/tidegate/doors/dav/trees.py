@@ -16,7 +16,7 @@ MAX_DEPTH: Final = 256
 MAX_FAILURES: Final = 100
 """Failures that are told; after so many nothing more is tried."""
 ROUNDS: Final = 3
-"""How often a directory is listed again because it was not empty after all in it was removed."""
+"""The most times that a directory is listed again because it was not empty after all in it was removed."""
 
 
 class TooManyFailures(Exception):

@@ -25,7 +25,7 @@ TICKETS: Final = 16
 
 
 CLOSE_SECONDS: Final = 5.0
-"""How long a client may take to read the last replies; then the connection is cut."""
+"""Seconds that a client may take to read the last replies; then the connection is cut."""
 
 
 class Control(asyncio.Protocol):

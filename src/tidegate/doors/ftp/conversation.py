@@ -35,7 +35,7 @@ MAX_REST: Final = (1 << 63) - 1
 
 
 UNUSED_SECONDS: Final = 60.0
-"""How long a port of PASV or EPSV waits for a transfer to begin."""
+"""Seconds that a port of PASV or EPSV waits for a transfer to begin."""
 
 
 class DoorServices(Protocol):

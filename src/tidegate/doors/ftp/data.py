@@ -23,14 +23,14 @@ GATHER: Final = 128 * 1024
 """Bytes of an upload that are waited for."""
 
 END_SECONDS: Final = 5.0
-"""How long the client's end of a data connection is waited for after ours."""
+"""Seconds that the client's end of a data connection is waited for after ours."""
 
 
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 _TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 _TCP_INFO_BYTES: Final = 136
 _COUNTS: Final = slice(120, 136)
-"""Where ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` are in ``struct tcp_info`` (linux/tcp.h, 4.1)."""
+"""The place of ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` in ``struct tcp_info`` (linux/tcp.h, 4.1)."""
 
 
 class DataFailed(Exception):

@@ -25,7 +25,7 @@ UNIQUE_TRIES: Final = 5
 """Names that STOU tries."""
 
 ARRIVE_SECONDS: Final = 1.0
-"""How long an upload waits for its data connection before it says that it may come."""
+"""Seconds that an upload waits for its data connection before it says that it may come."""
 
 
 # -- a transfer --------------------------------------------------------------------------------------------

@@ -37,10 +37,10 @@ SLOW_SECONDS: Final = 1.0
 """After so long a command that storage holds up counts as going on beside others, as a transfer does."""
 
 LOOK_SECONDS: Final = 60.0
-"""How long storage may take to tell about a name or a directory."""
+"""Seconds that storage may take to tell about a name or a directory."""
 
 ACT_SECONDS: Final = 3600.0
-"""How long it may take to change something: a rename in a bucket copies."""
+"""Seconds that it may take to change something: a rename in a bucket copies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,16 +38,17 @@ from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import Sessions
 
 CLOSE_SECONDS: Final = 5.0
-"""How long connections that end and their tasks may take before they are left behind."""
+"""Seconds that connections that end and their tasks may take before they are left behind."""
 
 PUBLISH_SECONDS: Final = 30.0
-"""How long uploads that are being published at the end of the grace time may take: clients hear of it."""
+"""Seconds that uploads which are being published at the end of the grace time may take: clients hear of
+it."""
 
 KEEPALIVE_SECONDS: Final = 60
 """Without a packet for so long, the system asks if the client is there, and keeps a NAT's entry alive."""
 
 DRAIN_LOOK_SECONDS: Final = 0.05
-"""How often a draining door looks whether the last transfers have ended."""
+"""Seconds between two looks of a draining door for transfers under way."""
 
 log = logging.getLogger(__name__)
 

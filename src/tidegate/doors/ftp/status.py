@@ -51,7 +51,7 @@ CODES: Final[dict[type[e.TidegateError], int]] = {
 """Error class to reply code; a test holds every leaf class of `tidegate.errors` against it."""
 
 INTERNAL_TEXT: Final = "internal error"
-"""What a client is told about an exception that nobody foresaw."""
+"""Said to a client about an exception that nobody foresaw."""
 
 
 def code_of(error: e.TidegateError) -> int:

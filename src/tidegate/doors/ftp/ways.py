@@ -21,10 +21,10 @@ TRIES: Final = 64
 """Ports of a range that are tried before it counts as used up."""
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long a client that begins TLS before the reply is waited for."""
+"""Seconds that a client which begins TLS before the reply is waited for."""
 
 TRIAL_SECONDS: Final = 0.005
-"""How long one is waited for whose habit is not known."""
+"""Seconds that a client is waited for whose habit is not known."""
 
 TRIALS: Final = 3
 """Uploads after which the habit of a client is known."""

@@ -27,7 +27,7 @@ from tidegate.model.refusal import Refusal
 from tidegate.resources.entrance import Entrance, OpenEntrance
 
 DRAIN_BYTES: Final = 256 * 1024
-"""How much of a body nobody read is taken in so that the client can read the answer."""
+"""The most of an unread body that is taken in so that the client can read the answer."""
 DRAIN_SECONDS: Final = 1.0
 MAX_LOGGED_CHARS: Final = 1024
 """Of a path, a query or a user agent in the log."""

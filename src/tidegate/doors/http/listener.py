@@ -38,10 +38,10 @@ from tidegate.resources.acceptor import Acceptor
 MAX_REQUESTS: Final = 400
 """Requests of one binding under way; more are answered with 503."""
 STALL_SECONDS: Final = 30.0
-"""How long a client may leave an answer unread."""
+"""Seconds that a client may leave an answer unread."""
 KEEP_ALIVE_SECONDS: Final = 15
 STOP_SECONDS: Final = 3
-"""How long requests under way may take to end when the server stops."""
+"""Seconds that requests under way may take to end when the server stops."""
 MAX_HEAD_BYTES: Final = 32 * 1024
 BACKLOG: Final = 256
 INPUT_PIECE: Final = 4 * 1024
@@ -49,7 +49,7 @@ INPUT_PIECE: Final = 4 * 1024
 LANE_BYTES: Final = 16 * 1024
 """A body of which so much is to come goes past the parser."""
 LOOK_SECONDS: Final = 5
-"""How often bodies that do not come are looked for."""
+"""Seconds between two looks for bodies that do not come."""
 
 _log = logging.getLogger(__name__)
 

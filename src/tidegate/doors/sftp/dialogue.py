@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 _U32: Final = Struct(">I").unpack_from
 _VERSION: Final = replies.version(ADVERTISED)
 _QUEUED_OVERHEAD_BYTES: Final = 256
-"""What a waiting request costs beside the bytes of its packet, roughly."""
+"""The rough cost of a waiting request beside the bytes of its packet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ NOT_FOUND_TEXT: Final = "No such file or directory"
 """A missing path, in the words of the system: programs on top of paramiko look for its beginning."""
 
 INTERNAL_TEXT: Final = "internal error"
-"""What a client is told about an exception that nobody foresaw."""
+"""Said to a client about an exception that nobody foresaw."""
 
 
 def writes_to_directory() -> e.Unsupported:

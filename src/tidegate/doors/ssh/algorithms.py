@@ -38,7 +38,7 @@ PREFERRED_KEX: Final = (
     "diffie-hellman-group14-sha256",
     "diffie-hellman-group-exchange-sha256",
 )
-"""What is offered by default, as far as the installed library has it; hybrid post-quantum ones first."""
+"""Offered by default, as far as the installed library has it; hybrid post-quantum ones first."""
 
 DEFAULT_CIPHERS: Final = (
     "aes128-gcm@openssh.com",

@@ -31,14 +31,14 @@ CHANNEL_HEAD: Final = 9
 """Bytes of message number, channel, and length of the data or bytes of window."""
 
 PAYLOAD_OFFSET: Final = HEADER_SIZE + 1 + CHANNEL_HEAD
-"""Where channel data begins in its record."""
+"""The offset of channel data in its record."""
 
 _HEAD = struct.Struct(">IBBII")
 """packet length, padding length, message number, channel, length of the data (RFC 4254 section 5.2)."""
 
 _output = fresh_pages(OUTPUT_SIZE)
 _waiting: list[Output] = []
-"""Whose batch is in the output buffer, if there is one: whoever seals next writes it out first."""
+"""The output whose batch is in the buffer, if there is one: the next to seal writes it out first."""
 
 
 class Output:

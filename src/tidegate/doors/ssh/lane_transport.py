@@ -61,7 +61,7 @@ BUFFER_SIZE: Final = 640 * 1024
 """Bytes of a reassembly buffer; one that must be larger is not kept."""
 
 _ONE, _SEVERAL, _ASIDE = range(3)
-"""Where a reservation lies: in one record, in several, or aside until window or key exchange allow."""
+"""The place of a reservation: in one record, in several, or aside until window or key exchange allow."""
 
 _free_buffers: list[memoryview] = []
 _FREE_BUFFERS_KEPT: Final = 8

@@ -32,13 +32,13 @@ from tidegate.resources.buffers import LOOK_SECONDS
 from tidegate.vfs.api import Sessions
 
 CLOSE_SECONDS: Final = 5.0
-"""How long closing connections and their tasks may take before they are left behind."""
+"""Seconds that closing connections and their tasks may take before they are left behind."""
 
 DRAIN_LOOK_SECONDS: Final = 0.05
-"""How often a draining door looks whether the last transfers have ended."""
+"""Seconds between two looks of a draining door for transfers under way."""
 
 DRAIN_SILENT_SECONDS: Final = 0.5
-"""How long a client whose last transfer ended while draining has to be silent before its connection ends."""
+"""Seconds of silence after which a draining door ends a connection whose last transfer has ended."""
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ _TAG: Final = 16
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _BLOCK_AND_NONCE = struct.Struct(">QQ")
-"""What ChaCha20 starts from: block counter 0 in any byte order, and the nonce, a sequence number."""
+"""The start of ChaCha20: block counter 0 in any byte order, and the nonce, a sequence number."""
 
 _ZEROS: Final = bytes(64)
 

@@ -19,7 +19,7 @@ from tidegate.doors.ssh.options import MAX_BANNER_BYTES, MAX_VERSION_CHARACTERS,
 from tidegate.errors import ConfigError
 
 CERTIFIED: Final = "-cert-v01@openssh.com"
-"""What the algorithm of a host key with a certificate ends with."""
+"""The end of the algorithm's name of a host key with a certificate."""
 _VERSION_CHARACTERS: Final = frozenset(string.printable) - frozenset("\t\n\r\x0b\x0c")
 
 

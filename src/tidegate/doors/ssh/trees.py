@@ -42,7 +42,7 @@ REPORT_SECONDS: Final = 10.0
 """Time between two lines of the log about a command that goes on."""
 
 ROUNDS: Final = 3
-"""How often a directory is listed again because it was not empty after all in it was removed."""
+"""The most times that a directory is listed again because it was not empty after all in it was removed."""
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from tidegate.identity.passwords.options import HashOptions
 LEAST_MEMORY_KIB: Final = 46 * 1024
 """OWASP's minimum for argon2id with one pass and one lane (Password Storage Cheat Sheet, 2024)."""
 MEMORY_STEPS_KIB: Final = (LEAST_MEMORY_KIB, 64 * 1024, 96 * 1024, 128 * 1024)
-"""What is chosen from: the dearest that takes at most `GOAL_SECONDS`, else the first."""
+"""The sizes to choose from: the dearest that takes at most `GOAL_SECONDS`, else the first."""
 GOAL_SECONDS: Final = 0.05
 """Time of one new hash."""
 COMMON_BCRYPT_STEPS: Final = 2

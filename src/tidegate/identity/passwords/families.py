@@ -20,7 +20,7 @@ _VERIFIERS: Final[dict[str, Callable[[bytes, str], bool]]] = {
     for prefix in family.PREFIXES
 }
 PREFIXES: Final = tuple(_VERIFIERS)
-"""How stored passwords begin that can be checked here."""
+"""The beginnings of stored passwords that can be checked here."""
 
 
 STRONG_FILL_KIB: Final = 38 * 1024

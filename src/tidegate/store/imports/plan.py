@@ -25,7 +25,7 @@ ADD_ONLY: Final = 1
 """The mode of `Provider.load` that leaves existing accounts alone."""
 
 MAX_TRIES: Final = 8
-"""How often an import is planned at most while accounts change under it."""
+"""The most times that an import is planned while accounts change under it."""
 
 _MARK: Final = "imported:"
 """In the comment of a key that an import brought."""

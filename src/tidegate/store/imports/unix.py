@@ -28,7 +28,7 @@ _PASSWD: Final = "name:password:uid:gid:gecos:home:shell"  # noqa: S105  the for
 _SHADOW: Final = "name:password:changed:min:max:warn:inactive:expires:reserved"
 _MOST_DAYS: Final = 10_000_000
 _NO_AGE: Final = 99_999
-"""What useradd writes for a password that never ages."""
+"""The value that useradd writes for a password that never ages."""
 
 
 def parse_unix(

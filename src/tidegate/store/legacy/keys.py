@@ -23,7 +23,7 @@ IDLE: Final = frozenset(
 """Options for things that are never given here."""
 
 _TYPES: Final = ("ssh-", "ecdsa-", "sk-")
-"""How the type of a key begins."""
+"""The beginnings of the types of keys."""
 _OPTION: Final = re.compile(r'([A-Za-z0-9-]+)(?:=("(?:[^"\\]|\\.)*"))?(?:,|(?=\s)|$)')
 
 

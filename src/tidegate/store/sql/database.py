@@ -44,7 +44,7 @@ ATTEMPTS: Final = 5
 REPLICA_LAG_SECONDS: Final = 5.0
 """After a write of ours, listings of what was written go to the writer for this long."""
 REPLICA_RETRY_SECONDS: Final = 10.0
-"""How long a failed replica is left alone."""
+"""Seconds that a failed replica is left alone."""
 
 ENOUGH_PACKET_BYTES: Final = 16 * 1024 * 1024
 """`max_allowed_packet` of a MySQL server that takes every record: the default of today's versions."""

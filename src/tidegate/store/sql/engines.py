@@ -35,9 +35,9 @@ from tidegate.store.sql.urls import check_url
 from tidegate.store.watched_file import WatchedFile
 
 CONNECT_SECONDS: Final = 5
-"""How long one attempt to reach a database server may take."""
+"""Seconds that one attempt to reach a database server may take."""
 POOL_WAIT_SECONDS: Final = 5
-"""How long an operation waits for a free connection."""
+"""Seconds that an operation waits for a free connection."""
 DEFAULT_POOL: Final = 10
 """Connections to a database server, unless `pool_size` says otherwise."""
 SQLITE_POOL: Final = 4

@@ -36,7 +36,7 @@ from tidegate.store.sql.tables import NAME_CHARS, Tables
 T = TypeVar("T")
 
 ATTEMPTS: Final = 8
-"""How often a change is tried whose row somebody else adds at the same moment."""
+"""Attempts at a change whose row somebody else adds at the same moment."""
 ROWS_AT_ONCE: Final = 200
 """Rows of a tree that is moved which are in memory at a time."""
 

@@ -28,7 +28,7 @@ from tidegate.store.sql.tables import Tables, users_table_name
 VERSIONS: Final = ("1", "2", "3", "4", "5", "6", "7", "8")
 """All schema versions, oldest first: the revisions in ``migrations/versions``."""
 LOCK_SECONDS: Final = 60
-"""How long a node waits for another that is migrating the same database."""
+"""Seconds that a node waits for another that is migrating the same database."""
 _LOCK_NAME: Final = "tidegate_schema"
 _LOCK_NUMBER: Final = 0x7469_6465
 """The advisory lock's number on PostgreSQL: "tide" in ASCII."""

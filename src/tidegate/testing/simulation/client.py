@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tidegate.vfs.factory import VfsSessions
 
 current: ContextVar[Client | None] = ContextVar("current", default=None)
-"""Whose request runs now."""
+"""The client whose request runs now."""
 
 
 class Client:

@@ -27,7 +27,7 @@ KILL_AFTER: Final = "kill-after"
 
 KINDS: Final = (FAIL, LOST, SLOW, LATE, CUT, CUT_AFTER, KILL, KILL_AFTER)
 HANG_SECONDS: Final = 45.0
-"""How long a call hangs: longer than every pause and time-out of usage accounting."""
+"""Seconds that a call hangs: longer than every pause and time-out of usage accounting."""
 
 
 class Fault(NamedTuple):

@@ -37,9 +37,9 @@ from tidegate.vfs.usage.scan import measure
 MAX_CARRIED_ENTRIES: Final = 250_000
 """Files, directories and links of a tree that is moved by copying; their names are remembered meanwhile."""
 _OPEN_MODE: Final = 0o700
-"""What a directory grants us while it is filled."""
+"""The mode of a directory while it is filled."""
 _COARSE_NS: Final = 2_000_000_000
-"""How far a time may be off on storage that keeps whole seconds only (FAT: 2 s)."""
+"""The most that a time may be off on storage that keeps whole seconds only (FAT: 2 s)."""
 
 
 class _Item(NamedTuple):

@@ -27,7 +27,7 @@ from tidegate.vfs.mounts import ResolvedPath
 T = TypeVar("T")
 
 MAX_TRIES: Final = 8
-"""How often an operation begins anew because links changed under it."""
+"""Attempts at an operation while links change under it."""
 
 
 async def reach(

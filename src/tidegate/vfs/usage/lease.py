@@ -24,9 +24,9 @@ from typing import Final, Protocol
 from tidegate.errors import TidegateError
 
 LEASE_SECONDS: Final = 90.0
-"""How long a server counts as alive after it said so last."""
+"""Seconds that a server counts as alive after it said so last."""
 RENEW_SECONDS: Final = 20.0
-"""How often it says so, and looks for what dead servers left."""
+"""Seconds between two times that it says so, and looks for what dead servers left."""
 NAME_CHARS: Final = 40
 """Characters of the host's name in a server's name."""
 

@@ -87,7 +87,7 @@ Numbers = tuple[int, ...]
 """One number for each of a usage's `counts`, in their order."""
 
 Identity = tuple[int, int]
-"""What tells an account from another one of the same name: `id` and `created_at`; zeros if not known."""
+"""`id` and `created_at`, which tell an account from another one of the same name; zeros if not known."""
 
 
 def identity_of(account: Account) -> Identity:

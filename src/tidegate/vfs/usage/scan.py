@@ -34,16 +34,16 @@ from tidegate.vfs.usage.progress import Backlog, Kind, Scan, ScanList
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
 STEADY_TRIES: Final = 3
-"""How often a scan is repeated because files changed while it ran."""
+"""The most times that a scan is made because files changed while it ran."""
 RECOUNT_SECONDS: Final = 15.0
-"""How long an account whose numbers are uncertain waits to be counted; twice as long after each try."""
+"""Seconds that an account whose numbers are uncertain waits to be counted; twice as long after each try."""
 RECOUNT_MAX_SECONDS: Final = 600.0
 """Longest such wait."""
 RECOUNT_REST: Final = 5
-"""How much longer than such counts took they rest after that: users can bring about doubts at will."""
+"""The factor of the rest after such counts, of the time they took: users can bring about doubts at will."""
 UNCOUNTABLE: Final = (TidegateError, OverflowError)
-"""Why an account cannot be counted now, which is no reason not to count the others; sparse files add up to
-more than the store takes."""
+"""The reasons that an account cannot be counted now, which are none not to count the others; sparse files add
+up to more than the store takes."""
 ENTRIES_PER_BREATH: Final = 2000
 """Entries counted before other tasks get their turn, for backends that answer without waiting."""
 

@@ -43,7 +43,7 @@ from tidegate.vfs.usage.live import (
 from tidegate.vfs.usage.writing import REFUSED, UsageWriter
 
 FRESH_SECONDS: Final = 1.0
-"""How old the numbers of a login may be; older ones are asked for again when a session begins."""
+"""The greatest age of the numbers of a login, in seconds; older ones are asked for when a session begins."""
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 """Longest JSON document of one account, folder, administrator or key."""
 
 BODY_SECONDS: Final = 30.0
-"""How long a client may take to send a document, or the next piece of a dump."""
+"""Seconds that a client may take to send a document, or the next piece of a dump."""
 
 _JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.+-]+\+)?json")
 """RFC 8259, and suffixes of RFC 6839."""

@@ -11,9 +11,9 @@ from tidegate.errors import ProviderUnavailable, TidegateError
 from tidegate.store.contract import Provider
 
 FRESH_SECONDS: Final = 1.0
-"""How long an answer of the provider is given again."""
+"""Seconds that an answer of the provider is given again."""
 CHECK_SECONDS: Final = 5.0
-"""How long the provider may take to answer."""
+"""Seconds that the provider may take to answer."""
 
 
 class Health:

@@ -37,12 +37,12 @@ MAX_REVOKED: Final = 4000
 MAX_LIFETIME_SECONDS: Final = 720 * 60
 """Longest life that the configuration allows."""
 ROWS_SECONDS: Final = 1.0
-"""How long the provider's answer about one token is used again; a server's own revocations hold at once."""
+"""Seconds that the provider's answer about one token is used; a server's own revocations hold at once."""
 MAX_CACHED: Final = 1000
 """Tokens whose answer is remembered for that long."""
 
 _SETTING: Final = "revoked_tokens"
-"""Where versions before schema 5 kept revocations."""
+"""The setting of versions before schema 5 that kept revocations."""
 _ALGORITHM: Final = "HS256"
 _log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ STATUS: dict[type[TidegateError], str] = {
     PeerLimit: "too much at once",
     Unsupported: "not possible here",
 }
-"""What a client is told; anything else is "failed"."""
+"""Said to a client; anything else is "failed"."""
 
 Send = Callable[[bytes], Awaitable[None]]
 

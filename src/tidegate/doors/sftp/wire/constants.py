@@ -68,7 +68,7 @@ MAX_PACKET_BYTES: Final = 1024 * 1024
 """Longest packet accepted, without its length field; a longer one ends the channel."""
 
 ADVERTISED_PACKET_BYTES: Final = 256 * 1024
-"""What ``limits@openssh.com`` tells clients to stay within, as OpenSSH's own server does."""
+"""The size that ``limits@openssh.com`` tells clients to stay within, as OpenSSH's own server does."""
 
 ADVERTISED_IO_BYTES: Final = 255 * 1024
 """Most bytes answered to one READ, and advertised for READ and WRITE."""

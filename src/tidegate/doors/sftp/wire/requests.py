@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from tidegate.model import Attrs
 
 NO_ATTRS: Final = Attrs()
-"""What a request that sets no attribute carries: always this object."""
+"""The attributes of a request that sets none: always this object."""
 
 IO_HEADER: Final = Struct(">IBIIQQI")
 """A READ or WRITE whose handle has `HANDLE_BYTES` bytes: length, type, id, handle length, handle, offset,

@@ -39,14 +39,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 HOME: Final = "/home"
-"""Where the directories are found in a namespace of its own."""
+"""The directory that holds the directories in a namespace of its own."""
 
 SYSTEM: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
 """Directories of programs and libraries; those that exist can be read."""
 
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
 CACHE: Final = "/etc/ld.so.cache"
-"""Where libraries lie; the only file of /etc that is there."""
+"""The cache of the places of libraries; the only file of /etc that is there."""
 
 STAGING: Final = ("/tmp", "/run", "/var", "/mnt", "/opt")  # noqa: S108  a mount point, nothing is written
 """Directories of which one is covered while the new root is put together."""

@@ -24,10 +24,10 @@ from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import ProgramRun
 
 WATCH_SECONDS: Final = 0.5
-"""How often it is asked whether stored bytes have to be counted again."""
+"""Seconds between two questions whether stored bytes have to be counted again."""
 
 DRAIN_SECONDS: Final = 5.0
-"""How long output is waited for once the program has ended: somebody else may hold its pipe."""
+"""Seconds that output is waited for once the program has ended: somebody else may hold its pipe."""
 
 STATUS_REFUSED: Final = 1
 """Exit status of a command that was refused."""

@@ -19,15 +19,15 @@ COMMANDS: Final = {
     "git-upload-archive": ("upload-archive",),
     "git-receive-pack": ("receive-pack",),
 }
-"""What is run for a command, without the path."""
+"""The arguments of git for a command, without the path."""
 
 WRITES: Final = frozenset({"git-receive-pack"})
 
 SUFFIXES: Final = ("/.git", "", ".git/.git", ".git")
-"""What may be missing at the end of a repository's path, in git's order (git's path.c, enter_repo)."""
+"""The ends that a repository's path may lack, in git's order (git's path.c, enter_repo)."""
 
 SIGNS: Final = ("HEAD", "objects", "refs")
-"""What a repository's directory holds."""
+"""The names that a repository's directory holds."""
 
 PROTOCOL: Final = re.compile(r"[a-z0-9=.:-]{1,64}")
 """Values of GIT_PROTOCOL that are handed on."""

@@ -24,10 +24,10 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 RESERVED: Final = (".tidegate-part.", ".tidegate-upload.")
-"""How hidden names begin (`tidegate.backends.local.names`)."""
+"""The beginnings of hidden names (`tidegate.backends.local.names`)."""
 
 SWEEP_SECONDS: Final = 30.0
-"""How long names are looked for after one run."""
+"""Seconds that names are looked for after one run."""
 
 _OWN: Final = re.compile(r"\.tidegate-(part\.[0-9a-f]{32}|upload\.[0-9a-f]{16}\.[0-9a-f]{8})")
 

@@ -16,10 +16,10 @@ from tidegate.doors.ssh.programs.confine import SYSTEM
 from tidegate.errors import Unsupported
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-"""Where programs are looked for, before the PATH of the server."""
+"""The directories of programs that are looked in before the PATH of the server."""
 
 ASK_SECONDS: Final = 10
-"""How long git may take to say where its parts lie."""
+"""Seconds that git may take to say in which directory its parts lie."""
 
 _PT_INTERP: Final = 3
 

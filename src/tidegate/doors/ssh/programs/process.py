@@ -28,7 +28,7 @@ from tidegate.vfs.api import ProgramRun
 SCRIPT: Final = Path(__file__).with_name("confine.py")
 
 START_SECONDS: Final = 20.0
-"""How long the confinement may take."""
+"""Seconds that the confinement may take."""
 
 GRACE_SECONDS: Final = 5.0
 """Time between TERM and KILL."""

@@ -70,7 +70,7 @@ COMMANDS: Final = {
     "rm": changes.rm,
     "uname": _uname,
 }
-"""What a shell channel always has."""
+"""The commands that a shell channel always has."""
 
 
 def find(name: str, enabled: Collection[str]) -> TextCommand | None:

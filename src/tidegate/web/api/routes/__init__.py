@@ -6,4 +6,4 @@ from __future__ import annotations
 from typing import Final
 
 BASE: Final = "/api/v2"
-"""Where the paths of every group begin, but for those of health."""
+"""The beginning of the paths of every group, but for those of health."""

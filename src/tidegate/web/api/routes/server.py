@@ -20,7 +20,7 @@ router = APIRouter(prefix=BASE, tags=["maintenance"])
 health_router = APIRouter(tags=["health"])
 
 FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "+scp", "-rsync", "-git")
-"""What this version can do, as the field's other gateway spells it."""
+"""The abilities of this version, as the field's other gateway spells them."""
 
 
 @health_router.get(
