@@ -94,6 +94,7 @@ async def test_what_rules_do_with_an_upload(tmp_path: Path, mail: tuple[Mailbox,
             settings={
                 "smtp": {"host": "127.0.0.1", "port": smtp_port, "from": "Gateway <gw@example.com>"},
                 "common": {"event_manager": {"enabled_commands": ["/bin/sh"]}},
+                "http": {"headers": [{"key": "X-Api-Key", "value": "of the operator"}]},
             },
         )
         server.expected_errors = ["rule c is given up"]
@@ -168,6 +169,7 @@ async def test_what_rules_do_with_an_upload(tmp_path: Path, mail: tuple[Mailbox,
     assert out.read_text() == '/in/a "b".txt|6'
     assert server.stored(person.name).used_quota_files == 9
 
+    assert not any("x-api-key" in one.headers for one in receiver.received)  # administrators write these URLs
     hook = next(one for one in receiver.accepted if one.path.startswith("/hook"))
     assert hook.json == {"name": person.name, "path": '/in/a "b".txt'}
     assert hook.query == {"p": '/in/a "b".txt'}

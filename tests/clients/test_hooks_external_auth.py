@@ -151,9 +151,12 @@ async def test_accounts_that_are_not_stored(tmp_path: Path) -> None:
 
 async def test_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    async with hook_receiver() as hook:
+    async with hook_receiver() as hook, hook_receiver() as elsewhere:
         url = f"{hook.base}/extauth?key=secret"
-        sections = {"data_provider": {"external_auth_hook": url}, "http": {"timeout": 0.5}}
+        sections = {
+            "data_provider": {"external_auth_hook": url},
+            "http": {"timeout": 0.5, "headers": [{"key": "X-Api-Key", "value": "secret"}]},
+        }
         async with hook_world(tmp_path, **sections) as world:
             good = world.document("e1")
             hook.answers(good)
@@ -161,6 +164,7 @@ async def test_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
             (call,) = hook.calls()
             assert (call.method, call.path) == ("POST", "/extauth?key=secret")
             assert call.headers["Content-Type"] == "application/json"
+            assert call.headers["X-Api-Key"] == "secret"
             assert list(call.json.items()) == [
                 ("ip", "127.0.0.1"), ("keyboard_interactive", ""), ("password", "pw-e1"), ("protocol", "SSH"),
                 ("public_key", ""), ("tls_cert", ""), ("username", "e1"),
@@ -183,6 +187,12 @@ async def test_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
                 else web.Response()
             )
             assert await world.sftp("e1", "pw-e1")
+            # The password and the key of the service go nowhere else.
+            elsewhere.answers(good)
+            hook.answers("", 307, Location=f"{elsewhere.base}/b")
+            assert not await world.sftp("e1", "pw-e1")
+            assert elsewhere.got == []
+            assert f"redirects to another server, {elsewhere.base}/b" in caplog.text
 
             async def slow(_: object) -> web.Response:
                 import asyncio

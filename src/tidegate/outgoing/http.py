@@ -8,7 +8,7 @@ import random
 import re
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -43,7 +43,8 @@ class HttpHeader:
     Attributes:
         name: of the header.
         value: may be a secret, so it is not shown.
-        url: sent with URLs that begin with it; empty with all.
+        url: sent with URLs that begin with it; empty with all that are called, but not where a redirect leads
+            to another origin.
     """
 
     name: str
@@ -61,10 +62,11 @@ class HttpOptions:
         wait_max: longest wait between tries.
         retries: repetitions of a call that asks for them.
         authorities: files of certificate authorities that are trusted besides the system's.
-        certificates: files of client certificate and key; the first is used.
+        certificates: files of client certificate and key, without a passphrase; the first is used.
         verify: check the certificates of servers.
         headers: added to calls.
         environment_proxies: use ``https_proxy``, ``http_proxy`` and ``no_proxy``.
+        other_origins: follow redirects to them.
     """
 
     seconds: float = 20.0
@@ -76,6 +78,15 @@ class HttpOptions:
     verify: bool = True
     headers: Sequence[HttpHeader] = ()
     environment_proxies: bool = False
+    other_origins: bool = True
+
+    def of_administrators(self) -> HttpOptions:
+        """The same for URLs that are records: administrators write them, who need not be the operator.
+
+        They get nothing that says who the server is, and what was judged about the host of such a URL holds
+        for every host that is called.
+        """
+        return replace(self, headers=(), certificates=(), other_origins=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,7 @@ class HttpCaller:
         self._options = options or HttpOptions()
         self._line = Line(at_once, waiting)
         self._session: aiohttp.ClientSession | None = None
+        self._strangers: ssl.SSLContext | None = None
         self._opening: asyncio.Lock = asyncio.Lock()
         self._closed = False
 
@@ -136,7 +148,10 @@ class HttpCaller:
         """Call a URL; an answer of any status is an answer.
 
         Redirects are followed, at most `MAX_REDIRECTS`, never from ``https`` to ``http``: 301, 302 and 303
-        turn a POST into a GET without body (as browsers and SFTPGo do), 307 and 308 repeat it.
+        turn a POST into a GET without body (as browsers and SFTPGo do), 307 and 308 repeat it. To another
+        origin (RFC 6454: scheme, host and port) neither a body nor headers of the call go, nor the client
+        certificate, nor headers of the options but for those that name a URL there; a redirect that would
+        repeat a body there fails.
 
         Args:
             query: added to the query that the URL has, in this order.
@@ -146,8 +161,8 @@ class HttpCaller:
             source: whose share of places this takes, usually a client's address.
 
         Raises:
-            OutsideFailed: no answer, too slow, too large, or too many redirects. The detail names the URL
-                without user, password and query.
+            OutsideFailed: no answer, too slow, too large, redirects that are not followed, or a file of the
+                options that cannot be read. The detail names the URL without user, password and query.
             OutsideBusy: too many calls wait.
         """
         request = _Request(method, url, body, dict(headers or {}), dict(query or {}))
@@ -177,7 +192,7 @@ class HttpCaller:
                 return await self._follow(request)
         except TimeoutError:
             raise OutsideFailed(detail=f"{shown(request.url)} took longer than {seconds:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, OperatorError) as error:
             raise OutsideFailed(detail=f"{shown(request.url)}: {_reason(error)}") from error
 
     async def _follow(self, request: _Request) -> tuple[int, bytes]:
@@ -191,12 +206,21 @@ class HttpCaller:
             target = target.extend_query(request.query)
         first, method, body = target.origin(), request.method, request.body
         for _ in range(MAX_REDIRECTS + 1):
-            headers = self._headers(target, request.headers if target.origin() == first else {})
-            if body and "Content-Type" in request.headers:
-                headers["Content-Type"] = request.headers["Content-Type"]
+            at_first = target.origin() == first
+            headers = {
+                **self._headers(target, everywhere=at_first),
+                **(request.headers if at_first else {}),
+            }
+            tls = True if at_first or not self._options.certificates else await self._without_certificate()
             proxy = _proxy_for(target) if self._options.environment_proxies else None
             async with session.request(
-                method, target, data=body or None, headers=headers, allow_redirects=False, proxy=proxy
+                method,
+                target,
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=tls,
             ) as response:
                 status = response.status
                 location = response.headers.get("Location", "")
@@ -207,13 +231,26 @@ class HttpCaller:
                 raise ValueError("redirects from https to http")
             if status in (301, 302, 303) and method not in ("GET", "HEAD"):
                 method, body = "GET", b""
+            if following.origin() != first and (body or not self._options.other_origins):
+                raise ValueError(
+                    f"redirects to another server, {shown(str(following))}: that is not followed"
+                )
             target = following
         raise ValueError(f"redirects more than {MAX_REDIRECTS} times")
 
-    def _headers(self, target: yarl.URL, headers: Mapping[str, str]) -> dict[str, str]:
-        """Headers of the options for a URL, and those of the call."""
-        sent = {one.name: one.value for one in self._options.headers if _applies(one.url, str(target))}
-        return {**sent, **headers}
+    def _headers(self, target: yarl.URL, *, everywhere: bool) -> dict[str, str]:
+        """Headers of the options for a URL; those that name none only if they may go everywhere."""
+        return {
+            one.name: one.value
+            for one in self._options.headers
+            if (_applies(one.url, str(target)) if one.url else everywhere)
+        }
+
+    async def _without_certificate(self) -> ssl.SSLContext:
+        """The TLS settings of another origin, which is not shown who this is."""
+        if self._strangers is None:
+            self._strangers = await asyncio.to_thread(tls_context, replace(self._options, certificates=()))
+        return self._strangers
 
     async def _open(self) -> aiohttp.ClientSession:
         """The session; made at the first call, because its library and the trusted authorities take time."""
@@ -260,7 +297,8 @@ def tls_context(options: HttpOptions) -> ssl.SSLContext:
     if options.certificates:
         certificate, key = options.certificates[0]
         try:
-            context.load_cert_chain(certificate, key)
+            # Nobody is at a terminal to type the password of a key.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
         except (OSError, ssl.SSLError) as error:
             raise OperatorError(f"http.certificates: {certificate}, {key}: {error}") from error
     if not options.verify:
@@ -281,8 +319,6 @@ async def _content(response: aiohttp.ClientResponse) -> bytes:
 
 def _applies(prefix: str, url: str) -> bool:
     """True if a header for URLs that begin with `prefix` goes to `url`; hosts are compared as a whole."""
-    if not prefix:
-        return True
     if not url.startswith(prefix):
         return False
     left, right = urlsplit(prefix), urlsplit(url)

@@ -88,9 +88,9 @@ class EventRules:
         self._origin = ""
         self._server = server_name(str(loaded.config_dir))
         self.active = ActiveRules(RuleBook(tuple(self._configured)))
-        self._insecure = HttpCaller(
-            replace(http_options(loaded), verify=False), at_once=PROGRAMS, waiting=WAITING
-        )
+        options = http_options(loaded).of_administrators()
+        self._stored = HttpCaller(options, at_once=PROGRAMS, waiting=WAITING)
+        self._insecure = HttpCaller(replace(options, verify=False), at_once=PROGRAMS, waiting=WAITING)
         self._digests = Digests()
         people = People(parts.find, provider)
         files = FileActions(parts.open_session, people)
@@ -105,7 +105,7 @@ class EventRules:
             back_up=partial(back_up, loaded, provider),
             rotate=rotate_log,
         )
-        requests = HttpActions(self._http, self._insecure, self._open_secret, files.read)
+        requests = HttpActions(self._stored, self._insecure, self._open_secret, files.read)
         programs = CommandActions(self._programs, loaded.settings.common.event_manager.enabled_commands)
         self.runner = Runner(
             HookRunner(self._programs, self._http, commands),
@@ -113,7 +113,7 @@ class EventRules:
                 ActionType.HTTP: requests.run,
                 ActionType.COMMAND: programs.run,
                 ActionType.EMAIL: mail.run,
-                ActionType.CHAT: ChatActions(self._http, self._open_secret, self._digests).run,
+                ActionType.CHAT: ChatActions(self._stored, self._open_secret, self._digests).run,
                 ActionType.FILESYSTEM: files.run,
                 ActionType.RETENTION: files.retain,
                 ActionType.BACKUP: upkeep.backup,
@@ -267,4 +267,5 @@ class EventRules:
         await self._digests.close()
         await self._programs.close()
         await self._http.close()
+        await self._stored.close()
         await self._insecure.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 from tests.support.certificates import certificate
 
 from tidegate.errors import OutsideBusy, OutsideFailed
@@ -166,16 +167,63 @@ async def test_headers_go_to_their_urls_alone(receiver: Receiver) -> None:
                 HttpHeader("X-Only", "b", f"{receiver.base}/a?fixed=1"),
                 HttpHeader("X-Pre", "c", f"{receiver.base}/a"),
                 HttpHeader("X-Not", "d", receiver.base[:-1]),
+                HttpHeader("X-There", "f", f"{other.base}/b"),
             ]
         )
     )
     try:
-        receiver.answers["/a"] = answer(307, Location=f"{other.base}/b")
+        receiver.answers["/a"] = answer(303, Location=f"{other.base}/b")
         other.answers["/b"] = answer(200)
         await caller.call("POST", f"{receiver.base}/a?fixed=1", body=b"1", headers={"X-Call": "e"})
         sent = {name: value for name, value in receiver.got[0][3].items() if name.startswith("X-")}
         assert sent == {"X-All": "a", "X-Only": "b", "X-Pre": "c", "X-Call": "e"}
-        assert {name for name in other.got[0][3] if name.startswith("X-")} == {"X-All"}
+        method, path, body, headers = other.got[0]
+        assert (method, path, body) == ("GET", "/b", b"")
+        assert {name for name in headers if name.startswith("X-")} == {"X-There"}
+    finally:
+        await caller.close()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("hops", [1, 2])
+async def test_a_body_goes_to_no_other_server(
+    receiver: Receiver, caller: HttpCaller, status: int, hops: int
+) -> None:
+    other = Receiver()
+    runner = await other.serve()
+    other.answers["/b"] = answer(200)
+    receiver.answers["/a"] = answer(status, Location=f"{other.base}/b?key=secret" if hops == 1 else "/hop")
+    receiver.answers["/hop"] = answer(status, Location=f"{other.base}/b?key=secret")
+    try:
+        with pytest.raises(OutsideFailed, match=f"to another server, {other.base}/b: that is not") as caught:
+            await caller.call(
+                "POST", f"{receiver.base}/a", body=b"pw-e1", headers={"X-Call": "e"}, retry=True
+            )
+        assert "secret" not in str(caught.value)
+        assert other.got == []
+        # Without a body there is nothing to keep back.
+        receiver.answers["/a"] = answer(status, Location=f"{other.base}/b")
+        assert (await caller.call("GET", f"{receiver.base}/a", headers={"X-Call": "e"})).status == 200
+        assert "X-Call" not in other.got[0][3]
+    finally:
+        await runner.cleanup()
+
+
+async def test_urls_of_administrators_get_no_secrets_and_lead_nowhere_else(receiver: Receiver) -> None:
+    other = Receiver()
+    runner = await other.serve()
+    options = HttpOptions(headers=[HttpHeader("X-All", "a"), HttpHeader("X-Here", "b", receiver.base)])
+    caller = HttpCaller(options.of_administrators())
+    try:
+        receiver.answers["/a"] = answer(302, Location=f"{other.base}/b")
+        with pytest.raises(OutsideFailed, match="redirects to another server"):
+            await caller.call("GET", f"{receiver.base}/a")
+        assert other.got == []
+        receiver.answers["/a"] = answer(302, Location="/b")
+        receiver.answers["/b"] = answer(200)
+        assert (await caller.call("POST", f"{receiver.base}/a", body=b"1")).status == 200
+        assert not any(name.startswith("X-") for _, _, _, headers in receiver.got for name in headers)
     finally:
         await caller.close()
         await runner.cleanup()
@@ -266,6 +314,20 @@ async def test_tls_with_own_authority_and_client_certificate(tmp_path: Path) -> 
     runner = await receiver.serve(context)
     receiver.answers["/a"] = answer(200, "tls")
     receiver.answers["/down"] = answer(302, Location="http://127.0.0.1:9/")
+    second = Receiver()
+    known: list[object] = []
+
+    async def who(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        known.append(request.transport.get_extra_info("peercert"))
+        return web.Response(text="who")
+
+    asking = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=own)
+    asking.load_cert_chain(authority, server / "key.pem")
+    asking.verify_mode = ssl.CERT_OPTIONAL
+    second_runner = await second.serve(asking)
+    second.answers["/who"] = who
+    receiver.answers["/away"] = answer(302, Location=f"{second.base}/who")
     good = HttpCaller(HttpOptions(authorities=[authority], certificates=[(own, client / "key.pem")]))
     blind = HttpCaller(HttpOptions(verify=False, certificates=[(own, client / "key.pem")]))
     strange, bare = HttpCaller(), HttpCaller(HttpOptions(authorities=[authority]))
@@ -274,6 +336,9 @@ async def test_tls_with_own_authority_and_client_certificate(tmp_path: Path) -> 
         assert (await blind.call("GET", f"{receiver.base}/a")).body == b"tls"
         with pytest.raises(OutsideFailed, match="redirects from https to http"):
             await good.call("GET", f"{receiver.base}/down")
+        assert (await good.call("GET", f"{second.base}/who")).body == b"who"
+        assert (await good.call("POST", f"{receiver.base}/away", body=b"1")).body == b"who"
+        assert [bool(one) for one in known] == [True, False]  # a redirect shows nobody who this is
         with pytest.raises(OutsideFailed, match="certificate is not trusted"):
             await strange.call("GET", f"{receiver.base}/a")
         with pytest.raises(OutsideFailed):
@@ -282,6 +347,30 @@ async def test_tls_with_own_authority_and_client_certificate(tmp_path: Path) -> 
         for one in (good, blind, strange, bare):
             await one.close()
         await runner.cleanup()
+        await second_runner.cleanup()
+
+
+async def test_files_that_cannot_be_read_fail_the_call_and_ask_nobody(tmp_path: Path) -> None:
+    own = certificate(tmp_path, "client")
+    key = serialization.load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"passphrase"),
+        )
+    )
+    gone = tmp_path / "gone.pem"
+    for options, name in (
+        (HttpOptions(authorities=[gone], wait_min=0.01), "http.ca_certificates: .*gone.pem"),
+        (HttpOptions(certificates=[(own, gone)], wait_min=0.01), "http.certificates: .*gone.pem"),
+        (HttpOptions(certificates=[(own, locked)], wait_min=0.01), "http.certificates: .*locked.pem"),
+    ):
+        caller = HttpCaller(options)
+        with pytest.raises(OutsideFailed, match=name):
+            await caller.call("GET", "http://127.0.0.1:9/", retry=True)
+        await caller.close()
 
 
 async def test_a_peer_that_breaks_off(caller: HttpCaller) -> None:

@@ -65,9 +65,14 @@ class HttpKeys(Section):
         "Files of authorities that are trusted besides the system's, relative to the configuration "
         "directory.",
     )
-    certificates: list[ClientCertificate] = declare([], "Client certificates; the first is used.")
+    certificates: list[ClientCertificate] = declare(
+        [],
+        "Client certificates of calls of the configuration, with keys without passphrase; the first is used.",
+    )
     skip_tls_verify: bool = declare(False, "Accept any certificate of a server: only for tests.")
-    headers: list[HeaderKeys] = declare([], "Headers that are added.")
+    headers: list[HeaderKeys] = declare(
+        [], "Headers of calls of the configuration (hooks, `common.actions`, `data_provider.actions`)."
+    )
     environment_proxies: bool = declare(
         False, "Use the proxies that the variables `https_proxy`, `http_proxy` and `no_proxy` name."
     )

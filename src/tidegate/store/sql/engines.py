@@ -292,9 +292,10 @@ def _mysql_tls(options: ProviderOptions, *, checked: bool) -> ssl.SSLContext:
     with _tls_file(authority):
         context = ssl.create_default_context(cafile=authority or None)
     if options.client_cert:
-        files = (options.client_cert, *([options.client_key] if options.client_key else []))
-        with _tls_file(" and ".join(files)):
-            context.load_cert_chain(*files)
+        certificate, key = options.client_cert, options.client_key or None
+        with _tls_file(f"{certificate} and {key}" if key else certificate):
+            # A key with a passphrase would have the library ask on the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
     if not checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
