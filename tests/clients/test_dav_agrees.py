@@ -12,14 +12,13 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.support.dav_world import SECONDS, Dav, DavServer, dav_server
-from tests.support.running import free_port
+from tests.support.running import free_port, wait_for
 
 HISTORIES = 8
 STEPS = 60
@@ -86,15 +85,16 @@ class Wsgidav:
             stdout=self._log,
             stderr=self._log,
         )
-        deadline = time.monotonic() + SECONDS
-        while True:
+
+        def answers() -> bool:
             try:
                 with Dav(self.port) as client:
                     client.code("OPTIONS", "/")
-                return
             except OSError:
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
+                return False
+            return True
+
+        wait_for(answers, f"wsgidav does not answer: see {log}", SECONDS)
 
     def close(self) -> None:
         self.process.terminate()

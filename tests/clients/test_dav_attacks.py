@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.dav_world import Dav, DavServer, dav_server
-from tests.support.running import Person
+from tests.support.running import Person, wait_for
 
 LOCK = (
     '<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope>'
@@ -258,6 +258,49 @@ def test_a_listing_of_many_properties_lets_others_run(dav: Dav, server: DavServe
     assert sizes[0] > 2000 * 1000
 
 
+def test_locks_of_a_directory_are_told_once_and_not_for_each_member(dav: Dav, person: Person) -> None:
+    (person.home / "d").mkdir()
+    for number in range(200):
+        (person.home / f"d/f{number}").touch()
+    shared = LOCK.replace("exclusive", "shared").replace(
+        "</D:lockinfo>", f"<D:owner>{'o' * 4000}</D:owner></D:lockinfo>"
+    )
+    for _ in range(20):
+        assert dav.code("LOCK", "/d", shared, Depth="infinity") == 200
+    assert dav.code("LOCK", "/d/f7", shared, Depth="0") == 200
+    body = '<propfind xmlns="DAV:"><prop><getetag/><lockdiscovery/></prop></propfind>'
+    answer = dav.ask("PROPFIND", "/d", body, Depth="1")
+    assert (answer.code, len(answer.body) < 2_000_000) == (207, True)
+    assert len(dav.ask("PROPFIND", "/d", Depth="1").body) < 2_000_000  # allprop
+    statuses: dict[str, int] = {}
+    for one in ET.fromstring(answer.body).findall("{DAV:}response"):
+        owners = sum(1 for _ in one.iter("{DAV:}owner"))
+        href = one.findtext("{DAV:}href")
+        assert owners == {"/d/": 20, "/d/f7": 1}.get(href or "", 0) or href == "/d/f7"
+        for stat in one.findall("{DAV:}propstat"):
+            if stat.find("{DAV:}prop/{DAV:}lockdiscovery") is not None:
+                status = stat.findtext("{DAV:}status") or ""
+                statuses[status] = statuses.get(status, 0) + 1
+    assert set(statuses) == {"HTTP/1.1 200 OK", "HTTP/1.1 507 Insufficient Storage"}
+    assert sum(statuses.values()) == 201
+
+
+def test_a_whole_tree_with_links_that_lead_back_has_an_end(tmp_path: Path) -> None:
+    with dav_server(tmp_path, binding={"infinite_depth": True}) as server:
+        person = server.account()
+        (person.home / "a/b").mkdir(parents=True)
+        (person.home / "a/b/f").write_text("x")
+        for number in range(3):
+            (person.home / f"a/b/up{number}").symlink_to("../..")
+        with Dav(server.plain, person) as dav:
+            found = [
+                one.text
+                for one in ET.fromstring(dav.ask("PROPFIND", "/", Depth="infinity").body).iter("{DAV:}href")
+            ]
+        ups = [f"/a/b/up{number}/" for number in range(3)]
+        assert sorted(filter(None, found)) == sorted(["/", "/a/", "/a/b/", "/a/b/f", *ups])
+
+
 def test_bodies_that_are_dear_let_others_run(dav: Dav, server: DavServer, person: Person) -> None:
     (person.home / "f").touch()
     attributes = " ".join(f'a{i}=""' for i in range(64))
@@ -298,10 +341,7 @@ def test_clients_that_leave_in_the_middle_leave_nothing_open(
             if what in (b"GET /f", b"PROPFIND /"):
                 sock.recv(10)
             sock.close()
-    deadline = time.monotonic() + 15
-    while server.running.descriptors() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: server.running.descriptors() <= before, "descriptors stay open", 15)
     assert (person.home / "f").stat().st_size == 30_000_000
     assert not (person.home / "g").exists()
     assert not (person.home / "h").exists()
@@ -427,6 +467,7 @@ def test_no_request_is_hidden_in_the_body_of_another(
         b"1\r\nxx\r\n0\r\n\r\n",
         b"1\nx\n0\n\n",
         b"1;a=" + b"b" * 400_000 + b"\r\nx\r\n0\r\n\r\n",
+        b"1;a=" + b"b" * 40_000 + b"\r\nx\r\n0\r\n\r\n",
     ],
 )
 def test_chunks_that_are_none_store_nothing(
@@ -486,10 +527,7 @@ def test_a_client_that_leaves_with_requests_behind_each_other(
         sock.sendall(one * 3)
         sock.recv(10)
         sock.close()
-    deadline = time.monotonic() + 10
-    while server.running.descriptors() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: server.running.descriptors() <= before, "descriptors stay open", 15)
     for line in server.running.lines("Download", username=person.name):
         assert line["size_bytes"] < 50_000_000
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.support.dav_world import Dav, DavServer, dav_server
-from tests.support.running import Person
+from tests.support.running import Person, wait_for
 
 from tidegate.model import Filters
 
@@ -40,13 +40,6 @@ def person(server: DavServer) -> Iterator[Person]:
 def dav(server: DavServer, person: Person) -> Iterator[Dav]:
     with Dav(server.plain, person) as made:
         yield made
-
-
-def wait_until(condition: Any, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def uploads(person: Person) -> int:
@@ -153,7 +146,7 @@ def test_one_login_for_many_requests(server: DavServer, person: Person) -> None:
         lines = server.running.lines()
         return len([one for one in lines if one["sender"] == "login" and one.get("username") == person.name])
 
-    wait_until(lambda: logins() >= 1)
+    wait_for(lambda: logins() >= 1, "it did not come about")
     assert logins() == 1
 
 
@@ -219,7 +212,7 @@ def test_a_cut_upload_leaves_what_was_there(
             context = ssl.create_default_context(cafile=str(server.certificate))
             sock = context.wrap_socket(plain, server_hostname="localhost")
         sock.sendall(head + b"n" * 1_000_000)
-        wait_until(lambda: uploads(person))
+        wait_for(lambda: uploads(person) > 0, "it did not come about")
         assert (person.home / "f").exists() is there  # not yet visible
         sock.close()
     server.running.wait_line("Upload", username=person.name, status="failed")
@@ -288,7 +281,7 @@ def test_of_two_uploads_with_one_tag_one_is_taken(server: DavServer, person: Per
     socks = [socket.create_connection(("127.0.0.1", server.plain), 10) for _ in range(2)]
     for index, sock in enumerate(socks):
         sock.sendall(head + str(index).encode() * 99_999)
-    wait_until(lambda: uploads(person) == 2)
+    wait_for(lambda: uploads(person) == 2, "it did not come about")
     codes = []
     for index, sock in enumerate(socks):
         sock.sendall(str(index).encode())
@@ -359,7 +352,7 @@ def test_head_sends_no_body_and_is_no_download(server: DavServer, dav: Dav, pers
         lines = server.running.lines()
         return len([1 for line in lines if line["sender"] == "Download" and line["username"] == person.name])
 
-    wait_until(lambda: downloads() == 1)
+    wait_for(lambda: downloads() == 1, "it did not come about")
 
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_no_whole_file(
@@ -1100,7 +1093,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_download(server: DavServer, per
         lines = server.running.lines()
         return [one for one in lines if one["sender"] == "Download" and one["username"] == person.name]
 
-    wait_until(failed)
+    wait_for(failed, "it did not come about")
     assert failed()[0]["status"] == "failed"
 
 
@@ -1117,10 +1110,10 @@ def test_drain_lets_an_upload_end(tmp_path: Path) -> None:
         head = f"PUT /f HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {words}\r\nContent-Length: 200000\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.plain), 10) as sock:
             sock.sendall(head.encode() + b"x" * 150_000)
-            wait_until(lambda: uploads(person))
+            wait_for(lambda: uploads(person) > 0, "it did not come about")
             assert server.running.process is not None
             server.running.send(15)
-            wait_until(lambda: refuses_transfers(server, person))
+            wait_for(lambda: refuses_transfers(server, person), "it did not come about")
             sock.sendall(b"x" * 50_000)
             assert sock.recv(1000).startswith(b"HTTP/1.1 201 ")
         server.running.stop()
@@ -1193,7 +1186,7 @@ def test_uploads_of_one_name_at_a_time_do_not_mix(server: DavServer, person: Per
     socks = [socket.create_connection(("127.0.0.1", server.plain), 10) for _ in range(2)]
     for index, sock in enumerate(socks):
         sock.sendall(head + str(index).encode() * 150_000)
-    wait_until(lambda: uploads(person) == 2)
+    wait_for(lambda: uploads(person) == 2, "it did not come about")
     for index, sock in enumerate(socks):
         sock.sendall(str(index).encode() * 50_000)
         assert sock.makefile("rb").readline().split()[1] in (b"201", b"204")

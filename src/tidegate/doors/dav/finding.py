@@ -10,15 +10,19 @@ from typing import Any, Final
 
 from tidegate.doors.dav import preconditions
 from tidegate.doors.dav.call import Call
-from tidegate.doors.dav.locking import locks_at
-from tidegate.doors.dav.properties import NO_DEAD, Dead, Renderer, Resource, add_room, href_of
+from tidegate.doors.dav.locking import locks_at, locks_of_member
+from tidegate.doors.dav.properties import NO_DEAD, Dead, Locks, Renderer, Resource, add_room, href_of
 from tidegate.doors.dav.request import XML, Rejected
 from tidegate.doors.dav.wire import answers, bodies, headers
-from tidegate.errors import Denied, NotFound, ProviderError, TidegateError
+from tidegate.errors import Conflict, Denied, NotFound, ProviderError, TidegateError
 from tidegate.model import Entry, Kind, VPath
 
 MAX_LEVELS: Final = 64
 """Directories within each other that an infinite depth goes down."""
+MAX_WAITING: Final = 100_000
+"""Directories that an infinite depth has yet to list; an answer that meets more is broken off."""
+MAX_LOCK_CHARS: Final = 1024 * 1024
+"""Characters of an answer that tell the locks of members; those after them have 507 for ``lockdiscovery``."""
 SEND_CHARS: Final = 64 * 1024
 """Characters of an answer that are gathered before they are sent."""
 
@@ -68,11 +72,17 @@ class _Answer:
         self._request = call.request
         self._parts: list[str] = [answers.OPEN]
         self._size = 0
+        self._lock_chars = MAX_LOCK_CHARS
 
     def add(self, text: str) -> None:
         """Another response."""
         self._parts.append(text)
         self._size += len(text)
+
+    def locks(self, found: tuple[str, ...]) -> Locks:
+        """The locks of a member, as far as the answer has room for them."""
+        self._lock_chars -= sum(map(len, found))
+        return found if self._lock_chars >= 0 or not found else None
 
     @property
     def full(self) -> bool:
@@ -103,6 +113,8 @@ class _Answer:
 async def _list(call: Call, answer: _Answer, renderer: Renderer, base: str, levels: int) -> None:
     """Answer for everything in a directory, and in what is below it down to `levels`.
 
+    Links are shown as what they lead to, and not gone into: they may lead back, and there may be many.
+
     Raises:
         TidegateError: the directory cannot be listed, and nothing has been sent.
     """
@@ -112,33 +124,43 @@ async def _list(call: Call, answer: _Answer, renderer: Renderer, base: str, leve
         here, href, left = waiting.pop()
         try:
             dead = await dead_of_children(call, here)
-            listing: Any = entries(call, here)
+            links: set[str] = set()
+            listing: Any = entries(call, here, links)
             async with aclosing(listing):
                 async for batch in listing:
                     for entry in batch:
                         child = href_of(href, entry)
                         found = dead.get(entry.name, NO_DEAD) if dead else NO_DEAD
-                        locks: tuple[str, ...] = ()
+                        locks: Locks = ()
                         if renderer.asks_locks and call.session.locks.active:
                             at = here.child(entry.name)
-                            locks = await locks_at(call, at, collection=entry.is_dir)
+                            locks = answer.locks(await locks_of_member(call, at, collection=entry.is_dir))
                         answer.add(renderer.show(Resource(entry, child, entry.name, found, locks)))
                         if answer.full:
                             await answer.flush()
-                        if entry.is_dir and left:
+                        if left and entry.is_dir and entry.name not in links:
                             waiting.append((here.child(entry.name), child, left - 1))
+                    links.clear()
                     await answer.flush()
+                    if len(waiting) > MAX_WAITING:
+                        raise Conflict("too many directories")
         except TidegateError as error:
             if here == path and not call.request.started:
                 raise
-            if here == path:  # a listing that ends early must not look complete
+            if here == path or len(waiting) > MAX_WAITING:  # what ends early must not look complete
                 call.request.exchange.abort()
                 raise
             call.failed("list", here, error)
 
 
-async def entries(call: Call, path: VPath) -> AsyncIterator[list[Entry]]:
-    """Entries of a directory in batches, as clients see them: links followed, devices and such left out."""
+async def entries(call: Call, path: VPath, links: set[str] | None = None) -> AsyncIterator[list[Entry]]:
+    """Entries of a directory in batches, as clients see them: links followed, devices and such left out.
+
+    Args:
+        call: the request.
+        path: of the directory.
+        links: gets the names of a batch that are links.
+    """
     batches: Any = call.session.list(path)
     async with aclosing(batches):
         async for batch in batches:
@@ -147,6 +169,8 @@ async def entries(call: Call, path: VPath) -> AsyncIterator[list[Entry]]:
                 if call.hides(entry.name):
                     continue
                 if entry.kind is Kind.LINK:
+                    if links is not None:
+                        links.add(entry.name)
                     try:
                         entry = await call.session.stat(path.child(entry.name))
                     except TidegateError:

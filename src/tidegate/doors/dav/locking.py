@@ -109,14 +109,14 @@ async def unlock(call: Call) -> None:
     await call.request.answer(204)
 
 
-def shown(call: Call, lock: Lock, *, collection: bool) -> str:
-    """A lock as ``activelock`` shows it."""
+def shown(call: Call, lock: Lock, *, collection: bool, whole: bool = True) -> str:
+    """A lock as ``activelock`` shows it; the owner, which may be long, stands in `whole` ones only."""
     return answers.active_lock(
         token=lock.token,
         href=call.request.href(lock.path, collection=collection),
         shared=lock.scope == "shared",
         infinite=lock.depth_infinite,
-        owner=lock.owner,
+        owner=lock.owner if whole else "",
         seconds=lock.left,
     )
 
@@ -130,6 +130,21 @@ async def locks_at(call: Call, path: VPath, *, collection: bool) -> tuple[str, .
     except TidegateError:
         return ()
     return tuple(shown(call, one, collection=collection or one.path != path) for one in found)
+
+
+async def locks_of_member(call: Call, path: VPath, *, collection: bool) -> tuple[str, ...]:
+    """The locks that cover a member of a listing; owners stand where a lock is, and not all below it.
+
+    A deep lock covers everything in a directory: told whole for each of many members, locks of a directory
+    would make its listing as long as their number, times the longest owner, times the members.
+    """
+    try:
+        found = await call.session.locks.list(path)
+    except TidegateError:
+        return ()
+    return tuple(
+        shown(call, one, collection=collection or one.path != path, whole=one.path == path) for one in found
+    )
 
 
 def submitted(header: conditions.IfHeader | None, lock_token: str | None) -> Iterable[str]:

@@ -19,6 +19,9 @@ Dead = Mapping[Name, bytes]
 
 NO_DEAD: Final[Dead] = {}
 
+Locks = tuple[str, ...] | None
+"""``activelock`` elements; None where the answer has no room for them."""
+
 
 @dataclass(slots=True)
 class Resource:
@@ -29,7 +32,7 @@ class Resource:
         href: its address, percent-encoded.
         name: shown to people.
         dead: properties that clients have set.
-        locks: ``activelock`` elements of the locks that cover it.
+        locks: ``activelock`` elements of the locks that cover it; None if they are not told.
         available: bytes that are free, None if that is not told here.
         used: bytes in use, likewise.
     """
@@ -38,10 +41,12 @@ class Resource:
     href: str
     name: str
     dead: Dead = field(default_factory=lambda: NO_DEAD)
-    locks: tuple[str, ...] = ()
+    locks: Locks = ()
     available: int | None = None
     used: int | None = None
 
+
+LOCKS: Final[Name] = (DAV, "lockdiscovery")
 
 _Shown = Callable[[Resource], str | None]
 
@@ -79,7 +84,7 @@ class Renderer:
                 else f"<D:getcontenttype>{content_type(r.entry.name, types)}</D:getcontenttype>"
             ),
             "supportedlock": lambda _: answers.SUPPORTED_LOCKS,
-            "lockdiscovery": lambda r: answers.lock_discovery(r.locks),
+            "lockdiscovery": lambda r: None if r.locks is None else answers.lock_discovery(r.locks),
         }
         # RFC 4331 section 3: no part of allprop, but for what is asked about alone, as Node's client does.
         self._asked: dict[str, _Shown] = {
@@ -98,7 +103,7 @@ class Renderer:
     @property
     def asks_locks(self) -> bool:
         """True if locks are asked for."""
-        return self._wanted.kind == "allprop" or (DAV, "lockdiscovery") in self._wanted.names
+        return self._wanted.kind == "allprop" or LOCKS in self._wanted.names
 
     def _of(self, name: Name) -> _Shown | None:
         if name[0] != DAV:
@@ -123,6 +128,7 @@ class Renderer:
     def _show_asked(self, resource: Resource) -> str:
         found: list[str] = []
         missing: list[str] = []
+        untold: list[str] = []
         dead = resource.dead
         for name, show in self._steps:
             shown: str | None = None
@@ -130,13 +136,17 @@ class Renderer:
                 shown = dead[name].decode()
             elif show is not None:
                 shown = show(resource)
-            if shown is None:
+            if shown is None and name == LOCKS and resource.locks is None:
+                untold.append(answers.empty(name))
+            elif shown is None:
                 missing.append(answers.empty(name))
             else:
                 found.append(shown)
-        stats = [answers.propstat(found, 200)] if found or not missing else []
+        stats = [answers.propstat(found, 200)] if found or not (missing or untold) else []
         if missing:
             stats.append(answers.propstat(missing, 404))
+        if untold:
+            stats.append(answers.propstat(untold, 507))
         return answers.response(resource.href, stats)
 
 

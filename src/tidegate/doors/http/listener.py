@@ -107,8 +107,8 @@ class Protocol(HttpToolsProtocol):
     """HTTP/1.1 with bounds on what uvicorn leaves unbounded, and a short way for long bodies.
 
     Heads, trailers and the frames of chunks are bounded together: no more than `MAX_HEAD_BYTES` may come
-    without a byte of a body. Of a long body of known length all after the first piece goes past the parser,
-    and another parser takes what follows it.
+    without a byte of a body, measured in pieces of `INPUT_PIECE`. Of a long body of known length all after
+    the first piece goes past the parser, and another parser takes what follows it.
     """
 
     listener: Listener
@@ -191,6 +191,8 @@ class Protocol(HttpToolsProtocol):
                         data = data[rest:]
                 continue
             except HttpParserError:
+                if self._bare > MAX_HEAD_BYTES:
+                    break
                 self._refuse(400, "this is no request of HTTP/1.1")
                 return False
             break
@@ -229,7 +231,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._bare = self._length = 0
+        self._bare = min(self._bare, INPUT_PIECE)  # the piece that it begins in counts as a whole
+        self._length = 0
         self._in_body = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -243,6 +246,7 @@ class Protocol(HttpToolsProtocol):
         Raises:
             ValueError: it is no head that we take; the parser makes its own error of it.
         """
+        self._require_short()
         self._in_body = True
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
@@ -301,16 +305,35 @@ class Protocol(HttpToolsProtocol):
         scope["raw_path"] = raw
         scope["query_string"] = parsed.query or b""
 
+    def _require_short(self) -> None:
+        """Check the bytes since the last one of a body, before what ends them resets their number.
+
+        Raises:
+            ValueError: they are too many.
+        """
+        if self._bare > MAX_HEAD_BYTES:
+            raise ValueError("a head, or what stands between two pieces of a body, is too long")
+
     def on_body(self, body: bytes) -> None:
-        """A piece of a body."""
+        """A piece of a body.
+
+        Raises:
+            ValueError: what stood before it is too long.
+        """
+        self._require_short()
         self._bare = 0
         self._length -= len(body)
         self.cycle.feed(body)
 
     def on_message_complete(self) -> None:
-        """A request is complete, unless its body is still to come behind a wish to upgrade."""
+        """A request is complete, unless its body is still to come behind a wish to upgrade.
+
+        Raises:
+            ValueError: the trailers are too long.
+        """
         if self._length > 0:
             return
+        self._require_short()
         self._in_body = False
         self._bare = 0
         self.cycle.end()
