@@ -21,6 +21,7 @@ COMMON: Final = {"annotated_doc": 3, "shellingham": 3, "typer": 30}
 
 SSH: Final = {
     **COMMON,
+    "OpenSSL": 5,
     "_cffi_backend": 1,
     "annotated_types": 1,
     "asyncssh": 75,
@@ -33,7 +34,8 @@ SSH: Final = {
     "typing_inspection": 4,
     "uvloop": 10,
 }
-"""Settings, identity and the SSH door. What checks passwords is loaded by the first that is checked."""
+"""Settings, identity and the SSH door. What checks passwords is loaded by the first that is checked; asyncssh asks for
+OpenSSL's binding (pyOpenSSL) where it is installed."""
 
 SQLITE: Final = {"_greenlet": 2, "aiosqlite": 8, "greenlet": 4, "sqlalchemy": 110}
 """The data provider that a server has unless it is told otherwise."""
