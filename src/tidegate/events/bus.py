@@ -36,6 +36,7 @@ class Bus:
 
     def __init__(self, sinks: Sequence[Sink], *, queue_limit: int = QUEUE_LIMIT) -> None:
         self._queues = [_queue_of(sink, queue_limit) for sink in sinks]
+        self._takers: dict[type, tuple[_AnyQueue, ...]] = {}
         self._limit = queue_limit
         self._outbox: Outbox | None = None
         self.uploads = self.downloads = False
@@ -49,6 +50,7 @@ class Bus:
         """Open another sink, which gets what comes from now on."""
         queue = _queue_of(sink, self._limit)
         self._queues.append(queue)
+        self._takers.clear()
         await queue.open()
 
     async def keep_in(self, outbox: Outbox) -> None:
@@ -80,7 +82,7 @@ class Bus:
             event: what happened.
             kept: `keep` was called for it.
         """
-        for queue in self._queues:
+        for queue in self._takers.get(type(event)) or self._find_takers(type(event)):
             queue.put(event)
         if not kept and self._outbox is not None and self._outbox.wants(event):
             self._outbox.put(event)
@@ -104,12 +106,18 @@ class Bus:
         Raises:
             ProviderUnavailable: it is not stored yet; nobody should be told.
         """
-        for queue in self._queues:
-            for event in events:
+        for event in events:
+            for queue in self._takers.get(type(event)) or self._find_takers(type(event)):
                 queue.put(event)
         outbox = self._outbox
         if outbox is not None and (wanted := [event for event in events if outbox.wants(event)]):
             await asyncio.gather(*map(outbox.keep, wanted))
+
+    def _find_takers(self, kind: type) -> tuple[_AnyQueue, ...]:
+        """The queues of the sinks that take a kind of event; kept, because each act asks."""
+        found = tuple(queue for queue in self._queues if queue.kinds is None or issubclass(kind, queue.kinds))
+        self._takers[kind] = found
+        return found
 
     async def close_outbox(self, drain_seconds: float = 5.0) -> None:
         """Store what waits, and close the kept sinks; while the data provider is still open."""
@@ -130,6 +138,7 @@ class _SinkQueue:
 
     def __init__(self, sink: Sink, limit: int) -> None:
         self._sink = sink
+        self.kinds = _kinds_of(sink)
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue(limit + 1)  # one place kept for the end mark
         self._limit = limit
         self._lost = 0
@@ -175,6 +184,7 @@ class _QuickSinkQueue:
 
     def __init__(self, sink: Sink, handle: Callable[[Event], None], limit: int) -> None:
         self._sink = sink
+        self.kinds = _kinds_of(sink)
         self._handle = handle
         self._waiting: deque[Event] = deque()
         self._limit = limit
@@ -224,6 +234,15 @@ class _QuickSinkQueue:
         await self._sink.close()
 
 
-def _queue_of(sink: Sink, limit: int) -> _SinkQueue | _QuickSinkQueue:
+_AnyQueue = _SinkQueue | _QuickSinkQueue
+
+
+def _kinds_of(sink: Sink) -> tuple[type, ...] | None:
+    """The kinds of event that a sink takes; None: all."""
+    kinds = getattr(sink, "kinds", None)
+    return None if kinds is None else tuple(kinds)
+
+
+def _queue_of(sink: Sink, limit: int) -> _AnyQueue:
     handle = getattr(sink, "handle_nowait", None)
     return _SinkQueue(sink, limit) if handle is None else _QuickSinkQueue(sink, handle, limit)

@@ -41,6 +41,9 @@ class Notices:
         find: the account of a name, as it is now.
     """
 
+    kinds: Final = (LoggedIn, LoginFailed, Disconnected)
+    """The bus hands it no others."""
+
     def __init__(
         self, settings: HookSettings, asker: Asker, find: Callable[[str], Awaitable[Account | None]]
     ) -> None:

@@ -67,7 +67,10 @@ class DefenceHost:
 
     Attributes:
         defence: what doors ask.
+        kinds: the bus hands it refused logins alone, so that uploads and downloads wake nothing here.
     """
+
+    kinds: Final = (LoginFailed,)
 
     def __init__(self, loaded: Loaded, provider: Provider, bus: Bus, ledger: Ledger) -> None:
         self._loaded = loaded

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bus hands a sink the kinds of event that it takes, and no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate.events.bus import Bus
+from tidegate.events.kinds import Connected, Event, LoggedIn, LoginFailed, Transferred
+from tidegate.model import Origin
+from tidegate.server.defence import DefenceHost
+
+ORIGIN = Origin(ip="192.0.2.1")
+
+
+class Taker:
+    def __init__(self) -> None:
+        self.got: list[object] = []
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def handle(self, event: object) -> None:
+        self.got.append(event)
+
+
+class Quick(Taker):
+    def handle_nowait(self, event: object) -> None:
+        self.got.append(event)
+
+
+@pytest.mark.parametrize("make", [Taker, Quick])
+@pytest.mark.parametrize("way", ["emit", "record"])
+async def test_kinds(make: type[Taker], way: str) -> None:
+    everything, some, none = make(), make(), make()
+    some.kinds = (LoginFailed, LoggedIn)  # type: ignore[attr-defined]
+    none.kinds = ()  # type: ignore[attr-defined]
+    bus = Bus([everything, none])
+    await bus.open()
+    events: list[Event] = [LoggedIn(origin=ORIGIN), LoginFailed(origin=ORIGIN), Connected(origin=ORIGIN)]
+    bus.emit(events[1])  # before the other sink is there: it must not be missed later
+    await bus.add(some)
+    if way == "emit":
+        for event in events:
+            bus.emit(event)
+    else:
+        await bus.record(*events)
+    await bus.close()
+    assert everything.got == [events[1], *events]
+    assert some.got == events[:2]
+    assert none.got == []
+
+
+def test_the_defence_is_not_asked_about_transfers() -> None:
+    """It counts refused logins; a task woken for each upload was a tenth of the upload's processor time."""
+    assert LoginFailed in DefenceHost.kinds
+    assert not issubclass(Transferred, DefenceHost.kinds)
