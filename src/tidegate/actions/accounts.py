@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from tidegate.accounts.versions import Record, encoded
-from tidegate.errors import InvalidPath
+from tidegate.errors import InvalidPath, Unsupported
 from tidegate.model import Account, VPath
 from tidegate.model.rule import Trigger
 from tidegate.policy.folders import storage_at
@@ -18,14 +20,10 @@ from tidegate.rules.facts import Facts
 from tidegate.rules.hooks import HookCall
 from tidegate.store.storages import encode_storage
 
-
-class Accounts(Protocol):
-    """Reads accounts."""
-
-    async def user(self, username: str) -> Account | None:
-        """One account."""
-        ...
-
+ACCOUNT_SECONDS: Final = 1.0
+"""Time for which an account is not looked up again: many events of one account come close together."""
+MAX_ACCOUNTS: Final = 1_000
+"""Accounts that are remembered for that time."""
 
 FindRecord = Callable[[str, str], Awaitable[Record | None]]
 """A record of the data provider by its kind and name."""
@@ -44,11 +42,19 @@ class Completer:
     Args:
         account: an account by name, stored or not.
         record: a record by kind and name.
+        clock: seconds, of any beginning.
     """
 
-    def __init__(self, account: Callable[[str], Awaitable[Account | None]], record: FindRecord) -> None:
+    def __init__(
+        self,
+        account: Callable[[str], Awaitable[Account | None]],
+        record: FindRecord,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._account = account
         self._record = record
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
 
     async def __call__(self, facts: Facts, rule: Rule) -> Facts:
         """The facts with what is known now."""
@@ -56,10 +62,28 @@ class Completer:
             return await self._with_record(facts, rule)
         if not facts.name:
             return facts
-        account = await self._account(facts.name)
+        account = await self._account_of(facts.name)
         if account is None:
             return facts
         return replace(facts, email=facts.email or account.email, **_storage(account, facts.virtual_path))
+
+    async def _account_of(self, name: str) -> Account | None:
+        """An account as it was a moment ago at most; None if nobody can tell who it is without a login."""
+        now = self._clock()
+        known = self._known.get(name)
+        if known is not None and now - known[0] < ACCOUNT_SECONDS:
+            return known[1]
+        try:
+            account = await self._account(name)
+        except (
+            Unsupported
+        ):  # an account that only a login hook knows, and it has not been here since the start
+            account = None
+        self._known[name] = now, account
+        self._known.move_to_end(name)
+        if len(self._known) > MAX_ACCOUNTS:
+            self._known.popitem(last=False)
+        return account
 
     async def _with_record(self, facts: Facts, rule: Rule) -> Facts:
         if facts.object_data:

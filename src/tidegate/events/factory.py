@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from tidegate.abc import KeptSink, Sink
 from tidegate.errors import ConfigError, Problem
+from tidegate.events.batches import KeptUse
 from tidegate.events.documents import KEPT, NAMES, name_of
 from tidegate.events.kinds import Event
-from tidegate.events.outbox import KeptUse
 from tidegate.plugins import create_parts
 
 GROUP: Final = "tidegate.sinks"

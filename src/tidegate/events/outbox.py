@@ -13,13 +13,23 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tidegate.abc import KeptEvent, KeptSink
+from tidegate.abc import KeptSink
 from tidegate.errors import ProviderError, ProviderUnavailable
-from tidegate.events.documents import decode, encode, name_of
+from tidegate.events.batches import (
+    ADVANCE_SECONDS,
+    BATCH_EVENTS,
+    CLAIM_SECONDS,
+    KeptUse,
+    Place,
+    Recent,
+    RecentRow,
+    deliver,
+)
+from tidegate.events.documents import encode
 from tidegate.events.kinds import Event
 
 if TYPE_CHECKING:
@@ -31,14 +41,12 @@ PENDING_LIMIT: Final = 10_000
 """Events waiting in memory to be stored; what comes then is as if the outbox were full."""
 WRITE_EVENTS: Final = 200
 """Events of one transaction."""
-BATCH_EVENTS: Final = 100
-"""Events handed on at a time."""
 DELIVER_SECONDS: Final = 40.0
 """Seconds that a sink may take for a batch."""
-CLAIM_SECONDS: Final = 90.0
-"""After this long without a sign of the server that hands on to a sink, another one may."""
 LOOK_SECONDS: Final = 15.0
 """Seconds between two looks of a sink's task for events of other servers, and for servers that have gone."""
+GATHER_SECONDS: Final = 0.05
+"""The least seconds between two batches for a sink: what comes meanwhile is handed on together."""
 TRIM_SECONDS: Final = 10.0
 """The least seconds between two removals of what every sink has, unless a full batch was handed on."""
 FIRST_DELAY: Final = 1.0
@@ -46,33 +54,6 @@ LAST_DELAY: Final = 60.0
 """Seconds between tries: doubled each time, from the one to the other."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class KeptUse:
-    """A kept sink in use.
-
-    Attributes:
-        name: of its cursor; it must not change.
-        sink: see `tidegate.abc.KeptSink`.
-        events: names of the events it gets, see `tidegate.events.documents`.
-        active: those of them that it gets now, where that changes; `Bus.look` follows a change.
-        wants: asked about each such event, if there is one.
-    """
-
-    name: str
-    sink: KeptSink
-    events: frozenset[str]
-    active: Callable[[], frozenset[str]] | None = None
-    wants: Callable[[Event], bool] | None = None
-
-    def names(self) -> frozenset[str]:
-        """Names of the events it gets now."""
-        return self.events if self.active is None else self.active()
-
-    def takes(self, event: Event) -> bool:
-        """True if the sink gets an event."""
-        return name_of(event) in self.names() and (self.wants is None or self.wants(event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +94,14 @@ class Outbox:
         self._server = server
         self._limit = limit
         self._refuses = refuse_when_full
-        self._pending: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._pending: deque[tuple[Event, str, asyncio.Future[None]]] = deque()
+        self._recent = Recent()
         self._stored = 0
         self._lost = 0
         self._registered = False
         self._trimmed = 0.0
         self._filled = asyncio.Event()
-        self._news = {use.name: asyncio.Event() for use in uses}
+        self._places = [Place(use) for use in uses]
         self._closing = False
         self._stop = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -148,8 +130,8 @@ class Outbox:
             self._open.append(use.sink)
             await use.sink.open()
         self._writer = asyncio.create_task(self._write(), name="outbox")
-        for use in self._uses:
-            task = asyncio.create_task(self._hand_on(use), name=f"kept sink {use.name}")
+        for place in self._places:
+            task = asyncio.create_task(self._hand_on(place), name=f"kept sink {place.use.name}")
             self._deliveries.append(task)
 
     # -- into the store ------------------------------------------------------------------------------
@@ -166,7 +148,7 @@ class Outbox:
                 )
             done.set_result(None)
             return done
-        self._pending.append((encode(event), done))
+        self._pending.append((event, encode(event), done))
         self._filled.set()
         return done
 
@@ -193,7 +175,8 @@ class Outbox:
             try:
                 await self._register()
                 if batch:
-                    await self._store.append([document for document, _ in batch])
+                    last = await self._store.append([document for _, document, _ in batch])
+                    self._recent.add(last - len(batch) + 1, [(event, text) for event, text, _ in batch])
             except Exception as error:
                 if not delay:
                     log.error("events cannot be kept: %s; tried again until they are", _said(error))
@@ -204,14 +187,19 @@ class Outbox:
                 log.info("events are kept again")
             delay = 0.0
             self._stored += len(batch)
-            for _, done in batch:
+            for _, _, done in batch:
                 self._pending.popleft()
                 if not done.done():
                     done.set_result(None)
             if not self._pending and not self._closing:
                 self._filled.clear()
-            for news in self._news.values():
-                news.set()
+            for place in self._places:
+                place.news.set()
+
+    async def _after(self, position: int) -> Sequence[OutboxRow | RecentRow]:
+        """The next rows after a position."""
+        recent = self._recent.after(position)
+        return recent or await self._store.after(position, BATCH_EVENTS)
 
     async def _register(self) -> None:
         if not self._registered:
@@ -221,44 +209,70 @@ class Outbox:
 
     # -- out of it -----------------------------------------------------------------------------------
 
-    async def _hand_on(self, use: KeptUse) -> None:
-        news = self._news[use.name]
-        delay = claimed = 0.0
-        position: int | None = None
+    async def _hand_on(self, place: Place) -> None:
+        use, delay = place.use, 0.0
         while not self._closing:
-            news.clear()
+            place.news.clear()
             try:
-                if position is None or time.monotonic() - claimed > CLAIM_SECONDS / 3:
-                    claimed = time.monotonic()
-                    await self._register()
-                    position = await self._store.claim(use.name, self._server, seconds=CLAIM_SECONDS)
-                rows = [] if position is None else await self._store.after(position, BATCH_EVENTS)
-                if rows:
-                    async with asyncio.timeout(DELIVER_SECONDS):
-                        await _deliver(use, rows)
-                    position = rows[-1].id
-                    if not await self._store.advance(use.name, self._server, position):
-                        position = None
-                await self._trim(now=len(rows) == BATCH_EVENTS)
+                count = await self._hand_on_once(place)
             except Exception as error:
                 if not delay:
                     log.warning(
                         "kept sink %s: %s; tried again until it takes the events", use.name, _said(error)
                     )
                 delay = min(max(delay * 2, self._timing.first_delay), LAST_DELAY)
-                position = None
+                place.claimed = -CLAIM_SECONDS  # somebody else may have it by now
                 await self._pause(delay)
                 continue
             if delay:
                 log.info("kept sink %s takes events again", use.name)
                 delay = 0.0
-            if not rows:
+            if not count or place.position == self._recent.last:
+                wait = LOOK_SECONDS if place.position == place.written else ADVANCE_SECONDS
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await news.wait()
+                    async with asyncio.timeout(wait):
+                        await place.news.wait()
+        with contextlib.suppress(ProviderError):
+            await self._advance(place)
+
+    async def _hand_on_once(self, place: Place) -> int:
+        """Hand on a batch; returns its size."""
+        await self._claim(place)
+        count = 0
+        if place.position is not None and await self._after(place.position):
+            await self._pause(place.handed + GATHER_SECONDS - time.monotonic())
+            rows = await self._after(place.position)
+            place.handed = time.monotonic()
+            if self._closing:
+                return 0
+            async with asyncio.timeout(DELIVER_SECONDS):
+                await deliver(place.use, rows)
+            place.position, count = rows[-1].id, len(rows)
+        if not count or count == BATCH_EVENTS or self._no_room() or place.late():
+            await self._advance(place)
+        await self._trim(now=count == BATCH_EVENTS)
+        return count
+
+    async def _claim(self, place: Place) -> None:
+        now = time.monotonic()
+        if place.position is None or now - place.claimed > CLAIM_SECONDS / 3:
+            place.claimed = now
+            await self._register()
+            found = await self._store.claim(place.use.name, self._server, seconds=CLAIM_SECONDS)
+            place.written = found
+            place.position = found if found is None or place.position is None else max(found, place.position)
+
+    async def _advance(self, place: Place) -> None:
+        position = place.position
+        if position is not None and position != place.written:
+            place.written, place.advanced = position, time.monotonic()
+            if not await self._store.advance(place.use.name, self._server, position):
+                place.position = None
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not beyond the end."""
+        if seconds <= 0:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
@@ -279,8 +293,8 @@ class Outbox:
         self._closing = True
         self._stop.set()
         self._filled.set()
-        for news in self._news.values():
-            news.set()
+        for place in self._places:
+            place.news.set()
         tasks = [task for task in (self._writer, *self._deliveries) if task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=drain_seconds)
@@ -300,20 +314,6 @@ class Outbox:
             except Exception:
                 log.exception("a kept sink could not be closed")
         self._open = []
-
-
-async def _deliver(use: KeptUse, rows: Sequence[OutboxRow]) -> None:
-    batch: list[KeptEvent] = []
-    for row in rows:
-        try:
-            event, document = decode(row.document)
-        except (ValueError, TypeError, KeyError) as error:
-            log.error("kept sink %s: event %d is left out: %s", use.name, row.id, error)
-            continue
-        if document.get("event") in use.events:
-            batch.append(KeptEvent(row.id, event, document))
-    if batch:
-        await use.sink.deliver(batch)
 
 
 def _said(error: Exception) -> str:

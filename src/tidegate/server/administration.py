@@ -24,10 +24,10 @@ from tidegate.accounts.needs import (
 )
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.config.load import Loaded
+from tidegate.events.batches import KeptUse
 from tidegate.events.documents import encode, name_of
 from tidegate.events.factory import create_sinks
 from tidegate.events.kinds import Event
-from tidegate.events.outbox import KeptUse
 from tidegate.server.secrets import sealing
 from tidegate.server.wiring import homes, password_hasher, record_rules, sink_uses
 from tidegate.store.contract import Provider

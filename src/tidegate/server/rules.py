@@ -30,9 +30,10 @@ from tidegate.actions.schedule import Schedule
 from tidegate.actions.upkeep import Upkeep
 from tidegate.config.load import Loaded
 from tidegate.errors import BadRecord, NotFound, ProviderUnavailable
+from tidegate.events.batches import KeptUse
 from tidegate.events.bus import Bus
 from tidegate.events.documents import NAMES
-from tidegate.events.outbox import KeptUse, Outbox
+from tidegate.events.outbox import Outbox
 from tidegate.inspection.inspections import Inspections
 from tidegate.model.rule import ActionType, EventAction, Trigger
 from tidegate.model.sealing import SecretPlace, is_sealed, open_value
@@ -151,7 +152,8 @@ class EventRules:
 
     def use(self) -> KeptUse:
         """The kept sink that hands events to rules."""
-        return KeptUse(RULES_SINK, self.sink, NAMES, active=self.active.names, wants=self.active.wants)
+        active = self.active
+        return KeptUse(RULES_SINK, self.sink, NAMES, active=active.names, wants=active.wants, documents=False)
 
     async def start(self, inspections: Inspections, make_outbox: Callable[[list[KeptUse]], Outbox]) -> None:
         """Read the records and follow their changes; a data provider that is away is asked again later.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
 from tidegate.errors import ProviderUnavailable
+from tidegate.events.batches import KeptUse
 from tidegate.events.bus import Bus
 from tidegate.events.factory import create_sinks
-from tidegate.events.outbox import KeptUse, Outbox
+from tidegate.events.outbox import Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
 from tidegate.server.inspectors import clamd_options, inspector_keys

@@ -15,11 +15,12 @@ from tests.unit.logs.test_logs_lines import EVENTS
 from tidegate.abc import KeptEvent
 from tidegate.errors import ProviderUnavailable
 from tidegate.events import kinds
+from tidegate.events.batches import KeptUse
 from tidegate.events.bus import Bus
 from tidegate.events.documents import NAMES, decode, document_of, encode, name_of
-from tidegate.events.outbox import KeptUse, Outbox, Timing
+from tidegate.events.outbox import Outbox, Timing
 from tidegate.model import NOWHERE, Action, Attrs
-from tidegate.store.outbox import MemoryOutbox
+from tidegate.store.outbox import MemoryOutbox, OutboxRow
 
 QUICK = Timing(record_seconds=5, first_delay=0.02, trim_seconds=0)
 DONE = kinds.Transferred(NOWHERE, 1.0, Action.UPLOAD, virtual_path="/x")
@@ -32,7 +33,15 @@ class Store(MemoryOutbox):
         super().__init__()
         self.back = asyncio.Event()
         self.back.set()
-        self.calls = 0
+        self.calls = self.reads = self.advances = 0
+
+    async def after(self, position: int, limit: int) -> list[OutboxRow]:
+        self.reads += 1
+        return await super().after(position, limit)
+
+    async def advance(self, sink: str, server: str, position: int) -> bool:
+        self.advances += 1
+        return await super().advance(sink, server, position)
 
     async def append(self, documents: Sequence[str]) -> int:
         self.calls += 1
@@ -187,3 +196,37 @@ def test_every_event_goes_round_as_a_document(event: kinds.Event) -> None:
     assert again.at == event.at
     assert document["event"] == name_of(event) in NAMES
     assert document == json.loads(json.dumps(document_of(event)))
+
+
+async def test_what_was_stored_here_is_not_read_again_and_the_cursor_is_written_for_many() -> None:
+    store, taker = Store(), Taker()
+    async with opened(store, taker) as bus:
+        for _ in range(20):
+            await bus.record(DONE)
+        assert await taker.wait(20) == list(range(1, 21))
+        assert store.reads <= 3
+        assert store.advances <= 3
+    assert await store.claim("t0", "next", seconds=60) == 20
+
+
+async def test_what_came_since_the_cursor_was_written_comes_again_with_its_id() -> None:
+    store, taker, after = Store(), Taker(), Taker()
+    async with opened(store, taker) as bus:
+        await bus.record(DONE)
+        assert await taker.wait(1) == [1]
+        await bus.record(DONE)
+        assert await taker.wait(2) == [1, 2]
+        other = Outbox(store, [KeptUse("t0", after, frozenset(("upload",)))], server="here", limit=100)
+        await other.open()  # as if this process had ended before it wrote the cursor
+        assert await after.wait(1) == [2]
+        await other.close()
+
+
+async def test_what_another_server_stores_in_between_is_read() -> None:
+    store, taker = Store(), Taker()
+    async with opened(store, taker) as bus:
+        await bus.record(DONE)
+        assert await taker.wait(1) == [1]
+        await store.append([encode(DONE)])
+        await bus.record(DONE)
+        assert await taker.wait(3) == [1, 2, 3]

@@ -30,9 +30,11 @@ from tidegate.store.sql.engines import (
     target_of,
 )
 from tidegate.store.sql.shape import RightMissing, code_of, is_denied
+from tidegate.store.watched_file import WatchedFile
 
 if TYPE_CHECKING:
     from tidegate.store.sql.lookup import Lookup
+    from tidegate.store.sql.quick_writes import Execute, QuickWrites
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -73,6 +75,8 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._replica: AsyncEngine | None = None
         self.lookup: Lookup | None = None
+        self._watched: WatchedFile | None = None
+        self._quick: QuickWrites | None = None
         self._replica_rest = 0.0
         self._replica_away = False
         self._written: dict[str, float] = {}
@@ -83,8 +87,8 @@ class Database:
     def start(self) -> None:
         """Make the engines; they connect when first used."""
         if self._engine is None:
-            self._engine, watched = make_engine(self.target, self._options)
-            if watched is not None:
+            self._engine, self._watched = make_engine(self.target, self._options)
+            if (watched := self._watched) is not None:
                 from tidegate.store.sql.lookup import Lookup  # SQLite's driver is loaded for those who use it
 
                 self.lookup = Lookup(sqlite_file(self.target), watched, self._engine.dialect)
@@ -97,6 +101,9 @@ class Database:
             await asyncio.wait(self._leaving, timeout=OPERATION_SECONDS)
         if self.lookup is not None:
             await self.lookup.close()
+        if self._quick is not None:
+            await self._quick.close()
+            self._quick = None
         for engine in (self._engine, self._replica):
             if engine is not None:
                 await engine.dispose()
@@ -170,6 +177,25 @@ class Database:
                 return await self._run(self._writer(), self.target, work, seconds, writes=True, again=again)
         finally:
             self._remember(about)
+
+    async def write_quickly(self, work: Callable[[Execute], T]) -> tuple[T] | None:
+        """Run writing work in one transaction and one trip to a thread, where that is possible (SQLite).
+
+        Returns:
+            what the work returned; None if it is to be done by `write`, and nothing is stored.
+
+        Raises:
+            ProviderUnavailable: the file was replaced or removed.
+        """
+        self._writer()  # opened
+        if self._watched is None or self._one_writer is None:
+            return None
+        if self._quick is None:
+            from tidegate.store.sql.quick_writes import QuickWrites  # for those who keep events
+
+            self._quick = QuickWrites(sqlite_file(self.target), self._watched)
+        async with self._one_writer:
+            return await self._quick.run(work)
 
     @contextlib.asynccontextmanager
     async def raw(self) -> AsyncIterator[AsyncConnection]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
 
@@ -18,6 +18,9 @@ from tidegate.store.outbox import OutboxRow
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database
 from tidegate.store.sql.tables import Tables
+
+if TYPE_CHECKING:
+    from tidegate.store.sql.quick_writes import Execute
 
 _HEAD: Final = ""
 
@@ -68,6 +71,9 @@ class SqlOutbox:
 
     async def append(self, documents: Sequence[str]) -> int:
         """See `OutboxStore`."""
+        quick = await self._database.write_quickly(lambda execute: self._append(execute, documents))
+        if quick is not None:
+            return quick[0]
         cursors, count = self._cursors, len(documents)
         at_head = cursors.c.sink == _HEAD
         raised = update(cursors).where(at_head).values(position=cursors.c.position + count)
@@ -84,6 +90,16 @@ class SqlOutbox:
             return last
 
         return await self._database.write(work)
+
+    def _append(self, execute: Execute, documents: Sequence[str]) -> int:
+        count = len(documents)
+        head = f'"{self._cursors.name}"'
+        execute(f"UPDATE {head} SET position = position + ? WHERE sink = ?", count, _HEAD)  # noqa: S608  our name
+        found = execute(f"SELECT position FROM {head} WHERE sink = ?", _HEAD)  # noqa: S608
+        last = int(found[0][0])
+        rows = [(last - count + index, text) for index, text in enumerate(documents, start=1)]
+        execute.many(f'INSERT INTO "{self._rows.name}" (id, document) VALUES (?, ?)', rows)  # noqa: S608
+        return last
 
     async def claim(self, sink: str, server: str, *, seconds: float) -> int | None:
         """See `OutboxStore`."""
@@ -121,6 +137,14 @@ class SqlOutbox:
     async def advance(self, sink: str, server: str, position: int) -> bool:
         """See `OutboxStore`."""
         cursors = self._cursors
+
+        def quickly(execute: Execute) -> bool:
+            text = f'UPDATE "{cursors.name}" SET position = ? WHERE sink = ? AND server = ?'  # noqa: S608
+            execute(text, position, sink, server)
+            return bool(execute("SELECT changes()")[0][0])
+
+        if (quick := await self._database.write_quickly(quickly)) is not None:
+            return quick[0]
         mine = (cursors.c.sink == sink) & (cursors.c.server == server)
 
         async def work(connection: AsyncConnection) -> bool:
