@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import os
+import sqlite3
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.command_line import Result, tidegate
+from tests.support.far_sshd import FarServer, far_sshd
 from tests.support.fault_proxy import FaultProxy, Refuse, fault_proxy
 from tests.support.object_servers import ObjectServer
 from tests.support.running import Person, Running, free_port, wait_for
@@ -67,6 +69,14 @@ class World:
         result = self(*args)
         assert result.code == 0, (result, self.server.tail())
         return result.out
+
+    def command(self, *args: str) -> Result:
+        return tidegate(*args, "--url", self.url, "--token-file", self.token)
+
+    def await_phase(self, phase: str) -> None:
+        wait_for(
+            lambda: self.ask(f"storage-moves/users/{self.name}")["phase"] == phase, f"no {phase} came", 30
+        )
 
     def ask(self, path: str) -> Any:
         request = urllib.request.Request(f"{self.url}/api/v2/{path}")
@@ -122,6 +132,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: ObjectSer
             made.server.stop()
         finally:
             made.server.kill()
+
+
+@pytest.fixture(scope="module")
+def far_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarServer]:
+    with far_sshd(tmp_path_factory.mktemp("far")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -194,9 +210,7 @@ def test_kill_9(world: World, phase: str) -> None:
     world.proxy.latency = 0.05
     how = ["--remove-old"] if phase == "removing" else ["--to", str(world.wish)]
     world.ok("move", world.name, *how, "--no-wait")
-    wait_for(
-        lambda: world.ask(f"storage-moves/users/{world.name}")["phase"] == phase, "the phase did not come", 30
-    )
+    world.await_phase(phase)
     world.server.kill()
     world.proxy.latency = 0.0
     if phase in {"differences", "verifying"}:
@@ -213,6 +227,105 @@ def test_kill_9(world: World, phase: str) -> None:
             assert "none copied now" in told
     else:
         assert world.objects() == {}
+
+
+@pytest.mark.parametrize("happened", [False, True], ids=["before", "after"])
+def test_kill_9_in_the_very_switch(world: World, happened: bool) -> None:
+    """The change of the record waits for the database; then what notes it waits for the disk."""
+    content = world.plant()
+    world.proxy.latency = 0.05
+    world.ok("move", world.name, "--to", world.wish, "--no-wait")
+    world.await_phase("verifying")
+    database = sqlite3.connect(world.server.directory / "tidegate.db", isolation_level=None)
+    with contextlib.closing(database):
+        database.execute("BEGIN IMMEDIATE")
+        world.await_phase("switching")
+        notes = (world.server.directory / "storage.moves").glob("*/move.json")
+        (note,) = [one for one in notes if json.loads(one.read_text())["name"] == world.name]
+        wait_for(lambda: json.loads(note.read_text())["phase"] == "switching", "no switch was noted")
+        waiting = note.with_suffix(".json.new")
+        os.mkfifo(waiting)
+        if happened:
+            database.execute("ROLLBACK")
+            world.await_phase("switched")
+        world.server.kill()
+    waiting.unlink()
+    assert json.loads(note.read_text())["phase"] == "switching"
+    assert bool(world.server.stored(world.name).filters.hold) != happened
+    world.proxy.latency = 0.0
+    world.server.start()
+    stored = world.server.stored(world.name)
+    assert (stored.filesystem.kind == "s3", stored.filters.hold) == (happened, "")
+    assert asyncio.run(world.read()) == content
+    if happened:
+        assert world("move", world.name, "--to", world.wish).code == 1  # it is there
+        assert "files removed" in world.ok("move", world.name, "--remove-old")
+    else:
+        assert "none copied now" in world.ok("move", world.name, "--to", world.wish)
+    assert asyncio.run(world.read()) == content
+    assert {name for name in world.objects() if not name.endswith("/")} == content.keys()
+
+
+def test_a_move_is_among_the_connections_and_can_be_stopped_there(world: World) -> None:
+    content = world.plant(60)
+    world.proxy.latency = 0.05
+    world.ok("move", world.name, "--to", world.wish, "--no-wait")
+
+    def shown() -> dict[str, Any]:
+        return next((one for one in world.ask("connections") if one["protocol"] == "MOVE"), {})
+
+    wait_for(lambda: bool(shown().get("active_transfers", [{}])[0].get("files")), "no progress is shown")
+    told, listed = shown(), world.command("connections", "list").out
+    (transfer,) = told["active_transfers"]
+    assert (told["username"], transfer["operation_type"], transfer["path"]) == (
+        world.name,
+        "storage-move",
+        "/",
+    )
+    assert told["command"].startswith("storage move, ")
+    assert (transfer["total_files"], transfer["total_size"]) == (
+        len(content),
+        sum(map(len, content.values())),
+    )
+    assert told["remote_address"] == "127.0.0.1"
+    assert told["connection_id"] in listed and f"of {len(content)} files" in listed, listed
+    assert world.command("connections", "close", world.name, "--yes").code == 1  # no session of its owner is
+    assert world.command("connections", "close", told["connection_id"], "--yes").code == 0
+    wait_for(lambda: not shown(), "it did not stop")
+    assert world.ask(f"storage-moves/users/{world.name}")["state"] == "failed"
+    stored = world.server.stored(world.name)
+    assert (stored.filesystem.is_local, stored.filters.hold) == (True, "")
+    world.proxy.latency = 0.0
+    assert "every one compared" in world.ok("move", world.name, "--to", world.wish)
+    assert asyncio.run(world.read()) == content
+
+
+@pytest.mark.parametrize("kind", ["gcs", "azblob", "sftp"])
+def test_to_storage_of_another_kind_and_back(world: World, kind: str, request: pytest.FixtureRequest) -> None:
+    content = world.plant()
+    provider, options = _other(kind, request)
+    world.wish.write_text(json.dumps({"provider": provider, f"{kind}config": options}))
+    assert "every one compared" in world.ok("move", world.name, "--to", world.wish)
+    assert world.server.stored(world.name).filesystem.kind == kind
+    assert asyncio.run(world.read()) == content
+    (world.person.home / "sub1/f1").unlink()  # which counts no more
+    told = world.ok("move", world.name, "--undo")
+    assert "1 copied now" in told
+    assert world.server.stored(world.name).filesystem.is_local
+    assert asyncio.run(world.read()) == content
+    assert "files removed" in world.ok("move", world.name, "--remove-old")
+    assert asyncio.run(world.read()) == content
+
+
+def _other(kind: str, request: pytest.FixtureRequest) -> tuple[int, dict[str, Any]]:
+    if kind == "sftp":
+        base: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        far = request.getfixturevalue("far_server")
+        place = far.files / base.mktemp("moved").name
+        place.mkdir()
+        return 5, far.options(place)
+    store = request.getfixturevalue("gcs_server" if kind == "gcs" else "azurite_server")
+    return 2 if kind == "gcs" else 3, store.options(store.bucket(), key_prefix="moved/")
 
 
 def test_a_bucket_that_fails_leaves_the_owner_where_they_are(world: World) -> None:

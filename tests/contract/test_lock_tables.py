@@ -249,3 +249,43 @@ async def test_what_a_client_says_about_the_owner_is_bounded(bench: Bench) -> No
     await bench.locks.acquire(wanted("s:/a", owner="x" * MAX_OWNER))
     with pytest.raises(InvalidArgument, match="owner"):
         await bench.locks.acquire(wanted("s:/b", owner="x" * (MAX_OWNER + 1)))
+
+
+# -- storage that moves --------------------------------------------------------------------------------------
+
+
+async def test_locks_follow_storage_that_moves(bench: Bench) -> None:
+    root = await bench.locks.acquire(wanted("s:/a", "eva", deep=False, path="/"))
+    inner = await bench.locks.acquire(wanted("s:/a/x/y", "eva", deep=True, path="/x/y", owner="me"))
+    bobs = await bench.locks.acquire(wanted("s:/a/z", "bob"))
+    beside = await bench.locks.acquire(wanted("s:/ab", "eva"))
+    bench.clock.now += 10
+    before = bench.locks.generation
+
+    await bench.locks.relocate("s:/a", "t#b", {"eva"})
+
+    assert bench.locks.generation != before
+    assert await places(bench) == ["s:/a/z", "s:/ab", "t#b", "t#b/x/y"]
+    (held,) = await bench.locks.covering("t#b/x/y/deeper")
+    assert (held.token, held.path, held.owner, held.left) == (inner.token, "/x/y", "me", 50.0)
+    with pytest.raises(Locked):
+        await bench.locks.acquire(wanted("t#b/x/y", "bob"))
+    assert await bench.locks.covering("s:/a/x/y") == []
+    for held in (root, inner, beside):
+        assert await bench.locks.release(held.token, "eva")
+    assert await bench.locks.release(bobs.token, "bob")
+    assert not bench.locks.may_concern("t#b")
+
+
+@pytest.mark.parametrize(("source", "target"), [("s:/a", "s:/a"), ("s:/a", "s:/a/b"), ("s:/a/b", "s:/a")])
+async def test_no_storage_moves_into_itself(bench: Bench, source: str, target: str) -> None:
+    held = await bench.locks.acquire(wanted("s:/a/b"))
+    await bench.locks.relocate(source, target, {"eva"})
+    assert await bench.locks.covering("s:/a/b") == [held]
+
+
+async def test_a_lock_that_has_ended_does_not_follow(bench: Bench) -> None:
+    await bench.locks.acquire(wanted("s:/a"))
+    bench.clock.now += 60
+    await bench.locks.relocate("s:/a", "t:/a", {"eva"})
+    assert await places(bench) == []

@@ -114,6 +114,32 @@ async def test_a_large_tree_moves_in_one_piece(provider: Provider, monkeypatch: 
     assert len(await store.of_children("file:/srv/e/longer")) == 25
 
 
+async def test_a_tree_is_copied_and_the_source_keeps_it(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.store.sql.properties.ROWS_AT_ONCE", 2)
+    store = provider.properties
+    tree = ("d", "d/a", "d/b/c", "d/e", "d/f/\udcff")
+    for place in (*tree, "d-e", "new/gone"):
+        await put(store, f"file:/srv/{place}", one(b"." * 800), account="bob")
+    await put(store, "file:/srv/d/a", one(b"of eva"))
+    everywhere = [f"{root}{place[1:]}" for root in ("file:/srv/d", "s3#b/home") for place in tree]
+    for _ in range(2):
+        await store.copy_tree("file:/srv/d", "s3#b/home", "s3#b/home")
+        assert len(await everything(store, *everywhere)) == 2 * len(tree)
+        assert sorted(await store.places("s3#b/home", "", 10)) == sorted(everywhere[len(tree) :])
+    assert await store.get("s3#b/home/a") == one(b"of eva")
+    with pytest.raises(QuotaExceeded):  # bob is charged for both
+        await put(store, "file:/srv/more", one(b""), account="bob")
+    await store.copy_tree("file:/srv/d", "file:/srv/new", "file:/srv")
+    assert await store.get("file:/srv/new/gone") == {}
+    for inner, outer in (("file:/srv/d", "file:/srv/d/a"), ("file:/srv/d/a", "file:/srv/d")):
+        await store.copy_tree(inner, outer, "file:/srv")
+    assert len(await everything(store, *everywhere)) == 2 * len(tree)
+    await store.copy_tree("file:/srv/none", "file:/srv/new", "file:/srv")
+    assert await store.places("file:/srv/new", "", 10) == []
+
+
 async def test_what_is_removed_takes_along_what_is_below(provider: Provider) -> None:
     store = provider.properties
     for place in ("d", "d/a", "d/b/c", "d-e", "dd"):

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.vfs_world import get
+from tests.support.vfs_world import get, put
 from tests.support.web_world import WebWorld, web_world
 
-from tidegate.errors import LoginRefused
+from tidegate.accounts.storage_changes import StorageChanges
+from tidegate.errors import Conflict, Locked, LoginRefused, ProviderUnavailable, StorageFailed
 from tidegate.model import Peer, Principal, Protocol, VPath
 from tidegate.relocation import moves
+from tidegate.vfs.files.attached import holding
 from tidegate.vfs.session import Session
 
 MOVES = "/api/v2/storage-moves"
@@ -294,3 +296,132 @@ async def test_what_took_the_place_of_a_link_stays_when_the_old_is_removed(world
     move = await ended(world)
     assert move["count_left_out"] == 2, move
     assert tree(home) == {"link": (b"written since", (home / "link").stat().st_mtime), "other": "elsewhere"}
+
+
+async def test_properties_and_locks_follow_a_home(world: WebWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To encryption, which keeps them by other places, and back; what is only of the old storage goes with it."""
+    await add(world)
+    new, x = world.home / "files" / "sealed", ("urn:x", "x")
+    old_places = world.app.sessions.properties.store.places
+    session = await login(world)
+    for path in ("/", "/a.txt", "/sub", "/sub/deep/none"):
+        await session.properties.patch(VPath(path), {x: path.encode()})
+    held = await session.locks.lock(VPath("/sub"), depth_infinite=True, owner="ann", seconds=600)
+    await session.close()
+
+    async def kept(store: Session) -> dict[str, bytes]:
+        return {
+            path: (await store.properties.get(VPath(path))).get(x, b"")
+            for path in ("/", "/a.txt", "/sub", "/sub/deep/none", "/sub/b.bin")
+        }
+
+    async def refuses(store: Session) -> None:
+        with pytest.raises(Locked):
+            await put(store, "/sub/deep/none", b"other")
+        with holding([held.token]):
+            await put(store, "/sub/deep/none", b"other")
+            await store.locks.refresh(VPath("/sub"), held.token, 300)
+
+    real = moves.verify
+
+    async def fails(*args: Any, **more: Any) -> None:
+        await real(*args, **more)
+        raise StorageFailed("of the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moves, "verify", fails)
+        await start(world, home_dir=str(new), filesystem=CRYPT)
+        assert (await ended(world))["state"] == "failed"
+    session = await login(world)
+    await refuses(session)
+    expected = await kept(session)
+    assert expected == {"/": b"/", "/a.txt": b"/a.txt", "/sub": b"/sub", "/sub/deep/none": b"/sub/deep/none",
+                        "/sub/b.bin": b""}  # fmt: skip
+    await session.close()
+
+    await moved(world, home_dir=str(new), filesystem=CRYPT)
+    session = await login(world)
+    assert await kept(session) == expected
+    await refuses(session)
+    with holding([held.token]):
+        await session.properties.patch(VPath("/sub/b.bin"), {x: b"/sub/b.bin"})
+    await session.properties.patch(VPath("/a.txt"), {}, [x])
+    await session.close()
+
+    assert (await world.client.post(f"{MOVES}/users/ann/undo")).status_code == 202
+    assert (await ended(world))["state"] == "done"
+    session = await login(world)
+    assert await kept(session) == expected | {"/sub/b.bin": b"/sub/b.bin", "/a.txt": b""}
+    await refuses(session)
+    assert await session.locks.list(VPath("/sub"))
+    await session.close()
+    assert (await world.client.post(f"{MOVES}/users/ann/remove-old")).status_code == 202
+    assert (await ended(world))["phase"] == "removed"
+    assert await old_places(f"file:{new}", "", 10) == []
+
+
+@pytest.mark.parametrize("error", [ProviderUnavailable, asyncio.CancelledError])
+async def test_a_switch_whose_answer_is_lost_has_happened(
+    world: WebWorld, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    home = await add(world)
+    new = world.home / "files" / "new"
+    real = StorageChanges.switch
+
+    async def switch(self: StorageChanges, *args: Any, **more: Any) -> None:
+        await real(self, *args, **more)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StorageChanges, "switch", switch)
+        await start(world, home_dir=str(new))
+        move = await ended(world)
+    assert (move["state"], move["phase"]) == ("failed", "switched")
+    now = await record(world)
+    assert (now["home_dir"], "hold" in now["filters"]) == (str(new), False)
+    (new / "a.txt").write_bytes(b"written since")
+    assert (await world.client.post(f"{MOVES}/users/ann/undo")).status_code == 202
+    assert (await ended(world))["state"] == "done"
+    assert (home / "a.txt").read_bytes() == b"written since"
+    assert (new / "a.txt").exists()
+
+
+async def test_copies_that_somebody_made_their_home_are_not_removed(
+    world: WebWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A move failed, and an administrator named its target by hand."""
+    await add(world)
+    new = world.home / "files" / "new"
+
+    async def fails(*args: Any, **more: Any) -> None:
+        raise Conflict("of the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moves, "verify", fails)
+        await start(world, home_dir=str(new))
+        assert (await ended(world))["state"] == "failed"
+    changed = {**await record(world), "home_dir": str(new)}
+    assert (await world.client.put("/api/v2/users/ann", json=changed)).status_code == 200
+    answer = await world.client.post(f"{MOVES}/users/ann/undo")
+    assert (answer.status_code, "put the record back" in answer.text) == (409, True), answer.text
+    assert (new / "a.txt").exists()
+
+
+async def test_a_copy_that_somebody_removed_is_made_again(
+    world: WebWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await add(world)
+    new = world.home / "files" / "new"
+    real = moves.verify
+    took: list[Path] = []
+
+    async def verify(*args: Any, **more: Any) -> None:
+        if not took:
+            took.append(new / "sub/b.bin")
+            took[0].unlink()
+        await real(*args, **more)
+
+    monkeypatch.setattr(moves, "verify", verify)
+    move = await moved(world, home_dir=str(new))
+    assert move["copied_files"] == 4
+    assert tree(new).keys() == tree(home).keys()

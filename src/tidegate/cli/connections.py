@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,13 +16,15 @@ from tidegate.cli.terminal import confirm, say, say_json, say_table
 from tidegate.cli.where import Where
 from tidegate.errors import NotFound
 
+MOVE: Final = "MOVE"
+"""The protocol of what is no connection, but a move of files to other storage."""
 app = flags.group("Who is connected to a running server (--url).")
 
 
 @app.command("list")
 @spread
 def list_connections(*, where: Where, as_json: flags.AsJson = False) -> None:
-    """List live connections, oldest first."""
+    """List live connections, oldest first, and moves to other storage that run."""
 
     async def work() -> None:
         async with where.opened() as target:
@@ -69,13 +71,16 @@ def close(
     yes: flags.Yes = False,
     where: Where,
 ) -> None:
-    """End a connection, or every connection of a user; what they move is cut off."""
+    """End a connection, or every connection of a user; what they move is cut off.
+
+    The id of a move to other storage stops it; the name of its user does not.
+    """
 
     async def work() -> None:
         async with where.opened() as target:
             found = await target.connections.all()
             wanted = [one for one in found if one["connection_id"] == who] or [
-                one for one in found if one["username"] == who
+                one for one in found if one["username"] == who and one["protocol"] != MOVE
             ]
             if not wanted:
                 raise NotFound(f"no connection has the id {who}, and no user of that name is connected")

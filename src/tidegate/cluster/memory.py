@@ -12,8 +12,8 @@ import time
 import uuid
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tidegate.contracts.cluster import (
@@ -209,9 +209,7 @@ class MemoryLocks:
             raise PeerLimit(f"locks: the account holds {self.limits.per_account}, and no more")
         lock = _Lock(wanted, f"urn:uuid:{uuid.uuid4()}", seconds, 0.0)
         self._by_token[lock.token] = lock
-        if wanted.place not in self._by_place:
-            insort(self._places, wanted.place)
-        self._by_place.setdefault(wanted.place, []).append(lock)
+        self._place(lock)
         self._held[wanted.account] += 1
         self.active = True
         self.generation += 1
@@ -252,6 +250,19 @@ class MemoryLocks:
         """See `LockTable`."""
         for lock in list(self._within(place)):
             self._drop(lock)
+
+    async def relocate(self, source: str, target: str, accounts: Collection[str]) -> None:
+        """See `LockTable`."""
+        self._expire()
+        if f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/"):
+            return
+        moving = [lock for lock in self._within(source) if lock.request.account in accounts]
+        for lock in moving:
+            self._unplace(lock)
+            lock.request = replace(lock.request, place=f"{target}{lock.request.place[len(source) :]}")
+            self._place(lock)
+        if moving:
+            self.generation += 1
 
     async def all(self, account: str | None = None) -> list[HeldLock]:
         """See `LockTable`."""
@@ -313,18 +324,27 @@ class MemoryLocks:
 
     def _drop(self, lock: _Lock) -> None:
         del self._by_token[lock.token]
-        place = lock.request.place
-        beside = self._by_place[place]
-        beside.remove(lock)
-        if not beside:
-            del self._by_place[place]
-            del self._places[bisect_left(self._places, place)]
+        self._unplace(lock)
         self._held[lock.request.account] -= 1
         if not self._held[lock.request.account]:
             del self._held[lock.request.account]
         if not self._by_token:
             self.active = False
             self._ends.clear()
+
+    def _place(self, lock: _Lock) -> None:
+        place = lock.request.place
+        if place not in self._by_place:
+            insort(self._places, place)
+        self._by_place.setdefault(place, []).append(lock)
+
+    def _unplace(self, lock: _Lock) -> None:
+        place = lock.request.place
+        beside = self._by_place[place]
+        beside.remove(lock)
+        if not beside:
+            del self._by_place[place]
+            del self._places[bisect_left(self._places, place)]
 
     def _told(self, lock: _Lock) -> HeldLock:
         request = lock.request

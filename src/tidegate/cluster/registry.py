@@ -99,6 +99,8 @@ class Registry:
 
     Attributes:
         on_left: told of each session that is forgotten.
+        others: work on files that no client's connection does, as if it were one: it is listed, and can be
+            ended by its id; None where there is none.
     """
 
     def __init__(self, live: Live | None = None) -> None:
@@ -106,6 +108,7 @@ class Registry:
         self._live: dict[str, LiveConnection] = {}
         self._per_user: Counter[str] = Counter()
         self.on_left: Callable[[LiveConnection], None] | None = None
+        self.others: Callable[[], list[LiveConnection]] | None = None
 
     async def enter(self, connection: LiveConnection, *, max_sessions: int = 0) -> None:
         """Enter a session.
@@ -147,20 +150,20 @@ class Registry:
         return set(self._per_user)
 
     def all(self) -> list[LiveConnection]:
-        """Every live connection, oldest first."""
-        return list(self._live.values())
+        """Every live connection, oldest first; behind them `others`."""
+        return [*self._live.values(), *(self.others() if self.others is not None else ())]
 
     def get(self, connection_id: str) -> LiveConnection | None:
         """One connection, None if it is gone."""
         return self._live.get(connection_id)
 
     def close(self, connection_id: str, *, by: str) -> bool:
-        """End one connection; False if it is gone."""
-        connection = self._live.get(connection_id)
-        if connection is None:
-            return False
-        connection.disconnect(by)
-        return True
+        """End one connection, or one of `others`; False if it is gone."""
+        for connection in self.all():
+            if connection.peer.connection_id == connection_id:
+                connection.disconnect(by)
+                return True
+        return False
 
     def close_user(self, username: str, *, by: str) -> int:
         """End every connection of a user; returns how many there were."""

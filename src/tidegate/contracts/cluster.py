@@ -18,7 +18,7 @@ share it, if a new lock can be; who asks decides whether an act is allowed in sp
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -234,6 +234,13 @@ class LockTable(Protocol):
 
     async def forget(self, place: str) -> None:
         """The place is gone with everything below it: end the locks there (RFC 4918 section 6.1)."""
+        ...
+
+    async def relocate(self, source: str, target: str, accounts: Collection[str]) -> None:
+        """Storage has moved: locks of these accounts on the place and below it are on the target from now on.
+
+        Token, end and everything else stay. Nothing happens if one of both is the other, or lies in it.
+        """
         ...
 
     async def all(self, account: str | None = None) -> list[HeldLock]:

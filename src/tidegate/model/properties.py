@@ -106,6 +106,17 @@ class PropertyStore(Protocol):
         """
         ...
 
+    async def copy_tree(self, source: str, target: str, root: str) -> None:
+        """Give `target` what `source` and everything below it has, and nothing else; the source keeps it.
+
+        Each account is charged for the copies of what it is charged for already, whatever its limit. Nothing
+        happens if one of both is the other, or lies in it.
+
+        Args:
+            root: the storage root of the target.
+        """
+        ...
+
     async def remove(self, place: str) -> None:
         """Forget the properties of a place and of everything below it."""
         ...

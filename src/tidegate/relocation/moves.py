@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -26,9 +27,10 @@ from tidegate.accounts.administration import Administration
 from tidegate.accounts.storage_changes import MoveKind, place_of, spec_of
 from tidegate.errors import BadRecord, Conflict, NotFound, StorageFailed, TidegateError
 from tidegate.model import Account, Folder
+from tidegate.relocation.attached import copy_properties, forget_properties, relocate_locks
 from tidegate.relocation.copying import Copier, Route
 from tidegate.relocation.ledger import Ledger
-from tidegate.relocation.notes import MoveNote, Notes
+from tidegate.relocation.notes import MAX_ERROR_CHARS, MoveNote, Notes
 from tidegate.relocation.progress import Phase, Progress
 from tidegate.relocation.survey import first_name, require_all, survey
 from tidegate.relocation.verifying import remove_copies, remove_old, verify
@@ -78,6 +80,8 @@ class Move:
         dry_run: it only looks.
         error: the reason why it failed; empty if it did not.
         task: the work while it runs.
+        id: of this run, for whoever lists or ends it.
+        by: who started it; None if nobody did since this server runs.
     """
 
     def __init__(self, note: MoveNote, *, dry_run: bool = False) -> None:
@@ -87,6 +91,14 @@ class Move:
         self.dry_run = dry_run
         self.error = note.error
         self.task: asyncio.Task[None] | None = None
+        self.id = f"MOVE_{secrets.token_hex(8)}"
+        self.by: Actor | None = None
+
+    def stop(self, by: str) -> None:
+        """End it as soon as nobody is held by it; what was copied waits for the next run."""
+        if self.task is not None:
+            log.warning("%s, stopped by %s", self, by)
+            self.task.cancel()
 
     @property
     def state(self) -> State:
@@ -134,6 +146,10 @@ class Moves:
         found |= self._running
         return [found[key] for key in sorted(found)]
 
+    def running(self) -> list[Move]:
+        """Every move that runs, the oldest first."""
+        return list(self._running.values())
+
     async def find(self, kind: MoveKind, name: str) -> Move:
         """The move of a record that runs, else the last one.
 
@@ -164,7 +180,7 @@ class Moves:
         name = record.username if isinstance(record, Account) else record.name
         self._require_room(kind, name)
         before = place_of(record)
-        note = await asyncio.to_thread(self._notes.read, kind, name)
+        note = await self._note(kind, name, by)
         if note is not None and note.phase not in (Phase.SWITCHED, Phase.REMOVED):
             if (note.before, note.after) != (before, after):
                 raise Conflict(f"another move of {kind} {name} is not finished: run it again, or undo it")
@@ -179,7 +195,7 @@ class Moves:
         note.leaves_out, note.verifies_again = wish.leaves_out, wish.verifies_again
         move = Move(note, dry_run=wish.dry_run)
         await self._locate(move, record)
-        return self._launch(move, self._forward(move, record, by, fresh=fresh))
+        return self._launch(move, self._forward(move, record, by, fresh=fresh), by)
 
     async def undo(self, kind: MoveKind, name: str, *, by: Actor) -> Move:
         """Take a move back: remove the copies, or, after the switch, move in the other direction.
@@ -189,13 +205,13 @@ class Moves:
         Raises:
             Denied: they may not.
             NotFound: no move is known, and nobody is held.
-            Conflict: one runs and does not stop.
+            Conflict: one runs and does not stop, or the record was put on the new storage by hand.
         """
         record = await self._record(kind, name, by)
         name = record.username if isinstance(record, Account) else record.name
         await self._stop((kind, name))
         changes = self._administration().storage
-        note = await asyncio.to_thread(self._notes.read, kind, name)
+        note = await self._note(kind, name, by)
         if note is None or note.phase is Phase.REMOVED:
             held = await changes.held(await changes.users_of(kind, name))
             if not held:
@@ -214,12 +230,16 @@ class Moves:
             )  # fmt: skip
             move = Move(back)
             await self._locate(move, record)
-            return self._launch(move, self._forward(move, record, by, fresh=False))
+            return self._launch(move, self._forward(move, record, by, fresh=False), by)
         move = Move(note)
         await self._locate(move, record)
         if note.swapped:  # taking it back was broken off, and goes on
-            return self._launch(move, self._forward(move, record, by, fresh=False))
-        return self._launch(move, self._withdraw(move, record, by))
+            return self._launch(move, self._forward(move, record, by, fresh=False), by)
+        if place_of(record) == note.after:
+            raise Conflict(
+                f"{kind} {name} was put on {move.target}: put the record back on {move.source} first"
+            )
+        return self._launch(move, self._withdraw(move, record, by), by)
 
     async def remove_old(self, kind: MoveKind, name: str, *, by: Actor) -> Move:
         """Remove the old content of a move whose record names the new storage.
@@ -232,14 +252,14 @@ class Moves:
         record = await self._record(kind, name, by)
         name = record.username if isinstance(record, Account) else record.name
         self._require_room(kind, name)
-        note = await asyncio.to_thread(self._notes.read, kind, name)
+        note = await self._note(kind, name, by)
         if note is None:
             raise NotFound(f"no move of {kind} {name} is known here")
         if note.phase is not Phase.SWITCHED or place_of(record) != note.after:
             raise Conflict(f"the move of {kind} {name} is not finished: its old content is what counts")
         move = Move(note)
         await self._locate(move, record)
-        return self._launch(move, self._clean(move, record))
+        return self._launch(move, self._clean(move, record), by)
 
     async def recover(self, *, by: Actor) -> None:
         """After a start: release whoever a crash left held. Until the switch the old storage counts."""
@@ -310,24 +330,38 @@ class Moves:
             await changes.hold(note.held, note.hold, by=by)
             await self._quiet(note, by)
             await self._pass(move, route, ledger, Phase.DIFFERENCES, final=True)
-            move.progress.begin(Phase.VERIFYING)
-            await verify(
-                route, ledger, move.progress, note.number, again=note.verifies_again, strict=not note.swapped
-            )
+            try:
+                await self._verify(move, route, ledger)
+            except StorageFailed as error:  # somebody removed or changed a copy: it is made again, once
+                log.warning("%s, %s; what is missing or differs is copied again", move, error)
+                await self._pass(move, route, ledger, Phase.DIFFERENCES, final=True)
+                await self._verify(move, route, ledger)
+            await copy_properties(self._sessions.properties, route)
             move.progress.phase = Phase.SWITCHING
             await self._write(note, Phase.SWITCHING)
             hold = note.hold if note.kind == "user" else ""
             await changes.switch(note.kind, note.name, note.before, note.after, hold=hold, by=by)
             switched = True
+            await relocate_locks(self._sessions.locks, route, note.held)
         finally:
             await asyncio.shield(asyncio.ensure_future(self._released(move, by, switched=switched)))
         if move.progress.count_left_out or move.progress.partials:
             await self._count_again(note)
 
+    async def _verify(self, move: Move, route: Route, ledger: Ledger) -> None:
+        note = move.note
+        move.progress.begin(Phase.VERIFYING)
+        await verify(
+            route, ledger, move.progress, note.number, again=note.verifies_again, strict=not note.swapped
+        )
+
     async def _released(self, move: Move, by: Actor, *, switched: bool) -> None:
         """Let people in again, and note how far the move is."""
         note, changes = move.note, self._administration().storage
         try:
+            if not switched and note.phase is Phase.SWITCHING:
+                # The record may have been changed all the same: the answer was lost, or not awaited.
+                switched = place_of(await self._record(note.kind, note.name, by)) == note.after
             await changes.release(await changes.held(note.held), by=by)
             note.held = []
             if switched:
@@ -368,6 +402,7 @@ class Moves:
             await ledger.open()
             try:
                 await remove_copies(route, ledger, move.progress)
+                await forget_properties(self._sessions.properties, route.target, "")
             finally:
                 await ledger.close()
         await self._forget(move)
@@ -380,7 +415,10 @@ class Moves:
             ledger = Ledger(self._notes.ledger(note.kind, note.name), swapped=note.swapped)
             await ledger.open()
             try:
-                await remove_old(route, ledger, move.progress)
+                properties = self._sessions.properties
+                await remove_old(route, ledger, move.progress, properties)
+                if not await first_name(route.source):
+                    await forget_properties(properties, route.source, "")
             finally:
                 await ledger.close()
         await self._forget(move)
@@ -402,6 +440,10 @@ class Moves:
         switched = note.phase is Phase.SWITCHED or (
             note.phase is Phase.SWITCHING and place_of(record) == note.after
         )
+        if switched and note.held and self._sessions.locks.active:  # several servers share them
+            with contextlib.suppress(TidegateError):  # nobody stays held for that
+                async with self._ends(Move(note), record) as route:
+                    await relocate_locks(self._sessions.locks, route, note.held)
         await changes.release(await changes.held(note.held), by=by)
         note.held = []
         await self._write(note, Phase.SWITCHED if switched else Phase.COPYING)
@@ -411,6 +453,13 @@ class Moves:
         )  # fmt: skip
 
     # -- parts -----------------------------------------------------------------------------------------------
+
+    async def _note(self, kind: MoveKind, name: str, by: Actor) -> MoveNote | None:
+        """The note of a record, None if there is none; a switch that nobody saw the end of is settled."""
+        note = await asyncio.to_thread(self._notes.read, kind, name)
+        if note is not None and note.phase is Phase.SWITCHING:
+            await self._recover(note, by)
+        return note
 
     async def _record(self, kind: MoveKind, name: str, by: Actor) -> Account | Folder:
         administration = self._administration()
@@ -465,7 +514,7 @@ class Moves:
         if len(self._running) >= MAX_RUNNING:
             raise Conflict(f"{MAX_RUNNING} moves run already")
 
-    def _launch(self, move: Move, work: Coroutine[Any, Any, None]) -> Move:
+    def _launch(self, move: Move, work: Coroutine[Any, Any, None], by: Actor) -> Move:
         key = (move.note.kind, move.note.name)
         try:
             self._require_room(*key)
@@ -473,6 +522,7 @@ class Moves:
             work.close()
             raise
         self._running[key] = move
+        move.by = by
         move.error, move.note.ended_ms = "", 0
         move.task = asyncio.create_task(self._guard(move, work), name=str(move))
         return move
@@ -494,7 +544,7 @@ class Moves:
         finally:
             telling.cancel()
             key = (move.note.kind, move.note.name)
-            move.error = move.note.error = error
+            move.error = move.note.error = error[:MAX_ERROR_CHARS]
             move.note.ended_ms = _now_ms()
             move.task = None
             del self._running[key]

@@ -7,8 +7,10 @@ in them as they are in the record: encrypted if there is a key; the files are fo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -23,9 +25,12 @@ from tidegate.relocation.progress import Phase
 
 NOTE: Final = "move.json"
 LEDGER: Final = "ledger.sqlite"
-MAX_NOTE_BYTES: Final = 1 << 20
-"""Longest note that is read."""
+MAX_NOTE_BYTES: Final = 16 << 20
+"""Longest note that is written or read: of a folder it names every account that mounts it."""
+MAX_ERROR_CHARS: Final = 2000
+"""Characters of an error that are kept."""
 FORMAT: Final = 1
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -82,15 +87,22 @@ class Notes:
         """Write a note; it is there whole or as it was before, whatever happens.
 
         Raises:
-            OSError.
+            OSError: it cannot be written; EFBIG if it has more than `MAX_NOTE_BYTES`.
         """
+        text = json.dumps({"format": FORMAT, **asdict(note)}, ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
+        if len(text) > MAX_NOTE_BYTES:
+            raise OSError(
+                errno.EFBIG, f"it names {len(note.held)} accounts, and a note has {MAX_NOTE_BYTES} bytes"
+            )
         place = self._of(note.kind, note.name)
         self._directory.mkdir(mode=0o700, exist_ok=True)
         place.mkdir(mode=0o700, exist_ok=True)
         fresh = place / f"{NOTE}.new"
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, **asdict(note)}, file)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(place / NOTE)
@@ -127,8 +139,11 @@ class Notes:
 
 def _read(path: Path) -> MoveNote | None:
     try:
-        with path.open(encoding="utf-8") as file:
-            found: dict[str, Any] = json.loads(file.read(MAX_NOTE_BYTES))
+        with path.open("rb") as file:
+            text = file.read(MAX_NOTE_BYTES + 1)
+        if len(text) > MAX_NOTE_BYTES:
+            raise ValueError(f"more than {MAX_NOTE_BYTES} bytes")
+        found: dict[str, Any] = json.loads(text.decode("utf-8", "surrogatepass"))
         if found.pop("format") != FORMAT:
             return None
         for side in ("before", "after"):
@@ -137,5 +152,8 @@ def _read(path: Path) -> MoveNote | None:
         found["phase"] = Phase(found["phase"])
         known = {one.name for one in fields(MoveNote)}
         return MoveNote(**{name: value for name, value in found.items() if name in known})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.error("the note of a move cannot be read, and is left where it is: %s: %s", path, error)
         return None

@@ -13,17 +13,21 @@ from contextlib import suppress
 from tidegate.abc import Key
 from tidegate.errors import Conflict, DirectoryNotEmpty, NotADirectory, NotFound, StorageFailed
 from tidegate.model import Entry
+from tidegate.relocation.attached import forget_properties
 from tidegate.relocation.copying import FILES_AT_ONCE, Route, all_of, digest_of
 from tidegate.relocation.ledger import DIRECTORY, FILE, LINK, Ledger, Row
 from tidegate.relocation.progress import Progress
 from tidegate.relocation.survey import below
 from tidegate.vfs.mounts import listing
+from tidegate.vfs.property_index import PropertyIndex
 
 
 async def verify(
     route: Route, ledger: Ledger, progress: Progress, number: int, *, again: bool, strict: bool = True
 ) -> None:
     """Return if the target holds what the last pass saw, and nothing else.
+
+    What is missing or differs is taken from the ledger, so that another pass copies it again.
 
     Args:
         number: of that pass.
@@ -48,53 +52,79 @@ async def verify(
                     row = rows.get(key)
                     if row is None and not strict:
                         continue
-                    row = _compared(key, entry, row, number)
+                    row = await _compared(ledger, key, entry, row, number)
                     found += 1
                     if entry.is_dir:
                         todo.append(key)
                     elif entry.is_file:
                         files.append(row)
                 if again:
-                    await all_of(_digests(route, row, places) for row in files)
+                    await all_of(_digests(route, ledger, row, places) for row in files)
                 progress.files += len(files)
                 progress.size += sum(row.size for row in files)
                 await asyncio.sleep(0)
     names, _, _ = await ledger.totals(number)
     if found != names:
-        raise StorageFailed(f"the new storage has {found} names where {names} were moved")
+        missing = await _forget_missing(route, ledger, number)
+        raise StorageFailed(f"{missing}: the new storage has {found} names where {names} were moved")
 
 
-def _compared(key: Key, entry: Entry, row: Row | None, number: int) -> Row:
+async def _forget_missing(route: Route, ledger: Ledger, number: int) -> Key:
+    """Take from the ledger what the target lacks; returns the last of these keys, empty if there is none."""
+    places, before, last = asyncio.Semaphore(FILES_AT_ONCE), "", ""
+
+    async def is_missing(row: Row) -> bool:
+        async with places:
+            try:
+                await route.target.stat(row.key, follow=False)
+            except (NotFound, NotADirectory):
+                return True
+        return False
+
+    while rows := await ledger.page_back(before=before):
+        before = rows[-1].key
+        seen = [row for row in rows if row.seen == number]
+        lost = await all_of(is_missing(row) for row in seen)
+        gone = [row.key for row, missing in zip(seen, lost, strict=True) if missing]
+        await ledger.drop(gone)
+        last = gone[-1] if gone else last
+    return last
+
+
+async def _compared(ledger: Ledger, key: Key, entry: Entry, row: Row | None, number: int) -> Row:
     if row is None or row.seen != number:
         raise Conflict(f"{key}: is in the new storage, and the move did not put it there")
     kind = DIRECTORY if entry.is_dir else LINK if entry.is_link else FILE
     if kind != row.kind:
+        await ledger.drop([key])
         raise StorageFailed(f"{key}: is of another kind in the new storage")
     if kind == FILE and (entry.size != row.size or not row.digest):
+        await ledger.drop([key])
         raise StorageFailed(f"{key}: has {entry.size} bytes in the new storage, and {row.size} were moved")
     return row
 
 
-async def _digests(route: Route, row: Row, places: asyncio.Semaphore) -> None:
+async def _digests(route: Route, ledger: Ledger, row: Row, places: asyncio.Semaphore) -> None:
     async with places:
         for backend, which in ((route.source, "old"), (route.target, "new")):
             if await digest_of(backend, row.key) != row.digest:
+                await ledger.drop([row.key])
                 raise StorageFailed(f"{row.key}: the digest in the {which} storage differs")
 
 
-async def remove_old(route: Route, ledger: Ledger, progress: Progress) -> None:
-    """Remove from the source what was moved, as far as it is unchanged since; the rest stays and is told."""
+async def remove_old(route: Route, ledger: Ledger, progress: Progress, properties: PropertyIndex) -> None:
+    """Remove from the source what was moved and is unchanged since, with its properties; the rest is told."""
     progress.forget_left_out()
     before = ""
     while rows := await ledger.page_back(before=before):
         before = rows[-1].key
         for row in rows:
             with suppress(NotFound, NotADirectory):
-                await _remove_old(route, row, progress)
+                await _remove_old(route, row, progress, properties)
         await asyncio.sleep(0)
 
 
-async def _remove_old(route: Route, row: Row, progress: Progress) -> None:
+async def _remove_old(route: Route, row: Row, progress: Progress, properties: PropertyIndex) -> None:
     entry = await route.source.stat(row.key, follow=False)
     if row.kind == DIRECTORY:
         if entry.is_dir:
@@ -102,11 +132,14 @@ async def _remove_old(route: Route, row: Row, progress: Progress) -> None:
                 await route.source.rmdir(row.key)
             except DirectoryNotEmpty:
                 progress.leave_out(row.key, "holds what was not moved")
+                return
+            await forget_properties(properties, route.source, row.key)
         return
     if await _is_changed(route, row, entry):
         progress.leave_out(row.key, "was changed since it was moved")
         return
     await route.source.remove(row.key)
+    await forget_properties(properties, route.source, row.key)
     progress.files += row.kind == FILE
     progress.size += row.size
 

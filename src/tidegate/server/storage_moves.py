@@ -5,19 +5,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.actor import Channel, operator
+from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import TidegateError
-from tidegate.relocation.moves import Moves
+from tidegate.model import OtherProtocol, Peer
+from tidegate.relocation.moves import Move, Moves
 from tidegate.server.administration import ScansInTurn, administration
 
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
     from tidegate.server.doors import Composition
 
+PROTOCOL: Final = OtherProtocol("MOVE", "")
+"""The protocol of a move, where connections are listed."""
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Shown:
+    """See `cluster.registry.LiveWork`."""
+
+    operation_type: str
+    virtual_path: str
+    started: float
+    size: int
+    files: int
+    total_size: int
+    total_files: int
 
 
 class StorageMoves:
@@ -48,10 +66,15 @@ class StorageMoves:
             ),
             self._sessions_of,
         )
+        root.registry.others = self._shown
 
     async def recover(self) -> None:
         """Release accounts that a crash left held."""
         await self.moves.recover(by=operator("storage move", Channel.REST))
+
+    def _shown(self) -> list[LiveConnection]:
+        """Moves that run, for those who list connections; of a home they are its owner's."""
+        return [_as_connection(move) for move in self.moves.running()]
 
     async def _sessions_of(self, username: str) -> int:
         """Sessions of an account on every server, as far as that can be known."""
@@ -63,3 +86,20 @@ class StorageMoves:
         except TidegateError as error:
             log.warning("sessions of %r on other servers cannot be counted now: %s", username, error)
             return 1
+
+
+def _as_connection(move: Move) -> LiveConnection:
+    note, progress = move.note, move.progress
+    of_home, began = note.kind == "user", note.started_ms / 1000
+    shown = _Shown(
+        "storage-move", "/" if of_home else f"folder {note.name}", began,
+        progress.size, progress.files, progress.total_size, progress.total_files,
+    )  # fmt: skip
+    return LiveConnection(
+        Peer(move.id, PROTOCOL, move.by.ip if move.by is not None else ""),
+        note.name if of_home else "",
+        move.stop,
+        connected_at=began,
+        command=f"storage move, {progress.phase}",
+        transfers={shown},
+    )

@@ -191,6 +191,19 @@ class LmdbProperties:
 
         await self._do(work)
 
+    async def copy_tree(self, source: str, target: str, root: str) -> None:
+        """See `PropertyStore`."""
+        if is_within(target, source) or is_within(source, target):
+            return
+
+        def work(rows: _Rows) -> None:
+            for row in list(rows.within(target)):
+                rows.drop(row)
+            for row in rows.within(source):
+                rows.put(replace(row, place=f"{target}{row.place[len(source) :]}"), root)
+
+        await self._do(work)
+
     async def remove(self, place: str) -> None:
         """See `PropertyStore`."""
 

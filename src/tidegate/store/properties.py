@@ -200,6 +200,14 @@ class MemoryProperties:
         if row is not None and self._used.get(account, 0) + row.size <= limits.account_bytes:
             self._put(StoredProperties(target, account, row.properties))
 
+    async def copy_tree(self, source: str, target: str, root: str) -> None:  # noqa: ARG002  kept nowhere
+        """See `PropertyStore`."""
+        if is_within(target, source) or is_within(source, target):
+            return
+        await self.remove(target)
+        for row in [self._rows[place] for place in self._within(source)]:
+            self._put(replace(row, place=f"{target}{row.place[len(source) :]}"))
+
     async def remove(self, place: str) -> None:
         """See `PropertyStore`."""
         for gone in list(self._within(place)):

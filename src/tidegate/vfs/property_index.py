@@ -123,6 +123,11 @@ class PropertyIndex:
         await self.store.move(source, target, root)
         self._note(root)
 
+    async def copy_tree(self, source: str, target: str) -> None:
+        """See `PropertyStore.copy_tree`; the target is a storage root."""
+        await self.store.copy_tree(source, target, target)
+        self._note(target)
+
     async def copy(self, source: str, target: str, root: str, account: str) -> None:
         """See `PropertyStore.copy`."""
         await self.store.copy(source, target, root, account, self.limits)

@@ -21,6 +21,7 @@ from tidegate.relocation.ledger import Ledger
 from tidegate.relocation.progress import Progress
 from tidegate.relocation.survey import require_all, survey
 from tidegate.relocation.verifying import remove_copies, remove_old, verify
+from tidegate.vfs.property_index import PropertyIndex
 
 OLD = 1_000_000_000
 
@@ -194,6 +195,10 @@ async def test_what_differs_at_the_target_is_named(world: World, act: Any, error
     act(world.target)
     with pytest.raises(error, match=text):
         await world.verify()
+    if error is e.StorageFailed and not (world.target / "a").is_dir():
+        assert (await world.run()).copied == 1  # another pass makes it good
+        await world.verify(again=True)
+        assert tree(world.target) == tree(world.source)
 
 
 @pytest.mark.parametrize(("side", "which"), [("source", "old"), ("target", "new")])
@@ -205,6 +210,8 @@ async def test_digests_are_taken_again_of_both_sides(world: World, side: str, wh
     await world.verify()
     with pytest.raises(e.StorageFailed, match=f"a: the digest in the {which} storage differs"):
         await world.verify(again=True)
+    assert (await world.run()).copied == 1
+    await world.verify(again=True)
 
 
 async def test_what_a_target_cannot_hold_is_told_first(world: World, tmp_path: Path) -> None:
@@ -235,7 +242,7 @@ async def test_the_old_content_goes_as_far_as_it_is_unchanged(world: World) -> N
     world.write("a", b"changed since", OLD + 1)
     world.write("d/added", b"added since")
     progress = Progress()
-    await remove_old(world.route, world.ledger, progress)
+    await remove_old(world.route, world.ledger, progress, PropertyIndex(None))
     assert tree(world.source) == {"a": b"changed since", "d": "directory", "d/added": b"added since"}
     assert progress.files == 2
     assert sorted(progress.left_out) == ["a was changed since it was moved", "d holds what was not moved"]

@@ -132,6 +132,24 @@ class SqlProperties:
 
         await self._write(work)
 
+    async def copy_tree(self, source: str, target: str, root: str) -> None:
+        """See `PropertyStore`."""
+        table = self._table
+        if is_within(target, source) or is_within(source, target):
+            return
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(table).where(_within(table, target)))
+            last = ""
+            while rows := await _rows(connection, table, _within(table, source), ROWS_AT_ONCE, after=last):
+                last = digest(rows[-1].place)
+                made = [replace(row, place=f"{target}{row.place[len(source) :]}") for row in rows]
+                await _insert(connection, table, made)
+            if last:
+                await self._note(connection, root)
+
+        await self._write(work)
+
     async def remove(self, place: str) -> None:
         """See `PropertyStore`."""
         table = self._table
@@ -202,9 +220,11 @@ async def _row(
 
 
 async def _rows(
-    connection: AsyncConnection, table: Table, where: ColumnElement[bool], limit: int
+    connection: AsyncConnection, table: Table, where: ColumnElement[bool], limit: int, *, after: str = ""
 ) -> list[StoredProperties]:
-    query = select(table.c.place, table.c.account, table.c.document).where(where).limit(limit)
+    """Rows in the order of their digests, behind the digest `after`."""
+    columns = table.c.place, table.c.account, table.c.document
+    query = select(*columns).where(where, table.c.place_key > after).order_by(table.c.place_key).limit(limit)
     return [
         StoredProperties(unescaped(at), account, properties_of(document))
         for at, account, document in await connection.execute(query)

@@ -180,7 +180,7 @@ class TransferUsage(Shape):
 class Transfer(BaseModel):
     """Something that is being moved now."""
 
-    operation_type: str = Field(description="upload, download, copy, move, rename or remove.")
+    operation_type: str = Field(description="upload, download, copy, move, rename, remove or storage-move.")
     path: str
     start_time: int = Field(description="Unix milliseconds.")
     size: int = Field(description="Bytes moved so far.")

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @router.get("/connections", responses={200: {"model": list[schemas.ConnectionStatus]}})
 async def list_connections(services: With, who: ViewConnections) -> Response:
-    """Live connections, oldest first, with what each is moving."""
+    """Live connections, oldest first, with what each is moving; then moves to other storage that run."""
     del who
     return Json([_document(connection) for connection in services.registry.all()])
 
@@ -35,7 +35,10 @@ async def close_connection(
         str, Query(max_length=255, description="Kept for clients of clusters; only empty is known.")
     ] = "",
 ) -> Response:
-    """Close a connection; what it is moving is cut off, and the log says by whom."""
+    """Close a connection; what it is moving is cut off, and the log says by whom.
+
+    A move to other storage stops: the old storage counts until it is run again.
+    """
     if node or not services.registry.close(connection_id, by=who.name):
         raise NotFound("no such connection")
     _log.info("connection %s closed by administrator %r", connection_id, who.name)
