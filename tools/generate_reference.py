@@ -32,7 +32,7 @@ from tidegate.config.schema.base import trait
 from tidegate.config.schema.walk import declared, dotted, is_model, variable
 from tidegate.doors.http.edge import HTTP_FIELDS
 from tidegate.events import kinds
-from tidegate.events.sinks.lines import FIELDS, OPERATIONS, SENDERS, Line, line_of
+from tidegate.events.sinks.lines import FIELDS, LOCATION_FIELDS, OPERATIONS, SENDERS, Line, line_of
 from tidegate.model import NOWHERE, Action
 from tidegate.resources import Limits, LimitSettings
 from tidegate.server.limit_table import limit_rows
@@ -208,6 +208,7 @@ def logs() -> str:
         "Lines of one connection share `connection_id`.\n\n"
         "Passwords, hashes, private keys and tokens are taken out of every line (`********`). Strange characters in "
         "names are escaped; bytes that are not UTF-8 appear as `\\udcXX`.\n\n"
+        "Where `common.geoip` has databases, lines of connections and logins have `country` and `asn` besides.\n\n"
         "Logins (`connection_failed`, `connected`) are marked `debug` for the tools that look for them and written "
         "at `--log-level info` too.\n\n"
         "Each request that fails has a line: `refused` where a rule said no, `failed` otherwise. The rule of a `failed` "
@@ -249,7 +250,10 @@ def logs() -> str:
     )
     page += table(
         ("field", "meaning"),
-        ((f"`{name}`", meaning) for name, meaning in sorted((FIELDS | HTTP_FIELDS).items())),
+        (
+            (f"`{name}`", meaning)
+            for name, meaning in sorted((FIELDS | HTTP_FIELDS | LOCATION_FIELDS).items())
+        ),
     )
     return page
 

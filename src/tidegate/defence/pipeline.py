@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -63,6 +64,8 @@ class Defence:
 
     Attributes:
         lists: the addresses; replaced as a whole when records change.
+        checks: asked in this order; replaced as a whole.
+        refusals: number of refusals by each rule since the start; rules are those of the configuration.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Defence:
         self.options = options
         self.lists = AddressLists()
         self.checks = tuple(checks)
+        self.refusals: Counter[str] = Counter()
         self.defender = Defender(options.defender or OFF)
         self._limiters = [Limiter(one) for one in options.limiters]
         self._banned = banned
@@ -98,8 +102,10 @@ class Defence:
         """Refuse by lists and bans; a ban that runs grows by this."""
         now = self._clock()
         listed = self.judge(address, protocol, now)
-        if listed is not None and listed.rule == BANNED:
-            self.defender.tried(host_of(address), now)
+        if listed is not None:
+            self.refusals[listed.rule] += 1
+            if listed.rule == BANNED:
+                self.defender.tried(host_of(address), now)
         return listed
 
     def judge(self, address: str, protocol: str, now: float) -> Refusal | None:
@@ -120,12 +126,28 @@ class Defence:
 
     async def wait(self, address: str, protocol: str) -> Refusal | None:
         """Ask the slower checks, then wait as long as rate limits ask for; refuse where that is too long."""
+        refusal = await self._by_checks(address, protocol) if self.checks else None
+        if refusal is None and self._limiters:
+            refusal = await self._by_limiters(address, protocol)
+        if refusal is not None:
+            self.refusals[refusal.rule] += 1
+        return refusal
+
+    async def _by_checks(self, address: str, protocol: str) -> Refusal | None:
+        if self.is_safe(address, protocol):
+            return None
         for one in self.checks:
             refusal = await self._asked(one, address, protocol)
             if refusal is not None:
                 return refusal
-        if not self._limiters:
-            return None
+        return None
+
+    def is_safe(self, address: str, protocol: str) -> bool:
+        """True if an address is on the list of those that are never banned: no check is asked about it."""
+        entry = self.lists.find(ListKind.DEFENDER, address, protocol, self._clock())
+        return entry is not None and entry.mode == ListMode.ALLOW
+
+    async def _by_limiters(self, address: str, protocol: str) -> Refusal | None:
         if self.lists.find(ListKind.RATE_SAFE, address, protocol, self._clock()) is not None:
             return None
         source = host_of(address)

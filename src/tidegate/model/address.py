@@ -7,7 +7,7 @@ It is here and not in `policy`, because doors count connections by host and may 
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 Address = IPv4Address | IPv6Address
@@ -68,3 +68,37 @@ def host_of(text: str) -> str:
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address), IPV6_HOST_BITS), strict=False))
     return str(address) if address is not None else text
+
+
+_LOCAL_FOUR: Final = tuple(
+    (int(network.network_address), int(network.broadcast_address))
+    for network in map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+        ),
+    )
+)
+_LOCAL_SIX: Final = tuple(
+    (int(network.network_address), int(network.broadcast_address))
+    for network in map(IPv6Network, ("::/127", "fc00::/7", "fe80::/10"))
+)
+
+
+def is_local(text: str) -> bool:
+    """True of addresses that are of no country and on no blocklist: private, loopback and link-local ones.
+
+    Those of RFC 1918, RFC 6598 (carrier-grade NAT), RFC 4193 and RFC 3927 are; what is no address is too.
+    """
+    address = parse_address(text)
+    if address is None:
+        return True
+    number = int(address)
+    ranges = _LOCAL_FOUR if address.version == 4 else _LOCAL_SIX
+    return any(first <= number <= last for first, last in ranges)

@@ -29,6 +29,7 @@ from tidegate.identity.service import Identity
 from tidegate.identity.usage_records import UsageRecords
 from tidegate.model import Account
 from tidegate.resources import Ledger, Limits
+from tidegate.server.address_checks import AddressChecks
 from tidegate.server.authenticators import authenticators
 from tidegate.server.certificates import user_certificates
 from tidegate.server.defence import DefenceHost
@@ -95,7 +96,8 @@ class App:
         live: Live | None = None,
     ) -> None:
         self.loaded = loaded
-        self.bus = Bus([*([LogSink()] if log_events else []), *sinks])
+        self.checks = AddressChecks()
+        self.bus = Bus([*([LogSink(self.checks.known)] if log_events else []), *sinks])
         self.live: Live = live or live_state(loaded)
         self.registry = Registry(self.live)
         self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
@@ -109,7 +111,7 @@ class App:
         self._sessions: VfsSessions | None = None
         self._moves: StorageMoves | None = None
         self.receivers = Receivers(loaded, self.provider, self.bus, self)
-        self.defence = DefenceHost(loaded, self.provider, self.bus, self.ledger)
+        self.defence = DefenceHost(loaded, self.provider, self.bus, self.ledger, self.checks)
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans = tuple(doors)
         self._journal = str(loaded.config_dir / JOURNAL_DIRECTORY) if keep_journal else None
@@ -203,19 +205,12 @@ class App:
 
     def _composition(self) -> Composition:
         return Composition(
-            provider=self.provider,
-            provider_ready=lambda: self.provider_ready,
-            identity=self.identity,
-            sessions=self.sessions,
-            bus=self.bus,
-            registry=self.registry,
-            live=self.live,
-            ledger=self.ledger,
-            doors=self.doors,
-            receivers=self.receivers,
-            defence=self.defence,
+            provider=self.provider, provider_ready=lambda: self.provider_ready,
+            identity=self.identity, sessions=self.sessions,
+            bus=self.bus, registry=self.registry, live=self.live, ledger=self.ledger,
+            doors=self.doors, receivers=self.receivers, defence=self.defence,
             moves=lambda: self._storage_moves().moves,
-        )
+        )  # fmt: skip
 
     async def _provider_answers(self) -> None:
         """Work that waits for a data provider that was down at start."""
@@ -261,13 +256,14 @@ class App:
         waiting = keys_that_wait(self.loaded, loaded)
         loaded = with_keys_of(self.loaded, loaded)
         certificates = await asyncio.to_thread(user_certificates, loaded)
+        defend = await self.defence.prepare(loaded)
         apply = await self.doors.reload(loaded)
         apply()
+        defend()
         self.identity.certificates = certificates
         if waiting:
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded
-        self.defence.reconfigure(loaded)
         self.sessions.reconfigure(vfs_options(self.loaded, self.ledger))
         await self.provider.reload()
         log.info("configuration reloaded")

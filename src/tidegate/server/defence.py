@@ -8,10 +8,12 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tidegate.accounts.lists import every_entry
 from tidegate.config.load import Loaded
+from tidegate.contracts.admission import AdmissionCheck
 from tidegate.defence.defender import Host
 from tidegate.defence.lists import AddressLists
 from tidegate.defence.pipeline import Defence
@@ -23,6 +25,7 @@ from tidegate.model.address import host_of
 from tidegate.model.address_list import parse_network
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.resources import Ledger
+from tidegate.server.address_checks import AddressChecks
 from tidegate.server.defence_options import door_of, misdeed_of, options
 from tidegate.store.contract import Provider
 
@@ -64,19 +67,25 @@ class DefenceHost:
         provider: keeps lists and bans.
         bus: events come from it, and bans are told on it.
         ledger: doors find the defence there.
+        checks: made from the configuration, and asked by the defence.
 
     Attributes:
         defence: what doors ask.
+        checks: the checks that it asks, such as GeoIP.
         kinds: the bus hands it refused logins alone, so that uploads and downloads wake nothing here.
     """
 
     kinds: Final = (LoginFailed,)
 
-    def __init__(self, loaded: Loaded, provider: Provider, bus: Bus, ledger: Ledger) -> None:
+    def __init__(
+        self, loaded: Loaded, provider: Provider, bus: Bus, ledger: Ledger, checks: AddressChecks
+    ) -> None:
         self._loaded = loaded
         self._provider = provider
         self._bus = bus
         self.defence = ledger.entrance = Defence(options(loaded), banned=self._was_banned)
+        self.checks = checks
+        checks.changed = self._take_checks
         self._stored: dict[str, float] = {}
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._offers: OrderedDict[str, None] = OrderedDict()
@@ -87,7 +96,12 @@ class DefenceHost:
     # -- life ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load lists and bans, and take part in the bus. A provider that is away is asked again."""
+        """Load lists and bans, and take part in the bus. A provider that is away is asked again.
+
+        Raises:
+            ConfigError: a check cannot be used as configured.
+        """
+        await self.checks.open(self._loaded)
         with contextlib.suppress(ProviderUnavailable):
             await self.refresh()
         await self._bus.add(self)
@@ -95,6 +109,7 @@ class DefenceHost:
 
     async def stop(self) -> None:
         """Store bans that wait, and end."""
+        await self.checks.close()
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -104,10 +119,23 @@ class DefenceHost:
                 async with self._turn, asyncio.timeout(5):
                     await self._write()
 
-    def reconfigure(self, loaded: Loaded) -> None:
-        """Take another configuration."""
-        self._loaded = loaded
-        self.defence.reconfigure(options(loaded))
+    async def prepare(self, loaded: Loaded) -> Callable[[], None]:
+        """Get ready for another configuration, which the returned function takes over.
+
+        Raises:
+            ConfigError: a check cannot be used as configured.
+        """
+        take_checks = await self.checks.prepare(loaded)
+
+        def apply() -> None:
+            self._loaded = loaded
+            self.defence.reconfigure(options(loaded))
+            take_checks()
+
+        return apply
+
+    def _take_checks(self, checks: Sequence[AdmissionCheck]) -> None:
+        self.defence.checks = tuple(checks)
 
     # -- the sink ------------------------------------------------------------------------------------------
 

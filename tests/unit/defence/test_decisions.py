@@ -339,3 +339,15 @@ def test_checks_are_asked_in_order_and_a_fault_lets_the_client_come() -> None:
     assert asyncio.run(one.wait("10.0.0.1", "DAV")) == Refusal("geoip", "x")
     assert [len(check.asked) for check in checks] == [1, 1, 1, 0]
     assert checks[0].asked == [("10.0.0.1", "DAV")]
+    assert one.refusals == {"geoip": 1}
+
+
+def test_no_check_is_asked_about_an_address_that_is_never_banned() -> None:
+    check = Check(Refusal("geoip", "x"))
+    one = defence(Clock(), DefenceOptions(), [check])
+    one.lists = AddressLists([entry("10.0.0.1/32", mode=ListMode.ALLOW), entry("10.0.0.2/32")])
+    assert asyncio.run(one.wait("10.0.0.1", "DAV")) is None
+    assert check.asked == []
+    assert one.check("10.0.0.2", "SSH") is not None
+    assert one.check("10.0.0.2", "SSH") is not None
+    assert one.refusals == {LISTED: 2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from tidegate.config.schema.addresses import GeoIpKeys
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
 from tidegate.config.schema.defence import DefenderKeys, RateLimiterKeys
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
@@ -58,6 +59,7 @@ class Common(Section):
     rate_limiters: list[RateLimiterKeys] = key(
         [], "Limiters of new connections and requests; each that applies is asked, in this order."
     )
+    geoip: GeoIpKeys = key(GeoIpKeys(), "Lets clients in by country, continent and autonomous system.")
     server_version: Literal["", "short"] = key(
         "", "What servers say they are: empty tells name and version, `short` the name alone."
     )

@@ -78,6 +78,12 @@ FIELDS: Final[dict[str, str]] = {
 }
 """Every field of event lines, explained."""
 
+LOCATION_FIELDS: Final[dict[str, str]] = {
+    "asn": "Autonomous system of the client, 0 unknown; only where `common.geoip` has databases.",
+    "country": "Country of the client, empty unknown; only where `common.geoip` has databases.",
+}
+"""Fields that lines with the address of a client have besides, explained."""
+
 _SENDER_OF: Final[dict[Action, str]] = {
     action: "SSHCommand" if action is Action.SSH_COMMAND else action.value.capitalize() for action in Action
 }

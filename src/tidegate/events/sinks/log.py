@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from tidegate.abc import Sink
 from tidegate.events.kinds import Event
 from tidegate.events.sinks.lines import Line, line_of
+from tidegate.model.geography import Location
 
 _record = logging.getLogger("tidegate.record")
 _above = logging.getLogger("tidegate")
@@ -33,8 +35,19 @@ class _EventRecord(logging.LogRecord):
         }
 
 
+LOCATED: Final = frozenset(("login", "connection_failed", "connected", "disconnected", "refused"))
+"""Senders of lines that say where the client is, if the server has databases of locations."""
+
+
 class LogSink:
-    """Hands each event's line to the log, which takes out secrets and writes it off the loop."""
+    """Hands each event's line to the log, which takes out secrets and writes it off the loop.
+
+    Args:
+        locate: looks up where an address is; None of a server without databases.
+    """
+
+    def __init__(self, locate: Callable[[str], Location | None] | None = None) -> None:
+        self._locate = locate
 
     async def open(self) -> None:
         """Nothing to get ready: the log is open before any event."""
@@ -48,6 +61,10 @@ class LogSink:
         line = line_of(event)
         if line is None or not _record.isEnabledFor(line.level):
             return
+        if self._locate is not None and line.sender in LOCATED:
+            location = self._locate(line.fields.get("ip") or line.fields.get("client_ip") or "")
+            if location is not None:
+                line.fields["country"], line.fields["asn"] = location.country, location.asn
         created = event.at if isinstance(event, Event) else time.time()
         handlers = _root.handlers
         if len(handlers) == 1 and not _record.handlers and not _above.handlers and not _record.filters:

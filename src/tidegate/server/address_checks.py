@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens the checks of addresses that the configuration names, and looks after their files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from tidegate.config.load import Loaded
+from tidegate.contracts.admission import AdmissionCheck
+from tidegate.errors import ConfigError, Problem
+from tidegate.model.geography import NO_LOCATION, Location
+
+if TYPE_CHECKING:
+    from tidegate.addresses.geoip import GeoCheck, GeoDatabases
+
+log = logging.getLogger(__name__)
+
+
+class AddressChecks:
+    """The checks of one server. Life: constructed (pure), `open`, `apply`..., `close`.
+
+    Attributes:
+        changed: called with the checks, in the order of asking, whenever they are other ones; set by the
+            defence.
+    """
+
+    def __init__(self) -> None:
+        self.changed: Callable[[Sequence[AdmissionCheck]], None] = lambda checks: None  # noqa: ARG005
+        self._geo: GeoCheck | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def open(self, loaded: Loaded) -> None:
+        """Open what the configuration names.
+
+        Raises:
+            ConfigError: a library is missing, or a file that has to be there cannot be used.
+        """
+        (await self.prepare(loaded))()
+
+    async def prepare(self, loaded: Loaded) -> Callable[[], None]:
+        """Open what another configuration names; nothing changes before the returned function is called.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        geo = await geo_check(loaded, kept=None if self._geo is None else self._geo.databases)
+
+        def apply() -> None:
+            self._geo = geo
+            self.changed([self._geo] if self._geo is not None and self._geo.rules else [])
+            self._keep_watch()
+
+        return apply
+
+    async def close(self) -> None:
+        """Stop watching files, and release everything."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+        if self._geo is not None:
+            self._geo.databases.close()
+            self._geo = None
+
+    def locate(self, address: str) -> Location:
+        """The location of an address; `NO_LOCATION` without databases."""
+        return NO_LOCATION if self._geo is None else self._geo.databases.locate(address)
+
+    def known(self, address: str) -> Location | None:
+        """As `locate`, for the log; None without databases."""
+        return None if self._geo is None else self._geo.databases.locate(address)
+
+    def _keep_watch(self) -> None:
+        if self._watch is None and self._geo is not None:
+            self._watch = asyncio.create_task(self._look_now_and_then(), name="address files")
+
+    async def _look_now_and_then(self) -> None:
+        from tidegate.addresses.watched import LOOK_SECONDS
+
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                if self._geo is not None and await asyncio.to_thread(self._geo.databases.look):
+                    self._geo.databases.forget()
+                    log.info("databases of locations were read again")
+            except Exception:  # the next look may succeed
+                log.exception("files of addresses could not be looked at")
+
+
+async def geo_check(loaded: Loaded, kept: GeoDatabases | None = None) -> GeoCheck | None:
+    """The check by location, with open databases; None if the configuration names none.
+
+    Args:
+        loaded: the configuration.
+        kept: databases that are open; taken if they are the same files.
+
+    Raises:
+        ConfigError: the library is missing, or a file cannot be read and `broken` is ``stop``.
+    """
+    keys = loaded.settings.common.geoip
+    if not keys.databases:
+        return None
+    from tidegate.addresses.geoip import GeoCheck, GeoDatabases
+
+    require_library("common.geoip.databases", "maxminddb", "geoip")
+    paths = [str(loaded.resolve(name)) for name in keys.databases]
+    if kept is not None and [file.path for file in kept.files] == paths:
+        return GeoCheck(kept, keys.rules())
+    databases = GeoDatabases(paths)
+    await asyncio.to_thread(databases.look)
+    problems = databases.problems()
+    if problems and keys.broken == "stop":
+        databases.close()
+        raise ConfigError([Problem("common.geoip.databases", text) for text in problems])
+    return GeoCheck(databases, keys.rules())
+
+
+def require_library(place: str, module: str, extra: str) -> None:
+    """Return if a library is installed.
+
+    Raises:
+        ConfigError: it is not; names the key that needs it.
+    """
+    if find_spec(module) is None:
+        raise ConfigError([Problem(place, f"needs a library: pip install 'tidegate[{extra}]'")])

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Countries, blocklists and list files of the running product, on every door.
+
+Clients of the loopback network have addresses that the databases of the test know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from tests.support.geo_databases import age, country, system, write_database
+from tests.support.running import Running, free_port, wait_for
+
+DATABASE = {"127.0.0.5/32": country("JP", "AS"), "127.0.0.6/32": country("DE", "EU")}
+
+
+class Doors(Running):
+    """A server with every door."""
+
+    def __init__(self, directory: Path, **common: Any) -> None:
+        self.ports = {"ftpd": free_port(), "httpd": free_port(), "webdavd": free_port()}
+        clear = {"address": "127.0.0.1", "plain_login": True}
+        rest = {
+            "address": "127.0.0.1",
+            "port": self.ports["httpd"],
+            "proxy_allowed": ["127.0.0.1"],
+            "client_ip_proxy_header": "X-Forwarded-For",
+        }
+        super().__init__(
+            directory,
+            settings={
+                "common": common,
+                "ftpd": {"bindings": [{"port": self.ports["ftpd"], **clear}]},
+                "httpd": {"bindings": [rest]},
+                "webdavd": {"bindings": [{"port": self.ports["webdavd"], **clear}]},
+            },
+        )
+
+    def greets(self, port: int, source: str) -> bytes:
+        """The first bytes that a door sends; empty if it closes."""
+        with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0)) as line:
+            try:
+                return line.recv(200)
+            except ConnectionResetError:
+                return b""
+
+    def status(self, door: str, source: str = "127.0.0.1", client: str = "") -> int:
+        """The status of an answer by HTTP; `client` is what a proxy says."""
+        line = http.client.HTTPConnection(
+            "127.0.0.1", self.ports[door], timeout=10, source_address=(source, 0)
+        )
+        try:
+            line.request("GET", "/healthz", headers={"X-Forwarded-For": client} if client else {})
+            return line.getresponse().status
+        finally:
+            line.close()
+
+    def open_to(self, source: str) -> set[str]:
+        """The doors that let an address in."""
+        found = {"SSH"} if self.greets(self.port, source).startswith(b"SSH-") else set()
+        found |= {"FTP"} if self.greets(self.ports["ftpd"], source).startswith(b"220") else set()
+        found |= {"HTTP"} if self.status("httpd", source) == 200 else set()
+        return found | ({"DAV"} if self.status("webdavd", source) != 403 else set())
+
+
+ALL = {"SSH", "FTP", "HTTP", "DAV"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    place = tmp_path_factory.mktemp("server")
+    write_database(place / "country.mmdb", DATABASE)
+    write_database(place / "asn.mmdb", {"127.0.0.6/32": system(64500, "Some network")})
+    one = Doors(
+        place / "tidegate",
+        geoip={"databases": ["../country.mmdb", "../asn.mmdb"], "denied_countries": ["JP"]},
+    )
+    one.start()
+    yield one
+    one.stop()
+
+
+def test_a_denied_country_meets_closed_doors_until_the_database_says_otherwise(server: Doors) -> None:
+    assert server.open_to("127.0.0.5") == set()
+    assert server.open_to("127.0.0.6") == ALL
+    assert server.open_to("127.0.0.1") == ALL
+    assert server.greets(server.ports["ftpd"], "127.0.0.5") == b"500 Access denied\r\n"
+    line = server.wait_line("refused", ip="127.0.0.5", rule="common.geoip.denied_countries")
+    assert (line["country"], line["text"]) == ("JP", "127.0.0.5 is in JP, AS")
+    database = server.directory.parent / "country.mmdb"
+    write_database(database, DATABASE | {"127.0.0.5/32": country("DE", "EU")})
+    age(database)
+    wait_for(lambda: server.open_to("127.0.0.5") == ALL, "the other database")
+
+
+async def test_logins_have_country_and_system_in_the_log(server: Doors) -> None:
+    person = await asyncio.to_thread(server.account)
+    async with person.connect(local_addr=("127.0.0.6", 0)):
+        pass
+    line = await asyncio.to_thread(server.wait_line, "login", username=person.name)
+    assert (line["country"], line["asn"]) == ("DE", 64500)
+    with pytest.raises(asyncssh.PermissionDenied):
+        await person.connect(password="no", client_keys=None)
+    line = await asyncio.to_thread(server.wait_line, "connection_failed", client_ip="127.0.0.1")
+    assert (line["country"], line["asn"]) == ("", 0)
