@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tidegate.model.proxies import NO_PROXIES, ProxyOptions
 from tidegate.resources.buffers import Buffers
 from tidegate.resources.count import Count, Share
 from tidegate.resources.descriptors import Descriptors
@@ -30,6 +31,7 @@ class Ledger:
         programs: system programs that run for clients, by account.
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
+        proxies: whose PROXY header doors read; replaced when the configuration is read again.
         entrance: says who may come in at all; set once, before doors open.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
             quarter of what may be buffered.
@@ -39,6 +41,7 @@ class Ledger:
         self.limits = limits = limits or Limits.derive()
         self.clock = clock
         self.entrance: Entrance = OpenEntrance()
+        self.proxies: ProxyOptions = NO_PROXIES
         self.notices = notices = Notices(clock)
         self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)
         self.handles = Count(

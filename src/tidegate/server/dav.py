@@ -117,4 +117,5 @@ def _binding(loaded: Loaded, label: str, section: BindingSection) -> DavBinding:
         proxies=AddressList(section.proxy_allowed),
         header=section.client_ip_proxy_header.lower(),
         depth=section.client_ip_header_depth,
+        proxied=section.proxy_mode == 1,
     )

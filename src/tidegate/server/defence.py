@@ -26,7 +26,7 @@ from tidegate.model.address_list import parse_network
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.resources import Ledger
 from tidegate.server.address_checks import AddressChecks
-from tidegate.server.defence_options import door_of, misdeed_of, options
+from tidegate.server.defence_options import door_of, misdeed_of, options, proxies
 from tidegate.store.contract import Provider
 
 REFRESH_SECONDS: Final = 15.0
@@ -86,6 +86,8 @@ class DefenceHost:
         self.defence = ledger.entrance = Defence(options(loaded), banned=self._was_banned)
         self.checks = checks
         checks.changed = self._take_checks
+        self._ledger = ledger
+        ledger.proxies = proxies(loaded)
         self._stored: dict[str, float] = {}
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._offers: OrderedDict[str, None] = OrderedDict()
@@ -129,6 +131,7 @@ class DefenceHost:
 
         def apply() -> None:
             self._loaded = loaded
+            self._ledger.proxies = proxies(loaded)
             self.defence.reconfigure(options(loaded))
             take_checks()
 

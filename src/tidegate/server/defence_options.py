@@ -12,6 +12,7 @@ from tidegate.defence.limiter import RateLimits
 from tidegate.defence.pipeline import DefenceOptions
 from tidegate.events.kinds import LoginFailed
 from tidegate.model.address_list import AddressList
+from tidegate.model.proxies import ProxyOptions
 
 UNKNOWN: Final = frozenset(("unknown_user", "bad_username"))
 WRONG: Final = frozenset(
@@ -34,6 +35,16 @@ def misdeed_of(event: LoginFailed) -> Misdeed | None:
 def door_of(protocol: str) -> str:
     """The protocol of an event as lists and limiters name it."""
     return "SSH" if protocol in ("SFTP", "SCP", "SSH") else "FTP" if protocol.startswith("FTP") else protocol
+
+
+def proxies(loaded: Loaded) -> ProxyOptions:
+    """The proxies whose PROXY header is read, from `common`."""
+    common = loaded.settings.common
+    return ProxyOptions(
+        mode=common.proxy_protocol,
+        allowed=AddressList(common.proxy_allowed),
+        skipped=AddressList(common.proxy_skipped),
+    )
 
 
 def options(loaded: Loaded) -> DefenceOptions:

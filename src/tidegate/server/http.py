@@ -235,6 +235,7 @@ def _limits(loaded: Loaded, binding: BindingSection) -> HttpLimits:
             make_room=True,
         ),
         head_seconds=float(httpd.head_timeout),
+        proxied=binding.proxy_mode == 1,
     )
 
 

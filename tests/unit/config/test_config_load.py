@@ -433,7 +433,7 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
     loaded = of_json(
         tmp_path,
         {
-            "common": {"defender": {"login_delay": {"success": 9}}, "proxy_protocol": 1},
+            "common": {"resume_max_size": 9, "temp_path": "/x"},
             "sftpd": {"enabled_ssh_commands": ["cd", "sftpgo-copy"], "enable_scp": True},
         },
         {"TIDEGATE_TELEMETRY__BIND_PORT": "10000"},
@@ -441,8 +441,8 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
 
     place = f"{tmp_path}/tidegate.json: "
     assert set(loaded.notes) == {
-        f"{place}common.defender.login_delay: not available in this version, no effect",
-        f"{place}common.proxy_protocol: not available in this version, no effect",
+        f"{place}common.resume_max_size: not available in this version, no effect",
+        f"{place}common.temp_path: not available in this version, no effect",
         "TIDEGATE_TELEMETRY__BIND_PORT: not available in this version, no effect",
     }  # fmt: skip
     assert len(loaded.notes) == 3

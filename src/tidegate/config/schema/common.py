@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import field_validator, model_validator
+
 from tidegate.config.schema.addresses import GeoIpKeys
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
-from tidegate.config.schema.defence import DefenderKeys, RateLimiterKeys
+from tidegate.config.schema.defence import DefenderKeys, RateLimiterKeys, networks
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
 
 
@@ -55,6 +57,22 @@ class Common(Section):
     allowlist_status: int = key(
         0, "1 lets only addresses of the allow list connect, at every door and to the REST API.", ge=0, le=1
     )
+    proxy_protocol: int = key(
+        0,
+        "PROXY header (versions 1 and 2) at SSH, FTP, and HTTP and WebDAV bindings with `proxy_mode` 1: "
+        "0 reads none, 1 takes one from the addresses of `proxy_allowed`, 2 also refuses connections without "
+        "one, and those from other addresses but `proxy_skipped`.",
+        ge=0,
+        le=2,
+    )
+    proxy_allowed: list[str] = key(
+        [],
+        "Addresses and networks of proxies whose PROXY header is believed; from others none is read. Limits "
+        "by address hold for the client that the header names, not for the proxy.",
+    )
+    proxy_skipped: list[str] = key(
+        [], "Addresses and networks that connect without a PROXY header; counts before `proxy_allowed`."
+    )
     defender: DefenderKeys = key(DefenderKeys(), "Bans addresses by score.")
     rate_limiters: list[RateLimiterKeys] = key(
         [], "Limiters of new connections and requests; each that applies is asked, in this order."
@@ -88,6 +106,19 @@ class Common(Section):
     event_manager: EventManagerKeys = key(EventManagerKeys(), "Event rules.")
     actions: FileActionKeys = key(FileActionKeys(), "Programs and URLs that are told of file operations.")
 
+    @field_validator("proxy_allowed", "proxy_skipped")
+    @classmethod
+    def _networks(cls, texts: list[str]) -> list[str]:
+        return networks(texts)
+
+    @model_validator(mode="after")
+    def _knows_proxies(self) -> Common:
+        if self.proxy_protocol and not self.proxy_allowed:
+            raise ValueError(
+                f"proxy_protocol {self.proxy_protocol} needs proxy_allowed: the addresses of the proxies"
+            )
+        return self
+
     # -- accepted, not acted on ----------------------------------------------------------------------------
     rename_mode: int = key(0, "Recursive rename on object storage.", available=False)
     symlink_mode: int = key(
@@ -100,9 +131,6 @@ class Common(Section):
     )
     secret_min_entropy: float = key(0, "Least entropy of passphrases for stored secrets.", available=False)
     resume_max_size: int = key(0, "Largest file to resume on object storage.", available=False)
-    proxy_protocol: int = key(0, "PROXY protocol: 1 use, 2 require.", available=False)
-    proxy_allowed: list[str] = key([], "Networks that may send the PROXY header.", available=False)
-    proxy_skipped: list[str] = key([], "Networks that send no PROXY header.", available=False)
     data_retention_hook: str = key("", "Program or URL to call after a retention check.", available=False)
     whitelist_file: str = key("", "File with addresses that may connect.", available=False)
     allow_self_connections: int = key(0, "Allow SFTP storage that points at this server.", available=False)

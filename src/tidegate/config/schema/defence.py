@@ -11,6 +11,18 @@ from tidegate.config.schema.base import Section, key
 from tidegate.model.address_list import AddressList
 
 
+def networks(texts: list[str]) -> list[str]:
+    """The texts, if all of them are addresses and networks.
+
+    Raises:
+        ValueError: one is none; says which.
+    """
+    wrong = AddressList(texts).unreadable()
+    if wrong is not None:
+        raise ValueError(f"{texts[wrong]!r} is no address and no network")
+    return texts
+
+
 class DefenderKeys(Section):
     """Bans of addresses by score."""
 
@@ -102,10 +114,7 @@ class RateLimiterKeys(Section):
     @field_validator("allow_list")
     @classmethod
     def _networks(cls, texts: list[str]) -> list[str]:
-        wrong = AddressList(texts).unreadable()
-        if wrong is not None:
-            raise ValueError(f"{texts[wrong]!r} is no address and no network")
-        return texts
+        return networks(texts)
 
     @model_validator(mode="after")
     def _fits(self) -> RateLimiterKeys:

@@ -30,6 +30,14 @@ class HttpBinding(Section):
     )
     client_ip_header_depth: int = key(0, "Which address of that header counts, from the right.", ge=0, le=100)
 
+    proxy_mode: int = key(
+        0,
+        "1 takes the PROXY header as `common.proxy_protocol` says; 0 reads none. `proxy_allowed` is about "
+        "the header of HTTP.",
+        ge=0,
+        le=1,
+    )
+
     @field_validator("proxy_allowed")
     @classmethod
     def _networks(cls, networks: list[str]) -> list[str]:
@@ -56,7 +64,6 @@ class HttpBinding(Section):
     client_auth_type: int = key(0, "Client certificates.", available=False)
     tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     tls_protocols: list[str] = key([], "HTTP versions.", available=False)
-    proxy_mode: int = key(0, "PROXY protocol.", available=False)
     hide_login_url: int = key(0, "Hides links of the pages.", available=False)
     login_page_redirect: bool = key(False, "Redirects to the login page.", available=False)
     base_url: str = key("", "Address used in links.", available=False)

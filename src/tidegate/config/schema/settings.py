@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import model_validator
+
 from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.cluster import ClusterKeys
 from tidegate.config.schema.common import Common
@@ -67,6 +69,16 @@ class Settings(Section):
                 common.post_disconnect_hook,
             )
         )
+
+    @model_validator(mode="after")
+    def _proxies_are_known(self) -> Settings:
+        modes = {f"httpd.bindings[{index}]": one.proxy_mode for index, one in enumerate(self.httpd.bindings)}
+        for index, one in enumerate(self.webdavd.bindings):
+            modes[f"webdavd.bindings[{index}]"] = one.proxy_mode
+        wrong = [name for name, mode in modes.items() if mode and not self.common.proxy_protocol]
+        if wrong:
+            raise ValueError(f"{wrong[0]}.proxy_mode 1 needs common.proxy_protocol and common.proxy_allowed")
+        return self
 
     smtp: SmtpKeys = key(SmtpKeys(), "The mail server that event rules send by.")
 

@@ -64,6 +64,14 @@ class DavBinding(Section):
             raise ValueError(f"expected a path such as /dav, got {text!r}")
         return text.rstrip("/")
 
+    proxy_mode: int = key(
+        0,
+        "1 takes the PROXY header as `common.proxy_protocol` says; 0 reads none. `proxy_allowed` is about "
+        "the header of HTTP.",
+        ge=0,
+        le=1,
+    )
+
     @field_validator("proxy_allowed")
     @classmethod
     def _networks(cls, networks: list[str]) -> list[str]:
@@ -94,7 +102,6 @@ class DavBinding(Section):
     # -- accepted, not acted on ----------------------------------------------------------------------------
     tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     tls_protocols: list[str] = key([], "HTTP versions.", available=False)
-    proxy_mode: int = key(0, "PROXY protocol.", available=False)
 
 
 class MimeType(Section):

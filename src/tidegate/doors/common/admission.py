@@ -15,6 +15,7 @@ from typing import Final
 
 from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList
+from tidegate.model.proxies import Ends
 from tidegate.model.refusal import Refusal
 from tidegate.resources import Arrivals, Ledger, StartupLimits
 
@@ -70,12 +71,14 @@ class Visit:
         end: ends the connection at once; the argument is the rule that it makes room by. Set by the door.
         heard: True once the client sent anything that made sense. Set by the door.
         rename_onto: what the binding it came by says of RENAME onto a name that exists.
+        ends: the ends of the connection, as far as the door said.
     """
 
-    __slots__ = ("address", "end", "heard", "over", "rename_onto", "source")
+    __slots__ = ("address", "end", "ends", "heard", "over", "rename_onto", "source")
 
-    def __init__(self, address: str, rename_onto: str = "") -> None:
+    def __init__(self, address: str, rename_onto: str = "", ends: Ends | None = None) -> None:
         self.address = address
+        self.ends = ends
         self.source = host_of(address)
         self.end: Callable[[str], object] | None = None
         self.heard: Callable[[], bool] | None = None
@@ -139,7 +142,9 @@ class Admission:
         """Connections that have not proved themselves."""
         return len(self._waiting)
 
-    def enter(self, address: str, limits: AdmissionLimits, rename_onto: str = "") -> Visit | Refusal:
+    def enter(
+        self, address: str, limits: AdmissionLimits, rename_onto: str = "", ends: Ends | None = None
+    ) -> Visit | Refusal:
         """Count a new connection in, or say why it may not come (nothing is counted then).
 
         Another connection may be ended for it, by its `Visit.end`; that one is counted out already.
@@ -148,7 +153,7 @@ class Admission:
             turned = self._ledger.entrance.check(address, self._protocol)
             if turned is not None:
                 return turned
-        visit, now = Visit(address, rename_onto), self._ledger.clock()
+        visit, now = Visit(address, rename_onto, ends), self._ledger.clock()
         victim: Visit | None = None
         full = self._full(visit, limits)
         if full is not None and full.rule == self._rules.per_source and self._protocol:
@@ -182,11 +187,14 @@ class Admission:
 
     def _full(self, visit: Visit, limits: AdmissionLimits) -> Refusal | None:
         mine = self._sources[visit.source]
-        if limits.per_source and mine >= limits.per_source and limits.exempt.match(visit.address) is None:
+        if limits.per_source and mine >= limits.per_source and not self._exempt(visit.address, limits):
             return Refusal(self._rules.per_source, f"{visit.source} has {mine} connections")
         if limits.connections and self._open >= limits.connections:
             return Refusal(self._rules.connections, f"{self._open} connections are open")
         return None
+
+    def _exempt(self, address: str, limits: AdmissionLimits) -> bool:
+        return limits.exempt.match(address) is not None or self._ledger.proxies.may_send(address)
 
     def _makes_room(self, full: Refusal, source: str, now: float) -> Visit | None:
         own = full.rule == self._rules.per_source

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tidegate.doors.common.ports import bind
+from tidegate.doors.common.proxied import ProxyGate, Turned
 from tidegate.errors import ConfigError, Problem
 from tidegate.model.door import Endpoint
+from tidegate.model.proxies import Ends, ProxyOptions
+from tidegate.model.refusal import Refusal
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
+
+log = logging.getLogger(__name__)
 
 
 class Bindable(Protocol):
@@ -42,22 +48,26 @@ class Bindable(Protocol):
 
 BindingT = TypeVar("BindingT", bound=Bindable)
 
-Accepted = Callable[[BindingT, socket.socket, Any], None]
-"""Gets the binding, an accepted, non-blocking socket and the peer's address; owns the socket from then on."""
+Accepted = Callable[[BindingT, socket.socket, Ends], None]
+"""Gets the binding, an accepted, non-blocking socket and its ends; owns the socket from then on."""
 
 
 class Listeners(Generic[BindingT]):
     """Accepts connections on every binding of a door. Life: constructed, `open`, `close`.
 
     Args:
-        ledger: of the process; connections are refused when descriptors run low.
-        accepted: gets connections.
+        ledger: of the process; connections are refused when descriptors run low, and its `proxies` say whose
+            PROXY header is read.
+        accepted: gets connections, behind their PROXY header.
+        turned: told of those that were closed for their PROXY header; None logs them.
     """
 
-    def __init__(self, ledger: Ledger, accepted: Accepted[BindingT]) -> None:
+    def __init__(self, ledger: Ledger, accepted: Accepted[BindingT], turned: Turned | None = None) -> None:
         self._ledger = ledger
         self._accepted = accepted
+        self._turned = turned or _log_turned
         self._open: list[tuple[BindingT, Acceptor]] = []
+        self._gates: list[ProxyGate] = []
 
     async def open(self, bindings: Sequence[BindingT], backlog: int = 256) -> None:
         """Listen on all of them, or on none.
@@ -77,8 +87,9 @@ class Listeners(Generic[BindingT]):
                 except ConfigError as error:
                     problems += error.problems
                     continue
-                take = partial(self._accepted, binding)
-                self._open.append((binding, Acceptor(sockets, take, self._ledger.descriptors)))
+                gate = ProxyGate(self._proxies, partial(self._accepted, binding), self._turned)
+                self._gates.append(gate)
+                self._open.append((binding, Acceptor(sockets, gate.take, self._ledger.descriptors)))
             if problems:
                 raise ConfigError(problems)
         except BaseException:
@@ -86,6 +97,9 @@ class Listeners(Generic[BindingT]):
             raise
         for _, acceptor in self._open:
             acceptor.start()
+
+    def _proxies(self) -> ProxyOptions:
+        return self._ledger.proxies
 
     @property
     def ports(self) -> list[int]:
@@ -103,3 +117,10 @@ class Listeners(Generic[BindingT]):
         closing, self._open = self._open, []
         for _, acceptor in closing:
             acceptor.close()
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            gate.close()
+
+
+def _log_turned(address: str, refusal: Refusal) -> None:
+    log.warning("connection from %s refused: %s: %s", address, refusal.rule, refusal.text)

@@ -128,5 +128,6 @@ def _binding(binding: DavBinding, options: DavOptions) -> HttpBinding:
             keep_alive_seconds=KEEP_ALIVE_SECONDS,
             requests=MAX_REQUESTS,
             rules=RULES,
+            proxied=binding.proxied,
         ),
     )

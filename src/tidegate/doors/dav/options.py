@@ -42,6 +42,7 @@ class DavBinding:
         proxies: whose headers are believed.
         header: lower case name of the header with the client's address; empty for none.
         depth: which address of it counts, from the right.
+        proxied: connections begin with a PROXY header.
     """
 
     label: str
@@ -57,6 +58,7 @@ class DavBinding:
     proxies: AddressList = field(default_factory=lambda: AddressList(()))
     header: str = ""
     depth: int = 0
+    proxied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

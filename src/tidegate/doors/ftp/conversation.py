@@ -158,6 +158,7 @@ class Conversation:
         peer: the other end.
         record: its events.
         visit: as it was let in.
+        own_address: that the socket has here; behind a proxy the client reached another one.
         context: the TLS context of this connection and its data connections; None without a certificate.
         activity: when the client last sent something.
         login: the login that is under way.
@@ -195,6 +196,7 @@ class Conversation:
     peer: Peer
     record: ConnectionRecord
     visit: Visit
+    own_address: str
     context: Callable[[], Awaitable[ssl.SSLContext]] | None
     activity: Activity
     login: Login = field(default_factory=Login)

@@ -33,6 +33,7 @@ from tidegate.identity.api import LoginService
 from tidegate.model import Protocol
 from tidegate.model.address import plain_address
 from tidegate.model.door import DoorStatus
+from tidegate.model.proxies import Ends
 from tidegate.resources import Ledger
 from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import Sessions
@@ -72,7 +73,7 @@ class FtpDoor:
         self.registry, self.ledger = registry, ledger
         self.draining = False
         self._options = options
-        self._listeners: Listeners[FtpBinding] = Listeners(ledger, self._accepted)
+        self._listeners: Listeners[FtpBinding] = Listeners(ledger, self._accepted, self.report)
         self._admission = Admission(ledger, protocol="FTP")
         self._certificates: dict[str, Certificate] = {}
         self._watch = CertificateWatch()
@@ -212,12 +213,12 @@ class FtpDoor:
         """The address that PASV names by this binding; empty for that of the control connection."""
         return self._public if binding.passive_address == "auto" else binding.passive_address
 
-    def _accepted(self, binding: FtpBinding, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, binding: FtpBinding, sock: socket.socket, ends: Ends) -> None:
         if self.draining:
             sock.close()
             return
-        source = plain_address(address[0]) if address else ""
-        visit = self._admission.enter(source, self._options.admission, binding.rename_onto)
+        source = ends.remote[0]
+        visit = self._admission.enter(source, self._options.admission, binding.rename_onto, ends)
         if isinstance(visit, Refusal):
             if binding.tls_mode is not TlsMode.IMPLICIT:
                 with contextlib.suppress(OSError):  # it is gone already
@@ -248,9 +249,11 @@ class FtpDoor:
             remote, local = sock.getpeername(), sock.getsockname()
         except OSError:  # it is gone already
             remote, local = None, None
+        own = plain_address(local[0]) if local else ""
         implicit = binding.tls_mode is TlsMode.IMPLICIT and binding.tls is not None
         protocol = Protocol.FTPS if implicit else Protocol.FTP
-        peer = replace(new_peer(protocol, remote, local, rename_onto=visit.rename_onto), encrypted=False)
+        peer = new_peer(protocol, remote, local, rename_onto=visit.rename_onto, ends=visit.ends)
+        peer = replace(peer, encrypted=False)
         conversation = Conversation(
             door=self,
             options=self._options,
@@ -259,6 +262,7 @@ class FtpDoor:
             peer=peer,
             record=ConnectionRecord(self.events, peer, encrypted=False),
             visit=visit,
+            own_address=own,
             context=self._context(binding),
             activity=activity,
         )

@@ -11,6 +11,7 @@ from tidegate.doors.ftp.options import Reuse
 from tidegate.doors.ftp.ways import LEAST_PORT, Active, Passive
 from tidegate.doors.ftp.wire import addresses
 from tidegate.model.address import parse_address, plain_address
+from tidegate.model.proxies import NO_PROXIES
 
 
 async def type_(c: Conversation, argument: str) -> None:
@@ -68,7 +69,8 @@ async def rang(c: Conversation, argument: str) -> None:
 # -- where -------------------------------------------------------------------------------------------------
 
 
-def _local(c: Conversation) -> str:
+def _reached(c: Conversation) -> str:
+    """The address that the client reached: ours, or that of the proxy it came by."""
     return plain_address(c.peer.local_address.rpartition(":")[0])
 
 
@@ -78,7 +80,9 @@ def _listen(c: Conversation) -> Passive:
         raise Rejected(425, "The server has no room for a data connection now.")
     peer = c.peer.remote_ip if c.binding.passive_same_peer else ""
     try:
-        way = Passive.listen(_local(c), c.options.passive_ports, peer)
+        ends = c.visit.ends
+        proxies = c.door.ledger.proxies if ends is not None and ends.proxy else NO_PROXIES
+        way = Passive.listen(c.own_address, c.options.passive_ports, peer, proxies)
     except DataFailed as error:
         raise Rejected(error.code, str(error)) from error
     if c.protects and c.tls_context is not None:
@@ -108,15 +112,15 @@ def passive_address(c: Conversation) -> str:
     """The address that PASV names to this client."""
     for override in c.binding.passive_overrides:
         if override.networks.match(c.peer.remote_ip) is not None:
-            return override.address or _local(c)
-    return c.door.passive_address(c.binding) or _local(c)
+            return override.address or _reached(c)
+    return c.door.passive_address(c.binding) or _reached(c)
 
 
 async def epsv(c: Conversation, argument: str) -> None:
     """EPSV."""
     c.files  # noqa: B018  no port is opened for who is not logged in
     try:
-        parsed = parse_address(_local(c))
+        parsed = parse_address(_reached(c))
         only = addresses.parse_epsv(argument, parsed.version if parsed else 4)
     except addresses.UnknownFamily as error:
         raise Rejected(522, str(error)) from None
@@ -144,7 +148,7 @@ async def _active(c: Conversation, parse: Callable[[str], tuple[str, int]], argu
     # A client may have data sent to itself alone (RFC 2577 section 3): whoever obeys more attacks others.
     if plain_address(address) != c.peer.remote_ip or port < LEAST_PORT:
         raise Rejected(501, f"Data goes to your own address alone, to a port of {LEAST_PORT} or more.")
-    c.next.goes(Active(_local(c), plain_address(address), port))
+    c.next.goes(Active(c.own_address, plain_address(address), port))
     await c.reply(200, "Noted.")
 
 

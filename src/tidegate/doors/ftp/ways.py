@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tidegate.doors.common.proxied import header_of
+from tidegate.doors.common.proxy_header import BadProxyHeader
 from tidegate.doors.ftp.data import DataConnection, DataFailed
 from tidegate.model.address import plain_address
+from tidegate.model.proxies import NO_PROXIES, ProxyOptions
 from tidegate.resources.descriptors import Descriptors
 
 TRIES: Final = 64
@@ -96,25 +99,30 @@ class Passive(Way):
     Args:
         sock: listening.
         peer: address that the connection has to come from; empty takes any.
+        proxies: whose connections begin with a PROXY header, which says where they come from.
 
     Attributes:
         early: the beginning of its TLS; see `welcome`.
     """
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, peer: str, proxies: ProxyOptions = NO_PROXIES) -> None:
         super().__init__()
         self.early: EarlyTls | None = None
         self._sock = sock
         self._peer = peer
+        self._proxies = proxies
 
     @classmethod
-    def listen(cls, address: str, ports: tuple[int, int], peer: str) -> Passive:
+    def listen(
+        cls, address: str, ports: tuple[int, int], peer: str, proxies: ProxyOptions = NO_PROXIES
+    ) -> Passive:
         """Listen on a free port.
 
         Args:
             address: that the control connection reached.
             ports: first and last; (0, 0) takes any free one.
             peer: see `Passive`.
+            proxies: see `Passive`.
 
         Raises:
             DataFailed: there is none.
@@ -137,7 +145,7 @@ class Passive(Way):
                     raise DataFailed(425, "no data connection can be opened now") from error
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return cls(sock, peer)
+            return cls(sock, peer, proxies)
         raise DataFailed(425, "every passive port that was tried is in use; try again later")
 
     @property
@@ -166,11 +174,29 @@ class Passive(Way):
         loop = asyncio.get_running_loop()
         while True:
             sock, address = await loop.sock_accept(self._sock)
-            if not self._peer or plain_address(address[0]) == self._peer:
+            sock.setblocking(False)
+            try:
+                source = await self._source(sock, plain_address(address[0]))
+            except BaseException as error:
+                sock.close()
+                if isinstance(error, BadProxyHeader):
+                    continue
+                raise
+            if not self._peer or source == self._peer:
                 self._sock.close()
-                sock.setblocking(False)
                 return sock
             sock.close()
+
+    async def _source(self, sock: socket.socket, address: str) -> str:
+        """The address that a connection comes from, which a proxy tells.
+
+        Raises:
+            BadProxyHeader: it does not.
+        """
+        if not self._proxies.may_send(address):
+            return address
+        header = await header_of(sock, required=True)
+        return address if header is None or header.source is None else header.source[0]
 
     def close(self) -> None:
         """Listen no more; see `Way.close`."""

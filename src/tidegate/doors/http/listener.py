@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 from starlette.types import ASGIApp, Scope
 
 from tidegate.doors.common.admission import Admission, AdmissionLimits, AdmissionRules, Refusal, Visit
+from tidegate.doors.common.proxied import ProxyGate
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.http.exchange import Exchange
@@ -32,6 +34,7 @@ from tidegate.doors.http.uvicorn_parts import (
     service_unavailable,
 )
 from tidegate.model import http_scope
+from tidegate.model.proxies import NO_PROXIES, Ends, ProxyOptions
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
 
@@ -91,6 +94,7 @@ class HttpLimits:
         requests: connections, and requests under way, that are served; more are answered with 503. Read once,
             when the binding is opened, as `keep_alive_seconds` is.
         rules: names of the limits of `admission`.
+        proxied: connections begin with a PROXY header, as `resources.Ledger.proxies` says.
     """
 
     admission: AdmissionLimits = field(
@@ -101,6 +105,7 @@ class HttpLimits:
     keep_alive_seconds: int = KEEP_ALIVE_SECONDS
     requests: int = MAX_REQUESTS
     rules: AdmissionRules = RULES
+    proxied: bool = False
 
 
 class Protocol(HttpToolsProtocol):
@@ -131,6 +136,9 @@ class Protocol(HttpToolsProtocol):
         self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
         super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
         self.visit.end = lambda _rule: transport.abort()
+        ends = self.visit.ends
+        if ends is not None and ends.proxy:
+            self.client, self.server = ends.remote, ends.local or self.server
         # The loop sets this by itself only for sockets whose protocol number was given when they were made.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._deadline = self.loop.call_later(self.listener.limits.head_seconds, transport.abort)
@@ -425,6 +433,7 @@ class Listener(Server):
         self.requests = limits.requests
         self.admission = Admission(ledger, limits.rules)
         self._ledger = ledger
+        self._gate = ProxyGate(self._proxies, self._accepted, self._turned)
         self._opening: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self.port: int = sockets[0].getsockname()[1]
@@ -434,14 +443,22 @@ class Listener(Server):
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        acceptor = Acceptor(self._sockets, self._accepted, self._ledger.descriptors)
+        acceptor = Acceptor(self._sockets, self._gate.take, self._ledger.descriptors)
         acceptor.start()
         self.servers = [cast("asyncio.Server", acceptor)]  # uvicorn closes it and waits for that, no more
         self.started = True
         self._ticking = asyncio.create_task(self._tick(), name="http date")
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
-        visit = self.admission.enter(address[0], self.limits.admission)
+    def _proxies(self) -> ProxyOptions:
+        return self._ledger.proxies if self.limits.proxied else NO_PROXIES
+
+    def _turned(self, address: str, refusal: Refusal) -> None:
+        reported = self.admission.worth_reporting(refusal, time.monotonic())
+        if reported is not None:
+            _log.warning("connection from %s refused: %s: %s", address, reported.rule, reported.text)
+
+    def _accepted(self, sock: socket.socket, ends: Ends) -> None:
+        visit = self.admission.enter(ends.remote[0], self.limits.admission, ends=ends)
         if isinstance(visit, Refusal):
             sock.close()
             return
@@ -498,6 +515,7 @@ class Listener(Server):
             self._ticking = None
         if self.started:
             self.started = False
+            self._gate.close()
             for task in self._opening:
                 task.cancel()
             await self.shutdown()

@@ -57,7 +57,7 @@ class LoginDoor(DoorServices, Protocol):
         """Options, keys and banner that new connections are made with."""
         ...
 
-    def peer_of(self, connection: asyncssh.SSHServerConnection) -> Peer:
+    def peer_of(self, connection: asyncssh.SSHServerConnection, visit: Visit | None) -> Peer:
         """The peer of a new connection, with an id of its own."""
         ...
 

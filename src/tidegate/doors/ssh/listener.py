@@ -25,8 +25,8 @@ from tidegate.doors.ssh.setup import Setup, prepare
 from tidegate.events.bus import Bus
 from tidegate.identity.api import LoginService
 from tidegate.model import Peer, Protocol
-from tidegate.model.address import plain_address
 from tidegate.model.door import DoorStatus
+from tidegate.model.proxies import Ends
 from tidegate.resources import Ledger
 from tidegate.resources.buffers import LOOK_SECONDS
 from tidegate.vfs.api import Sessions
@@ -69,7 +69,7 @@ class SshDoor:
         self.draining = False
         self._options = options
         self._setup: Setup | None = None
-        self._listeners: Listeners[Binding] = Listeners(self.ledger, self._accepted)
+        self._listeners: Listeners[Binding] = Listeners(self.ledger, self._accepted, self._report)
         self._admission = Admission(self.ledger, bars=(self._spent,), protocol="SSH")
         self._looking: asyncio.TimerHandle | None = None
         self._logins: set[SshLogin] = set()
@@ -225,13 +225,13 @@ class SshDoor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _accepted(self, binding: Binding, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, binding: Binding, sock: socket.socket, ends: Ends) -> None:
         """A connection was accepted: refuse it, or let asyncssh speak."""
         if self.draining or self._setup is None:
             sock.close()
             return
-        source = plain_address(address[0]) if address else ""
-        visit = self._admission.enter(source, self.setup.options.admission, binding.rename_onto)
+        source = ends.remote[0]
+        visit = self._admission.enter(source, self.setup.options.admission, binding.rename_onto, ends)
         if isinstance(visit, Refusal):
             sock.close()
             self._report(source, visit)
@@ -274,10 +274,13 @@ class SshDoor:
                 self._admission.leave(visit)
                 sock.close()
 
-    def peer_of(self, connection: asyncssh.SSHServerConnection) -> Peer:
+    def peer_of(self, connection: asyncssh.SSHServerConnection, visit: Visit | None) -> Peer:
         """The peer of a new connection, with an id of its own."""
         return new_peer(
-            Protocol.SSH, connection.get_extra_info("peername"), connection.get_extra_info("sockname")
+            Protocol.SSH,
+            connection.get_extra_info("peername"),
+            connection.get_extra_info("sockname"),
+            ends=None if visit is None else visit.ends,
         )
 
     def entered(self, login: SshLogin) -> None:

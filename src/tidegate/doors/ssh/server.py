@@ -93,7 +93,7 @@ class SshLogin(asyncssh.SSHServer):
         self.visit = self._conn.door_visit
         if self.visit is not None:
             self.visit.end, self.visit.heard = self.abort, lambda: self.spoke
-        self.peer = self.door.peer_of(conn)
+        self.peer = self.door.peer_of(conn, self.visit)
         self.door.entered(self)
         self.deadline = Deadline(self.options.login_seconds, self._too_late)
         self._silence = SilenceWatch(self.options.silent_seconds, self._heard, self._silent)

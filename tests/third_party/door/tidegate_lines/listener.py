@@ -8,7 +8,6 @@ import contextlib
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from tidegate.abc import Credential
 from tidegate.cluster.registry import Activity, LiveConnection
@@ -21,8 +20,8 @@ from tidegate.doors.common.record import ConnectionRecord, authenticate, refused
 from tidegate.errors import LoginRefused, TidegateError
 from tidegate.identity.api import PartialLogin
 from tidegate.model import Principal
-from tidegate.model.address import plain_address
 from tidegate.model.door import DoorStatus
+from tidegate.model.proxies import Ends
 from tidegate.resources.deadline import Deadline
 from tidegate.vfs.api import Session
 from tidegate_lines import wire
@@ -114,9 +113,11 @@ class LinesDoor:
             name=self.name, active=bool(endpoints), endpoints=endpoints, connections=len(self.clients)
         )
 
-    def _accepted(self, binding: Binding, sock: socket.socket, address: Any) -> None:
-        source = plain_address(address[0])
-        visit = self._admission.enter(source, AdmissionLimits(connections=self.settings.connections))
+    def _accepted(self, binding: Binding, sock: socket.socket, ends: Ends) -> None:
+        source = ends.remote[0]
+        visit = self._admission.enter(
+            source, AdmissionLimits(connections=self.settings.connections), ends=ends
+        )
         if isinstance(visit, Refusal):
             sock.close()
             if (reported := self._admission.worth_reporting(visit, time.monotonic())) is not None:
@@ -159,7 +160,10 @@ class Client:
         self._writer = writer
         context = door.context
         self._peer = new_peer(
-            context.protocol, writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+            context.protocol,
+            writer.get_extra_info("peername"),
+            writer.get_extra_info("sockname"),
+            ends=visit.ends,
         )
         self._record = ConnectionRecord(
             context.events, self._peer, encrypted=writer.get_extra_info("ssl_object") is not None
