@@ -279,10 +279,10 @@ async def test_headers_of_every_answer(world: WebWorld):
         assert (answer.status_code, answer.json()["message"]) == (404, "Not found")
 
 
-async def test_the_root_leads_to_the_page(world: WebWorld):
+async def test_the_root_leads_to_the_pages(world: WebWorld):
     answer = await world.client.get("/", follow_redirects=True)
     assert answer.status_code == 200
-    assert answer.url.path == "/docs"
+    assert answer.url.path == "/web/admin/login"
 
 
 async def test_the_page_needs_nothing_from_elsewhere(world: WebWorld):
@@ -464,7 +464,13 @@ async def test_bindings_differ(tmp_path: Path):
     ports = [free_port(), free_port()]
     bindings = [
         {"port": ports[0]},
-        {"port": ports[1], "address": "localhost", "enable_rest_api": False, "render_openapi": False},
+        {
+            "port": ports[1],
+            "address": "localhost",
+            "enable_rest_api": False,
+            "render_openapi": False,
+            "enable_web_admin": False,
+        },
         {"port": 0},
     ]
     async with web_world(tmp_path, httpd={"bindings": bindings}) as world, httpx2.AsyncClient(
@@ -472,7 +478,7 @@ async def test_bindings_differ(tmp_path: Path):
     ) as second:  # fmt: skip
         assert [one.port for one in world.app.door("http").status().endpoints] == ports
         assert (await second.get("/healthz")).text == "ok"
-        for path in (f"{API}/version", "/", "/docs", "/openapi.json"):
+        for path in (f"{API}/version", "/", "/docs", "/openapi.json", "/web/admin/login"):
             assert (await world.client.get(path)).status_code == (307 if path == "/" else 200)
             assert (await second.get(path)).status_code == 404
 

@@ -115,6 +115,22 @@ class AdminLogin:
         await self._remember(admin, password)
         return admin
 
+    async def by_code(self, ip: str, admin: Admin, code: str) -> None:
+        """Return if a code finishes a login whose password was right a moment ago (``code_needed``).
+
+        Args:
+            ip: where they are.
+            admin: as `store` has them now.
+            code: one-time or recovery code.
+
+        Raises:
+            LoginRefused: as `by_password`.
+        """
+        _require_welcome(admin, ip)
+        await self._require_code(admin, code)
+        self._throttle.succeeded(admin.username, ip, self._monotonic())
+        await self._touch_admin(admin)
+
     async def by_api_key(self, ip: str, text: str) -> ApiKeyLogin:
         """The identity that an API key (``id.secret`` or ``id.secret.username``) acts as.
 
@@ -203,6 +219,12 @@ class AdminLogin:
             if made is not None:
                 await self._upgrade(admin, made)
             await self._provider.touch_admin(admin.username, now_ms)
+        except TidegateError as error:
+            _log.warning("login of administrator %r was not stored: %s", admin.username, error)
+
+    async def _touch_admin(self, admin: Admin) -> None:
+        try:
+            await self._provider.touch_admin(admin.username, int(self._clock() * 1000))
         except TidegateError as error:
             _log.warning("login of administrator %r was not stored: %s", admin.username, error)
 

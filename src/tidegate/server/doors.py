@@ -100,11 +100,20 @@ class Doors:
         self._registry = registry
         self._live = live
         self._installed: list[InstalledDoor] = []
+        self._setup_code = ""
         self._telling: set[asyncio.Task[None]] = set()
         self._unsubscribe = live.subscribe("close_user", self._told_to_close)
 
     def __iter__(self) -> Iterator[Door[Any]]:
         return iter([one.door for one in self._installed])
+
+    def setup_code(self) -> str:
+        """The code that the first set-up by a browser asks for; made when it is first wanted."""
+        if not self._setup_code:
+            from tidegate.identity.setup_code import new_code
+
+            self._setup_code = new_code()
+        return self._setup_code
 
     def get(self, name: str) -> Door[Any] | None:
         """The door of a name, None if it is off."""

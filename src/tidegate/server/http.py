@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the HTTP door from the configuration, with the REST API behind it."""
+"""Makes the HTTP door from the configuration, with the REST API and the pages behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from fastapi import FastAPI
 
@@ -25,24 +25,28 @@ from tidegate.model.address_list import AddressList
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
+from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
+if TYPE_CHECKING:
+    from tidegate.web.admin.application import Pages
+
 _KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
 _log = logging.getLogger(__name__)
 
 
 async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
-    """The HTTP door with the REST API.
+    """The HTTP door with the REST API and the pages.
 
     Raises:
         ConfigError: a file that the configuration names cannot be used.
     """
     rest = RestApi(composition)
-    application = await rest.open(loaded)
+    application = site.Site(await rest.open(loaded), rest.pages)
     door = HttpDoor("http", "httpd", application, bindings(loaded), composition.ledger)
 
     async def reload(fresh: Loaded) -> Apply:
@@ -55,7 +59,11 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
 
         return apply
 
-    return InstalledDoor(door, reload, rest.close)
+    async def close() -> None:
+        await application.close()
+        await rest.close()
+
+    return InstalledDoor(door, reload, close)
 
 
 class RestApi:
@@ -94,6 +102,13 @@ class RestApi:
         services = self._services(loaded, htpasswd, tokens, backups)
         self._application = await asyncio.to_thread(api.build, services)
         return self._application
+
+    def pages(self) -> Pages:
+        """The pages for administrators. Blocking: loads them."""
+        from tidegate.web.admin.application import Pages
+        from tidegate.web.admin.live import Sampler
+
+        return Pages(lambda: self._application.state.services, Sampler(), self._composition.doors.setup_code)
 
     async def reload(self, loaded: Loaded) -> Apply:
         """Get ready for another configuration; returns what takes it over.
@@ -214,9 +229,10 @@ def _certificate(loaded: Loaded, binding: BindingSection) -> CertificateFiles | 
 
 
 def _edge(loaded: Loaded, binding: BindingSection) -> EdgeOptions:
-    rest, description = binding.enable_rest_api, binding.render_openapi
+    parts = site.Parts(binding.enable_rest_api, binding.render_openapi, binding.enable_web_admin)
     return EdgeOptions(
-        serves=lambda path: api.serves(path, rest=rest, description=description),
+        serves=parts.serves,
+        binding=parts,
         shown_parameters=api.SHOWN_PARAMETERS,
         proxies=AddressList(binding.proxy_allowed),
         header=binding.client_ip_proxy_header.lower(),

@@ -77,6 +77,11 @@ def announce(app: App, options: ServeOptions, census: Census, welcome: Welcome |
         where = http.endpoints[0]
         scheme = "https" if where.tls else "http"
         url = f"{scheme}://{where.host}:{where.port}"
+        if app.loaded.settings.httpd.bindings[0].enable_web_admin:
+            new = welcome is None and census.users is not None and not census.admins
+            lines.append(f"  pages      {url}/")
+            if new:
+                lines.append(f"  set-up     {url}/web/admin/setup, code {app.doors.setup_code()}")
         lines.append(f"  REST API   {url}/docs, {_administrator(census, welcome)}")
     else:
         lines.append("  REST API   off")

@@ -18,6 +18,7 @@ from tidegate.store.outbox import OutboxStore
 
 if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
+    from tidegate.store.browser_sessions import BrowserSessionStore
     from tidegate.store.deliveries import DeliveryStore
 
 __all__ = [
@@ -121,6 +122,11 @@ class Provider(Protocol):
     @property
     def deliveries(self) -> DeliveryStore:
         """Deliveries of event rules that are not over."""
+        ...
+
+    @property
+    def browser_sessions(self) -> BrowserSessionStore:
+        """Sessions of browsers."""
         ...
 
     async def property_roots(self) -> set[str]:

@@ -22,7 +22,7 @@ from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account
 from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Record
-from tidegate.store.kv_outbox import CURSORS, DELIVERIES, OUTBOX, LmdbOutbox
+from tidegate.store.kv_outbox import CURSORS, DELIVERIES, OUTBOX, SESSIONS, LmdbOutbox
 from tidegate.store.kv_properties import TABLES as PROPERTY_TABLES
 from tidegate.store.kv_properties import LmdbProperties
 from tidegate.store.kv_transaction import Bookmarks, LmdbTransaction
@@ -34,6 +34,7 @@ from tidegate.store.records import RecordTable, RecordTransaction
 from tidegate.store.watched_file import WatchedFile
 
 if TYPE_CHECKING:
+    from tidegate.store.browser_sessions import BrowserSessionStore
     from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ _TABLES: Final = (
     OUTBOX,
     CURSORS,
     DELIVERIES,
+    SESSIONS,
     *PROPERTY_TABLES,
 )
 _VERSION: Final = b"schema"
@@ -96,6 +98,11 @@ class LmdbProvider(RecordProvider):
         from tidegate.store.kv_deliveries import LmdbDeliveries
 
         return LmdbDeliveries(self._plainly)
+
+    def _make_sessions(self) -> BrowserSessionStore:
+        from tidegate.store.kv_sessions import LmdbSessions
+
+        return LmdbSessions(self._plainly)
 
     async def open(self, *, migrate: bool = True) -> None:
         """Open or create the file.

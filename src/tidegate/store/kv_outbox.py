@@ -17,6 +17,8 @@ OUTBOX: Final = "outbox"
 CURSORS: Final = "outbox_cursors"
 DELIVERIES: Final = "deliveries"
 """Of `tidegate.store.kv_deliveries`."""
+SESSIONS: Final = "browser_sessions"
+"""Of `tidegate.store.kv_sessions`."""
 
 _HEAD_KEY: Final = b"\0head"
 """Key of the last id in the table of cursors; no name of a sink begins with a NUL."""

@@ -38,6 +38,7 @@ from tidegate.store.streams import BATCH_RECORDS, MAX_PAGE, batches_of
 
 if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
+    from tidegate.store.browser_sessions import BrowserSessionStore
     from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class RecordProvider(abc.ABC):
         self.outbox: OutboxStore = MemoryOutbox()
         self._properties: PropertyStore | None = None
         self._deliveries: DeliveryStore | None = None
+        self._sessions: BrowserSessionStore | None = None
 
     @property
     def properties(self) -> PropertyStore:
@@ -86,6 +88,18 @@ class RecordProvider(abc.ABC):
         from tidegate.store.deliveries import MemoryDeliveries
 
         return MemoryDeliveries()
+
+    @property
+    def browser_sessions(self) -> BrowserSessionStore:
+        """Sessions of browsers; loaded when somebody asks."""
+        if self._sessions is None:
+            self._sessions = self._make_sessions()
+        return self._sessions
+
+    def _make_sessions(self) -> BrowserSessionStore:
+        from tidegate.store.browser_sessions import MemorySessions
+
+        return MemorySessions()
 
     async def property_roots(self) -> set[str]:
         """Storage roots that have properties, as far as this process does not know them itself."""

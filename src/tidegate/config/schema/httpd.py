@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Section ``httpd``: the REST API."""
+"""Section ``httpd``: the REST API and the pages."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class HttpBinding(Section):
     address: str = key("127.0.0.1", "Address to listen on; empty listens on every address.")
     enable_rest_api: bool = key(True, "Serve the REST API here.")
     render_openapi: bool = key(True, "Serve the API's description and its page here.")
+    enable_web_admin: bool = key(True, "Serve the pages for administrators here, at /web/admin.")
     enable_https: bool = key(False, "Serve HTTPS; needs a certificate and its key.")
     certificate_file: str = key(
         "", "Certificate, relative to the configuration directory; read again on SIGHUP."
@@ -57,7 +58,6 @@ class HttpBinding(Section):
         return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    enable_web_admin: bool = key(False, "Web pages for administrators.", available=False)
     enable_web_client: bool = key(False, "Web pages for users.", available=False)
     enabled_login_methods: int = key(0, "Login methods of the pages.", available=False)
     disabled_login_methods: int = key(0, "Login methods the pages refuse.", available=False)
@@ -79,7 +79,7 @@ class HttpBinding(Section):
 
 
 class Httpd(Section):
-    """The HTTP server: REST API, health."""
+    """The HTTP server: REST API, pages, health."""
 
     bindings: list[HttpBinding] = key([HttpBinding()], "Addresses to listen on.")
     auth_user_file: str = key(
@@ -95,6 +95,12 @@ class Httpd(Section):
     )
     token_validation: int = key(0, "0 binds a token to the address it was given to, 1 does not.", ge=0, le=1)
     jwt_lifetime: int = key(20, "Life of a token.", unit="minutes", ge=1, le=720)
+    cookie_lifetime: int = key(
+        20, "A session of the pages ends when it was not used for so long.", unit="minutes", ge=1, le=1440
+    )
+    cookie_max_lifetime: int = key(
+        720, "A session of the pages ends so long after signing in.", unit="minutes", ge=1, le=44_640
+    )
     max_connections: int = key(
         500,
         "Connections of one binding; the one that has waited longest for a request makes room for another; "
@@ -128,7 +134,6 @@ class Httpd(Section):
     certificates: list[Any] = key([], "Further certificates.", available=False)
     ca_certificates: list[str] = key([], "Authorities of client certificates.", available=False)
     ca_revocation_lists: list[str] = key([], "Revoked client certificates.", available=False)
-    cookie_lifetime: int = key(20, "Life of the pages' cookies.", unit="minutes", available=False)
     share_cookie_lifetime: int = key(120, "Life of cookies of shares.", unit="minutes", available=False)
     max_upload_file_size: int = key(0, "Largest upload over HTTP.", unit="bytes", available=False)
     cors: dict[str, Any] = key({}, "Cross-origin requests.", available=False, switch="enabled")

@@ -54,6 +54,7 @@ from tidegate.store.streams import MAX_PAGE, batches_of
 if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
     from tidegate.store.sql.deliveries import SqlDeliveries
+    from tidegate.store.sql.sessions import SqlSessions
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -80,6 +81,7 @@ class SqlProvider:
         self.outbox: Final = SqlOutbox(self._database, self._tables, lambda: self._opening.complete)
         self._properties: PropertyStore | None = None
         self._deliveries: SqlDeliveries | None = None
+        self._sessions: SqlSessions | None = None
 
     @property
     def properties(self) -> PropertyStore:
@@ -98,6 +100,15 @@ class SqlProvider:
 
             self._deliveries = SqlDeliveries(self._database, self._tables, lambda: self._opening.complete)
         return self._deliveries
+
+    @property
+    def browser_sessions(self) -> SqlSessions:
+        """Sessions of browsers; loaded when somebody asks."""
+        if self._sessions is None:
+            from tidegate.store.sql.sessions import SqlSessions
+
+            self._sessions = SqlSessions(self._database, self._tables, lambda: self._opening.complete)
+        return self._sessions
 
     async def property_roots(self) -> set[str]:
         """Storage roots that have properties."""

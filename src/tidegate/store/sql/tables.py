@@ -50,6 +50,7 @@ class Tables:
         event_actions: event actions; event_rules and ip_lists likewise.
         properties: dead properties of files, one row for each that has any.
         property_roots: storage roots that have any.
+        browser_sessions: sessions of browsers; see `tidegate.store.browser_sessions`.
     """
 
     metadata: MetaData
@@ -71,6 +72,7 @@ class Tables:
     ip_lists: Table
     properties: Table
     property_roots: Table
+    browser_sessions: Table
 
 
 def users_table_name(prefix: str, users_table: str, *, external_users: bool) -> str:
@@ -112,6 +114,7 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         ip_lists=_named(metadata, f"{prefix}ip_lists"),
         properties=_properties(metadata, prefix),
         property_roots=_property_roots(metadata, prefix),
+        browser_sessions=_browser_sessions(metadata, prefix),
     )
 
 
@@ -361,4 +364,21 @@ def _property_roots(metadata: MetaData, prefix: str) -> Table:
     """Storage roots that have properties."""
     return Table(
         f"{prefix}property_roots", metadata, Column("root_key", Name, primary_key=True), _text("root")
+    )
+
+
+def _browser_sessions(metadata: MetaData, prefix: str) -> Table:
+    """Sessions of browsers."""
+    name = f"{prefix}browser_sessions"
+    return Table(
+        name,
+        metadata,
+        Column("id", Name, primary_key=True),
+        Column("username", Name, nullable=False),
+        *(
+            Column(text, Name, nullable=False, server_default="")
+            for text in ("kind", "mark", "ip", "agent", "method")
+        ),
+        *(_number(text) for text in ("created_at", "seen_at", "idle_until", "expires_at")),
+        Index(f"ix_{name}_username", "username"),
     )

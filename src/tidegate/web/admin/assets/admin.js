@@ -1,0 +1,190 @@
+// What pages do in the browser beyond links and forms. Every page works without it, but for what is live.
+// The policy of the pages allows no text to become HTML but by htmx, which gets it from this server alone.
+"use strict";
+(() => {
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const body = document.body;
+  const base = body.dataset.base || "";
+  const token = body.dataset.token || "";
+
+  const policy = window.trustedTypes?.createPolicy("htmx", { createHTML: (text) => text });
+  window.htmx?.registerExtension("tidegate", {
+    init: (api) => { if (policy) api.initSecurity({ createHTML: (text) => policy.createHTML(text), createScript: () => "" }); },
+    htmx_config_request: (_, detail) => { detail.ctx.request.headers["X-CSRF-Token"] = token; },
+  });
+
+  // -- theme ------------------------------------------------------------------------------------------------
+  const setTheme = (theme) => {
+    const root = document.documentElement;
+    if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+    document.cookie = `tidegate_theme=${theme}; path=/; max-age=${theme ? 31536000 : 0}; samesite=lax`;
+    $$("[data-theme-set]").forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.themeSet === theme)));
+  };
+
+  // -- toasts: only what is done ------------------------------------------------------------------------------
+  const toast = (text) => {
+    const box = document.createElement("div");
+    box.className = "toast";
+    box.append(Object.assign(document.createElement("div"), { textContent: text }));
+    $(".toasts")?.append(box);
+    setTimeout(() => box.remove(), 8000);
+  };
+  $$(".toasts .toast").forEach((one) => setTimeout(() => { if (!one.matches(":hover, :focus-within")) one.remove(); }, 8000));
+
+  // -- palette ------------------------------------------------------------------------------------------------
+  const palette = $("#palette"), wish = $("#pq"), list = $("#plist");
+  let asked = 0, waiting = 0;
+  const options = () => $$("[role=option]", list);
+  const choose = (index) => {
+    const all = options();
+    if (!all.length) { wish.removeAttribute("aria-activedescendant"); return; }
+    const at = (index + all.length) % all.length;
+    all.forEach((one, number) => one.setAttribute("aria-selected", String(number === at)));
+    wish.setAttribute("aria-activedescendant", all[at].id);
+    all[at].scrollIntoView({ block: "nearest" });
+  };
+  const show = (groups) => {
+    let number = 0;
+    list.replaceChildren(...groups.map((group, index) => {
+      const box = document.createElement("div"), head = document.createElement("span");
+      box.setAttribute("role", "group");
+      head.id = `pg-${index}`;
+      head.textContent = group.title;
+      box.setAttribute("aria-labelledby", head.id);
+      box.append(head, ...group.rows.map((row) => {
+        const option = document.createElement("div");
+        option.setAttribute("role", "option");
+        option.id = `po-${number++}`;
+        option.dataset.href = row.href;
+        const name = document.createElement("bdi"), hint = document.createElement("span");
+        name.textContent = row.text;
+        hint.className = "sub";
+        hint.textContent = row.hint || "";
+        option.append(name, hint);
+        return option;
+      }));
+      return box;
+    }));
+    choose(0);
+  };
+  const ask = async () => {
+    const mine = ++asked;
+    const answer = await fetch(`${base}/find?q=${encodeURIComponent(wish.value)}`, { headers: { "HX-Request": "true" } });
+    if (mine === asked && answer.ok) show(await answer.json());
+  };
+  const openPalette = () => {
+    if (!palette) return;
+    const side = $("#side");
+    if (side?.matches(":popover-open")) side.hidePopover();
+    palette.showModal();
+    wish.select();
+    ask();
+  };
+  wish?.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(ask, 120); });
+
+  // -- clicks -------------------------------------------------------------------------------------------------
+  document.addEventListener("click", (event) => {
+    if (event.target instanceof HTMLDialogElement) { event.target.close(); return; }
+    const one = event.target.closest?.("[data-theme-set],[data-palette],[data-dialog],[data-close],[data-copy],[data-dismiss],[role=option]");
+    if (!one) return;
+    if ("themeSet" in one.dataset) setTheme(one.dataset.themeSet);
+    else if ("palette" in one.dataset) openPalette();
+    else if (one.dataset.dialog) $(`#${CSS.escape(one.dataset.dialog)}`)?.showModal();
+    else if ("close" in one.dataset) one.closest("dialog")?.close();
+    else if ("dismiss" in one.dataset) one.closest(".toast")?.remove();
+    else if ("copy" in one.dataset) navigator.clipboard?.writeText($("code, pre", one.parentElement)?.textContent || "").then(() => toast("Copied."));
+    else if (one.dataset.href) location.assign(one.dataset.href);
+  });
+
+  // -- keys ---------------------------------------------------------------------------------------------------
+  const pages = Object.fromEntries($$("[data-key]").map((one) => [one.dataset.key, one.href]));
+  let gone = 0;
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k" && palette) {
+      event.preventDefault();
+      if (palette.open) palette.close(); else openPalette();
+      return;
+    }
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s" && $("form[data-save]")) {
+      event.preventDefault();
+      $("form[data-save]").requestSubmit();
+      return;
+    }
+    if (palette?.open) {
+      const all = options(), at = all.findIndex((one) => one.getAttribute("aria-selected") === "true");
+      if (event.key === "ArrowDown" || event.key === "ArrowUp") { event.preventDefault(); choose(at + (event.key === "ArrowDown" ? 1 : -1)); }
+      if (event.key === "Enter" && all[at]) { event.preventDefault(); location.assign(all[at].dataset.href); }
+      return;
+    }
+    if (event.target.matches?.("input,select,textarea") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
+    const link = $(`[data-key-page="${CSS.escape(event.key)}"]`);
+    if (Date.now() - gone < 1200 && pages[event.key]) location.assign(pages[event.key]);
+    else if (event.key === "/" && $("[data-slash]")) { event.preventDefault(); $("[data-slash]").focus(); }
+    else if (event.key === "g") gone = Date.now();
+    else if (event.key === "h") $("[data-hold]")?.click();
+    else if (event.key === "j" || event.key === "k") {
+      const names = $$("main a.name"), at = names.indexOf(document.activeElement);
+      names[Math.max(0, Math.min(names.length - 1, at + (event.key === "j" ? 1 : -1)))]?.focus();
+    } else if (link) location.assign(link.href);
+  });
+
+  // -- boxes that select rows -----------------------------------------------------------------------------------
+  document.addEventListener("change", (event) => {
+    const one = event.target;
+    if ("all" in one.dataset) $$("tbody .box[data-row]").forEach((box) => { box.checked = one.checked; box.closest("tr").setAttribute("aria-selected", String(box.checked)); });
+    else if ("row" in one.dataset) one.closest("tr").setAttribute("aria-selected", String(one.checked));
+  });
+
+  // -- fields that the server checks when they are left -----------------------------------------------------------
+  const tell = (field, text) => {
+    const box = field.closest(".field"), id = `e-${field.id.slice(2)}`;
+    if (!box) return;
+    let line = document.getElementById(id);
+    box.classList.toggle("wrong", Boolean(text));
+    if (text) field.setAttribute("aria-invalid", "true"); else field.removeAttribute("aria-invalid");
+    if (!text) { line?.remove(); return; }
+    if (!line) {
+      line = Object.assign(document.createElement("p"), { className: "err", id });
+      line.setAttribute("role", "alert");
+      (field.closest(".with") || field).after(line);
+      field.setAttribute("aria-describedby", `${id} ${field.getAttribute("aria-describedby") || ""}`.trim());
+    }
+    line.textContent = text;
+  };
+  document.addEventListener("focusout", async (event) => {
+    const field = event.target;
+    const where = field.dataset?.check;
+    if (!where || !field.value || field.value === field.dataset.checked) return;
+    field.dataset.checked = field.value;
+    const sent = new URLSearchParams(new FormData(field.form));
+    sent.set("_field", field.name);
+    const answer = await fetch(where, { method: "POST", body: sent, headers: { "X-CSRF-Token": token, "HX-Request": "true" } });
+    if (answer.ok) tell(field, (await answer.json()).error);
+  });
+  $("[aria-invalid=true]")?.focus();
+
+  // -- the session ends: told two minutes before, and can be prolonged -------------------------------------------
+  const idle = Number(body.dataset.idle || 0);
+  if (idle) {
+    let until = idle, shown = null;
+    setInterval(async () => {
+      const left = until - Date.now();
+      if (left > 120000 || shown) return;
+      shown = document.createElement("div");
+      shown.className = "toast";
+      const text = Object.assign(document.createElement("div"), { textContent: "Your session ends in 2 minutes." });
+      const stay = Object.assign(document.createElement("button"), { className: "btn sm", type: "button", textContent: "Stay signed in" });
+      stay.addEventListener("click", async () => {
+        const answer = await fetch(`${base}/me/stay`, { method: "POST", body: new URLSearchParams({ _token: token }), headers: { "HX-Request": "true" } });
+        if (answer.ok) until = (await answer.json()).idle_until;
+        shown.remove();
+        shown = null;
+      });
+      shown.append(text, stay);
+      $(".toasts")?.append(shown);
+    }, 5000);
+  }
+
+  window.tidegate = { $, $$, base, token, toast };
+})();

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates: values are escaped, control characters are shown, figures are written as people read them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tidegate.web.admin import assets_store
+
+BASE: Final = "/web/admin"
+"""Path of the site."""
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+_HIDDEN: Final = {
+    code: f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
+    for code in (
+        *(code for code in range(0x20) if code not in (0x09, 0x0A, 0x0D)),
+        *range(0x7F, 0xA0),
+        0x061C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF,
+        *range(0xD800, 0xE000),
+    )
+}  # fmt: skip
+"""Characters that a browser would not show, or that turn text around: control characters, marks of direction
+and lone surrogates (bytes of names that are not UTF-8)."""
+
+
+def visible(value: Any) -> Any:
+    """Text whose invisible characters are escapes; anything else as it is."""
+    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable():
+        return value.translate(_HIDDEN)
+    return value
+
+
+def count(number: float) -> str:
+    """A number of things: 12,408."""
+    return f"{number:,.0f}"
+
+
+def size(number: float, *, rate: bool = False) -> str:
+    """Bytes in powers of 1000, as disks are sold: 214 MB, 1.71 TB.
+
+    Args:
+        number: bytes, or bytes a second.
+        rate: it is a speed.
+    """
+    value, unit = float(number), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    digits = 0 if unit == 0 or value >= 99.5 else 1 if value >= 9.95 else 2
+    text = f"{value:.{digits}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return f"{text} {_UNITS[unit]}{'/s' if rate else ''}"
+
+
+def span(seconds: float) -> str:
+    """A length of time by its largest unit: 40 s, 12 min, 3 h, 5 days."""
+    whole = max(round(seconds), 0)
+    for least, unit in ((172_800, 86_400), (7_200, 3_600), (120, 60)):
+        if whole >= least:
+            name = {86_400: "days", 3_600: "h", 60: "min"}[unit]
+            return f"{whole // unit} {name}"
+    return f"{whole} s"
+
+
+def moment(milliseconds: float, *, now: float | None = None) -> str:
+    """A time in UTC: seconds ago below a minute, the clock today, else the date; ``never`` for 0."""
+    if not milliseconds:
+        return "never"
+    seconds = milliseconds / 1000
+    today = time.time() if now is None else now
+    if 0 <= today - seconds < 60:
+        return f"{today - seconds:.0f} s ago"
+    at, here = datetime.fromtimestamp(seconds, UTC), datetime.fromtimestamp(today, UTC)
+    return at.strftime("%H:%M:%S" if at.date() == here.date() else "%Y-%m-%d %H:%M")
+
+
+def exact(milliseconds: float) -> str:
+    """A time in UTC in full, for titles and machines (RFC 3339)."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def url(*parts: str, **query: Any) -> str:
+    """The URL of a page: each part of its path is percent-encoded once; empty parameters are left out."""
+    path = "/".join(quote(part.encode("utf-8", "surrogateescape"), safe="") for part in parts)
+    wanted = {name: value for name, value in query.items() if value not in (None, "", 0, False)}
+    return f"{BASE}/{path}" + (f"?{urlencode(wanted)}" if wanted else "")
+
+
+def share(used: float, limit: float) -> int:
+    """Per cent of a limit in use, 0 to 100."""
+    return max(0, min(100, int(100 * used / limit))) if limit > 0 else 0
+
+
+def _asset(name: str) -> str:
+    found = assets_store.load()
+    if name not in found.by_name:
+        raise KeyError(f"no such asset: {name}")
+    return f"{BASE}/assets/{found.version}/{name}"
+
+
+def _icon(name: str, kind: str = "") -> Markup:
+    classes = Markup("ico {}").format(kind) if kind else Markup("ico")
+    return Markup('<svg class="{}" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
+        classes, _asset("icons.svg"), name
+    )
+
+
+def _attribute(value: Any) -> str:
+    """JSON for a data attribute; autoescape makes it safe there."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the package."""
+    made = Environment(
+        loader=PackageLoader("tidegate.web.admin"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+        auto_reload=False,
+    )
+    made.globals |= {"url": url, "asset": _asset, "icon": _icon, "base": BASE, "share": share}
+    made.filters |= {
+        "count": count,
+        "size": size,
+        "rate": lambda number: size(number, rate=True),
+        "span": span,
+        "moment": moment,
+        "exact": exact,
+        "json": _attribute,
+    }
+    return made
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A template with its values."""
+    return environment().get_template(template).render(context)
