@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support.geo_databases import age, country, system, write_database
-from tests.support.running import Running, free_port, wait_for
+from tests.support.running import COMMAND, Running, free_port, wait_for
+
+from tidegate.model.geography import GeoRules
 
 DATABASE = {"127.0.0.5/32": country("JP", "AS"), "127.0.0.6/32": country("DE", "EU")}
 
@@ -70,6 +73,19 @@ class Doors(Running):
         return found | ({"DAV"} if self.status("webdavd", source) != 403 else set())
 
 
+def command(server: Running, *args: str, code: int = 0) -> str:
+    """The output of a command."""
+    done = subprocess.run(
+        [*COMMAND, *args, "-c", str(server.directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
 ALL = {"SSH", "FTP", "HTTP", "DAV"}
 
 
@@ -110,3 +126,26 @@ async def test_logins_have_country_and_system_in_the_log(server: Doors) -> None:
         await person.connect(password="no", client_keys=None)
     line = await asyncio.to_thread(server.wait_line, "connection_failed", client_ip="127.0.0.1")
     assert (line["country"], line["asn"]) == ("", 0)
+
+
+async def test_an_account_has_countries_of_its_own(server: Doors) -> None:
+    person = await asyncio.to_thread(
+        server.account, filters={"geoip": {"denied_countries": ["DE"], "allowed_asns": []}}
+    )
+    async with person.connect():
+        pass
+    with pytest.raises(asyncssh.PermissionDenied):
+        await person.connect(local_addr=("127.0.0.6", 0))
+    line = await asyncio.to_thread(server.wait_line, "connection_failed", username=person.name)
+    assert (line["rule"], line["error"], line["country"]) == ("geoip[DE]", "geoip", "DE")
+    told = await asyncio.to_thread(
+        command, server, "explain", "-u", person.name, "--op", "list", "--ip", "127.0.0.6", code=3
+    )
+    assert "127.0.0.6 is in DE, EU, AS64500 Some network" in told
+    await asyncio.to_thread(
+        command, server, "user", "set", person.name, "--allowed-asn", "64500", "--denied-country", "cn"
+    )
+    stored = await asyncio.to_thread(server.stored, person.name)
+    assert stored.filters.geoip == GeoRules(denied_countries=("CN",), allowed_asns=(64500,))
+    async with person.connect(local_addr=("127.0.0.6", 0)):
+        pass

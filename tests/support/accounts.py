@@ -18,6 +18,7 @@ from tidegate.model import (
     TallyLimits,
     TimeWindow,
 )
+from tidegate.model.geography import GeoRules
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl tide"
 BCRYPT = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
@@ -64,6 +65,7 @@ def full_account(name: str = "zoë") -> Account:
         filters=Filters(
             allowed_ip=("10.0.0.0/8", "2001:db8::/32"),
             denied_ip=("10.1.0.0/16",),
+            geoip=GeoRules(denied_countries=("CN", "RU"), allowed_asns=(64500,), unknown="allow"),
             denied_login_methods=("password",),
             denied_protocols=("FTP",),
             file_patterns=(

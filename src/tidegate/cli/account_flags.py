@@ -28,6 +28,10 @@ class AccountFlags:
     expires: flags.Expires = None
     allowed_ip: flags.AllowedIp = None
     denied_ip: flags.DeniedIp = None
+    allowed_country: flags.AllowedCountry = None
+    denied_country: flags.DeniedCountry = None
+    allowed_asn: flags.AllowedAsn = None
+    denied_asn: flags.DeniedAsn = None
     two_factor: flags.TwoFactor = None
     rename_onto: flags.RenameOnto = None
     email: flags.NewEmail = None
@@ -73,3 +77,16 @@ class AccountFlags:
         if self.rename_onto is not None:
             found["rename_onto"] = "" if self.rename_onto is Onto.DEFAULT else self.rename_onto.value
         return found
+
+    def locations(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """Likewise for ``filters.geoip``, beside what is stored there; empty if no flag speaks of it."""
+        given = {
+            "allowed_countries": self.allowed_country
+            and [code.upper() for code in self.allowed_country if code],
+            "denied_countries": self.denied_country
+            and [code.upper() for code in self.denied_country if code],
+            "allowed_asns": self.allowed_asn and [number for number in self.allowed_asn if number],
+            "denied_asns": self.denied_asn and [number for number in self.denied_asn if number],
+        }
+        said = {name: value for name, value in given.items() if value is not None}
+        return {"geoip": {**(stored.get("geoip") or {}), **said}} if said else {}

@@ -52,7 +52,8 @@ def add(
     """Add an account. Asks for a password unless a key or another way is given."""
     fields = {**read_document(given.document), **given.fields(), "username": name}
     fields.setdefault("permissions", {"/": list(DEFAULT_PERMISSIONS)})
-    filters = {**fields.get("filters", {}), **given.filters()}
+    written = fields.get("filters", {})
+    filters = {**written, **given.filters(), **given.locations(written)}
     if filters:
         fields["filters"] = filters
     has_key = bool(fields.get("public_keys"))
@@ -88,7 +89,7 @@ def change(*, name: flags.UserName, given: AccountFlags, where: Where, as_json: 
     written = read_document(given.document)
     fields = {**written, **given.fields()}
     filters = given.filters()
-    if not fields and not filters:
+    if not fields and not filters and not given.locations({}):
         raise InvalidArgument("nothing to change: name at least one flag (see tidegate user set --help)")
     if fields.get("username", name) != name:
         raise InvalidArgument("--document: username cannot be changed")
@@ -99,7 +100,8 @@ def change(*, name: flags.UserName, given: AccountFlags, where: Where, as_json: 
             kept: dict[str, list[str]] = written.get("permissions") or stored["permissions"]
             table = {**kept, **parse_permissions(given.permission)}
             merged["permissions"] = {path: names for path, names in table.items() if names or path == "/"}
-        merged["filters"] = {**stored["filters"], **fields.get("filters", {}), **filters}
+        kept_filters = {**stored["filters"], **fields.get("filters", {})}
+        merged["filters"] = {**kept_filters, **filters, **given.locations(kept_filters)}
         return merged
 
     async def work() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tidegate.cli.explain_hooks import HookAnswers
     from tidegate.config.load import Loaded
     from tidegate.model import Account
+    from tidegate.model.geography import Location
     from tidegate.policy.decision import Step
     from tidegate.policy.explain import Explanation
 
@@ -163,7 +164,7 @@ async def _explain(given: ExplainFlags) -> bool:
         hint = hooks.unknown if hooks is not None else ""
         raise NotFound(f"no such user: {given.user}{hint}")
     proofs = _certificate(given, account, context.loaded)
-    answer = _ask(given, account, context.loaded, proofs)
+    answer = _ask(given, account, context.loaded, proofs, await _location(given.ip, context.loaded))
     storage = await _storage(given, account, context.loaded, allowed=answer.decision.allowed)
     asked = inspectors_of(context.loaded, answer.intent) if answer.decision.allowed else []
     if given.as_json:
@@ -219,7 +220,18 @@ def _tls_certificate(path: Path, account: Account, loaded: Loaded) -> Sequence[S
         raise InvalidArgument(f"--certificate {path}: {error}") from None
 
 
-def _ask(given: ExplainFlags, account: Account, loaded: Loaded, proofs: Sequence[Step]) -> Explanation:
+async def _location(address: str, loaded: Loaded) -> Location:
+    """The location of an address, as the databases of the configuration have it."""
+    from tidegate.model.geography import NO_LOCATION
+    from tidegate.server.address_checks import geo_check
+
+    check = await geo_check(loaded)
+    return NO_LOCATION if check is None else check.databases.locate(address)
+
+
+def _ask(
+    given: ExplainFlags, account: Account, loaded: Loaded, proofs: Sequence[Step], location: Location
+) -> Explanation:
     from tidegate.policy.explain import Usage, explain
     from tidegate.policy.mistakes import protocol_of
 
@@ -230,6 +242,7 @@ def _ask(given: ExplainFlags, account: Account, loaded: Loaded, proofs: Sequence
         ip=given.ip,
         protocol=protocol,
         encrypted=encrypted,
+        location=location,
         op=given.op,
         path=given.path,
         target=given.target,

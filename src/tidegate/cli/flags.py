@@ -219,6 +219,32 @@ DeniedIp = Annotated[
     list[str] | None,
     typer.Option("--denied-ip", metavar="NET", help="Address or network refused. Repeatable."),
 ]
+AllowedCountry = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-country",
+        metavar="CODE",
+        help="Country to come from, two letters (`common.geoip` has the databases). Repeatable.",
+    ),
+]
+DeniedCountry = Annotated[
+    list[str] | None, typer.Option("--denied-country", metavar="CODE", help="Country refused. Repeatable.")
+]
+AllowedAsn = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--allowed-asn",
+        metavar="NUMBER",
+        min=0,
+        help="Autonomous system to come from. Repeatable; 0 for none.",
+    ),
+]
+DeniedAsn = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--denied-asn", metavar="NUMBER", min=0, help="Autonomous system refused. Repeatable; 0 for none."
+    ),
+]
 TwoFactor = Annotated[
     list[str] | None,
     typer.Option(

@@ -109,11 +109,22 @@ def _filters(account: Account, filters: Document) -> Document:
 
 
 _OURS: Final = frozenset(
-    ("hooks", "totp_config", "recovery_codes", "ip_order", "rename_onto", "tally_limits", "imported_from")
+    (
+        "hooks",
+        "totp_config",
+        "recovery_codes",
+        "ip_order",
+        "rename_onto",
+        "tally_limits",
+        "imported_from",
+        "geoip",
+    )
 )
 """Keys that SFTPGo's programs do not know, or that are shown in their own way."""
 
-assert {"ip_order", "rename_onto", "tally_limits", "imported_from"} <= {*Filters.__dataclass_fields__}
+assert {"ip_order", "rename_onto", "tally_limits", "imported_from", "geoip"} <= {
+    *Filters.__dataclass_fields__
+}
 
 
 def _filesystem(given: Document, *, secrets: bool) -> Document:

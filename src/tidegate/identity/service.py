@@ -42,6 +42,7 @@ from tidegate.identity.stages import (
 from tidegate.identity.throttle import GuessLimits, LoginThrottle
 from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal, Tally
+from tidegate.model.geography import NO_LOCATION, Locate, nowhere
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import CERTIFICATE, KEYBOARD, combined, remaining_methods
@@ -114,6 +115,7 @@ class Identity:
         hooks: asked in the place of the provider's accounts, which they are given.
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
+        locate: looks up the location of an address, for accounts with rules on that.
 
     Attributes:
         certificates: judges certificates of users; replaced by a reload of the configuration.
@@ -134,7 +136,9 @@ class Identity:
         monotonic: Callable[[], float] = time.monotonic,
         inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
         check: Check = check,
+        locate: Locate = nowhere,
     ) -> None:
+        self._locate = locate
         self._options = options or IdentityOptions()
         self._provider = provider
         self._clock = clock
@@ -447,6 +451,7 @@ class Identity:
             partial=partial,
             tz=self._options.access_time_zone,
             encrypted=peer.encrypted,
+            location=self._locate(peer.remote_ip) if account.filters.geoip else NO_LOCATION,
         )
 
     def _remember_key(self, login: tuple[str, bytes, str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from tidegate.model.geography import GeoRules
 from tidegate.model.storage import LOCAL_DISK, StorageConfig
 
 
@@ -116,6 +117,8 @@ class Filters:
         allowed_ip: networks (CIDR) that may log in; empty allows all.
         denied_ip: networks that may not; asked before `allowed_ip` unless `ip_order` says otherwise.
         ip_order: which of the two lists is asked first, ``denied`` or ``allowed``.
+        geoip: countries, continents and autonomous systems that may log in, besides the rules of the server;
+            None for all.
         denied_login_methods: of publickey, password, password-over-SSH, keyboard-interactive,
             publickey+password, publickey+keyboard-interactive, TLSCertificate, TLSCertificate+password.
         denied_protocols: of SSH, FTP, DAV, HTTP.
@@ -145,6 +148,7 @@ class Filters:
     allowed_ip: tuple[str, ...] = ()
     denied_ip: tuple[str, ...] = ()
     ip_order: str = "denied"
+    geoip: GeoRules | None = None
     denied_login_methods: tuple[str, ...] = ()
     denied_protocols: tuple[str, ...] = ()
     two_factor_protocols: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFound
 from tidegate.model import Account, Intent, Principal, ProgramDirectory, ProgramUse, Protocol, VPath
+from tidegate.model.geography import NO_LOCATION, Location
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.folders import Refusal, border_step, check_rename, folders_of
@@ -241,6 +242,7 @@ def explain(
     proofs: Sequence[Step] = (),
     commands: Collection[str] = ("*",),
     encrypted: bool = True,
+    location: Location = NO_LOCATION,
     locks: Sequence[tuple[Step, str]] = (),
 ) -> Explanation:
     """Ask every rule about one act.
@@ -265,6 +267,7 @@ def explain(
         proofs: what was asked of the credential (a certificate), before the rules of the account.
         commands: SSH commands that are enabled.
         encrypted: nobody on the way can read what is sent.
+        location: of `ip`, as databases have it.
         locks: what the locks of the running server say, each with the text that the client is told.
 
     Raises:
@@ -282,6 +285,7 @@ def explain(
         now_ms=now_ms,
         tz=tz,
         encrypted=encrypted,
+        location=location,
         stop=False,
     )
     steps: list[tuple[Section, Step]] = [("login", step) for step in (*proofs, *rules)]

@@ -4,7 +4,7 @@
 Everything but the credential itself. The order is that of `check_login`; the first refusal decides. A
 client is never told which rule it was.
 
-A rule is named by its reason word (``disabled``, ``held``, ``expired``, ``address``, ``protocol``,
+A rule is named by its reason word (``disabled``, ``held``, ``expired``, ``address``, ``geoip``, ``protocol``,
 ``encryption``, ``method``, ``second_factor``, ``hours``, ``password_expired``, ``password_change``,
 ``home``), with what matched in brackets, for instance ``address[10.0.0.0/8]``.
 """
@@ -19,6 +19,7 @@ from typing import Final
 from tidegate.errors import LoginRefused
 from tidegate.model import Account, Protocol
 from tidegate.model.address_list import AddressList, parse_address
+from tidegate.model.geography import NO_LOCATION, Location, check_location
 from tidegate.policy.decision import Step
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
 from tidegate.policy.methods import (
@@ -48,6 +49,7 @@ class Attempt:
         partial: `method` is the first of two steps and asked as such.
         tz: time zone of `access_time`.
         encrypted: nobody on the way can read what is sent.
+        location: of `ip`, as databases have it.
     """
 
     account: Account
@@ -58,6 +60,7 @@ class Attempt:
     partial: bool = False
     tz: tzinfo = UTC
     encrypted: bool = True
+    location: Location = NO_LOCATION
 
     @property
     def family(self) -> str:
@@ -135,6 +138,22 @@ def _allowed_ip(a: Attempt) -> Step:
         return Step(f"address[{texts[index]}]", "allow", f"{a.ip} is in {texts[index]}", f"{where}[{index}]")
     why = f"{a.ip} is in none of {', '.join(texts)}"
     return Step("address", "deny", why, where, f"add a network that holds {a.ip}")
+
+
+def _location(a: Attempt) -> Step:
+    rules, where = a.account.filters.geoip, "filters.geoip"
+    if rules is None:
+        return Step("geoip", "pass", "every country is allowed", where)
+    verdict = check_location(rules, a.ip, a.location)
+    where = f"{where}.{verdict.field}" if verdict.field else where
+    rule = f"geoip[{verdict.matched}]" if verdict.matched else "geoip"
+    if verdict.allowed:
+        return Step(rule, "pass" if verdict.field in ("", "unknown") else "allow", verdict.why, where)
+    if verdict.field == "unknown":
+        hint = "give common.geoip.databases one that has the address, or set filters.geoip.unknown to allow"
+        return Step(rule, "deny", verdict.why, where, hint)
+    hint = f"remove {verdict.matched} from {where}" if verdict.matched else f"add to {where}"
+    return Step(rule, "deny", verdict.why, where, hint)
 
 
 def _protocol(a: Attempt) -> Step:
@@ -262,6 +281,7 @@ _RULES: Final[tuple[Callable[[Attempt], Step], ...]] = (
     _expiration,
     _denied_ip,
     _allowed_ip,
+    _location,
     _protocol,
     _encryption,
     _method,
@@ -284,6 +304,7 @@ def check_login(
     partial: bool = False,
     tz: tzinfo = UTC,
     encrypted: bool = True,
+    location: Location = NO_LOCATION,
     stop: bool = True,
 ) -> list[Step]:
     """Ask every login rule in order. Pure, and total over any account and input.
@@ -298,15 +319,18 @@ def check_login(
         partial: `method` is offered as the first of two steps, see `remaining_methods`.
         tz: time zone of `access_time`.
         encrypted: nobody on the way can read what is sent; asked of FTP alone.
+        location: of `ip`, as databases have it.
         stop: end at the first refusal, as the server does; False asks the rest as well, for `explain`.
 
     Returns:
         the rules asked. With `stop` only the last one can refuse; see `refusal`.
     """
     steps: list[Step] = []
-    attempt = Attempt(account, protocol, method, ip, now_ms, partial, tz, encrypted)
+    attempt = Attempt(account, protocol, method, ip, now_ms, partial, tz, encrypted, location)
     for rule in _RULES:
         if rule is _encryption and attempt.family != "FTP":
+            continue
+        if rule is _location and not account.filters.geoip:
             continue
         steps.append(rule(attempt))
         if stop and steps[-1].verdict == "deny":
@@ -332,11 +356,12 @@ def require_login(
     partial: bool = False,
     tz: tzinfo = UTC,
     encrypted: bool = True,
+    location: Location = NO_LOCATION,
 ) -> None:
     """Return if every login rule lets the account in.
 
     Raises:
-        LoginRefused: reason ``disabled``, ``held``, ``expired``, ``address``, ``protocol``,
+        LoginRefused: reason ``disabled``, ``held``, ``expired``, ``address``, ``geoip``, ``protocol``,
             ``encryption``, ``method``, ``second_factor``, ``hours``, ``password_expired``,
             ``password_change`` or ``home``.
     """
@@ -349,6 +374,7 @@ def require_login(
         partial=partial,
         tz=tz,
         encrypted=encrypted,
+        location=location,
     )
     refused = refusal(steps, account.username)
     if refused is not None:

@@ -169,6 +169,7 @@ class App:
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             hooks=login_hooks(self.loaded, self.provider, self.bus),
+            locate=self.checks.locate,
             inspect=self.receivers.inspections.require if self.receivers.inspections.login else None,
         )
         await self._identity.open()

@@ -22,6 +22,7 @@ from tidegate.errors import ConfigError
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.model.address_list import AddressList
+from tidegate.model.geography import nowhere
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
@@ -185,6 +186,7 @@ class RestApi:
             moves=root.moves,
             event_rules=root.receivers,
             defence=root.defence,
+            locate=nowhere if root.defence is None else root.defence.checks.locate,
             monotonic=time.monotonic,
         )
 

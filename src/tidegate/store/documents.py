@@ -35,6 +35,7 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.model.changes import changed
+from tidegate.model.geography import GeoRules
 from tidegate.store import secrecy, storages, validate, versions
 from tidegate.store.document_keys import Document, DocumentKeys, validated
 from tidegate.store.sealing import owner_of
@@ -86,6 +87,7 @@ def decode_account(
         ):
             found.items(filters, f"filters.{name}", name, kind)
         found.inner(filters, "filters.tally_limits", TallyLimits)
+        found.inner(filters, "filters.geoip", GeoRules)
     found.items(plain, "virtual_folders", "virtual_folders", FolderMount, versions.MOUNT_KEYS)
     found.inner(plain, "tally", Tally)
     found.filesystem(plain, rules)
@@ -164,6 +166,8 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
     extra: Document = filters.pop("extra")
     if filters["tally_limits"] is None:
         del filters["tally_limits"]
+    if filters["geoip"] is None:
+        del filters["geoip"]
     if not filters["imported_from"]:
         del filters["imported_from"]
     if not filters["hold"]:

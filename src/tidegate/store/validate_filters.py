@@ -16,6 +16,7 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.model.changes import changed
+from tidegate.model.geography import GeoRules
 from tidegate.policy import globs
 from tidegate.policy.hours import parse_clock
 from tidegate.policy.methods import LOGIN_METHODS
@@ -97,6 +98,8 @@ def check_filters(filters: Filters, where: str) -> Filters:
         _check_window(window, f"{where}access_time[{index}].")
     if filters.tally_limits is not None:
         _check_tally_limits(filters.tally_limits, f"{where}tally_limits.")
+    if filters.geoip is not None:
+        _check_location_rules(filters.geoip, f"{where}geoip.")
     if filters.rename_onto not in RENAME_ONTO:
         raise BadRecord(
             f"{where}rename_onto", f"{filters.rename_onto[:40]!r} is not refuse, replace or empty"
@@ -110,6 +113,15 @@ def check_filters(filters: Filters, where: str) -> Filters:
         bandwidth_limits=tuple(limits),
         start_directory=check_path(f"{where}start_directory", start) if start else "",
     )
+
+
+def _check_location_rules(rules: GeoRules, where: str) -> None:
+    for name in ("countries", "continents", "asns"):
+        bounded(f"{where}allowed_{name}", getattr(rules, f"allowed_{name}"))
+        bounded(f"{where}denied_{name}", getattr(rules, f"denied_{name}"))
+    wrong = rules.problem()
+    if wrong is not None:
+        raise BadRecord(f"{where}{wrong[0]}", wrong[1])
 
 
 def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatterns:

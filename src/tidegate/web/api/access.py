@@ -265,7 +265,9 @@ async def user_by_token(request: Request) -> Account:
         _log.info("request from %s refused: %s %r", ip, error.reason, error.username)
         raise unauthorised() from None
     now_ms = time.time_ns() // 1_000_000
-    refused = refusal(check_login(account, protocol=Protocol.HTTP, method="", ip=ip, now_ms=now_ms))
+    place = services.locate(ip)
+    steps = check_login(account, protocol=Protocol.HTTP, method="", ip=ip, now_ms=now_ms, location=place)
+    refused = refusal(steps)
     if refused is not None:
         raise Denied("you may not come in now", rule=refused.rule)
     request.state.claims = claims

@@ -23,6 +23,7 @@ from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.identity.passwords import HashOptions
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model.door import DoorStatus
+from tidegate.model.geography import Locate, nowhere
 from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 from tidegate.web.api.backups import Backups
@@ -151,6 +152,7 @@ class Services:
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
         event_rules: those that run in this server; None where there is none.
+        locate: looks up the location of an address.
         defence: scores and bans of this server; None where there is none.
         moves: of files to other storage; made when they are first asked for.
     """
@@ -177,5 +179,6 @@ class Services:
     jobs: Jobs
     moves: Callable[[], Moves]
     monotonic: Callable[[], float]
+    locate: Locate = nowhere
     event_rules: EventRuleHost | None = None
     defence: DefenceHost | None = None

@@ -73,6 +73,7 @@ async def _explained(services: Services, question: schemas.Question) -> Response
     answer = ask(
         account,
         ip=question.ip,
+        location=services.locate(question.ip),
         protocol=protocol,
         encrypted=encrypted,
         op=question.op,
