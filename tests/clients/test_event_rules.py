@@ -207,8 +207,9 @@ async def test_a_rule_that_is_waited_for_refuses(tmp_path: Path) -> None:
         add,
         server,
         tmp_path,
-        [refuse],
+        [refuse, action("new log", 15)],
         [
+            rule("rotate", "/good.txt", "new log"),
             rule("pre", "/closed/**", {"name": "no", **sync}, fs_events=["pre-upload"]),
             rule("late", "/*.exe", {"name": "no", **sync}),
         ],
@@ -221,7 +222,9 @@ async def test_a_rule_that_is_waited_for_refuses(tmp_path: Path) -> None:
             await put(person, "/closed/f")
         with pytest.raises(asyncssh.SFTPError, match="not here"):
             await put(person, "/virus.exe")
+        logs = set(server.directory.glob("tidegate*.log*"))
         await put(person, "/good.txt")
+        await until(lambda: set(server.directory.glob("tidegate*.log*")) > logs, "a new log file")
     finally:
         await asyncio.to_thread(server.stop)
     assert sorted(one.name for one in person.home.iterdir()) == ["closed", "good.txt"]

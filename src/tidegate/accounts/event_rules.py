@@ -13,7 +13,7 @@ from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, Denied, InvalidArgument
-from tidegate.model.rule import EventAction, EventRule
+from tidegate.model.rule import EventAction, EventRule, Trigger
 from tidegate.rules.book import MAX_RULES
 from tidegate.rules.documents import decode_action, decode_rule
 from tidegate.store.contract import Provider
@@ -226,6 +226,8 @@ class EventRules(Verbs[EventRule]):
         return await self._records.remove(name, by=by, version=version)
 
     async def _checked(self, rule: EventRule) -> EventRule:
+        if rule.trigger is Trigger.IDP_LOGIN:
+            raise BadRecord("trigger", "7 (login at an identity provider) never comes: no door asks one yet")
         options = rule.conditions.get("options") or {}
         for key in ("group_names", "role_names"):
             if options.get(key):

@@ -82,6 +82,8 @@ def _names_of(book: RuleBook) -> frozenset[str]:
                     names.update(_DOCUMENTS[event])
             case Trigger.QUOTA:
                 names.add("quota_warning")
+            case Trigger.IP_BLOCKED:
+                names.add("banned")
             case _:
                 pass
     return frozenset(names & NAMES)

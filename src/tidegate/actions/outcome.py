@@ -22,11 +22,13 @@ class Outcome:
         error: why it failed, for operators; empty if it did not.
         again: another try may succeed.
         text: what the program or service said, for the client whose act is refused.
+        made: virtual path and size of a file that it made, for the actions after it.
     """
 
     error: str = ""
     again: bool = False
     text: str = ""
+    made: tuple[str, int] | None = None
 
     @property
     def ok(self) -> bool:

@@ -100,6 +100,8 @@ class Runner:
             outcome = await self._step(rule, step, facts, waits=waits)
             if outcome.ok:
                 finished.append(str(key))
+                if outcome.made is not None:
+                    facts = replace(facts, virtual_path=outcome.made[0], size=outcome.made[1])
                 continue
             failed.append((step, outcome))
             if step.stops:

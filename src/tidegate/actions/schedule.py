@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -82,7 +83,7 @@ class Schedule:
                     trigger=Trigger.SCHEDULE,
                     event="Schedule",
                     name=rule.name,
-                    at=time.time_ns(),
+                    at=int(self._clock() * 1_000_000_000),
                 )
                 await self._start(rule, facts)
 
@@ -94,7 +95,8 @@ class Schedule:
 
     async def _mine(self, rule: Rule, due: float) -> bool:
         options: Any = {} if rule.record is None else rule.record.conditions.get("options") or {}
-        subject = f"schedule:{rule.name[:100]}"
+        name = rule.name if len(rule.name) <= 100 else hashlib.sha256(rule.name.encode()).hexdigest()
+        subject = f"schedule:{name}"
         if options.get("concurrent_execution"):
             subject += f":{self._server[:60]}"
         at = int(due * 1000)

@@ -44,8 +44,9 @@ class Upkeep:
         people: finds accounts.
         scans: counts files.
         notify: sends one text to one address by e-mail.
-        back_up: writes a dump; returns its name.
+        back_up: writes a dump; returns its name and size in bytes.
         rotate: begins a new log file.
+        clock: seconds since the epoch.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Upkeep:
         *,
         scans: CountsFiles,
         notify: Callable[[str, str, str], Awaitable[Outcome]],
-        back_up: Callable[[], Awaitable[str]],
+        back_up: Callable[[], Awaitable[tuple[str, int]]],
         rotate: Callable[[], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._provider = provider
         self._administration = administration
@@ -66,6 +68,11 @@ class Upkeep:
         self._notify = notify
         self._back_up = back_up
         self._rotate = rotate
+        self._clock = clock
+
+    def _now(self) -> int:
+        """Unix milliseconds."""
+        return int(self._clock() * 1000)
 
     async def user_quota(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Count the files of accounts."""
@@ -109,7 +116,7 @@ class Upkeep:
     async def expired(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Fail, naming them, if there are accounts that have expired: failure actions tell somebody."""
         del action
-        now = time.time_ns() // 1_000_000
+        now = self._now()
         names = [
             account.username
             async for account in self._people.all(facts, rule)
@@ -120,7 +127,7 @@ class Upkeep:
     async def passwords(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Tell accounts by e-mail whose password is to be changed within the threshold."""
         threshold = action.options["pwd_expiration_config"]["threshold"]
-        now = time.time_ns() // 1_000_000
+        now = self._now()
         failed: list[str] = []
         again = False
         async for account in self._people.all(facts, rule):
@@ -148,7 +155,7 @@ class Upkeep:
         disable, delete = config.get("disable_threshold", 0), config.get("delete_threshold", 0)
         by = operator(f"event rule {rule.name}", Channel.HOOK)
         users = self._administration().users
-        now = time.time_ns() // 1_000_000
+        now = self._now()
         errors: list[TidegateError] = []
         chosen = [
             (account.username, (now - (account.last_login or account.created_at)) / DAY_MS, account.status)
@@ -168,10 +175,10 @@ class Upkeep:
         """Write a dump of the data provider."""
         del action, facts, rule
         try:
-            await self._back_up()
+            name, size = await self._back_up()
         except TidegateError as error:
             return Outcome(error.text, again=may_pass(error))
-        return DONE
+        return Outcome(made=(f"/{name}", size))
 
     async def rotate_log(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Begin a new log file."""

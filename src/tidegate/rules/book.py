@@ -143,6 +143,10 @@ class RuleBook:
         """Rules with a schedule."""
         return [rule for rule in self.rules if rule.condition.trigger is Trigger.SCHEDULE]
 
+    def of_certificates(self) -> list[Rule]:
+        """Rules about the server's TLS certificates."""
+        return [rule for rule in self.rules if rule.condition.trigger is Trigger.CERTIFICATE]
+
     def asks_of(self, event: str) -> bool:
         """True if some rule is asked about events of this name."""
         return any(

@@ -24,6 +24,7 @@ class Condition:
         every_status: broken transfers count too, where `statuses` says nothing.
         paths: patterns of virtual paths; of a rename or copy the target may match instead.
         min_size: bytes, 0 no limit; max_size likewise. Asked of events that have a size.
+        nobody: it names groups or roles, which nobody has here; a rule for some must not be one for all.
     """
 
     trigger: Trigger
@@ -36,11 +37,14 @@ class Condition:
     objects: frozenset[str] = frozenset()
     min_size: int = 0
     max_size: int = 0
+    nobody: bool = False
 
     def refusal(self, facts: Facts) -> str:
         """The first part of the condition that does not hold, in words; empty if all do."""
         if facts.trigger is not self.trigger:
             return f"the trigger is {self.trigger.name.lower()}, not {facts.trigger.name.lower()}"
+        if self.nobody:
+            return "it names groups or roles, and there are none"
         if self.events and facts.event not in self.events:
             return f"event {facts.event!r} is not one of {', '.join(sorted(self.events))}"
         if self.statuses:
@@ -98,6 +102,7 @@ def condition_of(rule: EventRule) -> Condition:
         objects=frozenset(options.get("provider_objects") or ()),
         min_size=options.get("min_size") or 0,
         max_size=options.get("max_size") or 0,
+        nobody=bool(options.get("group_names") or options.get("role_names")),
     )
 
 

@@ -33,6 +33,11 @@ SYNC_EVENTS: Final = PRE_EVENTS | {"upload"}
 """Events whose actions a client can wait for."""
 PROVIDER_EVENTS: Final = ("add", "update", "delete")
 LOGIN_EVENTS: Final = ("login", "login-failed")
+BLOCKED: Final = "IP Blocked"
+"""The event of a ban, as SFTPGo calls it."""
+RENEWED: Final = "Certificate renewal"
+EXPIRES: Final = "Certificate expiration"
+"""Events of TLS certificates: the file holds another one; it ends soon, or has ended."""
 _STATUS: Final = {"ok": OK, "failed": FAILED, "quota": QUOTA}
 _CHANGES: Final = {"add": "add", "change": "update", "remove": "delete"}
 
@@ -151,6 +156,8 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
         case kinds.LoginFailed():
             error = event.reason
             return (Facts(trigger=Trigger.LOGIN, event="login-failed", status=FAILED, error=error, **common),)
+        case kinds.Banned():
+            return (Facts(trigger=Trigger.IP_BLOCKED, event=BLOCKED, **{**common, "ip": event.source}),)
         case kinds.QuotaWarning():
             return (
                 Facts(

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tidegate.accounts.administration import Administration
@@ -88,23 +89,35 @@ async def stored_book(loaded: Loaded, provider: Provider) -> RuleBook:
     return book_of(rules_of_configuration(loaded), rules, actions.values())
 
 
-async def back_up(loaded: Loaded, provider: Provider) -> str:
-    """Write a dump; names repeat after a week, as those of SFTPGo do."""
+async def back_up(loaded: Loaded, provider: Provider) -> tuple[str, int]:
+    """Write a dump; returns name and size. Names repeat after a week, as those of SFTPGo do."""
     from tidegate.store.dump import dump
     from tidegate.web.api.backups import Backups
 
     backups = Backups(loaded.resolve(loaded.settings.data_provider.backups_path))
     name = time.strftime("backup_%A_%H.json", time.gmtime())
     async with backups.busy:
-        await backups.write([name], dump(provider))
+        size = await backups.write([name], dump(provider))
     log.info("a backup was written: %s", name)
-    return name
+    return name, size
 
 
 def events_of(rule: Rule) -> str:
     """The events and actions of a rule, for the log."""
     events = ", ".join(sorted(rule.condition.events)) or "every event"
     return f"on {events}: {', '.join(step.name for step in rule.steps)}"
+
+
+def certificate_files(loaded: Loaded) -> list[Path]:
+    """The files with the server's own TLS certificates."""
+    settings = loaded.settings
+    bindings = [
+        *((one.certificate_file, one.port) for one in settings.ftpd.bindings),
+        *((one.certificate_file, one.port) for one in settings.httpd.bindings if one.enable_https),
+        *((one.certificate_file, one.port) for one in settings.webdavd.bindings if one.enable_https),
+    ]
+    names = dict.fromkeys(name for name, port in bindings if name and port)
+    return [loaded.resolve(name) for name in names]
 
 
 class PartsOfServer:

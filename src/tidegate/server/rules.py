@@ -15,6 +15,7 @@ from typing import Final
 from tidegate.accounts.versions import Record
 from tidegate.actions.accounts import Completer
 from tidegate.actions.active import ActiveRules
+from tidegate.actions.certificates import CertificateWatch
 from tidegate.actions.commands import CommandActions
 from tidegate.actions.deliveries import DeliveryTiming, RulesSink
 from tidegate.actions.digest import Digests
@@ -46,6 +47,7 @@ from tidegate.server.outgoing import command_options, create_caller, create_prog
 from tidegate.server.rule_parts import (
     ServerParts,
     back_up,
+    certificate_files,
     events_of,
     rotate_log,
     rules_of_configuration,
@@ -148,7 +150,10 @@ class EventRules:
             server=self._server,
             local_time=loaded.settings.common.tz == "local",
         )
-        self._clock: asyncio.Task[None] | None = None
+        self._certificates = CertificateWatch(
+            self.active, provider, self._start, certificate_files(loaded), server=self._server
+        )
+        self._clocks: list[asyncio.Task[None]] = []
 
     def use(self) -> KeptUse:
         """The kept sink that hands events to rules."""
@@ -169,7 +174,10 @@ class EventRules:
         self.active.on_change(self._look)
         self._look()
         self._make_outbox = make_outbox
-        self._clock = asyncio.create_task(self._schedule.run(), name="event rules: schedules")
+        self._clocks = [
+            asyncio.create_task(self._schedule.run(), name="event rules: schedules"),
+            asyncio.create_task(self._certificates.run(), name="event rules: certificates"),
+        ]
 
     def _look(self) -> None:
         if self._inspections is not None:
@@ -262,10 +270,10 @@ class EventRules:
 
     async def stop(self) -> None:
         """End what runs; the outbox is closed by then, or closed by the bus later."""
-        if self._clock is not None:
-            self._clock.cancel()
-            await asyncio.gather(self._clock, return_exceptions=True)
-            self._clock = None
+        for clock in self._clocks:
+            clock.cancel()
+        await asyncio.gather(*self._clocks, return_exceptions=True)
+        self._clocks = []
         await self._digests.close()
         await self._programs.close()
         await self._http.close()
