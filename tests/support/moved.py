@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
 from tidegate.model import Account, Admin, ApiKey, Folder, Intent, Principal, Protocol, VPath
+from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.gate import Gate
 from tidegate.store.contract import LoadReport
 from tidegate.store.factory import ProviderOptions, create_provider
@@ -31,6 +32,8 @@ class Moved:
     admins: dict[str, Admin] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
+    actions: dict[str, EventAction] = field(default_factory=dict)
+    rules: dict[str, EventRule] = field(default_factory=dict)
     report: LoadReport = field(default_factory=LoadReport)
 
     @property
@@ -69,6 +72,11 @@ async def move_stream(stream: BinaryIO, *, naming_rules: int = 1, **options: Any
     moved.admins = {admin.username: admin for admin in await provider.admins(limit=1000)}
     moved.folders = {folder.name: folder for folder in await provider.folders(limit=1000)}
     moved.keys = {key.id: key for key in await provider.api_keys(limit=1000)}
+    moved.actions = {
+        action.name: replace(action, id=0, created_at=0, updated_at=0)
+        for action in await provider.event_actions(limit=1000)
+    }
+    moved.rules = {rule.name: replace(rule, id=0) for rule in await provider.event_rules(limit=1000)}
     await provider.close()
     return moved
 

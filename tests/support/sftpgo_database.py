@@ -62,8 +62,16 @@ COLUMNS: dict[str, list[tuple[str, str, int]]] = {
         ("id", KEY, 17), ("user_id", NUMBER, 17), ("folder_id", NUMBER, 17), ("virtual_path", LONG, 17),
         ("quota_size", BIG, 17), ("quota_files", NUMBER, 17), ("sort_order", NUMBER, 31),
     ],
-    "events_rules": [("id", KEY, 20), ("name", NAME, 20), ("conditions", LONG, 20), ("deleted_at", BIG, 20)],
-    "events_actions": [("id", KEY, 20), ("name", NAME, 20), ("type", NUMBER, 20), ("options", LONG, 20)],
+    "events_rules": [
+        ("id", KEY, 20), ("name", NAME, 20), ("description", LONG, 20), ("created_at", BIG, 20), ("updated_at", BIG, 20),
+        ("trigger", NUMBER, 20), ("conditions", LONG, 20), ("deleted_at", BIG, 20), ("status", NUMBER, 22),
+    ],
+    "events_actions": [
+        ("id", KEY, 20), ("name", NAME, 20), ("description", LONG, 20), ("type", NUMBER, 20), ("options", LONG, 20),
+    ],
+    "rules_actions_mapping": [
+        ("id", KEY, 20), ("rule_id", NUMBER, 20), ("action_id", NUMBER, 20), ("order", NUMBER, 20), ("options", LONG, 20),
+    ],
     "admins_groups_mapping": [
         ("id", KEY, 22), ("admin_id", NUMBER, 22), ("group_id", NUMBER, 22), ("options", LONG, 22), ("sort_order", NUMBER, 31),
     ],
@@ -173,9 +181,19 @@ class Filler:
         for share in dump.get("shares") or ():
             owner = self._ids["users", share["username"]]
             self._insert("shares", {**share, "share_id": share["id"], "user_id": owner})
-        for table, section in (("events_actions", "event_actions"), ("events_rules", "event_rules")):
-            for row in dump.get(section) or ():
-                self._insert(table, row)
+        for action in dump.get("event_actions") or ():
+            self._insert("events_actions", action, name=action["name"])
+        for rule in dump.get("event_rules") or ():
+            number = self._insert("events_rules", rule, name=rule["name"])
+            for use in reversed(rule["actions"]):
+                to = self._ids["events_actions", use["name"]]
+                row = {
+                    "rule_id": number,
+                    "action_id": to,
+                    "order": use["order"],
+                    "options": use["relation_options"],
+                }
+                self._insert("rules_actions_mapping", row)
         for entry in dump.get("ip_lists") or ():
             self._insert("ip_lists", {**entry, "first": b"\xff\x00", "last": b"\xff\x01"})
         if "configs" in dump:

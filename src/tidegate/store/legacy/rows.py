@@ -68,8 +68,9 @@ LAYOUTS: Final = (
     Layout("groups", 19, may=17),
     Layout("groups_folders_mapping", 19, may=17),
     Layout("users_groups_mapping", 19, may=17),
-    Layout("events_rules", 20, columns=("id", "name", "deleted_at")),
-    Layout("events_actions", 20, columns=("id", "name")),
+    Layout("events_rules", 20),
+    Layout("events_actions", 20),
+    Layout("rules_actions_mapping", 20),
     Layout("admins_groups_mapping", 22),
     Layout("roles", 24, columns=("id", "name")),
     Layout(
@@ -86,6 +87,8 @@ _JSON: Final = {
     "admins": ("permissions", "filters"),
     "folders": ("filesystem",),
     "groups": ("user_settings",),
+    "events_actions": ("options",),
+    "events_rules": ("conditions",),
 }
 """Columns that hold JSON."""
 _RENAMED: Final = {"folders": {"path": "mapped_path"}, "api_keys": {"key_id": "id", "api_key": "key"}}
@@ -173,15 +176,30 @@ def dump_of(rows: Rows, schema: int | None) -> Iterator[tuple[str, Any]]:
                     key[holder] = _named(names, row[f"{holder}_id"], "api_keys")
             yield key
 
+    def event_rules() -> Iterator[Document]:
+        names = {row["id"]: row["name"] for row in rows.get("events_actions", ())}
+        uses = _by(rows.get("rules_actions_mapping", ()), "rule_id")
+        for row in _alive(rows.get("events_rules", ())):
+            actions = [
+                {
+                    "name": _named(names, one["action_id"], "rules_actions_mapping"),
+                    "order": one["order"],
+                    "relation_options": _decoded(one.get("options")) or {},
+                }
+                for one in sorted(uses.get(row["id"], ()), key=lambda one: (one["order"], one["id"]))
+            ]
+            # The column came after the table; rules from before are active, as its default says.
+            yield {"status": 1, **_plain("events_rules", row), "actions": actions}
+
     yield "users", users()
     yield "groups", made_groups()
     yield "folders", iter(folders.values())
     yield "admins", admins()
     yield "api_keys", api_keys()
+    yield "event_actions", (_plain("events_actions", row) for row in rows.get("events_actions", ()))
+    yield "event_rules", event_rules()
     for section, table in (
         ("shares", "shares"),
-        ("events_actions", "events_actions"),
-        ("events_rules", "events_rules"),
         ("roles", "roles"),
         ("ip_lists", "ip_lists"),
     ):

@@ -182,11 +182,6 @@ SECTIONS: Final = {
     **_converted("groups", "2.3", "resolved into the accounts that have them"),
     **_harmless("shares", "2.1", "not available in this version; the links stop working"),
     **_rows("event_actions event_rules", "2.4"),
-    **_harmless(
-        "events_actions events_rules",
-        "2.4",
-        "not read from a database: load a dump of that server (dumpdata)",
-    ),
     **_converted("roles", "2.5", "administrators of a role come in without rights"),
     **_rows("ip_lists", "2.5"),
     **_harmless("configs", "2.5", "settings of SFTPGo's pages; the configuration file speaks here"),
