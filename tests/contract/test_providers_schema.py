@@ -62,7 +62,7 @@ async def tables(options: ProviderOptions) -> set[str]:
 
 async def test_up_and_down_and_up_again(sql_driver: str, options_of: OptionsOf, opened: Opened) -> None:
     options = options_of(sql_driver)
-    assert "from version 0 to 9" in await initialise(options)
+    assert "from version 0 to 10" in await initialise(options)
     assert "already up to date" in await initialise(options)
     provider = await opened(options)
     stored = await provider.add_user(full_account())
@@ -70,11 +70,11 @@ async def test_up_and_down_and_up_again(sql_driver: str, options_of: OptionsOf, 
 
     assert "back to version 1" in await revert(options, "1")
     assert "already there" in await revert(options, "1")
-    with pytest.raises(ProviderError, match="version 1, but 9 is needed: run tidegate initprovider"):
+    with pytest.raises(ProviderError, match="version 1, but 10 is needed: run tidegate initprovider"):
         await create_provider(options).open(migrate=False)
-    with pytest.raises(ProviderError, match="9 is not older than 1"):
-        await revert(options, "9")
-    assert "from version 1 to 9" in await initialise(options)
+    with pytest.raises(ProviderError, match="10 is not older than 1"):
+        await revert(options, "10")
+    assert "from version 1 to 10" in await initialise(options)
 
     await provider.open(migrate=False)
     found = await provider.user("zoë")
@@ -84,7 +84,7 @@ async def test_up_and_down_and_up_again(sql_driver: str, options_of: OptionsOf, 
     assert "back to version 0" in await revert(options, "0")
     left = await tables(options)
     assert {name.removeprefix(options.sql_tables_prefix) for name in left} <= {"schema_version"}
-    assert "from version 0 to 9" in await initialise(options)
+    assert "from version 0 to 10" in await initialise(options)
 
 
 def tally_names() -> list[str]:
@@ -102,10 +102,10 @@ async def test_unknown_version_cannot_be_reverted_to(sql_driver: str, options_of
 async def test_schema_of_a_newer_version_is_left_alone(sql_driver: str, options_of: OptionsOf) -> None:
     options = options_of(sql_driver)
     await initialise(options)
-    await run(options, f"UPDATE {options.sql_tables_prefix}schema_version SET version_num = '10'")
+    await run(options, f"UPDATE {options.sql_tables_prefix}schema_version SET version_num = '11'")
 
     for attempt in (initialise(options), revert(options, "1"), create_provider(options).open(migrate=False)):
-        with pytest.raises(ProviderError, match=r"schema version 10, newer than 9.*upgrade Tidegate"):
+        with pytest.raises(ProviderError, match=r"schema version 11, newer than 10.*upgrade Tidegate"):
             await attempt
 
 
@@ -301,7 +301,7 @@ async def test_bolt_has_versions_too(options_of: OptionsOf, opened: Opened) -> N
 
     assert "already there" in await revert(options, "1")
     with pytest.raises(ProviderError, match="no schema version 9"):
-        await revert(options, "9")
+        await revert(options, "10")
     assert "back to version 0" in await revert(options, "0")
     assert "already there" in await revert(options, "0")
     await provider.open()
@@ -365,7 +365,7 @@ async def test_a_new_sqlite_file_is_what_migrating_would_make(options_of: Option
         await link.stop()
     layout = await sqlite_layout(made)
     assert layout == await sqlite_layout(migrated)
-    assert len(layout) == 20 and await initialise(made) == await initialise(migrated)
+    assert len(layout) == 23 and await initialise(made) == await initialise(migrated)
 
 
 def test_the_list_of_versions_is_that_of_the_revisions() -> None:

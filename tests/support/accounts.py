@@ -59,6 +59,7 @@ def full_account(name: str = "zoë") -> Account:
         used_upload_data_transfer=4,
         used_download_data_transfer=5,
         last_login=6,
+        login_count=10,
         first_download=7,
         first_upload=8,
         last_password_change=9,
@@ -83,7 +84,10 @@ def full_account(name: str = "zoë") -> Account:
             allow_api_key_auth=True,
             external_auth_cache_time=60,
             tally_limits=TallyLimits(limit_type="soft", per_session=True, bytes_in=5, files_xfer=6),
-            extra={"hooks": {"pre_login_disabled": True}, "_record": {"role": "staff"}},
+            extra={
+                "hooks": {"pre_login_disabled": True},
+                "_record": {"oidc_custom_fields": {"unit": "staff"}},
+            },
         ),
         virtual_folders=(
             FolderMount(name="shared", virtual_path="/z", mapped_path="/srv/shared"),

@@ -11,8 +11,10 @@ from typing import Any, BinaryIO
 
 from tests.support.loading import load_file
 
+from tidegate.accounts.effective import effective
 from tidegate.accounts.rules import Rules
 from tidegate.model import Account, Admin, ApiKey, Folder, Intent, Principal, Protocol, VPath
+from tidegate.model.group import Group
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.gate import Gate
 from tidegate.store.contract import LoadReport
@@ -26,9 +28,11 @@ HASH = "$2a$04$kA9fMqr7SxHN1KVgQO9QfeNa4w8o3LC1xQRVRMC9/xdMNZX9FZRy2"
 
 @dataclass(slots=True)
 class Moved:
-    """The records that a dump became."""
+    """The records that a dump became: `users` with what their groups give, `stored` without."""
 
     users: dict[str, Account] = field(default_factory=dict)
+    stored: dict[str, Account] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
     admins: dict[str, Admin] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
@@ -68,7 +72,10 @@ async def move_stream(stream: BinaryIO, *, naming_rules: int = 1, **options: Any
         provider, stream, rules=rules, hash_password=lambda _: HASH, move=MoveOptions(**options)
     )
     moved = Moved(report=report)
-    moved.users = {account.username: account async for account in provider.iter_users()}
+    moved.stored = {account.username: account async for account in provider.iter_users()}
+    moved.groups = {group.name: group for group in await provider.groups(limit=1000)}
+    resolver = effective(provider, rules)
+    moved.users = {name: await resolver.of(account) for name, account in moved.stored.items()}
     moved.admins = {admin.username: admin for admin in await provider.admins(limit=1000)}
     moved.folders = {folder.name: folder for folder in await provider.folders(limit=1000)}
     moved.keys = {key.id: key for key in await provider.api_keys(limit=1000)}

@@ -15,6 +15,7 @@ from tidegate.accounts.needs import Needs
 from tidegate.errors import BadRecord, Outdated, TidegateError
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.login import disconnect_reason
@@ -176,6 +177,10 @@ def kind_and_name(record: Record) -> tuple[Kind, str]:
             return "user", record.username
         case Folder():
             return "folder", record.name
+        case Group():
+            return "group", record.name
+        case Role():
+            return "role", record.name
         case Admin():
             return "admin", record.username
         case ApiKey():

@@ -16,11 +16,12 @@ from tidegate.accounts.versions import changed_fields, fields_since, given_field
 from tidegate.errors import BadRecord, NotFound, Outdated
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import Guard, Kind, Provider
 
-R = TypeVar("R", Account, Folder, Admin, ApiKey, EventAction, EventRule, ListEntry)
+R = TypeVar("R", Account, Folder, Group, Role, Admin, ApiKey, EventAction, EventRule, ListEntry)
 
 Document = Mapping[str, Any]
 Edit = Document | Callable[[Any], Document]

@@ -201,6 +201,7 @@ def _fresh(account: Account) -> Account:
         used_upload_data_transfer=0,
         used_download_data_transfer=0,
         last_login=0,
+        login_count=0,
         first_download=0,
         first_upload=0,
         last_password_change=0,

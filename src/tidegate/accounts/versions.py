@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.documents import encode_account, encode_admin, encode_api_key, encode_folder
 
-Record = Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry
+Record = Account | Folder | Group | Role | Admin | ApiKey | EventAction | EventRule | ListEntry
 
 _DIGEST_BYTES: Final = 15
 _FIELD_CHARS: Final = 2
@@ -34,6 +35,7 @@ _COUNTERS: Final = frozenset(
         "used_upload_data_transfer",
         "used_download_data_transfer",
         "last_login",
+        "login_count",
         "first_download",
         "first_upload",
         "last_use_at",
@@ -54,6 +56,14 @@ def encoded(record: Record, *, confidential: bool = False) -> dict[str, Any]:
             return encode_account(record, confidential=confidential)
         case Folder():
             return encode_folder(record, confidential=confidential)
+        case Group():
+            from tidegate.store.group_documents import encode_group
+
+            return encode_group(record, confidential=confidential)
+        case Role():
+            from tidegate.store.group_documents import encode_role
+
+            return encode_role(record)
         case Admin():
             return encode_admin(record, confidential=confidential)
         case ApiKey():
@@ -108,6 +118,10 @@ def given_fields(record: Record) -> tuple[str, ...]:
             return changed_fields(Account(username=""), record)
         case Folder():
             return changed_fields(Folder(name=""), record)
+        case Group():
+            return changed_fields(Group(name=""), record)
+        case Role():
+            return changed_fields(Role(name=""), record)
         case Admin():
             return changed_fields(Admin(username=""), record)
         case ApiKey():
@@ -131,6 +145,8 @@ def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
                 {key: part for key, part in mount.items() if key not in _COUNTERS | _OF_THE_FOLDER}
                 for mount in value
             ]
+        elif name == "user_settings":
+            found |= {f"user_settings.{inner}": part for inner, part in value.items()}
         elif name == "filters":
             found |= {f"filters.{inner}": part for inner, part in value.items()}
         else:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _WORDS: Final = {
     "user": ("user", "users"),
     "folder": ("folder", "folders"),
+    "group": ("group", "groups"),
+    "role": ("role", "roles"),
     "admin": ("administrator", "administrators"),
     "api_key": ("API key", "API keys"),
     "event_action": ("event action", "event actions"),
@@ -86,6 +88,13 @@ def _shared(
         str,
         typer.Option("--from-version", metavar="X.Y.Z", help="Release of SFTPGo that wrote the dump."),
     ] = "",
+    flatten_groups: Annotated[
+        bool,
+        typer.Option(
+            "--flatten-groups",
+            help="SFTPGo: what groups give becomes the accounts' own; groups are not kept.",
+        ),
+    ] = False,
     report_file: Annotated[
         Path | None,
         typer.Option(
@@ -105,6 +114,7 @@ def _shared(
         leave_out=leave_out,
         from_version=from_version,
         every_remark=report_file is not None,
+        flatten_groups=flatten_groups,
     )
     return _Choices(mode, scan_quota, dry_run, move, report_file, as_json), create, config_dir, config_file
 

@@ -22,6 +22,8 @@ KINDS: Final = {
     "users": "user",
     "admins": "admin",
     "folders": "folder",
+    "groups": "group",
+    "roles": "role",
     "api_keys": "api_key",
     "event_actions": "event_action",
     "event_rules": "event_rule",

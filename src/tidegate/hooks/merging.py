@@ -25,6 +25,7 @@ _KEPT_BY_US: Final = frozenset(
         "used_upload_data_transfer",
         "used_download_data_transfer",
         "last_login",
+        "login_count",
         "first_download",
         "first_upload",
         "last_password_change",

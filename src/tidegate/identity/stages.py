@@ -51,6 +51,7 @@ _USAGE_FIELDS: Final = (
     "used_upload_data_transfer",
     "used_download_data_transfer",
     "last_login",
+    "login_count",
     "first_upload",
     "first_download",
     "tally",

@@ -218,6 +218,19 @@ class FolderMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupUse:
+    """A group of an account.
+
+    Attributes:
+        name: of the group.
+        type: what the account inherits of it, see `tidegate.model.group.Membership`.
+    """
+
+    name: str
+    type: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One virtual user.
 
@@ -237,6 +250,9 @@ class Account:
         used_upload_data_transfer: bytes.
         tally: counters of `Filters.tally_limits`.
         filesystem: storage of the home.
+        groups: whose settings it inherits, see `tidegate.policy.groups`; records hold what is its own.
+        role: administrators with this role may see and change it, and those without one; empty for none.
+        login_count: accepted logins; those within a moment of each other may be counted later.
         updated_at: Unix milliseconds; grows with every stored change.
     """
 
@@ -267,6 +283,7 @@ class Account:
     used_upload_data_transfer: int = 0
     used_download_data_transfer: int = 0
     last_login: int = 0
+    login_count: int = 0
     first_download: int = 0
     first_upload: int = 0
     last_password_change: int = 0
@@ -276,6 +293,8 @@ class Account:
     virtual_folders: tuple[FolderMount, ...] = ()
     tally: Tally = field(default_factory=Tally)
     filesystem: StorageConfig = LOCAL_DISK
+    groups: tuple[GroupUse, ...] = ()
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +315,11 @@ class AdminFilters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
-    """Somebody who may manage the server over REST."""
+    """Somebody who may manage the server over REST.
+
+    Attributes:
+        role: they see and change only accounts that have it; empty for all accounts.
+    """
 
     username: str
     id: int = 0
@@ -310,6 +333,7 @@ class Admin:
     created_at: int = 0
     updated_at: int = 0
     last_login: int = 0
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

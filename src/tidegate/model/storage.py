@@ -29,10 +29,12 @@ class StorageConfig:
         kind: name of a kind of storage: ``local``, ``s3``, or what a package brings.
         options: what the record says about it, as in its `filesystem` document without ``provider``. A kind
             reads its own section (``s3config``...) and checks it; nobody else looks inside.
+        group: name of the group that an account has it from, which its secrets belong to; empty for its own.
     """
 
     kind: str = LOCAL
     options: dict[str, object] = field(default_factory=dict)
+    group: str = field(default="", compare=False)
 
     @property
     def is_local(self) -> bool:

@@ -45,7 +45,8 @@ def storage_of(account: Account, mount: FolderMount | None = None) -> StorageSpe
     Sessions, scans, moves and checks all ask this.
     """
     if mount is None:
-        owner = SecretPlace("user", account.username)
+        group = account.filesystem.group
+        owner = SecretPlace("group", group) if group else SecretPlace("user", account.username)
         return StorageSpec(account.home_dir, account.filesystem, account.uid, account.gid, owner)
     owner = SecretPlace("folder", mount.name)
     return StorageSpec(mount.mapped_path, mount.filesystem, account.uid, account.gid, owner)

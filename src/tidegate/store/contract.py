@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from tidegate.model import Account, Admin, ApiKey, Folder, UsageDelta
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.legacy.remarks import Remarks
@@ -41,13 +42,15 @@ CLAIMED: Final = "claim:"
 EVERYTHING: Final = "*"
 """The subject of a revocation that stands for every other one."""
 
-SCOPES: Final = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules", "ip_lists")
+SCOPES: Final = (
+    "users", "folders", "groups", "roles", "admins", "api_keys", "event_actions", "event_rules", "ip_lists",
+)  # fmt: skip
 """Kinds of records that a dump holds, in its order."""
 
 ADD_ONLY: Final = 1
 """The load mode that leaves existing records as they are."""
 
-Record = Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry
+Record = Account | Folder | Group | Role | Admin | ApiKey | EventAction | EventRule | ListEntry
 """Anything that a dump holds."""
 
 R = TypeVar("R")
@@ -63,7 +66,7 @@ locked against other writers, so what holds of both lists holds when the change 
 LoadGuard = Callable[[Record, Record], None]
 """Called with a stored record and the one of the load that replaces it. Otherwise as `Guard`."""
 
-Kind = Literal["user", "folder", "admin", "api_key", "event_action", "event_rule", "ip_list"]
+Kind = Literal["user", "folder", "group", "role", "admin", "api_key", "event_action", "event_rule", "ip_list"]
 """The kinds of records."""
 
 LoadRow = tuple[str, str, str]
@@ -77,6 +80,8 @@ class Snapshot:
 
     users: Sequence[Account] = ()
     folders: Sequence[Folder] = ()
+    groups: Sequence[Group] = ()
+    roles: Sequence[Role] = ()
     admins: Sequence[Admin] = ()
     api_keys: Sequence[ApiKey] = ()
     event_actions: Sequence[EventAction] = ()
@@ -106,7 +111,9 @@ class Provider(Protocol):
     database does. Reads by name return None if nothing has that name; writes raise `NotFound` or
     `AlreadyExists`. Stored values are exactly the given ones but for `id`, `created_at`, `updated_at`;
     records that a load adds keep the times that they have.
-    Writing an account creates or updates the folders its mounts describe with a `mapped_path`.
+    Writing an account or a group creates or updates the folders its mounts describe with a `mapped_path`.
+    Writing an account raises `BadRecord` if a group or the role that it names does not exist, and so does
+    writing an administrator with a role.
     """
 
     @property
@@ -155,8 +162,10 @@ class Provider(Protocol):
         """One account with its folder mounts."""
         ...
 
-    async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
-        """A page of accounts by name."""
+    async def users(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC", role: str = ""
+    ) -> list[Account]:
+        """A page of accounts by name; with `role` of those that have it."""
         ...
 
     def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:
@@ -185,8 +194,8 @@ class Provider(Protocol):
         """Replace the hash alone (upgrade at login, or change)."""
         ...
 
-    async def touch_login(self, username: str, when_ms: int) -> None:
-        """Set `last_login`."""
+    async def touch_login(self, username: str, when_ms: int, *, logins: int = 1) -> None:
+        """Set `last_login`, and add to `login_count`."""
         ...
 
     async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
@@ -262,7 +271,11 @@ class Provider(Protocol):
         ...
 
     async def folder_users(self, name: str) -> list[str]:
-        """Names of the accounts that mount a folder."""
+        """Names of the accounts that mount a folder themselves."""
+        ...
+
+    async def folder_groups(self, name: str) -> list[str]:
+        """Names of the groups that mount a folder."""
         ...
 
     async def add_folder(self, folder: Folder) -> Folder:
@@ -274,7 +287,73 @@ class Provider(Protocol):
         ...
 
     async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
-        """Remove a folder and every mount of it."""
+        """Remove a folder and every mount of it, those of groups included."""
+        ...
+
+    # -- groups and roles ------------------------------------------------------------------------------
+
+    async def group(self, name: str) -> Group | None:
+        """One group with its folder mounts."""
+        ...
+
+    async def groups(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Group]:
+        """A page of groups by name."""
+        ...
+
+    async def groups_named(self, names: Sequence[str]) -> list[Group]:
+        """Those of the groups that exist, in one consistent state; every login of a member asks for them."""
+        ...
+
+    async def group_users(self, name: str) -> list[str]:
+        """Names of the accounts that have a group, whatever its type."""
+        ...
+
+    async def add_group(self, group: Group) -> Group:
+        """Store a new group, and the folders that its mounts describe."""
+        ...
+
+    async def update_group(self, group: Group, *, guard: Guard[Group] | None = None) -> Group:
+        """Replace a group by name."""
+        ...
+
+    async def delete_group(self, name: str, *, guard: Guard[Group] | None = None) -> None:
+        """Remove a group.
+
+        Raises:
+            BadRecord: an account has it.
+        """
+        ...
+
+    async def role(self, name: str) -> Role | None:
+        """One role."""
+        ...
+
+    async def roles(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Role]:
+        """A page of roles by name."""
+        ...
+
+    async def role_users(self, name: str) -> list[str]:
+        """Names of the accounts that have a role."""
+        ...
+
+    async def role_admins(self, name: str) -> list[str]:
+        """Names of the administrators that have a role."""
+        ...
+
+    async def add_role(self, role: Role) -> Role:
+        """Store a new role."""
+        ...
+
+    async def update_role(self, role: Role, *, guard: Guard[Role] | None = None) -> Role:
+        """Replace a role by name."""
+        ...
+
+    async def delete_role(self, name: str, *, guard: Guard[Role] | None = None) -> None:
+        """Remove a role.
+
+        Raises:
+            BadRecord: an account or an administrator has it.
+        """
         ...
 
     # -- admins and API keys ---------------------------------------------------------------------------
@@ -479,7 +558,8 @@ class Provider(Protocol):
     ) -> LoadReport:
         """As `load`, for more records than should be held at once.
 
-        Folders come before the accounts that mount them without a `mapped_path`. Whatever the iterator or a
+        Folders come before the groups and accounts that mount them without a `mapped_path`, groups and roles
+        before the accounts that have them. Whatever the iterator or a
         guard raises undoes everything.
 
         Args:

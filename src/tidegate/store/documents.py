@@ -30,6 +30,7 @@ from tidegate.model import (
     Filters,
     Folder,
     FolderMount,
+    GroupUse,
     Tally,
     TallyLimits,
     TimeWindow,
@@ -89,6 +90,7 @@ def decode_account(
         found.inner(filters, "filters.tally_limits", TallyLimits)
         found.inner(filters, "filters.geoip", GeoRules)
     found.items(plain, "virtual_folders", "virtual_folders", FolderMount, versions.MOUNT_KEYS)
+    found.items(plain, "groups", "groups", GroupUse)
     found.inner(plain, "tally", Tally)
     found.filesystem(plain, rules)
     mounts = plain.get("virtual_folders")
@@ -175,6 +177,7 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
     if not filters["tls_username"]:
         del filters["tls_username"]  # as SFTPGo; its clients take no empty text here
     outer = extra.pop(secrecy.OUTER, {})
+    outer.pop("role", None)  # of versions that only kept it
     written = storages.encode_storage if confidential else storages.shown_storage
     for mount, given in zip(document["virtual_folders"], account.virtual_folders, strict=True):
         mount["filesystem"] = written(given.filesystem)
@@ -183,6 +186,8 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
     if not confidential:
         extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)
         del document["password"]
+    if not document["role"]:
+        del document["role"]
     document["has_password"] = bool(account.password)
     document["filters"] = {**extra, **filters}
     document["filesystem"] = written(account.filesystem) or {"provider": 0}
@@ -281,6 +286,9 @@ def encode_admin(admin: Admin, *, confidential: bool) -> Document:
     if not confidential:
         extra, outer = secrecy.without_secrets(extra), secrecy.without_secrets(outer)
         del document["password"]
+    if not document["role"]:
+        del document["role"]
+    outer.pop("role", None)  # of versions that only kept it
     document["filters"] = {**extra, **filters}
     return {**outer, **document}
 

@@ -55,6 +55,8 @@ async def dump(
             raise BadRecord("scopes", f"{scope!r} is not one of {', '.join(SCOPES)}")
     pages: dict[str, AsyncIterator[dict[str, Any]]] = {
         "folders": _folders(provider),
+        "groups": _groups(provider),
+        "roles": _roles(provider),
         "admins": _admins(provider),
         "users": _users(provider),
         "api_keys": _api_keys(provider),
@@ -99,6 +101,20 @@ async def _users(provider: Provider) -> AsyncIterator[dict[str, Any]]:
 async def _folders(provider: Provider) -> AsyncIterator[dict[str, Any]]:
     async for folder in _paged(provider.folders):
         yield encode_folder(folder, confidential=True)
+
+
+async def _groups(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    from tidegate.store.group_documents import encode_group
+
+    async for group in _paged(provider.groups):
+        yield encode_group(group, confidential=True)
+
+
+async def _roles(provider: Provider) -> AsyncIterator[dict[str, Any]]:
+    from tidegate.store.group_documents import encode_role
+
+    async for role in _paged(provider.roles):
+        yield encode_role(role)
 
 
 async def _admins(provider: Provider) -> AsyncIterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord, ProviderError, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.changes import changed
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.renames import REPLACE
@@ -52,7 +53,8 @@ RENAMES_REPLACE: Final = (
 )
 """Said once for a dump of SFTPGo."""
 _ORDER: Final = (
-    ("folders", "admins"),
+    ("folders", "roles"),
+    ("groups", "admins"),
     ("users",),
     ("api_keys",),
     ("event_actions",),
@@ -283,6 +285,9 @@ class _Reader:
         for key, index, document in self._walk.items():
             if index < 0 or key not in self._group:
                 continue
+            mover = self._work.mover
+            if key == "groups" and mover is not None and mover.flattens:
+                continue
             try:
                 yield self._record(key, index, document)
             except BadRecord as error:
@@ -320,7 +325,7 @@ class _Reader:
             return changed(record, password=self._hashed(record.password, f"{where}password"))
         if isinstance(record, ApiKey):
             return changed(record, key=self._hashed(record.key, f"{where}key"))
-        assert isinstance(record, (Folder, EventAction, EventRule, ListEntry))
+        assert isinstance(record, (Folder, Group, Role, EventAction, EventRule, ListEntry))
         return record
 
     def _hashed(self, password: str, where: str) -> str:
@@ -329,6 +334,18 @@ class _Reader:
         if self._work.hash is None:
             raise BadRecord(where, "is not a known hash, and plain text is not accepted here")
         return self._work.hash(password)
+
+
+def _group(document: object, **settings: Any) -> Group:
+    from tidegate.store.group_documents import decode_group
+
+    return decode_group(document, **settings)
+
+
+def _role(document: object, **settings: Any) -> Role:
+    from tidegate.store.group_documents import decode_role
+
+    return decode_role(document, **settings)
 
 
 def _event_action(document: object, *, where: str = "", **_: Any) -> EventAction:
@@ -353,6 +370,8 @@ _DECODERS: Final[dict[str, Callable[..., Any]]] = {
     "users": decode_account,
     "admins": decode_admin,
     "folders": decode_folder,
+    "groups": _group,
+    "roles": _role,
     "api_keys": decode_api_key,
     "event_actions": _event_action,
     "event_rules": _event_rule,

@@ -50,6 +50,8 @@ READER_THREADS: Final = 2
 _RECORD_TABLES: Final[tuple[RecordTable, ...]] = (
     "users",
     "folders",
+    "groups",
+    "roles",
     "admins",
     "api_keys",
     "event_actions",

@@ -11,10 +11,12 @@ from pydantic import TypeAdapter
 
 from tidegate.errors import ProviderError
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store import records
 from tidegate.store.contract import Order, Record
+from tidegate.store.kv_groups import dump_group, dump_role, load_group, load_role
 from tidegate.store.records import RecordTable
 from tidegate.store.storages import dump_record, load_record
 
@@ -211,6 +213,10 @@ class LmdbTransaction:
 
 
 def _encoded(table: RecordTable, record: Record) -> bytes:
+    if isinstance(record, Group):
+        return dump_group(record)
+    if isinstance(record, Role):
+        return dump_role(record)
     if isinstance(record, Account | Folder):
         return json.dumps(dump_record(_ADAPTERS[table], record), separators=(",", ":")).encode()
     return _ADAPTERS[table].dump_json(record)
@@ -218,6 +224,8 @@ def _encoded(table: RecordTable, record: Record) -> bytes:
 
 def _decoded(table: RecordTable, key: bytes, value: bytes) -> Record:
     try:
+        if table in ("groups", "roles"):
+            return load_group(bytes(value)) if table == "groups" else load_role(bytes(value))
         adapter, text = _ADAPTERS[table], bytes(value)
         stored = load_record(adapter, text) if table in _WITH_STORAGE else adapter.validate_json(text)
         record: Record = stored

@@ -28,6 +28,8 @@ class _State:
         self.transaction: Final[dict[RecordTable, dict[str, Record]]] = {
             "users": {},
             "folders": {},
+            "groups": {},
+            "roles": {},
             "admins": {},
             "api_keys": {},
             "event_actions": {},

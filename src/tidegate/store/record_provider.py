@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store import records
@@ -42,13 +43,15 @@ if TYPE_CHECKING:
     from tidegate.store.deliveries import DeliveryStore
 
 T = TypeVar("T")
-R = TypeVar("R", Account, Folder, Admin, ApiKey, EventAction, EventRule, ListEntry)
+R = TypeVar("R", Account, Folder, Group, Role, Admin, ApiKey, EventAction, EventRule, ListEntry)
 
 Work = Callable[[RecordTransaction], T]
 
 _TABLES: Final[dict[Kind, RecordTable]] = {
     "user": "users",
     "folder": "folders",
+    "group": "groups",
+    "role": "roles",
     "admin": "admins",
     "api_key": "api_keys",
     "event_action": "event_actions",
@@ -148,9 +151,15 @@ class RecordProvider(abc.ABC):
             return None
         return await self._read(lambda transaction: records.user(transaction, username))
 
-    async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
+    async def users(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC", role: str = ""
+    ) -> list[Account]:
         """A page of accounts by name."""
         offset, limit = _page(offset, limit)
+        if role:
+            return await self._read(
+                lambda transaction: records.role_page(transaction, role, offset, limit, order)
+            )
         return await self._read(lambda transaction: records.users(transaction, offset, limit, order))
 
     async def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:  # noqa: ARG002  no replica
@@ -208,10 +217,11 @@ class RecordProvider(abc.ABC):
             lambda transaction: records.set_password(transaction, username, password_hash, changed_at)
         )
 
-    async def touch_login(self, username: str, when_ms: int) -> None:
-        """Set `last_login`; nothing happens where accounts are read-only."""
+    async def touch_login(self, username: str, when_ms: int, *, logins: int = 1) -> None:
+        """Set `last_login` and count; nothing happens where accounts are read-only."""
         if self._rules.manage_users:
-            await self._patch(username, last_login=when_ms)
+            _must_be_storable(username)
+            await self._write(lambda transaction: records.touch_login(transaction, username, when_ms, logins))
 
     async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
         """Set `first_upload` or `first_download` once; nothing happens where accounts are read-only."""
@@ -300,6 +310,10 @@ class RecordProvider(abc.ABC):
             return []
         return await self._read(lambda transaction: transaction.linked(name))
 
+    async def folder_groups(self, name: str) -> list[str]:
+        """Names of the groups that mount a folder."""
+        return await self._read(lambda transaction: records.folder_groups(transaction, name))
+
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
         folder = seal_record(folder, self._options.seals)
@@ -313,6 +327,79 @@ class RecordProvider(abc.ABC):
     async def delete_folder(self, name: str, *, guard: Guard[Folder] | None = None) -> None:
         """Remove a folder and every mount of it."""
         await self._remove("folders", name, guard)
+
+    # -- groups and roles --------------------------------------------------------------------------------
+
+    async def group(self, name: str) -> Group | None:
+        """One group with its folder mounts."""
+        if not can_be_stored(name):
+            return None
+        return await self._read(lambda transaction: records.group(transaction, name))
+
+    async def groups(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Group]:
+        """A page of groups by name."""
+        offset, limit = _page(offset, limit)
+        return await self._read(lambda transaction: records.groups(transaction, offset, limit, order))
+
+    async def groups_named(self, names: Sequence[str]) -> list[Group]:
+        """Those of the groups that exist."""
+
+        def look(transaction: RecordTransaction) -> list[Group]:
+            found = [records.group(transaction, name) for name in names if can_be_stored(name)]
+            return [group for group in found if group is not None]
+
+        return await self._read(look)
+
+    async def group_users(self, name: str) -> list[str]:
+        """Names of the accounts that have a group."""
+        return await self._linked(records.GROUP_LINK, name)
+
+    async def add_group(self, group: Group) -> Group:
+        """Store a new group."""
+        group = seal_record(group, self._options.seals)
+        return await self._write(lambda transaction: records.add(transaction, group))
+
+    async def update_group(self, group: Group, *, guard: Guard[Group] | None = None) -> Group:
+        """Replace a group by name."""
+        group = seal_record(group, self._options.seals)
+        return await self._write(lambda transaction: records.change(transaction, group, guard=guard))
+
+    async def delete_group(self, name: str, *, guard: Guard[Group] | None = None) -> None:
+        """Remove a group that no account has."""
+        await self._remove("groups", name, guard)
+
+    async def role(self, name: str) -> Role | None:
+        """One role."""
+        return cast("Role | None", await self._get("roles", name))
+
+    async def roles(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Role]:
+        """A page of roles by name."""
+        return cast("list[Role]", await self._list("roles", offset, limit, order))
+
+    async def role_users(self, name: str) -> list[str]:
+        """Names of the accounts that have a role."""
+        return await self._linked(records.ROLE_LINK, name)
+
+    async def role_admins(self, name: str) -> list[str]:
+        """Names of the administrators that have a role."""
+        return await self._read(lambda transaction: records.role_admins(transaction, name))
+
+    async def add_role(self, role: Role) -> Role:
+        """Store a new role."""
+        return await self._write(lambda transaction: records.add(transaction, role))
+
+    async def update_role(self, role: Role, *, guard: Guard[Role] | None = None) -> Role:
+        """Replace a role by name."""
+        return await self._write(lambda transaction: records.change(transaction, role, guard=guard))
+
+    async def delete_role(self, name: str, *, guard: Guard[Role] | None = None) -> None:
+        """Remove a role that nobody has."""
+        await self._remove("roles", name, guard)
+
+    async def _linked(self, kind: str, name: str) -> list[str]:
+        if not can_be_stored(name):
+            return []
+        return await self._read(lambda transaction: transaction.linked(kind + name))
 
     # -- administrators and API keys ---------------------------------------------------------------------
 

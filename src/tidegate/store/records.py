@@ -10,24 +10,28 @@ Long, because it has every rule that the two drivers must not keep differently.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
-from tidegate.errors import AlreadyExists, NotFound, UnknownFolder
+from tidegate.errors import AlreadyExists, BadRecord, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
 RecordTable = Literal[
-    "users", "folders", "admins", "api_keys", "event_actions", "event_rules", "ip_lists", "external"
-]
+    "users", "folders", "groups", "roles", "admins", "api_keys", "event_actions", "event_rules", "ip_lists",
+    "external",
+]  # fmt: skip
 
 KINDS: Final[dict[RecordTable, str]] = {
     "users": "user",
     "folders": "folder",
+    "groups": "group",
+    "roles": "role",
     "admins": "admin",
     "api_keys": "API key",
     "event_actions": "event action",
@@ -35,10 +39,15 @@ KINDS: Final[dict[RecordTable, str]] = {
     "ip_lists": "list entry",
     "external": "user",
 }
-_NUMBERED: Final = (Account, Admin, EventAction, EventRule, ListEntry)
+_NUMBERED: Final = (Account, Group, Role, Admin, EventAction, EventRule, ListEntry)
 """Records with a number."""
 R = TypeVar("R", bound=Record)
 G = TypeVar("G", bound=Record)
+M = TypeVar("M", bound=Account | Group)
+
+GROUP_LINK: Final = "\0g"
+ROLE_LINK: Final = "\0r"
+"""Beginnings of what accounts are linked to: a folder by its name alone, and no name holds a NUL."""
 
 
 class RecordTransaction(Protocol):
@@ -119,6 +128,10 @@ def name_of(record: Record) -> tuple[RecordTable, str]:
         return "users", record.username
     if isinstance(record, Folder):
         return "folders", record.name
+    if isinstance(record, Group):
+        return "groups", record.name
+    if isinstance(record, Role):
+        return "roles", record.name
     if isinstance(record, Admin):
         return "admins", record.username
     if isinstance(record, EventAction):
@@ -159,10 +172,46 @@ def users_after(transaction: RecordTransaction, name: str, limit: int) -> list[A
 
 def shown(transaction: RecordTransaction, record: Record) -> Record:
     """A record as reading by name gives it."""
-    return _filled(transaction, record) if isinstance(record, Account) else record
+    return _filled(transaction, record) if isinstance(record, (Account, Group)) else record
 
 
-def _filled(transaction: RecordTransaction, account: Account) -> Account:
+def group(transaction: RecordTransaction, name: str) -> Group | None:
+    """One group with what its folders are now."""
+    found = transaction.get("groups", name)
+    return None if found is None else _filled(transaction, cast("Group", found))
+
+
+def groups(transaction: RecordTransaction, offset: int, limit: int, order: Order) -> list[Group]:
+    """A page of groups."""
+    return [
+        _filled(transaction, cast("Group", item)) for item in transaction.page("groups", offset, limit, order)
+    ]
+
+
+def role_page(
+    transaction: RecordTransaction, role: str, offset: int, limit: int, order: Order
+) -> list[Account]:
+    """A page of the accounts that have a role."""
+    names = transaction.linked(ROLE_LINK + role)
+    names = (names[::-1] if order == "DESC" else names)[offset : offset + limit]
+    return [account for name in names if (account := user(transaction, name)) is not None]
+
+
+def folder_groups(transaction: RecordTransaction, folder: str) -> list[str]:
+    """Names of the groups that mount a folder."""
+    return [
+        one.name
+        for one in cast("Iterator[Group]", every(transaction, "groups"))
+        if any(mount.name == folder for mount in one.virtual_folders)
+    ]
+
+
+def role_admins(transaction: RecordTransaction, role: str) -> list[str]:
+    """Names of the administrators that have a role."""
+    return [one.username for one in cast("Iterator[Admin]", every(transaction, "admins")) if one.role == role]
+
+
+def _filled(transaction: RecordTransaction, account: M) -> M:
     if not account.virtual_folders:
         return account
     mounts: list[FolderMount] = []
@@ -180,7 +229,7 @@ def _filled(transaction: RecordTransaction, account: Account) -> Account:
                     filesystem=folder.filesystem,
                 )
             )
-    return replace(account, virtual_folders=tuple(mounts))
+    return cast("M", replace(cast("Any", account), virtual_folders=tuple(mounts)))
 
 
 # --- writing --------------------------------------------------------------------------------------------
@@ -235,13 +284,13 @@ def change(
             "used_upload_data_transfer",
             "used_download_data_transfer",
             "last_login",
+            "login_count",
             "first_download",
             "first_upload",
             "tally",
         )
     if isinstance(old, Account):
-        for mount in old.virtual_folders:
-            transaction.unlink(mount.name, name)
+        _unlink(transaction, old)
     return _put(transaction, replace(record, **values))
 
 
@@ -257,15 +306,23 @@ def remove(
     if guard is not None:
         guard(cast("G", shown(transaction, old)))
     if isinstance(old, Account):
-        for mount in old.virtual_folders:
-            transaction.unlink(mount.name, name)
+        _unlink(transaction, old)
         transaction.unmark(name)
+    elif isinstance(old, Group):
+        require_unused("group", name, transaction.linked(GROUP_LINK + name))
+    elif isinstance(old, Role):
+        users_of = transaction.linked(ROLE_LINK + name)
+        require_unused("role", name, users_of or role_admins(transaction, name))
     elif isinstance(old, Folder):
         for username in transaction.linked(name):
             account = cast("Account", transaction.get("users", username))
             mounts = tuple(mount for mount in account.virtual_folders if mount.name != name)
             transaction.put("users", username, replace(account, virtual_folders=mounts))
             transaction.unlink(name, username)
+        for of in folder_groups(transaction, name):
+            one = cast("Group", transaction.get("groups", of))
+            mounts = tuple(mount for mount in one.virtual_folders if mount.name != name)
+            transaction.put("groups", of, replace(one, virtual_folders=mounts))
     transaction.drop(table, name)
     if isinstance(old, (Account, Admin)):
         bound = "user" if isinstance(old, Account) else "admin"
@@ -342,6 +399,12 @@ def set_password(transaction: RecordTransaction, name: str, password: str, chang
     patch(transaction, name, password=password, last_password_change=changed, updated_at=updated)
 
 
+def touch_login(transaction: RecordTransaction, name: str, when_ms: int, logins: int) -> None:
+    """Set the time of the last login, and count logins."""
+    _, old = _kept(transaction, name)
+    patch(transaction, name, last_login=when_ms, login_count=old.login_count + logins)
+
+
 def touch_first(transaction: RecordTransaction, name: str, field: str, when_ms: int) -> None:
     """Set a time that is not set yet."""
     _, old = _kept(transaction, name)
@@ -414,17 +477,48 @@ def _usage(old: Record, *names: str) -> dict[str, Any]:
 
 
 def _put(transaction: RecordTransaction, record: R) -> R:
-    """Store a record; an account comes back with what its folders are."""
+    """Store a record; an account or group comes back with what its folders are."""
     table, name = name_of(record)
+    if isinstance(record, (Account, Admin)) and record.role and transaction.get("roles", record.role) is None:
+        raise BadRecord("role", f"there is no role {record.role!r}")
     if isinstance(record, Account):
-        account = _with_folders(transaction, record)
-        transaction.put(table, name, account)
-        return cast("R", _filled(transaction, account))
+        for index, use in enumerate(record.groups):
+            if transaction.get("groups", use.name) is None:
+                raise BadRecord(f"groups[{index}].name", f"there is no group {use.name!r}")
+            transaction.link(GROUP_LINK + use.name, name)
+        if record.role:
+            transaction.link(ROLE_LINK + record.role, name)
+        for mount in record.virtual_folders:
+            transaction.link(mount.name, name)
+    if isinstance(record, (Account, Group)):
+        whole = _with_folders(transaction, record)
+        transaction.put(table, name, whole)
+        return cast("R", _filled(transaction, whole))
     transaction.put(table, name, record)
     return record
 
 
-def _with_folders(transaction: RecordTransaction, account: Account) -> Account:
+def _unlink(transaction: RecordTransaction, account: Account) -> None:
+    for mount in account.virtual_folders:
+        transaction.unlink(mount.name, account.username)
+    for use in account.groups:
+        transaction.unlink(GROUP_LINK + use.name, account.username)
+    if account.role:
+        transaction.unlink(ROLE_LINK + account.role, account.username)
+
+
+def require_unused(kind: str, name: str, users: Sequence[str]) -> None:
+    """Return if nobody uses a record that is about to be removed.
+
+    Raises:
+        BadRecord: somebody does.
+    """
+    if users:
+        listed = ", ".join(users[:10]) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
+        raise BadRecord("name", f"the {kind} {name!r} is used by {listed}, it cannot be removed")
+
+
+def _with_folders(transaction: RecordTransaction, account: M) -> M:
     """Make or move the folders that mounts describe, and keep of the mounts what is the account's."""
     mounts: list[FolderMount] = []
     for index, mount in enumerate(account.virtual_folders):
@@ -439,7 +533,6 @@ def _with_folders(transaction: RecordTransaction, account: Account) -> Account:
             if (mount.mapped_path, storage) != (folder.mapped_path, folder.filesystem):
                 moved = replace(folder, mapped_path=mount.mapped_path, filesystem=storage)
                 transaction.put("folders", mount.name, moved)
-        transaction.link(mount.name, account.username)
         mounts.append(
             FolderMount(
                 name=mount.name,
@@ -448,7 +541,7 @@ def _with_folders(transaction: RecordTransaction, account: Account) -> Account:
                 quota_files=mount.quota_files,
             )
         )
-    return replace(account, virtual_folders=tuple(mounts))
+    return cast("M", replace(cast("Any", account), virtual_folders=tuple(mounts)))
 
 
 def every(transaction: RecordTransaction, table: RecordTable) -> Iterator[Record]:

@@ -14,13 +14,14 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from tidegate.model import Account, Admin, ApiKey, Folder, StorageConfig
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import ACTION_SECRETS, EventAction, EventRule
 from tidegate.model.sealing import SealsSecrets, SecretPlace, renew_secrets, seal_secrets, secrets_of
 from tidegate.store.secrecy import OUTER
 
-R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry)
-Sealed = Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry
+Sealed = Account | Folder | Group | Role | Admin | ApiKey | EventAction | EventRule | ListEntry
+R = TypeVar("R", bound=Sealed)
 Change = Callable[[Mapping[str, Any], SecretPlace], dict[str, Any]]
 
 
@@ -53,6 +54,10 @@ def owner_of(record: Sealed) -> SecretPlace:
             return SecretPlace("user", record.username)
         case Folder():
             return SecretPlace("folder", record.name)
+        case Group():
+            return SecretPlace("group", record.name)
+        case Role():
+            return SecretPlace("role", record.name)
         case Admin():
             return SecretPlace("admin", record.username)
         case ApiKey():
@@ -69,6 +74,10 @@ def _documents(record: Sealed) -> Iterator[tuple[Mapping[str, Any], SecretPlace]
     owner = owner_of(record)
     if isinstance(record, (Account, Folder)) and record.filesystem.options:
         yield record.filesystem.options, owner.at("filesystem")
+    if isinstance(record, Group):
+        if record.user_settings.filesystem.options:
+            yield record.user_settings.filesystem.options, owner.at("filesystem")
+        yield from _extras(record.user_settings.filters.extra, owner)
     if isinstance(record, (Account, Admin)):
         yield from _extras(record.filters.extra, owner)
     if isinstance(record, EventAction):
@@ -99,7 +108,14 @@ def _changed(record: R, change: Change) -> R:
     values: dict[str, Any] = {}
     if isinstance(record, (Account, Folder)):
         values["filesystem"] = _storage(record.filesystem, change, owner)
-    if isinstance(record, Account) and record.virtual_folders:
+    if isinstance(record, Group):
+        settings = record.user_settings
+        filters = settings.filters
+        if filters.extra:
+            filters = replace(filters, extra=_changed_extra(filters.extra, change, owner))
+        filesystem = _storage(settings.filesystem, change, owner)
+        values["user_settings"] = replace(settings, filesystem=filesystem, filters=filters)
+    if isinstance(record, (Account, Group)) and record.virtual_folders:
         values["virtual_folders"] = tuple(
             replace(mount, filesystem=_storage(mount.filesystem, change, SecretPlace("folder", mount.name)))
             if mount.filesystem.options
@@ -107,12 +123,7 @@ def _changed(record: R, change: Change) -> R:
             for mount in record.virtual_folders
         )
     if isinstance(record, (Account, Admin)) and record.filters.extra:
-        extra: dict[str, Any] = {}
-        for document, place in _extras(record.filters.extra, owner):
-            changed = change(document, place)
-            extra |= changed if place.field else {OUTER: changed}
-        # In their order, and with what is no document.
-        extra = {name: extra.get(name, value) for name, value in record.filters.extra.items()}
+        extra = _changed_extra(record.filters.extra, change, owner)
         values["filters"] = replace(cast("Any", record.filters), extra=extra)
     if isinstance(record, EventAction):
         values["options"] = {
@@ -126,7 +137,16 @@ def _changed(record: R, change: Change) -> R:
     return cast("R", replace(cast("Any", record), **changes)) if changes else record
 
 
+def _changed_extra(kept: dict[str, Any], change: Change, owner: SecretPlace) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    for document, place in _extras(kept, owner):
+        changed = change(document, place)
+        extra |= changed if place.field else {OUTER: changed}
+    # In their order, and with what is no document.
+    return {name: extra.get(name, value) for name, value in kept.items()}
+
+
 def _storage(config: StorageConfig, change: Change, owner: SecretPlace) -> StorageConfig:
     if not config.options:
         return config
-    return StorageConfig(config.kind, change(config.options, owner.at("filesystem")))
+    return StorageConfig(config.kind, change(config.options, owner.at("filesystem")), config.group)

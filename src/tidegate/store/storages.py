@@ -128,6 +128,23 @@ def storage_text(config: StorageConfig) -> str:
     return json.dumps(encode_storage(config))
 
 
+def json_text(document: Document) -> str:
+    """A document as it is stored."""
+    return json.dumps(document, separators=(",", ":"))
+
+
+def json_object(text: str | bytes) -> Document:
+    """Read what `json_text` wrote.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("no object")
+    return document
+
+
 def dump_record(adapter: TypeAdapter[Any], record: Account | Folder) -> Document:
     """The fields of an account or folder, ``filesystem`` as a document."""
     document: Document = adapter.dump_python(record, mode="json")

@@ -19,6 +19,8 @@ async def batches_of(snapshot: Snapshot) -> AsyncIterator[Sequence[Record]]:
     """A snapshot in the order in which records depend on each other."""
     records: Iterable[Record] = chain(
         snapshot.folders,
+        snapshot.groups,
+        snapshot.roles,
         snapshot.admins,
         snapshot.users,
         snapshot.api_keys,

@@ -22,8 +22,10 @@ from tidegate.model import (
     ApiKey,
     Folder,
     FolderMount,
+    GroupUse,
 )
 from tidegate.model.changes import changed
+from tidegate.model.group import Membership
 from tidegate.policy.folders import storage_of, storage_of_folder
 from tidegate.policy.hash_costs import cost_of
 from tidegate.store.validate_filters import check_filters, check_permissions
@@ -38,6 +40,8 @@ from tidegate.store.validate_values import (
     checked_integers,
 )
 
+MAX_GROUPS: Final = 100
+"""Groups of one account."""
 MAX_ID: Final = 2**32 - 2
 """Largest uid or gid; 2**32 - 1 means "leave it" to chown."""
 
@@ -69,6 +73,19 @@ ADMIN_PERMISSIONS: Final = frozenset(
         "metadata_checks",
     )
 )
+WHOLE_SERVER: Final = frozenset(
+    (
+        "*",
+        "manage_admins",
+        "manage_apikeys",
+        "manage_system",
+        "manage_event_rules",
+        "manage_roles",
+        "manage_ip_lists",
+        "view_events",
+    )
+)
+"""Permissions that reach beyond the accounts of one role."""
 HASH_PREFIXES: Final = (
     "$argon2id$",
     "$argon2i$",
@@ -127,22 +144,25 @@ def check_account(
     for label in ("email", "description", "additional_info", "password"):
         check_text(f"{where}{label}", getattr(account, label))
     check_hash(f"{where}password", account.password)
+    inherits = _check_groups(account.groups, f"{where}groups")
+    if account.role:
+        check_name(f"{where}role", account.role, Rules(naming_rules=1))
     home = account.home_dir
-    if not home and rules.users_base_dir:
+    if not home and not inherits and rules.users_base_dir:
         home = f"{rules.users_base_dir.rstrip('/')}/{name}"
-    if not home:
+    if not home and not inherits:
         raise BadRecord(f"{where}home_dir", "is missing: an absolute directory is needed")
     return changed(
         account,
         username=name,
-        home_dir=_check_directory(f"{where}home_dir", home, rules),
+        home_dir=check_directory(f"{where}home_dir", home, rules) if home else "",
         public_keys=tuple(
             key if key in known_keys else stored_key(f"{where}public_keys[{index}]", key)
             for index, key in enumerate(bounded(f"{where}public_keys", account.public_keys))
         ),
-        permissions=check_permissions(f"{where}permissions", account.permissions),
+        permissions=check_permissions(f"{where}permissions", account.permissions, whole=not inherits),
         filters=check_filters(account.filters, f"{where}filters."),
-        virtual_folders=_check_mounts(account.virtual_folders, rules, f"{where}virtual_folders"),
+        virtual_folders=check_mounts(account.virtual_folders, rules, f"{where}virtual_folders"),
         tally=checked_integers(account.tally, f"{where}tally."),
     )
 
@@ -197,7 +217,7 @@ def check_folder(folder: Folder, rules: Rules = DEFAULT_RULES, where: str = "") 
         raise BadRecord(f"{where}mapped_path", "is missing: an absolute directory is needed")
     if not folder.mapped_path:
         return folder
-    return changed(folder, mapped_path=_check_directory(f"{where}mapped_path", folder.mapped_path, rules))
+    return changed(folder, mapped_path=check_directory(f"{where}mapped_path", folder.mapped_path, rules))
 
 
 def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> Admin:
@@ -216,6 +236,11 @@ def check_admin(admin: Admin, rules: Rules = DEFAULT_RULES, where: str = "") -> 
     if not admin.permissions:
         raise BadRecord(f"{where}permissions", "is empty: give at least one permission")
     check_known(f"{where}permissions", admin.permissions, ADMIN_PERMISSIONS)
+    if admin.role:
+        check_name(f"{where}role", admin.role, Rules(naming_rules=1))
+        whole = sorted(WHOLE_SERVER.intersection(admin.permissions))
+        if whole:
+            raise BadRecord(f"{where}role", f"who has one cannot have the permission {whole[0]}")
     allowed = check_networks(f"{where}filters.allow_list", admin.filters.allow_list)
     return changed(admin, username=name, filters=changed(admin.filters, allow_list=allowed))
 
@@ -254,10 +279,33 @@ def check_hash(where: str, stored: str) -> None:
         raise BadRecord(where, excess)
 
 
+def _check_groups(groups: Sequence[GroupUse], where: str) -> bool:
+    """True if there is a primary group, from which home and permissions may come.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
+    if len(groups) > MAX_GROUPS:
+        raise BadRecord(where, f"has more than {MAX_GROUPS} groups")
+    seen: set[str] = set()
+    primary = ""
+    for index, use in enumerate(groups):
+        check_name(f"{where}[{index}].name", use.name, Rules(naming_rules=1))
+        check_flag(f"{where}[{index}].type", use.type, tuple(Membership))
+        if use.name in seen:
+            raise BadRecord(f"{where}[{index}].name", f"{use.name!r} is given twice")
+        seen.add(use.name)
+        if use.type == Membership.PRIMARY:
+            if primary:
+                raise BadRecord(f"{where}[{index}].type", f"{primary!r} is the primary group already")
+            primary = use.name
+    return bool(primary)
+
+
 # --- pieces ---------------------------------------------------------------------------------------------
 
 
-def _check_directory(where: str, path: str, rules: Rules) -> str:
+def check_directory(where: str, path: str, rules: Rules) -> str:
     """A directory of the host that may be given to an account or folder, by its text alone.
 
     Raises:
@@ -271,7 +319,12 @@ def _check_directory(where: str, path: str, rules: Rules) -> str:
     return path
 
 
-def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tuple[FolderMount, ...]:
+def check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tuple[FolderMount, ...]:
+    """Mounts in their canonical form.
+
+    Raises:
+        BadRecord: the first mistake found.
+    """
     checked: list[FolderMount] = []
     seen: set[str] = set()
     for index, mount in enumerate(bounded(where, mounts)):
@@ -288,7 +341,7 @@ def _check_mounts(mounts: Sequence[FolderMount], rules: Rules, where: str) -> tu
             raise BadRecord(f"{key_path}virtual_path", f"{path!r} is given twice")
         seen.add(path)
         mapped = (
-            _check_directory(f"{key_path}mapped_path", mount.mapped_path, rules) if mount.mapped_path else ""
+            check_directory(f"{key_path}mapped_path", mount.mapped_path, rules) if mount.mapped_path else ""
         )
         checked.append(changed(mount, virtual_path=path, mapped_path=mapped))
     return tuple(checked)

@@ -45,8 +45,15 @@ IP_ORDERS: Final = ("denied", "allowed")
 TLS_USERNAMES: Final = ("", "None", "CommonName")
 
 
-def check_permissions(where: str, permissions: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+def check_permissions(
+    where: str, permissions: Mapping[str, Sequence[str]], *, whole: bool = True
+) -> dict[str, tuple[str, ...]]:
     """Check a permission table: ``/`` is mandatory and grants something, names are known.
+
+    Args:
+        where: prefix of errors.
+        permissions: by directory.
+        whole: False if a group may give what ``/`` grants.
 
     Raises:
         BadRecord: the first mistake found.
@@ -61,7 +68,7 @@ def check_permissions(where: str, permissions: Mapping[str, Sequence[str]]) -> d
             raise BadRecord(key_path, f"{clean!r} is given twice")
         check_known(key_path, names, PERMISSIONS)
         checked[clean] = tuple(dict.fromkeys(names))
-    if not checked.get("/"):
+    if whole and not checked.get("/"):
         raise BadRecord(where, 'needs at least one permission for "/"')
     return checked
 

@@ -24,7 +24,7 @@ def _table(absent: str, derived: str = "", held: str = "") -> dict[str, str]:
     return {name: treatment for names, treatment in parts for name in names.split()}
 
 
-USER_KEYS: Final = _table("role groups oidc_custom_fields", "has_password")
+USER_KEYS: Final = _table("oidc_custom_fields", "has_password")
 FILTER_KEYS: Final = _table(
     "tls_certs web_client user_type data_transfer_limits "
     "2fa_protocols is_anonymous default_shares_expiration max_shares_expiration "
@@ -33,7 +33,9 @@ FILTER_KEYS: Final = _table(
 )
 MOUNT_KEYS: Final = _table("subpath", "id users groups")
 FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_files")
-ADMIN_KEYS: Final = _table("groups role", "has_password")
+ADMIN_KEYS: Final = _table("groups", "has_password")
+GROUP_KEYS: Final = _table("", "users admins")
+ROLE_KEYS: Final = _table("", "users admins")
 ADMIN_FILTER_KEYS: Final = _table("preferences", held="totp_config recovery_codes")
 API_KEY_KEYS: Final = _table("", "has_key")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.support.moved import HASH, dump_file, move
@@ -11,7 +12,7 @@ from tests.support.moved import HASH, dump_file, move
 from tidegate.accounts.lists import decode_entry
 from tidegate.backends.factory import StorageKinds
 from tidegate.errors import BadRecords
-from tidegate.model import Intent, VPath
+from tidegate.model import GroupUse, Intent, VPath
 from tidegate.policy.folders import storage_at
 from tidegate.policy.login import check_login
 from tidegate.policy.second_factor import (
@@ -142,10 +143,10 @@ async def test_recovery_codes_come_in_as_hashes() -> None:
 async def test_i04_administrators_gain_nothing() -> None:
     moved = await move("i04")
 
-    assert {name: admin.status for name, admin in moved.admins.items()} == {"rolf": 0, "zwei": 1, "totp": 1}
+    assert {name: admin.status for name, admin in moved.admins.items()} == {"rolf": 1, "zwei": 1, "totp": 1}
+    assert moved.admins["rolf"].role == "north" == moved.users["nora"].role
     assert moved.admins["zwei"].filters.require_two_factor
     assert totp_of(moved.admins["totp"].filters).enabled
-    assert "admins[0] (rolf): role: comes in without rights" in moved.notes
 
 
 async def test_i05_an_allow_list_of_2_3_and_later_speaks_of_directories() -> None:
@@ -375,6 +376,40 @@ async def test_groups_in_their_order_with_placeholders() -> None:
     assert (second.max_sessions, second.filters.denied_ip) == (0, ("10.0.0.0/8",))
     assert second.home_dir.endswith("/g-sec")
     assert not moved.users["g-memb"].virtual_folders
+    assert moved.stored["g-prim"].permissions == {"/": ("*",)}
+    assert moved.stored["g-prim"].groups == (GroupUse(name="gprim", type=1),)
+    assert moved.groups["gprim"].user_settings.home_dir.endswith("/grp_%username%")
+    flat = await move("whole-2.7.5", leave_out=True, flatten_groups=True)
+    assert not flat.groups and not flat.stored["g-prim"].groups
+    for name in ("g-prim", "g-sec", "g-memb", "g-ro-sec"):
+        one, other = flat.users[name], moved.users[name]
+        filters = replace(other.filters, ip_order=one.filters.ip_order)  # of one list it says nothing
+        assert replace(one, id=0, virtual_folders=()) == replace(
+            other, id=0, virtual_folders=(), groups=(), filters=filters
+        )
+
+
+async def test_an_older_release_has_its_groups_resolved() -> None:
+    group = {"name": "g", "user_settings": {"filters": {"denied_protocols": ["FTP"]}}}
+    dump = {"users": [person("ana", groups=[{"name": "g", "type": 2}])], "groups": [group], "version": 14}
+    moved = await move(dump)
+    assert not moved.groups and not moved.stored["ana"].groups
+    assert moved.stored["ana"].filters.denied_protocols == ("FTP",)
+    assert "users[0] (ana): groups: g: now the account's own settings" in moved.notes
+
+
+async def test_what_a_kept_group_restricts_and_is_not_carried_closes_its_members() -> None:
+    group = {"name": "g", "user_settings": {"filters": {"denied_things": ["x"]}}}
+    users = [person(name, groups=[{"name": "g", "type": kind}]) for name, kind in (("ana", 2), ("bob", 3))]
+    moved = await move({"users": users, "groups": [group], "version": 17})
+    assert {name: one.status for name, one in moved.stored.items()} == {"ana": 0, "bob": 1}
+    assert "of group 'g': not known to this version and may restrict" in moved.notes
+
+
+async def test_a_role_that_the_dump_does_not_hold() -> None:
+    admin = {"username": "rolf", "password": HASH, "status": 1, "permissions": ["view_users"], "role": "r"}
+    moved = await move({"users": [person("ana", role="r")], "admins": [admin], "version": 17})
+    assert (moved.users["ana"].status, moved.users["ana"].role, moved.admins["rolf"].status) == (1, "", 0)
 
 
 async def test_a_part_of_a_folder_is_not_the_whole_folder() -> None:

@@ -47,7 +47,8 @@ def test_account_round_trip() -> None:
     assert decode_account(document) == account
     assert document["filters"]["access_time"] == [{"day_of_week": 2, "from": "08:00", "to": "17:30"}]
     assert document["filters"]["hooks"] == {"pre_login_disabled": True}
-    assert document["role"] == "staff"
+    assert document["oidc_custom_fields"] == {"unit": "staff"}
+    assert "role" not in document
     assert document["has_password"] is True
     assert document["filesystem"] == {"provider": 0}
 

@@ -16,6 +16,8 @@ from tests.support.loading import load_file
 
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, ProviderError
+from tidegate.model import FolderMount, GroupUse
+from tidegate.model.group import Group, GroupSettings, Role
 from tidegate.store import dump_reading, json_stream
 from tidegate.store.contract import SCOPES, LoadReport, Provider, Snapshot
 from tidegate.store.documents import decode_account, encode_account
@@ -112,9 +114,9 @@ async def test_what_2_x_meant(provider: Provider) -> None:
     assert (await provider.admin("admin")).filters.allow_list == ("127.0.0.1/32",)
     assert (await provider.api_key("keyid")).admin == "admin"
     assert dora.status == 0
+    assert (dora.groups, dora.role) == ((GroupUse(name="staff"),), "emea")
     notes = "\n".join(report.notes)
     for line in (
-        "users[0] (dora): groups: staff: now the account's own settings",
         "users[0] (dora): a_field_of_tomorrow: comes in disabled: not known to this version",
         "users[0] (dora): filters.a_filter_of_tomorrow: comes in disabled: not known to this version",
         "users[0] (dora): filters.totp_config: comes in disabled: its secret has 6 bytes",
@@ -132,14 +134,21 @@ async def test_what_2_x_meant(provider: Provider) -> None:
 
 
 async def test_round_trip_of_everything(provider: Provider) -> None:
+    mount = FolderMount(name="of group", virtual_path="/g", mapped_path="/srv/g")
+    settings = GroupSettings(home_dir="/srv/%username%", permissions={"/": ("list",)}, expires_in=3)
+    group = Group(name="staff", description="d", user_settings=settings, virtual_folders=(mount,))
     await provider.load(
         Snapshot(
             users=[full_account(), plain_account("ana")],
             folders=[full_folder()],
             admins=[full_admin()],
             api_keys=[full_key(admin="root")],
+            groups=[group],
+            roles=[Role(name="emea", description="d")],
         )
     )
+    member = replace(plain_account("member"), groups=(GroupUse(name="staff", type=2),), role="emea")
+    await provider.add_user(member)
     text = await dumped(provider)
     other = memory()
     await load_file(other, io.BytesIO(text))
@@ -151,6 +160,12 @@ async def test_round_trip_of_everything(provider: Provider) -> None:
         timeless(a) async for a in provider.iter_users()
     ]
     assert await other.folders() == await provider.folders()
+    for page in ("groups", "roles"):
+        there, here = [
+            [replace(one, id=0, updated_at=0) for one in await getattr(of, page)()]
+            for of in (other, provider)
+        ]
+        assert there == here and len(here) == 1
     for document in json.loads(text)["users"]:
         assert encode_account(decode_account(document), confidential=True) == document
     assert json.loads(await dumped(provider, indent=True)) == json.loads(text)

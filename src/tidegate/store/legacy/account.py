@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One user of SFTPGo, rewritten into the words of today; what restricts and has no word here closes it."""
+"""One user of SFTPGo, rewritten into the words of today; what restricts and has no word here closes it.
+
+Long, because every step works on the same document, and the steps are read in their order.
+"""
 
 from __future__ import annotations
 
@@ -99,12 +102,29 @@ class Judged:
 _CRYPTFS: Final = (
     "cannot read files of the old server: move them through a client of it, then remove this option"
 )
-_MAGIC: Final = re.compile(r"[*?\[\\]")
+MAGIC: Final = re.compile(r"[*?\[\\]")
 """Characters that make a path of a permission a pattern."""
 
 
 def convert_user(user: Document, era: Era, judged: Judged, where: str) -> None:
-    """Rewrite a user document in place, groups resolved before.
+    """Rewrite a user document in place, groups resolved or kept before.
+
+    Raises:
+        BadRecord: a part is not of the form that it should have.
+    """
+    convert_settings(user, era, judged, where, own=True)
+    _top(user, judged)
+
+
+def convert_settings(user: Document, era: Era, judged: Judged, where: str, *, own: bool = False) -> None:
+    """Rewrite what users and groups have alike, in place.
+
+    Args:
+        user: the user, or the settings of a group with its mounts.
+        era: of the dump.
+        judged: takes what is to be said.
+        where: prefix of errors.
+        own: it is a user.
 
     Raises:
         BadRecord: a part is not of the form that it should have.
@@ -128,8 +148,8 @@ def convert_user(user: Document, era: Era, judged: Judged, where: str) -> None:
     _addresses(filters, era)
     _second_factor(filters, judged)
     _methods(filters, era, judged)
-    _password_age(user, filters, judged)
-    _top(user, judged)
+    if own:
+        _password_age(user, filters, judged)
     for key, value in filters.items():
         if key == "ip_order" or not value:  # ours, set above; or empty
             continue
@@ -190,10 +210,10 @@ def _permissions(user: Document, era: Era, judged: Judged) -> None:
 def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
     made: Document = {}
     for path, names in permissions.items():
-        if not _MAGIC.search(path):
+        if not MAGIC.search(path):
             made[path] = names
         elif era.stars == "text":
-            made[_MAGIC.sub(r"\\\g<0>", path)] = names
+            made[MAGIC.sub(r"\\\g<0>", path)] = names
             judged.notes.append(("permissions", f"{path[:60]!r} is one directory of that name, no pattern"))
         else:
             made[path] = _common(names, [other for key, other in permissions.items() if key != path])
@@ -206,7 +226,7 @@ def _stars(permissions: Document, era: Era, judged: Judged) -> Document:
 
 def _overlapping(permissions: Document, judged: Judged) -> Document:
     """Several patterns may match one directory; the source asks them in no fixed order."""
-    patterns = [path for path in permissions if _MAGIC.search(path)]
+    patterns = [path for path in permissions if MAGIC.search(path)]
     if len(patterns) < 2:
         return permissions
     made: Document = {}
@@ -231,7 +251,7 @@ def _may_meet(one: str, other: str) -> bool:
     """False if no directory matches both patterns; True also where that cannot be told."""
     first, second = one.split("/"), other.split("/")
     return len(first) == len(second) and all(
-        a == b or _MAGIC.search(a) or _MAGIC.search(b) for a, b in zip(first, second, strict=True)
+        a == b or MAGIC.search(a) or MAGIC.search(b) for a, b in zip(first, second, strict=True)
     )
 
 

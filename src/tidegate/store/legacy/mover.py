@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +16,7 @@ from tidegate.store.legacy.account import Judged, codes_lost, convert_user, keep
 from tidegate.store.legacy.credentials import adopt_credentials
 from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
+from tidegate.store.legacy.kept_groups import KeptGroups
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
 from tidegate.store.legacy.secretbox import open_record
 from tidegate.store.legacy.table import asks
@@ -29,6 +31,8 @@ NAME_KEYS: Final = {
     "users": "username",
     "admins": "username",
     "folders": "name",
+    "groups": "name",
+    "roles": "name",
     "api_keys": "id",
     "event_actions": "name",
     "event_rules": "name",
@@ -46,6 +50,8 @@ class MoveOptions:
         leave_out: records with mistakes are left out, instead of refusing the dump.
         from_version: the release that wrote the dump; empty to go by the dump.
         every_remark: keep each remark by itself, for a report.
+        flatten_groups: groups of 2.6 and later are resolved into the accounts too, as those of older
+            releases are.
         credentials: directory with credentials of Google Cloud Storage; see `legacy.credentials`.
     """
 
@@ -54,6 +60,7 @@ class MoveOptions:
     leave_out: bool = False
     from_version: str = ""
     every_remark: bool = False
+    flatten_groups: bool = False
     credentials: str = ""
 
 
@@ -68,6 +75,7 @@ class Facts:
         version: its format number.
         ours: this software wrote it.
         groups: by name.
+        roles: names of roles.
         folder_paths: `mapped_path` of folders whose path holds a placeholder.
         repeated: (section, index) of records whose name another has, with the mistake.
     """
@@ -75,6 +83,7 @@ class Facts:
     version: int | None = None
     ours: bool = False
     groups: dict[str, Document] = field(default_factory=dict)
+    roles: set[str] = field(default_factory=set)
     folder_paths: dict[str, str] = field(default_factory=dict)
     repeated: dict[tuple[str, int], str] = field(default_factory=dict)
 
@@ -98,15 +107,15 @@ class Survey:
             self.facts.version = value
         elif key == OURS:
             self.facts.ours = True
-        elif key == "groups" and isinstance(value, list):
-            for group in value:
-                if isinstance(group, dict) and isinstance(group.get("name"), str):
-                    self.facts.groups[group["name"]] = group
 
     def record(self, section: str, index: int, document: object) -> None:
         """One record."""
         if not isinstance(document, dict):
             return
+        if section == "roles" and isinstance(document.get("name"), str):
+            self.facts.roles.add(document["name"])
+        if section == "groups" and isinstance(document.get("name"), str):
+            self.facts.groups[document["name"]] = document
         if section == "users" and "tally" in document:
             self.facts.ours = True  # dumps of ours before they said so
         path = document.get("mapped_path")
@@ -158,6 +167,11 @@ class Mover:
         self._remarks = remarks
         self._rules = rules
         self._era: Era = era_of(facts.version, options.from_version)
+        self.flattens = options.flatten_groups or self._era.stars != "pattern"
+        """True if no group is kept."""
+        judged = {name: Judged(rules.storages) for name in facts.groups}
+        self._kept = None if self.flattens else KeptGroups(facts.groups, self._era, judged)
+        self._of_groups = judged
         if self._era.newer:
             message = f"format {facts.version} is newer than this version knows; read as {17}"
             remarks.note(Subject("version"), "", message, Weight.RESTRICTS)
@@ -165,7 +179,7 @@ class Mover:
     def sections(self, sections: Iterable[tuple[str, object]]) -> None:
         """Remark on the parts that hold no records of ours."""
         for key, value in sections:
-            if key in ("version", "groups") or not asks(value):
+            if key == "version" or not asks(value):
                 continue
             row = table.SECTIONS.get(key)
             subject = Subject(key)
@@ -187,6 +201,11 @@ class Mover:
         subject = Subject(section, index, name, "" if folded == name else folded)
         where = f"{section}[{index}]."
         judged = Judged(self._rules.storages)
+        role = document.get("role")
+        if role and section in ("users", "admins") and role not in self._facts.roles:
+            del document["role"]
+            told = ("role", f"role {str(role)[:60]!r} is not in the dump, left out")
+            (judged.closes if section == "admins" else judged.notes).append(told)
         if section == "users":
             self._groups(document, judged)
             convert_user(document, self._era, judged, where)
@@ -194,6 +213,13 @@ class Mover:
             _admin(document, judged)
         elif section == "folders":
             _folder(document, name, judged)
+        elif section == "groups":
+            assert self._kept is not None
+            document = self._kept.document(name)
+            judged = self._of_groups[name]
+        elif section == "roles":
+            for key, value in document.items():
+                judged.by_row(key, table.ROLES.get(key), value)
         elif section == "api_keys":
             for key, value in document.items():
                 judged.by_row(key, table.API_KEYS.get(key), value)
@@ -211,8 +237,14 @@ class Mover:
         return document
 
     def _groups(self, user: Document, judged: Judged) -> None:
-        found = resolve(user, self._facts.groups, self._facts.folder_paths)
-        if found.applied:
+        keeps = self._kept is not None and self._kept.keeps(user)
+        own = copy.deepcopy(user) if keeps else user
+        found = resolve(own, self._facts.groups, self._facts.folder_paths)
+        if keeps and self._kept is not None:
+            self._kept.keep(user, judged)
+        else:
+            user.pop("groups", None)
+        if found.applied and not keeps:
             judged.notes.append(("groups", f"{', '.join(found.applied)}: now the account's own settings"))
         judged.closes += [
             (

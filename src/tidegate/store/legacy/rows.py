@@ -72,7 +72,7 @@ LAYOUTS: Final = (
     Layout("events_actions", 20),
     Layout("rules_actions_mapping", 20),
     Layout("admins_groups_mapping", 22),
-    Layout("roles", 24, columns=("id", "name")),
+    Layout("roles", 24, columns=("id", "name", "description", "created_at", "updated_at")),
     Layout(
         "ip_lists",
         28,

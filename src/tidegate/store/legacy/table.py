@@ -76,8 +76,8 @@ USERS: Final = {
         "2.1",
     ),
     **_harmless("has_password", "2.4", "says only that there is a password"),
-    **_converted("groups", "2.3", "what the groups give and restrict becomes the account's own"),
-    **_harmless("role", "2.5", "limits administrators, not the user"),
+    **_rows("groups", "2.3"),
+    **_rows("role", "2.5"),
     **_harmless("oidc_custom_fields", "2.4", "single sign-on is not available in this version"),
 }
 
@@ -143,7 +143,7 @@ ADMINS: Final = {
     **_rows("created_at updated_at last_login", "2.1"),
     **_harmless("has_password", "2.4", "says only that there is a password"),
     **_harmless("groups", "2.3", "groups that new users are put into"),
-    **_restricts("role", "2.5", "saw only the users of that role; here administrators see all"),
+    **_rows("role", "2.5"),
 }
 ADMIN_FILTERS: Final = {
     **_rows("allow_list", "2.0"),
@@ -160,6 +160,24 @@ FOLDERS: Final = {
     **_rows("name description", "1.2"),
     **_harmless("id users groups virtual_path quota_size quota_files", "1.0", "says only who mounts it"),
     **_converted("filesystem", "2.0", _STORAGE),
+}
+GROUPS: Final = {
+    **_rows("id name description created_at updated_at user_settings virtual_folders", "2.3"),
+    **_harmless("users admins", "2.3", "says only who has it"),
+}
+GROUP_SETTINGS: Final = {
+    **_rows(
+        "home_dir max_sessions quota_size quota_files permissions upload_bandwidth download_bandwidth "
+        "upload_data_transfer download_data_transfer total_data_transfer filters",
+        "2.3",
+    ),
+    **_converted("filesystem", "2.3", _STORAGE),
+    **_rows("expires_in", "2.4"),
+}
+"""Fields of `user_settings` of groups; their `filters` are judged as those of users."""
+ROLES: Final = {
+    **_rows("id name description created_at updated_at", "2.5"),
+    **_harmless("users admins", "2.5", "says only who has it"),
 }
 API_KEYS: Final = {
     **_rows("id name key scope user admin description expires_at created_at updated_at last_use_at", "2.1"),
@@ -179,10 +197,10 @@ SECTIONS: Final = {
     **_rows("folders", "1.0"),
     **_rows("admins", "2.0"),
     **_rows("api_keys", "2.1"),
-    **_converted("groups", "2.3", "resolved into the accounts that have them"),
+    **_rows("groups", "2.3"),
     **_harmless("shares", "2.1", "not available in this version; the links stop working"),
     **_rows("event_actions event_rules", "2.4"),
-    **_converted("roles", "2.5", "administrators of a role come in without rights"),
+    **_rows("roles", "2.5"),
     **_rows("ip_lists", "2.5"),
     **_harmless("configs", "2.5", "settings of SFTPGo's pages; the configuration file speaks here"),
 }

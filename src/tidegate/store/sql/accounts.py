@@ -109,14 +109,14 @@ async def page(
         return []
     first, last = (names[-1], names[0]) if order == "DESC" else (names[0], names[-1])
     query = select(users).where(users.c.username.between(first, last)).order_by(direction).limit(limit)
-    return await _with_mounts(connection, tables, query)
+    return await with_mounts(connection, tables, query)
 
 
 async def after(connection: AsyncConnection, tables: Tables, name: str, limit: int) -> list[Account]:
     """The accounts that follow a name."""
     users = tables.users
     query = select(users).where(users.c.username > name).order_by(users.c.username).limit(limit)
-    return await _with_mounts(connection, tables, query)
+    return await with_mounts(connection, tables, query)
 
 
 async def locked(connection: AsyncConnection, tables: Tables, names: Sequence[str]) -> list[Account]:
@@ -130,11 +130,12 @@ async def locked(connection: AsyncConnection, tables: Tables, names: Sequence[st
             .order_by(users.c.username)
             .with_for_update()
         )
-        found += await _with_mounts(connection, tables, query)
+        found += await with_mounts(connection, tables, query)
     return found
 
 
-async def _with_mounts(connection: AsyncConnection, tables: Tables, query: Select[Any]) -> list[Account]:
+async def with_mounts(connection: AsyncConnection, tables: Tables, query: Select[Any]) -> list[Account]:
+    """The accounts of a query on the table of users, with their mounts."""
     found = (await connection.execute(query)).mappings().all()
     mounts = await _mounts_of(connection, tables, [row["id"] for row in found])
     return [rows.account_of(row, mounts.get(row["id"], ())) for row in found]
@@ -189,6 +190,8 @@ async def add(connection: AsyncConnection, tables: Tables, account: Account) -> 
     key = result.inserted_primary_key
     assert key is not None
     await put_mounts(connection, tables, {key[0]: account.virtual_folders})
+    if account.groups or account.role:
+        await _memberships(connection, tables, key[0], account)
     return await _again(connection, tables, name)
 
 
@@ -214,6 +217,7 @@ async def change(
     )
     await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id == number))
     await put_mounts(connection, tables, {number: account.virtual_folders})
+    await _memberships(connection, tables, number, account)
     return await _again(connection, tables, name)
 
 
@@ -235,6 +239,7 @@ async def remove(
     await connection.execute(delete(tables.mounts).where(tables.mounts.c.user_id == number))
     await connection.execute(delete(tables.api_keys).where(tables.api_keys.c.user == name))
     await connection.execute(delete(tables.marks).where(tables.marks.c.user_id == number))
+    await connection.execute(delete(tables.memberships).where(tables.memberships.c.user_id == number))
     await connection.execute(delete(tables.users).where(tables.users.c.id == number))
 
 
@@ -265,14 +270,41 @@ async def put_mounts(
     Raises:
         UnknownFolder: a mount names a folder that does not exist and does not describe it.
     """
+    known = await put_folders(connection, tables, list(mounts.values()))
+    values = [
+        {
+            "user_id": user,
+            "folder_id": known[mount.name],
+            "virtual_path": mount.virtual_path,
+            "quota_size": mount.quota_size,
+            "quota_files": mount.quota_files,
+        }
+        for user, several in mounts.items()
+        for mount in several
+    ]
+    if values:
+        await connection.execute(insert(tables.mounts), values)
+
+
+async def put_folders(
+    connection: AsyncConnection, tables: Tables, mounts: Sequence[Sequence[FolderMount]]
+) -> dict[str, int]:
+    """Make or move the folders that mounts of accounts or groups describe.
+
+    Returns:
+        the number of each folder by its name.
+
+    Raises:
+        UnknownFolder: a mount names a folder that does not exist and does not describe it.
+    """
     wanted: dict[str, tuple[str, StorageConfig]] = {}
-    for several in mounts.values():
+    for several in mounts:
         for mount in several:
             mapped, storage = wanted.get(mount.name, ("", LOCAL_DISK))
             given = storage if mount.filesystem == LOCAL_DISK else mount.filesystem
             wanted[mount.name] = (mount.mapped_path or mapped, given)
     if not wanted:
-        return
+        return {}
     folders = tables.folders
     known: dict[str, tuple[int, str, str]] = {}
     names = list(wanted)
@@ -295,9 +327,7 @@ async def put_mounts(
                 )
             continue
         if not mapped:
-            index = next(
-                i for several in mounts.values() for i, mount in enumerate(several) if mount.name == name
-            )
+            index = next(i for several in mounts for i, mount in enumerate(several) if mount.name == name)
             raise UnknownFolder(index, name)
         result = await connection.execute(
             insert(folders).values(
@@ -307,18 +337,13 @@ async def put_mounts(
         key = result.inserted_primary_key
         assert key is not None
         known[name] = (key[0], mapped, storage_text(given))
-    values = [
-        {
-            "user_id": user,
-            "folder_id": known[mount.name][0],
-            "virtual_path": mount.virtual_path,
-            "quota_size": mount.quota_size,
-            "quota_files": mount.quota_files,
-        }
-        for user, several in mounts.items()
-        for mount in several
-    ]
-    await connection.execute(insert(tables.mounts), values)
+    return {name: row[0] for name, row in known.items()}
+
+
+async def _memberships(connection: AsyncConnection, tables: Tables, number: int, account: Account) -> None:
+    from tidegate.store.sql import groups  # it stands on this module
+
+    await groups.put_memberships(connection, tables, {number: account})
 
 
 async def _id(connection: AsyncConnection, tables: Tables, name: str, *, lock: bool = False) -> int | None:

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
-from tidegate.store.sql import accounts, rows
+from tidegate.store.sql import accounts, groups, rows
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.record_table import (
     RecordTable,
@@ -23,7 +24,9 @@ from tidegate.store.sql.record_table import (
     event_action_table,
     event_rule_table,
     folder_table,
+    group_table,
     list_table,
+    role_table,
 )
 from tidegate.store.sql.tables import Tables
 
@@ -43,7 +46,12 @@ async def store(
         if isinstance(record, Folder):
             table = folder_table(tables)
             report.append(await one(table, record, record.name, kind="folder"))
+        elif isinstance(record, Group):
+            report.append(await _group(connection, tables, record, mode, guard))
+        elif isinstance(record, Role):
+            report.append(await one(role_table(tables), record, record.name, kind="role"))
         elif isinstance(record, Admin):
+            await groups.require_roles(connection, tables, [record])
             admins = admin_table(tables)
             report.append(await one(admins, record, record.username, kind="admin"))
     if users:
@@ -62,6 +70,19 @@ async def store(
             lists = list_table(tables)
             report.append(await one(lists, record, record.name, kind="ip_list"))
     return report
+
+
+async def _group(
+    connection: AsyncConnection, tables: Tables, group: Group, mode: int, guard: LoadGuard | None
+) -> LoadRow:
+    if await group_table(tables).get(connection, group.name) is None:
+        await groups.add(connection, tables, group, keep_times=True)
+        return "group", group.name, "added"
+    if mode == ADD_ONLY:
+        return "group", group.name, "kept"
+    ask = None if guard is None else lambda stored: guard(stored, group)
+    await groups.change(connection, tables, group, guard=ask)
+    return "group", group.name, "updated"
 
 
 async def _one(
@@ -151,6 +172,11 @@ async def _distinct_users(
         await accounts.put_mounts(
             connection, tables, {ids[account.username]: account.virtual_folders for account in mounted}
         )
+    members = [account for account in (*fresh, *stale) if account.groups or account.role]
+    if members or stale:
+        ids = await _ids(connection, tables, [account.username for account in (*members, *stale)])
+        whole = {ids[account.username]: account for account in (*members, *stale)}
+        await groups.put_memberships(connection, tables, whole)
     added = {account.username for account in fresh}
     word = "kept" if mode == ADD_ONLY else "updated"
     return [("user", account.username, "added" if account.username in added else word) for account in batch]

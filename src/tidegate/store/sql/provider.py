@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, delete, select
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import (
@@ -34,7 +35,7 @@ from tidegate.store.contract import (
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
 from tidegate.store.sealing import seal_record
-from tidegate.store.sql import accounts, external_users, loading, revocations, settings, usage
+from tidegate.store.sql import accounts, external_users, groups, loading, revocations, settings, usage
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database, ping
 from tidegate.store.sql.opening import Opening
@@ -45,7 +46,9 @@ from tidegate.store.sql.record_table import (
     event_action_table,
     event_rule_table,
     folder_table,
+    group_table,
     list_table,
+    role_table,
     taken,
 )
 from tidegate.store.sql.tables import make_tables
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from tidegate.store.sql.deliveries import SqlDeliveries
     from tidegate.store.sql.sessions import SqlSessions
 
+_OF_GROUPS: Final = ("groups", "folders")
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -71,6 +75,7 @@ class SqlProvider:
         )
         self._database: Final = Database(options)
         self._folders: Final = folder_table(self._tables)
+        self._roles: Final = role_table(self._tables)
         self._admins: Final = admin_table(self._tables)
         self._keys: Final = api_key_table(self._tables)
         self._actions: Final = event_action_table(self._tables)
@@ -171,9 +176,17 @@ class SqlProvider:
                 return account
         return await self._database.read(_do(accounts.get, self._tables, username), single=True)
 
-    async def users(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Account]:
+    async def users(
+        self, *, offset: int = 0, limit: int = 100, order: Order = "ASC", role: str = ""
+    ) -> list[Account]:
         """A page of accounts by name."""
         offset, limit = max(offset, 0), min(max(limit, 0), MAX_PAGE)
+        if role:
+            if self._external_users is not None:
+                every = [account async for account in self.iter_users() if account.role == role]
+                return (every[::-1] if order == "DESC" else every)[offset : offset + limit]
+            wanted = _do(groups.role_page, self._tables, role, offset=offset, limit=limit, order=order)
+            return await self._database.listing(wanted, about="users")
         if self._external_users is not None:
             return await self._database.listing(
                 _do(self._external_users.page, offset=offset, limit=limit, order=order)
@@ -209,6 +222,8 @@ class SqlProvider:
             tables = self._tables
             column = {
                 "folder": folder_table(tables).key,
+                "group": group_table(tables).key,
+                "role": role_table(tables).key,
                 "admin": admin_table(tables).key,
                 "api_key": api_key_table(tables).key,
                 "event_action": event_action_table(tables).key,
@@ -253,10 +268,11 @@ class SqlProvider:
         work = _do(accounts.set_password, self._tables, username, password_hash, changed_at)
         await self._write_user(username, work)
 
-    async def touch_login(self, username: str, when_ms: int) -> None:
-        """Set `last_login`; nothing happens where accounts are read-only."""
+    async def touch_login(self, username: str, when_ms: int, *, logins: int = 1) -> None:
+        """Set `last_login` and count; nothing happens where accounts are read-only."""
         if self._rules.manage_users:
-            await self._set_user(username, {"last_login": when_ms})
+            work = _do(usage.touch_login, self._tables, username, when_ms, logins)
+            await self._write_user(username, work)
 
     async def touch_first(self, username: str, kind: Literal["upload", "download"], when_ms: int) -> None:
         """Set `first_upload` or `first_download` once; nothing happens where accounts are read-only."""
@@ -350,6 +366,12 @@ class SqlProvider:
             return []
         return await self._database.read(_do(accounts.mounting, self._tables, name))
 
+    async def folder_groups(self, name: str) -> list[str]:
+        """Names of the groups that mount a folder."""
+        if not self._opening.complete or not can_be_stored(name):
+            return []
+        return await self._database.read(_do(groups.mounting, self._tables, name))
+
     async def add_folder(self, folder: Folder) -> Folder:
         """Store a new folder."""
         folder = seal_record(folder, self._options.seals)
@@ -369,9 +391,88 @@ class SqlProvider:
         async def work(connection: AsyncConnection) -> None:
             await self._folders.lock(connection, name, guard)
             await connection.execute(delete(mounts).where(mounts.c.folder_id == held))
+            await groups.unmount(connection, self._tables, name)
             await self._folders.remove(connection, name)
 
-        await self._database.write(work, about=("folders",))
+        await self._database.write(work, about=("folders", "groups"))
+
+    # -- groups and roles --------------------------------------------------------------------------------
+
+    async def group(self, name: str) -> Group | None:
+        """One group with its folder mounts."""
+        if not self._opening.complete or not can_be_stored(name):
+            return None
+        return await self._database.read(_do(groups.get, self._tables, name))
+
+    async def groups(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Group]:
+        """A page of groups by name."""
+        if not self._opening.complete:
+            return []
+        work = _do(groups.page, self._tables, max(offset, 0), min(max(limit, 0), MAX_PAGE), order)
+        return await self._database.listing(work, about="groups")
+
+    async def groups_named(self, names: Sequence[str]) -> list[Group]:
+        """Those of the groups that exist."""
+        if not self._opening.complete:
+            return []
+        storable = [name for name in names if can_be_stored(name)]
+        return await self._database.read(_do(groups.named, self._tables, storable))
+
+    async def group_users(self, name: str) -> list[str]:
+        """Names of the accounts that have a group."""
+        if not self._opening.complete or not can_be_stored(name):
+            return []
+        return await self._database.read(_do(groups.users, self._tables, name))
+
+    async def add_group(self, group: Group) -> Group:
+        """Store a new group."""
+        group = seal_record(group, self._options.seals)
+        return await self._database.write(_do(groups.add, self._tables, group), about=_OF_GROUPS)
+
+    async def update_group(self, group: Group, *, guard: Guard[Group] | None = None) -> Group:
+        """Replace a group by name."""
+        group = seal_record(group, self._options.seals)
+        work = _do(groups.change, self._tables, group, guard=guard)
+        return await self._database.write(work, about=_OF_GROUPS)
+
+    async def delete_group(self, name: str, *, guard: Guard[Group] | None = None) -> None:
+        """Remove a group that no account has."""
+        await self._database.write(_do(groups.remove, self._tables, name, guard=guard), about=_OF_GROUPS)
+
+    async def role(self, name: str) -> Role | None:
+        """One role."""
+        if not self._opening.complete or not can_be_stored(name):
+            return None
+        return await self._database.read(_do(self._roles.get, name))
+
+    async def roles(self, *, offset: int = 0, limit: int = 100, order: Order = "ASC") -> list[Role]:
+        """A page of roles by name."""
+        return await self._page(self._roles.page, "roles", offset, limit, order)
+
+    async def role_users(self, name: str) -> list[str]:
+        """Names of the accounts that have a role."""
+        return await self._role_names(name, "users")
+
+    async def role_admins(self, name: str) -> list[str]:
+        """Names of the administrators that have a role."""
+        return await self._role_names(name, "admins")
+
+    async def _role_names(self, name: str, of: str) -> list[str]:
+        if not self._opening.complete or not can_be_stored(name):
+            return []
+        return await self._database.read(_do(groups.role_names, self._tables, name, of))
+
+    async def add_role(self, role: Role) -> Role:
+        """Store a new role."""
+        return await self._database.write(_do(self._roles.add, role), about=("roles",))
+
+    async def update_role(self, role: Role, *, guard: Guard[Role] | None = None) -> Role:
+        """Replace a role by name."""
+        return await self._database.write(_do(self._roles.change, role, guard=guard), about=("roles",))
+
+    async def delete_role(self, name: str, *, guard: Guard[Role] | None = None) -> None:
+        """Remove a role that nobody has."""
+        await self._database.write(_do(groups.remove_role, self._tables, name, guard=guard), about=("roles",))
 
     # -- administrators and API keys ---------------------------------------------------------------------
 
@@ -388,7 +489,12 @@ class SqlProvider:
     async def add_admin(self, admin: Admin) -> Admin:
         """Store a new administrator."""
         admin = seal_record(admin, self._options.seals)
-        return await self._database.write(_do(self._admins.add, admin), about=("admins",))
+
+        async def work(connection: AsyncConnection) -> Admin:
+            await groups.require_roles(connection, self._tables, [admin])
+            return await self._admins.add(connection, admin)
+
+        return await self._database.write(work, about=("admins",))
 
     async def update_admin(
         self,
@@ -399,8 +505,12 @@ class SqlProvider:
     ) -> Admin:
         """Replace an administrator by name."""
         admin = seal_record(admin, self._options.seals)
-        work = self._with_admins_guard(_do(self._admins.change, admin, guard=guard), admins_guard)
-        return await self._database.write(work, about=("admins",))
+
+        async def work(connection: AsyncConnection) -> Admin:
+            await groups.require_roles(connection, self._tables, [admin])
+            return await self._admins.change(connection, admin, guard=guard)
+
+        return await self._database.write(self._with_admins_guard(work, admins_guard), about=("admins",))
 
     async def touch_admin(self, username: str, when_ms: int) -> None:
         """Set `last_login` alone."""
@@ -602,7 +712,10 @@ class SqlProvider:
             if admins_guard is not None and before is not None:
                 admins_guard(before, await self._admins.every(connection))
 
-        about = ("users", "folders", "admins", "api_keys", "event_actions", "event_rules", "ip_lists")
+        about = (
+            "users", "folders", "groups", "roles", "admins", "api_keys", "event_actions", "event_rules",
+            "ip_lists",
+        )  # fmt: skip
         # The batches can be read once only, hence no second run.
         await self._database.write(work, about=about, seconds=None, again=False)
         return LoadReport(report)

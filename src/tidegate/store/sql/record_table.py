@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tidegate.accounts.names import can_be_stored
 from tidegate.errors import AlreadyExists, NotFound
 from tidegate.model import Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import Guard, Order
@@ -21,7 +22,7 @@ from tidegate.store.sql import rows
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.tables import Tables
 
-R = TypeVar("R", Folder, Admin, ApiKey, EventAction, EventRule, ListEntry)
+R = TypeVar("R", Folder, Group, Role, Admin, ApiKey, EventAction, EventRule, ListEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,30 @@ def api_key_table(tables: Tables) -> RecordTable[ApiKey]:
         rows.api_key_values,
         rows.api_key_of,
         frozenset(("id", "created_at", "updated_at")),
+    )
+
+
+def group_table(tables: Tables) -> RecordTable[Group]:
+    """Groups; see `tidegate.store.sql.groups` for their mounts."""
+    return RecordTable(
+        "group",
+        tables.groups,
+        tables.groups.c.name,
+        rows.group_values,
+        rows.group_of,
+        frozenset(("name", "created_at", "updated_at")),
+    )
+
+
+def role_table(tables: Tables) -> RecordTable[Role]:
+    """Roles."""
+    return RecordTable(
+        "role",
+        tables.roles,
+        tables.roles.c.name,
+        rows.role_values,
+        rows.role_of,
+        frozenset(("name", "created_at", "updated_at")),
     )
 
 

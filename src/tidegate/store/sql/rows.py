@@ -22,9 +22,11 @@ from tidegate.model import (
     Filters,
     Folder,
     FolderMount,
+    GroupUse,
     StorageConfig,
     Tally,
 )
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.documents import decode_account
@@ -37,8 +39,9 @@ _ADMIN_FILTERS: Final = TypeAdapter(AdminFilters)
 _TEXTS: Final = TypeAdapter(tuple[str, ...])
 _PERMISSIONS: Final = TypeAdapter(dict[str, tuple[str, ...]])
 _OBJECT: Final = TypeAdapter(dict[str, Any])
+_GROUPS: Final = TypeAdapter(tuple[GroupUse, ...])
 
-_JSON: Final = ("public_keys", "permissions", "filters", "filesystem", "virtual_folders")
+_JSON: Final = ("public_keys", "permissions", "filters", "filesystem", "virtual_folders", "groups")
 _PLAIN: Final = tuple(
     item.name for item in fields(Account) if item.name not in (*_JSON, "tally", "id", "username")
 )
@@ -49,6 +52,7 @@ USAGE: Final = (
     "used_upload_data_transfer",
     "used_download_data_transfer",
     "last_login",
+    "login_count",
     "first_download",
     "first_upload",
     *(f"tally_{name}" for name in TALLY_NAMES),
@@ -66,6 +70,7 @@ def account_values(account: Account) -> Values:
         permissions=json.dumps(account.permissions),
         filters=_FILTERS.dump_json(account.filters, exclude_defaults=True).decode(),
         filesystem=storage_text(account.filesystem),
+        groups=_GROUPS.dump_json(account.groups).decode() if account.groups else None,
     )
     return values
 
@@ -86,6 +91,7 @@ def account_of(row: Mapping[Any, Any], mounts: tuple[FolderMount, ...]) -> Accou
             filesystem=_storage(f"user {row['username']!r}", row["filesystem"]),
             tally=Tally(**{name: row[f"tally_{name}"] for name in TALLY_NAMES}),
             virtual_folders=mounts,
+            groups=_GROUPS.validate_json(row["groups"]) if row["groups"] else (),
             **{name: row[name] for name in _PLAIN},
         )
     except ValidationError as error:
@@ -232,6 +238,52 @@ def list_entry_of(row: RowMapping) -> ListEntry:
 @lru_cache(maxsize=1)
 def _entry() -> TypeAdapter[Any]:
     return TypeAdapter(ListEntry)
+
+
+def group_values(record: Group) -> Values:
+    """The columns of a group, without `id`."""
+    from tidegate.store.group_documents import group_text
+
+    return {
+        "name": record.name,
+        "document": group_text(record),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def group_of(row: RowMapping) -> Group:
+    """A group from its row; its mounts name their folders."""
+    from tidegate.store.group_documents import group_of_text
+
+    try:
+        found = group_of_text(row["document"])
+    except ValidationError as error:
+        raise _unreadable(f"group {row['name']!r}", error) from None
+    except ValueError:
+        raise ProviderError(f"group {row['name']!r}: the stored record is unreadable") from None
+    return replace(found, id=row["id"], created_at=row["created_at"], updated_at=row["updated_at"])
+
+
+def role_values(record: Role) -> Values:
+    """The columns of a role, without `id`."""
+    from tidegate.store.group_documents import role_adapter
+
+    bare = replace(record, id=0, created_at=0, updated_at=0)
+    return {
+        "name": record.name,
+        "document": role_adapter().dump_json(bare, exclude_defaults=True).decode(),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def role_of(row: RowMapping) -> Role:
+    """A role from its row."""
+    from tidegate.store.group_documents import role_adapter
+
+    found: Role = _json(f"role {row['name']!r}", row["document"], role_adapter())
+    return replace(found, id=row["id"], created_at=row["created_at"], updated_at=row["updated_at"])
 
 
 def _fields(record: Folder | Admin | ApiKey) -> Values:

@@ -25,7 +25,7 @@ from tidegate.store.sql.database import Database
 from tidegate.store.sql.shape import is_denied
 from tidegate.store.sql.tables import Tables, users_table_name
 
-VERSIONS: Final = ("1", "2", "3", "4", "5", "6", "7", "8", "9")
+VERSIONS: Final = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
 """All schema versions, oldest first: the revisions in ``migrations/versions``."""
 LOCK_SECONDS: Final = 60
 """Seconds that a node waits for another that is migrating the same database."""

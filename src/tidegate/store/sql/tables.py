@@ -4,6 +4,8 @@
 Columns carry the JSON names of the record's fields, so that a view over foreign data is easy to write.
 Lists and objects are JSON text. Names compare byte by byte on every database: two accounts that differ in
 case are two accounts.
+
+Long, because it has one function a table.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ class Tables:
     Attributes:
         users: accounts.
         mounts: which account sees which folder, in order of `id`.
+        groups: groups; roles likewise.
+        memberships: which account has which group, for asking by group; `users.groups` is what accounts say.
         marks: whose counters may be behind, by the server that changes them; `users.usage_dirty` is the mark
             of no server.
         outbox: events that kept sinks have not all taken; see `tidegate.store.outbox`.
@@ -60,6 +64,9 @@ class Tables:
     admins: Table
     api_keys: Table
     settings: Table
+    groups: Table
+    roles: Table
+    memberships: Table
     marks: Table
     outbox: Table
     cursors: Table
@@ -102,6 +109,9 @@ def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool
         admins=_admins(metadata, prefix),
         api_keys=_api_keys(metadata, prefix),
         settings=_settings(metadata, prefix),
+        groups=_named(metadata, f"{prefix}user_groups"),
+        roles=_named(metadata, f"{prefix}user_roles"),
+        memberships=_memberships(metadata, prefix, users),
         marks=_marks(metadata, prefix, users),
         outbox=_outbox(metadata, prefix),
         cursors=_cursors(metadata, prefix),
@@ -150,6 +160,7 @@ def _users(metadata: MetaData, name: str) -> Table:
         _number("used_upload_data_transfer"),
         _number("used_download_data_transfer"),
         _number("last_login"),
+        _number("login_count"),
         _number("first_download"),
         _number("first_upload"),
         _number("last_password_change"),
@@ -157,6 +168,8 @@ def _users(metadata: MetaData, name: str) -> Table:
         _number("updated_at"),
         _text("filters"),
         _text("filesystem"),
+        Column("groups", LongText),
+        Column("role", Name, nullable=False, server_default="", index=True),
         _number("tally_bytes_in"),
         _number("tally_bytes_out"),
         _number("tally_bytes_xfer"),
@@ -214,6 +227,7 @@ def _admins(metadata: MetaData, prefix: str) -> Table:
         _number("created_at"),
         _number("updated_at"),
         _number("last_login"),
+        Column("role", Name, nullable=False, server_default=""),
     )
 
 
@@ -239,6 +253,22 @@ def _api_keys(metadata: MetaData, prefix: str) -> Table:
 def _settings(metadata: MetaData, prefix: str) -> Table:
     """Small values that servers keep for themselves."""
     return Table(f"{prefix}settings", metadata, Column("name", Name, primary_key=True), _text("value"))
+
+
+def _memberships(metadata: MetaData, prefix: str, users: Table) -> Table:
+    """Accounts by group."""
+    return Table(
+        f"{prefix}users_groups",
+        metadata,
+        Column(
+            "user_id",
+            Number,
+            ForeignKey(users.c.id, ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+        ),
+        Column("group_name", Name, primary_key=True, index=True),
+    )
 
 
 def _marks(metadata: MetaData, prefix: str, users: Table) -> Table:

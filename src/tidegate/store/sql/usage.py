@@ -51,6 +51,17 @@ async def touch_first(
     await set_columns(connection, tables, name, values)
 
 
+async def touch_login(
+    connection: AsyncConnection, tables: Tables, name: str, when_ms: int, logins: int
+) -> None:
+    """Set the time of the last login, and count logins in the database, so that several servers add up."""
+
+    def values(table: Table) -> Values:
+        return {"last_login": when_ms, "login_count": table.c.login_count + logins}
+
+    await set_columns(connection, tables, name, values)
+
+
 async def add_usage(connection: AsyncConnection, tables: Tables, name: str, delta: UsageDelta) -> None:
     """Add to counters in the database, so that concurrent writers add up."""
     changes = {
