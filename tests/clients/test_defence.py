@@ -102,7 +102,7 @@ def doors(server: Running, source: str) -> dict[str, bool]:
         "SSH": greeting(server.port, source).startswith(b"SSH-"),
         "FTP": greeting(ports["ftpd"], source).startswith(b"220"),
         "HTTP": answer(ports["httpd"], "/healthz", source)[0] == 200,
-        "DAV": answer(ports["webdavd"], "/", source)[0] != 403,
+        "DAV": answer(ports["webdavd"], "/", source)[0] not in (403, 429),
     }
 
 
@@ -213,3 +213,20 @@ async def test_a_client_is_delayed_up_to_the_allowed_wait(make: Make):
         assert 0.8 < time.monotonic() - begun < 5
 
     await asyncio.to_thread(come)
+
+
+async def test_failed_logins_cost_their_address_some_time_at_every_door(make: Make):
+    server = make(penalties={"exempt": ["127.0.0.14/32"], "min": 10})
+    person = server.account()
+    for source in ("127.0.0.13", "127.0.0.14"):
+        for _ in range(3):
+            await wrong(person, source)
+        await wrong(person, source, "nobody")
+    ports = server.ports  # type: ignore[attr-defined]
+    await asyncio.to_thread(wait_for, lambda: doors(server, "127.0.0.13") == NONE, "the penalty")
+    assert greeting(ports["ftpd"], "127.0.0.13").startswith(b"500 Access denied: 127.0.0.13 is refused for ")
+    status, headers = answer(ports["httpd"], "/healthz", "127.0.0.13")
+    assert (status, 0 < int(headers["retry-after"]) <= 20) == (429, True)
+    assert doors(server, "127.0.0.14") == ALL
+    async with person.connect(local_addr=("127.0.0.14", 0)):
+        pass

@@ -16,6 +16,7 @@ from tests.support.certificates import certificate
 from tests.support.command_line import Result, process, tidegate
 from tests.support.running import Running, free_port, make_key, wait_for
 
+PENALTIES = {"authfail": 60, "exempt": ["127.0.0.1"]}
 PASSWORD = "a long and boring administrator password"
 
 
@@ -51,7 +52,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         "address": "127.0.0.1", "port": port, "enable_https": True, "certificate_file": "cert.pem",
         "certificate_key_file": "key.pem",
     }  # fmt: skip
-    server = Running(home, settings={"httpd": {"bindings": [binding]}})
+    server = Running(home, settings={"httpd": {"bindings": [binding]}, "common": {"penalties": PENALTIES}})
     authority = certificate(home, "tidegate")
     here.mkdir(exist_ok=True)
     (here / "ca.pem").write_bytes(authority.read_bytes())
@@ -368,3 +369,23 @@ def test_keys_are_made_changed_and_removed_by_a_token(remote: Remote):
     assert key_id in [row[0] for row in keys("list").words]
     keys("del", key_id, "--yes")
     assert "not accepted" in tidegate("user", "list", *by_key).err
+
+
+async def test_a_penalty_of_a_running_server_is_seen_and_ended(remote: Remote) -> None:
+    person = remote.server.account()
+    with pytest.raises(asyncssh.PermissionDenied):
+        await person.connect(password="wrong", client_keys=None, local_addr=("127.0.0.77", 0))
+
+    def look() -> None:
+        wait_for(lambda: "127.0.0.77" in remote.ok("ban", "list").out, "the penalty")
+        shown = {one["address"]: one for one in remote.ok("ban", "list", "--json").json}
+        assert (shown["127.0.0.77"]["kind"], shown["127.0.0.77"]["why"]) == ("penalty", "authfail")
+        assert "127.0.0.77" not in tidegate("ban", "list", "-c", remote.server.directory).out  # not stored
+
+    await asyncio.to_thread(look)
+    with pytest.raises((asyncssh.Error, OSError)):
+        await person.connect(local_addr=("127.0.0.77", 0))
+    done = await asyncio.to_thread(remote.ok, "ban", "remove", "127.0.0.77")
+    assert done.out == "ended the ban of 127.0.0.77\n"
+    async with person.connect(local_addr=("127.0.0.77", 0)):
+        pass

@@ -7,6 +7,7 @@ import csv
 import io
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,11 +16,14 @@ import typer
 from tidegate.cli import flags
 from tidegate.cli.flags import ConfigDir, ConfigFile
 from tidegate.cli.provider import opened, run
+from tidegate.cli.spread import spread
 from tidegate.cli.terminal import say, say_json, say_table
+from tidegate.cli.where import Where
 from tidegate.errors import AlreadyExists, BadRecord, BadRecords, InvalidArgument
 
 if TYPE_CHECKING:
     from tidegate.cli.provider import AdminContext
+    from tidegate.cli.target import Turned
     from tidegate.model.listed import ListEntry, ListKind
 
 app = flags.group("Bans of addresses; a running server takes changes over within half a minute.")
@@ -52,27 +56,37 @@ Description = Annotated[str, typer.Option("--description", help="For people.")]
 
 
 @app.command("list")
-def list_bans(
-    config_dir: ConfigDir = flags.HERE, config_file: ConfigFile = flags.FILE, as_json: flags.AsJson = False
-) -> None:
-    """List bans that are stored: those made by hand, and with the driver `provider` all."""
+@spread
+def list_bans(*, where: Where, as_json: flags.AsJson = False) -> None:
+    """List bans that are stored: those made by hand, and with the driver `provider` all.
+
+    With --url those of a running server, with penalties and scores, which are in its memory.
+    """
 
     async def work() -> None:
-        from tidegate.accounts.lists import encode_entry
-
-        async with opened(config_dir, config_file) as context:
-            found = [entry for entry in await _every(context) if entry.type == _bans()]
-        now = time.time() * 1000
-        found = [entry for entry in found if not entry.expires_at or entry.expires_at > now]
+        async with where.opened() as target:
+            found = await target.bans.all()
         if as_json:
-            say_json([encode_entry(entry) for entry in found])
+            say_json([asdict(one) for one in found])
             return
         say_table(
-            ("address", "until", "why"),
-            [(entry.ipornet, _date(entry.expires_at) or "forever", entry.description) for entry in found],
+            ("address", "kind", "until", "why"),
+            [
+                (
+                    one.address,
+                    one.kind,
+                    _date(one.until) or ("" if one.kind == "score" else "forever"),
+                    one.why,
+                )
+                for one in found
+            ],
         )
 
     run(work())
+
+
+def _end(one: Turned) -> str:
+    return _date(one.until) or ("" if one.kind == "score" else "forever")
 
 
 @app.command("add")
@@ -109,18 +123,16 @@ def add_ban(
 
 
 @app.command("remove")
-def remove_ban(
-    address: Address, config_dir: ConfigDir = flags.HERE, config_file: ConfigFile = flags.FILE
-) -> None:
-    """End the ban of an address."""
+@spread
+def remove_ban(address: Address, *, where: Where) -> None:
+    """End the ban of an address; with --url its penalty and score too, and at once."""
 
     async def work() -> None:
         from tidegate.model.address import host_of
 
         source = host_of(address.partition("/")[0])
-        async with opened(config_dir, config_file) as context:
-            verbs, by = context.administration.lists, context.actor
-            await verbs.remove(_name(100, source), by=by)
+        async with where.opened() as target:
+            await target.bans.remove(source)
         say(f"ended the ban of {source}")
 
     run(work())

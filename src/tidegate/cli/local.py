@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.accounts.versions import encoded, version_of
+from tidegate.cli.local_bans import LocalBans
 from tidegate.cli.target import (
     Connections,
     Document,
@@ -321,6 +322,7 @@ class LocalTarget:
         self.admins: Final = LocalAdmins(context)
         self.events: Final = LocalEvents(context)
         self.api_keys: Final = LocalApiKeys(context)
+        self.bans: Final = LocalBans(context)
         self._quotas: Final = LocalQuotas(context)
 
     @property

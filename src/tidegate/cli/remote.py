@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any, Final, cast
 
 from tidegate.cli.rest_client import Answer, RestClient
 from tidegate.cli.target import (
+    Bans,
     Connections,
     Document,
     Edit,
@@ -18,6 +20,7 @@ from tidegate.cli.target import (
     ScanKind,
     StorageMoves,
     Target,
+    Turned,
 )
 from tidegate.errors import BadRecord, InvalidArgument, Outdated
 
@@ -114,6 +117,31 @@ class RemoteConnections:
     async def close(self, connection_id: str) -> None:
         """End one."""
         await asyncio.to_thread(self._client.ask, "DELETE", "connections", connection_id)
+
+
+class RemoteBans:
+    """Bans, penalties and scores of a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def all(self) -> list[Turned]:
+        """All of them."""
+        found = (await asyncio.to_thread(self._client.ask, "GET", "defender", "hosts")).document
+        return [_turned(one) for one in found]
+
+    async def remove(self, address: str) -> None:
+        """End what refuses an address."""
+        host_id = address.encode().hex()
+        await asyncio.to_thread(self._client.ask, "DELETE", "defender", "hosts", host_id)
+
+
+def _turned(host: Document) -> Turned:
+    """A document of ``/defender/hosts``."""
+    until, penalty, score = host.get("ban_time", ""), host.get("penalty", ""), host.get("score", 0)
+    ends = round(datetime.fromisoformat(until).timestamp() * 1000) if until else 0
+    kind = "penalty" if penalty else "ban" if until else "score"
+    return Turned(host["ip"], kind, ends, penalty or (f"{score} points" if score else ""))
 
 
 class RemoteLocks:
@@ -251,6 +279,11 @@ class RemoteTarget:
     def locks(self) -> RemoteLocks:
         """Write locks."""
         return RemoteLocks(self._client)
+
+    @property
+    def bans(self) -> Bans:
+        """Bans, penalties and scores."""
+        return RemoteBans(self._client)
 
     @property
     def connections(self) -> Connections:

@@ -177,8 +177,46 @@ class Events(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """An address that does not get in now, or has points.
+
+    Attributes:
+        address: or network.
+        kind: ``ban``, ``penalty`` or ``score``.
+        until: milliseconds of Unix time; 0 for good, or none.
+        why: text.
+    """
+
+    address: str
+    kind: str
+    until: int
+    why: str
+
+
+class Bans(Protocol):
+    """Addresses that do not get in."""
+
+    async def all(self) -> list[Turned]:
+        """All of them."""
+        ...
+
+    async def remove(self, address: str) -> None:
+        """End what refuses an address.
+
+        Raises:
+            NotFound: nothing does.
+        """
+        ...
+
+
 class Target(Protocol):
     """The place of records."""
+
+    @property
+    def bans(self) -> Bans:
+        """Bans: those that are stored, or those of a running server, with penalties and scores."""
+        ...
 
     @property
     def users(self) -> Users:

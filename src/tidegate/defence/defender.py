@@ -11,6 +11,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
+from tidegate.defence.deadlines import Deadlines
+
 MAX_BAN_SECONDS: Final = 30 * 86_400.0
 """A ban that grows with each try ends at most so long after the last try."""
 MAX_MARKS: Final = 256
@@ -59,11 +61,13 @@ class Host:
         source: address or network.
         score: points that count now; 0 while it is banned.
         banned_until: Unix seconds; 0 if it is not banned.
+        penalty: the offence for which it is refused until then, if that is no ban.
     """
 
     source: str
     score: int
     banned_until: float = 0.0
+    penalty: str = ""
 
 
 class Defender:
@@ -72,7 +76,7 @@ class Defender:
     def __init__(self, limits: DefenderLimits) -> None:
         self.limits = limits
         self._marks: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
-        self._bans: dict[str, float] = {}
+        self._bans = Deadlines()
 
     def mark(self, source: str, misdeed: Misdeed, now: float) -> float:
         """Count a misdeed.
@@ -101,9 +105,9 @@ class Defender:
 
     def ban(self, source: str, until: float) -> None:
         """Ban a source, or set another end."""
-        self._bans[source] = until
-        if len(self._bans) > MAX_BANS:
-            del self._bans[min(self._bans, key=self._bans.__getitem__)]
+        self._bans.set(source, until)
+        if len(self._bans) > MAX_BANS and (first := self._bans.earliest()) is not None:
+            self._bans.drop(first)
 
     def tried(self, source: str, now: float) -> float:
         """A source came; a ban that runs grows.
@@ -115,21 +119,22 @@ class Defender:
         if not until:
             return 0.0
         longest = max(until, now + MAX_BAN_SECONDS)
-        self._bans[source] = min(until + self.limits.increment_seconds, longest)
-        return self._bans[source]
+        grown = min(until + self.limits.increment_seconds, longest)
+        self._bans.set(source, grown)
+        return grown
 
     def banned_until(self, source: str, now: float) -> float:
         """Until when a source is banned; 0 if it is not."""
-        until = self._bans.get(source, 0.0)
+        until = self._bans.get(source)
         if until and until <= now:
-            del self._bans[source]
+            self._bans.drop(source)
             return 0.0
         return until
 
     def forgive(self, source: str) -> bool:
         """Forget score and ban of a source; False if there was nothing to forget."""
-        ban, marks = self._bans.pop(source, None), self._marks.pop(source, None)
-        return ban is not None or marks is not None
+        ban, marks = self._bans.drop(source), self._marks.pop(source, None)
+        return ban or marks is not None
 
     def host(self, source: str, now: float) -> Host | None:
         """A source as it stands, None if nothing is known of it."""
@@ -150,7 +155,7 @@ class Defender:
 
     def bans(self) -> dict[str, float]:
         """Ends of all bans by source."""
-        return dict(self._bans)
+        return dict(self._bans.items())
 
     def _prune(self, marks: deque[tuple[float, int]], now: float) -> None:
         while marks and marks[0][0] <= now - self.limits.observation_seconds:

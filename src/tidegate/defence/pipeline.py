@@ -12,14 +12,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.contracts.admission import AdmissionCheck
 from tidegate.defence.defender import Defender, DefenderLimits, Misdeed
 from tidegate.defence.limiter import Limiter, RateLimits
 from tidegate.defence.lists import AddressLists
+from tidegate.defence.penalties import Offence, Penalties, PenaltyLimits
 from tidegate.model.address import host_of
+from tidegate.model.address_list import AddressList
 from tidegate.model.listed import ListKind, ListMode
 from tidegate.model.refusal import Refusal
 
@@ -28,6 +30,9 @@ CHECK_SECONDS: Final = 5.0
 
 OFF: Final = DefenderLimits(scores={}, increment_seconds=0.0)
 """Limits of a defender that marks nobody."""
+
+NO_PENALTIES: Final = PenaltyLimits(seconds={})
+"""Limits of penalties that are off."""
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +45,15 @@ class DefenceOptions:
         allow_listed_only: only addresses of the allow list may connect.
         defender: None marks nobody; bans made by hand and the list of those that never get in hold.
         limiters: in the order of the configuration.
+        penalties: None penalises nobody.
+        proxies: addresses of proxies; what they do by themselves is neither marked nor limited.
     """
 
     allow_listed_only: bool = False
     defender: DefenderLimits | None = None
     limiters: tuple[RateLimits, ...] = ()
+    penalties: PenaltyLimits | None = None
+    proxies: AddressList = field(default_factory=lambda: AddressList(()))
 
 
 Banned = Callable[[str, float, str], None]
@@ -83,6 +92,7 @@ class Defence:
         self.checks = tuple(checks)
         self.refusals: Counter[str] = Counter()
         self.defender = Defender(options.defender or OFF)
+        self.penalties = Penalties(options.penalties or NO_PENALTIES)
         self._limiters = [Limiter(one) for one in options.limiters]
         self._banned = banned
         self._clock = clock
@@ -92,6 +102,7 @@ class Defence:
     def reconfigure(self, options: DefenceOptions) -> None:
         """Take other options; scores, bans and full buckets stay where they can."""
         self.defender.limits = options.defender or OFF
+        self.penalties.limits = options.penalties or NO_PENALTIES
         if options.limiters != self.options.limiters:
             self._limiters = [Limiter(one) for one in options.limiters]
         self.options = options
@@ -122,7 +133,24 @@ class Defence:
         source = host_of(address)
         if self.defender.banned_until(source, now):
             return Refusal(BANNED, f"{source} is banned", banned=True)
-        return None
+        return self._penalised(address, source)
+
+    def _penalised(self, address: str, source: str) -> Refusal | None:
+        """Refuse a source that has a penalty."""
+        if self.options.penalties is None or self.is_exempt(address):
+            return None
+        penalty = self.penalties.remaining(source, self._monotonic())
+        if penalty is None:
+            return None
+        text = f"{source} is refused for {penalty.seconds:.0f} s more ({penalty.offence})"
+        return Refusal(PENALISED, text, wait_seconds=penalty.seconds)
+
+    def is_exempt(self, address: str) -> bool:
+        """True if an address is never penalised: a proxy, or one of the list of exempt ones."""
+        penalties = self.options.penalties
+        return self.options.proxies.match(address) is not None or (
+            penalties is not None and penalties.exempt.match(address) is not None
+        )
 
     async def wait(self, address: str, protocol: str) -> Refusal | None:
         """Ask the slower checks, then wait as long as rate limits ask for; refuse where that is too long."""
@@ -149,6 +177,8 @@ class Defence:
 
     async def _by_limiters(self, address: str, protocol: str) -> Refusal | None:
         if self.lists.find(ListKind.RATE_SAFE, address, protocol, self._clock()) is not None:
+            return None
+        if self.options.proxies.match(address) is not None:
             return None
         source = host_of(address)
         for limiter in self._limiters:
@@ -180,7 +210,7 @@ class Defence:
 
     def mark(self, address: str, protocol: str, misdeed: Misdeed) -> None:
         """Count a misdeed of an address, unless it is on a list."""
-        if self.options.defender is None or not address:
+        if self.options.defender is None or not address or self.options.proxies.match(address) is not None:
             return
         now = self._clock()
         if self.lists.find(ListKind.DEFENDER, address, protocol, now) is not None:
@@ -190,8 +220,27 @@ class Defence:
         if until and self._banned is not None:
             self._banned(source, until, misdeed.value)
 
+    def penalise(self, address: str, protocol: str, offence: Offence) -> None:
+        """Charge an address for a connection that ended without a login, unless it is on a list or exempt."""
+        if self.options.penalties is None or not address or self.is_exempt(address):
+            return
+        if self.lists.find(ListKind.DEFENDER, address, protocol, self._clock()) is not None:
+            return
+        source = host_of(address)
+        seconds = self.penalties.charge(source, offence, self._monotonic())
+        if seconds:
+            log.info(
+                "%s is refused for %.0f s: %s; list the address of a proxy or of many people in "
+                "common.penalties.exempt",
+                source,
+                seconds,
+                offence.value,
+            )
+
 
 LISTED: Final = "defender list"
 """The rule of entries that never get in."""
 BANNED: Final = "common.defender"
 """The rule of bans."""
+PENALISED: Final = "common.penalties"
+"""The rule of penalties."""

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,14 +18,15 @@ from tidegate.defence.lists import AddressLists
 from tidegate.defence.pipeline import Defence
 from tidegate.errors import AlreadyExists, NotFound, ProviderUnavailable, TidegateError
 from tidegate.events.bus import Bus
-from tidegate.events.kinds import Banned, LoginFailed
+from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed
 from tidegate.model import Origin
 from tidegate.model.address import host_of
 from tidegate.model.address_list import parse_network
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.resources import Ledger
 from tidegate.server.address_checks import AddressChecks
-from tidegate.server.defence_options import door_of, misdeed_of, options, proxies
+from tidegate.server.defence_logins import LoginWatch
+from tidegate.server.defence_options import options, proxies
 from tidegate.store.contract import Provider
 
 REFRESH_SECONDS: Final = 15.0
@@ -37,8 +37,6 @@ MAX_UNWRITTEN: Final = 10_000
 """Bans that wait to be stored; more of them stay in memory alone."""
 MANY: Final = 2_000
 """Entries from which on the table is built in a thread."""
-MAX_OFFERS: Final = 10_000
-"""Connections whose refused key was counted that are remembered."""
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +70,11 @@ class DefenceHost:
     Attributes:
         defence: what doors ask.
         checks: the checks that it asks, such as GeoIP.
-        kinds: the bus hands it refused logins alone, so that uploads and downloads wake nothing here.
+        kinds: the bus hands it logins and ends of connections alone, so that uploads and downloads wake
+            nothing here.
     """
 
-    kinds: Final = (LoginFailed,)
+    kinds: Final = (LoginFailed, LoggedIn, Disconnected)
 
     def __init__(
         self, loaded: Loaded, provider: Provider, bus: Bus, ledger: Ledger, checks: AddressChecks
@@ -90,7 +89,7 @@ class DefenceHost:
         ledger.proxies = proxies(loaded)
         self._stored: dict[str, float] = {}
         self._unwritten: dict[str, tuple[float, str]] = {}
-        self._offers: OrderedDict[str, None] = OrderedDict()
+        self._logins = LoginWatch(self.defence)
         self._turn = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -149,21 +148,8 @@ class DefenceHost:
         """Nothing."""
 
     async def handle(self, event: object) -> None:
-        """Count refused logins."""
-        if not isinstance(event, LoginFailed):
-            return
-        misdeed = misdeed_of(event)
-        if misdeed is None:
-            return
-        origin = event.origin
-        if event.login_type == "publickey" and origin.connection_id:
-            # Agents offer several keys in one login.
-            if origin.connection_id in self._offers:
-                return
-            self._offers[origin.connection_id] = None
-            if len(self._offers) > MAX_OFFERS:
-                self._offers.popitem(last=False)
-        self.defence.mark(origin.ip, door_of(origin.protocol), misdeed)
+        """Count refused logins, and connections that end without one."""
+        self._logins.take(event)
 
     # -- bans ----------------------------------------------------------------------------------------------
 
@@ -178,12 +164,26 @@ class DefenceHost:
                 log.warning("too many bans wait to be stored; that of %s stays in memory", source)
 
     def hosts(self) -> list[Host]:
-        """Sources that are banned or have a score."""
-        return self.defence.defender.hosts(time.time())
+        """Sources that are banned, penalised or have a score; each once, by the gravest of these."""
+        now = time.time()
+        found = {host.source: host for host in self._penalised(now)}
+        for host in self.defence.defender.hosts(now):
+            if host.banned_until or host.source not in found:
+                found[host.source] = host
+        return list(found.values())
+
+    def _penalised(self, now: float) -> list[Host]:
+        active = self.defence.penalties.active(time.monotonic())
+        return [Host(one.source, 0, now + one.seconds, penalty=one.offence.value) for one in active]
 
     def host(self, address: str) -> Host | None:
         """One of them, None if nothing is known of it."""
-        return self.defence.defender.host(host_of(address), time.time())
+        source, now = host_of(address), time.time()
+        host = self.defence.defender.host(source, now)
+        penalty = self.defence.penalties.remaining(source, time.monotonic())
+        if penalty is None or (host is not None and host.banned_until):
+            return host
+        return Host(source, 0 if host is None else host.score, now + penalty.seconds, penalty.offence.value)
 
     async def forgive(self, address: str) -> bool:
         """End the ban of an address and forget its score; False if there was neither.
@@ -200,7 +200,8 @@ class DefenceHost:
             except NotFound:
                 stored = False
             self._stored.pop(source, None)
-            return self.defence.defender.forgive(source) or stored
+            penalised = self.defence.penalties.forgive(source)
+            return self.defence.defender.forgive(source) or penalised or stored
 
     # -- records -------------------------------------------------------------------------------------------
 

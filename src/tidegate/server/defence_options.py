@@ -9,6 +9,7 @@ from tidegate.config.load import Loaded
 from tidegate.config.schema.defence import DefenderKeys
 from tidegate.defence.defender import DefenderLimits, Misdeed
 from tidegate.defence.limiter import RateLimits
+from tidegate.defence.penalties import Offence, PenaltyLimits
 from tidegate.defence.pipeline import DefenceOptions
 from tidegate.events.kinds import LoginFailed
 from tidegate.model.address_list import AddressList
@@ -32,6 +33,39 @@ def misdeed_of(event: LoginFailed) -> Misdeed | None:
     return Misdeed.LIMIT_EXCEEDED if event.reason == "sessions" else None
 
 
+LATE: Final = frozenset(("login deadline", "login_timeout"))
+"""Reasons of ends of connections whose time to log in was over."""
+OWN_WILL: Final = frozenset(("", "silent"))
+"""Those of connections that the client ended, or nothing came by."""
+CRASHED: Final = "internal_error"
+"""The reason of the end of a connection by a fault of the server."""
+
+
+def offence_of(event: LoginFailed) -> Offence | None:
+    """The offence that a refused login is; None if the server or a rule of the account refused it."""
+    if event.reason in UNKNOWN:
+        return Offence.INVALID_USER
+    if event.reason in WRONG:
+        return Offence.AUTH_FAIL
+    if event.login_type == "no_auth_tried" or event.reason == "incomplete":
+        return Offence.NO_AUTH
+    return None
+
+
+def offence_at_end(by: str, before: Offence) -> Offence | None:
+    """The offence of a connection that ended without a login.
+
+    Args:
+        by: see `events.kinds.Disconnected.by`.
+        before: the gravest of its refused logins.
+    """
+    if by in LATE:
+        return Offence.GRACE
+    if by == CRASHED:
+        return Offence.CRASH
+    return before if before is not Offence.NO_AUTH or by in OWN_WILL else None
+
+
 def door_of(protocol: str) -> str:
     """The protocol of an event as lists and limiters name it."""
     return "SSH" if protocol in ("SFTP", "SCP", "SSH") else "FTP" if protocol.startswith("FTP") else protocol
@@ -47,12 +81,42 @@ def proxies(loaded: Loaded) -> ProxyOptions:
     )
 
 
+def penalties(loaded: Loaded) -> PenaltyLimits | None:
+    """Limits of penalties, None if there are none."""
+    keys = loaded.settings.common.penalties
+    if not keys.enabled:
+        return None
+    return PenaltyLimits(
+        seconds={offence: getattr(keys, offence.value) for offence in Offence},
+        least=keys.min,
+        most=keys.max,
+        sources4=keys.max_sources4,
+        sources6=keys.max_sources6,
+        overflow=keys.overflow,
+        exempt=AddressList(keys.exempt),
+    )
+
+
+def all_proxies(loaded: Loaded) -> AddressList:
+    """Addresses of every proxy that says who its clients are."""
+    settings = loaded.settings
+    found = list(settings.common.proxy_allowed) if settings.common.proxy_protocol else []
+    for header, allowed in [
+        *((one.client_ip_proxy_header, one.proxy_allowed) for one in settings.httpd.bindings),
+        *((one.client_ip_proxy_header, one.proxy_allowed) for one in settings.webdavd.bindings),
+    ]:
+        found += allowed if header else []
+    return AddressList(found)
+
+
 def options(loaded: Loaded) -> DefenceOptions:
     """Options of the pipeline from `common`."""
     common = loaded.settings.common
     return DefenceOptions(
         allow_listed_only=common.allowlist_status == 1,
         defender=_limits(common.defender),
+        penalties=penalties(loaded),
+        proxies=all_proxies(loaded),
         limiters=tuple(
             RateLimits(
                 rule=f"common.rate_limiters[{index}]",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.config.schema import Settings
+from tidegate.config.schema.defence import PenaltyKeys
 from tidegate.doors.sftp.dialogue import SftpLimits
 from tidegate.doors.ssh.options import DEFAULT_MAX_AUTH_TRIES, SshOptions
 from tidegate.doors.ssh.server import MAX_EARLY_EXCHANGES, MAX_KEY_OFFERS
@@ -83,6 +84,12 @@ def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
             consequence="the longest silent one makes room; if there is none, new ones are refused at random",
         ),
         LimitRow(
+            resource="connections that end without a login",
+            source=_penalties(common.penalties),
+            keys=("common.penalties",),
+            consequence="the address is refused until the seconds that they cost have passed",
+        ),
+        LimitRow(
             resource="time to log in",
             connection=f"{sftpd.login_timeout} s, {sftpd.silent_timeout} s in silence",
             keys=("sftpd.login_timeout", "sftpd.silent_timeout"),
@@ -108,6 +115,12 @@ def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
             consequence="the connection is closed, further ones of the source are refused",
         ),
     ]
+
+
+def _penalties(keys: PenaltyKeys) -> str:
+    if not keys.enabled:
+        return "no limit"
+    return f"cost {keys.min:g} s together, as {keys.min / max(keys.authfail, 1):.0f} wrong passwords do"
 
 
 def _session_rows(limits: Limits) -> list[LimitRow]:

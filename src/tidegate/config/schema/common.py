@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.addresses import GeoIpKeys
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
-from tidegate.config.schema.defence import DefenderKeys, RateLimiterKeys, networks
+from tidegate.config.schema.defence import DefenderKeys, PenaltyKeys, RateLimiterKeys, networks
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
 
 
@@ -74,6 +74,7 @@ class Common(Section):
         [], "Addresses and networks that connect without a PROXY header; counts before `proxy_allowed`."
     )
     defender: DefenderKeys = key(DefenderKeys(), "Bans addresses by score.")
+    penalties: PenaltyKeys = key(PenaltyKeys(), "Refuses addresses for a while after logins that failed.")
     rate_limiters: list[RateLimiterKeys] = key(
         [], "Limiters of new connections and requests; each that applies is asked, in this order."
     )

@@ -90,6 +90,46 @@ class DefenderKeys(Section):
         return self
 
 
+class PenaltyKeys(Section):
+    """Penalties of addresses, as PerSourcePenalties of OpenSSH."""
+
+    enabled: bool = key(
+        True,
+        "Refuse an address for a while after connections that ended without a login. What such connections "
+        "cost adds up; once it is `min` seconds the address is refused until they have passed.",
+    )
+    crash: float = key(90, "A fault of the server before the login.", unit="seconds", ge=0, le=86_400)
+    authfail: float = key(5, "A wrong credential of a known user.", unit="seconds", ge=0, le=86_400)
+    invaliduser: float = key(5, "A login with an unknown user name.", unit="seconds", ge=0, le=86_400)
+    noauth: float = key(1, "No login was tried.", unit="seconds", ge=0, le=86_400)
+    grace_exceeded: float = key(10, "No login in the time for it.", unit="seconds", ge=0, le=86_400)
+    min: float = key(15, "Sum from which on the address is refused.", unit="seconds", ge=0, le=86_400)
+    max: float = key(600, "Longest time that an address is refused for.", unit="seconds", ge=1, le=86_400)
+    max_sources4: int = key(65_536, "IPv4 addresses that are remembered.", ge=1, le=1_000_000)
+    max_sources6: int = key(65_536, "IPv6 networks (/64) that are remembered.", ge=1, le=1_000_000)
+    overflow: Literal["permissive", "deny-all"] = key(
+        "permissive",
+        "With as many remembered: `permissive` forgets the one that ends first, `deny-all` refuses all "
+        "others until one has ended.",
+    )
+    exempt: list[str] = key(
+        ["127.0.0.0/8", "::1"],
+        "Addresses and networks that are never penalised: proxies that say no client, offices behind one "
+        "address. This host is exempt by default, since tunnels and monitors come from it.",
+    )
+
+    @field_validator("exempt")
+    @classmethod
+    def _networks(cls, texts: list[str]) -> list[str]:
+        return networks(texts)
+
+    @model_validator(mode="after")
+    def _fits(self) -> PenaltyKeys:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} must not be above max {self.max:g}")
+        return self
+
+
 class RateLimiterKeys(Section):
     """One limiter of new connections (SSH, FTP) or requests (DAV, HTTP)."""
 

@@ -314,7 +314,7 @@ class FtpDoor:
             raise
         except Exception as problem:  # a fault of ours in one connection ends that one
             log.info("%s: %s", c.peer.connection_id, problem)
-            error = str(problem)
+            error, c.ended_by = str(problem), c.ended_by or "internal_error"
         finally:
             if not idle:
                 self._over(c, error)

@@ -103,8 +103,9 @@ class SshLogin(asyncssh.SSHServer):
         """The connection ended, for whatever reason."""
         self._stop_clocks()
         self._record_attempts()
+        fault = exc is not None and not isinstance(exc, (OSError, asyncssh.Error))
         self.record.closed(
-            by=self._ended_by,
+            by=self._ended_by or ("internal_error" if fault else ""),
             error="" if exc is None else str(exc),
             client_version=self._client_version(),
         )

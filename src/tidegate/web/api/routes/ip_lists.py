@@ -166,12 +166,14 @@ def _listed(host: Host) -> dict[str, Any]:
         found["ban_time"] = _time(host.banned_until)
     if host.score:
         found["score"] = host.score
+    if host.penalty:
+        found["penalty"] = host.penalty
     return found
 
 
 @router.get("/defender/hosts", responses={200: {"description": "Addresses with a score or a ban."}})
 async def list_hosts(services: With, who: ViewDefender) -> Response:
-    """List addresses that have a score or are banned; IPv6 addresses by their /64."""
+    """List addresses that have a score, are banned, or have a `penalty`; IPv6 addresses by their /64."""
     del who
     hosts = [] if services.defence is None else services.defence.hosts()
     return Json([_listed(host) for host in hosts])
@@ -186,7 +188,8 @@ async def get_host(services: With, who: ViewDefender, host_id: Host_) -> Respons
     if host is None:
         raise NotFound(f"nothing is known of {address}")
     until = _time(host.banned_until) if host.banned_until else NEVER
-    return Json({"ip": host.source, **({"score": host.score} if host.score else {}), "ban_time": until})
+    found: dict[str, Any] = {"ip": host.source, **({"score": host.score} if host.score else {})}
+    return Json({**found, "ban_time": until, **({"penalty": host.penalty} if host.penalty else {})})
 
 
 @router.delete("/defender/hosts/{host_id}", responses={200: {"model": schemas.ApiResponse}})

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watches logins for the defence: which of them are misdeeds, and which connections cost a penalty."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from tidegate.defence.penalties import SEVERITY, Offence
+from tidegate.defence.pipeline import Defence
+from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed
+from tidegate.server.defence_options import door_of, misdeed_of, offence_at_end, offence_of
+
+MAX_CONNECTIONS: Final = 10_000
+"""Connections with a refused key or login that are remembered."""
+
+
+class LoginWatch:
+    """Tells the defence of misdeeds and offences.
+
+    Args:
+        defence: keeps scores and penalties.
+    """
+
+    def __init__(self, defence: Defence) -> None:
+        self._defence = defence
+        self._offers: OrderedDict[str, None] = OrderedDict()
+        self._failing: OrderedDict[str, Offence] = OrderedDict()
+
+    def take(self, event: object) -> None:
+        """Count refused logins, and connections that end without one."""
+        if isinstance(event, LoginFailed):
+            self._remember(event)
+            self._count(event)
+        elif isinstance(event, LoggedIn):
+            self._failing.pop(event.origin.connection_id, None)
+        elif isinstance(event, Disconnected):
+            before = self._failing.pop(event.origin.connection_id, None)
+            offence = None if before is None else offence_at_end(event.by, before)
+            if offence is not None:
+                self._defence.penalise(event.origin.ip, door_of(event.origin.protocol), offence)
+
+    def _count(self, event: LoginFailed) -> None:
+        misdeed = misdeed_of(event)
+        if misdeed is None:
+            return
+        origin = event.origin
+        if event.login_type == "publickey" and origin.connection_id:
+            # Agents offer several keys in one login.
+            if origin.connection_id in self._offers:
+                return
+            self._offers[origin.connection_id] = None
+            if len(self._offers) > MAX_CONNECTIONS:
+                self._offers.popitem(last=False)
+        self._defence.mark(origin.ip, door_of(origin.protocol), misdeed)
+
+    def _remember(self, event: LoginFailed) -> None:
+        """Penalties are charged once for each connection, at its end; a login in the meantime spares it."""
+        offence, origin = offence_of(event), event.origin
+        if offence is None:
+            return
+        if not origin.connection_id:
+            self._defence.penalise(origin.ip, door_of(origin.protocol), offence)
+            return
+        before = self._failing.get(origin.connection_id)
+        if before is None or SEVERITY[offence] > SEVERITY[before]:
+            self._failing[origin.connection_id] = offence
+        if len(self._failing) > MAX_CONNECTIONS:
+            self._failing.popitem(last=False)
