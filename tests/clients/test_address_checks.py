@@ -16,9 +16,11 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.blocklists import blocklists
 from tests.support.geo_databases import age, country, system, write_database
 from tests.support.running import COMMAND, Running, free_port, wait_for
 
+from tidegate.model import Filters
 from tidegate.model.geography import GeoRules
 
 DATABASE = {"127.0.0.5/32": country("JP", "AS"), "127.0.0.6/32": country("DE", "EU")}
@@ -94,13 +96,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     place = tmp_path_factory.mktemp("server")
     write_database(place / "country.mmdb", DATABASE)
     write_database(place / "asn.mmdb", {"127.0.0.6/32": system(64500, "Some network")})
-    one = Doors(
-        place / "tidegate",
-        geoip={"databases": ["../country.mmdb", "../asn.mmdb"], "denied_countries": ["JP"]},
-    )
-    one.start()
-    yield one
-    one.stop()
+    with blocklists() as port:
+        one = Doors(
+            place / "tidegate",
+            geoip={"databases": ["../country.mmdb", "../asn.mmdb"], "denied_countries": ["JP"]},
+            dnsbl={"zones": [{"zone": "bl.test"}], "nameservers": [f"127.0.0.1:{port}"], "timeout": 4000},
+        )
+        one.start()
+        yield one
+        one.stop()
 
 
 def test_a_denied_country_meets_closed_doors_until_the_database_says_otherwise(server: Doors) -> None:
@@ -116,6 +120,12 @@ def test_a_denied_country_meets_closed_doors_until_the_database_says_otherwise(s
     wait_for(lambda: server.open_to("127.0.0.5") == ALL, "the other database")
 
 
+def test_an_address_on_a_blocklist_is_refused(server: Doors) -> None:
+    assert server.status("httpd", client="203.0.113.5") == 403
+    assert server.status("httpd", client="2001:db8:bad::1") == 403
+    assert server.status("httpd", client="203.0.113.99") == 200
+
+
 async def test_logins_have_country_and_system_in_the_log(server: Doors) -> None:
     person = await asyncio.to_thread(server.account)
     async with person.connect(local_addr=("127.0.0.6", 0)):
@@ -129,9 +139,8 @@ async def test_logins_have_country_and_system_in_the_log(server: Doors) -> None:
 
 
 async def test_an_account_has_countries_of_its_own(server: Doors) -> None:
-    person = await asyncio.to_thread(
-        server.account, filters={"geoip": {"denied_countries": ["DE"], "allowed_asns": []}}
-    )
+    filters = Filters(geoip=GeoRules(denied_countries=("DE",)))
+    person = await asyncio.to_thread(server.account, filters=filters)
     async with person.connect():
         pass
     with pytest.raises(asyncssh.PermissionDenied):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ from tidegate.errors import ConfigError, Problem
 from tidegate.model.geography import NO_LOCATION, Location
 
 if TYPE_CHECKING:
+    from tidegate.addresses.dnsbl import BlocklistCheck
     from tidegate.addresses.geoip import GeoCheck, GeoDatabases
+    from tidegate.config.schema.addresses import DnsblKeys
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ class AddressChecks:
     def __init__(self) -> None:
         self.changed: Callable[[Sequence[AdmissionCheck]], None] = lambda checks: None  # noqa: ARG005
         self._geo: GeoCheck | None = None
+        self._dnsbl: BlocklistCheck | None = None
+        self._dnsbl_keys: DnsblKeys | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self, loaded: Loaded) -> None:
@@ -49,10 +54,18 @@ class AddressChecks:
             ConfigError: it cannot be used.
         """
         geo = await geo_check(loaded, kept=None if self._geo is None else self._geo.databases)
+        keys = loaded.settings.common.dnsbl
+        same = self._dnsbl is not None and keys == self._dnsbl_keys
+        dnsbl = self._dnsbl if same else await blocklist_check(loaded)
+        if dnsbl is not None and not same:
+            await dnsbl.open()
 
         def apply() -> None:
-            self._geo = geo
-            self.changed([self._geo] if self._geo is not None and self._geo.rules else [])
+            if self._dnsbl is not None and not same:
+                self._spawn(self._dnsbl.close())
+            self._geo, self._dnsbl, self._dnsbl_keys = geo, dnsbl, keys
+            checks: list[AdmissionCheck] = [geo] if geo is not None and geo.rules else []
+            self.changed([*checks, *([dnsbl] if dnsbl is not None else [])])
             self._keep_watch()
 
         return apply
@@ -64,9 +77,19 @@ class AddressChecks:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
             self._watch = None
+        if self._dnsbl is not None:
+            await self._dnsbl.close()
+            self._dnsbl = None
+        if self._ending:
+            await asyncio.wait(self._ending)
         if self._geo is not None:
             self._geo.databases.close()
             self._geo = None
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name="address checks: close")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def locate(self, address: str) -> Location:
         """The location of an address; `NO_LOCATION` without databases."""
@@ -119,6 +142,34 @@ async def geo_check(loaded: Loaded, kept: GeoDatabases | None = None) -> GeoChec
         databases.close()
         raise ConfigError([Problem("common.geoip.databases", text) for text in problems])
     return GeoCheck(databases, keys.rules())
+
+
+async def blocklist_check(loaded: Loaded) -> BlocklistCheck | None:
+    """The check by DNS blocklists, not open yet; None if the configuration names none.
+
+    Raises:
+        ConfigError: the library is missing, or there are no name servers.
+    """
+    keys = loaded.settings.common.dnsbl
+    if not keys.zones:
+        return None
+    from tidegate.addresses.dnsbl import BlocklistCheck, Zone, read_codes
+    from tidegate.addresses.resolver import Resolver
+
+    require_library("common.dnsbl.zones", "dns", "dnsbl")
+    seconds, place = keys.timeout / 1000, "common.dnsbl.nameservers"
+    resolver = await asyncio.to_thread(Resolver, keys.servers(), seconds, place)
+    zones = [
+        Zone(
+            zone=one.zone.lower(),
+            name=one.name or one.zone.lower(),
+            codes=read_codes(one.codes),
+            denies_unanswered=one.unanswered == "deny",
+            six=one.ipv6,
+        )
+        for one in keys.zones
+    ]
+    return BlocklistCheck(zones, resolver.ask)
 
 
 def require_library(place: str, module: str, extra: str) -> None:

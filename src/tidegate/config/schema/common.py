@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from tidegate.config.schema.addresses import GeoIpKeys
+from tidegate.config.schema.addresses import DnsblKeys, GeoIpKeys
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
 from tidegate.config.schema.defence import DefenderKeys, PenaltyKeys, RateLimiterKeys, networks
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
@@ -79,6 +79,7 @@ class Common(Section):
         [], "Limiters of new connections and requests; each that applies is asked, in this order."
     )
     geoip: GeoIpKeys = key(GeoIpKeys(), "Lets clients in by country, continent and autonomous system.")
+    dnsbl: DnsblKeys = key(DnsblKeys(), "Refuses addresses that DNS blocklists have.")
     server_version: Literal["", "short"] = key(
         "", "What servers say they are: empty tells name and version, `short` the name alone."
     )
