@@ -99,7 +99,7 @@ def question(address: Address, zone: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a zone says of an address.
+    """The answer of a zone about an address.
 
     Attributes:
         code: answer that counts; empty if it is not listed.
