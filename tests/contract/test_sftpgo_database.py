@@ -115,9 +115,9 @@ async def test_a_database_and_a_dump_of_it_come_in_alike(source: Source, name: s
     assert straight.folders == dumped.folders
     assert straight.keys == dumped.keys
     assert straight.rules == dumped.rules
-    assert [len(rule.actions) for rule in straight.rules.values()] == [
-        len(rule["actions"]) for rule in dump.get("event_rules") or ()
-    ]
+    assert {name: len(rule.actions) for name, rule in straight.rules.items()} == {
+        rule["name"]: len(rule["actions"]) for rule in dump.get("event_rules") or ()
+    }
     assert straight.actions == dumped.actions
     assert sorted(straight.report.notes) == sorted(dumped.report.notes)
     assert straight.report.rows

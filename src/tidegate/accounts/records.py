@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -12,7 +13,7 @@ from tidegate.accounts.names import can_be_stored, fold_name
 from tidegate.accounts.needs import Emits, Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.rules import Rules
-from tidegate.accounts.versions import changed_fields, fields_since, given_fields, version_of
+from tidegate.accounts.versions import changed_fields, encoded, fields_since, given_fields, version_of
 from tidegate.errors import BadRecord, NotFound, Outdated
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
@@ -29,6 +30,8 @@ Edit = Document | Callable[[Any], Document]
 
 MAX_TRIES: Final = 8
 """Attempts at a change without a version, while somebody else changes the record."""
+MAX_TOLD_CHARS: Final = 1024 * 1024
+"""Characters of a removed record that its event has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ class Records(Generic[R]):
                 continue
             if follow is not None:
                 await follow(stored)
-            await self._tell("remove", self._stored.name_of(stored), (), by)
+            await self._tell("remove", self._stored.name_of(stored), (), by, record=_document(stored))
             return stored
 
     async def counters_set(self, name: str, fields: tuple[str, ...], *, by: Actor) -> None:
@@ -210,7 +213,13 @@ class Records(Generic[R]):
         return lambda stored: self.require_version(stored, version)
 
     async def _tell(
-        self, action: Literal["add", "change", "remove"], name: str, fields: tuple[str, ...], by: Actor
+        self,
+        action: Literal["add", "change", "remove"],
+        name: str,
+        fields: tuple[str, ...],
+        by: Actor,
+        *,
+        record: str = "",
     ) -> None:
         await self._events.record(
             Administered(
@@ -220,8 +229,15 @@ class Records(Generic[R]):
                 kind=self._stored.kind,
                 name=name,
                 fields=fields,
+                record=record,
             )
         )
+
+
+def _document(record: Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry) -> str:
+    """A removed record as JSON text without its secrets; empty if it is too large to be told."""
+    text = json.dumps(encoded(record), separators=(",", ":"))
+    return text if len(text) <= MAX_TOLD_CHARS else ""
 
 
 class Verbs(Generic[R]):
