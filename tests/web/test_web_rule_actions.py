@@ -27,6 +27,8 @@ from tests.support.web_world import CHEAP_HASHING, WebWorld, web_world
 from tidegate.actions.outcome import DONE, Outcome
 from tidegate.actions.people import People
 from tidegate.actions.upkeep import Upkeep
+from tidegate.model.group import Group
+from tidegate.model.group import Role as AccountRole
 from tidegate.model.rule import ActionType, EventAction, Trigger
 from tidegate.rules.book import Rule
 from tidegate.rules.conditions import Condition
@@ -352,6 +354,31 @@ async def test_logins_quota_marks_and_bans(world: RuleWorld) -> None:
             )  # fmt: skip
     assert (await world.wait(lambda: world.ends("failed")))[0].startswith("KO|")
     assert await world.wait(lambda: world.ends("banned")) == ["OK|||0"]
+
+
+async def test_rules_for_groups_and_roles(world: RuleWorld) -> None:
+    await world.web.app.provider.add_group(Group(name="partners"))
+    await world.web.app.provider.add_role(AccountRole(name="north"))
+    member = {"groups": [{"name": "partners", "type": 2}]}
+    for name, more in (("in-both", {**member, "role": "north"}), ("in-group", member), ("in-none", {})):
+        await world.user(name, expiration_date=int((time.time() + DAY) * 1000), **more)
+    names = {"group_names": [{"pattern": "part*"}], "role_names": [{"pattern": "north"}]}
+    await world.rule("grouped", 1, fs_events=["upload"], options=names)
+    await world.rule("others", 1, fs_events=["upload"], options={
+        "names": [{"pattern": "in-*"}], "role_names": [{"pattern": "north", "inverse_match": True}]})  # fmt: skip
+    for name in ("in-none", "in-group", "in-both"):
+        await world.put(name, f"/{name}", b"")
+    await world.wait(lambda: world.ends("grouped") and len(world.ends("others")) == 2)
+    assert world.ends("grouped") == ["OK||/in-both|0"]
+    assert sorted(world.ends("others")) == ["OK||/in-group|0", "OK||/in-none|0"]
+    await world.add("eventactions", {"name": "quiet", **plain(15)})
+    document = {
+        "name": "no", "trigger": 2, "actions": [{"name": "quiet"}],
+        "conditions": {"provider_events": ["add"], "options": names},
+    }  # fmt: skip
+    answer = await world.web.client.post(f"{API}/eventrules", json=document)
+    assert answer.status_code == 400
+    assert "group_names" in answer.text
 
 
 async def test_what_never_comes_is_refused_by_name(world: RuleWorld) -> None:

@@ -230,8 +230,8 @@ class EventRules(Verbs[EventRule]):
             raise BadRecord("trigger", "7 (login at an identity provider) never comes: no door asks one yet")
         options = rule.conditions.get("options") or {}
         for key in ("group_names", "role_names"):
-            if options.get(key):
-                raise BadRecord(f"conditions.options.{key}", "groups and roles are not there yet")
+            if options.get(key) and rule.trigger in (Trigger.PROVIDER, Trigger.CERTIFICATE):
+                raise BadRecord(f"conditions.options.{key}", "its events are about no account")
         for index, use in enumerate(rule.actions):
             if await self._provider.event_action(use.name) is None:
                 raise BadRecord(f"actions[{index}].name", f"there is no event action {use.name!r}")

@@ -13,7 +13,7 @@ from tidegate.accounts.names import can_be_stored, fold_name
 from tidegate.accounts.needs import Emits, Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.rules import Rules
-from tidegate.accounts.versions import changed_fields, encoded, fields_since, given_fields, version_of
+from tidegate.accounts.versions import Record, changed_fields, encoded, fields_since, given_fields, version_of
 from tidegate.errors import BadRecord, NotFound, Outdated
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
@@ -234,7 +234,7 @@ class Records(Generic[R]):
         )
 
 
-def _document(record: Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry) -> str:
+def _document(record: Record) -> str:
     """A removed record as JSON text without its secrets; empty if it is too large to be told."""
     text = json.dumps(encoded(record), separators=(",", ":"))
     return text if len(text) <= MAX_TOLD_CHARS else ""

@@ -65,7 +65,13 @@ class Completer:
         account = await self._account_of(facts.name)
         if account is None:
             return facts
-        return replace(facts, email=facts.email or account.email, **_storage(account, facts.virtual_path))
+        return replace(
+            facts,
+            email=facts.email or account.email,
+            role=account.role,
+            groups=tuple(use.name for use in account.groups),
+            **_storage(account, facts.virtual_path),
+        )
 
     async def _account_of(self, name: str) -> Account | None:
         """An account as it was a moment ago at most; None if nobody can tell who it is without a login."""

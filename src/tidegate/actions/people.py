@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
 
 from tidegate.model import Account
 from tidegate.model.rule import Trigger
 from tidegate.rules.book import Rule
 from tidegate.rules.conditions import patterns_of
-from tidegate.rules.facts import Facts
+from tidegate.rules.facts import ABOUT_SOMEBODY, Facts
 from tidegate.rules.patterns import any_matches
 from tidegate.store.contract import Provider
-
-_ABOUT_SOMEBODY: Final = frozenset((Trigger.FILE, Trigger.LOGIN, Trigger.QUOTA, Trigger.IDP_LOGIN))
 
 
 class People:
@@ -31,7 +28,7 @@ class People:
 
     async def one(self, facts: Facts) -> Account | None:
         """The account that an event is about; None if it is about none, or it is gone."""
-        if facts.trigger in _ABOUT_SOMEBODY:
+        if facts.trigger in ABOUT_SOMEBODY:
             return await self._find(facts.name) if facts.name else None
         if facts.trigger is Trigger.PROVIDER and facts.object_type == "user":
             return await self._find(facts.object_name)
@@ -42,7 +39,7 @@ class People:
 
         Each is as it is when it is handed out: while the ones before were worked on it may have moved.
         """
-        if facts.trigger in _ABOUT_SOMEBODY or facts.trigger is Trigger.PROVIDER:
+        if facts.trigger in ABOUT_SOMEBODY or facts.trigger is Trigger.PROVIDER:
             account = await self.one(facts)
             if account is not None:
                 yield account
@@ -52,5 +49,7 @@ class People:
         async for account in self._provider.iter_users(fresh=True):
             if any_matches(patterns, account.username):
                 now = await self._provider.user(account.username)
-                if now is not None:
+                if now is not None and not rule.condition.account_refusal(
+                    [use.name for use in now.groups], now.role
+                ):
                     yield now

@@ -13,7 +13,7 @@ from tidegate.actions.hooks import HookRunner
 from tidegate.actions.outcome import Outcome
 from tidegate.model.rule import ActionType, EventAction
 from tidegate.rules.book import Rule, Step
-from tidegate.rules.facts import FAILED, Facts
+from tidegate.rules.facts import ABOUT_SOMEBODY, FAILED, Facts
 from tidegate.rules.hooks import HookCall
 
 ACTION_SECONDS: Final = 24 * 3600.0
@@ -92,6 +92,8 @@ class Runner:
             facts = await self._complete(facts, rule)
         except Exception as away:  # the data provider, mostly
             return RuleResult(tuple(done), f"{type(away).__name__}: {away}", again=True)
+        if facts.trigger in ABOUT_SOMEBODY and rule.condition.account_refusal(facts.groups, facts.role):
+            return RuleResult()
         finished = list(done)
         failed: list[tuple[Step, Outcome]] = []
         for key, step in enumerate(steps):

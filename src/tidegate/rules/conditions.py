@@ -24,7 +24,8 @@ class Condition:
         every_status: broken transfers count too, where `statuses` says nothing.
         paths: patterns of virtual paths; of a rename or copy the target may match instead.
         min_size: bytes, 0 no limit; max_size likewise. Asked of events that have a size.
-        nobody: it names groups or roles, which nobody has here; a rule for some must not be one for all.
+        groups: patterns of groups of the account, roles of its role; asked once the account is known.
+        nobody: it names groups or roles, and its events are about no account: nothing is as it says.
     """
 
     trigger: Trigger
@@ -37,6 +38,8 @@ class Condition:
     objects: frozenset[str] = frozenset()
     min_size: int = 0
     max_size: int = 0
+    groups: tuple[Pattern, ...] = ()
+    roles: tuple[Pattern, ...] = ()
     nobody: bool = False
 
     def refusal(self, facts: Facts) -> str:
@@ -44,7 +47,7 @@ class Condition:
         if facts.trigger is not self.trigger:
             return f"the trigger is {self.trigger.name.lower()}, not {facts.trigger.name.lower()}"
         if self.nobody:
-            return "it names groups or roles, and there are none"
+            return "it names groups or roles, and the event is about no account"
         if self.events and facts.event not in self.events:
             return f"event {facts.event!r} is not one of {', '.join(sorted(self.events))}"
         if self.statuses:
@@ -71,6 +74,14 @@ class Condition:
             return f"{facts.size} bytes are more than max_size {self.max_size}"
         return ""
 
+    def account_refusal(self, groups: Sequence[str], role: str) -> str:
+        """The first part about the account that does not hold, in words; empty if all do."""
+        if self.groups and not any(any_matches(self.groups, name) for name in groups):
+            return f"no pattern of groups matches {', '.join(groups) or 'an account without groups'}"
+        if not any_matches(self.roles, role):
+            return f"no pattern of roles matches {role!r}"
+        return ""
+
     def holds(self, facts: Facts) -> bool:
         """True if facts are as it says."""
         return not self.refusal(facts)
@@ -90,6 +101,7 @@ def condition_of(rule: EventRule) -> Condition:
             events = conditions.get("login_events") or ()
         case _:
             pass
+    groups, roles = patterns_of(options, "group_names"), patterns_of(options, "role_names")
     acts_on_accounts = rule.trigger in (Trigger.SCHEDULE, Trigger.ON_DEMAND, Trigger.IP_BLOCKED)
     return Condition(
         trigger=rule.trigger,
@@ -102,7 +114,9 @@ def condition_of(rule: EventRule) -> Condition:
         objects=frozenset(options.get("provider_objects") or ()),
         min_size=options.get("min_size") or 0,
         max_size=options.get("max_size") or 0,
-        nobody=bool(options.get("group_names") or options.get("role_names")),
+        groups=groups,
+        roles=roles,
+        nobody=bool(groups or roles) and rule.trigger in (Trigger.PROVIDER, Trigger.CERTIFICATE),
     )
 
 

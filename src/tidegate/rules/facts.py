@@ -31,6 +31,8 @@ FILE_EVENTS: Final = (
 PRE_EVENTS: Final = frozenset(("pre-upload", "pre-download", "pre-delete"))
 SYNC_EVENTS: Final = PRE_EVENTS | {"upload"}
 """Events whose actions a client can wait for."""
+ABOUT_SOMEBODY: Final = frozenset((Trigger.FILE, Trigger.LOGIN, Trigger.QUOTA, Trigger.IDP_LOGIN))
+"""Triggers whose events are about one account."""
 PROVIDER_EVENTS: Final = ("add", "update", "delete")
 LOGIN_EVENTS: Final = ("login", "login-failed")
 BLOCKED: Final = "IP Blocked"
@@ -60,6 +62,7 @@ class Facts:
         fs_provider: SFTPGo's number of the storage of the path; 0 is local disk.
         ssh_command: name of the command, without its arguments.
         client_gone: an upload whose client has gone.
+        groups: of the account, once that was looked up; role likewise.
     """
 
     trigger: Trigger
@@ -89,6 +92,7 @@ class Facts:
     endpoint: str = ""
     at: int = 0
     client_gone: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def file_size(self) -> int:
@@ -175,7 +179,7 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
 
 def encode_facts(facts: Facts) -> str:
     """Facts as JSON text, ASCII; what is empty is left out."""
-    values = {name: value for name, value in asdict(facts).items() if value not in ("", 0, False)}
+    values = {name: value for name, value in asdict(facts).items() if value not in ("", 0, False, ())}
     always = {"event": facts.event, "trigger": int(facts.trigger), "size": facts.size}
     return json.dumps({**values, **always}, separators=(",", ":"))
 
@@ -195,10 +199,13 @@ def decode_facts(text: str) -> Facts:
         found["trigger"] = Trigger(found.get("trigger", Trigger.FILE))
     except (ValueError, TypeError):
         raise ValueError(f"trigger: {found.get('trigger')!r} is no trigger") from None
+    groups = found.pop("groups", ())
+    if not isinstance(groups, list | tuple) or not all(isinstance(one, str) for one in groups):
+        raise ValueError(f"groups: {groups!r} should be a list of texts")
     for name, value in found.items():
         wanted = {"str": str, "int": int, "bool": bool}.get(str(known[name]))
         if wanted is not None and (
             not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
         ):
             raise ValueError(f"{name}: {value!r} should be a {wanted.__name__}")
-    return Facts(**found)
+    return Facts(**found, groups=tuple(groups))

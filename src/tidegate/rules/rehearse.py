@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tidegate.model.rule import ActionType, EventAction
 from tidegate.rules.book import Rule, Step
-from tidegate.rules.facts import Facts
+from tidegate.rules.facts import ABOUT_SOMEBODY, Facts
 from tidegate.rules.hooks import HookCall, arguments, request, variables
 from tidegate.rules.placeholders import render
 
@@ -20,6 +20,8 @@ MAX_SHOWN: Final = 2_000
 def rehearse(rule: Rule, facts: Facts) -> dict[str, Any]:
     """The work of a rule: `refusal` (why nothing would run), `waits`, and `steps` in their order."""
     refusal = rule.condition.refusal(facts)
+    if not refusal and facts.trigger in ABOUT_SOMEBODY:
+        refusal = rule.condition.account_refusal(facts.groups, facts.role)
     steps = rule.sync_steps(facts.event)
     waits = bool(steps)
     steps = (*steps, *(step for step in rule.later_steps(facts.event) if step not in steps))
