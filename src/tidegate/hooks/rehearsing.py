@@ -10,8 +10,8 @@ from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord, OutsideFailed
 from tidegate.hooks.asking import Asker, Question, Reply, read_object
 from tidegate.hooks.documents import switched_off
-from tidegate.hooks.logins import external_question, password_question, pre_login_question
 from tidegate.hooks.merging import cleaned, merged
+from tidegate.hooks.payloads import external_question, password_question, pre_login_question
 from tidegate.hooks.settings import Hook, HookSettings
 from tidegate.model import Account, Peer
 from tidegate.store.documents import decode_account, encode_account
