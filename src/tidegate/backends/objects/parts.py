@@ -15,6 +15,7 @@ from tidegate.backends.objects.bucket import Bucket, Part, Stored, Upload
 from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.copying import copy_object, ranges
 from tidegate.backends.objects.digests import Digests
+from tidegate.backends.objects.part_buffer import PartBuffer
 from tidegate.backends.objects.settings import MIB, ObjectSettings
 from tidegate.errors import StorageFailed, TidegateError, TooLarge, Unsupported
 
@@ -85,7 +86,8 @@ class PartStream:
         self._settings = settings
         self._metadata = dict(metadata)
         self._watch = watch
-        self._buffer = bytearray()
+        self._buffer = PartBuffer()
+        self._spare: memoryview | None = None
         self._parts: dict[int, Part] = {}
         self._numbers = 0
         self._sent = 0
@@ -109,7 +111,7 @@ class PartStream:
             return False
         if not self._budget.take_nowait(size):
             return False
-        self._buffer += data
+        self._buffer.add(data, self._room)
         self.size += size
         return True
 
@@ -128,7 +130,7 @@ class PartStream:
                 await self._send()
             piece = view[: self._room - len(self._buffer)]
             await self._budget.take(self, len(piece))
-            self._buffer += piece
+            self._buffer.add(piece, self._room)
             self.size += len(piece)
             view = view[len(piece) :]
 
@@ -170,8 +172,9 @@ class PartStream:
         upload = await self._begin()
         await self._slot()
         self._check()
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        data = self._buffer.take()
+        if (spare := self._drop_spare()) is not None:
+            self._buffer.reuse(spare)
         number = self._take_number()
         self._sent += len(data)
         self._room = self._next_size()
@@ -204,13 +207,24 @@ class PartStream:
     def _done(self, held: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._budget.give_back(held)
+        if not self._tasks or self._ended:
+            self._drop_spare()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and self._failure is None:
             self._failure = error
 
-    async def _store_part(self, upload: Upload, number: int, data: bytes) -> None:
+    async def _store_part(self, upload: Upload, number: int, data: memoryview) -> None:
         await self.digests.update(data)
         self._parts[number] = _sized(await self._bucket.part(upload, number, data), len(data))
+        # Fresh memory is filled with zeros first, and page by page: what was stored is filled again instead.
+        if self._spare is None and len(data) >= self._room and self._budget.take_nowait(len(data)):
+            self._spare = data
+
+    def _drop_spare(self) -> memoryview | None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._budget.give_back(len(spare))
+        return spare
 
     async def _copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> None:
         self._parts[number] = _sized(await self._bucket.copy_part(upload, number, source, start, size), size)
@@ -225,9 +239,9 @@ class PartStream:
 
     # -- reading back, cutting off -----------------------------------------------------------------------
 
-    def in_memory(self) -> bytearray | None:
-        """Everything so far, if nothing was sent yet."""
-        return self._buffer if self.upload is None else None
+    def in_memory(self) -> memoryview | None:
+        """Everything so far, if nothing was sent yet; to be used at once."""
+        return self._buffer.view() if self.upload is None else None
 
     def cut(self, size: int) -> bool:
         """Cut off everything behind `size`, or add zeros in memory; False if that was sent already."""
@@ -238,10 +252,10 @@ class PartStream:
             added = size - self.size
             if len(self._buffer) + added > self._room or not self._budget.take_nowait(added):
                 return False
-            self._buffer += bytes(added)
+            self._buffer.add(bytes(added), self._room)
         else:
             self._budget.give_back(self.size - size)
-            del self._buffer[size - start :]
+            self._buffer.cut(size - start)
         self.size = size
         return True
 
@@ -263,11 +277,10 @@ class PartStream:
             if self.upload is not None and if_etag:
                 raise Unsupported("a file of this size cannot be replaced on a condition")
             if self.upload is None:
-                await self.digests.update(self._buffer)
+                content = self._buffer.view()
+                await self.digests.update(content)
                 wanted = {**metadata, **self.digests.metadata()}
-                stored = await self._bucket.put(
-                    self.key, self._buffer, wanted, create=create, if_etag=if_etag
-                )
+                stored = await self._bucket.put(self.key, content, wanted, create=create, if_etag=if_etag)
             else:
                 if self._buffer:
                     await self._send()
@@ -317,7 +330,7 @@ class PartStream:
         prefix: list[Part] = []
         while (part := self._parts.get(len(prefix) + 1)) is not None:
             prefix.append(part)
-        tail = bytes(self._buffer) if len(prefix) == self._numbers else b""
+        tail = bytes(self._buffer.view()) if len(prefix) == self._numbers else b""
         self._end()
         return upload, prefix, tail
 
@@ -340,7 +353,8 @@ class PartStream:
     def _end(self) -> None:
         self._ended = True
         self._budget.give_back(len(self._buffer))
-        self._buffer = bytearray()
+        self._buffer.take()
+        self._drop_spare()
 
 
 async def abort_quietly(bucket: Bucket, upload: Upload) -> bool:

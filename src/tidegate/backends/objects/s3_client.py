@@ -8,7 +8,6 @@ lost answer means depends on the request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +23,7 @@ from typing_extensions import Buffer
 
 from tidegate.backends.objects.option_checks import is_loopback
 from tidegate.backends.objects.s3_body import Body
+from tidegate.backends.objects.s3_direct import ASKED, METHODS, Direct
 from tidegate.backends.objects.s3_errors import has_expired, may_try_again, reply_of, translate
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.tries import Bounds, Failed
@@ -65,19 +65,37 @@ class Request:
 class _Live:
     """A client of the library while requests use it."""
 
-    def __init__(self, client: Any, stack: AsyncExitStack) -> None:
-        self.client = client
+    def __init__(self, client: Any, credentials: Any, stack: AsyncExitStack) -> None:
+        self._client = client
+        self._direct = Direct(credentials, self._connections)
         self._stack = stack
         self._users = 0
         self._retired = False
 
-    async def use(self, act: Callable[[Any], Awaitable[Answer]]) -> Answer:
+    async def send(self, request: Request) -> Answer:
+        """The answer to one try; frequent operations go past the library once it has shown how."""
         self._users += 1
         try:
-            return await act(self.client)
+            if request.operation not in METHODS:
+                return await _send(self._client, request)
+            found = await self._direct.send(request.operation, request.params, request.body, request.most)
+            if found is not None:
+                return found
+            token = ASKED.set((self._direct, request.operation, request.params["Key"]))
+            try:
+                return await _send(self._client, request)
+            finally:
+                ASKED.reset(token)
         finally:
             self._users -= 1
             await self._end()
+
+    async def _connections(self, url: str) -> aiohttp.ClientSession | None:
+        connections = self._client._endpoint.http_session  # noqa: SLF001 - no public way
+        if connections._proxy_config.proxy_url_for(url) is not None:  # noqa: SLF001
+            return None
+        session: aiohttp.ClientSession = await connections._get_session(None)  # noqa: SLF001
+        return session
 
     async def retire(self) -> None:
         self._retired = True
@@ -143,7 +161,7 @@ class S3Client:
                     if live is None:
                         raise b.HTTPClientError(error="the storage is closed")
                     try:
-                        return await live.use(lambda client: _send(client, request))
+                        return await live.send(request)
                     except (b.BotoCoreError, b.ClientError, OSError) as error:
                         if has_expired(error) and not renewed and await self._renew(live):
                             renewed = True
@@ -198,7 +216,7 @@ class S3Client:
         )
         client.meta.events.register("before-call.s3", _stay_in_region)
         client.meta.events.register("before-send.s3", _send_at_once)
-        return _Live(client, stack)
+        return _Live(client, await session.get_credentials(), stack)
 
     def _config(self) -> AioConfig:
         options = self._options
@@ -277,6 +295,9 @@ def _stay_in_region(context: dict[str, Any], **_: Any) -> None:
 def _send_at_once(request: Any, **_: Any) -> None:
     """Do not wait for the service's leave to send a body: that is a round trip for each file."""
     request.headers.pop("Expect", None)
+    if (asked := ASKED.get()) is not None:
+        direct, operation, key = asked
+        direct.learn(operation, key, request.url, request.headers)
 
 
 __all__ = ["Answer", "Request", "S3Client", "make_loader"]

@@ -252,7 +252,7 @@ class UploadView:
         content = self._writer.stream.in_memory()
         if content is None or (self._writer.base is not None and not self._writer.stream.size):
             raise Unsupported("this storage cannot read a file that is being written")
-        return bytes(memoryview(content)[offset : offset + size])
+        return bytes(content[offset : offset + size])
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
         """Left to `read`."""

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes of one part while it is filled, copied once: a bytearray that grows copies a part nine times."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from typing_extensions import Buffer
+
+SMALL_BYTES: Final = 256 * 1024
+"""Least size of a buffer that had to grow."""
+GROWTH: Final = 4
+"""A buffer that is full becomes so many times larger, up to the size of a part."""
+
+
+class PartBuffer:
+    """Bytes that are added at the end, and handed over as a whole."""
+
+    __slots__ = ("_size", "_view")
+
+    def __init__(self) -> None:
+        self._view = memoryview(b"")
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, data: Buffer, room: int) -> None:
+        """Add bytes.
+
+        Args:
+            data: contiguous.
+            room: bytes that the whole will have at most; only a bound of what is reserved.
+        """
+        view = memoryview(data).cast("B")
+        end = self._size + len(view)
+        if end == self._size:
+            return
+        if end > len(self._view):
+            self._grow(end, room)
+        self._view[self._size : end] = view
+        self._size = end
+
+    def _grow(self, end: int, room: int) -> None:
+        # The first bytes are often all of them.
+        size = end if not self._size else max(end, min(room, max(SMALL_BYTES, GROWTH * len(self._view))))
+        grown = memoryview(bytearray(size))
+        grown[: self._size] = self._view[: self._size]
+        self._view = grown
+
+    def reuse(self, view: memoryview) -> None:
+        """Fill this memory next, which nobody reads any more; only while the buffer is empty."""
+        self._view = view
+
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes."""
+        self._size = min(size, self._size)
+
+    def view(self) -> memoryview:
+        """The bytes; to be used before any other call."""
+        return self._view[: self._size]
+
+    def take(self) -> memoryview:
+        """The bytes, which do not change any more; the buffer is empty then."""
+        taken = self.view()
+        self._view, self._size = memoryview(b""), 0
+        return taken

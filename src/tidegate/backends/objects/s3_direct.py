@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frequent requests to S3 without the client library's layers, which take 1 ms of CPU for each.
+
+Where the service is and how it wants requests signed is not decided here: the first request of each operation
+goes by the library, and is looked at when it is sent. What this does not know (a parameter, a proxy, a
+redirection, another way of signing) is left to the library as well. Errors are the library's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import responses
+from typing import Any, Final
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
+
+import aiohttp
+from botocore import exceptions as b
+from typing_extensions import Buffer
+from yarl import URL
+
+from tidegate.backends.objects.s3_body import Body
+from tidegate.backends.objects.s3_signing import UNSIGNED, Signer, encoded_key, encoded_query
+from tidegate.backends.objects.sums import THREAD_BYTES
+
+Answer = dict[str, Any]
+
+METHODS: Final = {"put_object": "PUT", "upload_part": "PUT", "get_object": "GET", "head_object": "HEAD"}
+"""The operations."""
+MAX_ERROR_BYTES: Final = 65_536
+"""Longest body of an answer that is no content."""
+_HEADERS: Final = {
+    "ACL": "x-amz-acl",
+    "ChecksumCRC32": "x-amz-checksum-crc32",
+    "ChecksumMode": "x-amz-checksum-mode",
+    "ContentMD5": "content-md5",
+    "ContentType": "content-type",
+    "IfMatch": "if-match",
+    "IfNoneMatch": "if-none-match",
+    "Range": "range",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "StorageClass": "x-amz-storage-class",
+}
+_QUERY: Final = {"PartNumber": "partNumber", "UploadId": "uploadId"}
+_ELSEWHERE: Final = frozenset(("Bucket", "Key", "Metadata"))
+_ANSWERED: Final = {
+    "content-range": "ContentRange",
+    "etag": "ETag",
+    "x-amz-checksum-crc32": "ChecksumCRC32",
+    "x-amz-checksum-crc32c": "ChecksumCRC32C",
+    "x-amz-checksum-crc64nvme": "ChecksumCRC64NVME",
+    "x-amz-checksum-sha1": "ChecksumSHA1",
+    "x-amz-checksum-sha256": "ChecksumSHA256",
+    "x-amz-checksum-type": "ChecksumType",
+    "x-amz-server-side-encryption": "ServerSideEncryption",
+    "x-amz-server-side-encryption-customer-algorithm": "SSECustomerAlgorithm",
+}
+_META: Final = "x-amz-meta-"
+_SIGNED: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/[0-9]{8}/([^/]+)/s3/aws4_request,")
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
+_NO_CONTENT: Final = hashlib.sha256(b"").hexdigest()
+
+ASKED: Final[ContextVar[tuple[Direct, str, str] | None]] = ContextVar("ASKED", default=None)
+"""The request that the library is about to send: who wants to know of it, operation and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a request of an operation looked like.
+
+    Attributes:
+        base: URL before the key.
+        host: for the header of that name.
+        path: of `base`.
+        agent: ``User-Agent``.
+        unsigned: the content is not part of the signature.
+    """
+
+    base: str
+    host: str
+    path: str
+    agent: str
+    unsigned: bool
+    signer: Signer
+
+
+class Direct:
+    """Requests with the connections and credentials of one client of the library.
+
+    Args:
+        credentials: of the client, with ``get_frozen_credentials``.
+        session: the client's connections for a URL; None if the library has to use them, for a proxy.
+    """
+
+    def __init__(
+        self, credentials: Any, session: Callable[[str], Awaitable[aiohttp.ClientSession | None]]
+    ) -> None:
+        self._credentials = credentials
+        self._session = session
+        self._known: dict[str, _Known] = {}
+
+    def learn(self, operation: str, key: str, url: str, headers: Mapping[str, str | bytes]) -> None:
+        """Take note of a request that the library sends."""
+        told = {name.lower(): _text(value) for name, value in headers.items()}
+        signed = _SIGNED.match(told.get("authorization", ""))
+        digest = told.get("x-amz-content-sha256", "")
+        whole, end = url.partition("?")[0], encoded_key(key)
+        if signed is None or not whole.endswith(f"/{end}") or not (digest == UNSIGNED or len(digest) == 64):
+            return
+        base = whole.removesuffix(end)
+        parts = urlsplit(base)
+        unsigned, agent = digest == UNSIGNED, told.get("user-agent", "")
+        host = parts.netloc.rpartition("@")[2]
+        self._known[operation] = _Known(base, host, parts.path, agent, unsigned, Signer(signed[1]))
+
+    async def send(self, operation: str, params: Answer, body: Buffer | None, most: int) -> Answer | None:
+        """The answer as the library gives it, with a ``Body`` that was read; None: the library has to ask.
+
+        Args:
+            operation: of `METHODS`; any other is left to the library.
+            params: as of the library, without the body.
+            body: content.
+            most: bytes of the answer's content, 0 for none.
+
+        Raises:
+            botocore.exceptions.ClientError: the service refuses.
+            botocore.exceptions.BotoCoreError: no answer, or none that is whole.
+        """
+        known = self._known.get(operation)
+        headers = None if known is None else _headers(params)
+        if known is None or headers is None:
+            return None
+        session = await self._session(known.base)
+        if session is None:
+            return None
+        method, path = METHODS[operation], encoded_key(params["Key"])
+        query = encoded_query({_QUERY[name]: str(params[name]) for name in _QUERY if name in params})
+        headers["host"] = known.host
+        keys = await self._credentials.get_frozen_credentials()
+        if keys.token:
+            headers["x-amz-security-token"] = keys.token
+        payload = UNSIGNED if known.unsigned else await _digest(body)
+        known.signer.sign(
+            method, f"{known.path}{path}", query, headers, payload, (keys.access_key, keys.secret_key)
+        )
+        headers["accept-encoding"] = "identity"
+        headers["user-agent"] = known.agent
+        url = URL(f"{known.base}{path}{'?' if query else ''}{query}", encoded=True)
+        try:
+            async with session.request(
+                method, url, headers=headers, data=None if body is None else Body(body),
+                allow_redirects=False, read_bufsize=max(most, MAX_ERROR_BYTES),
+            ) as response:  # fmt: skip
+                return await _answer(operation, response, most)
+        except (b.BotoCoreError, b.ClientError):
+            raise
+        except aiohttp.ClientSSLError as error:
+            raise b.SSLError(endpoint_url=known.base, error=error) from None
+        except TimeoutError as error:
+            raise b.ReadTimeoutError(endpoint_url=known.base, error=error) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ClientOSError) as error:
+            raise b.EndpointConnectionError(endpoint_url=known.base, error=error) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise b.HTTPClientError(error=error) from None
+
+
+def _headers(params: Answer) -> dict[str, str] | None:
+    """Headers of a request; None if a parameter is not known here, or is no plain text."""
+    headers: dict[str, str] = {}
+    for name, value in params.items():
+        if name in _HEADERS:
+            headers[_HEADERS[name]] = value
+        elif name not in _QUERY and name not in _ELSEWHERE:
+            return None
+    for name, value in params.get("Metadata", {}).items():
+        headers[f"{_META}{name.lower()}"] = value
+    plain = all(_PRINTABLE.fullmatch(f"{name}{value}") for name, value in headers.items())
+    return headers if plain else None
+
+
+async def _digest(body: Buffer | None) -> str:
+    if body is None:
+        return _NO_CONTENT
+    size = memoryview(body).nbytes
+
+    def digest() -> str:
+        return hashlib.sha256(body).hexdigest()
+
+    return await asyncio.to_thread(digest) if size > THREAD_BYTES else digest()
+
+
+async def _answer(operation: str, response: aiohttp.ClientResponse, most: int) -> Answer | None:
+    headers = {name.decode("latin-1").lower(): _text(value) for name, value in response.raw_headers}
+    status = response.status
+    if 300 <= status < 400:
+        return None
+    meta = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    if status >= 300:
+        said = _error(status, await _small(response))
+        name = "".join(part.title() for part in operation.split("_"))
+        raise b.ClientError({"Error": said, "ResponseMetadata": meta}, name)
+    answer: Answer = {"ResponseMetadata": meta, "Metadata": {}}
+    for name, value in headers.items():
+        if name in _ANSWERED:
+            answer[_ANSWERED[name]] = value
+        elif name.startswith(_META):
+            answer["Metadata"][name.removeprefix(_META)] = value
+    try:
+        if "last-modified" in headers:
+            answer["LastModified"] = parsedate_to_datetime(headers["last-modified"])
+        if "content-length" in headers:
+            answer["ContentLength"] = int(headers["content-length"])
+    except ValueError as error:
+        raise b.HTTPClientError(error=f"an answer that is none: {error}") from None
+    if most:
+        length = answer.get("ContentLength", most + 1)  # without one it could be endless
+        if not 0 <= length <= most:
+            raise b.HTTPClientError(error=f"{length} bytes come where {most} were asked for")
+        answer["Body"] = await response.read()
+        if len(answer["Body"]) != length:
+            raise b.HTTPClientError(error=f"{len(answer['Body'])} bytes came where {length} were announced")
+    elif METHODS[operation] != "HEAD":
+        await _small(response)
+    return answer
+
+
+async def _small(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer that is no content.
+
+    Raises:
+        botocore.exceptions.HTTPClientError: it is longer than any such body.
+    """
+    found = b""
+    while chunk := await response.content.read(MAX_ERROR_BYTES):
+        found += chunk
+        if len(found) > MAX_ERROR_BYTES:
+            raise b.HTTPClientError(error=f"an answer of more than {MAX_ERROR_BYTES} bytes")
+    return found
+
+
+def _error(status: int, body: bytes) -> dict[str, str]:
+    """The service's words; the status of HTTP where there are none."""
+    said = {"Code": str(status), "Message": responses.get(status, "")}
+    try:
+        root = ET.fromstring(body) if body else None  # noqa: S314 - expat has bounds of its own
+    except (ET.ParseError, ValueError):
+        return said
+    for child in root if root is not None else ():
+        said[child.tag.rpartition("}")[2]] = child.text or ""
+    return said
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+__all__ = ["ASKED", "METHODS", "Direct"]
