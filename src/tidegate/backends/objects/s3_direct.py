@@ -73,7 +73,7 @@ ASKED: Final[ContextVar[tuple[Direct, str, str] | None]] = ContextVar("ASKED", d
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a request of an operation looked like.
+    """A request of an operation, as the library sent it.
 
     Attributes:
         base: URL before the key.
