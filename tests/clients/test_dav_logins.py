@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import fork_server
 from tests.support.authority import authority
 from tests.support.dav_world import Dav, DavServer, dav_server
 from tests.support.running import COMMAND, Person, wait_for
@@ -26,11 +27,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DavServer]:
 
 
 def tidegate(server: DavServer, *words: str, text: str = "") -> str:
-    done = subprocess.run(
-        [*COMMAND, *words, "-c", str(server.running.directory)],
+    done = fork_server.run(
+        [*words, "-c", str(server.running.directory)],
         input=text,
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
@@ -209,8 +208,6 @@ def test_certificates_of_clients(tmp_path: Path) -> None:
 def test_explain_knows_webdav(server: DavServer, protocol: str) -> None:
     person = server.account(filters=Filters(denied_protocols=("DAV",)))
     words = ["explain", "--user", person.name, "--op", "list", "--path", "/", "--protocol", protocol]
-    done = subprocess.run(
-        [*COMMAND, *words, "-c", str(server.running.directory)], capture_output=True, text=True, timeout=60
-    )
+    done = fork_server.run([*words, "-c", str(server.running.directory)], timeout=60)
     assert "DENIED" in done.stdout
     assert "denied_protocols" in done.stdout

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
-import subprocess
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from typing import Any
 
 import asyncssh
 import pytest
-from tests.support.running import COMMAND, Person, Running, free_port, wait_for
+from tests.support import fork_server
+from tests.support.running import Person, Running, free_port, wait_for
 
 DEFENDER = {
     "enabled": True,
@@ -76,12 +76,9 @@ def answer(port: int, path: str, source: str = "127.0.0.1", login: str = "") -> 
 
 
 def command(server: Running, *args: str) -> str:
-    done = subprocess.run(
-        [*COMMAND, *args, "-c", str(server.directory)],
-        capture_output=True,
-        text=True,
+    done = fork_server.run(
+        [*args, "-c", str(server.directory)],
         timeout=60,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

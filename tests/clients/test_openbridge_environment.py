@@ -15,8 +15,9 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from tests.support import fork_server
 from tests.support.object_servers import ACCESS_KEY, SECRET, ObjectServer
-from tests.support.running import COMMAND, free_port
+from tests.support.running import free_port
 
 from tidegate.config.load import load
 from tidegate.errors import ConfigError
@@ -49,8 +50,8 @@ def environ(seaweedfs_server: ObjectServer) -> dict[str, str]:
 @contextlib.contextmanager
 def serving(place: Path, environ: dict[str, str]) -> Iterator[list[str]]:
     """The server; the value is what it printed until it listened."""
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "-c", str(place)], env=environ, stdin=subprocess.DEVNULL,
+    process = fork_server.Forked(
+        ["serve", "-c", str(place)], env=environ, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -71,7 +72,7 @@ def serving(place: Path, environ: dict[str, str]) -> Iterator[list[str]]:
 
 
 def command(environ: dict[str, str], *words: str, stdin: str = "") -> str:
-    done = subprocess.run([*COMMAND, *words], env=environ, input=stdin, capture_output=True, text=True)
+    done = fork_server.run([*words], env=environ, input=stdin)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

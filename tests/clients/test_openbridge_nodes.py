@@ -19,9 +19,10 @@ from typing import Any
 import asyncssh
 import httpx
 import pytest
+from tests.support import fork_server
 from tests.support.databases import Server, mariadb
 from tests.support.openbridge_world import Gateway, closed_port, gateway
-from tests.support.running import COMMAND, Running, free_port
+from tests.support.running import Running, free_port
 
 from tidegate.config.load import load
 from tidegate.errors import ConfigError
@@ -147,9 +148,9 @@ def tidegate(
     place: Path, *words: str, environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("TIDEGATE_", "MYSQL_", "APP_", "AWS_"))}
-    return subprocess.run(
-        [*COMMAND, *words, "-c", str(place)], env={**kept, **(environ or {})}, capture_output=True, text=True,
-        timeout=60, check=False,
+    return fork_server.run(
+        [*words, "-c", str(place)], env={**kept, **(environ or {})},
+        timeout=60,
     )  # fmt: skip
 
 

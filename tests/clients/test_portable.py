@@ -15,6 +15,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from tests.support import fork_server
 from tests.support.certificates import certificate
 from tests.support.programs import SSH as SSH_OPTIONS
 from tests.support.programs import digest, lftp, random_file, rclone, run, scp, sftp, tree
@@ -34,8 +35,8 @@ class Portable:
         for directory in (self.temporary, self.home, self.cwd):
             directory.mkdir()
         environ = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
-        self.process = subprocess.Popen(
-            [*COMMAND, "portable", "-d", str(shared), *flags],
+        self.process = fork_server.Forked(
+            ["portable", "-d", str(shared), *flags],
             env={**environ, "TMPDIR": str(self.temporary), "HOME": str(self.home)},
             cwd=self.cwd,
             stdin=subprocess.DEVNULL,

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.clients.test_portable import Portable
+from tests.support import fork_server
 from tests.support.command_line import tidegate
 from tests.support.fault_proxy import FaultProxy, Refuse, fault_proxy
 from tests.support.object_servers import ObjectServer
 from tests.support.programs import SSH, run
-from tests.support.running import COMMAND
 from tests.support.web_world import web_world
 
 PASSWORD = "correct-horse-battery"
@@ -92,9 +91,9 @@ def test_portable_tells_at_once_that_the_bucket_is_missing(
         "AWS_ACCESS_KEY_ID": seaweedfs_server.access_key,
         "AWS_SECRET_ACCESS_KEY": seaweedfs_server.access_secret,
     }
-    done = subprocess.run(
-        [*COMMAND, "portable", *flags(seaweedfs_server, "no-such-bucket")],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    done = fork_server.run(
+        ["portable", *flags(seaweedfs_server, "no-such-bucket")],
+        env=environment, cwd=tmp_path, timeout=60,
     )  # fmt: skip
     assert done.returncode != 0
     assert "there is no bucket 'no-such-bucket'" in done.stderr

@@ -14,9 +14,10 @@ from typing import Any
 import asyncssh
 import paramiko
 import pytest
+from tests.support import fork_server
 from tests.support.ftp_world import RawFtp
 from tests.support.one_time import Authenticator
-from tests.support.running import COMMAND, Person, Running, free_port, in_thread
+from tests.support.running import Person, Running, free_port, in_thread
 from tests.support.ssh_world import SSH, run_program
 
 from tidegate.cli.provider import opened
@@ -56,8 +57,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def cli(server: Running, *argv: str) -> dict[str, Any]:
     """Run the command line on the server's configuration; returns the document that it prints."""
-    command = [*COMMAND, *argv, "-c", str(server.directory), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [*argv, "-c", str(server.directory), "--json"]
+    done = fork_server.run(command)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import fork_server
 from tests.support.command_line import Result, tidegate
 from tests.support.object_servers import ObjectServer
 from tests.support.programs import sftp
-from tests.support.running import COMMAND, Person, Running, running, wait_for
+from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import FolderMount, StorageConfig
 from tidegate.sealing.keys import from_text
@@ -169,7 +170,7 @@ def test_a_rotation_that_is_killed_goes_on(tmp_path: Path) -> None:
     assert states(place) == {"plain text": count}
     new_key(key)
     (place / "tidegate.json").write_text(json.dumps({"kms": {"secrets": {"master_key_path": str(key)}}}))
-    process = subprocess.Popen([*COMMAND, "secrets", "rotate", "-c", str(place)], stdout=subprocess.DEVNULL)
+    process = fork_server.Forked(["secrets", "rotate", "-c", str(place)], stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: states(place).get("current", 0) >= 5, "nothing was rotated", 30)
     finally:
@@ -180,8 +181,8 @@ def test_a_rotation_that_is_killed_goes_on(tmp_path: Path) -> None:
     assert sum(between.values()) == count
     # Two at once: none undoes what the other has done, and none fails.
     several = [
-        subprocess.Popen(
-            [*COMMAND, "secrets", "rotate", "-c", str(place)],
+        fork_server.Forked(
+            ["secrets", "rotate", "-c", str(place)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(2)
@@ -215,9 +216,7 @@ def test_a_bad_key_is_an_error_of_check_and_start(
     )
     checked = tidegate("check", "-c", tmp_path)
     assert (checked.code, says in checked.err) == (1, True), checked.err
-    started = subprocess.run(
-        [*COMMAND, "serve", "-c", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
-    )
+    started = fork_server.run(["serve", "-c", str(tmp_path)], timeout=60)
     assert started.returncode == 1
     assert says in started.stderr
     assert "Traceback" not in started.stderr

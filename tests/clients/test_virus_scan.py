@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import subprocess
 from collections.abc import Iterator
 from ftplib import FTP, error_perm
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support import fork_server
 from tests.support.clamd import MARKER, SIGNATURE, STREAM_MAX, Clamd, clamd
 from tests.support.ftp_world import FtpServer, ftp_server
 from tests.support.object_servers import ObjectServer
-from tests.support.running import COMMAND, Person, Running, running, wait_for
+from tests.support.running import Person, Running, running, wait_for
 
 from tidegate.model import StorageConfig
 
@@ -183,9 +183,7 @@ async def test_what_cannot_be_scanned_is_as_configured(tmp_path: Path, policy: s
 
 def test_check_pings_it_and_explain_names_it(tmp_path: Path) -> None:
     def command(*words: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [*COMMAND, *words, "-c", str(server.directory)], capture_output=True, text=True, timeout=60
-        )
+        done = fork_server.run([*words, "-c", str(server.directory)], timeout=60)
         return done.returncode, done.stdout + done.stderr
 
     with clamd(tmp_path / "clamd") as own, running(tmp_path / "config", settings=keys(own.socket)) as server:

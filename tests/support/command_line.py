@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from tests.support import fork_server
+
 from tidegate.cli.main import run
 
-TIDEGATE = [sys.executable, "-c", "from tidegate.cli.main import main; main()"]
+TIDEGATE = fork_server.COMMAND
 """The command as a process, whatever is on the path."""
 
 
@@ -60,13 +61,7 @@ def tidegate(*args: str | Path, stdin: str = "", environ: dict[str, str] | None 
 
 def process(*args: str | Path, stdin: str = "", timeout: float = 30, **extra: str) -> Result:
     """Run a command as a process."""
-    done = subprocess.run(
-        [*TIDEGATE, *map(str, args)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=clean_environment(**extra),
-        check=False,
+    done = fork_server.run(
+        [str(arg) for arg in args], input=stdin, timeout=timeout, env=clean_environment(**extra)
     )
     return Result(done.returncode, done.stdout, done.stderr)

@@ -11,7 +11,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import asyncssh
+from tests.support.fork_server import COMMAND, Forked
 
 from tidegate.cli.provider import opened
 from tidegate.model import Account
@@ -29,8 +29,6 @@ START_SECONDS = 30
 STOP_SECONDS = 20
 HIDDEN = ".tidegate-"
 """The beginning of the names of unfinished uploads."""
-
-COMMAND = [sys.executable, "-c", "from tidegate.cli.main import main; main()"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Running:
         settings: further sections of the configuration file.
         descriptors: ``ulimit -n`` of the process, soft and hard; 0 leaves it.
         environment: further variables of the process.
-        command: the program.
+        command: the program; the usual one is started with its modules loaded (`fork_server`).
     """
 
     def __init__(
@@ -146,29 +144,25 @@ class Running:
         for _ in range(3):  # another process may take the port in between
             self.port = free_port()
             environ = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
-            process = subprocess.Popen(
-                [
-                    *self.limit,
-                    *self.command,
-                    "serve",
-                    "-c",
-                    str(self.directory),
-                    "--log-level",
-                    "debug",
-                    "--grace-time",
-                    str(self.grace_time),
-                ],
-                env={
+            words = ["serve", "-c", str(self.directory), "--log-level", "debug"]
+            words += ["--grace-time", str(self.grace_time)]
+            options: dict[str, Any] = {
+                "env": {
                     **environ,
                     **self.environment,
                     "TIDEGATE_SFTPD__BINDINGS__0__PORT": str(self.port),
                     "TIDEGATE_SFTPD__BINDINGS__0__ADDRESS": "127.0.0.1",
                 },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                "text": True,
+            }
+            process: subprocess.Popen[str]
+            if self.command is COMMAND and not self.limit:
+                process = Forked(words, **options)
+            else:
+                process = subprocess.Popen([*self.limit, *self.command, *words], **options)
             assert process.stdout is not None
             guard = threading.Timer(START_SECONDS, process.kill)
             guard.start()
