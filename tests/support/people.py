@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from tidegate.errors import NotFound, ProviderUnavailable
 from tidegate.identity.passwords import HashOptions, hash_password
 from tidegate.model import Account, Admin, ApiKey, Peer, Protocol
+from tidegate.model.group import Group
 from tidegate.store.contract import AdminsGuard, Guard
 
 CHEAP = HashOptions(argon2_memory_kib=64, argon2_iterations=1, argon2_parallelism=1, bcrypt_cost=4)
@@ -40,6 +42,7 @@ class People:
         self.accounts = {account.username: account for account in accounts}
         self.admin_records = {admin.username: admin for admin in admins}
         self.key_records = {key.id: key for key in keys}
+        self.groups: dict[str, Group] = {}
         self.kept: dict[str, Account] = {}
         self.down = False
         self.writes: list[tuple[str, str]] = []
@@ -51,6 +54,10 @@ class People:
     async def user(self, username: str) -> Account | None:
         self._alive()
         return self.accounts.get(username)
+
+    async def groups_named(self, names: Sequence[str]) -> list[Group]:
+        self._alive()
+        return [self.groups[name] for name in names if name in self.groups]
 
     async def external(self, username: str) -> Account | None:
         self._alive()
@@ -67,10 +74,11 @@ class People:
         self.accounts[username] = replace(self.accounts[username], password=password_hash)
         self.writes.append(("password", username))
 
-    async def touch_login(self, username: str, when_ms: int) -> None:
+    async def touch_login(self, username: str, when_ms: int, *, logins: int = 1) -> None:
         self._alive()
         held = self.accounts if username in self.accounts else self.kept
-        held[username] = replace(held[username], last_login=when_ms)
+        count = held[username].login_count + logins
+        held[username] = replace(held[username], last_login=when_ms, login_count=count)
         self.writes.append(("touch", username))
 
     async def admin(self, username: str) -> Admin | None:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Final
 
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.errors import Denied
+from tidegate.errors import Denied, NotFound
+from tidegate.model import Account
 from tidegate.model.origin import Origin
 
 
@@ -36,6 +37,7 @@ class Actor:
         ip: address that they come from; empty for a shell on the server.
         admin: name of the administrator's record that they are; empty for anybody else.
         by_key: they act by an API key.
+        role: they may see and change only accounts that have it; empty for all.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Actor:
     ip: str = ""
     admin: str = ""
     by_key: bool = False
+    role: str = ""
 
     @property
     def unlimited(self) -> bool:
@@ -58,6 +61,15 @@ class Actor:
     def may(self, permission: str) -> bool:
         """True if they have a permission."""
         return self.unlimited or permission in self.permissions
+
+    def require_reach(self, account: Account) -> None:
+        """Return if an account is one that they may see.
+
+        Raises:
+            NotFound: it has not their role; they are told that there is none.
+        """
+        if self.role and account.role != self.role:
+            raise NotFound(f"no such user: {account.username}")
 
     def require(self, permission: str) -> None:
         """Return if they have a permission.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one administration service.
 
-A further kind of record (groups, lists, rules) is one module beside `users`, with a `Records` of its own, and
+A further kind of record is one module beside `users`, with a `Records` of its own, and
 one attribute here; what it needs of the store stands in `store.contract`.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.admins import Admins
 from tidegate.accounts.api_keys import ApiKeys
+from tidegate.accounts.effective import Effective, effective
 from tidegate.accounts.folders import Folders
 from tidegate.accounts.loads import Loads
 from tidegate.accounts.needs import Needs
@@ -23,7 +24,9 @@ from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
     from tidegate.accounts.event_rules import EventActions, EventRules
+    from tidegate.accounts.groups import Groups
     from tidegate.accounts.lists import Lists
+    from tidegate.accounts.roles import Roles
 
 
 class Administration:
@@ -54,6 +57,25 @@ class Administration:
         self.storage: Final = StorageChanges(provider, options, needs, self.users, self.folders, seals)
         self._provider: Final = provider
         self._needs: Final = needs
+
+    @property
+    def effective(self) -> Effective:
+        """Accounts with what their groups give."""
+        return effective(self._provider, self.options.rules)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups; loaded when somebody asks."""
+        from tidegate.accounts.groups import Groups
+
+        return Groups(self._provider, self.options, self._needs)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Roles; loaded when somebody asks."""
+        from tidegate.accounts.roles import Roles
+
+        return Roles(self._provider, self.options, self._needs)
 
     @cached_property
     def event_actions(self) -> EventActions:

@@ -23,6 +23,8 @@ from tidegate.accounts.endpoints import ENDPOINTS_KEY, check_storage
 from tidegate.accounts.rules import StorageChecks
 from tidegate.errors import BadRecord, Denied
 from tidegate.model import Account, Folder, StorageConfig, StorageSpec
+from tidegate.model.group import Group, GroupSettings
+from tidegate.model.sealing import SecretPlace
 from tidegate.policy.folders import storage_of, storage_of_folder
 
 BASE_KEY: Final = "data_provider.users_base_dir"
@@ -121,12 +123,42 @@ class Giver:
             BadRecord: nobody may; names the field.
             Denied: they may not; the text names the field.
         """
-        if stored is None or account.home_dir != stored.home_dir:
+        if account.home_dir and (stored is None or account.home_dir != stored.home_dir):
             await self._check("home_dir", account.home_dir)
         if stored is None or account.filesystem != stored.filesystem:
             own = None if self.given is None else self.given(account.username)
             if own is None or account.filesystem != own:
                 await self._check_storage(storage_of(account))
+        await self._check_mounts(folders, account, stored)
+
+    async def check_group(
+        self, folders: FolderReader, group: Group, stored: Group | None, spec: StorageSpec
+    ) -> None:
+        """Return if they may give a group the home, storage and folders that its accounts get.
+
+        Args:
+            folders: stored ones.
+            group: what shall be stored, checked.
+            stored: what is stored now; what stays as it is may stay.
+            spec: the storage of its homes.
+
+        Raises:
+            BadRecord, Denied: as `check_account`.
+        """
+        settings = group.user_settings
+        before = GroupSettings() if stored is None else stored.user_settings
+        if settings.home_dir != before.home_dir:
+            try:
+                await self._check("home_dir", settings.home_dir)
+            except BadRecord as error:
+                raise BadRecord("user_settings.home_dir", error.what) from None
+        if settings.filesystem != before.filesystem:
+            await self._check_storage(spec, "user_settings.")
+        await self._check_mounts(folders, group, stored)
+
+    async def _check_mounts(
+        self, folders: FolderReader, account: Account | Group, stored: Account | Group | None
+    ) -> None:
         before = stored.virtual_folders if stored is not None else ()
         mounted = {mount.name for mount in before}
         for index, mount in enumerate(account.virtual_folders):
@@ -140,7 +172,9 @@ class Giver:
             kept = [] if folder is None else [folder.filesystem]
             kept += [known.filesystem for known in before if known.name == mount.name]
             if not mount.filesystem.is_local and mount.filesystem not in kept:
-                await self._check_storage(storage_of(account, mount), f"virtual_folders[{index}].")
+                owner = SecretPlace("folder", mount.name)
+                spec = StorageSpec(mount.mapped_path, mount.filesystem, owner=owner)
+                await self._check_storage(spec, f"virtual_folders[{index}].")
             elif folder is not None and mount.name not in mounted:
                 await self._check_storage(storage_of_folder(folder), f"virtual_folders[{index}].")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +11,7 @@ from tidegate.accounts.actor import Actor
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
+from tidegate.errors import Denied
 from tidegate.model import Folder
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_folder
@@ -63,13 +65,14 @@ class Folders(Verbs[Folder]):
         async def make(stored: Folder) -> Folder:
             document = edit(stored) if callable(edit) else edit
             self._records.require_same_name(document, "name", stored.name)
+            await self._require_users(await self._users_of(stored.name) if by.role else (), by)
             folder = decode_folder(document, base=stored, rules=self._options.rules)
             await self._options.giver(by).check_folder(folder, stored)
             return folder
 
         async def follow(before: Folder, after: Folder) -> None:
             if (before.mapped_path, before.filesystem) != (after.mapped_path, after.filesystem):
-                self._disconnect(await self._provider.folder_users(after.name), by)
+                self._disconnect(await self._users_of(after.name), by)
 
         return await self._records.change(name, make, by=by, version=version, follow=follow)
 
@@ -89,12 +92,24 @@ class Folders(Verbs[Folder]):
         users: list[str] = []
 
         async def who_mounts(folder: Folder) -> None:
-            users[:] = await self._provider.folder_users(folder.name)
+            users[:] = await self._users_of(folder.name)
+            await self._require_users(users, by)
 
         async def follow(_: Folder) -> None:
             self._disconnect(users, by)
 
         return await self._records.remove(name, by=by, version=version, check=who_mounts, follow=follow)
+
+    async def _users_of(self, name: str) -> list[str]:
+        """Accounts that mount a folder, themselves or by a group."""
+        found = set(await self._provider.folder_users(name))
+        for group in await self._provider.folder_groups(name):
+            found.update(await self._provider.group_users(group))
+        return sorted(found)
+
+    async def _require_users(self, users: Sequence[str], by: Actor) -> None:
+        if by.role and users and not set(await self._provider.role_users(by.role)).issuperset(users):
+            raise Denied("accounts that are not of your role mount this folder", rule="role")
 
     def _disconnect(self, users: list[str], by: Actor) -> None:
         for username in users:

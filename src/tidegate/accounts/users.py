@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Final
 
 from tidegate.accounts.actor import Actor
+from tidegate.accounts.effective import effective
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.accounts.second_factors import Factors, keep_factors
+from tidegate.errors import BadRecord
 from tidegate.model import Account, Tally
 from tidegate.policy.login import disconnect_reason
 from tidegate.store.contract import Provider
@@ -67,7 +69,9 @@ class Users(Verbs[Account]):
             document = self._options.homes.place(document, self._options.rules)
         decoded = decode_account(_with_password(document, password), rules=self._options.rules)
         account = keep_factors(_fresh(decoded), None)
-        await self._options.giver(by).check_account(self._provider, account, None)
+        if by.role:
+            account = replace(account, role=by.role)
+        await self._check_place(account, None, by)
         if account.password:
             new = NewPassword(self._needs.hashes, by, typed=bool(password))
             account = replace(
@@ -109,13 +113,15 @@ class Users(Verbs[Account]):
         new = NewPassword(self._needs.hashes, by, typed=bool(password))
 
         async def make(stored: Account) -> Account:
+            by.require_reach(stored)
             document = _with_password(edit(stored) if callable(edit) else edit, password)
             self._records.require_same_name(document, "username", stored.username)
             account = keep_factors(decode_account(document, base=stored, rules=self._options.rules), stored)
+            if by.role:
+                account = replace(account, role=by.role)
             renewed = bool(password) or account.password != stored.password
-            giver = self._options.giver(by)
-            await giver.check_account(self._provider, account, stored)
-            await giver.check_takeover(self._provider, account, stored, password=renewed)
+            await self._check_place(account, stored, by)
+            await self._check_takeover(account, stored, by, password=renewed)
             changed_at = stored.last_password_change
             if renewed:
                 hashed = await new.stored_form(account.password, self._bits(account))
@@ -140,7 +146,8 @@ class Users(Verbs[Account]):
         new = NewPassword(self._needs.hashes, by, typed=True)
 
         async def make(stored: Account) -> Account:
-            await self._options.giver(by).check_takeover(self._provider, stored, stored, password=True)
+            by.require_reach(stored)
+            await self._check_takeover(stored, stored, by, password=True)
             hashed = await new.stored_form(password, self._bits(stored))
             return replace(stored, password=hashed, last_password_change=_now_ms())
 
@@ -157,8 +164,9 @@ class Users(Verbs[Account]):
         by.require(CHANGE)
 
         async def make(stored: Account) -> Account:
+            by.require_reach(stored)
             account = replace(stored, public_keys=tuple(edit(stored)))
-            await self._options.giver(by).check_takeover(self._provider, account, stored, password=False)
+            await self._check_takeover(account, stored, by, password=False)
             return account
 
         return await self._records.change(name, make, by=by, version=version)
@@ -180,7 +188,41 @@ class Users(Verbs[Account]):
         async def follow(account: Account) -> None:
             self._needs.connections.close_user(account.username, by=by.name)
 
-        return await self._records.remove(name, by=by, version=version, follow=follow)
+        async def check(account: Account) -> None:
+            by.require_reach(account)
+
+        return await self._records.remove(name, by=by, version=version, check=check, follow=follow)
+
+    async def get_for(self, name: str, by: Actor) -> Account:
+        """One account that somebody may see.
+
+        Raises:
+            NotFound: there is none of this name, or it is of another role than they are.
+        """
+        account = await self.get(name)
+        by.require_reach(account)
+        return account
+
+    async def _check_place(self, account: Account, stored: Account | None, by: Actor) -> None:
+        """Return if they may give an account its home and folders, those that its groups give included."""
+        giver, resolver = self._options.giver(by), effective(self._provider, self._options.rules)
+        await giver.check_account(self._provider, account, stored)
+        if account.groups:
+            before = None if stored is None else await self._acting(stored)
+            await giver.check_account(self._provider, await resolver.of(account), before)
+
+    async def _check_takeover(self, account: Account, stored: Account, by: Actor, *, password: bool) -> None:
+        giver, acting = self._options.giver(by), await self._acting(stored)
+        await giver.check_takeover(self._provider, account, stored, password=password)
+        if acting is not None and acting is not stored:
+            await giver.check_takeover(self._provider, account, acting, password=password)
+
+    async def _acting(self, stored: Account) -> Account | None:
+        """A stored account with what its groups give; None if that cannot be told."""
+        try:
+            return await effective(self._provider, self._options.rules).of(stored)
+        except BadRecord:
+            return None
 
     def _bits(self, account: Account) -> float:
         return max(self._options.user_bits, account.filters.password_strength)

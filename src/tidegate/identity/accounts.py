@@ -8,6 +8,7 @@ import secrets
 from typing import Final
 
 from tidegate.abc import Authenticator, Credential, KnowsKeys, LoginAttempt
+from tidegate.accounts.effective import Effective
 from tidegate.accounts.key_kinds import is_security_key
 from tidegate.accounts.keys import NO_TOUCH, VERIFY, key_blob, key_options
 from tidegate.errors import BadRecord, LoginRefused
@@ -21,11 +22,20 @@ _DECOY_BLOB: Final = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + secrets.token_bytes(32
 
 
 class StoredAccounts:
-    """Checks passwords and public keys against stored accounts."""
+    """Checks passwords and public keys against stored accounts.
 
-    def __init__(self, provider: Provider, checker: PasswordChecker) -> None:
+    Accounts are answered as they are stored; what their groups give is put in by who asked.
+
+    Args:
+        provider: where they are.
+        checker: of passwords.
+        groups: resolves groups.
+    """
+
+    def __init__(self, provider: Provider, checker: PasswordChecker, groups: Effective | None = None) -> None:
         self._provider = provider
         self._checker = checker
+        self._groups = groups or Effective(provider)
 
     async def open(self) -> None:
         """Nothing: the provider is opened by its owner."""
@@ -60,7 +70,7 @@ class StoredAccounts:
             stored = account.password if account is not None else ""
             right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
         elif credential.kind == CERTIFICATE:
-            if account is not None and not uses_certificate(account):
+            if account is not None and not uses_certificate(await self._groups.of(account)):
                 raise LoginRefused("certificate_unused", username=username)
             from tidegate.identity.client_certificates import names_user  # few log in so
 

@@ -21,6 +21,7 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final
 
 from tidegate.abc import Authenticator, Challenge, Credential
+from tidegate.accounts.effective import Effective
 from tidegate.accounts.key_kinds import is_certificate
 from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.contracts.inspection import Inspected, InspectedAct
@@ -86,6 +87,7 @@ class IdentityOptions:
         access_time_zone: what the hours of `access_time` are in.
         guesses: most wrong passwords that are borne.
         totp: name, issuer and algorithm of each kind of one-time codes.
+        home_refused: the reason why nobody may have a directory as a home; asked where a group gives it.
     """
 
     hashing: HashOptions = field(default_factory=HashOptions)
@@ -99,6 +101,7 @@ class IdentityOptions:
     access_time_zone: tzinfo = UTC
     guesses: GuessLimits = field(default_factory=GuessLimits)
     totp: tuple[tuple[str, str, str], ...] = ()
+    home_refused: Callable[[str], str | None] | None = None
 
 
 class Identity:
@@ -152,7 +155,8 @@ class Identity:
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
         self.passwords = PasswordChecker(self._pool, self._cache, options=self._options.hashing, check=check)
-        stored = StoredAccounts(provider, self.passwords)
+        self._groups = Effective(provider, self._options.home_refused)
+        stored = StoredAccounts(provider, self.passwords, self._groups)
         if hooks is not None:
             hooks.bind(stored, self.passwords, self._require_code)
         for authenticator in authenticators:
@@ -172,6 +176,7 @@ class Identity:
 
     async def close(self) -> None:
         """Finish upgrades and touches under way, close the authenticators, then stop the threads."""
+        self._upkeep.count_now()
         await self.settle()
         await self._stages.close()
         await self._pool.close()
@@ -214,6 +219,7 @@ class Identity:
             return ""
         try:
             account, _ = await self._stages.find(name)
+            account = None if account is None else await self._groups.of(account)
         except TidegateError:  # the login itself says what is wrong
             return ""
         return secret[-_CODE_DIGITS:] if account is not None and asks_code(account, "FTP") else ""
@@ -281,9 +287,13 @@ class Identity:
         Raises:
             ProviderUnavailable: somebody who may know it cannot be asked.
             Unsupported: somebody may know it who can only tell from a login.
+            BadRecord: what its groups give cannot be told.
         """
         account, is_stored, brings = await self._stages.find_with_tally(username)
-        if account is None or is_stored:
+        if account is None:
+            return None
+        account = await self._groups.of(account)
+        if is_stored:
             return account
         record = await self._provider.user(username) or await self._provider.external(username)
         return account if record is None else with_usage(account, record, brings_tally=brings)
@@ -317,6 +327,7 @@ class Identity:
                 return _partial(name, method, proved)
             is_stored = self._stages.is_stored(proved.step)
             account = proved.account if is_stored else await self._with_usage(proved.account, proved.step)
+            account = await self._groups.of(account)
             account = await self._stages.pre_login(account, peer, method)
         except LoginRefused:
             raise

@@ -16,6 +16,8 @@ from tidegate.store.contract import Provider
 
 _MAX_TOUCHED: Final = 10_000
 """User names whose last touch is remembered."""
+COUNT_SECONDS: Final = 30.0
+"""Longest time that a login which follows another one of the same user waits to be counted."""
 _MAX_BACKGROUND: Final = 1000
 """Upgrades and touches under way; what comes beyond is left to a later login."""
 
@@ -38,11 +40,26 @@ class Upkeep:
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._background: set[asyncio.Task[None]] = set()
         self._given_up: set[str] = set()
+        self._uncounted: dict[str, tuple[int, int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def settle(self) -> None:
         """Wait for what is under way."""
         while self._background:
             await asyncio.wait(set(self._background))
+
+    def count_now(self) -> None:
+        """Write the logins that are not counted yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        uncounted, self._uncounted = self._uncounted, {}
+        if uncounted:
+            self._start(self._count(uncounted))
+
+    async def _count(self, uncounted: dict[str, tuple[int, int]]) -> None:
+        for name, (when_ms, logins) in uncounted.items():
+            await self._write_touch(name, when_ms, logins)
 
     def upgrade(self, account: Account, password: str) -> None:
         """Replace a stored hash that is not of the preferred kind."""
@@ -50,21 +67,26 @@ class Upkeep:
             self._start(self._upgrade(account, password))
 
     def touch(self, account: Account, now_ms: int) -> None:
-        """Write the time of the login, if that was not done a moment ago."""
+        """Write the time of the login and count it; if that was done a moment ago, in a while."""
         name, now = account.username, now_ms / 1000
         if "touch" in self._given_up:
             return
+        _, before = self._uncounted.pop(name, (0, 0))
         if now - self._touched.get(name, account.last_login / 1000) < self._touch_seconds:
+            if len(self._uncounted) < _MAX_TOUCHED:
+                self._uncounted[name] = now_ms, before + 1
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(COUNT_SECONDS, self.count_now)
             return
         self._touched[name] = now
         self._touched.move_to_end(name)
         if len(self._touched) > _MAX_TOUCHED:
             self._touched.popitem(last=False)
-        self._start(self._write_touch(name, now_ms))
+        self._start(self._write_touch(name, now_ms, before + 1))
 
-    async def _write_touch(self, name: str, now_ms: int) -> None:
+    async def _write_touch(self, name: str, now_ms: int, logins: int) -> None:
         try:
-            await self._provider.touch_login(name, now_ms)
+            await self._provider.touch_login(name, now_ms, logins=logins)
         except NotFound:
             return  # just deleted
         except ProviderUnavailable as error:

@@ -41,6 +41,7 @@ _SINGLE: Final = (
     "tls_username",
     "ftp_security",
     "tally_limits",
+    "geoip",
 )
 """Filters that the primary group gives where the account leaves them unset."""
 _ADDRESSES: Final = ("allowed_ip", "denied_ip")

@@ -247,6 +247,10 @@ class EventRules:
                 return await self._provider.user(name)
             case "folder":
                 return await self._provider.folder(name)
+            case "group":
+                return await self._provider.group(name)
+            case "role":
+                return await self._provider.role(name)
             case "admin":
                 return await self._provider.admin(name)
             case "api_key":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tidegate import __version__
+from tidegate.accounts.directories import never_given
 from tidegate.accounts.homes import Homes
 from tidegate.accounts.rules import Rules
 from tidegate.backends.factory import StorageKinds
@@ -175,6 +176,9 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
         password_caching=provider.password_caching,
         naming_rules=provider.naming_rules,
         totp=tuple((one.name, one.issuer, one.algo) for one in loaded.settings.mfa.totp),
+        home_refused=partial(
+            never_given, base=provider.users_base_dir, server_dir=str(loaded.config_dir.absolute())
+        ),
         guesses=GuessLimits(
             loaded.settings.identity.guesses_per_user, loaded.settings.identity.guesses_per_address
         ),

@@ -23,6 +23,7 @@ from tidegate.model import (
     TimeWindow,
 )
 from tidegate.model.changes import changed
+from tidegate.model.geography import GeoRules
 from tidegate.model.group import Group, GroupSettings, Role
 from tidegate.model.sealing import SecretPlace
 from tidegate.store import secrecy, storages, validate, versions
@@ -81,6 +82,7 @@ def decode_group(
             ):
                 inner.items(filters, f"filters.{name}", name, kind)
             inner.inner(filters, "filters.tally_limits", TallyLimits)
+            inner.inner(filters, "filters.geoip", GeoRules)
         inner.filesystem(settings, rules)
     found.items(plain, "virtual_folders", "virtual_folders", FolderMount, versions.MOUNT_KEYS)
     mounts = plain.get("virtual_folders")
@@ -164,8 +166,9 @@ def encode_group(group: Group, *, confidential: bool, users: list[str] | None = 
     for window in filters["access_time"]:
         window["from"] = window.pop("from_")
     extra: Document = filters.pop("extra")
-    if filters["tally_limits"] is None:
-        del filters["tally_limits"]
+    for name in ("tally_limits", "geoip"):
+        if filters[name] is None:
+            del filters[name]
     for name in ("imported_from", "hold", "tls_username"):
         if not filters[name]:
             del filters[name]

@@ -296,7 +296,7 @@ async def test_work_beside_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(upkeep, "_MAX_BACKGROUND", 2)
     people, hold, begun = People(*(person(name) for name in "abc")), asyncio.Event(), []
 
-    async def hang(name: str, _: int) -> None:
+    async def hang(name: str, _: int, **__: int) -> None:
         begun.append(name)
         await hold.wait()
 

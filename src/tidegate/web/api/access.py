@@ -20,7 +20,7 @@ from fastapi import Depends, HTTPException, Request
 
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.errors import Denied, LoginRefused
+from tidegate.errors import BadRecord, Denied, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
 from tidegate.model import Account, Admin, Protocol, http_scope
@@ -53,6 +53,11 @@ class Caller:
     permissions: frozenset[str]
     admin: Admin | None = None
     claims: Claims | None = None
+
+    @property
+    def role(self) -> str:
+        """The role that their accounts have; empty for all accounts."""
+        return self.admin.role if self.admin is not None else ""
 
     def may(self, permission: str) -> bool:
         """True if they have a permission."""
@@ -156,6 +161,7 @@ def actor(who: Caller, ip: str) -> Actor:
         ip=ip,
         admin=who.admin.username if who.admin is not None else "",
         by_key=who.way == "api_key",
+        role=who.role,
     )
 
 
@@ -266,7 +272,12 @@ async def user_by_token(request: Request) -> Account:
         raise unauthorised() from None
     now_ms = time.time_ns() // 1_000_000
     place = services.locate(ip)
-    steps = check_login(account, protocol=Protocol.HTTP, method="", ip=ip, now_ms=now_ms, location=place)
+    try:
+        acting = await services.administration.effective.of(account)
+    except BadRecord as error:
+        _log.error("user %r cannot act: %s", account.username, error)
+        raise Denied("you may not come in now", rule="groups") from None
+    steps = check_login(acting, protocol=Protocol.HTTP, method="", ip=ip, now_ms=now_ms, location=place)
     refused = refusal(steps)
     if refused is not None:
         raise Denied("you may not come in now", rule=refused.rule)
@@ -306,5 +317,7 @@ ViewStatus = Annotated[Caller, Depends(Need("view_status"))]
 ManageIpLists = Annotated[Caller, Depends(Need("manage_ip_lists"))]
 ViewDefender = Annotated[Caller, Depends(Need("view_defender"))]
 ManageEventRules = Annotated[Caller, Depends(Need("manage_event_rules"))]
+ManageGroups = Annotated[Caller, Depends(Need("manage_groups"))]
+ManageRoles = Annotated[Caller, Depends(Need("manage_roles"))]
 ManageFolders = Annotated[Caller, Depends(Need("manage_folders"))]
 QuotaScans = Annotated[Caller, Depends(Need("quota_scans"))]
