@@ -20,6 +20,7 @@ LASTING = {
     ),
     r"^users: unknown JSON field$": (400, "a key that is not known is a typing mistake; its name is told"),
     r"^users: bad CIDR$": (201, "an address alone is the network of that one host"),
+    r"^users: missing (group|role)$": (400, "a group or role that there is not is a mistake of the caller"),
     r"^users: missing folder$": (400, "a mistake of the caller is no error of the server"),
 }
 """Steps whose status differs for good; docs/explanation/compare-with-sftpgo.md tells the same."""
@@ -38,6 +39,9 @@ async def answer(world: WebWorld, case: Case) -> tuple[int, Any]:
         reply = await world.client.request(method, path, headers=headers, **options)
         return reply.status_code, _content(reply)
     async with world.anonymous() as client:
+        if who.startswith("a:"):
+            name = who.removeprefix("a:")
+            headers["Authorization"] = f"Bearer {await world.token(name, f'pw-{name}-1')}"
         if who == "Basic auth":
             wrong = "wrong" in case.given["what"]
             options["auth"] = (ADMIN, "no" if wrong else PASSWORD)

@@ -23,6 +23,8 @@ async def add(world: WebWorld, kind: str) -> str:
         "folders": {"name": "one", "mapped_path": str(world.home / "files" / "one")},
         "admins": {"username": "one", "password": "the password of one", "permissions": ["view_users"]},
         "apikeys": {"name": "one", "scope": 1},
+        "groups": {"name": "one", "user_settings": {"max_sessions": 2}},
+        "roles": {"name": "one"},
     }[kind]
     made = await world.client.post(f"{API}/{kind}", json=document)
     assert made.status_code == 201, made.text
@@ -31,7 +33,7 @@ async def add(world: WebWorld, kind: str) -> str:
     return str(address)
 
 
-@pytest.mark.parametrize("kind", ["users", "folders", "admins", "apikeys"])
+@pytest.mark.parametrize("kind", ["users", "folders", "admins", "apikeys", "groups", "roles"])
 async def test_an_old_version_is_refused_and_the_newest_taken(world: WebWorld, kind: str):
     address = await add(world, kind)
     read = await world.client.get(address)

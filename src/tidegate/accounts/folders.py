@@ -65,14 +65,14 @@ class Folders(Verbs[Folder]):
         async def make(stored: Folder) -> Folder:
             document = edit(stored) if callable(edit) else edit
             self._records.require_same_name(document, "name", stored.name)
-            await self._require_users(await self._users_of(stored.name) if by.role else (), by)
+            await self._require_users(await self.users_of(stored.name) if by.role else (), by)
             folder = decode_folder(document, base=stored, rules=self._options.rules)
             await self._options.giver(by).check_folder(folder, stored)
             return folder
 
         async def follow(before: Folder, after: Folder) -> None:
             if (before.mapped_path, before.filesystem) != (after.mapped_path, after.filesystem):
-                self._disconnect(await self._users_of(after.name), by)
+                self._disconnect(await self.users_of(after.name), by)
 
         return await self._records.change(name, make, by=by, version=version, follow=follow)
 
@@ -92,7 +92,7 @@ class Folders(Verbs[Folder]):
         users: list[str] = []
 
         async def who_mounts(folder: Folder) -> None:
-            users[:] = await self._users_of(folder.name)
+            users[:] = await self.users_of(folder.name)
             await self._require_users(users, by)
 
         async def follow(_: Folder) -> None:
@@ -100,8 +100,8 @@ class Folders(Verbs[Folder]):
 
         return await self._records.remove(name, by=by, version=version, check=who_mounts, follow=follow)
 
-    async def _users_of(self, name: str) -> list[str]:
-        """Accounts that mount a folder, themselves or by a group."""
+    async def users_of(self, name: str) -> list[str]:
+        """Names of the accounts that mount a folder, themselves or by a group."""
         found = set(await self._provider.folder_users(name))
         for group in await self._provider.folder_groups(name):
             found.update(await self._provider.group_users(group))

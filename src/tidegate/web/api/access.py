@@ -20,7 +20,8 @@ from fastapi import Depends, HTTPException, Request
 
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.errors import BadRecord, Denied, LoginRefused
+from tidegate.accounts.names import fold_name
+from tidegate.errors import BadRecord, Denied, LoginRefused, NotFound
 from tidegate.identity.admins import Throttled
 from tidegate.identity.passwords import MAX_PASSWORD_BYTES
 from tidegate.model import Account, Admin, Protocol, http_scope
@@ -177,17 +178,44 @@ class Need:
         self.permission = permission
         self.factor = factor
 
-    async def __call__(self, who: Annotated[Caller, Depends(caller)]) -> Caller:
+    async def __call__(self, request: Request, who: Annotated[Caller, Depends(caller)]) -> Caller:
         """The caller.
 
         Raises:
+            NotFound: they have a role, and the path names an account that has not.
             Denied: they lack the permission, or must change their password or set up codes first.
         """
         if who.admin is not None:
             require_settled(who.admin, factor=self.factor)
         if self.permission and not who.may(self.permission):
             raise Denied(f"you lack the permission {self.permission}", rule="permissions")
+        if who.role:
+            await require_reach(request, who)
         return who
+
+
+async def require_reach(request: Request, who: Caller) -> None:
+    """Return if the account or folder that a path names is one that a caller with a role may act on.
+
+    Raises:
+        NotFound: the account has not their role, or there is none of this name.
+        Denied: they change a folder that accounts mount which have not their role.
+    """
+    services, named = services_of(request), request.path_params
+    if "username" in named:
+        name = fold_name(named["username"], services.rules)
+        account = await services.provider.user(name)
+        if account is None or account.role != who.role:
+            raise NotFound(f"no such user: {name}")
+    if "name" in named and "/folders/" in request.url.path and request.method != "GET":
+        users = await services.administration.folders.users_of(named["name"])
+        if not set(await services.provider.role_users(who.role)).issuperset(users):
+            raise Denied("accounts that are not of your role mount this folder", rule="role")
+
+
+async def own_users(services: Services, who: Caller) -> frozenset[str] | None:
+    """Names of the accounts that a caller may see; None for all."""
+    return frozenset(await services.provider.role_users(who.role)) if who.role else None
 
 
 def require_settled(admin: Admin, *, factor: bool = True) -> None:

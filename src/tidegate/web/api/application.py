@@ -28,6 +28,7 @@ from tidegate.web.api.routes import (
     event_rules,
     explain,
     folders,
+    groups,
     ip_lists,
     locks,
     quotas,
@@ -84,6 +85,7 @@ def build(services: Services) -> FastAPI:
         tokens,
         users,
         folders,
+        groups,
         admins,
         api_keys,
         event_rules,
@@ -100,6 +102,7 @@ def build(services: Services) -> FastAPI:
         second_factors,
     ):
         app.router.routes.extend(module.router.routes)
+    app.router.routes.extend(groups.roles_router.routes)
     app.router.routes.extend(server.health_router.routes)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_bad_parameter)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 
@@ -292,6 +293,8 @@ class Question(Shape):
 RECORDS: Final[dict[str, Any]] = {
     "User": TypeAdapter(Account),
     "Folder": TypeAdapter(Folder),
+    "Group": TypeAdapter(Group),
+    "Role": TypeAdapter(Role),
     "Admin": TypeAdapter(Admin),
     "APIKey": TypeAdapter(ApiKey),
     "EventAction": TypeAdapter(EventAction),
@@ -365,6 +368,8 @@ def shape_schemas() -> dict[str, Any]:
 _TITLES: Final = {
     "User": "An account. `password` is plain text or a known hash; it is never given back.",
     "Folder": "A directory that accounts can mount.",
+    "Group": "Settings that accounts inherit. Paths may hold `%username%`, `%role%` and `%custom1%`.",
+    "Role": "A set of accounts; an administrator with a role sees and changes only accounts that have it.",
     "Admin": "Somebody who may manage the server.",
     "APIKey": "A key for programs.",
     "EventAction": "Something that event rules can do. `options` has the section of its type.",

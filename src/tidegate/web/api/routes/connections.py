@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from tidegate.cluster.registry import LiveConnection, LiveTransfer, LiveWork
 from tidegate.errors import NotFound
 from tidegate.web.api import schemas
-from tidegate.web.api.access import CloseConnections, ViewConnections, With
+from tidegate.web.api.access import CloseConnections, ViewConnections, With, own_users
 from tidegate.web.api.bodies import Json, message
 from tidegate.web.api.routes import BASE
 
@@ -22,8 +22,9 @@ _log = logging.getLogger(__name__)
 @router.get("/connections", responses={200: {"model": list[schemas.ConnectionStatus]}})
 async def list_connections(services: With, who: ViewConnections) -> Response:
     """Live connections, oldest first, with what each is moving; then moves to other storage that run."""
-    del who
-    return Json([_document(connection) for connection in services.registry.all()])
+    own = await own_users(services, who)
+    live = services.registry.all()
+    return Json([_document(one) for one in live if own is None or one.username in own])
 
 
 @router.delete("/connections/{connection_id}", responses={200: {"model": schemas.ApiResponse}})
@@ -39,6 +40,11 @@ async def close_connection(
 
     A move to other storage stops: the old storage counts until it is run again.
     """
+    own = await own_users(services, who)
+    if own is not None and not any(
+        one.peer.connection_id == connection_id and one.username in own for one in services.registry.all()
+    ):
+        raise NotFound("no such connection")
     if node or not services.registry.close(connection_id, by=who.name):
         raise NotFound("no such connection")
     _log.info("connection %s closed by administrator %r", connection_id, who.name)

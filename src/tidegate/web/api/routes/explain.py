@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from tidegate.accounts.actor import Actor
 from tidegate.errors import InvalidArgument, NotFound
 from tidegate.model import Intent, VPath
 from tidegate.packages import load_beside
 from tidegate.policy import mistakes
 from tidegate.policy.decision import Step
 from tidegate.web.api import schemas
-from tidegate.web.api.access import ViewUsers, With
+from tidegate.web.api.access import Ip, ViewUsers, With, actor
 from tidegate.web.api.bodies import Json, read_model
 from tidegate.web.api.locks import lock_steps
 from tidegate.web.api.paging import folded
@@ -29,23 +30,23 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/explain", responses=_ANSWER)
-async def explain(services: With, who: ViewUsers, question: Annotated[schemas.Question, Query()]) -> Response:
+async def explain(
+    services: With, who: ViewUsers, ip: Ip, question: Annotated[schemas.Question, Query()]
+) -> Response:
     """Every rule that is asked about an act, in order, and which one decides.
 
     Storage is not asked (`tidegate explain --try` does): to view users does not mean to see their files.
     """
-    del who
-    return await _explained(services, question)
+    return await _explained(services, question, actor(who, ip))
 
 
 @router.post("/explain", responses=_ANSWER, openapi_extra=schemas.body("Question"))
-async def explain_document(request: Request, services: With, who: ViewUsers) -> Response:
+async def explain_document(request: Request, services: With, who: ViewUsers, ip: Ip) -> Response:
     """The same for a question as a document."""
-    del who
-    return await _explained(services, await read_model(request, schemas.Question))
+    return await _explained(services, await read_model(request, schemas.Question), actor(who, ip))
 
 
-async def _explained(services: Services, question: schemas.Question) -> Response:
+async def _explained(services: Services, question: schemas.Question, by: Actor) -> Response:
     for field, wrong in (
         ("ip", mistakes.address(question.ip)),
         ("protocol", mistakes.door(question.protocol)),
@@ -58,6 +59,9 @@ async def _explained(services: Services, question: schemas.Question) -> Response
     account = await services.provider.user(name)
     if account is None:
         raise NotFound("no such user")
+    by.require_reach(account)
+    resolved = await services.administration.effective.resolved(account)
+    account = resolved.account
     await load_beside("tidegate.policy.explain")
     from tidegate.policy.explain import Usage, parse_operation, parse_program
     from tidegate.policy.explain import explain as ask
@@ -94,4 +98,5 @@ async def _explained(services: Services, question: schemas.Question) -> Response
         now_ms=time.time_ns() // 1_000_000,
         locks=locks,
     )
-    return Json(answer.to_document())
+    groups = {"inherited": {field: list(names) for field, names in resolved.origins.items()}}
+    return Json({**answer.to_document(), **(groups if resolved.origins else {})})

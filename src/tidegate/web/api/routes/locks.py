@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from tidegate.contracts.cluster import HeldLock
 from tidegate.errors import NotFound
 from tidegate.web.api import schemas
-from tidegate.web.api.access import CloseConnections, ViewConnections, With
+from tidegate.web.api.access import CloseConnections, ViewConnections, With, own_users
 from tidegate.web.api.bodies import Json, message
 from tidegate.web.api.routes import BASE
 
@@ -26,8 +26,9 @@ async def list_locks(
     user: Annotated[str, Query(max_length=255, description="Locks of this account alone.")] = "",
 ) -> Response:
     """Write locks, by what they are on."""
-    del who
-    return Json([_document(lock) for lock in await services.sessions.locks.all(user or None)])
+    own = await own_users(services, who)
+    locks = await services.sessions.locks.all(user or None)
+    return Json([_document(lock) for lock in locks if own is None or lock.account in own])
 
 
 @router.delete("/locks/{token}", responses={200: {"model": schemas.ApiResponse}})
@@ -37,6 +38,11 @@ async def remove_lock(
     token: Annotated[str, Path(min_length=1, max_length=255)],
 ) -> Response:
     """End a lock; whoever holds it is refused from then on, and the log says by whom."""
+    own = await own_users(services, who)
+    if own is not None and not any(
+        lock.token == token and lock.account in own for lock in await services.sessions.locks.all(None)
+    ):
+        raise NotFound("no such lock")
     if not await services.sessions.locks.release(token, None):
         raise NotFound("no such lock")
     _log.info("lock %s removed by administrator %r", token, who.name)

@@ -11,7 +11,7 @@ from tidegate.errors import BadRecord, NotFound
 from tidegate.model import Account
 from tidegate.vfs.usage.progress import Kind, Scan
 from tidegate.web.api import schemas
-from tidegate.web.api.access import Ip, QuotaScans, With, actor
+from tidegate.web.api.access import Ip, QuotaScans, With, actor, own_users
 from tidegate.web.api.bodies import Json, message, read_model
 from tidegate.web.api.paging import Name, folded
 from tidegate.web.api.routes import BASE
@@ -27,8 +27,9 @@ Mode = Annotated[
 @router.get("/quotas/users/scans", responses={200: {"model": list[schemas.UserScan]}})
 async def list_user_scans(services: With, who: QuotaScans) -> Response:
     """Scans of users that run now, and how far they are."""
-    del who
-    return Json([_shown(scan) for scan in services.sessions.scans.progress.running("user")])
+    own = await own_users(services, who)
+    running = services.sessions.scans.progress.running("user")
+    return Json([_shown(scan) for scan in running if own is None or scan.name in own])
 
 
 @router.get("/quotas/folders/scans", responses={200: {"model": list[schemas.FolderScan]}})

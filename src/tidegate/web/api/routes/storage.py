@@ -26,7 +26,7 @@ async def check_user_storage(services: With, who: EditUsers, username: Name) -> 
     looked at.
     """
     del who
-    account = await services.administration.users.get(username)
+    account = await services.administration.effective.of(await services.administration.users.get(username))
     roots = {"/": storage_of(account)}
     for mount in account.virtual_folders:
         roots[mount.virtual_path] = storage_of(account, mount)

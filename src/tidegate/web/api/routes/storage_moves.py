@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from tidegate.errors import BadRecord
 from tidegate.web.api import schemas
-from tidegate.web.api.access import EditUsers, Ip, ManageFolders, With, actor
+from tidegate.web.api.access import EditUsers, Ip, ManageFolders, With, actor, own_users
 from tidegate.web.api.bodies import Json, message, read_model
 from tidegate.web.api.paging import Name, folded
 from tidegate.web.api.routes import BASE
@@ -27,8 +27,14 @@ _BODY: Final = schemas.body("StorageMoveWish")
 @router.get("/storage-moves", responses={200: {"model": list[schemas.StorageMove]}})
 async def list_storage_moves(services: With, who: EditUsers) -> Response:
     """Moves that run, ran lately, or wait to be continued, taken back or cleaned up."""
-    del who
-    return Json([_shown(move) for move in await services.moves().all()])
+    own = await own_users(services, who)
+    return Json(
+        [
+            _shown(move)
+            for move in await services.moves().all()
+            if own is None or (move.note.kind == "user" and move.note.name in own)
+        ]
+    )
 
 
 @router.get("/storage-moves/users/{username}", responses=_SHOWN)

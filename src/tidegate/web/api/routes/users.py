@@ -33,8 +33,7 @@ async def list_users(
     services: With, who: ViewUsers, offset: Offset = 0, limit: Limit = DEFAULT_PAGE, order: Sort = "ASC"
 ) -> Response:
     """List accounts by name; passwords and secrets are left out."""
-    del who
-    page = await services.provider.users(offset=offset, limit=limit, order=order)
+    page = await services.provider.users(offset=offset, limit=limit, order=order, role=who.role)
     return Json([encode_account(account, confidential=False) for account in page])
 
 
