@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tidegate.errors import BadRecord
 from tidegate.model import Account
 from tidegate.model.rule import Trigger
 from tidegate.rules.book import Rule
@@ -12,6 +14,8 @@ from tidegate.rules.conditions import patterns_of
 from tidegate.rules.facts import ABOUT_SOMEBODY, Facts
 from tidegate.rules.patterns import any_matches
 from tidegate.store.contract import Provider
+
+log = logging.getLogger(__name__)
 
 
 class People:
@@ -48,7 +52,11 @@ class People:
         patterns = patterns_of(options, "names")
         async for account in self._provider.iter_users(fresh=True):
             if any_matches(patterns, account.username):
-                now = await self._provider.user(account.username)
+                try:
+                    now = await self._find(account.username)
+                except BadRecord as error:
+                    log.warning("rule %s: user %r is left out: %s", rule.name, account.username, error)
+                    continue
                 if now is not None and not rule.condition.account_refusal(
                     [use.name for use in now.groups], now.role
                 ):
