@@ -96,11 +96,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     place = tmp_path_factory.mktemp("server")
     write_database(place / "country.mmdb", DATABASE)
     write_database(place / "asn.mmdb", {"127.0.0.6/32": system(64500, "Some network")})
+    (place / "blocked").write_text("# written by another program\n127.0.0.8\n")
     with blocklists() as port:
         one = Doors(
             place / "tidegate",
             geoip={"databases": ["../country.mmdb", "../asn.mmdb"], "denied_countries": ["JP"]},
             dnsbl={"zones": [{"zone": "bl.test"}], "nameservers": [f"127.0.0.1:{port}"], "timeout": 4000},
+            list_files=[{"path": "../blocked", "protocols": ["SSH", "HTTP"]}],
         )
         one.start()
         yield one
@@ -118,6 +120,16 @@ def test_a_denied_country_meets_closed_doors_until_the_database_says_otherwise(s
     write_database(database, DATABASE | {"127.0.0.5/32": country("DE", "EU")})
     age(database)
     wait_for(lambda: server.open_to("127.0.0.5") == ALL, "the other database")
+
+
+def test_a_file_of_a_list_is_heeded_and_read_again(server: Doors) -> None:
+    assert server.open_to("127.0.0.8") == {"FTP", "DAV"}
+    file = server.directory.parent / "blocked"
+    file.write_text("127.0.0.9\nnonsense\n")
+    age(file)
+    wait_for(lambda: server.open_to("127.0.0.9") == {"FTP", "DAV"}, "the file")
+    assert server.open_to("127.0.0.8") == ALL
+    assert "/blocked:2: 'nonsense' is no address" in server.log_file.read_text()
 
 
 def test_an_address_on_a_blocklist_is_refused(server: Doors) -> None:

@@ -23,6 +23,8 @@ class AddressLists:
         }
         for entry in entries:
             self.put(entry)
+        for table in self._tables.values():
+            table.arrange()
 
     def __len__(self) -> int:
         return sum(map(len, self._tables.values()))

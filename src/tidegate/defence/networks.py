@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table of networks that finds the most specific one that holds an address.
 
-One dictionary for each length of prefix in use: a look-up asks at most 33 of them for IPv4 and 129 for IPv6,
-however many networks there are, and adding or removing one costs no more. Figures are in ADR 0060.
+All networks of one version of IP are cut into ranges that do not overlap, each with the networks that hold
+it; a look-up is one binary search for the range. ADR 0061 has figures, also of radix trees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from tidegate.model.address import Address, parse_address
+from tidegate.model.address import Address, number_of
 from tidegate.model.address_list import Network
 
 T = TypeVar("T")
@@ -19,45 +20,57 @@ T = TypeVar("T")
 class _Family(Generic[T]):
     """The networks of one version of IP."""
 
-    __slots__ = ("_bits", "_levels", "_tables")
+    __slots__ = ("_bits", "_fresh", "_holders", "_starts", "values")
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
-        self._tables: dict[int, dict[int, T]] = {}
-        self._levels: tuple[tuple[int, dict[int, T]], ...] = ()
+        self.values: dict[tuple[int, int], T] = {}
+        self._starts: list[int] = []
+        self._holders: list[tuple[T, ...]] = []
+        self._fresh = True
 
-    def put(self, network: Network, value: T) -> None:
-        shift = self._bits - network.prefixlen
-        table = self._tables.get(shift)
-        if table is None:
-            table = self._tables[shift] = {}
-            self._arrange()
-        table[int(network.network_address) >> shift] = value
+    def key(self, network: Network) -> tuple[int, int]:
+        return int(network.network_address), network.prefixlen
 
-    def get(self, network: Network) -> T | None:
-        shift = self._bits - network.prefixlen
-        return self._tables.get(shift, {}).get(int(network.network_address) >> shift)
+    def changed(self) -> None:
+        self._fresh = False
 
-    def drop(self, network: Network) -> None:
-        shift = self._bits - network.prefixlen
-        table = self._tables.get(shift)
-        if table is not None:
-            table.pop(int(network.network_address) >> shift, None)
-            if not table:
-                del self._tables[shift]
-                self._arrange()
+    def arrange(self) -> None:
+        if self._fresh:
+            return
+        starts: list[int] = []
+        holders: list[tuple[T, ...]] = []
+        within: list[
+            tuple[int, tuple[T, ...]]
+        ] = []  # networks that hold what comes next: last address, holders
 
-    def _arrange(self) -> None:
-        self._levels = tuple(sorted(self._tables.items()))
+        def begin(start: int, held_by: tuple[T, ...]) -> None:
+            if starts and starts[-1] == start:
+                holders[-1] = held_by
+            else:
+                starts.append(start)
+                holders.append(held_by)
 
-    def tables(self) -> Iterator[dict[int, T]]:
-        return (table for _, table in self._levels)
+        def leave() -> None:
+            last, _ = within.pop()
+            begin(last + 1, within[-1][1] if within else ())
 
-    def holding(self, number: int) -> Iterator[T]:
-        for shift, table in self._levels:
-            found = table.get(number >> shift)
-            if found is not None:
-                yield found
+        for first, prefix in sorted(self.values):
+            while within and within[-1][0] < first:
+                leave()
+            outer = within[-1][1] if within else ()
+            held_by = (self.values[first, prefix], *outer)
+            within.append((first + (1 << (self._bits - prefix)) - 1, held_by))
+            begin(first, held_by)
+        while within:
+            leave()
+        self._starts, self._holders, self._fresh = starts, holders, True
+
+    def holding(self, number: int) -> Sequence[T]:
+        if not self._fresh:
+            self.arrange()
+        index = bisect_right(self._starts, number)
+        return self._holders[index - 1] if index else ()
 
 
 class NetworkTable(Generic[T]):
@@ -70,26 +83,36 @@ class NetworkTable(Generic[T]):
         self._six: _Family[T] = _Family(128)
 
     def __len__(self) -> int:
-        return sum(len(table) for family in (self._four, self._six) for table in family.tables())
+        return len(self._four.values) + len(self._six.values)
 
     def put(self, network: Network, value: T) -> None:
         """Add a network, or replace its value."""
-        self._of(network.version).put(network, value)
+        family = self._of(network.version)
+        family.values[family.key(network)] = value
+        family.changed()
 
     def get(self, network: Network) -> T | None:
         """The value of exactly this network."""
-        return self._of(network.version).get(network)
+        family = self._of(network.version)
+        return family.values.get(family.key(network))
 
     def drop(self, network: Network) -> None:
         """Remove a network; unknown is no error."""
-        self._of(network.version).drop(network)
+        family = self._of(network.version)
+        family.values.pop(family.key(network), None)
+        family.changed()
 
-    def holding(self, address: str | Address) -> Iterator[T]:
+    def arrange(self) -> None:
+        """Get ready for look-ups, as else the first one after a change does; 0.3 s for 100,000 networks."""
+        self._four.arrange()
+        self._six.arrange()
+
+    def holding(self, address: str | Address) -> Sequence[T]:
         """Values of the networks that hold an address, the most specific first; none if it is no address."""
-        parsed = parse_address(address) if isinstance(address, str) else address
-        if parsed is None:
-            return iter(())
-        return self._of(parsed.version).holding(int(parsed))
+        if isinstance(address, str):
+            found = number_of(address)
+            return () if found is None else self._of(found[0]).holding(found[1])
+        return self._of(address.version).holding(int(address))
 
     def _of(self, version: int) -> _Family[T]:
         return self._four if version == 4 else self._six

@@ -22,7 +22,7 @@ from tidegate.defence.lists import AddressLists
 from tidegate.defence.penalties import Offence, Penalties, PenaltyLimits
 from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList
-from tidegate.model.listed import ListKind, ListMode
+from tidegate.model.listed import ListEntry, ListKind, ListMode, prefix_of
 from tidegate.model.refusal import Refusal
 
 CHECK_SECONDS: Final = 5.0
@@ -73,6 +73,7 @@ class Defence:
 
     Attributes:
         lists: the addresses; replaced as a whole when records change.
+        file_lists: likewise, of files; None without any.
         checks: asked in this order; replaced as a whole.
         refusals: number of refusals by each rule since the start; rules are those of the configuration.
     """
@@ -89,6 +90,7 @@ class Defence:
     ) -> None:
         self.options = options
         self.lists = AddressLists()
+        self.file_lists: AddressLists | None = None
         self.checks = tuple(checks)
         self.refusals: Counter[str] = Counter()
         self.defender = Defender(options.defender or OFF)
@@ -122,14 +124,16 @@ class Defence:
     def judge(self, address: str, protocol: str, now: float) -> Refusal | None:
         """The decision of `check` without its effect, for those who only want to know."""
         if self.options.allow_listed_only:
-            entry = self.lists.find(ListKind.ALLOW, address, protocol, now)
+            entry = self.find(ListKind.ALLOW, address, protocol, now)
             if entry is None or entry.mode != ListMode.ALLOW:
                 return Refusal("common.allowlist_status", f"{address} is not on the allow list")
-        entry = self.lists.find(ListKind.DEFENDER, address, protocol, now)
+        entry = self.find(ListKind.DEFENDER, address, protocol, now)
         if entry is not None:
             if entry.mode == ListMode.ALLOW:
                 return None
-            return Refusal(LISTED, f"{address} is on the defender list as {entry.ipornet}", banned=True)
+            where = f", from {entry.name}" if entry.name.startswith("/") else ""
+            text = f"{address} is on the defender list as {entry.ipornet}{where}"
+            return Refusal(LISTED, text, banned=True)
         source = host_of(address)
         if self.defender.banned_until(source, now):
             return Refusal(BANNED, f"{source} is banned", banned=True)
@@ -152,6 +156,16 @@ class Defence:
             penalties is not None and penalties.exempt.match(address) is not None
         )
 
+    def find(self, kind: ListKind, address: str, protocol: str, now: float) -> ListEntry | None:
+        """The entry of a list that counts for an address: the most specific one, stored or of a file."""
+        stored = self.lists.find(kind, address, protocol, now)
+        if self.file_lists is None:
+            return stored
+        filed = self.file_lists.find(kind, address, protocol, now)
+        if stored is None or filed is None:
+            return stored or filed
+        return filed if prefix_of(filed) > prefix_of(stored) else stored
+
     async def wait(self, address: str, protocol: str) -> Refusal | None:
         """Ask the slower checks, then wait as long as rate limits ask for; refuse where that is too long."""
         refusal = await self._by_checks(address, protocol) if self.checks else None
@@ -172,11 +186,11 @@ class Defence:
 
     def is_safe(self, address: str, protocol: str) -> bool:
         """True if an address is on the list of those that are never banned: no check is asked about it."""
-        entry = self.lists.find(ListKind.DEFENDER, address, protocol, self._clock())
+        entry = self.find(ListKind.DEFENDER, address, protocol, self._clock())
         return entry is not None and entry.mode == ListMode.ALLOW
 
     async def _by_limiters(self, address: str, protocol: str) -> Refusal | None:
-        if self.lists.find(ListKind.RATE_SAFE, address, protocol, self._clock()) is not None:
+        if self.find(ListKind.RATE_SAFE, address, protocol, self._clock()) is not None:
             return None
         if self.options.proxies.match(address) is not None:
             return None
@@ -213,7 +227,7 @@ class Defence:
         if self.options.defender is None or not address or self.options.proxies.match(address) is not None:
             return
         now = self._clock()
-        if self.lists.find(ListKind.DEFENDER, address, protocol, now) is not None:
+        if self.find(ListKind.DEFENDER, address, protocol, now) is not None:
             return
         source = host_of(address)
         until = self.defender.mark(source, misdeed, now)
@@ -224,7 +238,7 @@ class Defence:
         """Charge an address for a connection that ended without a login, unless it is on a list or exempt."""
         if self.options.penalties is None or not address or self.is_exempt(address):
             return
-        if self.lists.find(ListKind.DEFENDER, address, protocol, self._clock()) is not None:
+        if self.find(ListKind.DEFENDER, address, protocol, self._clock()) is not None:
             return
         source = host_of(address)
         seconds = self.penalties.charge(source, offence, self._monotonic())

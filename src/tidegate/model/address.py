@@ -6,6 +6,8 @@ It is here and not in `policy`, because doors count connections by host and may 
 
 from __future__ import annotations
 
+# Its parser of texts alone: rooms that are pure have no `socket`.
+from _socket import AF_INET, AF_INET6, inet_pton
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -49,6 +51,20 @@ def _parse(text: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def number_of(text: str) -> tuple[int, int] | None:
+    """Version and number of an address, None if it is none; read as by `parse_address`, but quicker."""
+    try:
+        return 4, int.from_bytes(inet_pton(AF_INET, text), "big")
+    except (OSError, ValueError):
+        pass
+    try:
+        number = int.from_bytes(inet_pton(AF_INET6, text), "big")
+    except (OSError, ValueError):
+        address = parse_address(text)
+        return None if address is None else (address.version, int(address))
+    return (4, number & 0xFFFFFFFF) if number >> 32 == 0xFFFF else (6, number)
 
 
 def plain_address(text: str) -> str:

@@ -71,3 +71,8 @@ class ListEntry:
 def entry_name(kind: int, network: str) -> str:
     """The name of the record of an entry."""
     return f"{int(kind)}/{network}"
+
+
+def prefix_of(entry: ListEntry) -> int:
+    """Length of the prefix of an entry's network."""
+    return int(entry.ipornet.rpartition("/")[2])

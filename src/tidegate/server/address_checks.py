@@ -8,16 +8,19 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
 from tidegate.contracts.admission import AdmissionCheck
+from tidegate.defence.lists import AddressLists
 from tidegate.errors import ConfigError, Problem
 from tidegate.model.geography import NO_LOCATION, Location
+from tidegate.model.listed import PROTOCOLS, ListKind, ListMode
 
 if TYPE_CHECKING:
     from tidegate.addresses.dnsbl import BlocklistCheck
     from tidegate.addresses.geoip import GeoCheck, GeoDatabases
+    from tidegate.addresses.list_files import ListFiles
     from tidegate.config.schema.addresses import DnsblKeys
 
 log = logging.getLogger(__name__)
@@ -29,13 +32,17 @@ class AddressChecks:
     Attributes:
         changed: called with the checks, in the order of asking, whenever they are other ones; set by the
             defence.
+        listed: called with the lists of files, None without any, whenever they are other ones; likewise.
     """
 
     def __init__(self) -> None:
+        self.listed: Callable[[AddressLists | None], None] = lambda lists: None  # noqa: ARG005
         self.changed: Callable[[Sequence[AdmissionCheck]], None] = lambda checks: None  # noqa: ARG005
         self._geo: GeoCheck | None = None
         self._dnsbl: BlocklistCheck | None = None
         self._dnsbl_keys: DnsblKeys | None = None
+        self._files: ListFiles | None = None
+        self._lists: AddressLists | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
 
@@ -54,6 +61,8 @@ class AddressChecks:
             ConfigError: it cannot be used.
         """
         geo = await geo_check(loaded, kept=None if self._geo is None else self._geo.databases)
+        files = await list_files(loaded, kept=self._files)
+        lists = self._lists if files is self._files else await asyncio.to_thread(_lists_of, files)
         keys = loaded.settings.common.dnsbl
         same = self._dnsbl is not None and keys == self._dnsbl_keys
         dnsbl = self._dnsbl if same else await blocklist_check(loaded)
@@ -64,6 +73,8 @@ class AddressChecks:
             if self._dnsbl is not None and not same:
                 self._spawn(self._dnsbl.close())
             self._geo, self._dnsbl, self._dnsbl_keys = geo, dnsbl, keys
+            self._files, self._lists = files, lists
+            self.listed(lists)
             checks: list[AdmissionCheck] = [geo] if geo is not None and geo.rules else []
             self.changed([*checks, *([dnsbl] if dnsbl is not None else [])])
             self._keep_watch()
@@ -100,7 +111,7 @@ class AddressChecks:
         return None if self._geo is None else self._geo.databases.locate(address)
 
     def _keep_watch(self) -> None:
-        if self._watch is None and self._geo is not None:
+        if self._watch is None and (self._geo is not None or self._files is not None):
             self._watch = asyncio.create_task(self._look_now_and_then(), name="address files")
 
     async def _look_now_and_then(self) -> None:
@@ -112,6 +123,13 @@ class AddressChecks:
                 if self._geo is not None and await asyncio.to_thread(self._geo.databases.look):
                     self._geo.databases.forget()
                     log.info("databases of locations were read again")
+                files = self._files
+                if files is not None and await asyncio.to_thread(files.look):
+                    lists = await asyncio.to_thread(_lists_of, files)
+                    if files is self._files:  # no other configuration came meanwhile
+                        self._lists = lists
+                        self.listed(lists)
+                        log.info("files of lists were read again: %d entries", len(lists or ()))
             except Exception:  # the next look may succeed
                 log.exception("files of addresses could not be looked at")
 
@@ -142,6 +160,53 @@ async def geo_check(loaded: Loaded, kept: GeoDatabases | None = None) -> GeoChec
         databases.close()
         raise ConfigError([Problem("common.geoip.databases", text) for text in problems])
     return GeoCheck(databases, keys.rules())
+
+
+_KINDS: Final = {
+    "allow": (ListKind.ALLOW, ListMode.ALLOW),
+    "safe": (ListKind.DEFENDER, ListMode.ALLOW),
+    "block": (ListKind.DEFENDER, ListMode.DENY),
+    "rate-safe": (ListKind.RATE_SAFE, ListMode.ALLOW),
+}
+
+
+async def list_files(loaded: Loaded, kept: ListFiles | None = None) -> ListFiles | None:
+    """The files of lists of a configuration, read; None if it names none.
+
+    Args:
+        loaded: the configuration.
+        kept: files that are watched; taken if they are the same.
+
+    Raises:
+        ConfigError: a file cannot be read and `broken` is ``stop``.
+    """
+    keys = loaded.settings.common.list_files
+    if not keys:
+        return None
+    from tidegate.addresses.list_files import ListFile, ListFiles
+
+    files = [
+        ListFile(
+            path=str(loaded.resolve(one.path).absolute()),
+            kind=_KINDS[one.list][0],
+            mode=_KINDS[one.list][1],
+            protocols=sum(PROTOCOLS[name] for name in set(one.protocols)) % sum(PROTOCOLS.values()),
+        )
+        for one in keys
+    ]
+    if kept is not None and kept.files == tuple(files):
+        return kept
+    found = ListFiles(files)
+    await asyncio.to_thread(found.look)
+    stops = {file.path for file, one in zip(files, keys, strict=True) if one.broken == "stop"}
+    problems = [f"{path}: {error}" for path, error in found.problems().items() if path in stops]
+    if problems:
+        raise ConfigError([Problem("common.list_files", text) for text in problems])
+    return found
+
+
+def _lists_of(files: ListFiles | None) -> AddressLists | None:
+    return None if files is None else AddressLists(files.entries())
 
 
 async def blocklist_check(loaded: Loaded) -> BlocklistCheck | None:

@@ -84,7 +84,7 @@ class DefenceHost:
         self._bus = bus
         self.defence = ledger.entrance = Defence(options(loaded), banned=self._was_banned)
         self.checks = checks
-        checks.changed = self._take_checks
+        checks.changed, checks.listed = self._take_checks, self._take_lists
         self._ledger = ledger
         ledger.proxies = proxies(loaded)
         self._stored: dict[str, float] = {}
@@ -138,6 +138,9 @@ class DefenceHost:
 
     def _take_checks(self, checks: Sequence[AdmissionCheck]) -> None:
         self.defence.checks = tuple(checks)
+
+    def _take_lists(self, lists: AddressLists | None) -> None:
+        self.defence.file_lists = lists
 
     # -- the sink ------------------------------------------------------------------------------------------
 

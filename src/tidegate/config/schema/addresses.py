@@ -15,6 +15,8 @@ from tidegate.model.geography import GeoRules
 MAX_ZONES: Final = 16
 """Blocklists that are asked at most."""
 
+_Protocols = list[Literal["SSH", "FTP", "DAV", "HTTP"]]
+
 _ANSWERS: Final = IPv4Network("127.0.0.0/8")
 
 
@@ -161,3 +163,28 @@ def _server(text: str) -> tuple[str, int]:
     if parsed is None or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"nameservers: {text[:64]!r} is no address of a name server")
     return str(parsed), int(port)
+
+
+class ListFileKeys(Section):
+    """One file of a list."""
+
+    path: str = key(
+        "",
+        "The file: one address or network (CIDR) a line; `#` and `;` begin comments. It is read again when "
+        "it changes. Wrong lines are named in the log and left out.",
+        pattern=r"^[^\x00]+$",
+        like="a file name",
+    )
+    list: Literal["allow", "safe", "block", "rate-safe"] = key(
+        "block",
+        "The list that its entries are of: `allow` (may connect while `allowlist_status` is 1), `safe` "
+        "(never banned), `block` (never gets in), `rate-safe` (no rate limiter holds it).",
+    )
+    protocols: _Protocols = key(
+        ["SSH", "FTP", "DAV", "HTTP"], "Protocols that its entries are for: SSH, FTP, DAV, HTTP."
+    )
+    broken: Literal["stop", "go_on"] = key(
+        "stop",
+        "A file that cannot be read when the server starts: `stop` does not start, `go_on` starts without "
+        "its entries. One that breaks later keeps what was read before.",
+    )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from tidegate.config.schema.addresses import DnsblKeys, GeoIpKeys
+from tidegate.config.schema.addresses import DnsblKeys, GeoIpKeys, ListFileKeys
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
 from tidegate.config.schema.defence import DefenderKeys, PenaltyKeys, RateLimiterKeys, networks
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
@@ -80,6 +80,11 @@ class Common(Section):
     )
     geoip: GeoIpKeys = key(GeoIpKeys(), "Lets clients in by country, continent and autonomous system.")
     dnsbl: DnsblKeys = key(DnsblKeys(), "Refuses addresses that DNS blocklists have.")
+    list_files: list[ListFileKeys] = key(
+        [],
+        "Files with entries of lists, beside those that `tidegate ip-list` stores; the most specific entry "
+        "counts, of two for the same network the stored one.",
+    )
     server_version: Literal["", "short"] = key(
         "", "What servers say they are: empty tells name and version, `short` the name alone."
     )

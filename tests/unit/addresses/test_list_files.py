@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of lists: what is read of them, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.geo_databases import age
+
+from tidegate.addresses import list_files
+from tidegate.addresses.list_files import ListFile, ListFiles, read_lines
+from tidegate.defence.lists import AddressLists
+from tidegate.defence.pipeline import Defence, DefenceOptions
+from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
+
+TEXT = """\
+# a list
+192.0.2.0/24            ; SBL1
+  198.51.100.7          # one host
+2001:db8::/32
+::ffff:203.0.113.0/120
+
+no-address.example
+203.0.113.9/24
+1.2.3.4 5.6.7.8
+"""
+
+
+def block(path: Path, **more) -> ListFile:
+    return ListFile(**{"path": str(path), "kind": ListKind.DEFENDER, "mode": ListMode.DENY, **more})
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+    age(path)
+
+
+def test_lines_are_networks_and_wrong_ones_are_named() -> None:
+    found = read_lines(TEXT.splitlines())
+    assert found.networks == (
+        ("192.0.2.0/24", 2),
+        ("198.51.100.7/32", 3),
+        ("2001:db8::/32", 4),
+        ("203.0.113.0/24", 5),
+    )
+    assert found.wrong == (
+        (7, "'no-address.example' is no address and no network"),
+        (8, "'203.0.113.9/24' has bits of a host; the network is 203.0.113.0/24"),
+        (9, "'1.2.3.4 5.6.7.8' is no address and no network"),
+    )
+
+
+def test_a_file_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(list_files, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(list_files, "MAX_TOLD", 2)
+    path = tmp_path / "block"
+    write(path, "".join(f"10.0.0.{n}\n" for n in range(8)))
+    files = ListFiles([block(path)])
+    assert files.look()
+    assert len(files.entries()) == 3
+    assert f"{path}:4: there are more than 3 entries" in caplog.text
+    assert f"{path}: 3 more lines are left out" in caplog.text
+    monkeypatch.setattr(list_files, "MAX_BYTES", 10)
+    write(path, "10.0.0.1\n10.0.0.2\n")
+    assert not files.look()
+    assert files.problems() == {str(path): "is larger than 10 bytes"}
+    assert len(files.entries()) == 3
+
+
+def test_a_file_is_read_again_and_a_broken_one_leaves_its_entries(tmp_path: Path) -> None:
+    path = tmp_path / "block"
+    write(path, "10.0.0.1\n")
+    files = ListFiles([block(path)])
+    assert files.look()
+    assert not files.look()
+    path.write_text("10.0.0.1\n10.0.")
+    assert not files.look()  # its writer may not be done
+    write(path, "10.0.0.2\n10.0.0.3\n")
+    assert files.look()
+    assert [entry.ipornet for entry in files.entries()] == ["10.0.0.2/32", "10.0.0.3/32"]
+    path.write_bytes(b"\xff\xfe\x00")
+    age(path)
+    assert not files.look()
+    assert list(files.problems()) == [str(path)]
+    path.unlink()
+    assert not files.look()
+    assert len(files.entries()) == 2
+
+
+def test_files_are_joined(tmp_path: Path) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    write(one, "10.0.0.1\n10.0.0.2\n")
+    write(two, "10.0.0.1\n10.0.0.2\n")
+    write(three, "10.0.0.2\n")
+    files = ListFiles([block(one, protocols=1), block(two, protocols=2), block(three, mode=ListMode.ALLOW)])
+    assert files.look()
+    found = {entry.ipornet: (entry.mode, entry.protocols) for entry in files.entries()}
+    assert found == {"10.0.0.1/32": (ListMode.DENY, 3), "10.0.0.2/32": (ListMode.DENY, 3)}
+
+
+def test_the_most_specific_entry_counts_and_of_two_the_stored_one(tmp_path: Path) -> None:
+    path = tmp_path / "block"
+    write(path, "10.0.0.0/24\n10.0.1.1\n10.0.2.0/24\n")
+    files = ListFiles([block(path)])
+    files.look()
+    defence = Defence(DefenceOptions())
+    defence.file_lists = AddressLists(files.entries())
+
+    def safe(network: str) -> ListEntry:
+        return ListEntry(name=entry_name(2, network), type=2, ipornet=network, mode=ListMode.ALLOW)
+
+    defence.lists = AddressLists([safe("10.0.0.1/32"), safe("10.0.1.0/24"), safe("10.0.2.0/24")])
+    assert defence.check("10.0.0.1", "SSH") is None  # stored, narrower
+    assert defence.check("10.0.2.9", "SSH") is None  # the same network
+    assert defence.check("10.0.1.2", "SSH") is None
+    for address, network, line in (("10.0.0.2", "10.0.0.0/24", 1), ("10.0.1.1", "10.0.1.1/32", 2)):
+        refusal = defence.check(address, "SSH")
+        assert refusal is not None
+        assert refusal.text == f"{address} is on the defender list as {network}, from {path}:{line}"
