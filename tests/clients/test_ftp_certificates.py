@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,6 +76,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         ca_revocation_lists=[str(own.crl)],
     ) as server:
         yield World(server, own, other)
+
+
+def test_a_certificate_tries_few_names(world: World) -> None:
+    """Each may start a program of the operator's; nobody has it do so for ever."""
+    person, pair = world.account(CN)
+    with RawFtp(world.server.plain) as ftp:
+        context = ssl.create_default_context(cafile=str(world.server.certificate))
+        context.load_cert_chain(*pair)
+        assert ftp.code("AUTH TLS") == 234
+        ftp.sock = context.wrap_socket(ftp.sock, server_hostname="localhost")
+        begun = time.monotonic()
+        assert [ftp.code(f"USER other{number}") for number in range(3)] == [331, 331, 331]
+        assert time.monotonic() - begun >= 2
+        assert ftp.code(f"USER {person.name}") == 530
+        with pytest.raises((EOFError, OSError, AssertionError)):
+            ftp.code(f"USER {person.name}")
 
 
 def run(*words: str | Path, text: str = "", home: Path | None = None) -> subprocess.CompletedProcess[str]:

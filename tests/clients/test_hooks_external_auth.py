@@ -208,3 +208,30 @@ async def test_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
             assert "more than 1048576 bytes" in caplog.text
             assert "secret" not in caplog.text
             assert "pw-e1" not in caplog.text
+
+
+async def test_rest_asks_the_hooks_of_a_login(tmp_path: Path) -> None:
+    hook = HookProgram(tmp_path, "extauth")
+    async with hook_world(tmp_path, data_provider={"external_auth_hook": str(hook)}) as world:
+        client, question = world.web.client, {"user": "x1", "op": "upload", "path": "/f"}
+        named = await client.post("/api/v2/explain", json=question)
+        assert named.status_code == 404
+        assert "data_provider.external_auth_hook may know them" in named.text
+        assert hook.calls() == []
+        hook.answers(world.document("x1", permissions={"/": ["list"]}))
+        asked = {**question, "ask": True, "password": "pw-x1"}
+        answer = (await client.post("/api/v2/explain", json=asked)).json()
+        assert (answer["allowed"], answer["decided_by"]["rule"]) == (False, "permissions[/]")
+        (told,) = answer["hooks"]
+        assert told == {
+            "hook": "external_auth", "key": "data_provider.external_auth_hook", "target": str(hook),
+            "answer": "answered: it is user 'x1'", "refuses": False,
+        }  # fmt: skip
+        (call,) = hook.calls()
+        assert (call["AUTHD_USERNAME"], call["AUTHD_PASSWORD"]) == ("x1", "pw-x1")
+        assert await world.stored("x1") is None
+        await world.web.add_admin("viewer", "view_users")
+        async with world.web.acting_as("viewer") as viewer:
+            assert (await viewer.post("/api/v2/explain", json=asked)).status_code == 403
+            assert (await viewer.get("/api/v2/explain", params=asked)).status_code == 400
+        assert hook.calls() == []

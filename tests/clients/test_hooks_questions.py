@@ -66,9 +66,15 @@ async def test_a_program_that_asks(tmp_path: Path, caplog: pytest.LogCaptureFixt
             hook.asks(*rounds)
             let_in, _ = await ask(world, "i1", *answers)
             assert (let_in, hook.read) == (expected, read), rounds
-        # Who is not known is asked the same, is refused, and the program does not run.
-        hook.asks(*ROUNDS, {"auth_result": 1})
-        await ask(world, "i1", "a1", "a2", "a3")
+        # Who is not known is asked what others were asked alike, is refused, and the program does not run.
+        hook.asks({"questions": ["The code that i1 got: "], "echos": [True]})
+        await ask(world, "i1", "1")
+        _, person = await ask(world, "nobody", "1")
+        assert person.seen == [("", [("Password: ", False)])]
+        await world.add("i2", password="pw-i2")
+        for name in ("i1", "i2"):
+            hook.asks(*ROUNDS, {"auth_result": 1})
+            await ask(world, name, "a1", "a2", "a3")
         hook.asks(*ROUNDS, {"auth_result": 1})
         let_in, person = await ask(world, "nobody", "a1", "a2", "a3")
         assert not let_in

@@ -62,6 +62,28 @@ async def test_external_authentication_decides(tmp_path: Path, scope: int) -> No
         assert not await signer.logs_in(world)
 
 
+async def test_an_account_that_is_not_stored(tmp_path: Path) -> None:
+    signer = Signer(tmp_path)
+    hook = HookProgram(tmp_path, "extauth")
+    provider = {"external_auth_hook": str(hook)}
+    sections = {**signer.sections, "hooks": {"store_accounts": False}}
+    async with hook_world(tmp_path, data_provider=provider, **sections) as world:
+        hook.answers({"username": ""})
+        assert not await signer.logs_in(world)
+        hook.answers(world.document("e1", quota_files=1))
+        assert await signer.logs_in(world)
+        async with world.ssh("e1", client_keys=[(signer.key, signer.certificate)]) as connection:  # noqa: SIM117
+            async with connection.start_sftp_client() as sftp, sftp.open("/a", "wb") as file:
+                await file.write(b"1")
+        assert await world.stored("e1") is None
+        await world.web.app.sessions.tracker.settle("e1")
+        kept = await world.web.app.provider.external("e1")
+        assert kept is not None
+        assert kept.used_quota_files == 1
+        hook.answers("", status=1)
+        assert not await signer.logs_in(world)
+
+
 async def test_a_scope_without_keys_leaves_certificates_alone(tmp_path: Path) -> None:
     signer = Signer(tmp_path)
     hook = HookProgram(tmp_path, "extauth")

@@ -17,8 +17,8 @@ from tidegate.cli.spread import spread
 from tidegate.errors import NotFound
 
 if TYPE_CHECKING:
-    from tidegate.cli.explain_hooks import HookAnswers
     from tidegate.config.load import Loaded
+    from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.model import Account
     from tidegate.model.geography import Location
     from tidegate.policy.decision import Step

@@ -114,13 +114,14 @@ class Questions:
         self._passwords = passwords
         self._code = code
         self._open: OrderedDict[str, Conversation] = OrderedDict()
-        self._shown_first: Challenge | None = None
+        self._asked_first: tuple[str, Challenge | None] = "", None
+        self._common: Challenge | None = None
 
     async def begin(self, peer: Peer, username: str, account: Account | None) -> Challenge | None:
         """The first questions for a login.
 
-        A user who is not known is asked what the last known one was asked first, and is refused whatever the
-        answers are; the hook is not asked about them.
+        A user who is not known is asked what two different users were asked alike, and is refused whatever
+        the answers are; the hook is not asked about them. What one alone was asked may be about them.
 
         Raises:
             LoginRefused: the hook refuses or fails.
@@ -132,7 +133,7 @@ class Questions:
         if len(self._open) > MAX_CONVERSATIONS:
             await self.forget(next(iter(self._open)))
         if account is None:
-            return self._shown_first
+            return self._common
         if self._hook.is_http:
             talk.side = HttpSide(self._hook, self._asker, account, peer)
         else:
@@ -148,7 +149,9 @@ class Questions:
         await self._advance(peer, talk, (), ())
         if talk.current.accepted:
             return Challenge(())
-        self._shown_first = talk.current.challenge
+        before, self._asked_first = self._asked_first, (account.username, talk.current.challenge)
+        if before[0] != account.username and before[1] == talk.current.challenge:
+            self._common = before[1]
         return talk.current.challenge
 
     async def answer(self, attempt: LoginAttempt) -> Accepted | NextStep:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,6 +36,56 @@ class Asked:
     answer: str = ""
     refuses: bool = False
     account: Account | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswers:
+    """The hooks of a login.
+
+    Attributes:
+        asked: in their order.
+        account: the account after them, None if nobody knows the user.
+    """
+
+    asked: Sequence[Asked]
+    account: Account | None
+
+    @property
+    def refused(self) -> bool:
+        """True if one of them refuses."""
+        return any(one.refuses for one in self.asked)
+
+    @property
+    def text(self) -> str:
+        """A line for each."""
+        from tidegate.policy.explain import safe
+
+        return "".join(
+            f"hook {one.hook.name}: {one.hook.shown}{': ' if one.answer else ''}{safe(one.answer)}\n"
+            for one in self.asked
+        )
+
+    @property
+    def documents(self) -> list[dict[str, object]]:
+        """The same as values of JSON."""
+        return [
+            {
+                "hook": one.hook.name,
+                "key": one.hook.key,
+                "target": one.hook.shown,
+                "answer": one.answer,
+                "refuses": one.refuses,
+            }
+            for one in self.asked
+        ]
+
+    @property
+    def unknown(self) -> str:
+        """The end of the message that there is no such user."""
+        if any(one.answer for one in self.asked):
+            return "; " + "; ".join(f"{one.hook.key} {one.answer}" for one in self.asked if one.answer)
+        asked = [one.hook.key for one in self.asked if one.hook.name in ("external_auth", "pre_login")]
+        return f"; {asked[0]} may know them: --ask asks it" if asked else ""
 
 
 def hooks_of(settings: HookSettings, account: Account | None, method: str, family: str) -> list[Hook]:

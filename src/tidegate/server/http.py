@@ -34,6 +34,8 @@ from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
 if TYPE_CHECKING:
+    from tidegate.hooks.rehearsing import HookAnswers
+    from tidegate.model import Account, Peer
     from tidegate.web.admin.application import Pages
 
 _KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
@@ -188,6 +190,7 @@ class RestApi:
             defence=root.defence,
             locate=nowhere if root.defence is None else root.defence.checks.locate,
             monotonic=time.monotonic,
+            hooks=_explain_hooks,
         )
 
     async def _user_file(self, loaded: Loaded) -> HtpasswdFile | None:
@@ -269,3 +272,15 @@ async def signing_key(loaded: Loaded) -> bytes | None:
         path = loaded.resolve(httpd.signing_passphrase_file)
         passphrase = await asyncio.to_thread(read_secret, path, "httpd.signing_passphrase_file")
     return await asyncio.to_thread(derive_key, passphrase) if passphrase else None
+
+
+async def _explain_hooks(
+    loaded: Loaded, username: str, account: Account | None, *, peer: Peer, method: str, secret: str | None
+) -> HookAnswers:
+    """See `tidegate.server.explained_hooks`, which is loaded for those who ask."""
+    from tidegate.packages import load_beside
+
+    await load_beside("tidegate.server.explained_hooks")
+    from tidegate.server.explained_hooks import explain_hooks
+
+    return await explain_hooks(loaded, username, account, peer=peer, method=method, secret=secret)

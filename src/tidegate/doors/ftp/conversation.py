@@ -96,12 +96,14 @@ class Login:
         partial: what was accepted before the next step.
         tries: that were refused.
         refused: the certificate of the client refuses this user, whatever the password.
+        certified: USER commands for which the certificate was judged.
     """
 
     username: str = ""
     partial: PartialLogin | None = None
     tries: int = 0
     refused: bool = False
+    certified: int = 0
 
 
 @dataclass(slots=True)

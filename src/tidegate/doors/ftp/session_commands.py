@@ -37,11 +37,20 @@ async def user(c: Conversation, argument: str) -> None:
         raise Rejected(530, "This server takes no logins in the clear.")
     if c.session is not None:
         raise Rejected(530, "Somebody is logged in; connect anew to log in as another user.")
-    c.login = Login(username=argument, tries=c.login.tries)
+    certificate, certified = _certificate(c), c.login.certified
+    if certificate is not None:
+        # Each of them may start a program of the operator's; PASS counts its own.
+        if certified:
+            await asyncio.sleep(FAILED_SECONDS)
+        if certified >= c.options.login_tries:
+            c.quitting = True
+            raise Rejected(530, "Too many users for one certificate.")
+        certified += 1
+    c.login = Login(username=argument, tries=c.login.tries, certified=certified)
     c.record.named(argument)
     c.door.proves(c.visit)
     outcome = await login_by_certificate(
-        c.door.login, c.record, c.peer, argument, _certificate(c), client_version=c.client
+        c.door.login, c.record, c.peer, argument, certificate, client_version=c.client
     )
     if isinstance(outcome, Principal):
         await _enter(c, outcome, 232)  # RFC 4217 section 4.2: the TLS session has said who it is
@@ -86,7 +95,7 @@ async def password(c: Conversation, argument: str) -> None:
         await c.reply(331, asked.rstrip(": ") or "Another secret is needed: PASS again.")
         return
     if outcome is None:
-        c.login = Login(tries=c.login.tries + 1)
+        c.login = Login(tries=c.login.tries + 1, certified=c.login.certified)
         left = begun + FAILED_SECONDS - asyncio.get_running_loop().time()
         await asyncio.sleep(max(left, 0))
         if c.login.tries >= c.options.login_tries:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes of requests and answers that are not records of the data provider, for checks and for OpenAPI."""
+"""Shapes of requests and answers that are not records of the data provider, for checks and for OpenAPI.
+
+Long, because it is one list of shapes, a few lines each, all of which the description of the API names.
+"""
 
 from __future__ import annotations
 
@@ -290,6 +293,16 @@ class Question(Shape):
     target_exists: bool = False
 
 
+class AskedQuestion(Question):
+    """The question to explain, which hooks may be asked too."""
+
+    ask: bool = Field(
+        False,
+        description="Ask the hooks of this login too; nothing is stored. Needs the permission *.",
+    )
+    password: str = Field("", max_length=1024, description="With `ask`: the password that they get.")
+
+
 RECORDS: Final[dict[str, Any]] = {
     "User": TypeAdapter(Account),
     "Folder": TypeAdapter(Folder),
@@ -361,6 +374,7 @@ def shape_schemas() -> dict[str, Any]:
             QuotaUsage,
             TransferUsage,
             Question,
+            AskedQuestion,
         )
     }
 

@@ -31,7 +31,9 @@ from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens
 
 if TYPE_CHECKING:
+    from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.identity.second_factor import SecondFactors
+    from tidegate.model import Account, Peer
     from tidegate.relocation.moves import Moves
 
 MAX_JOBS: Final = 8
@@ -53,6 +55,23 @@ class Connections(Protocol):
 
     def status(self) -> list[DoorStatus]:
         """Every door as it is now."""
+        ...
+
+
+class ExplainsHooks(Protocol):
+    """Names or asks the hooks of a login."""
+
+    async def __call__(
+        self,
+        loaded: Loaded,
+        username: str,
+        account: Account | None,
+        *,
+        peer: Peer,
+        method: str,
+        secret: str | None,
+    ) -> HookAnswers:
+        """The hooks; with a `secret` they are asked. Nothing that they answer is stored."""
         ...
 
 
@@ -155,6 +174,7 @@ class Services:
         locate: looks up the location of an address.
         defence: scores and bans of this server; None where there is none.
         moves: of files to other storage; made when they are first asked for.
+        hooks: names or asks those of a login that is explained.
     """
 
     loaded: Loaded
@@ -182,3 +202,4 @@ class Services:
     locate: Locate = nowhere
     event_rules: EventRuleHost | None = None
     defence: DefenceHost | None = None
+    hooks: ExplainsHooks | None = None

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.accounts.actor import Actor
-from tidegate.errors import InvalidArgument, NotFound
-from tidegate.model import Intent, VPath
+from tidegate.accounts.administrators import EVERYTHING
+from tidegate.errors import Denied, InvalidArgument, NotFound
+from tidegate.model import Intent, Peer, VPath
 from tidegate.packages import load_beside
 from tidegate.policy import mistakes
 from tidegate.policy.decision import Step
@@ -21,6 +22,11 @@ from tidegate.web.api.locks import lock_steps
 from tidegate.web.api.paging import folded
 from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
+
+if TYPE_CHECKING:
+    from tidegate.hooks.rehearsing import HookAnswers
+
+_WHO: Final = "only administrators with the permission * may have hooks asked"
 
 router = APIRouter(prefix=BASE, tags=["explain"])
 
@@ -40,13 +46,22 @@ async def explain(
     return await _explained(services, question, actor(who, ip))
 
 
-@router.post("/explain", responses=_ANSWER, openapi_extra=schemas.body("Question"))
+@router.post("/explain", responses=_ANSWER, openapi_extra=schemas.body("AskedQuestion"))
 async def explain_document(request: Request, services: With, who: ViewUsers, ip: Ip) -> Response:
-    """The same for a question as a document."""
-    return await _explained(services, await read_model(request, schemas.Question), actor(who, ip))
+    """The same for a question as a document, which may have the hooks of the login asked.
+
+    They get a password, and tell if it is right: that is for administrators who may do everything.
+    """
+    question = await read_model(request, schemas.AskedQuestion)
+    if question.ask and not who.may(EVERYTHING):
+        raise Denied(f"ask: {_WHO}", rule="permissions")
+    secret = question.password if question.ask else None
+    return await _explained(services, question, actor(who, ip), secret=secret)
 
 
-async def _explained(services: Services, question: schemas.Question, by: Actor) -> Response:
+async def _explained(
+    services: Services, question: schemas.Question, by: Actor, *, secret: str | None = None
+) -> Response:
     for field, wrong in (
         ("ip", mistakes.address(question.ip)),
         ("protocol", mistakes.door(question.protocol)),
@@ -57,8 +72,17 @@ async def _explained(services: Services, question: schemas.Question, by: Actor) 
     name = folded(services, question.user, "user")
     await services.sessions.tracker.settle(name)
     account = await services.provider.user(name)
+    if account is not None:
+        by.require_reach(account)
+    hooks: HookAnswers | None = None
+    if services.hooks is not None and services.loaded.settings.has_hooks:
+        protocol, _ = mistakes.protocol_of(question.protocol)
+        peer = Peer("", protocol, question.ip)
+        method = question.method or "password"
+        hooks = await services.hooks(services.loaded, name, account, peer=peer, method=method, secret=secret)
+        account = hooks.account
     if account is None:
-        raise NotFound("no such user")
+        raise NotFound(f"no such user{hooks.unknown if hooks is not None else ''}")
     by.require_reach(account)
     resolved = await services.administration.effective.resolved(account)
     account = resolved.account
@@ -98,5 +122,9 @@ async def _explained(services: Services, question: schemas.Question, by: Actor) 
         now_ms=time.time_ns() // 1_000_000,
         locks=locks,
     )
-    groups = {"inherited": {field: list(names) for field, names in resolved.origins.items()}}
-    return Json({**answer.to_document(), **(groups if resolved.origins else {})})
+    more: dict[str, object] = {}
+    if resolved.origins:
+        more["inherited"] = {field: list(names) for field, names in resolved.origins.items()}
+    if hooks is not None:
+        more["hooks"] = hooks.documents
+    return Json({**answer.to_document(), **more})
