@@ -15,6 +15,14 @@ from tidegate.model import StorageConfig
 _NOT_A_DIRECTORY: Final = frozenset(("", ".", ".."))
 
 
+def proposed_home(name: str, rules: Rules) -> str:
+    """The directory that is proposed for a new account; empty for a name that no directory can have."""
+    if "/" in name or name in _NOT_A_DIRECTORY:
+        return ""
+    home = rules.users_base_dir or f"{rules.server_dir}/{DEFAULT_HOMES}"
+    return f"{home.rstrip('/')}/{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Homes:
     """The storage in which new accounts get homes, one below the other's prefix.
@@ -45,9 +53,8 @@ class Homes:
         storage = self.of(name)
         if storage is None:
             return document
-        home = rules.users_base_dir or f"{rules.server_dir}/{DEFAULT_HOMES}"
         return {
             **document,
-            "home_dir": f"{home.rstrip('/')}/{name}",
+            "home_dir": proposed_home(name, rules),
             "filesystem": {"provider": storage.kind, **storage.options},
         }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
     from tidegate.store.browser_sessions import BrowserSessionStore
     from tidegate.store.deliveries import DeliveryStore
+    from tidegate.store.user_query import UserQuery
 
 __all__ = [
     "ADD_ONLY",
@@ -170,6 +171,10 @@ class Provider(Protocol):
 
     def iter_users(self, *, fresh: bool = False) -> AsyncIterator[Account]:
         """Every account by name, without holding them all; with `fresh` never from a replica."""
+        ...
+
+    async def find_users(self, query: UserQuery) -> list[Account]:
+        """A page of the accounts that a search finds, in its order."""
         ...
 
     async def count_users(self) -> int:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import bisect
 import json
+import re
 from collections.abc import Iterator
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import TypeAdapter
 
@@ -19,6 +22,9 @@ from tidegate.store.contract import Order, Record
 from tidegate.store.kv_groups import dump_group, dump_role, load_group, load_role
 from tidegate.store.records import RecordTable
 from tidegate.store.storages import dump_record, load_record
+
+if TYPE_CHECKING:
+    from tidegate.store.user_query import UserQuery
 
 MARK_EVERY: Final = 256
 """Names between two bookmarks that make skipping to a page cheap."""
@@ -122,6 +128,46 @@ class LmdbTransaction:
         """See `RecordTransaction`."""
         return int(self.raw.stat(self._tables[table])["entries"])
 
+    def scan_users(self, query: UserQuery) -> Iterator[Account]:
+        """See `RecordTransaction`. Only what is on the page is decoded; by name, that is all that is read."""
+        by_name, found = query.sort == "username", 0
+        order = re.compile(rb'"%s":(\d+)' % query.sort.encode())
+        best: list[tuple[int | str, str]] = []
+        for key, content in self._users_from(query):
+            name = key.decode()
+            if not _may_match(query, name, content):
+                continue
+            if by_name:
+                yield cast("Account", _decoded("users", key, content))
+                found += 1
+                if found == query.limit:
+                    return
+                continue
+            number = order.search(content)
+            at = int(number[1]) if number else 0
+            if query.follows((at, name)):
+                _join(best, (at, name), query)
+        for _, name in best:
+            if (account := self.get("users", name)) is not None:
+                yield cast("Account", account)
+
+    def _users_from(self, query: UserQuery) -> Iterator[tuple[bytes, bytes]]:
+        """Stored accounts in the order of their names, or backwards; from the row on that a page follows."""
+        by_name = query.sort == "username"
+        start = query.after[1].encode() if by_name and query.after is not None else b""
+        with self.raw.cursor(db=self._tables["users"]) as cursor:
+            if not (by_name and query.falling):
+                there = cursor.set_range(start + b"\0") if start else cursor.first()
+                rows = cursor.iternext()
+            else:
+                there = (cursor.set_range(start) and cursor.prev()) if start else cursor.last()
+                if start and not there and not cursor.set_range(start):
+                    there = cursor.last()  # every name is before it
+                rows = cursor.iterprev()
+            if there:
+                for key, value in rows:
+                    yield bytes(key), bytes(value)
+
     def next_id(self) -> int:
         """See `RecordTransaction`."""
         return self._raise(_LAST_ID)
@@ -210,6 +256,20 @@ class LmdbTransaction:
         number = int(self.raw.get(key, db=self._tables["meta"], default=b"0")) + 1
         self.raw.put(key, str(number).encode(), db=self._tables["meta"])
         return number
+
+
+def _may_match(query: UserQuery, name: str, content: bytes) -> bool:
+    """True if a stored account is wanted."""
+    if not query.only and "@" not in query.text:
+        return query.text.lower() in name.lower()
+    return query.matches(SimpleNamespace(**json.loads(content)))
+
+
+def _join(best: list[tuple[int | str, str]], key: tuple[int | str, str], query: UserQuery) -> None:
+    """Keep a row among the first `query.limit` so far; `best` are their keys, sorted."""
+    bisect.insort(best, key)
+    if len(best) > query.limit:
+        best.pop(0 if query.falling else -1)
 
 
 def _encoded(table: RecordTable, record: Record) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from tidegate.model import Account
 from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Order, Record
@@ -15,6 +15,9 @@ from tidegate.store.options import DEFAULT_NAME, ProviderOptions
 from tidegate.store.record_load import Load
 from tidegate.store.record_provider import RecordProvider
 from tidegate.store.records import RecordTable, RecordTransaction
+
+if TYPE_CHECKING:
+    from tidegate.store.user_query import UserQuery
 
 T = TypeVar("T")
 
@@ -84,6 +87,12 @@ class _State:
 
     def count(self, table: RecordTable) -> int:
         return len(self.names[table])
+
+    def scan_users(self, query: UserQuery) -> Iterator[Account]:
+        if query.plain and not query.falling:
+            last = query.after[1] if query.after is not None else ""
+            return iter(cast("list[Account]", self.after("users", last, query.limit)))
+        return iter(cast("list[Account]", list(self.transaction["users"].values())))
 
     def next_id(self) -> int:
         self.last_id += 1

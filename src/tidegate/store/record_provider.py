@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
     from tidegate.store.browser_sessions import BrowserSessionStore
     from tidegate.store.deliveries import DeliveryStore
+    from tidegate.store.user_query import UserQuery
 
 T = TypeVar("T")
 R = TypeVar("R", Account, Folder, Group, Role, Admin, ApiKey, EventAction, EventRule, ListEntry)
@@ -169,6 +170,17 @@ class RecordProvider(abc.ABC):
             for account in batch:
                 yield account
             last = batch[-1].username
+
+    async def find_users(self, query: UserQuery) -> list[Account]:
+        """A page of the accounts that a search finds."""
+        from tidegate.store import user_query
+
+        return await self._read(
+            lambda transaction: [
+                cast("Account", records.shown(transaction, account))
+                for account in user_query.pick(query, transaction.scan_users(query))
+            ]
+        )
 
     async def _after(self, last: str) -> list[Account]:
         return await self._read(lambda transaction: records.users_after(transaction, last, BATCH_RECORDS))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from typing import Any, Final, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, cast
 
 from tidegate.errors import AlreadyExists, BadRecord, NotFound, UnknownFolder
 from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
@@ -21,6 +21,9 @@ from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
+
+if TYPE_CHECKING:
+    from tidegate.store.user_query import UserQuery
 
 RecordTable = Literal[
     "users", "folders", "groups", "roles", "admins", "api_keys", "event_actions", "event_rules", "ip_lists",
@@ -75,6 +78,10 @@ class RecordTransaction(Protocol):
 
     def count(self, table: RecordTable) -> int:
         """The number of records."""
+        ...
+
+    def scan_users(self, query: UserQuery) -> Iterator[Account]:
+        """The accounts that a search could find: all of its page and perhaps others."""
         ...
 
     def next_id(self) -> int:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from tidegate.model.properties import PropertyStore
     from tidegate.store.sql.deliveries import SqlDeliveries
     from tidegate.store.sql.sessions import SqlSessions
+    from tidegate.store.user_query import UserQuery
 
 _OF_GROUPS: Final = ("groups", "folders")
 T = TypeVar("T")
@@ -235,6 +236,15 @@ class SqlProvider:
         for start in range(0, len(storable), accounts.BATCH):
             found |= await self._database.read(_do(taken, column, storable[start : start + accounts.BATCH]))
         return found & set(storable)
+
+    async def find_users(self, query: UserQuery) -> list[Account]:
+        """A page of the accounts that a search finds."""
+        from tidegate.store.sql import user_search
+        from tidegate.store.user_query import pick
+
+        if self._external_users is not None:
+            return pick(query, [account async for account in self.iter_users()])
+        return await self._database.listing(_do(user_search.find, self._tables, query), about="users")
 
     async def count_users(self) -> int:
         """The number of accounts."""

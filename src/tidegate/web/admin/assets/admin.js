@@ -152,6 +152,17 @@
     }
     line.textContent = text;
   };
+  const note = (field, text) => {
+    const box = field.closest(".field");
+    let line = $(".fine", box);
+    if (!text) { line?.remove(); return; }
+    if (!line) {
+      line = Object.assign(document.createElement("p"), { className: "fine ok" });
+      line.setAttribute("role", "status");
+      field.after(line);
+    }
+    line.textContent = text;
+  };
   document.addEventListener("focusout", async (event) => {
     const field = event.target;
     const where = field.dataset?.check;
@@ -160,8 +171,47 @@
     const sent = new URLSearchParams(new FormData(field.form));
     sent.set("_field", field.name);
     const answer = await fetch(where, { method: "POST", body: sent, headers: { "X-CSRF-Token": token, "HX-Request": "true" } });
-    if (answer.ok) tell(field, (await answer.json()).error);
+    if (!answer.ok) return;
+    const found = await answer.json();
+    tell(field, found.error);
+    note(field, found.note);
   });
+
+  // -- storage tried out without leaving the form, presets of permissions, and what has changed --------------------
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-try]");
+    if (!button) return;
+    event.preventDefault();
+    const line = $("[data-tried]", button.parentElement);
+    line.className = "fine";
+    line.textContent = "Trying...";
+    button.disabled = true;
+    const answer = await fetch(button.formAction, { method: "POST", body: new URLSearchParams(new FormData(button.form)), headers: { "HX-Request": "true" } });
+    const found = answer.ok ? await answer.json() : { ok: false, text: "The server refused to try." };
+    line.className = found.ok ? "fine ok" : "fine now";
+    line.textContent = found.text;
+    button.disabled = false;
+  });
+  document.addEventListener("change", (event) => {
+    const select = event.target.closest?.("[data-preset]");
+    if (!select || !select.value) return;
+    const names = JSON.parse(select.dataset.preset)[select.value] || [], all = names.includes("*");
+    const row = select.closest("tr");
+    $$("input[type=checkbox]", row).forEach((box) => { box.checked = all || names.includes(box.value); });
+    $$("select:not([data-preset])", row).forEach((one) => { one.value = all || names.includes(one.name.split("-")[1]) ? "both" : ""; });
+    select.value = "";
+  });
+  const form = $("form[data-save]"), changes = $("[data-changes]");
+  if (form && changes) {
+    const read = () => { const found = new Map(); for (const [key, value] of new FormData(form)) found.set(key, [...(found.get(key) || []), value]); return found; };
+    const before = read(), plain = changes.textContent;
+    form.addEventListener("input", () => {
+      const after = read();
+      let count = 0;
+      new Set([...before.keys(), ...after.keys()]).forEach((key) => { if (String(before.get(key)) !== String(after.get(key))) count += 1; });
+      changes.textContent = count ? `${count} ${count === 1 ? "change" : "changes"}` : plain;
+    });
+  }
   $("[aria-invalid=true]")?.focus();
 
   // -- the session ends: told two minutes before, and can be prolonged -------------------------------------------
