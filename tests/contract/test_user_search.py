@@ -79,6 +79,7 @@ async def test_what_each_search_means(driver: str, options_of: OptionsOf, opened
     assert await names(provider, UserQuery(text="50%@")) == ["birch"]
     assert await names(provider, UserQuery(only="disabled")) == ["birch"]
     assert await names(provider, UserQuery(only="expired", now_ms=NOW)) == ["elm"]
+    assert await names(provider, UserQuery(role="none of these")) == []
     assert await names(provider, UserQuery(only="near_quota")) == ["Dorn", "cedar"]
     assert await names(provider, UserQuery(sort="last_login", descending=True, limit=3)) == [
         "Dorn",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -432,3 +433,24 @@ def _multiply(path: Path, number: int) -> None:
         )
         database.execute("DELETE FROM users WHERE username = 'pattern'")
     database.close()
+
+
+async def test_an_administrator_of_a_role_knows_no_other_account(world: WebWorld) -> None:
+    await world.client.post("/api/v2/roles", json={"name": "emea"})
+    await world.client.post("/api/v2/users", json=world.user("theirs", role="emea"))
+    await world.client.post("/api/v2/users", json=world.user("foreign"))
+    admin = await world.add_admin("rolf", "view_users", "add_users", "edit_users", "del_users")
+    await world.app.provider.update_admin(replace(admin, role="emea"))
+    async with browser(world).client as client:
+        rolf = Browser(client)
+        await rolf.sign_in("rolf")
+        listed = await rolf.get("/users")
+        assert [one.text for one in listed.all("a", class_="name")] == ["theirs"]
+        assert "1 account." in listed.text
+        assert (await rolf.get("/users/theirs")).status == 200
+        for path in ("/users/foreign", "/users/foreign/delete", "/new-user?like=foreign"):
+            assert (await rolf.get(path)).status == 404
+        for path in ("/users/foreign", "/users/foreign/delete", "/users/foreign/status"):
+            assert (await rolf.post(path, _before="{}", email="x@example.com", status="0")).status == 404
+        assert (await rolf.post("/try-storage", username="foreign")).status in (200, 404)
+    assert (await stored(world, "foreign")).status == 1

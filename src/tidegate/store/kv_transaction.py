@@ -260,7 +260,7 @@ class LmdbTransaction:
 
 def _may_match(query: UserQuery, name: str, content: bytes) -> bool:
     """True if a stored account is wanted."""
-    if not query.only and "@" not in query.text:
+    if not query.only and not query.role and "@" not in query.text:
         return query.text.lower() in name.lower()
     return query.matches(SimpleNamespace(**json.loads(content)))
 

@@ -35,6 +35,9 @@ class Searched(Protocol):
     def email(self) -> str: ...  # noqa: D102
 
     @property
+    def role(self) -> str: ...  # noqa: D102
+
+    @property
     def status(self) -> int: ...  # noqa: D102
 
     @property
@@ -61,6 +64,7 @@ class UserQuery:
         text: part of the name, or if it has an ``@`` of the name or the mail address; case does not count in
             ASCII. Names alone can be searched in an index.
         only: of this state; empty for all. ``near_quota`` is `NEAR_PERCENT` of the space or the files.
+        role: only accounts of this role; empty for all.
         sort: field that orders; the name decides among equals.
         descending: from large to small.
         after: value of `sort` and name of the row that the page follows; None for the first page.
@@ -71,6 +75,7 @@ class UserQuery:
 
     text: str = ""
     only: Only = ""
+    role: str = ""
     sort: Sort = "username"
     descending: bool = False
     after: tuple[int | str, str] | None = None
@@ -81,7 +86,7 @@ class UserQuery:
     @property
     def plain(self) -> bool:
         """True if every account is found, by name."""
-        return not self.text and not self.only and self.sort == "username"
+        return not self.text and not self.only and not self.role and self.sort == "username"
 
     @property
     def falling(self) -> bool:
@@ -97,6 +102,8 @@ class UserQuery:
         text = self.text.lower()
         parts = (account.username, account.email) if "@" in text else (account.username,)
         if text and not any(text in part.lower() for part in parts):
+            return False
+        if self.role and account.role != self.role:
             return False
         match self.only:
             case "enabled":

@@ -122,7 +122,7 @@ async def after(connection: AsyncConnection, tables: Tables, name: str, limit: i
 async def named(connection: AsyncConnection, tables: Tables, names: Sequence[str]) -> list[Account]:
     """Those of the accounts that exist, in no order."""
     query = select(tables.users).where(tables.users.c.username.in_(names))
-    return await _with_mounts(connection, tables, query) if names else []
+    return await with_mounts(connection, tables, query) if names else []
 
 
 async def locked(connection: AsyncConnection, tables: Tables, names: Sequence[str]) -> list[Account]:

@@ -39,6 +39,8 @@ def conditions(query: UserQuery, users: Table) -> list[ColumnElement[bool]]:
         text = query.text.lower()
         parts = [column.username, column.email] if "@" in text else [column.username]
         found.append(or_(*(func.lower(part).contains(text, autoescape=True) for part in parts)))
+    if query.role:
+        found.append(column.role == query.role)
     match query.only:
         case "enabled":
             found.append(column.status == 1)

@@ -94,7 +94,12 @@ def mark_of(secret: str, admin: Admin) -> str:
     """The digest of what decides what an administrator may do."""
     filters = admin.filters
     what: list[object] = [admin.id, admin.username, admin.created_at, admin.status, admin.password]
-    what += [sorted(admin.permissions), list(filters.allow_list), filters.extra.get("totp_config")]
+    what += [
+        admin.role,
+        sorted(admin.permissions),
+        list(filters.allow_list),
+        filters.extra.get("totp_config"),
+    ]
     return _keyed(secret, "mark", json.dumps(what, sort_keys=True, default=str))
 
 

@@ -45,8 +45,10 @@ PRESETS: Final = {
 """Permissions by the name of a preset."""
 MAX_DIRECTORIES: Final = 200
 """Rows of the matrix."""
+OUTER: Final = ("groups", "role", "virtual_folders")
+"""Keys of the document that are edited as JSON."""
 REST: Final = ("file_patterns", "bandwidth_limits", "access_time", "tally_limits", "two_factor_protocols")
-"""Keys of ``filters`` that are edited as JSON, beside the mounts."""
+"""Keys of ``filters`` that are edited as JSON."""
 
 _MINIMAL: Final[dict[str, Any]] = {
     "username": "name",
@@ -171,6 +173,8 @@ def field_of(path: str, kind: str) -> str:
         "permissions": "permissions",
         "virtual_folders": "rest",
         "filesystem": "storage",
+        "groups": "rest",
+        "role": "rest",
     }
     known |= {f"filters.{key}": "rest" for key in REST}
     fitting = [one for one in known if plain == one or plain.startswith(f"{one}.")]
@@ -320,6 +324,7 @@ def _permissions(values: Values) -> dict[str, list[str]]:
 def _rest_text(document: Mapping[str, Any]) -> str:
     filters = document.get("filters") or {}
     rest = {key: filters[key] for key in REST if filters.get(key)}
+    rest |= {key: document[key] for key in ("groups", "role") if document.get(key)}
     if mounts := document.get("virtual_folders"):
         shown = ("name", "virtual_path", "quota_size", "quota_files", "mapped_path")
         rest["virtual_folders"] = [{key: one[key] for key in shown if key in one} for one in mounts]
@@ -333,13 +338,14 @@ def _put_rest(document: dict[str, Any], text: str) -> None:
         raise BadRecord("rest", f"is not JSON: {error}") from None
     if not isinstance(rest, dict):
         raise BadRecord("rest", "should be a JSON object")
-    if unknown := set(rest) - {*REST, "virtual_folders"}:
+    if unknown := set(rest) - {*REST, *OUTER}:
         raise BadRecord("rest", f"has no place for {min(unknown)}")
     filters = document.setdefault("filters", {})
     for key in REST:
         filters.pop(key, None)
         if key in rest:
             filters[key] = rest[key]
+    document["groups"], document["role"] = rest.get("groups", []), rest.get("role", "")
     stored = {str(one.get("name")): one for one in document.get("virtual_folders") or ()}
     mounts = rest.get("virtual_folders", [])
     if not isinstance(mounts, list):

@@ -91,6 +91,7 @@ class Visit:
             permissions=frozenset(self.who.permissions),
             ip=self.ip,
             admin=self.who.username,
+            role=self.who.role,
         )
 
     def may(self, permission: str) -> bool:

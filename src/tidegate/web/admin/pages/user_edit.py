@@ -48,7 +48,7 @@ async def show_new(visit: Visit) -> Response:
     document = dict(_BLANK)
     like = visit.query("like")
     if like:
-        account = await visit.services.administration.users.get(like)
+        account = await visit.services.administration.users.get_for(like, visit.actor)
         copied = encode_account(account, confidential=False)
         document = {key: value for key, value in copied.items() if key not in _NOT_CLONED}
     values = user_form.values_of(document)
@@ -58,7 +58,7 @@ async def show_new(visit: Visit) -> Response:
 async def show(visit: Visit) -> Response:
     """The form of an account."""
     services = visit.services
-    account = await services.administration.users.get(visit.name())
+    account = await services.administration.users.get_for(visit.name(), visit.actor)
     await services.sessions.tracker.settle(account.username)
     account = await services.administration.users.get(account.username)
     values = user_form.values_of(encode_account(account, confidential=False))
@@ -146,7 +146,7 @@ async def save(visit: Visit) -> Response:
     """Change an account, unless somebody else has changed the same fields meanwhile."""
     visit.require("edit_users")
     users = visit.services.administration.users
-    account = await users.get(visit.name())
+    account = await users.get_for(visit.name(), visit.actor)
     values, before = user_form.posted(visit.form), _before(visit)
     names = user_form.touched(before, values) - {"username", "password"}
     password = visit.form["password"]
@@ -167,7 +167,7 @@ async def save(visit: Visit) -> Response:
 
 async def _conflict(visit: Visit, before: Values, values: Values, error: Outdated) -> Response:
     """The form again, with what was typed and what somebody else has saved meanwhile."""
-    account = await visit.services.administration.users.get(visit.name())
+    account = await visit.services.administration.users.get_for(visit.name(), visit.actor)
     stored = user_form.values_of(encode_account(account, confidential=False))
     merged, both = user_form.merged(before, values, stored)
     conflict = {
@@ -255,6 +255,8 @@ async def try_storage(visit: Visit) -> Response:
     services = visit.services
     name = visit.form["username"].strip()
     stored = await services.provider.user(name) if name else None
+    if stored is not None:
+        visit.actor.require_reach(stored)
     base: dict[str, Any] = {**_BLANK, "username": name or "new"}
     if stored is not None:
         base = encode_account(stored, confidential=False)

@@ -36,7 +36,8 @@ async def show(visit: Visit) -> Response:
     query = _query(visit)
     page = await visit.services.provider.find_users(query)
     more, rows = len(page) > ROWS, page[-ROWS:] if query.backwards else page[:ROWS]
-    total = await visit.services.provider.count_users()
+    provider, role = visit.services.provider, visit.who.role
+    total = len(await provider.role_users(role)) if role else await provider.count_users()
     shown = {"q": query.text, "only": query.only, "sort": visit.query("sort"), "dir": visit.query("dir")}
     has_before = more if query.backwards else query.after is not None
     has_after = query.after is not None if query.backwards else more
@@ -57,6 +58,7 @@ def _query(visit: Visit) -> UserQuery:
     key = visit.query("before", longest=2_000) or visit.query("after", longest=2_000)
     return UserQuery(
         text=visit.query("q", longest=MAX_TEXT).strip(),
+        role=visit.who.role,
         only=cast("Only", only if only in {value for value, _ in CHIPS} else ""),
         sort=cast("Sort", wanted if wanted in SORTS else "username"),
         descending=visit.query("dir") == "down",
@@ -147,7 +149,7 @@ async def switch(visit: Visit) -> Response:
 
 async def confirm_delete(visit: Visit) -> Response:
     """The question before an account is deleted."""
-    account = await visit.services.administration.users.get(visit.name())
+    account = await visit.services.administration.users.get_for(visit.name(), visit.actor)
     context = {"account": account, "sessions": visit.services.registry.count(account.username)}
     return visit.html("user_delete.html", context)
 
