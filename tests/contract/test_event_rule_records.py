@@ -137,3 +137,41 @@ async def test_many_takers_share_the_rows(provider: Provider) -> None:
     takes = await asyncio.gather(*(store.take(f"s{one}", limit=10, seconds=60) for one in range(4)))
     names = [one.id for rows in takes for one in rows]
     assert len(names) == len(set(names))
+
+
+async def test_bolt_reads_what_is_due_and_finds_rows_of_older_versions(
+    options_of: OptionsOf, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidegate.store import kv_deliveries
+    from tidegate.store.kv import LmdbProvider
+
+    provider = await opened(options_of("bolt"))
+    assert isinstance(provider, LmdbProvider)
+    store = provider.deliveries
+    await store.add([row(number, due=2**52 + number) for number in range(300)])
+    await store.add([row(900, due=7), row(901, state="dead"), row(902, due=2**51)])
+    read: list[str] = []
+    decoded = kv_deliveries._decoded
+
+    def counted(value: object) -> Delivery:
+        found = decoded(value)
+        read.append(found.id)
+        return found
+
+    monkeypatch.setattr(kv_deliveries, "_decoded", counted)
+    assert await store.next_due() == 7
+    assert [one.id for one in await store.take("s", limit=9, seconds=60)] == ["e-900"]
+    assert await store.count("waiting") == 302
+    assert await store.trim(keep=9) == 0
+    await store.settle(["e-900"], [])
+    assert await store.next_due() == 2**51
+    assert len(read) < 9
+
+    await provider._plainly(lambda raw, tables: raw.drop(tables["deliveries_due"], delete=False), writes=True)
+    assert await store.next_due() == 2**51
+    assert await store.count("dead") == 1
+    await store.settle([], [row(902, due=3)])
+    read.clear()
+    assert await store.next_due() == 3
+    assert [one.id for one in await store.take("s", limit=9, seconds=60)] == ["e-902"]
+    assert len(read) < 9

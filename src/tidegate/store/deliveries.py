@@ -118,7 +118,7 @@ def by_age(row: Delivery) -> tuple[int, str]:
 
 
 class RowDeliveries:
-    """`DeliveryStore` over a dictionary of rows; what `bolt` and `memory` share. A change is one call.
+    """The rows of `MemoryDeliveries`. A change is one call.
 
     Args:
         rows: by id.
@@ -127,15 +127,12 @@ class RowDeliveries:
 
     def __init__(self, rows: dict[str, Delivery], clock: Callable[[], float] = time.time) -> None:
         self.rows = rows
-        self.changed: set[str] = set()
         self._clock = clock
 
     def _put(self, row: Delivery) -> None:
         self.rows[row.id] = row
-        self.changed.add(row.id)
 
     def _remove(self, delivery_id: str) -> bool:
-        self.changed.add(delivery_id)
         return self.rows.pop(delivery_id, None) is not None
 
     def add(self, rows: Sequence[Delivery]) -> None:

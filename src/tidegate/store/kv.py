@@ -22,7 +22,7 @@ from tidegate import hints
 from tidegate.errors import ProviderError, ProviderUnavailable
 from tidegate.model import Account
 from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Record
-from tidegate.store.kv_outbox import CURSORS, DELIVERIES, OUTBOX, SESSIONS, LmdbOutbox
+from tidegate.store.kv_outbox import CURSORS, DELIVERIES, DELIVERIES_DUE, OUTBOX, SESSIONS, LmdbOutbox
 from tidegate.store.kv_properties import TABLES as PROPERTY_TABLES
 from tidegate.store.kv_properties import LmdbProperties
 from tidegate.store.kv_transaction import Bookmarks, LmdbTransaction
@@ -69,6 +69,7 @@ _TABLES: Final = (
     OUTBOX,
     CURSORS,
     DELIVERIES,
+    DELIVERIES_DUE,
     SESSIONS,
     *PROPERTY_TABLES,
 )

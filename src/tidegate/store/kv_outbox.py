@@ -15,8 +15,9 @@ T = TypeVar("T")
 
 OUTBOX: Final = "outbox"
 CURSORS: Final = "outbox_cursors"
+DELIVERIES_DUE: Final = "deliveries_due"
 DELIVERIES: Final = "deliveries"
-"""Of `tidegate.store.kv_deliveries`."""
+"""Both of `tidegate.store.kv_deliveries`."""
 SESSIONS: Final = "browser_sessions"
 """Of `tidegate.store.kv_sessions`."""
 
