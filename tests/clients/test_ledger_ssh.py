@@ -295,6 +295,36 @@ async def test_a_quiet_connection_is_not_asked_what_it_holds(
         assert buffers.total == 0
 
 
+@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
+async def test_a_packet_whose_end_does_not_come_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_lane: bool
+):
+    """AES-GCM does not hide the length of a packet: anybody can announce a long one and send half of it."""
+    monkeypatch.setattr("tidegate.doors.ssh.listener.LOOK_SECONDS", 3600)
+    async with (
+        ssh_world(tmp_path, ledger=ledger(), fast_lane=fast_lane) as world,
+        world.connect(**ADA, encryption_algs=["aes128-gcm@openssh.com"]) as connection,
+        connection.start_sftp_client() as sftp,
+    ):
+        await sftp.listdir("/")
+        buffers = world.door.ledger.buffers
+        buffers.look()
+        assert buffers.total == 0
+        connection._transport.write((200_000).to_bytes(4, "big") + bytes(100_000))
+        async with asyncio.timeout(20):
+            while buffers.total < 99_900:
+                await asyncio.sleep(0.005)
+                buffers.look()
+        for _ in range(3):
+            buffers.look()
+            assert 99_900 <= buffers.total <= 110_000
+        connection.abort()
+        async with asyncio.timeout(20):
+            while buffers.total:
+                await asyncio.sleep(0.005)
+                buffers.look()
+
+
 async def test_a_channel_that_may_speak_of_itself_is_always_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -254,15 +254,21 @@ class DoorConnection(PacketConnection):
 
         The same as before if nothing has come or gone between.
         """
-        intake = self.door_intake
-        return self._recv_seq, self._send_seq, 0 if intake is None else intake.held
+        return self._recv_seq, self._send_seq, self._door_input
 
     @property
     def door_buffered(self) -> int:
         """Bytes of input and output that the connection itself holds."""
-        transport, intake = self.door_transport, self.door_intake
+        transport = self.door_transport
         waiting = 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
-        return waiting + (0 if intake is None else intake.held)
+        return waiting + self._door_input
+
+    @property
+    def _door_input(self) -> int:
+        """Bytes of input that wait: put off, or of a packet whose end has not come."""
+        intake, lane = self.door_intake, getattr(self, "_tidegate_lane", None)
+        held = len(self._inpbuf) + (0 if intake is None else intake.held)
+        return held if lane is None else held + lane.held
 
     # -- output ------------------------------------------------------------------------------------------
 

@@ -215,6 +215,11 @@ class Lane(asyncio.BufferedProtocol):
             for channel in list(self.channels.values()):
                 channel.lane_lost()
 
+    @property
+    def held(self) -> int:
+        """Bytes of input that wait for a later turn, or for the end of their record."""
+        return len(self._tail)
+
     # -- inward ----------------------------------------------------------------------------------------
 
     def get_buffer(self, sizehint: int) -> memoryview:
