@@ -223,12 +223,22 @@ async def _answer(operation: str, response: aiohttp.ClientResponse, most: int) -
         length = answer.get("ContentLength", most + 1)  # without one it could be endless
         if not 0 <= length <= most:
             raise b.HTTPClientError(error=f"{length} bytes come where {most} were asked for")
-        answer["Body"] = await response.read()
+        answer["Body"] = await _content(response)
         if len(answer["Body"]) != length:
             raise b.HTTPClientError(error=f"{len(answer['Body'])} bytes came where {length} were announced")
     elif METHODS[operation] != "HEAD":
         await _small(response)
     return answer
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, whose announced length is bounded; `ClientResponse.read` would join it twice."""
+    pieces: list[bytes] = []
+    while True:
+        piece, _ = await response.content.readchunk()
+        if not piece:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.append(piece)
 
 
 async def _small(response: aiohttp.ClientResponse) -> bytes:
