@@ -170,3 +170,15 @@ async def test_an_account_has_countries_of_its_own(server: Doors) -> None:
     assert stored.filters.geoip == GeoRules(denied_countries=("CN",), allowed_asns=(64500,))
     async with person.connect(local_addr=("127.0.0.6", 0)):
         pass
+
+
+def test_a_file_of_tcp_wrappers_becomes_a_list(server: Doors, tmp_path: Path) -> None:
+    file = tmp_path / "hosts.deny"
+    file.write_text("sshd : 192.0.2. .example.com\n")
+    told = command(server, "ip-list", "import", str(file), "--list", "block", "--tcp-wrappers")
+    assert told == (
+        f"left out: {file}: line 1: '.example.com' is not an address or network\nimported 1 entries\n"
+    )
+    assert "block,192.0.2.0/24,SSH,,sshd : 192.0.2. .example.com" in command(
+        server, "ip-list", "list", "--csv"
+    )

@@ -52,6 +52,7 @@ class Loads:
         mode: int = 0,
         merged: bool = False,
         fields: Mapping[str, tuple[str, ...]] | None = None,
+        requires: str = EVERYTHING,
     ) -> LoadReport:
         """Store everything in one transaction, and then close connections, revoke tokens and emit the events.
 
@@ -64,13 +65,14 @@ class Loads:
             merged: records that exist were made of the stored ones, with their `id` and `updated_at`; whoever
                 changed one since then does not lose that change.
             fields: names of the fields that change, by user name, where the load knows them.
+            requires: the permission that these records need; every one unless they are of a kind of its own.
 
         Raises:
-            Denied: they may not do everything.
+            Denied: they have not that permission.
             BadRecord: the mode is unknown, or no owner would remain; nothing was changed.
             Outdated: of `merged` records, one has changed; nothing was changed.
         """
-        by.require(EVERYTHING)
+        by.require(requires)
         check_mode(mode)
         out: set[str] = set()
         report = await self._provider.load_batches(

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +17,11 @@ from tidegate.cli.provider import opened, run
 from tidegate.cli.spread import spread
 from tidegate.cli.terminal import say, say_json, say_table
 from tidegate.cli.where import Where
-from tidegate.errors import AlreadyExists, BadRecord, BadRecords, InvalidArgument
+from tidegate.errors import AlreadyExists, InvalidArgument
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from tidegate.cli.provider import AdminContext
     from tidegate.cli.target import Turned
     from tidegate.model.listed import ListEntry, ListKind
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 app = flags.group("Bans of addresses; a running server takes changes over within half a minute.")
 lists = flags.group("Lists of addresses: who may connect, who is never banned, who never gets in.")
 
-KINDS: Final = {"allow": 1, "safe": 2, "block": 2, "rate-safe": 3}
-COLUMNS: Final = ("list", "network", "protocols", "until", "description")
-"""Columns of the CSV form, and of the table."""
-MAX_LINES: Final = 1_000_000
 
 Address = Annotated[str, typer.Argument(help="Address, or network of one IPv6 customer.", show_default=False)]
 Network = Annotated[str, typer.Argument(help="Address or network (CIDR).", show_default=False)]
@@ -151,6 +147,7 @@ def list_entries(
     """List the entries of all lists."""
 
     async def work() -> None:
+        from tidegate.accounts import list_texts
         from tidegate.accounts.lists import encode_entry
 
         async with opened(config_dir, config_file) as context:
@@ -158,11 +155,9 @@ def list_entries(
         if as_json:
             say_json([encode_entry(entry) for entry in found])
         elif as_csv:
-            out = csv.writer(sys.stdout)
-            out.writerow(COLUMNS)
-            out.writerows(_row(entry) for entry in found)
+            sys.stdout.writelines(list_texts.write_csv(found))
         else:
-            say_table(COLUMNS, [_row(entry) for entry in found])
+            say_table(list_texts.COLUMNS, [list_texts.row_of(entry) for entry in found])
 
     run(work())
 
@@ -178,9 +173,11 @@ def add_entry(  # noqa: PLR0917  flags
     config_file: ConfigFile = flags.FILE,
 ) -> None:
     """Add an address or network to a list."""
-    document = _document((which, network, protocols, until, description))
 
     async def work() -> None:
+        from tidegate.accounts.list_texts import document_of
+
+        document = document_of((which, network, protocols, until, description))
         async with opened(config_dir, config_file) as context:
             verbs, by = context.administration.lists, context.actor
             stored = await verbs.add(document, by=by)
@@ -194,9 +191,11 @@ def remove_entry(
     which: Which, network: Network, config_dir: ConfigDir = flags.HERE, config_file: ConfigFile = flags.FILE
 ) -> None:
     """Take an address or network off a list."""
-    kind = _kind(which)
 
     async def work() -> None:
+        from tidegate.accounts.list_texts import kind_of
+
+        kind = kind_of(which)
         async with opened(config_dir, config_file) as context:
             verbs, by = context.administration.lists, context.actor
             await verbs.remove(_name(kind, network), by=by)
@@ -211,62 +210,50 @@ def import_entries(
         str,
         typer.Argument(
             metavar="FILE",
-            help="CSV with the columns list, network, protocols, until, description; or, with --list, one "
-            "network a line. - reads standard input.",
+            help="CSV with the columns list, network, protocols, until, description; with --list, one "
+            "network a line; with --list and --tcp-wrappers, a hosts.allow or hosts.deny. - reads standard "
+            "input.",
             show_default=False,
         ),
     ],
-    which: Annotated[str, typer.Option("--list", help="The list that a file of networks is for.")] = "",
+    which: Annotated[str, typer.Option("--list", help="The list that a file without lists is for.")] = "",
+    wrappers: Annotated[
+        bool,
+        typer.Option(
+            "--tcp-wrappers",
+            help="The file is one of TCP wrappers (hosts_access(5)). What addresses cannot say is left out "
+            "and told.",
+        ),
+    ] = False,
     config_dir: ConfigDir = flags.HERE,
     config_file: ConfigFile = flags.FILE,
 ) -> None:
     """Add entries of a file, in one transaction; those that are there already are replaced."""
-    documents = _read(file, which)
-
-    async def work() -> None:
-        from tidegate.accounts.lists import decode_entry
-        from tidegate.store.contract import Snapshot
-
-        problems: list[BadRecord] = []
-        entries: dict[str, ListEntry] = {}
-        for line, document in documents:
-            try:
-                entry = decode_entry(document, where=f"line {line}: ")
-                entries[entry.name] = entry
-            except BadRecord as error:
-                problems.append(error)
-        if problems:
-            raise BadRecords(problems[0].field, problems[0].what, [str(one) for one in problems])
-        async with opened(config_dir, config_file) as context:
-            await context.provider.load(Snapshot(ip_lists=list(entries.values())), mode=0)
-        say(f"imported {len(entries)} entries")
-
-    run(work())
-
-
-def _read(file: str, which: str) -> list[tuple[int, dict[str, Any]]]:
+    if wrappers and not which:
+        raise typer.BadParameter("--tcp-wrappers needs a list", param_hint="--list")
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"{file} cannot be read: {error}") from None
-    if which:
-        lines = ((index, line.partition("#")[0].strip()) for index, line in enumerate(text.splitlines(), 1))
-        return [(index, _document((which, line, "", "", ""))) for index, line in lines if line]
-    rows = csv.reader(io.StringIO(text))
-    head = tuple(name.strip().lower() for name in next(rows, []))
-    if head != COLUMNS:
-        raise InvalidArgument(f"{file}: the first line should be {','.join(COLUMNS)}")
-    found: list[tuple[int, dict[str, Any]]] = []
-    for row in rows:
-        if not row:
-            continue
-        if len(row) != len(COLUMNS):
-            raise InvalidArgument(f"{file}: line {rows.line_num}: {len(COLUMNS)} columns are needed")
-        try:
-            found.append((rows.line_num, _document(tuple(cell.strip() for cell in row))))
-        except BadRecord as error:
-            raise InvalidArgument(f"{file}: line {rows.line_num}: {error}") from None
-    return found
+
+    async def work() -> None:
+        from tidegate.accounts import list_texts
+
+        if wrappers:
+            found = list_texts.read_wrappers(text, which)
+        else:
+            found = list_texts.read_networks(text, which) if which else list_texts.read_csv(text)
+
+        async def batches() -> AsyncIterator[Sequence[ListEntry]]:
+            yield found.entries
+
+        async with opened(config_dir, config_file) as context:
+            await context.administration.loads.store(batches(), by=context.actor, requires="manage_ip_lists")
+        for line in found.left_out:
+            say(f"left out: {file}: {line}")
+        say(f"imported {len(found.entries)} entries")
+
+    run(work())
 
 
 # -- pieces ----------------------------------------------------------------------------------------------
@@ -284,47 +271,11 @@ async def _every(context: AdminContext) -> list[ListEntry]:
     return await every_entry(context.provider)
 
 
-def _kind(which: str) -> int:
-    if which not in KINDS:
-        raise InvalidArgument(f"{which!r} is no list; there are {', '.join(KINDS)}")
-    return KINDS[which]
-
-
 def _name(kind: int, network: str) -> str:
     from tidegate.accounts.lists import canonical
     from tidegate.model.listed import entry_name
 
     return entry_name(kind, canonical(network))
-
-
-def _document(row: tuple[str, ...]) -> dict[str, Any]:
-    """The document of a row of the CSV form."""
-    from tidegate.accounts.lists import ends_at
-    from tidegate.model.listed import PROTOCOLS
-
-    which, network, protocols, until, description = row
-    bits = 0
-    for name in flags.listed(protocols):
-        if name.upper() not in PROTOCOLS:
-            raise InvalidArgument(f"{name!r} is no protocol; there are {', '.join(PROTOCOLS)}")
-        bits |= PROTOCOLS[name.upper()]
-    return {
-        "type": _kind(which),
-        "ipornet": network,
-        "mode": 2 if which == "block" else 1,
-        "protocols": bits,
-        "description": description,
-        "expires_at": ends_at(until, "until"),
-    }
-
-
-def _row(entry: ListEntry) -> tuple[str, ...]:
-    from tidegate.model.listed import PROTOCOLS
-
-    names = {1: "allow", 3: "rate-safe"}
-    which = names.get(entry.type) or ("block" if entry.mode == 2 else "safe")
-    protocols = ",".join(name for name, bit in PROTOCOLS.items() if entry.protocols & bit)
-    return which, entry.ipornet, protocols, _date(entry.expires_at), entry.description
 
 
 def _date(milliseconds: int) -> str:

@@ -8,7 +8,6 @@ are cut out of the denied ones.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import (
@@ -17,21 +16,17 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     collapse_addresses,
-    ip_network,
     summarize_address_range,
 )
 from typing import Any, Final
 
 from tidegate.errors import BadRecord
+from tidegate.model.address_list import Network
+from tidegate.model.host_patterns import EVERYBODY, networks_of_pattern
 from tidegate.store.imports.common import Harvest
-
-Network = IPv4Network | IPv6Network
 
 MAX_NETWORKS: Final = 5000
 """Networks in the result; more would be asked at every login."""
-
-_EVERYBODY: Final[tuple[Network, ...]] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-_PREFIX: Final = re.compile(r"(?:\d{1,3}\.){1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +50,9 @@ def check_access(
     lets fewer people in; such a deny row is a problem.
     """
     allowed = _networks(allow, "ftpd_allow", harvest, strict=False)
-    denied = list(_EVERYBODY) if closed_by_default else _networks(deny, "ftpd_deny", harvest, strict=True)
-    if any(everybody in allowed for everybody in _EVERYBODY):
-        allowed = list(_EVERYBODY)
+    denied = list(EVERYBODY) if closed_by_default else _networks(deny, "ftpd_deny", harvest, strict=True)
+    if any(everybody in allowed for everybody in EVERYBODY):
+        allowed = list(EVERYBODY)
     if not denied:
         if allowed:
             harvest.notes.append(
@@ -65,14 +60,14 @@ def check_access(
                 "server had builtin:all for a deny table (closed_by_default)"
             )
         return AccessRules()
-    if all(everybody in denied for everybody in _EVERYBODY):
+    if all(everybody in denied for everybody in EVERYBODY):
         if not allowed:
             return AccessRules(denied_ip=_texts(denied))
-        return AccessRules() if allowed == list(_EVERYBODY) else AccessRules(allowed_ip=_texts(allowed))
+        return AccessRules() if allowed == list(EVERYBODY) else AccessRules(allowed_ip=_texts(allowed))
     left = [part for version in (4, 6) for part in _subtract(denied, allowed, version)]
     if len(left) > MAX_NETWORKS:
         harvest.problem("ftpd_deny", f"comes to more than {MAX_NETWORKS} networks")
-        return AccessRules(denied_ip=_texts(list(_EVERYBODY)))
+        return AccessRules(denied_ip=_texts(list(EVERYBODY)))
     return AccessRules(denied_ip=_texts(left))
 
 
@@ -96,22 +91,12 @@ def _networks(
     return found
 
 
-def _network(pattern: str, where: str) -> list[Network]:
+def _network(pattern: str, where: str) -> tuple[Network, ...]:
     """One client pattern of hosts_access(5) as networks."""
-    if pattern.upper() == "ALL":
-        return list(_EVERYBODY)
-    text = pattern
-    if _PREFIX.fullmatch(pattern):
-        numbers = pattern.rstrip(".").split(".")
-        text = ".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}"
-    elif pattern.startswith("["):
-        text = pattern.replace("[", "", 1).replace("]", "", 1)
     try:
-        if "%" in text:
-            raise ValueError
-        return [ip_network(text, strict=False)]
-    except ValueError:
-        raise BadRecord(where, f"{pattern[:80]!r} is not an address or network") from None
+        return networks_of_pattern(pattern)
+    except ValueError as error:
+        raise BadRecord(where, str(error)) from None
 
 
 def _subtract(wholes: Sequence[Network], parts: Sequence[Network], version: int) -> list[Network]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NoReturn, TypeVar
 
 from fastapi import HTTPException, Request
@@ -57,13 +57,52 @@ def require_json(request: Request) -> None:
         raise HTTPException(415, "the header Content-Type: application/json is needed")
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body of a JSON request as it arrives; each piece must come in time.
+def require_csv(request: Request) -> None:
+    """Refuse a body that is not said to be CSV (RFC 7111): likewise.
+
+    Raises:
+        HTTPException: 415.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "text/csv":
+        raise HTTPException(415, "the header Content-Type: text/csv is needed")
+
+
+async def read_csv_text(request: Request, *, limit: int) -> str:
+    """The body as a text in UTF-8.
+
+    Raises:
+        HTTPException: not said to be CSV (415), too long (413), too slow (408).
+        BadRecord: it is no UTF-8.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in pieces(request, require=require_csv):
+                body += piece
+                if len(body) > limit:
+                    raise HTTPException(413, f"the document is longer than {limit} bytes")
+    except TimeoutError:
+        raise HTTPException(408, "the body did not arrive in time") from None
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadRecord("", "the document is not UTF-8") from None
+
+
+async def pieces(
+    request: Request, *, require: Callable[[Request], None] = require_json
+) -> AsyncIterator[bytes]:
+    """The body of a request as it arrives; each piece must come in time.
+
+    Args:
+        request: to read.
+        require: refuses another media type.
 
     Raises:
         HTTPException: 415 if it does not say that it is JSON, 408, or 400 if the client went away.
     """
-    require_json(request)
+    require(request)
     stream = request.stream()
     try:
         while True:
