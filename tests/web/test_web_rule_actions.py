@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import email
+import io
 import json
 import os
 import time
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
@@ -161,8 +164,33 @@ async def test_retention(world: RuleWorld) -> None:
         {"path": "/keep", "retention": 0},
         {"path": "/short", "retention": 40},
     ]
-    end = await world.run("retention", plain(8, retention_config={"folders": folders}), who="keeper")
+    mail = {"recipients": ["reports@example.com"], "subject": "kept", "body": "see",
+            "attachments": ["{{RetentionReports}}"]}  # fmt: skip
+    parts = [{"name": "rep", "filepath": "{{RetentionReports}}"}]
+    http = {"endpoint": f"{world.receiver.url}/reports", "method": "POST", "timeout": 10, "parts": parts}
+    end = await world.run(
+        "retention", plain(8, retention_config={"folders": folders}), plain(3, email_config=mail),
+        plain(1, http_config=http), who="keeper",
+    )  # fmt: skip
     assert end == "OK|||0"
+    ((_, message),) = [one for one in world.inbox.mails if one[0] == ["reports@example.com"]]
+    (attached,) = message.iter_attachments()
+    assert (attached.get_filename(), attached.get_content_type()) == (
+        "retention-reports.zip",
+        "application/zip",
+    )
+    with zipfile.ZipFile(io.BytesIO(attached.get_payload(decode=True))) as archive:  # type: ignore[arg-type]
+        rows = list(csv.reader(io.StringIO(archive.read("retention 0-keeper.csv").decode())))
+    assert rows[0] == [
+        "path", "retention (hours)", "deleted files", "deleted size (bytes)", "elapsed (ms)", "info", "error",
+    ]  # fmt: skip
+    told = [[*row[:4], *row[5:]] for row in rows[1:]]
+    assert told == [
+        ["/", "24", "2", "6", "", ""], ["/keep", "0", "0", "0", "left out: its retention is 0", ""],
+        ["/short", "40", "0", "0", "", ""],
+    ]  # fmt: skip
+    (sent,) = [one for one in world.receiver.accepted if one.path == "/reports"]
+    assert b'filename="retention-reports.zip"' in sent.body
     left = sorted(str(one.relative_to(home)) for one in home.rglob("*") if one.is_file())
     assert left == ["keep/d", "new", "short/e", "sub/c"]
 

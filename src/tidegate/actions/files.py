@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File system actions: renames, copies, removals, directories, archives and retention, through the vfs.
+"""File system actions: renames, copies, removals, directories and archives, through the vfs.
 
 They run as the account that the event is about, with every permission and without its patterns, so that
 its quota is
@@ -25,7 +25,6 @@ from tidegate.errors import (
     InvalidArgument,
     IsADirectory,
     LoginRefused,
-    NotFound,
     TidegateError,
     TooLarge,
 )
@@ -47,7 +46,6 @@ MAX_DEPTH: Final = 100
 """Levels of directories that are walked."""
 CHUNK: Final = 256 * 1024
 _SPOOL: Final = 4 * 1024 * 1024
-_HOUR: Final = 3600.0
 
 OpensSession = Callable[[Principal, Peer], Awaitable[Session]]
 _NEW: Final = OpenFlags(write=True, create=True, truncate=True, atomic=True)
@@ -111,22 +109,6 @@ class FileActions:
                 again = again or may_pass(error)
         if not found:
             return Outcome("there is no account to work on")
-        return Outcome("; ".join(errors[:5]), again=again) if errors else DONE
-
-    async def retain(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
-        """Remove files that are older than they are to be kept; see `tidegate.actions.runner.ActionWork`."""
-        folders = action.options["retention_config"]["folders"]
-        errors: list[str] = []
-        again = False
-        async for account in self._people.all(facts, rule):
-            try:
-                async with self.session(account, rule) as session:
-                    for folder in folders:
-                        if folder["retention"]:
-                            await _retain(session, folder, folders)
-            except TidegateError as error:
-                errors.append(f"{account.username}: {reason_of(error)}")
-                again = again or may_pass(error)
         return Outcome("; ".join(errors[:5]), again=again) if errors else DONE
 
 
@@ -202,37 +184,6 @@ async def _remove(session: Session, path: VPath, depth: int = 0) -> None:
     for inner in await _entries(session, path):
         await _remove(session, path.child(inner.name), depth + 1)
     await session.rmdir(path)
-
-
-async def _retain(
-    session: Session,
-    folder: Mapping[str, Any],
-    folders: Sequence[Mapping[str, Any]],
-    inner: VPath | None = None,
-) -> bool:
-    """Remove what is too old below a folder; the nearest named folder decides. True if it is empty."""
-    path = inner or VPath.parse(folder["path"])
-    if inner is not None and any(inner == other["path"] for other in folders):
-        return False  # has a time of its own
-    oldest = time.time() - folder["retention"] * _HOUR
-    try:
-        entries = await _entries(session, path)
-    except NotFound:
-        return False
-    left = 0
-    for entry in entries:
-        place = path.child(entry.name)
-        if entry.is_dir:
-            empty = await _retain(session, folder, folders, place)
-            if empty and folder.get("delete_empty_dirs"):
-                await session.rmdir(place)
-            else:
-                left += 1
-        elif entry.mtime_ns / 1e9 < oldest:
-            await session.remove(place)
-        else:
-            left += 1
-    return not left
 
 
 async def _pieces(session: Session, path: VPath, limit: int) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from tidegate.actions.digest import Digests
 from tidegate.actions.hooks import of_status
 from tidegate.actions.outcome import DONE, Outcome, may_pass
 from tidegate.actions.requests import OpensSecret, ReadsFile
+from tidegate.actions.retention import ARCHIVE, REPORTS, archive_of
 from tidegate.errors import OutsideFailed, TidegateError
 from tidegate.model.rule import EventAction
 from tidegate.outgoing.http import HttpCaller
@@ -98,6 +99,9 @@ class MailActions:
     ) -> list[tuple[str, bytes]]:
         found = []
         for one in config.get("attachments", ()):
+            if one.lstrip("/") in REPORTS:
+                found.append((ARCHIVE, archive_of(facts)))
+                continue
             path = posixpath.normpath("/" + render(one, facts).lstrip("/"))
             found.append((posixpath.basename(path), await self._reads(facts, rule, path)))
         return found
@@ -126,9 +130,8 @@ class MailActions:
         clean = body.encode("utf-8", "replace").decode()
         message.set_content(clean, subtype="html" if html else "plain", cte="quoted-printable")
         for file, content in files:
-            message.add_attachment(
-                content, maintype="application", subtype="octet-stream", filename=_line(file)
-            )
+            subtype = "zip" if file == ARCHIVE else "octet-stream"
+            message.add_attachment(content, maintype="application", subtype=subtype, filename=_line(file))
         try:
             await aiosmtplib.send(
                 message,

@@ -22,6 +22,7 @@ class Outcome:
         error: why it failed, for operators; empty if it did not.
         again: another try may succeed.
         text: what the program or service said, for the client whose act is refused.
+        reports: names and texts of files that say what it did.
         made: virtual path and size of a file that it made, for the actions after it.
     """
 
@@ -29,6 +30,7 @@ class Outcome:
     again: bool = False
     text: str = ""
     made: tuple[str, int] | None = None
+    reports: tuple[tuple[str, str], ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from tidegate.actions.hooks import ID_HEADER, of_status
 from tidegate.actions.outcome import Outcome, may_pass
+from tidegate.actions.retention import ARCHIVE, REPORTS, archive_of
 from tidegate.errors import OutsideBusy, OutsideFailed, TidegateError
 from tidegate.model.rule import EventAction
 from tidegate.outgoing.http import HttpCaller
@@ -100,10 +101,11 @@ class HttpActions:
             lines = {one["key"]: _line(render(one["value"], facts)) for one in part.get("headers", ())}
             disposition = f'form-data; name="{_quoted(part["name"])}"'
             if path := part.get("filepath"):
-                path = posixpath.normpath("/" + render(path, facts).lstrip("/"))
+                reports = path.lstrip("/") in REPORTS
+                path = ARCHIVE if reports else posixpath.normpath("/" + render(path, facts).lstrip("/"))
                 disposition += f'; filename="{_quoted(posixpath.basename(path))}"'
                 lines.setdefault("Content-Type", "application/octet-stream")
-                content = await self._reads(facts, rule, path)
+                content = archive_of(facts) if reports else await self._reads(facts, rule, path)
             else:
                 escape: Escape = "json" if "json" in lines.get("Content-Type", "") else ""
                 content = render(part.get("body", ""), facts, escape).encode("utf-8", "surrogateescape")

@@ -24,6 +24,9 @@ ActionWork = Callable[[EventAction, Facts, Rule], Awaitable[Outcome]]
 Completes = Callable[[Facts, Rule], Awaitable[Facts]]
 """Adds to facts what is known of the account and the record that they name."""
 
+_REPORT: Final = "report:"
+"""Beginning of what is kept of a report for later tries, among the keys of steps that are done."""
+
 log = logging.getLogger(__name__)
 
 
@@ -95,11 +98,16 @@ class Runner:
         if facts.trigger in ABOUT_SOMEBODY and rule.condition.account_refusal(facts.groups, facts.role):
             return RuleResult()
         finished = list(done)
+        kept = [one.removeprefix(_REPORT).partition("\n") for one in done if one.startswith(_REPORT)]
+        facts = replace(facts, reports=tuple((name, text) for name, _, text in kept))
         failed: list[tuple[Step, Outcome]] = []
         for key, step in enumerate(steps):
             if step.failure or str(key) in done:
                 continue
             outcome = await self._step(rule, step, facts, waits=waits)
+            if outcome.reports:
+                facts = replace(facts, reports=(*facts.reports, *outcome.reports))
+                finished += [f"{_REPORT}{name}\n{text}" for name, text in outcome.reports]
             if outcome.ok:
                 finished.append(str(key))
                 if outcome.made is not None:

@@ -63,6 +63,7 @@ class Facts:
         ssh_command: name of the command, without its arguments.
         client_gone: an upload whose client has gone.
         groups: of the account, once that was looked up; role likewise.
+        reports: names and texts of reports that actions of the rule have made before.
     """
 
     trigger: Trigger
@@ -93,6 +94,7 @@ class Facts:
     at: int = 0
     client_gone: bool = False
     groups: tuple[str, ...] = ()
+    reports: tuple[tuple[str, str], ...] = ()
 
     @property
     def file_size(self) -> int:
@@ -199,6 +201,7 @@ def decode_facts(text: str) -> Facts:
         found["trigger"] = Trigger(found.get("trigger", Trigger.FILE))
     except (ValueError, TypeError):
         raise ValueError(f"trigger: {found.get('trigger')!r} is no trigger") from None
+    found.pop("reports", None)
     groups = found.pop("groups", ())
     if not isinstance(groups, list | tuple) or not all(isinstance(one, str) for one in groups):
         raise ValueError(f"groups: {groups!r} should be a list of texts")

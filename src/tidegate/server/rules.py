@@ -26,6 +26,7 @@ from tidegate.actions.messages import ChatActions, MailActions
 from tidegate.actions.outcome import Outcome
 from tidegate.actions.people import People
 from tidegate.actions.requests import HttpActions
+from tidegate.actions.retention import Retention
 from tidegate.actions.runner import Runner
 from tidegate.actions.schedule import Schedule
 from tidegate.actions.upkeep import Upkeep
@@ -118,7 +119,7 @@ class EventRules:
                 ActionType.EMAIL: mail.run,
                 ActionType.CHAT: ChatActions(self._stored, self._open_secret, self._digests).run,
                 ActionType.FILESYSTEM: files.run,
-                ActionType.RETENTION: files.retain,
+                ActionType.RETENTION: Retention(files.session, people).run,
                 ActionType.BACKUP: upkeep.backup,
                 ActionType.USER_QUOTA_RESET: upkeep.user_quota,
                 ActionType.FOLDER_QUOTA_RESET: upkeep.folder_quota,
