@@ -12,6 +12,7 @@ from tests.support.memory_session import MemorySession
 from tidegate.doors.common.command_line import split
 from tidegate.doors.ssh import trees
 from tidegate.doors.ssh.command import Call, Input, Invocation
+from tidegate.errors import Denied
 
 
 class Output:
@@ -77,7 +78,7 @@ async def test_failures_beyond_a_hundred_are_counted() -> None:
     session = MemorySession()
     for number in range(trees.MAX_LINES + 7):
         session.put(f"/d/{number}", b"x")
-    session.errors["remove"] = trees.Denied()
+    session.errors["remove"] = Denied()
     asked = call("tidegate-remove /d", session)
     assert await trees.remove(asked) == 1
     lines = asked.output.err.splitlines()

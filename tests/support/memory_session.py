@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
@@ -201,6 +202,14 @@ class MemorySession:
 
     def require_copy(self, source: str, target: str) -> None:
         del source, target
+
+    async def require_removable(self, path: str, entry: Entry) -> None:
+        del path, entry
+
+    @asynccontextmanager
+    async def replacing(self, path: str, *, moves: str | None = None) -> AsyncIterator[None]:
+        del path, moves
+        yield None
 
     async def identity(self, path: str, *, follow: bool) -> str:
         del follow

@@ -530,6 +530,42 @@ class RenamesAcross(Protocol):
         ...
 
 
+@runtime_checkable
+class ReplacesTrees(Protocol):
+    """A backend MAY have this beside `Backend`: a tree takes the place of another one in one step.
+
+    A hidden key is in the directory of a key. Nobody lists it, and nobody else can name it. What has it is
+    used by all operations of the backend as what has any other key, until `leave_beside`.
+    """
+
+    async def beside(self, key: Key, *, moves: bool) -> Key:
+        """A fresh hidden key, at which nothing is yet, for what is to take the place of `key`.
+
+        What a crash leaves under it is removed, at the next start at the latest.
+
+        Args:
+            key: what is to be replaced.
+            moves: what gets the hidden key is moved there: a crash must not lose it. It is seen then under a
+                name like that of `key`.
+        """
+        ...
+
+    async def exchange(self, hidden: Key, key: Key) -> Key:
+        """Give what has the hidden key and what has the other one each other's.
+
+        Returns:
+            the hidden key that the old one has now.
+
+        Raises:
+            NotFound: one of them is not there; nothing happened.
+        """
+        ...
+
+    async def leave_beside(self, hidden: Key) -> None:
+        """Forget a hidden key. What still has it is left to what clears up after crashes."""
+        ...
+
+
 class Steps(Protocol):
     """Counts of what long work of a backend has done; the backend counts, and whoever asked for it looks.
 

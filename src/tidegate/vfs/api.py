@@ -11,7 +11,7 @@ Long, because it is the whole contract, and most of it is docstrings.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -388,6 +388,20 @@ class SessionProperties(Protocol):
         ...
 
 
+class Replacement(Protocol):
+    """What is made to take the place of something; see `Session.replacing`."""
+
+    async def swap(self) -> None:
+        """Let it take its place. Paths at and below mean what was there until then: the caller removes it.
+
+        Raises:
+            Locked: a lock came up meanwhile.
+            Conflict: somebody is writing something in what is to be replaced.
+            ProviderUnavailable: it is done, but what was done could not all be told.
+        """
+        ...
+
+
 class Session(Protocol):
     """One principal's view of the tree through one connection (or channel).
 
@@ -543,6 +557,38 @@ class Session(Protocol):
 
         Raises:
             Denied, NotFound: refused; on record.
+        """
+        ...
+
+    async def require_removable(self, path: VPath, entry: Entry) -> None:
+        """Check that one thing may be removed, as far as that can be told before; not what is in it.
+
+        Raises:
+            TidegateError: refused; on record.
+        """
+        ...
+
+    def replacing(
+        self, path: VPath, *, moves: VPath | None = None
+    ) -> AbstractAsyncContextManager[Replacement | None]:
+        """Make something within that is to take the place of what is at a path.
+
+        Within, paths at and below `path` mean what is made, for this task and those that it starts: they
+        begin with nothing, and what is made there is judged, charged and told as what it is going to be.
+        Nobody else sees it before `Replacement.swap`; without that it is removed at the end. Events are told
+        after `swap`. The caller has judged that what is there may be removed (`require_removable`).
+
+        Args:
+            path: where something is.
+            moves: the path that what is made is moved from: it is not removed at the end, but goes back there
+                if it cannot take its place.
+
+        Returns:
+            a context manager. It gives None where the storage has no such step: nothing is different then.
+
+        Raises:
+            Locked: a lock is in the way.
+            Conflict: somebody is writing something in what is to be replaced.
         """
         ...
 

@@ -37,6 +37,7 @@ from tidegate.vfs.api import Exchange
 from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, MountTable, ResolvedPath
+from tidegate.vfs.staged import STAGED
 from tidegate.vfs.usage.reservations import PathState, PathTable
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
@@ -259,6 +260,9 @@ class Context:
         """
         if self.inspections is None:
             return
+        staged = STAGED.get()
+        if staged is not None and staged.swapped and staged.context is self:
+            return  # asked before it was replaced
         act = InspectedAct(
             kind,
             self.origin,
@@ -312,6 +316,9 @@ class Context:
         Raises:
             ProviderUnavailable: it is not.
         """
+        staged = STAGED.get()
+        if staged is not None and staged.keeps(self, event):
+            return
         if self.kept is None:
             self.emit(event)
         else:

@@ -17,6 +17,7 @@ from tidegate.model import ROOT, Entry, FolderMount, Kind, StorageSpec, VPath
 from tidegate.policy.folders import Folders
 from tidegate.policy.quota import ChargeSet
 from tidegate.vfs.api import Span
+from tidegate.vfs.staged import STAGED
 from tidegate.vfs.usage.tracker import FolderUsage
 
 SYNTHETIC_MODE: Final = 0o755
@@ -184,6 +185,7 @@ class Mount:
 
     def location(self, key: Key) -> str:
         """The location of a key, for operators; asked of the storage, whether or not it was opened."""
+        key = self._shown(key)
         try:
             return (self.backend or self._describe(self.spec)).location(key)
         except TidegateError:
@@ -193,8 +195,13 @@ class Mount:
         """The key of a virtual path that this mount serves."""
         return path[1:] if len(self.path) == 1 else path.relative_to(self.path)
 
+    def _shown(self, key: Key) -> Key:
+        staged = STAGED.get()
+        return key if staged is None else staged.shown_key(self, key)
+
     def virtual(self, key: Key) -> VPath:
         """The virtual path of a key."""
+        key = self._shown(key)
         return VPath(f"{'' if self.path == '/' else self.path}/{key}" if key else str(self.path))
 
 
@@ -208,7 +215,15 @@ class ResolvedPath(NamedTuple):
     @property
     def location(self) -> str:
         """The location, for operators."""
-        return self.backend.location(self.key)
+        return self.mount.location(self.key)
+
+
+def _key(mount: Mount, path: VPath) -> Key:
+    """The key of a virtual path, or what is made beside it meanwhile (`vfs.staged`)."""
+    staged = STAGED.get()
+    if staged is not None and (hidden := staged.hidden_key(mount, path)) is not None:
+        return hidden
+    return mount.key(path)
 
 
 @asynccontextmanager
@@ -282,13 +297,13 @@ class MountTable:
             self.overlaps = self.overlaps or not acquired.inline
         else:  # two operations opened it at the same time
             await self._pool.release(acquired)
-        return ResolvedPath(mount, mount.backend, mount.key(path))
+        return ResolvedPath(mount, mount.backend, _key(mount, path))
 
     def known(self, path: VPath) -> ResolvedPath | None:
         """As `at`; None if the backend has yet to be opened."""
         mount = self._serving(path) if self.has_points else self.root
         backend = mount.backend
-        return None if backend is None else ResolvedPath(mount, backend, mount.key(path))
+        return None if backend is None else ResolvedPath(mount, backend, _key(mount, path))
 
     def span(self, path: VPath, *, changes: bool) -> Span:
         """The span of a request about `path`; see `tidegate.vfs.api.Session.span`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -57,6 +57,7 @@ from tidegate.vfs.mounts import ResolvedPath, listing, synthetic
 from tidegate.vfs.usage.tracker import FolderUsage
 
 if TYPE_CHECKING:
+    from tidegate.vfs.files.replacing import Replacement
     from tidegate.vfs.locks import SessionLocks
     from tidegate.vfs.programs import ProgramRun
     from tidegate.vfs.properties import SessionProperties
@@ -484,6 +485,20 @@ class Session:
     def require_copy(self, source: VPath, target: VPath) -> None:
         """Check that a directory may be copied; see `vfs.api.Session`."""
         self._context.require(Intent.COPY, source, target=target, is_dir=True)
+
+    async def require_removable(self, path: VPath, entry: Entry) -> None:
+        """Check that one thing may be removed; see `vfs.api.Session`."""
+        from tidegate.vfs.files.replacing import require_removable  # trees are replaced by few
+
+        await require_removable(self._context, path, entry)
+
+    def replacing(
+        self, path: VPath, *, moves: VPath | None = None
+    ) -> AbstractAsyncContextManager[Replacement | None]:
+        """Make something that is to take the place of what is at a path; see `vfs.api.Session`."""
+        from tidegate.vfs.files.replacing import replacing
+
+        return replacing(self._context, path, moves)
 
     async def identity(self, path: VPath, *, follow: bool) -> str:
         """The place that a path leads to, free of links; see `vfs.api.Session`."""

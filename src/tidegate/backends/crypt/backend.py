@@ -340,6 +340,20 @@ async def _forsake(self: Any, handle: FileHandle) -> None:
     await self.inner.forsake(_own(handle).inner)
 
 
+async def _beside(self: Any, key: str, *, moves: bool) -> str:
+    hidden: str = await self.inner.beside(key, moves=moves)
+    return hidden
+
+
+async def _exchange(self: Any, hidden: str, key: str) -> str:
+    now: str = await self.inner.exchange(hidden, key)
+    return now
+
+
+async def _leave_beside(self: Any, hidden: str) -> None:
+    await self.inner.leave_beside(hidden)
+
+
 def _own(handle: FileHandle) -> CryptWriter:
     if not isinstance(handle, CryptWriter):
         raise StorageFailed(detail="the handle is not of this storage")
@@ -358,6 +372,9 @@ _OPTIONAL: Final[dict[str, Callable[..., Any]]] = {
     "reopen": _reopen,
     "retarget": _retarget,
     "forsake": _forsake,
+    "beside": _beside,
+    "exchange": _exchange,
+    "leave_beside": _leave_beside,
 }
 """Methods of optional contracts, for storage that has them."""
 _WITH_PARTIALS: Final = frozenset(("partials", "expire_partials"))

@@ -18,13 +18,13 @@ from functools import partial
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
-from tidegate.backends.local import links, operations
+from tidegate.backends.local import links, operations, staged
 from tidegate.backends.local.attrs import check_attrs, check_regular, set_on_path
 from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.listing import BATCH, Listing, expire_partials, find_partials
-from tidegate.backends.local.names import check_key, key_refusal
+from tidegate.backends.local.names import MOVED_PREFIX, STAGED, check_key, key_refusal, tree_name
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
 from tidegate.backends.local.uploads import NewFile, Upload
@@ -36,6 +36,7 @@ from tidegate.errors import (
     IsADirectory,
     OtherDevice,
     StorageFailed,
+    TidegateError,
 )
 from tidegate.model import Attrs, Entry, Space
 
@@ -130,6 +131,9 @@ class LocalBackend:
         self._device: Device | None = None
         self._mounts: list[tuple[str, Device]] = []
         self._unlinked: LocalBackend | None = None
+        self._beside: dict[
+            str, str | None
+        ] = {}  # entries of the journal by hidden key; `unlinked` shares them
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -405,6 +409,46 @@ class LocalBackend:
         raw = check_key(target)
         if await self._run(source, operations.rename, raw, replace=replace):
             await self._run_in_thread(target, partial(links.adjust_tree, self._root, raw))
+
+    async def beside(self, key: str, *, moves: bool) -> str:
+        """See `tidegate.abc.ReplacesTrees`."""
+        folder, _, name = check_key(key).rpartition(b"/")
+        hidden = tree_name(moves=moves)
+        place = os.fsdecode(folder + b"/" + hidden if folder else hidden)
+        STAGED.add(os.fsdecode(hidden))
+        try:
+            entry = await self._run_in_thread(key, partial(self._journal.add, folder, hidden, name))
+        except BaseException:
+            STAGED.discard(os.fsdecode(hidden))
+            raise
+        self._beside[place] = entry
+        return place
+
+    async def exchange(self, hidden: str, key: str) -> str:
+        """See `tidegate.abc.ReplacesTrees`."""
+        await self._run(hidden, staged.exchange, check_key(key))
+        if not hidden.rpartition("/")[2].startswith(MOVED_PREFIX.decode()):
+            return hidden
+        # What is there now is not what was moved, and need not outlive a crash.
+        plain = await self.beside(key, moves=False)
+        try:
+            await self._run(hidden, staged.rename_hidden, check_key(plain).rpartition(b"/")[2])
+        except TidegateError:
+            await self.leave_beside(plain)
+            return hidden
+        await self.leave_beside(hidden)
+        return plain
+
+    async def leave_beside(self, hidden: str) -> None:
+        """See `tidegate.abc.ReplacesTrees`."""
+        entry = self._beside.pop(hidden, None)
+        name = hidden.rpartition("/")[2]
+        try:
+            there = await self._run_in_thread(hidden, partial(staged.is_there, self._root, check_key(hidden)))
+        finally:
+            STAGED.discard(name)
+        if not there:
+            Journal.drop(entry)
 
     def refusal(self, key: str, size: int) -> str:
         """See `tidegate.abc.RefusesKeys`."""

@@ -20,8 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.backends.local.names import PART_PREFIX, UPLOAD_PREFIX
+from tidegate.backends.local.names import PART_PREFIX, TREE_PREFIX, UPLOAD_PREFIX
 from tidegate.backends.local.root import Root
+from tidegate.backends.local.staged import sweep_tree
 from tidegate.errors import TidegateError
 
 PARTIAL_KEEP_DAYS: Final = 7
@@ -71,15 +72,21 @@ class Journal:
         if self._directory is not None and not os.path.isdir(self._directory):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
-    def add(self, folder: bytes, name: bytes) -> str | None:
+    def add(self, folder: bytes, name: bytes, target: bytes = b"") -> str | None:
         """Note that `name` in the directory with key `folder` exists, as well as that goes.
+
+        Args:
+            folder: key of a directory.
+            name: in it.
+            target: the name beside it whose place it is to take, if it is a tree.
 
         Returns:
             what `drop` wants.
         """
         if self._directory is None:
             return None
-        body = json.dumps({"root": self._root, "folder": os.fsdecode(folder), "name": os.fsdecode(name)})
+        noted = {"root": self._root, "folder": os.fsdecode(folder), "name": os.fsdecode(name)}
+        body = json.dumps(noted | ({"target": os.fsdecode(target)} if target else {}))
         tag = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         path = os.path.join(self._directory, tag + _SUFFIX)
         try:
@@ -104,9 +111,9 @@ class Journal:
 def sweep_journal(journal_dir: str) -> Swept:
     """Remove what a crash left behind. Blocks; run it at start, in a thread.
 
-    Leftovers of ATOMIC uploads go. Partials of RESUMABLE ones stay: they are charged to accounts, and who
-    charges for them removes them when they are too old. A file that another process is writing is left
-    alone.
+    Leftovers of ATOMIC uploads go, and of trees that were to take the place of others. Partials of RESUMABLE
+    uploads stay: they are charged to accounts, and who charges for them removes them when they are too old. A
+    file that another process is writing is left alone.
     """
     removed = kept = gone = failed = 0
     with suppress(FileNotFoundError), os.scandir(journal_dir) as entries:
@@ -132,14 +139,17 @@ def _sweep_one(path: str) -> str:
     try:
         body = json.loads(text)
         where, folder, name = body["root"], os.fsencode(body["folder"]), os.fsencode(body["name"])
+        target = os.fsencode(body.get("target", ""))
     except (ValueError, KeyError, TypeError):
         return "gone"  # cut off by the crash itself, before the file it would have named
-    if b"/" in name or not name.startswith((PART_PREFIX, UPLOAD_PREFIX)):
+    if b"/" in name + target or not name.startswith((PART_PREFIX, UPLOAD_PREFIX, TREE_PREFIX)):
         return "gone"
     root = Root(where)
     root.open()
     try:
         with root.parent(folder + b"/" + name if folder else name) as parent:
+            if name.startswith(TREE_PREFIX):
+                return sweep_tree(parent.fd, name, target)
             if name.startswith(UPLOAD_PREFIX):
                 return remove_stale(parent.fd, name, UPLOAD_PREFIX, 0)
             os.lstat(name, dir_fd=parent.fd)

@@ -23,6 +23,7 @@ from tidegate.backends.local.journal import (
 from tidegate.backends.local.links import shown_size
 from tidegate.backends.local.names import HIDDEN, PART_PREFIX, UPLOAD_PREFIX, is_hidden, part_name
 from tidegate.backends.local.root import Root
+from tidegate.backends.local.staged import clear_stale
 from tidegate.backends.local.uploads import SAFE, lock
 from tidegate.errors import InvalidHandle, NotADirectory, NotFound
 from tidegate.model import Entry, Kind
@@ -258,6 +259,7 @@ def clear_hidden(dir_fd: int, name: bytes) -> bool:
         return all(
             {"removed", "gone"}
             & {remove_stale(fd, temp, prefix, 0) for prefix in (UPLOAD_PREFIX, PART_PREFIX)}
+            or clear_stale(fd, temp) == "removed"
             for temp in hidden
         )
     finally:

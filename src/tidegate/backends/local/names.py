@@ -21,7 +21,18 @@ PART_PREFIX: Final = b".tidegate-part."
 """Partial of a RESUMABLE upload: kept for resuming."""
 
 _SUSPECT: Final = b"./"
-_RESERVED: Final = (".tidegate-upload.", ".tidegate-part.")
+TREE_PREFIX: Final = b".tidegate-tree."
+"""Something that is made beside a name, to take its place in one step; or what it took the place of."""
+MOVED_PREFIX: Final = TREE_PREFIX + b"moved."
+"""The same, where what is made is the only one there is: a crash must not lose it."""
+OLD_SUFFIX: Final = b".old"
+"""Added to such a name for a moment, where two names cannot be exchanged in one step."""
+
+_RESERVED: Final = (".tidegate-upload.", ".tidegate-part.", ".tidegate-tree.")
+
+STAGED: Final[set[str]] = set()
+"""Names with `TREE_PREFIX` that this process uses now. They are random and told to nobody, so keys that hold
+one are our own."""
 
 
 def check_key(key: str) -> bytes:
@@ -65,8 +76,8 @@ def key_refusal(key: str) -> str:
 
 
 def names_hidden(path: str) -> bool:
-    """True if any component of `path` is a reserved name."""
-    return any(part.startswith(_RESERVED) for part in path.split("/"))
+    """True if any component of `path` is a reserved name, and not one of those in use now (`STAGED`)."""
+    return any(part.startswith(_RESERVED) and part not in STAGED for part in path.split("/"))
 
 
 def is_hidden(name: str) -> bool:
@@ -83,3 +94,8 @@ def upload_name(name: bytes) -> bytes:
     """A fresh hidden name for a temporary beside `name`."""
     tag = hashlib.blake2b(name, digest_size=4).hexdigest().encode()
     return UPLOAD_PREFIX + secrets.token_hex(8).encode() + b"." + tag
+
+
+def tree_name(*, moves: bool) -> bytes:
+    """A fresh hidden name for what takes another's place; 128 bits of chance."""
+    return (MOVED_PREFIX if moves else TREE_PREFIX) + secrets.token_hex(16).encode()

@@ -20,6 +20,7 @@ RESOLVE_BENEATH: Final = 0x08
 
 _NR_OPENAT2: Final = 437  # the same on every architecture since Linux 5.6, but for alpha
 _RENAME_NOREPLACE: Final = 1
+_RENAME_EXCHANGE: Final = 2
 _HOW: Final = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
 
 _LINUX: Final = sys.platform == "linux" and os.uname().machine != "alpha"
@@ -74,8 +75,21 @@ def rename_noreplace(source_fd: int, source: bytes, target_fd: int, target: byte
     Raises:
         OSError: ENOSYS or EINVAL where the system or the file system cannot do that.
     """
+    _rename2(source_fd, source, target_fd, target, _RENAME_NOREPLACE)
+
+
+def rename_exchange(source_fd: int, source: bytes, target_fd: int, target: bytes) -> None:
+    """Give two things each other's name in one step.
+
+    Raises:
+        OSError: ENOSYS or EINVAL where the system or the file system cannot do that.
+    """
+    _rename2(source_fd, source, target_fd, target, _RENAME_EXCHANGE)
+
+
+def _rename2(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> None:
     if _renameat2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if _renameat2(source_fd, source, target_fd, target, _RENAME_NOREPLACE) != 0:
+    if _renameat2(source_fd, source, target_fd, target, flags) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

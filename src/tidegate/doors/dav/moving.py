@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeGuard
 
-from tidegate.doors.dav import preconditions, status, trees
+from tidegate.doors.common import trees
+from tidegate.doors.dav import preconditions, status
 from tidegate.doors.dav.call import Call, is_apple, rejection
 from tidegate.doors.dav.request import XML, Rejected
 from tidegate.doors.dav.trees import TooManyFailures, Work
@@ -55,19 +56,23 @@ async def copy(call: Call) -> None:
         raise Rejected(400, "Depth: expected 0 or infinity")
     source, target, old = await _both(call)
     code = 201 if old is None else 204
-    if not source.is_dir:
-        await _clear(call, target, old, for_file=True)
-        await _placed(call, call.session.copy(call.path, target, replace=True))
-        await call.request.answer(code)
-        return
-    if old is not None:  # before it is removed
-        call.session.require_copy(call.path, target)
-    with Work(call.session, "copy") as work, contextlib.suppress(TooManyFailures):
-        await _clear(call, target, old, for_file=False)
-        if depth == "0":
-            await _placed(call, call.session.mkdir(target))
+    session = call.session
+
+    async def put(work: Work) -> None:
+        if not source.is_dir:
+            await _placed(call, session.copy(call.path, target, replace=True))
+        elif depth == "0":
+            await _placed(call, session.mkdir(target))
         else:
-            await trees.copy(work, call.path, target, leaves_out=lambda name: _refused_name(call, name))
+            await trees.copy(work, call.path, target, lambda name: _refused_name(call, name))
+
+    if source.is_dir and old is not None:  # before anything is removed
+        session.require_copy(call.path, target)
+    with Work(session, "copy") as work, contextlib.suppress(TooManyFailures):
+        if old is None or not (old.is_dir or source.is_dir):
+            await put(work)
+        else:
+            await _replace(call, work, target, put)
     await _told(call, work, target, code)
 
 
@@ -79,8 +84,11 @@ async def move(call: Call) -> None:
     """MOVE: one rename, within a storage and between two."""
     if _depth(call) != headers.INFINITY:
         raise Rejected(400, "Depth: expected infinity")
-    source, target, old = await _both(call)
-    await _rename(call, source, target, old)
+    _, target, old = await _both(call)
+    work = await _rename(call, target, old)
+    if work is not None and work.failures:
+        await _told(call, work, target, 204)
+        return
     when = headers.unix_time_ns(call.request.header("x-oc-mtime") or "")
     more = []
     if when is not None:
@@ -93,19 +101,30 @@ async def move(call: Call) -> None:
     await call.request.answer(201 if old is None else 204, more)
 
 
-async def _rename(call: Call, source: Entry, target: VPath, old: Entry | None) -> None:
-    """Rename at once if that can be; else in the place of what is removed first.
+async def _rename(call: Call, target: VPath, old: Entry | None) -> Work | None:
+    """Rename at once if that can be; else beside what is there, whose place it takes then.
 
     Who may not rename is told so before anything is removed.
+
+    Returns:
+        what failed, if several things may have.
     """
+    session = call.session
     if old is None:
-        await _placed(call, call.session.rename(call.path, target, replace=False))
-        return
+        await _placed(call, session.rename(call.path, target, replace=False))
+        return None
     with contextlib.suppress(AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory):
-        await call.session.rename(call.path, target, replace=True)
-        return
-    await _clear(call, target, old, for_file=not source.is_dir)
-    await _placed(call, call.session.rename(call.path, target, replace=True))
+        await session.rename(call.path, target, replace=True)
+        return None
+    with Work(session, "remove") as work, contextlib.suppress(TooManyFailures):
+        await _replace(
+            call,
+            work,
+            target,
+            lambda _: _placed(call, session.rename(call.path, target, replace=True)),
+            moves=call.path,
+        )
+    return work
 
 
 def _depth(call: Call) -> str:
@@ -154,18 +173,48 @@ async def _both(call: Call) -> tuple[Entry, VPath, Entry | None]:
     return entry, target, old
 
 
-async def _clear(call: Call, target: VPath, old: Entry | None, *, for_file: bool) -> None:
-    """Remove what is at the destination where it is not replaced in one step (RFC 4918 section 9.8.4).
+async def _replace(
+    call: Call,
+    work: Work,
+    target: VPath,
+    put: Callable[[Work], Awaitable[None]],
+    *,
+    moves: VPath | None = None,
+) -> None:
+    """Put something into the place of a tree, or a tree into the place of a file (RFC 4918 section 9.8.4).
+
+    What is there goes when the new is complete. Nothing happens if it may not be removed, or if something of
+    the new cannot be put. Where the storage cannot exchange two trees, the old one is removed first.
+
+    Args:
+        call: the request.
+        work: gets what fails.
+        target: where something is.
+        put: puts the new there.
+        moves: where it is moved from, if it is.
 
     Raises:
-        Rejected: something of it cannot be removed; it is all told.
+        Rejected: something of the old one cannot be removed; it is all on record.
     """
-    if old is None or (for_file and not old.is_dir):
-        return
-    with Work(call.session, "remove") as work, contextlib.suppress(TooManyFailures):
-        await trees.remove(work, target, await call.session.stat(target, follow=False))
-    if work.failures:
-        raise rejection(call.request, work.failures[0][2])
+    session = call.session
+    there = await session.stat(target, follow=False)
+    with Work(session, "remove") as old, contextlib.suppress(TooManyFailures):
+        await trees.require_removable(old, target, there)
+    if old.failures:
+        raise rejection(call.request, old.failures[0][2])
+    async with session.replacing(target, moves=moves) as replacement:
+        if replacement is None:
+            with Work(session, "remove") as old, contextlib.suppress(TooManyFailures):
+                await trees.remove(old, target, there)
+            if old.failures:
+                raise rejection(call.request, old.failures[0][2])
+        await put(work)
+        if replacement is None or work.failures:
+            return
+        await replacement.swap()
+        # It is on record if something of the old one cannot be removed; nobody sees it any more.
+        with Work(session, "remove") as rest, contextlib.suppress(TooManyFailures):
+            await trees.remove(rest, target, there)
 
 
 async def _placed(call: Call, work: Awaitable[None]) -> None:

@@ -1,39 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """``tidegate-copy`` and ``tidegate-remove``: files and whole trees, without a byte through the client.
 
-Everything goes through the session, thing by thing, so permissions, patterns, quotas and events are those of
-an SFTP client that did the same. What fails has a line on standard error and the rest goes on. Links are not
-followed: one to a file is copied as its content, one to a directory is told as an error.
+Everything goes through the session, thing by thing (`doors.common.trees`), so permissions, patterns, quotas
+and events are those of an SFTP client that did the same. What fails has a line on standard error and the rest
+goes on.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
+from tidegate.doors.common import trees
 from tidegate.doors.common.command_line import Word
+from tidegate.doors.common.trees import TreeWork
 from tidegate.doors.ssh.command import Call
 from tidegate.doors.ssh.file_commands import apart, make_parents, path_of, usage
-from tidegate.errors import (
-    AlreadyExists,
-    Denied,
-    DirectoryNotEmpty,
-    InvalidArgument,
-    InvalidPath,
-    NotADirectory,
-    NotFound,
-    TidegateError,
-    Unsupported,
-)
-from tidegate.model import Entry, VPath
-from tidegate.vfs.api import Session
-
-MAX_DEPTH: Final = 256
-"""Directories within each other."""
+from tidegate.errors import InvalidArgument, InvalidPath, TidegateError, Unsupported
+from tidegate.model import VPath
 
 MAX_LINES: Final = 100
 """Failures that have a line of their own on standard error."""
@@ -41,37 +26,20 @@ MAX_LINES: Final = 100
 REPORT_SECONDS: Final = 10.0
 """Time between two lines of the log about a command that goes on."""
 
-ROUNDS: Final = 3
-"""The most times that a directory is listed again because it was not empty after all in it was removed."""
-
 log = logging.getLogger(__name__)
 
 
-class _Progress:
-    """A command that goes on; one of the session's transfers (`cluster.registry.LiveWork`).
+class _Progress(TreeWork):
+    """A command that goes on.
 
     Attributes:
-        operation_type: ``copy`` or ``remove``.
-        virtual_path: what it is at.
-        started: seconds since the epoch.
-        size: bytes of the files that are done.
-        files: their number.
-        total_size: 0, what is in a directory is not known before; `total_files` likewise.
         failures: what could not be done.
-        kept: directories with something in them that could not be done.
     """
 
     def __init__(self, call: Call, operation_type: str) -> None:
+        super().__init__(call.session, operation_type)
         self._call = call
-        self.operation_type = operation_type
-        self.virtual_path = ""
-        self.started = time.time()
-        self.size = 0
-        self.files = 0
-        self.total_size = 0
-        self.total_files = 0
         self.failures = 0
-        self.kept: set[VPath] = set()
         self._reported = monotonic()
 
     def at(self, path: VPath) -> None:
@@ -89,19 +57,19 @@ class _Progress:
                 path,
             )
 
-    def done(self, size: int) -> None:
-        """A file is done."""
-        self.files += 1
-        self.size += size
-
     async def failed(
-        self, intent: str, path: VPath, error: TidegateError, target: VPath | None = None
+        self,
+        intent: str,
+        path: VPath,
+        error: TidegateError,
+        target: VPath | None = None,
+        *,
+        about: VPath | None = None,
+        is_dir: bool = False,
     ) -> None:
         """Put a failure on record, and on standard error."""
-        if not error.told:
-            self._call.session.failed(intent, path, error, target)
+        await super().failed(intent, path, error, target, about=about, is_dir=is_dir)
         self.failures += 1
-        self.kept.update(path.ancestors()[1:])
         if self.failures <= MAX_LINES:
             await self._call.output.error(f"{self._call.invocation.name}: {path}: {error.text}")
 
@@ -122,31 +90,6 @@ class _Progress:
         return 1 if self.failures else 0
 
 
-class _Level:
-    """A directory that is walked through."""
-
-    def __init__(self, session: Session, path: VPath, target: VPath) -> None:
-        self.path = path
-        self.target = target
-        self.batches: AsyncIterator[list[Entry]] = session.list(path)
-        self.entries: Iterator[Entry] = iter(())
-
-    async def next(self) -> Entry | None:
-        """The next entry; None at the end."""
-        while (entry := next(self.entries, None)) is None:
-            batch = await anext(self.batches, None)
-            if batch is None:
-                return None
-            self.entries = iter(batch)
-        return entry
-
-    async def close(self) -> None:
-        """End the listing."""
-        batches: Any = self.batches
-        async with aclosing(batches):
-            pass
-
-
 # -- copying ---------------------------------------------------------------------------------------------
 
 
@@ -160,13 +103,9 @@ async def copy(call: Call) -> int:
         words = apart(call.invocation.arguments, "r", least=2, most=2)
     except InvalidArgument as error:
         return await usage(call, error)
-    progress = _Progress(call, "copy")
-    call.session.transfers.add(progress)
     source, target = words.names
-    try:
+    with _Progress(call, "copy") as progress:
         await _copy(call, progress, source, target)
-    finally:
-        call.session.transfers.discard(progress)
     return await progress.ended()
 
 
@@ -182,7 +121,7 @@ async def _copy(call: Call, progress: _Progress, source_word: Word, target_word:
         return
     try:
         entry = await session.stat(source)
-        if target_word.endswith("/") or (source != target and await _is_directory(session, target)):
+        if target_word.endswith("/") or (source != target and await trees.is_directory(session, target)):
             target = target.child(source.name) if source.name else target
         if source == target:
             raise InvalidArgument("source and target are the same")
@@ -193,74 +132,9 @@ async def _copy(call: Call, progress: _Progress, source_word: Word, target_word:
         await progress.failed("copy", source, error, target)
         return
     if entry.is_dir:
-        await _copy_tree(session, progress, source, target)
+        await trees.copy(progress, source, target)
     else:
-        await _copy_file(session, progress, source, target, entry.size)
-
-
-async def _is_directory(session: Session, path: VPath) -> bool:
-    try:
-        return (await session.stat(path)).is_dir
-    except TidegateError:
-        return False
-
-
-async def _copy_file(session: Session, progress: _Progress, source: VPath, target: VPath, size: int) -> None:
-    progress.at(source)
-    try:
-        await session.copy(source, target, replace=True)
-    except TidegateError as error:
-        await progress.failed("copy", source, error, target)
-    else:
-        progress.done(size)
-
-
-async def _copy_tree(session: Session, progress: _Progress, source: VPath, target: VPath) -> None:
-    levels: list[_Level] = []
-    try:
-        if await _enter(session, progress, levels, source, target):
-            while levels:
-                level = levels[-1]
-                try:
-                    entry = await level.next()
-                except TidegateError as error:
-                    await progress.failed("list", level.path, error)
-                    entry = None
-                if entry is None:
-                    await levels.pop().close()
-                    continue
-                here, there = level.path.child(entry.name), level.target.child(entry.name)
-                if entry.is_dir:
-                    await _enter(session, progress, levels, here, there)
-                else:
-                    await _copy_file(session, progress, here, there, entry.size)
-    finally:
-        for level in levels:
-            await level.close()
-
-
-async def _enter(
-    session: Session, progress: _Progress, levels: list[_Level], source: VPath, target: VPath
-) -> bool:
-    """Make a directory and go on in it; False if it is left out."""
-    progress.at(source)
-    try:
-        if len(levels) >= MAX_DEPTH:
-            raise Unsupported(f"directories within each other, more than {MAX_DEPTH} of them")
-        try:
-            await session.mkdir(target)
-        except (AlreadyExists, Denied):
-            # What is there is gone on in; who may make no directories may still copy into one.
-            if not await _is_directory(session, target):
-                raise
-    except AlreadyExists:
-        await progress.failed("mkdir", target, NotADirectory())
-        return False
-    except TidegateError as error:
-        await progress.failed("mkdir", target, error)
-        return False
-    levels.append(_Level(session, source, target))
-    return True
+        await trees.copy_file(progress, source, target, entry.size)
 
 
 # -- removing --------------------------------------------------------------------------------------------
@@ -272,9 +146,7 @@ async def remove(call: Call) -> int:
         words = apart(call.invocation.arguments, "rf", least=1)
     except InvalidArgument as error:
         return await usage(call, error)
-    progress = _Progress(call, "remove")
-    call.session.transfers.add(progress)
-    try:
+    with _Progress(call, "remove") as progress:
         for word in words.names:
             try:
                 path = path_of(call, word)
@@ -286,62 +158,5 @@ async def remove(call: Call) -> int:
             except TidegateError as error:
                 await progress.failed("delete_file", path, error)
                 continue
-            if entry.is_dir:
-                await _remove_tree(call.session, progress, path)
-            else:
-                await _remove_file(call.session, progress, path, entry.size)
-    finally:
-        call.session.transfers.discard(progress)
+            await trees.remove(progress, path, entry)
     return await progress.ended()
-
-
-async def _remove_file(session: Session, progress: _Progress, path: VPath, size: int) -> None:
-    progress.at(path)
-    try:
-        await session.remove(path)
-    except NotFound:
-        return  # somebody else was quicker
-    except TidegateError as error:
-        await progress.failed("delete_file", path, error)
-    else:
-        progress.done(size)
-
-
-async def _remove_tree(session: Session, progress: _Progress, top: VPath) -> None:
-    """Remove a directory; what stays in it for want of permission keeps those above it."""
-    waiting: list[tuple[VPath, int]] = [(top, 0)]
-    while waiting:
-        path, rounds = waiting[-1]
-        if rounds and path in progress.kept:
-            waiting.pop()  # each thing that stays has its line
-            continue
-        progress.at(path)
-        try:
-            try:
-                # First: who may not remove the directory, or a folder that is mounted, loses nothing in it.
-                await session.rmdir(path)
-            except DirectoryNotEmpty:
-                if rounds >= ROUNDS:
-                    raise
-                if len(waiting) > MAX_DEPTH:
-                    raise Unsupported(f"directories within each other, more than {MAX_DEPTH}") from None
-                waiting[-1] = (path, rounds + 1)
-                waiting += [(one, 0) for one in await _empty(session, progress, path)]
-                continue
-        except NotFound:
-            pass  # somebody else was quicker
-        except TidegateError as error:
-            await progress.failed("delete_dir", path, error)
-        waiting.pop()
-
-
-async def _empty(session: Session, progress: _Progress, path: VPath) -> list[VPath]:
-    """Remove the files of a directory; returns the directories in it."""
-    below: list[VPath] = []
-    files: list[Entry] = []
-    async for batch in session.list(path):
-        below += [path.child(entry.name) for entry in batch if entry.is_dir]
-        files += [entry for entry in batch if not entry.is_dir]
-    for entry in files:
-        await _remove_file(session, progress, path.child(entry.name), entry.size)
-    return below

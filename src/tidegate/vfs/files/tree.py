@@ -66,7 +66,7 @@ async def remove(context: Context, path: VPath) -> None:
                 act.commit()
                 await backend.remove(key)
                 if entry.is_file:
-                    _forget(mount, state, entry.size)
+                    forget(mount, state, entry.size)
             await removed(context, resolved)
         size = entry.size if entry is not None else -1
         await context.operated(Action.REMOVE, path, mount.location(key), started, size=size)
@@ -74,8 +74,8 @@ async def remove(context: Context, path: VPath) -> None:
     await settle(context, work)
 
 
-def _forget(mount: Mount, state: PathState, size: int) -> None:
-    """A visible file went away."""
+def forget(mount: Mount, state: PathState, size: int) -> None:
+    """Give back what a visible file was charged that went away; the caller holds its path."""
     visible = state.learn(size)
     if visible is not None:  # None: an upload that is going on was seen, which its own end settles
         mount.charges.credit(-state.freed(size), -1)
