@@ -18,7 +18,7 @@ import pytest
 from tidegate.abc import Outcome
 from tidegate.backends.local.files import LocalFile
 from tidegate.model import UsageDelta
-from tidegate.testing.simulation import FTP_ACTS, Rules, generate, simulate
+from tidegate.testing.simulation import DAV_ACTS, FTP_ACTS, Rules, generate, simulate
 from tidegate.testing.simulation.faults import KILL_AFTER, KINDS, Fault
 from tidegate.testing.simulation.history import Script, Step
 from tidegate.testing.simulation.operations import OPERATIONS
@@ -56,12 +56,24 @@ def test_histories_of_ftp_clients_leave_the_books_exact_or_marked(batch: int) ->
     _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), FTP)
 
 
-def test_every_act_of_ftp_occurs_and_is_done() -> None:
+DAV = Rules(
+    acts=(*DAV_ACTS, "remove", "rename-tree", "upload", "recount", "line-breaks", "process-ends", "rest")
+)
+"""Clients of WebDAV beside each other and beside some of SFTP."""
+
+
+@pytest.mark.parametrize("batch", range(5))
+def test_histories_of_webdav_clients_leave_the_books_exact_or_marked(batch: int) -> None:
+    _all_well(range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH), DAV)
+
+
+@pytest.mark.parametrize(("rules", "acts"), [(FTP, FTP_ACTS), (DAV, DAV_ACTS)])
+def test_every_act_of_a_protocol_occurs_and_is_done(rules: Rules, acts: tuple[str, ...]) -> None:
     done = set()
     for seed in range(25):
-        trace = simulate(generate(seed, replace(FTP, kinds=(), cuts=False))).trace
-        done |= {act for act in FTP_ACTS if any(f" {act}: done" in line for line in trace)}
-    assert done == {*FTP_ACTS}
+        trace = simulate(generate(seed, replace(rules, kinds=(), cuts=False))).trace
+        done |= {act for act in acts if any(f" {act}: done" in line for line in trace)}
+    assert done == {*acts}
 
 
 @pytest.mark.soak

@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from tidegate.abc import Key
     from tidegate.events.kinds import Event
     from tidegate.model import VPath
+    from tidegate.vfs.usage.reservations import PathState
 
 MAX_EVENTS: Final = 20_000
 """Events that wait until the tree has its place; those after them are told at once."""
+
+
+def noted(hidden: Key) -> Key:
+    """A key that nothing has, in the directory of a hidden one; its state goes where the directory goes."""
+    folder, _, name = hidden.rpartition("/")
+    return f"{folder}//{name}"
 
 
 class Staged:
@@ -27,24 +34,30 @@ class Staged:
         mount: of the session, which serves the path.
         path: what is to be replaced.
         key: its key, free of links.
-        hidden: the key that the tree is made under.
+        state: of `noted` the key that the tree is made under; directories that are renamed take it along.
 
     Attributes:
-        hidden: once it has its place, the key that the old tree has.
+        state: once it has its place, of the key that the old tree has.
         swapped: True if it has its place; paths mean the old tree from then on.
         events: of what was done to it, until it has its place.
     """
 
-    __slots__ = ("context", "events", "hidden", "key", "mount", "path", "swapped")
+    __slots__ = ("context", "events", "key", "mount", "path", "state", "swapped")
 
-    def __init__(self, context: object, mount: object, path: VPath, key: Key, hidden: Key) -> None:
+    def __init__(self, context: object, mount: object, path: VPath, key: Key, state: PathState) -> None:
         self.context = context
         self.path = path
         self.key = key
-        self.hidden = hidden
+        self.state = state
         self.mount = mount
         self.swapped = False
         self.events: list[Event] = []
+
+    @property
+    def hidden(self) -> Key:
+        """The key that the tree is made under; once it has its place, the one that the old tree has."""
+        folder, _, name = self.state.at[1].partition("//")
+        return f"{folder}/{name}" if folder else name
 
     def hidden_key(self, mount: object, path: VPath) -> Key | None:
         """The key that a path has meanwhile; None if it is another path than those of the tree."""
@@ -54,8 +67,9 @@ class Staged:
 
     def shown_key(self, mount: object, key: Key) -> Key:
         """The key that something in the tree is going to have; any other key as it is."""
-        if mount is self.mount and (key == self.hidden or key.startswith(f"{self.hidden}/")):
-            return self.key + key[len(self.hidden) :]
+        hidden = self.hidden
+        if mount is self.mount and (key == hidden or key.startswith(f"{hidden}/")):
+            return self.key + key[len(hidden) :]
         return key
 
     def keeps(self, context: object, event: Event) -> bool:

@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.vfs_world import PUT, World, get, local_world, names, p, put, vfs_world
@@ -241,6 +242,62 @@ async def test_what_was_moved_gets_its_place_even_if_its_client_leaves(world: Wo
     assert os.listdir(world.home()) == ["old"]
 
 
+@pytest.mark.parametrize("moves", [False, True])
+async def test_an_exchange_whose_answer_is_lost_loses_no_tree(
+    world: World, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.account()
+    furnish(world)
+    session = await world.login()
+    exchange = staged.exchange
+
+    def lose(*args: Any) -> None:
+        exchange(*args)
+        raise StorageFailed
+
+    monkeypatch.setattr(staged, "exchange", lose)
+    with pytest.raises(StorageFailed):
+        await replaced(session, moves=moves)
+    assert content(world.home() / "old") == NEW
+    assert hidden(world.home()) == []
+    assert content(world.home() / ("old (moved 1)" if moves else "new")) == (OLD if moves else NEW)
+
+
+async def test_a_directory_above_is_renamed_meanwhile(world: World) -> None:
+    world.account(
+        virtual_folders=(world.mount("team", "/team", quota_size=0, quota_files=0),), quota_size=10_000
+    )
+    furnish(world)
+    (world.home() / "top").mkdir()
+    (world.home() / "old").rename(world.home() / "top/old")
+    size, files = await counted(world)
+    world.account(
+        virtual_folders=(world.mount("team", "/team", quota_size=0, quota_files=0),),
+        quota_size=10_000,
+        used_quota_size=size,
+        used_quota_files=files,
+    )
+    session, other = await world.login(), await world.login()
+    for moves in (None, p("/new")):
+        with pytest.raises(NotFound):
+            async with session.replacing(p("/top/old"), moves=moves) as replacement:
+                assert replacement is not None
+                if moves is None:
+                    await trees.copy(Work(session), p("/new"), p("/top/old"))
+                else:
+                    await session.rename(p("/new"), p("/top/old"), replace=True)
+                with pytest.raises(Conflict):  # it would leave its quota
+                    await other.rename(p("/top"), p("/team/top"), replace=False)
+                await other.rename(p("/top"), p("/up"), replace=False)
+                await replacement.swap()
+        await other.rename(p("/up"), p("/top"), replace=False)
+        assert content(world.home() / "top/old") == OLD
+        assert content(world.home() / "new") == NEW
+        assert hidden(world.home() / "top") == []
+    assert await world.used() == await counted(world)
+    assert len(session._context.paths) == 0
+
+
 @pytest.mark.parametrize("taken", [False, True])
 async def test_what_was_moved_and_finds_no_place_is_not_lost(
     world: World, taken: bool, monkeypatch: pytest.MonkeyPatch
@@ -250,10 +307,10 @@ async def test_what_was_moved_and_finds_no_place_is_not_lost(
     session = await world.login()
 
     async def fail(*_: object) -> str:
-        raise StorageFailed
+        raise Denied
 
     monkeypatch.setattr(LocalBackend, "exchange", fail)
-    with pytest.raises(StorageFailed):
+    with pytest.raises(Denied):
         async with session.replacing(p("/old"), moves=p("/new")) as replacement:
             assert replacement is not None
             await session.rename(p("/new"), p("/old"), replace=True)

@@ -430,12 +430,17 @@ class LocalBackend:
         if not hidden.rpartition("/")[2].startswith(MOVED_PREFIX.decode()):
             return hidden
         # What is there now is not what was moved, and need not outlive a crash.
-        plain = await self.beside(key, moves=False)
         try:
-            await self._run(hidden, staged.rename_hidden, check_key(plain).rpartition(b"/")[2])
+            plain = await self.beside(key, moves=False)
         except TidegateError:
-            await self.leave_beside(plain)
             return hidden
+        raw = check_key(plain)
+        try:
+            await self._run(hidden, staged.rename_hidden, raw.rpartition(b"/")[2])
+        except TidegateError:
+            if not await self._run_in_thread(plain, partial(staged.is_there, self._root, raw)):
+                await self.leave_beside(plain)
+                return hidden
         await self.leave_beside(hidden)
         return plain
 

@@ -31,6 +31,7 @@ from typing import Any, Final
 from tidegate.abc import Publish
 from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import sweep_journal
+from tidegate.backends.local.names import STAGED
 from tidegate.errors import TidegateError
 from tidegate.events.kinds import Event
 from tidegate.model import Account, Folder, FolderMount, StorageSpec
@@ -266,6 +267,7 @@ class World:
 
     async def _open(self) -> asyncio.Task[None]:
         """Start the server; returns what counts again."""
+        STAGED.clear()  # a name in use by a process that is no more
         sweep_journal(str(self.base / "journal"))
         self.store = SimulatedStore(self.records, self._faults, self._draw, self)
         self.vfs = VfsSessions(

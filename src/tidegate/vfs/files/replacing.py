@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from tidegate.abc import ReplacesTrees
+from tidegate.abc import Key, ReplacesTrees
 from tidegate.contracts.inspection import Inspected
-from tidegate.errors import AlreadyExists, Conflict, NotFound, TidegateError
+from tidegate.errors import AlreadyExists, Conflict, NotFound, StorageFailed, TidegateError
 from tidegate.model import Entry, Intent, VPath
 from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.context import Context
@@ -29,7 +29,8 @@ from tidegate.vfs.files.moves import rename
 from tidegate.vfs.files.reach import reach
 from tidegate.vfs.files.tree import forget
 from tidegate.vfs.mounts import ResolvedPath, listing
-from tidegate.vfs.staged import STAGED, Staged
+from tidegate.vfs.staged import STAGED, Staged, noted
+from tidegate.vfs.usage.reservations import PathState, Reservation
 from tidegate.vfs.usage.scan import kept_partials
 
 MAX_SHOWN: Final = 100
@@ -53,7 +54,7 @@ async def require_removable(context: Context, path: VPath, entry: Entry) -> None
 class Replacement:
     """`vfs.api.Replacement`."""
 
-    __slots__ = ("_context", "_goal", "_source", "_staged", "_storage")
+    __slots__ = ("_context", "_goal", "_source", "_staged", "_storage", "_unsure")
 
     def __init__(
         self,
@@ -68,10 +69,16 @@ class Replacement:
         self._storage = storage
         self._staged = staged
         self._source = source
+        self._unsure = False
 
     @property
     def _hidden(self) -> ResolvedPath:
         return self._goal._replace(key=self._staged.hidden)
+
+    def _hold(self, hidden: Key) -> None:
+        """Follow the old tree, which has another hidden key now."""
+        before, self._staged.state = self._staged.state, hold(self._context, self._goal, hidden)
+        let_go(self._context, before)
 
     async def swap(self) -> None:
         """Give the new tree the path, and paths at and below it the meaning of the old tree.
@@ -79,6 +86,7 @@ class Replacement:
         Raises:
             Locked: a lock came up meanwhile.
             Conflict: somebody is writing something in the old tree.
+            NotFound: the directory of both has another name by now.
             ProviderUnavailable: it is done, but what was done could not all be told.
         """
         await settle(self._context, self._swap)
@@ -99,13 +107,22 @@ class Replacement:
             await require_unlocked(context, Intent.DELETE_DIR, staged.path, goal, tree=True)
             if own.mine(context, goal) is not None:
                 raise Conflict(own.BUSY)
-            new = await context.through(goal).stat(staged.hidden, follow=False)
+            if made_at.rpartition("/")[0] != goal.key.rpartition("/")[0]:
+                raise NotFound
+            await act.begin(goal.mount)
+            new = await context.through(goal).stat(made_at, follow=False)
             with context.paths.still(goal.backend, goal.key):  # an upload would end where nobody sees it
                 act.commit()
                 context.shifted(goal.mount)
-                staged.hidden = await self._storage.exchange(staged.hidden, goal.key)
+                try:
+                    hidden = await self._storage.exchange(made_at, goal.key)
+                except StorageFailed:
+                    self._unsure = True
+                    raise
                 staged.swapped = True
-            there = context.paths.hold(goal.backend, staged.hidden)
+                if hidden != made_at:
+                    self._hold(hidden)
+            there = context.paths.hold(goal.backend, hidden)
             try:
                 context.paths.moved(here, there)  # who writes in place goes along, if it is a file
                 here.becomes(new.size if new.is_file else None)
@@ -128,42 +145,55 @@ class Replacement:
         """Put what was moved into a place, if that is still to be done, and remove what is beside it."""
         context, staged = self._context, self._staged
         try:
-            moved = self._source is not None and not staged.swapped
-            if moved and await stat_or_none(context, self._hidden) is not None:
+            if (
+                self._source is not None
+                and not staged.swapped
+                and await stat_or_none(context, self._hidden) is not None
+            ):
                 await self._rescue()
-            await discard(context, self._hidden)
+            if self._source is None or staged.swapped:  # else it may be all that there is of what was moved
+                await discard(context, self._hidden)
         except TidegateError as error:
             log.warning("%s: what was beside it could not be removed: %s", self._goal.location, error)
             context.tracker.doubt(context.usage)
         finally:
-            await self._storage.leave_beside(staged.hidden)
+            hidden = staged.hidden
+            let_go(context, staged.state)
+            await self._storage.leave_beside(hidden)
 
     async def _rescue(self) -> None:
         """What was moved has left its old place: it gets the new one, else that again, else one beside."""
-        context, source = self._context, self._source
+        if not self._unsure:
+            with suppress(TidegateError):
+                await self.swap()
+        if self._staged.swapped:
+            return
+        if self._unsure or not await self._put_back():
+            await self._show()
+
+    async def _put_back(self) -> bool:
+        """Rename what was moved to the path that it had; False if that cannot be."""
+        source = self._source
+        assert source is not None
+        before = STAGED.set(self._staged)
         try:
-            await self.swap()
+            await rename(self._context, self._staged.path, source, replace=False)
         except TidegateError:
-            if self._staged.swapped or source is None:
+            return False
+        finally:
+            STAGED.reset(before)
+        return True
+
+    async def _show(self) -> None:
+        """Give what is hidden a name that is seen: it may be all that there is of what was moved."""
+        context, goal, hidden = self._context, self._goal, self._staged.hidden
+        folder, slash, _ = hidden.rpartition("/")
+        for number in range(1, MAX_SHOWN):
+            shown = f"{folder}{slash}{goal.key.rpartition('/')[2]} (moved {number})"
+            with suppress(AlreadyExists):
+                await context.through(goal).rename(hidden, shown, replace=False)
+                log.warning("%s could not be replaced: see %r", goal.location, shown)
                 return
-            self._staged.events.clear()
-            before = STAGED.set(self._staged)
-            try:
-                await rename(context, self._staged.path, source, replace=False)
-            except TidegateError:
-                log.warning("%s could not be replaced, and what was moved not put back", self._goal.location)
-            else:
-                self._staged.events.clear()
-                return
-            finally:
-                STAGED.reset(before)
-            backend, key = self._context.through(self._goal), self._goal.key
-            for number in range(1, MAX_SHOWN):
-                with suppress(AlreadyExists):
-                    shown = f"{key} (moved {number})"
-                    await backend.rename(self._staged.hidden, shown, replace=False)
-                    log.warning("what was moved to %s is %r", self._goal.location, shown)
-                    return
 
 
 @asynccontextmanager
@@ -181,7 +211,7 @@ async def replacing(context: Context, path: VPath, source: VPath | None) -> Asyn
     if context.paths.used_below(goal.backend, goal.key):
         raise Conflict(own.BUSY)
     hidden = await storage.beside(goal.key, moves=source is not None)
-    staged = Staged(context, goal.mount, path, goal.key, hidden)
+    staged = Staged(context, goal.mount, path, goal.key, hold(context, goal, hidden))
     made = Replacement(context, goal, storage, staged, source)
     usage = context.usage
     usage.acts += 1
@@ -195,6 +225,19 @@ async def replacing(context: Context, path: VPath, source: VPath | None) -> Asyn
     finally:
         # In a task of its own if it has to wait: the caller may be cancelled, what is hidden must not stay.
         await context.acts.run(_ended(context, made, goal))
+
+
+def hold(context: Context, goal: ResolvedPath, hidden: Key) -> PathState:
+    """Keep directories above where they are charged; renames within that take the state along."""
+    state = context.paths.hold(goal.backend, noted(hidden))
+    state.reservation = Reservation(state, 0)
+    return state
+
+
+def let_go(context: Context, state: PathState) -> None:
+    """End a `hold`."""
+    state.reservation = None
+    context.paths.let_go(state)
 
 
 async def _ended(context: Context, made: Replacement, goal: ResolvedPath) -> None:

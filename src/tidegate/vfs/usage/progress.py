@@ -204,5 +204,5 @@ class ScanList:
             log.info("%d more quota scans run", len(long) - LINES)
         told = [scan.told for scan in self._running.values()] + [backlog.told for backlog in self._backlogs]
         soonest = min(told, default=now)
-        delay = max(0.0, soonest + LINE_SECONDS - now)
+        delay = max(0.001, soonest + LINE_SECONDS - now)  # sums are rounded: 0.0 may still be too early
         self._timer = asyncio.get_running_loop().call_later(delay, self._tell)
