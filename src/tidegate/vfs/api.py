@@ -389,7 +389,7 @@ class SessionProperties(Protocol):
 
 
 class Replacement(Protocol):
-    """What is made to take the place of something; see `Session.replacing`."""
+    """Something that is made to take the place of another; see `Session.replacing`."""
 
     async def swap(self) -> None:
         """Let it take its place. Paths at and below mean what was there until then: the caller removes it.

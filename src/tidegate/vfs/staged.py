@@ -81,4 +81,4 @@ class Staged:
 
 
 STAGED: Final[ContextVar[Staged | None]] = ContextVar("STAGED", default=None)
-"""What is made now."""
+"""The tree that is made now; None for none."""

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
-from tidegate.backends.local import links, operations, staged
+from tidegate.backends.local import links, operations
 from tidegate.backends.local.attrs import check_attrs, check_regular, set_on_path
 from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.files import LocalFile
@@ -426,6 +426,8 @@ class LocalBackend:
 
     async def exchange(self, hidden: str, key: str) -> str:
         """See `tidegate.abc.ReplacesTrees`."""
+        from tidegate.backends.local import staged  # trees are replaced by few
+
         await self._run(hidden, staged.exchange, check_key(key))
         if not hidden.rpartition("/")[2].startswith(MOVED_PREFIX.decode()):
             return hidden
@@ -446,6 +448,8 @@ class LocalBackend:
 
     async def leave_beside(self, hidden: str) -> None:
         """See `tidegate.abc.ReplacesTrees`."""
+        from tidegate.backends.local import staged
+
         entry = self._beside.pop(hidden, None)
         name = hidden.rpartition("/")[2]
         try:

@@ -22,7 +22,6 @@ from typing import Final
 
 from tidegate.backends.local.names import PART_PREFIX, TREE_PREFIX, UPLOAD_PREFIX
 from tidegate.backends.local.root import Root
-from tidegate.backends.local.staged import sweep_tree
 from tidegate.errors import TidegateError
 
 PARTIAL_KEEP_DAYS: Final = 7
@@ -149,6 +148,8 @@ def _sweep_one(path: str) -> str:
     try:
         with root.parent(folder + b"/" + name if folder else name) as parent:
             if name.startswith(TREE_PREFIX):
+                from tidegate.backends.local.staged import sweep_tree  # a crash left one
+
                 return sweep_tree(parent.fd, name, target)
             if name.startswith(UPLOAD_PREFIX):
                 return remove_stale(parent.fd, name, UPLOAD_PREFIX, 0)

@@ -23,7 +23,6 @@ from tidegate.backends.local.journal import (
 from tidegate.backends.local.links import shown_size
 from tidegate.backends.local.names import HIDDEN, PART_PREFIX, UPLOAD_PREFIX, is_hidden, part_name
 from tidegate.backends.local.root import Root
-from tidegate.backends.local.staged import clear_stale
 from tidegate.backends.local.uploads import SAFE, lock
 from tidegate.errors import InvalidHandle, NotADirectory, NotFound
 from tidegate.model import Entry, Kind
@@ -248,6 +247,8 @@ def clear_hidden(dir_fd: int, name: bytes) -> bool:
     Returns:
         whether it holds nothing else now. Nothing is removed if there are other entries.
     """
+    from tidegate.backends.local.staged import clear_stale  # directories that look empty are seldom
+
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         with os.scandir(fd) as entries:

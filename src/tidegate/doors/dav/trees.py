@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fails in a tree (`doors.common.trees`), as a multistatus tells it."""
+"""Failures in a tree (`doors.common.trees`), as a multistatus tells them."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Replacement:
             await self._storage.leave_beside(hidden)
 
     async def _rescue(self) -> None:
-        """What was moved has left its old place: it gets the new one, else that again, else one beside."""
+        """Give what was moved, and has left its old place, the new one, else that again, else one beside."""
         if not self._unsure:
             with suppress(TidegateError):
                 await self.swap()
