@@ -227,3 +227,22 @@ async def test_failed_logins_cost_their_address_some_time_at_every_door(make: Ma
     assert doors(server, "127.0.0.14") == ALL
     async with person.connect(local_addr=("127.0.0.14", 0)):
         pass
+
+
+def test_the_connections_of_a_source_are_counted_over_all_doors(make: Make):
+    server = make(max_per_host_connections=3)
+    ports = server.ports  # type: ignore[attr-defined]
+    held = [
+        socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.15", 0))
+        for port in (server.port, server.port, ports["ftpd"])
+    ]
+    assert [line.recv(3) for line in held] == [b"SSH", b"SSH", b"220"]
+    assert greeting(server.port, "127.0.0.15") == b""
+    assert greeting(ports["ftpd"], "127.0.0.15") == b"500 Access denied\r\n"
+    with pytest.raises(OSError):
+        answer(ports["webdavd"], "/", "127.0.0.15")
+    assert answer(ports["httpd"], "/healthz", "127.0.0.15")[0] == 200
+    assert doors(server, "127.0.0.16") == ALL
+    for line in held:
+        line.close()
+    wait_for(lambda: doors(server, "127.0.0.15") == ALL, "room")

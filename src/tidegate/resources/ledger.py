@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tidegate.model.proxies import NO_PROXIES, ProxyOptions
+from tidegate.resources.arrivals import Arrivals
 from tidegate.resources.buffers import Buffers
+from tidegate.resources.connections import Connections
 from tidegate.resources.count import Count, Share
 from tidegate.resources.descriptors import Descriptors
 from tidegate.resources.entrance import Entrance, OpenEntrance
@@ -32,6 +35,8 @@ class Ledger:
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
         proxies: whose PROXY header doors read; replaced when the configuration is read again.
+        connections: open connections of all doors but HTTP, and of each source.
+        arrivals: those of SSH, FTP and doors of other packages that have not logged in.
         entrance: says who may come in at all; set once, before doors open.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
             quarter of what may be buffered.
@@ -41,6 +46,8 @@ class Ledger:
         self.limits = limits = limits or Limits.derive()
         self.clock = clock
         self.entrance: Entrance = OpenEntrance()
+        self.connections = Connections()
+        self.arrivals: Arrivals[Any] = Arrivals()
         self.proxies: ProxyOptions = NO_PROXIES
         self.notices = notices = Notices(clock)
         self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)

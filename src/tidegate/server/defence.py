@@ -86,7 +86,7 @@ class DefenceHost:
         self.checks = checks
         checks.changed, checks.listed = self._take_checks, self._take_lists
         self._ledger = ledger
-        ledger.proxies = proxies(loaded)
+        self._take_limits(loaded)
         self._stored: dict[str, float] = {}
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._logins = LoginWatch(self.defence)
@@ -130,11 +130,19 @@ class DefenceHost:
 
         def apply() -> None:
             self._loaded = loaded
-            self._ledger.proxies = proxies(loaded)
+            self._take_limits(loaded)
             self.defence.reconfigure(options(loaded))
             take_checks()
 
         return apply
+
+    def _take_limits(self, loaded: Loaded) -> None:
+        common, connections = loaded.settings.common, self._ledger.connections
+        self._ledger.proxies = proxies(loaded)
+        connections.most, connections.most_each = (
+            common.max_total_connections,
+            common.max_per_host_connections,
+        )
 
     def _take_checks(self, checks: Sequence[AdmissionCheck]) -> None:
         self.defence.checks = tuple(checks)

@@ -13,6 +13,7 @@ from tidegate.doors.common.admission import (
 )
 from tidegate.model.address import plain_address
 from tidegate.model.address_list import AddressList
+from tidegate.model.proxies import ProxyOptions
 from tidegate.resources import Ledger, StartupLimits
 
 
@@ -130,3 +131,49 @@ def test_a_bar_refuses_for_a_reason_of_its_own():
     assert admission.enter("192.0.2.1", AdmissionLimits()) == Refusal("banned", "192.0.2.1 at 1000.0")
     assert admission.connections == 0
     assert isinstance(admission.enter("192.0.2.2", AdmissionLimits()), Visit)
+
+
+def test_doors_share_the_limits_of_all_connections_and_of_a_source():
+    ledger = Ledger()
+    ledger.connections.most, ledger.connections.most_each = 4, 2
+    ssh, ftp, http = Admission(ledger), Admission(ledger), Admission(ledger, AdmissionRules(common=False))
+    limits = AdmissionLimits()
+    held = [ssh.enter("192.0.2.1", limits), ftp.enter("192.0.2.1", limits)]
+    assert ftp.enter("192.0.2.1", limits).rule == "common.max_per_host_connections"
+    assert isinstance(http.enter("192.0.2.1", limits), Visit)
+    held += [ssh.enter("2001:db8::1", limits), ftp.enter("2001:db8::2", limits)]
+    assert ssh.enter("2001:db8::3", limits).rule == "common.max_per_host_connections"  # one /64
+    assert ssh.enter("192.0.2.9", limits).rule == "common.max_total_connections"
+    for visit in held:
+        visit.leave()
+        visit.leave()
+    assert (ledger.connections.used, ledger.connections.of("192.0.2.1")) == (0, 0)
+    assert (ssh.connections, ftp.connections, http.connections) == (0, 0, 1)
+
+
+def test_an_exempt_address_has_no_limit_of_its_own_and_counts_in_the_total():
+    ledger = Ledger()
+    ledger.connections.most, ledger.connections.most_each = 3, 1
+    ledger.proxies = ProxyOptions(mode=1, allowed=AddressList(["192.0.2.1"]))
+    door = Admission(ledger)
+    for _ in range(3):
+        assert isinstance(door.enter("192.0.2.1", AdmissionLimits()), Visit)
+    assert door.enter("192.0.2.1", AdmissionLimits()).rule == "common.max_total_connections"
+
+
+def test_those_that_have_not_logged_in_are_counted_over_all_doors():
+    clock = Clock()
+    ledger = Ledger(clock=clock)
+    ssh, ftp = Admission(ledger), Admission(ledger)
+    limits = AdmissionLimits(startups=StartupLimits(2, 100, 2))
+    ended: list[str] = []
+    first = ssh.enter("192.0.2.1", limits)
+    first.end = ended.append
+    ftp.enter("192.0.2.2", limits)
+    assert ftp.enter("192.0.2.3", limits).rule == "max_startups"
+    clock.now += 5
+    assert isinstance(ftp.enter("192.0.2.3", limits), Visit)  # the longest silent one made room
+    assert (ended, first.over) == (["max_startups"], True)
+    assert (ssh.connections, ftp.connections) == (0, 2)
+    apart = Admission(ledger, AdmissionRules(startups_apart=True))
+    assert isinstance(apart.enter("192.0.2.4", limits), Visit)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from tidegate.model.address import host_of
@@ -18,6 +19,7 @@ from tidegate.model.address_list import AddressList
 from tidegate.model.proxies import Ends
 from tidegate.model.refusal import Refusal
 from tidegate.resources import Arrivals, Ledger, StartupLimits
+from tidegate.resources.connections import PER_SOURCE
 
 __all__ = ["Admission", "AdmissionLimits", "AdmissionRules", "Bar", "Refusal", "Visit", "denial"]
 
@@ -34,12 +36,17 @@ class AdmissionRules:
         per_source: limit of one source.
         startups: limit of those that have not logged in.
         unit: what is counted.
+        common: connections count against the limits of all doors too (`resources.Ledger.connections`).
+        startups_apart: those that have not logged in are counted by this door alone; where a connection that
+            waits for its next request counts as one of them.
     """
 
     connections: str = "max_connections"
     per_source: str = "max_per_host"
     startups: str = "max_startups"
     unit: str = "connections"
+    common: bool = True
+    startups_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +79,24 @@ class Visit:
         heard: True once the client sent anything that made sense. Set by the door.
         rename_onto: what the binding it came by says of RENAME onto a name that exists.
         ends: the ends of the connection, as far as the door said.
+        leave: counts it out, at whichever door it is.
     """
 
-    __slots__ = ("address", "end", "ends", "heard", "over", "rename_onto", "source")
+    __slots__ = (
+        "address",
+        "end",
+        "ends",
+        "heard",
+        "leave",
+        "over",
+        "rename_onto",
+        "source",
+    )
 
     def __init__(self, address: str, rename_onto: str = "", ends: Ends | None = None) -> None:
         self.address = address
         self.ends = ends
+        self.leave: Callable[[], None] = lambda: None
         self.source = host_of(address)
         self.end: Callable[[str], object] | None = None
         self.heard: Callable[[], bool] | None = None
@@ -110,7 +128,7 @@ class Admission:
         rules: names of the limits.
         bars: asked before connections count as logging in.
         protocol: what the entrance is asked for; empty where each request asks it, as those of HTTP do.
-        arrivals: those that wait, for tests.
+        arrivals: those that wait; None takes those of all doors, or own ones if `rules` say so.
     """
 
     def __init__(
@@ -128,7 +146,8 @@ class Admission:
         self._protocol = protocol
         self._sources: Counter[str] = Counter()
         self._open = 0
-        self._waiting: Arrivals[Visit] = arrivals if arrivals is not None else Arrivals()
+        shared: Arrivals[Visit] = Arrivals() if self._rules.startups_apart else ledger.arrivals
+        self._waiting = arrivals if arrivals is not None else shared
         self._kept_back: Counter[str] = Counter()
         self._reported: dict[str, float] = {}
 
@@ -156,7 +175,7 @@ class Admission:
         visit, now = Visit(address, rename_onto, ends), self._ledger.clock()
         victim: Visit | None = None
         full = self._full(visit, limits)
-        if full is not None and full.rule == self._rules.per_source and self._protocol:
+        if full is not None and self._of_source(full) and self._protocol:
             self._ledger.entrance.exceeded(address, self._protocol)
         if full is not None:
             if limits.make_room:
@@ -173,11 +192,14 @@ class Admission:
                 return Refusal(self._rules.startups, f"{self.waiting} connections are logging in")
             victim = verdict.victim
         if victim is not None:
-            self.leave(victim)
+            victim.leave()
             if victim.end is not None:
                 victim.end(self._rules.startups if full is None else full.rule)
+        visit.leave = partial(self.leave, visit)
         self._open += 1
         self._sources[visit.source] += 1
+        if self._rules.common:
+            self._ledger.connections.take(visit.source)
         self._waiting.enter(visit, visit.source, now)
         return visit
 
@@ -191,13 +213,19 @@ class Admission:
             return Refusal(self._rules.per_source, f"{visit.source} has {mine} connections")
         if limits.connections and self._open >= limits.connections:
             return Refusal(self._rules.connections, f"{self._open} connections are open")
+        if self._rules.common:
+            exempt = self._exempt(visit.address, limits)
+            return self._ledger.connections.full(visit.source, exempt=exempt)
         return None
+
+    def _of_source(self, full: Refusal) -> bool:
+        return full.rule in (self._rules.per_source, PER_SOURCE)
 
     def _exempt(self, address: str, limits: AdmissionLimits) -> bool:
         return limits.exempt.match(address) is not None or self._ledger.proxies.may_send(address)
 
     def _makes_room(self, full: Refusal, source: str, now: float) -> Visit | None:
-        own = full.rule == self._rules.per_source
+        own = self._of_source(full)
         count = self._sources[source] if own else self._open
         self._ledger.notices.reached(full.rule, source if own else "", f"{count} {self._rules.unit}")
         return self._waiting.oldest_of(source, now) if own else self._waiting.oldest(now)
@@ -223,6 +251,8 @@ class Admission:
         visit.over = True
         self._waiting.leave(visit)
         self._open -= 1
+        if self._rules.common:
+            self._ledger.connections.give(visit.source)
         self._sources[visit.source] -= 1
         if not self._sources[visit.source]:
             del self._sources[visit.source]

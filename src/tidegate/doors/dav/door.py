@@ -31,6 +31,7 @@ RULES: Final = AdmissionRules(
     connections="common.max_total_connections",
     per_source="common.max_per_host_connections",
     unit="WebDAV connections",
+    startups_apart=True,
 )
 
 log = logging.getLogger(__name__)

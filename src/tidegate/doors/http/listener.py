@@ -78,6 +78,8 @@ RULES: Final = AdmissionRules(
     connections="httpd.max_connections",
     per_source="httpd.max_connections_per_source",
     unit="HTTP connections",
+    common=False,
+    startups_apart=True,
 )
 
 
