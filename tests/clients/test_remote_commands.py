@@ -389,3 +389,41 @@ async def test_a_penalty_of_a_running_server_is_seen_and_ended(remote: Remote) -
     assert done.out == "ended the ban of 127.0.0.77\n"
     async with person.connect(local_addr=("127.0.0.77", 0)):
         pass
+
+
+def test_explain_says_of_an_address_if_it_may_connect_and_counts_nothing(remote: Remote) -> None:
+    may = remote("explain", "--connect", "127.0.0.78")
+    assert (may.code, may.out.splitlines()[0]) == (0, "MAY CONNECT 127.0.0.78 SSH")
+    assert "no penalty" in may.out
+    person = remote.server.account()
+
+    async def wrong() -> None:
+        with pytest.raises(asyncssh.PermissionDenied):
+            await person.connect(password="wrong", client_keys=None, local_addr=("127.0.0.78", 0))
+
+    asyncio.run(wrong())
+    ask_again = ("explain", "--connect", "127.0.0.78", "--protocol", "SFTP")
+    wait_for(lambda: remote(*ask_again).code == 3, "the penalty")
+    refused = remote("explain", "--connect", "127.0.0.78", "--protocol", "DAV", "--json").json
+    assert (refused["allowed"], refused["rule"]) == (False, "common.penalties")
+    # Without a server: what is stored decides, and what is not known is said to be so.
+    home = remote.server.directory
+    tidegate("ip-list", "add", "block", "198.51.100.0/24", "-c", home)
+    local = tidegate("explain", "--connect", "198.51.100.7", "-c", home)
+    assert (local.code, local.out.splitlines()[0]) == (3, "REFUSED 198.51.100.7 SSH by defender list")
+    assert "a running server knows" in local.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--connect", "nowhere"], "'nowhere' is not an IP address"),
+        (["--connect", "192.0.2.1", "--protocol", "gopher"], "'gopher' is no protocol"),
+        (["--op", "list"], "--user"),
+        (["--user", "a", "--op", "list", "--url", "https://127.0.0.1:1"], "needs --connect"),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(remote: Remote, flags: list[str], problem: str) -> None:
+    result = tidegate("explain", *flags, "-c", remote.server.directory)
+    assert result.code == 1
+    assert problem in result.err

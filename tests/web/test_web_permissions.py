@@ -36,6 +36,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/folders/{name}/storage-check"): "manage_folders",
     ("GET", "/explain"): "view_users",
     ("POST", "/explain"): "view_users",
+    ("GET", "/explain/connect"): "view_defender",
     ("GET", "/folders"): "manage_folders",
     ("POST", "/folders"): "manage_folders",
     ("GET", "/folders/{name}"): "manage_folders",

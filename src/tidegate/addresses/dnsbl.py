@@ -133,6 +133,13 @@ class BlocklistCheck:
         clock: monotonic seconds.
     """
 
+    name = "DNS blocklists"
+
+    def describe(self, address: str) -> str:
+        """The zones that were asked."""
+        zones = ", ".join(zone.name for zone in self.zones)
+        return f"not asked about this address ({zones})" if is_local(address) else f"not listed by {zones}"
+
     def __init__(
         self, zones: Sequence[Zone], ask: Ask, *, clock: Callable[[], float] = time.monotonic
     ) -> None:

@@ -192,6 +192,13 @@ class GeoCheck:
         self.rules = rules
         self._place = place
 
+    name = "GeoIP"
+
+    def describe(self, address: str) -> str:
+        """The location of an address, and why it may come."""
+        why = self.verdict(address).why
+        return f"{self.databases.locate(address)}{f': {why}' if why else ''}"
+
     async def open(self) -> None:
         """Nothing: the databases are open."""
 

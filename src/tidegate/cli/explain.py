@@ -14,6 +14,7 @@ import typer
 from tidegate.cli import flags, names
 from tidegate.cli.provider import opened, run
 from tidegate.cli.spread import spread
+from tidegate.cli.where import ApiKeyFile, TlsCa, TokenFile, Url, Where
 from tidegate.errors import NotFound
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ExplainFlags:
     user: Annotated[
         str,
         typer.Option("--user", "-u", help="Whose account.", show_default=False, autocompletion=names.users),
-    ]
+    ] = ""
     op: Annotated[
         str,
         typer.Option(
@@ -40,7 +41,17 @@ class ExplainFlags:
             help="What they want: list, upload, download, delete, rename, git_push, rsync_read, ...",
             show_default=False,
         ),
-    ]
+    ] = ""
+    connect: Annotated[
+        str,
+        typer.Option(
+            "--connect",
+            metavar="IP",
+            help="Instead of --user and --op: may this address connect? With --url a running server is "
+            "asked; it knows its penalties, scores, open connections and rate limits.",
+            show_default=False,
+        ),
+    ] = ""
     path: Annotated[str, typer.Option("--path", help="Path as the client knows it.")] = "/"
     ip: Annotated[str, typer.Option("--ip", help="Where the client is.")] = "127.0.0.1"
     protocol: Annotated[
@@ -113,6 +124,9 @@ class ExplainFlags:
         """
         from tidegate.policy import mistakes
 
+        missing = [flag for flag, value in (("--user", self.user), ("--op", self.op)) if not value]
+        if missing:
+            raise typer.BadParameter("is needed, unless --connect is given", param_hint=missing[0])
         for flag, wrong in (
             ("--ip", mistakes.address(self.ip)),
             ("--protocol", mistakes.door(self.protocol)),
@@ -122,12 +136,34 @@ class ExplainFlags:
                 raise typer.BadParameter(wrong, param_hint=flag)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFlags:
+    """The running server that is asked, with --connect."""
+
+    url: Url = ""
+    token_file: TokenFile = None
+    api_key_file: ApiKeyFile = None
+    tls_ca: TlsCa = None
+
+
 @spread
-def explain(*, given: ExplainFlags) -> None:
+def explain(*, given: ExplainFlags, server: ServerFlags) -> None:
     """Show every rule that is asked about an act, in order, and which one decides.
 
     Exit code 0 means allowed, 3 refused, or that the storage cannot be used.
     """
+    if given.connect:
+        from tidegate.cli.explain_connect import explained
+
+        where = Where(
+            config_dir=given.config_dir, config_file=given.config_file, url=server.url,
+            token_file=server.token_file, api_key_file=server.api_key_file, tls_ca=server.tls_ca,
+        )  # fmt: skip
+        if not run(explained(given.connect, given.protocol, where, as_json=given.as_json)):
+            raise typer.Exit(3)
+        return
+    if server.url:
+        raise typer.BadParameter("needs --connect", param_hint="--url")
     given.require_words()
     if not run(_explain(given)):
         raise typer.Exit(3)

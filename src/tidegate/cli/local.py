@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from tidegate.accounts.directories import DEFAULT_HOMES
 from tidegate.accounts.versions import encoded, version_of
-from tidegate.cli.local_bans import LocalBans
+from tidegate.cli.local_bans import LocalBans, from_records
 from tidegate.cli.target import (
     Connections,
     Document,
@@ -292,9 +293,8 @@ class LocalQuotas:
             found = (await self._context.administration.folders.get(name)).name
             marked = await self._context.provider.folder_users(found)
             if not marked:
-                raise InvalidArgument(
-                    f"no account has the folder {found}; a running server counts it if asked with --url"
-                )
+                text = f"no account has the folder {found}; a running server counts it if asked with --url"
+                raise InvalidArgument(text)
         for username in marked:
             await self._context.provider.mark_usage(username, dirty=True)
         return (
@@ -323,6 +323,7 @@ class LocalTarget:
         self.events: Final = LocalEvents(context)
         self.api_keys: Final = LocalApiKeys(context)
         self.bans: Final = LocalBans(context)
+        self.explain_connect: Final = partial(from_records, context)
         self._quotas: Final = LocalQuotas(context)
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bans in the data provider."""
+"""Bans in the data provider, and the decision about an address by what is stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.lists import canonical, every_entry
-from tidegate.cli.target import Turned
+from tidegate.cli.target import Document, Turned
 from tidegate.model.listed import ListKind, entry_name
 
 if TYPE_CHECKING:
@@ -33,3 +33,35 @@ class LocalBans:
         """Remove the stored ban of an address."""
         name = entry_name(ListKind.BAN, canonical(address))
         await self._context.administration.lists.remove(name, by=self._context.actor)
+
+
+async def from_records(context: AdminContext, address: str, protocol: str) -> Document:
+    """The answer by the configuration and the records, without what only a running server knows."""
+    from tidegate.defence.explaining import explain
+    from tidegate.defence.lists import AddressLists
+    from tidegate.defence.pipeline import Defence
+    from tidegate.model.address import host_of
+    from tidegate.model.address_list import parse_network
+    from tidegate.server.address_checks import AddressChecks
+    from tidegate.server.defence_options import options, proxies
+
+    now = time.time()
+    defence = Defence(options(context.loaded))
+    entries = await every_entry(context.provider)
+    defence.lists = AddressLists(entries)
+    for entry in entries:
+        network = parse_network(entry.ipornet) if entry.type == ListKind.BAN else None
+        until = entry.expires_at / 1000 or float("inf")
+        if network is not None and until > now:
+            defence.defender.ban(host_of(str(network.network_address)), until)
+    checks = AddressChecks()
+    try:
+        checks.changed = lambda found: setattr(defence, "checks", tuple(found))
+        await checks.open(context.loaded)
+        answer = await explain(
+            defence, address, protocol, now=now, monotonic=time.monotonic(), proxies=proxies(context.loaded),
+            running=False,
+        )  # fmt: skip
+    finally:
+        await checks.close()
+    return answer.to_document()

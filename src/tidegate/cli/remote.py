@@ -280,6 +280,13 @@ class RemoteTarget:
         """Write locks."""
         return RemoteLocks(self._client)
 
+    async def explain_connect(self, address: str, protocol: str) -> Document:
+        """The steps of the decision if an address may connect."""
+        query = {"ip": address, "protocol": protocol}
+        asked = asyncio.to_thread(self._client.ask, "GET", "explain", "connect", query=query)
+        answer: Document = (await asked).document
+        return answer
+
     @property
     def bans(self) -> Bans:
         """Bans, penalties and scores."""

@@ -213,6 +213,10 @@ class Bans(Protocol):
 class Target(Protocol):
     """The place of records."""
 
+    async def explain_connect(self, address: str, protocol: str) -> Document:
+        """The steps of the decision if an address may connect, as ``/explain/connect`` shows them."""
+        ...
+
     @property
     def bans(self) -> Bans:
         """Bans: those that are stored, or those of a running server, with penalties and scores."""

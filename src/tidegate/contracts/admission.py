@@ -16,6 +16,10 @@ class AdmissionCheck(Protocol):
     It is asked after lists and bans, while the connection already counts against the limits of connections:
     so many answers are under way at most. Answers should come from memory wherever they can; one that has not
     come after `defence.pipeline.CHECK_SECONDS` counts as "may come".
+
+    A check may have two more members, which ``tidegate explain --connect`` uses: ``name``, a word for people
+    instead of the name of its class, and ``describe(address: str) -> str``, one sentence of why it lets an
+    address pass, from memory.
     """
 
     async def open(self) -> None:

@@ -69,12 +69,19 @@ class Bucket:
         Returns:
             seconds until the token is there: more than `RateLimits.allowed_wait` means that none was taken.
         """
-        passed = max(0.0, now - self._at)
-        tokens = min(float(limits.burst), self._tokens + passed * limits.rate)
+        tokens = self._held(limits, now)
         wait = max(0.0, (1 - tokens) / limits.rate)
         self._at = max(self._at, now)
         self._tokens = tokens - 1 if wait <= limits.allowed_wait else tokens
         return wait
+
+    def peek(self, limits: RateLimits, now: float) -> float:
+        """Seconds until the next token is there; takes none."""
+        return max(0.0, (1 - self._held(limits, now)) / limits.rate)
+
+    def _held(self, limits: RateLimits, now: float) -> float:
+        passed = max(0.0, now - self._at)
+        return min(float(limits.burst), self._tokens + passed * limits.rate)
 
 
 class Limiter:
@@ -90,6 +97,11 @@ class Limiter:
     def applies(self, address: str, protocol: str) -> bool:
         """True if it holds for an address and a protocol."""
         return protocol in self.limits.protocols and self.limits.exempt.match(address) is None
+
+    def peek(self, source: str, now: float) -> float:
+        """Seconds that a source would have to wait; changes nothing."""
+        bucket = self._buckets.get(source if self.limits.per_source else "")
+        return 0.0 if bucket is None else bucket.peek(self.limits, now)
 
     def take(self, source: str, now: float) -> float:
         """Seconds that a source has to wait; see `Bucket.take`."""

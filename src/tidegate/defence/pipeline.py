@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.contracts.admission import AdmissionCheck
-from tidegate.defence.defender import Defender, DefenderLimits, Misdeed
+from tidegate.defence.defender import Defender, DefenderLimits, Host, Misdeed
 from tidegate.defence.limiter import Limiter, RateLimits
 from tidegate.defence.lists import AddressLists
 from tidegate.defence.penalties import Offence, Penalties, PenaltyLimits
@@ -75,6 +75,7 @@ class Defence:
         lists: the addresses; replaced as a whole when records change.
         file_lists: likewise, of files; None without any.
         checks: asked in this order; replaced as a whole.
+        limiters: rate limiters, in the order of asking.
         refusals: number of refusals by each rule since the start; rules are those of the configuration.
     """
 
@@ -95,7 +96,7 @@ class Defence:
         self.refusals: Counter[str] = Counter()
         self.defender = Defender(options.defender or OFF)
         self.penalties = Penalties(options.penalties or NO_PENALTIES)
-        self._limiters = [Limiter(one) for one in options.limiters]
+        self.limiters = [Limiter(one) for one in options.limiters]
         self._banned = banned
         self._clock = clock
         self._monotonic = monotonic
@@ -106,7 +107,7 @@ class Defence:
         self.defender.limits = options.defender or OFF
         self.penalties.limits = options.penalties or NO_PENALTIES
         if options.limiters != self.options.limiters:
-            self._limiters = [Limiter(one) for one in options.limiters]
+            self.limiters = [Limiter(one) for one in options.limiters]
         self.options = options
 
     # -- asked by doors ------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ class Defence:
     async def wait(self, address: str, protocol: str) -> Refusal | None:
         """Ask the slower checks, then wait as long as rate limits ask for; refuse where that is too long."""
         refusal = await self._by_checks(address, protocol) if self.checks else None
-        if refusal is None and self._limiters:
+        if refusal is None and self.limiters:
             refusal = await self._by_limiters(address, protocol)
         if refusal is not None:
             self.refusals[refusal.rule] += 1
@@ -195,7 +196,7 @@ class Defence:
         if self.options.proxies.match(address) is not None:
             return None
         source = host_of(address)
-        for limiter in self._limiters:
+        for limiter in self.limiters:
             if not limiter.applies(address, protocol):
                 continue
             wait, allowed = limiter.take(source, self._monotonic()), limiter.limits.allowed_wait
@@ -219,6 +220,28 @@ class Defence:
     def exceeded(self, address: str, protocol: str) -> None:
         """An address came to a limit of its own."""
         self.mark(address, protocol, Misdeed.LIMIT_EXCEEDED)
+
+    # -- for administrators ----------------------------------------------------------------------------------
+
+    def hosts(self) -> list[Host]:
+        """Sources that are banned, penalised or have a score; each once, by the gravest of these."""
+        now = self._clock()
+        active = self.penalties.active(self._monotonic())
+        found = {one.source: Host(one.source, 0, now + one.seconds, one.offence.value) for one in active}
+        for host in self.defender.hosts(now):
+            if host.banned_until or host.source not in found:
+                found[host.source] = host
+        return list(found.values())
+
+    def host(self, address: str) -> Host | None:
+        """One of them, None if nothing is known of it."""
+        source, now = host_of(address), self._clock()
+        found = self.defender.host(source, now)
+        penalty = self.penalties.remaining(source, self._monotonic())
+        if penalty is None or (found is not None and found.banned_until):
+            return found
+        score = 0 if found is None else found.score
+        return Host(source, score, now + penalty.seconds, penalty.offence.value)
 
     # -- marks ---------------------------------------------------------------------------------------------
 

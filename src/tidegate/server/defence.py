@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.lists import every_entry
 from tidegate.config.load import Loaded
@@ -22,12 +22,16 @@ from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed
 from tidegate.model import Origin
 from tidegate.model.address import host_of
 from tidegate.model.address_list import parse_network
-from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
+from tidegate.model.listed import ListEntry, ListKind
+from tidegate.packages import load_beside
 from tidegate.resources import Ledger
 from tidegate.server.address_checks import AddressChecks
 from tidegate.server.defence_logins import LoginWatch
-from tidegate.server.defence_options import options, proxies
+from tidegate.server.defence_options import options, proxies, stored_ban
 from tidegate.store.contract import Provider
+
+if TYPE_CHECKING:
+    from tidegate.defence.explaining import ConnectAnswer
 
 REFRESH_SECONDS: Final = 15.0
 """Time between looks for entries and bans that other servers and commands have changed."""
@@ -39,20 +43,6 @@ MANY: Final = 2_000
 """Entries from which on the table is built in a thread."""
 
 log = logging.getLogger(__name__)
-
-
-def stored_ban(source: str, until: float, why: str) -> ListEntry:
-    """The record of a ban."""
-    network = parse_network(source)
-    text = source if network is None else str(network)
-    return ListEntry(
-        name=entry_name(ListKind.BAN, text),
-        type=ListKind.BAN,
-        ipornet=text,
-        mode=ListMode.DENY,
-        description=why,
-        expires_at=int(until * 1000),
-    )
 
 
 class DefenceHost:
@@ -176,25 +166,18 @@ class DefenceHost:
 
     def hosts(self) -> list[Host]:
         """Sources that are banned, penalised or have a score; each once, by the gravest of these."""
-        now = time.time()
-        found = {host.source: host for host in self._penalised(now)}
-        for host in self.defence.defender.hosts(now):
-            if host.banned_until or host.source not in found:
-                found[host.source] = host
-        return list(found.values())
-
-    def _penalised(self, now: float) -> list[Host]:
-        active = self.defence.penalties.active(time.monotonic())
-        return [Host(one.source, 0, now + one.seconds, penalty=one.offence.value) for one in active]
+        return self.defence.hosts()
 
     def host(self, address: str) -> Host | None:
         """One of them, None if nothing is known of it."""
-        source, now = host_of(address), time.time()
-        host = self.defence.defender.host(source, now)
-        penalty = self.defence.penalties.remaining(source, time.monotonic())
-        if penalty is None or (host is not None and host.banned_until):
-            return host
-        return Host(source, 0 if host is None else host.score, now + penalty.seconds, penalty.offence.value)
+        return self.defence.host(address)
+
+    async def explain(self, address: str, protocol: str) -> ConnectAnswer:
+        """Every step of the decision about an address; changes nothing."""
+        await load_beside("tidegate.server.defence_view")
+        from tidegate.server.defence_view import explained
+
+        return await explained(self.defence, self._ledger, address, protocol)
 
     async def forgive(self, address: str) -> bool:
         """End the ban of an address and forget its score; False if there was neither.

@@ -12,7 +12,8 @@ from tidegate.defence.limiter import RateLimits
 from tidegate.defence.penalties import Offence, PenaltyLimits
 from tidegate.defence.pipeline import DefenceOptions
 from tidegate.events.kinds import LoginFailed
-from tidegate.model.address_list import AddressList
+from tidegate.model.address_list import AddressList, parse_network
+from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.model.proxies import ProxyOptions
 
 UNKNOWN: Final = frozenset(("unknown_user", "bad_username"))
@@ -161,4 +162,18 @@ def _limits(keys: DefenderKeys) -> DefenderLimits | None:
         increment_seconds=max(60.0, values["ban_time"] * 60.0 * grows / 100) if grows else 0.0,
         soft_limit=values["entries_soft_limit"],
         hard_limit=values["entries_hard_limit"],
+    )
+
+
+def stored_ban(source: str, until: float, why: str) -> ListEntry:
+    """The record of a ban."""
+    network = parse_network(source)
+    text = source if network is None else str(network)
+    return ListEntry(
+        name=entry_name(ListKind.BAN, text),
+        type=ListKind.BAN,
+        ipornet=text,
+        mode=ListMode.DENY,
+        description=why,
+        expires_at=int(until * 1000),
     )

@@ -237,8 +237,8 @@ def test_the_checks_see_mistakes() -> None:
     ]
     assert refuse(["user", "ad"], whole=True) == "no command ad"
     assert refuse(["check", "--nothing"], whole=True)
-    assert refuse(["explain"], whole=True)
-    assert refuse(["explain"], whole=False) is None
+    assert refuse(["user", "show"], whole=True)
+    assert refuse(["user", "show"], whole=False) is None
     assert refuse(["user", "add", "--password"], whole=False) == "no option --password"
     with pytest.raises(json.JSONDecodeError):
         LOADERS["json"]("{")

@@ -55,7 +55,7 @@ REST: Final = {
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
 python_multipart and a2wsgi where they are installed."""
 
-OURS: Final = {"--version": 15, "serve": 386, "serve, both doors": 442, "portable": 368}
+OURS: Final = {"--version": 15, "serve": 390, "serve, both doors": 446, "portable": 372}
 """Modules of Tidegate."""
 
 LISTENING: Final = """

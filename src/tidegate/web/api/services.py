@@ -31,6 +31,7 @@ from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens
 
 if TYPE_CHECKING:
+    from tidegate.defence.explaining import ConnectAnswer
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.identity.second_factor import SecondFactors
     from tidegate.model import Account, Peer
@@ -109,6 +110,10 @@ class DefenceHost(Protocol):
 
     def host(self, address: str) -> Host | None:
         """One of them, None if nothing is known of it."""
+        ...
+
+    async def explain(self, address: str, protocol: str) -> ConnectAnswer:
+        """Every step of the decision about an address; changes nothing."""
         ...
 
     async def forgive(self, address: str) -> bool:

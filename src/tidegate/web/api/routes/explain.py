@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -12,11 +12,12 @@ from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.errors import Denied, InvalidArgument, NotFound
 from tidegate.model import Intent, Peer, VPath
+from tidegate.model.address import plain_address
 from tidegate.packages import load_beside
 from tidegate.policy import mistakes
 from tidegate.policy.decision import Step
 from tidegate.web.api import schemas
-from tidegate.web.api.access import Ip, ViewUsers, With, actor
+from tidegate.web.api.access import Ip, ViewDefender, ViewUsers, With, actor
 from tidegate.web.api.bodies import Json, read_model
 from tidegate.web.api.locks import lock_steps
 from tidegate.web.api.paging import folded
@@ -44,6 +45,29 @@ async def explain(
     Storage is not asked (`tidegate explain --try` does): to view users does not mean to see their files.
     """
     return await _explained(services, question, actor(who, ip))
+
+
+@router.get(
+    "/explain/connect",
+    responses={200: {"description": "Every rule in order, and the one that decided."}},
+)
+async def explain_connect(
+    services: With,
+    who: ViewDefender,
+    ip: Annotated[str, Query(max_length=64, description="Address of the client.")],
+    protocol: Annotated[
+        Literal["SSH", "FTP", "DAV", "HTTP"], Query(description="The door that it comes to.")
+    ] = "SSH",
+) -> Response:
+    """Every rule about who may connect, as it would decide about an address now. Nothing is counted."""
+    del who
+    wrong = mistakes.address(ip)
+    if wrong is not None:
+        raise InvalidArgument(f"ip: {wrong}")
+    if services.defence is None:
+        raise NotFound("this server has no defence")
+    answer = await services.defence.explain(plain_address(ip), protocol)
+    return Json(answer.to_document())
 
 
 @router.post("/explain", responses=_ANSWER, openapi_extra=schemas.body("AskedQuestion"))

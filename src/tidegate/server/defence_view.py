@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision of a running server about an address, explained."""
+
+from __future__ import annotations
+
+import time
+
+from tidegate.defence.explaining import ConnectAnswer, OpenConnections, explain
+from tidegate.defence.pipeline import Defence
+from tidegate.model.address import host_of
+from tidegate.resources import Ledger
+
+
+async def explained(defence: Defence, ledger: Ledger, address: str, protocol: str) -> ConnectAnswer:
+    """Every step of the decision about an address; changes nothing."""
+    counted = ledger.connections
+    return await explain(
+        defence,
+        address,
+        protocol,
+        now=time.time(),
+        monotonic=time.monotonic(),
+        proxies=ledger.proxies,
+        connections=OpenConnections(
+            used=counted.used,
+            most=counted.most,
+            mine=counted.of(host_of(address)),
+            most_each=counted.most_each,
+        ),
+    )
