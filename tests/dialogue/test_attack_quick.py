@@ -37,6 +37,7 @@ from tidegate.policy.quota import UsageCounter
 from tidegate.resources.count import Count, Share
 from tidegate.resources.notices import Notices
 from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.session import Session
 from tidegate.vfs.usage import writing
 
@@ -91,7 +92,7 @@ def open_below(base: Path) -> list[str]:
 
 
 def without_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Session, "open_nowait", lambda *_: None)
+    monkeypatch.setattr(Session, "begin_nowait", lambda *_: None)
     monkeypatch.setattr("tidegate.vfs.files.handle.File.close_nowait", lambda *_: False)
 
 
@@ -568,7 +569,7 @@ async def test_a_file_that_cannot_be_closed_well_is_told_once_and_settled(world,
         assert await world.used() == (3, 1)
 
 
-@pytest.mark.parametrize("where", ["open_nowait", "close_nowait"])
+@pytest.mark.parametrize("where", ["begin_nowait", "close_nowait"])
 async def test_an_unforeseen_error_in_one_request_ends_nothing_else(world, monkeypatch, caplog, where):
     async with peer_of(world) as peer:
         handle = peer.at_once(p.open_(1, "/f", "w")).handle
@@ -576,10 +577,10 @@ async def test_an_unforeseen_error_in_one_request_ends_nothing_else(world, monke
         def fails(*_: object) -> None:
             raise ZeroDivisionError
 
-        target = Session if where == "open_nowait" else File
+        target = Session if where == "begin_nowait" else File
         with monkeypatch.context() as patched:
             patched.setattr(target, where, fails)
-            packet = p.open_(2, "/g", "w") if where == "open_nowait" else p.close(2, handle)
+            packet = p.open_(2, "/g", "w") if where == "begin_nowait" else p.close(2, handle)
             replies = []
             peer.send(packet, p.stat(3, "/f"))
             replies = await peer.replies(2)
@@ -587,6 +588,30 @@ async def test_an_unforeseen_error_in_one_request_ends_nothing_else(world, monke
         assert "unforeseen error" in caplog.text
         assert (await peer.ask(p.close, handle)).code == OK
         assert not (world.home() / "g").exists()
+
+
+async def test_the_answer_to_an_open_does_not_wait_for_the_objects_of_the_file(world, monkeypatch):
+    async with peer_of(world) as peer:
+        answers: list[p.Reply] = []
+
+        def upload(*arguments: Any, **named: Any) -> Upload:
+            answers.extend(peer.take())
+            return Upload(*arguments, **named)
+
+        await peer.warm()
+        monkeypatch.setattr("tidegate.vfs.files.opening.Upload", upload)
+        peer.send(p.open_(1, "/f", "w"))
+        (answer,) = answers
+        assert (answer.rid, answer.kind) == (1, HANDLE)
+        assert await world.used() == (0, 1)
+        # In one go the first file is known before the next is opened.
+        peer.send(p.open_(2, "/g", "w"), p.write(3, answer.handle, 0, b"abc"), p.close(4, answer.handle))
+        assert [one.rid for one in answers] == [1]
+        assert [(one.rid, one.kind) for one in peer.take()] == [(2, HANDLE), (3, 101), (4, 101)]
+        for number in range(5, 9):
+            peer.send(p.open_(number, f"/h{number}", "w"))
+        assert [one.rid for one in answers] == [1, 5, 6, 7, 8]
+        assert {(await peer.ask(p.close, one.handle)).code for one in answers[1:]} == {OK}
 
 
 @pytest.mark.parametrize("fails", [False, True])

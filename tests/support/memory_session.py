@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -304,6 +304,12 @@ class MemorySession:
         except TidegateError:  # `open` says so
             self.entered.pop()
             return None
+
+    def begin_nowait(
+        self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None
+    ) -> Callable[[], MemoryFile] | None:
+        file = self.open_nowait(path, flags, attrs)
+        return None if file is None else lambda: file
 
     def _open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> MemoryFile:
         try:

@@ -232,6 +232,8 @@ class MemorySession:
     def open_nowait(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> None:
         return None
 
+    begin_nowait = open_nowait
+
     async def set_attrs(self, path: VPath, attrs: Attrs, *, follow: bool = True) -> None:
         pass
 

@@ -63,7 +63,9 @@ def event_line(created: float, level: int, sender: str, fields: dict[str, Any]) 
     known = _known
     try:
         values = [
-            (known.get(value) or _quoted(value, is_path)) if type(value) is str else _plain(value, is_path)
+            (known.get(value) or _quoted(value, is_path))
+            if (kind := type(value)) is str
+            else (value if kind is int else _plain(value, is_path))
             for value, is_path in zip(fields.values(), layout[1], strict=True)
         ]
     except TypeError:
@@ -85,8 +87,6 @@ def _plain(value: object, is_path: bool) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if type(value) is int:
-        return str(value)
     raise TypeError
 
 

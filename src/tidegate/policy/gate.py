@@ -47,13 +47,14 @@ class Gate:
         protocol: the door they came by; rules per protocol are asked at login, it is kept for `explain`.
     """
 
-    __slots__ = ("_patterns", "_permissions", "principal", "protocol")
+    __slots__ = ("_patterns", "_permissions", "_plain", "principal", "protocol")
 
     def __init__(self, principal: Principal, protocol: Protocol | str = "") -> None:
         self.principal = principal
         self.protocol = str(protocol)
         self._permissions = permission_table(principal.account.permissions)
         self._patterns = pattern_table(principal.account.filters.file_patterns)
+        self._plain = not self._patterns
 
     def decide(
         self,
@@ -80,6 +81,13 @@ class Gate:
             target_exists: True if `target` exists and would be replaced.
         """
         return self._check(intent, path, target, is_dir, exists, target_exists, None)
+
+    def may_create(self, path: VPath) -> tuple[bool, bool]:
+        """Decide UPLOAD and OVERWRITE of one path, as `decide` does for each: True if it may happen."""
+        if not self._plain:
+            return self.decide(Intent.UPLOAD, path).allowed, self.decide(Intent.OVERWRITE, path).allowed
+        mask = self._permissions.lookup(path.parent).mask
+        return bool(mask & UPLOAD.mask), bool(mask & OVERWRITE.mask)
 
     def trace(
         self,
@@ -159,7 +167,7 @@ class Gate:
         return self._pattern(intent, target, kind, Use.CREATE, steps)
 
     def _pattern(self, intent: Intent, path: VPath, is_dir: bool, use: Use, steps: _Trail) -> Decision:
-        if not self._patterns or (
+        if self._plain or (
             steps is None and self._patterns.clean(path, is_dir=is_dir, write=use is Use.CREATE)
         ):
             return ALLOWED

@@ -91,7 +91,7 @@ def _meet(one: Grant, other: Grant) -> Grant:
 class PermissionTable:
     """An account's permissions, ready to be asked. Never raises for any path."""
 
-    __slots__ = ("_depth", "_exact", "_globs", "_memo", "_root")
+    __slots__ = ("_depth", "_exact", "_globs", "_last", "_memo", "_root")
 
     def __init__(self, permissions: Mapping[str, Iterable[str]]) -> None:
         self._exact: dict[str, Grant] = {}
@@ -114,6 +114,7 @@ class PermissionTable:
         self._globs = globs
         self._root = self._exact.get("/", NOTHING)
         self._memo: dict[str, Grant] = {}
+        self._last: tuple[str, Grant] = ("/", self._root)
 
     @property
     def uniform(self) -> bool:
@@ -124,6 +125,8 @@ class PermissionTable:
         """The rights in `directory`: by its own entry or that of its nearest ancestor."""
         if not self._depth:
             return self._root
+        if directory == self._last[0]:  # most requests ask for the directory of the one before
+            return self._last[1]
         # No key is deeper than `_depth`, so only that much of the path can matter.
         parts = directory.split("/", self._depth + 1)[: self._depth + 1]
         head = "/".join(parts)
@@ -133,6 +136,7 @@ class PermissionTable:
             if len(self._memo) >= MAX_MEMO:
                 self._memo.clear()
             self._memo[head] = found
+        self._last = directory, found
         return found
 
     def _search(self, parts: list[str]) -> Grant:

@@ -66,7 +66,8 @@ class UsageCounter:
 
     def add(self, amount: int) -> None:
         """Charge, or credit if negative; tells its limits."""
-        used = self.used = self._above_zero(self.used + amount)
+        used = self.used + amount
+        self.used = used = used if used >= 0 else self._above_zero(used)
         for quota_limit in self.quota_limits.values():
             if not quota_limit.calm_from <= used < quota_limit.warn_at:
                 quota_limit.moved()
@@ -244,7 +245,8 @@ class ChargeSet:
             QuotaExceeded: a limit is reached already; overwriting when over the limit is refused too.
         """
         for quota_limit in self.grow_limits:
-            if quota_limit.reached(replaced):
+            used = quota_limit.count.used
+            if used > quota_limit.limit or used - replaced >= quota_limit.limit:  # as `reached` has it
                 raise quota_limit.error()
         if new:
             self._below(self.file_limits)
@@ -274,7 +276,7 @@ class ChargeSet:
     @staticmethod
     def _below(limits: Iterable[QuotaLimit], *, reading: bool = False) -> None:
         for quota_limit in limits:
-            if quota_limit.reached():
+            if quota_limit.count.used >= quota_limit.limit:  # as `reached` has it
                 raise quota_limit.error(reading=reading)
 
 

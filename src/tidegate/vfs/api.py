@@ -456,6 +456,16 @@ class Session(Protocol):
         """
         ...
 
+    def begin_nowait(
+        self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None
+    ) -> Callable[[], File] | None:
+        """As `open_nowait`, and the file is open once what is returned was called.
+
+        The caller MUST call it once, in this turn of the loop and before anything else is asked of the
+        session: it does what an answer to the client need not wait for.
+        """
+        ...
+
     async def remove(self, path: VPath) -> None:
         """Remove a file or link."""
         ...

@@ -289,6 +289,13 @@ class Session:
 
     def open_nowait(self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None) -> File | None:
         """Open what is simple and needs no waiting; None leaves it to `open`."""
+        opened = self.begin_nowait(path, flags, attrs)
+        return None if opened is None else opened()
+
+    def begin_nowait(
+        self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None
+    ) -> Callable[[], File] | None:
+        """As `open_nowait`; the file is open once what is returned was called, in this turn of the loop."""
         kept = self._context.kept
         if self._closed or (kept is not None and kept.full):
             return None

@@ -433,3 +433,24 @@ def test_deep_and_long_paths_are_quick_to_judge() -> None:
     assert made.decide(Intent.DOWNLOAD, deep).allowed
     long_name = path("/" + "a" * 4000)
     assert made.decide(Intent.DOWNLOAD, long_name).allowed
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["/", "/d", "/d/e", "/*/e", "/other"]),
+        st.sets(st.sampled_from(["*", "upload", "overwrite", "list"])).map(sorted),
+    ),
+    st.lists(st.sampled_from(["/f", "/d/f", "/d/e/f.txt", "/d/e/f", "/x/e/f", "/other/f", "/"]), max_size=6),
+    st.booleans(),
+)
+def test_may_create_is_what_decide_says(
+    permissions: dict[str, list[str]], paths: list[str], patterns: bool
+) -> None:
+    """Also of one directory after the other: the last one asked about is remembered."""
+    denied = [FilePatterns(path="/d", denied_patterns=["*.txt"])] if patterns else []
+    asked = gate(permissions, denied)
+    for text in paths:
+        fresh, at = gate(permissions, denied), path(text)
+        each = tuple(fresh.decide(intent, at).allowed for intent in (Intent.UPLOAD, Intent.OVERWRITE))
+        assert asked.may_create(at) == each

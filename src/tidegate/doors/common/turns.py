@@ -46,34 +46,41 @@ log = logging.getLogger(__name__)
 
 
 class Turns:
-    """The turns of one event loop. Get it by `turns_of`."""
+    """The turns of one event loop. Get it by `turns_of`.
+
+    Attributes:
+        used: seconds of work in this turn, by all.
+        working: slices that are open, within each other; 0 outside.
+        began: the time (`time.monotonic`) at which the open slice began.
+        deadline: the time at which it has to stop.
+    """
 
     __slots__ = (
         "__weakref__",
-        "_began",
         "_call_soon",
         "_planned",
         "_queue",
         "_tasks",
-        "_used",
-        "_working",
+        "began",
         "deadline",
+        "used",
+        "working",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._call_soon = loop.call_soon
         self._queue: deque[Callable[[], None]] = deque()
         self._tasks: deque[asyncio.Future[None]] = deque()
-        self._used = 0.0
-        self._began = 0.0
+        self.used = 0.0
+        self.began = 0.0
         self._planned = False
-        self._working = 0
+        self.working = 0
         self.deadline = 0.0
 
     @property
     def may_work(self) -> bool:
         """True if a connection may process input now; if not, ask for a place by `later`."""
-        return self._used < TURN_SECONDS
+        return self.used < TURN_SECONDS
 
     @property
     def crowded(self) -> bool:
@@ -89,29 +96,31 @@ class Turns:
         Returns:
             the time (`time.monotonic`) at which to stop. Within another slice that one's.
         """
-        if not self._working:
-            self._began = now = monotonic()
+        if not self.working:
+            self.began = now = monotonic()
             self.deadline = now + SLICE_SECONDS
-        self._working += 1
+        self.working += 1
         return self.deadline
 
     def end(self) -> None:
         """End a slice, and account for it."""
-        self._working -= 1
-        if self._working:
-            return
-        self.charge(monotonic() - self._began)
+        self.working -= 1
+        if not self.working:  # what follows is `charge`
+            used = self.used = self.used + monotonic() - self.began
+            if used >= LOOK_SECONDS and not self._planned:
+                self._planned = True
+                self._call_soon(self._next)
 
     def charge(self, seconds: float) -> None:
         """Account for work that was done outside a slice, by a task."""
-        self._used += seconds
-        if self._used >= LOOK_SECONDS and not self._planned:
+        self.used += seconds
+        if self.used >= LOOK_SECONDS and not self._planned:
             self._planned = True
             self._call_soon(self._next)
 
     def until(self, now: float) -> float:
         """The time at which work that began just now has to stop, within a slice or outside."""
-        return self.deadline if self._working else now + SLICE_SECONDS
+        return self.deadline if self.working else now + SLICE_SECONDS
 
     def later(self, work: Callable[[], None]) -> None:
         """Have `work` called in a later turn, within a slice of its own."""
@@ -132,11 +141,11 @@ class Turns:
     def _next(self) -> None:
         """A turn begins: those who waited come first, in order."""
         self._planned = False
-        self._used = 0.0
+        self.used = 0.0
         queue = self._queue
         # Who asks again while it works waits for the next turn.
         for _ in range(len(queue)):
-            if self._used >= QUEUE_SECONDS:
+            if self.used >= QUEUE_SECONDS:
                 break
             work = queue.popleft()
             self.begin()

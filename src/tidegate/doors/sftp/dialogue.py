@@ -11,9 +11,9 @@ Bounds. Unfinished requests are counted, and so are the bytes that they hold (co
 the room that READs will need). At either bound `saturated` is true and `feed` takes nothing more.
 
 Speed. A READ or WRITE that needs no waiting is answered inside `feed`, without a coroutine; any other request
-costs a task only if it has to wait (`tidegate.vfs.eager`). What an answer need not wait for (the record of a
-transfer, the count of handles) is done once it is on its way, and before the next request that is neither
-READ nor WRITE: the client works meanwhile.
+costs a task only if it has to wait (`tidegate.vfs.eager`). What an answer need not wait for (the objects of
+an open file, the record of a transfer, the count of handles) is done once it is on its way, and before the
+next request that is neither READ nor WRITE: the client works meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Final
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.owners import AccountNames, Names
 from tidegate.doors.common.transport import PacketTransport
-from tidegate.doors.common.turns import LOOK_EVERY, turns_of
+from tidegate.doors.common.turns import LOOK_EVERY, SLICE_SECONDS, turns_of
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
 from tidegate.doors.sftp.failures import tell
@@ -152,8 +152,14 @@ class SftpDialogue:
         size = len(view)
         if self._ended:
             return size
-        self._activity.at = now = monotonic()
-        deadline, until_look = self._turns.until(now), LOOK_EVERY
+        turns = self._turns
+        if turns.working:  # the slice has just begun: its time is near enough
+            now, deadline = turns.began, turns.deadline
+        else:
+            now = monotonic()
+            deadline = now + SLICE_SECONDS
+        self._activity.at = now
+        until_look = LOOK_EVERY
         transport, work = self._transport, self._work
         most, most_pending, most_held = self._packet_bytes, self._most_pending, self._most_held
         position = 0

@@ -8,6 +8,7 @@ import os
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from tidegate.doors.sftp.listings import Listing
@@ -150,18 +151,15 @@ class HandleTable:
         Raises:
             PeerLimit: the bound is reached.
         """
-        if self._held() >= self._most:
+        if len(self.files) + len(self.listings) + len(self.closing) + self._opening >= self._most:
             raise PeerLimit("too many open handles")
         if self._share is not None and (rule := self._share.full()):
             raise PeerLimit(f"too many open handles ({rule.rpartition('.')[2]})")
 
-    def _held(self) -> int:
-        return len(self.files) + len(self.listings) + len(self.closing) + self._opening
-
     def settle(self) -> None:
         """Tell the ledger how many handles are open now; after each change."""
         if self._share is not None:
-            self._share.set(self._held())
+            self._share.set(len(self.files) + len(self.listings) + len(self.closing) + self._opening)
 
     @contextmanager
     def opening(self) -> Iterator[None]:
@@ -187,19 +185,27 @@ class HandleTable:
             if key not in self.files and key not in self.listings:
                 return handle, key
 
-    def add_file(self, entry: OpenFile, later: list[Callable[[], object]] | None = None) -> bytes:
-        """Issue a handle for an open file.
-
-        Args:
-            later: gets `settle`, to be called before any other handle is opened; None calls it now.
-        """
+    def add_file(self, entry: OpenFile) -> bytes:
+        """Issue a handle for an open file."""
         handle, key = self._issue()
         self.files[key] = entry
-        if later is None:
-            self.settle()
-        else:
-            later.append(self.settle)
+        self.settle()
         return handle
+
+    def issue(self, opened: Callable[[], File], later: list[Callable[[], object]]) -> bytes:
+        """Issue a handle for a file of `vfs.api.Session.begin_nowait`.
+
+        Args:
+            opened: what that returned.
+            later: gets what makes the file known, to be called before any other request is taken.
+        """
+        handle, key = self._issue()
+        later.append(partial(self._enter, key, opened))
+        return handle
+
+    def _enter(self, key: int, opened: Callable[[], File]) -> None:
+        self.files[key] = OpenFile(opened())
+        self.settle()
 
     def add_listing(self, entry: Listing) -> bytes:
         """Issue a handle for a listing."""

@@ -171,10 +171,8 @@ class Verbs:
 
     def open_nowait(self, rid: int, q: r.Open) -> bytes | None:
         """OPEN, if it needs no waiting."""
-        file = self._session.open_nowait(*self._opening(q))
-        return (
-            None if file is None else replies.handle(rid, self._handles.add_file(OpenFile(file), self._later))
-        )
+        opened = self._session.begin_nowait(*self._opening(q))
+        return None if opened is None else replies.handle(rid, self._handles.issue(opened, self._later))
 
     def close_nowait(self, rid: int, q: r.Close) -> bytes | None:
         """CLOSE of a file with nothing under way, if it needs no waiting."""

@@ -36,7 +36,7 @@ import asyncssh
 from cryptography.exceptions import InvalidTag
 
 from tidegate.doors.common.reading import ORDER, SWITCH, TURN, Reading
-from tidegate.doors.common.turns import LOOK_EVERY, turns_of
+from tidegate.doors.common.turns import LOOK_EVERY, TURN_SECONDS, turns_of
 from tidegate.doors.ssh.lane_keys import Opened, key_of
 from tidegate.doors.ssh.lane_output import (
     LEAST_PADDING,
@@ -62,6 +62,7 @@ _LEAST_RECORD: Final = 16
 _LEAST_OURS: Final = 10
 """Bytes of a window adjustment, and in front of channel data: padding length, number, channel, value."""
 
+_LENGTH = struct.Struct(">I").unpack_from
 _PACKET = struct.Struct(">BBII").unpack_from
 
 _input = fresh_pages(INPUT_SIZE)
@@ -236,7 +237,7 @@ class Lane(asyncio.BufferedProtocol):
         """Bytes arrived in the shared input buffer."""
         end = self._used + nbytes
         turns = self._turns
-        if self._reading.reasons or not turns.may_work or (self._heavy and turns.crowded):
+        if self._reading.reasons or turns.used >= TURN_SECONDS or (self._heavy and turns.crowded):
             self._tail = bytes(_input[:end])
             self._reading.put_off()
             return
@@ -275,7 +276,7 @@ class Lane(asyncio.BufferedProtocol):
                     self._put_off = True
                     break
             key, seq = self._opened.key, connection._recv_seq
-            length = key.length(view, position, seq)
+            length = _LENGTH(view, position)[0] if key.clear else key.length(view, position, seq)
             if not 8 <= length <= MAX_PACKET or length > connection._max_recv_pktlen:
                 self._pump(touched)
                 self._refuse(length)

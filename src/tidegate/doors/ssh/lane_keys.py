@@ -54,13 +54,13 @@ class Padding:
 
     def __init__(self) -> None:
         self._pool = b""
-        self._used = 0
+        self._used = _PADDING_POOL
 
     def take(self, size: int) -> bytes:
         """The next `size` random bytes."""
         start = self._used
         end = self._used = start + size
-        if end > len(self._pool):
+        if end > _PADDING_POOL:
             self._pool = os.urandom(_PADDING_POOL)
             start, end = 0, size
             self._used = size

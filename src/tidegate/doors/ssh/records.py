@@ -37,12 +37,14 @@ class Records(Protocol):
     """One direction of one key. `seq` is the SSH packet sequence number.
 
     Attributes:
+        clear: True if the length field is not encrypted: it may be read without asking `length`.
         block: bytes that a padded packet is a multiple of.
         lead: bytes in front of the payload that count for that: 1, the padding length; 5 where the length
             field is encrypted as a part of the packet.
         around: bytes of a record that are not of its packet: the length field and the tag.
     """
 
+    clear: bool
     block: int
     lead: int
     around: int
@@ -70,6 +72,7 @@ class Records(Protocol):
 class GcmRecords:
     """aes128-gcm@openssh.com and aes256-gcm@openssh.com: the nonce is a counter, the length is in clear."""
 
+    clear = True
     block = 16
     lead = 1
     around = HEADER_SIZE + _TAG
@@ -105,6 +108,7 @@ class GcmRecords:
 class ChachaRecords:
     """chacha20-poly1305@openssh.com: two keys, the sequence number is the nonce, the length is hidden."""
 
+    clear = False
     block = 8
     lead = 1
     around = HEADER_SIZE + _TAG

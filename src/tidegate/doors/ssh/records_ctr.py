@@ -76,6 +76,7 @@ class EtmRecords:
         mac: for the same direction.
     """
 
+    clear = True
     block = BLOCK
     lead = 1
 
@@ -115,6 +116,7 @@ class CtrRecords:
         first: the first block of the next record, if it was decrypted already.
     """
 
+    clear = False
     block = BLOCK
     lead = 1 + HEADER_SIZE
 

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tidegate.events import kinds
 from tidegate.model.action import Action
@@ -113,7 +113,7 @@ SENDERS: Final[dict[str, str]] = {
 
 def line_of(event: object) -> Line | None:
     """The line of an event, None for kinds that are not logged."""
-    make = _LINES.get(cast("type[kinds.Event]", type(event)))  # any other type is no key
+    make = _LINES.get(type(event))  # type: ignore[arg-type]  # any other type is no key
     return None if make is None else make(event)
 
 

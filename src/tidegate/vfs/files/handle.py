@@ -592,16 +592,23 @@ class File:
                     return False
             except TidegateError as error:
                 failure = error
-        self._shut()
-        context.files.pop(self, None)
-        context.transfers.discard(self)
+        self._closed = self._readslow = self._writeslow = True
         if failure is None and later is not None:
-            later.append(self._tell)
+            later += (self._ended, self._tell)
             return True
+        self._ended()
         context.emit(self._report(failure))
         if failure is not None:
             raise failure
         return True
+
+    def _ended(self) -> None:
+        """Settle what `close_nowait` has ended."""
+        upload, context = self._upload, self._context
+        if upload is not None:
+            upload.finished()
+        context.files.pop(self, None)
+        context.transfers.discard(self)
 
     def _tell(self) -> None:
         """Record that all went well."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tidegate.abc import Key, OpenOptions, Publish, QuickHandle
 from tidegate.errors import (
@@ -51,8 +52,10 @@ async def open_file(context: Context, path: VPath, flags: OpenFlags, attrs: Attr
         context.opening -= 1
 
 
-def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None) -> File | None:
-    """Open what is simple and needs no waiting; see `vfs.api.Session.open_nowait`.
+def open_nowait(
+    context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | None
+) -> Callable[[], File] | None:
+    """Open what is simple and needs no waiting; see `vfs.api.Session.begin_nowait`.
 
     It asks the same gate and the same meters as `open_file`, but never refuses: what is not allowed, or
     depends on what is there, or might wait, is left to `open_file`, which says so and records it. The storage
@@ -90,9 +93,7 @@ def open_nowait(context: Context, path: VPath, flags: OpenFlags, attrs: Attrs | 
         return None
     if handle is None:
         return None
-    for count in charges.fetches:
-        count.add(1)
-    return File(context, resolved, handle, path, readable=True, upload=None, append=False)
+    return partial(_reading, context, resolved, handle, path)
 
 
 def _create_nowait(
@@ -103,7 +104,7 @@ def _create_nowait(
     attrs: Attrs | None,
     *,
     truncate: bool,
-) -> File | None:
+) -> Callable[[], File] | None:
     mount, backend, key = resolved
     charges = mount.charges
     if (
@@ -113,9 +114,10 @@ def _create_nowait(
             context.inspections is not None
             and (context.inspections.upload or context.inspections.open_upload)
         )
-        or not context.gate.decide(Intent.UPLOAD, path).allowed
-        or context.paths.in_use(backend, key)
     ):
+        return None
+    may_upload, may_overwrite = context.gate.may_create(path)
+    if not may_upload or context.paths.in_use(backend, key):
         return None
     try:
         charges.may_upload(new=True, replaced=0)
@@ -124,7 +126,7 @@ def _create_nowait(
     if not context.tracker.begin_nowait(context.usage, mount.usage):
         return None
     # An unfinished upload is seen as a file: it matters to who may not overwrite, or does not truncate.
-    exclusive = not (truncate and context.gate.decide(Intent.OVERWRITE, path).allowed)
+    exclusive = not (truncate and may_overwrite)
     mode = attrs.mode if attrs is not None else None
     wanted = context.created
     if wanted is None or wanted.mode != mode or wanted.exclusive is not exclusive:
@@ -144,6 +146,16 @@ def _create_nowait(
         return None
     if handle is None:
         return None
+    return partial(_created, context, resolved, handle, path)
+
+
+def _reading(context: Context, resolved: ResolvedPath, handle: QuickHandle, path: VPath) -> File:
+    for count in resolved.mount.charges.fetches:
+        count.add(1)
+    return File(context, resolved, handle, path, readable=True, upload=None, append=False)
+
+
+def _created(context: Context, resolved: ResolvedPath, handle: QuickHandle, path: VPath) -> File:
     upload = Upload(context, resolved, inplace=True)
     upload.created()
     return File(context, resolved, handle, path, readable=False, upload=upload, append=False)

@@ -321,7 +321,9 @@ class Upload:
         self._context.paths.let_go(self._state)
 
     def finish_nowait(self, close: Callable[[Outcome], bool]) -> bool:
-        """`finish` an exact upload with COMMIT, if that needs no waiting; False means it is still to be done.
+        """Close an exact upload with COMMIT, if that needs no waiting; False means it is still to be done.
+
+        After True `finished` MUST be called in the same turn of the loop; the two are what `finish` is.
 
         Args:
             close: the handle's `ClosesAtOnce.close_nowait`. If it fails, `finish` settles that.
@@ -337,10 +339,14 @@ class Upload:
         except TidegateError as error:
             self._failed = error
             return False
-        reservation.writers -= 1
+        return True
+
+    def finished(self) -> None:
+        """Settle what `finish_nowait` has closed."""
+        state = self.state
+        self.reservation.writers -= 1
         self._settled(state)
         self._end(state)
-        return True
 
     def _settled(self, state: PathState) -> None:
         reservation = self.reservation
