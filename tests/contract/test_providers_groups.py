@@ -6,11 +6,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.contract.conftest import DRIVERS, Opened, OptionsOf
 from tests.support.accounts import plain_account
 
+from tidegate.accounts.secrets import count_secrets, rotate_secrets
 from tidegate.errors import AlreadyExists, BadRecord, NotFound, Outdated, UnknownFolder
 from tidegate.model import Admin, Filters, Folder, FolderMount, GroupUse, StorageConfig
 from tidegate.model.group import Group, GroupSettings, Role
+from tidegate.model.sealing import SecretPlace, open_secrets
+from tidegate.sealing.keys import from_bytes
+from tidegate.sealing.sealer import Keyring, Sealer
 from tidegate.store.contract import Provider, Snapshot
 
 GROUP = Group(
@@ -160,6 +165,24 @@ async def test_a_load_brings_them(provider: Provider) -> None:
     with pytest.raises(BadRecord, match="there is no group 'gone'"):
         await provider.load(Snapshot(users=[bad]))
     assert await provider.group_users("g") == ["ana"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_secrets_are_encrypted_and_rotated(driver: str, options_of: OptionsOf, opened: Opened) -> None:
+    old, new = from_bytes(b"o" * 32, ""), from_bytes(b"n" * 32, "")
+    seals = [Sealer(lambda ring=ring: ring) for ring in (Keyring(old, ()), Keyring(new, (old,)))]
+    provider = await opened(replace(options_of(driver), seals=seals[0]))
+    await provider.add_group(GROUP)
+    assert "'x'" not in str((await provider.groups())[0].user_settings.filesystem.options)
+    assert await count_secrets(provider) == {
+        ("group", "filesystem.s3config.access_secret", old.id): 1,
+    }
+    done = await rotate_secrets(provider, seals[1], new.id)
+    assert (done.renewed, done.secrets, done.locked) == (1, 1, [])
+    [group] = await provider.groups()
+    place = SecretPlace("group", group.name, "filesystem")
+    options = open_secrets(group.user_settings.filesystem.options, Sealer(lambda: Keyring(new, ())), place)
+    assert "'x'" in str(options)
 
 
 async def test_logins_are_counted(provider: Provider) -> None:

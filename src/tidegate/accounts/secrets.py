@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from tidegate.accounts.versions import version_of
 from tidegate.errors import NotFound, Outdated, UnknownFolder
 from tidegate.model import LOCAL_DISK, Account, Admin, Folder
+from tidegate.model.group import Group
 from tidegate.model.rule import EventAction
 from tidegate.model.sealing import PLAIN_KEY, SealsSecrets, SecretLocked
 from tidegate.store.contract import Guard, Provider
 from tidegate.store.sealing import owner_of, record_secrets, renew_record
 
-R = TypeVar("R", Account, Folder, Admin, EventAction)
+R = TypeVar("R", Account, Folder, Group, Admin, EventAction)
 
 PAGE: Final = 500
 """Folders and administrators read at a time."""
@@ -82,6 +83,8 @@ async def rotate_secrets(
                 await _renew(record, keys, rotation, provider.user, _write_account(provider))
             case Folder():
                 await _renew(record, keys, rotation, provider.folder, _write_folder(provider))
+            case Group():
+                await _renew(record, keys, rotation, provider.group, _write_group(provider))
             case Admin():
                 await _renew(record, keys, rotation, provider.admin, _write_admin(provider))
             case EventAction():
@@ -91,9 +94,9 @@ async def rotate_secrets(
     return rotation
 
 
-async def every_record(provider: Provider) -> AsyncIterator[Account | Folder | Admin | EventAction]:
+async def every_record(provider: Provider) -> AsyncIterator[Account | Folder | Group | Admin | EventAction]:
     """Every record that may have secrets, a page at a time; accounts come last."""
-    for page in (provider.folders, provider.admins, provider.event_actions):
+    for page in (provider.folders, provider.groups, provider.admins, provider.event_actions):
         read: Callable[..., Awaitable[list[Any]]] = page
         offset = 0
         while records := await read(offset=offset, limit=PAGE):
@@ -156,11 +159,11 @@ def is_key_id(key: str) -> bool:
 
 def _own_part(record: R) -> R:
     """The record to write: mounts only name their folders, which are records of their own."""
-    if isinstance(record, Account):
+    if isinstance(record, (Account, Group)):
         mounts = tuple(
             replace(mount, mapped_path="", filesystem=LOCAL_DISK) for mount in record.virtual_folders
         )
-        return replace(record, virtual_folders=mounts)
+        return cast("R", replace(cast("Any", record), virtual_folders=mounts))
     return record
 
 
@@ -175,7 +178,7 @@ def _unchanged(read: R) -> Guard[R]:
     return guard
 
 
-def _secrets(record: Account | Folder | Admin | EventAction) -> object:
+def _secrets(record: Account | Folder | Group | Admin | EventAction) -> object:
     """The parts of a record that hold its own secrets; its version leaves them out."""
     match record:
         case EventAction():
@@ -184,6 +187,8 @@ def _secrets(record: Account | Folder | Admin | EventAction) -> object:
             return record.filesystem, record.filters.extra
         case Folder():
             return record.filesystem
+        case Group():
+            return record.user_settings.filesystem, record.user_settings.filters.extra
         case Admin():
             return record.filters.extra
 
@@ -200,6 +205,10 @@ def _write_action(
 
 def _write_folder(provider: Provider) -> Callable[[Folder, Guard[Folder]], Awaitable[Folder]]:
     return lambda folder, guard: provider.update_folder(folder, guard=guard)
+
+
+def _write_group(provider: Provider) -> Callable[[Group, Guard[Group]], Awaitable[Group]]:
+    return lambda group, guard: provider.update_group(group, guard=guard)
 
 
 def _write_admin(provider: Provider) -> Callable[[Admin, Guard[Admin]], Awaitable[Admin]]:

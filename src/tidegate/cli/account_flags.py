@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.cli import flags
-from tidegate.cli.documents import parse_expiry, parse_home, parse_permissions, read_keys
+from tidegate.cli.documents import parse_expiry, parse_groups, parse_home, parse_permissions, read_keys
 from tidegate.cli.flags import Onto, size
 
 
@@ -34,6 +34,8 @@ class AccountFlags:
     denied_asn: flags.DeniedAsn = None
     two_factor: flags.TwoFactor = None
     rename_onto: flags.RenameOnto = None
+    group: flags.Groups = None
+    role: flags.RoleOf = None
     email: flags.NewEmail = None
     description: flags.NewDescription = None
     document: flags.Document = None
@@ -57,6 +59,8 @@ class AccountFlags:
             "uid": self.uid,
             "gid": self.gid,
             "expiration_date": None if self.expires is None else parse_expiry(self.expires),
+            "groups": None if self.group is None else parse_groups(self.group),
+            "role": self.role,
             "email": self.email,
             "description": self.description,
             "status": None if self.enabled is None else int(self.enabled),

@@ -34,6 +34,8 @@ from tidegate.errors import InvalidArgument, NotFound
 
 app = flags.group("Add, show, change and remove accounts.")
 
+PRIMARY: Final = 1
+"""The kind of a group that gives home and permissions, as documents have it."""
 DEFAULT_PERMISSIONS: Final = ("list", "download")
 
 
@@ -51,7 +53,9 @@ def add(
 ) -> None:
     """Add an account. Asks for a password unless a key or another way is given."""
     fields = {**read_document(given.document), **given.fields(), "username": name}
-    fields.setdefault("permissions", {"/": list(DEFAULT_PERMISSIONS)})
+    inherits = any(use.get("type", 1) == PRIMARY for use in fields.get("groups", ()))
+    if not inherits:
+        fields.setdefault("permissions", {"/": list(DEFAULT_PERMISSIONS)})
     written = fields.get("filters", {})
     filters = {**written, **given.filters(), **given.locations(written)}
     if filters:
@@ -63,11 +67,14 @@ def add(
 
     async def work() -> None:
         async with where.opened(create=create) as target:
-            if not fields.get("home_dir") and (home := target.default_home(name)):
+            if not inherits and not fields.get("home_dir") and (home := target.default_home(name)):
                 fields["home_dir"] = home
             account = await target.users.add(fields, password=password)
         if as_json:
             say_json(account)
+            return
+        if inherits:
+            say(f"added {account['username']}: what it does not say itself comes from its groups")
             return
         allowed = ", ".join(account["permissions"]["/"])
         say(f"added {account['username']}: home {account['home_dir']}, may {allowed} in /")

@@ -55,16 +55,21 @@ def add(
     description: flags.Description = "",
     allowed_ip: flags.AllowedIp = None,
     allow_api_keys: AllowApiKeys = None,
+    role: flags.RoleOf = None,
     password_stdin: flags.PasswordStdin = False,
     password_file: flags.PasswordFile = None,
     create: flags.Create = False,
     where: Where,
 ) -> None:
-    """Add an administrator, with all permissions unless some are named."""
+    """Add an administrator, with all permissions unless some are named.
+
+    One with a role sees and changes only the accounts that have it, and needs permissions to be named.
+    """
     document = {
         "username": name,
         "permissions": _names(permission or ["*"]),
         "email": email,
+        "role": role or "",
         "description": description,
         "filters": {"allow_list": allowed_ip or [], "allow_api_key_auth": bool(allow_api_keys)},
     }
@@ -91,12 +96,14 @@ def change(
         bool | None, typer.Option("--enable/--disable", help="Whether they may log in.")
     ] = None,
     allow_api_keys: AllowApiKeys = None,
+    role: flags.RoleOf = None,
     where: Where,
 ) -> None:
     """Change an administrator; what is not named stays. Their tokens become void."""
     fields: Document = {
         "permissions": _names(permission) if permission else None,
         "email": email,
+        "role": role,
         "description": description,
         "status": None if enabled is None else int(enabled),
     }

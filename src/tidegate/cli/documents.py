@@ -59,6 +59,27 @@ def parse_permissions(texts: list[str]) -> dict[str, list[str]]:
     return table
 
 
+def parse_groups(texts: list[str]) -> list[dict[str, Any]]:
+    """``NAME``, ``NAME:secondary`` flags as the groups of an account; empty texts are left out.
+
+    Raises:
+        InvalidArgument: an unknown kind.
+    """
+    from tidegate.model.group import MEMBERSHIP_NAMES
+
+    numbers = {word: number for number, word in MEMBERSHIP_NAMES.items()}
+    found = []
+    for text in texts:
+        name, colon, kind = text.rpartition(":")
+        if not colon:
+            name, kind = text, "primary"
+        if kind not in numbers:
+            raise InvalidArgument(f"--group: {kind[:40]!r} is not one of {', '.join(numbers)}")
+        if name:
+            found.append({"name": name, "type": numbers[kind]})
+    return found
+
+
 def parse_expiry(text: str) -> int:
     """Unix milliseconds of the end of a day or of a moment (UTC unless it says otherwise); 0 for never.
 
@@ -139,6 +160,10 @@ def detail_rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in document.items():
         if name == "filters" and isinstance(value, dict):
             yield from ((f"filters.{inner}", _shown(inner, item)) for inner, item in value.items() if item)
+        elif name == "user_settings" and isinstance(value, dict):
+            for inner, shown in detail_rows(value):
+                if inner != "filters.ip_order":
+                    yield f"user_settings.{inner}", shown
         elif name in ("status", "has_password") or _says_something(value):
             yield name, _shown(name, value)
 

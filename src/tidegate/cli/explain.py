@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -196,6 +196,13 @@ async def _explain(given: ExplainFlags) -> bool:
 
         hooks = await hooks_of_login(given, context.loaded, name, account)
         account = hooks.account
+    inherited: Mapping[str, Sequence[str]] = {}
+    if account is not None and account.groups:
+        from tidegate.accounts.effective import effective
+
+        async with opened(given.config_dir, given.config_file) as context:
+            resolved = await effective(context.provider, context.rules).resolved(account)
+        account, inherited = resolved.account, resolved.origins
     if account is None:
         hint = hooks.unknown if hooks is not None else ""
         raise NotFound(f"no such user: {given.user}{hint}")
@@ -208,11 +215,14 @@ async def _explain(given: ExplainFlags) -> bool:
         more: dict[str, object] = {"storage": storage} if storage else {}
         more |= {"hooks": hooks.documents} if hooks is not None else {}
         more |= {"account_from": source} if source else {}
+        more |= {"inherited": {name: list(of) for name, of in inherited.items()}} if inherited else {}
         say_json({**document, **more, **({"inspectors": asked} if asked else {})})
     else:
         if storage and answer.decision.allowed:
             sys.stdout.write(f"would fail: storage: {storage}\n")
         sys.stdout.write(answer.render_text())
+        for field, groups in inherited.items():
+            sys.stdout.write(f"{safe(field)} from group {safe(', '.join(groups))}\n")
         if source:
             sys.stdout.write(f"account from {safe(source)}\n")
         if hooks is not None:

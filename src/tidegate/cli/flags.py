@@ -151,6 +151,23 @@ UserName = Annotated[str, typer.Argument(help="User name.", show_default=False, 
 FolderName = Annotated[
     str, typer.Argument(help="Folder name.", show_default=False, autocompletion=names.folders)
 ]
+GroupName = Annotated[
+    str, typer.Argument(help="Name of the group.", show_default=False, autocompletion=names.groups)
+]
+RoleName = Annotated[str, typer.Argument(help="Name of the role.", show_default=False)]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        metavar="NAME[:KIND]",
+        help="Group of the account; kind primary (without one), secondary or membership. Repeatable; "
+        "replaces all, an empty one removes them.",
+    ),
+]
+RoleOf = Annotated[
+    str | None,
+    typer.Option("--role", metavar="NAME", help="Role; an empty one removes it."),
+]
 AdminName = Annotated[
     str, typer.Argument(help="Name of the administrator.", show_default=False, autocompletion=names.admins)
 ]

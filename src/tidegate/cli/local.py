@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on the data provider itself, through the administration service."""
+"""Commands on the data provider itself, through the administration service.
+
+Long, because it has one class for each kind of record and of live state, a few lines each.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from tidegate.cli.target import (
 )
 from tidegate.errors import BadRecord, InvalidArgument, NotFound
 from tidegate.model import Account, Admin, ApiKey, Folder
+from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from tidegate.accounts.actor import Actor
     from tidegate.cli.provider import AdminContext
 
-R = TypeVar("R", bound=Account | Folder | Admin | ApiKey | EventAction | EventRule | ListEntry)
+R = TypeVar("R", bound=Account | Folder | Group | Role | Admin | ApiKey | EventAction | EventRule | ListEntry)
 R_co = TypeVar("R_co", covariant=True)
 
 PAGE: Final = 500
@@ -194,6 +198,27 @@ class LocalDocuments(LocalRecords[R]):
         return await self._document(await verbs.add(document, by=self._actor))
 
 
+class LocalGroups(LocalDocuments[Group]):
+    """Groups of the provider."""
+
+    async def _document(self, record: Group) -> Document:
+        """The group, with who has it."""
+        return {**encoded(record), "users": await self._context.provider.group_users(record.name)}
+
+
+class LocalRoles(LocalDocuments[Role]):
+    """Roles of the provider."""
+
+    async def _document(self, record: Role) -> Document:
+        """The role, with who has it."""
+        provider = self._context.provider
+        return {
+            **encoded(record),
+            "users": await provider.role_users(record.name),
+            "admins": await provider.role_admins(record.name),
+        }
+
+
 class LocalEvents:
     """Event rules of this configuration, and deliveries in the provider."""
 
@@ -291,7 +316,7 @@ class LocalQuotas:
             marked = [found]
         else:
             found = (await self._context.administration.folders.get(name)).name
-            marked = await self._context.provider.folder_users(found)
+            marked = await self._context.administration.folders.users_of(found)
             if not marked:
                 text = f"no account has the folder {found}; a running server counts it if asked with --url"
                 raise InvalidArgument(text)
@@ -325,6 +350,16 @@ class LocalTarget:
         self.bans: Final = LocalBans(context)
         self.explain_connect: Final = partial(from_records, context)
         self._quotas: Final = LocalQuotas(context)
+
+    @property
+    def groups(self) -> Records:
+        """Groups."""
+        return LocalGroups(self._context, self._context.administration.groups, self._context.provider.groups)
+
+    @property
+    def roles(self) -> Records:
+        """Roles."""
+        return LocalRoles(self._context, self._context.administration.roles, self._context.provider.roles)
 
     @property
     def event_actions(self) -> Records:

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "serve": ("serve", "serve"),
     "portable": ("portable", "portable"),
     "user": ("accounts", "app"),
+    "group": ("groups", "app"),
+    "role": ("groups", "roles"),
     "folder": ("folders", "app"),
     "admin": ("admins", "app"),
     "api-key": ("api_keys", "app"),

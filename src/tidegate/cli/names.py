@@ -40,6 +40,15 @@ def folders(ctx: Any, incomplete: str) -> list[str]:
     return _begin(ctx, incomplete, page)
 
 
+def groups(ctx: Any, incomplete: str) -> list[str]:
+    """Groups whose names begin so."""
+
+    async def page(provider: Provider, offset: int) -> list[str]:
+        return [group.name for group in await provider.groups(offset=offset, limit=PAGE)]
+
+    return _begin(ctx, incomplete, page)
+
+
 def admins(ctx: Any, incomplete: str) -> list[str]:
     """Administrators whose names begin so."""
 

@@ -261,6 +261,8 @@ class RemoteTarget:
         self._client: Final = client
         self.users: Final = RemoteRecords(client, "users")
         self.folders: Final = RemoteRecords(client, "folders")
+        self.groups: Final = RemoteRecords(client, "groups")
+        self.roles: Final = RemoteRecords(client, "roles")
         self.event_actions: Final = RemoteRecords(client, "eventactions")
         self.event_rules: Final = RemoteRecords(client, "eventrules")
         self.events: Final = RemoteEvents(client)

@@ -233,6 +233,16 @@ class Target(Protocol):
         ...
 
     @property
+    def groups(self) -> Records:
+        """Groups."""
+        ...
+
+    @property
+    def roles(self) -> Records:
+        """Roles."""
+        ...
+
+    @property
     def event_actions(self) -> Records:
         """Event actions."""
         ...

@@ -306,6 +306,44 @@ def test_folders(place: Place) -> None:
     assert place("folder", "show", "pool").err == "tidegate: no such folder: pool\n"
 
 
+def test_groups_and_roles(place: Place) -> None:
+    homes = place.path / "files"
+    made = place.ok("group", "add", "partners", "--home", f"{homes}/%username%", "--permission", "/:list")
+    assert made.out == "added the group partners\n"
+    added = place.ok("user", "add", "alice", "--group", "partners", "--password-stdin", stdin="x")
+    assert added.out == "added alice: what it does not say itself comes from its groups\n"
+    place.ok("user", "add", "bob", "--group", "partners:secondary", "--password-stdin", stdin="x")
+    assert place("user", "set", "bob", "--group", "partners:third").code == 1
+    changed = place.ok("group", "set", "partners", "--max-sessions", "2", "--denied-ip", "10.0.0.0/8")
+    assert changed.out == "changed the group partners, which 2 accounts have\n"
+    settings = place.ok("group", "show", "partners", "--json").json["user_settings"]
+    assert (settings["max_sessions"], settings["permissions"]) == (2, {"/": ["list"]})
+    told = place("explain", "--user", "alice", "--op", "upload", "--path", "/x", "--json").json
+    assert told["inherited"]["max_sessions"] == ["partners"]
+    assert "home_dir from group partners" in place("explain", "--user", "alice", "--op", "list").out
+    assert "is used by alice, bob" in place("group", "del", "partners", "-y").err
+    place.ok("user", "set", "alice", "--group", "", "--home", homes / "alice", "--permission", "/:*")
+    place.ok("user", "set", "bob", "--group", "")
+    place.ok("group", "del", "partners", "-y")
+    assert place.ok("group", "list", "--json").json == []
+
+    assert place.ok("role", "add", "emea", "--description", "d").out == "added the role emea\n"
+    place.ok("user", "set", "alice", "--role", "emea")
+    refused = place("admin", "add", "rolf", "--role", "emea", "--password-stdin", stdin="long enough")
+    assert "who has one cannot have the permission *" in refused.err
+    place.ok(
+        "admin", "add", "rolf", "--role", "emea", "-g", "view_users", "--password-stdin", stdin="long enough"
+    )
+    shown = place.ok("role", "show", "emea", "--json").json
+    assert (shown["users"], shown["admins"]) == (["alice"], ["rolf"])
+    assert place("role", "del", "emea", "-y").code == 1
+    place.ok("user", "set", "alice", "--role", "")
+    place.ok("admin", "del", "rolf", "-y")
+    place.ok("role", "set", "emea", "--description", "e")
+    assert "emea" in place.ok("role", "list").out
+    place.ok("role", "del", "emea", "-y")
+
+
 def test_admins(place: Place) -> None:
     assert place.ok("admin", "add", "root", "--password-stdin", stdin="long enough").out == (
         "added administrator root: may *\n"
