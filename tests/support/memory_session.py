@@ -88,7 +88,7 @@ class MemoryFile:
         small = flags.read and not flags.write and len(node.data) <= SMALL_FILE_BYTES
         self.small = len(node.data) if small else 0
         self.append = flags.append
-        self.ended = ""
+        self.ended, self.announced = "", 0
         session.open_files.append(self)
 
     def _alive(self) -> None:

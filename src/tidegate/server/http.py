@@ -50,7 +50,9 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
     """
     rest = RestApi(composition)
     application = site.Site(await rest.open(loaded), rest.pages)
-    door = HttpDoor("http", "httpd", application, bindings(loaded), composition.ledger)
+    door = HttpDoor(
+        "http", "httpd", application, bindings(loaded), composition.ledger, ending=application.end_streams
+    )
 
     async def reload(fresh: Loaded) -> Apply:
         apply_api = await rest.reload(fresh)
@@ -111,7 +113,17 @@ class RestApi:
         from tidegate.web.admin.application import Pages
         from tidegate.web.admin.live import Sampler
 
-        return Pages(lambda: self._application.state.services, Sampler(), self._composition.doors.setup_code)
+        root = self._composition
+
+        def services() -> Services:
+            found: Services = self._application.state.services
+            return found
+
+        def directory() -> str:
+            loaded = services().loaded
+            return loaded.settings.data_provider.users_base_dir or str(loaded.config_dir)
+
+        return Pages(services, Sampler(services, root.bus.add, directory), root.doors.setup_code)
 
     async def reload(self, loaded: Loaded) -> Apply:
         """Get ready for another configuration; returns what takes it over.

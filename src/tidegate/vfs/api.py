@@ -108,6 +108,7 @@ class File(Protocol):
         small: bytes that a small file held when it was opened for reading, 0 for all other files. A door
             needs no room for more: clients ask for 255 KiB, whatever the size.
         exchange: the command that the transfer is of; None without one.
+        announced: bytes that the client said it would send; 0 if it did not say. For those who watch.
     """
 
     path: VPath
@@ -115,6 +116,7 @@ class File(Protocol):
     writable: bool
     small: int
     exchange: Exchange | None
+    announced: int
 
     @property
     def version(self) -> str:

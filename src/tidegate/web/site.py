@@ -75,6 +75,11 @@ class Site:
         else:
             await self._rest(scope, receive, send)
 
+    def end_streams(self) -> None:
+        """Let answers that go on end, so that the door can stop."""
+        if self._pages is not None:
+            self._pages.end_streams()
+
     async def close(self) -> None:
         """End what the pages started."""
         if self._pages is not None:

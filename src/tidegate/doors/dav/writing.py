@@ -104,6 +104,7 @@ async def _put(call: Call, data: bytes | None, entry: Entry | None) -> None:
         file = await call.open(call.path, REPLACE)
     except (NotFound, NotADirectory) as error:
         raise Rejected(409, "there is no directory to put it in", cause=error) from None
+    file.announced = max(call.request.length, 0)
     try:
         try:
             kept = await _receive(call, file, data)

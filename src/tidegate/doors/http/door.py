@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,7 @@ class HttpDoor:
         bindings: where to listen.
         ledger: of the process.
         family: the protocol, for the log.
+        ending: called before the door waits for requests under way; answers that go on have to end then.
     """
 
     def __init__(
@@ -90,9 +92,11 @@ class HttpDoor:
         ledger: Ledger,
         *,
         family: str = "HTTP",
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._family = family
+        self._ending = ending
         self.application = application
         self._section = section
         self._bindings = bindings
@@ -143,6 +147,7 @@ class HttpDoor:
 
     async def stop(self) -> None:
         """Stop listening and let requests under way end."""
+        self._ending()
         await self._certificates.stop()
         bound, self._bound = self._bound, []
         await asyncio.gather(*(one.listener.close() for one in bound))

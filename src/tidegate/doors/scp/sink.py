@@ -142,7 +142,7 @@ class Sink:
         except TidegateError as error:
             self._place.warn("upload", self._tried, error)
             return
-        whole = False
+        whole, file.announced = False, record.size
         try:
             self._ok()
             failure = await content.receive(self._stream, record.size, file, self._place.pieces)

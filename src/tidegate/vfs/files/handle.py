@@ -63,7 +63,7 @@ class File:
         size: bytes moved.
         small: see `vfs.api.File`.
         withheld: the place whose `download` was wanted and is not granted; None if all was.
-        exchange: see `vfs.api.File`.
+        exchange: see `vfs.api.File`; announced likewise.
         one_way: reading was wanted, and the storage cannot read what is being written.
     """
 
@@ -93,6 +93,7 @@ class File:
         "_upload",
         "_write",
         "_writeslow",
+        "announced",
         "exchange",
         "one_way",
         "operation_type",
@@ -128,6 +129,7 @@ class File:
         self.virtual_path: str = path
         self.started = time.time()
         self.size = 0
+        self.announced = 0
         self._context = context
         self._resolved = resolved
         self._handle = handle
@@ -165,6 +167,11 @@ class File:
         """See `vfs.api.File`."""
         version = getattr(self._handle, "version", "")
         return version if isinstance(version, str) else ""
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of the whole transfer, as far as that is known: of a download, and of an announced upload."""
+        return self.announced or (0 if self.writable else self._handle.existed_size or 0)
 
     # -- reading -------------------------------------------------------------------------------------
 

@@ -61,9 +61,9 @@ def read_end(text: str) -> int:
     for form in (_DAY, _MINUTE, _SECOND):
         try:
             at = datetime.strptime(wanted, form).replace(tzinfo=UTC)
+            end = at + timedelta(days=1) if form == _DAY else at
         except (ValueError, OverflowError):
             continue
-        end = at + timedelta(days=1) if form == _DAY else at
         return int(end.timestamp() * 1000)
     raise ValueError("is no date; type for instance 2027-03-31, or 2027-03-31 12:30 (UTC)")
 

@@ -65,6 +65,10 @@ class Pages:
             response = await self._answer(request)
         await response(scope, receive, send)
 
+    def end_streams(self) -> None:
+        """Let every stream end."""
+        self._sampler.end_streams()
+
     async def close(self) -> None:
         """End what goes on."""
         await self._sampler.close()

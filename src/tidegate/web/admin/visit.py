@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -68,6 +68,10 @@ class Visit:
     setup_code: Callable[[], str]
     form: Form
     session: sessions.SignedIn | None = None
+
+    def with_session(self, session: sessions.SignedIn) -> Visit:
+        """The same visit with another state of its session."""
+        return replace(self, session=session)
 
     # -- who asks ----------------------------------------------------------------------------------------
 

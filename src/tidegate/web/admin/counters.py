@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts of events for the pages: logins, refusals, bytes; a sink that never waits."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.events.kinds import ConnectionRefused, LoggedIn, LoginFailed, Refused, Transferred
+from tidegate.model.action import Action
+
+MAX_REFUSALS: Final = 50
+"""Refusals that are remembered."""
+WINDOW_SECONDS: Final = 60
+"""Seconds of ``a minute``."""
+MAX_FINISHED: Final = 4_000
+"""Ends of transfers that are remembered until the next sample."""
+
+Key = tuple[str, str]
+"""Connection and path of a transfer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Something that was refused.
+
+    Attributes:
+        at: Unix milliseconds.
+        username: of the account; empty if unknown.
+        what: the act in words.
+        path: that it was about; empty for none.
+        rule: that decided.
+        ip: of the client.
+        protocol: of the door.
+        connection_id: empty for none.
+        intent: word that `explain --op` takes; ``login`` for logins.
+    """
+
+    at: int
+    username: str
+    what: str
+    path: str
+    rule: str
+    ip: str
+    protocol: str
+    connection_id: str
+    intent: str
+
+
+class Minute:
+    """The number of things in the last minute, by kind, a second at a time.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seconds: deque[tuple[int, Counter[str]]] = deque()
+
+    def add(self, kind: str) -> None:
+        """Count one."""
+        now = int(self._clock())
+        if not self._seconds or self._seconds[-1][0] != now:
+            self._forget(now)
+            self._seconds.append((now, Counter()))
+        self._seconds[-1][1][kind] += 1
+
+    def counts(self) -> Counter[str]:
+        """The counts of the last minute."""
+        self._forget(int(self._clock()))
+        total: Counter[str] = Counter()
+        for _, one in self._seconds:
+            total.update(one)
+        return total
+
+    def _forget(self, now: int) -> None:
+        while self._seconds and self._seconds[0][0] <= now - WINDOW_SECONDS:
+            self._seconds.popleft()
+
+
+class EventCounts:
+    """A sink for the events that pages show figures of.
+
+    Attributes:
+        logins: of the last minute by method.
+        refusals: of the last minute, ``login`` and ``policy``.
+        last: the last refusals, the newest last.
+        finished: size by key of transfers that ended since `take_finished`.
+    """
+
+    def __init__(self) -> None:
+        self.logins = Minute()
+        self.refusals = Minute()
+        self.last: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
+        self._finished: dict[Key, tuple[str, int]] = {}
+
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
+    async def handle(self, event: object) -> None:
+        """Count one event."""
+        self.handle_nowait(event)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def handle_nowait(self, event: object) -> None:
+        """Count one event."""
+        match event:
+            case Transferred():
+                if len(self._finished) < MAX_FINISHED:
+                    key = event.origin.connection_id, event.virtual_path
+                    direction = "in" if event.action is Action.UPLOAD else "out"
+                    before = self._finished.get(key, (direction, 0))[1]
+                    self._finished[key] = direction, before + event.size
+            case LoggedIn():
+                self.logins.add(event.method)
+            case LoginFailed() if event.reason and event.login_type != "no_auth_tried":
+                self.refusals.add("login")
+                what, rule = f"log in by {event.login_type or 'nothing'}", event.rule or event.reason
+                self._refused(event, what, "", rule, "login")
+            case Refused():
+                self.refusals.add("policy")
+                self._refused(event, event.intent, event.virtual_path, event.rule, event.intent)
+            case ConnectionRefused():
+                self.refusals.add("login")
+                self._refused(event, "connect", "", event.rule, "")
+
+    def take_finished(self) -> dict[Key, tuple[str, int]]:
+        """Direction and size of transfers that have ended since the last call."""
+        taken, self._finished = self._finished, {}
+        return taken
+
+    def _refused(
+        self, event: LoginFailed | Refused | ConnectionRefused, what: str, path: str, rule: str, intent: str
+    ) -> None:
+        origin = event.origin
+        self.last.append(
+            Refusal(
+                at=int(event.at * 1000),
+                username=origin.username,
+                what=what,
+                path=path,
+                rule=rule,
+                ip=origin.ip,
+                protocol=origin.protocol,
+                connection_id=origin.connection_id,
+                intent=intent,
+            )
+        )

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard and its stream, on a real server with real transfers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.support.browser import BASE, Browser, browser
+from tests.support.doors import services_of
+from tests.support.web_world import ADMIN, WebWorld, web_world
+
+from tidegate.cluster.registry import LiveConnection
+from tidegate.model import Peer, Protocol
+from tidegate.web.admin import live
+from tidegate.web.admin.pages import dashboard
+
+
+class Moving:
+    def __init__(self, path: str, total: int) -> None:
+        self.operation_type, self.virtual_path, self.total_size = "upload", path, total
+        self.started, self.size = time.time(), 0
+
+
+async def enter(world: WebWorld, name: str, path: str, total: int) -> Moving:
+    connection = LiveConnection(Peer(f"c-{name}", Protocol.SFTP, "192.0.2.1"), name, lambda _: None)
+    await services_of(world.app).registry.enter(connection)
+    moving = Moving(path, total)
+    connection.transfers.add(moving)
+    return moving
+
+
+async def frames(client: httpx2.AsyncClient, number: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    async with client.stream("GET", f"{BASE}/live") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                found.append(json.loads(line[6:]))
+            if len(found) == number:
+                return found
+    return found
+
+
+@pytest.fixture
+async def inside(world: WebWorld, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
+    monkeypatch.setattr(live, "FAST_SECONDS", 0.05)
+    async with browser(world).client as client:
+        made = Browser(client)
+        await made.sign_in()
+        yield made
+
+
+async def test_a_transfer_moves_on_the_page_and_in_the_stream(world: WebWorld, inside: Browser) -> None:
+    evil = "/<img src=x onerror=alert(1)>\u202e"
+    moving = await enter(world, "mara", evil, 1000)
+    moving.size = 100
+    for _ in range(50):
+        page = await inside.get("/")
+        if page.all("progress"):
+            break
+    assert page.first("progress").attributes["value"] == "10"
+    assert not page.all("img")
+    (first,) = await frames(inside.client, 1)
+    moving.size = 900
+    for _ in range(50):
+        (last,) = await frames(inside.client, 1)
+        if last["rows"][0]["percent"] == 90:
+            break
+    assert (first["texts"]["flight"], last["rows"][0]["done"]) == ("1", "90 %")
+    assert last["rows"][0]["path"].endswith("\\u202e")
+    assert last["rows"][0]["key"] == first["rows"][0]["key"]
+
+
+async def test_two_thousand_transfers_are_counted_and_eight_are_shown(
+    world: WebWorld, inside: Browser
+) -> None:
+    for number in range(2000):
+        await enter(world, f"user-{number}", f"/in/{number}.bin", 10**6 + number)
+    for _ in range(50):
+        page = await inside.get("/")
+        if "the largest of 2,000" in page.text:
+            break
+    assert len(page.all("progress")) == dashboard.ROWS
+    assert "the largest of 2,000" in page.text
+    (frame,) = await frames(inside.client, 1)
+    assert frame["texts"]["flight"] == "2,000" and len(frame["rows"]) == dashboard.ROWS
+    small = {**frame, "curves": {}}
+    assert len(json.dumps(small)) < 4_096
+    started = time.process_time()
+    for _ in range(5):
+        await inside.client.get(f"{BASE}/")
+    assert (time.process_time() - started) / 5 < 0.1
+
+
+async def test_one_sample_serves_every_stream(world: WebWorld, inside: Browser) -> None:
+    sampled = 0
+    health = services_of(world.app).health
+    problem = health.problem
+
+    async def counted() -> str:
+        nonlocal sampled
+        sampled += 1
+        return await problem()
+
+    health.problem = counted  # type: ignore[method-assign]
+    await inside.get("/")
+    before = sampled
+    results = await asyncio.gather(*(frames(inside.client, 3) for _ in range(8)))
+    assert all(len(one) == 3 for one in results)
+    assert sampled - before <= 8
+
+
+async def test_a_stream_ends_with_its_session_and_is_no_use_of_it(
+    world: WebWorld, inside: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard, "CHECK_TICKS", 2)
+    store = world.app.provider.browser_sessions
+    (row,) = await store.of("admin", ADMIN)
+    old = row.seen_at - 60_000
+    await store.use(row.id, seen_at=old, idle_until=row.idle_until, ip=row.ip)
+    async with inside.client.stream("GET", f"{BASE}/live") as answer:
+        lines = answer.aiter_lines()
+        assert (await anext(lines)).startswith("data: ")
+        (now,) = await store.of("admin", ADMIN)
+        assert now.seen_at == old
+        await store.remove(row.id)
+        rest = [line async for line in lines]
+    assert "event: ended" in rest
+    refused = await inside.client.get(f"{BASE}/live")
+    assert refused.status_code == 401
+
+
+async def test_the_server_stops_while_somebody_watches(tmp_path: Path) -> None:
+    async with web_world(tmp_path) as world, browser(world).client as client:
+        inside = Browser(client)
+        await inside.sign_in()
+        async with inside.client.stream("GET", f"{BASE}/live") as answer:
+            lines = answer.aiter_lines()
+            assert (await anext(lines)).startswith("data: ")
+            async with asyncio.timeout(4):
+                await world.app.stop()
+            assert [line async for line in lines if line.startswith("event")] == []
+
+
+async def test_each_sees_what_they_may(world: WebWorld, inside: Browser) -> None:
+    await enter(world, "mara", "/secret.txt", 100)
+    await inside.get("/")
+    await inside.post("/login", name="nobody", password="x")
+    for permissions, shown, hidden in (
+        ((), (), ("Transfers in flight", "secret.txt", "Last refusals", "Near a quota")),
+        (("view_status",), ("Transfers in flight",), ("secret.txt", "Last refusals", "Near a quota")),
+        (("view_conns",), ("secret.txt",), ("Transfers in flight", "Last refusals")),
+        (("view_events",), ("Last refusals",), ("secret.txt",)),
+    ):
+        name = f"a{len(permissions)}{''.join(permissions)}"
+        await world.add_admin(name, *(permissions or ("manage_system",)))
+        async with browser(world).client as client:
+            limited = Browser(client)
+            await limited.sign_in(name)
+            page = await limited.get("/")
+            frame = json.dumps(await frames(client, 1))
+        assert page.status == 200
+        for text in shown:
+            assert text in page.text
+        for text in hidden:
+            assert text not in page.text
+        assert ("secret.txt" in frame) == ("view_conns" in permissions)
+
+
+async def test_an_administrator_of_a_role_sees_its_transfers_alone(world: WebWorld, inside: Browser) -> None:
+    await world.client.post("/api/v2/roles", json={"name": "emea"})
+    await world.client.post("/api/v2/users", json=world.user("theirs", role="emea"))
+    await enter(world, "theirs", "/own.txt", 100)
+    await enter(world, "foreign", "/foreign.txt", 100)
+    admin = await world.add_admin("rolf", "view_conns", "view_status", "view_events", "view_users")
+    await world.app.provider.update_admin(replace(admin, role="emea"))
+    async with browser(world).client as client:
+        rolf = Browser(client)
+        await rolf.sign_in("rolf")
+        for _ in range(50):
+            page = await rolf.get("/")
+            if "/own.txt" in page.text:
+                break
+        (frame,) = await frames(client, 1)
+    assert "/own.txt" in page.text and "/foreign.txt" not in page.text
+    assert [row["path"] for row in frame["rows"]] == ["/own.txt"]
