@@ -47,7 +47,7 @@ LEFT_OUT = {
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.needs("sftp", "make", "curl", "ssh-keygen", "setsid", "clamd")
+@pytest.mark.needs("sftp", "make", "curl", "ssh-keygen", "setsid", "clamd", "rbldnsd")
 @pytest.mark.parametrize("name", [name for name, guide in GUIDES.items() if guide.steps])
 def test_the_page_is_true(name: str, tmp_path: Path) -> None:
     shell = GuideShell(tmp_path)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,21 +31,21 @@ OTHER = "$TTL 120\n:127.0.0.3:other\n127.0.0.2\n198.51.100.8\n"
 
 
 @contextlib.contextmanager
-def blocklists() -> Iterator[int]:
+def blocklists(port: int = 0) -> Iterator[int]:
     """Serve the zones ``bl.test``, ``other.test`` and ``everybody.test``; yields the port."""
     with tempfile.TemporaryDirectory() as place:  # not below pytest's: the server gives up the rights of root
         Path(place).chmod(0o755)
-        with _served(Path(place)) as port:
-            yield port
+        with _served(Path(place), port) as served:
+            yield served
 
 
 @contextlib.contextmanager
-def _served(directory: Path) -> Iterator[int]:
+def _served(directory: Path, port: int) -> Iterator[int]:
     command = program("rbldnsd") or absent("rbldnsd")
     for name, content in (("four", FOUR), ("six", SIX), ("everybody", EVERYBODY), ("other", OTHER)):
         (directory / name).write_text(content)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
     zones = ["bl.test:ip4set:four", "bl.test:ip6trie:six", "everybody.test:ip4trie:everybody"]
     server = subprocess.Popen(
@@ -81,3 +83,17 @@ def silent_server() -> Iterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
         deaf.bind(("127.0.0.1", 0))
         yield deaf.getsockname()[1]
+
+
+def main() -> None:
+    with blocklists(int(sys.argv[1])) as port:
+        sys.stdout.write(f"blocklists on port {port}. Ctrl-C ends them.\n")
+        sys.stdout.flush()
+        signal.pause()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(0)

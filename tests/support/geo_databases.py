@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,16 @@ def age(path: Path, seconds: float = 60) -> None:
     """Make a file one that was written some time ago: it is not waited for its writer then."""
     then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
+
+
+def main() -> None:
+    """Write a database of countries and one of autonomous systems, as a publisher's file would be."""
+    countries, systems = map(Path, sys.argv[1:])
+    countries.parent.mkdir(parents=True, exist_ok=True)
+    known = {"203.0.113.0/24": country("CN", "AS"), "198.51.100.0/24": country("DE", "EU")}
+    write_database(countries, known, kind="GeoLite2-Country")
+    write_database(systems, {"198.51.100.0/24": system(64500, "Example Hosting")}, kind="GeoLite2-ASN")
+
+
+if __name__ == "__main__":
+    main()

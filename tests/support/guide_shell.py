@@ -35,7 +35,7 @@ while IFS= read -r -d '' -u 9 line; do
   printf '\n\001%d\001\n' $?
 done
 """
-SERVICE = re.compile(r"^(make serve|guide-store|guide-clamd|\S*tidegate (serve|portable))\b")
+SERVICE = re.compile(r"^(make serve|guide-store|guide-clamd|guide-blocklist|\S*tidegate (serve|portable))\b")
 READY = "Ctrl-C "
 EDITOR_SECONDS = 2.0
 """Seconds that sftp may take from its prompt to the raw mode of its line editor."""
@@ -58,7 +58,7 @@ class GuideShell:
         self.place = place
         self.home = place / "tidegate"
         self.learned: dict[str, str] = {}
-        self.ports = {name: str(free_port()) for name in ("2022", "8080", "2222", "2121", "8333")}
+        self.ports = {name: str(free_port()) for name in ("2022", "8080", "2222", "2121", "8333", "5300")}
         self.paths = {
             "/var/lib/tidegate": str(place / "lib"),
             "/opt/tidegate": str(place / "opt"),
@@ -92,6 +92,8 @@ class GuideShell:
                 '-o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n'
             ),
             "bin/guide-store": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.guide_store "$@"\n',
+            "bin/guide-blocklist": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.blocklists "$@"\n',
+            "bin/guide-databases": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.geo_databases "$@"\n',
             "bin/guide-clamd": f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.clamd "$@"\n',
             "bin/sudo": 'test "$1" = -u && shift 2; exec "$@"\n',
         }

@@ -136,14 +136,24 @@ class BlocklistCheck:
     name = "DNS blocklists"
 
     def describe(self, address: str) -> str:
-        """The zones that were asked."""
-        zones = ", ".join(zone.name for zone in self.zones)
-        return f"not asked about this address ({zones})" if is_local(address) else f"not listed by {zones}"
+        """The answers of the zones that are remembered, as a sentence."""
+        parsed = parse_address(address)
+        if parsed is None or is_local(address):
+            return f"{address} is local, and asked for nowhere"
+        told: list[str] = []
+        for state in self._states:
+            answered = (state.zone.zone, str(parsed)) in self._known
+            if state.lists_everything or (parsed.version == 6 and not state.zone.six):
+                told.append(f"{state.zone.name} is not asked")
+            else:
+                told.append(f"{state.zone.name} {'does not list it' if answered else 'gave no answer'}")
+        return ", ".join(told)
 
     def __init__(
         self, zones: Sequence[Zone], ask: Ask, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.zones = tuple(zones)
+        self.ask = ask
         self._states = [_State(zone) for zone in zones]
         self._ask = ask
         self._clock = clock
@@ -290,6 +300,18 @@ class BlocklistCheck:
                 state.complaints.clear()
             state.complaints[text] = now
             log.warning("blocklist %s: %s", state.zone.name, text)
+
+
+async def zone_problem(zone: Zone, ask: Ask) -> str:
+    """The reason why a zone is of no use as it answers now; empty if it is."""
+    try:
+        clear = await ask(question(_CLEAR_TESTS[0], zone.zone))
+        listed = await ask(question(_LISTED_TEST, zone.zone))
+    except NoAnswer as error:
+        return "it does not answer: " + str(error).replace(zone.zone, zone.name)
+    if clear.addresses:
+        return "it lists 127.0.0.1, as if it listed everybody"
+    return "" if listed.addresses else f"it does not list {_LISTED_TEST}, as every blocklist does"
 
 
 def _refusal(zone: Zone, address: Address, verdict: Verdict) -> Refusal | None:

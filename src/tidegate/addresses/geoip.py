@@ -109,10 +109,14 @@ class Database:
     Attributes:
         reader: looks addresses up.
         six: True if it may be asked for IPv6 addresses.
+        kind: as its publisher calls it.
+        built: Unix seconds.
     """
 
     reader: maxminddb.Reader
     six: bool
+    kind: str = ""
+    built: int = 0
 
 
 def read_database(path: str) -> Database:
@@ -131,13 +135,13 @@ def read_database(path: str) -> Database:
         with Path(path).open("rb") as file:
             _copy(file.fileno(), held)
         reader = maxminddb.open_database(f"/proc/self/fd/{held}")
-        six = reader.metadata().ip_version != 4
+        about = reader.metadata()
         reader.get("192.0.2.1")
     except maxminddb.InvalidDatabaseError as error:
         raise ValueError(str(error).replace(f"/proc/self/fd/{held}", path)) from None
     finally:
         os.close(held)
-    return Database(reader, six)
+    return Database(reader, about.ip_version != 4, about.database_type[:64], about.build_epoch)
 
 
 def _copy(source: int, target: int) -> None:
@@ -195,9 +199,8 @@ class GeoCheck:
     name = "GeoIP"
 
     def describe(self, address: str) -> str:
-        """The location of an address, and why it may come."""
-        why = self.verdict(address).why
-        return f"{self.databases.locate(address)}{f': {why}' if why else ''}"
+        """The location of an address, as a sentence."""
+        return self.verdict(address).why
 
     async def open(self) -> None:
         """Nothing: the databases are open."""

@@ -128,6 +128,10 @@ class ListFiles:
         """Files that cannot be used, each with the reason."""
         return {file.path: file.error for file in self._watched if file.error}
 
+    def contents(self) -> dict[str, Lines]:
+        """The content of each file that was read, by its path."""
+        return {file.path: file.value for file in self._watched if file.value is not None}
+
     def entries(self) -> list[ListEntry]:
         """The entries of all files; their names are places, ``/path:line``."""
         found: dict[tuple[int, str], ListEntry] = {}
@@ -138,6 +142,7 @@ class ListFiles:
                 if known is None:
                     found[key] = ListEntry(
                         name=f"{file.path}:{line}",
+                        description=f"{file.path}:{line}",
                         type=file.kind,
                         ipornet=network,
                         mode=file.mode,

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +68,7 @@ def check(
         _hooks,
         _events,
         _inspection,
+        _addresses,
         _storage,
         _secrets,
         _cluster,
@@ -436,6 +438,15 @@ def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         where = _where(loaded, "inspection", "inspectors")
         problems += [Problem(where, str(problem)) for problem in error.problems]
     yield f"inspectors: {', '.join(one.name or one.use for one in wanted)}"
+
+
+def _addresses(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """Databases of locations, blocklists, files of lists."""
+    from tidegate.cli.check_addresses import addresses
+
+    common = loaded.settings.common
+    if common.geoip.databases or common.dnsbl.zones or common.list_files:
+        yield from addresses(loaded, problems, partial(_where, loaded))
 
 
 def _cluster(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:

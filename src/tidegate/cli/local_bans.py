@@ -57,6 +57,7 @@ async def from_records(context: AdminContext, address: str, protocol: str) -> Do
     checks = AddressChecks()
     try:
         checks.changed = lambda found: setattr(defence, "checks", tuple(found))
+        checks.listed = lambda found: setattr(defence, "file_lists", found)
         await checks.open(context.loaded)
         answer = await explain(
             defence, address, protocol, now=now, monotonic=time.monotonic(), proxies=proxies(context.loaded),

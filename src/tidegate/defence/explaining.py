@@ -119,7 +119,7 @@ async def explain(
         running: False where penalties, scores and rate limits are those of another process.
     """
     source = host_of(address)
-    entry = defence.lists.find(ListKind.DEFENDER, address, protocol, now)
+    entry = defence.find(ListKind.DEFENDER, address, protocol, now)
     safe = entry is not None and entry.mode == ListMode.ALLOW
     steps = [
         _header(proxies, address),
@@ -130,7 +130,7 @@ async def explain(
         _connections(connections, defence, address),
     ]
     steps += [await _check(check, address, protocol, safe=safe) for check in defence.checks]
-    friend = defence.lists.find(ListKind.RATE_SAFE, address, protocol, now)
+    friend = defence.find(ListKind.RATE_SAFE, address, protocol, now)
     if friend is not None:
         steps.append(ConnectStep("rate-limit safe list", "passes", _entry(friend)))
     spared = friend is not None or defence.options.proxies.match(address) is not None
@@ -166,7 +166,7 @@ def _allow_list(defence: Defence, address: str, protocol: str, now: float) -> Co
     rule = "common.allowlist_status"
     if not defence.options.allow_listed_only:
         return ConnectStep(rule, "passes", "the allow list is off")
-    entry = defence.lists.find(ListKind.ALLOW, address, protocol, now)
+    entry = defence.find(ListKind.ALLOW, address, protocol, now)
     if entry is None or entry.mode != ListMode.ALLOW:
         return ConnectStep(rule, "refuses", "not on the allow list, and only those on it may connect")
     return ConnectStep(rule, "passes", _entry(entry))

@@ -104,6 +104,13 @@ async def test_listed_addresses_are_refused(opened: Opened, address: str, text: 
     assert await opened.text(address) == text
 
 
+async def test_what_is_known_of_an_address_is_told(opened: Opened) -> None:
+    assert opened.check.describe("203.0.113.99") == "bl.test gave no answer, other.test gave no answer"
+    await opened.text("203.0.113.99")
+    assert opened.check.describe("203.0.113.99") == "bl.test does not list it, other.test does not list it"
+    assert opened.check.describe("10.0.0.1") == "10.0.0.1 is local, and asked for nowhere"
+
+
 async def test_private_addresses_are_never_asked_for(opened: Opened) -> None:
     for address in ("127.0.0.2", "10.0.0.1", "192.168.1.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1"):
         assert not await opened.text(address)
