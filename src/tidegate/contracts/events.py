@@ -15,8 +15,9 @@ class Sink(Protocol):
     process ends. What must miss nothing is a `KeptSink`.
 
     A sink that never waits MAY also have ``handle_nowait(event) -> None``; the bus then calls that instead,
-    which spares a task's wake-up for every event. One that takes some kinds alone MAY have ``kinds``, a tuple
-    of classes of `tidegate.events.kinds`; the bus then hands it no others.
+    which spares a task's wake-up for every event, and gathers those of 20 ms unless the sink has a true
+    ``prompt``. One that takes some kinds alone MAY have ``kinds``, a tuple of classes of
+    `tidegate.events.kinds`; the bus then hands it no others.
     """
 
     async def open(self) -> None:

@@ -109,6 +109,8 @@ class NetworkTable(Generic[T]):
 
     def holding(self, address: str | Address) -> Sequence[T]:
         """Values of the networks that hold an address, the most specific first; none if it is no address."""
+        if not self._four.values and not self._six.values:
+            return ()
         if isinstance(address, str):
             found = number_of(address)
             return () if found is None else self._of(found[0]).holding(found[1])

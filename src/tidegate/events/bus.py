@@ -185,6 +185,7 @@ class _QuickSinkQueue:
     def __init__(self, sink: Sink, handle: Callable[[Event], None], limit: int) -> None:
         self._sink = sink
         self.kinds = _kinds_of(sink)
+        self._gather = 0.0 if getattr(sink, "prompt", False) else GATHER_SECONDS
         self._handle = handle
         self._waiting: deque[Event] = deque()
         self._limit = limit
@@ -205,7 +206,7 @@ class _QuickSinkQueue:
         self._waiting.append(event)
         if not self._planned and self._loop is not None:
             self._planned = True
-            wait = self._drained + GATHER_SECONDS - self._loop.time()
+            wait = self._gather and self._drained + self._gather - self._loop.time()
             if wait > 0:
                 self._loop.call_later(wait, self._drain)
             else:

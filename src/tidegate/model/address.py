@@ -80,10 +80,17 @@ def host_of(text: str) -> str:
 
     What is no address is returned as it is.
     """
+    return _host(text) if len(text) <= MAX_CHARACTERS else _find_host(text)
+
+
+def _find_host(text: str) -> str:
     address = parse_address(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address), IPV6_HOST_BITS), strict=False))
     return str(address) if address is not None else text
+
+
+_host: Final = lru_cache(maxsize=MAX_REMEMBERED)(_find_host)
 
 
 _LOCAL_FOUR: Final = tuple(

@@ -62,9 +62,11 @@ class DefenceHost:
         checks: the checks that it asks, such as GeoIP.
         kinds: the bus hands it logins and ends of connections alone, so that uploads and downloads wake
             nothing here.
+        prompt: the bus does not gather them: what follows a misdeed within milliseconds is judged by it.
     """
 
     kinds: Final = (LoginFailed, LoggedIn, Disconnected)
+    prompt: Final = True
 
     def __init__(
         self, loaded: Loaded, provider: Provider, bus: Bus, ledger: Ledger, checks: AddressChecks
@@ -149,6 +151,10 @@ class DefenceHost:
         """Nothing."""
 
     async def handle(self, event: object) -> None:
+        """As `handle_nowait`."""
+        self.handle_nowait(event)
+
+    def handle_nowait(self, event: object) -> None:
         """Count refused logins, and connections that end without one."""
         self._logins.take(event)
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tidegate.events.bus import Bus
@@ -52,6 +54,25 @@ async def test_kinds(make: type[Taker], way: str) -> None:
     assert everything.got == [events[1], *events]
     assert some.got == events[:2]
     assert none.got == []
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+async def test_a_prompt_sink_has_each_event_in_the_next_turn(prompt: bool) -> None:
+    """Others that never wait have the first one at once, and those of the next milliseconds together."""
+    sink = Quick()
+    sink.prompt = prompt  # type: ignore[attr-defined]
+    bus = Bus([sink])
+    await bus.open()
+    sink.got.clear()
+    seen = []
+    for number in range(1, 4):
+        bus.emit(LoggedIn(origin=ORIGIN))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        seen.append(len(sink.got) == number)
+    await bus.close()
+    assert len(sink.got) == 3
+    assert not prompt or all(seen)
 
 
 def test_the_defence_is_not_asked_about_transfers() -> None:
