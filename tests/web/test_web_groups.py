@@ -185,3 +185,12 @@ async def test_secrets_of_a_group_are_never_shown_and_stay(world: WebWorld):
     group = await world.app.provider.group("s3")
     assert group is not None
     assert group.user_settings.filesystem.options["s3config"]["access_secret"] == "hidden-one"  # type: ignore[index]
+
+
+async def test_a_home_that_a_group_gives_is_not_moved(world: WebWorld):
+    settings = {"home_dir": f"{world.home}/files/%username%", "permissions": {"/": ["*"]}}
+    await post(world.client, "groups", {"name": "g", "user_settings": settings})
+    await post(world.client, "users", {"username": "ana", "groups": [{"name": "g"}]})
+    wish = {"home_dir": f"{world.home}/files/elsewhere"}
+    answer = await world.client.post(f"{API}/storage-moves/users/ana", json=wish)
+    assert (answer.status_code, "comes from the group 'g'" in answer.text) == (400, True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from tidegate.accounts.actor import Actor
+from tidegate.accounts.effective import effective
 from tidegate.accounts.folders import MANAGE, Folders
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
@@ -92,6 +93,7 @@ class StorageChanges:
         rules, giver = self._options.rules, self._options.giver(by)
         if kind == "user":
             account = await self._users.get(name)
+            await self._require_own_home(account)
             wish = decode_account(
                 {**encoded(account, confidential=True), **document}, base=account, rules=rules
             )
@@ -103,6 +105,17 @@ class StorageChanges:
         await giver.check_folder(changed, folder)
         changed = seal_record(changed, self._seals)
         return folder, Place(changed.mapped_path, changed.filesystem)
+
+    async def _require_own_home(self, account: Account) -> None:
+        """Return if an account lives where its own record says.
+
+        Raises:
+            BadRecord: a group says it, for all of its accounts.
+        """
+        resolved = await effective(self._provider, self._options.rules).resolved(account)
+        for field in ("home_dir", "filesystem"):
+            if groups := resolved.origins.get(field):
+                raise BadRecord(field, f"comes from the group {groups[0]!r}: give the account its own first")
 
     def require(self, kind: MoveKind, by: Actor) -> None:
         """Return if they may put records of a kind on other storage.
@@ -118,7 +131,7 @@ class StorageChanges:
 
     async def users_of(self, kind: MoveKind, name: str) -> list[str]:
         """Stored accounts that use the storage of a record."""
-        return [name] if kind == "user" else await self._provider.folder_users(name)
+        return [name] if kind == "user" else await self._folders.users_of(name)
 
     async def hold(self, names: Sequence[str], reason: str, *, by: Actor) -> None:
         """Let nobody log in to these accounts, and end their sessions."""

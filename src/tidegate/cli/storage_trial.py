@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tidegate.cli.provider import opened
-from tidegate.errors import Problem, TidegateError
+from tidegate.errors import BadRecord, Problem, TidegateError
 
 if TYPE_CHECKING:
     from tidegate.cli.provider import AdminContext
@@ -26,7 +26,7 @@ async def try_storages(config_dir: Path, config_file: str, problems: list[Proble
 
     async with opened(config_dir, config_file, migrate=False) as desk:
         kinds = storage_kinds(desk.loaded)
-        roots = await _roots(desk)
+        roots = await _roots(desk, problems)
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def ask(whose: str, spec: StorageSpec) -> bool:
@@ -42,7 +42,7 @@ async def try_storages(config_dir: Path, config_file: str, problems: list[Proble
     return [f"storage beyond local disk: {len(good)} asked, {good.count(False)} cannot be used"]
 
 
-async def _roots(desk: AdminContext) -> dict[str, tuple[str, StorageSpec]]:
+async def _roots(desk: AdminContext, problems: list[Problem]) -> dict[str, tuple[str, StorageSpec]]:
     """Storage that is no directory of this host, each once, with the first record that names it."""
     from tidegate.policy.folders import storage_of, storage_of_folder
 
@@ -53,10 +53,16 @@ async def _roots(desk: AdminContext) -> dict[str, tuple[str, StorageSpec]]:
             own = spec.config.kind == "crypt"  # its files may lie in the directory of the record
             found.setdefault(spec.key if own else spec.config.key, (whose, spec))
 
+    resolver = desk.administration.effective
     offset = 0
     while users := await desk.provider.users(offset=offset, limit=PAGE):
         for user in users:
-            note(f"user {user.username}", storage_of(user))
+            try:
+                acting = await resolver.of(user)
+            except BadRecord as error:
+                problems.append(Problem(f"groups of user {user.username}", str(error)))
+                continue
+            note(f"user {user.username}", storage_of(acting))
         offset += len(users)
     offset = 0
     while folders := await desk.provider.folders(offset=offset, limit=PAGE):

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tidegate.accounts.effective import effective
 from tidegate.accounts.names import fold_name
 from tidegate.config.load import Loaded
 from tidegate.config.schema.cluster import ClusterKeys
@@ -66,8 +67,9 @@ async def rehearsal(loaded: Loaded, provider: Provider, usernames: Sequence[str]
     accounts: dict[str, Account] = {}
     for username in usernames:
         account = await provider.user(fold_name(username, rules))
-        if account is not None:
-            accounts[username] = account
+        if account is not None:  # with what its groups give, which the copy has for its own
+            acting = await effective(provider, rules).of(account)
+            accounts[username] = replace(acting, groups=(), role="")
     copies = {
         account.username: replace(
             account, filters=replace(account.filters, allowed_ip=(), denied_ip=(), ip_order="")
