@@ -145,7 +145,7 @@ class DnsblKeys(Section):
     def _fits(self) -> DnsblKeys:
         self.servers()
         names = [one.name or one.zone for one in self.zones]
-        if "" in names:
+        if not all(one.zone for one in self.zones):
             raise ValueError("zones: one has no zone")
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
