@@ -72,6 +72,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class LoginDelays:
+    """Seconds that answers to logins wait, whoever asks.
+
+    Attributes:
+        success: of logins that are complete.
+        failed: of passwords and codes that are refused.
+    """
+
+    success: float = 0.0
+    failed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityOptions:
     """Options of checking logins.
 
@@ -87,6 +100,7 @@ class IdentityOptions:
         access_time_zone: what the hours of `access_time` are in.
         guesses: most wrong passwords that are borne.
         totp: name, issuer and algorithm of each kind of one-time codes.
+        delays: see `LoginDelays`.
         home_refused: the reason why nobody may have a directory as a home; asked where a group gives it.
     """
 
@@ -101,7 +115,14 @@ class IdentityOptions:
     access_time_zone: tzinfo = UTC
     guesses: GuessLimits = field(default_factory=GuessLimits)
     totp: tuple[tuple[str, str, str], ...] = ()
+    delays: LoginDelays = field(default_factory=LoginDelays)
     home_refused: Callable[[str], str | None] | None = None
+
+
+_DELAYED: Final = frozenset(("password", KEYBOARD))
+"""Kinds of credentials that can be guessed."""
+_OF_THE_SERVER: Final = frozenset(("busy", "shutdown"))
+"""Reasons of refusals that say nothing about the credential."""
 
 
 class Identity:
@@ -147,6 +168,7 @@ class Identity:
         self._clock = clock
         self._monotonic = monotonic
         self.certificates = certificates
+        self.delays = self._options.delays
         self._seals = seals
         self._factors: SecondFactors | None = None
         self.throttle = LoginThrottle(guesses=self._options.guesses)
@@ -191,6 +213,19 @@ class Identity:
         self, peer: Peer, username: str, credential: Credential, *, after: PartialLogin | None = None
     ) -> Principal | PartialLogin:
         """See `LoginService`."""
+        try:
+            outcome = await self._authenticate(peer, username, credential, after)
+        except LoginRefused as error:
+            if self.delays.failed and credential.kind in _DELAYED and error.reason not in _OF_THE_SERVER:
+                await asyncio.sleep(self.delays.failed)
+            raise
+        if self.delays.success and isinstance(outcome, Principal):
+            await asyncio.sleep(self.delays.success)
+        return outcome
+
+    async def _authenticate(
+        self, peer: Peer, username: str, credential: Credential, after: PartialLogin | None
+    ) -> Principal | PartialLogin:
         name = login_name(username, self._options.naming_rules)
         method = combined(after.done if after is not None else "", credential.kind)
         try:

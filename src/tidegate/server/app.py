@@ -47,6 +47,7 @@ from tidegate.server.wiring import (
     keys_that_wait,
     limit_settings,
     live_state,
+    login_delays,
     provider_options,
     storage_kinds,
 )
@@ -262,6 +263,7 @@ class App:
         apply()
         defend()
         self.identity.certificates = certificates
+        self.identity.delays = login_delays(loaded)
         if waiting:
             log.warning("%s changed; restart the server to apply that", ", ".join(waiting))
         self.loaded = loaded

@@ -22,7 +22,7 @@ from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
-from tidegate.identity.service import IdentityOptions
+from tidegate.identity.service import IdentityOptions, LoginDelays
 from tidegate.identity.throttle import GuessLimits
 from tidegate.model import StorageConfig
 from tidegate.model.sealing import SealsSecrets
@@ -179,10 +179,17 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
         home_refused=partial(
             never_given, base=provider.users_base_dir, server_dir=str(loaded.config_dir.absolute())
         ),
+        delays=login_delays(loaded),
         guesses=GuessLimits(
             loaded.settings.identity.guesses_per_user, loaded.settings.identity.guesses_per_address
         ),
     )
+
+
+def login_delays(loaded: Loaded) -> LoginDelays:
+    """Time that answers to logins wait."""
+    keys = loaded.settings.common.defender.login_delay
+    return LoginDelays(keys.success / 1000, keys.password_failed / 1000)
 
 
 def authenticator_uses(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:

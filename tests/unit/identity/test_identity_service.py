@@ -599,3 +599,53 @@ async def test_credentials_never_show_their_secret(caplog: pytest.LogCaptureFixt
         await refusal(identity, "alice", password("very secret"))
     assert "very secret" not in caplog.text
     assert "very secret" not in repr(password("very secret"))
+
+
+async def test_answers_to_passwords_wait_as_long_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    pause = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await pause(0)
+
+    monkeypatch.setattr(service.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
+    delays = service.LoginDelays(success=0.25, failed=1.5)
+    async with identity_of(People(person(public_keys=(KEY,))), delays=delays) as (identity, _):
+        await refusal(identity, "alice", password("wrong"))
+        await refusal(identity, "nobody", password())
+        assert slept == [1.5, 1.5]
+        await refusal(identity, "alice", key(OTHER))  # nobody guesses keys
+        assert slept == [1.5, 1.5]
+        await identity.authenticate(peer(), "alice", password())
+        assert slept == [1.5, 1.5, 0.25]
+
+
+async def test_a_flood_of_wrong_passwords_from_some_addresses_starves_nobody_else() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(secret: str, stored: str) -> bool:
+        begun.set()
+        assert go.wait(10)
+        return passwords.check(secret, stored)
+
+    names = [f"user{number}" for number in range(200)]
+    people = People(*(replace(person(), username=name) for name in [*names, "alice"]))
+    async with identity_of(people, check=slow, hash_workers=1, max_waiting=16) as (identity, _):
+        flood = [
+            asyncio.create_task(
+                refusal(identity, name, password("wrong"), peer(ip=f"198.51.100.{index % 4}"))
+            )
+            for index, name in enumerate(names)
+        ]
+        await asyncio.to_thread(begun.wait, 10)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        done = [task for task in flood if task.done()]
+        assert len(done) >= 200 - 16  # refused without a hash
+        assert all(task.result().reason == "busy" for task in done)
+        honest = asyncio.create_task(identity.authenticate(peer(), "alice", password()))
+        await asyncio.sleep(0)
+        go.set()
+        assert isinstance(await honest, Principal)
+        await asyncio.gather(*flood)

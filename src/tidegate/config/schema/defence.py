@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import field_validator, model_validator
 
@@ -21,6 +21,22 @@ def networks(texts: list[str]) -> list[str]:
     if wrong is not None:
         raise ValueError(f"{texts[wrong]!r} is no address and no network")
     return texts
+
+
+class LoginDelayKeys(Section):
+    """Time that answers to logins wait."""
+
+    success: int = key(
+        0, "Before somebody is told that they are logged in.", unit="milliseconds", ge=0, le=60_000
+    )
+    password_failed: int = key(
+        0,
+        "Before somebody is told that a password or a code was refused. It costs no processor time; the "
+        "connection counts as one that has not logged in meanwhile. SFTPGo waits 1000.",
+        unit="milliseconds",
+        ge=0,
+        le=60_000,
+    )
 
 
 class DefenderKeys(Section):
@@ -67,11 +83,11 @@ class DefenderKeys(Section):
         100, "Addresses with points that remain when the hard limit is passed.", ge=1, le=1_000_000
     )
     entries_hard_limit: int = key(150, "Addresses with points that are kept.", ge=2, le=1_000_000)
+    login_delay: LoginDelayKeys = key(
+        LoginDelayKeys(), "Time that answers to logins wait, with the defender on or off."
+    )
     safelist_file: str = key("", "File with addresses that are never banned.", available=False)
     blocklist_file: str = key("", "File with addresses that never get in.", available=False)
-    login_delay: dict[str, Any] = key(
-        {}, "Milliseconds that answers to logins wait (`success`, `password_failed`).", available=False
-    )
 
     @model_validator(mode="after")
     def _fits(self) -> DefenderKeys:
