@@ -224,6 +224,7 @@ async def test_failed_logins_cost_their_address_some_time_at_every_door(make: Ma
     assert greeting(ports["ftpd"], "127.0.0.13").startswith(b"500 Access denied: 127.0.0.13 is refused for ")
     status, headers = answer(ports["httpd"], "/healthz", "127.0.0.13")
     assert (status, 0 < int(headers["retry-after"]) <= 20) == (429, True)
+    await asyncio.to_thread(server.wait_line, "refused", rule="common.penalties", protocol="HTTP")
     assert doors(server, "127.0.0.14") == ALL
     async with person.connect(local_addr=("127.0.0.14", 0)):
         pass

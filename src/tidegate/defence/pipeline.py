@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tidegate.contracts.admission import AdmissionCheck
@@ -56,6 +56,10 @@ class DefenceOptions:
     proxies: AddressList = field(default_factory=lambda: AddressList(()))
 
 
+TELL_SECONDS: Final = 5.0
+"""Refused requests by one rule are told at most this often; a flood must not become one of events."""
+Turned = Callable[[str, str, Refusal], None]
+"""Told of a refused request: address, protocol, why."""
 Banned = Callable[[str, float, str], None]
 """Told of a new ban: source, until when (Unix seconds), by what."""
 
@@ -67,6 +71,7 @@ class Defence:
         options: what is on; replaced by `reconfigure`.
         checks: asked in this order after lists and bans.
         banned: told of new bans.
+        turned: told of refused requests, of each rule one in `TELL_SECONDS`.
         clock: Unix seconds.
         monotonic: seconds that do not go backwards, for rate limits.
         sleep: waits.
@@ -85,6 +90,7 @@ class Defence:
         checks: Sequence[AdmissionCheck] = (),
         *,
         banned: Banned | None = None,
+        turned: Turned | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -98,6 +104,8 @@ class Defence:
         self.penalties = Penalties(options.penalties or NO_PENALTIES)
         self.limiters = [Limiter(one) for one in options.limiters]
         self._banned = banned
+        self._turned = turned
+        self._told: dict[str, tuple[float, int]] = {}
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -220,6 +228,18 @@ class Defence:
     def exceeded(self, address: str, protocol: str) -> None:
         """An address came to a limit of its own."""
         self.mark(address, protocol, Misdeed.LIMIT_EXCEEDED)
+
+    def refused(self, address: str, protocol: str, refusal: Refusal) -> None:
+        """A request was answered with a refusal: tell that, unless one by the same rule was told just now."""
+        if self._turned is None:
+            return
+        now = self._monotonic()
+        last, kept_back = self._told.get(refusal.rule, (-TELL_SECONDS, 0))
+        if now - last < TELL_SECONDS:
+            self._told[refusal.rule] = last, kept_back + 1
+            return
+        self._told[refusal.rule] = now, 0
+        self._turned(address, protocol, replace(refusal, unreported=kept_back))
 
     # -- for administrators ----------------------------------------------------------------------------------
 

@@ -28,6 +28,10 @@ class Entrance(Protocol):
         """An address came to a limit of its own, such as that of its connections."""
         ...
 
+    def refused(self, address: str, protocol: str, refusal: Refusal) -> None:
+        """A request was answered with a refusal; refused connections are put on record by their doors."""
+        ...
+
 
 class OpenEntrance:
     """Lets everybody in."""
@@ -45,3 +49,7 @@ class OpenEntrance:
     def exceeded(self, address: str, protocol: str) -> None:
         """Nothing."""
         del address, protocol
+
+    def refused(self, address: str, protocol: str, refusal: Refusal) -> None:
+        """Nothing."""
+        del address, protocol, refusal

@@ -26,7 +26,7 @@ from tidegate.model.listed import ListEntry, ListKind
 from tidegate.packages import load_beside
 from tidegate.resources import Ledger
 from tidegate.server.address_checks import AddressChecks
-from tidegate.server.defence_logins import LoginWatch
+from tidegate.server.defence_logins import LoginWatch, on_record
 from tidegate.server.defence_options import options, proxies, stored_ban
 from tidegate.store.contract import Provider
 
@@ -74,7 +74,9 @@ class DefenceHost:
         self._loaded = loaded
         self._provider = provider
         self._bus = bus
-        self.defence = ledger.entrance = Defence(options(loaded), banned=self._was_banned)
+        self.defence = ledger.entrance = Defence(
+            options(loaded), banned=self._was_banned, turned=on_record(bus)
+        )
         self.checks = checks
         checks.changed, checks.listed = self._take_checks, self._take_lists
         self._ledger = ledger

@@ -7,8 +7,12 @@ from collections import OrderedDict
 from typing import Final
 
 from tidegate.defence.penalties import SEVERITY, Offence
-from tidegate.defence.pipeline import Defence
+from tidegate.defence.pipeline import Defence, Turned
+from tidegate.doors.common.record import refused
+from tidegate.events.bus import Bus
 from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed
+from tidegate.model import Protocol
+from tidegate.model.refusal import Refusal
 from tidegate.server.defence_options import door_of, misdeed_of, offence_at_end, offence_of
 
 MAX_CONNECTIONS: Final = 10_000
@@ -67,3 +71,13 @@ class LoginWatch:
             self._failing[origin.connection_id] = offence
         if len(self._failing) > MAX_CONNECTIONS:
             self._failing.popitem(last=False)
+
+
+def on_record(bus: Bus) -> Turned:
+    """The function that puts refused requests on record."""
+
+    def tell(address: str, protocol: str, refusal: Refusal) -> None:
+        more = f", {refusal.unreported} more since the last report" if refusal.unreported else ""
+        refused(bus.emit, Protocol(protocol), address, refusal.rule, f"{refusal.text}{more}")
+
+    return tell

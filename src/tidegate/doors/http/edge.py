@@ -118,6 +118,7 @@ class EdgeMiddleware:
             if refusal is None:
                 refusal = await self._entrance.wait(exchange.ip, options.protocol)
             if refusal is not None:
+                self._entrance.refused(exchange.ip, options.protocol, refusal)
                 await _turn_away(exchange.send, refusal)
             elif options.max_body and exchange.announced > options.max_body:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
