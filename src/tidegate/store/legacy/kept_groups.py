@@ -86,12 +86,7 @@ class KeptGroups:
             judged.closes += [
                 (field, f"of group {name!r}: {text}") for field, text in self._judged[name].closes
             ]
-        filters = user.get("filters")
-        filters = filters if isinstance(filters, dict) else {}
-        if not self._era.ip_denied_first and any(
-            asks(filters.get(key)) for key in ("allowed_ip", "denied_ip")
-        ):
-            filters["ip_order"] = "allowed"
+        self.order_addresses(user)
         primary = self._made[given[0]] if given and _is_primary(user, given[0]) else {}
         settings = primary.get("user_settings") or {}
         home = settings.get("home_dir") or ""
@@ -100,6 +95,14 @@ class KeptGroups:
         ages = (settings.get("filters") or {}).get("password_expiration")
         if asks(ages) and not asks(user.get("last_password_change")):
             user["last_password_change"] = _OLD_PASSWORD_MS
+
+    def order_addresses(self, user: Document) -> None:
+        """Write down the order of allowed and denied addresses where the era's is not today's."""
+        filters = user.get("filters")
+        if self._era.ip_denied_first or not isinstance(filters, dict):
+            return
+        if asks(filters.get("allowed_ip")) or asks(filters.get("denied_ip")):
+            filters["ip_order"] = "allowed"
 
     def _given_by(self, user: Document) -> list[str]:
         """Names of the groups that give a user something, the primary one first."""

@@ -237,6 +237,11 @@ class Mover:
         return document
 
     def _groups(self, user: Document, judged: Judged) -> None:
+        if not user.get("groups"):
+            user.pop("groups", None)
+            if self._kept is not None:
+                self._kept.order_addresses(user)
+            return
         keeps = self._kept is not None and self._kept.keeps(user)
         own = copy.deepcopy(user) if keeps else user
         found = resolve(own, self._facts.groups, self._facts.folder_paths)
