@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages in a real Chromium: set-up, a user who logs in with OpenSSH, a bar that moves, axe-core, narrow screens.
+
+One server and one browser serve all tests; each test has a page of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from tests.support.accounts import ED25519
+from tests.support.doors import port_of
+from tests.support.needs import absent, program
+from tests.support.ssh_world import SSH
+from tests.support.web_world import PASSWORD, WebWorld, web_world
+
+from tidegate.errors import AlreadyExists
+from tidegate.store.documents import decode_account
+from tidegate.web.admin.registry import all_pages
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("chromium")]
+
+AXE: Final = Path(__file__).parent.parent / "support" / "axe" / "axe.min.js"
+TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RUN_AXE: Final = "tags => axe.run({runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
+EVIL: Final = "<img src=x onerror=document.title='xss'>"
+BASE: Final = "/web/admin"
+
+
+@dataclass
+class Desk:
+    """A server, a browser, and an administrator who is signed in.
+
+    Attributes:
+        complaints: of the browser: refusals by the policy of the pages, errors of scripts.
+    """
+
+    world: WebWorld
+    browser: Browser
+    state: Any
+    home: Path
+    complaints: list[str] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def page(self, **options: Any) -> AsyncIterator[Page]:
+        context = await self.browser.new_context(storage_state=self.state, base_url=self.world.url, **options)
+        try:
+            yield await self.watched(context)
+        finally:
+            await context.close()
+
+    async def watched(self, context: BrowserContext) -> Page:
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: self.complaints.append(message.text) if message.type == "error" else None,
+        )
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        return page
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    chromium = program("chromium") or absent("chromium")
+    home = tmp_path_factory.mktemp("pages")
+    users = {"users_base_dir": str(home / "homes")}
+    async with (
+        web_world(home, ssh=True, first=False, data_provider=users) as world,
+        async_playwright() as playwright,
+    ):
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        made = Desk(world, browser, None, home)
+        context = await browser.new_context(base_url=world.url)
+        page = await made.watched(context)
+        await page.goto("/")
+        await page.fill("[name=code]", world.app.doors.setup_code())
+        await page.fill("[name=name]", "mara")
+        await page.fill("[name=password]", PASSWORD)
+        await page.fill("[name=again]", PASSWORD)
+        await page.click("button.go")
+        await page.wait_for_selector("[data-verdict]")
+        made.state = await context.storage_state()
+        await context.close()
+        yield made
+        await browser.close()
+        assert made.complaints == []
+
+
+async def add(desk: Desk, name: str, **more: Any) -> None:
+    """An account with a key, unless another test has added it."""
+    with contextlib.suppress(AlreadyExists):
+        document = desk.world.user(name, public_keys=[ED25519], **more)
+        await desk.world.app.provider.add_user(decode_account(document))
+
+
+@pytest.mark.needs("scp", "ssh-keygen")
+async def test_a_user_made_in_the_browser_uploads_and_the_bar_moves(desk: Desk, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=20)
+    source = tmp_path / "big.bin"
+    source.write_bytes(bytes(700 * 1024))
+    async with desk.page() as page:
+        await page.goto(f"{BASE}/new-user")
+        await page.fill("[name=username]", "granite-bank")
+        await page.fill("[name=new_keys]", key.with_suffix(".pub").read_text())
+        await page.fill("[name=upload_speed]", "150")
+        await page.locator("[name=new_keys]").blur()
+        await page.wait_for_selector("p.fine.ok:has-text('SHA256:')")
+        await page.click(".savebar .go")
+        await page.wait_for_selector(".toast:has-text('granite-bank is added.')")
+        await page.goto(f"{BASE}/")
+        command = [
+            "scp", "-O", *SSH, "-o", "IdentitiesOnly=yes", "-i", str(key), "-P", str(port_of(desk.world.app)),
+            str(source), "granite-bank@127.0.0.1:/big.bin",
+        ]  # fmt: skip
+        upload = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+        try:
+            await page.wait_for_selector("[data-rows] progress")
+            row = page.locator("[data-rows] tr", has_text="granite-bank")
+            assert "/big.bin" in (await row.inner_text())
+            bar = row.locator("progress")
+            first = float(await bar.evaluate("one => one.value"))
+            await page.wait_for_function(
+                "first => document.querySelector('[data-rows] progress')?.value > first", arg=first
+            )
+            async with asyncio.timeout(30):
+                assert await upload.wait() == 0
+        finally:
+            if upload.returncode is None:
+                upload.kill()
+                await upload.wait()
+        await page.wait_for_selector("[data-none]:not([hidden])")
+    home = Path((await desk.world.app.provider.user("granite-bank")).home_dir)  # type: ignore[union-attr]
+    assert (home / "big.bin").stat().st_size == 700 * 1024
+
+
+async def test_names_of_others_run_nothing(desk: Desk) -> None:
+    account = desk.world.user(
+        f"u{EVIL}", email=EVIL, description=EVIL, permissions={"/": ["*"], f"/{EVIL}": ["list"]}
+    )
+    await desk.world.app.provider.add_user(decode_account(account))
+    async with desk.page() as page:
+        for path in ("/", "/users", f"/users?q={EVIL}"):
+            await page.goto(f"{BASE}{path}")
+            assert "xss" not in await page.title()
+            assert await page.locator("img").count() == 0
+        await page.click("a.name:has-text('img')")
+        assert await page.input_value("[name=email]") == EVIL
+        assert await page.locator("img").count() == 0
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("u<img")
+        await page.wait_for_selector("#palette[open]")
+        assert await page.locator("img").count() == 0
+
+
+async def test_keys_theme_and_palette(desk: Desk) -> None:
+    async with desk.page() as page:
+        await page.goto(f"{BASE}/")
+        await page.keyboard.press("g")
+        await page.keyboard.press("u")
+        await page.wait_for_url("**/users")
+        await page.keyboard.press("/")
+        assert await page.evaluate("document.activeElement.name") == "q"
+        await page.click("[data-theme-set=dark]")
+        await page.reload()
+        assert await page.get_attribute("html", "data-theme") == "dark"
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("dash")
+        await page.wait_for_selector("[role=option]:has-text('Dashboard')")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("[data-verdict]")
+
+
+async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk: Desk) -> None:
+    await add(desk, "alder")
+    await add(desk, "birch")
+    async with desk.page() as page:
+        await page.goto(f"{BASE}/users")
+        await page.fill("[name=q]", "BIRC")
+        await page.wait_for_function("() => document.querySelectorAll('#accounts a.name').length === 1")
+        await page.click("#accounts a.name")
+        await page.fill("[name=space]", "a lot")
+        await page.locator("[name=space]").blur()
+        await page.wait_for_selector("#e-space")
+        assert await page.get_attribute("[name=space]", "aria-invalid") == "true"
+        await page.fill("[name=space]", "5 GB")
+        await page.locator("[name=space]").blur()
+        await page.wait_for_selector("#e-space", state="detached")
+        assert await page.inner_text("[data-changes]") == "1 change"
+        await page.keyboard.press("Control+s")
+        await page.wait_for_selector(".toast:has-text('birch is saved: space.')")
+        await page.check("[data-kind=sftp]")
+        await page.fill("[name=sftp_endpoint]", "127.0.0.1:1")
+        await page.fill("[name=sftp_username]", "u")
+        await page.fill("[name=sftp_password]", "p")
+        await page.click("[data-try]")
+        await page.wait_for_selector("[data-tried].now")
+
+
+PATHS: Final = [
+    *(page.path for page in all_pages() if page.nav is not None),
+    "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme: Any, width: int) -> None:
+    await add(desk, "axe", quota_size=100)
+    source = AXE.read_text(encoding="utf-8")
+    found: list[str] = []
+    async with desk.page(color_scheme=scheme, viewport={"width": width, "height": 900}) as page:
+        for path in PATHS:
+            await page.goto(f"{BASE}{path}")
+            await page.evaluate(source)
+            result = await page.evaluate(RUN_AXE, TAGS)
+            found += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in result["violations"]]
+            if width < 1000:
+                await page.set_viewport_size({"width": 320, "height": 900})
+                wide = await page.evaluate("() => document.documentElement.scrollWidth")
+                found += [f"{path} is {wide} wide on a screen of 320"] if wide > 320 else []
+                await page.set_viewport_size({"width": width, "height": 900})
+    assert found == []
+
+
+async def test_the_sign_in_page_passes_axe_and_works_without_script(desk: Desk) -> None:
+    context = await desk.browser.new_context(base_url=desk.world.url, java_script_enabled=False)
+    try:
+        page = await desk.watched(context)
+        await page.goto("/")
+        await page.fill("[name=name]", "mara")
+        await page.fill("[name=password]", PASSWORD)
+        await page.click("button.go")
+        await page.wait_for_selector("[data-verdict]")
+        await page.goto(f"{BASE}/users")
+        await page.fill("[name=q]", "nobody")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/users?q=nobody*")
+    finally:
+        await context.close()
+    context = await desk.browser.new_context(base_url=desk.world.url)
+    try:
+        page = await desk.watched(context)
+        await page.goto(f"{BASE}/login")
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
+        result = await page.evaluate(RUN_AXE, TAGS)
+        assert [one["id"] for one in result["violations"]] == []
+    finally:
+        await context.close()
