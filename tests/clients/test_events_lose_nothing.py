@@ -41,6 +41,7 @@ async def upload(person: Person, names: list[str]) -> list[str]:
             for name in names:
                 async with sftp.open(name, "wb") as file:
                     await file.write(b"x" * 100)
+                await sftp.stat(name)  # asyncssh says nothing if it cannot send CLOSE any more
                 done.append(name)
     except (OSError, asyncssh.Error):
         pass

@@ -98,6 +98,7 @@ async def test_killed_in_the_middle_of_many_uploads(tmp_path: Path) -> None:
                 for number in range(1000):
                     async with sftp.open(f"/{number}", "wb") as handle:
                         await handle.write(b"x")
+                    await sftp.stat(f"/{number}")  # asyncssh says nothing if it cannot send CLOSE any more
                     done.add(f"/{number}")
 
     try:

@@ -54,7 +54,7 @@ class KeptSink(Protocol):
 
     They are in the data provider before the client is told that what they tell of is done, and stay there
     until every kept sink has taken them, over crashes and restarts. Each comes at least once, in the order
-    of ids; again after `deliver` failed or was cut off.
+    of ids; again after `deliver` failed or was cut off, and after a crash what came the half second before.
     """
 
     async def open(self) -> None:
