@@ -86,6 +86,43 @@ async def test_reading_in_sequence_is_fetched_ahead_in_bounded_memory() -> None:
     assert shared.budget.held == 0
 
 
+@pytest.mark.parametrize("late", [8, 30])
+async def test_what_was_overtaken_is_not_fetched_again(late: int) -> None:
+    """Of the requests on their way some are answered from memory while one before them waits."""
+    bucket = MemoryBucket(limits=LARGE)
+    part = 131072
+    handle = await reader_of(bucket, download_part_size=part, download_concurrency=6)
+    size, room = 32768, bytearray(32768)
+    order: list[int] = []
+    for first in range(0, len(DATA), size * late):  # the first of each group comes last
+        group = list(range(first, min(first + size * late, len(DATA)), size))
+        order += [*group[1:], group[0]] if first else group
+    got: dict[int, bytes] = {}
+    for at in order:
+        count = handle.readinto_nowait(at, [memoryview(room)])
+        got[at] = await handle.read(at, size) if count is None else bytes(room[:count])
+        for _ in range(4):
+            await asyncio.sleep(0)
+    assert b"".join(got[at] for at in sorted(got)) == DATA
+    parts = -(-(len(DATA) - 2 * part) // part)
+    assert bucket.calls["get"] <= parts + 6  # and the first ones, which grow
+    await handle.close()
+
+
+async def test_what_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "OVERTAKEN_BYTES", 500_000)
+    bucket, shared = MemoryBucket(limits=LARGE), ObjectShared(ByteBudget(10**9))
+    part = 131072
+    handle = await reader_of(bucket, shared, download_part_size=part, download_concurrency=6)
+    most = 0
+    for at in range(0, len(DATA), 40_000):  # leaves out a fifth of all
+        assert await handle.read(at, 32_000) == DATA[at : at + 32_000]
+        most = max(most, shared.budget.held)
+    assert most <= 7 * part
+    await handle.close()
+    assert shared.budget.held == 0
+
+
 async def test_reads_anywhere_are_exact() -> None:
     bucket, shared = MemoryBucket(limits=LARGE), ObjectShared(ByteBudget(200_000))
     handle = await reader_of(bucket, shared, download_part_size=65536)

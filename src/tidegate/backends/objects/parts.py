@@ -259,6 +259,16 @@ class PartStream:
         self.size = size
         return True
 
+    async def flush(self) -> None:
+        """Send what is left of an upload in parts, and wait until all of them have ended, well or not.
+
+        Raises:
+            TidegateError: an earlier part could not be stored.
+        """
+        if self._buffer and self.upload is not None:
+            await self._send()
+        await self._join()
+
     # -- endings -----------------------------------------------------------------------------------------
 
     async def finish(self, metadata: Mapping[str, str], *, create: bool, if_etag: str = "") -> Stored:
@@ -282,9 +292,7 @@ class PartStream:
                 wanted = {**metadata, **self.digests.metadata()}
                 stored = await self._bucket.put(self.key, content, wanted, create=create, if_etag=if_etag)
             else:
-                if self._buffer:
-                    await self._send()
-                await self._join()
+                await self.flush()
                 self._check()
                 parts = [self._parts[number] for number in sorted(self._parts)]
                 stored = await self._bucket.complete(self.upload, parts, create=create)

@@ -24,19 +24,23 @@ FIRST_BYTES: Final = 256 * 1024
 WHOLE_BYTES: Final = 1024 * 1024
 """A file up to this size is fetched in one request."""
 BEHIND_BYTES: Final = 256 * 1024
-"""Bytes behind the position of a sequential reader that stay, for requests that overtake each other."""
+"""Bytes behind the position of a sequential reader that stay, for clients that read a little of it again."""
+OVERTAKEN_BYTES: Final = 16 * 1024 * 1024
+"""Bytes behind it at which what nobody has read yet is given up: OpenSSH's client has 64 requests of 255 KiB
+on their way, and a later one is answered earlier if the answer is in memory."""
 
 
 class _Segment:
     """A range that is being fetched, or is in memory."""
 
-    __slots__ = ("data", "end", "held", "start", "task", "waiting")
+    __slots__ = ("data", "end", "held", "start", "task", "unread", "waiting")
 
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
         self.data: bytes | None = None
         self.held = 0
+        self.unread = end - start  # bytes that no read has had yet, if each is read once
         self.waiting = 0
         self.task: asyncio.Task[bytes] | None = None
 
@@ -129,6 +133,7 @@ class ObjectReader:
             segment = self._at(position) or self._demand(position, end)
             data = await self._data(segment)
             piece = data[position - segment.start : end - segment.start]
+            segment.unread -= len(piece)
             pieces.append(piece)
             position += len(piece)
         self._note(position)
@@ -159,6 +164,7 @@ class ObjectReader:
                 buffer[filled : filled + count] = memoryview(data)[at : at + count]
                 filled += count
                 position += count
+                segment.unread -= count
                 if position == segment.end:
                     found.pop(0)
         if position > offset:
@@ -318,7 +324,8 @@ class ObjectReader:
         if last is None or self._closed or position > self._frontier:
             return
         for segment in list(self._segments):
-            if segment.end <= position - BEHIND_BYTES and not segment.waiting and segment.data is not None:
+            behind = BEHIND_BYTES if segment.unread <= 0 else OVERTAKEN_BYTES
+            if segment.end <= position - behind and not segment.waiting and segment.data is not None:
                 self._drop(segment)
         ahead = self._step * settings.download_concurrency
         while (

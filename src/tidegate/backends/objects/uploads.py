@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tidegate.abc import FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.objects.attributes import Node
@@ -176,7 +177,7 @@ class Uploads:
             return
         target = self._tree.keys.object(writer.key)
         try:
-            await self._require_place(writer)
+            await self._ready(writer)
         except BaseException:
             await self._drop(writer)
             raise
@@ -199,6 +200,16 @@ class Uploads:
         else:
             self._release(writer)
             await self._partials.drop(writer.key)
+
+    async def _ready(self, writer: ObjectWriter) -> None:
+        """Have a name that may become the file; meanwhile the last parts of what is sent in parts arrive."""
+        if writer.stream.upload is None:
+            await self._require_place(writer)
+            return
+        looks: Awaitable[Any] = self._require_place(writer)
+        if not writer.recorded:  # what the end asks for is known then
+            looks = both(looks, self._partials.listed(parent_of(writer.key)))
+        await both(looks, writer.stream.flush())
 
     async def _require_place(self, writer: ObjectWriter) -> None:
         """Look again if the name may still become a file, unless that was seen just now."""
