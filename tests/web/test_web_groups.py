@@ -194,3 +194,12 @@ async def test_a_home_that_a_group_gives_is_not_moved(world: WebWorld):
     wish = {"home_dir": f"{world.home}/files/elsewhere"}
     answer = await world.client.post(f"{API}/storage-moves/users/ana", json=wish)
     assert (answer.status_code, "comes from the group 'g'" in answer.text) == (400, True)
+
+
+async def test_a_group_may_ask_for_stronger_passwords(world: WebWorld):
+    settings = {"home_dir": f"{world.home}/files/%username%", "permissions": {"/": ["*"]}}
+    settings["filters"] = {"password_strength": 60}  # type: ignore[assignment]
+    await post(world.client, "groups", {"name": "g", "user_settings": settings})
+    document = {"username": "ana", "password": "secret", "groups": [{"name": "g"}]}
+    await post(world.client, "users", document, 400)
+    await post(world.client, "users", {**document, "password": SECRET})

@@ -76,7 +76,7 @@ class Users(Verbs[Account]):
             new = NewPassword(self._needs.hashes, by, typed=bool(password))
             account = replace(
                 account,
-                password=await new.stored_form(account.password, self._bits(account)),
+                password=await new.stored_form(account.password, await self._bits(account)),
                 last_password_change=_now_ms(),
             )
         return await self._records.add(account, by=by)
@@ -124,7 +124,7 @@ class Users(Verbs[Account]):
             await self._check_takeover(account, stored, by, password=renewed)
             changed_at = stored.last_password_change
             if renewed:
-                hashed = await new.stored_form(account.password, self._bits(account))
+                hashed = await new.stored_form(account.password, await self._bits(account))
                 account, changed_at = replace(account, password=hashed), _now_ms()
             return replace(
                 account, id=stored.id, created_at=stored.created_at, last_password_change=changed_at
@@ -148,7 +148,7 @@ class Users(Verbs[Account]):
         async def make(stored: Account) -> Account:
             by.require_reach(stored)
             await self._check_takeover(stored, stored, by, password=True)
-            hashed = await new.stored_form(password, self._bits(stored))
+            hashed = await new.stored_form(password, await self._bits(stored))
             return replace(stored, password=hashed, last_password_change=_now_ms())
 
         return await self._records.change(name, make, by=by, version=version)
@@ -224,8 +224,12 @@ class Users(Verbs[Account]):
         except BadRecord:
             return None
 
-    def _bits(self, account: Account) -> float:
-        return max(self._options.user_bits, account.filters.password_strength)
+    async def _bits(self, account: Account) -> float:
+        """The entropy that a new password needs; a group may ask for more."""
+        acting = await self._acting(account) or account
+        return max(
+            self._options.user_bits, account.filters.password_strength, acting.filters.password_strength
+        )
 
 
 def _with_password(document: Document, password: str) -> Document:
