@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.contract.conftest import OptionsOf
@@ -16,6 +17,7 @@ from tests.support.vfs_world import PUT, p, put
 from tests.support.web_world import ADMIN, PASSWORD, WebWorld, services_of, web_world
 
 from tidegate.backends.local import LocalBackend
+from tidegate.defence.defender import Misdeed
 from tidegate.errors import QuotaExceeded
 from tidegate.model import Account, Peer, Principal, Protocol
 from tidegate.store.contract import Provider
@@ -34,13 +36,15 @@ def section(options: ProviderOptions) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def two_servers(options: ProviderOptions, top: Path) -> AsyncIterator[tuple[WebWorld, WebWorld]]:
+async def two_servers(
+    options: ProviderOptions, top: Path, **sections: dict[str, Any]
+) -> AsyncIterator[tuple[WebWorld, WebWorld]]:
     provider, httpd = section(options), {"signing_passphrase": "the same at both"}
     for name in ("one", "two"):
         (top / name).mkdir()
     async with (
-        web_world(top / "one", data_provider=provider, httpd=httpd) as one,
-        web_world(top / "two", data_provider=provider, httpd=httpd, first=False) as two,
+        web_world(top / "one", data_provider=provider, httpd=httpd, **sections) as one,
+        web_world(top / "two", data_provider=provider, httpd=httpd, first=False, **sections) as two,
     ):
         yield one, two
 
@@ -185,3 +189,24 @@ async def test_a_third_server_leaves_uploads_of_the_others_alone(
     assert await three.used() == 18_000
     assert await three.provider.usage_marks() == []
     await three.stop()
+
+
+@pytest.mark.parametrize("driver", SHARED)
+async def test_a_ban_of_one_server_holds_at_the_other_until_it_is_ended_there(
+    driver: str, options_of: OptionsOf, tmp_path: Path
+) -> None:
+    common = {"defender": {"enabled": True, "driver": "provider"}}
+    async with two_servers(options_of(driver), tmp_path, common=common) as (one, two):
+        here, there = one.app.defence, two.app.defence
+        for _ in range(8):
+            here.defence.mark("192.0.2.7", "SSH", Misdeed.UNKNOWN_USER)
+        assert here.defence.check("192.0.2.7", "SSH") is not None
+        await here.refresh()
+        await there.refresh()
+        refusal = there.defence.check("192.0.2.7", "SSH")
+        assert refusal is not None
+        assert refusal.banned
+        assert await there.forgive("192.0.2.7")
+        assert there.defence.check("192.0.2.7", "SSH") is None
+        await here.refresh()
+        assert here.defence.check("192.0.2.7", "SSH") is None
