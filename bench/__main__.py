@@ -81,6 +81,9 @@ def main() -> int:
     )
     parser.add_argument("--rows", help="only rows whose name contains this")
     parser.add_argument("--pairs", type=int, help="runs of each server")
+    parser.add_argument(
+        "--no-peers", action="store_true", help="OpenSSH and Tidegate alone, a third of the time"
+    )
     parser.add_argument("--dir", type=Path, help="where to put the files (default: a temporary directory)")
     parser.add_argument("--no-write", action="store_true", help="do not write bench/RESULTS.md")
     chosen = parser.parse_args()
@@ -105,7 +108,7 @@ def main() -> int:
         key = make_key(base)
         kinds = (
             [OpenSSH, Tidegate]
-            if chosen.quick
+            if chosen.quick or chosen.no_peers
             else [OpenSSH, Tidegate, TidegatePlain, AsyncsshServer, ParamikoServer, Rclone, ProFTPD]
         )
         for kind in kinds:
@@ -130,7 +133,7 @@ def main() -> int:
             ]  # fmt: skip
             results += measure(row, taking, plan, scratch)
         print_targets(results)
-        if not chosen.no_write and not chosen.rows and not chosen.quick:
+        if not chosen.no_write and not chosen.rows and not chosen.quick and not chosen.no_peers:
             write(
                 Path(__file__).with_name("RESULTS.md"), results, plan, versions, speeds, time.time() - begun
             )

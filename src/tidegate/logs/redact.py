@@ -95,7 +95,8 @@ def text(value: str) -> str:
         value = value[:TEXT_LIMIT] + "..."
     value = _without_private_keys(value)
     for pattern, replacement in _LOOKS:
-        value = pattern.sub(replacement, value)
+        if pattern.search(value) is not None:  # `sub` reads the replacement first, which costs as much
+            value = pattern.sub(replacement, value)
     return value
 
 

@@ -29,7 +29,7 @@ from typing import Final
 from tidegate.cluster.registry import Activity
 from tidegate.doors.common.owners import AccountNames, Names
 from tidegate.doors.common.transport import PacketTransport
-from tidegate.doors.common.turns import LOOK_EVERY, SLICE_SECONDS, turns_of
+from tidegate.doors.common.turns import LOOK_EVERY, turns_of
 from tidegate.doors.sftp import status
 from tidegate.doors.sftp.extensions import ADVERTISED, Bounds, Extensions
 from tidegate.doors.sftp.failures import tell
@@ -157,7 +157,7 @@ class SftpDialogue:
             now, deadline = turns.began, turns.deadline
         else:
             now = monotonic()
-            deadline = now + SLICE_SECONDS
+            deadline = turns.until(now)
         self._activity.at = now
         until_look = LOOK_EVERY
         transport, work = self._transport, self._work
@@ -281,7 +281,7 @@ class SftpDialogue:
     async def _finish(self) -> None:
         while self._work.pending and not self._work.gone:
             await self._work.next_idle()
-        await self._released()
+        await asyncio.shield(self._released())
         if not self._work.gone:
             self._transport.flush()
             self._transport.close(status=0)
@@ -315,11 +315,11 @@ class SftpDialogue:
         self._work.wake()
         self._released()
 
-    def _released(self) -> asyncio.Future[None]:
-        """The end of everything: once no request can begin, await this."""
+    def _released(self) -> asyncio.Task[None]:
+        """The end of everything, begun once no request can begin; await it shielded."""
         if self._cleanup is None:
             self._cleanup = self._loop.create_task(self._release())
-        return asyncio.shield(self._cleanup)
+        return self._cleanup
 
     async def _release(self) -> None:
         """Wait for all tasks, then abort every open file and release every listing."""
@@ -342,6 +342,7 @@ class SftpDialogue:
         """Return when the channel is gone and everything it held is released."""
         while not self._work.gone:
             await self._work.next_idle()
-        await self._released()
+        if not self._released().done():
+            await asyncio.shield(self._released())
         if self._finisher is not None:
             await self._finisher

@@ -278,8 +278,12 @@ class DoorConnection(PacketConnection):
         A client that finds no EXT_INFO (RFC 8308) behind NEWKEYS may go on without: libssh then signs by an
         RSA key as if SHA-1 were all there is.
         """
-        with self.corked():
+        mine = self.cork()
+        try:
             super().send_newkeys(k, h)
+        finally:
+            if mine:
+                self.uncork()
 
     # -- key exchanges -----------------------------------------------------------------------------------
 
@@ -444,11 +448,15 @@ class DoorChannel(asyncssh.SSHServerChannel[bytes]):
     def exit(self, status: int) -> None:
         """End the channel: the status, the end of file and the end of the channel leave in one write."""
         connection = self._conn
-        if isinstance(connection, PacketConnection):
-            with connection.corked():
-                super().exit(status)
-        else:
+        if not isinstance(connection, PacketConnection):
             super().exit(status)
+            return
+        mine = connection.cork()
+        try:
+            super().exit(status)
+        finally:
+            if mine:
+                connection.uncork()
 
     def _accept_data(self, data: bytes, datatype: Any = None) -> None:
         # asyncssh keeps each packet of a paused channel as an object of its own; a peer that sends its window

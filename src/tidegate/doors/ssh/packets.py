@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from asyncssh.connection import SSHServerConnection
@@ -71,17 +69,12 @@ class PacketConnection(SSHServerConnection):
             return
         super().send_packet(pkttype, *args, handler=self)
 
-    @contextmanager
-    def corked(self) -> Iterator[None]:
-        """Within, packets are kept; they leave in one write at the end. May be nested."""
+    def cork(self) -> bool:
+        """Keep packets until `uncork` writes them in one go; False if somebody keeps them already."""
         if self._corked is not None:
-            yield
-            return
+            return False
         self._corked = []
-        try:
-            yield
-        finally:
-            self.uncork()
+        return True
 
     def uncork(self) -> bool:
         """Write what is kept, and keep nothing more; False if there was nothing."""
@@ -109,8 +102,10 @@ def acknowledge(transport: asyncio.BaseTransport) -> None:
     """
     sock = transport.get_extra_info("socket")
     if sock is not None and _QUICKACK is not None:
-        with suppress(OSError):  # the connection is gone
+        try:  # noqa: SIM105  `suppress` is three calls more, four times a login
             sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except OSError:  # the connection is gone
+            pass
 
 
 __all__ = ["PacketConnection", "QuietLogger", "acknowledge"]
