@@ -23,7 +23,8 @@ from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
 from tidegate.model import Account
 from tidegate.server.app import App
-from tidegate.server.door_table import FTP
+from tidegate.server.door_table import FTP, WEBDAV
+from tidegate.testing.dav_peers import DAV_FLOODS
 from tidegate.testing.ftp_peers import FTP_FLOODS
 from tidegate.testing.peers import FLOODS, Armed, Target, User
 from tidegate.testing.turns import TurnMeter
@@ -36,8 +37,18 @@ TURN_SECONDS = 0.05
 LISTINGS_TURN_SECONDS = 0.04
 """The same for ten listers: 13 to 23 ms, where each alone had its slice of every turn 50 to 65 ms."""
 
-ALL = {**FLOODS, **FTP_FLOODS}
+ALL = {**FLOODS, **FTP_FLOODS, **DAV_FLOODS}
 PACKETS = {
+    "DAV names": 600,
+    "DAV properties asked for": 300,
+    "DAV properties set": 40,
+    "DAV locks": 300,
+    "DAV conditions": 200,
+    "DAV listings": 3,
+    "DAV wrong passwords": 20,
+    "DAV chunks of one byte": 60_000,
+    "DAV small files": 500,
+    "DAV form fields": 20_000,
     "FTP listings": 40,
     "FTP passive ports": 2000,
     "FTP names": 5000,
@@ -95,18 +106,20 @@ class Server:
         pem = certificate(made, "localhost")
         ftp = {"address": "127.0.0.1", "port": free_port(), "plain_login": True}
         ftp |= {"certificate_file": str(pem), "certificate_key_file": str(pem.with_name("key.pem"))}
+        dav = {"address": "127.0.0.1", "port": free_port(), "plain_login": True}
         app = App(
             Loaded(
                 Settings.model_validate(
                     settings(
                         common={"max_per_host_connections": 0},
                         ftpd={"bindings": [ftp], "passive_port_range": {"start": 0, "end": 0}},
+                        webdavd={"bindings": [dav]},
                     )
                 ),
                 config_dir=self.directory,
             ),
             log_events=False,
-            doors=(*ANY_PORT, FTP),
+            doors=(*ANY_PORT, FTP, WEBDAV),
         )
         try:
             await app.start()
@@ -118,7 +131,9 @@ class Server:
                     permissions={"/": ("*",)},
                 )
             )
-            self.target = Target(port_of(app), port_of(app, "http"), "ada", "secret", "/many", ftp["port"])
+            self.target = Target(
+                *(port_of(app), port_of(app, "http"), "ada", "secret", "/many", ftp["port"], dav["port"])
+            )
             self._ready.set_result(None)
             await self._over.wait()
         finally:
@@ -181,6 +196,13 @@ async def test_ten_peers_hold_no_turn(server: Server):
 
 async def test_ten_ftp_peers_hold_no_turn(server: Server):
     meter, user = await attacked(server, [*FTP_FLOODS, "FTP commands"])
+    print(f"ten: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s")
+    assert meter.longest < TURN_SECONDS
+
+
+async def test_ten_webdav_peers_hold_no_turn(server: Server):
+    names = [name for name in DAV_FLOODS if name != "DAV wrong passwords"]  # those end the connections of all
+    meter, user = await attacked(server, names)
     print(f"ten: longest turn {meter.longest * 1000:.1f} ms of {meter.worked}, STAT {max(user.waits):.3f} s")
     assert meter.longest < TURN_SECONDS
 

@@ -47,6 +47,7 @@ class Target:
         password: of it.
         directory: one with many entries, for listings.
         ftp_port: on loopback; 0 if there is none.
+        dav_port: on loopback; 0 if there is none.
     """
 
     ssh_port: int
@@ -55,6 +56,7 @@ class Target:
     password: str
     directory: str = "/"
     ftp_port: int = 0
+    dav_port: int = 0
 
 
 class Armed:
