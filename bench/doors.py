@@ -319,7 +319,7 @@ def main() -> None:
     """Measure everything, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.doors", description=__doc__)
     parser.add_argument("--only", choices=list(ROWS), help="rows of one protocol")
-    parser.add_argument("--mib", type=int, default=128, help="size of the large file")
+    parser.add_argument("--mib", type=int, default=64, help="size of the large file")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument(
         "--seconds", type=float, default=300, help="no second turn of a row begins after so long"
@@ -347,9 +347,15 @@ def main() -> None:
                     part = shown(row, measured(peers, measure, plan, given.turns, end))
                     print("\n".join(part), flush=True)
                     lines += part
+                    write(given, lines, begun, load)
                 if missing:
                     lines += [f"Not there: {', '.join(missing)}.", ""]
                     print(lines[-2], flush=True)
+                write(given, lines, begun, load)
+
+
+def write(given: argparse.Namespace, lines: list[str], begun: float, load: float) -> None:
+    """Write what there is by now: a run that is cut short leaves its rows."""
     head = [
         "# FTP, FTPS and WebDAV against other servers",
         "",

@@ -12,8 +12,20 @@ one and says what happened. New kinds of acts go into the table of `operations`.
 """
 
 from tidegate.testing.simulation.dav_operations import DAV_ACTS
+from tidegate.testing.simulation.ftp_dialogues import FTP_DIALOGUE
 from tidegate.testing.simulation.ftp_operations import FTP_ACTS
 from tidegate.testing.simulation.history import History, Rules, Script, Step, generate
 from tidegate.testing.simulation.world import Outcome, simulate
 
-__all__ = ["DAV_ACTS", "FTP_ACTS", "History", "Outcome", "Rules", "Script", "Step", "generate", "simulate"]
+__all__ = [
+    "DAV_ACTS",
+    "FTP_ACTS",
+    "FTP_DIALOGUE",
+    "History",
+    "Outcome",
+    "Rules",
+    "Script",
+    "Step",
+    "generate",
+    "simulate",
+]

@@ -27,7 +27,7 @@ BREAKS: Final = 0.2
 """Share of data connections that break."""
 
 
-class _Line:
+class Line:
     """A data connection: pieces arrive after pauses; some break, at any place up to the end of TLS."""
 
     def __init__(self, draw: random.Random) -> None:
@@ -65,6 +65,9 @@ class _Line:
 
     finish = end_upload
 
+    def abort(self) -> None:
+        """End it at once."""
+
 
 async def _transfer(
     client: Client, path: VPath, flags: OpenFlags, draw: random.Random, offset: int | None
@@ -72,7 +75,7 @@ async def _transfer(
     """As the door's STOR and RETR: whatever goes wrong ends the file as failed; `offset` None is its end."""
     file: File = await client.session.open(path, flags)
     client.files.append(file)
-    line = cast("DataConnection", _Line(draw))
+    line = cast("DataConnection", Line(draw))
     binary = draw.random() < 0.7
     try:
         if offset != 0:

@@ -50,7 +50,7 @@ from tidegate.testing.simulation.store import Records, SimulatedStore
 from tidegate.vfs.context import VfsOptions
 from tidegate.vfs.factory import VfsSessions
 
-PACKAGES: Final = ("tidegate.vfs", "tidegate.backends", "tidegate.policy")
+PACKAGES: Final = ("tidegate.vfs", "tidegate.backends", "tidegate.policy", "tidegate.doors")
 """Modules that live by the simulation's clock."""
 LIVES: Final = 6
 """Processes in one history, most."""
