@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-start docs clean
+.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -73,6 +73,10 @@ bench-memory: $(VENV)/.test
 bench-buckets: $(VENV)/.test
 	-$(BIN)/python -m bench.fetch
 	$(BIN)/python -m bench.buckets
+
+bench-doors: $(VENV)/.test
+	-$(BIN)/python -m bench.fetch
+	$(BIN)/python -m bench.doors
 
 bench-start: $(VENV)/.test
 	$(BIN)/python -m bench.start

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Throws bytes at the text of WebDAV: ``python fuzz/dav.py --seconds 60``; ``--atheris`` runs that fuzzer.
+"""Throws bytes at the text of WebDAV: ``python fuzz/dav.py --seconds 60``; ``--atheris`` takes that fuzzer.
 
 What must hold: readers raise nothing but their own errors; what is read and written again reads the same; a
 path stays absolute and has no dots; a range lies in its content; forms give back what they were made of.
@@ -7,11 +7,14 @@ path stays absolute and has no dots; a range lies in its content; forms give bac
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import pathlib
 import random
 import sys
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from fuzz.runner import run, words
 
 from tidegate.doors.dav.posting import Form
 from tidegate.doors.dav.wire import bodies, conditions, headers, paths, ranges, xml
@@ -87,39 +90,10 @@ def _same(one: xml.Element, other: xml.Element) -> bool:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=10, help="how long to run")
-    parser.add_argument("--seed", type=int, default=None, help="first seed; random if left out")
-    parser.add_argument("--count", type=int, default=None, help="number of inputs; else as many as fit")
-    parser.add_argument("--atheris", action="store_true", help="run under atheris")
-    options = parser.parse_args()
-    if options.atheris:
-        import atheris
-
-        atheris.instrument_all()
-        atheris.Setup(sys.argv[:1], one)
-        atheris.Fuzz()
-        return 0
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
-    stop, done = time.monotonic() + options.seconds, 0
-    while done < options.count if options.count is not None else time.monotonic() < stop:
-        chance = random.Random(seed + done)
-        data = b"".join(
-            chance.choice(WORDS) if chance.random() < 0.7 else chance.randbytes(chance.randrange(20))
-            for _ in range(chance.randrange(12))
-        )
-        try:
-            one(data)
-        except BaseException:
-            print(f"failed: python fuzz/dav.py --seed {seed + done} --count 1", file=sys.stderr)
-            raise
-        done += 1
-    print(f"{done} inputs from seed {seed}, no failure")
-    return 0
+def case(chance: random.Random, seed: int) -> None:
+    del seed
+    one(words(chance, WORDS))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("dav.py", __doc__, case, one))

@@ -7,11 +7,14 @@ are cut; arguments raise nothing but ValueError; a reply stays on its lines; end
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import pathlib
 import random
 import sys
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from fuzz.runner import run, words
 
 from tidegate.doors.ftp.wire import addresses, listings, replies, times
 from tidegate.doors.ftp.wire.commands import MAX_LINE, CommandReader
@@ -54,39 +57,10 @@ def one(data: bytes) -> None:
     assert back.convert(sent) + back.end() == data.replace(b"\r\n", b"\n")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=10, help="how long to run")
-    parser.add_argument("--seed", type=int, default=None, help="first seed; random if left out")
-    parser.add_argument("--count", type=int, default=None, help="number of inputs; else as many as fit")
-    parser.add_argument("--atheris", action="store_true", help="run under atheris")
-    options = parser.parse_args()
-    if options.atheris:
-        import atheris
-
-        atheris.instrument_all()
-        atheris.Setup(sys.argv[:1], one)
-        atheris.Fuzz()
-        return 0
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
-    stop, done = time.monotonic() + options.seconds, 0
-    while done < options.count if options.count is not None else time.monotonic() < stop:
-        chance = random.Random(seed + done)
-        data = b"".join(
-            chance.choice(WORDS) if chance.random() < 0.7 else chance.randbytes(chance.randrange(20))
-            for _ in range(chance.randrange(12))
-        )
-        try:
-            one(data)
-        except BaseException:
-            print(f"failed: python fuzz/ftp.py --seed {seed + done} --count 1", file=sys.stderr)
-            raise
-        done += 1
-    print(f"{done} inputs from seed {seed}, no failure")
-    return 0
+def case(chance: random.Random, seed: int) -> None:
+    del seed
+    one(words(chance, WORDS))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("ftp.py", __doc__, case, one))

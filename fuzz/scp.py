@@ -10,17 +10,15 @@ for, and leaves neither a file nor a listing open.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import logging
 import pathlib
 import random
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from fuzz.runner import run
 from tests.support.memory_session import DISTANT, MemorySession
 from tests.support.scp_peer import ScpPeer
 
@@ -120,55 +118,13 @@ async def conversation(seed: int) -> None:
     assert peer.dialogue.held_bytes == 0
 
 
-class Strict(logging.Handler):
-    """The dialogue logs what nobody foresaw; here that is a failure."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.seen = record
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=10, help="how long to run")
-    parser.add_argument("--seed", type=int, default=None, help="first seed; random if left out")
-    parser.add_argument(
-        "--count", type=int, default=None, help="number of conversations; else as many as fit"
-    )
-    parser.add_argument("--atheris", action="store_true", help="fuzz records and lines with atheris")
-    options = parser.parse_args()
-    if options.atheris:
-        import atheris
-
-        atheris.instrument_all()
-        atheris.Setup(sys.argv[:1], records)
-        atheris.Fuzz()
-        return 0
-    strict = Strict()
-    logging.getLogger("tidegate.doors.scp").addHandler(strict)
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
-    stop, done = time.monotonic() + options.seconds, 0
-    while (options.count is None and time.monotonic() < stop) or (
-        options.count is not None and done < options.count
-    ):
-        here = seed + done
-        chance = random.Random(here)
-        try:
-            for _ in range(20):
-                records(record(chance))
-                records(chance.randbytes(chance.randrange(40)))
-                records(bytes(chance.choice(b"abC0 '\"\\*?[]!-~/\n") for _ in range(chance.randrange(30))))
-            asyncio.run(conversation(here))
-            if hasattr(strict, "seen"):
-                raise AssertionError(strict.seen.getMessage()) from (strict.seen.exc_info or (0, None))[1]
-        except BaseException:
-            print(f"failed: python fuzz/scp.py --seed {here} --count 1", file=sys.stderr)
-            raise
-        done += 1
-    print(f"{done} conversations from seed {seed}, no failure")
-    return 0
+def case(chance: random.Random, seed: int) -> None:
+    for _ in range(20):
+        records(record(chance))
+        records(chance.randbytes(chance.randrange(40)))
+        records(bytes(chance.choice(b"abC0 '\"\\*?[]!-~/\n") for _ in range(chance.randrange(30))))
+    asyncio.run(conversation(seed))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("scp.py", __doc__, case, records, what="conversations", logger="tidegate.doors.scp"))

@@ -9,23 +9,21 @@ leaves neither a file nor a listing open.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import logging
 import pathlib
 import random
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from fuzz.runner import run
 from tests.support import sftp_packets as p
 from tests.support.memory_session import MemorySession
 from tests.support.sftp_peer import Peer
 
 from tidegate.doors.sftp.dialogue import SftpLimits
-from tidegate.doors.sftp.wire import requests as r
+from tidegate.doors.sftp.wire import decoding
 from tidegate.errors import ProtocolViolation
 
 PATHS = [
@@ -43,7 +41,7 @@ PATHS = [
     b"~",
     b"/" + b"x" * 300,
 ]
-EXTENSIONS = sorted(r.EXTENSIONS)
+EXTENSIONS = sorted(decoding.EXTENSIONS)
 NUMBERS = [0, 1, 2, 255, 256, 4096, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
 
 
@@ -101,9 +99,9 @@ def codec(data: bytes) -> None:
     if not data:
         return
     with contextlib.suppress(ProtocolViolation):
-        r.decode(data[0], data[1:])
+        decoding.decode(data[0], data[1:])
     with contextlib.suppress(ProtocolViolation):
-        r.decode_init(data)
+        decoding.decode_init(data)
 
 
 async def conversation(seed: int) -> None:
@@ -134,7 +132,7 @@ async def conversation(seed: int) -> None:
             if reply.kind == 102:
                 handles.append(reply.handle)
     if chance.random() < 0.5:
-        peer.carrier.eof_received()
+        peer.dialogue.eof_received()
     await peer.turns(chance.randrange(200))
     answered += [reply.rid for reply in peer.take()]
     assert len(answered) <= len(asked), "more answers than requests"
@@ -143,54 +141,14 @@ async def conversation(seed: int) -> None:
     assert not session.open_listings, "a listing was left open"
 
 
-class Strict(logging.Handler):
-    """The dialogue logs what nobody foresaw; here that is a failure."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.seen = record
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=10, help="how long to run")
-    parser.add_argument("--seed", type=int, default=None, help="first seed; random if left out")
-    parser.add_argument(
-        "--count", type=int, default=None, help="number of conversations; else as many as fit"
-    )
-    parser.add_argument("--atheris", action="store_true", help="fuzz the codec with atheris")
-    options = parser.parse_args()
-    if options.atheris:
-        import atheris
-
-        atheris.instrument_all()
-        atheris.Setup(sys.argv[:1], codec)
-        atheris.Fuzz()
-        return 0
-    strict = Strict()
-    logging.getLogger("tidegate.doors.sftp").addHandler(strict)
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
-    stop, done = time.monotonic() + options.seconds, 0
-    while (options.count is None and time.monotonic() < stop) or (
-        options.count is not None and done < options.count
-    ):
-        here = seed + done
-        chance = random.Random(here)
-        try:
-            for _ in range(50):
-                codec(chance.randbytes(chance.randrange(80)))
-                codec(bytes([200]) + p.s(chance.choice(EXTENSIONS)) + fields(chance, []))
-            asyncio.run(conversation(here))
-            if hasattr(strict, "seen"):
-                raise AssertionError(strict.seen.getMessage()) from (strict.seen.exc_info or (0, None))[1]
-        except BaseException:
-            print(f"failed: python fuzz/sftp_wire.py --seed {here} --count 1", file=sys.stderr)
-            raise
-        done += 1
-    print(f"{done} conversations from seed {seed}, no failure")
-    return 0
+def case(chance: random.Random, seed: int) -> None:
+    for _ in range(50):
+        codec(chance.randbytes(chance.randrange(80)))
+        codec(bytes([200]) + p.s(chance.choice(EXTENSIONS)) + fields(chance, []))
+    asyncio.run(conversation(seed))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        run("sftp_wire.py", __doc__, case, codec, what="conversations", logger="tidegate.doors.sftp")
+    )

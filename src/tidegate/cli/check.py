@@ -182,7 +182,7 @@ def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate.doors.common.tls import Certificate
-    from tidegate.server.ftp import client_certificates
+    from tidegate.server.file_doors import client_certificates
 
     for index, binding in enumerate(loaded.settings.ftpd.bindings):
         if not binding.port:
@@ -199,7 +199,7 @@ def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 loaded.resolve(binding.certificate_key_file),
                 min_version=binding.min_tls_version,
                 label=label,
-                clients=client_certificates(loaded, binding),
+                clients=client_certificates(loaded, "ftpd", binding.client_auth_type),
             )
             place = _where(loaded, "ftpd", "bindings", index, "certificate_file")
             _load(certificate, label, place, problems)
@@ -207,7 +207,7 @@ def _ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 def _webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     from tidegate.doors.common.tls import Certificate
-    from tidegate.server.dav import client_certificates
+    from tidegate.server.file_doors import client_certificates
 
     for index, binding in enumerate(loaded.settings.webdavd.bindings):
         if not binding.port:
@@ -224,7 +224,7 @@ def _webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
                 loaded.resolve(binding.certificate_key_file),
                 min_version=binding.min_tls_version,
                 label=label,
-                clients=client_certificates(loaded, binding),
+                clients=client_certificates(loaded, "webdavd", binding.client_auth_type),
             )
             place = _where(loaded, "webdavd", "bindings", index, "certificate_file")
             _load(certificate, label, place, problems)

@@ -5,18 +5,14 @@ from __future__ import annotations
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema.webdavd import DavBinding as BindingSection
-from tidegate.doors.common.admission import AdmissionLimits
-from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.doors.common.door import Apply
-from tidegate.doors.dav.clients import DoorServices
+from tidegate.doors.dav.client import DoorServices
 from tidegate.doors.dav.door import DavDoor
 from tidegate.doors.dav.options import IDLE_SECONDS, AppleFiles, DavBinding, DavOptions
 from tidegate.doors.http.door import CertificateFiles
 from tidegate.model.address_list import AddressList
-from tidegate.resources import StartupLimits
 from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
-
-_NO_LIMIT = 1 << 30
+from tidegate.server.file_doors import admission, client_certificates
 
 
 async def create(
@@ -66,31 +62,11 @@ def options(loaded: Loaded, own: tuple[DavBinding, ...] = ()) -> DavOptions:
             for index, binding in enumerate(webdavd.bindings)
             if binding.port
         ),
-        admission=AdmissionLimits(
-            connections=common.max_total_connections or _NO_LIMIT,
-            per_source=common.max_per_host_connections or _NO_LIMIT,
-            startups=StartupLimits.parse(
-                loaded.settings.sftpd.max_startups, loaded.settings.sftpd.max_startups_per_source
-            ),
-            make_room=True,
-        ),
+        admission=admission(loaded, make_room=True),
         idle_seconds=common.idle_timeout * 60.0 or IDLE_SECONDS,
         remember_seconds=users.expiration_time * 60.0,
         max_clients=users.max_size,
         types={one.ext.lower(): one.mime for one in types.custom_mappings} if types.enabled else {},
-    )
-
-
-def client_certificates(loaded: Loaded, section: BindingSection) -> ClientCertificates | None:
-    """The certificates that a binding asks its clients for; None if it asks for none."""
-    if not section.client_auth_type:
-        return None
-    webdavd = loaded.settings.webdavd
-    return ClientCertificates(
-        "webdavd",
-        tuple(loaded.resolve(name) for name in webdavd.ca_certificates),
-        tuple(loaded.resolve(name) for name in webdavd.ca_revocation_lists),
-        required=section.client_auth_type == 1,
     )
 
 
@@ -101,7 +77,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection) -> DavBinding:
             loaded.resolve(section.certificate_file),
             loaded.resolve(section.certificate_key_file),
             section.min_tls_version,
-            client_certificates(loaded, section),
+            client_certificates(loaded, "webdavd", section.client_auth_type),
         )
     return DavBinding(
         label=label,

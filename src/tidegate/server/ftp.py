@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema.ftpd import FtpBinding as BindingSection
-from tidegate.doors.common.admission import AdmissionLimits
-from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.doors.common.door import Apply
 from tidegate.doors.ftp.door import FtpDoor
 from tidegate.doors.ftp.options import (
@@ -18,10 +16,8 @@ from tidegate.doors.ftp.options import (
     TlsMode,
 )
 from tidegate.model.address_list import AddressList
-from tidegate.resources import StartupLimits
 from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
-
-_NO_LIMIT = 1 << 30
+from tidegate.server.file_doors import admission, client_certificates
 
 
 async def create(
@@ -70,13 +66,7 @@ def options(loaded: Loaded, own: tuple[FtpBinding, ...] = ()) -> FtpOptions:
             for index, binding in enumerate(ftpd.bindings)
             if binding.port
         ),
-        admission=AdmissionLimits(
-            connections=common.max_total_connections or _NO_LIMIT,
-            per_source=common.max_per_host_connections or _NO_LIMIT,
-            startups=StartupLimits.parse(
-                loaded.settings.sftpd.max_startups, loaded.settings.sftpd.max_startups_per_source
-            ),
-        ),
+        admission=admission(loaded),
         banner=(ftpd.banner,),
         passive_ports=(ports.start, ports.end if ports.start else 0),
         login_seconds=float(ftpd.login_timeout),
@@ -90,19 +80,6 @@ def options(loaded: Loaded, own: tuple[FtpBinding, ...] = ()) -> FtpOptions:
     )
 
 
-def client_certificates(loaded: Loaded, section: BindingSection) -> ClientCertificates | None:
-    """The certificates that a binding asks its clients for; None if it asks for none."""
-    if not section.client_auth_type:
-        return None
-    ftpd = loaded.settings.ftpd
-    return ClientCertificates(
-        "ftpd",
-        tuple(loaded.resolve(name) for name in ftpd.ca_certificates),
-        tuple(loaded.resolve(name) for name in ftpd.ca_revocation_lists),
-        required=section.client_auth_type == 1,
-    )
-
-
 def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: bool) -> FtpBinding:
     tls = None
     if section.certificate_file:
@@ -110,7 +87,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: boo
             loaded.resolve(section.certificate_file),
             loaded.resolve(section.certificate_key_file),
             section.min_tls_version,
-            client_certificates(loaded, section),
+            client_certificates(loaded, "ftpd", section.client_auth_type),
         )
     return FtpBinding(
         label=label,

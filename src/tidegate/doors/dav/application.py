@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from tidegate.doors.common.client_certificates import read_certificate
 from tidegate.doors.dav import finding, locking, moving, patching, posting, preconditions, reading, writing
 from tidegate.doors.dav.call import Call, Method, Turns, rejection
-from tidegate.doors.dav.clients import Client, Clients
+from tidegate.doors.dav.client import Client
+from tidegate.doors.dav.clients import Clients
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.wire import headers
 from tidegate.errors import InvalidPath, PeerGone, TidegateError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tidegate.doors.dav import status
-from tidegate.doors.dav.clients import Client
+from tidegate.doors.dav.client import Client
 from tidegate.doors.dav.options import AppleFiles, DavOptions
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.wire.conditions import IfHeader

@@ -5,8 +5,6 @@ HTTP says who somebody is in each request. A client is what a connection is at o
 record, one session of files, one entry among the account's sessions. It is found again by a keyed digest of
 what it logged in with; the password itself is not kept. It ends when it is idle, when its account changes,
 when it is sent away, and when others need its place.
-
-Long, because how a client is found, made and ended changes the same few tables.
 """
 
 from __future__ import annotations
@@ -18,23 +16,21 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from tidegate.abc import Credential
-from tidegate.cluster.registry import Activity, LiveConnection, Registry
+from tidegate.cluster.registry import Activity, LiveConnection
 from tidegate.doors.common.client_certificates import Certified, login_by_certificate
 from tidegate.doors.common.idle import IdleWatch
 from tidegate.doors.common.peers import new_peer
-from tidegate.doors.common.record import ConnectionRecord, Events, authenticate, shown_version
+from tidegate.doors.common.record import ConnectionRecord, authenticate, shown_version
+from tidegate.doors.dav.client import Client, DoorServices, Offer, same_account
 from tidegate.doors.dav.options import IDLE_SECONDS, DavOptions
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.errors import LoginRefused, TidegateError
-from tidegate.identity.api import Accounts, LoginService, PartialLogin
-from tidegate.model import Account, Peer, Principal, Protocol, http_scope
-from tidegate.resources import Ledger
-from tidegate.resources.count import Share
-from tidegate.vfs.api import Session, Sessions
+from tidegate.identity.api import PartialLogin
+from tidegate.model import Peer, Principal, Protocol, http_scope
 
 FAILED_SECONDS: Final = 1.0
 """A refused password is answered after so long at the earliest: guessing takes time."""
@@ -48,73 +44,6 @@ RECHECK_SECONDS: Final = 10.0
 """After so long the next request of a client has its account looked up, to see if it has changed."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorServices:
-    """The services that the door works with.
-
-    Attributes:
-        login: checks credentials.
-        accounts: tells an account as it is now.
-        sessions: opens file sessions.
-        events: takes events.
-        registry: the live connections.
-        ledger: limits of resources.
-    """
-
-    login: LoginService
-    accounts: Accounts
-    sessions: Sessions
-    events: Events
-    registry: Registry
-    ledger: Ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """The credentials of a login; see `Clients.of`."""
-
-    username: str
-    password: str | None
-    certificate: bytes | None
-
-    def __repr__(self) -> str:
-        return f"Offer({self.username!r})"
-
-
-@dataclass(slots=True, eq=False)
-class Client:
-    """Somebody who is logged in.
-
-    Attributes:
-        key: finds it.
-        peer: the other end, as it was at the login.
-        record: its events.
-        principal: who.
-        session: its files.
-        live: its entry among the account's sessions.
-        handles: its open files, against the limits of the account and the process.
-        activity: when it last sent something.
-        requests: that are under way, by the task that answers them.
-        checked: when its account was looked up last.
-        since: when it logged in; both in seconds of `time.monotonic`.
-        over: it has ended.
-    """
-
-    key: bytes
-    peer: Peer
-    record: ConnectionRecord
-    principal: Principal
-    session: Session
-    live: LiveConnection
-    handles: Share
-    activity: Activity
-    requests: dict[asyncio.Task[Any], http_scope.Exchange] = field(default_factory=dict)
-    checked: float = field(default_factory=time.monotonic)
-    since: float = field(default_factory=time.monotonic)
-    idle: IdleWatch | None = None
-    over: bool = False
 
 
 class Clients:
@@ -392,32 +321,3 @@ class Clients:
         finally:
             del client.requests[task]
             client.activity.touch()
-
-
-_ALIVE: Final = (
-    "last_login",
-    "first_download",
-    "first_upload",
-    "used_quota_size",
-    "used_quota_files",
-    "last_quota_update",
-    "used_upload_data_transfer",
-    "used_download_data_transfer",
-    "tally",
-)
-"""Fields of an account that move while it is used."""
-
-
-def same_account(one: Account, other: Account) -> bool:
-    """True if two states of an account differ in its usage only."""
-    return _still(one) == _still(other)
-
-
-def _still(account: Account) -> Account:
-    rest: dict[str, Any] = dict.fromkeys(_ALIVE, 0)
-    rest["tally"] = None
-    mounts = tuple(
-        replace(one, used_quota_size=0, used_quota_files=0, last_quota_update=0)
-        for one in account.virtual_folders
-    )
-    return replace(account, **rest, virtual_folders=mounts)

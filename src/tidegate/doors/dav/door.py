@@ -11,7 +11,8 @@ from typing import Final
 from tidegate.doors.common.admission import AdmissionRules
 from tidegate.doors.common.door import Apply
 from tidegate.doors.dav.application import DavApplication
-from tidegate.doors.dav.clients import Clients, DoorServices
+from tidegate.doors.dav.client import DoorServices
+from tidegate.doors.dav.clients import Clients
 from tidegate.doors.dav.options import DavBinding, DavOptions
 from tidegate.doors.http.door import HttpBinding, HttpDoor
 from tidegate.doors.http.edge import EdgeOptions

@@ -20,7 +20,7 @@ from tidegate.model import http_scope
 from tidegate.testing.simulation.operations import DIRECTORIES, operation, some_file
 
 if TYPE_CHECKING:
-    from tidegate.doors.dav.clients import Client as DavClient
+    from tidegate.doors.dav.client import Client as DavClient
     from tidegate.testing.simulation.client import Client
 
 DAV_ACTS: Final = (
