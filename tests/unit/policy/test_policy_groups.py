@@ -183,7 +183,7 @@ def told(account: Account) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(account=accounts(), one=groups("one"), two=groups("two"), three=groups("three"))
 def test_an_account_comes_to_what_the_sentences_say(
     account: Account, one: Group, two: Group, three: Group
