@@ -79,7 +79,8 @@ async def test_up_and_down_and_up_again(sql_driver: str, options_of: OptionsOf, 
     await provider.open(migrate=False)
     found = await provider.user("zoë")
     await provider.close()
-    assert found == replace(stored, tally=replace(stored.tally, **dict.fromkeys(tally_names(), 0)))
+    tally = replace(stored.tally, **dict.fromkeys(tally_names(), 0))
+    assert found == replace(stored, tally=tally, login_count=0)  # columns that version 1 has not
 
     assert "back to version 0" in await revert(options, "0")
     left = await tables(options)
@@ -300,7 +301,7 @@ async def test_bolt_has_versions_too(options_of: OptionsOf, opened: Opened) -> N
     await provider.close()
 
     assert "already there" in await revert(options, "1")
-    with pytest.raises(ProviderError, match="no schema version 9"):
+    with pytest.raises(ProviderError, match="no schema version 10"):
         await revert(options, "10")
     assert "back to version 0" in await revert(options, "0")
     assert "already there" in await revert(options, "0")
