@@ -332,3 +332,27 @@ def test_every_page_has_a_path_of_its_own() -> None:
     pages = registry.all_pages()
     assert len({page.path for page in pages}) == len(pages)
     assert [page.path for page in pages if page.open_to_all] == ["/login/code", "/login", "/setup"]
+
+
+async def test_a_session_over_tls_is_worth_nothing_without(tmp_path: Path) -> None:
+    from tests.support.web_world import free_port
+
+    binding = {"port": free_port(), "proxy_allowed": ["127.0.0.1"]}
+    tls = {"X-Forwarded-Proto": "https"}
+    async with web_world(tmp_path, httpd={"bindings": [binding]}) as world:
+        async with browser(world, headers=tls).client as client:
+            sent = await Browser(client).post("/login", name=ADMIN, password=PASSWORD)
+            cookie = sent.answer.headers["set-cookie"]
+            secret = re.search(
+                r"__Host-tidegate_admin=([\w-]{43}); HttpOnly; Path=/; SameSite=strict; Secure", cookie
+            )
+            assert secret is not None
+        over = {"Cookie": f"__Host-tidegate_admin={secret[1]}; tidegate_admin={secret[1]}"}
+        async with world.anonymous() as client:
+            assert (await client.get(f"{BASE}/me", headers={**over, **tls})).status_code == 200
+            assert (await client.get(f"{BASE}/me", headers=over)).status_code == 303
+    async with web_world(tmp_path) as world, browser(world, headers=tls).client as client:
+        sent = await Browser(client).post("/login", name=ADMIN, password=PASSWORD)
+        assert (
+            "Secure" not in sent.answer.headers["set-cookie"]
+        )  # nobody has said that this proxy may be believed

@@ -444,6 +444,8 @@ async def test_an_administrator_of_a_role_knows_no_other_account(world: WebWorld
     async with browser(world).client as client:
         rolf = Browser(client)
         await rolf.sign_in("rolf")
+        found = (await rolf.get("/find?q=@e")).answer.json()
+        assert [row["text"] for group in found for row in group["rows"]] == ["theirs"]
         listed = await rolf.get("/users")
         assert [one.text for one in listed.all("a", class_="name")] == ["theirs"]
         assert "1 account." in listed.text
