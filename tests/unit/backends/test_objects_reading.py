@@ -109,6 +109,16 @@ async def test_what_was_overtaken_is_not_fetched_again(late: int) -> None:
     await handle.close()
 
 
+async def test_reads_at_once_that_cross_the_ends_of_ranges_are_a_sequence() -> None:
+    """As asyncssh reads a file: all of it at once, by requests of another size than those to the service."""
+    bucket = MemoryBucket(limits=LARGE)
+    handle = await reader_of(bucket, download_part_size=131072, download_concurrency=6)
+    pieces = await asyncio.gather(*(handle.read(at, 16_000) for at in range(0, len(DATA), 16_000)))
+    assert b"".join(pieces) == DATA
+    assert bucket.calls["get"] <= 4 + len(DATA) // 131072
+    await handle.close()
+
+
 async def test_what_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "OVERTAKEN_BYTES", 500_000)
     bucket, shared = MemoryBucket(limits=LARGE), ObjectShared(ByteBudget(10**9))

@@ -128,9 +128,14 @@ class ObjectReader:
     async def _read(self, offset: int, size: int) -> bytes:
         end = min(offset + size, self._stored.size)
         pieces: list[bytes] = []
+        if end - offset <= WHOLE_BYTES:
+            # All of it before the first wait: else the next read seems to begin somewhere else.
+            wanted = self._wanted(offset, end)
+        else:
+            wanted = []
         position = offset
         while position < end:
-            segment = self._at(position) or self._demand(position, end)
+            segment = wanted.pop(0) if wanted else self._at(position) or self._demand(position, end)
             data = await self._data(segment)
             piece = data[position - segment.start : end - segment.start]
             segment.unread -= len(piece)
@@ -138,6 +143,14 @@ class ObjectReader:
             position += len(piece)
         self._note(position)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _wanted(self, position: int, end: int) -> list[_Segment]:
+        """The ranges that hold these bytes, each there or being fetched."""
+        found: list[_Segment] = []
+        while position < end:
+            found.append(self._at(position) or self._demand(position, end))
+            position = found[-1].end
+        return found
 
     def readinto_nowait(self, offset: int, buffers: Sequence[memoryview]) -> int | None:
         """Read what is in memory as a whole."""
